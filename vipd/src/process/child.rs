@@ -9,7 +9,7 @@
 //! stdout and stderr are one pipe. All output is read, but only the last line is kept.
 
 use std::fmt;
-use std::io::{self, PipeReader, Read as _};
+use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{self, ExitStatus, Stdio};
@@ -19,18 +19,13 @@ use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::exec;
+use super::output::{Tail, read_all, read_available};
 
 /// How long a command that has timed out may take to end after SIGTERM, before SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
-/// Maximum length of the last line of output, in bytes. Longer lines are cut.
-const MAX_LINE: usize = 256;
-/// After this many bytes of output, the agent pauses for [`PAUSE`] before it reads on. This slows
-/// down a command that floods its output.
-const BURST: usize = 64 * 1024;
-const PAUSE: Duration = Duration::from_millis(10);
 /// `PATH` of commands.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -187,7 +182,7 @@ impl Running {
     /// Waits until the command exits. Returns `None` if it is still running after `timeout`.
     pub(crate) async fn wait(&mut self, timeout: Duration) -> Option<Outcome> {
         timeout_at(Instant::now() + timeout, self.exit()).await.ok()?;
-        self.read_rest();
+        read_available(self.output.get_ref(), &mut self.tail);
         let end = match self.child.try_wait() {
             Ok(Some(status)) => End::of(status),
             Ok(None) | Err(_) => End::Unknown,
@@ -210,7 +205,7 @@ impl Running {
         // Before the process is reaped, because its group's ID may be reused afterwards.
         self.signal(Signal::KILL);
         self.exit().await;
-        self.read_rest();
+        read_available(self.output.get_ref(), &mut self.tail);
         let _ = self.child.try_wait();
         Outcome { end: End::TimedOut, last_line: std::mem::take(&mut self.tail).into_line() }
     }
@@ -223,18 +218,6 @@ impl Running {
             () = read_all(output, tail) => {
                 // The command has closed its output. An error means that the runtime is ending.
                 let _ = exited.readable().await;
-            }
-        }
-    }
-
-    /// Reads what is in the pipe: at most what fits into it, because other processes may be
-    /// writing.
-    fn read_rest(&mut self) {
-        let mut buffer = [0; 4096];
-        for _ in 0..BURST / buffer.len() {
-            match self.output.get_ref().read(&mut buffer) {
-                Ok(0) | Err(_) => return,
-                Ok(length) => self.tail.push(&buffer[..length]),
             }
         }
     }
@@ -273,58 +256,6 @@ impl Drop for Running {
 
 fn id(child: &process::Child) -> i32 {
     Pid::from_child(child).as_raw_nonzero().get()
-}
-
-/// Reads until the end of the output.
-async fn read_all(output: &AsyncFd<PipeReader>, tail: &mut Tail) {
-    let mut buffer = [0; 4096];
-    let mut burst = 0;
-    loop {
-        let Ok(mut ready) = output.readable().await else { return };
-        match ready.try_io(|output| output.get_ref().read(&mut buffer)) {
-            Ok(Ok(0)) => return,
-            Ok(Ok(length)) => {
-                tail.push(&buffer[..length]);
-                burst += length;
-                if burst >= BURST {
-                    burst = 0;
-                    sleep(PAUSE).await;
-                }
-            }
-            Ok(Err(error)) if error.kind() != io::ErrorKind::Interrupted => return,
-            Ok(Err(_)) | Err(_) => {}
-        }
-    }
-}
-
-/// The last line of a stream of bytes.
-#[derive(Clone, Debug, Default)]
-struct Tail {
-    /// Last complete line that is not blank.
-    complete: Vec<u8>,
-    /// Start of the line that is not complete yet.
-    partial: Vec<u8>,
-}
-
-impl Tail {
-    fn push(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            if matches!(byte, b'\n' | b'\r') {
-                if !self.partial.trim_ascii().is_empty() {
-                    std::mem::swap(&mut self.complete, &mut self.partial);
-                }
-                self.partial.clear();
-            } else if self.partial.len() < MAX_LINE {
-                self.partial.push(byte);
-            }
-        }
-    }
-
-    fn into_line(self) -> String {
-        let last = if self.partial.trim_ascii().is_empty() { self.complete } else { self.partial };
-        let text = String::from_utf8_lossy(&last);
-        text.trim().chars().map(|one| if one.is_control() { '\u{fffd}' } else { one }).collect()
-    }
 }
 
 #[cfg(test)]
@@ -414,19 +345,5 @@ mod tests {
             let outcome = running.terminate().await;
             assert_eq!(outcome, Outcome { end: End::TimedOut, last_line: "started".to_owned() });
         });
-    }
-
-    #[test]
-    fn lines_are_cut_and_control_characters_replaced() {
-        let line = |text: &[u8]| {
-            let mut tail = Tail::default();
-            text.chunks(7).for_each(|chunk| tail.push(chunk));
-            tail.into_line()
-        };
-        assert_eq!(line(b""), "");
-        assert_eq!(line(b"first\r\n\n \n"), "first");
-        assert_eq!(line(b"first\nsecond"), "second");
-        assert_eq!(line(b"\x1b[2Jx"), "\u{fffd}[2Jx");
-        assert_eq!(line(&[b'x'; 1000]).len(), MAX_LINE);
     }
 }

@@ -9,6 +9,7 @@ mod interface_claim;
 mod limits;
 mod lock;
 mod name_lock;
+mod output;
 mod peer;
 mod signals;
 

@@ -1,7 +1,10 @@
 //! The control thread: handles signals, writes log lines, serves the control socket, and passes the
 //! engine's requests to the worker.
 
-use std::collections::BTreeSet;
+mod reports;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use vipd_common::counters::CounterRow;
 
-use super::administrator::{Administrator, Reloaded, Step};
+use super::administrator::{Administrator, Step};
 use super::bus::Transitions;
 use super::events::Recorder;
 use super::log::Log;
@@ -34,9 +37,6 @@ const DISCARD_CHECK: Duration = Duration::from_secs(5);
 /// Maximum time that the engine's start waits for the first readings of tracked objects. They
 /// usually take milliseconds.
 const FIRST_READINGS: Duration = Duration::from_secs(1);
-/// Maximum number of reports to keep until their routers are known. If there are more, the bus
-/// still has the latest state of each.
-const MAX_EARLY: usize = 16_384;
 /// Maximum time to wait for the worker at shutdown; it may be waiting for a slow driver.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -219,42 +219,6 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         result
     }
 
-    /// Logs the last events of removed routers, which are in the channel by now, and from now on
-    /// those of added routers.
-    fn reloaded(&mut self, reloaded: &Reloaded, runtime_dir: &RuntimeDir, from: &mut FromEngine) {
-        let new: BTreeSet<_> = reloaded.added.iter().map(|added| added.router).collect();
-        let mut of_new = Vec::new();
-        while let Ok(report) = from.reports.try_recv() {
-            match report {
-                // Written once the commands of the instance are known.
-                Report::Router { router, .. } if new.contains(&router) => of_new.push(report),
-                _ => self.write(report),
-            }
-        }
-        let removed = reloaded.removed.iter().filter_map(|router| self.log.instance(*router));
-        let removed: Vec<_> = removed.cloned().collect();
-        let added = reloaded.added.iter().map(|added| Arc::clone(&added.settings));
-        let changed = reloaded.changed.iter().map(|(_, settings)| Arc::clone(settings));
-        let added: Vec<_> = added.chain(changed).collect();
-        self.notifications.reload(&removed, &added, &reloaded.groups);
-        self.notifications.set_fifo(reloaded.notifications.fifo.as_deref());
-        self.log.change(&reloaded.changed);
-        self.log.remove(&reloaded.removed);
-        self.log.add(&reloaded.added);
-        self.events.forget(&reloaded.removed);
-        let early = std::mem::take(&mut self.early).into_iter();
-        let early =
-            early.filter(|report| matches!(report, Report::Router { router, .. } if new.contains(router)));
-        for report in early.chain(of_new) {
-            self.write(report);
-        }
-        // Changes of added routers whose reports arrived before this.
-        self.log_lost_transitions(from);
-        if let Err(error) = runtime_dir.set_access(&self.access, super::rules(&reloaded.control)) {
-            tracing::warn!(%error, "cannot apply the new access rules");
-        }
-    }
-
     fn signal(&self, signal: Received) {
         let (response, name) = Response::to(signal);
         let sender = signal.sender;
@@ -281,47 +245,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         receiver
     }
 
-    /// Records and logs a report, and delivers its notification.
-    fn write(&mut self, report: Report) {
-        if let Report::Router { router, .. } = &report
-            && self.log.instance(*router).is_none()
-        {
-            // A reload is adding it, and its commands are not known yet.
-            if self.early.len() < MAX_EARLY {
-                self.early.push(report);
-            }
-            return;
-        }
-        if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router)) {
-            let priority = self.tracker.priority(&instance.name);
-            if let Some(change) = self.notifications.change(&change, instance, priority) {
-                self.events.group(&change);
-            }
-        }
-        self.log.write(report);
-    }
-
     /// Requests that the engine shut down all routers and end. Further calls have no effect.
     fn stop(&self) {
         self.engine.send(Command::Stop);
-    }
-
-    /// Logs state changes whose reports were dropped or suppressed.
-    fn log_lost_transitions(&mut self, from: &mut FromEngine) {
-        // The order matters: the engine sends the report of a change before it publishes the
-        // change. The report of every change taken here is therefore already in the channel, unless
-        // it was dropped.
-        let published = from.transitions.take();
-        while let Ok(report) = from.reports.try_recv() {
-            self.write(report);
-        }
-        for (change, instance) in self.events.published(&published, |router| self.log.instance(router)) {
-            let priority = self.tracker.priority(&instance.name);
-            if let Some(change) = self.notifications.change(&change, instance, priority) {
-                self.events.group(&change);
-            }
-        }
-        self.log.lost_transitions(&published);
     }
 }
 
@@ -338,155 +264,5 @@ async fn answer(pong: &mut Option<oneshot::Receiver<()>>) -> bool {
     match pong {
         Some(pong) => pong.await.is_ok(),
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicBool;
-    use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::thread;
-
-    use super::*;
-    use crate::config::Config;
-    use crate::control::access::Credentials;
-    use crate::control::client::Client;
-    use crate::control::model::{ChangeReport, StatsReport, StatusReport};
-
-    use crate::engine::id::{Id as _, LinkId};
-    use crate::engine::link_io::LinkIo;
-    use crate::engine::link_spec::{LinkSpec, XdpEntry};
-    use crate::process::raise;
-    use crate::service::administrator::Agent;
-    use crate::service::bus::bus;
-    use crate::service::configured::Configured;
-    use crate::service::drained::Drained;
-    use crate::service::events::EventLog;
-    use crate::xdp::{Framing, Preference, Sizes};
-
-    /// Answers `status` requests, and sends SIGTERM to the control thread while doing so.
-    struct Terminating;
-
-    impl Source for Terminating {
-        async fn status(&self) -> Result<StatusReport, String> {
-            raise(libc::SIGTERM);
-            Ok(StatusReport { instances: Vec::new() })
-        }
-
-        async fn stats(&self) -> Result<StatsReport, String> {
-            Err("unexpected request".to_owned())
-        }
-
-        async fn change(&self, _request: Change, _by: Credentials) -> Result<ChangeReport, String> {
-            Err("unexpected request".to_owned())
-        }
-    }
-
-    impl DiscardCounters for Terminating {
-        fn take_discarded(&self) -> bool {
-            false
-        }
-
-        fn row(&self, _row: Row) -> CounterRow {
-            CounterRow::default()
-        }
-    }
-
-    /// Simulates a driver whose attach call blocks until the test releases it.
-    struct Slow {
-        opening: Sender<()>,
-        attached: Receiver<()>,
-    }
-
-    impl LinkWork for Slow {
-        fn open(&mut self, _spec: &LinkSpec) -> anyhow::Result<LinkIo> {
-            self.opening.send(()).expect("the test is waiting");
-            self.attached.recv().expect("the test releases it");
-            anyhow::bail!("the driver refused")
-        }
-
-        fn renew_groups<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
-            Vec::new()
-        }
-
-        fn has_unjoined(&self) -> bool {
-            false
-        }
-
-        fn check<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) {}
-
-        fn close(&mut self, _ifindex: u32) {}
-
-        fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry) {}
-
-        fn clear_rows(&mut self, _rows: &[Row]) {}
-
-        fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
-    }
-
-    #[test]
-    fn slow_driver_delays_neither_status_nor_shutdown() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let runtime_dir = RuntimeDir::open(directory.path()).expect("a runtime directory");
-        let (engine, commands) = Handle::without_engine().expect("a handle");
-        let (requests, requested) = mpsc::unbounded_channel();
-        let (reports, reported) = mpsc::channel(1);
-        let (_publisher, transitions) = bus(1);
-        let (opening, is_opening) = channel();
-        let (attach, attached) = channel();
-        let spec = LinkSpec {
-            link: LinkId::new(0, 0),
-            ifindex: 1,
-            name: "eth0".to_owned(),
-            xdp: Preference::Auto,
-            framing: Framing::Ethernet,
-            routers: Vec::new(),
-        };
-        assert!(requests.send(Request::Open(spec)).is_ok());
-
-        let client = Client::new(directory.path());
-        let test = thread::spawn(move || {
-            is_opening.recv().expect("the driver is attaching");
-            client.status().expect("status is served while the driver attaches");
-            let Ok(Command::Ping(_)) = commands.recv() else { panic!("the agent checks the engine first") };
-            assert!(matches!(commands.recv(), Ok(Command::Stop)), "shutdown does not wait for the driver");
-            // The engine ends before the driver's attach returns.
-            drop(reports);
-            attach.send(()).expect("the worker is waiting");
-        });
-        let configuration = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
-        let config = Config::parse(configuration, "vipd.toml").expect("a valid configuration");
-        let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 1, burst: 1 };
-        let drained = Drained::load(directory.path());
-        let path = directory.path().join("vipd.toml");
-        let (tracker, readings) = SharedTracker::new(engine.clone());
-        let agent = Agent {
-            sizes,
-            engine: engine.clone(),
-            drained,
-            latest: transitions.latest(),
-            tracker: tracker.clone(),
-            configured: Configured::default(),
-        };
-        let (administrator, orders) = Administrator::new(path, config, std::iter::empty(), agent);
-        let supervisor = Supervisor {
-            engine,
-            source: Arc::new(Terminating),
-            administrator,
-            orders,
-            notifications: Notifications::new([], &[]),
-            access: Access::default(),
-            tracker,
-            readings,
-            early: Vec::new(),
-            events: Recorder::new(EventLog::new(), transitions.latest()),
-            log: Log::new(&[]),
-            has_single_link: false,
-        };
-        let from_engine = FromEngine { requests: requested, reports: reported, transitions };
-        let signals = Signals::block().expect("signals");
-        let work = Slow { opening, attached };
-        supervisor.run(signals, &runtime_dir, work, from_engine, || Ok(())).expect("clean shutdown");
-        test.join().expect("no panic");
     }
 }

@@ -2,10 +2,13 @@
 
 use std::sync::mpsc::Receiver;
 
+use super::object::{ObjectId, Reading};
 use super::*;
 use crate::config::Config;
-use crate::config::track::{Script, Tracked};
+use crate::config::track::{Script, Track, Tracked};
+use crate::engine::command::Command;
 use crate::engine::id::Id as _;
+use crate::vrrp::{Fault, Impediment, Input};
 
 const CONFIG: &str = "[[script]]\nname = \"web\"\ncommand = [\"/bin/true\"]\n\
                       [[file]]\nname = \"manual\"\npath = \"/no/such/file\"\n";

@@ -1,0 +1,94 @@
+//! Changes to single instances: drain, failover, priority.
+
+use super::{Administrator, input, not_stored};
+use crate::service::line::Line;
+use crate::service::order::{Done, Outcome, Refusal};
+use crate::vrrp::config::PRIORITY_OWNER;
+use crate::vrrp::{Fault, Impediment, Input, State};
+
+impl Administrator {
+    /// Drains or undrains instances: all of them if `names` is empty.
+    pub(super) fn drain(&mut self, names: &[String], is_drained: bool) -> Outcome {
+        let names = self.resolve(names)?;
+        let mut changes = Vec::new();
+        let stored = self.drained.set(&names, is_drained);
+        for name in &names {
+            let Some(running) = self.running.get(name) else { continue };
+            let change =
+                if is_drained { Input::Impede(Fault::Drained) } else { Input::Clear(Impediment::Drained) };
+            self.engine.send(input(running.id, change));
+            changes.push(Line::instance(name, if is_drained { "drained" } else { "no longer drained" }));
+        }
+        Ok(Done { changes, warnings: stored.err().iter().map(not_stored).collect() })
+    }
+
+    /// Hands mastership of instances over, if all of them are masters.
+    pub(super) fn fail_over(&self, names: &[String]) -> Outcome {
+        if names.is_empty() {
+            return Err("name at least one instance".to_owned().into());
+        }
+        let mut routers = Vec::new();
+        for name in self.resolve(names)? {
+            let Some(running) = self.running.get(&name) else { return Err(unknown(&name).into()) };
+            if running.settings.router.priority == PRIORITY_OWNER {
+                let message = format!(
+                    "{name} is the address owner, which would become master again at once; use `vipd drain {name}`"
+                );
+                return Err(Refusal::of(&name, message));
+            }
+            let state = self.latest.get(running.id).map_or(State::Initialize, |latest| latest.state);
+            if state != State::Master {
+                let message =
+                    format!("{name} is in state {state}, not master; run the command on the master");
+                return Err(Refusal::of(&name, message));
+            }
+            routers.push((running.id, name));
+        }
+        let mut changes = Vec::new();
+        for (router, name) in routers {
+            self.engine.send(input(router, Input::Failover));
+            changes.push(Line::instance(&name, "mastership handed over"));
+        }
+        Ok(Done { changes, ..Done::default() })
+    }
+
+    pub(super) fn set_priority(&mut self, name: &str, priority: Option<u8>) -> Outcome {
+        let name = self.resolve(&[name.to_owned()])?.remove(0);
+        let Some(running) = self.running.get_mut(&name) else { return Err(unknown(&name).into()) };
+        let configured = running.settings.router.priority;
+        if configured == PRIORITY_OWNER {
+            let message = format!("{name} is the address owner, whose priority is always 255");
+            return Err(Refusal::of(&name, message));
+        }
+        if priority.is_some_and(|priority| !(1..PRIORITY_OWNER).contains(&priority)) {
+            return Err(Refusal::of(&name, "a priority must be 1 to 254".to_owned()));
+        }
+        let before = running.priority.unwrap_or(configured);
+        running.priority = priority;
+        let now = priority.unwrap_or(configured);
+        self.tracker.set_base(&name, now);
+        let change = match priority {
+            Some(_) => format!("priority {before} → {now}, until `vipd priority {name} reset`"),
+            None => format!("priority {before} → {now}, as configured"),
+        };
+        Ok(Done { changes: vec![Line::instance(&name, change)], ..Done::default() })
+    }
+
+    /// Checks that all instances exist. Returns all instances if `names` is empty.
+    fn resolve(&self, names: &[String]) -> Result<Vec<String>, String> {
+        if let Some(name) = names.iter().find(|name| !self.running.contains_key(*name)) {
+            return Err(unknown(name));
+        }
+        let mut unique: Vec<String> = Vec::new();
+        for name in names {
+            if !unique.contains(name) {
+                unique.push(name.clone());
+            }
+        }
+        Ok(if names.is_empty() { self.running.keys().cloned().collect() } else { unique })
+    }
+}
+
+fn unknown(name: &str) -> String {
+    format!("no instance is named {name:?}; `vipd status` lists the instances")
+}

@@ -1,0 +1,134 @@
+//! Reload: compares two configurations, and applies the difference.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{Administrator, Phase, Running};
+use crate::config::operate::{Control, Group, Notifications};
+use crate::config::{Config, ConfigError, Instance};
+use crate::engine::command::{Added, Addition, Change, Changes, Command};
+use crate::engine::id::RouterId;
+use crate::service::order::{Author, Done, finish};
+use crate::service::plan::{self, Plan};
+use crate::service::{check_open_files, needed_sizes};
+use crate::vrrp::Fault;
+
+/// The routers that a reload has removed, changed and added.
+#[derive(Debug, Default)]
+pub(in crate::service) struct Reloaded {
+    pub(in crate::service) removed: Vec<RouterId>,
+    pub(in crate::service) changed: Vec<(RouterId, Arc<Instance>)>,
+    pub(in crate::service) added: Vec<Added>,
+    /// Access to the control socket.
+    pub(in crate::service) control: Control,
+    /// All sync groups.
+    pub(in crate::service) groups: Vec<Arc<Group>>,
+    /// Settings for all notifications.
+    pub(in crate::service) notifications: Notifications,
+}
+
+/// A step of a reload, reported to the service manager.
+#[derive(Debug)]
+pub(in crate::service) enum Step {
+    /// The file is being read.
+    ReloadBegun,
+    /// Nothing has changed, because the file has errors or the agent is stopping.
+    ReloadRejected,
+    /// The changes have been made.
+    Reloaded(Reloaded),
+}
+
+impl Administrator {
+    /// Compares the new configuration with the present one and passes the difference to the engine.
+    /// Returns `None` if the engine has work to do.
+    pub(super) fn apply(&mut self, read: Result<Config, ConfigError>, author: Author) -> Option<Step> {
+        let planned = read.map_err(|error| error.to_string()).and_then(|config| {
+            check_open_files(&config).map_err(|error| error.to_string())?;
+            let needed = needed_sizes(&config).map_err(|error| error.to_string())?;
+            plan::check_room(self.sizes, needed)?;
+            let plan = Plan::new(&self.config, &config);
+            Ok((config, plan))
+        });
+        let (config, plan) = match planned {
+            Ok(planned) => planned,
+            Err(error) => {
+                finish(author, Err(error.into()));
+                return Some(Step::ReloadRejected);
+            }
+        };
+        let main = self.path.display().to_string();
+        let warnings = config.warnings.iter().map(|warning| warning.in_file(&main)).collect();
+        let done = Done { changes: plan.lines.clone(), warnings };
+        let id = |instance: &Arc<Instance>| self.running.get(&instance.name).map(|running| running.id);
+        let added = plan.added.iter().map(|settings| {
+            let is_drained = self.drained.contains(&settings.name).then_some(Fault::Drained);
+            let (is_fault, priority) = self.tracker.preview(settings, settings.router.priority);
+            let faults = is_drained.into_iter().chain(is_fault.then_some(Fault::Tracking));
+            Addition { settings: Arc::clone(settings), faults: faults.collect(), priority }
+        });
+        let reconfigured = plan.changed.iter().filter_map(|settings| {
+            let running = self.running.get(&settings.name)?;
+            let base = running.kept_priority(settings).unwrap_or(settings.router.priority);
+            let (_, priority) = self.tracker.preview(settings, base);
+            Some(Change { router: running.id, settings: Arc::clone(settings), priority })
+        });
+        let changes = Changes {
+            removed: plan.removed.iter().filter_map(id).collect(),
+            changed: reconfigured.collect(),
+            added: added.collect(),
+            groups: config.groups.clone(),
+        };
+        let is_same = changes.removed.is_empty() && changes.changed.is_empty() && changes.added.is_empty();
+        if is_same && config.groups == self.config.groups {
+            let control = config.control.clone();
+            self.config = config;
+            finish(author, Ok(done));
+            let groups = self.config.groups.clone();
+            let notifications = self.config.notifications.clone();
+            return Some(Step::Reloaded(Reloaded { control, groups, notifications, ..Reloaded::default() }));
+        }
+        self.configured.add(&config.instances);
+        let (reply, answer) = oneshot::channel();
+        self.engine.send(Command::Reload { changes, reply });
+        self.phase = Phase::Applying { answer, author, next: Box::new((config, plan, done)) };
+        None
+    }
+
+    pub(super) fn applied(
+        &mut self,
+        (config, plan, mut done): (Config, Plan, Done),
+        added: Vec<Added>,
+        author: Author,
+    ) -> Reloaded {
+        let removed: Vec<_> =
+            plan.removed.iter().filter_map(|gone| self.running.remove(&gone.name)).collect();
+        let mut changed = Vec::new();
+        for settings in plan.changed {
+            let Some(running) = self.running.get_mut(&settings.name) else { continue };
+            running.priority = running.kept_priority(&settings);
+            running.settings = Arc::clone(&settings);
+            let base = running.priority.unwrap_or(settings.router.priority);
+            self.tracker.change(running.id, &settings, base);
+            changed.push((running.id, settings));
+        }
+        for gone in &removed {
+            self.tracker.remove(&gone.settings.name);
+        }
+        for Added { router, settings, .. } in &added {
+            self.tracker.set_added(*router, settings);
+            let running = Running { id: *router, settings: Arc::clone(settings), priority: None };
+            self.running.insert(settings.name.clone(), running);
+        }
+        done.warnings.extend(self.forget_drained());
+        self.tracker.start();
+        self.configured.replace(&config.instances);
+        let control = config.control.clone();
+        self.config = config;
+        finish(author, Ok(done));
+        let groups = self.config.groups.clone();
+        let notifications = self.config.notifications.clone();
+        let removed = removed.into_iter().map(|gone| gone.id).collect();
+        Reloaded { removed, changed, added, control, groups, notifications }
+    }
+}

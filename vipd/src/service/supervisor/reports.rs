@@ -1,0 +1,92 @@
+//! Reports of the engine: logs and records them, delivers notifications, and adds state changes whose reports
+//! were dropped.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{DiscardCounters, FromEngine, Supervisor};
+use crate::control::runtime::RuntimeDir;
+use crate::control::server::Source;
+use crate::engine::command::Report;
+use crate::service::administrator::Reloaded;
+use crate::service::rules;
+
+/// Maximum number of reports to keep until their routers are known. If there are more, the bus
+/// still has the latest state of each.
+const MAX_EARLY: usize = 16_384;
+
+impl<S: Source + DiscardCounters> Supervisor<S> {
+    /// Logs the last events of removed routers, which are in the channel by now, and from now on
+    /// those of added routers.
+    pub(super) fn reloaded(&mut self, reloaded: &Reloaded, runtime_dir: &RuntimeDir, from: &mut FromEngine) {
+        let new: BTreeSet<_> = reloaded.added.iter().map(|added| added.router).collect();
+        let mut of_new = Vec::new();
+        while let Ok(report) = from.reports.try_recv() {
+            match report {
+                // Written once the commands of the instance are known.
+                Report::Router { router, .. } if new.contains(&router) => of_new.push(report),
+                _ => self.write(report),
+            }
+        }
+        let removed = reloaded.removed.iter().filter_map(|router| self.log.instance(*router));
+        let removed: Vec<_> = removed.cloned().collect();
+        let added = reloaded.added.iter().map(|added| Arc::clone(&added.settings));
+        let changed = reloaded.changed.iter().map(|(_, settings)| Arc::clone(settings));
+        let added: Vec<_> = added.chain(changed).collect();
+        self.notifications.reload(&removed, &added, &reloaded.groups);
+        self.notifications.set_fifo(reloaded.notifications.fifo.as_deref());
+        self.log.change(&reloaded.changed);
+        self.log.remove(&reloaded.removed);
+        self.log.add(&reloaded.added);
+        self.events.forget(&reloaded.removed);
+        let early = std::mem::take(&mut self.early).into_iter();
+        let early =
+            early.filter(|report| matches!(report, Report::Router { router, .. } if new.contains(router)));
+        for report in early.chain(of_new) {
+            self.write(report);
+        }
+        // Changes of added routers whose reports arrived before this.
+        self.log_lost_transitions(from);
+        if let Err(error) = runtime_dir.set_access(&self.access, rules(&reloaded.control)) {
+            tracing::warn!(%error, "cannot apply the new access rules");
+        }
+    }
+
+    /// Records and logs a report, and delivers its notification.
+    pub(super) fn write(&mut self, report: Report) {
+        if let Report::Router { router, .. } = &report
+            && self.log.instance(*router).is_none()
+        {
+            // A reload is adding it, and its commands are not known yet.
+            if self.early.len() < MAX_EARLY {
+                self.early.push(report);
+            }
+            return;
+        }
+        if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router)) {
+            let priority = self.tracker.priority(&instance.name);
+            if let Some(change) = self.notifications.change(&change, instance, priority) {
+                self.events.group(&change);
+            }
+        }
+        self.log.write(report);
+    }
+
+    /// Logs state changes whose reports were dropped or suppressed.
+    pub(super) fn log_lost_transitions(&mut self, from: &mut FromEngine) {
+        // The order matters: the engine sends the report of a change before it publishes the
+        // change. The report of every change taken here is therefore already in the channel, unless
+        // it was dropped.
+        let published = from.transitions.take();
+        while let Ok(report) = from.reports.try_recv() {
+            self.write(report);
+        }
+        for (change, instance) in self.events.published(&published, |router| self.log.instance(router)) {
+            let priority = self.tracker.priority(&instance.name);
+            if let Some(change) = self.notifications.change(&change, instance, priority) {
+                self.events.group(&change);
+            }
+        }
+        self.log.lost_transitions(&published);
+    }
+}

@@ -1,0 +1,147 @@
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use super::*;
+use crate::config::Config;
+use crate::control::access::Credentials;
+use crate::control::client::Client;
+use crate::control::model::{ChangeReport, StatsReport, StatusReport};
+
+use crate::engine::id::{Id as _, LinkId};
+use crate::engine::link_io::LinkIo;
+use crate::engine::link_spec::{LinkSpec, XdpEntry};
+use crate::process::raise;
+use crate::service::administrator::Agent;
+use crate::service::bus::bus;
+use crate::service::configured::Configured;
+use crate::service::drained::Drained;
+use crate::service::events::EventLog;
+use crate::xdp::{Framing, Preference, Sizes};
+
+/// Answers `status` requests, and sends SIGTERM to the control thread while doing so.
+struct Terminating;
+
+impl Source for Terminating {
+    async fn status(&self) -> Result<StatusReport, String> {
+        raise(libc::SIGTERM);
+        Ok(StatusReport { instances: Vec::new() })
+    }
+
+    async fn stats(&self) -> Result<StatsReport, String> {
+        Err("unexpected request".to_owned())
+    }
+
+    async fn change(&self, _request: Change, _by: Credentials) -> Result<ChangeReport, String> {
+        Err("unexpected request".to_owned())
+    }
+}
+
+impl DiscardCounters for Terminating {
+    fn take_discarded(&self) -> bool {
+        false
+    }
+
+    fn row(&self, _row: Row) -> CounterRow {
+        CounterRow::default()
+    }
+}
+
+/// Simulates a driver whose attach call blocks until the test releases it.
+struct Slow {
+    opening: Sender<()>,
+    attached: Receiver<()>,
+}
+
+impl LinkWork for Slow {
+    fn open(&mut self, _spec: &LinkSpec) -> anyhow::Result<LinkIo> {
+        self.opening.send(()).expect("the test is waiting");
+        self.attached.recv().expect("the test releases it");
+        anyhow::bail!("the driver refused")
+    }
+
+    fn renew_groups<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
+        Vec::new()
+    }
+
+    fn has_unjoined(&self) -> bool {
+        false
+    }
+
+    fn check<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) {}
+
+    fn close(&mut self, _ifindex: u32) {}
+
+    fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry) {}
+
+    fn clear_rows(&mut self, _rows: &[Row]) {}
+
+    fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
+}
+
+#[test]
+fn slow_driver_delays_neither_status_nor_shutdown() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let runtime_dir = RuntimeDir::open(directory.path()).expect("a runtime directory");
+    let (engine, commands) = Handle::without_engine().expect("a handle");
+    let (requests, requested) = mpsc::unbounded_channel();
+    let (reports, reported) = mpsc::channel(1);
+    let (_publisher, transitions) = bus(1);
+    let (opening, is_opening) = channel();
+    let (attach, attached) = channel();
+    let spec = LinkSpec {
+        link: LinkId::new(0, 0),
+        ifindex: 1,
+        name: "eth0".to_owned(),
+        xdp: Preference::Auto,
+        framing: Framing::Ethernet,
+        routers: Vec::new(),
+    };
+    assert!(requests.send(Request::Open(spec)).is_ok());
+
+    let client = Client::new(directory.path());
+    let test = thread::spawn(move || {
+        is_opening.recv().expect("the driver is attaching");
+        client.status().expect("status is served while the driver attaches");
+        let Ok(Command::Ping(_)) = commands.recv() else { panic!("the agent checks the engine first") };
+        assert!(matches!(commands.recv(), Ok(Command::Stop)), "shutdown does not wait for the driver");
+        // The engine ends before the driver's attach returns.
+        drop(reports);
+        attach.send(()).expect("the worker is waiting");
+    });
+    let configuration =
+        "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
+    let config = Config::parse(configuration, "vipd.toml").expect("a valid configuration");
+    let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 1, burst: 1 };
+    let drained = Drained::load(directory.path());
+    let path = directory.path().join("vipd.toml");
+    let (tracker, readings) = SharedTracker::new(engine.clone());
+    let agent = Agent {
+        sizes,
+        engine: engine.clone(),
+        drained,
+        latest: transitions.latest(),
+        tracker: tracker.clone(),
+        configured: Configured::default(),
+    };
+    let (administrator, orders) = Administrator::new(path, config, std::iter::empty(), agent);
+    let supervisor = Supervisor {
+        engine,
+        source: Arc::new(Terminating),
+        administrator,
+        orders,
+        notifications: Notifications::new([], &[]),
+        access: Access::default(),
+        tracker,
+        readings,
+        early: Vec::new(),
+        events: Recorder::new(EventLog::new(), transitions.latest()),
+        log: Log::new(&[]),
+        has_single_link: false,
+    };
+    let from_engine = FromEngine { requests: requested, reports: reported, transitions };
+    let signals = Signals::block().expect("signals");
+    let work = Slow { opening, attached };
+    supervisor.run(signals, &runtime_dir, work, from_engine, || Ok(())).expect("clean shutdown");
+    test.join().expect("no panic");
+}
