@@ -335,8 +335,9 @@ impl Engine {
 
     /// Waits until there is work for a turn. Returns whether netlink notifications are pending.
     ///
-    /// While all masters are running, each wake-up is for a master-down deadline that adverts have
-    /// moved in the meantime. The engine then only computes the next one, and waits again.
+    /// While the masters of its backups are running, the engine usually wakes up for a master-down
+    /// deadline that adverts have moved in the meantime. It then only computes the next deadline
+    /// and waits again.
     fn wait(&mut self) -> io::Result<bool> {
         let mut next = self.next_deadline();
         loop {
