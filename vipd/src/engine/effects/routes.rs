@@ -94,6 +94,12 @@ impl Routing {
         Ok(())
     }
 
+    /// Ends the thread, as after a panic. The engine notices this when it expects the next results.
+    #[cfg(test)]
+    pub(crate) fn end_thread(&mut self) {
+        self.thread = Some(RouteThread::ended());
+    }
+
     /// Replaces the entries of a router: those of its configuration if it is master, otherwise
     /// none.
     pub(crate) fn set(&mut self, now: Timestamp, router: RouterId, wanted: &[Wanted]) {

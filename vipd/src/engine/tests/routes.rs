@@ -1,5 +1,11 @@
 //! Routes that take several turns.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use vipd_tests::command;
+use vipd_tests::namespace::Namespace;
+
 use super::*;
 use crate::vrrp::{Fault, Impediment};
 
@@ -83,6 +89,80 @@ fn routes_that_are_being_added_are_removed_when_their_router_leaves_master() -> 
             bench.engine.dispatch(clock::now(), id, Input::Clear(Impediment::Drained));
         }
         bench.turn_until("routes are being added", is_adding)?;
+        bench.engine.shut_down(clock::now());
+        assert_eq!(present(), 0);
+        Ok(())
+    })
+}
+
+/// Holds the rtnl lock for about 0.2 s: the kernel deletes the links of a group while it holds the
+/// lock, and waits for an RCU grace period for each bridge.
+fn hold_rtnl(host: &Namespace) -> Result<()> {
+    for number in 0..10 {
+        let name = format!("held{number}");
+        command::run(host, "ip", &["link", "add", &name, "group", "77", "type", "bridge"])?;
+    }
+    command::run(host, "ip", &["link", "delete", "group", "77"]).map(drop)
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn adverts_are_sent_while_a_check_of_routes_waits_for_the_rtnl_lock() -> Result<()> {
+    const ADVERTS: u64 = 3;
+    let lab = Lab::new(1)?;
+    let client = lab.host(Station::Client)?;
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let holder = scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                hold_rtnl(client)?;
+            }
+            anyhow::Ok(())
+        });
+        let result = lab.host(NODE)?.run(|| {
+            let mut bench = Bench::configured(&configuration())?;
+            bench.turn_until("all routes are present", |_| present() == ROUTES)?;
+            let start = Instant::now();
+            let adverts = |bench: &Bench| bench.sum(|instance| instance.sent.adverts);
+            let mut sent_before = adverts(&bench);
+            // A check takes a few milliseconds, unless another process holds the lock.
+            while adverts(&bench) < sent_before + ADVERTS {
+                anyhow::ensure!(start.elapsed() < SOON, "no adverts during a check");
+                if !bench.engine.effects.routing.has_removals() {
+                    bench.engine.effects.routing.verify_all();
+                    sent_before = adverts(&bench);
+                }
+                bench.engine.turn()?;
+            }
+            assert_eq!(bench.sum(|instance| instance.sent.routes_restored), 0);
+            Ok(())
+        });
+        is_done.store(true, Ordering::Relaxed);
+        result.and(holder.join().expect("the holder does not panic"))
+    })
+}
+
+/// Without the thread, the engine cannot tell whether the last additions were made.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn routes_are_removed_after_the_routes_thread_has_ended() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::configured(&configuration())?;
+        let (id, _) = bench.engine.topology.routers.iter().next().expect("a router");
+        for added in [1, ROUTES] {
+            bench.turn_until("routes are present", |_| present() >= added)?;
+            bench.engine.effects.routing.end_thread();
+            bench.engine.effects.routing.verify_all();
+            bench.engine.dispatch(clock::now(), id, Input::Impede(Fault::Drained));
+            bench.turn_until("routes are removed", |bench| {
+                !bench.engine.effects.routing.has_removals() && present() == 0
+            })?;
+            bench.engine.dispatch(clock::now(), id, Input::Clear(Impediment::Drained));
+        }
+        bench.turn_until("all routes are present", |_| present() == ROUTES)?;
+        bench.engine.effects.routing.end_thread();
+        bench.engine.effects.routing.verify_all();
         bench.engine.shut_down(clock::now());
         assert_eq!(present(), 0);
         Ok(())

@@ -53,6 +53,12 @@ impl RouteThread {
         Ok(Self { submitted, results })
     }
 
+    /// Returns the handle to a thread that has ended.
+    #[cfg(test)]
+    pub(super) fn ended() -> Self {
+        Self { submitted: channel().0, results: channel().1 }
+    }
+
     /// Submits changes. The results of the previous ones must have been received.
     pub(super) fn submit(&self, changes: &[Change]) {
         // If the thread has ended, receiving the results returns an error.
