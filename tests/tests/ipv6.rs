@@ -6,12 +6,12 @@ use std::time::Duration;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
-use vipd_tests::command::{address_line, ping};
+use vipd_tests::command::{address_line, ping, run};
 use vipd_tests::configuration::Family;
 use vipd_tests::control::{self, wait_for_state};
 use vipd_tests::frame::{ChecksumForm, Frame};
 use vipd_tests::lab::Lab;
-use vipd_tests::station::{Mac, Station, VIP6, VIP6_LINK_LOCAL};
+use vipd_tests::station::{INTERFACE, Mac, Station, VIP6, VIP6_LINK_LOCAL};
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::try_wait_until;
 
@@ -147,13 +147,27 @@ fn ipv4_and_ipv6_with_the_same_vrid_are_independent() {
 fn missing_link_local_address_is_a_fault_until_added() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(ONE).expect("lab host");
-    node.run(|| vipd_tests::links::remove_address(vipd_tests::station::INTERFACE, ONE.link_local(), 64))
-        .expect("delete");
+    node.run(|| vipd_tests::links::remove_address(INTERFACE, ONE.link_local(), 64)).expect("delete");
     let agent = agent(&lab, ONE, &[instance(100)]);
     let status = wait_for_state(&agent, "fault", TIMEOUT).expect("fault");
     assert!(status.text("vipd:fault-reason").contains("link-local"), "{status:?}");
-    node.run(|| vipd_tests::links::add_address(vipd_tests::station::INTERFACE, ONE.link_local(), 64))
-        .expect("add");
+    node.run(|| vipd_tests::links::add_address(INTERFACE, ONE.link_local(), 64)).expect("add");
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     assert_ne!(ONE.mac(), Mac::BROADCAST);
+}
+
+/// While the MTU is below 1280, the interface has no IPv6, and the kernel has removed its addresses.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn removals_do_not_fail_on_an_interface_that_has_lost_ipv6() {
+    let lab = Lab::new(1).expect("create the lab");
+    let agent = agent(&lab, ONE, &[instance(200)]);
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
+    run(lab.host(ONE).expect("node 1"), "ip", &["link", "set", INTERFACE, "mtu", "1000"]).expect("ip");
+    wait_for_state(&agent, "fault", TIMEOUT).expect("fault");
+    try_wait_until("the state in the log", TIMEOUT, || {
+        Ok(agent.log().iter().any(|line| line.text.contains("to=fault")))
+    })
+    .expect("logged");
+    assert_eq!(control::counter(&agent, "vipd:address-errors").expect("a counter"), 0, "{:#?}", agent.log());
 }

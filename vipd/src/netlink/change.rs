@@ -152,9 +152,9 @@ impl Change {
     /// the object no longer exists.
     pub(super) fn outcome(&self, errno: i32) -> io::Result<()> {
         match (self, errno) {
-            (Self::Remove(_), libc::EADDRNOTAVAIL | libc::ENODEV) | (Self::Down { .. }, libc::ENODEV) => {
-                Ok(())
-            }
+            // ENXIO: the interface has no IPv6, for example because its MTU is below 1280.
+            (Self::Remove(_), libc::EADDRNOTAVAIL | libc::ENODEV | libc::ENXIO)
+            | (Self::Down { .. }, libc::ENODEV) => Ok(()),
             // ESRCH for a route, ENOENT for a rule.
             (Self::RemoveEntry(_), libc::ESRCH | libc::ENOENT | libc::ENODEV) => Ok(()),
             _ => acknowledged(errno),
