@@ -109,8 +109,8 @@ macro_rules! table {
                 address_list_errors: "address-list-errors", Counter, Error, Core(address_list_errors),
                     "Adverts with an address list other than the configured one";
                 packet_length_errors: "packet-length-errors", Counter, Error, Kernel(PacketLengthErrors),
-                    "Adverts whose length does not match their address count",
-                    dropped "length does not match the address count";
+                    "Truncated adverts, and adverts whose length does not match their address count",
+                    dropped "truncated, or its length does not match the address count";
                 checksum_errors: "vipd:checksum-errors", Counter, Error, Kernel(ChecksumErrors),
                     "Adverts with a wrong VRRP checksum", dropped "invalid VRRP checksum";
                 version_errors: "vipd:version-errors", Counter, Error, Kernel(VersionErrors),

@@ -24,7 +24,7 @@ const NEIGHBORS: u32 = 3;
 /// Size of the receive buffer in bytes, enough for several thousand notifications.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Maximum size of a notification in bytes. Link notifications are the largest: about 2 KiB, and
-/// more if the device has many virtual functions.
+/// more if the device has many alternative names.
 const DATAGRAM: usize = 64 << 10;
 
 /// A socket that receives all changes to the links in use and their addresses. Until

@@ -149,6 +149,7 @@ impl Kernel {
             entries: take(&mut ebpf, names::MAP_ROUTERS, HashMap::try_from)?,
             peers: take(&mut ebpf, names::MAP_PEERS, HashMap::try_from)?,
             senders: take(&mut ebpf, names::MAP_SENDERS, HashMap::try_from)?,
+            sender_room: sizes.senders.max(1) as usize,
             counters: PerCpuArray::try_from(duplicate(&counters).map_err(map_error)?).map_err(map_error)?,
             steady: map_steady()?,
         };

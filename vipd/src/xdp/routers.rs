@@ -18,6 +18,8 @@ pub(super) struct Routers {
     pub(super) entries: HashMap<MapData, [u8; 8], [u8; 32]>,
     pub(super) peers: HashMap<MapData, [u8; 20], u8>,
     pub(super) senders: HashMap<MapData, [u8; SENDER_KEY], u64>,
+    /// Number of senders that the map has room for.
+    pub(super) sender_room: usize,
     pub(super) counters: PerCpuArray<MapData, [u64; ROW_CELLS]>,
     /// A second mapping of the arrays; the engine owns the first.
     pub(super) steady: Steady,
@@ -54,10 +56,25 @@ impl Routers {
         }
         // Collected first, because removing an entry during the iteration would restart it.
         let cleared: BTreeSet<[u8; 4]> = rows.iter().map(|row| row.number().to_ne_bytes()).collect();
-        let is_cleared = |key: &[u8; SENDER_KEY]| key.first_chunk().is_some_and(|row| cleared.contains(row));
-        let senders: Vec<_> = self.senders.keys().filter_map(Result::ok).filter(is_cleared).collect();
+        let keys = self.senders.keys().filter_map(Result::ok);
+        let senders = senders_of(&cleared, keys, self.sender_room);
         senders.iter().try_for_each(|key| ignore_missing(self.senders.remove(key)))
     }
+}
+
+/// Returns those of the keys that belong to one of the rows.
+///
+/// If the program evicts a key during the iteration, the kernel starts again with the first one
+/// (`htab_map_get_next_key` in `kernel/bpf/hashtab.c`). So that a flood of adverts from ever new
+/// senders cannot make the iteration endless, it ends after twice the number of keys that the map
+/// has room for. A token bucket that is missed does no harm: it is full again within 0.1 s.
+fn senders_of(
+    rows: &BTreeSet<[u8; 4]>,
+    keys: impl Iterator<Item = [u8; SENDER_KEY]>,
+    room: usize,
+) -> BTreeSet<[u8; SENDER_KEY]> {
+    let is_of_row = |key: &[u8; SENDER_KEY]| key.first_chunk().is_some_and(|row| rows.contains(row));
+    keys.take(2 * room).filter(is_of_row).collect()
 }
 
 /// Treats the error for removing a missing entry as success.
@@ -84,5 +101,25 @@ fn wait_for_running_programs() {
         unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, NO_FLAGS, NO_CPU) };
     if result != 0 {
         std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(row: u32, sender: u8) -> [u8; SENDER_KEY] {
+        let mut key = [sender; SENDER_KEY];
+        key[..4].copy_from_slice(&row.to_ne_bytes());
+        key
+    }
+
+    #[test]
+    fn iteration_over_senders_ends_although_it_starts_again_and_again() {
+        let rows = BTreeSet::from([2_u32.to_ne_bytes()]);
+        let keys = [key(1, 1), key(2, 1), key(3, 1), key(2, 2)];
+        let expected = BTreeSet::from([keys[1], keys[3]]);
+        assert_eq!(senders_of(&rows, keys.into_iter(), 4), expected);
+        assert_eq!(senders_of(&rows, keys.into_iter().cycle(), 4), expected);
     }
 }

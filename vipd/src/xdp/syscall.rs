@@ -101,6 +101,9 @@ struct Query {
     revision: u64,
 }
 
+// The kernel's structures have pointers of 64 bits.
+const _: () = assert!(size_of::<Query>() == 64 && size_of::<InfoByFd>() == 16);
+
 impl Default for Query {
     fn default() -> Self {
         Self {
