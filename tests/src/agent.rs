@@ -1,5 +1,7 @@
 //! VRRP agents on the nodes of a lab: vipd, keepalived and FRR.
 
+mod kind;
+
 use std::env;
 use std::fmt;
 use std::fs;
@@ -7,19 +9,22 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-pub use crate::configuration::Instance;
-use crate::configuration::{XdpMode, frr_configuration, keepalived_configuration, vipd_configuration};
+use crate::configuration::XdpMode;
 use crate::frr;
 use crate::lab::Lab;
 use crate::namespace::{Namespace, SCRATCH};
 use crate::process::{LogLine, Process};
 use crate::station::Station;
 use crate::wait::try_wait_until;
+use kind::PID_FILES;
+
+pub use crate::configuration::Instance;
+pub use kind::AgentKind;
 
 /// How long an agent may take to exit after SIGTERM.
 const STOP: Duration = Duration::from_secs(10);
@@ -32,41 +37,6 @@ const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
 const GROUP_IN_PROC: [&str; 2] = ["120000E0", "E0000012"];
 /// ff02::12 as it appears in `/proc/net/igmp6`.
 const GROUP6_IN_PROC: &str = "ff020000000000000000000000000012";
-
-/// PID files of keepalived's parent process and VRRP process.
-const PID_FILES: [&str; 2] = ["keepalived.pid", "vrrp.pid"];
-
-/// A VRRP implementation to run as an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum AgentKind {
-    /// The vipd executable at this path.
-    Vipd(PathBuf),
-    /// keepalived, found on the PATH.
-    Keepalived,
-    /// FRR's zebra and vrrpd, at the paths that Debian installs them to.
-    Frr,
-}
-
-impl AgentKind {
-    /// Returns the contents of the program's configuration file.
-    fn configuration(&self, station: Station, instances: &[Instance]) -> Result<String> {
-        match self {
-            Self::Vipd(_) => Ok(vipd_configuration(station, instances)),
-            Self::Keepalived => keepalived_configuration(station, instances),
-            Self::Frr => frr_configuration(instances),
-        }
-    }
-}
-
-impl fmt::Display for AgentKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Vipd(_) => "vipd",
-            Self::Keepalived => "keepalived",
-            Self::Frr => "FRR",
-        })
-    }
-}
 
 /// An agent on a node: its program, its configuration, and its process while it runs.
 #[derive(Debug)]
@@ -108,18 +78,7 @@ impl Agent {
         kind: AgentKind,
         configuration: String,
     ) -> Result<Self> {
-        match &kind {
-            AgentKind::Vipd(program) => ensure!(
-                program.is_file(),
-                "{} is not a file; build vipd with `cargo build -p vipd`",
-                program.display()
-            ),
-            AgentKind::Keepalived => ensure_on_path("keepalived", "keepalived")?,
-            AgentKind::Frr => ensure!(
-                frr::is_installed(),
-                "FRR's zebra and vrrpd are not installed (Debian, Ubuntu: `apt-get install frr`)"
-            ),
-        }
+        kind.ensure_installed()?;
         let host = lab.host(station)?.clone();
         Ok(Self {
             kind,
@@ -236,7 +195,11 @@ impl Agent {
         if self.kind == AgentKind::Frr {
             frr::prepare(&self.host, self.station, &self.instances)?;
         }
-        self.process = Some(Process::spawn_with(&self.host, self.command(), stderr)?);
+        let mut command = self.kind.command(Self::runtime_dir(), &self.configuration_path());
+        if let AgentKind::Vipd(_) = self.kind {
+            command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        }
+        self.process = Some(Process::spawn_with(&self.host, command, stderr)?);
         let host = self.host.clone();
         let socket = matches!(self.kind, AgentKind::Vipd(_)).then(Self::control_socket);
         let unicast = self.instances.iter().any(|instance| !instance.unicast_peers.is_empty());
@@ -329,11 +292,7 @@ impl Agent {
     }
 
     fn configuration_path(&self) -> PathBuf {
-        Self::runtime_dir().join(match self.kind {
-            AgentKind::Vipd(_) => "vipd.toml",
-            AgentKind::Keepalived => "keepalived.conf",
-            AgentKind::Frr => "frr.conf",
-        })
+        Self::runtime_dir().join(self.kind.configuration_file())
     }
 
     fn write_configuration(&self) -> Result<()> {
@@ -364,28 +323,6 @@ impl Agent {
             })
             .with_context(|| format!("removing stale PID files of {self}"))
     }
-
-    fn command(&self) -> Command {
-        match &self.kind {
-            AgentKind::Vipd(program) => {
-                let mut command = Command::new(program);
-                command.args(["run", "--runtime-dir"]).arg(Self::runtime_dir());
-                command.arg("-c").arg(self.configuration_path());
-                command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-                command
-            }
-            AgentKind::Keepalived => {
-                let mut command = Command::new("keepalived");
-                command.args(["--vrrp", "--dont-fork", "--log-console", "--use-file"]);
-                command.arg(self.configuration_path());
-                let [parent, vrrp] = PID_FILES;
-                command.arg("--pid").arg(Self::runtime_dir().join(parent));
-                command.arg("--vrrp_pid").arg(Self::runtime_dir().join(vrrp));
-                command
-            }
-            AgentKind::Frr => frr::command(Self::runtime_dir(), &self.configuration_path()),
-        }
-    }
 }
 
 /// "vipd on node 1".
@@ -393,12 +330,4 @@ impl fmt::Display for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on {}", self.kind, self.station)
     }
-}
-
-fn ensure_on_path(program: &str, package: &str) -> Result<()> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    if !env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
-        bail!("{program} is not on the PATH; install it (Debian, Ubuntu: `apt-get install {package}`)");
-    }
-    Ok(())
 }
