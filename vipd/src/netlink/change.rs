@@ -152,11 +152,11 @@ impl Change {
     /// the object no longer exists.
     pub(super) fn outcome(&self, errno: i32) -> io::Result<()> {
         match (self, errno) {
-            // ENXIO: the interface has no IPv6, for example because its MTU is below 1280.
+            // ENXIO: the interface has no IPv6, for example because its MTU is below 1280. ESRCH is the
+            // answer for a route, ENOENT for a rule.
             (Self::Remove(_), libc::EADDRNOTAVAIL | libc::ENODEV | libc::ENXIO)
+            | (Self::RemoveEntry(_), libc::ESRCH | libc::ENOENT | libc::ENODEV)
             | (Self::Down { .. }, libc::ENODEV) => Ok(()),
-            // ESRCH for a route, ENOENT for a rule.
-            (Self::RemoveEntry(_), libc::ESRCH | libc::ENOENT | libc::ENODEV) => Ok(()),
             _ => acknowledged(errno),
         }
     }
