@@ -1,4 +1,4 @@
-//! Scripts and notification commands do not inherit what only the agent needs.
+//! Scripts and notification commands do not inherit the agent's scheduling, signals and OOM score.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -39,9 +39,9 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(status.unwrap_or_else(|error| panic!("{program}: {error}")).success(), "{program} {arguments:?}");
 }
 
-/// The agent may run with a negative nice value, `CPUSchedulingPolicy=fifo` and `OOMScoreAdjust=-1000`, which
-/// its commands must not have: a script that loops would delay the agent, and one that leaks could not be
-/// killed.
+/// The agent may run with a negative nice value, `CPUSchedulingPolicy=fifo` and
+/// `OOMScoreAdjust=-1000`. Its commands must not inherit them: a script in a loop would delay the
+/// agent, and the out-of-memory killer would spare a script that leaks memory.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn commands_have_ordinary_scheduling_signals_and_oom_score() {
@@ -61,14 +61,14 @@ fn commands_have_ordinary_scheduling_signals_and_oom_score() {
     agent.start().expect("start the agent");
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     let pid = agent.pid().expect("it runs").to_string();
-    // Of the thread that starts commands.
+    // The ID of the process is also that of the thread that starts commands.
     run("renice", &["-n", "-7", "-p", &pid]);
     run("chrt", &["--fifo", "--pid", "7", &pid]);
     let score = format!("/proc/{pid}/oom_score_adj");
     // A lower score than at the start needs CAP_SYS_RESOURCE.
     fs::write(&score, "-1000").or_else(|_| fs::write(&score, "300")).expect("changed");
     let before = lines(&check).len();
-    // The first of them may have started earlier.
+    // The first of them may have started before the changes.
     wait_until("two runs of the script", TIMEOUT, || lines(&check).len() >= before + 2).expect("it runs");
     lab.cut(NODE).expect("cut the node's link");
     wait_until("the notification", TIMEOUT, || !lines(&notify).is_empty()).expect("it runs");

@@ -155,7 +155,7 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
 /// meantime.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn rival_tc_program_is_displaced_with_growing_pauses() {
+fn competing_tc_program_is_displaced_with_growing_pauses() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
     let one = start_agent(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
@@ -169,18 +169,18 @@ fn rival_tc_program_is_displaced_with_growing_pauses() {
     let (rounds, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut rival: Option<ForeignProgram> = None;
+            let mut competitor: Option<ForeignProgram> = None;
             while !is_over.load(Ordering::Relaxed) {
                 let first = node.run(|| tc_program(INTERFACE)).unwrap();
-                if rival.as_ref().is_none_or(|rival| u64::from(rival.id()) != first) {
-                    rival = Some(ForeignProgram::attach(node, INTERFACE, Kind::DroppingTc).unwrap());
+                if competitor.as_ref().is_none_or(|competitor| u64::from(competitor.id()) != first) {
+                    competitor = Some(ForeignProgram::attach(node, INTERFACE, Kind::DroppingTc).unwrap());
                     rounds.fetch_add(1, Ordering::Relaxed);
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
         let start = Instant::now();
-        let displaced = wait_until("the rival to be displaced three times", TIMEOUT, || {
+        let displaced = wait_until("the other program to be displaced three times", TIMEOUT, || {
             rounds.load(Ordering::Relaxed) >= 4
         });
         // The first at once, then after 1 s and 2 s.

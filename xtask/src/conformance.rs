@@ -109,16 +109,16 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if let Verdict::Fails(error) | Verdict::LabError(error) | Verdict::PassesOnRetry(error) = verdict {
             let message = format_args!("{verdict}  {program}: {}: {error:#}", scenario.name);
-            process::say("conformance", message);
+            process::progress("conformance", message);
         } else if terminal || done.is_multiple_of(50) {
             let message = format_args!("{done} of {all}  {verdict}  {program}: {}", scenario.name);
-            process::say("conformance", message);
+            process::progress("conformance", message);
         }
     });
     let seconds = start.elapsed().as_secs();
     let unexplained =
         rows.iter().flat_map(|row| &row.verdicts).filter(|(_, verdict)| verdict.is_unexplained());
-    process::say(
+    process::progress(
         "conformance",
         format_args!(
             "{all} verdicts on {} scenarios, {} undocumented, {seconds} s",

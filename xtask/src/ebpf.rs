@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let root = workspace::root();
     if args.check {
         provenance::check(root).map_err(|message| anyhow!(message))?;
-        say(format_args!("{OBJECT} is current"));
+        progress(format_args!("{OBJECT} is current"));
         return Ok(());
     }
 
@@ -46,14 +46,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let text = describe(&toolchain, root)?;
     let path = root.join(PROVENANCE);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    say(format_args!("wrote {PROVENANCE}; commit both files"));
+    progress(format_args!("wrote {PROVENANCE}; commit both files"));
     provenance::check(root).map_err(|message| anyhow!(message))
 }
 
 /// Builds the object and writes it to `out`.
 pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<()> {
     let root = workspace::root();
-    say(format_args!("building with {} and {}", toolchain.compiler, toolchain.linker));
+    progress(format_args!("building with {} and {}", toolchain.compiler, toolchain.linker));
     let mut cargo = toolchain.cargo("build", root);
     cargo.args(["--package", "vipd-ebpf", "--bin", PROGRAM, "--release", "--locked"]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
@@ -68,7 +68,7 @@ pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<()> {
     // `fs::copy` would also copy the executable bit that the linker sets.
     let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
     fs::write(out, &bytes).with_context(|| format!("cannot write {}", out.display()))?;
-    say(format_args!(
+    progress(format_args!(
         "wrote {}: {} bytes, SHA-256 {}",
         out.display(),
         bytes.len(),
@@ -164,8 +164,8 @@ fn describe(toolchain: &Toolchain, root: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn say(message: impl std::fmt::Display) {
-    process::say("ebpf", message);
+fn progress(message: impl std::fmt::Display) {
+    process::progress("ebpf", message);
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ fn fuzz(targets: &[&str], seconds: u32, keep: bool) -> Result<()> {
     let mut tallies = Vec::new();
     let mut failed = Vec::new();
     for target in targets {
-        say(format_args!("{target} for {seconds} s"));
+        progress(format_args!("{target} for {seconds} s"));
         let outcome = fuzzer.run(target, seconds)?;
         if outcome.succeeded {
             tallies.push((*target, outcome.tally));
@@ -128,7 +128,7 @@ impl Fuzzer {
         }
         let folder = workspace::target().join("fuzz");
         let fuzzer = Self { folder, host: host()? };
-        say("building with coverage instrumentation");
+        progress("building with coverage instrumentation");
         let mut cargo = workspace::cargo();
         cargo.args(["build", "--locked", "--profile", "fuzz", "--package", "vipd-fuzz"]);
         cargo.args(["--features", "libfuzzer", "--target", &fuzzer.host]);
@@ -190,7 +190,7 @@ impl Fuzzer {
             let to = corpus.join(from.file_name());
             fs::copy(from.path(), &to).with_context(|| format!("cannot write {}", to.display()))?;
         }
-        say(format_args!("updated {}; commit it", corpus.display()));
+        progress(format_args!("updated {}; commit it", corpus.display()));
         Ok(())
     }
 }
@@ -227,8 +227,8 @@ fn host() -> Result<String> {
     Ok(host.context("the output of `rustc -vV` has no `host:` line")?.to_owned())
 }
 
-fn say(message: impl std::fmt::Display) {
-    process::say("fuzz", message);
+fn progress(message: impl std::fmt::Display) {
+    process::progress("fuzz", message);
 }
 
 #[cfg(test)]

@@ -70,12 +70,12 @@ fn play(cells: &[Cell]) -> Vec<Row> {
     let start = Instant::now();
     let vipd = AgentKind::Vipd(agent::path());
     let rows = table::play_all(cells, &vipd, |cell, verdict| match &verdict.failure {
-        None => process::say("interop", format_args!("ok      {cell}")),
-        Some(failure) => process::say("interop", format_args!("FAILED  {cell}: {failure:#}")),
+        None => process::progress("interop", format_args!("ok      {cell}")),
+        Some(failure) => process::progress("interop", format_args!("FAILED  {cell}: {failure:#}")),
     });
     let played = rows.iter().filter(|row| row.verdict.is_some()).count();
     let (failed, seconds) = (failures(&rows), start.elapsed().as_secs());
-    process::say("interop", format_args!("{played} combinations run, {failed} failed, {seconds} s"));
+    process::progress("interop", format_args!("{played} combinations run, {failed} failed, {seconds} s"));
     rows
 }
 

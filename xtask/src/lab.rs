@@ -125,7 +125,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         };
         // Scenarios are independent, so continue after a failure.
         if let Err(reason) = result {
-            say(format_args!("{scenario} FAILED: {reason:#}"));
+            progress(format_args!("{scenario} FAILED: {reason:#}"));
             failed.push(scenario.name());
         }
     }
@@ -134,7 +134,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn play(scenario: Scenario, setup: &Setup) -> Result<()> {
-    say(format_args!("{scenario}: {}", scenario.summary()));
+    progress(format_args!("{scenario}: {}", scenario.summary()));
     let outcome = scenario.play_with_progress(setup, &mut process::clocked("lab"))?;
     print(|out| {
         writeln!(out)?;
@@ -239,8 +239,8 @@ fn interval(version: Version, requested: Option<Duration>) -> Result<Duration> {
     Ok(interval)
 }
 
-fn say(message: impl std::fmt::Display) {
-    process::say("lab", message);
+fn progress(message: impl std::fmt::Display) {
+    process::progress("lab", message);
 }
 
 #[cfg(test)]

@@ -33,19 +33,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ("cargo-deny", deny(args.advisories)),
     ] {
         if let Err(reason) = result {
-            say(format_args!("{name}: {reason:#}"));
+            progress(format_args!("{name}: {reason:#}"));
             failed.push(name);
         }
     }
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
-    say("all checks passed");
+    progress("all checks passed");
     Ok(())
 }
 
 fn architecture() -> Result<()> {
-    say("checking imports and file lengths");
+    progress("checking imports and file lengths");
     let report = architecture::check(workspace::root())?;
     for note in &report.notes {
         eprintln!("note: {note}");
@@ -70,14 +70,14 @@ fn clippy_for_bpf() -> Result<()> {
     let toolchain = match Toolchain::find() {
         Ok(toolchain) if toolchain.compiler.has_clippy() => toolchain,
         Ok(toolchain) => {
-            say(format_args!(
+            progress(format_args!(
                 "vipd-ebpf NOT linted: clippy is not installed next to {}",
                 toolchain.compiler.rustc.display()
             ));
             return Ok(());
         }
         Err(reason) => {
-            say(format_args!("vipd-ebpf NOT linted: {reason:#}"));
+            progress(format_args!("vipd-ebpf NOT linted: {reason:#}"));
             return Ok(());
         }
     };
@@ -106,10 +106,10 @@ fn deny(advisories: bool) -> Result<()> {
 }
 
 fn check(command: &mut Command) -> Result<()> {
-    say(line(command));
+    progress(line(command));
     run_command(command)
 }
 
-fn say(message: impl std::fmt::Display) {
-    process::say("lint", message);
+fn progress(message: impl std::fmt::Display) {
+    process::progress("lint", message);
 }

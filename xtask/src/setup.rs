@@ -41,23 +41,23 @@ pub(crate) fn tests() -> Result<()> {
 fn toolchain() -> Result<()> {
     match Compiler::find() {
         Ok(compiler) => {
-            say(format_args!("found the compiler: {compiler}"));
+            progress(format_args!("found the compiler: {compiler}"));
             add_clippy(&compiler)?;
         }
         Err(reason) => {
-            say(format_args!("no compiler for the BPF target: {reason}"));
+            progress(format_args!("no compiler for the BPF target: {reason}"));
             install_compiler()?;
         }
     }
     match Linker::find() {
-        Ok(linker) => say(format_args!("found the linker: {linker}")),
+        Ok(linker) => progress(format_args!("found the linker: {linker}")),
         Err(reason) => {
-            say(format_args!("no linker: {reason}"));
+            progress(format_args!("no linker: {reason}"));
             install_linker()?;
         }
     }
     Toolchain::find().context("the installed toolchain is not usable")?;
-    say("ready: `cargo xtask ebpf` builds the eBPF object");
+    progress("ready: `cargo xtask ebpf` builds the eBPF object");
     Ok(())
 }
 
@@ -80,10 +80,10 @@ fn install_compiler() -> Result<()> {
         if COMPILER_PACKAGES.iter().all(|package| debian::offers(package)) {
             return debian::install("setup", &COMPILER_PACKAGES);
         }
-        say("this distribution has no Rust compiler with the BPF target; trying rustup");
+        progress("this distribution has no Rust compiler with the BPF target; trying rustup");
     }
     if ask(program("rustup").arg("--version")).is_some() {
-        say(format_args!("installing {NIGHTLY} and rust-src with rustup"));
+        progress(format_args!("installing {NIGHTLY} and rust-src with rustup"));
         let mut rustup = program("rustup");
         rustup.args([
             "toolchain",
@@ -111,7 +111,7 @@ fn no_compiler(root: bool) -> String {
 
 fn install_linker() -> Result<()> {
     let prefix = llvm_prefix()?;
-    say(format_args!(
+    progress(format_args!(
         "building bpf-linker {LINKER_VERSION} with the LLVM in {}; takes about a minute",
         prefix.display()
     ));
@@ -130,7 +130,7 @@ fn llvm_prefix() -> Result<PathBuf> {
     let given = env::var_os("LLVM_PREFIX").map(PathBuf::from);
     let prefix = given.unwrap_or_else(|| format!("/usr/lib/llvm-{LLVM_MAJOR}").into());
     if !has_llvm(&prefix) {
-        say(format_args!("no LLVM {LLVM_MAJOR} with headers in {}", prefix.display()));
+        progress(format_args!("no LLVM {LLVM_MAJOR} with headers in {}", prefix.display()));
         debian::install("setup", &[LLVM_PACKAGE]).with_context(|| {
             format!("bpf-linker needs LLVM {LLVM_MAJOR}; install it and set LLVM_PREFIX to its prefix")
         })?;
@@ -149,6 +149,6 @@ fn has_llvm(prefix: &Path) -> bool {
     version.is_some_and(|version| version.split('.').next() == Some(LLVM_MAJOR))
 }
 
-fn say(message: impl std::fmt::Display) {
-    process::say("setup", message);
+fn progress(message: impl std::fmt::Display) {
+    process::progress("setup", message);
 }

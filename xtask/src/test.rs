@@ -99,7 +99,7 @@ impl Steps {
         match result {
             Ok(()) => self.passed.push(name),
             Err(error) => {
-                say(format_args!("FAILED: {name}: {error:#}"));
+                progress(format_args!("FAILED: {name}: {error:#}"));
                 self.failed.push(name);
             }
         }
@@ -107,7 +107,7 @@ impl Steps {
 
     fn finish(self, start: Instant) -> Result<()> {
         let (passed, failed) = (self.passed.len(), self.failed.len());
-        say(format_args!("{} s: {}", start.elapsed().as_secs(), self.passed.join(", ")));
+        progress(format_args!("{} s: {}", start.elapsed().as_secs(), self.passed.join(", ")));
         println!("steps: {passed} passed, {failed} failed");
         if failed > 0 {
             bail!("failed: {}", self.failed.join(", "));
@@ -141,7 +141,9 @@ fn rebuilt_object() -> Result<()> {
     let toolchain = match Toolchain::find() {
         Ok(toolchain) => toolchain,
         Err(reason) => {
-            say(format_args!("eBPF object NOT rebuilt, so the committed one was not verified: {reason:#}"));
+            progress(format_args!(
+                "eBPF object NOT rebuilt, so the committed one was not verified: {reason:#}"
+            ));
             return Ok(());
         }
     };
@@ -150,14 +152,14 @@ fn rebuilt_object() -> Result<()> {
     let committed = workspace::root().join(provenance::OBJECT);
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     if read(&rebuilt)? == read(&committed)? {
-        say("the rebuilt eBPF object is identical to the committed one");
+        progress("the rebuilt eBPF object is identical to the committed one");
         return Ok(());
     }
-    say("the rebuilt eBPF object differs from the committed one; testing it as well");
+    progress("the rebuilt eBPF object differs from the committed one; testing it as well");
     nextest_run(&OBJECT_TESTS, &[(OBJECT_VARIABLE, rebuilt.as_os_str())])
         .with_context(|| format!("testing the rebuilt object {}", rebuilt.display()))
 }
 
-fn say(message: impl std::fmt::Display) {
-    process::say("test", message);
+fn progress(message: impl std::fmt::Display) {
+    process::progress("test", message);
 }

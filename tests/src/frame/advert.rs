@@ -9,7 +9,7 @@ use vipd_witness::internet_checksum;
 
 const PROTOCOL_VRRP: u8 = 112;
 
-/// What a valid checksum covers.
+/// The data that a valid checksum covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChecksumForm {
     /// VRRPv2: message only.

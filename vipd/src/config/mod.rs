@@ -137,7 +137,6 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    ///
     /// Returns an error if the file cannot be read, or if it has problems, all of which are
     /// reported.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {

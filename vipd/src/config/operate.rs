@@ -92,13 +92,13 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// Scope of the destination; always [`Scope::Global`] in IPv6.
     pub scope: Scope,
-    /// What happens to packets (`type`).
+    /// Treatment of packets (`type`).
     pub kind: RouteKind,
     /// Whether the next hop is on the link, even if no prefix of the interface contains it.
     pub onlink: bool,
 }
 
-/// What happens to packets that use a route.
+/// Treatment of packets that match a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RouteKind {
     /// They are forwarded.

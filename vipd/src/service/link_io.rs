@@ -314,7 +314,7 @@ fn ensure_group(
     Ok(())
 }
 
-/// Returns what to check if a group of this family cannot be joined.
+/// Returns the remedy if a group of this family cannot be joined.
 fn join_remedy(family: Family) -> &'static str {
     match family {
         Family::V4 => "check net.ipv4.igmp_max_memberships and that the interface's MTU is at least 68",

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::process::{run, say};
+use super::process::{progress, run};
 use super::workspace;
 
 /// Builds vipd and returns its path. cargo shows its progress on the terminal.
 pub(crate) fn build(verb: &str) -> Result<PathBuf> {
-    say(verb, "building vipd (release)");
+    progress(verb, "building vipd (release)");
     run(workspace::cargo().args(["build", "--release", "--locked", "--package", "vipd"]))?;
     Ok(path())
 }

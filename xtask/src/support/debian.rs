@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::privilege;
-use super::process::{ask, program, run, say};
+use super::process::{ask, program, progress, run};
 
 /// Returns the packages that are not installed.
 pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
@@ -28,7 +28,7 @@ pub(crate) fn has_apt() -> bool {
 
 /// Fetches apt's package lists, which are missing in new containers.
 pub(crate) fn update(verb: &str) -> Result<()> {
-    say(verb, "fetching apt's package lists");
+    progress(verb, "fetching apt's package lists");
     run(program("apt-get").args(["update", "--quiet"]))
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn install(verb: &str, packages: &[&str]) -> Result<()> {
     let missing = missing(packages);
     let list = packages.join(", ");
     if missing.is_empty() {
-        say(verb, format_args!("Debian packages are installed: {list}"));
+        progress(verb, format_args!("Debian packages are installed: {list}"));
         return Ok(());
     }
     let names = missing.join(" ");
@@ -50,7 +50,7 @@ pub(crate) fn install(verb: &str, packages: &[&str]) -> Result<()> {
         bail!("missing Debian packages: {names}; run `sudo apt-get install {names}`");
     }
     update(verb)?;
-    say(verb, format_args!("installing Debian packages: {names}"));
+    progress(verb, format_args!("installing Debian packages: {names}"));
     let mut apt = program("apt-get");
     apt.env("DEBIAN_FRONTEND", "noninteractive");
     run(apt.args(["install", "--quiet", "--yes", "--no-install-recommends"]).args(missing))

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::process::{ask, run, say};
+use super::process::{ask, progress, run};
 use super::workspace;
 
 /// Version to install if cargo-nextest is missing. An installed version is used as it is.
@@ -15,7 +15,7 @@ pub(crate) fn ensure_installed(verb: &str) -> Result<()> {
     if ask(workspace::cargo().args(["nextest", "--version"])).is_some() {
         return Ok(());
     }
-    say(verb, format_args!("installing cargo-nextest {VERSION} from crates.io; takes a few minutes"));
+    progress(verb, format_args!("installing cargo-nextest {VERSION} from crates.io; takes a few minutes"));
     run(workspace::cargo().args(["install", "--locked", "cargo-nextest", "--version", VERSION]))
 }
 

@@ -7,14 +7,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 /// Prints a progress message to standard error. Standard output is reserved for results.
-pub(crate) fn say(verb: &str, message: impl std::fmt::Display) {
+pub(crate) fn progress(verb: &str, message: impl std::fmt::Display) {
     eprintln!("[{verb}] {message}");
 }
 
 /// Returns a function that prints progress messages with the elapsed time.
 pub(crate) fn clocked(verb: &'static str) -> impl FnMut(&str) {
     let start = Instant::now();
-    move |message| say(verb, format_args!("{:5.1} s  {message}", start.elapsed().as_secs_f64()))
+    move |message| progress(verb, format_args!("{:5.1} s  {message}", start.elapsed().as_secs_f64()))
 }
 
 /// Returns a command, without the environment variables that `cargo run` sets only for this
