@@ -1,4 +1,5 @@
-//! Commands of an administrator: drain, failover, priority; who may use them, and the log.
+//! The commands `drain`, `undrain`, `failover` and `priority`: effects, access rights and log
+//! lines.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -73,7 +74,7 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
         wait_for_vrid(agent, 52, "master")
     };
     check(&agent).unwrap();
-    // The capture may be behind.
+    // The capture may lag behind the agent.
     wait_until("the priority-0 advert", TIMEOUT, || priority_zero_adverts(&capture, since, 51) == 1).unwrap();
     // The drained instance itself is changed while it runs, and then started again.
     for more in ["", "accept = false"] {
@@ -122,7 +123,7 @@ fn run_as(lab: &Lab, group: u32, arguments: &[&str]) -> Result<String, String> {
 /// neither. A reload applies a changed `[control]` table.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn groups_decide_who_may_query_and_change_the_agent() {
+fn rights_to_query_and_change_the_agent_depend_on_groups() {
     let lab = Lab::new(1).unwrap();
     let instances = configuration(&[Settings::new(51)]);
     let control = "[control]\nread_group = \"daemon\"\nadmin_group = \"bin\"\n";
