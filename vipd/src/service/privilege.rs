@@ -77,6 +77,10 @@ fn open_files(config: &Config) -> u64 {
     const LINK: usize = 7;
     // Two unicast sockets while a link is reopened.
     const ROUTER: usize = 2;
+    // Output and pidfd.
+    const SCRIPT: usize = 2;
+    // inotify, and the file while it is read.
+    const FILE: usize = 2;
     let mut links: Vec<&str> = config.instances.iter().map(|instance| instance.interface.as_str()).collect();
     links.extend(
         config
@@ -87,7 +91,11 @@ fn open_files(config: &Config) -> u64 {
     );
     links.sort_unstable();
     links.dedup();
-    let files = AGENT + MAX_CLIENTS + LINK * links.len() + ROUTER * config.instances.len();
+    // The kernel's connector, and a pidfd for each process that must run.
+    let processes = config.processes.iter().map(|process| 1 + usize::from(process.quorum));
+    // Notification commands wait for descriptors.
+    let checks = SCRIPT * config.scripts.len() + FILE * config.files.len() + processes.sum::<usize>();
+    let files = AGENT + MAX_CLIENTS + LINK * links.len() + ROUTER * config.instances.len() + checks;
     u64::try_from(files).unwrap_or(u64::MAX)
 }
 
@@ -106,6 +114,22 @@ fn offset_in(offsets: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checks_need_open_files() {
+        let instance = "[[instance]]\nname = \"a\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
+        let needed = |more: &str| {
+            let config = Config::parse(&format!("{instance}{more}"), "vipd.toml");
+            open_files(&config.unwrap_or_else(|problems| panic!("{problems}")))
+        };
+        let [script, file] = ["command = [\"/bin/true\"]", "path = \"/etc/weight\""];
+        let process = "executable = \"/bin/true\"\nquorum = 5";
+        for (kind, settings, expected) in [("script", script, 2), ("file", file, 2), ("process", process, 6)]
+        {
+            let check = format!("[[{kind}]]\nname = \"check\"\n{settings}\n");
+            assert_eq!(needed(&check) - needed(""), expected, "{kind}");
+        }
+    }
 
     #[test]
     fn monotonic_clock_offset_is_detected() {
