@@ -158,7 +158,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         may_fail = false;
                     }
                 },
-                signal = signals.receive() => match signal {
+                // Not after an error, which would be received again at once.
+                signal = signals.receive(), if result.is_ok() => match signal {
                     Ok(signal) => self.signal(signal),
                     Err(error) => {
                         self.stop();

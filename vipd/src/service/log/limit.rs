@@ -11,6 +11,17 @@ const MIN_PAUSE: Duration = Duration::from_secs(60);
 /// Maximum pause before a repeated failure of the agent is logged again.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
+/// The subject of rate-limited log lines.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::service) enum Scope<'a> {
+    /// The agent as a whole.
+    Agent,
+    /// An instance, by name.
+    Instance(&'a str),
+    /// A tracked object, by kind and name.
+    Object(&'a str),
+}
+
 /// A token bucket for log lines.
 pub(in crate::service) struct Limit {
     tokens: u32,
@@ -24,8 +35,8 @@ impl Limit {
     }
 
     /// Returns whether a line may be logged now. If lines were suppressed before it, first logs how
-    /// many, with `name` as the instance.
-    pub(in crate::service) fn permits(&mut self, name: &str) -> bool {
+    /// many.
+    pub(in crate::service) fn permits(&mut self, scope: Scope<'_>) -> bool {
         let periods = self.refilled.elapsed().as_millis() / REFILL.as_millis();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
             self.tokens = self.tokens.saturating_add(periods).min(BURST);
@@ -38,7 +49,12 @@ impl Limit {
         self.tokens -= 1;
         if self.suppressed > 0 {
             let lines = std::mem::take(&mut self.suppressed);
-            tracing::warn!(instance = name, "log rate limit: {lines} lines suppressed");
+            let (instance, object) = match scope {
+                Scope::Agent => (None, None),
+                Scope::Instance(name) => (Some(name), None),
+                Scope::Object(name) => (None, Some(name)),
+            };
+            tracing::warn!(instance, object, "log rate limit: {lines} lines suppressed");
         }
         true
     }

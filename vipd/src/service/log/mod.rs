@@ -24,7 +24,7 @@ use crate::engine::id::RouterId;
 use crate::netlink::Address;
 use crate::vrrp::Event;
 use crate::xdp::{Position, Row};
-use limit::{Limit, Repeats};
+use limit::{Limit, Repeats, Scope};
 
 /// Writes reports as log lines.
 pub(super) struct Log {
@@ -63,7 +63,7 @@ impl InstanceLog {
     }
 
     fn permits(&mut self) -> bool {
-        self.limit.permits(&self.config.name)
+        self.limit.permits(Scope::Instance(&self.config.name))
     }
 }
 
@@ -146,12 +146,12 @@ impl Log {
                     tracing::warn!(interface, "{line}");
                 }
             }
-            _ if !self.agent.permits("agent") => {}
+            _ if !self.agent.permits(Scope::Agent) => {}
             Report::StaleVipRemoved(found) => {
                 tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
             }
             Report::VipRemoved { router, address: Address { address, prefix, .. } } => {
-                let instance = self.instances.get(&router).map_or("", |log| log.config.name.as_str());
+                let instance = self.instance(router).map(|config| config.name.as_str());
                 tracing::warn!(instance, %address, prefix, "VIP present while not master; removed");
             }
             Report::AddressRefused { address: Address { address, prefix, .. }, is_added, error } => {
@@ -159,7 +159,7 @@ impl Log {
                 tracing::error!(%address, prefix, %error, "cannot {verb} VIP; retrying after 1 to 60 s");
             }
             Report::MacvlanRefused { router, error } => {
-                let instance = self.instances.get(&router).map_or("", |log| log.config.name.as_str());
+                let instance = self.instance(router).map(|config| config.name.as_str());
                 tracing::error!(instance, %error, "cannot bring the macvlan up; retrying after 1 to 60 s");
             }
             Report::RoutingRefused { settings, position, errno, explanation } => {
@@ -181,7 +181,7 @@ impl Log {
                 tracing::error!(%error, "cannot remove {entry}; retrying after 1 to 60 s");
             }
             Report::NotClosed { router, error } => {
-                let instance = self.instances.get(&router).map_or("", |log| log.config.name.as_str());
+                let instance = self.instance(router).map(|config| config.name.as_str());
                 tracing::error!(
                     instance, %error,
                     "VIPs with accept = false not added: cannot block traffic to them; retrying after 1 to 60 s"

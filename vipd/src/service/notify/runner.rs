@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::notice::{Notice, Subject, Target, commands};
+use super::notice::{Kind, Notice, Subject, Target, commands};
 use super::queue::{Job, Queue};
 use crate::config::Instance;
 use crate::process::child::{Child, Outcome, Spec};
-use crate::service::log::limit::Limit;
+use crate::service::log::limit::{Limit, Scope};
 
 /// Number of subjects per CPU whose commands run at a time. More than 1, because commands spend
 /// most of their time waiting.
@@ -103,9 +103,9 @@ impl Runner {
         self.counts.clone()
     }
 
-    /// Adds a subject, or changes its commands.
-    pub(super) fn configure(&mut self, subject: Subject, target: Arc<Target>) {
-        self.queue.configure(subject, target);
+    /// Adds a subject in the state `present`, or changes its commands.
+    pub(super) fn configure(&mut self, subject: Subject, target: Arc<Target>, present: Option<Kind>) {
+        self.queue.configure(subject, target, present);
     }
 
     /// Removes a subject once the notification of its latest change has been delivered.
@@ -176,13 +176,13 @@ impl Runner {
             };
             let key = (subject.clone(), command);
             let Some(failure) = failure else {
-                if self.failing.remove(&key).is_some() && self.log_limit.permits("agent") {
+                if self.failing.remove(&key).is_some() && self.log_limit.permits(Scope::Agent) {
                     tracing::info!(instance, group, "notification command `{command}` succeeds again");
                 }
                 continue;
             };
             self.counts.update(&subject, |counts| counts.errors += 1);
-            if self.failing.get(&key) == Some(&failure) || !self.log_limit.permits("agent") {
+            if self.failing.get(&key) == Some(&failure) || !self.log_limit.permits(Scope::Agent) {
                 continue;
             }
             tracing::warn!(
@@ -229,7 +229,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::service::notify::notice::Kind;
 
     fn target(script: &str, timeout: Duration) -> Arc<Target> {
         let argv = ["/bin/sh", "-c", script, "any"].map(str::to_owned).to_vec();
@@ -262,7 +261,7 @@ mod tests {
         on_runtime(async || {
             let mut runner = Runner::new();
             for number in 0..40 {
-                runner.configure(instance(number), target(&script, LONG));
+                runner.configure(instance(number), target(&script, LONG), None);
                 runner.push(&instance(number), notice(Kind::Backup), 1);
             }
             while !runner.queue.is_idle() {
@@ -289,7 +288,7 @@ mod tests {
         let script = format!("echo $3 >>{}; test $3 != MASTER || sleep 1000; exit 1", out.display());
         on_runtime(async || {
             let mut runner = Runner::new();
-            runner.configure(instance(1), target(&script, Duration::from_secs(1)));
+            runner.configure(instance(1), target(&script, Duration::from_secs(1)), None);
             runner.push(&instance(1), notice(Kind::Master), 1);
             runner.push(&instance(1), notice(Kind::Backup), 1);
             runner.push(&instance(1), notice(Kind::Fault), 1);

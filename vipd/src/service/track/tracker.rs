@@ -15,7 +15,7 @@ use crate::control::model::TrackedObject;
 use crate::engine::Handle;
 use crate::engine::command::Command;
 use crate::engine::id::RouterId;
-use crate::service::log::limit::Limit;
+use crate::service::log::limit::{Limit, Scope};
 use crate::vrrp::{Fault, Impediment, Input, priority};
 
 /// A tracked object and its state.
@@ -208,7 +208,7 @@ impl Tracker {
         object.since = Instant::now();
         object.changes += u64::from(from.is_some());
         let name = object.source.to_string();
-        if object.log_limit.permits(&name) {
+        if object.log_limit.permits(Scope::Object(&name)) {
             let state = text(reading);
             tracing::info!(object = name, state, detail, "tracked object changed");
         }
