@@ -301,7 +301,7 @@ fn group_notifies_once_for_all_members() {
         "notify = {{ fifo = \"{}\" }}\n{}[[group]]\nname = \"gateway\"\nmembers = [\"VI_1\", \"VI_2\"]\n\
          notify = {{ any = [\"{}\"] }}\n",
         path.display(),
-        configuration(2, 150, ""),
+        configuration(2, 150, "").replace("vrid = 2\npriority = 150", "vrid = 2\npriority = 140"),
         recorder.path()
     );
     let mut agent = start(&lab, NODE, text);
@@ -332,7 +332,8 @@ fn group_notifies_once_for_all_members() {
         "{lines:?}"
     );
     for instance in ["VI_1", "VI_2"] {
-        assert!(lines.contains(&format!("INSTANCE \"{instance}\" FAULT 150")), "{lines:?}");
+        // Members advertise the lowest of their priorities.
+        assert!(lines.contains(&format!("INSTANCE \"{instance}\" FAULT 140")), "{lines:?}");
     }
     let received = read_all(follower);
     let of_group = received.iter().filter(|event| event.text("event") == "group-state-changed");

@@ -22,6 +22,8 @@ pub(super) struct GroupChange {
 #[derive(Debug, Default)]
 pub(super) struct GroupStates {
     groups: Vec<Arc<Group>>,
+    /// The group of each instance that is in one.
+    of: BTreeMap<String, Arc<Group>>,
     /// The states of all instances.
     instances: BTreeMap<String, State>,
     /// The last states of the groups.
@@ -34,24 +36,46 @@ pub(super) struct GroupStates {
 impl GroupStates {
     /// Returns the group of an instance.
     pub(super) fn of(&self, instance: &str) -> Option<&Arc<Group>> {
-        self.groups.iter().find(|group| group.members.iter().any(|member| member == instance))
+        self.of.get(instance)
+    }
+
+    /// Returns the last state of an instance, if it has ever changed.
+    pub(super) fn state_of_instance(&self, instance: &str) -> Option<State> {
+        self.instances.get(instance).copied()
+    }
+
+    /// Returns the last state of a group, if it has had one.
+    pub(super) fn state(&self, group: &str) -> Option<State> {
+        self.last.get(group).copied()
     }
 
     /// Replaces all groups. Returns those whose names no longer exist, each with whether it was in
-    /// Initialize: its members have stopped, or not started yet.
+    /// Initialize: its members have stopped, or not started yet. A new group whose members are all
+    /// in the same state is in that state without a change.
     pub(super) fn replace(&mut self, groups: &[Arc<Group>]) -> Vec<(Arc<Group>, bool)> {
         let former = std::mem::replace(&mut self.groups, groups.to_vec());
-        let last = std::mem::take(&mut self.last);
-        let is_gone = |name: &str| groups.iter().all(|new| new.name != name);
-        let gone = former.into_iter().filter(|old| is_gone(&old.name));
+        let members = groups.iter().flat_map(|group| group.members.iter().map(move |member| (member, group)));
+        self.of = members.map(|(member, group)| (member.clone(), Arc::clone(group))).collect();
+        let mut last = std::mem::take(&mut self.last);
+        for group in groups {
+            let known = last.remove(&group.name);
+            self.last
+                .extend(known.or_else(|| self.common_state(group)).map(|state| (group.name.clone(), state)));
+        }
+        self.causes.retain(|name, _| self.last.contains_key(name));
+        let gone = former.into_iter().filter(|old| groups.iter().all(|new| new.name != old.name));
         let gone = gone.map(|old| {
             let is_stopped = last.get(&old.name).is_none_or(|state| *state == State::Initialize);
             (old, is_stopped)
         });
-        let gone = gone.collect();
-        self.last = last.into_iter().filter(|(name, _)| !is_gone(name)).collect();
-        self.causes.retain(|name, _| !is_gone(name));
-        gone
+        gone.collect()
+    }
+
+    /// Returns the state that all members of a group are in.
+    fn common_state(&self, group: &Group) -> Option<State> {
+        let mut states = group.members.iter().map(|member| self.instances.get(member).copied());
+        let first = states.next()??;
+        states.all(|state| state == Some(first)).then_some(first)
     }
 
     /// Forgets an instance that was removed.

@@ -1,5 +1,6 @@
 //! Reload: compares two configurations, and applies the difference.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -22,6 +23,8 @@ pub(in crate::service) struct Reloaded {
     pub(in crate::service) added: Vec<Added>,
     /// Access to the control socket.
     pub(in crate::service) control: Control,
+    /// All instances.
+    pub(in crate::service) instances: Vec<Arc<Instance>>,
     /// All sync groups.
     pub(in crate::service) groups: Vec<Arc<Group>>,
     /// Settings for all notifications.
@@ -36,7 +39,7 @@ pub(in crate::service) enum Step {
     /// Nothing has changed, because the file has errors or the agent is stopping.
     ReloadRejected,
     /// The changes have been made.
-    Reloaded(Reloaded),
+    Reloaded(Box<Reloaded>),
 }
 
 impl Administrator {
@@ -61,17 +64,20 @@ impl Administrator {
         let warnings = config.warnings.iter().map(|warning| warning.in_file(&main)).collect();
         let done = Done { changes: plan.lines.clone(), warnings };
         let id = |instance: &Arc<Instance>| self.running.get(&instance.name).map(|running| running.id);
+        // An instance that is started again keeps the priority set by an administrator as well.
+        let base = |settings: &Instance| {
+            let running = self.running.get(&settings.name);
+            running.and_then(|running| running.kept_priority(settings)).unwrap_or(settings.router.priority)
+        };
         let added = plan.added.iter().map(|settings| {
             let is_drained = self.drained.contains(&settings.name).then_some(Fault::Drained);
-            let (is_fault, priority) = self.tracker.preview(settings, settings.router.priority);
+            let (is_fault, priority) = self.tracker.preview(settings, base(settings));
             let faults = is_drained.into_iter().chain(is_fault.then_some(Fault::Tracking));
             Addition { settings: Arc::clone(settings), faults: faults.collect(), priority }
         });
         let reconfigured = plan.changed.iter().filter_map(|settings| {
-            let running = self.running.get(&settings.name)?;
-            let base = running.kept_priority(settings).unwrap_or(settings.router.priority);
-            let (_, priority) = self.tracker.preview(settings, base);
-            Some(Change { router: running.id, settings: Arc::clone(settings), priority })
+            let (_, priority) = self.tracker.preview(settings, base(settings));
+            Some(Change { router: id(settings)?, settings: Arc::clone(settings), priority })
         });
         let changes = Changes {
             removed: plan.removed.iter().filter_map(id).collect(),
@@ -81,12 +87,9 @@ impl Administrator {
         };
         let is_same = changes.removed.is_empty() && changes.changed.is_empty() && changes.added.is_empty();
         if is_same && config.groups == self.config.groups {
-            let control = config.control.clone();
             self.config = config;
             finish(author, Ok(done));
-            let groups = self.config.groups.clone();
-            let notifications = self.config.notifications.clone();
-            return Some(Step::Reloaded(Reloaded { control, groups, notifications, ..Reloaded::default() }));
+            return Some(Step::Reloaded(self.reloaded(Vec::new(), Vec::new(), Vec::new())));
         }
         self.configured.add(&config.instances);
         let (reply, answer) = oneshot::channel();
@@ -100,9 +103,9 @@ impl Administrator {
         (config, plan, mut done): (Config, Plan, Done),
         added: Vec<Added>,
         author: Author,
-    ) -> Reloaded {
-        let removed: Vec<_> =
-            plan.removed.iter().filter_map(|gone| self.running.remove(&gone.name)).collect();
+    ) -> Box<Reloaded> {
+        let removed: BTreeMap<_, _> =
+            plan.removed.iter().filter_map(|gone| self.running.remove_entry(&gone.name)).collect();
         let mut changed = Vec::new();
         for settings in plan.changed {
             let Some(running) = self.running.get_mut(&settings.name) else { continue };
@@ -112,23 +115,32 @@ impl Administrator {
             self.tracker.change(running.id, &settings, base);
             changed.push((running.id, settings));
         }
-        for gone in &removed {
-            self.tracker.remove(&gone.settings.name);
+        for name in removed.keys() {
+            self.tracker.remove(name);
         }
         for Added { router, settings, .. } in &added {
-            self.tracker.set_added(*router, settings);
-            let running = Running { id: *router, settings: Arc::clone(settings), priority: None };
+            let former = removed.get(&settings.name);
+            let priority = former.and_then(|former| former.kept_priority(settings));
+            self.tracker.set_added(*router, settings, priority.unwrap_or(settings.router.priority));
+            let running = Running { id: *router, settings: Arc::clone(settings), priority };
             self.running.insert(settings.name.clone(), running);
         }
         done.warnings.extend(self.forget_drained());
         self.tracker.start();
         self.configured.replace(&config.instances);
-        let control = config.control.clone();
         self.config = config;
         finish(author, Ok(done));
-        let groups = self.config.groups.clone();
-        let notifications = self.config.notifications.clone();
-        let removed = removed.into_iter().map(|gone| gone.id).collect();
-        Reloaded { removed, changed, added, control, groups, notifications }
+        self.reloaded(removed.into_values().map(|gone| gone.id).collect(), changed, added)
+    }
+
+    /// Returns the difference together with the settings that are now in use.
+    fn reloaded(
+        &self,
+        removed: Vec<RouterId>,
+        changed: Vec<(RouterId, Arc<Instance>)>,
+        added: Vec<Added>,
+    ) -> Box<Reloaded> {
+        let Config { control, instances, groups, notifications, .. } = self.config.clone();
+        Box::new(Reloaded { removed, changed, added, control, instances, groups, notifications })
     }
 }

@@ -1,12 +1,87 @@
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
 use crate::control::access::Credentials;
 use crate::engine::id::Id as _;
-use crate::service::bus::bus;
+use crate::service::bus::{Publisher, bus};
+use crate::xdp::Rows;
 
 const CONFIG: &str =
     "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
+
+/// An administrator of an agent without an engine.
+struct Bench {
+    administrator: Administrator,
+    orders: Orders,
+    commands: Receiver<Command>,
+    /// Must not be dropped before the administrator.
+    _publisher: Publisher,
+}
+
+impl Bench {
+    /// Creates an administrator of the instances in [`CONFIG`], which reloads `path`.
+    fn new(path: &Path) -> Self {
+        let config = Config::parse(CONFIG, "vipd.toml").expect("a valid configuration");
+        let (engine, commands) = Handle::without_engine().expect("a handle");
+        let (publisher, transitions) = bus(1);
+        let agent = Agent {
+            sizes: Sizes { routers: 64, peers: 64, closed: 64, senders: 4096, burst: 1 },
+            engine: engine.clone(),
+            drained: Drained::load(path.parent().expect("a directory")),
+            latest: transitions.latest(),
+            tracker: SharedTracker::new(engine).0,
+            configured: Configured::default(),
+        };
+        let roster = [(RouterId::new(0, 0), Arc::clone(&config.instances[0]))];
+        let (administrator, orders) =
+            Administrator::new(path.to_owned(), config.clone(), roster.into_iter(), agent);
+        Self { administrator, orders, commands, _publisher: publisher }
+    }
+}
+
+fn reload() -> Order {
+    Order { request: Request::Reload, by: Author::Signal(1) }
+}
+
+/// As the help of `vipd priority` says: a reload that does not change the configured priority keeps it.
+#[test]
+fn instance_that_a_reload_starts_again_keeps_the_priority_of_the_administrator() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("vipd.toml");
+    let Bench { mut administrator, orders, commands, _publisher } = Bench::new(&path);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (reply, answer) = oneshot::channel();
+        let root = Credentials { uid: 0, pid: None, groups: Vec::new() };
+        let request = Request::Priority { instance: "VI_1".to_owned(), priority: Some(200) };
+        orders.send(Order { request, by: Author::Client(root, reply) }).await.expect("sent");
+        std::fs::write(&path, format!("{CONFIG}accept = false\n")).expect("written");
+        orders.send(reload()).await.expect("sent");
+        assert!(matches!(administrator.next().await, Step::ReloadBegun));
+        assert!(answer.await.expect("an answer").is_ok());
+        let engine = spawn_blocking(move || {
+            let reload = commands.iter().find_map(|command| match command {
+                Command::Reload { changes, reply } => Some((changes, reply)),
+                _ => None,
+            });
+            let (changes, reply) = reload.expect("a reload");
+            let row = Rows::new(1).allocate().expect("a row");
+            let added = changes.added.iter().map(|one| Added {
+                router: RouterId::new(1, 0),
+                row,
+                settings: Arc::clone(&one.settings),
+            });
+            assert!(reply.send(added.collect()).is_ok());
+            (changes.removed.len(), changes.added.iter().map(|one| one.priority).collect::<Vec<_>>())
+        });
+        assert!(matches!(administrator.next().await, Step::Reloaded(_)));
+        assert_eq!(engine.await.expect("no panic"), (1, vec![200]));
+        assert_eq!(administrator.tracker.lowest_priority(["VI_1".to_owned()].iter()), Some(200));
+    });
+}
 
 /// The FIFO stands for a configuration file on a file server that does not respond.
 #[test]
@@ -14,29 +89,15 @@ fn other_changes_do_not_wait_until_a_reload_has_read_the_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("vipd.toml");
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
-    let config = Config::parse(CONFIG, "vipd.toml").expect("a valid configuration");
-    let (engine, _commands) = Handle::without_engine().expect("a handle");
-    let (_publisher, transitions) = bus(1);
-    let agent = Agent {
-        sizes: Sizes { routers: 64, peers: 64, closed: 64, senders: 4096, burst: 1 },
-        engine: engine.clone(),
-        drained: Drained::load(directory.path()),
-        latest: transitions.latest(),
-        tracker: SharedTracker::new(engine).0,
-        configured: Configured::default(),
-    };
-    let roster = [(RouterId::new(0, 0), Arc::clone(&config.instances[0]))];
-    let (mut administrator, orders) =
-        Administrator::new(path.clone(), config.clone(), roster.into_iter(), agent);
+    let Bench { mut administrator, orders, commands: _commands, _publisher } = Bench::new(&path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let by_signal = || Order { request: Request::Reload, by: Author::Signal(1) };
-        orders.send(by_signal()).await.expect("sent");
+        orders.send(reload()).await.expect("sent");
         assert!(matches!(administrator.next().await, Step::ReloadBegun));
         let (reply, mut answer) = oneshot::channel();
         let root = Credentials { uid: 0, pid: None, groups: Vec::new() };
         let request = Request::Drain { instances: vec!["VI_1".to_owned(), "VI_1".to_owned()] };
-        orders.send(by_signal()).await.expect("sent");
+        orders.send(reload()).await.expect("sent");
         orders.send(Order { request, by: Author::Client(root, reply) }).await.expect("sent");
         let answer = tokio::select! {
             _ = administrator.next() => panic!("the file cannot be read yet"),

@@ -1,13 +1,14 @@
 //! Writes a line for each change of state to a FIFO, in keepalived's format.
 //!
 //! The FIFO is opened for reading and writing, so that it can be opened without a reader and lines
-//! remain in it when a reader restarts. If it is full, lines are dropped.
+//! remain in it when a reader restarts. If it is full, lines are dropped. A reader may also replace
+//! the FIFO.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mknodat, open};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, lstat, mknodat, open};
 
 use super::notice::{Notice, Subject};
 
@@ -50,6 +51,7 @@ impl Fifo {
         let Notice { kind, priority, .. } = notice;
         let line =
             format!("{} \"{}\" {} {priority}\n", subject.upper_case(), subject.name(), kind.upper_case());
+        self.follow_replacement();
         // A line is shorter than PIPE_BUF and therefore written completely or not at all.
         let path = self.path.display();
         match rustix::io::write(&self.descriptor, line.as_bytes()) {
@@ -67,6 +69,18 @@ impl Fifo {
                     }
                 }
             }
+        }
+    }
+
+    /// Opens the FIFO again if another one has its path now.
+    fn follow_replacement(&mut self) {
+        let identity = |found: Stat| (found.st_dev, found.st_ino);
+        let (Ok(own), Ok(found)) = (fstat(&self.descriptor), lstat(&self.path)) else { return };
+        if identity(own) != identity(found)
+            && let Ok(Self { descriptor, .. }) = Self::open(&self.path)
+        {
+            (self.descriptor, self.is_full) = (descriptor, false);
+            tracing::info!(fifo = %self.path.display(), "the notification FIFO was replaced; opened again");
         }
     }
 
@@ -115,6 +129,25 @@ pub(super) mod tests {
         // Lines stay in a FIFO that is opened again.
         drop(Fifo::open(&path).expect("exists"));
         assert_eq!(fifo.dropped(), 0);
+    }
+
+    /// As a reader does that creates its FIFO when it starts.
+    #[test]
+    fn lines_follow_a_fifo_that_is_replaced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("fifo");
+        let mut fifo = Fifo::open(&path).expect("created");
+        let subject = Subject::Instance("VI_1".into());
+        fs::remove_file(&path).expect("removed");
+        fifo.write(&subject, &notice(Kind::Backup));
+        assert!(!path.exists(), "the reader creates it");
+        drop(Fifo::open(&path).expect("created by the reader"));
+        fifo.write(&subject, &notice(Kind::Master));
+        assert_eq!(read_all(&path), "INSTANCE \"VI_1\" MASTER 150\n");
+        fs::remove_file(&path).expect("removed");
+        File::create(&path).expect("not a FIFO");
+        fifo.write(&subject, &notice(Kind::Stop));
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "");
     }
 
     #[test]

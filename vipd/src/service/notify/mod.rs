@@ -5,7 +5,9 @@ pub(crate) mod notice;
 mod queue;
 mod runner;
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,12 +66,15 @@ impl Notifications {
         }
     }
 
-    /// Adds an instance, or changes its commands.
+    /// Adds an instance, or changes its commands or group.
     fn configure(&mut self, instance: &Instance) {
         let subject = subject(instance);
         let group = self.groups.of(&instance.name).map(|group| group.name.clone());
         match instance.notify.as_deref().map(|notify| target(notify, Some(instance), group)) {
-            Some(target) => self.runner.configure(subject, Arc::new(target)),
+            Some(target) => {
+                let present = self.groups.state_of_instance(&instance.name).and_then(present);
+                self.runner.configure(subject, Arc::new(target), present);
+            }
             None => self.runner.remove(&subject),
         }
     }
@@ -86,7 +91,9 @@ impl Notifications {
         for group in groups {
             match &group.notify {
                 Some(notify) => {
-                    self.runner.configure(group_subject(&group.name), Arc::new(target(notify, None, None)));
+                    let present = self.groups.state(&group.name).and_then(present);
+                    let target = Arc::new(target(notify, None, None));
+                    self.runner.configure(group_subject(&group.name), target, present);
                 }
                 None => self.runner.remove(&group_subject(&group.name)),
             }
@@ -95,31 +102,36 @@ impl Notifications {
 
     /// Applies a reload. Reports of the removed instances must have been passed to
     /// [`change`](Self::change) before. An instance with the name of a removed one is its
-    /// successor: notifications of both are delivered in order. `added` includes the instances
-    /// whose settings have changed.
+    /// successor: notifications of both are delivered in order. `instances` are all instances after
+    /// the reload: the group of one may have changed although its own settings have not.
     pub(super) fn reload(
         &mut self,
         removed: &[Arc<Instance>],
-        added: &[Arc<Instance>],
+        instances: &[Arc<Instance>],
         groups: &[Arc<Group>],
     ) {
         self.set_groups(groups);
-        for old in removed {
-            if added.iter().all(|new| new.name != old.name) {
-                // Does nothing if the change to `stop` was reported.
-                let stop = Notice {
-                    kind: Kind::Stop,
-                    reason: Reason::Shutdown.to_string(),
-                    priority: old.router.priority,
-                };
-                self.runner.push(&subject(old), stop, 1);
-                self.runner.remove(&subject(old));
-                self.groups.remove(&old.name);
-            }
+        let names: BTreeSet<&str> = instances.iter().map(|instance| instance.name.as_str()).collect();
+        for old in removed.iter().filter(|old| !names.contains(old.name.as_str())) {
+            // Does nothing if the change to `stop` was reported.
+            let stop = Notice {
+                kind: Kind::Stop,
+                reason: Reason::Shutdown.to_string(),
+                priority: old.router.priority,
+            };
+            self.runner.push(&subject(old), stop, 1);
+            self.runner.remove(&subject(old));
+            self.groups.remove(&old.name);
         }
-        for new in added {
-            self.configure(new);
+        for instance in instances {
+            self.configure(instance);
         }
+    }
+
+    /// Returns the members of the group of an instance, or the instance itself if it is in none. They
+    /// advertise the lowest of their priorities.
+    pub(super) fn group_of<'a>(&'a self, instance: &'a String) -> &'a [String] {
+        self.groups.of(instance).map_or(slice::from_ref(instance), |group| &group.members)
     }
 
     /// Delivers the notification of a state change of an instance, and that of its group if the
@@ -166,6 +178,11 @@ impl Notifications {
     pub(super) async fn stop(&mut self) {
         self.runner.stop(STOP_TIMEOUT).await;
     }
+}
+
+/// Returns the notification that a running instance or group in this state would have had.
+fn present(state: State) -> Option<Kind> {
+    Kind::of(state, Reason::Startup)
 }
 
 fn subject(instance: &Instance) -> Subject {
@@ -254,6 +271,36 @@ mod tests {
             notifications.stop().await;
         });
         assert_eq!(fs::read_to_string(&out).expect("written"), "BACKUP 1\nSTOP 1\nBACKUP 2\nSTOP 2\n");
+    }
+
+    /// A reload adds commands and a group to an instance that is master.
+    #[test]
+    fn instance_without_a_change_has_its_new_group_and_its_present_state_as_the_previous_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [out, script] = ["out", "script"].map(|name| directory.path().join(name));
+        let text = format!("echo $1 $3 ${{VIPD_GROUP-none}} $VIPD_PREVIOUS_STATE >>{}", out.display());
+        fs::write(&script, text).expect("written");
+        let [quiet, loud] = [None, Some(script.as_path())].map(|script| instance("VI_1", 1, script));
+        let notify = loud.notify.clone();
+        let members = vec!["VI_1".to_owned()];
+        let group = Arc::new(Group { name: "both".to_owned(), members, track: Vec::new(), notify });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut notifications = Notifications::new([&quiet], &[]);
+            let change = |notifications: &mut Notifications, instance: &Instance, to, reason| {
+                notifications.change(&change(0, to, reason), instance, None)
+            };
+            change(&mut notifications, &quiet, State::Master, Reason::MasterTimeout);
+            notifications.reload(&[], &[Arc::clone(&loud)], &[]);
+            notifications.reload(&[], &[Arc::clone(&loud)], &[group]);
+            let changed = change(&mut notifications, &loud, State::Backup, Reason::HigherPriority);
+            assert_eq!(changed.map(|group| (group.from, group.to)), Some((State::Master, State::Backup)));
+            notifications.stop().await;
+        });
+        let text = fs::read_to_string(&out).expect("written");
+        let mut lines: Vec<_> = text.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["GROUP BACKUP both master", "INSTANCE BACKUP both master"]);
     }
 
     #[test]

@@ -45,7 +45,8 @@ struct Subject<C> {
     pending: Option<Notice>,
     /// Whether commands are running, for the state in `notified`.
     is_running: bool,
-    /// State of the last notification that was started or, without a command for it, skipped.
+    /// State of the last notification that was started or, without a command for it, skipped. At
+    /// first the state in which the subject was added.
     notified: Option<Kind>,
     /// Changes without a notification, because a later one replaced them.
     coalesced: u64,
@@ -59,8 +60,9 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         Self { subjects: BTreeMap::new(), ready: VecDeque::new(), running: 0, limit: limit.max(1) }
     }
 
-    /// Adds a subject or replaces its commands. Changes that are pending will use the new commands.
-    pub(super) fn configure(&mut self, subject: K, commands: C) {
+    /// Adds a subject in the state `present`, or replaces its commands. Changes that are pending
+    /// will use the new commands.
+    pub(super) fn configure(&mut self, subject: K, commands: C, present: Option<Kind>) {
         if let Some(known) = self.subjects.get_mut(&subject) {
             known.commands = commands;
             known.is_leaving = false;
@@ -70,7 +72,7 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
             commands,
             pending: None,
             is_running: false,
-            notified: None,
+            notified: present,
             coalesced: 0,
             is_leaving: false,
         };
@@ -197,7 +199,7 @@ mod tests {
 
     fn queue(subjects: u32, limit: usize) -> Queue<u32, All> {
         let mut queue = Queue::new(limit);
-        (0..subjects).for_each(|subject| queue.configure(subject, All));
+        (0..subjects).for_each(|subject| queue.configure(subject, All, None));
         queue
     }
 
@@ -271,8 +273,8 @@ mod tests {
     #[test]
     fn states_without_a_command_do_not_count_towards_the_limit() {
         let mut queue = Queue::new(1);
-        queue.configure(0, Only(Kind::Stop));
-        queue.configure(1, Only(Kind::Master));
+        queue.configure(0, Only(Kind::Stop), None);
+        queue.configure(1, Only(Kind::Master), None);
         for subject in [0, 1] {
             queue.push(&subject, notice(Kind::Master), 1);
         }

@@ -2,7 +2,6 @@
 //! were dropped.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::{DiscardCounters, FromEngine, Supervisor};
 use crate::control::runtime::RuntimeDir;
@@ -30,10 +29,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
         let removed = reloaded.removed.iter().filter_map(|router| self.log.instance(*router));
         let removed: Vec<_> = removed.cloned().collect();
-        let added = reloaded.added.iter().map(|added| Arc::clone(&added.settings));
-        let changed = reloaded.changed.iter().map(|(_, settings)| Arc::clone(settings));
-        let added: Vec<_> = added.chain(changed).collect();
-        self.notifications.reload(&removed, &added, &reloaded.groups);
+        self.notifications.reload(&removed, &reloaded.instances, &reloaded.groups);
         self.notifications.set_fifo(reloaded.notifications.fifo.as_deref());
         self.log.change(&reloaded.changed);
         self.log.remove(&reloaded.removed);
@@ -64,7 +60,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             return;
         }
         if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router)) {
-            let priority = self.tracker.priority(&instance.name);
+            let priority = self.tracker.lowest_priority(self.notifications.group_of(&instance.name));
             if let Some(change) = self.notifications.change(&change, instance, priority) {
                 self.events.group(&change);
             }
@@ -82,7 +78,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             self.write(report);
         }
         for (change, instance) in self.events.published(&published, |router| self.log.instance(router)) {
-            let priority = self.tracker.priority(&instance.name);
+            let priority = self.tracker.lowest_priority(self.notifications.group_of(&instance.name));
             if let Some(change) = self.notifications.change(&change, instance, priority) {
                 self.events.group(&change);
             }

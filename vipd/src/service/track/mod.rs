@@ -93,13 +93,16 @@ impl SharedTracker {
 
     /// Begins to track the objects of an instance that a reload has added. It started with the
     /// result of [`preview`](Self::preview), which may be outdated by now.
-    pub(super) fn set_added(&self, router: RouterId, settings: &Instance) {
-        self.lock().set(router, settings, settings.router.priority, Known::default(), false);
+    pub(super) fn set_added(&self, router: RouterId, settings: &Instance, base: u8) {
+        self.lock().set(router, settings, base, Known::default(), false);
     }
 
-    /// Returns the effective priority of an instance.
-    pub(super) fn priority(&self, instance: &str) -> Option<u8> {
-        self.lock().instances.get(instance)?.engine.priority
+    /// Returns the lowest effective priority of these instances.
+    pub(super) fn lowest_priority<'a>(&self, instances: impl IntoIterator<Item = &'a String>) -> Option<u8> {
+        let tracker = self.lock();
+        let priorities =
+            instances.into_iter().filter_map(|name| tracker.instances.get(name)?.engine.priority);
+        priorities.min()
     }
 
     /// Stops tracking the objects of an instance.
