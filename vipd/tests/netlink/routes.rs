@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vipd::netlink::{Destination, RouteMonitor, RouteState, Routes};
-use vipd_tests::wait::try_wait_until;
+use vipd_tests::wait::{try_wait_until, wait_until};
 
 use super::{ip, pair, private_namespace};
 
@@ -51,6 +51,11 @@ fn uplink() {
     ip("link set uplink up");
     ip("address add 192.0.2.2/24 dev uplink");
     ip("address add 2001:db8::2/64 dev uplink nodad");
+    // The kernel reports the carrier later, from a work queue.
+    for end in ["uplink", "uplink-peer"] {
+        let is_up = || ip(&format!("-o link show {end}")).contains("state UP");
+        wait_until("the carrier", TIMEOUT, is_up).expect("up");
+    }
 }
 
 #[test]
