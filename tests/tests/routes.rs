@@ -282,24 +282,46 @@ fn routes_may_use_the_macvlan_of_an_instance() {
     assert!(agent.stop().expect("stopped").success());
 }
 
-/// The kernel sends no notification that the route was removed. The next check, after at most 30 s,
-/// detects the replacement.
+/// The kernel reports only the other tool's route, with the information that it replaced one.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn route_replaced_by_another_tool_is_reported_as_missing() {
-    const ROUTE: &str = "{ to = \"10.7.0.0/16\", via = \"192.168.122.100\" }";
+    const ROUTES: &str = "{ to = \"10.7.0.0/16\", via = \"192.168.122.100\" }, \
+                          { to = \"2001:db8:7::/48\", via = \"fd00:122::64\", table = 1000 }";
+    const SHOWN: [&str; 2] = [
+        "10.7.0.0/16 via 192.168.122.100 dev eth1",
+        "2001:db8:7::/48 via fd00:122::64 dev eth1 table 1000 metric 1024 pref medium",
+    ];
     let lab = Lab::new(1).expect("create the lab");
-    let mut agent = start(&lab, ONE, configuration(200, ROUTE, ""));
-    wait_for_marked(&lab, ONE, &["10.7.0.0/16 via 192.168.122.100 dev eth1"]);
+    let mut agent = start(&lab, ONE, configuration(200, ROUTES, ""));
+    let all_left_alone = || {
+        wait_for(&agent, "missing", TIMEOUT, |status| {
+            status.0["vipd:missing-routes"].to_string().matches("left alone").count() == 2
+        })
+        .expect("reported");
+        assert_eq!(marked(&lab, ONE).expect("ip"), [""; 0]);
+    };
+    for _ in 0..2 {
+        wait_for_marked(&lab, ONE, &SHOWN);
+        ip(&lab, ONE, "route replace 10.7.0.0/16 via 192.168.122.12 proto static").expect("replaced");
+        ip(&lab, ONE, "-6 route replace blackhole 2001:db8:7::/48 table 1000 proto static")
+            .expect("replaced");
+        all_left_alone();
+        ip(&lab, ONE, "route del 10.7.0.0/16").expect("removed");
+        ip(&lab, ONE, "-6 route del 2001:db8:7::/48 table 1000").expect("removed");
+    }
+    wait_for_marked(&lab, ONE, &SHOWN);
     ip(&lab, ONE, "route replace 10.7.0.0/16 via 192.168.122.12 proto static").expect("replaced");
-    wait_for(&agent, "missing", TIMEOUT, |status| {
-        status.0["vipd:missing-routes"].to_string().contains("left alone")
-    })
-    .expect("reported");
-    assert_eq!(marked(&lab, ONE).expect("ip"), [""; 0]);
+    let replacement = "-6 route replace 2001:db8:7::/48 via fd00:122::12 table 1000 proto static";
+    ip(&lab, ONE, replacement).expect("replaced");
+    all_left_alone();
     assert!(agent.stop().expect("stopped").success());
-    let left = ip(&lab, ONE, "route show 10.7.0.0/16").expect("ip");
-    assert!(left.contains("192.168.122.12") && left.lines().count() == 1, "{left}");
+    for (command, via) in
+        [("route show 10.7.0.0/16", "192.168.122.12"), ("-6 route show table 1000", "fd00:122::12")]
+    {
+        let left = ip(&lab, ONE, command).expect("ip");
+        assert!(left.contains(via) && left.lines().count() == 1, "{left}");
+    }
 }
 
 /// While another agent runs in the network namespace, only routes of the agent's own configuration

@@ -154,7 +154,7 @@ impl Links {
                 self.address_changed(*address, false);
                 [None, None]
             }
-            Notice::RoutingEntry(_) | Notice::RoutingEntryGone(_) => [None, None],
+            Notice::RoutingEntry(_) | Notice::RoutingEntryGone(_) | Notice::RouteReplaced(_) => [None, None],
         }
     }
 

@@ -11,6 +11,7 @@ use super::effects::{Added, MACVLAN, Removal, Vip};
 use super::id::{LinkId, RouterId};
 use super::link::{Gone, LinkRole};
 use super::ownership::{Claim, Difference, compare};
+use super::routing::destinations;
 use super::{BUDGET, Engine, RECONCILE_AFTER};
 use crate::netlink::{Address, Change, Drained, Notice, PROTO_VIPD};
 use crate::process::several_agents_run;
@@ -30,6 +31,7 @@ impl Engine {
         let routing = &mut self.effects.routing;
         let drained = self.monitor.drain(NETLINK_BUDGET, |notice| match notice {
             Notice::RoutingEntryGone(found) => routing.gone(now, found),
+            Notice::RouteReplaced(found) => routing.replaced(found),
             notice => all_gone.extend(links.apply(&notice).into_iter().flatten()),
         });
         let drained = drained.unwrap_or_else(|error| {
@@ -94,19 +96,23 @@ impl Engine {
             self.close(link, gone);
         }
         self.prepare_routing()?;
+        self.watch_routing()?;
         // The lost notifications may have been about removals of routes.
         self.effects.routing.verify_all();
         Ok(())
     }
 
-    /// Prepares for the routes of the present configuration: starts the thread that adds them, and
-    /// subscribes to notifications about their removal.
+    /// Starts the thread that adds routes, if there are any in the present configuration.
     pub(super) fn prepare_routing(&mut self) -> io::Result<()> {
-        let is_used = self.topology.uses_routing();
-        if is_used {
+        if self.topology.uses_routing() {
             self.effects.routing.start_thread(self.poll.waker(), self.realtime)?;
         }
-        self.monitor.watch_routing(is_used)
+        Ok(())
+    }
+
+    /// Subscribes to notifications about the routes of the present configuration.
+    pub(super) fn watch_routing(&mut self) -> io::Result<()> {
+        self.monitor.watch_routing(destinations(&self.topology).as_deref())
     }
 
     /// Requests that the service close a link whose interface was deleted or renamed, and removes

@@ -127,7 +127,8 @@ impl Engine {
         for link in reload.links {
             self.reopen(link);
         }
-        self.resync_needed |= reload.needs_resync;
+        // After a failure, the next resync tries again.
+        self.resync_needed |= self.watch_routing().is_err() || reload.needs_resync;
         // Fails if the service is stopping.
         let _ = reload.reply.send(reload.added);
         !self.reloads.is_empty()

@@ -3,10 +3,11 @@
 use super::id::LinkId;
 use super::link::LinkRole;
 use super::links::Links;
+use super::topology::Topology;
 use crate::config;
 use crate::config::operate;
 use crate::config::settings::Scope;
-use crate::netlink::{self, Label, Route, RouteKind, RoutingEntry, Rule};
+use crate::netlink::{self, Destination, Label, Route, RouteKind, RoutingEntry, Rule};
 
 /// A route or policy rule of an instance. Instances with the same settings share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +42,14 @@ impl Wanted {
         }
     }
 
+    /// Returns the destination of a route; `None` for a rule.
+    fn destination(&self) -> Option<Destination> {
+        match self.entry {
+            RoutingEntry::Route(route) => Some(Destination { address: route.to, prefix: route.prefix }),
+            RoutingEntry::Rule(_) => None,
+        }
+    }
+
     /// Returns the first entry, in the order of an ordered map, that the kernel regards as the same
     /// as `found`.
     pub(crate) fn first_like(found: RoutingEntry) -> Self {
@@ -56,6 +65,17 @@ impl Wanted {
     pub(crate) fn is_like(&self, found: RoutingEntry) -> bool {
         Self::first_like(self.entry) == Self::first_like(found)
     }
+}
+
+/// Returns the destinations of all routes, sorted and without duplicates. Returns `None` if no router
+/// has routes or policy rules.
+pub(super) fn destinations(topology: &Topology) -> Option<Vec<Destination>> {
+    let mut entries = topology.routers.iter().flat_map(|(_, instance)| &instance.routing).peekable();
+    entries.peek()?;
+    let mut destinations: Vec<_> = entries.filter_map(Wanted::destination).collect();
+    destinations.sort_unstable();
+    destinations.dedup();
+    Some(destinations)
 }
 
 fn route(route: &operate::Route) -> Route {

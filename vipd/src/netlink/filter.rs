@@ -10,7 +10,10 @@ use std::net::IpAddr;
 
 use socket2::SockFilter;
 
+use rtnetlink::packet_core::NLM_F_REPLACE;
+
 use super::message::PROTO_VIPD;
+use super::route_state::Destination;
 use super::rule::FRA_PROTOCOL;
 
 /// Maximum number of instructions that the kernel accepts (`BPF_MAXINSNS`).
@@ -21,15 +24,21 @@ const RANGE_LEN: usize = 3;
 const NAME_LEN: usize = 14;
 /// Maximum number of instructions for a peer.
 const PEER_LEN: usize = 2;
+/// Maximum number of instructions for a destination of vipd's routes.
+const DESTINATION_LEN: usize = 12;
 /// Upper limit on the number of all other instructions.
 const FIXED_LEN: usize = 96;
 /// With more names than this, all new links pass.
 const MAX_NAMES: usize = 128;
 /// With more peers than this, all neighbors pass.
 const MAX_PEERS: usize = 256;
+/// With more destinations than this, all replaced routes pass.
+const MAX_DESTINATIONS: usize = 64;
 
 /// Offset of the message type in `struct nlmsghdr`.
 pub(super) const TYPE: u32 = 4;
+/// Offset of the flags in `struct nlmsghdr`.
+const FLAGS: u32 = 6;
 /// Offset of the address family, the first byte of the payload.
 pub(super) const FAMILY: u32 = 16;
 /// Offset of `rtm_protocol` in a route message.
@@ -64,6 +73,7 @@ pub(super) const COPY_TO_X: u16 = 0x07;
 pub(super) const IF_EQUAL: u16 = 0x15;
 const IF_GREATER: u16 = 0x25;
 const IF_AT_LEAST: u16 = 0x35;
+const IF_ANY_BIT: u16 = 0x45;
 pub(super) const RETURN: u16 = 0x06;
 /// `BPF_JMP | BPF_JA`.
 const JUMP: u16 = 0x05;
@@ -91,23 +101,27 @@ impl From<Instruction> for SockFilter {
 /// Builds the program for these links and unicast peers. `indices` must be sorted.
 ///
 /// The program passes notifications about links and addresses with one of the indices, about new
-/// links with one of the names, and about neighbors with a peer's address. If `routing` is true, it
-/// also passes removals of routes and rules with vipd's mark; otherwise, the socket must not have
-/// joined their groups.
+/// links with one of the names, and about neighbors with a peer's address. If `routes` is given, it
+/// also passes removals of routes and rules with vipd's mark, and routes of other tools that have
+/// replaced one with one of these destinations; otherwise, the socket must not have joined their
+/// groups.
 pub(super) fn program(
     names: &[String],
     indices: &[u32],
     peers: &[IpAddr],
-    routing: bool,
+    routes: Option<&[Destination]>,
 ) -> Vec<Instruction> {
-    let used = FIXED_LEN + names.len().min(MAX_NAMES) * NAME_LEN + peers.len().min(MAX_PEERS) * PEER_LEN;
+    let used = FIXED_LEN
+        + names.len().min(MAX_NAMES) * NAME_LEN
+        + peers.len().min(MAX_PEERS) * PEER_LEN
+        + routes.map_or(0, |routes| routes.len().min(MAX_DESTINATIONS) * DESTINATION_LEN);
     let links = link_block(names, &ranges(indices, (MAX_LEN - used) / RANGE_LEN));
     // BPF loads in network byte order, but netlink messages are in host byte order.
     let kind = |kind: u16| u32::from(kind.to_be());
     let mut program = Program::default();
     program.push(LOAD_U16, TYPE);
-    if routing {
-        program.routing_block(kind);
+    if let Some(routes) = routes {
+        program.routing_block(kind, routes);
     }
     program.push(STORE, 0);
     program.branch(IF_EQUAL, kind(libc::RTM_NEWADDR), 10, 0);
@@ -229,9 +243,10 @@ impl Program {
         }
     }
 
-    /// Passes the removal of a route or rule with vipd's mark, and drops other messages about
-    /// routes and rules. Other types of messages continue with the type loaded.
-    fn routing_block(&mut self, kind: impl Fn(u16) -> u32) {
+    /// Passes the removal of a route or rule with vipd's mark, and a route without it that has
+    /// replaced one with one of these destinations. Drops other messages about routes and rules.
+    /// Other types of messages continue with the type loaded.
+    fn routing_block(&mut self, kind: impl Fn(u16) -> u32, routes: &[Destination]) {
         let mut block = Self::default();
         block.push(RETURN, DROP);
         block.push(LOAD_U8, ROUTE_PROTOCOL);
@@ -243,7 +258,20 @@ impl Program {
         block.branch(IF_EQUAL, PROTO_VIPD.into(), 1, 0);
         block.push(RETURN, DROP);
         block.push(RETURN, PASS);
-        self.branch(IF_EQUAL, kind(libc::RTM_NEWROUTE), 4, 0);
+        block.push(LOAD_U16, FLAGS);
+        block.branch(IF_ANY_BIT, u32::from(NLM_F_REPLACE.to_be()), 1, 0);
+        block.push(RETURN, DROP);
+        block.push(LOAD_U8, ROUTE_PROTOCOL);
+        block.branch(IF_EQUAL, PROTO_VIPD.into(), 0, 1);
+        block.push(RETURN, DROP);
+        if routes.len() > MAX_DESTINATIONS {
+            block.push(RETURN, PASS);
+        }
+        for route in routes.iter().take(MAX_DESTINATIONS) {
+            block.pass_destination(route);
+        }
+        block.push(RETURN, DROP);
+        self.branch(IF_EQUAL, kind(libc::RTM_NEWROUTE), 19, 0);
         self.branch(IF_EQUAL, kind(libc::RTM_NEWRULE), 3, 0);
         self.branch(IF_EQUAL, kind(libc::RTM_DELROUTE), 3, 0);
         self.branch(IF_EQUAL, kind(libc::RTM_DELRULE), 6, 0);

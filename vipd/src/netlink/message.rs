@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use rtnetlink::packet_core::{Parseable, ParseableParametrized};
+use rtnetlink::packet_core::{NLM_F_REPLACE, Parseable, ParseableParametrized};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkXdp};
@@ -10,6 +10,7 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 
+use super::route::Route;
 use super::routing::RoutingEntry;
 use super::wire::{Message, link_attributes};
 
@@ -86,6 +87,8 @@ pub enum Notice {
     RoutingEntry(RoutingEntry),
     /// A route or policy rule with vipd's mark was removed.
     RoutingEntryGone(RoutingEntry),
+    /// A route without vipd's mark has replaced one with the same destination, table and metric.
+    RouteReplaced(Route),
     /// The neighbor entry of a unicast peer has changed.
     Neighbor {
         /// Index of the interface.
@@ -116,6 +119,9 @@ impl Notice {
             libc::RTM_DELADDR => decode_address(message.payload()).map(Self::AddressGone),
             libc::RTM_NEWNEIGH => decode_neighbor(message.payload(), true),
             libc::RTM_DELNEIGH => decode_neighbor(message.payload(), false),
+            libc::RTM_NEWROUTE if message.flags() & NLM_F_REPLACE != 0 => {
+                Route::decode_foreign(message.payload()).map(Self::RouteReplaced)
+            }
             libc::RTM_NEWROUTE | libc::RTM_NEWRULE => RoutingEntry::decode(message).map(Self::RoutingEntry),
             libc::RTM_DELROUTE | libc::RTM_DELRULE => {
                 RoutingEntry::decode(message).map(Self::RoutingEntryGone)

@@ -1,5 +1,5 @@
 //! Notifications about the links in use and their addresses, the neighbor entries of unicast peers,
-//! and removals of vipd's routes and policy rules.
+//! and vipd's routes and policy rules that were removed or replaced.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,6 +13,7 @@ use socket2::SockRef;
 use super::filter;
 use super::message::Notice;
 use super::receive::drain;
+use super::route_state::Destination;
 use super::wire::{Message, ifindex, link_name, messages, neighbor_address};
 
 /// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR (`include/uapi/linux/rtnetlink.h`).
@@ -35,8 +36,9 @@ pub struct Monitor {
     buffer: Vec<u8>,
     watched: Option<Watched>,
     peers: Vec<IpAddr>,
-    /// Whether removals of routes and policy rules with vipd's mark are reported.
-    routing: bool,
+    /// The destinations of vipd's routes; `None` if changes of routes and policy rules are not
+    /// reported.
+    routes: Option<Vec<Destination>>,
     traffic: MonitorTraffic,
 }
 
@@ -94,7 +96,7 @@ impl Monitor {
         }
         let buffer = Vec::with_capacity(DATAGRAM);
         let traffic = MonitorTraffic::default();
-        Ok(Self { socket, buffer, watched: None, peers: Vec::new(), routing: false, traffic })
+        Ok(Self { socket, buffer, watched: None, peers: Vec::new(), routes: None, traffic })
     }
 
     /// Limits notifications to these links, sorted by index, and to new links with these names.
@@ -132,30 +134,31 @@ impl Monitor {
         result
     }
 
-    /// Enables or disables [`Notice::RoutingEntryGone`]. The socket filter drops notifications
-    /// about all other routes, so that changes to the host's other routes do not wake the reader.
+    /// Enables [`Notice::RoutingEntryGone`], and [`Notice::RouteReplaced`] for routes with these
+    /// destinations, or disables both. The socket filter drops notifications about all other
+    /// routes, so that changes to the host's other routes do not wake the reader.
     /// Call [`Requests::read`](super::Requests::read) first, which sets the links for the filter.
     ///
     /// # Errors
     /// `ENOMEM` if the kernel cannot install the socket filter or join the groups. The next call
     /// tries again.
-    pub fn watch_routing(&mut self, wanted: bool) -> io::Result<()> {
-        if self.routing == wanted {
+    pub fn watch_routing(&mut self, routes: Option<&[Destination]>) -> io::Result<()> {
+        if self.routes.as_deref() == routes {
             return Ok(());
         }
-        self.routing = wanted;
-        let result = if wanted {
-            // The filter comes first, so that no other notification is queued.
-            let mut groups = ROUTING.into_iter();
+        let former = std::mem::replace(&mut self.routes, routes.map(<[_]>::to_vec));
+        let mut groups = ROUTING.into_iter();
+        let result = if routes.is_some() {
+            // The filter comes first, so that no other notification is queued. Joining a group again
+            // has no effect.
             self.attach_filter().and_then(|()| groups.try_for_each(|group| self.socket.add_membership(group)))
         } else {
-            let mut groups = ROUTING.into_iter();
             groups
                 .try_for_each(|group| self.socket.drop_membership(group))
                 .and_then(|()| self.attach_filter())
         };
         if result.is_err() {
-            self.routing = !wanted;
+            self.routes = former;
         }
         result
     }
@@ -202,7 +205,7 @@ impl Monitor {
     fn attach_filter(&self) -> io::Result<()> {
         let Some(Watched { names, links }) = &self.watched else { return Ok(()) };
         let indices: Vec<u32> = links.iter().map(|link| link.index).collect();
-        let program = filter::program(names, &indices, &self.peers, self.routing);
+        let program = filter::program(names, &indices, &self.peers, self.routes.as_deref());
         let program: Vec<_> = program.into_iter().map(Into::into).collect();
         SockRef::from(self).attach_filter(&program)
     }
@@ -244,8 +247,8 @@ enum Relevance {
 /// the indices of the watched links.
 fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<'_>) -> Relevance {
     let kind = message.message_type();
-    if matches!(kind, libc::RTM_DELROUTE | libc::RTM_DELRULE) {
-        // Rare, because the socket filter passes only those with vipd's mark.
+    if matches!(kind, libc::RTM_NEWROUTE | libc::RTM_DELROUTE | libc::RTM_DELRULE) {
+        // Rare, because the socket filter passes only those that may concern vipd's own.
         return Relevance::Relevant;
     }
     let Some(index) = ifindex(message) else { return Relevance::Irrelevant };

@@ -143,10 +143,19 @@ impl Route {
     /// Decodes the body of a route message. Returns `None` unless the route has vipd's mark and a
     /// type that vipd uses.
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
+        Self::decode_if(body, |protocol| protocol == PROTO_VIPD)
+    }
+
+    /// Like [`decode`](Self::decode), but for routes without vipd's mark.
+    pub(super) fn decode_foreign(body: &[u8]) -> Option<Self> {
+        Self::decode_if(body, |protocol| protocol != PROTO_VIPD)
+    }
+
+    fn decode_if(body: &[u8], is_wanted: impl FnOnce(u8) -> bool) -> Option<Self> {
         let [family, prefix, _, _, table, protocol, scope, kind, flags @ ..] =
             *body.first_chunk::<RTMSG_LEN>()?;
         let flags = u32::from_ne_bytes(flags);
-        if protocol != PROTO_VIPD || flags & libc::RTM_F_CLONED != 0 {
+        if !is_wanted(protocol) || flags & libc::RTM_F_CLONED != 0 {
             return None;
         }
         let kind = RouteKind::from_number(kind)?;

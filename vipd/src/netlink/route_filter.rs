@@ -41,7 +41,16 @@ pub(super) fn program(destinations: &[Destination]) -> Vec<Instruction> {
         return program.0;
     }
     for destination in destinations {
-        let mut block = Program::default();
+        program.pass_destination(destination);
+    }
+    program.push(RETURN, DROP);
+    program.0
+}
+
+impl Program {
+    /// Passes a route message with this destination, of which only the first 32 bits are compared.
+    pub(super) fn pass_destination(&mut self, destination: &Destination) {
+        let mut block = Self::default();
         if destination.prefix > 0 {
             let word = match destination.address {
                 IpAddr::V4(address) => address.to_bits(),
@@ -57,14 +66,12 @@ pub(super) fn program(destinations: &[Destination]) -> Vec<Instruction> {
         }
         block.push(RETURN, PASS);
         let length = u8::try_from(block.0.len()).unwrap_or_default();
-        program.push(LOAD_U8, FAMILY);
-        program.branch(IF_EQUAL, destination.family().into(), 0, length + 2);
-        program.push(LOAD_U8, LENGTH);
-        program.branch(IF_EQUAL, destination.prefix.into(), 0, length);
-        program.0.extend(block.0);
+        self.push(LOAD_U8, FAMILY);
+        self.branch(IF_EQUAL, destination.family().into(), 0, length + 2);
+        self.push(LOAD_U8, LENGTH);
+        self.branch(IF_EQUAL, destination.prefix.into(), 0, length);
+        self.0.extend(block.0);
     }
-    program.push(RETURN, DROP);
-    program.0
 }
 
 #[cfg(test)]

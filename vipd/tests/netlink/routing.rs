@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use vipd::netlink::{Change, Label, Monitor, Notice, Requests, Route, RouteKind, RoutingEntry, Rule, Scope};
+use vipd::netlink::{
+    Change, Destination, Label, Monitor, Notice, Requests, Route, RouteKind, RoutingEntry, Rule, Scope,
+};
 
 use super::{drain, ip, pair, private_namespace};
 
@@ -161,13 +163,18 @@ fn routes_and_rules_of_other_tools_stay() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn only_removals_of_marked_routes_and_rules_wake_the_monitor() {
+fn only_removals_and_replacements_of_marked_routes_and_rules_wake_the_monitor() {
     private_namespace();
-    let wanted = all(uplink());
+    let index = uplink();
+    let wanted = all(index);
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");
     requests.read(&mut monitor, &["uplink"], |_| {}).expect("links");
-    monitor.watch_routing(true).expect("watched");
+    let destinations = wanted.iter().filter_map(|entry| match entry {
+        RoutingEntry::Route(route) => Some(Destination { address: route.to, prefix: route.prefix }),
+        RoutingEntry::Rule(_) => None,
+    });
+    monitor.watch_routing(Some(&destinations.collect::<Vec<_>>())).expect("watched");
     drain(&mut monitor);
     let is_readable = |monitor: &Monitor| {
         let mut fds = [PollFd::new(monitor, PollFlags::IN)];
@@ -176,9 +183,9 @@ fn only_removals_of_marked_routes_and_rules_wake_the_monitor() {
     for entry in &wanted {
         assert_eq!(apply(&mut requests, Change::AddEntry(*entry)), None, "{entry}");
     }
-    ip("route add 10.1.0.0/16 via 192.0.2.1");
-    ip("route replace 10.1.0.0/16 via 192.0.2.3");
-    ip("route del 10.1.0.0/16");
+    ip("route add 10.3.0.0/16 via 192.0.2.1");
+    ip("route replace 10.3.0.0/16 via 192.0.2.3");
+    ip("route del 10.3.0.0/16");
     ip("-6 route add 2001:db8:1::/48 via 2001:db8::1");
     ip("-6 route del 2001:db8:1::/48");
     ip("rule add from 192.0.2.11 table 100 priority 200");
@@ -191,7 +198,22 @@ fn only_removals_of_marked_routes_and_rules_wake_the_monitor() {
             notices.into_iter().filter(|one| matches!(one, Notice::RoutingEntryGone(_))).collect();
         assert_eq!(gone, [Notice::RoutingEntryGone(*entry)]);
     }
-    monitor.watch_routing(false).expect("no longer watched");
+    for (added, replacement) in [
+        (route("10.9.0.0", 16, Some("192.0.2.1"), index), "route replace blackhole 10.9.0.0/16"),
+        (
+            route("2001:db8:1::", 48, Some("2001:db8::1"), index),
+            "-6 route replace 2001:db8:1::/48 via 2001:db8::3",
+        ),
+    ] {
+        assert_eq!(apply(&mut requests, Change::AddEntry(RoutingEntry::Route(added))), None, "{added}");
+        ip(&format!("{replacement} table 100 metric 1024"));
+        let replaced = drain(&mut monitor).0.into_iter().find_map(|notice| match notice {
+            Notice::RouteReplaced(route) => Some(route.first_of_its_key()),
+            _ => None,
+        });
+        assert_eq!(replaced, Some(added.first_of_its_key()));
+    }
+    monitor.watch_routing(None).expect("no longer watched");
     assert_eq!(apply(&mut requests, Change::AddEntry(wanted[0])), None);
     assert_eq!(apply(&mut requests, Change::RemoveEntry(wanted[0])), None);
     assert!(!is_readable(&monitor));

@@ -8,8 +8,8 @@
 //! is therefore checked after events that may have removed it, and every 30 s ([`VERIFY_AFTER`]),
 //! by adding it again: the kernel answers `EEXIST` if it is present. A dump would have to walk the
 //! whole table, which may contain a million routes of a routing daemon. `EEXIST` is also the answer
-//! if another tool has replaced vipd's route. For IPv4, appending the route distinguishes the two
-//! cases.
+//! if another tool has replaced vipd's route and the notification of that was lost. For IPv4,
+//! appending the route distinguishes the two cases.
 //!
 //! Each request takes the rtnl lock, so a separate thread adds and checks the entries. The engine
 //! does not change an entry that is in flight in this thread.
@@ -29,7 +29,7 @@ use crate::engine::id::RouterId;
 use crate::engine::poll::Waker;
 use crate::engine::retry::Retries;
 use crate::engine::routing::Wanted;
-use crate::netlink::{Change, RoutingEntry};
+use crate::netlink::{Change, Route, RoutingEntry};
 use thread::RouteThread;
 
 /// Time between two checks of all entries, in nanoseconds.
@@ -217,6 +217,18 @@ impl Routing {
                 self.retries.postpone(*wanted, now + PERIOD, true);
             } else {
                 entry.checked = next + PERIOD;
+                self.additions.insert(*wanted);
+            }
+        }
+    }
+
+    /// Forgets that vipd has added a route after a notification that another tool has replaced a
+    /// route with the same destination and metric. The next attempt to add it fails, and is reported.
+    pub(crate) fn replaced(&mut self, found: Route) {
+        let found = RoutingEntry::Route(found);
+        let candidates = self.entries.range_mut(Wanted::first_like(found)..);
+        for (wanted, entry) in candidates.take_while(|(wanted, _)| wanted.is_like(found)) {
+            if entry.added.take().is_some() && !entry.holders.is_empty() {
                 self.additions.insert(*wanted);
             }
         }

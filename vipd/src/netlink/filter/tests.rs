@@ -2,6 +2,7 @@ use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::*;
@@ -44,6 +45,7 @@ pub(in crate::netlink) fn run(program: &[Instruction], message: &[u8]) -> bool {
             STORE => memory[k as usize] = a,
             COPY_TO_X => x = a,
             IF_EQUAL => jump(a == k),
+            IF_ANY_BIT => jump(a & k != 0),
             IF_GREATER => jump(a > k),
             IF_AT_LEAST => jump(a >= k),
             JUMP => next += k as usize,
@@ -92,7 +94,7 @@ fn neighbor(address: IpAddr) -> Vec<u8> {
 #[test]
 fn links_pass_by_index_and_new_links_by_name() {
     let names = ["eth0", "eth1", "vrrp4-51", "abc", "fifteen-letters"].map(str::to_owned);
-    let program = program(&names, &[3, 4, 300, 70_000], &[], false);
+    let program = program(&names, &[3, 4, 300, 70_000], &[], None);
     for index in [3, 4, 300, 70_000] {
         assert!(run(&program, &address(index)), "{index}");
         assert!(run(&program, &link(libc::RTM_DELLINK, 0, index, "x")), "{index}");
@@ -115,7 +117,7 @@ fn links_pass_by_index_and_new_links_by_name() {
 fn only_neighbors_that_are_peers_pass() {
     let peers =
         ["192.0.2.1", "192.0.2.2", "fe80::1", "2001:db8::2"].map(|text| text.parse().expect("an address"));
-    let program = program(&[], &[], &peers, false);
+    let program = program(&[], &[], &peers, None);
     for peer in peers {
         assert!(run(&program, &neighbor(peer)), "{peer}");
     }
@@ -148,7 +150,7 @@ fn only_removals_of_routes_and_rules_with_vipds_mark_pass() {
         oif: None,
         fwmark: None,
     };
-    let (routing, links) = (program(&[], &[3], &[], true), program(&[], &[3], &[], false));
+    let (routing, links) = (program(&[], &[3], &[], Some(&[])), program(&[], &[3], &[], None));
     for entry in [RoutingEntry::Route(route), RoutingEntry::Rule(rule)] {
         let mut removal = encoded(entry.removal());
         assert!(run(&routing, &removal), "{entry}");
@@ -164,17 +166,58 @@ fn only_removals_of_routes_and_rules_with_vipds_mark_pass() {
 }
 
 #[test]
+fn only_routes_that_replaced_those_with_vipds_destinations_pass() {
+    let destinations = ["10.0.0.0/8", "0.0.0.0/0", "2001:db8::/32"].map(Destination::parsed);
+    let route = |to: &str, protocol: u8| {
+        let Destination { address, prefix } = Destination::parsed(to);
+        let mut route = RouteMessage::default();
+        route.header.address_family = AddressFamily::from(Destination::parsed(to).family());
+        route.header.destination_prefix_length = prefix;
+        route.header.protocol = protocol.into();
+        if prefix > 0 {
+            route.attributes.push(RouteAttribute::Destination(address.into()));
+        }
+        route
+    };
+    let message = |route, flags| {
+        let mut buffer = Vec::new();
+        append(&mut buffer, RouteNetlinkMessage::NewRoute(route), flags, 0);
+        buffer
+    };
+    let many = vec![destinations[0]; MAX_DESTINATIONS + 1];
+    let (few, many) = (program(&[], &[], &[], Some(&destinations)), program(&[], &[], &[], Some(&many)));
+    for (to, is_ours) in [
+        ("10.0.0.0/8", true),
+        ("0.0.0.0/0", true),
+        ("2001:db8::/32", true),
+        ("10.0.0.0/9", false),
+        ("::/0", false),
+    ] {
+        let replaced = message(route(to, libc::RTPROT_STATIC), NLM_F_REPLACE);
+        assert_eq!(run(&few, &replaced), is_ours, "{to}");
+        assert!(run(&many, &replaced), "{to}");
+        for program in [&few, &many] {
+            assert!(!run(program, &message(route(to, libc::RTPROT_STATIC), 0)), "{to} is new");
+            assert!(!run(program, &message(route(to, PROTO_VIPD), NLM_F_REPLACE)), "{to} is vipd's");
+        }
+    }
+}
+
+#[test]
 fn programs_for_many_links_and_peers_stay_within_the_instruction_limit() {
     let names: Vec<_> = (0..MAX_NAMES).map(|n| format!("interface-{n}")).collect();
     let indices: Vec<_> = (1..5000).map(|n| n * 7).collect();
     let peers: Vec<_> = (0..256).map(|n| IpAddr::V4(n.into())).collect();
-    let many = program(&names, &indices, &peers, true);
+    let routes: Vec<_> =
+        (0..64).map(|n: u32| Destination { address: IpAddr::V4(n.into()), prefix: 32 }).collect();
+    let many = program(&names, &indices, &peers, Some(&routes));
     assert!(many.len() <= MAX_LEN, "{}", many.len());
     assert!(indices.iter().all(|index| run(&many, &address(*index))));
     assert!(!run(&many, &address(40_000)));
     let names: Vec<_> = (0..5000).map(|n| format!("interface-{n}")).collect();
     let peers: Vec<_> = (0..5000).map(|n| IpAddr::V4(n.into())).collect();
-    let more = program(&names, &indices, &peers, true);
+    let routes = [&routes[..], &routes].concat();
+    let more = program(&names, &indices, &peers, Some(&routes));
     assert!(more.len() <= MAX_LEN, "{}", more.len());
     assert!(run(&more, &link(libc::RTM_NEWLINK, 0, 40_000, "interface-4999")));
     assert!(run(&more, &neighbor([10, 0, 0, 1].into())));

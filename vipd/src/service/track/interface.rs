@@ -45,7 +45,8 @@ impl Links {
             | Notice::AddressGone(_)
             | Notice::Neighbor { .. }
             | Notice::RoutingEntry(_)
-            | Notice::RoutingEntryGone(_) => {}
+            | Notice::RoutingEntryGone(_)
+            | Notice::RouteReplaced(_) => {}
         }
     }
 
