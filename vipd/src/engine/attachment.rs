@@ -123,8 +123,10 @@ impl Watch {
 impl Engine {
     /// Finds links whose program is detached or behind another one, marks their routers for
     /// reconciliation, and requests that the program be attached again, with growing pauses while
-    /// the attachment does not last. Requests probes of links on which an advert is overdue.
-    pub(super) fn check_attachments(&mut self, now: Timestamp) {
+    /// the attachment does not last. Requests probes of links on which an advert is overdue. Returns
+    /// whether any routers must be reconciled.
+    pub(super) fn check_attachments(&mut self, now: Timestamp) -> bool {
+        let mut has_changes = false;
         self.check_attachments_at = None;
         let grace_ended = self.grace_ends.take_if(|ends| *ends <= now).is_some();
         for slot in 0..self.topology.links.slots() {
@@ -134,10 +136,11 @@ impl Engine {
             let Some(attachment) = &io.attachment else { continue };
             let position = attachment.position();
             if position != Position::First {
-                link.changed |= grace_ended;
-                if io.detached_at.is_none() {
+                let is_new = io.detached_at.is_none();
+                link.changed |= grace_ended || is_new;
+                has_changes |= grace_ended || is_new;
+                if is_new {
                     io.detached_at = Some(now);
-                    link.changed = true;
                     let lasted = link.reattachment.lost(now);
                     let interface = link.name.clone();
                     self.reports.send(Report::ProgramLost { interface, position, lasted });
@@ -157,6 +160,7 @@ impl Engine {
             let next = io.watch.wake_at;
             self.check_attachments_by(next);
         }
+        has_changes
     }
 
     fn check_attachments_by(&mut self, at: Timestamp) {

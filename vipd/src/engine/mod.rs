@@ -336,17 +336,18 @@ impl Engine {
     /// Waits until there is work for a turn. Returns whether netlink notifications are pending.
     ///
     /// While the masters of its backups are running, the engine usually wakes up for a master-down
-    /// deadline that adverts have moved in the meantime. It then only computes the next deadline
-    /// and waits again.
+    /// deadline that adverts have moved in the meantime. It then only computes the next deadline,
+    /// checks whether the BPF programs are still attached, and waits again.
     fn wait(&mut self) -> io::Result<bool> {
         let mut next = self.next_deadline();
         loop {
             let ready = self.poll.wait(next)?;
             self.wakeups += 1;
             let now = self.spin();
+            let has_changes = self.check_attachments(now);
             next = self.next_deadline();
             let is_due = next.is_some_and(|next| next <= now);
-            if ready.netlink || ready.other || is_due {
+            if ready.netlink || ready.other || has_changes || is_due {
                 return Ok(ready.netlink);
             }
         }

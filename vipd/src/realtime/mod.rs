@@ -24,6 +24,23 @@ pub fn schedule_fifo() -> io::Result<()> {
 /// # Errors
 /// `EPERM` or `ENOMEM` without CAP_IPC_LOCK or a sufficient RLIMIT_MEMLOCK.
 pub fn lock_memory() -> io::Result<()> {
+    #[cfg(target_env = "gnu")]
+    return_freed_memory();
     // Without ONFAULT, the kernel would populate all thread stacks immediately.
     Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
+}
+
+/// Returns freed memory to the kernel, which is no longer possible within the heap once its pages
+/// are locked. From now on, large blocks, such as the status of thousands of instances, are not
+/// allocated from the heap, so that they are returned when they are freed.
+#[cfg(target_env = "gnu")]
+fn return_freed_memory() {
+    /// Size in bytes from which a block is a mapping of its own: glibc's initial value, which it
+    /// otherwise raises to the size of the largest mapping freed so far.
+    const LARGE: libc::c_int = 128 << 10;
+    // SAFETY: neither call has preconditions.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::malloc_trim(0);
+    }
 }
