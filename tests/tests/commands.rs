@@ -85,3 +85,42 @@ fn commands_have_ordinary_scheduling_signals_and_oom_score() {
     }
     agent.stop().expect("stop the agent");
 }
+
+/// Returns the number of child processes that have ended and not been collected.
+fn zombies(parent: u32) -> usize {
+    let processes = fs::read_dir("/proc").expect("read /proc").flatten();
+    let stats = processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let zombie = format!(" Z {parent} ");
+    stats.filter(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(&zombie))).count()
+}
+
+/// The agent is the init process of its PID namespace, as in many containers.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn init_process_collects_what_scripts_leave_behind() {
+    let lab = Lab::new(1).expect("create the lab");
+    let directory = tempfile::tempdir().expect("a directory");
+    let [check, flag] = ["check", "flag"].map(|name| directory.path().join(name));
+    write_script(&check);
+    let leaving = format!("#!/bin/sh\nif [ ! -e {} ]; then sleep 0.2 & fi\n{SCRIPT}", flag.display());
+    fs::write(&check, leaving).expect("written");
+    let text = format!(
+        "[[script]]\nname = \"check\"\ncommand = [\"{}\"]\ninterval = \"100ms\"\ntimeout = \"20s\"\n\
+         [[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 1\nvirtual_addresses = [\"10.0.1.1\"]\n\
+         track = [{{ script = \"check\", weight = -1 }}]\n",
+        check.display()
+    );
+    let mut agent =
+        Agent::with_configuration(&lab, NODE, vipd().expect("vipd binary"), text).expect("create the agent");
+    agent.start().expect("start the agent");
+    wait_until("ten runs of the script", TIMEOUT, || lines(&check).len() >= 10).expect("it runs");
+    fs::write(&flag, "").expect("written");
+    let pid = agent.pid().expect("it runs");
+    wait_until("all processes to be collected", TIMEOUT, || zombies(pid) == 0)
+        .unwrap_or_else(|error| panic!("{error}: {} zombies", zombies(pid)));
+    let last = lines(&check).pop().expect("a line");
+    assert!(last.starts_with("0 "), "{last}");
+    let status = vipd_tests::control::status(&agent).expect("status");
+    assert_eq!(status[0].0["vipd:track"][0]["detail"], "succeeded", "its own status is not lost");
+    agent.stop().expect("stop the agent");
+}

@@ -22,6 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
 use super::exec;
+use super::orphans::Entry;
 use super::output::{Tail, read_all, read_available};
 
 /// How long a command that has timed out may take to end after SIGTERM, before SIGKILL.
@@ -73,8 +74,9 @@ impl Child {
             .stdout(writer.try_clone()?)
             .stderr(writer)
             .spawn()?;
+        let entry = Entry::new(Pid::from_child(&child));
         match watch(&child) {
-            Ok(exited) => Ok(Running { child, exited, output, tail: Tail::default() }),
+            Ok(exited) => Ok(Running { child, exited, output, tail: Tail::default(), _entry: entry }),
             Err(error) => {
                 // The process still runs this agent's executable, so SIGKILL ends it without delay.
                 let _ = child.kill();
@@ -167,6 +169,7 @@ pub(crate) struct Running {
     exited: AsyncFd<OwnedFd>,
     output: AsyncFd<PipeReader>,
     tail: Tail,
+    _entry: Entry,
 }
 
 impl Running {

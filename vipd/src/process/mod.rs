@@ -9,6 +9,7 @@ mod interface_claim;
 mod limits;
 mod lock;
 mod name_lock;
+mod orphans;
 mod output;
 mod peer;
 mod signals;
@@ -19,6 +20,7 @@ pub(crate) use executable::defect;
 pub use interface_claim::{ClaimError, InterfaceClaim};
 pub use limits::raise_open_files;
 pub use lock::{AgentLock, LockError, several_agents_run};
+pub(crate) use orphans::collect_orphans;
 pub(crate) use peer::peer_groups;
 #[cfg(test)]
 pub(crate) use signals::raise;

@@ -29,11 +29,12 @@ use crate::control::runtime::RuntimeDir;
 use crate::control::server::{self, Source};
 use crate::engine::Handle;
 use crate::engine::command::{Command, Report, Request};
-use crate::process::{Received, SignalStream, Signals};
+use crate::process::{Received, SignalStream, Signals, collect_orphans};
 use crate::xdp::Row;
 
-/// Interval at which the counters of discarded adverts are read for the log.
-const DISCARD_CHECK: Duration = Duration::from_secs(5);
+/// Interval at which the counters of discarded adverts are read for the log, and orphans of commands
+/// are collected.
+const REGULAR_CHECK: Duration = Duration::from_secs(5);
 /// Maximum time that the engine's start waits for the first readings of tracked objects. They
 /// usually take milliseconds.
 const FIRST_READINGS: Duration = Duration::from_secs(1);
@@ -135,8 +136,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         failed: &mut oneshot::Receiver<anyhow::Error>,
         from: &mut FromEngine,
     ) -> anyhow::Result<()> {
-        let mut discard_check = interval(DISCARD_CHECK);
-        discard_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut regular_check = interval(REGULAR_CHECK);
+        regular_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut systemd = Systemd::new();
         let mut watchdog = Systemd::watchdog_period().map(interval);
         // The agent is ready once the engine answers. Interfaces may appear much later.
@@ -202,7 +203,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     None => break,
                 },
                 () = from.transitions.changed() => self.log_lost_transitions(from),
-                _ = discard_check.tick() => {
+                _ = regular_check.tick() => {
+                    collect_orphans();
                     if self.source.take_discarded() {
                         self.log.discards(|row| self.source.row(row));
                     }

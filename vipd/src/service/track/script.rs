@@ -152,6 +152,46 @@ mod tests {
         assert_eq!(states, ".........xxxx...x");
     }
 
+    /// Whether runs take longer than the interval, or do not end when they have timed out.
+    #[test]
+    fn next_run_starts_after_the_previous_one_has_ended() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let begin = format!("exec 9>>{}; flock -n 9 || echo overlap; echo run", path("lock"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        for (name, rest, timeout, runs) in
+            [("slow", "sleep 0.2", 600_000, 4), ("hanging", "trap '' TERM; exec sleep 1000", 200, 2)]
+        {
+            let out = path(name);
+            let script = Script {
+                name: name.to_owned(),
+                command: ["/bin/sh", "-c", &format!("{{ {begin}; }} >>{out}; {rest}")]
+                    .map(str::to_owned)
+                    .to_vec(),
+                interval: 50_000_000,
+                timeout: timeout * 1_000_000,
+                rise: 1,
+                fall: 1,
+                user: None,
+                initially_up: true,
+            };
+            runtime.block_on(async {
+                let (updates, _received) = tokio::sync::mpsc::channel(256);
+                let check = watch(ObjectId(1), Arc::new(script), None, Duration::ZERO, updates);
+                let check = tokio::spawn(check);
+                let text = loop {
+                    let text = std::fs::read_to_string(&out).unwrap_or_default();
+                    if text.lines().count() >= runs {
+                        break text;
+                    }
+                    sleep(Duration::from_millis(5)).await;
+                };
+                check.abort();
+                assert!(text.lines().all(|line| line == "run"), "{name}: {text}");
+            });
+        }
+    }
+
     #[test]
     fn outcome_is_described_with_its_last_line() {
         let outcome = |end, line: &str| describe(&Outcome { end, last_line: line.to_owned() });

@@ -1,0 +1,65 @@
+//! Collects orphans: processes that a command left behind, and that have ended.
+//!
+//! Their parent is then the init process of their PID namespace, which has to collect them. In a
+//! container, that may be the agent itself. Otherwise, zombies of scripts would accumulate until no
+//! process could be started.
+
+use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Pid, WaitOptions, getpid, waitpid};
+
+/// Commands whose exit status is needed.
+static COMMANDS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn commands() -> MutexGuard<'static, BTreeSet<i32>> {
+    COMMANDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The entry of a command, which is not collected as an orphan until this is dropped.
+#[derive(Debug)]
+pub(super) struct Entry(i32);
+
+impl Entry {
+    /// Must be called in the thread that calls [`collect_orphans`], right after the command was
+    /// started.
+    pub(super) fn new(command: Pid) -> Self {
+        let number = command.as_raw_nonzero().get();
+        commands().insert(number);
+        Self(number)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        commands().remove(&self.0);
+    }
+}
+
+/// Collects orphans that have ended, if this is the init process of its PID namespace. Does not
+/// block.
+pub(crate) fn collect_orphans() {
+    if !getpid().is_init() {
+        return;
+    }
+    // The next call continues after a command that its task has not collected yet.
+    while let Some(ended) = first_zombie()
+        && !commands().contains(&ended.as_raw_nonzero().get())
+        && waitpid(Some(ended), WaitOptions::NOHANG).is_ok()
+    {}
+}
+
+/// Returns a child process that has ended, without collecting it.
+fn first_zombie() -> Option<Pid> {
+    let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the pointer is valid for the call.
+    if unsafe { libc::waitid(libc::P_ALL, 0, found.as_mut_ptr(), options) } != 0 {
+        return None;
+    }
+    // SAFETY: all bits 0 are a valid `siginfo_t`, which the call may have replaced.
+    let found = unsafe { found.assume_init() };
+    // SAFETY: the field is set if a process was found, and 0 otherwise.
+    Pid::from_raw(unsafe { found.si_pid() })
+}
