@@ -3,7 +3,7 @@
 
 use std::io;
 
-use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use vipd_common::Timestamp;
 
 use super::command::{Report, Request};
@@ -348,6 +348,6 @@ impl Engine {
 /// Returns whether the kernel still has an interface with this index and name.
 fn exists(ifindex: u32, name: &str) -> bool {
     // If no socket can be opened for the request, assume that the interface exists.
-    let Ok(socket) = socket(AddressFamily::INET, SocketType::DGRAM, None) else { return true };
-    netdevice::name_to_index(&socket, name) == Ok(ifindex)
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    socket.map_or(true, |socket| netdevice::name_to_index(socket, name) == Ok(ifindex))
 }

@@ -4,9 +4,10 @@
 //! functions, the details and the measurements.
 
 use std::mem::size_of;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::io::Result;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// The driver of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +154,11 @@ impl Driver {
     }
 }
 
+/// Opens a socket for an ioctl(2). The commands that the service starts meanwhile do not inherit it.
+fn inet_socket() -> Result<OwnedFd> {
+    socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+}
+
 /// Looks up the driver of an interface in this network namespace with `ETHTOOL_GDRVINFO`.
 pub(super) fn find(interface: &str) -> Option<Driver> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
@@ -179,7 +185,7 @@ pub(super) fn find(interface: &str) -> Option<Driver> {
     request.name[..libc::IFNAMSIZ - 1].get_mut(..name.len())?.copy_from_slice(name);
     let mut info = Info { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
     request.data = &raw mut info;
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    let socket = inet_socket().ok()?;
     // SAFETY: the kernel writes one `ethtool_drvinfo` through `data`, which points to `info`.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     let length = info.driver.iter().position(|byte| *byte == 0)?;
@@ -189,8 +195,7 @@ pub(super) fn find(interface: &str) -> Option<Driver> {
 
 /// Returns whether an interface with this index exists in this network namespace.
 pub(super) fn exists(ifindex: u32) -> bool {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None);
-    socket.is_ok_and(|socket| rustix::net::netdevice::index_to_name(socket, ifindex).is_ok())
+    inet_socket().is_ok_and(|socket| rustix::net::netdevice::index_to_name(socket, ifindex).is_ok())
 }
 
 #[cfg(test)]

@@ -96,3 +96,19 @@ fn all_entries_are_checked_periodically() {
     routing.queue_due(NOW + 2 * VERIFY_AFTER);
     assert_eq!(routing.next(), None, "without entries, the engine is not woken");
 }
+
+#[test]
+fn replaced_route_is_missing_and_not_removed() {
+    let (all, mut routing) = (wanted(), Routing::default());
+    routing.set(NOW, router(1), &all);
+    add_all(&mut routing);
+    let RoutingEntry::Route(replacement) = all[0].entry else { panic!("a route") };
+    let other = Route { metric: 7, ..replacement };
+    routing.replaced(other);
+    assert_eq!(routing.missing(router(1)).count(), 0, "another metric");
+    routing.replaced(Route { via: None, ..replacement });
+    assert_eq!(routing.missing(router(1)).collect::<Vec<_>>(), [(0, None)]);
+    assert_eq!(routing.next_addition(), Some(all[0]));
+    routing.set(NOW, router(1), &[]);
+    assert_eq!(routing.removals.iter().copied().collect::<Vec<_>>(), [all[1], all[2]]);
+}
