@@ -26,9 +26,10 @@ pub enum Input {
     /// The effective priority is used wherever the RFC uses Priority: in adverts, in comparisons
     /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time at which
     /// it was set, so that the backup with the highest priority still takes over first. Starting
-    /// with the master's next advert, it follows a master that it no longer outranks, and preempts
-    /// one that it now outranks. A master does not send an extra advert, which would not change
-    /// when a backup preempts: backups count from the last advert they accepted.
+    /// with the master's next advert, it preempts a master that it now outranks. If it was about to
+    /// preempt one that it no longer outranks, it follows this master at once. A master does not
+    /// send an extra advert, which would not change when a backup preempts: backups count from the
+    /// last advert they accepted.
     Priority(u8),
     /// The administrator gives mastership away once. A master that is not the owner sends a
     /// priority-0 advert and transitions to Backup. Until it becomes master again or restarts, it

@@ -272,7 +272,7 @@ impl Router {
         }
         self.common.set_priority(priority::clamped(priority), self.common.group_priority);
         if let StateData::Backup(backup) = &mut self.state {
-            backup.priority_changed(&self.common);
+            backup.priority_changed(&mut self.common);
         }
     }
 
@@ -290,7 +290,7 @@ impl Router {
             (GroupInput::Priority(priority), state) => {
                 self.common.set_priority(self.common.own_priority, priority);
                 if let StateData::Backup(backup) = state {
-                    backup.priority_changed(&self.common);
+                    backup.priority_changed(&mut self.common);
                 }
                 None
             }

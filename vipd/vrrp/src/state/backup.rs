@@ -31,8 +31,10 @@ pub(crate) struct Backup {
     down_reason: Reason,
     /// Active_Adver_Interval: learned from the master, or the configured interval.
     active_interval: Interval,
-    /// Source of the last accepted advert.
-    master: Option<IpAddr>,
+    /// Priority and source of the last accepted advert.
+    master: Option<(u8, IpAddr)>,
+    /// The last advert discarded since then, of a lower-priority master that is to be preempted.
+    discarded: Option<Received>,
     /// The last advert of the master, if it matches the configuration. Adverts that do not match
     /// are counted, so the BPF program must record them.
     unchanged: Option<Steady>,
@@ -51,6 +53,7 @@ impl Backup {
             down_reason: Reason::MasterTimeout,
             active_interval,
             master: None,
+            discarded: None,
             unchanged: None,
             floor: None,
             preempt_at: None,
@@ -120,9 +123,12 @@ impl Backup {
         } else if self.within_preempt_delay(common, advert) {
             // RFC 8347 hold-time
             self.follow(common, advert);
-        } else if self.down_reason == Reason::MasterTimeout {
+        } else {
             // S12: discard; Active_Down_Timer keeps running.
-            self.down_reason = Reason::Preempted;
+            self.discarded = Some(*advert);
+            if self.down_reason == Reason::MasterTimeout {
+                self.down_reason = Reason::Preempted;
+            }
         }
     }
 
@@ -130,7 +136,8 @@ impl Backup {
     fn priority_zero(&mut self, common: &mut Common, advert: &Received) {
         let master_left = self.down_reason == Reason::PriorityZero;
         let floor = self.floor.as_ref();
-        if !master_left && foreign_priority_zero::is_ignored(common.policy, self.master, floor, advert) {
+        self.discarded = self.discarded.filter(|discarded| discarded.source != advert.source);
+        if !master_left && foreign_priority_zero::is_ignored(common.policy, self.master(), floor, advert) {
             common.counters.priority_zero_ignored += 1;
             return;
         }
@@ -149,8 +156,8 @@ impl Backup {
     fn follow(&mut self, common: &mut Common, advert: &Received) {
         let Received { arrival, source, priority, .. } = *advert;
         self.down_reason = Reason::MasterTimeout;
-        if self.master != Some(source) {
-            self.master = Some(source);
+        self.discarded = None;
+        if self.master.replace((priority, source)).is_none_or(|(_, former)| former != source) {
             common.logged = 0;
             common.events.push_back(Event::MasterChanged { source, priority });
         }
@@ -210,11 +217,19 @@ impl Backup {
     /// Handles the loss of valid adverts. Assumes that the master is alive.
     pub(crate) fn feed_loss(&mut self, common: &Common, now: Timestamp) {
         self.down_reason = Reason::MasterTimeout;
+        self.discarded = None;
         self.restart_down_timer(common, now);
     }
 
-    /// Applies a new priority: recomputes Active_Down_Timer and whether the master is preempted.
-    pub(crate) fn priority_changed(&mut self, common: &Common) {
+    /// Applies a new priority: recomputes Active_Down_Timer and whether the master is preempted. A
+    /// master that the router no longer outranks has not been preempted yet, and is followed.
+    pub(crate) fn priority_changed(&mut self, common: &mut Common) {
+        let is_followed = |advert: &Received| !common.preempts() || advert.priority >= common.priority;
+        if let Some(advert) = self.discarded.filter(is_followed) {
+            // S11, S13, as if the advert had arrived after the change
+            self.preempt_at = None;
+            return self.follow(common, &advert);
+        }
         self.set_down_timer(common);
         let down_interval = common.down_interval(self.active_interval);
         let followed = |steady: &Steady| !common.preempts() || steady.priority >= common.priority;
@@ -222,7 +237,7 @@ impl Backup {
     }
 
     /// Adapts the timers to a new configuration.
-    pub(crate) fn reconfigured(&mut self, common: &Common, old: &RouterConfig) {
+    pub(crate) fn reconfigured(&mut self, common: &mut Common, old: &RouterConfig) {
         // M5: the configured interval, until one is learned. VRRPv2 learns none.
         if common.config.version() == Version::V2 || self.master.is_none() {
             self.active_interval = common.config.interval;
@@ -242,7 +257,7 @@ impl Backup {
     #[inline]
     pub(crate) fn steady(&self, common: &Common) -> Option<Steady> {
         let only_master = self.preempt_at.is_none()
-            && self.floor.as_ref().is_none_or(|floor| Some(floor.source()) == self.master);
+            && self.floor.as_ref().is_none_or(|floor| Some(floor.source()) == self.master());
         let waits = self.down_reason == Reason::MasterTimeout;
         // The router's primary address may have become the same as the master's.
         self.unchanged.filter(|steady| waits && only_master && steady.source != common.primary)
@@ -258,7 +273,7 @@ impl Backup {
     }
 
     pub(crate) fn master(&self) -> Option<IpAddr> {
-        self.master
+        self.master.map(|(_, source)| source)
     }
 
     pub(crate) fn preempt_at(&self) -> Option<Timestamp> {

@@ -128,16 +128,67 @@ fn preempt_delay_applies_after_a_priority_increase() {
     assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
 }
 
+/// The timer that runs to preempt a master must not fire once the master outranks the router.
 #[test]
-fn after_a_priority_decrease_the_master_is_followed_from_its_next_advert() {
+fn after_a_priority_decrease_the_master_is_followed_from_its_last_advert() {
+    for version in VERSIONS {
+        for (received, effective) in [(80, 60), (80, 80), (99, 1)] {
+            let mut script = Script::started(config(version, SECOND));
+            for _ in 0..3 {
+                script.advert(received, HIGHER);
+                script.wait(SECOND);
+            }
+            script.advert(received, HIGHER);
+            assert_eq!(script.router.snapshot().master, None, "S12");
+            script.wait(500 * MILLI);
+            assert_eq!(script.input(Input::Priority(effective)), []);
+            assert_eq!(script.router.snapshot().master, Some(HIGHER), "S11");
+            assert_eq!(script.next(), Some(down(effective.into()) - 500 * MILLI), "VRRPv{version}");
+            assert!(script.router.steady().is_some());
+            // The master has failed.
+            script.wait(down(effective.into()) - 500 * MILLI);
+            assert_eq!(script.router.snapshot().reason, Some(Reason::MasterTimeout));
+        }
+    }
+}
+
+#[test]
+fn a_master_that_is_still_outranked_is_preempted_after_a_priority_decrease() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(80, HIGHER);
-    assert_eq!(script.router.snapshot().master, None, "S12");
+    script.input(Input::Priority(81));
+    assert_eq!((script.router.snapshot().master, script.next()), (None, Some(down(81))));
+    script.wait(down(81));
+    assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
+}
+
+/// A lower-priority router still advertises when the master leaves.
+#[test]
+fn another_master_is_followed_after_priority_zero_and_a_priority_decrease() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.advert(200, HIGHER);
+    script.advert(80, LOWER);
+    script.advert(0, HIGHER);
+    assert_eq!(script.next(), Some(skew(100)), "S10");
     script.input(Input::Priority(60));
-    script.wait(SECOND);
-    script.advert(80, HIGHER);
-    assert_eq!(script.router.snapshot().master, Some(HIGHER), "S11");
+    assert_eq!(script.router.snapshot().master, Some(LOWER), "S11");
     assert_eq!(script.next(), Some(down(60)));
+}
+
+#[test]
+fn a_master_that_has_left_is_not_followed_after_a_priority_decrease() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.advert(80, HIGHER);
+    script.advert(0, HIGHER);
+    script.input(Input::Priority(60));
+    assert_eq!((script.router.snapshot().master, script.next()), (None, Some(skew(60))));
+    // A feed loss may have hidden a priority-0 advert, and restarts the timer in any case.
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.advert(80, HIGHER);
+    script.wait(SECOND);
+    script.input(Input::FeedLoss);
+    script.input(Input::Priority(60));
+    assert_eq!((script.router.snapshot().master, script.next()), (None, Some(down(60))));
 }
 
 #[test]

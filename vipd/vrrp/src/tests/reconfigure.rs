@@ -132,6 +132,20 @@ fn preempt_delay_is_recomputed_from_the_first_advert_of_the_lower_priority_maste
 }
 
 #[test]
+fn a_backup_about_to_preempt_follows_its_master_once_preemption_is_disabled() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.advert(50, LOWER);
+    assert_eq!(script.router.snapshot().master, None, "S12");
+    let changed = RouterConfig { preempt: false, ..config(Version::V3, SECOND) };
+    assert!(script.router.reconfigure(script.now, changed, 100));
+    assert_eq!(script.router.poll_event(), Some(Event::MasterChanged { source: LOWER, priority: 50 }), "S11");
+    for _ in 0..10 {
+        assert_eq!(script.wait(SECOND), []);
+        script.advert(50, LOWER);
+    }
+}
+
+#[test]
 fn a_shorter_startup_delay_that_has_passed_starts_the_router_at_the_next_timeout() {
     let delayed = |seconds| RouterConfig { startup_delay: seconds * SECOND, ..config(Version::V3, SECOND) };
     let mut script = Script::started(delayed(60));
