@@ -382,8 +382,10 @@ impl Router {
     fn apply(&mut self, now: Timestamp, transition: Transition) {
         let Transition { to, reason, late } = transition;
         let from = self.state();
-        if let State::Master = from {
-            let lasted = now.nanos_since(self.common.since);
+        if let StateData::Master(master) = &self.state {
+            // A competing master that wins in the end may have been one from the beginning.
+            let uncontested = master.contested_since(&self.common, now).unwrap_or(now);
+            let lasted = uncontested.nanos_since(self.common.since);
             if lasted > self.common.down_interval(self.common.config.interval) {
                 self.common.group_takeover_failed = false;
             } else if (self.common.reason, reason) == (Some(Reason::Group), Reason::HigherPriority) {

@@ -96,7 +96,13 @@ impl Backup {
         let interval = self.active_interval.nanos();
         let down = common.down_interval(self.active_interval);
         let wait = down.saturating_sub(interval).max(interval * 3 / 2).min(down);
-        (self.down_reason == Reason::MasterTimeout).then(|| self.down_from + wait)
+        let follows = match self.down_reason {
+            Reason::MasterTimeout => true,
+            // The lower-priority master is another one.
+            Reason::Preempted => self.master.is_some_and(|(priority, _)| priority >= common.priority),
+            _ => false,
+        };
+        follows.then(|| self.down_from + wait)
     }
 
     /// Returns the arrival of the priority-0 advert for which the router takes over.

@@ -12,8 +12,11 @@ struct Pair {
 
 impl Pair {
     fn new(priorities: [u8; 2]) -> Self {
-        let router = |priority| Router::new(RouterConfig { priority, ..config(Version::V3, SECOND) });
-        let mut pair = Self { members: priorities.map(router), now: Timestamp::from_nanos(1000 * SECOND) };
+        Self::configured(priorities.map(|priority| RouterConfig { priority, ..config(Version::V3, SECOND) }))
+    }
+
+    fn configured(configs: [RouterConfig; 2]) -> Self {
+        let mut pair = Self { members: configs.map(Router::new), now: Timestamp::from_nanos(1000 * SECOND) };
         pair.input(0, Input::PrimaryAddress(OURS));
         pair.input(1, Input::PrimaryAddress(OURS));
         pair
@@ -191,6 +194,23 @@ fn member_without_a_master_waits_while_another_member_follows_one() {
     assert_eq!(pair.states(), [State::Master; 2]);
 }
 
+/// A second master with a lower priority, which the member will not follow, does not change that.
+#[test]
+fn member_that_also_receives_adverts_of_a_lower_priority_master_follows_the_other_one() {
+    let mut pair = Pair::new([100, 100]);
+    for _ in 0..20 {
+        pair.now = pair.now + SECOND;
+        pair.advert(1, 150, LOWER);
+        pair.advert(1, 50, HIGHER);
+        assert_eq!(pair.input(0, Input::Timeout), [vec![], vec![]]);
+        assert_eq!(pair.states(), [State::Backup; 2]);
+    }
+    // The member preempts the lower-priority master once the other one has failed.
+    pair.now = pair.members[1].next_timeout().expect("Active_Down_Timer");
+    pair.input(1, Input::Timeout);
+    assert_eq!(pair.states(), [State::Master; 2]);
+}
+
 #[test]
 fn priority_zero_to_one_member_is_enough_to_take_over() {
     let mut pair = Pair::new([100, 100]);
@@ -200,6 +220,32 @@ fn priority_zero_to_one_member_is_enough_to_take_over() {
     pair.now = pair.members[1].next_timeout().expect("Skew_Time");
     pair.input(1, Input::Timeout);
     assert_eq!(pair.states(), [State::Master; 2]);
+}
+
+/// The second member loses a tie against an independent router, whose adverts it answers first. The
+/// master that the first member follows leaves again and again.
+#[test]
+fn takeover_that_ends_with_a_lost_tie_is_not_repeated() {
+    let base = || RouterConfig { down_after_adverts: 2, ..config(Version::V3, SECOND) };
+    let mut pair = Pair::configured([base(), base()]);
+    let release = |pair: &mut Pair| {
+        pair.advert(0, 150, LOWER);
+        pair.advert(1, 100, HIGHER);
+        pair.advert(0, 0, LOWER);
+        pair.now = pair.members[0].next_timeout().expect("Skew_Time");
+        pair.input(0, Input::Timeout);
+    };
+    release(&mut pair);
+    assert_eq!(pair.states(), [State::Master; 2]);
+    pair.pass(SECOND - MILLI);
+    for _ in 0..3 {
+        assert_eq!(pair.states(), [State::Master; 2]);
+        pair.advert(1, 100, HIGHER);
+        pair.pass(SECOND);
+    }
+    assert_eq!(pair.states(), [State::Backup; 2]);
+    release(&mut pair);
+    assert_eq!(pair.states(), [State::Backup; 2]);
 }
 
 /// The addresses of two nodes with equal priorities rank differently on two segments.
