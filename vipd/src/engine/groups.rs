@@ -1,7 +1,7 @@
 //! Sync groups: the membership of routers, and the inputs of the other members after one has
 //! changed. The rules are those of [`vrrp::group`](crate::vrrp::group).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vipd_common::Timestamp;
@@ -23,9 +23,9 @@ pub(crate) struct Group {
 impl Topology {
     /// Replaces all groups. Returns the routers that have joined, left or moved to another group;
     /// the engine must regroup them. Names of routers that do not exist are skipped.
-    pub(crate) fn set_groups(&mut self, groups: &[Arc<operate::Group>]) -> Vec<RouterId> {
+    pub(crate) fn set_groups(&mut self, groups: &[Arc<operate::Group>]) -> BTreeSet<RouterId> {
         if groups.is_empty() && self.groups.is_empty() {
-            return Vec::new();
+            return BTreeSet::new();
         }
         let by_name: BTreeMap<&str, RouterId> =
             self.routers.iter().map(|(id, instance)| (instance.settings.name.as_str(), id)).collect();
@@ -47,14 +47,14 @@ impl Topology {
             .zip(0_usize..)
             .flat_map(|(one, position)| one.members.iter().map(move |member| (*member, position)));
         let positions: BTreeMap<RouterId, usize> = members.collect();
-        let mut moved = Vec::new();
+        let mut moved = BTreeSet::new();
         let routers: Vec<_> = self.routers.iter().map(|(id, _)| id).collect();
         for id in routers {
             let position = positions.get(&id).copied();
             let Some(instance) = self.routers.get_mut(id) else { continue };
             let before = std::mem::replace(&mut instance.group, position);
             if name_of(&former, before) != name_of(&groups, position) {
-                moved.push(id);
+                moved.insert(id);
             }
         }
         self.groups = groups;
@@ -133,17 +133,22 @@ impl Engine {
                 self.drop_alike(changed);
                 continue;
             };
-            for index in 0.. {
-                let Some(member) = self.topology.member(position, index) else { break };
-                if self.input_of(step, member).is_none() {
-                    continue;
-                }
-                if let Some(advert) = self.unchanged_advert(member) {
-                    self.handle(now, member, Input::Advert(advert));
-                }
-                if let Some(input) = self.input_of(step, member) {
-                    self.handle(now, member, input);
-                }
+            self.take_step(now, position, step);
+        }
+    }
+
+    /// Passes the input of a step to each member of a group that needs it.
+    fn take_step(&mut self, now: Timestamp, position: usize, step: Step<RouterId>) {
+        for index in 0.. {
+            let Some(member) = self.topology.member(position, index) else { break };
+            if self.input_of(step, member).is_none() {
+                continue;
+            }
+            if let Some(advert) = self.unchanged_advert(member) {
+                self.handle(now, member, Input::Advert(advert));
+            }
+            if let Some(input) = self.input_of(step, member) {
+                self.handle(now, member, input);
             }
         }
     }
@@ -174,33 +179,42 @@ impl Engine {
 
     /// Passes the priority of each group to its members, before they start.
     pub(super) fn start_groups(&mut self, now: Timestamp) {
-        for slot in 0..self.topology.routers.slots() {
-            if let Some(router) = self.topology.routers.id_at(slot) {
-                self.member_changed(router);
-                self.follow_up(now);
-            }
+        for position in 0..self.topology.groups.len() {
+            self.settle_group(now, position, &BTreeSet::new());
         }
     }
 
     /// Replaces all groups, and passes the consequences to the routers.
     pub(super) fn regroup(&mut self, now: Timestamp, groups: &[Arc<operate::Group>]) {
-        for router in self.topology.set_groups(groups) {
-            let is_member = self.topology.routers.get(router).is_some_and(|one| one.group.is_some());
-            if is_member {
-                self.changed.push(router);
-                self.follow_up(now);
-            } else {
+        let moved = self.topology.set_groups(groups);
+        for router in &moved {
+            if self.topology.routers.get(*router).is_some_and(|one| one.group.is_none()) {
                 for input in group::leave() {
-                    self.dispatch(now, router, input);
+                    self.dispatch(now, *router, input);
                 }
             }
         }
-        // Members that remain may no longer depend on one that has left.
         for position in 0..self.topology.groups.len() {
-            let first = self.topology.members(position).next().map(|(id, _)| id);
-            self.changed.extend(first);
-            self.follow_up(now);
+            self.settle_group(now, position, &moved);
         }
+    }
+
+    /// Passes the consequences to the members of a group that routers have joined or left.
+    fn settle_group(&mut self, now: Timestamp, position: usize, moved: &BTreeSet<RouterId>) {
+        if self.topology.members(position).any(|(member, _)| moved.contains(&member)) {
+            // The step depends on which masters are running.
+            for index in 0.. {
+                let Some(member) = self.topology.member(position, index) else { break };
+                if let Some(advert) = self.unchanged_advert(member) {
+                    self.handle(now, member, Input::Advert(advert));
+                }
+            }
+        }
+        let has_joined = |member| moved.contains(&member);
+        while let Some(step) = group::joined(now, has_joined, self.topology.members(position)) {
+            self.take_step(now, position, step);
+        }
+        self.follow_up(now);
     }
 
     /// Removes a router from its group, whose other members then no longer depend on it.

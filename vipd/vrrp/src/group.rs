@@ -12,6 +12,8 @@
 //!    become backups.
 //! 5. If two nodes have equal priorities, the first member with a competing master decides by the
 //!    addresses. The others wait for it.
+//! 6. Routers that join keep the members as they are, unless this would make a second master on a
+//!    segment.
 //!
 //! Rules 3 and 5 prevent repeated transitions when one segment is cut, or when the addresses of two
 //! nodes rank differently on two segments. The reasons are in `docs/design/groups.md`.
@@ -81,25 +83,13 @@ impl<K: Copy + PartialEq> Step<K> {
     }
 }
 
-/// Returns the next step after a change of a member: of its state, impediments, priority or
-/// membership. Call this again after the inputs of each step, until it returns `None`. If a step
-/// changes the state of another member, call this for that member first.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "an iterator is cheap to clone, and a reference would be one more to follow"
-)]
+/// Returns the next step after a change of a member's state, impediments or priority, or after
+/// another member has left the group. Call this again after the inputs of each step, until it
+/// returns `None`. If a step changes the state of another member, call this for that member first.
 pub fn next<'a, K: Copy + PartialEq>(
     changed: K,
     members: impl Iterator<Item = (K, &'a Router)> + Clone,
 ) -> Option<Step<K>> {
-    let mut failed = members.clone().filter(|(_, router)| router.own_fault().is_some());
-    let faults = match (failed.next(), failed.next()) {
-        (None, _) => Faults::None,
-        (Some((key, _)), None) => Faults::One(key),
-        (Some(_), Some(_)) => Faults::Several,
-    };
-    let step = |kind| Step { kind, faults };
-    let priority = members.clone().map(|(_, router)| router.common.own_priority).min()?;
     let (_, router) = members.clone().find(|(key, _)| *key == changed)?;
     let by_state = match router.state() {
         State::Initialize | State::Fault(_) => None,
@@ -109,9 +99,59 @@ pub fn next<'a, K: Copy + PartialEq>(
             members.clone().any(|(_, one)| one.state() == State::Master).then_some(Kind::LeadOne(changed))
         }
     };
+    first_needed(by_state, members)
+}
+
+/// Returns the next step after routers have joined the group or left it. Call this again after the
+/// inputs of each step, until it returns `None`. The last unchanged adverts of all members must have
+/// been passed in.
+///
+/// The step depends on the present states only, and not, as in [`next`], on how a member came into
+/// its state. If some members are masters and others are backups, the masters yield if one of the
+/// backups follows a running master; otherwise, the backups become masters. If one of the masters
+/// was a member before, it yields only for a master that outranks the backup.
+pub fn joined<'a, K: Copy + PartialEq>(
+    now: Timestamp,
+    has_joined: impl Fn(K) -> bool,
+    members: impl Iterator<Item = (K, &'a Router)> + Clone,
+) -> Option<Step<K>> {
+    let mut masters = members.clone().filter(|(_, router)| router.state() == State::Master);
+    let was_master = masters.any(|(key, _)| !has_joined(key));
+    let objects = |router: &Router| match &router.state {
+        StateData::Backup(backup) => {
+            backup.follows_until(&router.common).is_some_and(|until| until > now)
+                && (!was_master || backup.is_outranked(&router.common))
+        }
+        StateData::Initialize(_) | StateData::Fault(_) | StateData::Master(_) => false,
+    };
+    let by_state = if members.clone().any(|(_, router)| objects(router)) {
+        Some(Kind::Yield)
+    } else {
+        members.clone().any(|(_, router)| router.state() == State::Master).then_some(Kind::Lead)
+    };
+    first_needed(by_state, members)
+}
+
+/// Returns the first step that a member needs: the consequences of faults and priorities, then
+/// `by_state`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "an iterator is cheap to clone, and a reference would be one more to follow"
+)]
+fn first_needed<'a, K: Copy + PartialEq>(
+    by_state: Option<Kind<K>>,
+    members: impl Iterator<Item = (K, &'a Router)> + Clone,
+) -> Option<Step<K>> {
+    let mut failed = members.clone().filter(|(_, router)| router.own_fault().is_some());
+    let faults = match (failed.next(), failed.next()) {
+        (None, _) => Faults::None,
+        (Some((key, _)), None) => Faults::One(key),
+        (Some(_), Some(_)) => Faults::Several,
+    };
+    let priority = members.clone().map(|(_, router)| router.common.own_priority).min()?;
     // The priority is set before the members start again, so that their first adverts contain it.
     let kinds = [Some(Kind::Impede), Some(Kind::Priority(priority)), Some(Kind::Clear), by_state];
-    let steps = kinds.map(|kind| kind.map(step));
+    let steps = kinds.map(|kind| kind.map(|kind| Step { kind, faults }));
     let is_needed = |step: &Step<K>| members.clone().any(|(key, router)| step.input(key, router).is_some());
     steps.into_iter().flatten().find(is_needed)
 }

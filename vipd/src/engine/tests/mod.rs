@@ -3,6 +3,7 @@
 mod addresses;
 mod allocation;
 mod groups;
+mod joins;
 mod order;
 mod probe;
 mod reload;

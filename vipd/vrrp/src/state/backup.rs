@@ -110,6 +110,11 @@ impl Backup {
         (self.down_reason == Reason::PriorityZero).then_some(self.down_from)
     }
 
+    /// Returns whether the last accepted advert would make this router leave Master (S22, S26).
+    pub(crate) fn is_outranked(&self, common: &Common) -> bool {
+        self.master.is_some_and(|master| master > (common.priority, common.primary))
+    }
+
     /// Returns the time from which Active_Down_Timer is counted.
     pub(crate) fn down_from(&self) -> Timestamp {
         self.down_from

@@ -19,6 +19,7 @@ mod group;
 mod impediments;
 mod inputs;
 mod ipv6;
+mod join;
 mod owners;
 mod priority;
 mod receive;
