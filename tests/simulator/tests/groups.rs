@@ -9,19 +9,23 @@ use vipd_simulator::sync::{LeftOut, Nodes, run, run_all};
 const WORLDS: u64 = 300;
 
 #[test]
-fn groups_settle_beside_groups_and_beside_independent_routers() {
+fn groups_settle_beside_groups_and_beside_independent_routers_and_after_changes() {
     let summary = run_all(1, WORLDS, available_parallelism().map_or(1, Into::into));
     if let Some((_, violation)) = summary.violation {
         panic!("{violation}");
     }
-    assert_eq!(summary.worlds, 2 * WORLDS);
+    assert_eq!(summary.worlds, 3 * WORLDS);
     assert!(summary.transitions > 20 * summary.worlds, "{} transitions", summary.transitions);
 }
 
 #[test]
 fn missing_rules_are_detected() {
-    for left_out in [LeftOut::Waiting, LeftOut::Contest] {
-        let detected = (1..=100).any(|seed| run(seed, Nodes::Grouped, left_out, false).violation.is_some());
+    for (left_out, nodes) in [
+        (LeftOut::Waiting, Nodes::Grouped),
+        (LeftOut::Contest, Nodes::Grouped),
+        (LeftOut::Joining, Nodes::Regrouped),
+    ] {
+        let detected = (1..=100).any(|seed| run(seed, nodes, left_out, false).violation.is_some());
         assert!(detected, "{left_out:?}");
     }
 }

@@ -1,40 +1,25 @@
-//! Simulates sync groups: two or three nodes on several segments, each of which can be cut between
-//! any two nodes in either direction.
-//!
-//! ```text
-//!   node 0 ──┬── segment 0 ──┬── node 1      a member on each segment, all in one sync group
-//!            ├── segment 1 ──┤               (or, on a node without a group, independent routers)
-//!            └── segment 2 ──┘
-//! ```
-//!
-//! These invariants are checked:
-//!
-//! 1. After each input and its consequences, all members of a node are masters or none is.
-//! 2. Once the cuts no longer change, the number of transitions is bounded: there are none after
-//!    the settling time.
-//! 3. Once all segments are connected and no node is drained, one node is master on all segments.
+//! The nodes, the segments and the adverts in transit.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
+use vipd::vrrp::group::{self, Step};
 use vipd::vrrp::{
     Action, Event, Family, Fault, Impediment, Input, Interval, Received, Router, RouterConfig, State,
-    Version, VirtualAddress, group,
+    Version, VirtualAddress,
 };
 use vipd_common::Timestamp;
 use vipd_common::parse::{ChecksumForm, address_digest};
 
+use super::{LeftOut, Nodes, Outcome};
 use crate::plan::MILLI;
 use crate::random::Random;
 
-/// Maximum delay of an advert, in nanoseconds.
-const DELAY: u64 = 200_000;
-/// Number of longest intervals after which nodes must be at rest.
-const SETTLING: u64 = 40;
+/// Delay of an advert, in nanoseconds.
+pub(super) const DELAY: u64 = 200_000;
+/// Maximum lateness of a timer, in nanoseconds.
+pub(super) const LATE: u64 = 20_000;
 
 /// An event in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,129 +30,74 @@ enum Due {
     Timer { node: usize, segment: usize },
 }
 
-struct Node {
-    members: Vec<Router>,
-    addresses: Vec<IpAddr>,
-    /// Whether the members are in a sync group.
-    has_group: bool,
-    is_up: bool,
+pub(super) struct Node {
+    /// A router on each segment.
+    pub(super) routers: Vec<Router>,
+    pub(super) addresses: Vec<IpAddr>,
+    /// The sync group of each router.
+    pub(super) groups: Vec<Option<u8>>,
+    /// The last advert of the highest-ranking master from which each router receives adverts.
+    pub(super) received: Vec<Option<LastAdvert>>,
+    pub(super) is_up: bool,
 }
 
-/// The outcome of a simulation.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Number of transitions.
-    pub transitions: u64,
-    /// The first violation.
-    pub violation: Option<String>,
-    /// The events, if they were requested.
-    pub events: Vec<String>,
+impl Node {
+    /// Returns the members of a sync group, by their segments.
+    pub(super) fn members(&self, group: u8) -> impl Iterator<Item = (usize, &Router)> + Clone {
+        let routers = self.routers.iter().enumerate();
+        routers.filter(move |(segment, _)| self.groups[*segment] == Some(group))
+    }
+
+    pub(super) fn is_master(&self, segment: usize) -> bool {
+        self.routers[segment].state() == State::Master
+    }
+
+    /// Records an advert that a router has received.
+    fn record(&mut self, segment: usize, advert: &Received) {
+        let Received { arrival, source, priority, .. } = *advert;
+        let at = arrival.as_nanos();
+        let interval = self.routers[segment].config().interval.nanos();
+        let replaces = |last: LastAdvert| {
+            last.source == source
+                || (last.priority, last.source) < (priority, source)
+                || at - last.at > 2 * interval
+        };
+        let last = &mut self.received[segment];
+        if last.is_none_or(replaces) {
+            *last = (priority > 0).then_some(LastAdvert { at, priority, source });
+        }
+    }
 }
 
-struct World {
-    random: Random,
-    now: u64,
-    nodes: Vec<Node>,
-    segments: usize,
+/// The last advert of a master.
+#[derive(Clone, Copy)]
+pub(super) struct LastAdvert {
+    pub(super) at: u64,
+    pub(super) priority: u8,
+    pub(super) source: IpAddr,
+}
+
+pub(super) struct World {
+    pub(super) random: Random,
+    pub(super) now: u64,
+    pub(super) nodes: Vec<Node>,
+    pub(super) segments: usize,
+    kind: Nodes,
     /// Whether adverts of one node do not reach another one on a segment.
     cuts: BTreeSet<(usize, usize, usize)>,
     /// Percentage of adverts that are lost.
-    loss: u64,
-    left_out: LeftOut,
+    pub(super) loss: u64,
+    pub(super) left_out: LeftOut,
+    /// Since when each segment has had several masters, while this is watched.
+    pub(super) shared_since: Option<Vec<Option<u64>>>,
     queue: BinaryHeap<Reverse<(u64, u64, Due)>>,
     planned: u64,
     verbose: bool,
-    outcome: Outcome,
-}
-
-/// The nodes of a world that have the sync group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nodes {
-    /// All nodes have the sync group.
-    Grouped,
-    /// The last node runs independent routers with priorities of their own.
-    OneWithoutGroup,
-}
-
-impl Nodes {
-    /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Grouped, Self::OneWithoutGroup];
-}
-
-/// A rule of sync groups that is left out, to check that the invariants detect this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftOut {
-    /// All rules apply.
-    Nothing,
-    /// A member becomes master without regard to the masters that other members follow.
-    Waiting,
-    /// Each member yields to an equal priority with a higher address.
-    Contest,
-}
-
-/// The combined results of many worlds.
-#[derive(Debug, Default)]
-pub struct Summary {
-    /// Number of worlds.
-    pub worlds: u64,
-    /// Number of transitions in them.
-    pub transitions: u64,
-    /// The violation with the lowest seed, with the last events that led to it.
-    pub violation: Option<(u64, String)>,
-}
-
-/// Runs `count` worlds of each kind in parallel, starting with seed `first`.
-pub fn run_all(first: u64, count: u64, threads: usize) -> Summary {
-    let next = AtomicU64::new(0);
-    let summary = Mutex::new(Summary::default());
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let (seed, kind) = (first + number / 2, Nodes::ALL[usize::from(number % 2 == 1)]);
-                    if number >= 2 * count {
-                        break;
-                    }
-                    let outcome = run(seed, kind, LeftOut::Nothing, false);
-                    let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
-                    summary.worlds += 1;
-                    summary.transitions += outcome.transitions;
-                    let is_lowest = summary.violation.as_ref().is_none_or(|(known, _)| seed < *known);
-                    if let Some(violation) = outcome.violation.filter(|_| is_lowest) {
-                        summary.violation = Some((seed, explain(seed, kind, &violation)));
-                    }
-                }
-            });
-        }
-    });
-    summary.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs a world again, and returns its violation with the last events.
-fn explain(seed: u64, kind: Nodes, violation: &str) -> String {
-    let events = run(seed, kind, LeftOut::Nothing, true).events;
-    let last = &events[events.len().saturating_sub(60)..];
-    format!("{}\nseed {seed}, {kind:?}: {violation}", last.join("\n"))
-}
-
-/// Runs a world. Records all events if `verbose` is set.
-pub fn run(seed: u64, nodes: Nodes, left_out: LeftOut, verbose: bool) -> Outcome {
-    let mut world = World::new(seed, nodes, left_out, verbose);
-    for _ in 0..4 {
-        world.disturb();
-        // The cuts remain.
-        world.loss = 0;
-        world.expect_rest("with cuts");
-        world.heal();
-        world.expect_rest("without cuts");
-        world.expect_one_master(nodes);
-    }
-    world.outcome
+    pub(super) outcome: Outcome,
 }
 
 impl World {
-    fn new(seed: u64, kind: Nodes, left_out: LeftOut, verbose: bool) -> Self {
+    pub(super) fn new(seed: u64, kind: Nodes, left_out: LeftOut, verbose: bool) -> Self {
         let mut random = Random::new(seed);
         let (count, segments) = (random.index(2) + 2, random.index(3) + 2);
         let intervals: Vec<_> = if random.one_in(3) {
@@ -184,9 +114,9 @@ impl World {
         let ties = random.one_in(2);
         let own_order: Vec<Vec<u8>> = (0..segments).map(|_| shuffled(count, &mut random)).collect();
         let nodes = (0..count).map(|node| {
-            let has_group = kind == Nodes::Grouped || node + 1 < count;
+            let has_group = kind != Nodes::OneWithoutGroup || node + 1 < count;
             let shared = if ties { 100 } else { 100 + 50 * u8::try_from(node).expect("small") };
-            let members = (0..segments).map(|segment| {
+            let routers = (0..segments).map(|segment| {
                 let priority =
                     if has_group && !random.one_in(4) { shared } else { random.of(&[50, 100, 125, 254]) };
                 let byte = u8::try_from(segment + 1).expect("small");
@@ -205,10 +135,12 @@ impl World {
                     )
                 })
             });
-            let members = members.collect();
+            let routers = routers.collect();
             let addresses =
                 (0..segments).map(|segment| address(families[segment], 0, own_order[segment][node]));
-            Node { members, addresses: addresses.collect(), has_group, is_up: false }
+            let groups = vec![has_group.then_some(0); segments];
+            let (addresses, received) = (addresses.collect(), vec![None; segments]);
+            Node { routers, addresses, groups, received, is_up: false }
         });
         let nodes = nodes.collect();
         let mut world = Self {
@@ -216,9 +148,11 @@ impl World {
             now: 1000 * MILLI,
             nodes,
             segments,
+            kind,
             cuts: BTreeSet::new(),
             loss: 0,
             left_out,
+            shared_since: None,
             queue: BinaryHeap::new(),
             planned: 0,
             verbose,
@@ -233,18 +167,18 @@ impl World {
         world
     }
 
-    fn longest(&self) -> u64 {
-        self.nodes[0].members.iter().map(|router| router.config().interval.nanos()).max().expect("segments")
+    pub(super) fn longest(&self) -> u64 {
+        self.nodes[0].routers.iter().map(|router| router.config().interval.nanos()).max().expect("segments")
     }
 
-    fn log(&mut self, event: impl FnOnce() -> String) {
+    pub(super) fn log(&mut self, event: impl FnOnce() -> String) {
         if self.verbose {
             let (millis, micros) = (self.now / 1_000_000, self.now / 1_000 % 1_000);
             self.outcome.events.push(format!("{millis:>8}.{micros:03} ms {}", event()));
         }
     }
 
-    fn violate(&mut self, found: String) {
+    pub(super) fn violate(&mut self, found: String) {
         self.log(|| format!("VIOLATION {found}"));
         self.outcome.violation.get_or_insert(found);
     }
@@ -254,12 +188,17 @@ impl World {
         self.queue.push(Reverse((at, self.planned, due)));
     }
 
-    /// Simulates cuts, losses, drained nodes, broken cables, crashes and changed priorities.
-    fn disturb(&mut self) {
+    /// Simulates cuts, losses, drained nodes, broken cables, crashes, changed priorities and
+    /// changed groups.
+    pub(super) fn disturb(&mut self) {
         self.loss = self.random.of(&[0, 0, 5, 30]);
         for _ in 0..self.random.between(1, 12) {
             let (node, other) = (self.random.index(self.nodes.len()), self.random.index(self.nodes.len()));
             let segment = self.random.index(self.segments);
+            if self.kind == Nodes::Regrouped && self.random.one_in(3) {
+                let groups = self.random_groups();
+                self.regroup(node, groups);
+            }
             match self.random.between(0, 11) {
                 0..=2 if node != other => {
                     self.log(|| format!("segment {segment} is cut from {node} to {other}"));
@@ -290,7 +229,7 @@ impl World {
     }
 
     /// Connects all segments and starts all nodes.
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         self.log(|| "all faults end".to_owned());
         self.cuts.clear();
         for node in 0..self.nodes.len() {
@@ -314,14 +253,15 @@ impl World {
 
     fn crash(&mut self, node: usize) {
         self.log(|| format!("node {node} crashes"));
-        let Node { members, is_up, .. } = &mut self.nodes[node];
+        let Node { routers, received, is_up, .. } = &mut self.nodes[node];
         *is_up = false;
-        for router in members {
+        received.fill(None);
+        for router in routers {
             *router = Router::new(router.config().clone());
         }
     }
 
-    fn run_until(&mut self, end: u64) {
+    pub(super) fn run_until(&mut self, end: u64) {
         while self.outcome.violation.is_none()
             && let Some(Reverse((at, ..))) = self.queue.peek()
             && *at <= end
@@ -331,7 +271,7 @@ impl World {
             match due {
                 Due::Arrival { segment, from, to, priority } => self.arrive(segment, from, to, priority),
                 Due::Timer { node, segment } => {
-                    let timeout = self.nodes[node].members[segment].next_timeout();
+                    let timeout = self.nodes[node].routers[segment].next_timeout();
                     if self.nodes[node].is_up && timeout.is_some_and(|at| at.as_nanos() <= self.now) {
                         self.input(node, segment, Input::Timeout);
                     }
@@ -345,7 +285,7 @@ impl World {
         if !self.nodes[to].is_up || self.cuts.contains(&(segment, from, to)) {
             return;
         }
-        let config = self.nodes[from].members[segment].config();
+        let config = self.nodes[from].routers[segment].config();
         let advert = Received {
             arrival: Timestamp::from_nanos(self.now),
             source: self.nodes[from].addresses[segment],
@@ -354,10 +294,13 @@ impl World {
             addresses: address_digest(config.virtual_addresses.iter().map(|vip| vip.address)),
             checksum: ChecksumForm::V2,
         };
+        if let State::Backup | State::Master = self.nodes[to].routers[segment].state() {
+            self.nodes[to].record(segment, &advert);
+        }
         self.input(to, segment, Input::Advert(advert));
     }
 
-    /// Passes an input to a member, and its consequences to the other members.
+    /// Passes an input to a router, and its consequences to the other members of its group.
     fn input(&mut self, node: usize, segment: usize, input: Input) {
         if !self.nodes[node].is_up {
             return;
@@ -368,62 +311,73 @@ impl World {
             changed.push(segment);
         }
         self.follow_up(node, changed);
-        let masters = self.nodes[node].members.iter().filter(|router| router.state() == State::Master);
-        let masters = masters.count();
-        if self.nodes[node].has_group && masters != 0 && masters != self.segments {
-            self.violate(format!("node {node} is master of {masters} of {} segments", self.segments));
-        }
+        self.check_groups(node);
+        self.check_masters();
     }
 
-    /// Passes the inputs of the sync group to the members.
-    fn follow_up(&mut self, node: usize, mut changed: Vec<usize>) {
-        if !self.nodes[node].has_group {
-            return;
-        }
-        while let Some(member) = changed.pop() {
-            while let Some(step) = group::next(member, self.nodes[node].members.iter().enumerate()) {
-                for other in 0..self.segments {
-                    if let Some(input) = step.input(other, &self.nodes[node].members[other])
-                        && self.handle(node, other, input)
-                    {
-                        changed.push(other);
-                    }
-                }
+    /// Passes the consequences of changed routers to the other members of their groups.
+    pub(super) fn follow_up(&mut self, node: usize, mut changed: Vec<usize>) {
+        while let Some(segment) = changed.pop() {
+            let Some(group) = self.nodes[node].groups[segment] else { continue };
+            while let Some(step) = group::next(segment, self.nodes[node].members(group)) {
+                changed.extend(self.take_step(node, group, step));
             }
         }
     }
 
-    /// Passes an input to a member. Returns whether its state has changed.
-    fn handle(&mut self, node: usize, segment: usize, input: Input) -> bool {
+    /// Passes the input of a step to each member of a group that needs it. Returns the members
+    /// whose state has changed.
+    pub(super) fn take_step(&mut self, node: usize, group: u8, step: Step<usize>) -> Vec<usize> {
+        let mut changed = Vec::new();
+        for segment in 0..self.segments {
+            if self.nodes[node].groups[segment] == Some(group)
+                && let Some(input) = step.input(segment, &self.nodes[node].routers[segment])
+                && self.handle(node, segment, input)
+            {
+                changed.push(segment);
+            }
+        }
+        changed
+    }
+
+    /// Passes an input to a router. Returns whether its state has changed.
+    pub(super) fn handle(&mut self, node: usize, segment: usize, input: Input) -> bool {
         let now = Timestamp::from_nanos(self.now);
-        let Node { members, has_group, .. } = &self.nodes[node];
+        let router = &self.nodes[node].routers[segment];
         let is_left_out = match self.left_out {
-            LeftOut::Nothing => false,
+            LeftOut::Nothing | LeftOut::Joining => false,
             LeftOut::Waiting => input == Input::Timeout,
             LeftOut::Contest => matches!(input, Input::Advert(_)),
         };
-        let input = if *has_group && !is_left_out && group::is_adjustable(now, &members[segment], &input) {
-            group::adjust(now, segment, input, members.iter().enumerate())
-        } else {
-            input
+        let input = match self.nodes[node].groups[segment] {
+            Some(group) if !is_left_out && group::is_adjustable(now, router, &input) => {
+                group::adjust(now, segment, input, self.nodes[node].members(group))
+            }
+            _ => input,
         };
-        self.nodes[node].members[segment].handle(now, input);
+        let router = &mut self.nodes[node].routers[segment];
+        router.handle(now, input);
+        let events: Vec<_> = std::iter::from_fn(|| router.poll_event()).collect();
+        let actions: Vec<_> = std::iter::from_fn(|| router.poll_action()).collect();
         let mut has_changed = false;
-        while let Some(event) = self.nodes[node].members[segment].poll_event() {
+        for event in events {
             if let Event::StateChanged { from, to, reason, .. } = event {
                 has_changed = true;
                 self.outcome.transitions += 1;
                 self.log(|| format!("node {node} segment {segment}: {from} → {to} ({reason})"));
+                if let State::Initialize | State::Fault(_) = to {
+                    self.nodes[node].received[segment] = None;
+                }
             }
         }
-        while let Some(action) = self.nodes[node].members[segment].poll_action() {
+        for action in actions {
             if let Action::SendAdvert { priority } = action {
-                self.nodes[node].members[segment].advert_sent(now);
+                self.nodes[node].routers[segment].advert_sent(now);
                 self.send(segment, node, priority);
             }
         }
-        if let Some(at) = self.nodes[node].members[segment].next_timeout() {
-            let late = self.random.between(0, 20_000);
+        if let Some(at) = self.nodes[node].routers[segment].next_timeout() {
+            let late = self.random.between(0, LATE);
             self.plan(at.as_nanos().max(self.now) + late, Due::Timer { node, segment });
         }
         has_changed
@@ -435,32 +389,6 @@ impl World {
                 // All adverts take equally long, so that they arrive in order.
                 self.plan(self.now + DELAY, Due::Arrival { segment, from, to, priority });
             }
-        }
-    }
-
-    /// Waits for the settling time, and then expects no further transition.
-    fn expect_rest(&mut self, when: &str) {
-        let longest = self.longest();
-        let preempt_delay = self.nodes[0].members[0].config().preempt_delay;
-        self.run_until(self.now + SETTLING * longest + 2 * preempt_delay);
-        let before = self.outcome.transitions;
-        self.run_until(self.now + SETTLING * longest);
-        let more = self.outcome.transitions - before;
-        if more > 0 {
-            self.violate(format!("{more} transitions {when} after the settling time"));
-        }
-    }
-
-    fn expect_one_master(&mut self, kind: Nodes) {
-        let masters_of = |segment: usize| -> Vec<usize> {
-            let nodes = self.nodes.iter().enumerate();
-            let masters = nodes.filter(|(_, node)| node.members[segment].state() == State::Master);
-            masters.map(|(node, _)| node).collect()
-        };
-        let masters: Vec<_> = (0..self.segments).map(masters_of).collect();
-        let is_one = masters.iter().all(|of_segment| of_segment.len() == 1 && of_segment == &masters[0]);
-        if kind == Nodes::Grouped && !is_one {
-            self.violate(format!("the masters of the segments are {masters:?}"));
         }
     }
 }
