@@ -71,6 +71,12 @@ fn wait_for_states(agent: &Agent, wan: &str, lan: &str) -> Result<()> {
     })
 }
 
+/// Returns how often each instance has become master.
+fn transitions(agent: &Agent) -> Vec<u64> {
+    let (_, each) = stats(agent).unwrap();
+    each.iter().map(|one| one.number("master-transitions").unwrap()).collect()
+}
+
 /// Waits until a node has both VIPs and the other one has none.
 fn wait_for_vips_on(lab: &Lab, master: Station) -> Result<()> {
     try_wait_until(&format!("{master:?} to have both VIPs"), TIMEOUT, || {
@@ -192,10 +198,6 @@ fn reload_removes_and_adds_a_group_without_demoting_its_members() {
     wait_for_states(&one, "master", "master").unwrap();
     let grouped = configuration(150, LAN);
     let alone = grouped.split("[[group]]").next().unwrap().to_owned();
-    let transitions = |agent: &Agent| -> Vec<u64> {
-        let (_, each) = stats(agent).unwrap();
-        each.iter().map(|one| one.number("master-transitions").unwrap()).collect()
-    };
     let before = transitions(&one);
     one.configure(alone).unwrap();
     assert_eq!(reload(&one).unwrap(), ["group gateway: removed"]);
@@ -208,4 +210,76 @@ fn reload_removes_and_adds_a_group_without_demoting_its_members() {
     assert_eq!(reload(&one).unwrap(), ["LAN: vrid 52 → 53; started again"]);
     wait_for_states(&one, "master", "master").unwrap();
     assert_eq!(transitions(&one), [before[0], 1]);
+}
+
+/// Returns the configuration of a node whose third instance, DMZ, is a member of the group or not.
+fn with_dmz(priority: u8, dmz_priority: u8, is_member: bool) -> String {
+    let dmz = format!(
+        "[[instance]]\nname = \"DMZ\"\ninterface = \"eth1\"\nvrid = 53\npriority = {dmz_priority}\n\
+         advert_interval = \"100ms\"\nvirtual_addresses = [\"10.0.0.53\"]\n[[group]]"
+    );
+    let configuration = configuration(priority, LAN).replace("[[group]]", &dmz);
+    // On a busy machine, adverts may be late.
+    let configuration = configuration.replace("vrid", "down_after_adverts = 20\nvrid");
+    if is_member { configuration.replace("\"LAN\"]", "\"LAN\", \"DMZ\"]") } else { configuration }
+}
+
+fn wait_for_dmz(agent: &Agent, others: &str, dmz: &str) -> Result<()> {
+    try_wait_until(&format!("{:?} to be {others} and {dmz}", agent.station()), TIMEOUT, || {
+        Ok(status(agent)?.iter().map(|one| one.text("state")).eq([others, others, dmz]))
+    })
+}
+
+fn start_with_dmz(lab: &Lab, station: Station, priority: u8, dmz_priority: u8) -> Result<Agent> {
+    let text = with_dmz(priority, dmz_priority, false);
+    let mut agent = Agent::with_configuration(lab, station, vipd()?, text)?;
+    agent.start()?;
+    Ok(agent)
+}
+
+/// Reloads with DMZ as a member.
+fn join(agent: &mut Agent, priority: u8, dmz_priority: u8) -> Result<()> {
+    agent.configure(with_dmz(priority, dmz_priority, true))?;
+    assert_eq!(reload(agent)?, ["group gateway: members WAN, LAN → WAN, LAN, DMZ"]);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn backup_that_has_left_master_joins_masters_without_demoting_them() {
+    let lab = lab().unwrap();
+    let mut one = start_with_dmz(&lab, ONE, 150, 150).unwrap();
+    wait_for_dmz(&one, "master", "master").unwrap();
+    let mut two = start_with_dmz(&lab, TWO, 100, 100).unwrap();
+    wait_for_dmz(&two, "backup", "backup").unwrap();
+    change(&one, &json!({ "command": "failover", "instances": ["DMZ"] })).unwrap();
+    wait_for_dmz(&two, "backup", "master").unwrap();
+    wait_for_dmz(&one, "master", "backup").unwrap();
+    join(&mut one, 150, 150).unwrap();
+    wait_for_dmz(&one, "master", "master").unwrap();
+    wait_for_dmz(&two, "backup", "backup").unwrap();
+    join(&mut two, 100, 100).unwrap();
+    assert_eq!((transitions(&one), transitions(&two)), (vec![1, 1, 2], vec![0, 0, 1]));
+}
+
+/// The node whose other members are backups is reloaded first, so that its DMZ hands mastership over.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn master_that_joins_backups_yields_to_the_other_node() {
+    let lab = lab().unwrap();
+    let mut two = start_with_dmz(&lab, TWO, 100, 200).unwrap();
+    wait_for_dmz(&two, "master", "master").unwrap();
+    let mut one = start_with_dmz(&lab, ONE, 150, 150).unwrap();
+    wait_for_dmz(&one, "master", "backup").unwrap();
+    wait_for_dmz(&two, "backup", "master").unwrap();
+    join(&mut two, 100, 200).unwrap();
+    wait_for_dmz(&one, "master", "master").unwrap();
+    wait_for_dmz(&two, "backup", "backup").unwrap();
+    join(&mut one, 150, 150).unwrap();
+    assert_eq!((transitions(&one), transitions(&two)), (vec![1; 3], vec![1; 3]));
+    wait_for_dmz(&one, "master", "master").unwrap();
+    // The group is removed from the master.
+    one.configure(with_dmz(150, 150, true).split("[[group]]").next().unwrap().to_owned()).unwrap();
+    assert_eq!(reload(&one).unwrap(), ["group gateway: removed"]);
+    assert_eq!((transitions(&one), transitions(&two)), (vec![1; 3], vec![1; 3]));
 }
