@@ -25,14 +25,14 @@ pub const MAP_LOST: &str = "LOST";
 pub const MAP_STEADY: &str = "STEADY";
 /// LRU hash of [`SenderKey`](crate::records::SenderKey) to a u64: the senders' token buckets.
 pub const MAP_SENDERS: &str = "SENDERS";
-/// Hash of [`RouterKey`](crate::records::RouterKey) to [`RouterSlot`](crate::records::RouterSlot).
+/// Hash map from [`RouterKey`](crate::records::RouterKey) to [`RouterSlot`](crate::records::RouterSlot).
 pub const MAP_ROUTERS: &str = "ROUTERS";
 /// Per-CPU array of [`CounterRow`](crate::counters::CounterRow), indexed by row. Row 0 counts packets
 /// that belong to no virtual router.
 pub const MAP_COUNTERS: &str = "COUNTERS";
 /// Hash map from [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL, a u8: the unicast peers.
 pub const MAP_PEERS: &str = "PEERS";
-/// Hash of [`ClosedKey`](crate::records::ClosedKey) to a row, a u32: VIPs with Accept_Mode false.
+/// Hash map from [`ClosedKey`](crate::records::ClosedKey) to a row, a u32: VIPs with Accept_Mode false.
 pub const MAP_CLOSED: &str = "CLOSED";
 /// Array of one u64, memory-mapped: number of entries of [`MAP_CLOSED`]. While it is 0, the program
 /// does not look up packets in that map.

@@ -106,7 +106,7 @@ pub(crate) fn wake() {
     // SAFETY: as above. Every CPU that stores 0 then wakes the reader, so that no wake-up is lost.
     unsafe { asleep.write_volatile(0) };
     // Only submitting or discarding a record can wake the reader.
-    if let Some(nudge) = ADVERTS.reserve::<u64>(0) {
-        nudge.discard(u64::from(BPF_RB_FORCE_WAKEUP));
+    if let Some(empty) = ADVERTS.reserve::<u64>(0) {
+        empty.discard(u64::from(BPF_RB_FORCE_WAKEUP));
     }
 }

@@ -71,7 +71,8 @@ impl Frame for TcContext {
         self.skb.len() as usize
     }
 
-    /// Not `ingress_ifindex`, which on a VLAN or macvlan interface is the parent's index.
+    /// Index of the interface that received the frame. `ingress_ifindex` is not used, because it is
+    /// the parent's index on a VLAN or macvlan interface.
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         // SAFETY: a field of the context that the kernel passed.

@@ -111,10 +111,10 @@ mod program {
 
     /// The action to take on a frame.
     enum Verdict {
-        /// Any other frame: passed untouched.
+        /// Pass the frame to the network stack, unchanged.
         Pass,
-        /// An advert for a configured virtual router, published or discarded, or a packet to a VIP with
-        /// Accept_Mode false: kept from the network stack.
+        /// Drop the frame: an advert for a configured virtual router, valid or not, or a packet to a VIP
+        /// with Accept_Mode false.
         Drop,
     }
 
