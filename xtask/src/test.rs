@@ -19,8 +19,8 @@ const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
 /// Environment variable with vipd's XDP mode, read by the lab.
 const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
 /// End-to-end tests that are repeated in native XDP mode. On veth, vipd's default is TC ingress.
-const NATIVE_TESTS: &str = "binary(readiness) | binary(counting) | binary(hostile) | binary(pause) | \
-                            (binary(failover) & !test(keepalived))";
+const NATIVE_TESTS: &str = "binary(attachment) | binary(readiness) | binary(counting) | binary(hostile) | \
+                            binary(pause) | (binary(failover) & !test(keepalived))";
 /// The tests of the eBPF object, which use BPF_PROG_TEST_RUN.
 const OBJECT_TESTS: [&str; 4] = ["--package", "vipd", "--test", "xdp"];
 /// Duration in seconds for each fuzz target: enough to replay the corpus and to detect a broken
