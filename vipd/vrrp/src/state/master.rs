@@ -28,7 +28,8 @@ pub(crate) struct Master {
     refresh: Option<Timestamp>,
     /// When the last advert was sent, or when the router became master.
     last_sent: Timestamp,
-    /// When the router became master, if it preempted a lower-priority master.
+    /// When the router became master, if it preempted a lower-priority master, or may have done so
+    /// with its sync group.
     preempted_at: Option<Timestamp>,
     answers: AnswerLimit,
     split_brain: SplitBrain,
@@ -55,7 +56,7 @@ impl Master {
             announce_again: after(delay),
             refresh: after(refresh),
             last_sent: now,
-            preempted_at: (reason == Reason::Preempted).then_some(now),
+            preempted_at: matches!(reason, Reason::Preempted | Reason::Group).then_some(now),
             answers: AnswerLimit::new(interval),
             split_brain: SplitBrain::default(),
             contested: None,

@@ -48,16 +48,20 @@ impl Pair {
     }
 
     fn advert(&mut self, member: usize, priority: u8, source: IpAddr) -> [Vec<Action>; 2] {
+        let advert = self.received(member, priority, source);
+        self.input(member, Input::Advert(advert))
+    }
+
+    fn received(&self, member: usize, priority: u8, source: IpAddr) -> Received {
         let config = self.members[member].config();
-        let advert = Received {
+        Received {
             arrival: self.now,
             source,
             priority,
             interval: config.interval.wire(),
             addresses: address_digest(config.virtual_addresses.iter().map(|vip| vip.address)),
             checksum: ChecksumForm::V2,
-        };
-        self.input(member, Input::Advert(advert))
+        }
     }
 }
 
@@ -272,6 +276,25 @@ fn first_member_with_a_competing_master_decides_a_tie() {
     }
     pair.advert(1, 100, HIGHER);
     assert_eq!(pair.states(), [State::Backup; 2]);
+}
+
+/// The group preempts the masters of two segments, both of which yield with a last advert.
+#[test]
+fn last_advert_of_a_preempted_master_is_no_split_brain_for_a_member_that_follows() {
+    let mut pair = Pair::new([150, 150]);
+    pair.advert(0, 100, LOWER);
+    pair.advert(1, 100, LOWER);
+    pair.now = pair.members[0].next_timeout().expect("Active_Down_Timer");
+    pair.input(0, Input::Timeout);
+    assert_eq!(pair.states(), [State::Master; 2]);
+    for (after, is_split_brain) in [(MILLI, false), (SECOND, true)] {
+        pair.now = pair.now + after;
+        let advert = pair.received(1, 100, LOWER);
+        pair.members[1].handle(pair.now, Input::Advert(advert));
+        while pair.members[1].poll_action().is_some() {}
+        let event = pair.members[1].poll_event();
+        assert_eq!(matches!(event, Some(Event::LosingAdvert { .. })), is_split_brain, "{event:?}");
+    }
 }
 
 #[test]
