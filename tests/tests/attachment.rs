@@ -182,7 +182,7 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
         let displaced = wait_until("the other program to be displaced three times", TIMEOUT, || {
             rounds.load(Ordering::Relaxed) >= 4
         });
-        // The first at once, then after 1 s and 2 s.
+        // The program is displaced at once, then after 1 s and 2 s.
         let elapsed = start.elapsed();
         let in_fault = wait_for(&two, "fault", TIMEOUT, |status| {
             status.text("vipd:fault-reason").contains("another program was attached before vipd's")

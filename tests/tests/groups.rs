@@ -205,7 +205,7 @@ fn reload_removes_and_adds_a_group_without_demoting_its_members() {
     assert_eq!(reload(&one).unwrap(), ["group gateway: added with WAN, LAN"]);
     wait_for_states(&one, "master", "master").unwrap();
     assert_eq!(transitions(&one), before);
-    // A member that starts again joins the master.
+    // A member that starts again becomes master with its group.
     one.configure(grouped.replace("vrid = 52", "vrid = 53")).unwrap();
     assert_eq!(reload(&one).unwrap(), ["LAN: vrid 52 → 53; started again"]);
     wait_for_states(&one, "master", "master").unwrap();

@@ -136,7 +136,7 @@ fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {
     wait_until_removed(&lab, ONE, VIP).unwrap();
 }
 
-/// Overruns the netlink sockets on a node with address notifications.
+/// Overruns a node's netlink sockets with notifications about addresses.
 fn overrun_netlink(lab: &Lab, station: Station) -> Result<()> {
     lab.host(station)?.run(|| {
         let noise = Ipv4Addr::new(10, 1, 2, 3);

@@ -33,7 +33,7 @@ fn command_leads_a_session() {
 #[test]
 fn signals_are_neither_blocked_nor_ignored() {
     let output = exec("", &["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]);
-    // 32 and 33 belong to the C library, which does not allow changing them.
+    // The C library reserves signals 32 and 33, and does not allow changing them.
     let reserved = 0b11 << 31;
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let (name, mask) = line.split_once(":\t").expect("a line of /proc/self/status");

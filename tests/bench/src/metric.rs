@@ -88,10 +88,10 @@ metrics! {
     XdpUnchanged "xdp-unchanged" "ns" "valid, unchanged advert" (cpu);
     ThroughputWithout "throughput-without" "Gbit/s" "TCP throughput into the node without an agent";
     ThroughputWith "throughput-with" "Gbit/s" "TCP throughput into the node with an agent";
-    ThroughputKept "throughput-kept" "%" "TCP throughput with an agent, share of that without";
+    ThroughputKept "throughput-kept" "%" "TCP throughput with an agent, relative to no agent";
     RoundTripsWithout "round-trips-without" "/s" "TCP round trips per second without an agent";
     RoundTripsWith "round-trips-with" "/s" "TCP round trips per second with an agent";
-    RoundTripsKept "round-trips-kept" "%" "TCP round trips with an agent, share of those without";
+    RoundTripsKept "round-trips-kept" "%" "TCP round trips with an agent, relative to no agent";
 }
 
 #[cfg(test)]

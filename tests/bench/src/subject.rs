@@ -11,7 +11,7 @@ use vipd_tests::configuration::XdpMode;
 use vipd_tests::lab::Lab;
 use vipd_tests::station::Station;
 
-/// A column of the tables.
+/// A program under test: a column in the tables of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
     /// This build of vipd, in its default XDP mode.

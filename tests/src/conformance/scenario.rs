@@ -23,7 +23,7 @@ pub struct Scenario {
     pub notes: Vec<(Program, Note)>,
     /// Additional lines for vipd's configuration.
     pub vipd_lines: Vec<String>,
-    /// The script.
+    /// The script, without blank lines.
     pub lines: Vec<Line>,
 }
 

@@ -102,8 +102,8 @@ Examples:
 
 Run it on the master. It sends a priority-0 advert, so that a backup takes
 over at once, and then does not preempt the new master, even if its own
-priority is higher. It takes over again when the new master fails or gives
-mastership away.")]
+priority is higher. It takes over again when the new master fails or hands
+over mastership.")]
     Failover(Masters),
     /// Change the priority of an instance until the next start
     #[command(after_help = "\

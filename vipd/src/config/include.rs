@@ -104,7 +104,7 @@ fn files(main: &str, folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf>
                 problems.push(Problem::at(
                     main,
                     at,
-                    format!("include {text:?} cannot be read: {error}; correct it"),
+                    format!("include {text:?} cannot be read: {error}; correct the path or pattern"),
                 ));
             }
         }
@@ -240,7 +240,7 @@ mod tests {
         let missing = load(&[("vipd.toml", main)]).expect_err("no such file");
         assert_eq!(
             missing,
-            "vipd.toml:1:29: include \"last.conf\" cannot be read: No such file or directory (os error 2); correct it"
+            "vipd.toml:1:29: include \"last.conf\" cannot be read: No such file or directory (os error 2); correct the path or pattern"
         );
     }
 
@@ -264,7 +264,10 @@ mod tests {
         let error = Config::load(&path).expect_err("a broken link").to_string();
         let (first, second) = error.split_once('\n').expect("two problems");
         assert!(first.contains(&format!("{}: No such file", link.display())), "{first}");
-        assert!(second.ends_with("cannot be read: it is not a regular file; correct it"), "{second}");
+        assert!(
+            second.ends_with("cannot be read: it is not a regular file; correct the path or pattern"),
+            "{second}"
+        );
     }
 
     #[test]

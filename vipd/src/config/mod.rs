@@ -121,11 +121,11 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {path}: {cause}; {remedy}")]
     Read {
-        /// The file as named on the command line.
+        /// The file, as named on the command line or found by `include`.
         path: String,
         /// The underlying error.
         cause: io::Error,
-        /// The remedy.
+        /// What the user can do about it.
         remedy: &'static str,
     },
     /// The file has errors.
@@ -259,7 +259,7 @@ fn checks(table: &Table<'_>, problems: &mut Collector<'_>) -> Checks {
 type Members = (Vec<Arc<Instance>>, Vec<Arc<Group>>);
 
 /// Reads every `[[instance]]`, `[[group]]` and `[[interface]]`, and checks them for conflicts.
-/// Members track what their group tracks.
+/// The tracked objects of a group are added to those of its members.
 fn instances(
     table: &Table<'_>,
     folder: &Path,

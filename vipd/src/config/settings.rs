@@ -6,10 +6,11 @@ use std::net::IpAddr;
 /// How the BPF program is attached to an interface (`xdp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// Native if the driver's native mode does not affect other traffic, otherwise TC ingress.
+    /// Native if the driver's native mode is known not to affect other traffic, otherwise TC
+    /// ingress, or generic if TC ingress is refused.
     #[default]
     Auto,
-    /// Native, or TC ingress if the driver rejects it.
+    /// Native; if refused, TC ingress, then generic.
     Native,
     /// Generic only.
     Generic,

@@ -42,10 +42,10 @@ pub struct Process {
     pub name: String,
     /// How its processes are recognized.
     pub matches: ProcessMatch,
-    /// Minimum number of processes while it is up, at least 1.
+    /// Minimum number of processes for the object to be up, at least 1.
     pub quorum: u8,
-    /// Time in nanoseconds that the number of processes must stay below the quorum before it is
-    /// down (`terminate_delay`).
+    /// Time in nanoseconds for which the number of processes must be below the quorum before the
+    /// object is down (`terminate_delay`).
     pub terminate_delay: u64,
 }
 

@@ -29,7 +29,7 @@ pub enum Request {
         /// Names of instances; all instances if empty.
         instances: Vec<String>,
     },
-    /// `{"command":"failover","instances":["VI_1"]}`: hand mastership of these instances over once.
+    /// `{"command":"failover","instances":["VI_1"]}`: hand over mastership of these instances once.
     Failover {
         /// Names of instances, at least one. All must be masters.
         instances: Vec<String>,

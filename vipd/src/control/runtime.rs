@@ -30,7 +30,7 @@ pub enum RuntimeError {
         .directory.display()
     )]
     Taken {
-        /// The directory.
+        /// The runtime directory.
         directory: PathBuf,
         /// Process ID of the other agent, from the lock file.
         pid: Option<u32>,

@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    /// Streams events to a client, and returns what it has received when the stream has ended.
+    /// Streams events to a client until the stream ends, and returns the received text.
     fn stream(events: Subscription, follow: bool, request: &[u8]) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {

@@ -24,7 +24,7 @@ pub(crate) enum Source {
     Netlink = 3,
 }
 
-/// What is ready, apart from the timer.
+/// The sources that are ready, apart from the timer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ready {
     /// Whether netlink notifications are pending.
@@ -84,8 +84,8 @@ impl Poll {
         Waker(Arc::clone(&self.event))
     }
 
-    /// Waits until a descriptor is ready or `deadline` has passed. Returns what is ready. If the
-    /// deadline has changed, setting the timer takes an additional system call.
+    /// Waits until a source is ready or `deadline` has passed. Returns the sources that are ready.
+    /// If the deadline has changed, setting the timer takes an additional system call.
     ///
     /// # Errors
     /// Not expected, because the descriptors are valid.
@@ -96,7 +96,7 @@ impl Poll {
         self.take(None)
     }
 
-    /// Returns what is ready, without waiting. One system call.
+    /// Returns the sources that are ready, without waiting. Makes one system call.
     ///
     /// # Errors
     /// Not expected, because the descriptors are valid.

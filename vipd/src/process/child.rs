@@ -155,7 +155,6 @@ impl fmt::Display for End {
 /// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// How it ended.
     pub(crate) end: End,
     /// Last line that it wrote to stdout or stderr and that is not blank: at most 256 bytes,
     /// without control characters. Empty if there was none.

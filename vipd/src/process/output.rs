@@ -35,8 +35,8 @@ pub(super) async fn read_all(output: &AsyncFd<PipeReader>, tail: &mut Tail) {
     }
 }
 
-/// Reads what is in the pipe: at most what fits into it, because other processes may be
-/// writing.
+/// Reads the output that is in the pipe, without waiting for more. Reads no more than the pipe can
+/// hold, because other processes may still be writing.
 pub(super) fn read_available(mut output: &PipeReader, tail: &mut Tail) {
     let mut buffer = [0; 4096];
     for _ in 0..BURST / buffer.len() {

@@ -182,8 +182,8 @@ impl Attachments {
     }
 
     /// Returns the attachment to an interface if the kernel has not removed it, and no other
-    /// program runs before it. An attachment that is behind another program is created again in
-    /// front of it.
+    /// program runs before it. [`ensure`](Self::ensure) replaces one that is behind another program
+    /// by one in front of it.
     fn attached(&mut self, ifindex: u32) -> Option<&mut Attachment> {
         self.0.get_mut(&ifindex).filter(|attachment| attachment.link.position() == Position::First)
     }

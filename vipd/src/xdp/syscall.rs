@@ -43,7 +43,7 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
-/// Returns what the kernel reports about a link.
+/// Returns information about a link.
 ///
 /// The kernel takes the rtnl lock for this (`bpf_xdp_link_fill_link_info`, `net/core/dev.c`, and
 /// `tcx_link_fill_info`, `kernel/bpf/tcx.c`).

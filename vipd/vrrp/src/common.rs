@@ -34,7 +34,7 @@ pub(crate) struct Common {
     /// Whether a primary address has been reported since creation or the last shutdown.
     pub(crate) has_primary: bool,
     pub(crate) impediments: Impediments,
-    /// Whether the router has given mastership away and must not preempt its successor.
+    /// Whether the router has handed over mastership and must not preempt its successor.
     pub(crate) has_yielded: bool,
     /// Whether another router outranked this one soon after its sync group had made it master.
     /// Until it has been master for longer, a priority-0 advert to another member does not make the

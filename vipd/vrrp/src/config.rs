@@ -52,7 +52,7 @@ impl fmt::Display for Family {
 /// A virtual address and its prefix length on the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VirtualAddress {
-    /// The address.
+    /// An IPv4 or IPv6 address.
     pub address: IpAddr,
     /// Prefix length: 1 to 32 in IPv4, 1 to 128 in IPv6.
     pub prefix: u8,

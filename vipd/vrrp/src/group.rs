@@ -8,7 +8,7 @@
 //!    same order on all segments.
 //! 3. A backup becomes master when its timer fires and no other member follows a running master.
 //!    The others then become master at once.
-//! 4. When a master is outranked or gives mastership away, the others send a priority-0 advert and
+//! 4. When a master is outranked or hands over mastership, the others send a priority-0 advert and
 //!    become backups.
 //! 5. If two nodes have equal priorities, the first member with a competing master decides by the
 //!    addresses. The others wait for it.

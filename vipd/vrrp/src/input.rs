@@ -31,10 +31,10 @@ pub enum Input {
     /// send an extra advert, which would not change when a backup preempts: backups count from the
     /// last advert they accepted.
     Priority(u8),
-    /// The administrator gives mastership away once. A master that is not the owner sends a
-    /// priority-0 advert and transitions to Backup. Until it becomes master again or restarts, it
-    /// does not preempt, because it would otherwise take mastership back from a lower-priority
-    /// router at once. Has no effect in other states.
+    /// The administrator requests that the router hand over mastership once. A master that is not
+    /// the owner sends a priority-0 advert and transitions to Backup. Until it becomes master again
+    /// or restarts, it does not preempt, because it would otherwise preempt its lower-priority
+    /// successor at once. Has no effect in other states.
     Failover,
     /// An input from the router's sync group.
     Group(GroupInput),

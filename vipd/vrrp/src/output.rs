@@ -121,7 +121,7 @@ pub enum Reason {
     HigherPriority,
     /// No advert was sent for so long that another router may have taken over.
     Stalled,
-    /// The administrator gave mastership away.
+    /// The master handed over mastership at the administrator's request.
     Failover,
     /// The router followed another member of its sync group.
     Group,
@@ -148,7 +148,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a valid advert was ignored (RFC 9568 section 7.1, RFC 3768 section 7.1).
+/// Why a valid advert was discarded (RFC 9568 section 7.1, RFC 3768 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
     /// The advert's source is the router's own primary address: a loop or a duplicate address.
@@ -185,9 +185,9 @@ pub enum Event {
         /// Priority in its adverts.
         priority: u8,
     },
-    /// A valid advert was ignored.
+    /// A valid advert was discarded.
     Discarded {
-        /// Why the advert was ignored.
+        /// Why the advert was discarded.
         reason: Discard,
         /// Source of the advert.
         source: IpAddr,

@@ -3,7 +3,7 @@
 //!
 //! | | VRRPv3 | VRRPv2 |
 //! | --- | --- | --- |
-//! | S28 source is the router's own address | ignored | ignored |
+//! | S28 source is the router's own address | discarded | discarded |
 //! | R7 received by the owner | accepted (erratum 8298) | discarded |
 //! | R11 interval differs | accepted, logged | discarded |
 //! | R12 address list differs | accepted, logged | discarded unless its priority is 255 |
@@ -17,10 +17,10 @@ use crate::output::{Discard, Event};
 use crate::priority::PRIORITY_OWNER;
 
 /// Checks an advert against the configuration. Counts each mismatch, and logs those for which the
-/// advert is ignored.
+/// advert is discarded.
 ///
 /// # Errors
-/// Returns an error if the advert must be ignored.
+/// Returns an error if the advert must be discarded.
 #[inline]
 pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discard> {
     let v2 = common.config.version() == Version::V2;

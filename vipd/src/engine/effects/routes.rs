@@ -64,7 +64,7 @@ struct InFlight {
     subjects: Vec<Wanted>,
 }
 
-/// State of an entry.
+/// A route or rule in use by masters, or not yet removed from the kernel.
 #[derive(Debug, Default)]
 struct Entry {
     /// Masters that have it in their configuration.

@@ -19,17 +19,15 @@ pub(super) trait Commands {
 /// A notification to deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Job<K, C> {
-    /// The subject.
     pub(super) subject: K,
     /// The latest change.
     pub(super) notice: Notice,
     /// The state that the previous notification of this subject was for, if there was one.
     pub(super) previous: Option<Kind>,
-    /// The commands to run.
     pub(super) commands: C,
 }
 
-/// The queue.
+/// The latest undelivered change of each subject.
 #[derive(Debug)]
 pub(super) struct Queue<K, C> {
     subjects: BTreeMap<K, Subject<C>>,
@@ -48,7 +46,7 @@ struct Subject<C> {
     /// State of the last notification that was started or, without a command for it, skipped. At
     /// first the state in which the subject was added.
     notified: Option<Kind>,
-    /// Changes without a notification, because a later one replaced them.
+    /// Number of changes that were not delivered, because a later change replaced them.
     coalesced: u64,
     /// Whether to remove the subject after its last notification.
     is_leaving: bool,

@@ -179,8 +179,8 @@ impl Master {
         Transition { to: StateData::Backup(Backup::new(common, from)), reason, late: 0 }
     }
 
-    /// Gives mastership away with a priority-0 advert, as S19 does at Shutdown, and becomes a
-    /// backup.
+    /// Hands over mastership: sends a priority-0 advert, as at Shutdown (S19), and transitions to
+    /// Backup.
     pub(crate) fn fail_over(common: &mut Common, now: Timestamp) -> Transition {
         common.send_priority_zero();
         common.has_yielded = true;

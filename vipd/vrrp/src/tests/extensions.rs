@@ -38,9 +38,9 @@ fn stall_limit_is_the_smaller_of_down_after_adverts_and_three_intervals() {
     }
 }
 
-/// The administrator gives mastership away from the router with the higher priority.
+/// The router with the higher priority hands over mastership at the administrator's request.
 #[test]
-fn master_that_gave_mastership_away_does_not_preempt_its_successor() {
+fn master_that_handed_over_mastership_does_not_preempt_its_successor() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         assert_eq!(script.input(Input::Failover), [PRIORITY_ZERO, Action::RemoveAddresses]);
@@ -49,7 +49,7 @@ fn master_that_gave_mastership_away_does_not_preempt_its_successor() {
             script.advert(50, LOWER);
             assert_eq!(script.wait(SECOND), [], "it follows the lower-priority master");
         }
-        assert_eq!(script.input(Input::Failover), [], "a backup has nothing to give away");
+        assert_eq!(script.input(Input::Failover), [], "a backup has no mastership to hand over");
         // The successor fails. The router takes over, and from then on preempts as configured.
         script.wait(4 * SECOND);
         assert_eq!(script.state(), State::Master);
