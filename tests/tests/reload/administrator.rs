@@ -6,8 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::json;
+use tempfile::TempDir;
 use vipd_tests::agent::AgentKind;
 use vipd_tests::control::{change, reload, wait_for_state};
+use vipd_tests::process::Process;
 
 use super::*;
 
@@ -98,9 +100,8 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
     assert!(error.contains("no instance is named \"VI_9\""), "{error}");
 }
 
-/// Runs a `vipd` command on node 1 as an unprivileged user in one group. Returns its standard
-/// error.
-fn run_as(lab: &Lab, group: u32, arguments: &[&str]) -> Result<String, String> {
+/// Returns a `vipd` command of an unprivileged user in one group, and the directory of its program.
+fn command_as(group: u32, arguments: &[&str]) -> (Command, TempDir) {
     let AgentKind::Vipd(built) = vipd().unwrap() else { panic!("not vipd") };
     // The user may lack access to the build directory.
     let directory = tempfile::tempdir().unwrap();
@@ -114,6 +115,13 @@ fn run_as(lab: &Lab, group: u32, arguments: &[&str]) -> Result<String, String> {
         .arg(program)
         .args(arguments);
     command.args(["--runtime-dir", &Agent::runtime_dir().display().to_string()]);
+    (command, directory)
+}
+
+/// Runs a `vipd` command on node 1 as an unprivileged user in one group. Returns its standard
+/// error.
+fn run_as(lab: &Lab, group: u32, arguments: &[&str]) -> Result<String, String> {
+    let (mut command, _directory) = command_as(group, arguments);
     let output = lab.host(ONE).unwrap().run(move || anyhow::Ok(command.output()?)).unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     if output.status.success() { Ok(text) } else { Err(text) }
@@ -142,12 +150,20 @@ fn rights_to_query_and_change_the_agent_depend_on_groups() {
     );
     assert_eq!(run_as(&lab, 2, &["drain"]), Ok(String::new()));
     wait_for_vrid(&agent, 51, "fault").unwrap();
+    let (command, _directory) = command_as(1, &["events", "--follow"]);
+    let mut follower = Process::spawn(lab.host(ONE).unwrap(), command).unwrap();
+    wait_until("the follower to receive events", TIMEOUT, || !follower.log().is_empty()).unwrap();
     // Without the table, users other than root have no access.
     agent.configure(instances).unwrap();
     assert_eq!(reload(&agent).unwrap(), ["control: access to the control socket changed"]);
     for group in [1, 2] {
         run_as(&lab, group, &["status"]).expect_err("the socket is closed to others");
     }
+    let received = follower.log().len();
+    change(&agent, &json!({ "command": "undrain", "instances": [] })).unwrap();
+    wait_for_vrid(&agent, 51, "master").unwrap();
+    wait_until("the follower to be disconnected", TIMEOUT, || !follower.is_running().unwrap()).unwrap();
+    assert_eq!(follower.log().len(), received, "{:#?}", follower.log());
 }
 
 /// The higher-priority master hands over mastership, and becomes master again when its successor

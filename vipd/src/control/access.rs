@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::process::geteuid;
 use tokio::net::UnixStream;
@@ -67,22 +67,51 @@ pub enum Right {
 
 /// The access rules in use, which a reload replaces.
 #[derive(Clone, Debug, Default)]
-pub struct Access(Arc<RwLock<Rules>>);
+pub struct Access(Arc<RwLock<Current>>);
+
+#[derive(Debug, Default)]
+struct Current {
+    rules: Rules,
+    generation: Generation,
+}
+
+/// Number of times that the rules have been replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Generation(u64);
 
 impl Access {
     /// Creates the rules of a configuration.
     pub fn new(rules: Rules) -> Self {
-        Self(Arc::new(RwLock::new(rules)))
+        Self(Arc::new(RwLock::new(Current { rules, generation: Generation(0) })))
     }
 
     /// Replaces the rules.
     pub fn replace(&self, rules: Rules) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        current.rules = rules;
+        current.generation.0 += 1;
+    }
+
+    fn current(&self) -> RwLockReadGuard<'_, Current> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the generation of the rules, for [`still_admits`](Self::still_admits).
+    pub(super) fn generation(&self) -> Generation {
+        self.current().generation
+    }
+
+    /// Returns whether a client that connected under the rules of this generation may still query
+    /// the agent.
+    pub(super) fn still_admits(&self, client: &Credentials, connected: Generation) -> bool {
+        // The mode of the socket file is only checked when a client connects.
+        let is_checked = self.is_by_group() || self.generation() == connected;
+        self.right(client) >= if is_checked { Right::Query } else { Right::Change }
     }
 
     /// Returns whether these rules are in use.
     pub fn has(&self, rules: &Rules) -> bool {
-        *self.0.read().unwrap_or_else(PoisonError::into_inner) == *rules
+        self.current().rules == *rules
     }
 
     /// Returns whether any process may connect, because groups are configured.
@@ -92,8 +121,8 @@ impl Access {
 
     /// Returns the rights of a client.
     pub fn right(&self, client: &Credentials) -> Right {
-        let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Rules { read_group, admin_group } = &*rules;
+        let rules = &self.current().rules;
+        let Rules { read_group, admin_group } = rules;
         let is_in = |gid: u32| client.groups.contains(&gid);
         let is_owner = client.uid == 0 || client.uid == geteuid().as_raw();
         if is_owner || admin_group.as_ref().is_some_and(|group| is_in(group.gid)) {
@@ -108,7 +137,7 @@ impl Access {
 
     /// Returns the error for a client with insufficient rights; it names the group that has them.
     pub(super) fn refusal(&self, client: &Credentials, needed: Right) -> Refusal {
-        let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let rules = &self.current().rules;
         let group = match needed {
             Right::Change => rules.admin_group.as_ref(),
             Right::Query | Right::Nothing => rules.read_group.as_ref().or(rules.admin_group.as_ref()),
@@ -194,5 +223,19 @@ mod tests {
         assert!(!access.is_by_group());
         shared.replace(rules(Some(("adm", 4)), None));
         assert!(access.is_by_group());
+    }
+
+    #[test]
+    fn connected_clients_are_admitted_by_the_rules_in_use() {
+        let access = Access::new(rules(Some(("adm", 4)), None));
+        let (reader, root) = (client(1000, &[4]), client(0, &[]));
+        let connected = access.generation();
+        assert!(access.still_admits(&reader, connected));
+        access.replace(rules(Some(("adm", 4)), Some(("vipd", 900))));
+        assert!(access.still_admits(&reader, connected));
+        // The socket file would not admit it any more.
+        access.replace(Rules::default());
+        assert!(!access.still_admits(&reader, connected) && access.still_admits(&root, connected));
+        assert!(access.still_admits(&reader, access.generation()), "the socket file has admitted it");
     }
 }

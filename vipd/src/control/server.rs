@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::access::{Access, Credentials, Right};
+use super::access::{Access, Credentials, Generation, Right};
 use super::model::{ChangeReport, StatsReport, StatusReport};
 use super::protocol::{ErrorReply, MAX_REQUEST_BYTES, Request};
 use super::stream::{Subscription, stream_events};
@@ -87,6 +87,7 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: 
                             queries,
                             Arc::clone(&source),
                             access.clone(),
+                            access.generation(),
                         ));
                     }
                     Err(error) => reject_client(stream, error),
@@ -191,16 +192,24 @@ async fn serve_client(
     queries: mpsc::Sender<Query>,
     source: Arc<impl Source>,
     access: Access,
+    connected: Generation,
 ) {
+    // A reload may change the rules.
+    let is_admitted = || access.still_admits(&peer, connected);
     let (read_half, mut write_half) = stream.split();
     let mut reader = BufReader::new(read_half);
     loop {
         let Ok(Ok(request)) = timeout(READ_TIMEOUT, read_request(&mut reader)).await else { return };
+        if !is_admitted() {
+            let refusal = error_line(access.refusal(&peer, Right::Query).to_string());
+            let _ = timeout(WRITE_TIMEOUT, write_half.write_all(&refusal)).await;
+            return;
+        }
         if let Received::Request(text) = &request
             && let Ok(Request::Events { follow }) = serde_json::from_slice(text)
         {
             // Closing the connection ends the stream of events.
-            let _ = stream_events(source.events(), follow, &mut reader, &mut write_half).await;
+            let _ = stream_events(source.events(), follow, is_admitted, &mut reader, &mut write_half).await;
             return;
         }
         let line = match &request {

@@ -22,10 +22,11 @@ pub struct Subscription {
 }
 
 /// Sends the events that are kept and, with `follow`, later ones until the client disconnects,
-/// sends anything, or is too slow.
+/// sends anything, is too slow, or loses the right to them.
 pub(super) async fn stream_events(
     events: Option<Subscription>,
     follow: bool,
+    is_allowed: impl Fn() -> bool,
     reader: &mut (impl AsyncBufRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
@@ -44,6 +45,9 @@ pub(super) async fn stream_events(
         };
         // An error means that the client is too far behind, or the agent is stopping.
         let Ok(first) = first else { return Ok(()) };
+        if !is_allowed() {
+            return Ok(());
+        }
         let mut lines = first.to_string();
         while lines.len() < EVENT_BATCH
             && let Ok(next) = live.try_recv()
@@ -63,13 +67,24 @@ mod tests {
 
     /// Streams events to a client until the stream ends, and returns the received text.
     fn stream(events: Subscription, follow: bool, request: &[u8]) -> String {
+        stream_if(events, follow, request, || true)
+    }
+
+    fn stream_if(
+        events: Subscription,
+        follow: bool,
+        request: &[u8],
+        is_allowed: impl Fn() -> bool,
+    ) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (mut agent, mut client) = UnixStream::pair().expect("a socket pair");
             client.write_all(request).await.expect("sent");
             let (read_half, mut write_half) = agent.split();
             let mut reader = BufReader::new(read_half);
-            stream_events(Some(events), follow, &mut reader, &mut write_half).await.expect("streamed");
+            let streamed =
+                stream_events(Some(events), follow, is_allowed, &mut reader, &mut write_half).await;
+            streamed.expect("streamed");
             drop(agent);
             let mut text = String::new();
             // Input that the agent has not read resets the connection.
@@ -102,6 +117,15 @@ mod tests {
             live.send("late\n".into()).expect("followed");
         }
         assert_eq!(stream(events, true, b""), "1\n2\n");
+    }
+
+    /// As after a reload with other groups.
+    #[test]
+    fn follower_that_loses_the_right_receives_no_further_event() {
+        let live = broadcast::Sender::new(4);
+        let events = subscription(&live);
+        live.send("3\n".into()).expect("followed");
+        assert_eq!(stream_if(events, true, b"", || false), "1\n2\n");
     }
 
     #[test]

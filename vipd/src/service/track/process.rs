@@ -213,13 +213,14 @@ mod tests {
     fn start_watch(
         program: &Path,
         quorum: usize,
+        terminate_delay: Duration,
     ) -> (JoinHandle<()>, impl AsyncFnMut() -> (Reading, String) + use<>) {
         let (updates, mut received) = mpsc::channel(16);
         let process = Process {
             name: "daemon".to_owned(),
             matches: ProcessMatch::Executable(program.to_owned()),
             quorum: quorum.try_into().expect("small"),
-            terminate_delay: 0,
+            terminate_delay: terminate_delay.as_nanos().try_into().expect("short"),
         };
         let task = tokio::spawn(watch(ObjectId(1), Arc::new(process), None, updates));
         let next = async move || {
@@ -237,7 +238,7 @@ mod tests {
         let start = || -> Child { Command::new(&program).arg("1000").spawn().expect("started") };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let (task, mut next) = start_watch(&program, 2);
+            let (task, mut next) = start_watch(&program, 2, Duration::ZERO);
             assert_eq!(next().await, (Reading::Down, "0 of 2 processes".to_owned()));
             let mut running = [start(), start()];
             while next().await.0 != Reading::Up {}
@@ -263,7 +264,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let has_events = Events::open().are_available();
-            let (task, mut next) = start_watch(&program, 1);
+            let (task, mut next) = start_watch(&program, 1, Duration::ZERO);
             assert_eq!(next().await.0, Reading::Down);
             let mut child = Command::new(&program)
                 .args(["-c", "read line; exec sleep 1000"])
@@ -281,6 +282,29 @@ mod tests {
         });
     }
 
+    #[test]
+    fn missing_process_counts_until_the_delay_is_over() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let program = directory.path().join("daemon");
+        fs::copy("/usr/bin/sleep", &program).expect("copied");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (task, mut next) = start_watch(&program, 1, Duration::from_secs(3600));
+            assert_eq!(next().await.0, Reading::Down, "the first reading is not delayed");
+            task.abort();
+            let mut child = Command::new(&program).arg("1000").spawn().expect("started");
+            let delay = Duration::from_millis(300);
+            let (task, mut next) = start_watch(&program, 1, delay);
+            assert_eq!(next().await.0, Reading::Up);
+            let ended = Instant::now();
+            child.kill().expect("killed");
+            child.wait().expect("ended");
+            assert_eq!(next().await.0, Reading::Down);
+            assert!(ended.elapsed() >= delay, "{:?}", ended.elapsed());
+            task.abort();
+        });
+    }
+
     /// The child of a known process counts, although it does not call `execve`.
     #[test]
     fn forked_process_counts() {
@@ -290,7 +314,7 @@ mod tests {
         fs::copy("/bin/sh", &program).expect("copied");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let (task, mut next) = start_watch(&program, 2);
+            let (task, mut next) = start_watch(&program, 2, Duration::ZERO);
             assert_eq!(next().await, (Reading::Down, "0 of 2 processes".to_owned()));
             let mut child = Command::new(&program)
                 .args(["-c", "read line; (read line <\"$0\") & wait"])
