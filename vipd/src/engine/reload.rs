@@ -65,7 +65,8 @@ impl Engine {
         });
     }
 
-    /// Continues the oldest reload. Returns whether there is more to do in the next turn.
+    /// Continues the oldest reload. Returns whether another turn is needed, because there is more to
+    /// do, or because the changes have caused actions.
     pub(super) fn continue_reload(&mut self, now: Timestamp) -> bool {
         // The addresses of stopped routers must be removed before the routers are.
         if self.reloads.is_empty() || self.effects.has_changes() {
@@ -114,6 +115,7 @@ impl Engine {
                 // Continues once the service has released a row.
                 Err(_) if self.topology.awaits_rows() => {
                     reload.remaining.push_front(addition);
+                    budget += 1;
                     awaits_rows = true;
                 }
                 Err(error) => self.reports.send(Report::NoRoom(error)),
@@ -121,7 +123,7 @@ impl Engine {
         }
         if !(reload.removed.is_empty() && reload.changed.is_empty() && reload.remaining.is_empty()) {
             self.reloads.push_front(reload);
-            return !awaits_rows;
+            return budget < ROUTERS_PER_TURN;
         }
         self.regroup(now, &reload.groups);
         for link in reload.links {
@@ -131,7 +133,7 @@ impl Engine {
         self.resync_needed |= self.watch_routing().is_err() || reload.needs_resync;
         // Fails if the service is stopping.
         let _ = reload.reply.send(reload.added);
-        !self.reloads.is_empty()
+        true
     }
 
     /// Removes a router that has been stopped, and releases its resources. Returns its link if

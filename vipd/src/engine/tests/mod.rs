@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::sync::oneshot;
@@ -41,6 +41,8 @@ const NODE: Station = Station::Node(1);
 const ROUTERS: u8 = 20;
 const INTERVAL: Duration = Duration::from_millis(10);
 const SOON: Duration = Duration::from_secs(30);
+/// Time between two checks of a condition while nothing happens.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// Number of missed adverts before a takeover: large, so that a busy machine does not cause one.
 const MISSING: u32 = 50;
 
@@ -102,9 +104,14 @@ impl Bench {
     fn run_until(&mut self, what: &str, mut is_met: impl FnMut(&Self) -> bool, serves: bool) -> Result<()> {
         let handle = self.handle.clone();
         let (done, over) = channel::<()>();
+        let started = Instant::now();
         let watchdog = thread::spawn(move || {
-            if over.recv_timeout(SOON) == Err(RecvTimeoutError::Timeout) {
-                handle.send(Command::Stop);
+            // In the steady state, a turn would end only with the next event.
+            while over.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                if started.elapsed() > SOON {
+                    return handle.send(Command::Stop);
+                }
+                handle.waker.wake();
             }
         });
         while !is_met(self) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::config;
@@ -226,5 +227,57 @@ fn reload_that_makes_the_primary_address_a_vip_of_a_master_leaves_it_unchanged()
         assert_ne!(before.protocol, PROTO_VIPD);
         assert_eq!(after, Some(before.protocol));
         Ok(())
+    })
+}
+
+/// Returns [`configuration`] with this priority for all instances.
+fn with_priority(priority: u8) -> Config {
+    let text = configuration().replace("vrid = ", &format!("priority = {priority}\nvrid = "));
+    Config::parse(&text, "vipd.toml").expect("a valid configuration")
+}
+
+/// The adverts of the master do not wake the engine, so the reload itself must take the routers off
+/// the fast path.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn backup_on_the_fast_path_preempts_after_a_reload_that_raises_its_priority() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let injector = Injector::open(lab.host(Station::Client)?)?;
+    let done = Arc::new(AtomicBool::new(false));
+    let is_done = Arc::clone(&done);
+    let master = thread::spawn(move || -> Result<()> {
+        while !is_done.load(Ordering::Relaxed) {
+            injector.send_paced(&masters(), ROUTERS.into(), INTERVAL)?;
+        }
+        Ok(())
+    });
+    let result = lab.host(NODE)?.run(|| -> Result<()> {
+        let config = with_priority(100);
+        let mut bench = Bench::with_configuration(&config, 0)?;
+        bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+        let running = running(&bench);
+        reload(&mut bench, Plan::new(&config, &with_priority(250)), &running)?;
+        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))
+    });
+    done.store(true, Ordering::Relaxed);
+    master.join().expect("the master does not panic")?;
+    result
+}
+
+/// The next advert, for which the engine would wake up, may be due in 40 seconds.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn reload_adds_a_vip_to_a_master_without_waiting() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let config = with_vips("\"10.1.1.1/32\"");
+        let mut bench = Bench::with_configuration(&config, 0)?;
+        bench.turn_until("the router is master", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("it is announced", |bench| bench.engine.effects.next().is_none())?;
+        let (running, wakeups) = (running(&bench), bench.engine.wakeups);
+        let next = with_vips("\"10.1.1.1/32\", \"10.1.1.2/32\"");
+        reload(&mut bench, Plan::new(&config, &next), &running)?;
+        assert_eq!(bench.engine.wakeups, wakeups);
+        bench.turn_until("it is added", |_| present().is_ok_and(|found| found.len() == 2))
     })
 }
