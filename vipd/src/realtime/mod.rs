@@ -38,9 +38,8 @@ fn return_freed_memory() {
     /// Size in bytes from which a block is a mapping of its own: glibc's initial value, which it
     /// otherwise raises to the size of the largest mapping freed so far.
     const LARGE: libc::c_int = 128 << 10;
-    // SAFETY: neither call has preconditions.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-        libc::malloc_trim(0);
-    }
+    // SAFETY: has no preconditions.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+    // SAFETY: has no preconditions.
+    unsafe { libc::malloc_trim(0) };
 }
