@@ -67,7 +67,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// VRRP version, 2 or 3.
+    /// Returns the VRRP version, 2 or 3.
     pub const fn version(&self) -> u8 {
         match self.checksum {
             ChecksumForm::V2 => 2,
@@ -75,7 +75,7 @@ impl Fields {
         }
     }
 
-    /// IP version, 4 or 6.
+    /// Returns the IP version, 4 or 6.
     pub const fn family(&self) -> u8 {
         match self.checksum {
             ChecksumForm::Ipv6 => 6,

@@ -89,8 +89,8 @@ impl Rule {
         self.addition()
     }
 
-    /// Decodes the body of a rule message. Returns `None` unless it is a rule for a table with
-    /// vipd's mark.
+    /// Decodes the body of a rule message. Returns `None` unless the rule has vipd's mark
+    /// (`FRA_PROTOCOL`) and its action is a table lookup.
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let [family, to_prefix, from_prefix, _, table, _, _, action, ..] =
             *body.first_chunk::<RULE_HEADER_LEN>()?;

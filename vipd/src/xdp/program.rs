@@ -121,6 +121,9 @@ pub(super) fn test_run(
         (false, 1) | (true, 2) => Action::Drop,
         (_, code) => unreachable!("{} returned {code}, which no verdict maps to", entry.name()),
     };
-    #[expect(clippy::cast_possible_truncation, reason = "nanoseconds of one run fit")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the duration of one run in nanoseconds fits in a u64"
+    )]
     Ok((action, result.duration.as_nanos() as u64))
 }

@@ -65,8 +65,8 @@ impl Routers {
 /// Returns those of the keys that belong to one of the rows.
 ///
 /// If the program evicts a key during the iteration, the kernel starts again with the first one
-/// (`htab_map_get_next_key` in `kernel/bpf/hashtab.c`). So that a flood of adverts from ever new
-/// senders cannot make the iteration endless, it ends after twice the number of keys that the map
+/// (`htab_map_get_next_key` in `kernel/bpf/hashtab.c`). A flood of adverts from new senders could
+/// therefore make the iteration endless, so it ends after twice the number of keys that the map
 /// has room for. A token bucket that is missed does no harm: it is full again within 0.1 s.
 fn senders_of(
     rows: &BTreeSet<[u8; 4]>,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn iteration_over_senders_ends_although_it_starts_again_and_again() {
+    fn iteration_over_senders_ends_despite_evictions() {
         let rows = BTreeSet::from([2_u32.to_ne_bytes()]);
         let keys = [key(1, 1), key(2, 1), key(3, 1), key(2, 2)];
         let expected = BTreeSet::from([keys[1], keys[3]]);

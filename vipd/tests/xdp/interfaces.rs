@@ -27,7 +27,10 @@ pub(crate) fn private_links(arguments: &str, names: [&str; 2]) -> [u32; 2] {
         .args(arguments.split(' '))
         .status()
         .unwrap_or_else(|error| panic!("cannot run `ip`: {error}; install iproute2"));
-    assert!(status.success(), "`ip link add {arguments}`: {status}; the kernel needs this link type");
+    assert!(
+        status.success(),
+        "`ip link add {arguments}` failed: {status}; the kernel must support this link type"
+    );
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
         .expect("a socket");
     names.map(|name| rustix::net::netdevice::name_to_index(&socket, name).expect("an existing interface"))

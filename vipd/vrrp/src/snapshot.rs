@@ -7,7 +7,7 @@ use vipd_common::Timestamp;
 use crate::interval::{Interval, Nanos};
 use crate::output::{Reason, State};
 
-/// Counters of the state machine; the BPF program counts the rest.
+/// Counters of the state machine. The BPF program, the engine and the service have their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Transitions to Master.

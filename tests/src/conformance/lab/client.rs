@@ -25,8 +25,7 @@ impl Stage {
     /// Checks whether the router's last VIP resolves, and to the correct MAC.
     pub(super) fn address(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
-        // Not the first address: in IPv6 it is link-local, and the host may already have resolved
-        // it.
+        // The first address is link-local in IPv6, and the client's kernel may resolve it as well.
         let address = *router.virtual_addresses().last().unwrap_or(&IpAddr::from(UNDER_TEST.ipv4()));
         let is_virtual = router.virtual_mac || self.program == Program::Frr;
         let expected_mac = if is_virtual { virtual_mac(router) } else { UNDER_TEST.mac() };

@@ -85,7 +85,7 @@ pub(super) async fn watch(
         if is_up {
             events.select(&known, Events::changes);
             let too_few = async {
-                // Until too few are left.
+                // Completes once fewer than `quorum` processes are left.
                 while ends.len() >= quorum && ends.join_next().await.is_some() {}
             };
             tokio::select! {

@@ -41,7 +41,11 @@ fn a_new_primary_address_is_advertised_at_once() {
     assert_eq!(script.events, [], "logged once");
     assert_eq!(adverts(&script.wait(SECOND)), [600 * MILLI], "Adver_Timer keeps its phase");
     assert_eq!(script.advert(254, other), [], "S28: the new address is the router's own");
-    assert_eq!(script.advert(254, OURS), [ADVERT, Action::RemoveAddresses], "S28: the old one no longer is");
+    assert_eq!(
+        script.advert(254, OURS),
+        [ADVERT, Action::RemoveAddresses],
+        "S28: the old address is no longer the router's own"
+    );
 }
 
 #[test]
