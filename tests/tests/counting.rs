@@ -260,7 +260,7 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     try_wait_until("the last frame to be counted", TIMEOUT, || {
         Ok(control::stats(&agent)?.0.number(last)? >= rounds)
     })
-    .with_context(|| format!("{:?} lost on the segment", lab.frames_dropped(SENDER, NODE)))?;
+    .with_context(|| format!("frames dropped by the switch: {:?}", lab.frames_dropped(SENDER, NODE)))?;
     assert_eq!(lab.frames_dropped(SENDER, NODE)?, 0, "the machine is too busy for this load");
 
     let (global, statistics) = control::stats(&agent)?;

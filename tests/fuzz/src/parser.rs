@@ -13,7 +13,8 @@ use crate::repair;
 /// Runs one input: a byte that selects the fields to repair, followed by a frame.
 ///
 /// # Panics
-/// Panics if the parser accepts an invalid advert, or does not decode an encoded one.
+/// Panics if the parser accepts an invalid advert, or if an accepted advert does not survive
+/// encoding and decoding.
 pub fn run(input: &[u8]) {
     let Some(frame) = repair::frame(input) else { return };
     let Some(ip) = ethernet::ip(&&frame[..]).filter(|ip| ip.protocol == ipv4::PROTOCOL_VRRP) else { return };

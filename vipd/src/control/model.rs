@@ -153,7 +153,7 @@ pub struct TrackedObject {
     pub state: String,
     /// Weight; `None` if the instance is in fault while the object is down.
     pub weight: Option<i16>,
-    /// Explains the state, for example the last line of a script's output.
+    /// Explanation of the state, for example the last line of a script's output.
     pub detail: Option<String>,
     /// Milliseconds since the state last changed.
     pub since_ms: u64,

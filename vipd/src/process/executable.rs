@@ -126,7 +126,8 @@ mod tests {
         assert_eq!(defect(directory.path()).as_deref(), Some("is not a file"));
     }
 
-    /// Otherwise, the owner of a link could point it to another program after the check.
+    /// A user who can write to a link's directory could replace the link after the check, so that
+    /// another program runs.
     #[test]
     fn symbolic_links_that_others_can_replace_are_unsafe() {
         let directory = tempfile::tempdir().expect("a directory");

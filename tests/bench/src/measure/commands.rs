@@ -99,7 +99,7 @@ pub(crate) fn hanging_check(
     Ok(vec![Figure::new(Metric::CheckGap, millis(gap))])
 }
 
-/// A script in a directory of its own, which is removed with this value.
+/// A script in its own temporary directory, which is deleted when this value is dropped.
 struct Script {
     directory: PathBuf,
     name: &'static str,

@@ -117,7 +117,7 @@ impl Check<'_> {
             problems.add(
                 *at,
                 format!(
-                    "source is {address}; IPv6 adverts are sent from a link-local address (RFC 9568 section 5.1.2.1); use the interface's fe80::/10 address, or remove it"
+                    "source is {address}; IPv6 adverts are sent from a link-local address (RFC 9568 section 5.1.2.1); use the interface's fe80::/10 address, or remove `source`"
                 ),
             );
         }

@@ -129,7 +129,7 @@ fn invalid_sources_are_rejected() {
         ),
         (
             &format!("{V6}source = \"2001:db8::1\""),
-            "7:10: source is 2001:db8::1; IPv6 adverts are sent from a link-local address (RFC 9568 section 5.1.2.1); use the interface's fe80::/10 address, or remove it",
+            "7:10: source is 2001:db8::1; IPv6 adverts are sent from a link-local address (RFC 9568 section 5.1.2.1); use the interface's fe80::/10 address, or remove `source`",
         ),
     ]);
 }

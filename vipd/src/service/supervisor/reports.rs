@@ -41,7 +41,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         for report in early.chain(of_new) {
             self.write(report);
         }
-        // Changes of added routers whose reports arrived before this.
+        // Covers added routers whose reports were dropped because the channel or `early` was full:
+        // the bus has their latest change.
         self.log_lost_transitions(from);
         if let Err(error) = runtime_dir.set_access(&self.access, rules(&reloaded.control)) {
             tracing::warn!(%error, "cannot apply the new access rules");
