@@ -191,7 +191,7 @@ impl Effects {
             }
             return;
         };
-        if self.is_proposed(&change) {
+        if self.is_proposed(&change) || self.is_queued(vip, instance) {
             return;
         }
         if let Some(at) = instance.correct(vip.1, now) {
@@ -257,6 +257,16 @@ impl Effects {
 
     fn is_proposed(&self, change: &Change) -> bool {
         proposal(change).is_some_and(|proposal| self.proposed.contains(&proposal))
+    }
+
+    /// Returns whether an action that adds the VIP has been queued since the last flush.
+    fn is_queued(&self, (router, position): Vip, instance: &Instance) -> bool {
+        let Some((vip, _)) = instance.vip(position) else { return false };
+        let adds = |action: &Action| match action {
+            Action::AddAddresses(which) => [Addresses::All, Addresses::One(vip)].contains(which),
+            _ => false,
+        };
+        self.actions.iter().any(|(other, action)| *other == router && adds(action))
     }
 
     /// Queues a change. A correction is skipped if the same change is already queued.

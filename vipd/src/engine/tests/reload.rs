@@ -278,6 +278,10 @@ fn reload_adds_a_vip_to_a_master_without_waiting() -> Result<()> {
         let next = with_vips("\"10.1.1.1/32\", \"10.1.1.2/32\"");
         reload(&mut bench, Plan::new(&config, &next), &running)?;
         assert_eq!(bench.engine.wakeups, wakeups);
-        bench.turn_until("it is added", |_| present().is_ok_and(|found| found.len() == 2))
+        bench.turn_until("it is added", |_| present().is_ok_and(|found| found.len() == 2))?;
+        let routers = bench.engine.topology.routers.values();
+        let restored = routers.map(|one| one.router.snapshot().counters.addresses_restored);
+        assert_eq!(restored.sum::<u64>(), 0, "nothing was removed externally");
+        Ok(())
     })
 }
