@@ -377,23 +377,3 @@ fn shared_route_is_removed_with_its_last_holder() {
     change(&agent, &json!({ "command": "drain", "instances": ["VI_2"] })).expect("drained");
     wait_for_marked(&lab, ONE, &[]);
 }
-
-#[test]
-fn check_reports_invalid_routes() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("vipd.toml");
-    let check = |routes: &str| {
-        fs::write(&file, configuration(200, routes, "")).expect("written");
-        let program = vipd_binary().expect("vipd binary");
-        let output = Command::new(program).arg("check").arg("-c").arg(&file).output().expect("it runs");
-        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    let (is_valid, text) = check("{ to = \"10.0.0.0/8\", via = \"fe80::1\" }, { to = \"10.0.0.0/8\" }");
-    assert!(!is_valid && text.contains("vipd.toml:9:38: via is fe80::1"), "{text}");
-    assert!(text.contains("vipd.toml:9:51: a route has neither"), "{text}");
-    let (is_valid, text) = check("{ to = \"10.0.0.0/8\", dev = \"not-there\" }");
-    assert!(
-        is_valid && text.contains("vipd.toml:9:38: warning: dev is not-there, which does not exist"),
-        "{text}"
-    );
-}

@@ -128,6 +128,27 @@ fn check_and_run_report_all_errors_at_once() {
 }
 
 #[test]
+fn check_reports_invalid_routes() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("vipd.toml");
+    let check = |routes: &str| {
+        let instance = format!(
+            "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 1\n\
+             virtual_addresses = [\"192.0.2.10/24\"]\nroutes = [{routes}]\n"
+        );
+        fs::write(&path, instance).expect("write");
+        let output = run(&["check", "-c", text(&path)]);
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (is_valid, text) = check("{ to = \"10.0.0.0/8\", via = \"fe80::1\" }, { to = \"10.0.0.0/8\" }");
+    assert!(!is_valid && text.contains("vipd.toml:6:38: via is fe80::1"), "{text}");
+    assert!(text.contains("vipd.toml:6:51: a route has neither"), "{text}");
+    let (is_valid, text) = check("{ to = \"10.0.0.0/8\", dev = \"not-there\" }");
+    let warning = "vipd.toml:6:38: warning: dev is not-there, which does not exist";
+    assert!(is_valid && text.contains(warning), "{text}");
+}
+
+#[test]
 fn a_missing_file_is_reported_once() {
     let expected = "vipd: cannot read /nonexistent/vipd.toml: No such file or directory (os error 2); create it, or specify another file with -c FILE\n";
     assert_output(&run(&["check", "-c", "/nonexistent/vipd.toml"]), 1, "", expected);
