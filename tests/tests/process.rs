@@ -326,6 +326,26 @@ fn vips_of_a_running_agent_are_not_stale() {
     assert_eq!(first.state().as_deref(), Some("master"));
 }
 
+/// The second agent's interface does not exist, so it cannot find out who serves the VIP.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn vip_of_a_running_agent_is_not_stale_for_an_instance_without_interface() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
+    let first = Plain::master(node, "a", "");
+    let second = command(node, "b", "");
+    let text = configuration("").replace(INTERFACE, "eth11");
+    node.run(move || fs::write(directory("b.toml"), text)).expect("write the configuration");
+    let mut second = Plain::spawn(node, "b", second);
+    wait_until("the second agent to be in fault", TIMEOUT, || second.state().as_deref() == Some("fault"))
+        .expect("fault");
+    second.signal(Signal::TERM);
+    assert!(second.wait().success());
+    assert!(!second.stderr().contains("removed stale VIP"));
+    assert!(addresses(node).contains(&VIP));
+    assert_eq!(first.state().as_deref(), Some("master"));
+}
+
 fn with_open_files(mut command: Command, soft: u64, hard: u64) -> Command {
     let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
     // SAFETY: between fork and exec the closure makes only one system call and does not allocate.

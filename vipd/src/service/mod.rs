@@ -64,7 +64,7 @@ use crate::engine::command::Command;
 use crate::engine::topology::Topology;
 use crate::engine::{Engine, KernelSide, Outlets, Remaining};
 use crate::netlink::{Macvlans, Requests};
-use crate::process::{AgentLock, InterfaceClaim, Signals};
+use crate::process::{AgentLock, InterfaceClaim, Signals, several_agents_run};
 use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 
 use administrator::{Administrator, Agent};
@@ -221,7 +221,8 @@ pub fn run(
 
 /// Claims the VRRP interfaces that exist, and removes stale VIPs, routes and rules of a killed
 /// agent. Skips the VIPs of routers whose interface cannot be claimed, because another agent serves
-/// it; this is reported when the interface is opened. Failures to remove VIPs are logged and do not
+/// it, which is reported when the interface is opened. While other agents run in the network
+/// namespace, also skips those of routers whose interface does not exist. Failures to remove VIPs are logged and do not
 /// prevent the agent from starting.
 pub fn claim_interfaces(config: &Config) -> Claims {
     let mut claims = Claims::new();
@@ -235,6 +236,10 @@ pub fn claim_interfaces(config: &Config) -> Claims {
                 claims.insert(ifindex, claim);
             }
             Some((_, Err(_))) => {
+                refused.insert(interface);
+            }
+            // Another agent may have the VIPs on an interface of its own.
+            None if several_agents_run() => {
                 refused.insert(interface);
             }
             None => {}
