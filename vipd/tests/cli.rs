@@ -104,7 +104,15 @@ fn check_accepts_the_examples() {
     checked.sort();
     assert_eq!(
         checked,
-        ["dual-stack.toml", "routes.toml", "tracking.toml", "unicast.toml", "vipd.toml", "virtual-mac.toml"]
+        [
+            "dual-stack.toml",
+            "routes.toml",
+            "sync-group.toml",
+            "tracking.toml",
+            "unicast.toml",
+            "vipd.toml",
+            "virtual-mac.toml"
+        ]
     );
 }
 

@@ -317,7 +317,7 @@ schema! {
         NOTIFY_BACKUP "backup", ARGV, "none", "[\"/etc/vipd/notify\", \"backup\"]", "runs on the transition to Backup", "`notify_backup`";
         NOTIFY_FAULT "fault", ARGV, "none", "[\"/etc/vipd/notify\", \"fault\"]", "runs on the transition to Fault", "`notify_fault`";
         NOTIFY_STOP "stop", ARGV, "none", "[\"/etc/vipd/notify\", \"stop\"]", "runs when the instance has stopped: when the agent shuts down, or when a reload removes it", "`notify_stop`";
-        NOTIFY_ANY "any", ARGV, "none", "[\"/etc/vipd/notify\"]", "runs after each of the others, with keepalived's arguments appended", "`notify`";
+        NOTIFY_ANY "any", ARGV, "none", "[\"/etc/vipd/notify\"]", "runs after each of the others; keepalived's arguments are appended: `INSTANCE` or `GROUP`, the name, the state in capitals, and the priority", "`notify`";
         NOTIFY_USER "user", USER, "the agent's user", "\"nobody\"", "user that the commands run as", "`script_user`";
         NOTIFY_TIMEOUT "timeout", Kind::Duration(SECOND / 10, 3600 * SECOND), "`\"10s\"`", "\"10s\"",
             "time after which a command and all processes it has started are killed", "";
