@@ -1,5 +1,5 @@
-//! Sync groups: the membership of routers, and the inputs of the other members after one has
-//! changed. The rules are those of [`vrrp::group`](crate::vrrp::group).
+//! Sync groups: which routers belong to which group, and the inputs that the other members receive
+//! when a member changes. The rules are defined in [`vrrp::group`](crate::vrrp::group).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -108,7 +108,7 @@ impl Engine {
         }
     }
 
-    /// Returns the input for a router with regard to the other members of its group.
+    /// Returns the input for a router, adjusted to the state of the other members of its group.
     pub(super) fn adjusted(&self, now: Timestamp, router: RouterId, input: Input) -> Input {
         match self.topology.routers.get(router) {
             Some(instance)
@@ -121,7 +121,7 @@ impl Engine {
         }
     }
 
-    /// Passes the consequences of changed members to the other members.
+    /// Passes changes of members on to the other members of their groups.
     pub(super) fn follow_up(&mut self, now: Timestamp) {
         while let Some(changed) = self.changed.last().copied() {
             let position = self.topology.routers.get(changed).and_then(|instance| instance.group);
@@ -157,8 +157,8 @@ impl Engine {
         step.input(member, &self.topology.routers.get(member)?.router)
     }
 
-    /// Drops the latest changes, which need no further step: that of this member, and those of
-    /// other members that changed to the same state.
+    /// Drops the latest changes that need no further step: the change of this member, and the
+    /// changes of other members to the same state.
     fn drop_alike(&mut self, member: RouterId) {
         let routers = &self.topology.routers;
         let Some(one) = routers.get(member) else { return };
@@ -202,7 +202,8 @@ impl Engine {
     /// Passes the consequences to the members of a group that routers have joined or left.
     fn settle_group(&mut self, now: Timestamp, position: usize, moved: &BTreeSet<RouterId>) {
         if self.topology.members(position).any(|(member, _)| moved.contains(&member)) {
-            // The step depends on which masters are running.
+            // The next step depends on which masters are running, so their last unchanged adverts
+            // are processed first.
             for index in 0.. {
                 let Some(member) = self.topology.member(position, index) else { break };
                 if let Some(advert) = self.unchanged_advert(member) {

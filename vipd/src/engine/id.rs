@@ -51,7 +51,7 @@ id! {
     LinkId
 }
 
-/// A table of entries by identity. Slots are reused, identities are not.
+/// A table of entries by identity. Slots are reused; identities are not.
 #[derive(Debug)]
 pub(crate) struct Slab<I, T> {
     slots: Vec<Slot<T>>,
@@ -112,7 +112,8 @@ impl<I: Id, T> Slab<I, T> {
         slot.entry.as_mut()
     }
 
-    /// Returns the identity of the entry in slot `index`, if any. For loops that modify the table.
+    /// Returns the identity of the entry in slot `index`, if any. Lets a loop modify the table
+    /// while it iterates.
     pub(crate) fn id_at(&self, index: usize) -> Option<I> {
         let slot = self.slots.get(index).filter(|slot| slot.entry.is_some())?;
         Some(I::new(u32::try_from(index).ok()?, slot.generation))

@@ -121,8 +121,9 @@ impl Instance {
     }
 
     /// Replaces the settings, and prepares the adverts for them. The router itself has been
-    /// [reconfigured](Router::reconfigure). `vip_links` has the link of each VIP, `routing` the
-    /// routes and rules of the new settings. Returns the new position of each former VIP.
+    /// [reconfigured](Router::reconfigure). `vip_links` contains the link of each VIP, and
+    /// `routing` contains the routes and rules of the new settings. Returns the new position of
+    /// each former VIP.
     pub(crate) fn change(
         &mut self,
         settings: Arc<config::Instance>,
@@ -248,9 +249,9 @@ impl Instance {
         self.settings.accept || self.closed.iter().any(|key| key.address == to_words(address))
     }
 
-    /// Charges a correction to the VIP's rate limit, or returns when to try again if the limit is
-    /// reached. The limit is a burst of five and then one per second, because another tool may undo
-    /// every correction.
+    /// Charges a correction to the VIP's rate limit. If the limit is reached, returns the time of
+    /// the next attempt instead. A VIP may be corrected five times in a burst and then once per
+    /// second, because another tool may undo every correction.
     pub(crate) fn correct(&mut self, position: usize, now: Timestamp) -> Option<Timestamp> {
         const PERIOD: u64 = 1_000_000_000;
         const BURST: u64 = 5;

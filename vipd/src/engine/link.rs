@@ -36,7 +36,7 @@ struct Vip {
 }
 
 /// A configured link and the state of the interface that currently has its name.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, not the states of one machine")]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags, not the states of one state machine")]
 pub(crate) struct Link {
     /// Interface name. For a macvlan that has not been created yet, a description.
     pub(crate) name: String,
@@ -55,7 +55,7 @@ pub(crate) struct Link {
     pub(super) reattachment: Reattachment,
     /// Unicast peers that are in the same subnet as the source of the adverts sent to them.
     pub(crate) neighbors: BTreeMap<IpAddr, Neighbor>,
-    /// Why the link could not be opened, or the macvlan not created.
+    /// Why the link could not be opened, or the macvlan could not be created.
     pub(crate) failure: Option<String>,
     /// Routers that use the link for adverts or addresses.
     pub(crate) routers: Vec<RouterId>,
@@ -156,7 +156,7 @@ impl Link {
     }
 
     /// Returns why adverts of a family cannot be sent or received, or `None` if there is no failure
-    /// or it needs no description.
+    /// or the failure needs no description.
     pub(crate) fn failure(&self, family: Family) -> Option<String> {
         let known = self.failure.clone().or_else(|| self.unjoined(family).map(str::to_owned));
         known.or_else(|| {
@@ -234,8 +234,8 @@ impl Link {
         self.failure.is_none() && self.io.as_ref().is_some_and(|io| !is_served(io))
     }
 
-    /// Returns whether the service opens the link for adverts or announcements. It creates macvlans
-    /// when it opens their parents.
+    /// Returns whether the service opens the link for adverts or announcements. The service creates
+    /// a macvlan when it opens the macvlan's parent.
     pub(crate) fn is_opened(&self) -> bool {
         matches!(self.role, LinkRole::Vrrp | LinkRole::AddressOnly)
     }
@@ -282,15 +282,14 @@ impl Link {
         self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }
 
-    /// Returns whether routes that use the link must be checked: since the last call, it came up,
-    /// went down or was replaced, or lost an address other than a VIP.
+    /// Returns whether routes that use the link must be checked: since the last call, the link came
+    /// up, went down or was replaced, or lost an address other than a VIP.
     pub(crate) fn take_routes_uncertain(&mut self) -> bool {
         std::mem::take(&mut self.routes_uncertain)
     }
 
     pub(super) fn created(&mut self, ifindex: u32) {
-        // The macvlan may already be known: its parent may have been opened again for another
-        // macvlan.
+        // The macvlan may already be known if its parent was opened again for another macvlan.
         self.changed |= self.ifindex != Some(ifindex);
         self.ifindex = Some(ifindex);
         self.failure = None;

@@ -39,9 +39,9 @@ pub(crate) struct LinkIo {
     pub(crate) mode: Option<Mode>,
     /// Checks whether the BPF program is still attached and first at its hook.
     pub(crate) probe: Option<LinkProbe>,
-    /// The results of these checks.
+    /// The latest results of `probe`.
     pub(crate) attachment: Option<Arc<Attachment>>,
-    /// Decides when to check again.
+    /// Decides when to probe the attachment again.
     pub(crate) watch: Watch,
     /// When the BPF program was found to be detached externally, or behind another program.
     pub(crate) detached_at: Option<Timestamp>,

@@ -29,10 +29,10 @@ impl Links {
         id
     }
 
-    /// Returns the link with this name, adding it if it is new. A route-only link becomes an
-    /// address-only link or a VRRP link, and an address-only link a VRRP link, if `role` requires
-    /// it. Routes through a macvlan have a separate route-only link of the same name, because they
-    /// may have been configured before the macvlan was created.
+    /// Returns the link with this name, adding it if it is new. If `role` requires it, a route-only
+    /// link becomes an address-only link or a VRRP link, and an address-only link becomes a VRRP
+    /// link. Routes through a macvlan have a separate route-only link of the same name, because
+    /// they may have been configured before the macvlan was created.
     pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
         let Some(id) = self.by_name.get(name).copied() else {
             return self.add(Link::new(name.to_owned(), role));
@@ -108,8 +108,8 @@ impl Links {
         is_new
     }
 
-    /// Returns the index of the interface that a route with this link uses: that of the link, or of
-    /// the macvlan with the link's name.
+    /// Returns the index of the interface that routes with this link use: the link's own interface,
+    /// or the macvlan with the link's name.
     pub(crate) fn route_ifindex(&self, id: LinkId) -> Option<u32> {
         let link = self.slab.get(id)?;
         let namesake = || self.slab.get(*self.by_name.get(&link.name)?)?.ifindex;
@@ -122,7 +122,7 @@ impl Links {
         match notice {
             Notice::Link(link) => {
                 // If the index belongs to a link with another name, the interface was renamed, and
-                // that link has lost it.
+                // that link has lost its interface.
                 let known = self.by_ifindex.get(&link.ifindex).copied();
                 let named = self.by_name.get(&link.name).copied();
                 let renamed = known.filter(|known| Some(*known) != named);
@@ -371,7 +371,7 @@ mod tests {
         links.begin_dump();
         assert_eq!(all_gone(&mut links, &notice(5, "eth1")), [(eth0, 5), (eth1, 6)]);
         assert_eq!(all_gone(&mut links, &notice(6, "eth0")), []);
-        let unnamed = links.end_links(|_, _| panic!("the dump contains both"));
+        let unnamed = links.end_links(|_, _| panic!("the dump contains both links"));
         assert!(unnamed.is_empty());
         assert_eq!(indices(&links), [Some(6), Some(5)]);
     }

@@ -82,12 +82,13 @@ use reload::Reload;
 use schedule::Schedule;
 use topology::Topology;
 
-/// Maximum number of records read from the ring per turn: its capacity. During a flood, the ring
-/// never becomes empty, but records that arrived after the turn began can wait for the next one.
+/// Maximum number of records read from the ring per turn: the ring's capacity. During a flood, the
+/// ring never becomes empty, but records that arrived after the turn began can wait for the next
+/// turn.
 const RING_BUDGET: usize = MAX_PENDING;
-/// Maximum number of address changes, of further announcements, and of changes to routes and rules
-/// per turn, so that adverts that become due are not delayed. A change of an address and its first
-/// announcement take about 20 µs, a further announcement or a change of a route about 10 µs.
+/// Limits per turn on address changes, on repeated announcements, and on changes to routes and
+/// rules, so that adverts are sent on time. An address change with its first announcement takes
+/// about 20 µs; a repeated announcement or a route change takes about 10 µs.
 const BUDGET: Budget = Budget { changes: 128, announcements: 64, routing: 32 };
 /// Delay before the next reconciliation after a failed change or dump, in nanoseconds.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
@@ -114,12 +115,12 @@ pub(crate) struct Engine {
     schedule: Schedule,
     effects: Effects,
     prober: Prober,
-    /// Backups whose election waits for a probe, and since when.
+    /// Backups whose election waits for a probe, with the time at which the wait began.
     waiting: Vec<(RouterId, Timestamp)>,
     /// When to check again whether an advert is overdue on any link.
     check_attachments_at: Option<Timestamp>,
-    /// When the earliest grace period ends. A master whose BPF program is still detached then
-    /// becomes impeded.
+    /// When the earliest grace period ends. If a master's BPF program is still detached at that
+    /// time, the master becomes impeded.
     grace_ends: Option<Timestamp>,
     /// Reloads in progress, the oldest first.
     reloads: VecDeque<Reload>,
@@ -300,7 +301,8 @@ impl Engine {
         self.snapshot = None;
         let mut busy = self.drain_ring(now);
         self.reconcile_if_due(now);
-        // First announcements have priority over notifications, which every new address causes.
+        // First announcements have priority over netlink notifications, because every new address
+        // causes a notification.
         if (self.has_notices || self.resync_needed) && !self.effects.is_urgent() {
             busy |= self.drain_netlink(now);
         }

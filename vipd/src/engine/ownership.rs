@@ -75,7 +75,7 @@ pub(crate) enum Claim {
     Held,
     /// The router is not master, or the VIP belongs on another interface.
     Unwanted,
-    /// As `Unwanted`, but the router is the address owner.
+    /// Like `Unwanted`, but the router is the address owner.
     Owned,
 }
 

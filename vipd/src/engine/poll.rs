@@ -15,7 +15,7 @@ use vipd_common::Timestamp;
 const TIMER: u64 = 0;
 const EVENT: u64 = 1;
 
-/// A pollable source of events. The values are the epoll user data, after `TIMER` and `EVENT`.
+/// A pollable source of events. The values are the epoll user data and follow `TIMER` and `EVENT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The ring buffer.

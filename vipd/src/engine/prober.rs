@@ -21,7 +21,8 @@ use crate::xdp::Position;
 /// Stack size in bytes. Small, because the process's memory is locked.
 const STACK: usize = 128 * 1024;
 
-/// The latest probe results of an attachment. The thread stops probing when the engine drops this.
+/// The latest probe results of an attachment. The thread stops probing when the engine drops the
+/// attachment.
 #[derive(Debug, Default)]
 pub(crate) struct Attachment {
     /// Start time of the last probe that found the program attached and first, in nanoseconds; 0 if
@@ -51,8 +52,8 @@ impl Attachment {
         Timestamp::from_nanos(self.attached_at.load(Ordering::Acquire))
     }
 
-    /// Returns the latest known position. Any other than [`Position::First`] is final, because
-    /// attaching the program again creates a new BPF link and a new attachment.
+    /// Returns the latest known position. Every position other than [`Position::First`] is final,
+    /// because attaching the program again creates a new BPF link and a new attachment.
     pub(crate) fn position(&self) -> Position {
         const BEHIND: u8 = Position::Behind as u8;
         const DETACHED: u8 = Position::Detached as u8;
@@ -89,7 +90,8 @@ impl Prober {
         let builder = thread::Builder::new().name("xdp-probe".to_owned()).stack_size(STACK);
         builder.spawn(move || {
             if realtime == Realtime::Auto {
-                // Not reported, because the engine reports the same failure of its own thread.
+                // The failure is not reported here, because the engine reports the same failure of
+                // its own thread.
                 let _ = realtime::schedule_fifo();
             }
             run(&jobs, &waker);
@@ -139,7 +141,7 @@ fn run(jobs: &Receiver<Job>, waker: &Waker) {
     }
 }
 
-/// Probes an attachment if this was requested. Returns whether to keep it.
+/// Probes an attachment if a probe was requested. Returns whether to keep it.
 fn probe(watched: &Watched, waker: &Waker) -> bool {
     let Some(attachment) = watched.attachment.upgrade() else { return false };
     let pending = attachment.pending.swap(Probing::None as u8, Ordering::AcqRel);
@@ -188,7 +190,7 @@ mod tests {
         release.send(Position::First).expect("the probe is waiting");
         has_begun.recv_timeout(SOON).expect("the requested probe begins");
         let first = attachment.attached_at();
-        assert!(first > Timestamp::ZERO && first <= before, "the time at which the probe began");
+        assert!(first > Timestamp::ZERO && first <= before, "the timestamp is the start of the probe");
         release.send(Position::First).expect("the probe is waiting");
         poll.wait(None).expect("the engine is woken after an awaited probe");
         assert!(attachment.attached_at() > first);

@@ -87,7 +87,8 @@ impl Readiness {
 }
 
 impl Engine {
-    /// Updates a router's impediments from its links. If there are none, prepares its frames.
+    /// Updates a router's impediments from its links. If no impediment remains, prepares the
+    /// router's frames.
     pub(super) fn update_readiness(&mut self, now: Timestamp, id: RouterId) {
         if self.is_starting(id) {
             return;
@@ -123,7 +124,8 @@ impl Engine {
     }
 
     /// Returns whether a router is still in Initialize because one of its links is being opened for
-    /// the first time, or its own link again for this router. This is not a fault.
+    /// the first time, or because its own link is being opened again for this router. Neither is a
+    /// fault.
     fn is_starting(&self, id: RouterId) -> bool {
         let Some(instance) = self.topology.routers.get(id) else { return false };
         let link = |link: &LinkId| self.topology.links.get(*link);

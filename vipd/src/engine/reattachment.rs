@@ -7,7 +7,7 @@
 use vipd_common::Timestamp;
 
 /// Pause after the first attachment that did not last, in nanoseconds. Doubles with each further
-/// one.
+/// attachment that does not last.
 const MIN_PAUSE: u64 = 1_000_000_000;
 /// Maximum pause, in nanoseconds.
 const MAX_PAUSE: u64 = 60_000_000_000;
@@ -54,8 +54,8 @@ impl Reattachment {
 mod tests {
     use super::*;
 
-    /// Returns the times at which an attachment is requested, in seconds. Each is lost after the
-    /// time in `lasted`; the first loss is at 0.
+    /// Returns the times, in seconds, at which an attachment is requested. The program is first
+    /// lost at 0, and each attachment is lost after the number of seconds in `lasted`.
     fn requested(lasted: &[u64]) -> Vec<u64> {
         const SECOND: u64 = 1_000_000_000;
         let (start, mut reattachment) = (Timestamp::from_nanos(5), Reattachment::default());
@@ -77,7 +77,8 @@ mod tests {
         for (lasted, expected) in [
             (&[0; 9][..], &[0, 1, 3, 7, 15, 31, 63, 123, 183][..]),
             (&[1, 1, 1, 1], &[0, 2, 5, 10]),
-            // Lasts for a minute: the next one is immediate, and the pause is 1 s again.
+            // One attachment lasts for a minute: the next attachment is immediate, and the pause is
+            // 1 s again.
             (&[0, 0, 60, 0, 0], &[0, 1, 3, 63, 64]),
             (&[59, 59, 59], &[0, 60, 121]),
             (&[3_600, 3_600], &[0, 3_600]),

@@ -17,9 +17,9 @@ use crate::netlink::{Address, Change, Drained, Notice, PROTO_VIPD};
 use crate::process::several_agents_run;
 use crate::vrrp::{Action, Addresses, Input};
 
-/// Maximum number of netlink notifications applied per turn, so that adverts are sent in time. Each
-/// takes a system call. Not less than the number of address changes per turn, because each change
-/// causes a notification.
+/// Maximum number of netlink notifications applied per turn, so that adverts are sent on time.
+/// Reading a notification takes a system call. The limit must not be lower than the number of
+/// address changes per turn, because each change causes a notification.
 const NETLINK_BUDGET: usize = 128;
 const _: () = assert!(NETLINK_BUDGET >= BUDGET.changes);
 
@@ -97,12 +97,12 @@ impl Engine {
         }
         self.prepare_routing()?;
         self.watch_routing()?;
-        // The lost notifications may have been about removals of routes.
+        // The lost notifications may have reported removed routes.
         self.effects.routing.verify_all();
         Ok(())
     }
 
-    /// Starts the thread that adds routes, if there are any in the present configuration.
+    /// Starts the thread that adds routes, if the present configuration contains routes or rules.
     pub(super) fn prepare_routing(&mut self) -> io::Result<()> {
         if self.topology.uses_routing() {
             self.effects.routing.start_thread(self.poll.waker(), self.realtime)?;
@@ -170,7 +170,7 @@ impl Engine {
                 self.reconcile_vips(now, router);
             }
             if let Some(link) = self.topology.links.get_mut(id) {
-                // Keep the allocation.
+                // Keeps the vector's allocation.
                 link.touched = touched;
             }
             self.sweep(id);

@@ -21,16 +21,16 @@ pub(super) struct Reconfigured {
 }
 
 impl Engine {
-    /// Applies new settings to a router. As master, the router adds and announces new addresses and
-    /// removes former ones, and likewise its routes and rules; its next advert has the new
-    /// contents.
+    /// Applies new settings to a router. A master adds and announces new addresses and removes
+    /// former ones. It updates its routes and rules in the same way, and its next advert has the
+    /// new contents.
     pub(super) fn reconfigure(&mut self, now: Timestamp, change: Change) -> Reconfigured {
         let Change { router: id, settings, priority } = change;
         // An advert that has arrived is handled under the former settings.
         self.dispatch_unchanged(now, id);
         let Some(instance) = self.topology.routers.get_mut(id) else { return Reconfigured::default() };
         if !instance.router.reconfigure(now, settings.router.clone(), priority) {
-            debug_assert!(false, "the service starts such a router again");
+            debug_assert!(false, "the service restarts a router with such a change");
             return Reconfigured::default();
         }
         let actions: Vec<_> = std::iter::from_fn(|| instance.router.poll_action()).collect();

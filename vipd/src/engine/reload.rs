@@ -68,7 +68,7 @@ impl Engine {
     /// Continues the oldest reload. Returns whether another turn is needed, because there is more to
     /// do, or because the changes have caused actions.
     pub(super) fn continue_reload(&mut self, now: Timestamp) -> bool {
-        // The addresses of stopped routers must be removed before the routers are.
+        // The addresses of stopped routers must be removed before the routers themselves.
         if self.reloads.is_empty() || self.effects.has_changes() {
             return false;
         }
@@ -79,7 +79,7 @@ impl Engine {
         {
             budget -= 1;
             if self.topology.routers.get(router).is_some_and(|one| one.router.state() != State::Initialize) {
-                // A change of its interface has started it again.
+                // The stopped router has started again, because its interface changed.
                 self.dispatch(now, router, Input::Shutdown);
                 reload.removed.push_back(router);
                 break;

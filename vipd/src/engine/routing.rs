@@ -31,7 +31,8 @@ impl Wanted {
         routes.chain(rules).collect()
     }
 
-    /// Returns the entry with the interface that a route's link has now, or `None` if it has none.
+    /// Returns the entry, for a route with the current interface of its link. Returns `None` if the
+    /// link has no interface.
     pub(crate) fn resolve(&self, links: &Links) -> Option<RoutingEntry> {
         match (self.entry, self.link) {
             (RoutingEntry::Route(route), Some(link)) => {
@@ -50,8 +51,8 @@ impl Wanted {
         }
     }
 
-    /// Returns the first entry, in the order of an ordered map, that the kernel regards as the same
-    /// as `found`.
+    /// Returns the smallest entry that the kernel regards as the same as `found`, which is where a
+    /// search in an ordered map begins.
     pub(crate) fn first_like(found: RoutingEntry) -> Self {
         let entry = match found {
             RoutingEntry::Route(route) => RoutingEntry::Route(route.first_of_its_key()),

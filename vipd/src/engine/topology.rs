@@ -144,7 +144,7 @@ impl Topology {
         Some(Changed { positions, unused: self.remove_unused(former) })
     }
 
-    /// Removes and returns those of the links that no router uses.
+    /// Removes those of the given links that no router uses, and returns them.
     fn remove_unused(&mut self, links: Vec<LinkId>) -> Vec<(LinkId, Link)> {
         let mut unused = Vec::new();
         for id in links {
@@ -180,8 +180,8 @@ impl Topology {
         self.unreleased > 0
     }
 
-    /// Returns the most recent router with this row. If it has been removed, its identity no longer
-    /// resolves.
+    /// Returns the most recent router with this row. If that router has been removed, its identity
+    /// no longer resolves.
     pub(crate) fn router_at(&self, row: Row) -> Option<RouterId> {
         self.by_row.get(row.number() as usize).copied().flatten()
     }
@@ -330,14 +330,14 @@ mod tests {
                 let id = topology.add_router(Arc::clone(one)).expect("room");
                 assert_ne!(row(&topology, id), kept_row);
                 let (removed, unused) = topology.remove_router(id).expect("it was added");
-                assert_eq!(unused.len(), links, "the macvlan or the address-only link");
+                assert_eq!(unused.len(), links, "only the macvlan or the address-only link is unused");
                 assert!(topology.routers.get(id).is_none());
                 topology.release(removed.row);
             }
         }
         assert_eq!((topology.routers.slots(), topology.links.slots()), (2, 2));
         assert_eq!(row(&topology, kept), kept_row);
-        assert!(topology.by_row.len() <= 4, "row 0 and three rows");
+        assert!(topology.by_row.len() <= 4, "at most row 0 and three other rows");
         let eth1 = topology.links.iter().next().map(|(_, link)| link.routers.clone());
         assert_eq!(eth1, Some(vec![kept]));
     }

@@ -1,10 +1,11 @@
-//! The monitor's socket filter, which selects the notifications that the kernel queues and wakes
-//! the engine for.
+//! The monitor's socket filter, which selects the notifications that are queued and wake the
+//! engine.
 //!
 //! A host may run thousands of containers whose links and addresses come and go. A classic BPF
 //! program on the socket drops their notifications before they are queued (`sk_filter`, called by
 //! `do_one_broadcast` in `net/netlink/af_netlink.c`). The filter may pass notifications that are
-//! not needed, because the monitor checks them again, but must not drop any that are.
+//! not needed, because the monitor checks them again, but must not drop any notification that is
+//! needed.
 
 use std::net::IpAddr;
 
@@ -103,8 +104,8 @@ impl From<Instruction> for SockFilter {
 /// The program passes notifications about links and addresses with one of the indices, about new
 /// links with one of the names, and about neighbors with a peer's address. If `routes` is given, it
 /// also passes removals of routes and rules with vipd's mark, and routes of other tools that have
-/// replaced one with one of these destinations; otherwise, the socket must not have joined their
-/// groups.
+/// replaced a route to one of these destinations; otherwise, the socket must not have joined the
+/// multicast groups for routes and rules.
 pub(super) fn program(
     names: &[String],
     indices: &[u32],
@@ -243,9 +244,9 @@ impl Program {
         }
     }
 
-    /// Passes the removal of a route or rule with vipd's mark, and a route without it that has
-    /// replaced one with one of these destinations. Drops other messages about routes and rules.
-    /// Other types of messages continue with the type loaded.
+    /// Passes removals of routes and rules with vipd's mark, and routes without the mark that have
+    /// replaced a route to one of these destinations. Drops other messages about routes and rules.
+    /// Messages of other types continue after the block, with their type loaded.
     fn routing_block(&mut self, kind: impl Fn(u16) -> u32, routes: &[Destination]) {
         let mut block = Self::default();
         block.push(RETURN, DROP);
@@ -296,7 +297,7 @@ impl Program {
         padded[..length].copy_from_slice(&name.as_bytes()[..length]);
         let words = (length + 1).div_ceil(4);
         let unused_bits = 8 * (4 * words - (length + 1));
-        // Instructions up to the return; if a word differs, they are skipped.
+        // Number of instructions up to the return, all of which are skipped if a word differs.
         let mut left = 2 * words + usize::from(unused_bits > 0);
         for (index, word) in padded.chunks_exact(4).take(words).enumerate() {
             self.push(LOAD_U32_AT_X, u32::try_from(4 + 4 * index).unwrap_or_default());

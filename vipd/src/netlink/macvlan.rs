@@ -59,8 +59,8 @@ impl Wanted<'_> {
         [0x00, 0x00, 0x5e, 0x00, block, self.vrid]
     }
 
-    /// Returns the name of the macvlan and an alternative. The first name is taken if another
-    /// interface has a router with the same VRID.
+    /// Returns the name of the macvlan and an alternative. The first name is already in use if
+    /// another interface has a router with the same VRID.
     fn names(&self) -> [String; 2] {
         let Self { parent, family, vrid, .. } = self;
         [format!("vrrp{family}-{vrid}"), format!("v{family}-{vrid}-{parent}")]
@@ -149,7 +149,7 @@ impl Macvlans {
     /// Brings a macvlan up or down. Does nothing if it no longer exists.
     ///
     /// # Errors
-    /// Any other error returned by the kernel.
+    /// Any error returned by the kernel, unless the macvlan no longer exists.
     pub fn set_up(&mut self, ifindex: u32, up: bool) -> io::Result<()> {
         let change = if up { Change::Up { ifindex } } else { Change::Down { ifindex } };
         let mut result = Ok(());
@@ -250,8 +250,8 @@ impl Macvlans {
     }
 
     /// Returns whether a link is a macvlan that a previous run of this agent did not finish
-    /// creating: it has the wanted MAC and parent, is down, and has no alias or one of this agent.
-    /// Macvlans of other programs, such as FRR's vrrpd, must not be deleted.
+    /// creating: it has the wanted MAC and parent, is down, and has either no alias or an alias of
+    /// this agent. Macvlans of other programs, such as FRR's vrrpd, must not be deleted.
     fn is_unfinished(&self, found: &LinkDetails, wanted: &Wanted<'_>) -> bool {
         (found.parent, found.mac) == (Some(wanted.parent), Some(wanted.mac()))
             && !found.flags.contains(LinkFlags::Up)

@@ -156,8 +156,8 @@ impl LinkDetails {
         }
         let mut link = Self { ifindex: header.index, flags: header.flags, ..Self::default() };
         for attribute in link_attributes(message) {
-            // Attributes are parsed separately, so that one whose format a newer kernel has changed
-            // does not invalidate the whole message.
+            // Attributes are parsed separately, so that an attribute whose format has changed in a
+            // newer kernel does not invalidate the whole message.
             match LinkAttribute::parse_with_param(&attribute, header.interface_family) {
                 Ok(LinkAttribute::IfName(name)) => link.name = Some(name),
                 Ok(LinkAttribute::IfAlias(alias)) => link.alias = Some(alias),
@@ -180,8 +180,8 @@ impl LinkDetails {
 fn decode_address(body: &[u8]) -> Option<Address> {
     let message = AddressMessage::parse(body).ok()?;
     let (mut local, mut peer, mut protocol) = (None, None, 0);
-    // The header has only the lower 8 bits. Kernels that support IFA_PROTO also send IFA_FLAGS,
-    // which replaces them below.
+    // The header contains only the lower 8 bits of the flags. Kernels that support IFA_PROTO also
+    // send IFA_FLAGS, which replaces these bits below.
     let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     for attribute in message.attributes {
         match attribute {

@@ -149,8 +149,8 @@ impl Monitor {
         let former = std::mem::replace(&mut self.routes, routes.map(<[_]>::to_vec));
         let mut groups = ROUTING.into_iter();
         let result = if routes.is_some() {
-            // The filter comes first, so that no other notification is queued. Joining a group again
-            // has no effect.
+            // The filter is attached first, so that no other notification is queued. Joining a
+            // group again has no effect.
             self.attach_filter().and_then(|()| groups.try_for_each(|group| self.socket.add_membership(group)))
         } else {
             groups
@@ -248,7 +248,8 @@ enum Relevance {
 fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<'_>) -> Relevance {
     let kind = message.message_type();
     if matches!(kind, libc::RTM_NEWROUTE | libc::RTM_DELROUTE | libc::RTM_DELRULE) {
-        // Rare, because the socket filter passes only those that may concern vipd's own.
+        // Such messages are rare, because the socket filter passes only those that may concern
+        // vipd's own routes and rules.
         return Relevance::Relevant;
     }
     let Some(index) = ifindex(message) else { return Relevance::Irrelevant };

@@ -16,7 +16,7 @@ use super::receive::{Batch, drain};
 
 /// `CN_IDX_PROC`: the multicast group, and the first half of the connector's ID.
 const GROUP: u32 = 1;
-/// `CN_VAL_PROC`: the second half.
+/// `CN_VAL_PROC`: the second half of the connector's ID.
 const VALUE: u32 = 1;
 /// `PROC_CN_MCAST_LISTEN`.
 const LISTEN: u32 = 1;
@@ -36,9 +36,9 @@ const ACK: usize = 28;
 pub(super) const WHAT: u32 = 36;
 /// Offset of the error in the reply to a request.
 const ERROR: usize = 52;
-/// Offset of the process ID; in a fork, that of the parent.
+/// Offset of the process ID; in a fork event, the ID of the parent.
 pub(super) const PROCESS: u32 = 56;
-/// Offset of the child's process ID in a fork.
+/// Offset of the child's process ID in a fork event.
 const CHILD: usize = 64;
 /// Length of a request in bytes.
 const REQUEST: u32 = 40;
@@ -59,8 +59,8 @@ impl ProcessEvents {
     /// received.
     ///
     /// # Errors
-    /// `ECONNREFUSED` outside the initial network namespace, `ENOTSUP` if the kernel does not
-    /// reply, as in another PID namespace, or the error in its reply.
+    /// `ECONNREFUSED` outside the initial network namespace, `ENOTSUP` if the kernel does not reply
+    /// (for example in another PID namespace), otherwise the error in the kernel's reply.
     pub fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_CONNECTOR)?;
         socket.set_non_blocking(true)?;

@@ -13,8 +13,8 @@ pub struct Batch {
     pub more: bool,
 }
 
-/// Receives at most `budget` datagrams from a nonblocking socket and passes each to `datagram`. One
-/// system call per datagram, and one that finds none.
+/// Receives at most `budget` datagrams from a nonblocking socket and passes each to `datagram`.
+/// Makes one system call per datagram, and another one that finds no datagram.
 ///
 /// # Errors
 /// Any socket error except `ENOBUFS`, which sets [`Batch::overrun`].

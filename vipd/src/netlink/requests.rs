@@ -157,7 +157,8 @@ impl Requests {
             (Some(Pending::Submitted), Some(worker)) => match worker.wait() {
                 Ok(outcome) => outcome,
                 Err(error) => {
-                    // The thread has ended and its batches are lost. Later ones run on this thread.
+                    // The thread has ended and its batches are lost. Later batches run on this
+                    // thread.
                     self.worker = None;
                     return Err(error);
                 }

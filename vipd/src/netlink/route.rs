@@ -78,8 +78,8 @@ impl RouteKind {
 }
 
 impl Route {
-    /// Returns the route that sorts first among those with the destination, table and metric of
-    /// this one.
+    /// Returns the route that sorts first among all routes with the same destination, table and
+    /// metric.
     #[must_use]
     pub fn first_of_its_key(self) -> Self {
         Self {
@@ -208,7 +208,7 @@ impl fmt::Display for RouteKind {
     }
 }
 
-/// As shown by `ip route`, without the interface.
+/// Formats the route as `ip route` shows it, without the interface.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { to, prefix, table, metric, kind, via, .. } = self;
@@ -263,7 +263,8 @@ mod tests {
         text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect()
     }
 
-    /// Requests recorded from iproute2 6.1 (`strace -e write=3 ip …`), from the family on.
+    /// Requests recorded from iproute2 6.1 (`strace -e write=3 ip …`), starting at the address
+    /// family.
     #[test]
     #[cfg(target_endian = "little")]
     fn requests_are_those_of_iproute2() {

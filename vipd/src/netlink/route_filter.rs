@@ -21,7 +21,7 @@ const TABLE: u32 = 20;
 const ATTRIBUTES: u32 = 28;
 
 /// Builds the program that passes notifications about routes to these destinations in the main
-/// table, and those of all other types except new addresses. Only the first 32 bits of a
+/// table, and notifications of all other types except new addresses. Only the first 32 bits of a
 /// destination are compared.
 pub(super) fn program(destinations: &[Destination]) -> Vec<Instruction> {
     // BPF loads in network byte order, but netlink messages are in host byte order.

@@ -142,7 +142,7 @@ impl Routes {
         }
     }
 
-    /// Adds a route of the dump if it is to one of the destinations.
+    /// Adds a route from the dump if it leads to one of the destinations.
     fn add(&mut self, destinations: &[Destination], message: &Message<'_>) {
         let Some(route) = RouteEntry::new(message.payload()) else { return };
         let Some(index) = destinations.iter().position(|destination| route.is_to(destination)) else {
@@ -275,7 +275,7 @@ mod tests {
         assert!(RouteEntry::new(&other).is_none(), "another table");
         let mut source = body.clone();
         source[2] = 8;
-        assert!(RouteEntry::new(&source).is_none(), "only for some sources");
+        assert!(RouteEntry::new(&source).is_none(), "the route applies only to some sources");
         for length in 0..RTMSG_LEN {
             assert!(RouteEntry::new(&body[..length]).is_none(), "cut at {length}");
         }

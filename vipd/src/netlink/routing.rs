@@ -1,4 +1,4 @@
-//! Routes and policy rules with vipd's mark: reads and removes them.
+//! Reads and removes routes and policy rules with vipd's mark.
 
 use std::fmt;
 use std::io;
@@ -82,7 +82,7 @@ impl Requests {
                     })
                 });
                 match result {
-                    // A kernel without IPv6 or without policy rules.
+                    // The kernel does not support IPv6 or policy rules.
                     Err(error)
                         if matches!(
                             error.raw_os_error(),

@@ -124,7 +124,7 @@ impl Rule {
     }
 }
 
-/// As shown by `ip rule`.
+/// Formats the rule as `ip rule` shows it.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { is_ipv6: _, priority, table, from, to, iif, oif, fwmark } = self;

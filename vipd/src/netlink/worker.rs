@@ -1,4 +1,4 @@
-//! A thread that changes addresses while the engine announces the ones already added.
+//! A thread that changes addresses while the engine announces the addresses already added.
 
 use std::io;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use rtnetlink::sys::Socket;
 
 use super::wire::messages;
 
-/// Buffer size for one answer, in bytes. An error takes 36, because `NETLINK_CAP_ACK` leaves out
-/// the payload of the request, and its explanation up to about 120 more.
+/// Buffer size for one answer, in bytes. An error takes 36 bytes, because `NETLINK_CAP_ACK` omits
+/// the payload of the request. The kernel's explanation takes up to about 120 more.
 const ANSWER: usize = 512;
 
 /// Requests that are sent in one system call, and the answers to them.

@@ -49,7 +49,8 @@ impl<T: Copy> Batch<T> {
             };
             let tags = self.frames.iter().skip(next).map(|(tag, _)| *tag);
             tags.clone().take(sent).for_each(|tag| done(tag, Ok(())));
-            // Treated as an error, because repeating the call could loop forever.
+            // Sending no frame is treated as an error, because repeating the call could loop
+            // forever.
             let refused = refused.or_else(|| (sent == 0).then(|| io::ErrorKind::WriteZero.into()));
             next += sent;
             if let (Some(error), Some((tag, _))) = (refused, self.frames.get(next)) {
@@ -69,7 +70,8 @@ mod tests {
     #[test]
     #[ignore = "needs CAP_NET_RAW"]
     fn each_frame_is_reported_once_and_in_order() {
-        // Loopback, which refuses frames shorter than an Ethernet header.
+        // Interface 1 is the loopback interface, which refuses frames shorter than an Ethernet
+        // header.
         let Ok(socket) = PacketSocket::open(1) else {
             panic!(
                 "cannot open an AF_PACKET socket on the loopback interface: needs CAP_NET_RAW (run as root, with \

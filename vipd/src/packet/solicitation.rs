@@ -1,8 +1,8 @@
 //! ARP requests (RFC 826) and Neighbor Solicitations (RFC 4861 section 4.3) for unicast peers.
 //!
-//! They are sent along with the adverts until the peer's MAC is resolved, because the kernel sends
-//! its own only once a second (`retrans_time_ms`) and queues the adverts in the meantime. A
-//! solicitation also updates the peer's neighbor entry for the sender.
+//! Solicitations are sent along with the adverts until the peer's MAC is resolved, because the
+//! kernel sends its own solicitations only once a second (`retrans_time_ms`) and queues the adverts
+//! in the meantime. A solicitation also updates the peer's neighbor entry for the sender.
 
 use std::net::IpAddr;
 

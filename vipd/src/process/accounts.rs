@@ -56,8 +56,8 @@ pub(super) struct User {
 }
 
 impl User {
-    /// Finds a user by name or numeric ID; the current user if it is empty. Returns `None` if the
-    /// current user has no name.
+    /// Finds a user by name or numeric ID, or the current user if `user` is empty. Returns `None`
+    /// if the current user has no name.
     pub(super) fn find(user: &OsStr) -> Result<Option<Self>, String> {
         if user.is_empty() {
             // SAFETY: no preconditions.

@@ -3,8 +3,9 @@
 //! A command starts in two steps. The agent starts its own executable with [`exec::VERB`] as first
 //! argument. The new process prepares itself (see [`exec`](super::exec)) and then executes the
 //! command. The agent itself only calls `posix_spawn`, which does not copy its page tables. `fork`
-//! would, which takes long with locked memory and delays page faults of the engine. The standard
-//! library uses `posix_spawn` only if neither a user nor a hook to run before exec is set here.
+//! would copy them, which takes long with locked memory and delays page faults of the engine. The
+//! standard library uses `posix_spawn` only if neither a user nor a hook to run before exec is set
+//! here.
 //!
 //! stdout and stderr are one pipe. All output is read, but only the last line is kept.
 
@@ -116,13 +117,13 @@ fn watch(child: &process::Child) -> io::Result<AsyncFd<OwnedFd>> {
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It exited with this status.
+    /// The command exited with this status.
     Exited(i32),
-    /// A signal with this number killed it.
+    /// The command was killed by the signal with this number.
     Signaled(i32),
-    /// It did not end in time, and the agent ended it along with its process group.
+    /// The command did not end in time, and the agent ended it along with its process group.
     TimedOut,
-    /// Its status was lost, because other code in this process has reaped it.
+    /// The command's status was lost, because other code in this process has reaped it.
     Unknown,
 }
 
@@ -135,7 +136,7 @@ impl End {
         }
     }
 
-    /// Returns whether it exited with status 0.
+    /// Returns whether the command exited with status 0.
     pub(crate) fn is_success(self) -> bool {
         self == Self::Exited(0)
     }
@@ -156,8 +157,8 @@ impl fmt::Display for End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) end: End,
-    /// Last line that it wrote to stdout or stderr and that is not blank: at most 256 bytes,
-    /// without control characters. Empty if there was none.
+    /// Last nonblank line that the command wrote to stdout or stderr: at most 256 bytes, without
+    /// control characters. Empty if there was none.
     pub(crate) last_line: String,
 }
 
@@ -197,14 +198,15 @@ impl Running {
         self.tail.clone().into_line()
     }
 
-    /// Ends a command that has timed out. Sends SIGTERM to its process group, and SIGKILL once the
-    /// command has ended, but no later than after [`GRACE`]. Returns when the command has ended.
-    /// This may take long while it waits for a device or a file server, because the kernel then
+    /// Ends a command that has timed out. Sends SIGTERM to its process group, then SIGKILL once the
+    /// command has ended, at most [`GRACE`] later. Returns when the command has ended. This may
+    /// take long while the command waits for a device or a file server, because the kernel then
     /// delays even SIGKILL.
     pub(crate) async fn terminate(mut self) -> Outcome {
         self.signal(Signal::TERM);
         let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;
-        // Before the process is reaped, because its group's ID may be reused afterwards.
+        // The group is killed before the process is reaped, because its group's ID may be reused
+        // afterwards.
         self.signal(Signal::KILL);
         self.exit().await;
         read_available(self.output.get_ref(), &mut self.tail);
@@ -324,10 +326,10 @@ mod tests {
             fifo.display()
         );
         assert_eq!(run(&script, Duration::from_secs(2)).end, End::TimedOut);
-        // The end of the file follows when the last writer has exited, soon after it was killed.
+        // The end of the file is reached when the last writer has exited, soon after it was killed.
         let (mut text, begin) = (Vec::new(), Instant::now());
         while reader.read_to_end(&mut text).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(60), "a process is left");
+            assert!(begin.elapsed() < Duration::from_secs(60), "a process is still running");
             thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(text, b"\n", "both processes were running");

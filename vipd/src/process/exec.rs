@@ -80,7 +80,7 @@ fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     // Older kernels have no ambient capabilities to clear.
     let _ = rustix::thread::clear_ambient_capability_set();
     close_descriptors().map_err(cannot("close file descriptors"))?;
-    // Switching the user clears this.
+    // The signal is set only after the user was switched, because switching clears it.
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| cannot("set the signal to receive when the agent ends")(error.into()))?;
     let agent = getppid().map(|pid| pid.as_raw_nonzero().to_string());
@@ -93,8 +93,8 @@ fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
 /// Sets all signals to their default action and unblocks them.
 fn reset_signals() {
     for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: the default action runs no code. SIGKILL, SIGSTOP and the signals of the C
-        // library are refused, which has no effect.
+        // SAFETY: the default action runs no code. For SIGKILL, SIGSTOP and the signals of the C
+        // library, the call fails without effect.
         unsafe { libc::signal(number, libc::SIG_DFL) };
     }
     let mut none = std::mem::MaybeUninit::uninit();

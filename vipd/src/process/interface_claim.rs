@@ -51,7 +51,7 @@ impl InterfaceClaim {
     ///
     /// # Errors
     /// Returns an error if another agent has claimed the interface, or if the socket cannot be
-    /// created. A holder that cannot be determined counts as an agent.
+    /// created. If the holder cannot be determined, it is treated as an agent.
     pub fn acquire(ifindex: u32, interface: &str) -> Result<Self, ClaimError> {
         let name = name(ifindex);
         let cause = match NameLock::acquire(&name) {
@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn refused_claim_reports_the_interface_and_the_pid() {
-        // Not the index of an interface, so that no agent on this machine has claimed it.
+        // This is not the index of an existing interface, so no agent on this machine has claimed
+        // it.
         let ifindex = 0x7fff_0000 | (std::process::id() & 0xffff);
         let first = InterfaceClaim::acquire(ifindex, "eth1").expect("free");
         let refused = InterfaceClaim::acquire(ifindex, "eth1").expect_err("taken").to_string();

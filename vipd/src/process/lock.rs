@@ -104,8 +104,8 @@ pub fn several_agents_run() -> bool {
     agents(&sockets).len() > 1
 }
 
-/// Returns the names of the agents in the contents of /proc/net/unix (proc_net_unix(5)). A set,
-/// because a connection to a lock is listed under the same name as the lock.
+/// Returns the names of the agents in the contents of /proc/net/unix (proc_net_unix(5)). The result
+/// is a set, because a connection to a lock is listed under the same name as the lock.
 fn agents(sockets: &str) -> BTreeSet<&str> {
     let names =
         sockets.lines().filter_map(|line| Some(line.split_once(" @")?.1.strip_prefix(PREFIX)?.trim_end()));

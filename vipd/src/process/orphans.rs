@@ -17,7 +17,7 @@ fn commands() -> MutexGuard<'static, BTreeSet<i32>> {
     COMMANDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The entry of a command, which is not collected as an orphan until this is dropped.
+/// The entry of a command, which is not collected as an orphan until the entry is dropped.
 #[derive(Debug)]
 pub(super) struct Entry(i32);
 

@@ -14,8 +14,8 @@ use tokio::io::unix::AsyncFd;
 /// sent by systemd's watchdog), those that are ignored by default, and SIGPIPE, which the Rust
 /// runtime ignores.
 ///
-/// SIGKILL and SIGSTOP cannot be blocked. All other signals are, including SIGTSTP, SIGTTIN and
-/// SIGTTOU, because a stopped master would keep its addresses without sending adverts.
+/// SIGKILL and SIGSTOP cannot be blocked. All other signals are blocked, including SIGTSTP, SIGTTIN
+/// and SIGTTOU, because a stopped master would keep its addresses without sending adverts.
 const NOT_BLOCKED: [libc::c_int; 12] = [
     libc::SIGILL,
     libc::SIGTRAP,

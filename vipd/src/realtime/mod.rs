@@ -35,8 +35,9 @@ pub fn lock_memory() -> io::Result<()> {
 /// allocated from the heap, so that they are returned when they are freed.
 #[cfg(target_env = "gnu")]
 fn return_freed_memory() {
-    /// Size in bytes from which a block is a mapping of its own: glibc's initial value, which it
-    /// otherwise raises to the size of the largest mapping freed so far.
+    /// Minimum size in bytes of a block that gets its own mapping. This is glibc's initial
+    /// threshold, which glibc would otherwise raise to the size of the largest mapping freed so
+    /// far.
     const LARGE: libc::c_int = 128 << 10;
     // SAFETY: has no preconditions.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };

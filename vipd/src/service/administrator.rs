@@ -44,7 +44,8 @@ struct Running {
 }
 
 impl Running {
-    /// Returns the priority set by an administrator, unless new settings change the configured one.
+    /// Returns the priority set by an administrator, unless new settings change the configured
+    /// priority.
     fn kept_priority(&self, settings: &Instance) -> Option<u8> {
         self.priority.filter(|_| settings.router.priority == self.settings.router.priority)
     }
@@ -96,7 +97,7 @@ enum Phase {
 }
 
 impl Administrator {
-    /// `roster` has the routers of `config`, which was read from `path`.
+    /// `roster` contains the routers of `config`, which was read from `path`.
     pub(super) fn new(
         path: PathBuf,
         config: Config,
@@ -228,8 +229,8 @@ impl Administrator {
         finish(by, outcome);
     }
 
-    /// Forgets drained instances that are not configured. Returns a warning if this cannot be
-    /// stored.
+    /// Forgets drained instances that are not configured. Returns a warning if the new list cannot
+    /// be stored.
     fn forget_drained(&mut self) -> Option<String> {
         let names: BTreeSet<&str> = self.running.keys().map(String::as_str).collect();
         self.drained.retain(|name| names.contains(name)).err().as_ref().map(not_stored)

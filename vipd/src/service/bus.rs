@@ -156,7 +156,7 @@ pub(crate) fn bus(routers: usize) -> (Publisher, Transitions) {
     (Publisher { shared: Arc::clone(&shared), wake }, Transitions { shared, woken })
 }
 
-/// State and reason codes of at least this value stand for faults.
+/// State and reason codes from this value upward represent faults.
 const FIRST_FAULT: u8 = 32;
 
 /// Defines functions that convert an enum to codes and back. Compilation fails if a variant has no

@@ -16,7 +16,8 @@ use crate::vrrp::{Event, Reason, State};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) router: RouterId,
-    /// The previous state. If changes are missing, the state before the first of them.
+    /// The previous state. If reports of earlier changes were dropped, the state before the first
+    /// of these changes.
     pub(crate) from: State,
     /// The new state.
     pub(crate) to: State,
@@ -24,8 +25,8 @@ pub(crate) struct Change {
     pub(crate) reason: Reason,
     /// Time of the change, if it is known.
     pub(crate) at: Option<Timestamp>,
-    /// How late the timer was handled that caused the change, if it is known; 0 if no timer caused
-    /// it.
+    /// Delay in handling the timer that caused the change, if it is known; 0 if no timer caused the
+    /// change.
     pub(crate) late: Option<Nanos>,
     /// Number of changes since the last call, including this one; above 1 if reports were dropped.
     pub(crate) changes: u64,
@@ -60,7 +61,8 @@ impl Changes {
         let Event::StateChanged { from, to, reason, late } = *event else { return None };
         let seen = self.seen.entry(router).or_default();
         // If reports before this one were dropped, the change starts from the last reported state.
-        // Their number is unknown: one is counted here, and `published` adds the others.
+        // The number of dropped reports is unknown: one is counted here, and `published` adds the
+        // others.
         let changes = if from == seen.state { 1 } else { 2 };
         let from = seen.state;
         *seen = Seen { count: seen.count + changes, state: to };

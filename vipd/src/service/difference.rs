@@ -13,10 +13,10 @@ use crate::vrrp::{RouterConfig, VirtualAddress};
 /// The differences between two configurations of an instance, as text.
 #[derive(Debug, Default)]
 pub(super) struct Differences {
-    /// Those that take effect without a transition.
+    /// Differences that take effect without a transition.
     pub(super) in_place: Vec<String>,
-    /// Those that require a restart of the instance: they change its identity on the network, its
-    /// transport, or the setup of its interfaces.
+    /// Differences that require a restart of the instance: they change its identity on the network,
+    /// its transport, or the setup of its interfaces.
     pub(super) restarting: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl Differences {
 
     /// Adds the differences in the identity and transport of the virtual router.
     fn identity(&mut self, from: &Instance, to: &Instance) {
-        // All fields are listed, so that a new one cannot be forgotten. The names are known to be
+        // All fields are listed, so that a new field cannot be forgotten. The names are known to be
         // equal.
         let Instance {
             name: _,
@@ -111,7 +111,7 @@ impl Differences {
             match find(&before, *vip).and_then(|position| before.get(position)) {
                 None => self.in_place.push(format!("virtual address {vip} added")),
                 Some((_, former)) if former != placement => {
-                    self.restarting.push(format!("settings of virtual address {vip}"));
+                    self.restarting.push(format!("settings of virtual address {vip} changed"));
                 }
                 Some(_) => {}
             }
@@ -119,8 +119,8 @@ impl Differences {
         let (former, new) = (&from.router.virtual_addresses, &to.router.virtual_addresses);
         let is_known =
             |vip: &&VirtualAddress| find(&before, **vip).is_some() && find(&after, **vip).is_some();
-        // Present before and after, but newly advertised, no longer advertised, or in a different
-        // order.
+        // Reports VIPs that are in both configurations but are newly advertised, no longer
+        // advertised, or in a different order.
         if !former.iter().filter(is_known).eq(new.iter().filter(is_known)) {
             self.in_place.push("advertised addresses changed".to_owned());
         }
@@ -174,7 +174,7 @@ fn note_changed<T: PartialEq>(differences: &mut Vec<String>, key: &str, from: &T
     }
 }
 
-/// Adds each route or rule that only one of the lists has.
+/// Adds each route or rule that only one of the lists contains.
 fn note_entries<T: PartialEq + Display>(differences: &mut Vec<String>, from: &[T], to: &[T]) {
     let removed = from.iter().filter(|one| !to.contains(one)).map(|one| format!("{one} removed"));
     let added = to.iter().filter(|one| !from.contains(one)).map(|one| format!("{one} added"));
@@ -238,7 +238,7 @@ mod tests {
                 "\"10.0.0.2\"]",
                 "{ address = \"10.0.0.2\", dev = \"eth9\" }]",
                 &[],
-                &["settings of virtual address 10.0.0.2/32"],
+                &["settings of virtual address 10.0.0.2/32 changed"],
             ),
             ("vrid = 1", "vrid = 1\npreempt = false", &["preempt true → false"], &[]),
             ("vrid = 1", "vrid = 1\ngarp = { repeat = 1 }", &["garp changed"], &[]),

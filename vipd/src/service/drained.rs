@@ -17,7 +17,7 @@ pub(super) struct Drained {
 
 impl Drained {
     /// Reads the names that a previous run has stored. If the file cannot be read or parsed, logs
-    /// this, and no instance is drained.
+    /// the failure and treats no instance as drained.
     pub(super) fn load(directory: &Path) -> Self {
         let path = directory.join(FILE);
         let names = match fs::read(&path) {

@@ -18,7 +18,7 @@ pub(super) struct ForeignXdp {
 }
 
 impl ForeignXdp {
-    /// Logs a warning if the interface has an XDP program that was not there at the last call.
+    /// Logs a warning if the interface has an XDP program that was not attached at the last call.
     pub(super) fn check(&mut self, ifindex: u32, interface: &str) {
         let Some(program) = self.program(interface) else {
             self.found.remove(&ifindex);

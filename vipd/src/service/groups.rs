@@ -1,4 +1,4 @@
-//! States of sync groups, derived from those of their members.
+//! States of sync groups, derived from the states of their members.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(super) struct GroupChange {
     pub(super) from: State,
     /// The new state.
     pub(super) to: State,
-    /// Reason for the change of the member that caused it.
+    /// Reason for the member's state change that caused the group's state change.
     pub(super) reason: Reason,
 }
 
@@ -22,14 +22,14 @@ pub(super) struct GroupChange {
 #[derive(Debug, Default)]
 pub(super) struct GroupStates {
     groups: Vec<Arc<Group>>,
-    /// The group of each instance that is in one.
+    /// The group of each instance that belongs to a group.
     of: BTreeMap<String, Arc<Group>>,
     /// The states of all instances.
     instances: BTreeMap<String, State>,
     /// The last states of the groups.
     last: BTreeMap<String, State>,
-    /// Reason for the latest change of a member since the last change of its group, other than
-    /// [`Reason::Group`]; by group name.
+    /// By group name: the reason for the latest state change of a member since the group's own last
+    /// state change. [`Reason::Group`] is not recorded.
     causes: BTreeMap<String, Reason>,
 }
 
@@ -49,9 +49,10 @@ impl GroupStates {
         self.last.get(group).copied()
     }
 
-    /// Replaces all groups. Returns those whose names no longer exist, each with whether it was in
-    /// Initialize: its members have stopped, or not started yet. A new group whose members are all
-    /// in the same state is in that state without a change.
+    /// Replaces all groups. Returns the groups whose names no longer exist, each with a flag that
+    /// is true if the group was in Initialize: its members had stopped, or had not started yet. A
+    /// new group whose members are all in the same state takes that state without a reported
+    /// change.
     pub(super) fn replace(&mut self, groups: &[Arc<Group>]) -> Vec<(Arc<Group>, bool)> {
         let former = std::mem::replace(&mut self.groups, groups.to_vec());
         let members = groups.iter().flat_map(|group| group.members.iter().map(move |member| (member, group)));
@@ -83,8 +84,9 @@ impl GroupStates {
         self.instances.remove(instance);
     }
 
-    /// Records the new state of an instance. Returns the change of its group, if its state has
-    /// changed. While only some members have started or stopped, the group keeps its former state.
+    /// Records the new state of an instance. Returns the change of its group if the group's state
+    /// has changed. While only some members have started or stopped, the group keeps its former
+    /// state.
     pub(super) fn changed(&mut self, instance: &str, to: State, reason: Reason) -> Option<GroupChange> {
         self.instances.insert(instance.to_owned(), to);
         let group = Arc::clone(self.of(instance)?);

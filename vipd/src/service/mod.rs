@@ -203,8 +203,8 @@ pub fn run(
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
-    // The engine has added only VIPs of routers that have been master. Others may belong to another
-    // agent and must stay. If the engine has failed, its VIPs are unknown.
+    // The engine has added only VIPs of routers that have been master. Other VIPs may belong to
+    // another agent and must stay. If the engine has failed, its VIPs are unknown.
     let withdrawn = match &ended {
         Ok(Remaining { vips, .. }) if vips.is_empty() => Ok(()),
         Ok(Remaining { interfaces, vips }) => withdraw(interfaces, vips),
@@ -220,10 +220,10 @@ pub fn run(
 }
 
 /// Claims the VRRP interfaces that exist, and removes stale VIPs, routes and rules of a killed
-/// agent. Skips the VIPs of routers whose interface cannot be claimed, because another agent serves
-/// it, which is reported when the interface is opened. While other agents run in the network
-/// namespace, also skips those of routers whose interface does not exist. Failures to remove VIPs are logged and do not
-/// prevent the agent from starting.
+/// agent. Skips the VIPs of routers whose interface cannot be claimed because another agent serves
+/// the interface; opening the interface reports that failure. While other agents run in the network
+/// namespace, also skips the VIPs of routers whose interface does not exist. Failures to remove
+/// VIPs are logged and do not prevent the agent from starting.
 pub fn claim_interfaces(config: &Config) -> Claims {
     let mut claims = Claims::new();
     let mut refused = BTreeSet::new();

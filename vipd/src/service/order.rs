@@ -20,7 +20,7 @@ pub(super) struct Done {
 /// A change that was refused.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    /// The instance that cannot be changed, if it is only one and exists.
+    /// The instance that cannot be changed, if there is exactly one and it exists.
     instance: Option<String>,
     /// Message for the user. May have several lines.
     message: String,

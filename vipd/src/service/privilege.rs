@@ -13,8 +13,8 @@ use crate::process::raise_open_files;
 /// The required capabilities and their purposes.
 const NEEDED: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::BPF, "CAP_BPF (to load the BPF program)"),
-    // Without it, the verifier applies its Spectre rules for unprivileged programs, which reject
-    // the BPF program's masked offsets (kernel/bpf/verifier.c, `bypass_spec_v1`).
+    // Without CAP_PERFMON, the verifier applies its Spectre rules for unprivileged programs, which
+    // reject the BPF program's masked offsets (kernel/bpf/verifier.c, `bypass_spec_v1`).
     (CapabilitySet::PERFMON, "CAP_PERFMON (to use variable offsets in the BPF program)"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (to attach the BPF program and change addresses)"),
     (CapabilitySet::NET_RAW, "CAP_NET_RAW (to send adverts and gratuitous ARP)"),
@@ -93,7 +93,7 @@ fn open_files(config: &Config) -> u64 {
     links.dedup();
     // The kernel's connector, and a pidfd for each process that must run.
     let processes = config.processes.iter().map(|process| 1 + usize::from(process.quorum));
-    // Notification commands wait for descriptors.
+    // Notification commands are not included, because they wait for free descriptors.
     let checks = SCRIPT * config.scripts.len() + FILE * config.files.len() + processes.sum::<usize>();
     let files = AGENT + MAX_CLIENTS + LINK * links.len() + ROUTER * config.instances.len() + checks;
     u64::try_from(files).unwrap_or(u64::MAX)

@@ -216,7 +216,7 @@ fn state(state: State) -> model::State {
     }
 }
 
-/// Describes the fault of a sync group by that of the first member whose fault does not come from
+/// Describes the fault of a sync group: the fault of its first member that did not merely follow
 /// the group.
 fn failed_member<'a>(mut members: impl Iterator<Item = &'a RouterSnapshot>) -> String {
     let failed = members.find_map(|member| match member.router.state {

@@ -181,7 +181,7 @@ mod tests {
         deadlines.arm(id(0), row(1), 30 * MICRO, at(130));
         deadlines.arm(id(2), row(3), 36 * MICRO, at(140));
         assert_eq!(deadlines.next(), Some(at(130)));
-        assert_eq!(expire(&mut deadlines, 129, [0; 3]), NONE, "none can have passed");
+        assert_eq!(expire(&mut deadlines, 129, [0; 3]), NONE, "no deadline can have passed");
         assert_eq!(expire(&mut deadlines, 130, [120, 0, 121]), NONE);
         assert_eq!(deadlines.next(), Some(at(150)));
         assert_eq!(expire(&mut deadlines, 150, [149, 0, 121]), NONE);

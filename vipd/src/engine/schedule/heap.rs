@@ -88,7 +88,7 @@ impl Heap {
             }
             self.heap.pop();
             let slot = self.earliest.get_mut(id.index())?;
-            // Skips stale entries, which an earlier one has replaced.
+            // Skips stale entries, which earlier entries have replaced.
             if slot.take_if(|earliest| *earliest == at).is_some() {
                 return Some(id);
             }

@@ -1,8 +1,8 @@
 //! The timers of all virtual routers.
 //!
-//! There are two kinds of deadlines. Those of routers on the fast path move with every unchanged
-//! advert without waking the engine, and are computed from the memory-mapped arrival times in one
-//! pass. All others are in a heap.
+//! There are two kinds of deadlines. The deadlines of routers on the fast path move with every
+//! unchanged advert without waking the engine, and are computed from the memory-mapped arrival
+//! times in one pass. All other deadlines are in a heap.
 
 mod fast_path;
 mod heap;
@@ -36,9 +36,9 @@ impl Schedule {
         self.expired.reserve((router.index() + 1).saturating_sub(self.expired.len()));
     }
 
-    /// Records a router's next timeout after an input. `published` is whether its current fast path
-    /// is published. On the fast path, the timeout is only a lower bound, because the deadline
-    /// moves with each unchanged advert.
+    /// Records a router's next timeout after an input. `published` indicates whether the router's
+    /// current fast path has been published. On the fast path, the timeout is only a lower bound,
+    /// because the deadline moves with each unchanged advert.
     pub(crate) fn arm(&mut self, id: RouterId, published: bool, router: &Router) {
         let deadline = router.next_timeout();
         match (router.steady(), deadline) {
@@ -64,7 +64,7 @@ impl Schedule {
         if let (Some(steady), Some(deadline)) = (router.steady(), router.next_timeout()) {
             self.fast_path.arm(id, row, steady.down_interval, deadline);
         } else {
-            // Its deadline has been in the heap since the input that ended the fast path.
+            // The router's deadline has been in the heap since the input that ended the fast path.
             self.fast_path.disarm(id);
         }
     }

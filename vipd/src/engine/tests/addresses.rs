@@ -1,5 +1,5 @@
-//! Many addresses that take several turns, addresses with `accept = false`, and removals in the
-//! log.
+//! Takeovers with more addresses than fit into one turn, addresses with `accept = false`, and log
+//! entries about removed addresses.
 
 use super::*;
 use crate::netlink::{Address, Attributes, Change};
@@ -50,7 +50,7 @@ fn takeover_of_many_addresses_takes_several_turns() -> Result<()> {
         bench.engine.shut_down(clock::now());
         assert_eq!(present(&bench), 0);
         bench.engine.resync()?;
-        assert_eq!(present(&bench), 0, "also in the kernel");
+        assert_eq!(present(&bench), 0, "no address remains in the kernel");
         Ok(())
     })
 }

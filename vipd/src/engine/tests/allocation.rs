@@ -34,8 +34,8 @@ fn backup_does_not_allocate_in_its_steady_state() -> Result<()> {
     let injector = Injector::open(lab.host(Station::Client)?)?;
     let done = Arc::new(AtomicBool::new(false));
     let is_done = Arc::clone(&done);
-    // A master whose adverts are unchanged, except for one virtual router, whose priority changes
-    // with each advert.
+    // A master that sends unchanged adverts for all virtual routers except one, whose priority
+    // changes with each advert.
     let master = thread::spawn(move || -> Result<()> {
         let frames: Vec<_> = (1..=2 * ROUTERS)
             .map(|turn| advert(1 + (turn - 1) % ROUTERS, if turn == 2 * ROUTERS { 201 } else { 200 }))
@@ -48,7 +48,7 @@ fn backup_does_not_allocate_in_its_steady_state() -> Result<()> {
     let measured = lab.host(NODE)?.run(|| -> Result<()> {
         let mut bench = Bench::new()?;
         bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
-        bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+        bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
         bench.allocations(20)?;
         let changed = bench.last_router().router.peers()[0].last_arrival;
         // Covers 100 changed adverts per second, and a pass over the fast-path deadlines every half

@@ -52,7 +52,7 @@ fn members_share_mastership_faults_and_priority_until_the_group_is_removed() -> 
             let instances = bench.engine.topology().routers.iter().take(2);
             instances.filter(|(_, one)| one.router.snapshot().reason == Some(Reason::Group)).count()
         };
-        assert_eq!(reasons(&bench), 1, "one has timed out, and the other has followed");
+        assert_eq!(reasons(&bench), 1, "one member has timed out, and the other has followed");
 
         let drained = State::Fault(Fault::Drained);
         bench.handle.send(Command::Input { router: ids[0], input: Input::Impede(Fault::Drained) });
@@ -65,7 +65,7 @@ fn members_share_mastership_faults_and_priority_until_the_group_is_removed() -> 
         bench.serve_until("the other member is independent", |bench| states(bench)[1] == State::Master)?;
         assert_eq!(priorities(&bench), [150, 120, 100]);
 
-        // Another one adds it again: the running master follows the drained router.
+        // Another reload adds the group again: the running master follows the drained router.
         bench.reload(Changes { groups: group(&["v4", "v6"]), ..Changes::default() })?;
         assert_eq!(states(&bench), [drained, State::Fault(Fault::Group), State::Master]);
         bench.handle.send(Command::Input { router: ids[0], input: Input::Clear(Impediment::Drained) });

@@ -1,6 +1,6 @@
 //! Running routers join sync groups, move between them and leave them.
 //!
-//! All inputs and the change of the groups have the same time, so that no timer fires in between.
+//! All inputs and all changes of groups have the same timestamp, so that no timer fires in between.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::engine::id::RouterId;
 use crate::vrrp::{Reason, Received};
 use crate::xdp::Row;
 
-/// Sync groups of routers by their numbers.
+/// Returns sync groups whose members are given by the routers' numbers.
 fn groups(groups: &[&[usize]]) -> Vec<Arc<Group>> {
     let group = |(number, members): (usize, &&[usize])| {
         let members = members.iter().map(|member| (member + 1).to_string()).collect();
@@ -80,12 +80,13 @@ fn members_that_run_decide_about_routers_that_join() -> Result<()> {
     lab.host(NODE)?.run(|| {
         let mut all = Masters::new()?;
         all.regroup(&[&[0, 1]]);
-        // A backup that has left Master, and follows a lower-priority master, joins masters.
+        // A backup that was master and now follows a lower-priority master joins a group of
+        // masters.
         all.input(2, Input::Failover);
         all.advert(2, 50);
         all.regroup(&[&[0, 1, 2]]);
         assert_eq!((all.masters(), all.takeovers()), ([true; 4], [1, 1, 2, 1]));
-        // A master joins backups that follow a running master.
+        // A master joins a group of backups that follow a running master.
         all.advert(0, 200);
         all.advert(1, 200);
         assert_eq!(all.masters(), [false, false, false, true]);
@@ -118,10 +119,10 @@ fn routers_form_a_group_move_to_another_one_and_leave_it() -> Result<()> {
     lab.host(NODE)?.run(|| {
         let mut all = Masters::new()?;
         all.advert(2, 200);
-        // A new group of a master and a backup, and one of masters.
+        // One new group contains a master and a backup, the other contains two masters.
         all.regroup(&[&[2, 3], &[0, 1]]);
         assert_eq!(all.masters(), [true, true, false, false]);
-        // One master moves to the backups, and its former group remains.
+        // One master moves to the group of the backup, and its former group remains.
         all.regroup(&[&[1, 2, 3], &[0, 4]]);
         assert_eq!(all.masters(), [true, false, false, false]);
         assert_eq!(all.router(4).state(), State::Master);
@@ -153,7 +154,7 @@ fn unchanged_adverts_are_handled_before_a_router_joins() -> Result<()> {
         all.bench.turn_until("the first router is on the fast path", is_on_fast_path)?;
         let row = Row::new(1).expect("not 0");
         let first = all.bench.engine.steady.last_arrival(row);
-        // Longer than the master-down interval, without a turn.
+        // No turn runs for longer than the master-down interval.
         while clock::now() < first + u64::from(2 * MISSING) * 10_000_000 {
             thread::yield_now();
         }

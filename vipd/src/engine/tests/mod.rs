@@ -106,7 +106,8 @@ impl Bench {
         let (done, over) = channel::<()>();
         let started = Instant::now();
         let watchdog = thread::spawn(move || {
-            // In the steady state, a turn would end only with the next event.
+            // Wakes the engine regularly. Otherwise, a turn in the steady state would end only with
+            // the next event.
             while over.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if started.elapsed() > SOON {
                     return handle.send(Command::Stop);

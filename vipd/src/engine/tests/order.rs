@@ -18,7 +18,7 @@ fn unchanged_adverts_are_handled_before_later_records_and_snapshots() -> Result<
         let mut bench = Bench::new()?;
         bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
         injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
-        bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+        bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
         let master = Station::Client.ipv4();
         let begin = clock::now();
         injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
@@ -27,7 +27,7 @@ fn unchanged_adverts_are_handled_before_later_records_and_snapshots() -> Result<
         while !has_arrived(&bench) {
             thread::yield_now();
         }
-        assert!(bench.last_handled(master) < Some(begin), "the router has not handled it yet");
+        assert!(bench.last_handled(master) < Some(begin), "the router has not handled the advert yet");
         // A third router, with a priority between the node's and the master's.
         let valid = Station::Client.advert(protocol::Version::V3, 1, 150);
         let addresses = vec![Ipv4Addr::new(10, 0, 1, 1).into()];
@@ -39,7 +39,7 @@ fn unchanged_adverts_are_handled_before_later_records_and_snapshots() -> Result<
         assert!(bench.last_handled(master) < bench.last_handled(OTHER));
 
         injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
-        bench.turn_until("all are on the fast path again", Bench::all_on_fast_path)?;
+        bench.turn_until("all routers are on the fast path again", Bench::all_on_fast_path)?;
         let begin = clock::now();
         injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
         while !has_arrived(&bench) {
@@ -62,17 +62,17 @@ fn stopped_master_is_replaced_on_and_off_the_fast_path() -> Result<()> {
             let mut bench = Bench::new()?;
             bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
             injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
-            bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+            bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
             // The clock is read before the adverts are sent, because the next turn waits for the
             // deadline.
             let begin = clock::now();
             injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
             if let Some(priority) = last {
-                // Lower than the node's priority, so that it ends the fast path without moving the
-                // deadline.
+                // The priority is lower than the node's, so that the advert ends the fast path
+                // without moving the deadline.
                 let frames: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, priority)).collect();
                 injector.send_paced(&frames, frames.len(), Duration::ZERO)?;
-                bench.turn_until("none is on the fast path", |bench| {
+                bench.turn_until("no router is on the fast path", |bench| {
                     bench
                         .engine
                         .topology
@@ -89,8 +89,8 @@ fn stopped_master_is_replaced_on_and_off_the_fast_path() -> Result<()> {
     Ok(())
 }
 
-/// A record may still be in the ring when its router is removed, and its row may have been reused
-/// by the time it is read.
+/// A record may still be in the ring when its router is removed, and the router's row may have been
+/// reused by the time the record is read.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn record_of_a_removed_router_is_not_passed_to_the_next_router_with_its_row() -> Result<()> {

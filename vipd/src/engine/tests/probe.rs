@@ -40,10 +40,10 @@ fn backup_that_receives_adverts_is_not_probed() -> Result<()> {
             counter.fetch_add(1, Ordering::Relaxed);
             Position::First
         });
-        bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+        bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
         let (_, link) = bench.engine.topology.links.iter_mut().next().expect("there is a link");
         link.io.as_mut().expect("it is open").attachment = Some(attachment);
-        // A gap in the adverts, for example on a busy machine, causes a probe as it should.
+        // A gap between adverts, for example on a busy machine, causes a probe, as intended.
         let (mut count, mut since) = (0, Timestamp::ZERO);
         bench.turn_until("adverts arrive without a probe", |bench| {
             let arrival = bench.engine.steady.last_arrival(Row::new(1).expect("not 0"));
@@ -75,7 +75,7 @@ fn master_sends_adverts_while_a_probe_is_blocked() -> Result<()> {
     })
 }
 
-/// The advert with priority 0 proves that the program is attached.
+/// The priority-0 advert proves that the program is attached.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn election_after_priority_zero_does_not_wait_for_a_probe() -> Result<()> {
@@ -86,7 +86,7 @@ fn election_after_priority_zero_does_not_wait_for_a_probe() -> Result<()> {
         bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
         let _blocked = block_probes(&mut bench);
         injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
-        bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+        bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
         let last: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, 0)).collect();
         injector.send_paced(&last, ROUTERS.into(), Duration::ZERO)?;
         bench.turn_until("all are masters", |bench| bench.all_are(State::Master))
@@ -105,7 +105,7 @@ fn election_waits_for_a_probe_that_began_after_adverts_were_missed() -> Result<(
             let release = block_probes(&mut bench);
             if was_followed {
                 injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
-                bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+                bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
             }
             let waiting = |bench: &Bench| bench.engine.waiting.len() == usize::from(ROUTERS);
             bench.turn_until("all elections wait", waiting)?;

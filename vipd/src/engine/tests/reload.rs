@@ -43,7 +43,7 @@ fn random_configuration(random: &mut Random) -> Config {
     }
     let mut text = String::from("realtime = \"off\"\n");
     for number in 0..count {
-        // Most keys have the same value as before.
+        // Most keys have the same value in every configuration.
         let vrid = number + 1 + if random.below(8) == 0 { 100 } else { 0 };
         let priority = 100 + 50 * random.below(2);
         let interval = 10 * (1 + random.below(2));
@@ -61,7 +61,7 @@ fn random_configuration(random: &mut Random) -> Config {
     Config::parse(&text, "vipd.toml").expect("a valid configuration")
 }
 
-/// Returns routes and rules, some of which other instances have, too. Routes to the same
+/// Returns routes and rules, some of which are shared with other instances. Routes to the same
 /// destination have the same next hop, because the table has room for only one of them.
 fn random_routing(random: &mut Random) -> (String, String) {
     let mut routes = Vec::new();
@@ -146,8 +146,8 @@ fn reload(bench: &mut Bench, plan: Plan, before: &Running) -> Result<()> {
     bench.reload(changes).map(drop)
 }
 
-/// After each reload, routers, adverts, addresses, routes and rules are the same as after a start
-/// with that file. Routers that keep running make no transition.
+/// After each reload, the routers, adverts, addresses, routes and rules are the same as after a
+/// fresh start with the same configuration. Routers that keep running make no transition.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn state_after_any_sequence_of_reloads_is_that_of_a_fresh_start() -> Result<()> {
@@ -187,7 +187,7 @@ fn state_after_any_sequence_of_reloads_is_that_of_a_fresh_start() -> Result<()> 
                 }
             }
             bench.engine.shut_down(clock::now());
-            assert_eq!(present()?, [""; 0], "seed {seed}: nothing remains");
+            assert_eq!(present()?, [""; 0], "seed {seed}: no address remains");
             assert_eq!(present_routing()?, [""; 0], "seed {seed}: no route remains");
         }
         Ok(())
@@ -254,7 +254,7 @@ fn backup_on_the_fast_path_preempts_after_a_reload_that_raises_its_priority() ->
     let result = lab.host(NODE)?.run(|| -> Result<()> {
         let config = with_priority(100);
         let mut bench = Bench::with_configuration(&config, 0)?;
-        bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+        bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
         let running = running(&bench);
         reload(&mut bench, Plan::new(&config, &with_priority(250)), &running)?;
         bench.turn_until("all are masters", |bench| bench.all_are(State::Master))

@@ -1,4 +1,4 @@
-//! Routes that take several turns.
+//! Takeovers with so many routes that adding or removing them takes several turns.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -40,7 +40,7 @@ fn many_routes_take_several_turns() -> Result<()> {
         let (mut last, mut turns, mut first) = (0, 0, None);
         bench.turn_until("all routes are present", |bench| {
             let count = present();
-            // A batch may have been completed and the next one begun.
+            // One batch may have been completed, and the next one started, since the last turn.
             assert!(count <= last + 2 * BUDGET.routing, "{count} after {last}");
             if count > 0 {
                 turns += 1;
@@ -138,7 +138,7 @@ fn adverts_are_sent_while_a_check_of_routes_waits_for_the_rtnl_lock() -> Result<
             Ok(())
         });
         is_done.store(true, Ordering::Relaxed);
-        result.and(holder.join().expect("the holder does not panic"))
+        result.and(holder.join().expect("the lock holder does not panic"))
     })
 }
 

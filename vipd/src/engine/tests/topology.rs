@@ -41,7 +41,7 @@ fn routers_are_added_and_removed_while_others_run() -> Result<()> {
     })
 }
 
-/// All rows are in use. The new router waits for the row of the one that it replaces.
+/// All rows are in use. The new router waits for the row of the router that it replaces.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn router_is_added_when_the_rows_of_removed_routers_are_released() -> Result<()> {

@@ -32,7 +32,7 @@ impl Administrator {
             let Some(running) = self.running.get(&name) else { return Err(unknown(&name).into()) };
             if running.settings.router.priority == PRIORITY_OWNER {
                 let message = format!(
-                    "{name} is the address owner, which would become master again at once; use `vipd drain {name}`"
+                    "{name} is the address owner, which would become master again immediately; use `vipd drain {name}`"
                 );
                 return Err(Refusal::of(&name, message));
             }

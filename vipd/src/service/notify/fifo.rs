@@ -72,7 +72,7 @@ impl Fifo {
         }
     }
 
-    /// Opens the FIFO again if another one has its path now.
+    /// Opens the path again if another FIFO has replaced the open one.
     fn follow_replacement(&mut self) {
         let identity = |found: Stat| (found.st_dev, found.st_ino);
         let (Ok(own), Ok(found)) = (fstat(&self.descriptor), lstat(&self.path)) else { return };
@@ -131,7 +131,7 @@ pub(super) mod tests {
         assert_eq!(fifo.dropped(), 0);
     }
 
-    /// As a reader does that creates its FIFO when it starts.
+    /// Some readers create the FIFO when they start.
     #[test]
     fn lines_follow_a_fifo_that_is_replaced() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -140,7 +140,7 @@ pub(super) mod tests {
         let subject = Subject::Instance("VI_1".into());
         fs::remove_file(&path).expect("removed");
         fifo.write(&subject, &notice(Kind::Backup));
-        assert!(!path.exists(), "the reader creates it");
+        assert!(!path.exists(), "the reader creates the FIFO");
         drop(Fifo::open(&path).expect("created by the reader"));
         fifo.write(&subject, &notice(Kind::Master));
         assert_eq!(read_all(&path), "INSTANCE \"VI_1\" MASTER 150\n");

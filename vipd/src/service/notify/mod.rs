@@ -43,13 +43,13 @@ impl Notifications {
         new
     }
 
-    /// Returns the counts for the reports.
+    /// Returns the counters of notifications, which the reports read.
     pub(super) fn counts(&self) -> SharedCounts {
         self.runner.counts()
     }
 
-    /// Writes a line to this FIFO for each change from now on, or to none. A FIFO that cannot be
-    /// opened is logged and does not prevent the agent from running.
+    /// From now on, writes a line for each change to the FIFO at `path`, or to no FIFO if `path` is
+    /// `None`. If the FIFO cannot be opened, logs the failure and continues without a FIFO.
     pub(super) fn set_fifo(&mut self, path: Option<&Path>) {
         if self.fifo.as_ref().is_some_and(|fifo| Some(fifo.path()) == path) {
             return;
@@ -101,9 +101,10 @@ impl Notifications {
     }
 
     /// Applies a reload. Reports of the removed instances must have been passed to
-    /// [`change`](Self::change) before. An instance with the name of a removed one is its
+    /// [`change`](Self::change) before. An instance with the same name as a removed instance is its
     /// successor: notifications of both are delivered in order. `instances` are all instances after
-    /// the reload: the group of one may have changed although its own settings have not.
+    /// the reload: the group of an instance may have changed although the instance's own settings
+    /// have not.
     pub(super) fn reload(
         &mut self,
         removed: &[Arc<Instance>],
@@ -128,15 +129,15 @@ impl Notifications {
         }
     }
 
-    /// Returns the members of the group of an instance, or the instance itself if it is in none. They
-    /// advertise the lowest of their priorities.
+    /// Returns the members of the group of an instance, or only the instance itself if it is in no
+    /// group. The members of a group advertise the lowest of their priorities.
     pub(super) fn group_of<'a>(&'a self, instance: &'a String) -> &'a [String] {
         self.groups.of(instance).map_or(slice::from_ref(instance), |group| &group.members)
     }
 
-    /// Delivers the notification of a state change of an instance, and that of its group if the
-    /// state of the group changes as well. Returns the change of the group. `priority` is the
-    /// effective priority, if it is known.
+    /// Delivers the notification of an instance's state change and, if the state of its group
+    /// changes as well, the notification of the group. Returns the group's change. `priority` is
+    /// the effective priority, if it is known.
     pub(super) fn change(
         &mut self,
         change: &Change,
@@ -168,8 +169,8 @@ impl Notifications {
         self.runner.push(subject, notice, changes);
     }
 
-    /// Waits until the commands of an instance have ended, and starts others. Waits forever if none
-    /// run. Safe to cancel.
+    /// Waits until the commands of an instance have ended, and starts others. Waits forever if no
+    /// command is running. Safe to cancel.
     pub(super) async fn next(&mut self) {
         self.runner.next().await;
     }
@@ -180,7 +181,7 @@ impl Notifications {
     }
 }
 
-/// Returns the notification that a running instance or group in this state would have had.
+/// Returns the notification that corresponds to the present state of a running instance or group.
 fn present(state: State) -> Option<Kind> {
     Kind::of(state, Reason::Startup)
 }
@@ -264,7 +265,7 @@ mod tests {
             }
             notifications.change(&change(0, State::Initialize, Reason::Shutdown), &old, None);
             notifications.reload(&[Arc::clone(&old)], &[Arc::clone(&new)], &[]);
-            // `stop` is running.
+            // The command `stop` is running.
             notifications.change(&change(1, State::Backup, Reason::Startup), &new, None);
             notifications.next().await;
             notifications.reload(&[Arc::clone(&new)], &[], &[]);

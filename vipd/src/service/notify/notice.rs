@@ -30,7 +30,7 @@ impl Kind {
         }
     }
 
-    /// Returns the name in keepalived's FIFO and arguments.
+    /// Returns the name of the state in keepalived's FIFO and script arguments.
     pub(super) fn upper_case(self) -> &'static str {
         match self {
             Self::Master => "MASTER",
@@ -59,7 +59,8 @@ pub(crate) struct Notice {
     pub(crate) kind: Kind,
     /// Reason for the change.
     pub(crate) reason: String,
-    /// Effective priority, or the configured one if that is not known. 0 for a group.
+    /// Effective priority, or the configured priority if the effective one is not known. 0 for a
+    /// group.
     pub(crate) priority: u8,
 }
 
@@ -85,7 +86,7 @@ impl Subject {
         }
     }
 
-    /// Returns the word for this kind of subject in keepalived's FIFO and arguments.
+    /// Returns the word for this kind of subject in keepalived's FIFO and script arguments.
     pub(super) fn upper_case(&self) -> &'static str {
         match self {
             Self::Instance(_) => "INSTANCE",
@@ -97,14 +98,14 @@ impl Subject {
 /// The commands of a subject and the values that they receive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Runs on the transition to this state, like the next three.
+    /// Command that runs on the transition to this state, like the next three.
     pub(crate) master: Option<Vec<String>>,
     pub(crate) backup: Option<Vec<String>>,
     pub(crate) fault: Option<Vec<String>>,
     pub(crate) stop: Option<Vec<String>>,
-    /// Runs for each change, after the command for the new state.
+    /// Command that runs for each change, after the command for the new state.
     pub(crate) any: Option<Vec<String>>,
-    /// User that runs the commands; `None` for the agent's.
+    /// User that runs the commands; `None` for the agent's user.
     pub(crate) user: Option<String>,
     /// Maximum duration of each command.
     pub(crate) timeout: Duration,

@@ -1,7 +1,7 @@
 //! Schedules notification commands. Does no I/O.
 //!
 //! The commands of one subject (an instance or a group) run one at a time, in the order of its
-//! changes: for each notification, first the command for the new state, then the one for any
+//! changes: for each notification, first the command for the new state, then the command for any
 //! change. While they run, further changes of the subject replace each other, and only the latest
 //! gets a notification. Subjects are served in turn, so one that changes constantly does not delay
 //! the others.
@@ -22,7 +22,7 @@ pub(super) struct Job<K, C> {
     pub(super) subject: K,
     /// The latest change.
     pub(super) notice: Notice,
-    /// The state that the previous notification of this subject was for, if there was one.
+    /// State in the previous notification of this subject, if there was one.
     pub(super) previous: Option<Kind>,
     pub(super) commands: C,
 }
@@ -43,8 +43,8 @@ struct Subject<C> {
     pending: Option<Notice>,
     /// Whether commands are running, for the state in `notified`.
     is_running: bool,
-    /// State of the last notification that was started or, without a command for it, skipped. At
-    /// first the state in which the subject was added.
+    /// State in the last notification that was started, or that was skipped because no command is
+    /// configured for it. Initially, the state in which the subject was added.
     notified: Option<Kind>,
     /// Number of changes that were not delivered, because a later change replaced them.
     coalesced: u64,
@@ -90,8 +90,8 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
     pub(super) fn push(&mut self, subject: &K, notice: Notice, changes: u64) {
         let Some(known) = self.subjects.get_mut(subject) else { return };
         let missed = changes.saturating_sub(1);
-        // For example, another fault while in Fault. A single change cannot lead from a state to
-        // itself in any other way.
+        // Skips a change within a state, such as another fault while in Fault. Only such a single
+        // change leads from a state to itself.
         if missed == 0 && known.latest() == Some(notice.kind) {
             return;
         }
@@ -144,8 +144,8 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         self.subjects.values().filter(|known| known.pending.is_some()).count()
     }
 
-    /// Returns the number of changes of a subject without a notification, because a later one
-    /// replaced them.
+    /// Returns the number of a subject's changes that caused no notification, because a later
+    /// change replaced them.
     pub(super) fn coalesced(&self, subject: &K) -> u64 {
         self.subjects.get(subject).map_or(0, |known| known.coalesced)
     }
@@ -329,8 +329,8 @@ mod tests {
         ) {
             let mut queue = queue(5, limit);
             let mut running: Vec<Job<u32, All>> = Vec::new();
-            // Number of each change, in the reason; latest change and latest notification by
-            // subject.
+            // `number` counts the changes and is passed in the reason. `latest` and `notified`
+            // contain the latest change and the latest notification of each subject.
             let mut number = 0_u64;
             let mut latest: BTreeMap<u32, Kind> = BTreeMap::new();
             let mut notified: BTreeMap<u32, (Kind, u64)> = BTreeMap::new();

@@ -14,8 +14,8 @@ use crate::config::Instance;
 use crate::process::child::{Child, Outcome, Spec};
 use crate::service::log::limit::{Limit, Scope};
 
-/// Number of subjects per CPU whose commands run at a time. More than 1, because commands spend
-/// most of their time waiting.
+/// Number of subjects per CPU whose commands may run at the same time. It is greater than 1,
+/// because commands spend most of their time waiting.
 const PER_CPU: usize = 4;
 /// Pause before another attempt to start a command for which no process or descriptor was
 /// available.
@@ -27,7 +27,7 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Counts of one subject.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Changes without a notification, because a later one replaced them.
+    /// Changes without a notification, because a later change replaced them.
     pub(crate) coalesced: u64,
     /// Commands that failed, timed out or could not be started.
     pub(crate) errors: u64,
@@ -131,8 +131,8 @@ impl Runner {
         }
     }
 
-    /// Waits until the commands of a subject have ended, and starts others. Waits forever if none
-    /// run. Safe to cancel.
+    /// Waits until the commands of a subject have ended, and starts others. Waits forever if no
+    /// command is running. Safe to cancel.
     pub(super) async fn next(&mut self) {
         match self.running.join_next().await {
             Some(Ok(finished)) => {
@@ -164,7 +164,8 @@ impl Runner {
         }
     }
 
-    /// Counts and logs failures: each when it occurs first or has changed since the last run.
+    /// Counts failures, and logs each failure when it first occurs or differs from the previous
+    /// one.
     fn report(&mut self, finished: Finished) {
         let Finished { subject, results } = finished;
         let (instance, group) = subject.fields();

@@ -218,7 +218,8 @@ impl Effects {
         self.routing.entries.get(&wanted).is_some_and(|known| known.added == Some(entry))
     }
 
-    /// Records that an entry was added, and reports it if vipd had added it before.
+    /// Records that an entry was added, and reports the entry as restored if vipd had added it
+    /// before.
     fn added(&mut self, wanted: Wanted, added: RoutingEntry, topology: &mut Topology, reports: &mut Reports) {
         self.routing.retries.take(wanted);
         let Some(entry) = self.routing.entries.get_mut(&wanted) else { return };
@@ -236,9 +237,9 @@ impl Effects {
         }
     }
 
-    /// Records that an entry could not be added, and reports it if the last attempt did not fail in
-    /// the same way. An interface that does not exist is reported only at the second attempt,
-    /// because it may be new in the configuration and not known yet.
+    /// Records that an entry could not be added, and reports the failure unless the last attempt
+    /// failed in the same way. A missing interface is reported only at the second attempt, because
+    /// the interface may be new in the configuration and not known yet.
     fn refused(
         &mut self,
         wanted: Wanted,

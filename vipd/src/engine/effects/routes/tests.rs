@@ -44,7 +44,7 @@ fn shared_entries_are_removed_with_their_last_holder() {
     routing.set(NOW, router(1), &all);
     add_all(&mut routing);
     routing.set(NOW, router(2), &all[..1]);
-    assert!(routing.additions.is_empty(), "it is already present");
+    assert!(routing.additions.is_empty(), "the entry is already present");
     routing.set(NOW, router(1), &[]);
     assert_eq!(routing.removals.iter().copied().collect::<Vec<_>>(), [all[1], all[2]]);
     assert_eq!(routing.missing(router(2)).count(), 0);
@@ -79,7 +79,7 @@ fn checks_after_external_removals_are_rate_limited() {
     routing.queue_due(NOW + SECOND);
     assert_eq!(add_all(&mut routing), [all[0]]);
     routing.gone(NOW, all[1].entry);
-    assert_eq!(add_all(&mut routing), [all[1]], "the limit is that of each entry");
+    assert_eq!(add_all(&mut routing), [all[1]], "each entry has its own limit");
 }
 
 #[test]

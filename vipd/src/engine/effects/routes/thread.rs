@@ -40,7 +40,8 @@ impl RouteThread {
         let builder = thread::Builder::new().name("routes".to_owned()).stack_size(STACK);
         builder.spawn(move || {
             if realtime == Realtime::Auto {
-                // Not reported, because the engine reports the same failure of its own thread.
+                // The failure is not reported here, because the engine reports the same failure of
+                // its own thread.
                 let _ = realtime::schedule_fifo();
             }
             for changes in batches {
