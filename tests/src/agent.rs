@@ -325,7 +325,7 @@ impl Agent {
     }
 }
 
-/// "vipd on node 1".
+/// Formats the program and its node: "vipd on node 1".
 impl fmt::Display for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on {}", self.kind, self.station)

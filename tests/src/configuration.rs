@@ -76,7 +76,7 @@ pub struct Instance {
     /// Path of a command that runs on each change of state.
     pub notify: Option<String>,
     /// Path of a command that is tracked with weight -5: it runs every second, for at most a
-    /// second. All instances with a check share one.
+    /// second. The instances of a node share one check, so all of them must have the same path.
     pub check: Option<String>,
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Picture {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Axis {
-    /// Quantity and unit.
+    /// Label of the axis: quantity and unit.
     pub(crate) label: &'static str,
     /// Whether the scale is logarithmic.
     pub(crate) logarithmic: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Line {
     pub(crate) who: Who,
     /// Whether the line is drawn thin, to distinguish it from another line of the same color.
     pub(crate) thin: bool,
-    /// In ascending order of x.
+    /// Points of the line, in ascending order of x.
     pub(crate) points: Vec<(f64, f64)>,
 }
 

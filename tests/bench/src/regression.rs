@@ -1,11 +1,11 @@
 //! Compares this build of vipd with another: CPU costs must not increase by more than 5 % beyond
 //! noise.
 //!
-//! There are some 25 metrics, and the runs of one build differ by 15 %. A test that calls each
-//! metric worse once in ten comparisons of a build with itself would report two or three in every
-//! run. An increase therefore counts only if almost all runs of this build cost more than almost
-//! all runs of the other one (the Mann-Whitney test). With five runs each, chance alone achieves
-//! that once in 125 comparisons.
+//! There are some 25 metrics, and the runs of one build differ by 15 %. A test with a
+//! false-positive rate of 10 % would report two or three metrics even if the builds were equal. An
+//! increase therefore counts only if almost all runs of this build cost more than almost all runs
+//! of the other one (the Mann-Whitney test). With five runs each, this happens by chance once in
+//! 125 comparisons.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ use crate::subject::Who;
 
 /// Allowed ratio of a CPU metric, new to old.
 const ALLOWED: f64 = 1.05;
-/// Share of the pairs of a run of this build and one of the other in which this build must cost
-/// more for an increase not to be noise.
+/// Minimum share of pairs (one run of each build) in which this build costs more. If it is lower,
+/// an increase counts as noise.
 const CLEAR: f64 = 0.95;
 
 /// The comparison of one CPU metric.

@@ -45,9 +45,9 @@ pub(crate) enum Scenario {
     Flood,
     /// 100 reloads of a master with 255 virtual routers at 10 ms
     Reload,
-    /// One link cut with 255 virtual routers at 10 ms that each have a notification command
+    /// One link cut with 255 virtual routers at 10 ms, each with a notification command
     Notify,
-    /// 255 virtual routers in Master at 10 ms that track a check that hangs
+    /// 255 virtual routers in Master at 10 ms, tracking a check that hangs
     Check,
     /// 255 to 4,080 virtual routers on up to 16 interfaces at 100 ms
     Many,
@@ -59,7 +59,7 @@ pub(crate) enum Scenario {
     Floors,
 }
 
-/// How long a run measures.
+/// Number and duration of the measurements of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     /// Duration of a measurement without state changes.
@@ -83,7 +83,7 @@ impl Effort {
         cuts: (10, 4),
         quick: false,
     };
-    /// Effort for a quick look.
+    /// Effort for a single short run (`--quick`).
     pub(crate) const QUICK: Self = Self {
         length: Duration::from_millis(1500),
         flood: Duration::from_secs(2),
@@ -94,7 +94,7 @@ impl Effort {
 }
 
 impl Scenario {
-    /// Returns the possible columns of the scenario. A run omits those without a program.
+    /// Returns the columns of the scenario. A run omits those for which it has no program.
     pub(crate) fn who(self) -> &'static [Who] {
         match self {
             Self::Xdp => &[Who::Vipd],

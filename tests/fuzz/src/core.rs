@@ -10,8 +10,8 @@ use vipd_common::Timestamp;
 
 use scene::{Configuration, KINDS, Step, primary};
 
-/// Maximum time in nanoseconds: 146 years of uptime. Timers saturate at the end of the clock, four
-/// times as far away, and would always be due there.
+/// Maximum time in nanoseconds: 146 years of uptime, a quarter of the range of the clock. Timers
+/// saturate at the end of the range, where they would always be due.
 const END_OF_TIME: u64 = 1 << 62;
 
 /// Runs one input: a configuration, the uptime at the start, and steps until the bytes are used up.
@@ -92,8 +92,8 @@ impl Watched {
     fn repeat(&mut self, input: Input, times: u8, is_from_the_wire: bool) {
         for time in 0..=times % 8 {
             let events = self.give(input);
-            // The first may change the state and the second the master, but further repetitions
-            // must not be logged.
+            // The first input may change the state and the second one the master, but further
+            // repetitions must not be logged.
             assert!(!is_from_the_wire || time < 2 || events == 0, "{events} events for repeated {input:?}");
         }
     }

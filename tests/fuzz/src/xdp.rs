@@ -1,8 +1,8 @@
 //! The BPF program in the kernel, compared with the user-space parser on the same frames.
 //!
 //! The test bench of vipd's XDP tests (`vipd/tests/xdp`) compares action, counters and ring record.
-//! The kernel provides no coverage feedback, but the user-space parser, which shares its source,
-//! does.
+//! The kernel provides no coverage feedback, but the user-space parser, which is compiled from the
+//! same source, does.
 
 use std::cell::RefCell;
 
@@ -14,7 +14,7 @@ use crate::repair;
 const TESTABLE: std::ops::RangeInclusive<usize> = 14..=3520;
 
 thread_local! {
-    /// Loaded only once, because verification takes longer than running a hundred thousand frames.
+    /// Created only once: verifying the program takes longer than running it on 100,000 frames.
     static BENCH: RefCell<Bench> = RefCell::new(Bench::new());
 }
 

@@ -54,8 +54,8 @@ impl World {
     }
 
     /// Schedules the arrival of an advert after a random delay. A switch keeps the order of frames
-    /// between two hosts. A router that shuts down relies on this: a backup would follow an advert
-    /// that arrives after the priority-0 advert.
+    /// between two hosts. A router that shuts down relies on this: if its last advert arrived after
+    /// its priority-0 advert, backups would follow it again.
     fn deliver(&mut self, from: usize, index: usize, to: usize, in_transit: InTransit) {
         let mut arrival = self.now + self.random.between(self.delay / 10, self.delay);
         let last = &mut self.members[from].last_arrival[index];

@@ -114,14 +114,14 @@ impl World {
         // started last.
         self.run_until(self.now + delay + down + slack);
         self.strict = Some(self.now);
-        // A lower-priority router may have taken over first. The higher-priority one then needs as
-        // long again, plus preempt_delay.
+        // A lower-priority router may have taken over first. The higher-priority one then needs the
+        // same time again, plus preempt_delay.
         self.run_until(self.now + delay + 2 * down + slack);
         self.expect_rest();
     }
 
-    /// Simulates single failures in a LAN that has recovered from the one before, so that every
-    /// invariant applies.
+    /// Simulates single failures, each in a LAN that has recovered from the previous one, so that
+    /// every invariant applies.
     fn single_failures(&mut self) {
         self.conditions.duplication = self.random.of(&[0, 0, 10, 50]);
         for _ in 0..FAILURES {

@@ -96,15 +96,16 @@ impl Plan {
         // 8.3.2 recommends.
         let uniform = everywhere || !random.one_in(4);
         let shared = unit * random.of(&[1, 1, 2, 3]);
-        // All members must use the same value. If their intervals differ, use 3, as in the RFC.
+        // All members must have the same `down_after_adverts`. If their intervals differ, use 3, as
+        // in the RFC.
         let mut down_after_adverts = if uniform { random.of(&[2, 3, 3, 3]) } else { 3 };
         let preempt_delay = if random.one_in(6) { shared * random.between(1, 6) } else { 0 };
         let owner = random.one_in(8);
         let size = if everywhere { self.hosts.len() } else { self.hosts.len().min(random.index(5) + 2) };
         let first = if everywhere { 0 } else { random.index(self.hosts.len()) };
-        // With a value of 1, a master counts as down as soon as an advert is late by more than
-        // Skew_Time. Use it only if Skew_Time exceeds the differences in clocks and delays, that
-        // is, with long intervals and priorities below 200.
+        // With `down_after_adverts` 1, a master counts as down as soon as an advert is late by more
+        // than Skew_Time. Use 1 only if Skew_Time exceeds the differences in clocks and delays,
+        // that is, with long intervals and priorities below 200.
         if down_after_adverts == 2 && shared >= 100 * MILLI && size <= 9 && !owner {
             down_after_adverts = 1;
         }
@@ -113,7 +114,7 @@ impl Plan {
             let own =
                 if uniform || version == Version::V2 { shared } else { unit * random.of(&[1, 2, 10, 30]) };
             let small = u8::try_from(index).expect("at most 60 members");
-            // If uniform, priorities are far enough apart that no two are equal.
+            // In a uniform virtual router, the priorities are spread so that no two are equal.
             let step = if crowd { 4 } else { 20 };
             let spread = 10 + small * step + u8::try_from(random.index(step.into())).expect("below 20");
             let mut priority = if uniform { spread } else { random.of(&[1, 99, 100, 100, 101, 200, 254]) };

@@ -17,8 +17,8 @@
 //!
 //! In worlds whose groups change at random moments, these are checked as well:
 //!
-//! 4. A change of the groups makes no router master that receives adverts of a master that
-//!    outranks it.
+//! 4. No router becomes master by a change of the groups while it receives adverts from a master
+//!    that outranks it.
 //! 5. A change of the groups causes no transition in a group of masters, in a group of backups, or
 //!    of a router that leaves its group.
 //! 6. While all segments are connected, masters of different priorities coexist only until the next
@@ -129,11 +129,11 @@ fn explain(seed: u64, kind: Nodes, violation: &str) -> String {
 /// Runs a world. Records all events if `verbose` is set.
 pub fn run(seed: u64, nodes: Nodes, left_out: LeftOut, verbose: bool) -> Outcome {
     let mut world = World::new(seed, nodes, left_out, verbose);
-    // A change of the groups doubles the time of a round.
+    // Reloads of all nodes double the duration of a round.
     let rounds = if nodes == Nodes::Regrouped { 2 } else { 4 };
     for _ in 0..rounds {
         world.disturb();
-        // The cuts remain.
+        // End the losses, but not the cuts.
         world.loss = 0;
         world.expect_rest("with cuts");
         world.heal();

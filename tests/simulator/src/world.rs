@@ -161,8 +161,8 @@ impl World {
         }
     }
 
-    /// Gives a member the unchanged advert that arrived at `arrival`, if it has not received it
-    /// yet.
+    /// Passes the unchanged advert that arrived at `arrival` to a member, unless this was done
+    /// before.
     fn catch_up(&mut self, member: usize, arrival: Timestamp) {
         if let Some(advert) = self.members[member].fast_path.catch_up(arrival) {
             let (host, group) = (self.members[member].host, self.members[member].group);
@@ -325,8 +325,8 @@ impl World {
         2 * (self.delay + WAKE_UP)
     }
 
-    /// Checks for virtual routers with two masters. While mastership changes, there are two for as
-    /// long as an advert and its answer take.
+    /// Checks for virtual routers with two masters. When mastership changes, two masters may
+    /// coexist for as long as an advert and its answer take.
     fn watch(&mut self) {
         let Some(strict) = self.strict else { return };
         for index in 0..self.contested.len() {

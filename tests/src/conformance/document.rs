@@ -92,7 +92,7 @@ fn head(scenario: &mut Scenario, line: &str) -> Result<()> {
     let (key, value) = line.split_once(": ").context("expected a header: `* key: value`")?;
     match key {
         "items" => scenario.items = value.split(", ").map(str::to_owned).collect(),
-        // For readers only.
+        // The source is for readers of the document only.
         "source" => {}
         "played" => {
             scenario.in_core = value.contains("core");

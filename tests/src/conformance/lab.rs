@@ -170,7 +170,7 @@ impl Stage {
 
     fn receive(&self, received: &ReceivedAdvert) -> Result<()> {
         let frame = frame(received, self.spec(received.family))?;
-        // A frame with the router's own source address is injected from another node.
+        // Frames `from itself`, with the router's own source address, are sent from node 3.
         let injector = if received.from == Station::Node(1) { &self.lower } else { &self.higher };
         injector.send(&frame)
     }
@@ -195,7 +195,7 @@ impl Stage {
     fn expect(&mut self, expected: &ExpectedFrame, moment: Moment) -> Result<()> {
         let router = self.spec(expected.family).clone();
         let (earliest, latest) = match moment {
-            // Right after its start, the program may send frames before it is known to be ready.
+            // After its start, the program may send frames before the lab detects that it is ready.
             Moment::After(Duration::ZERO) => (self.cursor, self.mark + LATE),
             Moment::After(time) => (self.mark + time.saturating_sub(EARLY), self.mark + time + LATE),
             Moment::Eventually => (self.cursor, WallTime::now() + 10 * router.interval + TIMEOUT),

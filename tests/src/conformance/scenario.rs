@@ -43,7 +43,7 @@ pub struct Line {
 pub enum Note {
     /// Why the program behaves differently.
     Differs(String),
-    /// Why the program cannot be configured that way.
+    /// Why the program cannot be configured as the scenario requires.
     Unsupported(String),
 }
 
@@ -87,7 +87,7 @@ pub enum Step {
     Stop,
     /// `receive advert …`: injects an advert.
     Receive(ReceivedAdvert),
-    /// `keep receiving advert … for D`: injects one per interval.
+    /// `keep receiving advert … for D`: injects one advert per interval for this long.
     KeepReceiving(ReceivedAdvert, Duration),
     /// `expect advert …` and `expect announcement …`: checks the next such frame that the router
     /// sends.

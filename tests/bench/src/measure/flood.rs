@@ -65,7 +65,7 @@ pub(crate) fn pair(
             Ok(frames)
         });
         let seen = Seen::in_frames(&of_master?, &of_backup?, interval, end)?;
-        // Announcements that follow a false takeover must not count for the next rate.
+        // Announcements that follow a false takeover must not be counted at the next rate.
         pause = if seen.takeovers + seen.garps > 0.0 { REST } else { PAUSE };
         let reached = sent.rate();
         let of_point = [
@@ -125,8 +125,8 @@ impl Seen {
     }
 }
 
-/// Returns the adverts of the flood: with a wrong TTL, with a wrong checksum, with another VRID,
-/// and a valid one with low priority.
+/// Returns the adverts of the flood: one with a wrong TTL, one with a wrong checksum, one with
+/// another VRID, and a valid one with low priority.
 fn flood_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let valid = Advert { interval, ..Station::Client.advert(Version::V3, 51, 250) };

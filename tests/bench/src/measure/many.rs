@@ -45,7 +45,7 @@ pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -
         let start = Figure::perhaps(Metric::Start, started.map(millis));
         figures.push(start.at(count, count.into()));
         figures.extend(later);
-        // More routers would take even longer.
+        // The start of more routers would take even longer.
         if started.is_none() {
             break;
         }
@@ -124,7 +124,7 @@ fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     });
     match started {
         Ok(()) => Ok(Some(last.saturating_since(wall))),
-        // Any other error occurs earlier.
+        // Errors other than the time limit occur earlier.
         Err(_) if begin.elapsed() > BOUND / 2 => Ok(None),
         Err(error) => Err(error),
     }
@@ -138,7 +138,7 @@ fn measure_load(
     length: Duration,
     stopped: &AtomicBool,
 ) -> Result<Vec<Figure>> {
-    // The work of the start has its own figure.
+    // Do not measure the work of the start, which has its own figure.
     thread::sleep(REST);
     let load = |agent: &Agent| -> Result<f64> {
         let before = cpu::of_process(agent.pid()?)?;

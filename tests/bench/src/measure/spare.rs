@@ -13,8 +13,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::figure::percentile;
 
-/// Larger gaps between two readings are counted. A reading takes a tenth of this, an interrupt
-/// several times as long.
+/// Gaps between two readings that are longer than this are counted. A reading takes a tenth of
+/// this, an interrupt several times as long.
 const GAP: Duration = Duration::from_nanos(400);
 /// Time is divided into slices of this length. The result is the first quartile of the slices,
 /// which excludes occasional unrelated work.

@@ -192,7 +192,7 @@ impl Piece {
                 GroupPiece::Priority(priority) => GroupInput::Priority((*priority).max(1)),
                 GroupPiece::Lead => GroupInput::Lead,
                 GroupPiece::Yield => GroupInput::Yield,
-                // Always later.
+                // The end of the wait is always after `now`.
                 GroupPiece::Wait(span) => GroupInput::Wait(now + span.nanos().max(1)),
                 GroupPiece::Contest(advert) => GroupInput::Contest(advert.received(now, config)),
             }),

@@ -23,9 +23,9 @@ impl World {
         }
     }
 
-    /// Checks, while this is watched, that a segment has masters of different priorities only until
-    /// the next advert and its answer have arrived. Nodes whose groups differ may need several
-    /// intervals to resolve equal priorities.
+    /// Checks, while `shared_since` is set, that a segment has masters of different priorities only
+    /// until the next advert and its answer have arrived. Equal priorities are not checked: nodes
+    /// whose groups differ may need several intervals to resolve them.
     pub(super) fn check_masters(&mut self) {
         let Some(mut shared_since) = self.shared_since.take() else { return };
         for (segment, since) in shared_since.iter_mut().enumerate() {

@@ -36,7 +36,7 @@ pub(super) struct Node {
     pub(super) addresses: Vec<IpAddr>,
     /// The sync group of each router.
     pub(super) groups: Vec<Option<u8>>,
-    /// The last advert of the highest-ranking master from which each router receives adverts.
+    /// For each router, the last advert from the highest-ranking master that it receives.
     pub(super) received: Vec<Option<LastAdvert>>,
     pub(super) is_up: bool,
 }
@@ -83,12 +83,13 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) segments: usize,
     kind: Nodes,
-    /// Whether adverts of one node do not reach another one on a segment.
+    /// Cuts: the segment, and the nodes from and to which it delivers no adverts.
     cuts: BTreeSet<(usize, usize, usize)>,
     /// Percentage of adverts that are lost.
     pub(super) loss: u64,
     pub(super) left_out: LeftOut,
-    /// Since when each segment has had several masters, while this is watched.
+    /// For each segment, the time since which it has had several masters, all of different
+    /// priorities. `None` while [`World::check_masters`] is disabled.
     pub(super) shared_since: Option<Vec<Option<u64>>>,
     queue: BinaryHeap<Reverse<(u64, u64, Due)>>,
     planned: u64,
