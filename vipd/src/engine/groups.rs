@@ -137,7 +137,7 @@ impl Engine {
         }
     }
 
-    /// Passes the input of a step to each member of a group that needs it.
+    /// Passes a step's input to each member of a group that needs the step.
     fn take_step(&mut self, now: Timestamp, position: usize, step: Step<RouterId>) {
         for index in 0.. {
             let Some(member) = self.topology.member(position, index) else { break };
@@ -170,7 +170,7 @@ impl Engine {
         }
     }
 
-    /// Records that a member has changed in a way that may concern the others.
+    /// Records that a member has changed in a way that may affect the other members.
     pub(super) fn member_changed(&mut self, router: RouterId) {
         if self.topology.routers.get(router).is_some_and(|instance| instance.group.is_some()) {
             self.changed.push(router);
@@ -184,7 +184,7 @@ impl Engine {
         }
     }
 
-    /// Replaces all groups, and passes the consequences to the routers.
+    /// Replaces all groups, and passes the resulting inputs to the routers.
     pub(super) fn regroup(&mut self, now: Timestamp, groups: &[Arc<operate::Group>]) {
         let moved = self.topology.set_groups(groups);
         for router in &moved {
@@ -199,7 +199,7 @@ impl Engine {
         }
     }
 
-    /// Passes the consequences to the members of a group that routers have joined or left.
+    /// Passes the resulting inputs to the members of a group that routers have joined or left.
     fn settle_group(&mut self, now: Timestamp, position: usize, moved: &BTreeSet<RouterId>) {
         if self.topology.members(position).any(|(member, _)| moved.contains(&member)) {
             // The next step depends on which masters are running, so their last unchanged adverts

@@ -31,7 +31,7 @@ pub(crate) struct Instance {
     pub(crate) settings: Arc<config::Instance>,
     /// Row of the router in the BPF program's arrays.
     pub(crate) row: Row,
-    /// The link on which it sends and receives adverts.
+    /// The link on which the router sends and receives adverts.
     pub(crate) link: LinkId,
     /// All VIPs, the excluded ones last.
     pub(crate) addresses: Vec<VirtualAddress>,
@@ -39,14 +39,14 @@ pub(crate) struct Instance {
     pub(crate) vip_links: Vec<LinkId>,
     /// Macvlan of the router, if it uses a virtual MAC.
     pub(crate) macvlan: Option<LinkId>,
-    /// Its routes and policy rules.
+    /// The router's routes and policy rules.
     pub(crate) routing: Vec<Wanted>,
     /// Whether the macvlan must be up. The service checks this before and after it brings the
     /// macvlan down.
     pub(crate) wanted_up: Arc<AtomicBool>,
     /// The VIPs to which the BPF program drops packets (Accept_Mode false).
     pub(crate) closed: Vec<ClosedKey>,
-    /// Its sync group: an index into `Topology::groups`.
+    /// The router's sync group: an index into `Topology::groups`.
     pub(crate) group: Option<usize>,
     pub(crate) sent: Sent,
     /// Whether a refused frame has been reported since the last successful advert.

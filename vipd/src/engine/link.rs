@@ -245,7 +245,7 @@ impl Link {
         matches!(self.role, LinkRole::VirtualMac { .. })
     }
 
-    /// Registers a router that uses this link, with the VIPs that it has here.
+    /// Registers a router that uses this link, and the router's VIPs on this link.
     pub(crate) fn add_router(
         &mut self,
         router: RouterId,

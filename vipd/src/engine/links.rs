@@ -187,8 +187,8 @@ impl Links {
         }
     }
 
-    /// Starts a full dump: marks all links as changed and not seen. Call before its links are
-    /// applied.
+    /// Starts a full dump: marks all links as changed and not seen. Call before the links of the
+    /// dump are applied.
     pub(crate) fn begin_dump(&mut self) {
         for (_, link) in self.slab.iter_mut() {
             link.seen = false;

@@ -107,7 +107,7 @@ pub(crate) struct Engine {
     topology: Topology,
     /// Inputs waiting to be handled by their routers.
     worklist: VecDeque<(RouterId, Input)>,
-    /// Members of sync groups whose change may concern the other members.
+    /// Members of sync groups whose change may affect the other members.
     changed: Vec<RouterId>,
     /// Routers whose fast path may have to be published again. Each is listed at most once, or
     /// twice during publication.

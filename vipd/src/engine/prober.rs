@@ -141,7 +141,7 @@ fn run(jobs: &Receiver<Job>, waker: &Waker) {
     }
 }
 
-/// Probes an attachment if a probe was requested. Returns whether to keep it.
+/// Probes an attachment if a probe was requested. Returns whether to keep the attachment.
 fn probe(watched: &Watched, waker: &Waker) -> bool {
     let Some(attachment) = watched.attachment.upgrade() else { return false };
     let pending = attachment.pending.swap(Probing::None as u8, Ordering::AcqRel);

@@ -79,7 +79,7 @@ impl Readiness {
             std::array::from_fn(|kind| (known[kind] != self.faults[kind]).then_some(self.faults[kind]));
         let impede = changed.into_iter().flatten().flatten().map(Input::Impede);
         let cleared = KINDS.into_iter().zip(changed).filter(|(_, changed)| *changed == Some(None));
-        // The input that sets the primary address also clears its impediment.
+        // The input that sets the primary address also clears the corresponding impediment.
         let cleared = cleared.filter(|(kind, _)| *kind != Impediment::PrimaryAddress);
         let primary = self.primary.map(Input::PrimaryAddress);
         impede.chain(primary).chain(cleared.map(|(kind, _)| Input::Clear(kind)))

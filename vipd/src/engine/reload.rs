@@ -136,8 +136,8 @@ impl Engine {
         true
     }
 
-    /// Removes a router that has been stopped, and releases its resources. Returns its link if
-    /// other routers use it.
+    /// Removes a router that has been stopped, and releases its resources. Returns the router's
+    /// link if other routers use it.
     fn remove_router(&mut self, router: RouterId) -> Option<LinkId> {
         self.schedule.remove(router);
         self.dirty.retain(|other| *other != router);

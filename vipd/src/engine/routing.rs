@@ -14,7 +14,7 @@ use crate::netlink::{self, Destination, Label, Route, RouteKind, RoutingEntry, R
 pub(crate) struct Wanted {
     /// The entry, without the interface of a route. Routes are sorted before rules.
     pub(super) entry: RoutingEntry,
-    /// Interface of a route, if it is configured.
+    /// Configured interface of a route, if there is one.
     pub(super) link: Option<LinkId>,
 }
 
@@ -31,8 +31,8 @@ impl Wanted {
         routes.chain(rules).collect()
     }
 
-    /// Returns the entry, for a route with the current interface of its link. Returns `None` if the
-    /// link has no interface.
+    /// Returns the entry. A route gets the current interface of its link, or the result is `None`
+    /// if the link has no interface.
     pub(crate) fn resolve(&self, links: &Links) -> Option<RoutingEntry> {
         match (self.entry, self.link) {
             (RoutingEntry::Route(route), Some(link)) => {

@@ -43,7 +43,8 @@ impl Requests {
         names: &[&str],
         mut notice: impl FnMut(Notice),
     ) -> io::Result<()> {
-        // The kernel rejects a request for a longer name (`ERANGE`), and no interface can have it.
+        // The kernel rejects requests for names that are too long (`ERANGE`), and no interface can
+        // have such a name.
         let names: Vec<&str> = names.iter().copied().filter(|name| is_interface_name(name)).collect();
         let mut links = Vec::with_capacity(names.len());
         let mut found = |message: &Message<'_>| {

@@ -87,7 +87,8 @@ pub enum Notice {
     RoutingEntry(RoutingEntry),
     /// A route or policy rule with vipd's mark was removed.
     RoutingEntryGone(RoutingEntry),
-    /// A route without vipd's mark has replaced one with the same destination, table and metric.
+    /// A route without vipd's mark has replaced a route with the same destination, table and
+    /// metric.
     RouteReplaced(Route),
     /// The neighbor entry of a unicast peer has changed.
     Neighbor {

@@ -54,7 +54,7 @@ struct Watched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WatchedLink {
     pub(super) index: u32,
-    /// Index of its name in `Watched::names`; `None` while the link has another name.
+    /// Index of the link's name in `Watched::names`; `None` while the link has another name.
     pub(super) name: Option<usize>,
 }
 

@@ -44,7 +44,7 @@ const CHILD: usize = 64;
 const REQUEST: u32 = 40;
 /// `NLMSG_DONE`.
 const DONE: u16 = 3;
-/// Maximum size of a datagram in bytes; an event has 76.
+/// Maximum size of a datagram in bytes; an event takes 76.
 const DATAGRAM: usize = 256;
 
 /// A socket that receives process events.

@@ -58,7 +58,7 @@ pub(super) fn program(selection: Selection<'_>) -> Vec<Instruction> {
     program.0
 }
 
-/// Returns a word as BPF loads it, in network byte order; the kernel's messages are in host byte
+/// Returns a word in network byte order, as BPF loads it. The kernel's messages are in host byte
 /// order.
 fn word(value: u32) -> u32 {
     value.to_be()

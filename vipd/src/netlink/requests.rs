@@ -71,8 +71,8 @@ impl Requests {
         socket.set_cap_ack(true)?;
         // Errors include the kernel's explanation (Linux 4.12).
         let _ = socket.set_ext_ack(true);
-        // Makes the kernel filter dumps (Linux 4.20). Otherwise it dumps everything, and the reader
-        // filters.
+        // Makes the kernel filter dumps (Linux 4.20). Otherwise, the kernel dumps everything, and
+        // the reader must filter.
         let _ = socket.set_netlink_get_strict_chk(true);
         Ok(Self {
             socket: Arc::new(socket),
@@ -169,7 +169,7 @@ impl Requests {
             for answer in messages(&batch.answers) {
                 let Some(errno) = errno(&answer) else { continue };
                 let index = answer.sequence_number().wrapping_sub(batch.first) as usize;
-                // Skips answers to requests from before this batch.
+                // Skips answers to requests sent before this batch.
                 let Some(change) = changes.get(index) else { continue };
                 if let Err(error) = change.outcome(errno) {
                     failed(change, error, explanation(&answer));

@@ -29,7 +29,7 @@ const IFADDRMSG_LEN: usize = 8;
 ///
 /// The kernel does not report IPv4 routes that it removes along with a link, an address or a
 /// nexthop object (`fib_table_flush` in `net/ipv4/fib_trie.c`). The socket therefore also receives
-/// notifications about these.
+/// notifications about links, addresses and nexthop objects.
 #[derive(Debug)]
 pub struct RouteMonitor {
     socket: Socket,

@@ -54,7 +54,8 @@ impl fmt::Display for Destination {
     }
 }
 
-/// State of the routes to a destination. If there are several, the best one counts.
+/// State of the routes to a destination. If there are several routes, this is the state of the best
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteState {
     /// The main table contains no route with this prefix.

@@ -56,8 +56,8 @@ impl Membership {
         if members.may_contain(self.is_ipv6, self.ifindex) {
             return Ok(false);
         }
-        // The socket still counts as a member, so it must leave before it can join again. Leaving
-        // fails if the kernel has no record of the membership, which is fine.
+        // The socket still counts as a member, so it must leave before it can join again. If the
+        // kernel has no record of the membership, leaving fails, which is harmless.
         let _ = if self.is_ipv6 {
             self.socket.leave_multicast_v6(&Ipv6Addr::from(ipv6::VRRP_GROUP), self.ifindex)
         } else {
@@ -115,9 +115,9 @@ fn members_ipv6(table: &str, group: Ipv6Addr) -> BTreeSet<u32> {
     members.collect()
 }
 
-/// Returns the members of a group in the contents of `/proc/net/igmp`. The line of an interface
-/// starts with its index, and is followed by an indented line for each of its groups: the address
-/// in network byte order, printed as an integer in host byte order.
+/// Returns the members of a group in the contents of `/proc/net/igmp`. Each interface has a line
+/// that starts with its index, followed by an indented line per group. The line of a group starts
+/// with the address in network byte order, printed as an integer in host byte order.
 fn members_ipv4(table: &str, group: Ipv4Addr) -> BTreeSet<u32> {
     let group = format!("{:08X}", u32::from_ne_bytes(group.octets()));
     let mut interface: Option<u32> = None;

@@ -18,8 +18,8 @@ pub(super) const TC_PRIO_CONTROL: u32 = 7;
 pub struct PacketSocket(Socket);
 
 impl PacketSocket {
-    /// Opens a socket on the interface with this index. Its protocol is 0, so it receives no
-    /// packets (packet(7)).
+    /// Opens a socket on the interface with this index. The protocol of the socket is 0, so the
+    /// socket receives no packets (packet(7)).
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist.

@@ -36,7 +36,8 @@ impl UnicastSocket {
             socket.set_ttl_v4(ttl)?;
             socket.set_tos_v4(u32::from(ipv4::TOS_CS6))?;
         }
-        // Must be set after IP_TOS, which also sets the priority (`rt_tos2priority`).
+        // The priority must be set after IP_TOS, because setting IP_TOS also changes the priority
+        // (`rt_tos2priority`).
         socket.set_priority(TC_PRIO_CONTROL)?;
         let index = std::num::NonZeroU32::new(ifindex).ok_or(io::ErrorKind::InvalidInput)?;
         if source.is_ipv6() {

@@ -26,7 +26,7 @@ use super::exec;
 use super::orphans::Entry;
 use super::output::{Tail, read_all, read_available};
 
-/// How long a command that has timed out may take to end after SIGTERM, before SIGKILL.
+/// Time between SIGTERM and SIGKILL for a command that has timed out.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
 /// `PATH` of commands.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -205,7 +205,7 @@ impl Running {
     pub(crate) async fn terminate(mut self) -> Outcome {
         self.signal(Signal::TERM);
         let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;
-        // The group is killed before the process is reaped, because its group's ID may be reused
+        // The group is killed before the process is reaped, because the group's ID may be reused
         // afterwards.
         self.signal(Signal::KILL);
         self.exit().await;

@@ -14,7 +14,7 @@ const MAX_LINKS: usize = 40;
 /// `None` if it may be run.
 ///
 /// The agent runs commands with its own privileges. A user who can replace the file, or a directory
-/// on its path, would gain them as well.
+/// on its path, would gain these privileges as well.
 pub(crate) fn defect(path: &Path) -> Option<String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,

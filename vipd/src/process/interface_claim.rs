@@ -43,11 +43,12 @@ pub enum ClaimError {
 pub struct InterfaceClaim(#[expect(dead_code, reason = "held until dropped")] Option<NameLock>);
 
 impl InterfaceClaim {
-    /// Claims the interface with this index in this thread's network namespace. `interface` is its
-    /// name, for errors.
+    /// Claims the interface with this index in this thread's network namespace. `interface` is the
+    /// name for errors.
     ///
-    /// If a process that cannot be an agent holds the name, logs a warning and returns a claim that
-    /// does not exclude other agents. Otherwise any local user could block the interface.
+    /// If a process that cannot be an agent holds the name of the claim, logs a warning and returns
+    /// a claim that does not exclude other agents. Otherwise any local user could block the
+    /// interface.
     ///
     /// # Errors
     /// Returns an error if another agent has claimed the interface, or if the socket cannot be

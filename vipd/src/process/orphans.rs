@@ -1,8 +1,8 @@
 //! Collects orphans: processes that a command left behind, and that have ended.
 //!
-//! Their parent is then the init process of their PID namespace, which has to collect them. In a
-//! container, that may be the agent itself. Otherwise, zombies of scripts would accumulate until no
-//! process could be started.
+//! The parent of an orphan is the init process of its PID namespace, which must collect the orphan.
+//! In a container, the agent may be that init process. If it did not collect orphans, zombies of
+//! scripts would accumulate until no process could be started.
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;

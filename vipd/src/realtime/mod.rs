@@ -30,9 +30,9 @@ pub fn lock_memory() -> io::Result<()> {
     Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
 }
 
-/// Returns freed memory to the kernel, which is no longer possible within the heap once its pages
-/// are locked. From now on, large blocks, such as the status of thousands of instances, are not
-/// allocated from the heap, so that they are returned when they are freed.
+/// Returns freed memory to the kernel while this is still possible: once the pages of the heap are
+/// locked, freed blocks stay there. From now on, large blocks, such as the status of thousands of
+/// instances, get their own mappings, which are returned when the blocks are freed.
 #[cfg(target_env = "gnu")]
 fn return_freed_memory() {
     /// Minimum size in bytes of a block that gets its own mapping. This is glibc's initial

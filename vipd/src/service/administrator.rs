@@ -214,7 +214,7 @@ impl Administrator {
         None
     }
 
-    /// Carries out a change that does not wait.
+    /// Carries out a change that completes without waiting.
     fn carry_out(&mut self, order: Order) {
         let Order { request, by } = order;
         let outcome = match request {

@@ -52,7 +52,7 @@ impl Drained {
     /// Adds or removes names, and stores the result.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be written. The change is made nevertheless.
+    /// Returns an error if the file cannot be written. The change still takes effect for this run.
     pub(super) fn set(&mut self, names: &[String], is_drained: bool) -> io::Result<()> {
         for name in names {
             if is_drained {

@@ -57,7 +57,7 @@ impl EventLog {
             shared.history.pop_front();
         }
         shared.history.push_back(Arc::clone(&line));
-        // Fails if no client follows.
+        // Fails if no client follows the events.
         let _ = shared.live.send(line);
     }
 }
@@ -74,7 +74,7 @@ impl Recorder {
         Self { log, changes: Changes::default(), latest }
     }
 
-    /// Records a report, if it is an event of an instance, and returns the state change if it is
+    /// Records a report that is an event of an instance. Returns the state change if the event is
     /// one. `instance` returns the instance of a router.
     pub(super) fn report<'a>(
         &mut self,

@@ -175,7 +175,7 @@ mod tests {
             changed.placements.push(changed.placements[0].clone());
             changed
         };
-        // The address of b moves to a.
+        // Instance a gains the address of instance b.
         let gaining = settings(0, [10, 0, 2, 1]);
         let mut losing = settings(1, [10, 0, 9, 9]);
         losing.router.virtual_addresses.remove(0);

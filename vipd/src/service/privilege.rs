@@ -100,7 +100,7 @@ fn open_files(config: &Config) -> u64 {
 }
 
 /// Returns the offset of CLOCK_MONOTONIC in this time namespace in seconds (time_namespaces(7)), or
-/// `None` if there is none. `bpf_ktime_get_ns()` ignores the offset.
+/// `None` if there is no offset. `bpf_ktime_get_ns()` ignores the offset.
 fn time_offset() -> Option<String> {
     offset_in(&fs::read_to_string("/proc/self/timens_offsets").ok()?)
 }

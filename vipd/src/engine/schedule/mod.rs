@@ -59,7 +59,8 @@ impl Schedule {
         }
     }
 
-    /// Moves a router onto or off the fast path, after its fast path was published.
+    /// Moves a router onto or off the fast path, after that change was published to the BPF
+    /// program.
     pub(crate) fn published(&mut self, id: RouterId, row: Row, router: &Router) {
         if let (Some(steady), Some(deadline)) = (router.steady(), router.next_timeout()) {
             self.fast_path.arm(id, row, steady.down_interval, deadline);

@@ -44,7 +44,7 @@ impl Masters {
         self.bench.engine.dispatch(self.now, self.ids[number], input);
     }
 
-    /// Passes an advert of the client to a router.
+    /// Passes an advert from the client station to a router.
     fn advert(&mut self, number: usize, priority: u8) {
         let vips = &self.router(number).config().virtual_addresses;
         let advert = Received {

@@ -93,7 +93,7 @@ fn running(bench: &Bench) -> Running {
     routers.collect()
 }
 
-/// Returns the addresses in 10.1.0.0/16 of the interface, in order.
+/// Returns the interface's addresses in 10.1.0.0/16, in order.
 fn present() -> Result<Vec<String>> {
     let output = process::Command::new("ip").args(["-o", "-4", "address", "show", "dev", "eth1"]).output()?;
     let text = String::from_utf8(output.stdout)?;

@@ -22,7 +22,7 @@ impl Administrator {
         Ok(Done { changes, warnings: stored.err().iter().map(not_stored).collect() })
     }
 
-    /// Hands mastership of instances over, if all of them are masters.
+    /// Hands over mastership of the instances, if all of them are masters.
     pub(super) fn fail_over(&self, names: &[String]) -> Outcome {
         if names.is_empty() {
             return Err("name at least one instance".to_owned().into());

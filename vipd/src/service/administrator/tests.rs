@@ -46,7 +46,8 @@ fn reload() -> Order {
     Order { request: Request::Reload, by: Author::Signal(1) }
 }
 
-/// As the help of `vipd priority` says: a reload that does not change the configured priority keeps it.
+/// As the help of `vipd priority` states, a reload keeps the administrator's priority unless the
+/// configured priority changes.
 #[test]
 fn instance_that_a_reload_starts_again_keeps_the_priority_of_the_administrator() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -216,8 +216,8 @@ impl Log {
         }
     }
 
-    /// Returns whether [`lost_transitions`](Self::lost_transitions) may have a line to log that the
-    /// rate limit suppressed before.
+    /// Returns whether the rate limit has suppressed a line that
+    /// [`lost_transitions`](Self::lost_transitions) may still log.
     pub(super) fn has_unlogged_transitions(&self) -> bool {
         self.has_unlogged_transitions
     }

@@ -45,8 +45,8 @@ impl Fifo {
         &self.path
     }
 
-    /// Writes a line without blocking. If the FIFO is full, drops and counts the line; this is
-    /// logged once until a line can be written again.
+    /// Writes a line without blocking. If the FIFO is full, drops and counts the line, and logs
+    /// this once until a line can be written again.
     pub(super) fn write(&mut self, subject: &Subject, notice: &Notice) {
         let Notice { kind, priority, .. } = notice;
         let line =

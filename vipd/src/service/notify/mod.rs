@@ -114,7 +114,7 @@ impl Notifications {
         self.set_groups(groups);
         let names: BTreeSet<&str> = instances.iter().map(|instance| instance.name.as_str()).collect();
         for old in removed.iter().filter(|old| !names.contains(old.name.as_str())) {
-            // Does nothing if the change to `stop` was reported.
+            // Has no effect if the change to `stop` has already been reported.
             let stop = Notice {
                 kind: Kind::Stop,
                 reason: Reason::Shutdown.to_string(),
@@ -199,7 +199,7 @@ fn group_notice(kind: Kind, reason: String) -> Notice {
     Notice { kind, reason, priority: 0 }
 }
 
-/// Returns the commands of an instance that may be in a group, or those of a group.
+/// Returns the commands of an instance, which may belong to a group, or the commands of a group.
 fn target(notify: &Notify, instance: Option<&Instance>, group: Option<String>) -> Target {
     let Notify { master, backup, fault, stop, any, user, timeout } = notify.clone();
     Target {

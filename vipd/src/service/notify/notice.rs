@@ -20,7 +20,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Returns the state in the notification of a transition, or `None` if the transition has no
-    /// notification, as at the beginning of the startup delay.
+    /// notification, for example at the beginning of the startup delay.
     pub(crate) fn of(state: State, reason: Reason) -> Option<Self> {
         match state {
             State::Master => Some(Self::Master),
@@ -98,7 +98,7 @@ impl Subject {
 /// The commands of a subject and the values that they receive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Command that runs on the transition to this state, like the next three.
+    /// Command for the transition to Master. The next three commands are for the other states.
     pub(crate) master: Option<Vec<String>>,
     pub(crate) backup: Option<Vec<String>>,
     pub(crate) fault: Option<Vec<String>>,

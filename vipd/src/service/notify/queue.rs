@@ -134,7 +134,7 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         }
     }
 
-    /// Returns whether no command is running or may be started.
+    /// Returns whether no command is running and none may be started.
     pub(super) fn is_idle(&self) -> bool {
         self.running == 0 && self.ready.is_empty()
     }

@@ -47,7 +47,7 @@ impl Effects {
     ) {
         let Some(InFlight { changes, subjects }) = self.routing.in_flight.take() else { return };
         if results.is_err() {
-            // The next resync starts another one.
+            // The next resync starts another thread.
             self.routing.thread = None;
         }
         self.record(&changes, &subjects, results, now, topology, reports);
@@ -161,14 +161,14 @@ impl Effects {
                 self.routing.assume_added(now, changes, subjects);
             }
         }
-        // Another tool has replaced these routes. Its routes stay, and vipd's appended ones are
-        // removed.
+        // Another tool has replaced these routes. Its routes stay, and the routes that vipd has
+        // appended are removed.
         for (change, wanted) in replaced {
             let results = thread::apply(&mut self.netlink, &[change]);
             self.record(&[change], &[wanted], results, now, topology, reports);
             self.refused(wanted, libc::EEXIST, None, now, topology, reports);
         }
-        // Some entries may have lost their last holder in the meantime.
+        // Entries may have lost their last holder (a router that needs them) in the meantime.
         for wanted in subjects {
             let is_unwanted = |entry: &Entry| entry.holders.is_empty();
             if self.routing.entries.get(wanted).is_some_and(is_unwanted)
@@ -271,8 +271,8 @@ impl Effects {
     }
 }
 
-/// Returns the settings of the first holder, and the position of the entry among its routes and
-/// rules.
+/// Returns the settings of the first router that holds the entry, and the position of the entry
+/// among the routes and rules of that router.
 fn subject(
     holders: &[RouterId],
     wanted: Wanted,

@@ -60,7 +60,7 @@ impl RouteThread {
         Self { submitted: channel().0, results: channel().1 }
     }
 
-    /// Submits changes. The results of the previous ones must have been received.
+    /// Submits changes. The results of the previous changes must have been received before.
     pub(super) fn submit(&self, changes: &[Change]) {
         // If the thread has ended, receiving the results returns an error.
         let _ = self.submitted.send(changes.to_vec());
