@@ -61,7 +61,7 @@ impl Topology {
         moved
     }
 
-    /// Removes a router from its group. Returns another member.
+    /// Removes a router from its group. Returns one of the remaining members.
     pub(super) fn leave_group(&mut self, router: RouterId) -> Option<RouterId> {
         let position = self.routers.get_mut(router)?.group.take()?;
         let members = &mut self.groups.get_mut(position)?.members;

@@ -33,7 +33,7 @@ pub(crate) struct Instance {
     pub(crate) row: Row,
     /// The link on which the router sends and receives adverts.
     pub(crate) link: LinkId,
-    /// All VIPs, the excluded ones last.
+    /// All VIPs. Excluded VIPs come last.
     pub(crate) addresses: Vec<VirtualAddress>,
     /// The link of each VIP.
     pub(crate) vip_links: Vec<LinkId>,

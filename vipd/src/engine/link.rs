@@ -38,7 +38,7 @@ struct Vip {
 /// A configured link and the state of the interface that currently has its name.
 #[expect(clippy::struct_excessive_bools, reason = "independent flags, not the states of one state machine")]
 pub(crate) struct Link {
-    /// Interface name. For a macvlan that has not been created yet, a description.
+    /// Interface name, or a description of a macvlan that has not been created yet.
     pub(crate) name: String,
     pub(crate) role: LinkRole,
     /// Interface index, or `None` if no interface has this name.

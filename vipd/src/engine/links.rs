@@ -277,8 +277,8 @@ mod tests {
         assert_eq!(gone(&mut links, &Notice::LinkGone { ifindex: 5 }), None);
     }
 
-    /// `states` are the expected results for multicast and unicast. An interface that works still
-    /// has [`Fault::NotAttached`], because the link is not open.
+    /// `states` are the expected results for multicast and unicast. Even a working interface has
+    /// [`Fault::NotAttached`], because the link is not open.
     #[test]
     fn unicast_works_without_ethernet_address_on_point_to_point_interfaces() {
         let (mut links, eth0, _) = links();

@@ -12,9 +12,9 @@
 //!                                                       └─► log, bus, snapshots
 //! ```
 //!
-//! [`Engine::turn`] runs these from left to right, then waits. They operate on `topology`, which
-//! contains the routers (`instance`) and the links (`link`, `links`, `address_table`), identified
-//! by the types in `id`.
+//! [`Engine::turn`] runs these modules from left to right, then waits. They operate on `topology`,
+//! which contains the routers (`instance`) and the links (`link`, `links`, `address_table`),
+//! identified by the types in `id`.
 //!
 //! An advert and the takeover it causes pass through seven files:
 //!

@@ -81,7 +81,7 @@ pub(crate) struct Prober(Sender<Job>);
 
 impl Prober {
     /// Starts the thread. It wakes the engine when it finds a program detached or behind another
-    /// one, and after each awaited probe.
+    /// program, and after each awaited probe.
     ///
     /// # Errors
     /// `EAGAIN` if the thread cannot be started.

@@ -54,7 +54,7 @@ impl Engine {
     }
 
     /// Reads links and addresses again if needed. After a failure, tries again after a pause,
-    /// because a dump takes milliseconds and most causes persist for a while.
+    /// because a dump takes milliseconds and most causes of failures persist for a while.
     pub(super) fn resync_if_needed(&mut self, now: Timestamp) {
         if std::mem::take(&mut self.resync_needed)
             && let Err(error) = self.resync()
@@ -250,7 +250,7 @@ impl Engine {
                 continue;
             };
             let claim = match (instance.is_master() && id == on, instance.is_owner()) {
-                // An owner's address may have a different prefix length.
+                // The VIP of an address owner may have a different prefix length.
                 (true, true) if link.addresses.contains(address.address) => continue,
                 (true, _) => Claim::Held,
                 (false, true) => Claim::Owned,

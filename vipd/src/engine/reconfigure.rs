@@ -50,7 +50,7 @@ impl Engine {
         if let Some(instance) = self.topology.routers.get(id).filter(|instance| instance.is_master()) {
             self.effects.routing.set(now, id, &instance.routing);
         }
-        // After a failure, the next resync tries again.
+        // If the thread cannot be started, the next resync tries again.
         self.resync_needed |= self.prepare_routing().is_err();
         let has_new_links = self.topology.links.iter().count() > known_links;
         self.close_unused(reconfigured.unused);

@@ -129,7 +129,7 @@ impl Engine {
         for link in reload.links {
             self.reopen(link);
         }
-        // After a failure, the next resync tries again.
+        // If subscribing fails, the next resync tries again.
         self.resync_needed |= self.watch_routing().is_err() || reload.needs_resync;
         // Fails if the service is stopping.
         let _ = reload.reply.send(reload.added);

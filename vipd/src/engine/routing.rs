@@ -31,8 +31,8 @@ impl Wanted {
         routes.chain(rules).collect()
     }
 
-    /// Returns the entry. A route gets the current interface of its link, or the result is `None`
-    /// if the link has no interface.
+    /// Returns the entry, with the current interface of the link if it is a route with a configured
+    /// link. Returns `None` if that link has no interface.
     pub(crate) fn resolve(&self, links: &Links) -> Option<RoutingEntry> {
         match (self.entry, self.link) {
             (RoutingEntry::Route(route), Some(link)) => {

@@ -28,9 +28,9 @@ pub enum Change {
     /// with the same destination and metric, whichever tool added it, or if the rule exists with
     /// vipd's mark.
     AddEntry(RoutingEntry),
-    /// Adds an IPv4 route behind others with the same destination and metric. Fails with `EEXIST`
-    /// only if exactly this route is present, with vipd's mark. IPv6 would combine the routes into
-    /// a multipath route.
+    /// Adds an IPv4 route behind other routes with the same destination and metric. Fails with
+    /// `EEXIST` only if exactly this route is present, with vipd's mark. In IPv6, the kernel would
+    /// combine the routes into a multipath route.
     AppendRoute(Route),
     /// Removes a route or a policy rule with vipd's mark. Succeeds if it does not exist.
     RemoveEntry(RoutingEntry),

@@ -18,7 +18,7 @@ use super::wire::{Message, ifindex, link_name};
 /// Maximum number of attempts at a dump, which changes may interrupt.
 const ATTEMPTS: u32 = 32;
 /// Maximum number of links to request one by one, which is cheaper if the host has many other
-/// links. For more links, all links are dumped.
+/// links. If more links are needed, all links are dumped.
 const ONE_BY_ONE: usize = 64;
 
 impl Requests {

@@ -132,7 +132,7 @@ pub(super) fn program(
     program.branch(IF_EQUAL, kind(libc::RTM_NEWNEIGH), 2, 0);
     program.branch(IF_EQUAL, kind(libc::RTM_DELNEIGH), 1, 0);
     program.push(RETURN, PASS);
-    // Neighbors: the block is out of reach of a conditional jump.
+    // Jumps to the block for neighbors, which is out of reach of a conditional jump.
     program.push(JUMP, u32::try_from(3 + links.len()).unwrap_or_default());
     // Links, except the AF_BRIDGE messages in which a bridge reports its ports.
     program.push(LOAD_U8, FAMILY);

@@ -224,7 +224,7 @@ impl AsFd for Monitor {
     }
 }
 
-/// Sets the size of the receive buffer. Exceeding `net.core.rmem_max` takes CAP_NET_ADMIN in the
+/// Sets the size of the receive buffer. Exceeding `net.core.rmem_max` requires CAP_NET_ADMIN in the
 /// initial user namespace; without it, the size is limited to that value.
 fn set_receive_buffer(socket: &Socket) -> io::Result<()> {
     // SAFETY: the socket outlives the borrowed descriptor.

@@ -1,7 +1,7 @@
 //! Process events from the kernel's connector (`Documentation/driver-api/connector.rst`,
 //! `drivers/connector/cn_proc.c`).
 //!
-//! Only available in the initial network, PID and user namespaces, and with CAP_NET_ADMIN. Events
+//! Available only in the initial network, PID and user namespaces, and with CAP_NET_ADMIN. Events
 //! may be lost: without free memory, the kernel drops them silently.
 
 use std::io;

@@ -67,9 +67,9 @@ impl Requests {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        // Errors do not have to include the payload of the request.
+        // Makes the kernel omit the payload of the request from errors.
         socket.set_cap_ack(true)?;
-        // Errors include the kernel's explanation (Linux 4.12).
+        // Makes the kernel add its explanation to errors (Linux 4.12).
         let _ = socket.set_ext_ack(true);
         // Makes the kernel filter dumps (Linux 4.20). Otherwise, the kernel dumps everything, and
         // the reader must filter.

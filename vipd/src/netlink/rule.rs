@@ -44,7 +44,7 @@ pub struct Rule {
     pub from: Option<Network>,
     /// Destination network of packets.
     pub to: Option<Network>,
-    /// Interface on which packets arrive; `lo` for packets of this host.
+    /// Interface on which packets arrive; `lo` for packets sent by this host.
     pub iif: Option<Label>,
     /// Interface to which the socket of locally sent packets is bound.
     pub oif: Option<Label>,

@@ -2,7 +2,7 @@
 //! decoding.
 //!
 //! Only notifications about links in use are decoded into rtnetlink's types, which allocate a
-//! vector per message. All others cost only a few loads.
+//! vector per message. All other notifications cost only a few loads.
 
 use std::io;
 use std::net::IpAddr;

@@ -87,7 +87,8 @@ pub struct Members {
 impl Members {
     /// Returns whether the interface is a member. Returns true if /proc cannot be read.
     fn may_contain(&self, is_ipv6: bool, ifindex: u32) -> bool {
-        // /proc/net would show the network namespace of the main thread, which may be another one.
+        // /proc/net would show the network namespace of the main thread, which may differ from the
+        // namespace of this thread.
         let members = if is_ipv6 {
             self.v6.get_or_init(|| {
                 let table = fs::read_to_string("/proc/thread-self/net/igmp6").ok()?;

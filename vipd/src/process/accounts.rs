@@ -113,7 +113,7 @@ impl User {
         [("USER", name), ("LOGNAME", name), ("HOME", home)]
     }
 
-    /// Returns whether this is not the user that this process runs as.
+    /// Returns whether this process runs as a different user.
     pub(super) fn is_other(&self) -> bool {
         // SAFETY: no preconditions.
         let effective = unsafe { libc::geteuid() };

@@ -39,8 +39,8 @@ pub(crate) struct Spec {
     /// Environment, in addition to `PATH`, `HOME`, `USER` and `LOGNAME`. The agent's own
     /// environment is not passed on.
     pub(crate) environment: Vec<(&'static str, String)>,
-    /// Name or numeric ID of the user; `None` for the agent's user. Looked up by the new process,
-    /// because directory services may take long to answer.
+    /// Name or numeric ID of the user; `None` for the agent's user. The new process looks the user
+    /// up, because directory services may take long to answer.
     pub(crate) user: Option<String>,
 }
 
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(text, b"\n", "both processes were running");
     }
 
-    /// The caller reports the failure before it ends the command, because that may take long.
+    /// The caller reports the failure before it ends the command, because ending it may take long.
     #[test]
     fn command_that_has_timed_out_runs_until_it_is_ended() {
         let argv = ["/bin/sh", "-c", "echo started; exec sleep 1000"].map(str::to_owned).to_vec();

@@ -1,8 +1,9 @@
 //! `vipd exec`: prepares a process and executes a configured command in it.
 //!
-//! Not meant for users, and not in the help. It must not depend on anything that the agent has set
-//! up. The command does not inherit the agent's descriptors, signal mask, scheduling priority or
-//! lowered OOM score, nor its privileges if it runs as another user.
+//! This command is not meant for users and does not appear in the help. It must not depend on
+//! anything that the agent has set up. The configured command does not inherit the agent's
+//! descriptors, signal mask, scheduling priority or lowered OOM score, nor its privileges if it
+//! runs as another user.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

@@ -44,7 +44,7 @@ pub struct InterfaceClaim(#[expect(dead_code, reason = "held until dropped")] Op
 
 impl InterfaceClaim {
     /// Claims the interface with this index in this thread's network namespace. `interface` is the
-    /// name for errors.
+    /// name of the interface for error messages.
     ///
     /// If a process that cannot be an agent holds the name of the claim, logs a warning and returns
     /// a claim that does not exclude other agents. Otherwise any local user could block the

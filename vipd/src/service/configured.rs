@@ -33,7 +33,7 @@ impl Configured {
         (instances.iter().flat_map(devices).collect(), vips.collect())
     }
 
-    /// Removes the routes and policy rules of all instances. Logs a failure.
+    /// Removes the routes and policy rules of all instances. Failures are logged.
     pub(super) fn remove_routing(&self) {
         let instances = self.lock();
         let instances: Vec<&Instance> = instances.iter().map(AsRef::as_ref).collect();

@@ -21,8 +21,8 @@ use crate::vrrp::{Discard, Event};
 
 /// Number of events that are kept.
 const HISTORY: usize = 1024;
-/// Number of events that a client may be behind: enough for all routers to change state several
-/// times while the client is not scheduled.
+/// Number of events by which a client may lag behind: enough for all routers to change state
+/// several times while the client is not scheduled.
 const BACKLOG: usize = 16_384;
 
 /// The events, shared by the control thread and its clients.
@@ -195,7 +195,8 @@ fn describe(instance: &str, event: &Event) -> EventRecord {
     }
 }
 
-/// Converts a time of the engine's clock, which reads `now` when the wall clock reads `wall_now`.
+/// Converts a time of the engine's clock to wall-clock time. `now` and `wall_now` are readings of
+/// the two clocks at the same moment.
 fn wall_clock(at: Timestamp, now: Timestamp, wall_now: SystemTime) -> SystemTime {
     wall_now.checked_sub(Duration::from_nanos(now.nanos_since(at))).unwrap_or(wall_now)
 }

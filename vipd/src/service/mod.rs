@@ -238,7 +238,7 @@ pub fn claim_interfaces(config: &Config) -> Claims {
             Some((_, Err(_))) => {
                 refused.insert(interface);
             }
-            // Another agent may have the VIPs on an interface of its own.
+            // The VIPs may be on another interface, which another agent serves.
             None if several_agents_run() => {
                 refused.insert(interface);
             }

@@ -58,7 +58,7 @@ fn router_is_added_when_the_rows_of_removed_routers_are_released() -> Result<()>
         bench.turn_until("the router has been removed", |bench| {
             bench.engine.topology.routers.values().count() == usize::from(ROUTERS) - 1
         })?;
-        assert!(answer.try_recv().is_err(), "its row is not free yet");
+        assert!(answer.try_recv().is_err(), "the row is not free yet");
         bench.serve()?;
         bench.turn_until("the router has been added", |bench| {
             bench.engine.topology.routers.values().count() == usize::from(ROUTERS)

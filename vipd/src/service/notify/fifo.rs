@@ -26,7 +26,7 @@ impl Fifo {
     /// Opens a FIFO, and creates it with mode 0600 if the path does not exist.
     ///
     /// # Errors
-    /// Returns an error if it cannot be created or opened, or is not a FIFO.
+    /// Returns an error if the FIFO cannot be created or opened, or if the path is not a FIFO.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         match mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}

@@ -111,7 +111,7 @@ pub(crate) struct Target {
     pub(crate) timeout: Duration,
     /// Interface and VRID of an instance.
     pub(crate) interface: Option<(String, u8)>,
-    /// Name of the instance's group, if it is in one.
+    /// Name of the instance's sync group, if it belongs to one.
     pub(crate) group: Option<String>,
 }
 

@@ -86,7 +86,7 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
     }
 
     /// Adds a change. `changes` is the number of changes since the last call for this subject,
-    /// including this one. Ignored if the subject is unknown.
+    /// including this one. The change is ignored if the subject is unknown.
     pub(super) fn push(&mut self, subject: &K, notice: Notice, changes: u64) {
         let Some(known) = self.subjects.get_mut(subject) else { return };
         let missed = changes.saturating_sub(1);
