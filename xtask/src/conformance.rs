@@ -170,8 +170,8 @@ fn document(rows: &[Row<'_>], tables: &str, seconds: u64) -> Result<String> {
          vipd, keepalived {} and FRR {} of Debian, each on an isolated segment,\n\
          after vipd's core passed them in virtual time.\n\
          [How to read and write a scenario](../tests/conformance/README.md).\n\n\
-         ok: behaves as the scenario specifies. differs: does not; the remark gives the reason. unsupported:\n\
-         cannot be configured that way. -: not run in the lab.\n\n{tables}",
+         ok: behaves as the scenario specifies. differs: behaves differently; the remark gives the reason.\n\
+         unsupported: cannot be configured as the scenario requires. -: not run in the lab.\n\n{tables}",
         rows.len(),
         debian::version("keepalived")?,
         debian::version("frr")?,

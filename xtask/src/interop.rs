@@ -100,11 +100,11 @@ fn document(rows: &[Row], table: &str) -> Result<String> {
          separate segment, with keepalived {} and FRR {} of Debian. The\n\
          interval is 1 s in VRRPv2 and 100 ms in VRRPv3.\n\n\
          * election: only the preferred router advertises, and it has announced the VIP with the correct MAC.\n\
-         * crash: it is killed with SIGKILL, and the other router takes over.\n\
-         * return, return again: it is started again and preempts.\n\
-         * release: it is stopped and sends priority 0, and the other router takes over.\n\
-         * one master: two routers are never master for longer than the few adverts that yielding takes.\n\n\
-         In the rows with FRR, \"MAC\" is that of vipd: vrrpd always uses the virtual MAC. keepalived 2.2.7\n\
+         * crash: the preferred router is killed with SIGKILL, and the other router takes over.\n\
+         * return, return again: the preferred router is started again and preempts.\n\
+         * release: the preferred router is stopped and sends priority 0, and the other router takes over.\n\
+         * one master: after each takeover, the previous master sends at most two more adverts.\n\n\
+         In the rows with FRR, \"MAC\" refers to vipd: vrrpd always uses the virtual MAC. keepalived 2.2.7\n\
          sends IPv6 unicast adverts with a Hop Limit of 64, which vipd accepts with `min_ttl = 64` for the\n\
          peer; by default it drops and counts them (`ip-ttl-errors`).\n\n{table}",
         version("keepalived")?,

@@ -66,7 +66,7 @@ metrics! {
     ReloadDelay "reload-delay" "ms" "from the signal to the first advert with the new priority";
     NotifyDelay "notify-delay" "ms" "from the link cut until the notification command of an instance has run";
     NotifyTime "notify-time" "ms" "from the link cut until all notification commands have run";
-    NotifyMissing "notify-missing" "" "instances whose last notification is not that of Master";
+    NotifyMissing "notify-missing" "" "instances whose last notification does not report Master";
     CheckGap "check-gap" "ms" "longest gap between adverts while a check hangs";
     Start "start" "ms" "time from start until all routers are backups";
     BackupShare "backup-share" "%" "process CPU as backup, share of one core" (cpu);

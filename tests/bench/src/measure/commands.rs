@@ -112,7 +112,8 @@ impl Script {
         fs::create_dir(&directory).with_context(|| directory.display().to_string())?;
         let script = Self { directory, name };
         fs::write(script.path(), format!("#!/bin/sh\n{text}\n")).context("cannot write the script")?;
-        fs::set_permissions(script.path(), Permissions::from_mode(0o755)).context("cannot set its mode")?;
+        fs::set_permissions(script.path(), Permissions::from_mode(0o755))
+            .context("cannot make the script executable")?;
         Ok(script)
     }
 
@@ -129,7 +130,7 @@ impl Script {
             .collect()
     }
 
-    /// Waits until the recorded states meet a condition, but at most `bound`.
+    /// Waits up to `bound` for the recorded states to meet a condition.
     fn wait(&self, bound: Duration, mut is_met: impl FnMut(&BTreeMap<String, String>) -> bool) {
         let end = Instant::now() + bound;
         while !is_met(&self.states()) && Instant::now() < end {

@@ -69,7 +69,7 @@ impl World {
             let after = self.nodes[node].routers[segment].state();
             if settled.contains(&segment) && before != after {
                 self.violate(format!(
-                    "node {node} segment {segment} became {after}, although its group was alike"
+                    "node {node} segment {segment} became {after}, although its group was settled"
                 ));
             }
             if before != State::Master && after == State::Master {
@@ -93,10 +93,10 @@ impl World {
     }
 
     /// Returns the routers of a node for which a change of the groups must not cause a transition:
-    /// those without a group, and the members of groups of masters, or of backups.
+    /// those without a group, and the members of groups with only masters or only backups.
     fn settled(&self, node: usize) -> BTreeSet<usize> {
         let node = &self.nodes[node];
-        let is_alike = |segment: &usize| {
+        let is_settled = |segment: &usize| {
             let state = node.routers[*segment].state();
             let Some(group) = node.groups[*segment] else {
                 return matches!(state, State::Master | State::Backup);
@@ -104,6 +104,6 @@ impl World {
             matches!(state, State::Master | State::Backup)
                 && node.members(group).all(|(_, router)| router.state() == state)
         };
-        (0..self.segments).filter(is_alike).collect()
+        (0..self.segments).filter(is_settled).collect()
     }
 }
