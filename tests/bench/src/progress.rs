@@ -11,7 +11,7 @@ const TEMPLATE: &str = "[bench] {bar:16} {elapsed}, {wide_msg}";
 
 /// Progress through steps of known approximate duration.
 pub(crate) struct Progress {
-    /// The progress bar; only on a terminal.
+    /// The progress bar; `None` if standard error is not a terminal.
     bar: Option<ProgressBar>,
     started: Instant,
     total: Duration,

@@ -59,7 +59,7 @@ impl fmt::Display for Who {
 pub(crate) struct Programs {
     /// This build of vipd.
     vipd: PathBuf,
-    /// The build of vipd that it is compared with; `None` to compare it with keepalived.
+    /// The build of vipd to compare this one with; `None` to compare with keepalived.
     other: Option<PathBuf>,
     /// Whether `vipd` supports the configuration key `xdp`.
     modes: bool,

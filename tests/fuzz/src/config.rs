@@ -1,5 +1,5 @@
-//! Configuration files: any text is either accepted, with all values in range, or rejected, with
-//! valid positions.
+//! Configuration files: any text is either accepted, with all values in range, or rejected, with a
+//! valid position for each problem.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -30,7 +30,7 @@ enum Step<'a> {
     /// Sends one byte this many times, to create long lines. A newline is replaced by a space,
     /// because it would create many empty lines instead.
     Repeat(u8, u16),
-    /// Sends this many spaces plus `MAX_REQUEST_BYTES - 128`, to reach the maximum line length.
+    /// Sends `MAX_REQUEST_BYTES - 128` spaces and this many more, to reach the maximum line length.
     Longest(u8),
     /// Sends a `status` request.
     Status,

@@ -110,7 +110,8 @@ fn wait_for_return(capture: &Capture, count: usize, interval: Duration) -> Resul
     })
 }
 
-/// Returns the time of the master's last advert by VRID. Deadlines are relative to that advert.
+/// Returns the time of the master's last advert for each VRID. Deadlines are relative to that
+/// advert.
 fn last_adverts(capture: &Capture, cut: WallTime, interval: Duration) -> [Option<WallTime>; 256] {
     let mut last = [None; 256];
     let adverts_seen = capture.filter_map(cut.before(interval * 2), |frame| {

@@ -47,7 +47,7 @@ pub(super) const TARGETS: &[Target] = targets! {
     "garp" "link cut, 1 virtual router at 10 ms: first GARP after the first advert" "ms"
         Median(One, Metric::GarpAfterAdvert),
         Measured(Who::Kernel, Median(Floors, Metric::TakeoverFloor), 1.0, "netlink, one send"), AtMost(0.2);
-    "addresses" "link cut, 100 addresses at 10 ms: last one announced after the deadline" "ms"
+    "addresses" "link cut, 100 addresses at 10 ms: last address announced after the deadline" "ms"
         Median(Addresses, Metric::LastAnnounced),
         Measured(Who::Kernel, Median(Floors, Metric::TakeoversFloor), 1.0, "netlink, sendmmsg"), AtMost(1.0);
     "cut" "link cut, 255 virtual routers at 10 ms: last address announced after its deadline" "ms"
