@@ -154,7 +154,7 @@ impl Agent {
         self.configure(self.kind.configuration(self.station, instances)?)
     }
 
-    /// Sets vipd's XDP mode on all interfaces from the next start. Overrides `XDP_VARIABLE`.
+    /// Sets vipd's XDP mode on all interfaces, from the next start on. Overrides `XDP_VARIABLE`.
     ///
     /// # Errors
     /// Returns an error if the agent is not vipd.
@@ -165,13 +165,13 @@ impl Agent {
         Ok(())
     }
 
-    /// Sets an environment variable from the next start. Affects only vipd.
+    /// Sets an environment variable of vipd, from the next start on. Has no effect on other programs.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Redirects the program's standard error from the next start. The lab then no longer collects
-    /// it.
+    /// Redirects the program's standard error, from the next start on. The lab then no longer
+    /// collects it.
     pub fn redirect_stderr(&mut self, to: OwnedFd) {
         self.stderr = Some(to);
     }

@@ -73,8 +73,8 @@ impl Drop for Progress {
     }
 }
 
-/// Estimates the remaining time, assuming that the remaining steps deviate from their expected
-/// duration as the finished ones did.
+/// Estimates the remaining time: the expected duration of the remaining steps, multiplied by the
+/// ratio of actual to expected duration of the finished steps.
 fn remaining(elapsed: Duration, done: Duration, total: Duration) -> Duration {
     let left = total.saturating_sub(done);
     if done.is_zero() { left } else { left.mul_f64(elapsed.as_secs_f64() / done.as_secs_f64()) }

@@ -128,7 +128,7 @@ impl Results {
         column.filter(|series| series.metric == metric).collect()
     }
 
-    /// Returns the median of a metric, at this point of its sweep if it has one.
+    /// Returns the median of a metric. `point` is the point of the sweep; `None` without a sweep.
     pub(crate) fn median(
         &self,
         scenario: Scenario,

@@ -85,7 +85,7 @@ pub enum LeftOut {
 pub struct Summary {
     /// Number of worlds.
     pub worlds: u64,
-    /// Number of transitions in them.
+    /// Number of transitions in all worlds.
     pub transitions: u64,
     /// The violation with the lowest seed, with the last events that led to it.
     pub violation: Option<(u64, String)>,

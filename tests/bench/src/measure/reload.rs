@@ -20,7 +20,8 @@ use crate::subject::Subject;
 
 const MASTER: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
-/// Priority of the master's routers, and that of the changed router after every other reload.
+/// Initial priority of the master's routers, and the priority of the changed router after every
+/// other reload.
 const PRIORITIES: [u8; 2] = [200, 201];
 
 /// Reloads the master `count` times. Each reload changes the priority of the last router and is

@@ -1,4 +1,4 @@
-//! Changes of the groups, as a reload makes them.
+//! Changes the groups of nodes, as a reload does.
 
 use std::collections::BTreeSet;
 
