@@ -16,7 +16,7 @@ pub struct Summary {
     pub routers: u64,
     /// Total virtual time, in nanoseconds.
     pub passed: u128,
-    /// Total counts.
+    /// Counts of events in all worlds.
     pub tally: Tally,
     /// The violation with the lowest seed.
     pub violation: Option<Violation>,

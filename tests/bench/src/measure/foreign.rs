@@ -22,7 +22,7 @@ const CLIENT: Station = Station::Client;
 const PAIRS: usize = 5;
 /// Bytes per write.
 const CHUNK: usize = 128 * 1024;
-/// Warm-up of a connection, for slow start and socket buffer tuning.
+/// Duration of the warm-up of a connection, in which slow start and socket buffer tuning end.
 const WARM_UP: Duration = Duration::from_millis(200);
 
 /// Measures throughput and round trips without and with the agent, for `length` each time.

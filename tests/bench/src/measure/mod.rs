@@ -31,7 +31,7 @@ use vipd_tests::wait::wait_until;
 
 /// Maximum time to wait for a state.
 const SOON: Duration = Duration::from_secs(60);
-/// Pause after a start or takeover. Both agents repeat their announcements after 5 s.
+/// Pause after a start or takeover. vipd and keepalived repeat their announcements after 5 s.
 const REST: Duration = Duration::from_secs(7);
 
 /// Returns virtual routers with VRIDs 1 to `count`, this priority, and one address each.
