@@ -22,7 +22,7 @@ use crate::time::WallTime;
 
 /// Read timeout, after which the capture thread checks whether to stop.
 const STOP_POLL: Duration = Duration::from_millis(20);
-/// Large enough for any frame, including frames merged by GRO.
+/// Size of the buffer for a frame: large enough for frames merged by GRO.
 const LONGEST_FRAME: usize = 1 << 16;
 
 /// A running capture. It stops when dropped.

@@ -11,7 +11,7 @@ use crate::process::output;
 /// Runs a program on a host and returns its standard output.
 ///
 /// # Errors
-/// Returns an error if it cannot be started or fails.
+/// Returns an error if the program cannot be started or fails.
 pub fn run(host: &Namespace, program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     command.args(arguments);
