@@ -36,9 +36,9 @@ pub(crate) struct Common {
     pub(crate) impediments: Impediments,
     /// Whether the router has handed over mastership and must not preempt its successor.
     pub(crate) has_yielded: bool,
-    /// Whether another router outranked this one soon after its sync group had made it master.
-    /// Until it has been master for longer, a priority-0 advert to another member does not make the
-    /// group take over while this member follows a master.
+    /// Whether another router outranked this one soon after its sync group had made it master. If
+    /// so, a priority-0 advert to another member does not make the group take over while this
+    /// member follows a master. Reset once it has been master for longer.
     pub(crate) group_takeover_failed: bool,
     /// End of `startup_delay`, counted from when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,

@@ -7,7 +7,7 @@
 //! 2. All members advertise the lowest of their effective priorities, so that two nodes have the
 //!    same order on all segments.
 //! 3. A backup becomes master when its timer fires and no other member follows a running master.
-//!    The others then become master at once.
+//!    The others then become master immediately.
 //! 4. When a master is outranked or hands over mastership, the others send a priority-0 advert and
 //!    become backups.
 //! 5. If two nodes have equal priorities, the first member with a competing master decides by the
@@ -46,7 +46,7 @@ enum Kind<K> {
     Priority(u8),
     Clear,
     Lead,
-    /// Only this member, which has just started.
+    /// Only this member becomes master, because it has just started.
     LeadOne(K),
     Yield,
 }
@@ -60,7 +60,8 @@ enum Faults<K> {
 }
 
 impl<K: Copy + PartialEq> Step<K> {
-    /// Returns the input for a member, or `None` if the member needs none (any more).
+    /// Returns the input for a member, or `None` if the member does not need it or has already
+    /// received it.
     pub fn input(&self, member: K, router: &Router) -> Option<Input> {
         let others_fail = match self.faults {
             Faults::None => false,
@@ -106,10 +107,10 @@ pub fn next<'a, K: Copy + PartialEq>(
 /// inputs of each step, until it returns `None`. The last unchanged adverts of all members must have
 /// been passed in.
 ///
-/// The step depends on the present states only, and not, as in [`next`], on how a member came into
+/// Unlike in [`next`], the step depends only on the present states, not on how a member came into
 /// its state. If some members are masters and others are backups, the masters yield if one of the
 /// backups follows a running master; otherwise, the backups become masters. If one of the masters
-/// was a member before, it yields only for a master that outranks the backup.
+/// was a member before, the masters yield only if a backup follows a master that outranks it.
 pub fn joined<'a, K: Copy + PartialEq>(
     now: Timestamp,
     has_joined: impl Fn(K) -> bool,
@@ -136,7 +137,7 @@ pub fn joined<'a, K: Copy + PartialEq>(
 /// `by_state`.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "an iterator is cheap to clone, and a reference would be one more to follow"
+    reason = "an iterator is cheap to clone, and a reference would add an indirection"
 )]
 fn first_needed<'a, K: Copy + PartialEq>(
     by_state: Option<Kind<K>>,
@@ -156,7 +157,7 @@ fn first_needed<'a, K: Copy + PartialEq>(
     steps.into_iter().flatten().find(is_needed)
 }
 
-/// Returns whether [`next`] returns the same for both members of a group.
+/// Returns whether [`next`] returns the same step for a change of either of two members.
 pub fn is_alike(one: &Router, other: &Router) -> bool {
     let kind = |router: &Router| (core::mem::discriminant(&router.state), has_left_master(router));
     kind(one) == kind(other)
@@ -229,8 +230,8 @@ fn waits_until<'a, K: Copy + PartialEq>(
 }
 
 /// Returns whether a master stays master despite an advert with the same priority from a higher
-/// address. It does while an earlier member wins the tie-break on its own segment, or may still win
-/// it.
+/// address. It stays master while an earlier member wins the tie-break on its own segment, or may
+/// still win it.
 fn contests<'a, K: Copy + PartialEq>(
     now: Timestamp,
     member: K,

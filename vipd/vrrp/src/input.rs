@@ -27,14 +27,14 @@ pub enum Input {
     /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time at which
     /// it was set, so that the backup with the highest priority still takes over first. Starting
     /// with the master's next advert, it preempts a master that it now outranks. If it was about to
-    /// preempt one that it no longer outranks, it follows this master at once. A master does not
-    /// send an extra advert, which would not change when a backup preempts: backups count from the
-    /// last advert they accepted.
+    /// preempt a master that it no longer outranks, it follows that master immediately. A master
+    /// does not send an extra advert, which would not change when a backup preempts: backups count
+    /// from the last advert they accepted.
     Priority(u8),
     /// The administrator requests that the router hand over mastership once. A master that is not
     /// the owner sends a priority-0 advert and transitions to Backup. Until it becomes master again
     /// or restarts, it does not preempt, because it would otherwise preempt its lower-priority
-    /// successor at once. Has no effect in other states.
+    /// successor immediately. Has no effect in other states.
     Failover,
     /// An input from the router's sync group.
     Group(GroupInput),
@@ -57,7 +57,7 @@ pub enum GroupInput {
     /// The lowest of the members' own effective priorities; 255 for a router without a group. The
     /// router uses the lower of this and its own effective priority.
     Priority(u8),
-    /// Another member is master: a backup becomes master at once.
+    /// Another member is master: a backup becomes master immediately.
     Lead,
     /// Another member has left Master: a master sends a priority-0 advert and transitions to
     /// Backup. A stalled master sends none, because another router may have taken over.

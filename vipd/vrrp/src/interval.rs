@@ -68,7 +68,7 @@ const NANOS_PER_CENTISECOND: Nanos = 10_000_000;
 const NANOS_PER_SECOND: Nanos = 1_000_000_000;
 
 impl Interval {
-    /// Converts a duration. It is never rounded.
+    /// Converts a duration without rounding.
     ///
     /// # Errors
     /// Returns an error if the duration cannot be encoded exactly.

@@ -21,7 +21,7 @@
 //!    before `now`. After a stall, the adverts that arrived in the meantime are then handled before
 //!    the timers fire.
 //! 5. At startup and after the interface changes, set impediments first, then report the primary
-//!    address, then clear impediments: the router starts as soon as none is left.
+//!    address, then clear impediments: the router starts as soon as no impediment is left.
 //!
 //! `handle` returns no errors. Invalid adverts never reach this crate. Adverts that do not match
 //! the configuration are counted, and each kind of mismatch is logged once until the state or the

@@ -39,7 +39,7 @@ impl fmt::Display for State {
 pub enum Addresses {
     /// All addresses in the configured order, the excluded addresses last.
     All,
-    /// This address.
+    /// Only this address.
     One(VirtualAddress),
 }
 
@@ -123,7 +123,7 @@ pub enum Reason {
     Stalled,
     /// The master handed over mastership at the administrator's request.
     Failover,
-    /// The router followed another member of its sync group.
+    /// Another member of the sync group changed its state, and the router adopted that state.
     Group,
     /// An impediment was set.
     Fault(Fault),
@@ -180,9 +180,9 @@ pub enum Event {
     },
     /// The router follows a new master.
     MasterChanged {
-        /// Source of its adverts.
+        /// Source of the new master's adverts.
         source: IpAddr,
-        /// Priority in its adverts.
+        /// Priority in the new master's adverts.
         priority: u8,
     },
     /// A valid advert was discarded.
@@ -194,7 +194,7 @@ pub enum Event {
     },
     /// VRRPv3: the master's interval differs and was adopted (RFC 9568 section 7.1).
     IntervalAdopted {
-        /// Source of its adverts.
+        /// Source of the master's adverts.
         source: IpAddr,
         /// Interval of the advert, in centiseconds.
         interval: u16,
@@ -202,19 +202,19 @@ pub enum Event {
     /// Another router advertises different addresses, and its adverts are accepted: in VRRPv3, or
     /// from the owner in VRRPv2.
     AddressListDiffers {
-        /// Source of its adverts.
+        /// Source of the other router's adverts.
         source: IpAddr,
     },
     /// Another router also advertises priority 255.
     OwnerConflict {
-        /// Source of its adverts.
+        /// Source of the other router's adverts.
         source: IpAddr,
     },
     /// Split brain: a router that this one outranks also advertises as master.
     LosingAdvert {
-        /// Source of its adverts.
+        /// Source of the competing master's adverts.
         source: IpAddr,
-        /// Priority in its adverts.
+        /// Priority in the competing master's adverts.
         priority: u8,
     },
     /// The competing master has stopped advertising, and the addresses have been announced again.

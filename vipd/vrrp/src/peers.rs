@@ -14,13 +14,13 @@ const CAPACITY: usize = 16;
 /// Another router that has sent valid adverts for the same virtual router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Source of its adverts.
+    /// Source address of the router's adverts.
     pub address: IpAddr,
-    /// Priority of its last advert.
+    /// Priority of the router's last advert.
     pub priority: u8,
-    /// Checksum form of its last advert.
+    /// Checksum form of the router's last advert.
     pub checksum: ChecksumForm,
-    /// Arrival of its last advert.
+    /// Arrival time of the router's last advert.
     pub last_arrival: Timestamp,
 }
 

@@ -1,4 +1,5 @@
-//! Priorities (RFC 9568 section 5.2.4) and the effective priority of a tracked router.
+//! Priorities (RFC 9568 section 5.2.4), and the effective priority of a router with tracked
+//! objects.
 
 /// Priority of the router that owns the virtual addresses.
 pub const PRIORITY_OWNER: u8 = 255;

@@ -29,7 +29,7 @@ impl Router {
     /// [`Input::Priority`](crate::Input::Priority).
     ///
     /// The contract of [`handle`](Self::handle) applies: pass in earlier adverts first, and drain
-    /// the actions afterwards. Nothing is sent at once except announcements:
+    /// the actions afterwards. Nothing is sent immediately except announcements:
     ///
     /// * A master removes and adds only the addresses that differ, and announces the added ones.
     ///   Its next advert carries the new priority, interval and addresses. Adver_Timer keeps

@@ -82,7 +82,7 @@ impl Router {
     }
 
     /// Records that the kernel accepted, at or after `at`, the advert requested by the last input.
-    /// Do not call it for an advert that the kernel refused: other routers did not receive it.
+    /// Do not call this for an advert that the kernel refused: other routers did not receive it.
     #[inline]
     pub fn advert_sent(&mut self, at: Timestamp) {
         if let StateData::Master(master) = &mut self.state {
@@ -259,7 +259,8 @@ impl Router {
             self.common.events.push_back(Event::PrimaryChanged { primary });
         }
         if changed && matches!(self.state, StateData::Master(_)) {
-            // Other routers compare source addresses (S26), so the new one is advertised at once.
+            // Other routers compare source addresses (S26), so the new address is advertised
+            // immediately.
             self.common.send_advert();
         }
         self.common.impediments.clear(Fault::NoPrimaryAddress.impediment());
@@ -383,7 +384,8 @@ impl Router {
         let Transition { to, reason, late } = transition;
         let from = self.state();
         if let StateData::Master(master) = &self.state {
-            // A competing master that wins in the end may have been one from the beginning.
+            // Only the time before a competing master appeared counts: the sync group may have kept
+            // this router in Master although it was losing the tie.
             let uncontested = master.contested_since(&self.common, now).unwrap_or(now);
             let lasted = uncontested.nanos_since(self.common.since);
             if lasted > self.common.down_interval(self.common.config.interval) {

@@ -14,7 +14,7 @@ use crate::interval::Nanos;
 
 /// Number of groups per interval, if the interval is shorter than [`STEP_MAX`] times this number.
 const GROUPS: u64 = 64;
-/// Maximum time between two groups, and maximum by which the first interval is shortened.
+/// Maximum time between two groups. The first interval is shortened by less than this.
 const STEP_MAX: Nanos = 1_000_000;
 
 /// Returns the deadline of Adver_Timer when it is set to `interval` at `now`.

@@ -1,10 +1,10 @@
 //! Answers to losing and priority-0 adverts are rate limited.
 //!
-//! RFC 9568 section 6.4.3 requires a master to answer each such advert at once (S21, S23). Two
-//! routers that both consider themselves the winner would answer each other endlessly, and each
-//! small packet of a flood would trigger a larger multicast packet. A master may send three answers
-//! back to back, then one per 100 ms, or one per interval if that is shorter. A suppressed answer
-//! does not delay the next periodic advert.
+//! RFC 9568 section 6.4.3 requires a master to answer each such advert immediately (S21, S23). Two
+//! routers that each treat the other's adverts as losing would answer each other endlessly, and
+//! each small packet of a flood would trigger a larger multicast packet. A master may send three
+//! answers back to back, then one per 100 ms, or one per interval if that is shorter. A suppressed
+//! answer does not delay the next periodic advert.
 
 use vipd_common::Timestamp;
 

@@ -6,7 +6,7 @@
 //! set Active_Down_Timer from its shorter interval, and a backup would take over before the
 //! winner's next advert is due. An accepted advert therefore sets a floor for the timer: the time
 //! at which its sender's next advert is overdue by Skew_Time. Adverts from lower-ranking routers
-//! cannot set the timer earlier than the floor. If the sender dies, its floor delays a takeover
+//! cannot set the timer earlier than the floor. If the sender fails, its floor delays a takeover
 //! only until its next advert is overdue.
 
 use core::net::IpAddr;

@@ -2,7 +2,7 @@
 //!
 //! RFC 9568 section 6.4.2 lets a priority-0 advert from any router set the timer to Skew_Time
 //! (S10). A second master that shuts down while a split brain heals would shorten the timer on
-//! every backup. The remaining master answers at once (S21), but at priority 254 and 10 ms
+//! every backup. The remaining master answers immediately (S21), but at priority 254 and 10 ms
 //! Skew_Time is 78 µs, so its answer arrives too late. A backup therefore counts such an advert and
 //! ignores it. If the sender was the only master after all, Active_Down_Timer fires as usual.
 
@@ -12,8 +12,8 @@ use super::Policy;
 use super::down_timer_floor::DownTimerFloor;
 use crate::input::Received;
 
-/// Returns whether a backup that follows `master` ignores a priority-0 advert. One from the router
-/// that set the floor, the higher-ranking of two masters, is not ignored.
+/// Returns whether a backup that follows `master` ignores a priority-0 advert. An advert from the
+/// router that set the floor, the higher-ranking of two masters, is accepted.
 pub(crate) fn is_ignored(
     policy: Policy,
     master: Option<IpAddr>,

@@ -33,7 +33,8 @@ pub(crate) struct Backup {
     active_interval: Interval,
     /// Priority and source of the last accepted advert.
     master: Option<(u8, IpAddr)>,
-    /// The last advert discarded since then, of a lower-priority master that is to be preempted.
+    /// The last advert discarded since that advert, from a lower-priority master that the router is
+    /// about to preempt.
     discarded: Option<Received>,
     /// The last advert of the master, if it matches the configuration. Adverts that do not match
     /// are counted, so the BPF program must record them.
@@ -80,7 +81,7 @@ impl Backup {
     /// Postpones Active_Down_Timer on behalf of the sync group.
     pub(crate) fn wait(&mut self, until: Timestamp) {
         self.down_timer = until;
-        // The fast path would compute the deadline from the master's last advert.
+        // Disables the fast path, which would compute the deadline from the master's last advert.
         self.unchanged = None;
     }
 
@@ -98,7 +99,9 @@ impl Backup {
         let wait = down.saturating_sub(interval).max(interval * 3 / 2).min(down);
         let follows = match self.down_reason {
             Reason::MasterTimeout => true,
-            // The lower-priority master is another one.
+            // The router is about to preempt a lower-priority master. If the last accepted advert
+            // does not have a lower priority, it came from another master, which the router
+            // follows.
             Reason::Preempted => self.master.is_some_and(|(priority, _)| priority >= common.priority),
             _ => false,
         };

@@ -125,8 +125,8 @@ impl Master {
         None
     }
 
-    /// S23: answers a losing advert at once; Adver_Timer keeps running. In VRRPv2, the advert is
-    /// discarded (RFC 3768 section 6.4.3).
+    /// S23: answers a losing advert immediately; Adver_Timer keeps running. In VRRPv2, the advert
+    /// is discarded (RFC 3768 section 6.4.3).
     fn losing_advert(&mut self, common: &mut Common, now: Timestamp, stalled: bool, advert: &Received) {
         let Received { source, priority, .. } = *advert;
         common.counters.losing_adverts += 1;
@@ -161,7 +161,8 @@ impl Master {
     }
 
     /// Returns whether a losing advert is the final one of a master that was preempted less than an
-    /// interval ago. It is not a split brain, and the takeover has just announced the addresses.
+    /// interval ago. Such an advert is no sign of a split brain, and the takeover has just
+    /// announced the addresses.
     fn is_final_advert(&self, common: &Common, now: Timestamp, advert: &Received) -> bool {
         self.preempted_at.is_some_and(|at| now.nanos_since(at) < common.longer_interval(advert))
     }

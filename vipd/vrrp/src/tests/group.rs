@@ -3,8 +3,7 @@
 use super::*;
 use crate::{GroupInput, Reason, group};
 
-/// A node with two members at an interval of a second. The first advert of another node has the
-/// given priority.
+/// A node whose sync group has two members with an interval of one second.
 struct Pair {
     members: [Router; 2],
     now: Timestamp,
@@ -41,7 +40,8 @@ impl Pair {
         [self.members[0].state(), self.members[1].state()]
     }
 
-    /// Passes an input to a member, and the consequences to both. Returns the actions of both.
+    /// Passes an input to a member, and the inputs that follow from it to both. Returns the actions
+    /// of both.
     fn input(&mut self, member: usize, input: Input) -> [Vec<Action>; 2] {
         let (actions, _) = apply(&mut self.members, self.now, member, input);
         actions.try_into().expect("a pair")
@@ -65,8 +65,8 @@ impl Pair {
     }
 }
 
-/// Passes an input to a member, and the consequences to all. Returns the actions of each, and the
-/// number of steps.
+/// Passes an input to a member, and the inputs that follow from it to all. Returns the actions of
+/// each, and the number of steps.
 fn apply(members: &mut [Router], now: Timestamp, member: usize, input: Input) -> (Vec<Vec<Action>>, usize) {
     let input = if group::is_adjustable(now, &members[member], &input) {
         group::adjust(now, member, input, members.iter().enumerate())
@@ -192,13 +192,14 @@ fn member_without_a_master_waits_while_another_member_follows_one() {
         assert_eq!(pair.input(0, Input::Timeout), [vec![], vec![]]);
         assert_eq!(pair.states(), [State::Backup; 2]);
     }
-    // The other node fails. The group takes over when both members would have.
+    // The other node fails. The group takes over once the timers of both members have fired.
     pair.now = pair.members[1].next_timeout().expect("Active_Down_Timer");
     pair.input(0, Input::Timeout);
     assert_eq!(pair.states(), [State::Master; 2]);
 }
 
-/// A second master with a lower priority, which the member will not follow, does not change that.
+/// A member still waits if the other member, which follows a master, also receives adverts from a
+/// lower-priority master.
 #[test]
 fn member_that_also_receives_adverts_of_a_lower_priority_master_follows_the_other_one() {
     let mut pair = Pair::new([100, 100]);
@@ -226,8 +227,8 @@ fn priority_zero_to_one_member_is_enough_to_take_over() {
     assert_eq!(pair.states(), [State::Master; 2]);
 }
 
-/// The second member loses a tie against an independent router, whose adverts it answers first. The
-/// master that the first member follows leaves again and again.
+/// The master that the first member follows leaves repeatedly. On the other segment, an independent
+/// router wins a tie against the second member, which has answered its first adverts.
 #[test]
 fn takeover_that_ends_with_a_lost_tie_is_not_repeated() {
     let base = || RouterConfig { down_after_adverts: 2, ..config(Version::V3, SECOND) };
@@ -256,7 +257,7 @@ fn takeover_that_ends_with_a_lost_tie_is_not_repeated() {
 #[test]
 fn first_member_with_a_competing_master_decides_a_tie() {
     let mut pair = Pair::masters();
-    // The first member loses its tie, so the group does.
+    // The first member loses its tie, so both members yield.
     pair.advert(0, 100, HIGHER);
     assert_eq!(pair.states(), [State::Backup; 2]);
     // The first member wins its tie, so the other member does not yield.

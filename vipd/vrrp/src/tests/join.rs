@@ -3,17 +3,17 @@
 use super::*;
 use crate::{Reason, group};
 
-/// A router at priority 100 and an interval of a second, before it joins or is joined.
+/// A router with priority 100 and an interval of one second, before a group is formed or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Member {
     Initialize,
-    /// It has a fault of its own.
+    /// The router has a fault of its own.
     Failed,
-    /// Its former group had a fault.
+    /// The router's former group had a fault.
     Released,
     /// Backup that has just started.
     Started,
-    /// Backup that has just received an advert of this priority and source, and does not preempt.
+    /// Backup without preemption that has just received an advert with this priority and source.
     Follows(u8, IpAddr),
     /// Backup that is about to preempt a lower-priority master.
     Preempts,
@@ -100,8 +100,8 @@ impl Member {
         script.router
     }
 
-    /// Returns whether the router follows a running master, or has not listened for long enough to
-    /// exclude one.
+    /// Returns whether the router follows a running master, or started too recently to rule one
+    /// out.
     fn may_have_a_master(self) -> bool {
         matches!(self, Started | Follows(..) | Split | Outranked)
     }
@@ -114,8 +114,8 @@ impl Member {
 
 const NOW: Timestamp = Timestamp::from_nanos(1000 * SECOND);
 
-/// Passes the consequences of a new group to its members. Returns the actions of each, and the
-/// number of steps.
+/// Passes the inputs that follow from a new group to its members. Returns the actions of each, and
+/// the number of steps.
 fn settle(members: &mut [Router], has_joined: impl Fn(usize) -> bool) -> (Vec<Vec<Action>>, usize) {
     let mut actions = vec![Vec::new(); members.len()];
     let mut steps = 0;
@@ -129,7 +129,7 @@ fn settle(members: &mut [Router], has_joined: impl Fn(usize) -> bool) -> (Vec<Ve
             }
         }
     }
-    // Nothing follows from the changes of state, and nothing remains to be done.
+    // The changes of state require no further step.
     for changed in 0..members.len() {
         assert_eq!(group::next(changed, members.iter().enumerate()), None);
     }
@@ -197,7 +197,7 @@ fn every_pair_of_routers_forms_a_new_group() {
 }
 
 #[test]
-fn one_joiner_decides_for_others_that_join_at_once() {
+fn one_joiner_decides_for_others_that_join_at_the_same_time() {
     for (members, leads) in [
         ([Master, Follows(50, HIGHER), Master], true),
         ([Master, Follows(150, LOWER), Master], false),
@@ -218,7 +218,8 @@ fn one_joiner_decides_for_others_that_join_at_once() {
     }
 }
 
-/// The lowest priority applies before the group decides, because the master decides by it as well.
+/// The lowest priority in the new group applies before the group decides, because the master on the
+/// other node compares its own priority with it too.
 #[test]
 fn priority_of_the_new_group_decides_who_outranks_whom() {
     for (own, leads) in [(151, true), (150, false)] {
@@ -281,7 +282,7 @@ fn number_of_steps_does_not_depend_on_the_number_of_members() {
         let mut members = masters.clone();
         members[7] = joiner.router(NOW);
         let (_, steps) = settle(&mut members, |one| one == 7);
-        assert!(steps <= 3, "{joiner:?}: priority, faults and state: {steps}");
+        assert!(steps <= 3, "{joiner:?}: {steps} steps, more than one each for priority, faults and state");
         assert!(members[8..].iter().all(|router| router.state() == state), "{joiner:?}");
     }
 }

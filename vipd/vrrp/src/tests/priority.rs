@@ -91,7 +91,7 @@ fn after_a_priority_increase_a_lower_priority_master_is_preempted() {
     script.advert(120, HIGHER);
     assert!(script.router.steady().is_some());
     script.input(Input::Priority(150));
-    assert_eq!(script.router.steady(), None, "the next advert does not just restart the timer");
+    assert_eq!(script.router.steady(), None, "the next advert does more than restart the timer");
     script.wait(SECOND);
     script.advert(120, HIGHER);
     assert_eq!(script.next(), Some(down(150) - SECOND), "S12: discarded");
@@ -162,7 +162,7 @@ fn a_master_that_is_still_outranked_is_preempted_after_a_priority_decrease() {
     assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
 }
 
-/// A lower-priority router still advertises when the master leaves.
+/// When the master leaves, a lower-priority router is still advertising.
 #[test]
 fn another_master_is_followed_after_priority_zero_and_a_priority_decrease() {
     let mut script = Script::started(config(Version::V3, SECOND));
@@ -182,7 +182,8 @@ fn a_master_that_has_left_is_not_followed_after_a_priority_decrease() {
     script.advert(0, HIGHER);
     script.input(Input::Priority(60));
     assert_eq!((script.router.snapshot().master, script.next()), (None, Some(skew(60))));
-    // A feed loss may have hidden a priority-0 advert, and restarts the timer in any case.
+    // The lost adverts may include a priority-0 advert. The feed loss restarts the timer in any
+    // case.
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(80, HIGHER);
     script.wait(SECOND);

@@ -233,6 +233,6 @@ fn s23_a_losing_advert_is_answered_at_once_without_restarting_adver_timer() {
 #[test]
 fn s23_a_losing_advert_is_not_answered_in_vrrpv2() {
     let mut script = Script::master(config(Version::V2, SECOND));
-    assert_eq!(script.advert(99, HIGHER), [], "RFC 3768 discards it");
+    assert_eq!(script.advert(99, HIGHER), [], "RFC 3768: the advert is discarded");
     assert_eq!(script.router.snapshot().counters.asserts_sent, 0);
 }

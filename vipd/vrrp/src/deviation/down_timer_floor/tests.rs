@@ -25,12 +25,12 @@ fn an_outranked_master_does_not_shorten_active_down_timer() {
             "priority {priority}: until the winner's next advert is overdue"
         );
         script.input(Input::FeedLoss);
-        assert_eq!(script.next(), Some(next_advert), "lost adverts do not shorten it either");
+        assert_eq!(script.next(), Some(next_advert), "lost adverts do not shorten the timer either");
         script.wait(SECOND);
         script.input(with_interval(&script, 200, 100));
         assert_eq!(script.next(), Some(2 * SECOND + next_advert), "the winner is alive");
-        // The winner dies and the other master continues: the floor applies only until the winner's
-        // next advert is overdue.
+        // The winner fails and the other master continues: the floor applies only until the
+        // winner's next advert is overdue.
         script.wait(SECOND);
         script.input(Input::Advert(short(&script, priority)));
         script.wait(next_advert - SECOND - MILLI);
