@@ -303,13 +303,13 @@ fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
 
 /// Sources of the agent's global counters.
 struct GlobalSources<'a> {
-    /// The sum over all rows.
+    /// The XDP program's counters, summed over all rows.
     kernel: CounterRow,
     engine: &'a EngineSnapshot,
     service: Agentwide,
 }
 
-/// Counts of the service that do not belong to an instance.
+/// The service's counts that apply to the agent as a whole.
 struct Agentwide {
     fifo_dropped: u64,
 }
@@ -323,7 +323,7 @@ struct InstanceSources<'a> {
     service: Counts,
 }
 
-/// Counts that are computed from the snapshot.
+/// Counts of an instance that are computed from the engine's snapshot.
 struct Computed {
     missing_addresses: u64,
     missing_routes: u64,

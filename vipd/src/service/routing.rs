@@ -1,4 +1,4 @@
-//! Routes and policy rules: texts for reports, and the removal of those of a previous run.
+//! Describes routes and policy rules in reports, and removes stale ones.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,7 +10,8 @@ use crate::engine::routing::is_configured;
 use crate::netlink::{Requests, RoutingEntry};
 use crate::process::several_agents_run;
 
-/// Returns the route or rule at a position, as in the engine's reports: rules follow the routes.
+/// Returns the route or rule at a position, counted as in the engine's reports: all routes first,
+/// then the rules.
 pub(super) fn entry(settings: &Instance, position: usize) -> Option<&dyn fmt::Display> {
     match settings.routes.get(position) {
         Some(route) => Some(route),
@@ -27,7 +28,7 @@ pub(super) fn missing(settings: &Instance, (position, errno): (usize, Option<i32
     })
 }
 
-/// Describes an error number from an attempt to add the route or rule at a position.
+/// Explains why the route or rule at a position could not be added.
 pub(super) fn reason(settings: &Instance, position: usize, errno: i32) -> String {
     match errno {
         libc::EEXIST if position >= settings.routes.len() => {
@@ -47,7 +48,8 @@ pub(super) fn reason(settings: &Instance, position: usize, errno: i32) -> String
 }
 
 /// Removes stale routes and rules of a killed agent. If another agent runs in the network
-/// namespace, only those that are configured for instances whose interface is not in `refused`.
+/// namespace, it removes only those that are configured for instances whose interface is not in
+/// `refused`.
 pub(super) fn remove_stale(config: &Config, refused: &BTreeSet<&str>) -> io::Result<Vec<RoutingEntry>> {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
     let free: Vec<&Instance> = free.map(AsRef::as_ref).collect();

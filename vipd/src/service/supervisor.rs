@@ -32,8 +32,8 @@ use crate::engine::command::{Command, Report, Request};
 use crate::process::{Received, SignalStream, Signals, collect_orphans};
 use crate::xdp::Row;
 
-/// Interval at which the counters of discarded adverts are read for the log, and orphans of commands
-/// are collected.
+/// Interval at which the counters of discarded adverts are read for the log, and orphaned processes
+/// of commands are reaped.
 const REGULAR_CHECK: Duration = Duration::from_secs(5);
 /// Maximum time that the engine's start waits for the first readings of tracked objects. They
 /// usually take milliseconds.
@@ -51,11 +51,11 @@ pub(super) trait DiscardCounters {
 
 /// The receiving ends of the engine's channels.
 pub(super) struct FromEngine {
-    /// Work that may block.
+    /// Requests for the worker, which may block.
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
     /// Events to log. The channel closes when the engine ends.
     pub(super) reports: mpsc::Receiver<Report>,
-    /// State changes.
+    /// The latest state changes, which reach the control thread even if their reports are dropped.
     pub(super) transitions: Transitions,
 }
 
@@ -65,9 +65,9 @@ pub(super) struct Supervisor<S> {
     pub(super) source: Arc<S>,
     /// Carries out changes to the running agent.
     pub(super) administrator: Administrator,
-    /// Requests changes, on behalf of a signal.
+    /// Passes reload requests to the administrator.
     pub(super) orders: Orders,
-    /// Access to the control socket.
+    /// Access rules of the control socket.
     pub(super) access: Access,
     pub(super) events: Recorder,
     pub(super) notifications: Notifications,
@@ -147,7 +147,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let mut may_fail = true;
         loop {
             tokio::select! {
-                // In this order, so that a flood of reports delays neither jobs nor the watchdog.
+                // Polled in this order, so that a flood of reports delays neither jobs nor the
+                // watchdog.
                 biased;
                 step = self.administrator.next() => match step {
                     Step::ReloadBegun => systemd.reloading(),
@@ -155,11 +156,12 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     Step::Reloaded(reloaded) => {
                         self.reloaded(&reloaded, runtime_dir, from);
                         systemd.ready();
-                        // The interface that could not be opened may no longer be the only one.
+                        // The reload may have added interfaces, so the agent no longer exits if the
+                        // first one cannot be opened.
                         may_fail = false;
                     }
                 },
-                // Not after an error, which would be received again at once.
+                // Disabled after an error, because the next call would return the error again.
                 signal = signals.receive(), if result.is_ok() => match signal {
                     Ok(signal) => self.signal(signal),
                     Err(error) => {
@@ -176,7 +178,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 error = &mut *failed, if may_fail => {
-                    // Dropped without an error: the only link is open, or there are several links.
+                    // If the sender was dropped without an error, the only link is open or there
+                    // are several links.
                     may_fail = false;
                     if let Ok(error) = error {
                         self.stop();
@@ -241,7 +244,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Sends a ping to the engine, which answers it unless it hangs.
+    /// Pings the engine. Returns the receiver of the answer, which is missing if the engine hangs.
     fn ping(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.engine.send(Command::Ping(sender));
@@ -262,7 +265,7 @@ async fn tick(interval: &mut Option<Interval>) {
     }
 }
 
-/// Waits for the engine's answer. Returns whether there was one.
+/// Waits for the engine's answer. Returns `false` if the engine ended without an answer.
 async fn answer(pong: &mut Option<oneshot::Receiver<()>>) -> bool {
     match pong {
         Some(pong) => pong.await.is_ok(),

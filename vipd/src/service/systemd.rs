@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The connection to the service manager. Does nothing without one.
+/// Sends notifications to the service manager, or does nothing if there is none.
 pub(super) struct Systemd {
     /// Whether a failure has been logged.
     failed: bool,
@@ -29,7 +29,7 @@ impl Systemd {
 
     /// Reports that a reload has begun. [`ready`](Self::ready) must follow.
     pub(super) fn reloading(&mut self) {
-        // systemd ignores the message without the time, which must be in the same datagram.
+        // systemd ignores `RELOADING=1` unless the same datagram has `MONOTONIC_USEC=`.
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.send(&[NotifyState::Reloading, now]),
             Err(error) => self.log(&error),

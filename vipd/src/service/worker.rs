@@ -37,7 +37,7 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Makes a link ready for its routers. Opening a link again does not interrupt them.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
     /// Restores the multicast memberships of open links that the kernel has dropped. Returns the
-    /// links whose set of groups that cannot be joined has changed, which must be opened again.
+    /// links that must be opened again because the set of groups that they cannot join has changed.
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Returns whether a group of an open link could not be joined.
     fn has_unjoined(&self) -> bool;
@@ -49,8 +49,8 @@ pub(crate) trait LinkWork: Send + 'static {
     fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry);
     /// Clears the rows of removed routers, so that other routers can use them.
     fn clear_rows(&mut self, rows: &[Row]);
-    /// Brings a macvlan down unless it must be up. If it must be up by the time it is down, brings
-    /// it up again.
+    /// Brings a macvlan down unless it must be up. Brings it up again if that has changed in the
+    /// meantime.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
 }
 
@@ -187,7 +187,8 @@ impl<W: LinkWork> State<W> {
             }
             Request::Drop(io) => drop(io),
             Request::Forget { ifindex, entry, row } => {
-                // A link may be opened again before the request without the router arrives.
+                // The link may be opened again before the worker receives a spec without the
+                // router.
                 let failed = self.failed.values_mut().map(|failure| &mut failure.spec);
                 for spec in self.open.values_mut().chain(failed) {
                     spec.routers.retain(|router| router.entry.slot.row != row.number());

@@ -93,8 +93,8 @@ impl LinkProbe {
 #[derive(Debug)]
 struct Attachment {
     link: LinkProbe,
-    /// The preference for which it was created or kept. With `Native`, a driver that has refused
-    /// native mode is not tried again.
+    /// The preference for which the link was last created or kept. With `Native`, native mode is
+    /// not tried again on a driver that has refused it.
     preference: Preference,
     mode: Mode,
     entry: Entry,
@@ -122,7 +122,7 @@ impl Attachments {
                 || preference == Preference::Auto)
         {
             present.preference = preference;
-            // The first attempt may have been refused because of an MTU that has changed since.
+            // The driver may have refused this program because of an MTU that has changed since.
             if present.mode == wanted.mode
                 && present.entry != wanted.entry
                 && replace(programs, &present.link, wanted.entry)
@@ -182,8 +182,8 @@ impl Attachments {
     }
 
     /// Returns the attachment to an interface if the kernel has not removed it, and no other
-    /// program runs before it. [`ensure`](Self::ensure) replaces one that is behind another program
-    /// by one in front of it.
+    /// program runs before it. If one does, [`ensure`](Self::ensure) creates a new attachment that
+    /// runs first.
     fn attached(&mut self, ifindex: u32) -> Option<&mut Attachment> {
         self.0.get_mut(&ifindex).filter(|attachment| attachment.link.position() == Position::First)
     }
@@ -206,9 +206,9 @@ impl Drop for Attachments {
 
 /// Why the kernel did not attach a program.
 pub(super) enum Refusal {
-    /// The kernel refuses to load it.
+    /// The kernel refuses to load the program.
     Load(ProgramError),
-    /// The kernel refuses to attach it.
+    /// The kernel refuses to attach the program.
     Attach(io::Error),
 }
 

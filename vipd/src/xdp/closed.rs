@@ -14,7 +14,7 @@ use super::routers::ignore_missing;
 /// an interface.
 pub struct Closed {
     entries: HashMap<MapData, [u8; 24], u32>,
-    /// The program's array `FILTERING`: the number of entries.
+    /// The program's array `FILTERING`, which holds the number of closed VIPs.
     count: Mapping<AtomicU64>,
 }
 
@@ -43,7 +43,7 @@ impl Closed {
         }
     }
 
-    /// Opens a VIP, so that packets to it pass again. Succeeds if the VIP is not closed. One
+    /// Opens a VIP, so that packets to it pass again. Does nothing if the VIP is not closed. One
     /// `bpf(2)` call.
     ///
     /// # Errors

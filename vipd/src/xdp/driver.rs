@@ -33,7 +33,7 @@ pub(super) enum Cost {
 }
 
 /// The driver reinitializes its rings, or closes and reopens the interface.
-const RESTARTS: Cost = Cost::Loses("interrupts all traffic when it is attached and detached");
+const RESTARTS: Cost = Cost::Loses("interrupts all traffic when it is enabled and disabled");
 
 /// The drivers whose cost is known: those in Linux 6.12, and idpf and mana from later kernels.
 const DRIVERS: [(&str, Cost); 92] = [
@@ -49,18 +49,18 @@ const DRIVERS: [(&str, Cost); 92] = [
     (
         "bnxt_en",
         Cost::Loses(
-            "interrupts all traffic when it is attached and detached, and disables LRO and hardware GRO",
+            "interrupts all traffic when it is enabled and disabled, and disables LRO and hardware GRO",
         ),
     ),
-    ("vmxnet3", Cost::Loses("interrupts all traffic when it is attached and detached, and disables LRO")),
+    ("vmxnet3", Cost::Loses("interrupts all traffic when it is enabled and disabled, and disables LRO")),
     (
         "qede",
-        Cost::Loses("interrupts all traffic when it is attached and detached, and disables hardware GRO"),
+        Cost::Loses("interrupts all traffic when it is enabled and disabled, and disables hardware GRO"),
     ),
     (
         "mlx5_core",
         Cost::Loses(
-            "interrupts all traffic when it is attached and detached, and keeps LRO and hardware GRO off",
+            "interrupts all traffic when it is enabled and disabled, and keeps LRO and hardware GRO off",
         ),
     ),
     ("gve", RESTARTS),

@@ -86,7 +86,7 @@ fn text_of(answer: &[u8]) -> Option<String> {
     if flags & NLM_F_ACK_TLVS == 0 {
         return None;
     }
-    // The request follows the error; if the answer is capped, only the request's header does.
+    // The error is followed by the request, or only by its header if the answer is capped.
     let request = if flags & NLM_F_CAPPED == 0 { word(answer, HEADER + 4)? as usize } else { HEADER };
     let mut rest = answer.get(HEADER + 4 + request.next_multiple_of(4)..)?;
     loop {

@@ -70,7 +70,7 @@ impl Sizes {
     }
 }
 
-/// Maximum number of senders per virtual router when their number is scaled up.
+/// Limit to which [`Sizes::with_head_room`] raises the number of senders per virtual router.
 const SENDERS_PER_ROUTER: u64 = 16;
 
 /// The loaded program and its attachments. Dropping it detaches everything.
@@ -183,11 +183,11 @@ impl Kernel {
         self.routers.insert(key, slot)
     }
 
-    /// Stops receiving the adverts of a virtual router; they then pass to the network stack.
-    /// Succeeds if there is no entry.
+    /// Stops receiving the adverts of a virtual router; they then pass to the network stack. Does
+    /// nothing if the router has no entry.
     ///
     /// # Errors
-    /// Returns an error if `bpf(2)` fails for another reason.
+    /// Returns an error if `bpf(2)` fails for a reason other than a missing entry.
     pub fn remove_router(&mut self, key: RouterKey) -> Result<(), MapError> {
         self.routers.remove(key)
     }
@@ -200,11 +200,11 @@ impl Kernel {
         self.routers.insert_peer(peer, min_ttl)
     }
 
-    /// Stops accepting adverts from a unicast peer, which are then dropped. Succeeds if there is no
-    /// entry.
+    /// Stops accepting adverts from a unicast peer, which are then dropped. Does nothing if the
+    /// peer has no entry.
     ///
     /// # Errors
-    /// Returns an error if `bpf(2)` fails for another reason.
+    /// Returns an error if `bpf(2)` fails for a reason other than a missing entry.
     pub fn remove_peer(&mut self, peer: PeerKey) -> Result<(), MapError> {
         self.routers.remove_peer(peer)
     }

@@ -1,9 +1,9 @@
 //! The BPF program: loads and attaches it, and gives access to its ring buffer and maps. No other
 //! module uses aya.
 //!
-//! [`Kernel`] owns the program, its attachments and the router entries, [`Feed`] the reading end of
-//! the ring, [`Steady`] the fast path, [`Closed`] the VIPs with Accept_Mode false, [`Counters`] a
-//! view of the counters. The parts are separate because they are used on different threads.
+//! [`Kernel`] owns the program, its attachments and the router entries. [`Feed`] owns the reading
+//! end of the ring, [`Steady`] the fast path, [`Closed`] the VIPs with Accept_Mode false, and
+//! [`Counters`] a view of the counters. They are separate because different threads use them.
 
 mod attach;
 mod closed;

@@ -88,7 +88,7 @@ impl Selection {
         let name = driver.map_or("unknown driver", |driver| &driver.name);
         let (native, reason) = match (preference, framing) {
             (Preference::Generic, _) => (false, "configured".to_owned()),
-            // No driver has a native mode for such frames.
+            // No driver has a native mode for frames without an Ethernet header.
             (_, Framing::Bare) => (false, "frames have no Ethernet header".to_owned()),
             (Preference::Native, _) => (true, "configured".to_owned()),
             (Preference::Auto, _) => match driver.map_or(&Cost::Unknown, |driver| &driver.cost) {
@@ -103,8 +103,8 @@ impl Selection {
             candidates.push(Candidate { mode, entry: Entry::of(mode, framing, frags) });
         };
         if native {
-            // The program with multi-buffer support is tried first: for one without, drivers limit
-            // the MTU of the interface (veth: of its peer) to about a page.
+            // The program with multi-buffer support is tried first: with the other one, drivers
+            // limit the MTU of the interface (veth: of its peer) to about a page.
             add(Mode::Native, true);
             add(Mode::Native, false);
         }

@@ -42,7 +42,7 @@ impl Entry {
         }
     }
 
-    /// Returns the framing of the interfaces that the program serves.
+    /// Returns the framing that the program expects.
     pub const fn framing(self) -> Framing {
         match self {
             Self::Xdp | Self::XdpFrags | Self::Tc => Framing::Ethernet,
@@ -119,7 +119,7 @@ pub(super) fn test_run(
     let action = match (entry.is_tc(), result.return_value.cast_signed()) {
         (false, 2) | (true, -1) => Action::Pass,
         (false, 1) | (true, 2) => Action::Drop,
-        (_, code) => unreachable!("{} returned {code}, which no verdict maps to", entry.name()),
+        (_, code) => unreachable!("{} returned {code}, which is neither pass nor drop", entry.name()),
     };
     #[expect(
         clippy::cast_possible_truncation,

@@ -62,7 +62,7 @@ impl Routers {
     }
 }
 
-/// Returns those of the keys that belong to one of the rows.
+/// Returns the keys that belong to one of the rows.
 ///
 /// If the program evicts a key during the iteration, the kernel starts again with the first one
 /// (`htab_map_get_next_key` in `kernel/bpf/hashtab.c`). A flood of adverts from new senders could

@@ -30,7 +30,7 @@ pub(super) fn create_link(
     Ok(unsafe { OwnedFd::from_raw_fd(link) })
 }
 
-/// Replaces the program of a link atomically. Fails with `ENOLINK` if it is detached.
+/// Replaces the program of a link atomically. Fails with `ENOLINK` if the link is detached.
 pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     // The last two words are the flags and the expected program; both are unused.
     let mut attributes = [fd(link), fd(program), 0, 0];
@@ -65,7 +65,7 @@ pub(super) struct LinkInfo {
     pub(super) id: u32,
     program: u32,
     padding: u32,
-    /// The interface that it is attached to, 0 if it is detached.
+    /// Index of the interface to which the link is attached; 0 if it is detached.
     pub(super) ifindex: u32,
     rest: u32,
 }
@@ -79,7 +79,8 @@ pub(super) fn first_link(ifindex: u32, hook: u32) -> io::Result<u32> {
     let mut program = 0;
     query.programs = &raw mut program;
     match bpf(BPF_PROG_QUERY, &mut query) {
-        // There are more programs than the arrays have room for (`bpf_mprog_query`).
+        // `ENOSPC` means that the hook has more programs than the arrays have room for
+        // (`bpf_mprog_query`). The first one has been written.
         Err(error) if error.raw_os_error() != Some(libc::ENOSPC) => Err(error),
         _ => Ok(first),
     }
@@ -101,7 +102,7 @@ struct Query {
     revision: u64,
 }
 
-// The kernel's structures have pointers of 64 bits.
+// The kernel's structures have 64-bit pointers.
 const _: () = assert!(size_of::<Query>() == 64 && size_of::<InfoByFd>() == 16);
 
 impl Default for Query {

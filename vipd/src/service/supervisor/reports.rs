@@ -1,5 +1,5 @@
-//! Reports of the engine: logs and records them, delivers notifications, and adds state changes whose reports
-//! were dropped.
+//! Reports of the engine: logs and records them, delivers notifications, and adds state changes
+//! whose reports were dropped.
 
 use std::collections::BTreeSet;
 
@@ -11,18 +11,18 @@ use crate::service::administrator::Reloaded;
 use crate::service::rules;
 
 /// Maximum number of reports to keep until their routers are known. If there are more, the bus
-/// still has the latest state of each.
+/// still has the latest state of each router.
 const MAX_EARLY: usize = 16_384;
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
-    /// Logs the last events of removed routers, which are in the channel by now, and from now on
-    /// those of added routers.
+    /// Logs the last events of removed routers, which are all in the channel by now, and then
+    /// begins to log the events of added routers.
     pub(super) fn reloaded(&mut self, reloaded: &Reloaded, runtime_dir: &RuntimeDir, from: &mut FromEngine) {
         let new: BTreeSet<_> = reloaded.added.iter().map(|added| added.router).collect();
         let mut of_new = Vec::new();
         while let Ok(report) = from.reports.try_recv() {
             match report {
-                // Written once the commands of the instance are known.
+                // Kept until the notification commands of the added instance are known.
                 Report::Router { router, .. } if new.contains(&router) => of_new.push(report),
                 _ => self.write(report),
             }
@@ -54,7 +54,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         if let Report::Router { router, .. } = &report
             && self.log.instance(*router).is_none()
         {
-            // A reload is adding it, and its commands are not known yet.
+            // A reload is adding the router, and its notification commands are not known yet.
             if self.early.len() < MAX_EARLY {
                 self.early.push(report);
             }

@@ -56,7 +56,7 @@ struct Slow {
 impl LinkWork for Slow {
     fn open(&mut self, _spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         self.opening.send(()).expect("the test is waiting");
-        self.attached.recv().expect("the test releases it");
+        self.attached.recv().expect("the test releases the driver");
         anyhow::bail!("the driver refused")
     }
 

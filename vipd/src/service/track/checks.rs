@@ -25,7 +25,8 @@ impl Tracker {
             is_used
         });
         let (mut has_new_interface, mut has_new_route) = (false, false);
-        // The states of interfaces and routes are never copied from other objects.
+        // An interface or route has a reading only if its task runs: unlike the readings of other
+        // objects, theirs are never copied.
         let is_checked = |object: &Object| match object.source {
             Source::Interface(_) | Source::Route(..) => object.reading.is_some(),
             Source::Script(_) | Source::Process(_) | Source::File(_) => object.task.is_some(),

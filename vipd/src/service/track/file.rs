@@ -101,7 +101,7 @@ fn renew(inotify: &OwnedFd, path: &Path, before: &BTreeSet<i32>) -> BTreeSet<i32
         directories.map(|one| inotify::add_watch(inotify, one, changes | entries)).find_map(Result::ok);
     let watches = file.ok().into_iter().chain(directory).collect();
     for former in before.difference(&watches) {
-        // Fails if the kernel has removed it together with the file.
+        // Fails if the kernel has removed the watch together with the file.
         let _ = inotify::remove_watch(inotify, *former);
     }
     watches

@@ -22,7 +22,7 @@ pub(super) async fn watch(objects: Vec<(ObjectId, String)>, updates: Updates) {
     let mut sent = BTreeMap::new();
     let mut repeats = Repeats::default();
     loop {
-        // Ends after lost notifications, to read everything again.
+        // Returns after lost notifications; the next call reads all interfaces again.
         if let Err(error) = follow(&objects, &mut links, &mut sent, &updates).await {
             if repeats.is_due(&error.to_string(), std::time::Instant::now()) {
                 tracing::warn!(%error, "cannot watch tracked interfaces; trying again");
@@ -32,7 +32,7 @@ pub(super) async fn watch(objects: Vec<(ObjectId, String)>, updates: Updates) {
     }
 }
 
-/// The tracked interfaces by index: name, and whether it is up and has a carrier.
+/// The tracked interfaces by index: name, and whether the interface is up and has a carrier.
 #[derive(Debug, Default)]
 struct Links(BTreeMap<u32, (String, bool)>);
 

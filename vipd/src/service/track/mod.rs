@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Each object is checked once, however many instances track it. The tracker computes the effective
-//! priority: the configured one, or that of an administrator, plus the weights.
+//! priority: the priority that was configured or set by an administrator, plus the weights.
 
 mod checks;
 mod file;

@@ -19,7 +19,8 @@ const MAX_COMM: usize = 15;
 #[derive(Debug, Default)]
 pub(super) struct Search {
     pub(super) found: HashSet<Pid>,
-    /// Number of processes with the name of the program whose executable this process may not read.
+    /// Number of processes that have the program's name, but whose executable the agent may not
+    /// read.
     pub(super) unreadable: usize,
 }
 
@@ -46,13 +47,12 @@ fn find_in(proc: &Path, matches: &ProcessMatch) -> Search {
     search
 }
 
-/// Returns whether a process is one of the program.
+/// Returns whether a process runs the program.
 pub(super) fn is_found(pid: Pid, matches: &ProcessMatch) -> bool {
     is_of(Path::new(PROC), pid, matches).unwrap_or(false)
 }
 
-/// Returns whether the command name of a process, which every user may read, is that of the
-/// program.
+/// Returns whether a process has the program's command name, which every user may read.
 fn has_name_of(proc: &Path, pid: Pid, matches: &ProcessMatch) -> bool {
     let ProcessMatch::Executable(path) = matches else { return false };
     let name = path.file_name().map_or(&[][..], |name| name.as_encoded_bytes());

@@ -26,13 +26,13 @@ use crate::process::register;
 
 /// Interval of the searches while there are too few processes, without the connector.
 const SEARCH: Duration = Duration::from_millis(500);
-/// The same with the connector, because the kernel drops events if it cannot allocate memory for
-/// them.
+/// Interval of the searches with the connector. They are necessary because the kernel drops events
+/// if it cannot allocate memory for them.
 const SEARCH_WITH_EVENTS: Duration = Duration::from_secs(10);
 /// Number of events that are handled before other tasks run.
 const BUDGET: usize = 64;
-/// Pause after events while there are too few processes, so that a host that starts many causes few
-/// wake-ups.
+/// Pause after events while there are too few processes, to limit wake-ups on a host that starts
+/// many processes.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Watches the processes of a program until the task is aborted. `former` is the state under the
@@ -52,7 +52,7 @@ pub(super) async fn watch(
     // reading.
     let mut missing_since: Option<Instant> = None;
     loop {
-        // Before the search, so that a process that starts during it is not missed.
+        // Selected before the search, so that no process that starts during the search is missed.
         events.select(&known, Events::starts);
         let started = Instant::now();
         let Search { found, unreadable } = find(&process).await;
@@ -95,8 +95,8 @@ pub(super) async fn watch(
             }
             continue;
         }
-        // Otherwise, the search is repeated at once: a new process may have forked before its forks
-        // were selected.
+        // After a search that found new processes, another one follows without waiting: a new
+        // process may have forked before its forks were selected.
         if is_complete || !events.are_available() {
             let end = missing_since.map_or_else(Instant::now, |since| since + delay);
             let interval = if events.are_available() { SEARCH_WITH_EVENTS } else { SEARCH };
@@ -274,7 +274,7 @@ mod tests {
             assert_eq!(next().await.0, Reading::Up);
             if has_events {
                 drop(child.stdin.take());
-                assert_eq!(next().await.0, Reading::Down, "it has executed another program");
+                assert_eq!(next().await.0, Reading::Down, "the process has executed another program");
             }
             task.abort();
             child.kill().expect("killed");
@@ -326,7 +326,7 @@ mod tests {
             drop(child.stdin.take());
             while next().await.0 != Reading::Up {}
             task.abort();
-            drop(OpenOptions::new().write(true).open(&fifo).expect("the child reads it"));
+            drop(OpenOptions::new().write(true).open(&fifo).expect("the child reads the line"));
             child.wait().expect("ended");
         });
     }

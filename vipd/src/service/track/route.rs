@@ -16,8 +16,9 @@ use crate::service::log::limit::Repeats;
 
 /// Number of notifications that are handled before other tasks run.
 const BUDGET: usize = 64;
-/// Minimum pause before the routes are read again, so that many changes cause one reading. If
-/// reading takes longer, the pause is as long, so that a large table takes at most half of a CPU.
+/// Minimum pause before the routes are read again, so that many changes cause one reading. If the
+/// last reading took longer than this, the pause is as long as that reading, so that a large table
+/// takes at most half of a CPU.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Time after a change until the routes are read a second time. The kernel reports that a link goes
 /// down before it removes the routes (`__dev_notify_flags` in `net/core/dev.c`).

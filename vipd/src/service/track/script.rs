@@ -45,8 +45,8 @@ impl Hysteresis {
 }
 
 /// Runs a script until the task is aborted, which also kills the command. The first run starts
-/// after `delay`, so that many scripts do not start at once. A run starts only after the previous
-/// one has ended.
+/// after `delay`, so that many scripts do not start simultaneously. Each later run waits until the
+/// previous one has ended.
 ///
 /// `former` is the state under the previous settings, if there was one.
 pub(super) async fn watch(
@@ -87,7 +87,7 @@ pub(super) async fn watch(
             check.add(&outcome).await;
             continue;
         }
-        // Reported before the command is killed, which may take long.
+        // Reported before the command is killed, which may take a long time.
         let outcome = Outcome { end: End::TimedOut, last_line: running.last_line() };
         check.add(&outcome).await;
         starts.reset();
@@ -95,7 +95,7 @@ pub(super) async fn watch(
         loop {
             tokio::select! {
                 _ = &mut termination => break,
-                // Each interval counts as another failed run.
+                // While the command is still running, each interval counts as another failed run.
                 _ = starts.tick() => check.add(&outcome).await,
             }
         }
@@ -152,7 +152,8 @@ mod tests {
         assert_eq!(states, ".........xxxx...x");
     }
 
-    /// Whether runs take longer than the interval, or do not end when they have timed out.
+    /// Covers runs that take longer than the interval, and runs that ignore SIGTERM after a
+    /// timeout.
     #[test]
     fn next_run_starts_after_the_previous_one_has_ended() {
         let directory = tempfile::tempdir().expect("a directory");

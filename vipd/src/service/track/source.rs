@@ -1,4 +1,4 @@
-//! Sources of checks.
+//! What to check for each tracked object.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Returns the source of an element of `track` of an instance of this family.
+    /// Returns the source for an element of `track`. The family selects the default route.
     pub(super) fn of(tracked: &Tracked, family: Family) -> Self {
         match tracked {
             Tracked::Interface(name) => Self::Interface(name.clone()),

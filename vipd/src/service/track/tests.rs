@@ -1,4 +1,5 @@
-//! The tracker without sources: readings in, inputs for the engine out.
+//! Tests of the tracker without its sources: each test supplies readings and compares the inputs
+//! that the engine receives.
 
 use std::sync::mpsc::Receiver;
 
@@ -96,7 +97,7 @@ fn administrators_priority_is_the_base_of_the_weights() {
     assert_eq!(inputs(&commands), [Input::Priority(140)]);
 }
 
-/// The states of objects that are still tracked survive new settings.
+/// Objects that are still tracked under the new settings keep their states.
 #[test]
 fn new_settings_keep_the_states_of_known_objects() {
     let (mut tracker, commands) = tracker();
@@ -128,8 +129,8 @@ fn object_added_to_a_running_instance_counts_as_up_until_it_is_read() {
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
 }
 
-/// The engine applies a reload in several turns. A priority that it receives between two of them
-/// must not be replaced for good by the one that was computed when the reload began.
+/// The engine applies a reload in several turns. If it receives a new priority between two turns,
+/// the priority computed at the beginning of the reload must not remain in effect.
 #[test]
 fn change_of_an_object_while_a_reload_is_in_progress_is_not_lost() {
     let (mut tracker, commands) = tracker();
@@ -144,13 +145,13 @@ fn change_of_an_object_while_a_reload_is_in_progress_is_not_lost() {
     assert_eq!(inputs(&commands), [Input::Priority(40)]);
     tracker.change(router, &settings, 100);
     assert_eq!(inputs(&commands), [Input::Priority(40)], "sent again after the reload");
-    // The same for an instance that was added with the states of that time.
+    // The same applies to an instance that was added with the states at the beginning of a reload.
     tracker.set(router, &settings, 100, Known::default(), false);
     assert_eq!(inputs(&commands), [Input::Priority(40), Input::Clear(Impediment::Tracking)]);
 }
 
-/// For example, a longer timeout for a script that is down must not make its instance preempt the
-/// master.
+/// New settings alone must not move mastership: for example, a longer timeout for a script that is
+/// down must not make its instance preempt the master.
 #[test]
 fn check_with_new_settings_keeps_its_state_until_it_has_run() {
     let (mut tracker, commands) = tracker();
@@ -170,7 +171,7 @@ fn check_with_new_settings_keeps_its_state_until_it_has_run() {
     assert_eq!(tracker.report("VI_1").0[0].state, "down");
 }
 
-/// A start must not put instances into Fault until their objects have been read.
+/// At startup, an instance must not enter Fault only because its objects have not been read yet.
 #[test]
 fn nothing_is_sent_to_the_engine_until_all_objects_have_been_read() {
     let (engine, commands) = Handle::without_engine().expect("a handle");

@@ -25,17 +25,18 @@ pub(super) struct Object {
     pub(super) reading: Option<Reading>,
     detail: Option<String>,
     since: Instant,
-    /// Number of changes of the reading after the first one.
+    /// How often the reading has changed since the first one.
     changes: u64,
     log_limit: Limit,
-    /// Ends the check. Interfaces share one, and so do routes.
+    /// Ends the check. `None` for interfaces and routes: one task checks all interfaces, and
+    /// another all routes.
     pub(super) task: Option<AbortHandle>,
 }
 
 /// The objects that an instance tracks, and the values last sent to the engine.
 pub(super) struct Tracking {
     router: RouterId,
-    /// Configured priority, or that of an administrator.
+    /// The configured priority, or the one set by an administrator.
     pub(super) base: u8,
     pub(super) objects: Vec<(ObjectId, Option<i16>)>,
     /// Whether objects count as up until they are read for the first time. Otherwise, a reload that
@@ -127,7 +128,7 @@ impl Tracker {
         self.set(router, settings, base, Known { is_fault: known, priority: None }, true);
     }
 
-    /// Returns the object with this source, or the one that a reload replaces with it.
+    /// Returns the object with this source, or the object that a reload replaces with it.
     fn find(&self, source: &Source) -> Option<(ObjectId, &Object)> {
         let is_same = |object: &Object| object.source == *source;
         let is_former = |object: &Object| source.is_successor(&object.source);
@@ -136,9 +137,9 @@ impl Tracker {
         found.or_else(|| objects.find(|(_, object)| is_former(object))).map(|(id, object)| (*id, object))
     }
 
-    /// Returns the object with this source, which is added if it is new. If it replaces another
-    /// with the same name, it keeps that one's state until it is read, because new settings alone
-    /// must not move mastership.
+    /// Returns the object with this source, and adds it if it is new. A new object that replaces
+    /// another with the same name keeps the old object's state until it is read, because new
+    /// settings alone must not move mastership.
     fn object(&mut self, source: Source) -> ObjectId {
         let mut new = Object {
             source,

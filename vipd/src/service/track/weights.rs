@@ -15,8 +15,8 @@ pub(super) struct Effect {
 }
 
 impl Effect {
-    /// Computes the effect of objects, each with its weight and reading. A reading is `None` until
-    /// the first one.
+    /// Computes the effect of objects, each with its weight and reading. The reading is `None` if
+    /// the object has not been read yet.
     pub(super) fn of(objects: impl IntoIterator<Item = (Option<i16>, Option<Reading>)>) -> Self {
         let mut effect = Self::default();
         for (weight, reading) in objects {
