@@ -48,7 +48,7 @@ fn descriptors_are_not_inherited() {
     let vipd = env!("CARGO_BIN_EXE_vipd");
     let script = format!("exec 9</dev/null; {vipd} exec $$ '' /bin/ls /proc/self/fd; true");
     let output = Command::new("/bin/sh").args(["-c", &script]).output().expect("a shell");
-    // 3 is the directory that `ls` reads.
+    // Descriptor 3 is the directory that `ls` reads.
     assert_output(&output, 0, "0\n1\n2\n3\n", "");
 }
 

@@ -91,8 +91,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     verdict(&rows)
 }
 
-/// Runs every scenario with every program, as a step of the test suite. The core was tested in a
-/// previous step.
+/// Runs every scenario with every program, as a step of the test suite. An earlier step tests the
+/// core.
 pub(crate) fn run_all() -> Result<()> {
     let scenarios = document::all()?;
     let (rows, _) = play(&scenarios, &Program::ALL);

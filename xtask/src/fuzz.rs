@@ -175,8 +175,7 @@ impl Fuzzer {
         fs::remove_dir_all(&merged).with_context(|| format!("cannot empty {}", merged.display()))?;
         fs::create_dir_all(&merged).with_context(|| format!("cannot create {}", merged.display()))?;
         let mut command = program(self.program(target));
-        // Without counters, because otherwise the corpus would contain an input for each loop
-        // count.
+        // With counters, the corpus would contain an input for each loop count.
         command.args(["-set_cover_merge=1", "-use_counters=0"]).arg(&merged);
         command.args([&corpus, &self.scratch("corpus", target)?].into_iter().filter(|path| path.is_dir()));
         let outcome = run_fuzzer(&mut command)?;

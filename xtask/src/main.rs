@@ -1,4 +1,4 @@
-//! Development tasks; see `cargo xtask --help`. Each verb has its own file.
+//! Development tasks; see `cargo xtask --help`. Each subcommand has its own file.
 //!
 //! This crate does not depend on the crate `vipd`, whose build script rejects a stale eBPF object:
 //! `cargo xtask ebpf` must be able to rebuild it.

@@ -116,8 +116,8 @@ fn install_linker() -> Result<()> {
         prefix.display()
     ));
     let mut cargo = workspace::cargo();
-    // Outside the workspace, so that its toolchain file and configuration do not apply to the
-    // linker.
+    // Build outside the workspace, so that the workspace's toolchain file and configuration do not
+    // apply to the linker.
     cargo.current_dir(env::temp_dir());
     cargo.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--force", "--no-default-features"]);
     cargo.arg(format!("--features=llvm-{LLVM_MAJOR}"));

@@ -11,8 +11,8 @@ const TAKEOVERS: u64 = 1_000_000;
 /// Simulate hundreds of virtual routers on virtual LANs, and check the protocol's invariants
 ///
 /// Simulates delay, reordering, loss and duplication of adverts, partitions, stalls, clock drift of
-/// up to 1 %, crashes and restarts. A seed reproduces a world exactly. Stops when an invariant is
-/// violated, and prints the events that led to it.
+/// up to 1 %, crashes and restarts. A seed reproduces a simulation exactly. Stops when an invariant
+/// is violated, and prints the events that led to it.
 #[derive(clap::Args)]
 #[command(
     disable_help_flag = true,

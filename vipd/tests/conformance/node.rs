@@ -87,7 +87,8 @@ impl Node {
                 Action::AddAddresses(Addresses::One(_)) | Action::RemoveAddress(_) => {}
                 Action::RemoveAddresses => self.has_addresses = false,
                 Action::Announce { .. } => {
-                    // RFC 9568 section 8.1.2: only after the address and the MAC are configured.
+                    // RFC 9568 section 8.1.2: a router announces its VIPs only after the addresses
+                    // and the MAC are configured.
                     assert!(self.has_addresses, "announcement without the VIPs");
                     let all = self.words.virtual_addresses().into_iter();
                     frames.extend(all.map(|address| announcement(self.mac(), address).bytes().to_vec()));

@@ -38,7 +38,7 @@ struct Stage {
     sent: Vec<(Timestamp, Vec<u8>)>,
     /// Number of frames already matched or skipped.
     cursor: usize,
-    /// Start of relative times in the scenario.
+    /// Time from which relative times in the scenario are counted.
     mark: Timestamp,
     counts: Counts,
 }

@@ -1,4 +1,4 @@
-//! Adding and removing addresses, and recognizing vipd's own by their mark.
+//! Adding and removing addresses, and recognizing vipd's own addresses by their mark.
 
 use std::net::IpAddr;
 
@@ -36,7 +36,7 @@ fn each_rejected_change_in_a_batch_is_reported() {
     apply(&mut requests, &all);
     assert_eq!(addresses(&mut requests).len(), 256);
 
-    // An interface that does not exist.
+    // No interface has this index.
     let nowhere = |last| add(Address { ifindex: 4_000_000, ..address(last, 32) });
     let mut refused = Vec::new();
     requests

@@ -74,7 +74,7 @@ fn creating_and_deleting_macvlans_does_not_leak_links() {
         "removing the last macvlan restores the parent's sysctls"
     );
 
-    // Deleted by another tool.
+    // Another tool deletes the macvlan.
     macvlans.ensure(&wanted(parent, 4, 1)).expect("a macvlan");
     ip("link delete vrrp4-1");
     let again = macvlans.ensure(&wanted(parent, 4, 1)).expect("a macvlan");
@@ -105,7 +105,7 @@ fn only_macvlans_of_this_agent_are_deleted() {
         let created = macvlans.ensure(&wanted(parent, 4, vrid)).expect("a macvlan");
         assert_eq!(created.name == format!("vrrp4-{vrid}"), own_name, "{created:?}");
     }
-    // After a crash, the next start deletes them.
+    // The next start after a crash deletes this agent's macvlans.
     let before = links();
     drop(Macvlans::open("test").expect("a socket"));
     assert_eq!(links(), before - 3);
@@ -150,7 +150,7 @@ fn read_only_sysctls_with_the_required_values_are_accepted() {
 fn a_wrong_read_only_sysctl_of_the_parent_leaves_no_macvlan() {
     private_namespace();
     let parent = pair("eth0");
-    // A value that has been written no longer follows the default.
+    // Once an interface's sysctl has been written, it no longer follows the default.
     set_sysctl("ipv4/conf/eth0/arp_ignore", 0);
     for (name, value) in [("arp_ignore", 1), ("arp_announce", 2), ("rp_filter", 2)] {
         set_sysctl(&format!("ipv4/conf/default/{name}"), value);

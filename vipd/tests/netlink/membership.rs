@@ -38,7 +38,7 @@ fn a_lost_group_membership_is_renewed_and_an_existing_one_is_kept() {
         assert!(is_member(table, group), "{table}");
         assert!(!membership.renew(&Members::default()).expect("a member"), "{table}: still a member");
         drop(membership);
-        // A child process that another test has forked has the socket open until it calls exec.
+        // A child process forked by another test keeps the socket open until it calls exec.
         let mut waits = 0;
         while is_member(table, group) {
             waits += 1;

@@ -10,7 +10,7 @@ use super::{ip, pair, private_namespace};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Follows tracked routes like the agent.
+/// Follows tracked routes as the agent does.
 struct Follower {
     destinations: Vec<Destination>,
     monitor: RouteMonitor,
@@ -29,7 +29,7 @@ impl Follower {
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).expect("poll") > 0
     }
 
-    /// Waits for a notification of a change after which the routes have these states.
+    /// Waits for a notification after which the routes have these states.
     fn wait_for(&mut self, states: &[RouteState]) {
         let mut is_changed = false;
         let result = try_wait_until("the states", TIMEOUT, || {

@@ -154,7 +154,7 @@ fn routes_and_rules_of_other_tools_stay() {
     assert_eq!(apply(&mut requests, Change::AddEntry(rule)), None);
     assert_eq!(apply(&mut requests, Change::RemoveEntry(rule)), None);
     assert_eq!(shown(), before);
-    // An appended route is behind that of the other tool, and removed without it.
+    // An appended route follows the other tool's route, which remains when vipd's is removed.
     assert_eq!(apply(&mut requests, Change::AppendRoute(v4)), None);
     assert_eq!(apply(&mut requests, Change::RemoveEntry(RoutingEntry::Route(v4))), None);
     assert_eq!(shown(), before);

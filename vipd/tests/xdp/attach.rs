@@ -52,7 +52,7 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
         let probe = first.probe.clone();
         let position = std::thread::spawn(move || probe.position()).join().expect("no panic");
         assert_eq!(position, Position::First);
-        output(&format!("bpftool link detach id {}", first.probe.id().expect("the kernel reports it")));
+        output(&format!("bpftool link detach id {}", first.probe.id().expect("the kernel reports the ID")));
         assert_eq!(first.probe.position(), Position::Detached);
         let again = attach(kernel).expect("veth supports it");
         assert!(again.reason.is_some() && again.probe.position() == Position::First);
@@ -73,7 +73,7 @@ fn program_behind_another_is_detected_and_attached_in_front() {
     };
     let first = attach(&mut bench).probe;
     assert_eq!(first.position(), Position::First);
-    // Both attach before all others.
+    // Each attaches its program before those already attached.
     let foreign = attach(&mut other).probe;
     assert_eq!((first.position(), foreign.position()), (Position::Behind, Position::First));
     let again = attach(&mut bench);

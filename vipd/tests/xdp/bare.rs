@@ -34,7 +34,7 @@ fn unicast_adverts_without_an_ethernet_header_are_validated() {
             (unicast(255).frame(), Action::Pass, Counter::AdvertisementRcvd),
         ] {
             let before = bench.row(UNICAST.1).get(counter);
-            let verdict = bench.compare(&packet, LOOPBACK).expect("as in user space");
+            let verdict = bench.compare(&packet, LOOPBACK).expect("same verdict as in user space");
             assert_eq!(verdict.action(), action, "{verdict:?}");
             let counted = bench.row(UNICAST.1).get(counter) - before;
             assert_eq!(counted, u64::from(action == Action::Drop), "{counter:?}");
@@ -51,9 +51,10 @@ fn a_truncated_packet_is_never_accepted() {
         let long = Advert { options: vec![1; 40], addresses: frame::addresses(4, 255), ..frame::valid(2) };
         for (advert, header) in [(frame::valid(3), 20), (frame::valid6(), 40), (long, 60)] {
             let whole = packet(&advert);
-            bench.compare(&whole, LOOPBACK).expect("as in user space");
+            bench.compare(&whole, LOOPBACK).expect("same verdict as in user space");
             for length in ethernet::HEADER_LEN..whole.len() {
-                let verdict = bench.compare(&whole[..length], LOOPBACK).expect("as in user space");
+                let verdict =
+                    bench.compare(&whole[..length], LOOPBACK).expect("same verdict as in user space");
                 let has_vrid = length > header + vrrp::VRID;
                 assert_eq!(verdict.action() == Action::Drop, has_vrid, "{length} of {}", whole.len());
             }
@@ -68,9 +69,15 @@ fn a_truncated_packet_is_never_accepted() {
 fn packets_to_a_vip_with_accept_false_are_dropped() {
     let mut bench = Bench::with(Verbosity::Quiet, 1).on(Entry::TcBare);
     let packet = packet(&Advert { protocol: 6, ..unicast(64) });
-    assert_eq!(bench.compare(&packet, LOOPBACK).expect("as in user space").action(), Action::Pass);
+    assert_eq!(
+        bench.compare(&packet, LOOPBACK).expect("same verdict as in user space").action(),
+        Action::Pass
+    );
     bench.close(ClosedKey { ifindex: LOOPBACK, family: 4, zero: [0; 3], address: words(OURS) });
-    assert_eq!(bench.compare(&packet, LOOPBACK).expect("as in user space").action(), Action::Drop);
+    assert_eq!(
+        bench.compare(&packet, LOOPBACK).expect("same verdict as in user space").action(),
+        Action::Drop
+    );
     assert_eq!(bench.row(CLOSED_ROW).get(Counter::NotAccepted), 1);
 }
 

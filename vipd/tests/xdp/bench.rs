@@ -69,7 +69,7 @@ impl Bench {
     pub(crate) fn on(mut self, entry: Entry) -> Self {
         let xdp = if entry.framing() == Framing::Bare { Entry::XdpBare } else { Entry::XdpFrags };
         for entry in [entry, xdp] {
-            self.loaded.kernel.prepare(entry).expect("the verifier accepts it");
+            self.loaded.kernel.prepare(entry).expect("the verifier accepts the program");
         }
         self.entry = entry;
         self
@@ -92,7 +92,7 @@ impl Bench {
                  These tests need CAP_BPF and CAP_NET_ADMIN; run them as root with `cargo xtask test`."
             )
         });
-        loaded.kernel.prepare(Entry::XdpFrags).expect("the verifier accepts it");
+        loaded.kernel.prepare(Entry::XdpFrags).expect("the verifier accepts the program");
         let mut bench =
             Self { loaded, entry: Entry::XdpFrags, account: [[0; ROW_CELLS]; ROWS], maps: Maps::default() };
         for (vrid, family, version, row) in WATCHED {
@@ -113,7 +113,7 @@ impl Bench {
 
     pub(crate) fn watch(&mut self, ifindex: u32, vrid: u8, family: u8, slot: RouterSlot) {
         let key = RouterKey::new(ifindex, vrid, family);
-        self.loaded.kernel.insert_router(key, slot).expect("there is room for nine");
+        self.loaded.kernel.insert_router(key, slot).expect("the map has room for nine routers");
         self.maps.routers.push((key, slot));
     }
 
@@ -124,7 +124,7 @@ impl Bench {
     }
 
     pub(crate) fn admit(&mut self, peer: PeerKey, min_ttl: u8) {
-        self.loaded.kernel.insert_peer(peer, min_ttl).expect("there is room for four");
+        self.loaded.kernel.insert_peer(peer, min_ttl).expect("the map has room for four peers");
         self.maps.peers.push((peer, min_ttl));
     }
 
@@ -174,8 +174,8 @@ impl Bench {
         }
     }
 
-    /// Returns a frame as a NIC would deliver it: TC programs get it padded to the minimum length.
-    /// The padding is not zeros, which could complete a truncated frame.
+    /// Returns a frame as a NIC would deliver it: for TC programs, padded to the minimum length.
+    /// The padding is nonzero, because zeros could complete a truncated frame.
     fn padded<'a>(&self, frame: &'a [u8]) -> Cow<'a, [u8]> {
         let is_short = matches!(self.entry, Entry::Tc | Entry::TcBare) && frame.len() < MIN_FRAME;
         if !is_short {

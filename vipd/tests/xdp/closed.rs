@@ -18,8 +18,8 @@ fn key(family: u8) -> ClosedKey {
     ClosedKey { ifindex: LOOPBACK, family, zero: [0; 3], address }
 }
 
-/// Returns a packet of this protocol whose payload begins with `kind`, to the closed or a
-/// neighboring address.
+/// Returns a packet to the closed address or to a neighboring one. It has this protocol, and its
+/// payload begins with `kind`.
 fn packet(family: u8, protocol: u8, kind: u8, neighbor: bool) -> Vec<u8> {
     let (mut four, mut six) = (FOUR, SIX);
     if neighbor {
@@ -62,7 +62,7 @@ fn only_packets_to_closed_addresses_are_dropped() {
         }
     }
     assert_eq!(bench.row(CLOSED_ROW).get(Counter::NotAccepted), 5);
-    // Adverts are processed before this check.
+    // Adverts are processed before the program checks for closed addresses.
     assert_eq!(bench.run(&frame::valid(3).frame(), LOOPBACK), Action::Drop);
 }
 

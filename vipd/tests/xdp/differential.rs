@@ -22,9 +22,9 @@ const NOISE: u32 = 5000;
 /// A mutation of an encoded frame.
 #[derive(Clone, Debug)]
 struct Spoil {
-    /// Positions and values, anywhere in the frame.
+    /// Bytes to overwrite, anywhere in the frame: positions and new values.
     edits: Vec<(prop::sample::Index, u8)>,
-    /// Length to truncate it to.
+    /// Length to which the frame is truncated.
     cut: Option<prop::sample::Index>,
 }
 
@@ -101,7 +101,8 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
-/// One for each program; [`Entry::Xdp`] has the same code as [`Entry::XdpFrags`].
+/// Returns a bench for each program except [`Entry::Xdp`], which has the same code as
+/// [`Entry::XdpFrags`].
 fn benches() -> [Bench; 4] {
     [Entry::Tc, Entry::XdpFrags, Entry::TcBare, Entry::XdpBare].map(|entry| Bench::new().on(entry))
 }
@@ -171,7 +172,7 @@ fn noise_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Just([0x45].to_vec()),
         Just([0x60].to_vec()),
     ];
-    // IP protocol 112, so that some frames are parsed.
+    // Some frames have IP protocol 112 (VRRP), so that they are parsed.
     let strategy = (start, vec(any::<u8>(), 14..300), any::<bool>());
     let result = runner.run(&strategy, |(start, mut bytes, vrrp)| {
         let packet = start.len().saturating_sub(1);

@@ -43,13 +43,13 @@ fn a_flooding_sender_is_rate_limited_and_counted() {
             panic!("{valid:?}")
         };
         let (passed, took) = flood(&mut bench, &valid, 20_000);
-        assert!(passed >= BURST, "{passed} of a burst");
-        assert!(passed <= BURST + 1 + took / TOKEN_INTERVAL, "{passed} in {took} ns");
+        assert!(passed >= BURST, "only {passed} adverts of a burst passed");
+        assert!(passed <= BURST + 1 + took / TOKEN_INTERVAL, "{passed} adverts passed in {took} ns");
         assert_eq!(limited(&bench, row), 20_000 - passed);
         assert_eq!(bench.row(row).get(Counter::AdvertisementRcvd), 20_000, "all are counted");
         assert_eq!(bench.row(row).get(Counter::RingFull), 0);
 
-        // Its priority-0 adverts and other senders are unaffected.
+        // The limit does not affect the sender's priority-0 adverts or other senders.
         let (passed, _) = flood(&mut bench, &Advert { priority: 0, ..valid.clone() }, 1);
         assert_eq!(passed, 1, "priority 0 has a separate bucket");
         let before = limited(&bench, row);
@@ -115,7 +115,7 @@ fn a_dropped_advert_sets_the_flag_once() {
     bench.run(&wrong, LOOPBACK);
     bench.run(&wrong, LOOPBACK);
     assert!(bench.loaded.counters.take_discarded());
-    assert!(!bench.loaded.counters.take_discarded(), "reset by the first call");
+    assert!(!bench.loaded.counters.take_discarded(), "the first call resets the flag");
     flood(&mut bench, &valid, 1000);
     assert!(bench.loaded.counters.take_discarded(), "a sender is rate limited");
 }

@@ -33,7 +33,7 @@ fn adverts_lost_to_a_full_ring_are_counted() {
     let pending = u64::try_from(MAX_PENDING).expect("it fits");
     let runs = u32::try_from(pending + MORE).expect("it fits");
     let (action, _) =
-        bench.loaded.kernel.test_run(bench.entry, &frame, LOOPBACK, runs).expect("the kernel runs it");
+        bench.loaded.kernel.test_run(bench.entry, &frame, LOOPBACK, runs).expect("the program runs");
     assert_eq!(action, Action::Drop, "adverts are dropped even if the ring is full");
     let row = bench.row(1);
     assert_eq!(row.get(Counter::AdvertisementRcvd), u64::from(runs), "each is counted");
@@ -47,8 +47,8 @@ fn adverts_lost_to_a_full_ring_are_counted() {
     assert!((pending - 1..=pending).contains(&popped), "{popped} of {pending} fit");
 
     assert!(bench.loaded.steady.take_lost(crate::bench::row(1)), "the row lost records");
-    assert!(!bench.loaded.steady.take_lost(crate::bench::row(1)), "reset by the first call");
-    assert!(!bench.loaded.steady.take_lost(crate::bench::row(2)), "other rows did not");
+    assert!(!bench.loaded.steady.take_lost(crate::bench::row(1)), "the first call resets the flag");
+    assert!(!bench.loaded.steady.take_lost(crate::bench::row(2)), "other rows lost no records");
 
     // Later adverts are recorded again.
     assert_eq!(bench.run(&frame, LOOPBACK), Action::Drop);

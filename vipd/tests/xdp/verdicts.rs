@@ -24,7 +24,7 @@ fn message(version: u8, at: usize, value: u8) -> Advert {
     Advert { message_edits: vec![(at, value)], ..frame::valid(version) }
 }
 
-/// Returns an advert with `addresses` addresses, whose IPv4 header has `ihl` words.
+/// Returns an advert with `addresses` addresses and an IPv4 header of `ihl` words.
 fn with_options(version: u8, ihl: u8, addresses: u8) -> Advert {
     let options = vec![1; usize::from(ihl - 5) * 4];
     Advert { options, addresses: frame::addresses(4, addresses), ..frame::valid(version) }
@@ -180,7 +180,7 @@ fn ipv6() -> Vec<Line> {
     ]
 }
 
-/// Returns lines for unicast, passwords and empty address lists, with their rows.
+/// Returns lines for unicast, passwords and empty address lists, each with the row of its counters.
 fn special() -> Vec<(u32, Line)> {
     let to_us = |vrid, ttl| Advert { vrid, ttl, destination: OURS.into(), ..frame::valid(3) };
     let (unicast, row) = UNICAST;
@@ -266,7 +266,7 @@ fn check_row(bench: &mut Bench, line: &Line, row: u32, seen: &mut [bool; COUNTER
         assert_eq!(after.get(*counter) - before.get(*counter), 1, "{what}: {counter:?}");
         seen[*counter as usize] = true;
     }
-    // `compare` has checked all cells against the parser; this checks them against the table.
+    // `compare` has checked all counters against the parser. The sum checks them against the table.
     let sum = |row: [u64; vipd_common::counters::ROW_CELLS]| row.iter().sum::<u64>();
     let more = sum(bytemuck::cast(after)) - sum(bytemuck::cast(before));
     assert_eq!(more, counters.len() as u64, "{what}: other counters increased");
@@ -338,16 +338,17 @@ fn truncated_adverts_are_never_accepted() {
                 let frame = Advert { tags: tags.clone(), ..with_options(version, ihl, addresses) };
                 let bytes = frame.frame();
                 let vrid = frame.ip_offset() + usize::from(ihl) * 4 + vrrp::VRID;
-                // A long frame first: its bytes remain in the window behind the truncated one.
+                // The full frame is parsed first, so that its bytes remain in the window after
+                // the end of each truncated frame.
                 bench.compare(&bytes, LOOPBACK).expect("same verdict");
                 let accepted = bench.row(1).get(Counter::AdvertisementRcvd)
                     + bench.row(2).get(Counter::AdvertisementRcvd);
                 for length in ethernet::HEADER_LEN..bytes.len() {
                     let verdict = bench
                         .compare(&bytes[..length], LOOPBACK)
-                        .unwrap_or_else(|error| panic!("{length} of {}: {error}", bytes.len()));
+                        .unwrap_or_else(|error| panic!("{length} of {} bytes: {error}", bytes.len()));
                     let action = if length > vrid { Action::Drop } else { Action::Pass };
-                    assert_eq!(verdict.action(), action, "{length} of {}", bytes.len());
+                    assert_eq!(verdict.action(), action, "{length} of {} bytes", bytes.len());
                 }
                 let now = bench.row(1).get(Counter::AdvertisementRcvd)
                     + bench.row(2).get(Counter::AdvertisementRcvd);

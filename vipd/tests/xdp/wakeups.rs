@@ -1,5 +1,5 @@
-//! Wake-ups: changed adverts leave a record and wake the reader, unchanged ones update their
-//! arrival.
+//! Wake-ups: a changed advert writes a record and wakes the reader; an unchanged advert only
+//! updates its arrival time.
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -102,7 +102,7 @@ fn an_unchanged_advert_updates_its_arrival_without_a_wake_up() {
             assert!(last < arrival && arrival <= time(), "the arrival is stored");
             last = arrival;
         }
-        assert!(!waker.was_woken(NOW), "unchanged adverts wake the reader");
+        assert!(!waker.was_woken(NOW), "unchanged adverts do not wake the reader");
         assert_eq!(bench.row(row.number()).get(COUNTED), 2 + 7 + 100, "all are counted");
         // The record of a changed advert includes the arrival of the last unchanged one.
         run(&mut bench, &Frame { priority: 0, ..valid.clone() }.frame());
@@ -148,7 +148,8 @@ fn a_row_out_of_range_is_ignored() {
     assert_eq!(bench.loaded.steady.last_arrival(crate::bench::row(1_000_000)), Timestamp::ZERO);
 }
 
-/// Two CPUs store arrivals of the same advert; a reader never reads an older one than before.
+/// Two CPUs store arrivals of the same advert. A reader never reads an arrival older than the one
+/// it read before.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn the_last_arrival_never_decreases() {
@@ -163,7 +164,7 @@ fn the_last_arrival_never_decreases() {
         for _ in 0..2 {
             scope.spawn(|| {
                 for _ in 0..50 {
-                    kernel.test_run(bench.entry, &bytes, LOOPBACK, 2000).expect("the kernel runs it");
+                    kernel.test_run(bench.entry, &bytes, LOOPBACK, 2000).expect("the program runs");
                 }
                 running.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             });

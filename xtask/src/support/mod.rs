@@ -1,4 +1,4 @@
-//! Code that is shared by several verbs.
+//! Code that several subcommands share.
 
 pub(crate) mod agent;
 pub(crate) mod debian;

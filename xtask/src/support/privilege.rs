@@ -19,9 +19,8 @@ pub(crate) fn is_root() -> Result<bool> {
 /// Returns an error if one is missing. The error shows how to run `command` with the necessary
 /// privileges.
 pub(crate) fn require(task: &str, command: &str) -> Result<()> {
-    let remedy = format!(
-        "run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {command}`, or, in a container, start it privileged"
-    );
+    let remedy =
+        format!("run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {command}`, or start the container privileged");
     if !is_root()? {
         bail!("{task} needs root for network namespaces and XDP; {remedy}");
     }

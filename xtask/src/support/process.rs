@@ -21,8 +21,8 @@ pub(crate) fn clocked(verb: &'static str) -> impl FnMut(&str) {
 /// process.
 pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
-    // Contains the library path of this toolchain, which the compiler of another toolchain would
-    // search first.
+    // The variable contains the library path of this toolchain, which the compiler of another
+    // toolchain would search first.
     command.env_remove("LD_LIBRARY_PATH");
     command
 }

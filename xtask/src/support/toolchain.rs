@@ -31,7 +31,7 @@ pub(crate) struct Compiler {
     pub(crate) build_std: bool,
     /// First line of `rustc -vV`.
     pub(crate) version: String,
-    /// Version of the LLVM it uses.
+    /// Version of the LLVM that the compiler uses.
     pub(crate) llvm: String,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Compiler {
 pub(crate) struct Linker {
     pub(crate) path: PathBuf,
     pub(crate) version: String,
-    /// Version of the LLVM it is linked with.
+    /// Version of the LLVM that bpf-linker is linked with.
     pub(crate) llvm: String,
 }
 
