@@ -16,8 +16,9 @@ use fast_path::FastPathDeadlines;
 use heap::Heap;
 
 /// Time before a master-down deadline during which the engine busy-waits, in nanoseconds. In a
-/// virtual machine, timer wake-up and context switch take up to 70 µs.
-const SPIN_WINDOW: u64 = 100_000;
+/// virtual machine, timer wake-up and context switch take up to 70 µs. Then another thread makes the
+/// probe that the election requires: with a window of 100 µs, elections had to wait for its result.
+const SPIN_WINDOW: u64 = 250_000;
 
 /// The deadlines of all virtual routers.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub(crate) struct Schedule {
     fast_path: FastPathDeadlines,
     /// Routers on the fast path whose master-down timer has fired.
     expired: Vec<RouterId>,
+    /// The earliest deadline on the fast path, if the engine does not spin for it.
+    without_spin: Option<Timestamp>,
 }
 
 impl Schedule {
@@ -96,14 +99,16 @@ impl Schedule {
     }
 
     /// Returns when the engine must wake up next: at the earliest deadline in the heap, or one spin
-    /// window before the earliest deadline on the fast path. `next_timeout` returns the next
+    /// window before the earliest deadline on the fast path that it spins for. `next_timeout` returns the next
     /// timeout of a router.
     pub(crate) fn next(&mut self, next_timeout: impl Fn(RouterId) -> Option<Timestamp>) -> Option<Timestamp> {
         let fast_path = &self.fast_path;
         // A router on the fast path has no deadline in the heap.
         let heap = self.heap.settle(|id| next_timeout(id).filter(|_| !fast_path.is_armed(id)));
-        let early = |next: Timestamp| Timestamp::from_nanos(next.as_nanos().saturating_sub(SPIN_WINDOW));
-        [heap, self.fast_path.next().map(early)].into_iter().flatten().min()
+        let spin_from = |next: Timestamp| Timestamp::from_nanos(next.as_nanos().saturating_sub(SPIN_WINDOW));
+        let next = self.fast_path.next();
+        let fast_path = if next == self.without_spin { next } else { next.map(spin_from) };
+        [heap, fast_path].into_iter().flatten().min()
     }
 
     /// Returns the master-down deadline to spin for, if one lies within the spin window.
@@ -118,7 +123,41 @@ impl Schedule {
         spins: impl Fn(RouterId) -> bool,
     ) -> Option<Timestamp> {
         let mut soon = false;
-        self.fast_path.expire(now + SPIN_WINDOW, arrival, |id| soon |= spins(id));
-        self.fast_path.next().filter(|_| soon)
+        let window_ends = now + SPIN_WINDOW;
+        self.fast_path.expire(window_ends, arrival, |id| soon |= spins(id));
+        let next = self.fast_path.next().filter(|next| *next <= window_ends);
+        self.without_spin = next.filter(|_| !soon);
+        next.filter(|_| soon)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engine_wakes_up_early_only_for_deadlines_that_it_spins_for() {
+        let at = Timestamp::from_nanos;
+        let [first, second] = [RouterId::new(0, 0), RouterId::new(1, 0)];
+        let deadlines = [at(30_000_000), at(50_000_000)];
+        let mut schedule = Schedule::default();
+        for (id, deadline) in [first, second].into_iter().zip(deadlines) {
+            schedule.reserve(id);
+            let row = Row::new(id.index() as u32 + 1).expect("rows start at 1");
+            schedule.fast_path.arm(id, row, 30_000_000, deadline);
+        }
+        let mut spin_for = |now, spinning| {
+            let spin = schedule.spin_deadline(now, |_| Timestamp::ZERO, |id| id == spinning);
+            (spin, schedule.next(|_| None))
+        };
+        let early = deadlines.map(|deadline| at(deadline.as_nanos() - SPIN_WINDOW));
+        assert_eq!(spin_for(at(1), first), (None, Some(early[0])), "no deadline is near");
+        assert_eq!(spin_for(early[0], second), (None, Some(deadlines[0])), "it does not spin for the first");
+        assert_eq!(spin_for(early[0], first).0, Some(deadlines[0]));
+        schedule.expire_fast_path(deadlines[0], |_| Timestamp::ZERO);
+        assert_eq!(schedule.pop_expired(deadlines[0]), Some(first));
+        schedule.remove(first);
+        schedule.expire_fast_path(deadlines[0], |_| Timestamp::ZERO);
+        assert_eq!(schedule.next(|_| None), Some(early[1]));
     }
 }
