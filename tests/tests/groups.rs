@@ -138,6 +138,32 @@ fn drain_and_failover_of_one_member_move_the_group() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn commands_accept_the_name_of_a_group() {
+    let lab = lab().unwrap();
+    let one = start(&lab, ONE, 150, LAN).unwrap();
+    wait_for_states(&one, "master", "master").unwrap();
+    let two = start(&lab, TWO, 100, LAN).unwrap();
+    wait_for_states(&two, "backup", "backup").unwrap();
+    let request = |command: &str| {
+        change(&one, &json!({ "command": command, "instances": ["gateway"] }))
+            .map_err(|error| format!("{error:#}"))
+    };
+    assert_eq!(request("drain").unwrap(), ["WAN: drained", "LAN: drained"]);
+    wait_for_states(&one, "fault", "fault").unwrap();
+    let refused = request("failover").unwrap_err();
+    assert!(refused.contains("WAN is in state fault, not master"), "{refused}");
+    assert_eq!(request("undrain").unwrap(), ["WAN: no longer drained", "LAN: no longer drained"]);
+    wait_for_vips_on(&lab, ONE).unwrap();
+    wait_for_states(&two, "backup", "backup").unwrap();
+    assert_eq!(request("failover").unwrap(), ["WAN: mastership handed over", "LAN: mastership handed over"]);
+    wait_for_vips_on(&lab, TWO).unwrap();
+    let priority = json!({ "command": "priority", "instance": "gateway", "priority": 10 });
+    let refused = format!("{:#}", change(&one, &priority).expect_err("a group has no priority"));
+    assert!(refused.contains("gateway is a sync group, which has no priority"), "{refused}");
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn ipv4_and_ipv6_routers_are_a_group() {
     const IPV6: &str = "interface = \"eth1\"\nvirtual_addresses = [\"fe80::51\"]";
     let lab = Lab::new(2).unwrap();

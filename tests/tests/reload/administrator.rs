@@ -21,7 +21,9 @@ fn changes_are_logged_with_the_instance_and_the_user_as_fields() {
     let mut agent = start(&lab, &[Settings::new(51), Settings::new(52)]).unwrap();
     let drain = |command: &str| change(&agent, &json!({ "command": command, "instances": [] }));
     assert_eq!(drain("drain").unwrap(), ["VI_51: drained", "VI_52: drained"]);
+    assert_eq!(drain("drain").unwrap(), ["VI_51: already drained", "VI_52: already drained"]);
     assert_eq!(drain("undrain").unwrap(), ["VI_51: no longer drained", "VI_52: no longer drained"]);
+    assert_eq!(drain("undrain").unwrap(), ["VI_51: not drained", "VI_52: not drained"]);
     for vrid in [51, 52] {
         wait_for_vrid(&agent, vrid, "master").unwrap();
     }
@@ -92,12 +94,12 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
     assert!([&[0][..], &[150, 0]].contains(&all.as_slice()), "it never advertises again: {all:?}");
     assert_eq!(
         change(&agent, &json!({ "command": "undrain", "instances": [] })).unwrap(),
-        ["VI_51: no longer drained", "VI_52: no longer drained"]
+        ["VI_51: no longer drained", "VI_52: not drained"]
     );
     wait_for_vrid(&agent, 51, "master").unwrap();
     let unknown = change(&agent, &json!({ "command": "drain", "instances": ["VI_9"] }));
     let error = format!("{:#}", unknown.expect_err("no such instance"));
-    assert!(error.contains("no instance is named \"VI_9\""), "{error}");
+    assert!(error.contains("no instance or sync group is named \"VI_9\""), "{error}");
 }
 
 /// Returns a command that runs a copy of `vipd` as an unprivileged user in this group, and the

@@ -133,6 +133,7 @@ fn file_with_errors_changes_nothing_and_every_problem_is_reported() {
         assert!(error.contains(problem), "no {problem} in {error}");
     }
     assert!(error.matches("300").count() >= 2, "both instances are reported: {error}");
+    assert!(error.ends_with("vipd.toml: 3 problems; nothing has changed"), "{error}");
     assert_eq!(status(&agent).unwrap().len(), 1);
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
     assert_eq!(master_transitions(&agent).unwrap(), [1]);

@@ -66,6 +66,7 @@ socket's group.")]
     #[command(after_help = "\
 Examples:
   vipd status
+  vipd status VI_1                 show all details of an instance or a group
   vipd status --json | jq -r '.instances[] | select(.state == \"master\") | .name'
 
 Requires access to the control socket: run as root or as a member of the
@@ -129,14 +130,14 @@ socket's group.")]
 
 #[derive(Debug, Args)]
 pub(super) struct Instances {
-    /// Names of instances; all instances if none is given
+    /// Names of instances or sync groups; all instances if none is given
     #[arg(value_name = "NAME")]
     pub(super) instances: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Masters {
-    /// Names of instances
+    /// Names of instances or sync groups
     #[arg(value_name = "NAME", required = true)]
     pub(super) instances: Vec<String>,
 }
@@ -202,6 +203,9 @@ pub(super) struct StatsArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
+    /// Names of instances or sync groups to show in detail
+    #[arg(value_name = "NAME")]
+    pub(super) names: Vec<String>,
     /// Print one line of JSON, with RFC 8347 names
     #[arg(long)]
     pub(super) json: bool,

@@ -3,6 +3,7 @@
 mod args;
 mod change;
 mod check;
+mod details;
 mod events;
 mod filter;
 mod logging;
@@ -24,6 +25,7 @@ use std::thread;
 use clap::Parser as _;
 
 use crate::config::ConfigError;
+use crate::control::client::ClientError;
 use crate::control::protocol::Request;
 use crate::process::exec;
 use args::{Cli, Command, Instances, Masters, NewPriority, PriorityArgs};
@@ -90,13 +92,16 @@ fn report_without_blocking(error: &anyhow::Error) {
     }
 }
 
-/// Prints the error as one `vipd: …` line. For a configuration error, the problems come first, in
-/// the format that editors recognize.
+/// Prints the error as one `vipd: …` line. For a configuration error, here or in the agent, the
+/// problems come first, in the format that editors recognize.
 fn report(error: &anyhow::Error, stderr: &mut impl io::Write) -> io::Result<()> {
-    let Some(ConfigError::Problems(problems)) = error.downcast_ref() else {
-        return writeln!(stderr, "vipd: {error:#}");
-    };
-    let count = problems.list().len();
-    let plural = if count == 1 { "" } else { "s" };
-    writeln!(stderr, "{problems}\nvipd: {}: {count} problem{plural}", problems.file())
+    if let Some(ConfigError::Problems(problems)) = error.downcast_ref() {
+        return writeln!(stderr, "{problems}\nvipd: {}", problems.summary());
+    }
+    if let Some(ClientError::Agent(refusal)) = error.downcast_ref()
+        && let Some((problems, summary)) = refusal.rsplit_once('\n')
+    {
+        return writeln!(stderr, "{problems}\nvipd: {summary}");
+    }
+    writeln!(stderr, "vipd: {error:#}")
 }

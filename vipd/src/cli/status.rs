@@ -5,14 +5,20 @@ use std::path::Path;
 use anstyle::Style;
 
 use super::args::StatusArgs;
-use super::output;
 use super::table::{Align, BAD, Cell, GOOD, Table, WAITING};
+use super::{details, output};
 use crate::control::client::Client;
 use crate::control::model::{InstanceStatus, State, StatusReport, TrackedObject};
 
 pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
-    let report = Client::new(runtime_dir).status()?;
-    let text = if args.json { serde_json::to_string(&report)? + "\n" } else { render(&report) };
+    let report = details::select(Client::new(runtime_dir).status()?, &args.names)?;
+    let text = if args.json {
+        serde_json::to_string(&report)? + "\n"
+    } else if args.names.is_empty() {
+        render(&report)
+    } else {
+        details::render(&report)
+    };
     output::print(&text)?;
     Ok(())
 }
@@ -73,17 +79,11 @@ fn tracked(object: &TrackedObject) -> String {
 }
 
 fn row(instance: &InstanceStatus) -> Vec<Cell> {
-    let (state, style) = match instance.state {
-        State::Initialize => ("initialize", WAITING),
-        State::Backup => ("backup", Style::new()),
-        State::Master => ("master", GOOD),
-        State::Fault => ("fault", BAD),
-    };
     vec![
         (&instance.name).into(),
         (&instance.interface).into(),
         instance.vrid.into(),
-        Cell::styled(state, style),
+        state(instance.state),
         instance.effective_priority.into(),
         seconds(instance.active_advertise_interval_ns).into(),
         seconds(instance.master_down_interval_ns).into(),
@@ -94,13 +94,24 @@ fn row(instance: &InstanceStatus) -> Vec<Cell> {
     ]
 }
 
+/// Returns the name of a state in its style.
+pub(super) fn state(state: State) -> Cell {
+    let (name, style) = match state {
+        State::Initialize => ("initialize", WAITING),
+        State::Backup => ("backup", Style::new()),
+        State::Master => ("master", GOOD),
+        State::Fault => ("fault", BAD),
+    };
+    Cell::styled(name, style)
+}
+
 fn or_dash<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
 /// Formats an interval as `10ms`, `30.07ms` or `3.609s`: up to two decimals below a second, three
 /// above, truncated.
-fn seconds(nanos: u64) -> String {
+pub(super) fn seconds(nanos: u64) -> String {
     let (whole, fraction, unit) = if nanos < 1_000_000_000 {
         (nanos / 1_000_000, format!("{:02}", nanos % 1_000_000 / 10_000), "ms")
     } else {
@@ -113,7 +124,7 @@ fn seconds(nanos: u64) -> String {
 }
 
 /// Formats an age in at most two units: `850ms`, `12.3s`, `4m05s`, `3h07m` or `12d04h`.
-fn age(millis: u64) -> String {
+pub(super) fn age(millis: u64) -> String {
     let seconds = millis / 1000;
     match seconds {
         0 => format!("{millis}ms"),

@@ -1,7 +1,5 @@
 //! Tables with aligned columns.
 
-use std::fmt::Write as _;
-
 use anstyle::{AnsiColor, Style};
 
 /// Master.
@@ -30,6 +28,12 @@ pub(super) struct Cell {
 impl Cell {
     pub(super) fn styled(text: impl Into<String>, style: Style) -> Self {
         Self { text: text.into(), style }
+    }
+
+    /// Returns the text between the ANSI sequences of its style.
+    pub(super) fn to_ansi(&self) -> String {
+        let Self { text, style } = self;
+        format!("{style}{text}{style:#}")
     }
 }
 
@@ -87,7 +91,7 @@ impl Table {
                 Row::Cells(cells) => self.line(&mut out, cells, &widths),
                 Row::Note(note) => {
                     out.push_str("  ");
-                    push_styled(&mut out, note);
+                    out.push_str(&note.to_ansi());
                     out.push('\n');
                 }
             }
@@ -102,15 +106,9 @@ impl Table {
             let (before, after) = if *align == Align::Right { (padding, 0) } else { (0, padding) };
             // Write padding only before the next cell, so that no line ends in white space.
             out.extend(std::iter::repeat_n(' ', pending + before));
-            push_styled(out, cell);
+            out.push_str(&cell.to_ansi());
             pending = after + 2;
         }
         out.push('\n');
     }
-}
-
-fn push_styled(out: &mut String, cell: &Cell) {
-    let Cell { text, style } = cell;
-    // Writing to a String does not fail.
-    let _ = write!(out, "{style}{text}{style:#}");
 }

@@ -8,11 +8,13 @@ use clap::{CommandFactory as _, Parser as _};
 
 use super::args::{Cli, Command, StatsArgs};
 use super::filter::Filter;
-use super::{check, prometheus, report, stats, status};
+use super::{check, details, prometheus, report, stats, status};
 use crate::config::Config;
+use crate::control::client::ClientError;
 use crate::control::counters::{GLOBAL, INSTANCE};
 use crate::control::model::{
-    GlobalStatistics, InstanceStats, InstanceStatus, State, Statistics, StatsReport, StatusReport,
+    GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, State, Statistics, StatsReport,
+    StatusReport, TrackedObject,
 };
 
 fn parse_stats(line: &str) -> Result<StatsArgs, clap::Error> {
@@ -134,6 +136,82 @@ VI_1    eth1         51  master   100        1s       3.609s  192.0.2.2         
   missing: route 10.0.0.0/8 via 192.0.2.3: its interface is down
 broken  bond0.12      7  fault    100        1s       3.609s  -                 -           -  198.51.100.1/32
   fault: the interface is down
+"
+    );
+}
+
+#[test]
+fn details_have_a_line_for_each_property_that_is_known() {
+    let object = TrackedObject {
+        kind: "script".to_owned(),
+        name: "web".to_owned(),
+        state: "down".to_owned(),
+        weight: Some(-60),
+        detail: Some("exit status 1".to_owned()),
+        since_ms: 182_000,
+        changes: 2,
+    };
+    let uplink = TrackedObject {
+        kind: "interface".to_owned(),
+        name: "eth2".to_owned(),
+        state: "up".to_owned(),
+        weight: None,
+        detail: None,
+        since_ms: 3_600_000,
+        changes: 1,
+    };
+    let backup = InstanceStatus {
+        effective_priority: 40,
+        track_weight: -60,
+        track: vec![object, uplink],
+        group: Some("gateway".to_owned()),
+        group_state: Some(State::Backup),
+        active_advertise_interval_ns: 500_000_000,
+        master_down_in_ns: Some(1_204_000_000),
+        excluded_addresses: vec!["10.0.0.1/32".to_owned()],
+        missing_routes: vec!["route 10.0.0.0/8: its interface is down".to_owned()],
+        peers: vec![PeerStatus {
+            address: IpAddr::from([192, 0, 2, 2]),
+            priority: 150,
+            checksum: "rfc5798".to_owned(),
+            last_heard_ms: 320,
+        }],
+        ..instance_status("VI_1", State::Backup)
+    };
+    let report = StatusReport { instances: vec![backup, instance_status("VI_2", State::Master)] };
+    let selected = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        details::select(report.clone(), &names).map(|report| report.instances.len())
+    };
+    assert_eq!(selected(&[]).expect("all"), 2);
+    assert_eq!(selected(&["gateway"]).expect("the members"), 1);
+    assert_eq!(selected(&["VI_2", "gateway", "VI_2"]).expect("each once"), 2);
+    assert_eq!(
+        selected(&["VI_2", "VI_3"]).expect_err("unknown").to_string(),
+        "no instance or sync group is named \"VI_3\"; instances: VI_1, VI_2"
+    );
+    let first = details::select(report.clone(), &["VI_1".to_owned()]).expect("one");
+    assert_eq!(
+        strip_str(&details::render(&first)).to_string(),
+        "\
+VI_1
+  state           backup for 4m05s (startup)
+  virtual router  VRID 51 on eth1, IPv4, VRRPv3, multicast
+  priority        40 (configured: 100; weights of tracked objects: -60)
+  preempt         yes
+  sync group      gateway (backup)
+  interval        1s (of the master: 500ms)
+  master-down     3.609s (fires in 1.204s)
+  last advert     from 192.0.2.2
+  peer            192.0.2.2, priority 150, checksum rfc5798, last advert 320ms ago
+  source          192.0.2.1
+  XDP mode        native
+  address         192.0.2.10/24
+  address         192.0.2.11/24
+  address         10.0.0.1/32 (not advertised)
+  missing         route 10.0.0.0/8: its interface is down
+  tracked         script web: down for 3m02s, weight -60, 2 changes: exit status 1
+  tracked         interface eth2: up for 1h00m, fault while down, 1 change
 "
     );
 }
@@ -275,4 +353,15 @@ fn an_error_is_printed_with_its_causes_on_one_line() {
     let mut stderr = Vec::new();
     report(&error, &mut stderr).expect("written");
     assert_eq!(String::from_utf8_lossy(&stderr), "vipd: what failed: the cause\n");
+}
+
+#[test]
+fn problems_that_the_agent_reports_are_printed_like_those_of_a_file() {
+    let refusal = "a.toml:3:8: vrid is 510\na.toml: 1 problem; nothing has changed".to_owned();
+    let mut stderr = Vec::new();
+    report(&ClientError::Agent(refusal).into(), &mut stderr).expect("written");
+    assert_eq!(
+        String::from_utf8_lossy(&stderr),
+        "a.toml:3:8: vrid is 510\nvipd: a.toml: 1 problem; nothing has changed\n"
+    );
 }

@@ -1,19 +1,19 @@
 //! Checks of the configuration against the interfaces of the local machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::host;
 use super::problem::Collector;
 use super::section::instance::Draft;
 use super::settings::Transport;
+use super::table::Located;
 use crate::vrrp::config::{Family, PRIORITY_OWNER};
 
-/// The properties of this machine that a configuration is checked against. An interface that does
-/// not exist causes a warning only in a route.
+/// The properties of this machine that a configuration is checked against.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    /// The interfaces by name.
+    /// The interfaces by name. Without any, the configuration is not checked against interfaces.
     pub interfaces: BTreeMap<String, Interface>,
     /// Whether to check that the executables of commands exist and are safe to run.
     pub checks_executables: bool,
@@ -32,14 +32,10 @@ impl Machine {
     /// Warns about instances that will be in Fault on this machine, and about routes that cannot be
     /// added.
     pub(super) fn check(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
-        for dev in drafts.iter().flat_map(|draft| &draft.routing.devs) {
-            if !self.interfaces.is_empty() && !self.interfaces.contains_key(&dev.value) {
-                problems.warn(
-                    dev.at,
-                    format!("dev is {}, which does not exist; the route is added once it does", dev.value),
-                );
-            }
+        if self.interfaces.is_empty() {
+            return;
         }
+        self.check_existence(drafts, problems);
         for draft in drafts {
             let Some(interface) = &draft.interface else { continue };
             if let Some(found) = self.interfaces.get(&interface.value)
@@ -70,6 +66,32 @@ impl Machine {
                         ),
                     );
                 }
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// Warns about interfaces that do not exist: once for each interface and use.
+    fn check_existence(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
+        let mut warned = BTreeSet::new();
+        let mut check = |what: &'static str, name: &str, at: usize, effect: &str| {
+            if !self.interfaces.contains_key(name) && warned.insert((what, name.to_owned())) {
+                problems
+                    .warn(at, format!("{what} is {name}, which does not exist on this machine; {effect}"));
+            }
+        };
+        for draft in drafts {
+            if let Some(Located { at, value }) = &draft.interface {
+                check("interface", value, *at, "the instance is in fault until it does");
+            }
+            for vip in draft.addresses.all() {
+                if let Some(dev) = &vip.value.placement.interface {
+                    check("dev", dev, vip.at, "the virtual address is added once it does");
+                }
+            }
+            for Located { at, value } in &draft.routing.devs {
+                check("dev", value, *at, "the route is added once it does");
             }
         }
     }

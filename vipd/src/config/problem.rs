@@ -60,6 +60,13 @@ impl Problems {
         &self.list
     }
 
+    /// Returns the file name and the number of problems: `vipd.toml: 2 problems`.
+    pub fn summary(&self) -> String {
+        let count = self.list.len();
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{}: {count} problem{plural}", self.file)
+    }
+
     /// Creates problems of a main file and the files that it includes; `None` if there are none.
     pub(super) fn in_file(file: &str, list: Vec<Problem>) -> Option<Self> {
         (!list.is_empty()).then(|| Self { file: file.to_owned(), list })
@@ -98,8 +105,8 @@ impl std::error::Error for Problems {}
 
 /// Collects problems while a file is read.
 ///
-/// A syntax error is reported alone: other problems on its line, and keys missing because of it,
-/// are not reported.
+/// A syntax error hides the problems that follow from it: other problems on its line, keys missing
+/// because of it and, if it is in the header of a table, unknown keys below this header.
 #[derive(Debug)]
 pub(super) struct Collector<'s> {
     source: &'s str,
@@ -162,6 +169,18 @@ impl<'s> Collector<'s> {
         let (line, column) = position(self.source, at);
         if !self.broken_lines.contains(&line) {
             self.found.push(Problem { file: None, line, column, message: message.into() });
+        }
+    }
+
+    /// Adds a problem for an unknown key at byte offset `at`.
+    pub(super) fn unknown(&mut self, at: usize, message: impl Into<String>) {
+        // Without its header, a table's keys appear to be in the table before it.
+        let before = self.source.get(..at).unwrap_or_default();
+        let starts_line =
+            |at: &usize| before[..*at].rsplit('\n').next().is_some_and(|indent| indent.trim().is_empty());
+        let header = before.rmatch_indices('[').map(|(at, _)| at).find(starts_line);
+        if !header.is_some_and(|header| self.broken_lines.contains(&position(self.source, header).0)) {
+            self.add(at, message);
         }
     }
 

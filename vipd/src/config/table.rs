@@ -55,9 +55,9 @@ impl<'t> Table<'t> {
                 None => "remove it".to_owned(),
             };
             let allowed = known.join(", ");
-            problems.add(
+            problems.unknown(
                 key.span().start,
-                format!("unknown key `{}` {place}; allowed keys: {allowed}; {remedy}", name.escape_debug()),
+                format!("unknown key `{}` {place}; {remedy} (allowed keys: {allowed})", name.escape_debug()),
             );
         }
     }

@@ -95,6 +95,32 @@ impl Checks {
         }
     }
 
+    /// Returns the check that `value` names; `None` if the definition of this check was rejected,
+    /// which has been reported.
+    pub(super) fn find<T>(
+        &self,
+        value: &Value<'_>,
+        valid: &BTreeMap<String, Arc<T>>,
+        tables: &Key,
+    ) -> Result<Option<Arc<T>>, Rejection> {
+        let name = value.string()?;
+        if let Some(check) = valid.get(name) {
+            return Ok(Some(Arc::clone(check)));
+        }
+        if self.names.contains_key(&(tables.name, name.to_owned())) {
+            return Ok(None);
+        }
+        let names: Vec<_> = valid.keys().map(String::as_str).collect();
+        let defined = match names.as_slice() {
+            [] => "none is defined".to_owned(),
+            names => format!("defined are {}", names.join(", ")),
+        };
+        Err(value.rejected_because(format!(
+            "{} {name:?} is not defined; {defined}; add a `[[{tables}]]` with that name",
+            value.key()
+        )))
+    }
+
     /// Reads a name, which must be unique among the tables of this kind.
     fn name(
         &mut self,

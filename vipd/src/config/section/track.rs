@@ -1,13 +1,11 @@
 //! `track`: the objects that an instance or a group tracks.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::check::Checks;
 use crate::config::host;
 use crate::config::problem::Collector;
-use crate::config::schema::{self, Key};
+use crate::config::schema;
 use crate::config::table::{Located, Rejection, Table, Value};
 use crate::config::track::{Track, Tracked, TrackedRoute};
 use crate::vrrp::config::PRIORITY_OWNER;
@@ -110,36 +108,21 @@ fn one(
     set(table.optional(&schema::TRACK_INTERFACE, problems, |value| {
         host::interface(value).map(Tracked::Interface)
     }));
+    set(table.optional(&schema::TRACK_ROUTE, problems, |value| route(value).map(Tracked::Route)));
+    let mut set = |found: Option<Option<Option<Tracked>>>| set(found.map(Option::flatten));
     set(table.optional(&schema::TRACK_SCRIPT, problems, |value| {
-        known(value, &checks.scripts, &schema::SCRIPTS).map(Tracked::Script)
+        Ok(checks.find(value, &checks.scripts, &schema::SCRIPTS)?.map(Tracked::Script))
     }));
     set(table.optional(&schema::TRACK_PROCESS, problems, |value| {
-        known(value, &checks.processes, &schema::PROCESSES).map(Tracked::Process)
+        Ok(checks.find(value, &checks.processes, &schema::PROCESSES)?.map(Tracked::Process))
     }));
     set(table.optional(&schema::TRACK_FILE, problems, |value| {
-        known(value, &checks.files, &schema::FILES).map(Tracked::File)
+        Ok(checks.find(value, &checks.files, &schema::FILES)?.map(Tracked::File))
     }));
-    set(table.optional(&schema::TRACK_ROUTE, problems, |value| route(value).map(Tracked::Route)));
     let object = object?;
     // A number cannot be up or down.
     let weight = weight.or(matches!(object, Tracked::File(_)).then_some(1));
     Some(Located { at, value: Track { object, weight } })
-}
-
-/// Returns the check with this name.
-fn known<T>(value: &Value<'_>, all: &BTreeMap<String, Arc<T>>, tables: &Key) -> Result<Arc<T>, Rejection> {
-    let name = value.string()?;
-    all.get(name).cloned().ok_or_else(|| {
-        let names: Vec<_> = all.keys().map(String::as_str).collect();
-        let defined = match names.as_slice() {
-            [] => "none is defined".to_owned(),
-            names => format!("defined are {}", names.join(", ")),
-        };
-        value.rejected_because(format!(
-            "{} {name:?} is not defined; {defined}; add a `[[{tables}]]` with that name",
-            value.key()
-        ))
-    })
 }
 
 fn weight(value: &Value<'_>) -> Result<i16, Rejection> {

@@ -182,7 +182,7 @@ fn invalid_address_tables_are_rejected() {
         ),
         (
             "{ address = \"192.0.2.1\", device = \"eth2\" }",
-            "47: unknown key `device` in a virtual address; allowed keys: address, dev, label, scope, broadcast, preferred; did you mean `dev`?",
+            "47: unknown key `device` in a virtual address; did you mean `dev`? (allowed keys: address, dev, label, scope, broadcast, preferred)",
         ),
         (
             "{ address = \"192.0.2.1\", dev = \"a b\" }",

@@ -32,8 +32,8 @@ fn invalid_values_are_rejected() {
         ("garp = 5", "6:8: garp is an integer; it must be a table; use e.g. `garp = { repeat = 5 }`"),
         (
             "garp = { repeats = 5 }",
-            "6:10: unknown key `repeats` in `garp`; allowed keys: repeat, delay, refresh, refresh_repeat, interval; did \
-             you mean `repeat`?",
+            "6:10: unknown key `repeats` in `garp`; did you mean `repeat`? (allowed keys: repeat, delay, refresh, \
+             refresh_repeat, interval)",
         ),
         (
             "garp = { repeat = 0, refresh_repeat = 256 }",

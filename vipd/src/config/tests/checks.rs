@@ -209,6 +209,15 @@ fn missing_executable_is_an_error_only_where_the_machine_is_checked() {
     );
 }
 
+#[test]
+fn a_rejected_check_is_not_reported_as_undefined_where_it_is_tracked() {
+    let source = with("track = [{ script = \"a\" }, { file = \"a\" }]")
+        + "[[script]]\nname = \"a\"\ncommand = \"web\"\n[[file]]\nname = \"a\"\npath = 3\n";
+    let found = problems(&source);
+    let lines: Vec<_> = found.lines().map(|line| line.split(':').next().unwrap_or_default()).collect();
+    assert_eq!(lines, ["9", "12"], "{found}");
+}
+
 /// Returns a file with the instances `a` and `b`, and these further lines.
 fn pair(priorities: [u8; 2], more: &str) -> String {
     let instance = |name: &str, vrid: u8, priority: u8| {

@@ -32,8 +32,8 @@ fn files_without_an_instance_are_rejected() {
         (
             "[[instances]]\n",
             "1:1: no instance is configured; at least one is required; put each under its own `[[instance]]` header\n\
-             1:3: unknown key `instances` at the top of the file; allowed keys: realtime, xdp, include, instance, script, process, file, group, notify, control, interface; did you \
-             mean `instance`?",
+             1:3: unknown key `instances` at the top of the file; did you mean `instance`? (allowed keys: realtime, \
+             xdp, include, instance, script, process, file, group, notify, control, interface)",
         ),
     ]);
 }
@@ -187,8 +187,13 @@ fn syntax_errors_are_reported_once_per_line() {
         ),
         (
             "[[instance\nname = \"a\"\n",
-            "1:11: TOML syntax: unclosed array table, expected `]]`; correct this line\n\
-             2:1: unknown key `name` at the top of the file; allowed keys: realtime, xdp, include, instance, script, process, file, group, notify, control, interface; remove it",
+            "1:11: TOML syntax: unclosed array table, expected `]]`; correct this line",
+        ),
+        (
+            "xd = \"tc\"\n [[instance]\nname = \"a\"\nvrid = [\n1]\n",
+            "1:1: unknown key `xd` at the top of the file; did you mean `xdp`? (allowed keys: realtime, xdp, include, \
+             instance, script, process, file, group, notify, control, interface)\n\
+             2:13: TOML syntax: unclosed array table, expected `]`; correct this line",
         ),
         (
             "[[instance]]\n\

@@ -39,7 +39,7 @@ fn invalid_interface_tables_are_rejected() {
         (
             "[[interface]]\nxdp_mode = \"native\"",
             "1:1: name is missing; it must be the name of a network interface; add e.g. `name = \"eth1\"`\n\
-             2:1: unknown key `xdp_mode` in an interface; allowed keys: name, xdp; did you mean `xdp`?",
+             2:1: unknown key `xdp_mode` in an interface; did you mean `xdp`? (allowed keys: name, xdp)",
         ),
         (
             "interface = 5",

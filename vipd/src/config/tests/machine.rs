@@ -20,7 +20,6 @@ fn a_vip_that_is_the_primary_address_causes_a_warning_unless_owned_by_the_router
     assert_eq!(warnings("", "eth1", true, &["192.0.2.10"]), warned);
     assert_eq!(warnings("", "eth1", true, &["192.0.2.10", "2001:db8::1"]), warned);
     assert_eq!(warnings("", "eth1", true, &["192.0.2.10", "192.0.2.1"]), "");
-    assert_eq!(warnings("", "eth2", true, &["192.0.2.10"]), "");
     assert_eq!(warnings("priority = 255", "eth1", true, &["192.0.2.10"]), "");
 }
 
@@ -33,5 +32,16 @@ fn multicast_on_an_interface_without_an_ethernet_address_causes_a_warning() {
     assert_eq!(
         warnings("unicast_peers = [\"192.0.2.2\"]\nunicast_source = \"192.0.2.1\"", "eth1", false, &[]),
         ""
+    );
+}
+
+#[test]
+fn interfaces_that_do_not_exist_cause_a_warning_each() {
+    let missing = "3:13: interface is eth1, which does not exist on this machine; the instance is in fault until it does";
+    assert_eq!(warnings("", "eth2", true, &["192.0.2.10"]), missing);
+    let dev = "virtual_addresses_excluded = [{ address = \"192.0.2.11\", dev = \"eth3\" }, { address = \"192.0.2.12\", dev = \"eth3\" }]";
+    assert_eq!(
+        warnings(dev, "eth1", true, &["192.0.2.1"]),
+        "6:31: dev is eth3, which does not exist on this machine; the virtual address is added once it does"
     );
 }

@@ -110,7 +110,7 @@ fn invalid_routes_are_rejected() {
         ),
         (
             "{ to = \"10.0.0.0/8\", gateway = \"192.0.2.1\", dev = \"eth2\" }".to_owned(),
-            "6:32: unknown key `gateway` in a route; allowed keys: to, via, dev, table, metric, source, scope, type, onlink; remove it",
+            "6:32: unknown key `gateway` in a route; remove it (allowed keys: to, via, dev, table, metric, source, scope, type, onlink)",
         ),
         (
             "3".to_owned(),
@@ -189,5 +189,8 @@ fn route_through_an_unknown_interface_causes_a_warning() {
         with("routes = [{ to = \"10.0.0.0/8\", dev = \"eth7\" }, { to = \"10.0.0.0/9\", dev = \"eth1\" }]");
     let config = Config::parse_on(&source, "f", &machine).unwrap_or_else(|problems| panic!("{problems}"));
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["6:38: dev is eth7, which does not exist; the route is added once it does"]);
+    assert_eq!(
+        warnings,
+        ["6:38: dev is eth7, which does not exist on this machine; the route is added once it does"]
+    );
 }

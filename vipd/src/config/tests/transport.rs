@@ -76,7 +76,7 @@ fn invalid_peers_are_rejected() {
         ),
         (
             "unicast_peers = [{ address = \"192.0.2.2\", ttl = 1 }]\nunicast_source = \"192.0.2.9\"",
-            "6:43: unknown key `ttl` in a unicast peer; allowed keys: address, min_ttl; remove it",
+            "6:43: unknown key `ttl` in a unicast peer; remove it (allowed keys: address, min_ttl)",
         ),
         (
             "unicast_peers = [\"192.0.2.2\", \"192.0.2.3\", \"192.0.2.2\"]\nunicast_source = \"192.0.2.9\"",

@@ -234,7 +234,7 @@ fn unknown_keys_are_rejected_with_a_suggestion() {
         ("weight = 5", "weight", "remove it"),
         ("\"odd\\nkey\" = 1", "odd\\nkey", "remove it"),
     ] {
-        let expected = format!("6:1: unknown key `{key}` in an instance; {allowed}; {remedy}");
+        let expected = format!("6:1: unknown key `{key}` in an instance; {remedy} ({allowed})");
         assert_eq!(problems(&with(line)), expected);
     }
 }

@@ -10,14 +10,18 @@ impl Administrator {
     /// Drains or undrains instances: all of them if `names` is empty.
     pub(super) fn drain(&mut self, names: &[String], is_drained: bool) -> Outcome {
         let names = self.resolve(names)?;
-        let mut changes = Vec::new();
+        let text = |name: &String| match (self.drained.contains(name), is_drained) {
+            (false, true) => "drained",
+            (true, true) => "already drained",
+            (true, false) => "no longer drained",
+            (false, false) => "not drained",
+        };
+        let changes = names.iter().map(|name| Line::instance(name, text(name))).collect();
         let stored = self.drained.set(&names, is_drained);
-        for name in &names {
-            let Some(running) = self.running.get(name) else { continue };
+        for running in names.iter().filter_map(|name| self.running.get(name)) {
             let change =
                 if is_drained { Input::Impede(Fault::Drained) } else { Input::Clear(Impediment::Drained) };
             self.engine.send(input(running.id, change));
-            changes.push(Line::instance(name, if is_drained { "drained" } else { "no longer drained" }));
         }
         Ok(Done { changes, warnings: stored.err().iter().map(not_stored).collect() })
     }
@@ -53,42 +57,59 @@ impl Administrator {
     }
 
     pub(super) fn set_priority(&mut self, name: &str, priority: Option<u8>) -> Outcome {
-        let name = self.resolve(&[name.to_owned()])?.remove(0);
-        let Some(running) = self.running.get_mut(&name) else { return Err(unknown(&name).into()) };
+        let Some(running) = self.running.get_mut(name) else {
+            let message = match self.config.groups.iter().find(|group| group.name == name) {
+                Some(group) => format!(
+                    "{name} is a sync group, which has no priority; name one of its members: {}",
+                    group.members.join(", ")
+                ),
+                None => unknown(name),
+            };
+            return Err(message.into());
+        };
         let configured = running.settings.router.priority;
         if configured == PRIORITY_OWNER {
             let message = format!("{name} is the address owner, whose priority is always 255");
-            return Err(Refusal::of(&name, message));
+            return Err(Refusal::of(name, message));
         }
         if priority.is_some_and(|priority| !(1..PRIORITY_OWNER).contains(&priority)) {
-            return Err(Refusal::of(&name, "a priority must be 1 to 254".to_owned()));
+            return Err(Refusal::of(name, "a priority must be 1 to 254".to_owned()));
         }
         let before = running.priority.unwrap_or(configured);
         running.priority = priority;
         let now = priority.unwrap_or(configured);
-        self.tracker.set_base(&name, now);
+        self.tracker.set_base(name, now);
         let change = match priority {
             Some(_) => format!("priority {before} → {now}, until `vipd priority {name} reset`"),
             None => format!("priority {before} → {now}, as configured"),
         };
-        Ok(Done { changes: vec![Line::instance(&name, change)], ..Done::default() })
+        Ok(Done { changes: vec![Line::instance(name, change)], ..Done::default() })
     }
 
-    /// Checks that all instances exist. Returns all instances if `names` is empty.
+    /// Returns the instances with these names, each once, and the members of sync groups with these
+    /// names; all instances if `names` is empty.
     fn resolve(&self, names: &[String]) -> Result<Vec<String>, String> {
-        if let Some(name) = names.iter().find(|name| !self.running.contains_key(*name)) {
-            return Err(unknown(name));
+        if names.is_empty() {
+            return Ok(self.running.keys().cloned().collect());
         }
         let mut unique: Vec<String> = Vec::new();
         for name in names {
-            if !unique.contains(name) {
-                unique.push(name.clone());
+            let group = self.config.groups.iter().find(|group| group.name == *name);
+            let members = match group {
+                _ if self.running.contains_key(name) => std::slice::from_ref(name),
+                Some(group) => group.members.as_slice(),
+                None => return Err(unknown(name)),
+            };
+            for member in members {
+                if !unique.contains(member) {
+                    unique.push(member.clone());
+                }
             }
         }
-        Ok(if names.is_empty() { self.running.keys().cloned().collect() } else { unique })
+        Ok(unique)
     }
 }
 
 fn unknown(name: &str) -> String {
-    format!("no instance is named {name:?}; `vipd status` lists the instances")
+    format!("no instance or sync group is named {name:?}; `vipd status` lists the instances")
 }

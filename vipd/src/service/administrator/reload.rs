@@ -46,7 +46,7 @@ impl Administrator {
     /// Compares the new configuration with the present one and passes the difference to the engine.
     /// Returns `None` if the engine has work to do.
     pub(super) fn apply(&mut self, read: Result<Config, ConfigError>, author: Author) -> Option<Step> {
-        let planned = read.map_err(|error| error.to_string()).and_then(|config| {
+        let planned = read.map_err(|error| rejected(&error)).and_then(|config| {
             check_open_files(&config).map_err(|error| error.to_string())?;
             let needed = needed_sizes(&config).map_err(|error| error.to_string())?;
             plan::check_room(self.sizes, needed)?;
@@ -142,5 +142,13 @@ impl Administrator {
     ) -> Box<Reloaded> {
         let Config { control, instances, groups, notifications, .. } = self.config.clone();
         Box::new(Reloaded { removed, changed, added, control, instances, groups, notifications })
+    }
+}
+
+/// Formats the reason for which a configuration was rejected, with all of its problems.
+fn rejected(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Problems(problems) => format!("{problems}\n{}; nothing has changed", problems.summary()),
+        error => error.to_string(),
     }
 }
