@@ -34,7 +34,7 @@ fn the_core_passes_every_scenario_or_differs_as_noted() {
                 if error.downcast_ref::<At>().is_some_and(|at| scenario.differs_at(Program::Vipd, at.0)) => {}
             (_, Err(error)) => failed.push(format!("{}: {error:#}", scenario.name)),
             (Some(_), Ok(())) => {
-                failed.push(format!("{}: passes despite the deviation noted for vipd", scenario.name))
+                failed.push(format!("{}: passes despite the deviation noted for vipd", scenario.name));
             }
         }
     }

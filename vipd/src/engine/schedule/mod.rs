@@ -141,9 +141,9 @@ mod tests {
         let [first, second] = [RouterId::new(0, 0), RouterId::new(1, 0)];
         let deadlines = [at(30_000_000), at(50_000_000)];
         let mut schedule = Schedule::default();
-        for (id, deadline) in [first, second].into_iter().zip(deadlines) {
+        for (id, (row, deadline)) in [first, second].into_iter().zip((1..).zip(deadlines)) {
             schedule.reserve(id);
-            let row = Row::new(id.index() as u32 + 1).expect("rows start at 1");
+            let row = Row::new(row).expect("rows start at 1");
             schedule.fast_path.arm(id, row, 30_000_000, deadline);
         }
         let mut spin_for = |now, spinning| {

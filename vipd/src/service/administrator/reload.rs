@@ -149,6 +149,6 @@ impl Administrator {
 fn rejected(error: &ConfigError) -> String {
     match error {
         ConfigError::Problems(problems) => format!("{problems}\n{}; nothing has changed", problems.summary()),
-        error => error.to_string(),
+        ConfigError::Read { .. } => error.to_string(),
     }
 }
