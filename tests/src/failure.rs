@@ -1,4 +1,4 @@
-//! The error type of tests, which reports the location of the `?` that returned it.
+//! The error type of the tests: an error and the location of the `?` that returned it.
 
 use std::fmt;
 use std::panic::Location;
@@ -13,7 +13,7 @@ pub struct Failure {
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
-    /// Converts an error. `?` calls this function, so the caller's location is that of the `?`.
+    /// Converts an error and records the location of the caller, which is the `?` operator.
     #[track_caller]
     fn from(error: E) -> Self {
         Self { location: Location::caller(), error: error.into() }

@@ -74,7 +74,7 @@ fn load(program_type: u32, action: u32) -> io::Result<OwnedFd> {
         instructions: *const u64,
         license: *const libc::c_char,
     }
-    // `r0 = action` and `exit`; the operand is in the upper half.
+    // Two instructions: `r0 = action`, with the action in the upper 32 bits, and `exit`.
     let instructions = [0xb7 | u64::from(action) << 32, 0x95];
     let mut attributes = Load {
         program_type,
@@ -116,6 +116,6 @@ fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    #[expect(clippy::cast_possible_truncation, reason = "a descriptor or 0")]
+    #[expect(clippy::cast_possible_truncation, reason = "bpf(2) returns a descriptor or 0")]
     Ok(result as libc::c_int)
 }

@@ -108,8 +108,8 @@ impl Frame {
         })
     }
 
-    /// Returns the type and code of an ICMP error that rejects a packet: Destination Unreachable,
-    /// or in IPv6 also Parameter Problem.
+    /// Returns the type and code if the frame is an ICMP error that rejects a packet: Destination
+    /// Unreachable, or an ICMPv6 Parameter Problem.
     pub fn icmp_unreachable(&self) -> Option<(u8, u8)> {
         let of = |protocol, types: &[u8]| {
             let packet = self.packet(protocol)?;

@@ -1,8 +1,8 @@
 //! Runs FRR's vrrpd on a node: its daemons, and the macvlans it requires.
 //!
 //! vrrpd creates neither interfaces nor addresses. Each virtual router needs a macvlan with the
-//! virtual MAC and the VIPs; vrrpd sets it protodown while it is backup. IPv6 adverts use the
-//! macvlan's link-local address as their source.
+//! virtual MAC and the VIPs, which vrrpd sets protodown in Backup. IPv6 adverts use the macvlan's
+//! link-local address as their source.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,8 +17,8 @@ use crate::station::{INTERFACE, PREFIX, PREFIX6, Station};
 /// Directory of the daemons on Debian.
 const DAEMONS: &str = "/usr/lib/frr";
 
-/// Starts zebra, then vrrpd. On SIGTERM it stops vrrpd first, which needs zebra to shut down
-/// cleanly. `$1` is a runtime directory to create, `$2` the configuration file.
+/// Starts zebra, then vrrpd. On SIGTERM, stops vrrpd first, because vrrpd needs zebra for a
+/// clean shutdown. `$1` is the runtime directory to create, and `$2` the configuration file.
 const SCRIPT: &str = r#"
 D=$1; C=$2
 rm -rf "$D"; mkdir -p "$D"; chmod 755 "$(dirname "$D")"; chown frr:frr "$D"

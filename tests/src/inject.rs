@@ -79,7 +79,7 @@ impl Injector {
     /// overflow receive queues.
     ///
     /// # Errors
-    /// Returns an error if `frames` is empty, or one cannot be sent.
+    /// Returns an error if `frames` is empty, or a frame cannot be sent.
     pub fn send_paced(&self, frames: &[Vec<u8>], count: usize, duration: Duration) -> Result<SendReport> {
         ensure!(!frames.is_empty() || count == 0, "no frames to send {count} times");
         let start = Instant::now();
@@ -120,7 +120,7 @@ impl Injector {
         let (start, mut sent) = (Instant::now(), 0);
         while start.elapsed() < duration {
             if let Some(pause) = pause {
-                let due = start + pause * u32::try_from(sent / BATCH).context("more batches than 2^32")?;
+                let due = start + pause * u32::try_from(sent / BATCH).context("more than 2^32 batches")?;
                 thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             batch.clear();

@@ -117,8 +117,8 @@ impl Lab {
             .with_context(|| format!("rejoining {station}"))
     }
 
-    /// Returns the number of frames that full queues dropped at the switch ports of two stations,
-    /// on the path from one to the other.
+    /// Returns the number of frames dropped by full queues on the path from one station to the
+    /// other: on receipt by the first switch port, or before transmission by the second.
     ///
     /// # Errors
     /// Returns an error if one of the stations is not plugged in.
@@ -129,7 +129,7 @@ impl Lab {
     /// Returns the number of frames that a station has sent, as counted at its switch port.
     ///
     /// # Errors
-    /// Returns an error if it is not plugged in.
+    /// Returns an error if the station is not plugged in.
     pub fn frames_sent(&self, from: Station) -> Result<u64> {
         self.port_counter(from, "rx_packets")
     }

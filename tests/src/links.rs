@@ -41,7 +41,7 @@ pub(crate) struct Cable<'a> {
 pub fn add_bridge(name: &str) -> Result<()> {
     for table in ["arptables", "iptables", "ip6tables"] {
         let path = format!("/proc/sys/net/bridge/bridge-nf-call-{table}");
-        // Absent if br_netfilter is not loaded.
+        // These sysctls exist only if br_netfilter is loaded.
         if Path::new(&path).exists() {
             fs::write(&path, "0").with_context(|| format!("writing {path}"))?;
         }
@@ -50,7 +50,7 @@ pub fn add_bridge(name: &str) -> Result<()> {
     netlink::create(RouteNetlinkMessage::NewLink(bridge)).with_context(|| format!("adding bridge {name}"))
 }
 
-/// Creates a cable.
+/// Creates the veth pair of a cable and attaches its near end to the bridge.
 pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
     let far = LinkUnspec::new_with_name(cable.interface)
         .address(cable.mac.0.to_vec())

@@ -99,8 +99,8 @@ pub(crate) fn send_all(socket: &Socket, frames: &[&[u8]]) -> io::Result<()> {
     let mut sent = 0;
     while let Some(rest) = messages.get_mut(sent..).filter(|rest| !rest.is_empty()) {
         let count = libc::c_uint::try_from(rest.len()).map_err(io::Error::other)?;
-        // SAFETY: `count` messages, each with one part that points at a frame; both outlive the
-        // call, and the kernel only reads the frames.
+        // SAFETY: `rest` holds `count` messages, each with one part that points to a frame. All of
+        // them outlive the call, and the kernel only reads the frames.
         let taken = unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), count, 0) };
         sent += usize::try_from(taken).map_err(|_| io::Error::last_os_error())?;
     }

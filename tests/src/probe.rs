@@ -14,8 +14,8 @@ use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::time::WallTime;
 
-/// Read timeout, after which the receiver checks whether to stop. Also how long it waits for
-/// replies to the last probes.
+/// Read timeout, after which the receiver checks whether to stop. The receiver also waits this
+/// long for replies to the last probes.
 const STOP_POLL: Duration = Duration::from_millis(20);
 /// Next ICMP identifier. Each prober needs its own, because a raw socket receives the replies to
 /// all probers.
@@ -67,7 +67,7 @@ impl Probes {
     }
 }
 
-/// Sends pings and receives the replies on two threads, which stop when this is dropped.
+/// Sends pings and receives the replies on two threads, which stop when the prober is dropped.
 #[derive(Debug)]
 pub struct Prober {
     shared: Arc<Shared>,
@@ -182,8 +182,8 @@ impl Shared {
         let mut buffer = [0; 256];
         let mut stopping_since = None;
         loop {
-            // Stop after a fixed time instead of when the socket is empty: it also receives the
-            // replies to other probers.
+            // Stop after a fixed time: the socket may never become empty, because it also receives
+            // the replies to other probers.
             if self.stop.load(Ordering::Relaxed)
                 && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_POLL
             {
@@ -241,8 +241,8 @@ fn echo_request(identifier: u16, number: usize) -> [u8; PROBE_LENGTH] {
     packet
 }
 
-/// Returns the number in an IPv4 packet's echo reply, or `None` if the packet is not a reply to
-/// this prober.
+/// Returns the probe number of the echo reply in an IPv4 packet, or `None` if the packet is not a
+/// reply to this prober.
 fn answered_probe(packet: &[u8], identifier: u16) -> Option<usize> {
     let icmp = packet.get(usize::from(packet.first()? & 0xf) * 4..)?;
     let ours = *icmp.first()? == ECHO_REPLY && *icmp.get(4..6)? == identifier.to_be_bytes();
@@ -281,7 +281,7 @@ mod tests {
         reply.extend(echo_request(7, 70_000));
         assert_eq!(answered_probe(&reply, 7), None, "a request is not a reply");
         reply[20] = ECHO_REPLY;
-        assert_eq!(answered_probe(&reply, 7), Some(70_000), "beyond the 16 bits of the sequence number");
+        assert_eq!(answered_probe(&reply, 7), Some(70_000), "not truncated to the 16-bit sequence number");
         assert_eq!(answered_probe(&reply, 8), None, "another prober");
         assert_eq!(answered_probe(&reply[..30], 7), None, "truncated");
     }

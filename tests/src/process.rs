@@ -159,7 +159,8 @@ impl Drop for Process {
 /// Runs a program in a namespace and returns its output.
 ///
 /// # Errors
-/// Returns an error if the program cannot be started. If it fails, the status is in the output.
+/// Returns an error if the program cannot be started. If the program itself fails, its exit status
+/// is in the output.
 pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -182,7 +183,7 @@ fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
             // which is not shared with other threads.
             unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("creating a PID namespace")?;
             let child = command.spawn().context("executing the program");
-            // Must be undone: a thread whose children are created in another PID namespace cannot
+            // Switch back: a thread whose children are created in another PID namespace cannot
             // start threads.
             move_into_link_name_space(own.as_fd(), None).context("returning to the lab's PID namespace")?;
             child

@@ -21,7 +21,7 @@ const QUIET: Style = Style::new().dimmed();
 /// A line of the timeline: time, style, station and text.
 type Line = (WallTime, Style, String, String);
 
-/// Computes a cell of the comparison from one series.
+/// Computes one cell of the comparison table from the outcomes of one agent.
 type Figure = fn(&Series) -> Option<Spread>;
 
 /// Prints the output of the vipd commands run at the end of a scenario.

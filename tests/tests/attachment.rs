@@ -1,4 +1,5 @@
-//! Routers whose BPF program is detached or displaced do not become master, and recover on their own.
+//! Routers whose BPF program is detached or displaced do not become master, and recover on their
+//! own.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -54,8 +55,8 @@ fn bpf_link(host: &Namespace) -> Result<u64> {
     found.and_then(|link| link["id"].as_u64()).with_context(|| format!("no BPF link in {links}"))
 }
 
-/// Returns the ID of the only TC ingress program on an interface in this network namespace. Debian
-/// 12's `bpftool` does not show it.
+/// Returns the ID of the first TC ingress program on an interface in this network namespace.
+/// Queries the kernel, because Debian 12's `bpftool` does not show these programs.
 fn tc_program(interface: &str) -> Result<u64> {
     let (_, programs) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress)?;
     programs.first().map(|program| program.id().into()).context("no program at TC ingress")
@@ -111,9 +112,9 @@ fn master_with_detached_xdp_link_recovers_without_state_change() {
     assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
 }
 
-/// A program that another application attaches before vipd's drops all adverts. The backup must
-/// detect this instead of electing itself, and receive adverts again although the other program
-/// stays.
+/// Another application attaches a program that runs before vipd's and drops all adverts. The backup
+/// must detect this instead of becoming master, and must receive adverts again while the other
+/// program stays attached.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
@@ -122,7 +123,7 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
     let one = start_agent(&lab, ONE, &[instance(200)]).unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
     let mut two = Agent::new(&lab, TWO, vipd().unwrap(), &[instance(100)]).unwrap();
-    // `auto`, whatever mode the tests run in.
+    // Uses `auto` even if the tests run in another mode.
     two.set_xdp_mode(XdpMode::Auto).unwrap();
     two.start().unwrap();
     wait_for_backup_of(&two, ONE.ipv4()).unwrap();
@@ -149,9 +150,9 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
     drop(programs);
 }
 
-/// Another application attaches its program in front of vipd's whenever vipd's is the first, and
-/// drops all adverts. The pauses between vipd's attachments grow, and the backup is in Fault in the
-/// meantime.
+/// Whenever vipd's program is the first, another application attaches its own in front of it and
+/// drops all adverts. vipd waits longer before each further attempt, and the backup is in Fault
+/// during these pauses.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn competing_tc_program_is_displaced_with_growing_pauses() {
@@ -182,7 +183,7 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
         let displaced = wait_until("the other program to be displaced three times", TIMEOUT, || {
             rounds.load(Ordering::Relaxed) >= 4
         });
-        // The program is displaced at once, then after 1 s and 2 s.
+        // vipd displaces the other program immediately, then after 1 s and 2 s.
         let elapsed = start.elapsed();
         let in_fault = wait_for(&two, "fault", TIMEOUT, |status| {
             status.text("vipd:fault-reason").contains("another program was attached before vipd's")

@@ -196,7 +196,7 @@ fn next_to_a_foreign_xdp_program_vipd_uses_tc_ingress() {
     let mut stronger =
         Agent::with_configuration(&lab, Station::Node(2), vipd().expect("vipd"), stronger).expect("an agent");
     stronger.start().expect("start the second node");
-    // It receives the adverts of the second node.
+    // At TC ingress, vipd receives the second node's adverts.
     agent.expect(1, "backup", "");
     assert!(is_attached(&foreign, node));
     agent.wait_for_log("another XDP program runs before", foreign.id());
@@ -229,7 +229,10 @@ fn second_agent_on_an_interface_is_rejected_until_the_first_ends() {
     both.stop();
     first.expect(1, "master", "");
     let log = first.process.log();
-    assert!(!log.iter().any(|line| line.text.contains("removed externally")), "its VIP was kept: {log:#?}");
+    assert!(
+        !log.iter().any(|line| line.text.contains("removed externally")),
+        "the first agent's VIP was removed: {log:#?}"
+    );
 
     let both = Running::start(&lab, "both", &same);
     both.expect(1, "fault", refusal);
@@ -263,12 +266,12 @@ fn rejected_agent_creates_no_macvlan_and_keeps_the_original_sysctls() {
     let original = sysctl();
     let first = Running::start(&lab, "first", &with_mac(&[(INTERFACE, 1)]));
     first.expect(1, "master", "");
-    assert_ne!(sysctl(), original, "the first agent changes it");
+    assert_ne!(sysctl(), original, "the first agent changes arp_ignore");
     add_second_interface(node);
     let second = Running::start(&lab, "second", &with_mac(&[(INTERFACE, 1), ("eth2", 3)]));
     second.expect(1, "fault", "another vipd already serves eth1");
     second.expect(3, "master", "");
-    assert_eq!(macvlans(node, INTERFACE), 1, "only that of the first agent");
+    assert_eq!(macvlans(node, INTERFACE), 1, "only the first agent has a macvlan");
     first.stop();
     second.expect(1, "master", "");
     second.stop();
@@ -321,11 +324,11 @@ fn capabilities_of_the_systemd_unit_suffice() {
 
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host").clone();
-    // A program that runs as another user, like most servers.
+    // The tracked program runs as another user, like most servers.
     let directory = tempfile::tempdir().expect("a directory");
     let program = directory.path().join("daemon");
     fs::copy("/usr/bin/sleep", &program).expect("copy the program");
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("let others use it");
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("give other users access");
     let mut daemon = Command::new(&program);
     daemon.arg("1000").uid(65_534);
     let daemon = Process::spawn(&node, daemon).expect("start the program");

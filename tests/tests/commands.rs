@@ -18,8 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Signals 32 and 33 belong to the C library, which does not allow changing them.
 const RESERVED: u64 = 0b11 << 31;
 
-/// Appends a line with the nice value, real-time priority, scheduling policy, masks of blocked and ignored
-/// signals, and score for the out-of-memory killer.
+/// Appends a line to `$0.out`: the nice value, real-time priority, scheduling policy, masks of
+/// blocked and ignored signals, and adjustment of the out-of-memory score.
 const SCRIPT: &str = "set -- $(cut -d ' ' -f 19,40,41 /proc/self/stat) $(grep -E '^Sig(Blk|Ign)' /proc/self/status) \
                       $(cat /proc/self/oom_score_adj)\necho \"$1 $2 $3 $5 $7 $8\" >>\"$0.out\"\n";
 
@@ -61,14 +61,14 @@ fn commands_have_ordinary_scheduling_signals_and_oom_score() {
     agent.start().expect("start the agent");
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     let pid = agent.pid().expect("it runs").to_string();
-    // The ID of the process is also that of the thread that starts commands.
+    // The main thread starts commands, and its ID is the process ID.
     run("renice", &["-n", "-7", "-p", &pid]);
     run("chrt", &["--fifo", "--pid", "7", &pid]);
     let score = format!("/proc/{pid}/oom_score_adj");
-    // A lower score than at the start needs CAP_SYS_RESOURCE.
+    // Without CAP_SYS_RESOURCE, the score cannot be set below its initial value.
     fs::write(&score, "-1000").or_else(|_| fs::write(&score, "300")).expect("changed");
     let before = lines(&check).len();
-    // The first of them may have started before the changes.
+    // The first run may have started before these changes.
     wait_until("two runs of the script", TIMEOUT, || lines(&check).len() >= before + 2).expect("it runs");
     lab.cut(NODE).expect("cut the node's link");
     wait_until("the notification", TIMEOUT, || !lines(&notify).is_empty()).expect("it runs");
@@ -86,7 +86,7 @@ fn commands_have_ordinary_scheduling_signals_and_oom_score() {
     agent.stop().expect("stop the agent");
 }
 
-/// Returns the number of child processes that have ended and not been collected.
+/// Returns the number of child processes that have exited and have not been reaped.
 fn zombies(parent: u32) -> usize {
     let processes = fs::read_dir("/proc").expect("read /proc").flatten();
     let stats = processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
@@ -94,10 +94,11 @@ fn zombies(parent: u32) -> usize {
     stats.filter(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(&zombie))).count()
 }
 
-/// The agent is the init process of its PID namespace, as in many containers.
+/// The agent is the init process of its PID namespace, as in many containers, and must reap the
+/// orphaned processes of its scripts.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn init_process_collects_what_scripts_leave_behind() {
+fn init_process_reaps_orphans_of_scripts() {
     let lab = Lab::new(1).expect("create the lab");
     let directory = tempfile::tempdir().expect("a directory");
     let [check, flag] = ["check", "flag"].map(|name| directory.path().join(name));
@@ -116,11 +117,11 @@ fn init_process_collects_what_scripts_leave_behind() {
     wait_until("ten runs of the script", TIMEOUT, || lines(&check).len() >= 10).expect("it runs");
     fs::write(&flag, "").expect("written");
     let pid = agent.pid().expect("it runs");
-    wait_until("all processes to be collected", TIMEOUT, || zombies(pid) == 0)
+    wait_until("all child processes to be reaped", TIMEOUT, || zombies(pid) == 0)
         .unwrap_or_else(|error| panic!("{error}: {} zombies", zombies(pid)));
     let last = lines(&check).pop().expect("a line");
     assert!(last.starts_with("0 "), "{last}");
     let status = vipd_tests::control::status(&agent).expect("status");
-    assert_eq!(status[0].0["vipd:track"][0]["detail"], "succeeded", "its own status is not lost");
+    assert_eq!(status[0].0["vipd:track"][0]["detail"], "succeeded", "the script's exit status is not lost");
     agent.stop().expect("stop the agent");
 }

@@ -157,7 +157,8 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     Ok(())
 }
 
-/// A counter, and the change to an advert that increments it.
+/// The name of a counter, and a function that turns a valid advert into a packet that increments
+/// this counter.
 type Invalid = (&'static str, fn(Advert) -> Advert);
 
 /// Adverts that are invalid in both versions.

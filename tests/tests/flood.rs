@@ -71,7 +71,7 @@ fn check_flood(advert: &Advert) -> Result<()> {
         let limited = control::counter(agent, "vipd:rate-limited")?;
         assert!(
             (ADVERTS - max_accepted..ADVERTS - BURST).contains(&limited),
-            "{limited} of {ADVERTS} were limited"
+            "{limited} of {ADVERTS} adverts were rate limited"
         );
         assert_eq!(control::counter(agent, "vipd:ring-full")?, 0);
         let wakeups = wakeups(agent)? - before;

@@ -1,4 +1,5 @@
-//! Sync groups of two nodes on two segments: `eth1`, and `lan` on another switch.
+//! Sync groups on two nodes, each with an interface on two segments: `eth1` on the lab's, and `lan`
+//! on another one.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ fn port(station: Station) -> String {
     format!("lan-{station}").replace(' ', "-")
 }
 
-/// Sets the port of a node's cable to `lan` up or down.
+/// Sets a node's port on the switch of `lan` up or down.
 fn set_cable(lab: &Lab, station: Station, state: &str) -> Result<()> {
     run(lab.switch(), "ip", &["link", "set", &port(station), state]).map(drop)
 }
@@ -238,14 +239,15 @@ fn reload_removes_and_adds_a_group_without_demoting_its_members() {
     assert_eq!(transitions(&one), [before[0], 1]);
 }
 
-/// Returns the configuration of a node whose third instance, DMZ, is a member of the group or not.
+/// Returns the configuration of a node with a third instance, DMZ, which is in the group if
+/// `is_member` is true.
 fn with_dmz(priority: u8, dmz_priority: u8, is_member: bool) -> String {
     let dmz = format!(
         "[[instance]]\nname = \"DMZ\"\ninterface = \"eth1\"\nvrid = 53\npriority = {dmz_priority}\n\
          advert_interval = \"100ms\"\nvirtual_addresses = [\"10.0.0.53\"]\n[[group]]"
     );
     let configuration = configuration(priority, LAN).replace("[[group]]", &dmz);
-    // On a busy machine, adverts may be late.
+    // Late adverts on a busy machine must not cause a takeover.
     let configuration = configuration.replace("vrid", "down_after_adverts = 20\nvrid");
     if is_member { configuration.replace("\"LAN\"]", "\"LAN\", \"DMZ\"]") } else { configuration }
 }
@@ -263,7 +265,7 @@ fn start_with_dmz(lab: &Lab, station: Station, priority: u8, dmz_priority: u8) -
     Ok(agent)
 }
 
-/// Reloads with DMZ as a member.
+/// Adds DMZ to the group with a reload.
 fn join(agent: &mut Agent, priority: u8, dmz_priority: u8) -> Result<()> {
     agent.configure(with_dmz(priority, dmz_priority, true))?;
     assert_eq!(reload(agent)?, ["group gateway: members WAN, LAN → WAN, LAN, DMZ"]);
@@ -272,7 +274,7 @@ fn join(agent: &mut Agent, priority: u8, dmz_priority: u8) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn backup_that_has_left_master_joins_masters_without_demoting_them() {
+fn backup_after_failover_becomes_master_with_the_group_it_joins() {
     let lab = lab().unwrap();
     let mut one = start_with_dmz(&lab, ONE, 150, 150).unwrap();
     wait_for_dmz(&one, "master", "master").unwrap();

@@ -23,7 +23,7 @@ const NODE: Station = Station::Node(1);
 const PEER: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Returns a configuration with a router with VRID 51 on each of these interfaces.
+/// Returns a configuration with VRID 51 on each of these interfaces.
 fn routers(interfaces: &[&str]) -> String {
     let tables = interfaces.iter().enumerate().map(|(index, interface)| {
         format!(

@@ -252,15 +252,15 @@ fn check_order(outcome: &Outcome) {
         assert_eq!(mac(&takeover.arp_before), Some(takeover.old.mac()), "{context}");
         assert_eq!(mac(&takeover.arp_after), Some(takeover.new.mac()), "{context}");
         if let Some(lateness) = takeover.lateness() {
-            // Tolerates one millisecond.
+            // Tolerates an advert that is up to one millisecond early.
             assert!(lateness > -1.0, "before the deadline: {context}");
         }
     }
 }
 
 fn play(scenario: Scenario, change: impl FnOnce(&mut Setup)) -> Result<Outcome> {
-    // Ten times the minimum interval: these tests run in parallel, and check order rather than
-    // times.
+    // Ten times the minimum interval: these tests run in parallel, and check the order of events
+    // rather than their times.
     let mut setup = Setup::new(AgentKind::Keepalived, AgentKind::Keepalived);
     setup.interval = Duration::from_millis(100);
     change(&mut setup);

@@ -107,13 +107,13 @@ fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
         kill_process(pid, signal).expect("send the signal");
         wait_until("the addresses to be removed", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4()])
             .expect("addresses removed");
-        // `stop` sends SIGTERM, a second signal during shutdown, which has no effect.
+        // `stop` sends SIGTERM, which is a second signal during shutdown and must have no effect.
         let status = agent.stop().expect("agent exits");
         assert!(status.success(), "{signal:?}: {status}");
         stop.store(true, Ordering::Relaxed);
         let first_loss = watcher.join().expect("watcher thread").expect("an address was removed");
 
-        // The capture may be behind.
+        // The capture may lag behind the agent.
         wait_until("the priority-0 adverts to be captured", TIMEOUT, || {
             priority_zero_adverts(&capture, start).len() >= usize::from(COUNT)
         })
@@ -121,7 +121,7 @@ fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
         let adverts = priority_zero_adverts(&capture, start);
         let mut vrids: Vec<_> = adverts.iter().map(|(_, vrid)| *vrid).collect();
         vrids.sort_unstable();
-        assert_eq!(vrids, (1..=COUNT).collect::<Vec<_>>(), "{signal:?}: one per VRID");
+        assert_eq!(vrids, (1..=COUNT).collect::<Vec<_>>(), "{signal:?}: one priority-0 advert per VRID");
         let last = adverts.iter().map(|(time, _)| *time).max().expect("priority-0 adverts");
         assert!(last < first_loss, "{signal:?}: an address was removed before the last priority-0 advert");
         let after = capture.filter_map(last, |frame| frame.advert().filter(|advert| advert.priority > 0));
@@ -220,7 +220,7 @@ fn status_and_stats_field_names_are_stable() {
         ("version", 3),
         ("priority", 100),
         ("effective-priority", 100),
-        // The units of RFC 8347 are centiseconds here, and microseconds for Skew_Time.
+        // RFC 8347 uses centiseconds, except for Skew_Time, which is in microseconds.
         ("master-down-interval", 36),
         ("skew-time", 60_937),
     ] {

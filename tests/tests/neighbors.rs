@@ -63,15 +63,17 @@ fn wait_until_unresolved(lab: &Lab, station: Station, neighbor: Station) {
     .unwrap();
 }
 
-/// Returns whether a frame is a broadcast ARP request from the lower-priority node for the other.
+/// Returns whether a frame is a broadcast ARP request from the lower-priority node for the address
+/// of the higher-priority node.
 fn is_request(frame: &Frame) -> bool {
     let is_for_higher = frame.arp().is_some_and(|arp| arp.target == HIGHER.ipv4());
     frame.from == LOWER && frame.bytes[0] == 0xff && is_for_higher
 }
 
-/// Disconnects the higher-priority node until the other node's neighbor entry for it has failed,
-/// and reconnects it just after an ARP request from that node, whose kernel sends the next one a
-/// second later. Adverts must arrive before the higher-priority node's master-down timer fires.
+/// Disconnects the higher-priority node until the lower-priority node's neighbor entry for it has
+/// failed. Reconnects it just after an ARP request from the lower-priority node, whose kernel sends
+/// the next one a second later. Adverts must arrive before the higher-priority node's master-down
+/// timer fires.
 fn check_preempt_delay_after_link_recovery(lower: fn(&Lab, Station, Station, u8) -> Agent) {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
@@ -106,8 +108,8 @@ fn higher_priority_node_waits_for_preempt_delay_after_link_recovery() {
     check_preempt_delay_after_link_recovery(agent);
 }
 
-/// keepalived does not send ARP requests for its peers, so this depends on vipd announcing its own
-/// address.
+/// keepalived does not send ARP requests for its peers. The test passes only because vipd announces
+/// its own address.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn higher_priority_node_waits_for_preempt_delay_with_keepalived_as_master() {

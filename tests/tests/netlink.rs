@@ -37,7 +37,7 @@ fn check_fault(first: &Agent, reason: &str, second: &Agent) -> Result<()> {
     Ok(())
 }
 
-/// Waits until `first` has recovered to Backup, and from there has preempted `second`.
+/// Waits until `first` has returned to Backup and then preempted `second`.
 fn check_return(first: &Agent, second: &Agent) -> Result<()> {
     let status = wait_for_state(first, "master", TIMEOUT)?;
     assert_eq!(

@@ -69,12 +69,12 @@ fn follower_receives_every_state_change_until_the_agent_stops() {
     assert!(agent.stop().expect("stop the agent").success());
     let received = read_all(follower);
     assert_eq!(received[..kept.len()], kept[..], "the follower receives the same events");
-    // The last change is sent unless the agent ends first.
+    // The agent may exit before it has sent the last change to the follower.
     let later = states(&received[kept.len()..], &name);
     assert!(later.is_empty() || later == ["initialize"], "{later:?}");
 }
 
-/// A script that appends its arguments and environment to a file, in a directory of its own.
+/// A script in its own directory, which appends its arguments and environment to a file there.
 struct Recorder {
     directory: TempDir,
 }
@@ -111,7 +111,8 @@ impl Recorder {
     }
 }
 
-/// Returns a configuration of instances with VRIDs 1 to `count` and these further lines in each.
+/// Returns a configuration of instances with VRIDs 1 to `count`, each with the additional lines
+/// `more`.
 fn configuration(count: u8, priority: u8, more: &str) -> String {
     let instance = |vrid: u8| {
         format!(
@@ -153,10 +154,11 @@ fn commands_run_in_order_with_arguments_and_environment() {
     ];
     let from_master = lines.iter().position(|line| line == expected[0]).expect("the command for Master");
     assert!(lines[0].starts_with("INSTANCE VI_1 ") && from_master >= 1, "{lines:?}");
-    assert_eq!(lines[from_master..], expected, "the command for `stop` has run before the agent ended");
+    assert_eq!(lines[from_master..], expected, "the command for `stop` runs before the agent exits");
 }
 
-/// A reload that does not change the state runs no command; the new command is used from then on.
+/// A reload that does not change the state runs no command. The new command runs from the next
+/// state change on.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn reload_without_a_state_change_runs_no_command() {
@@ -183,7 +185,7 @@ fn reload_without_a_state_change_runs_no_command() {
 fn hanging_and_missing_commands_delay_nothing() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("capture");
-    // A duration that no other process on this machine sleeps for.
+    // Unique on this machine, so that the test can find its `sleep` processes.
     let duration = format!("1000.{}", std::process::id());
     let hanging =
         Recorder::new(&format!("sleep {duration} & [ \"$VIPD_STATE\" = stop ] || sleep {duration}"));
@@ -216,7 +218,8 @@ fn is_slept_for(duration: &str) -> bool {
     commands.any(|command| command == format!("sleep\0{duration}\0").as_bytes())
 }
 
-/// All routers of a node fail over at once. Every command runs, in order for each instance.
+/// All routers of a node fail over simultaneously. Every command runs, and those of the same
+/// instance run in order.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn no_notification_is_lost_in_a_mass_failover() {
@@ -245,12 +248,12 @@ fn no_notification_is_lost_in_a_mass_failover() {
     dropping.stop().expect("stop the backup");
 }
 
-/// The engine reports faults of added instances before the reload is complete, because a reload
-/// with many instances takes several turns.
+/// A reload that adds many instances takes several turns of the engine, which reports faults of
+/// these instances before the reload is complete.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn faults_of_instances_that_a_reload_adds_are_notified() {
-    // The agent has room for 64.
+    // The BPF maps have room for 64 instances.
     const COUNT: u8 = 60;
     let lab = Lab::new(1).expect("create the lab");
     let recorder = Recorder::new("");

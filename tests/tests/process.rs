@@ -49,8 +49,8 @@ fn command(node: &Namespace, name: &str, extra: &str) -> Command {
     command
 }
 
-/// An agent in the PID namespace of the test. As PID 1 of a PID namespace it would not receive
-/// signals that it has no handler for.
+/// An agent in the PID namespace of the test. In its own namespace, the agent would be PID 1, which
+/// receives only signals that it has a handler for.
 struct Plain {
     child: Child,
     node: Namespace,
@@ -207,7 +207,7 @@ fn second_agent_in_a_recreated_runtime_directory_is_rejected() {
 /// A change that makes the runtime directory unusable.
 type Breakage = fn(&Path) -> io::Result<()>;
 
-/// Starts a master and kills it, so that its VIP is left behind.
+/// Starts a master and kills it, which leaves a stale VIP.
 fn leave_stale_vip(node: &Namespace) {
     let mut agent = Plain::master(node, "a", "");
     agent.child.kill().expect("kill the agent");
@@ -268,7 +268,7 @@ const HOLDER: &str = "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); \
     bind(S, pack_sockaddr_un(\"\\0$ARGV[0]\")) or die; listen(S, 1) if @ARGV > 1; print \"ready\\n\"; \
     close(STDOUT); sleep";
 
-/// Starts an unprivileged process that holds an abstract name.
+/// Starts an unprivileged process that binds an abstract socket name.
 fn hold(node: &Namespace, name: &str, listens: bool) -> Child {
     let mut holder = Command::new("perl");
     holder.args(["-e", HOLDER, name]).args(listens.then_some("listen")).uid(1234).stdout(Stdio::piped());
@@ -326,7 +326,8 @@ fn vips_of_a_running_agent_are_not_stale() {
     assert_eq!(first.state().as_deref(), Some("master"));
 }
 
-/// The second agent's interface does not exist, so it cannot find out who serves the VIP.
+/// The interface of the second agent's instance does not exist, so the second agent cannot find out
+/// which agent serves the VIP.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_of_a_running_agent_is_not_stale_for_an_instance_without_interface() {
@@ -394,7 +395,7 @@ fn full_stderr_pipe_does_not_block_shutdown() {
     master.signal(Signal::TERM);
     assert!(master.wait().success());
     assert_eq!(addresses(node), [NODE.ipv4()]);
-    // A startup error once logging is set up: the runtime directory is a file.
+    // A startup error after logging is set up: the runtime directory is a file.
     node.run(|| fs::write(directory("b"), "")).expect("write the file");
     assert_eq!(start_with_full_stderr(command(node, "b", "")).wait().code(), Some(1));
     // A startup error before logging is set up.

@@ -49,7 +49,7 @@ fn group_memberships_are_renewed_after_ipv6_is_reenabled() {
     let master = start_agent(&lab, ONE, &[instance(Family::V6, 200)]).unwrap();
     wait_for_state(&master, "master", TIMEOUT).unwrap();
     let disable = |off: u8| format!("sysctl -qw net.ipv6.conf.{INTERFACE}.disable_ipv6={off}");
-    // IPv6 is disabled at the start as well.
+    // IPv6 is also disabled while the agent starts.
     run(two, &disable(1)).unwrap();
     let backup = start_agent(&lab, TWO, &[instance(Family::V6, 100)]).unwrap();
     let wait_for_master = || wait_for_backup_of(&backup, ONE.link_local());

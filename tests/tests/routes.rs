@@ -19,7 +19,7 @@ const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Routes and rules of both families, as in the file and as shown by `ip … proto 118`.
+/// Routes and rules of both families, as configured and as shown by `ip … proto 118`.
 const ROUTES: &str = "{ to = \"10.7.0.0/16\", via = \"192.168.122.100\", dev = \"eth1\", table = 100, source = \"192.168.122.50\" }, \
                       { to = \"10.8.0.0/16\", via = \"192.168.122.100\", metric = 50 }, \
                       { to = \"10.9.0.0/16\", type = \"blackhole\" }, \
@@ -165,7 +165,7 @@ fn routes_return_after_their_interface_was_down() {
     wait_for_marked(&lab, ONE, &shown);
     wait_for(&agent, "none missing", TIMEOUT, |status| status.0["vipd:missing-routes"] == json!([]))
         .expect("none missing");
-    // Another interface with the same name.
+    // Replaces the interface with another one of the same name.
     ip(&lab, ONE, "link del uplink").expect("deleted");
     ip(&lab, ONE, "link add uplink type veth peer name uplink-peer").expect("a link");
     ip(&lab, ONE, "link set uplink-peer up").expect("up");
@@ -229,7 +229,7 @@ fn route_of_another_tool_is_left_alone() {
     assert_eq!(logged(&agent, "cannot add route 10.7.0.0/16"), 1, "{:#?}", agent.log());
     assert!(agent.stop().expect("stopped").success());
     assert_eq!(shown(), before);
-    // Once it is gone, vipd adds its own.
+    // Once the other route is gone, vipd adds its own.
     agent.start().expect("started");
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     ip(&lab, ONE, "route del 10.7.0.0/16").expect("removed");
@@ -243,10 +243,10 @@ fn stale_routes_and_rules_are_removed_at_start() {
     let mut one = start(&lab, ONE, configuration(200, ROUTES, RULES));
     wait_for_marked(&lab, ONE, &SHOWN);
     one.kill().expect("killed");
-    assert_eq!(marked(&lab, ONE).expect("ip"), SHOWN, "they outlive the agent");
+    assert_eq!(marked(&lab, ONE).expect("ip"), SHOWN, "routes and rules outlive the agent");
     let two = start(&lab, TWO, configuration(250, "", ""));
     wait_for_state(&two, "master", TIMEOUT).expect("node 2 is master");
-    // None of them is in the new configuration.
+    // The new configuration has no routes or rules.
     one.configure(configuration(200, "", "")).expect("written");
     one.start().expect("started");
     wait_for_marked(&lab, ONE, &[]);
@@ -266,7 +266,7 @@ fn routes_may_use_the_macvlan_of_an_instance() {
     let shown = ["10.7.0.0/16 dev vrrp4-1 scope link", "10.8.0.0/16 dev vrrp4-1 scope link"];
     for _ in 0..2 {
         wait_for_marked(&lab, ONE, &shown[..1]);
-        // vipd creates it again, with another index.
+        // vipd creates the macvlan again, with another index.
         ip(&lab, ONE, "link del vrrp4-1").expect("deleted");
     }
     wait_for_marked(&lab, ONE, &shown[..1]);
@@ -282,7 +282,7 @@ fn routes_may_use_the_macvlan_of_an_instance() {
     assert!(agent.stop().expect("stopped").success());
 }
 
-/// The kernel reports only the other tool's route, with the information that it replaced one.
+/// The kernel sends only one notification: the other tool's route, marked as a replacement.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn route_replaced_by_another_tool_is_reported_as_missing() {

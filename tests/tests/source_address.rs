@@ -12,8 +12,8 @@ use vipd_tests::wait::try_wait_until;
 
 const ONE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Has a longer common prefix with VIP6 (127 bits) than with the node's own address, so rule 8 of
-/// RFC 6724 prefers VIP6.
+/// An address with a longer common prefix with VIP6 (127 bits) than with the node's own address, so
+/// rule 8 of RFC 6724 prefers VIP6 as the source.
 const NEIGHBOR_OF_VIP6: &str = "fd00:122::51";
 
 /// Returns the source address of a new connection while this VIP is on the interface.

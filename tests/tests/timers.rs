@@ -68,8 +68,8 @@ fn backup_adopts_the_interval_of_the_master() -> TestResult {
 }
 
 /// Isolates node 1 until both nodes are master, then ends the isolation such that `receiver`
-/// receives an advert from `sender` before it sends one. Returns the time at which the isolation
-/// ended.
+/// receives an advert from `sender` before sending one itself. Returns the time at which the
+/// isolation ended.
 fn split_and_heal(lab: &Lab, (receiver, sender): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
     lab.isolate(ONE)?;
     wait_for_state(receiver, "master", TIMEOUT)?;
@@ -81,7 +81,8 @@ fn split_and_heal(lab: &Lab, (receiver, sender): (&Agent, &Agent), capture: &Cap
         let announced = |agent| Ok::<_, anyhow::Error>(counter(agent, "vipd:gratuitous-arp-sent")? >= 10);
         Ok(announced(receiver)? && announced(sender)?)
     })?;
-    // Suspended for less than three intervals: after a longer stall it would yield.
+    // The receiver is suspended for less than three intervals: after a longer stall, it would
+    // yield.
     receiver.pause()?;
     let healed = WallTime::now();
     lab.rejoin(ONE)?;

@@ -1,4 +1,4 @@
-//! Tracked objects move mastership, and misbehaving checks disturb nothing.
+//! Tracked objects move mastership, and misbehaving checks do not affect the agent.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,8 +21,8 @@ const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Returns the configuration of one instance at 100 ms with these tracked objects, and further
-/// tables.
+/// Returns the configuration of one instance with an interval of 100 ms, these tracked objects, and
+/// additional tables.
 fn configuration(priority: u8, track: &str, tables: &str) -> String {
     format!(
         "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 1\npriority = {priority}\n\
@@ -54,8 +54,8 @@ impl Scripts {
         self.0.path().join(name)
     }
 
-    /// Creates a script and returns a `[[script]]` that runs it every 200 ms. On a busy machine, a
-    /// run may take seconds.
+    /// Creates a script and returns a `[[script]]` that runs it every 200 ms. The timeout is long,
+    /// because a run may take seconds on a busy machine.
     fn check(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
@@ -136,15 +136,15 @@ fn unweighted_script_causes_a_fault_with_a_priority_zero_advert() {
     wait_for_state(&one, "master", TIMEOUT).expect("node 1 is master again");
 }
 
-/// Checks that hang, leave processes behind, flood their output, die by a signal, or do not exist.
-/// Each fails that check alone, and the master keeps advertising.
+/// Scripts that hang, leave processes behind, flood their output, die by a signal, or do not exist
+/// fail only their own check, and the master keeps advertising.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn misbehaving_scripts_fail_without_disturbing_the_master() {
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("capture");
     let scripts = Scripts::new();
-    // A duration that no other process on this machine sleeps for.
+    // Unique on this machine, so that the test can find its `sleep` processes.
     let duration = format!("2000.{}", std::process::id());
     let mut tables = String::new();
     for (name, text) in [
@@ -203,7 +203,7 @@ fn priority_follows_tracked_routes() {
     wait_for_priority(&agent, 143);
     ip("route add 172.16.0.0/12 dev eth1");
     wait_for_priority(&agent, 150);
-    // A more specific route does not count.
+    // A more specific route does not match the tracked prefix.
     ip("route add 172.16.1.0/24 dev eth1");
     ip("route delete 172.16.0.0/12");
     wait_for_priority(&agent, 143);
@@ -254,7 +254,8 @@ fn interface_file_and_administrator_change_the_priority_together() {
     wait_for_priority(&agent, 205);
     ip("link delete tracked0");
     wait_for_priority(&agent, 155);
-    // Without the interface in `track`, and with the administrator's priority.
+    // The reload removes the interface from `track`, and the administrator's priority still
+    // applies.
     agent.configure(configuration(150, "{ file = \"manual\", weight = 2 }", &file)).expect("configured");
     assert_eq!(reload(&agent).expect("reloaded"), ["VI_1: track changed"]);
     wait_for_priority(&agent, 210);
@@ -269,7 +270,7 @@ fn instance_is_in_fault_until_the_tracked_program_runs() {
     let program = scripts.path("daemon");
     fs::copy("/usr/bin/sleep", &program).expect("copied");
     let [begin, end, pid] = ["begin", "end", "pid"].map(|name| scripts.path(name));
-    // Starts and ends the program in the agent's PID namespace.
+    // The script starts and ends the program in the agent's PID namespace.
     let launcher = format!(
         "if rm {} 2>/dev/null; then {} 1000 </dev/null >/dev/null 2>&1 & echo $! >{pid}; fi\n\
          if rm {} 2>/dev/null; then kill $(cat {pid}); fi; true",

@@ -104,7 +104,7 @@ fn adverts_from_unconfigured_peers_are_counted_and_ignored() {
     for _ in 0..10 {
         injector.send(&advert.frame()).expect("send");
     }
-    // A unicast router ignores adverts to the group.
+    // A unicast router ignores adverts to the multicast group.
     injector.send(&OTHER.advert(Version::V3, 51, 254).frame()).expect("send");
     try_wait_until("the adverts to be counted", TIMEOUT, || {
         let (global, _) = control::stats(&one)?;

@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Number of adverts to observe while the uplink is saturated.
 const ADVERTS: u64 = 50;
 
-/// A UDP flood of up to 35 Mbit/s to the client, which ends on drop.
+/// A UDP flood of up to 35 Mbit/s to the client. Dropping it ends the flood.
 struct Flood {
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,

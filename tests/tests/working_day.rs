@@ -53,7 +53,7 @@ fn transitions(agent: &Agent) -> u64 {
 }
 
 /// Planned changes interrupt the service for no longer than a clean handover takes, because each
-/// master sends a priority-0 advert before it leaves.
+/// master sends a priority-0 advert before it yields.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn client_never_waits_for_a_timeout_during_planned_changes() {
@@ -84,7 +84,7 @@ fn client_never_waits_for_a_timeout_during_planned_changes() {
 
     // A bad reload changes nothing, and a good one does not interrupt the service.
     one.configure(configuration(200, true, directory).replace("vrid = 51", "vrid = 510")).expect("written");
-    let refused = format!("{:#}", reload(&one).expect_err("the file is wrong"));
+    let refused = format!("{:#}", reload(&one).expect_err("the file is invalid"));
     assert!(refused.contains("vrid is 510"), "{refused}");
     one.configure(configuration(180, true, directory)).expect("written");
     assert_eq!(
@@ -107,7 +107,7 @@ fn client_never_waits_for_a_timeout_during_planned_changes() {
     wait(&one, "master", 180);
     wait_for_state(&two, "backup", TIMEOUT).expect("node 2 is backup");
 
-    // A failover by hand, and the end of the day.
+    // A failover by command, then the shutdown of both nodes.
     change(&one, &json!({ "command": "failover", "instances": ["VI_1"] })).expect("handed over");
     wait_for_state(&two, "master", TIMEOUT).expect("node 2 is master");
     two.stop().expect("stop node 2");

@@ -43,7 +43,7 @@ pub struct Advert {
     pub interval: u16,
     /// Virtual addresses.
     pub addresses: Vec<IpAddr>,
-    /// Form of the checksum; `None` if it is valid in no form.
+    /// Data that the checksum covers; `None` if the checksum is wrong for every form.
     pub checksum_form: Option<ChecksumForm>,
     /// Authentication type and data; version 2 only.
     pub authentication: Option<(u8, [u8; 8])>,
@@ -89,8 +89,8 @@ impl Frame {
     }
 }
 
-/// Determines the form of the checksum. Summing over a message that contains a correct checksum
-/// gives 0.
+/// Returns the form for which the checksum is correct. The Internet checksum of data that includes
+/// its own correct checksum is 0.
 fn checksum_form(packet: &Packet<'_>, version: u8) -> Option<ChecksumForm> {
     let message = packet.payload;
     let alone = internet_checksum(message) == 0;
@@ -102,8 +102,8 @@ fn checksum_form(packet: &Packet<'_>, version: u8) -> Option<ChecksumForm> {
             IpAddr::V6(address) => covered.extend(address.octets()),
         }
     }
-    // This is the layout of the IPv6 pseudo-header. The IPv4 one orders and sizes the same values
-    // differently, which does not change the sum.
+    // The layout of the IPv6 pseudo-header. The IPv4 pseudo-header has the same values in another
+    // order and size, which gives the same sum.
     covered.extend(length.to_be_bytes());
     covered.extend([0, 0, 0, PROTOCOL_VRRP]);
     covered.extend(message);

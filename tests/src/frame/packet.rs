@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame};
 
-/// An IP packet without its headers.
+/// The payload of an IP packet, and the header fields that the tests check.
 pub(super) struct Packet<'a> {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,

@@ -19,8 +19,8 @@ use crate::wait::wait_until;
 const VRID: u8 = 51;
 const PREFERRED_PRIORITY: u8 = 200;
 const BACKUP_PRIORITY: u8 = 100;
-/// Number of adverts that a router may send after the first advert of another: an answer to a
-/// lower-priority advert, and its last advert before it yields.
+/// Number of adverts that a router may still send after another router's first advert: an answer to
+/// a lower-priority advert, and a last advert before it yields.
 const OVERLAP: usize = 2;
 
 /// The steps of a run, in order.
@@ -186,7 +186,8 @@ impl Stage {
             if before == now {
                 continue;
             }
-            // An alternation within two intervals is an overlap; a later one is another takeover.
+            // If the sender changes within two intervals, both routers are master; if later, one
+            // has taken over.
             if let Some((_, since)) = master
                 && time.millis_since(since) < 2.0 * self.interval.as_secs_f64() * 1000.0
             {

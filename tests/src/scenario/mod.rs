@@ -1,8 +1,8 @@
 //! Failures of a master, all measured in the same way.
 //!
 //! A scenario starts two agents, waits until the preferred one (node 1) is master and answers the
-//! client's ping, makes it fail, and waits for the reaction that the protocol requires. All
-//! measurements are taken at the switch and do not depend on the implementation.
+//! client's ping, makes that master fail, and waits for the reaction that the protocol requires.
+//! All measurements are taken at the switch and do not depend on the implementation.
 
 mod crash;
 mod cut;
@@ -187,7 +187,8 @@ pub struct Takeover {
     pub first_garp: WallTime,
     /// t3: the new master's first reply to the client's ping.
     pub first_answer: WallTime,
-    /// Protocol deadline for t1, relative to t0; `None` if t0 does not start a timer.
+    /// Protocol deadline for t1, relative to t0; `None` if the old master did not stop sending
+    /// adverts.
     pub deadline: Option<Duration>,
     /// Number of gratuitous ARPs that the new master sent until [`Takeover::observed`].
     pub garps: usize,

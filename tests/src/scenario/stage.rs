@@ -99,8 +99,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until the preferred node is the only master and answers the client's ping. On a busy
-    /// machine the backup may take over briefly during startup; that must be over before the
-    /// scenario begins.
+    /// machine, the backup may take over briefly during startup; the scenario begins only after the
+    /// preferred node has become master again.
     fn expect_steady_state(&self) -> Result<()> {
         let master = self.expect_one_master()?;
         ensure!(master == PREFERRED, "{master} has become master instead of {PREFERRED}");
@@ -309,13 +309,13 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits for `duration` while the capture continues.
-    #[expect(clippy::unused_self, reason = "reads as one of the stage's actions")]
+    #[expect(clippy::unused_self, reason = "called like the stage's other actions")]
     fn observe(&self, duration: Duration) -> Result<()> {
         let end = WallTime::now() + duration;
         wait_until("the end of the observation", duration + MARGIN, || WallTime::now() >= end)
     }
 
-    /// Returns the sender of each advert with a priority above 0 since then, in order.
+    /// Returns the senders of all adverts since `since` with a priority above 0, in order.
     fn masters_since(&self, since: WallTime) -> Vec<Station> {
         self.capture.filter_map(since, |frame| frame.claims_mastership(frame.from).then_some(frame.from))
     }

@@ -13,7 +13,8 @@ use vipd_tests::process::Process;
 
 use super::*;
 
-/// Each change is one line for an instance or group, whose name is a field as in all other lines.
+/// Each change is logged as one line per instance or group, with its name as a field, as in all
+/// other log lines.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn changes_are_logged_with_the_instance_and_the_user_as_fields() {
@@ -80,7 +81,7 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
     check(&agent).unwrap();
     // The capture may lag behind the agent.
     wait_until("the priority-0 advert", TIMEOUT, || priority_zero_adverts(&capture, since, 51) == 1).unwrap();
-    // The drained instance itself is changed while it runs, and then started again.
+    // The first reload changes the drained instance in place, and the second starts it again.
     for more in ["", "accept = false"] {
         let changed = Settings { vip: 98, more, ..Settings::new(51) };
         agent.configure(configuration(&[changed, Settings::new(52)])).unwrap();

@@ -28,7 +28,7 @@ struct Settings {
     priority: u8,
     /// Last byte of the VIP.
     vip: u8,
-    /// Further keys.
+    /// Additional configuration lines.
     more: &'static str,
 }
 

@@ -56,7 +56,7 @@ pub struct Advert {
     /// Flags and fragment offset, as encoded. In IPv6, a value other than 0 adds a Fragment header.
     pub fragment: u16,
     /// IPv4 options, a multiple of 4 bytes long; or the contents of an IPv6 Destination Options
-    /// header, 6 bytes longer than a multiple of 8. If empty, there are none.
+    /// header, 6 bytes longer than a multiple of 8. Empty: no options, and no such header.
     pub options: Vec<u8>,
     /// Overrides the Total Length (IPv4) or Payload Length (IPv6).
     pub total_length: Option<u16>,

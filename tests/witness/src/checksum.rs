@@ -15,7 +15,7 @@ pub enum Checksum {
     PseudoHeader,
     /// This fixed value.
     Value(u16),
-    /// A value that is wrong in both forms.
+    /// A value that matches neither form.
     Bad,
 }
 
