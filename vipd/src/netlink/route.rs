@@ -267,7 +267,7 @@ mod tests {
     /// family.
     #[test]
     #[cfg(target_endian = "little")]
-    fn requests_are_those_of_iproute2() {
+    fn requests_equal_those_of_iproute2() {
         let add = |route| encoded(Change::AddEntry(RoutingEntry::Route(route)));
         let remove = |route| encoded(Change::RemoveEntry(RoutingEntry::Route(route)));
         // ip route add 10.0.0.0/8 via 192.0.2.1 dev d0 table 100 proto 118

@@ -181,7 +181,7 @@ mod tests {
     /// Requests recorded from iproute2 6.1 (`strace -e write=3 ip …`).
     #[test]
     #[cfg(target_endian = "little")]
-    fn requests_are_those_of_iproute2() {
+    fn requests_equal_those_of_iproute2() {
         let hex = |text: &str| -> Vec<u8> {
             text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect()
         };

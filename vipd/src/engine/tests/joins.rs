@@ -75,7 +75,7 @@ impl Masters {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn members_that_run_decide_about_routers_that_join() -> Result<()> {
+fn joining_routers_follow_the_running_members() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut all = Masters::new()?;
@@ -114,7 +114,7 @@ fn group_leaves_master_for_a_router_that_joins_and_follows_a_higher_priority_mas
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn routers_form_a_group_move_to_another_one_and_leave_it() -> Result<()> {
+fn routers_form_groups_move_between_them_and_leave_them() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut all = Masters::new()?;

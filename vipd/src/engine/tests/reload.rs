@@ -150,7 +150,7 @@ fn reload(bench: &mut Bench, plan: Plan, before: &Running) -> Result<()> {
 /// fresh start with the same configuration. Routers that keep running make no transition.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn state_after_any_sequence_of_reloads_is_that_of_a_fresh_start() -> Result<()> {
+fn any_sequence_of_reloads_ends_in_the_state_of_a_fresh_start() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         for seed in 1..=SEQUENCES {

@@ -166,7 +166,7 @@ fn only_removals_of_routes_and_rules_with_vipds_mark_pass() {
 }
 
 #[test]
-fn only_routes_that_replaced_those_with_vipds_destinations_pass() {
+fn only_routes_that_replaced_a_route_to_vipds_destinations_pass() {
     let destinations = ["10.0.0.0/8", "0.0.0.0/0", "2001:db8::/32"].map(Destination::parsed);
     let route = |to: &str, protocol: u8| {
         let Destination { address, prefix } = Destination::parsed(to);

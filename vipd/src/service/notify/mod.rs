@@ -276,7 +276,7 @@ mod tests {
 
     /// A reload adds commands and a group to an instance that is master.
     #[test]
-    fn instance_without_a_change_has_its_new_group_and_its_present_state_as_the_previous_one() {
+    fn first_notification_after_a_reload_has_the_new_group_and_the_present_state_as_previous() {
         let directory = tempfile::tempdir().expect("a directory");
         let [out, script] = ["out", "script"].map(|name| directory.path().join(name));
         let text = format!("echo $1 $3 ${{VIPD_GROUP-none}} $VIPD_PREVIOUS_STATE >>{}", out.display());
