@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     steps.finish(start)
 }
 
-/// The results of the steps. A failed step does not prevent the next ones from running.
+/// The results of the steps. Later steps run even if a step has failed.
 #[derive(Default)]
 struct Steps {
     passed: Vec<&'static str>,

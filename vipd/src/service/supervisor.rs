@@ -157,7 +157,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         self.reloaded(&reloaded, runtime_dir, from);
                         systemd.ready();
                         // The reload may have added interfaces, so the agent no longer exits if the
-                        // first one cannot be opened.
+                        // first interface cannot be opened.
                         may_fail = false;
                     }
                 },

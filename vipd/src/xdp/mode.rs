@@ -103,7 +103,7 @@ impl Selection {
             candidates.push(Candidate { mode, entry: Entry::of(mode, framing, frags) });
         };
         if native {
-            // The program with multi-buffer support is tried first: with the other one, drivers
+            // The program with multi-buffer support is tried first: with the other program, drivers
             // limit the MTU of the interface (veth: of its peer) to about a page.
             add(Mode::Native, true);
             add(Mode::Native, false);

@@ -60,7 +60,7 @@ fn a_watched_link_that_appears_or_is_renamed_is_reported_with_its_addresses() {
     let (notices, drained) = drain(&mut monitor);
     assert_eq!((notices, drained.appeared), (vec![Notice::Address(wanted)], false));
 
-    // A renamed link is reported under its new name, and another one may take the old name.
+    // A renamed link is reported under its new name, and another link may take the old name.
     ip("link set eth9 name other");
     let (notices, _) = drain(&mut monitor);
     assert!(notices.iter().any(|notice| matches!(notice, Notice::Link(link) if link.name == "other")));

@@ -73,7 +73,7 @@ fn program_behind_another_is_detected_and_attached_in_front() {
     };
     let first = attach(&mut bench).probe;
     assert_eq!(first.position(), Position::First);
-    // Each attaches its program before those already attached.
+    // Each new attachment runs before the existing ones.
     let foreign = attach(&mut other).probe;
     assert_eq!((first.position(), foreign.position()), (Position::Behind, Position::First));
     let again = attach(&mut bench);

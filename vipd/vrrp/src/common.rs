@@ -29,7 +29,7 @@ pub(crate) struct Common {
     pub(crate) group_priority: u8,
     /// Digest of the configured addresses.
     pub(crate) digest: u64,
-    /// Source address of adverts; unspecified until one has been reported.
+    /// Source address of adverts; unspecified until a primary address has been reported.
     pub(crate) primary: IpAddr,
     /// Whether a primary address has been reported since creation or the last shutdown.
     pub(crate) has_primary: bool,
@@ -38,7 +38,7 @@ pub(crate) struct Common {
     pub(crate) has_yielded: bool,
     /// Whether another router outranked this one soon after its sync group had made it master. If
     /// so, a priority-0 advert to another member does not make the group take over while this
-    /// member follows a master. Reset once it has been master for longer.
+    /// router follows a master. Reset once this router has stayed master for longer.
     pub(crate) group_takeover_failed: bool,
     /// End of `startup_delay`, counted from when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,
@@ -95,7 +95,8 @@ impl Common {
         }
     }
 
-    /// Sets the router's own effective priority and that of its group. The owner's is fixed.
+    /// Sets the router's own effective priority and the lowest priority of its group. The owner's
+    /// priority is fixed.
     pub(crate) fn set_priority(&mut self, own: u8, group: u8) {
         (self.own_priority, self.group_priority) = (own, group);
         self.priority = if self.config.is_owner() { own } else { own.min(group) };

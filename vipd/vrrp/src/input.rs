@@ -105,7 +105,8 @@ pub enum Impediment {
     Tracking,
     /// Disabled by the administrator.
     Administrator,
-    /// Drained by the administrator: another node takes over, and this one stays out of elections.
+    /// Drained by the administrator: another node takes over, and this router stays out of
+    /// elections.
     Drained,
     /// Another member of the sync group has a fault of its own. Last, so that a member reports its
     /// own fault first.

@@ -1,7 +1,7 @@
 //! Backup (RFC 9568 section 6.4.2): monitors the master.
 //!
 //! S3 to S7 (do not answer ARP and ND for the virtual addresses, do not accept packets for them)
-//! need no code because the addresses are not on a backup's interface. S8 (Shutdown) needs none
+//! need no code because the addresses are not on a backup's interface. S8 (Shutdown) needs no code
 //! because the timer is dropped with the state.
 
 use core::net::IpAddr;
@@ -252,7 +252,7 @@ impl Backup {
 
     /// Adapts the timers to a new configuration.
     pub(crate) fn reconfigured(&mut self, common: &mut Common, old: &RouterConfig) {
-        // M5: the configured interval, until one is learned. VRRPv2 learns none.
+        // M5: the configured interval, until an interval is learned. VRRPv2 backups learn none.
         if common.config.version() == Version::V2 || self.master.is_none() {
             self.active_interval = common.config.interval;
         }

@@ -204,7 +204,7 @@ impl Master {
     }
 
     /// Returns the time of the first advert of another master with the same priority and a higher
-    /// address; `None` if the last one is more than three intervals ago.
+    /// address; `None` if its last advert arrived more than three intervals ago.
     pub(crate) fn contested_since(&self, common: &Common, now: Timestamp) -> Option<Timestamp> {
         let recent = 3 * common.config.interval.nanos();
         let (first, last) = self.contested?;

@@ -100,8 +100,8 @@ impl Member {
         script.router
     }
 
-    /// Returns whether the router follows a running master, or started too recently to rule one
-    /// out.
+    /// Returns whether the router follows a running master, or started too recently to rule out
+    /// that there is one.
     fn may_have_a_master(self) -> bool {
         matches!(self, Started | Follows(..) | Split | Outranked)
     }
