@@ -54,7 +54,7 @@ impl Default for RouterSpec {
 /// How the VRRP checksum of an injected advert is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceivedChecksum {
-    /// Correct for the version and family, in the RFC 5798 form for VRRPv3 over IPv4.
+    /// The correct checksum for the version and family; the RFC 5798 form for VRRPv3 over IPv4.
     Right,
     /// `checksum message`: covers only the message.
     Message,

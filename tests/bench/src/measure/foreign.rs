@@ -22,7 +22,7 @@ const CLIENT: Station = Station::Client;
 const PAIRS: usize = 5;
 /// Bytes per write.
 const CHUNK: usize = 128 * 1024;
-/// Duration of the warm-up of a connection, in which slow start and socket buffer tuning end.
+/// Duration of a connection's warm-up, long enough for slow start and socket buffer tuning.
 const WARM_UP: Duration = Duration::from_millis(200);
 
 /// Measures throughput and round trips without and with the agent, for `length` each time.
