@@ -63,8 +63,8 @@ impl Random {
     }
 }
 
-/// Returns a frame of random bytes. Its source MAC is unused, so that the switch does not relearn
-/// the location of a station.
+/// Returns a frame of random bytes. No station has its source MAC, so the switch does not relearn
+/// the port of a station.
 fn noise(random: &mut Random) -> Vec<u8> {
     let length = 14 + random.below(1501);
     let mut frame = random.bytes(length);

@@ -158,7 +158,7 @@ fn resumed_backup_processes_queued_adverts_before_timers() -> TestResult {
     }
     let unexpected =
         pair.count(pair.start, |frame| frame.claims_mastership(BACKUP) || announces(frame, BACKUP));
-    assert_eq!(unexpected, 0, "the backup acted as master although the master was alive");
+    assert_eq!(unexpected, 0, "the backup acted as master although the master was running");
     assert_eq!(counter(&pair.backup, "master-transitions")?, 0);
     assert_eq!(counter(&pair.preferred, "vipd:losing-adverts-rcvd")?, 0);
     Ok(())

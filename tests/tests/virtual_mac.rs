@@ -118,7 +118,7 @@ fn backup_sends_nothing_from_the_virtual_mac() {
     for station in [ONE, TWO] {
         let all = run(lab.host(station).expect("lab host"), "ip", &["-6", "-o", "address"])
             .expect("list the addresses");
-        assert!(!all.contains("fe80::200:5eff:fe00"), "derived from the virtual MAC: {all}");
+        assert!(!all.contains("fe80::200:5eff:fe00"), "an address is derived from the virtual MAC: {all}");
     }
     // A macvlan sends MLD reports for its IPv6 addresses, but must not send IGMP reports.
     let reports = capture
