@@ -158,12 +158,12 @@ mod tests {
     fn next_run_starts_after_the_previous_one_has_ended() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = |name: &str| directory.path().join(name).display().to_string();
-        let begin = format!("exec 9>>{}; flock -n 9 || echo overlap; echo run", path("lock"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         for (name, rest, timeout, runs) in
             [("slow", "sleep 0.2", 600_000, 4), ("hanging", "trap '' TERM; exec sleep 1000", 200, 2)]
         {
-            let out = path(name);
+            let (out, lock) = (path(name), path(&format!("{name}.lock")));
+            let begin = format!("exec 9>>{lock}; flock -n 9 || echo overlap; echo run");
             let script = Script {
                 name: name.to_owned(),
                 command: ["/bin/sh", "-c", &format!("{{ {begin}; }} >>{out}; {rest}")]
