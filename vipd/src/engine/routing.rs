@@ -18,6 +18,17 @@ pub(crate) struct Wanted {
     pub(super) link: Option<LinkId>,
 }
 
+/// The order in which entries are added: the kernel refuses a route whose gateway is not reachable
+/// yet, and a rule should not refer to a table without its routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Routes without a gateway. A gateway may be reachable only through one of them.
+    Direct,
+    /// Routes with a gateway.
+    Gateway,
+    Rule,
+}
+
 impl Wanted {
     /// Returns the routes and then the rules of an instance, in the order of the configuration.
     /// Adds links that do not exist yet.
@@ -40,6 +51,15 @@ impl Wanted {
                 Some(RoutingEntry::Route(Route { ifindex, ..route }))
             }
             (entry, _) => Some(entry),
+        }
+    }
+
+    /// Returns the stage in which the entry is added.
+    pub(super) fn stage(&self) -> Stage {
+        match self.entry {
+            RoutingEntry::Route(Route { via: None, .. }) => Stage::Direct,
+            RoutingEntry::Route(_) => Stage::Gateway,
+            RoutingEntry::Rule(_) => Stage::Rule,
         }
     }
 

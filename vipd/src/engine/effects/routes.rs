@@ -28,7 +28,7 @@ use crate::config::Realtime;
 use crate::engine::id::RouterId;
 use crate::engine::poll::Waker;
 use crate::engine::retry::Retries;
-use crate::engine::routing::Wanted;
+use crate::engine::routing::{Stage, Wanted};
 use crate::netlink::{Change, Route, RoutingEntry};
 use thread::RouteThread;
 
@@ -44,7 +44,7 @@ pub(crate) struct Routing {
     /// Entries without a holder, to be removed from the kernel.
     removals: BTreeSet<Wanted>,
     /// Entries to add, or to check by adding them again.
-    additions: BTreeSet<Wanted>,
+    additions: BTreeSet<(Stage, Wanted)>,
     /// Changes that were refused, or postponed by their rate limit.
     retries: Retries<Wanted>,
     /// When to check all entries.
@@ -126,7 +126,7 @@ impl Routing {
         entry.holders.push(router);
         if self.removals.remove(&wanted) || entry.holders.len() == 1 {
             self.retries.take(wanted);
-            self.additions.insert(wanted);
+            self.additions.insert((wanted.stage(), wanted));
         }
     }
 
@@ -137,7 +137,7 @@ impl Routing {
             return;
         }
         entry.refused = None;
-        self.additions.remove(&wanted);
+        self.additions.remove(&(wanted.stage(), wanted));
         self.retries.take(wanted);
         if !self.is_in_flight(&wanted) {
             self.discard(wanted);
@@ -161,7 +161,8 @@ impl Routing {
 
     /// Checks the entries of a router after an event that may have removed them.
     pub(crate) fn verify(&mut self, router: RouterId) {
-        self.additions.extend(self.held.get(&router).into_iter().flatten());
+        let held = self.held.get(&router).into_iter().flatten();
+        self.additions.extend(held.map(|wanted| (wanted.stage(), *wanted)));
     }
 
     /// Checks the entries of a router after a VIP was missing. The kernel removes IPv4 routes along
@@ -186,7 +187,7 @@ impl Routing {
 
     /// Returns the next entry to add or check.
     fn next_addition(&mut self) -> Option<Wanted> {
-        if let Some(wanted) = self.additions.pop_first() {
+        if let Some((_, wanted)) = self.additions.pop_first() {
             return Some(wanted);
         }
         // Entries that were refused have a retry of their own.
@@ -217,7 +218,7 @@ impl Routing {
                 self.retries.postpone(*wanted, now + PERIOD, true);
             } else {
                 entry.checked = next + PERIOD;
-                self.additions.insert(*wanted);
+                self.additions.insert((wanted.stage(), *wanted));
             }
         }
     }
@@ -229,7 +230,7 @@ impl Routing {
         let candidates = self.entries.range_mut(Wanted::first_like(found)..);
         for (wanted, entry) in candidates.take_while(|(wanted, _)| wanted.is_like(found)) {
             if entry.added.take().is_some() && !entry.holders.is_empty() {
-                self.additions.insert(*wanted);
+                self.additions.insert((wanted.stage(), *wanted));
             }
         }
     }
@@ -238,7 +239,7 @@ impl Routing {
     fn queue_due(&mut self, now: Timestamp) {
         for wanted in self.retries.due(now) {
             match self.entries.get(&wanted) {
-                Some(entry) if !entry.holders.is_empty() => self.additions.insert(wanted),
+                Some(entry) if !entry.holders.is_empty() => self.additions.insert((wanted.stage(), wanted)),
                 _ => self.removals.insert(wanted),
             };
         }

@@ -168,3 +168,22 @@ fn routes_are_removed_after_the_routes_thread_has_ended() -> Result<()> {
         Ok(())
     })
 }
+
+/// The default route sorts before the route to its gateway.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn route_is_added_after_the_route_to_its_gateway() -> Result<()> {
+    const ROUTES: &str = "routes = [{ to = \"203.0.113.1/32\", dev = \"eth1\", table = 100 }, \
+                          { to = \"0.0.0.0/0\", via = \"203.0.113.1\", dev = \"eth1\", table = 100 }, \
+                          { to = \"2001:db8:ffff::1/128\", dev = \"eth1\", table = 100 }, \
+                          { to = \"::/0\", via = \"2001:db8:ffff::1\", dev = \"eth1\", table = 100 }]\n";
+    let all = configuration();
+    let text = format!("{}{ROUTES}", all.split("routes = ").next().expect("the rest"));
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(move || {
+        let mut bench = Bench::configured(&text)?;
+        bench.turn_until("all routes are present", |_| present() == 4)?;
+        assert_eq!(bench.sum(|instance| instance.sent.route_errors), 0);
+        Ok(())
+    })
+}

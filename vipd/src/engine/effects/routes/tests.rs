@@ -8,10 +8,17 @@ const SECOND: u64 = 1_000_000_000;
 
 /// Returns two routes and a rule.
 fn wanted() -> Vec<Wanted> {
-    let text = "[[instance]]\nname = \"a\"\ninterface = \"eth1\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n\
-                routes = [{ to = \"10.2.0.0/16\", via = \"10.0.0.2\" }, { to = \"10.1.0.0/16\", dev = \"eth2\" }]\n\
-                rules = [{ from = \"10.0.0.1\", table = 9, priority = 9 }]\n";
-    let config = Config::parse(text, "vipd.toml").expect("a valid configuration");
+    wanted_with(
+        "routes = [{ to = \"10.2.0.0/16\", via = \"10.0.0.2\" }, { to = \"10.1.0.0/16\", dev = \"eth2\" }]\n\
+         rules = [{ from = \"10.0.0.1\", table = 9, priority = 9 }]\n",
+    )
+}
+
+fn wanted_with(routing: &str) -> Vec<Wanted> {
+    let text = format!(
+        "[[instance]]\nname = \"a\"\ninterface = \"eth1\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n{routing}"
+    );
+    let config = Config::parse(&text, "vipd.toml").expect("a valid configuration");
     Wanted::all(&config.instances[0], &mut Links::default())
 }
 
@@ -36,6 +43,18 @@ fn routes_are_added_before_rules_and_removed_after_them() {
     routing.set(NOW, router(1), &[]);
     let removed: Vec<_> = std::iter::from_fn(|| routing.removals.pop_last()).collect();
     assert_eq!(removed, [all[2], all[0], all[1]]);
+}
+
+/// The default route sorts first, but the kernel refuses it until the gateway is reachable.
+#[test]
+fn routes_without_a_gateway_are_added_first() {
+    let routes = "routes = [{ to = \"0.0.0.0/0\", via = \"203.0.113.1\", dev = \"eth1\" }, \
+                  { to = \"203.0.113.1/32\", dev = \"eth1\" }]\n";
+    let (all, mut routing) = (wanted_with(routes), Routing::default());
+    routing.set(NOW, router(1), &all);
+    assert_eq!(add_all(&mut routing), [all[1], all[0]]);
+    routing.verify(router(1));
+    assert_eq!(add_all(&mut routing), [all[1], all[0]]);
 }
 
 #[test]
