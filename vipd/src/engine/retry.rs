@@ -80,6 +80,16 @@ impl<K: Copy + Ord> Retries<K> {
         self.schedule.first().map(|(at, _)| *at)
     }
 
+    /// Returns the changes whose retry is due, and stops scheduling them, because their results will
+    /// arrive later. Each remains recorded until then.
+    pub(crate) fn begin_due(&mut self, now: Timestamp) -> Vec<K> {
+        let due: Vec<K> = self.due(now).collect();
+        while self.schedule.first().is_some_and(|(at, _)| *at <= now) {
+            self.schedule.pop_first();
+        }
+        due
+    }
+
     /// Iterates over the changes whose retry is due.
     pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = K> {
         self.schedule.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| *key)
@@ -106,6 +116,18 @@ mod tests {
         assert!(retries.refused(7, 99, false, now), "another reason");
         assert_eq!(retries.take(7), Some(false));
         assert_eq!((retries.take(7), retries.next()), (None, None));
+    }
+
+    /// Otherwise, the engine would not sleep until the result arrives.
+    #[test]
+    fn retry_that_has_begun_is_not_due_again_and_the_next_pause_is_longer() {
+        let (mut retries, now) = (Retries::default(), Timestamp::from_nanos(5));
+        retries.refused(1, 13, false, now);
+        let due = now + MIN_PAUSE;
+        assert_eq!((retries.begin_due(now), retries.begin_due(due)), (vec![], vec![1]));
+        assert_eq!((retries.next(), retries.is_pending(1, due)), (None, false));
+        assert!(!retries.refused(1, 13, false, due), "the same reason");
+        assert_eq!(retries.next(), Some(due + 2 * MIN_PAUSE));
     }
 
     #[test]

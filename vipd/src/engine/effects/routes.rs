@@ -237,7 +237,7 @@ impl Routing {
 
     /// Queues the changes whose retry is due, and the periodic check.
     fn queue_due(&mut self, now: Timestamp) {
-        for wanted in self.retries.due(now) {
+        for wanted in self.retries.begin_due(now) {
             match self.entries.get(&wanted) {
                 Some(entry) if !entry.holders.is_empty() => self.additions.insert((wanted.stage(), wanted)),
                 _ => self.removals.insert(wanted),

@@ -57,6 +57,23 @@ fn routes_without_a_gateway_are_added_first() {
     assert_eq!(add_all(&mut routing), [all[1], all[0]]);
 }
 
+/// The thread may wait for the rtnl lock for seconds.
+#[test]
+fn retry_that_has_begun_does_not_wake_the_engine() {
+    let (all, mut routing) = (wanted(), Routing::default());
+    routing.set(NOW, router(1), &all);
+    while routing.next_addition().is_some() {}
+    routing.retries.refused(all[0], libc::ENETUNREACH, false, NOW);
+    let due = routing.next().expect("a retry");
+    assert_eq!(due, NOW + SECOND);
+    routing.queue_due(due);
+    assert_eq!(routing.next_addition(), Some(all[0]));
+    assert!(routing.next().is_some_and(|next| next > due), "only the periodic check");
+    // As in each turn until the result is received.
+    routing.queue_due(due);
+    assert_eq!(routing.next_addition(), None);
+}
+
 #[test]
 fn shared_entries_are_removed_with_their_last_holder() {
     let (all, mut routing) = (wanted(), Routing::default());
