@@ -20,7 +20,7 @@ use super::links::Links;
 use super::routing::Wanted;
 use super::unicast_peer::UnicastPeer;
 use crate::config;
-use crate::config::settings::{Checksum, Transport};
+use crate::config::settings::{Checksum, Placement, Transport};
 use crate::packet::AdvertFrame;
 use crate::vrrp::{Family, FastPath, Received, Router, RouterConfig, State, Steady, Version, VirtualAddress};
 use crate::xdp::Row;
@@ -233,6 +233,12 @@ impl Instance {
     /// Returns the VIP at a position in [`vips`](Self::vips), and its link.
     pub(crate) fn vip(&self, position: usize) -> Option<(VirtualAddress, LinkId)> {
         Some((*self.addresses.get(position)?, *self.vip_links.get(position)?))
+    }
+
+    /// Returns the VIP at a position, its link and its attributes there.
+    pub(crate) fn placed_vip(&self, position: usize) -> Option<(VirtualAddress, LinkId, &Placement)> {
+        let (vip, on) = self.vip(position)?;
+        Some((vip, on, self.settings.placements.get(position)?))
     }
 
     /// Returns the links on which a VIP may be present: its own link and, if that is the macvlan,

@@ -43,13 +43,17 @@ impl Closed {
         }
     }
 
-    /// Opens a VIP, so that packets to it pass again. Does nothing if the VIP is not closed. One
-    /// `bpf(2)` call.
+    /// Opens a VIP that was closed for `row`, so that packets to it pass again. Does nothing if the
+    /// VIP is not closed, or has been closed for another row since. At most two `bpf(2)` calls.
     ///
     /// # Errors
     /// Returns an error if `bpf(2)` fails for a reason other than a missing entry.
-    pub fn remove(&mut self, key: ClosedKey) -> Result<(), MapError> {
-        let removed = self.entries.remove(&bytemuck::cast::<_, [u8; 24]>(key));
+    pub fn remove(&mut self, key: ClosedKey, row: Row) -> Result<(), MapError> {
+        let key = bytemuck::cast::<_, [u8; 24]>(key);
+        if self.entries.get(&key, 0).is_ok_and(|closed_for| closed_for != row.number()) {
+            return Ok(());
+        }
+        let removed = self.entries.remove(&key);
         if removed.is_ok() {
             self.adjust(-1);
         }

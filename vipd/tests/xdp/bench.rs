@@ -139,7 +139,7 @@ impl Bench {
     }
 
     pub(crate) fn open(&mut self, key: ClosedKey) {
-        self.loaded.closed.remove(key).expect("map update");
+        self.loaded.closed.remove(key, row(CLOSED_ROW)).expect("map update");
         self.maps.closed.retain(|(known, _)| *known != key);
     }
 

@@ -102,7 +102,7 @@ impl Effects {
             self.close(self.now, router, instance, links, reports);
         } else {
             self.announcer.silence(router);
-            self.reopen.extend(instance.closed.drain(..).map(|key| (router, key)));
+            self.reopen.extend(instance.closed.drain(..).map(|key| (instance.row, key)));
             self.retries.take((router, MACVLAN));
         }
         let macvlan = instance.macvlan.and_then(|macvlan| Some((macvlan, links.get(macvlan)?.ifindex?)));
@@ -143,12 +143,20 @@ impl Effects {
         let Topology { links, routers, .. } = topology;
         let Some(instance) = routers.get_mut(router) else { return };
         let is_removed = |key: &mut ClosedKey| key.address == to_words(removed.address);
-        self.reopen.extend(instance.closed.extract_if(.., is_removed).map(|key| (router, key)));
-        let instance = &*instance;
-        for (position, vip) in instance.addresses.iter().enumerate() {
-            if *vip == removed {
-                self.remove((router, position), instance, links);
-            }
+        self.reopen.extend(instance.closed.extract_if(.., is_removed).map(|key| (instance.row, key)));
+        let Some(instance) = routers.get(router) else { return };
+        let Some(position) = instance.addresses.iter().position(|vip| *vip == removed) else { return };
+        // The reload may already have given the VIP to another master.
+        let placed = instance.placed_vip(position);
+        let on = instance.vip(position).and_then(|(_, on)| links.get(on));
+        let others = on.map_or(&[][..], |link| link.routers_of(removed.address)).iter();
+        let mut others = others.filter(|other| **other != router).filter_map(|other| routers.get(*other));
+        let is_held = |other: &Instance| {
+            other.is_master()
+                && (0..other.addresses.len()).any(|position| other.placed_vip(position) == placed)
+        };
+        if !others.any(is_held) {
+            self.remove((router, position), instance, links);
         }
     }
 
@@ -309,8 +317,8 @@ impl Effects {
         self.changes.clear();
         self.origins.clear();
         self.proposed.clear();
-        for (_, key) in std::mem::take(&mut self.reopen) {
-            self.failed |= self.closed.remove(key).is_err();
+        for (row, key) in std::mem::take(&mut self.reopen) {
+            self.failed |= self.closed.remove(key, row).is_err();
         }
     }
 

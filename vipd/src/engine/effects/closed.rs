@@ -29,7 +29,7 @@ impl Effects {
         let result = close(&mut self.closed, instance, links);
         // If the router becomes master again while its VIPs are still being removed, they must stay
         // closed.
-        self.reopen.retain(|(owner, key)| *owner != router || !instance.closed.contains(key));
+        self.reopen.retain(|(row, key)| *row != instance.row || !instance.closed.contains(key));
         let Err(error) = result else { return };
         instance.sent.address_errors += 1;
         let errno = error.raw_os_error().unwrap_or_default();

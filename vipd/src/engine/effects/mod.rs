@@ -31,7 +31,7 @@ use super::retry::Retries;
 use super::topology::Topology;
 use crate::netlink::{Change, Requests};
 use crate::vrrp::Action;
-use crate::xdp::Closed;
+use crate::xdp::{Closed, Row};
 use addresses::Origin;
 pub(crate) use addresses::{Added, MACVLAN, Removal, Vip};
 use announcer::Announcer;
@@ -71,8 +71,9 @@ pub(crate) struct Effects {
     added: Vec<Added>,
     /// Macvlans to bring down: interface index, and whether the macvlan must be up again.
     downs: Vec<(u32, Arc<AtomicBool>)>,
-    /// Entries to remove from the map of closed VIPs once the VIPs are removed from the interface.
-    reopen: Vec<(RouterId, ClosedKey)>,
+    /// Entries to remove from the map of closed VIPs once the VIPs are removed from the interface,
+    /// each with the row of its router. A reload may already have given the VIP to another router.
+    reopen: Vec<(Row, ClosedKey)>,
     announcer: Announcer,
     /// Routes and policy rules of masters.
     pub(super) routing: Routing,

@@ -73,13 +73,14 @@ impl Bench {
     }
 
     fn with_configuration(config: &Config, closed: u32) -> Result<Self> {
-        let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed, senders: 4096, burst: BURST };
+        let routers = u32::try_from(config.instances.len())?.max(ROUTERS.into());
+        let sizes = Sizes { routers, peers: 0, closed, senders: 4096, burst: BURST };
         let Loaded { kernel, feed, counters: _, closed, steady, log: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
         let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?, BTreeMap::new());
         let (requests, requested) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::channel(4096);
-        let (transitions, _) = bus::bus(ROUTERS.into());
+        let (transitions, _) = bus::bus(routers as usize);
         let outlets = Outlets { requests, reports, transitions };
         let kernel_side = KernelSide { feed, closed, steady };
         let topology = topology(config, sizes)?;

@@ -196,11 +196,18 @@ fn any_sequence_of_reloads_ends_in_the_state_of_a_fresh_start() -> Result<()> {
 
 /// Returns the configuration of one instance with these addresses.
 fn with_vips(vips: &str) -> Config {
-    let text = format!(
+    parsed(&text_with_vips(vips))
+}
+
+fn text_with_vips(vips: &str) -> String {
+    format!(
         "realtime = \"off\"\n[[instance]]\nname = \"1\"\ninterface = \"eth1\"\nvrid = 1\n\
          advert_interval = \"10ms\"\nvirtual_addresses = [{vips}]\n"
-    );
-    Config::parse(&text, "vipd.toml").expect("a valid configuration")
+    )
+}
+
+fn parsed(text: &str) -> Config {
+    Config::parse(text, "vipd.toml").expect("a valid configuration")
 }
 
 /// Adding the address with `NLM_F_REPLACE` would mark it as vipd's, and the next transition would
@@ -282,6 +289,47 @@ fn reload_adds_a_vip_to_a_master_without_waiting() -> Result<()> {
         let routers = bench.engine.topology.routers.values();
         let restored = routers.map(|one| one.router.snapshot().counters.addresses_restored);
         assert_eq!(restored.sum::<u64>(), 0, "nothing was removed externally");
+        Ok(())
+    })
+}
+
+/// Returns the configuration of instances that close their VIPs. Instance `n` has the VIP
+/// `n + offset`, modulo their number.
+fn closed_vips(count: u8, offset: u8) -> Config {
+    let mut text = String::from("realtime = \"off\"\n");
+    for number in 0..count {
+        let last = (number + offset) % count;
+        let _ = write!(
+            text,
+            "[[instance]]\nname = \"{number}\"\ninterface = \"eth1\"\nvrid = {}\naccept = false\n\
+             advert_interval = \"100ms\"\nvirtual_addresses = [\"10.1.9.{last}/32\"]\n",
+            number + 1
+        );
+    }
+    parsed(&text)
+}
+
+/// Each instance gives its VIP to the previous one. In part of them, the new master of a VIP is
+/// changed in an earlier turn than the former one.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn vips_that_move_between_masters_stay_present_and_closed() -> Result<()> {
+    const COUNT: u8 = 40;
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let config = closed_vips(COUNT, 0);
+        let mut bench = Bench::with_configuration(&config, COUNT.into())?;
+        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all VIPs are added", |bench| !bench.engine.effects.is_busy())?;
+        let before = running(&bench);
+        let next = closed_vips(COUNT, 1);
+        reload(&mut bench, Plan::new(&config, &next), &before)?;
+        bench.turn_until("all is done", |bench| !bench.engine.effects.is_busy())?;
+        assert_eq!(present()?, configured(&next));
+        assert_eq!(bench.engine.effects.closed_count(), usize::from(COUNT));
+        assert_eq!(running(&bench), before);
+        let restored = bench.sum(|instance| instance.router.snapshot().counters.addresses_restored);
+        assert_eq!(restored, 0, "none was missing");
         Ok(())
     })
 }
