@@ -81,6 +81,8 @@ pub(crate) struct Link {
     own: Vec<Address>,
     /// Whether the current dump has listed the link.
     pub(super) seen: bool,
+    /// Whether the interface has been searched for since the link was added.
+    pub(super) is_looked_up: bool,
 }
 
 impl Link {
@@ -109,6 +111,7 @@ impl Link {
             primaries: [Primary::Missing; 2],
             own: Vec::new(),
             seen: false,
+            is_looked_up: false,
         }
     }
 
@@ -222,10 +225,11 @@ impl Link {
         self.addresses.entries(vip).any(|found| self.is_protected(found))
     }
 
-    /// Returns whether the interface exists and the service has not yet completed its first attempt
-    /// to open the link. Always false for a macvlan.
+    /// Returns whether the interface exists, or has not been searched for yet, and the service has
+    /// not yet completed its first attempt to open the link. Always false for a macvlan.
     pub(crate) fn is_opening(&self) -> bool {
-        self.ifindex.is_some() && self.io.is_none() && self.failure.is_none() && !self.is_virtual_mac()
+        let may_exist = self.ifindex.is_some() || !self.is_looked_up;
+        may_exist && self.io.is_none() && self.failure.is_none() && !self.is_virtual_mac()
     }
 
     /// Returns whether the link is being opened again for a router that was added.

@@ -52,6 +52,11 @@ impl Links {
         id
     }
 
+    /// Returns the link that currently has this name.
+    pub(super) fn named(&self, name: &str) -> Option<&Link> {
+        self.slab.get(*self.by_name.get(name)?)
+    }
+
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.slab.remove(id)?;
         // A macvlan may have been created with the name of a link that is used only for routes.
@@ -216,6 +221,7 @@ impl Links {
         for (_, link) in self.slab.iter_mut() {
             link.addresses.end_dump();
             link.own_changed = true;
+            link.is_looked_up = true;
         }
     }
 }

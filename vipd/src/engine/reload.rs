@@ -6,7 +6,9 @@
 //!
 //! A reload takes several turns, so that the adverts of other routers are not delayed: the
 //! addresses of removed routers are removed within the budget of a turn, and then up to
-//! [`ROUTERS_PER_TURN`] routers are removed, changed or added per turn.
+//! [`ROUTERS_PER_TURN`] routers are removed, changed or added per turn. Interfaces that changed
+//! routers need for new VIPs are opened first: a running router must not go into Fault for them, and
+//! its new VIPs must be announced.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -31,6 +33,8 @@ pub(super) struct Reload {
     /// Routers to change. Those that lose addresses, routes or rules come first, because other
     /// routers may gain these.
     changed: VecDeque<Change>,
+    /// Whether the links of the VIPs of all changed routers exist.
+    has_links: bool,
     /// Routers to add, in order.
     remaining: VecDeque<Addition>,
     added: Vec<Added>,
@@ -57,6 +61,7 @@ impl Engine {
             needs_resync: !removed.is_empty() || !added.is_empty(),
             removed: removed.into(),
             changed: changed.into(),
+            has_links: false,
             remaining: added.into(),
             added: Vec::new(),
             links: BTreeSet::new(),
@@ -86,9 +91,20 @@ impl Engine {
             }
             reload.links.extend(self.remove_router(router));
         }
-        while budget > 0
-            && let Some(change) = reload.changed.pop_front()
-        {
+        if reload.removed.is_empty() && !std::mem::replace(&mut reload.has_links, true) {
+            let changed = reload.changed.iter();
+            if self.topology.add_vip_links(changed.map(|change| &*change.settings)) {
+                // The next turn finds their interfaces and opens them.
+                self.resync_needed = true;
+                self.reloads.push_front(reload);
+                return true;
+            }
+        }
+        let topology = &self.topology;
+        let is_opening = |change: &Change| topology.is_opening_vip_links(&change.settings);
+        let possible = if reload.has_links { budget } else { 0 };
+        let ready = reload.changed.iter().take(possible).take_while(|change| !is_opening(change)).count();
+        for change in reload.changed.drain(..ready).collect::<Vec<_>>() {
             budget -= 1;
             let reconfigured = self.reconfigure(now, change);
             reload.links.extend(reconfigured.reopen);
@@ -97,6 +113,8 @@ impl Engine {
         let mut awaits_rows = false;
         while budget > 0
             && !awaits_rows
+            && reload.removed.is_empty()
+            && reload.changed.is_empty()
             && let Some(addition) = reload.remaining.pop_front()
         {
             budget -= 1;

@@ -144,6 +144,26 @@ impl Topology {
         Some(Changed { positions, unused: self.remove_unused(former) })
     }
 
+    /// Adds the links on which these settings place VIPs, if they do not exist yet. Returns whether
+    /// a link must be opened.
+    pub(super) fn add_vip_links<'a>(&mut self, all: impl Iterator<Item = &'a config::Instance>) -> bool {
+        let mut is_new = false;
+        for name in all.flat_map(vip_interfaces) {
+            // A link that was used only for routes is not open.
+            if self.links.named(name).is_none_or(|link| link.role == LinkRole::RouteOnly) {
+                let id = self.links.find_or_add(name, LinkRole::AddressOnly);
+                is_new |= self.links.get_mut(id).map(|link| link.changed = true).is_some();
+            }
+        }
+        is_new
+    }
+
+    /// Returns whether a link on which these settings place VIPs is being opened for the first time.
+    pub(super) fn is_opening_vip_links(&self, settings: &config::Instance) -> bool {
+        let mut links = vip_interfaces(settings).filter_map(|name| self.links.named(name));
+        links.any(Link::is_opening)
+    }
+
     /// Removes those of the given links that no router uses, and returns them.
     fn remove_unused(&mut self, links: Vec<LinkId>) -> Vec<(LinkId, Link)> {
         let mut unused = Vec::new();
@@ -226,6 +246,11 @@ impl Topology {
             routers: routers.collect(),
         })
     }
+}
+
+/// Returns the interfaces of VIPs that are not on the interface of their instance.
+fn vip_interfaces(settings: &config::Instance) -> impl Iterator<Item = &str> {
+    settings.placements.iter().filter_map(|placement| placement.interface.as_deref())
 }
 
 /// Returns the link of each VIP, adding links that do not exist yet.

@@ -5,6 +5,8 @@ use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use vipd_tests::command;
+
 use super::*;
 use crate::config;
 use crate::engine::command::{Addition, Change};
@@ -289,6 +291,48 @@ fn reload_adds_a_vip_to_a_master_without_waiting() -> Result<()> {
         let routers = bench.engine.topology.routers.values();
         let restored = routers.map(|one| one.router.snapshot().counters.addresses_restored);
         assert_eq!(restored.sum::<u64>(), 0, "nothing was removed externally");
+        Ok(())
+    })
+}
+
+/// The interface is opened by another thread, and the instance must neither go into Fault until
+/// then, nor add the VIP without announcing it.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn master_adds_a_vip_on_an_interface_that_was_not_used_before() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = lab.host(NODE)?;
+    command::run(host, "ip", &["link", "add", "unused", "type", "veth", "peer", "name", "routed"])?;
+    for name in ["unused", "routed"] {
+        command::run(host, "ip", &["link", "set", name, "up"])?;
+    }
+    host.run(|| {
+        let with = |vips: &str| {
+            let routes = "routes = [{ to = \"10.9.0.0/16\", dev = \"routed\", table = 100 }]\n";
+            parsed(&format!("{}{routes}", text_with_vips(vips)))
+        };
+        let config = with("\"10.1.1.1/32\"");
+        let mut bench = Bench::with_configuration(&config, 0)?;
+        bench.turn_until("the router is master", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("it is announced", |bench| !bench.engine.effects.is_busy())?;
+        let before = running(&bench);
+        let next = with(
+            "\"10.1.1.1/32\", { address = \"10.1.2.1/32\", dev = \"unused\" }, \
+             { address = \"10.1.3.1/32\", dev = \"routed\" }",
+        );
+        while bench.reported.try_recv().is_ok() {}
+        let arps = bench.sum(|instance| instance.sent.gratuitous_arps);
+        reload(&mut bench, Plan::new(&config, &next), &before)?;
+        bench.serve_until("both are added and announced", |bench| {
+            let routers = bench.engine.topology.routers.values();
+            let is_complete = |one: &Instance| one.missing(&bench.engine.topology.links).next().is_none();
+            routers.clone().all(is_complete)
+                && bench.sum(|instance| instance.sent.gratuitous_arps) >= arps + 2
+        })?;
+        assert_eq!(running(&bench), before, "no transition and no priority-0 advert");
+        while let Ok(report) = bench.reported.try_recv() {
+            assert!(!matches!(report, Report::Router { .. }), "nothing to report");
+        }
         Ok(())
     })
 }
