@@ -72,6 +72,15 @@ impl GroupStates {
         gone.collect()
     }
 
+    /// Returns the changes of the groups that are in another state since their members were
+    /// [replaced](Self::replace). The states of the members may have changed before, while the group
+    /// still had other members.
+    pub(super) fn regrouped(&mut self) -> Vec<GroupChange> {
+        let known = self.groups.iter().filter(|group| self.last.contains_key(&group.name));
+        let known: Vec<_> = known.cloned().collect();
+        known.iter().filter_map(|group| self.update(group, Reason::Group)).collect()
+    }
+
     /// Returns the state that all members of a group are in.
     fn common_state(&self, group: &Group) -> Option<State> {
         let mut states = group.members.iter().map(|member| self.instances.get(member).copied());
@@ -93,6 +102,11 @@ impl GroupStates {
         if reason != Reason::Group {
             self.causes.insert(group.name.clone(), reason);
         }
+        self.update(&group, reason)
+    }
+
+    /// Derives the state of a group, and returns its change if there is one.
+    fn update(&mut self, group: &Group, reason: Reason) -> Option<GroupChange> {
         let state = |name: &String| self.instances.get(name).copied().unwrap_or(State::Initialize);
         let members = group.members.iter().map(state);
         let to = group_state(members.clone())?;
@@ -155,6 +169,32 @@ mod tests {
             ("b", State::Initialize, Reason::Shutdown),
         ];
         assert_eq!(changes, expected);
+    }
+
+    /// The engine clears the faults of the others before the service knows the new members.
+    #[test]
+    fn group_that_loses_its_faulty_member_changes() {
+        let group = |members: &[&str]| {
+            let members = members.iter().map(|name| (*name).to_owned()).collect();
+            Arc::new(Group { name: "all".to_owned(), members, track: Vec::new(), notify: None })
+        };
+        let mut states = GroupStates::default();
+        states.replace(&[group(&["a", "b", "c"])]);
+        let down = Fault::InterfaceDown;
+        states.changed("c", State::Fault(down), Reason::Fault(down));
+        for member in ["a", "b"] {
+            states.changed(member, State::Fault(Fault::Group), Reason::Fault(Fault::Group));
+        }
+        for member in ["a", "b"] {
+            assert_eq!(states.changed(member, State::Backup, Reason::Startup), None);
+        }
+        states.replace(&[group(&["a", "b"])]);
+        let (name, from, to, reason) = ("all".to_owned(), State::Fault(down), State::Backup, Reason::Startup);
+        assert_eq!(states.regrouped(), [GroupChange { name, from, to, reason }]);
+        assert_eq!(states.regrouped(), []);
+        // A member that has not started yet does not stop the group.
+        states.replace(&[group(&["a", "new"])]);
+        assert_eq!(states.regrouped(), []);
     }
 
     #[test]

@@ -105,12 +105,14 @@ impl Notifications {
     /// successor: notifications of both are delivered in order. `instances` are all instances after
     /// the reload: the group of an instance may have changed although the instance's own settings
     /// have not.
+    ///
+    /// Returns the changes of groups that are in another state with their new members.
     pub(super) fn reload(
         &mut self,
         removed: &[Arc<Instance>],
         instances: &[Arc<Instance>],
         groups: &[Arc<Group>],
-    ) {
+    ) -> Vec<GroupChange> {
         self.set_groups(groups);
         let names: BTreeSet<&str> = instances.iter().map(|instance| instance.name.as_str()).collect();
         for old in removed.iter().filter(|old| !names.contains(old.name.as_str())) {
@@ -126,6 +128,15 @@ impl Notifications {
         }
         for instance in instances {
             self.configure(instance);
+        }
+        let changes = self.groups.regrouped();
+        changes.iter().for_each(|change| self.group_changed(change));
+        changes
+    }
+
+    fn group_changed(&mut self, change: &GroupChange) {
+        if let Some(kind) = Kind::of(change.to, change.reason) {
+            self.deliver(&group_subject(&change.name), group_notice(kind, change.reason.to_string()), 1);
         }
     }
 
@@ -154,10 +165,7 @@ impl Notifications {
             self.deliver(&subject(instance), notice, change.changes);
         }
         let changed = self.groups.changed(&instance.name, change.to, change.reason)?;
-        if let Some(kind) = Kind::of(changed.to, changed.reason) {
-            let notice = group_notice(kind, changed.reason.to_string());
-            self.deliver(&group_subject(&changed.name), notice, 1);
-        }
+        self.group_changed(&changed);
         Some(changed)
     }
 
