@@ -311,3 +311,20 @@ fn master_that_joins_backups_yields_to_the_other_node() {
     assert_eq!(reload(&one).unwrap(), ["group gateway: removed"]);
     assert_eq!((transitions(&one), transitions(&two)), (vec![1; 3], vec![1; 3]));
 }
+
+/// The new member tracks an object that has not been tracked before. Without its first reading, the
+/// member would start in Fault, and the group with it.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn new_member_with_a_new_check_does_not_demote_the_others() {
+    let lab = lab().unwrap();
+    let before = configuration(150, LAN).replace("vrid", "down_after_adverts = 20\nvrid");
+    let mut one = Agent::with_configuration(&lab, ONE, vipd().unwrap(), before).unwrap();
+    one.start().unwrap();
+    wait_for_states(&one, "master", "master").unwrap();
+    let check = "name = \"DMZ\"\ntrack = [{ interface = \"eth1\" }]\n";
+    one.configure(with_dmz(150, 150, true).replace("name = \"DMZ\"\n", check)).unwrap();
+    reload(&one).unwrap();
+    wait_for_dmz(&one, "master", "master").unwrap();
+    assert_eq!(transitions(&one), [1, 1, 1]);
+}

@@ -1,9 +1,10 @@
 //! Changes to the running agent: reload, drain, failover, priority.
 //!
-//! Changes are made one at a time. A reload waits twice: for the file, because reading it may
-//! block, and for the engine's answer. Meanwhile, the control thread handles other events. Changes
-//! other than reloads are made even while a file is being read, so a file server that does not
-//! respond cannot block `vipd drain`.
+//! Changes are made one at a time. A reload waits for the file, because reading it may block, for
+//! the first readings of objects that only added instances track, and for the engine's answer.
+//! Meanwhile, the control thread handles other events. Changes other than reloads are made even
+//! while a file or an object is being read, so a file server that does not respond cannot block
+//! `vipd drain`.
 
 mod instances;
 mod reload;
@@ -14,9 +15,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep};
 
 use super::bus::Latest;
 use super::configured::Configured;
@@ -88,6 +91,12 @@ enum Phase {
     Idle,
     /// The file is being read.
     Reading(JoinHandle<Result<Config, ConfigError>>, Author),
+    /// The objects that added instances track are being read for the first time.
+    Settling {
+        until: Instant,
+        author: Author,
+        next: Box<(Config, Plan)>,
+    },
     /// The engine is applying the difference.
     Applying {
         answer: oneshot::Receiver<Vec<Added>>,
@@ -165,10 +174,7 @@ impl Administrator {
                     let read = tokio::select! {
                         read = reading => read,
                         Some(order) = self.orders.recv(), if self.waiting.len() < ORDERS => {
-                            match order.request {
-                                Request::Reload => self.waiting.push_back(order),
-                                _ => self.carry_out(order),
-                            }
+                            self.interpose(order);
                             continue;
                         }
                     };
@@ -185,6 +191,26 @@ impl Administrator {
                             finish(author, Err(format!("cannot read the configuration: {error}").into()));
                             return Step::ReloadRejected;
                         }
+                    }
+                }
+                Phase::Settling { until, .. } => {
+                    if self.tracker.is_reading() && Instant::now() < *until {
+                        tokio::select! {
+                            () = sleep(SETTLING) => {}
+                            Some(order) = self.orders.recv(), if self.waiting.len() < ORDERS => {
+                                self.interpose(order);
+                            }
+                        }
+                        continue;
+                    }
+                    let Phase::Settling { author, next, .. } =
+                        std::mem::replace(&mut self.phase, Phase::Idle)
+                    else {
+                        continue;
+                    };
+                    let (config, plan) = *next;
+                    if let Some(step) = self.send(config, plan, author) {
+                        return step;
                     }
                 }
                 Phase::Applying { answer, .. } => {
@@ -214,6 +240,14 @@ impl Administrator {
         None
     }
 
+    /// Carries out a change while a reload waits. Another reload waits until this one is complete.
+    fn interpose(&mut self, order: Order) {
+        match order.request {
+            Request::Reload => self.waiting.push_back(order),
+            _ => self.carry_out(order),
+        }
+    }
+
     /// Carries out a change that completes without waiting.
     fn carry_out(&mut self, order: Order) {
         let Order { request, by } = order;
@@ -236,6 +270,9 @@ impl Administrator {
         self.drained.retain(|name| names.contains(name)).err().as_ref().map(not_stored)
     }
 }
+
+/// Pause between two checks whether tracked objects have been read.
+const SETTLING: Duration = Duration::from_millis(2);
 
 /// Capacity of the channel of requested changes.
 const ORDERS: usize = 64;

@@ -35,9 +35,9 @@ use crate::xdp::Row;
 /// Interval at which the counters of discarded adverts are read for the log, and orphaned processes
 /// of commands are reaped.
 const REGULAR_CHECK: Duration = Duration::from_secs(5);
-/// Maximum time that the engine's start waits for the first readings of tracked objects. They
-/// usually take milliseconds.
-const FIRST_READINGS: Duration = Duration::from_secs(1);
+/// Maximum time that the engine's start, or a reload that adds instances, waits for the first
+/// readings of tracked objects. They usually take milliseconds.
+pub(super) const FIRST_READINGS: Duration = Duration::from_secs(1);
 /// Maximum time to wait for the worker at shutdown; it may be waiting for a slow driver.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::{Administrator, Phase, Running};
 use crate::config::operate::{Control, Group, Notifications};
@@ -12,6 +13,7 @@ use crate::engine::command::{Added, Addition, Change, Changes, Command};
 use crate::engine::id::RouterId;
 use crate::service::order::{Author, Done, finish};
 use crate::service::plan::{self, Plan};
+use crate::service::supervisor::FIRST_READINGS;
 use crate::service::{check_open_files, needed_sizes};
 use crate::vrrp::Fault;
 
@@ -43,8 +45,9 @@ pub(in crate::service) enum Step {
 }
 
 impl Administrator {
-    /// Compares the new configuration with the present one and passes the difference to the engine.
-    /// Returns `None` if the engine has work to do.
+    /// Compares the new configuration with the present one. Passes the difference to the engine, or
+    /// waits until the objects that added instances track have been read. Returns `None` if the
+    /// reload continues.
     pub(super) fn apply(&mut self, read: Result<Config, ConfigError>, author: Author) -> Option<Step> {
         let planned = read.map_err(|error| rejected(&error)).and_then(|config| {
             check_open_files(&config).map_err(|error| error.to_string())?;
@@ -60,6 +63,16 @@ impl Administrator {
                 return Some(Step::ReloadRejected);
             }
         };
+        if self.tracker.expect(plan.added.iter().map(|one| &**one)) {
+            let until = Instant::now() + FIRST_READINGS;
+            self.phase = Phase::Settling { until, author, next: Box::new((config, plan)) };
+            return None;
+        }
+        self.send(config, plan, author)
+    }
+
+    /// Passes the difference to the engine. Returns `None` if the engine has work to do.
+    pub(super) fn send(&mut self, config: Config, plan: Plan, author: Author) -> Option<Step> {
         let main = self.path.display().to_string();
         let warnings = config.warnings.iter().map(|warning| warning.in_file(&main)).collect();
         let done = Done { changes: plan.lines.clone(), warnings };

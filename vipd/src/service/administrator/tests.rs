@@ -7,6 +7,7 @@ use super::*;
 use crate::control::access::Credentials;
 use crate::engine::id::Id as _;
 use crate::service::bus::{Publisher, bus};
+use crate::service::track::Readings;
 use crate::xdp::Rows;
 
 const CONFIG: &str =
@@ -17,6 +18,8 @@ struct Bench {
     administrator: Administrator,
     orders: Orders,
     commands: Receiver<Command>,
+    tracker: SharedTracker,
+    readings: Readings,
     /// Must not be dropped before the administrator.
     _publisher: Publisher,
 }
@@ -27,18 +30,19 @@ impl Bench {
         let config = Config::parse(CONFIG, "vipd.toml").expect("a valid configuration");
         let (engine, commands) = Handle::without_engine().expect("a handle");
         let (publisher, transitions) = bus(1);
+        let (tracker, readings) = SharedTracker::new(engine.clone());
         let agent = Agent {
             sizes: Sizes { routers: 64, peers: 64, closed: 64, senders: 4096, burst: 1 },
-            engine: engine.clone(),
+            engine,
             drained: Drained::load(path.parent().expect("a directory")),
             latest: transitions.latest(),
-            tracker: SharedTracker::new(engine).0,
+            tracker: tracker.clone(),
             configured: Configured::default(),
         };
         let roster = [(RouterId::new(0, 0), Arc::clone(&config.instances[0]))];
         let (administrator, orders) =
             Administrator::new(path.to_owned(), config.clone(), roster.into_iter(), agent);
-        Self { administrator, orders, commands, _publisher: publisher }
+        Self { administrator, orders, commands, tracker, readings, _publisher: publisher }
     }
 }
 
@@ -52,7 +56,7 @@ fn reload() -> Order {
 fn instance_that_a_reload_starts_again_keeps_the_priority_of_the_administrator() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("vipd.toml");
-    let Bench { mut administrator, orders, commands, _publisher } = Bench::new(&path);
+    let Bench { mut administrator, orders, commands, tracker: _, readings: _, _publisher } = Bench::new(&path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let (reply, answer) = oneshot::channel();
@@ -90,7 +94,8 @@ fn other_changes_do_not_wait_until_a_reload_has_read_the_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("vipd.toml");
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
-    let Bench { mut administrator, orders, commands: _commands, _publisher } = Bench::new(&path);
+    let Bench { mut administrator, orders, commands: _commands, tracker: _, readings: _, _publisher } =
+        Bench::new(&path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         orders.send(reload()).await.expect("sent");
@@ -119,4 +124,38 @@ fn other_changes_do_not_wait_until_a_reload_has_read_the_file() {
         assert!(matches!(administrator.next().await, Step::ReloadRejected));
         second.await.expect("no panic").expect("written");
     });
+}
+
+/// The priority of an added instance includes the weights of objects that no instance has tracked
+/// before, as after a start with the same file.
+#[test]
+fn added_instance_starts_with_the_readings_of_its_objects() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [path, manual] = ["vipd.toml", "manual"].map(|name| directory.path().join(name));
+    std::fs::write(&manual, "50").expect("written");
+    let text = format!(
+        "{CONFIG}[[instance]]\nname = \"VI_2\"\ninterface = \"eth0\"\nvrid = 2\nvirtual_addresses = [\"10.0.0.2\"]\n\
+         track = [{{ file = \"manual\", weight = 1 }}]\n[[file]]\nname = \"manual\"\npath = \"{}\"\n",
+        manual.display()
+    );
+    std::fs::write(&path, text).expect("written");
+    let Bench { mut administrator, orders, commands, tracker, mut readings, _publisher } = Bench::new(&path);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let changes = runtime.block_on(async {
+        orders.send(reload()).await.expect("sent");
+        assert!(matches!(administrator.next().await, Step::ReloadBegun));
+        loop {
+            tokio::select! {
+                biased;
+                _ = administrator.next() => panic!("the engine does not answer"),
+                _ = readings.next(&tracker) => {}
+                () = sleep(Duration::from_millis(1)) => {}
+            }
+            if let Ok(Command::Reload { changes, reply: _ }) = commands.try_recv() {
+                break changes;
+            }
+        }
+    });
+    let added: Vec<_> = changes.added.iter().map(|one| (one.faults.len(), one.priority)).collect();
+    assert_eq!(added, [(0, 150)]);
 }

@@ -15,8 +15,8 @@ const STAGGER: u64 = 20_000_000;
 impl Tracker {
     /// Starts the checks of new objects, and ends those of objects that are no longer tracked.
     pub(super) fn start(&mut self) {
-        let used: BTreeSet<ObjectId> =
-            self.instances.values().flat_map(|tracking| tracking.objects.iter().map(|(id, _)| *id)).collect();
+        let tracked = self.instances.values().flat_map(|tracking| tracking.objects.iter().map(|(id, _)| *id));
+        let used: BTreeSet<ObjectId> = tracked.chain(self.expected.iter().copied()).collect();
         self.objects.retain(|id, object| {
             let is_used = used.contains(id);
             if let (false, Some(task)) = (is_used, &object.task) {

@@ -74,6 +74,29 @@ impl SharedTracker {
         self.lock().preview(settings, base)
     }
 
+    /// Begins to check the objects of instances that a reload is about to add. Returns whether some
+    /// have not been read yet. Must be called in the control thread's runtime.
+    ///
+    /// Without this, an added instance with a new object would start in Fault, and its sync group
+    /// would be in Fault until the object has been read.
+    pub(super) fn expect<'a>(&self, instances: impl IntoIterator<Item = &'a Instance>) -> bool {
+        let mut tracker = self.lock();
+        tracker.expect(instances);
+        if tracker.expected.is_empty() {
+            return false;
+        }
+        tracker.start();
+        drop(tracker);
+        self.is_reading()
+    }
+
+    /// Returns whether expected objects have not been read yet.
+    pub(super) fn is_reading(&self) -> bool {
+        let tracker = self.lock();
+        let mut objects = tracker.expected.iter().filter_map(|id| tracker.objects.get(id));
+        objects.any(|object| object.reading.is_none())
+    }
+
     /// Begins to track the objects of an instance that has not started yet. Call
     /// [`start`](Self::start) and [`settle`](Readings::settle) afterwards, and before the engine
     /// starts.
@@ -122,7 +145,9 @@ impl SharedTracker {
     /// Starts the checks of new objects, and ends those of objects that are no longer tracked. Must
     /// be called in the control thread's runtime.
     pub(super) fn start(&self) {
-        self.lock().start();
+        let mut tracker = self.lock();
+        tracker.expected.clear();
+        tracker.start();
     }
 
     /// Applies an update. Returns the change for each instance that tracks the object.

@@ -195,3 +195,30 @@ fn nothing_is_sent_to_the_engine_until_all_objects_have_been_read() {
     runtime.block_on(readings.settle(&tracker, Duration::ZERO));
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
 }
+
+/// Otherwise, an added instance would start in Fault, and its whole sync group with it.
+#[test]
+fn objects_of_an_instance_that_a_reload_adds_are_read_before_it_starts() {
+    let (engine, commands) = Handle::without_engine().expect("a handle");
+    let (tracker, mut readings) = SharedTracker::new(engine);
+    let settings = instance("{ interface = \"missing0\" }, { file = \"manual\", weight = 1 }");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        assert!(tracker.expect([&settings]), "not read yet");
+        while tracker.is_reading() {
+            readings.next(&tracker).await;
+        }
+        let known: Vec<_> = tracker.lock().objects.values().map(|object| object.reading).collect();
+        assert_eq!(known, [Some(Reading::Down), Some(Reading::Value(0))]);
+        assert!(!tracker.expect([&settings]), "they are known");
+        let router = RouterId::new(3, 1);
+        tracker.set_added(router, &settings, 100);
+        tracker.start();
+        assert_eq!(tracker.lock().objects.len(), 2, "the same checks continue");
+        // A reload that fails later does not keep the checks.
+        tracker.expect([&instance("{ interface = \"eth7\" }")]);
+        tracker.start();
+        assert_eq!(tracker.lock().objects.len(), 2);
+    });
+    drop(commands);
+}

@@ -58,6 +58,8 @@ pub(super) struct Tracker {
     engine: Handle,
     pub(super) objects: BTreeMap<ObjectId, Object>,
     pub(super) instances: BTreeMap<String, Tracking>,
+    /// Objects of instances that a reload is about to add, until the reload is complete.
+    pub(super) expected: Vec<ObjectId>,
     last_id: u32,
     pub(super) updates: Updates,
     /// The task that watches all tracked interfaces.
@@ -77,6 +79,7 @@ impl Tracker {
             engine,
             objects: BTreeMap::new(),
             instances: BTreeMap::new(),
+            expected: Vec::new(),
             last_id: 0,
             updates,
             interfaces: None,
@@ -102,6 +105,23 @@ impl Tracker {
         };
         let effect = Effect::of(settings.track.iter().map(|track| (track.weight, known(track))));
         (effect.is_fault, priority::effective(base, [effect.sum]))
+    }
+
+    /// Adds the objects of instances that a reload is about to add, if they have not been read yet.
+    pub(super) fn expect<'a>(&mut self, instances: impl IntoIterator<Item = &'a Instance>) {
+        for settings in instances {
+            for track in &settings.track {
+                let source = Source::of(&track.object, settings.router.family);
+                match self.find(&source) {
+                    Some((_, found)) if found.reading.is_some() => {}
+                    Some((id, _)) => self.expected.push(id),
+                    None => {
+                        let id = self.object(source);
+                        self.expected.push(id);
+                    }
+                }
+            }
+        }
     }
 
     /// Tracks the configured objects of an instance.
