@@ -155,6 +155,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     Step::ReloadRejected => systemd.ready(),
                     Step::Reloaded(reloaded) => {
                         self.reloaded(&reloaded, runtime_dir, from);
+                        self.tracker.release();
                         systemd.ready();
                         // The reload may have added interfaces, so the agent no longer exits if the
                         // first interface cannot be opened.

@@ -111,12 +111,16 @@ impl Administrator {
         None
     }
 
+    /// Completes a reload that the engine has applied. The caller must release the tracker once the
+    /// rest of the service uses the new settings, so that the consequences of newly tracked objects
+    /// are notified.
     pub(super) fn applied(
         &mut self,
         (config, plan, mut done): (Config, Plan, Done),
         added: Vec<Added>,
         author: Author,
     ) -> Box<Reloaded> {
+        self.tracker.hold();
         let removed: BTreeMap<_, _> =
             plan.removed.iter().filter_map(|gone| self.running.remove_entry(&gone.name)).collect();
         let mut changed = Vec::new();

@@ -56,7 +56,8 @@ fn reload() -> Order {
 fn instance_that_a_reload_starts_again_keeps_the_priority_of_the_administrator() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("vipd.toml");
-    let Bench { mut administrator, orders, commands, tracker: _, readings: _, _publisher } = Bench::new(&path);
+    let Bench { mut administrator, orders, commands, tracker: _, readings: _, _publisher } =
+        Bench::new(&path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let (reply, answer) = oneshot::channel();

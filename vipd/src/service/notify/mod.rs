@@ -130,7 +130,9 @@ impl Notifications {
             self.configure(instance);
         }
         let changes = self.groups.regrouped();
-        changes.iter().for_each(|change| self.group_changed(change));
+        for change in &changes {
+            self.group_changed(change);
+        }
         changes
     }
 

@@ -29,8 +29,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
         let removed = reloaded.removed.iter().filter_map(|router| self.log.instance(*router));
         let removed: Vec<_> = removed.cloned().collect();
-        let regrouped = self.notifications.reload(&removed, &reloaded.instances, &reloaded.groups);
-        regrouped.iter().for_each(|change| self.events.group(change));
+        for change in self.notifications.reload(&removed, &reloaded.instances, &reloaded.groups) {
+            self.events.group(&change);
+        }
         self.notifications.set_fifo(reloaded.notifications.fifo.as_deref());
         self.log.change(&reloaded.changed);
         self.log.remove(&reloaded.removed);

@@ -108,6 +108,17 @@ impl SharedTracker {
         tracker.set(router, settings, base, known, false);
     }
 
+    /// Holds back changes for the engine until [`release`](Self::release), for example until the
+    /// notifications of their consequences are configured.
+    pub(super) fn hold(&self) {
+        self.lock().is_held = true;
+    }
+
+    /// Sends the changes that were held back to the engine.
+    pub(super) fn release(&self) {
+        self.lock().release();
+    }
+
     /// Tracks the objects in the new settings of a running instance. Call [`start`](Self::start)
     /// afterwards.
     pub(super) fn change(&self, router: RouterId, settings: &Instance, base: u8) {
@@ -123,9 +134,8 @@ impl SharedTracker {
     /// Returns the lowest effective priority of these instances.
     pub(super) fn lowest_priority<'a>(&self, instances: impl IntoIterator<Item = &'a String>) -> Option<u8> {
         let tracker = self.lock();
-        let priorities =
-            instances.into_iter().filter_map(|name| tracker.instances.get(name)?.engine.priority);
-        priorities.min()
+        let found = instances.into_iter().filter_map(|name| tracker.instances.get(name));
+        found.map(|tracking| tracker.priority(tracking)).min()
     }
 
     /// Stops tracking the objects of an instance.

@@ -68,7 +68,8 @@ pub(super) struct Tracker {
     pub(super) routes: Option<AbortHandle>,
     /// Delay before the first run of the next script, in nanoseconds.
     pub(super) delay: u64,
-    /// Whether updates to the engine are held back until all objects have been read once.
+    /// Whether updates to the engine are held back: at the start until all objects have been read
+    /// once, and while a reload is being completed.
     pub(super) is_held: bool,
 }
 
@@ -181,6 +182,12 @@ impl Tracker {
         let id = ObjectId(self.last_id);
         self.objects.insert(id, new);
         id
+    }
+
+    /// Returns the effective priority of an instance.
+    pub(super) fn priority(&self, tracking: &Tracking) -> u8 {
+        let computed = || priority::effective(tracking.base, [self.effect(tracking).sum]);
+        tracking.engine.priority.unwrap_or_else(computed)
     }
 
     /// Sends the changes for an instance to the engine.
