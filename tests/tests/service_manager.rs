@@ -1,0 +1,88 @@
+//! Messages to the service manager (sd_notify(3)), as `Type=notify` and `WatchdogSec=` of the unit
+//! expect them.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use vipd_tests::agent::Agent;
+use vipd_tests::binary::vipd_binary;
+use vipd_tests::lab::Lab;
+use vipd_tests::station::Station;
+use vipd_tests::wait::wait_until;
+
+const NODE: Station = Station::Node(1);
+const TIMEOUT: Duration = Duration::from_secs(20);
+const CONFIGURATION: &str = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 1\n\
+                             advert_interval = \"100ms\"\nvirtual_addresses = [\"10.0.1.1\"]\n";
+
+/// The service manager's socket, and the agent that it has started.
+struct Service {
+    manager: UnixDatagram,
+    agent: Child,
+}
+
+impl Service {
+    /// Returns the next message.
+    fn receive(&self) -> String {
+        let mut buffer = [0; 256];
+        let length = self.manager.recv(&mut buffer).expect("a message from the agent");
+        String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned()
+    }
+
+    /// Returns the next message that does not only reset the watchdog.
+    fn receive_other(&self) -> String {
+        std::iter::repeat_with(|| self.receive()).find(|text| text != "WATCHDOG=1").expect("endless")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.agent), signal).expect("send the signal");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Fails if the process has already exited.
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+    }
+}
+
+/// A message with `READY=1` also ends a reload, whether or not the file has errors.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn readiness_reloads_and_the_end_are_reported_and_the_watchdog_is_reset() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("the node");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("notify");
+    let file = directory.path().join("vipd.toml");
+    fs::write(&file, CONFIGURATION).expect("written");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+    let mut command = Command::new(vipd_binary().expect("vipd binary"));
+    command.arg("run").arg("-c").arg(&file).arg("--runtime-dir").arg(Agent::runtime_dir().join("managed"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000");
+    let agent = node.run(move || command.spawn()).expect("run the agent");
+    let mut service = Service { manager, agent };
+
+    assert_eq!(service.receive_other(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(service.receive(), "WATCHDOG=1", "the engine answers");
+    }
+    for text in [CONFIGURATION, "nonsense = 1\n"] {
+        fs::write(&file, text).expect("written");
+        service.signal(Signal::HUP);
+        let reloading = service.receive_other();
+        assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+        assert_eq!(service.receive_other(), "READY=1");
+    }
+    service.signal(Signal::TERM);
+    assert_eq!(service.receive_other(), "STOPPING=1");
+    let has_ended =
+        || service.agent.try_wait().is_ok_and(|status| status.is_some_and(|status| status.success()));
+    wait_until("the agent to exit", TIMEOUT, has_ended).expect("exited");
+}
