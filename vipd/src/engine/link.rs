@@ -286,8 +286,8 @@ impl Link {
         self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }
 
-    /// Returns whether routes that use the link must be checked: since the last call, the link came
-    /// up, went down or was replaced, or lost an address other than a VIP.
+    /// Returns whether routes that use the link must be checked: since the last call, it came up,
+    /// went down or was replaced, or lost its last IPv4 address or an address other than a VIP.
     pub(crate) fn take_routes_uncertain(&mut self) -> bool {
         std::mem::take(&mut self.routes_uncertain)
     }
@@ -313,6 +313,10 @@ impl Link {
             self.addresses.insert(address);
         } else {
             self.addresses.remove(address.address, address.prefix);
+            // The kernel removes all IPv4 routes that use an interface along with its last IPv4
+            // address (`fib_inetaddr_event` in `net/ipv4/fib_frontend.c`), without a notification.
+            let has_ipv4 = || self.addresses.iter().any(|other| other.address.is_ipv4());
+            self.routes_uncertain |= address.address.is_ipv4() && !has_ipv4();
         }
     }
 

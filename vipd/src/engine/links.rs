@@ -330,6 +330,26 @@ mod tests {
     }
 
     #[test]
+    fn routes_are_checked_after_the_last_ipv4_address_of_their_interface_is_gone() {
+        let (mut links, eth0, _) = links();
+        let [first, second] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        let router = RouterId::new(0, 0);
+        links.get_mut(eth0).expect("it exists").add_router(router, false, [first, second].into_iter());
+        links.apply(&notice(5, "eth0"));
+        let ipv6 = Address::vipd(5, IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1]), 64);
+        let vips = [first, second].map(|vip| Address::vipd(5, vip, 24));
+        for address in [ipv6].into_iter().chain(vips) {
+            links.apply(&Notice::Address(address));
+        }
+        links.get_mut(eth0).expect("it exists").take_routes_uncertain();
+        let checked = vips.map(|vip| {
+            links.apply(&Notice::AddressGone(vip));
+            links.get_mut(eth0).expect("it exists").take_routes_uncertain()
+        });
+        assert_eq!(checked, [false, true]);
+    }
+
+    #[test]
     fn routes_use_the_macvlan_with_the_name_of_their_link() {
         let (mut links, eth0, _) = links();
         let role = LinkRole::VirtualMac { router: RouterId::new(0, 0), parent: eth0 };
