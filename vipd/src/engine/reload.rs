@@ -33,7 +33,7 @@ pub(super) struct Reload {
     /// Routers to change. Those that lose addresses, routes or rules come first, because other
     /// routers may gain these.
     changed: VecDeque<Change>,
-    /// Whether the links of the VIPs of all changed routers exist.
+    /// Whether the links of the VIPs of all changed routers exist and are reserved.
     has_links: bool,
     /// Routers to add, in order.
     remaining: VecDeque<Addition>,
@@ -78,6 +78,15 @@ impl Engine {
             return false;
         }
         let Some(mut reload) = self.reloads.pop_front() else { return false };
+        if !std::mem::replace(&mut reload.has_links, true) {
+            let changed = reload.changed.iter();
+            if self.topology.reserve_links(changed.map(|change| &*change.settings)) {
+                // The next turn finds their interfaces and opens them.
+                self.resync_needed = true;
+                self.reloads.push_front(reload);
+                return true;
+            }
+        }
         let mut budget = ROUTERS_PER_TURN;
         while budget > 0
             && let Some(router) = reload.removed.pop_front()
@@ -91,18 +100,9 @@ impl Engine {
             }
             reload.links.extend(self.remove_router(router));
         }
-        if reload.removed.is_empty() && !std::mem::replace(&mut reload.has_links, true) {
-            let changed = reload.changed.iter();
-            if self.topology.add_vip_links(changed.map(|change| &*change.settings)) {
-                // The next turn finds their interfaces and opens them.
-                self.resync_needed = true;
-                self.reloads.push_front(reload);
-                return true;
-            }
-        }
         let topology = &self.topology;
         let is_opening = |change: &Change| topology.is_opening_vip_links(&change.settings);
-        let possible = if reload.has_links { budget } else { 0 };
+        let possible = if reload.removed.is_empty() { budget } else { 0 };
         let ready = reload.changed.iter().take(possible).take_while(|change| !is_opening(change)).count();
         for change in reload.changed.drain(..ready).collect::<Vec<_>>() {
             budget -= 1;
@@ -143,6 +143,8 @@ impl Engine {
             self.reloads.push_front(reload);
             return budget < ROUTERS_PER_TURN;
         }
+        let unused = self.topology.release_links();
+        self.close_unused(unused);
         self.regroup(now, &reload.groups);
         for link in reload.links {
             self.reopen(link);

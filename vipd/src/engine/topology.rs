@@ -25,6 +25,8 @@ pub(crate) struct Topology {
     pub(crate) routers: Slab<RouterId, Instance>,
     /// Sync groups.
     pub(super) groups: Vec<Group>,
+    /// Links that a reload in progress needs, and that stay although no router uses them now.
+    reserved: Vec<LinkId>,
     rows: Rows,
     /// Number of rows of removed routers that have not been released yet.
     unreleased: usize,
@@ -75,6 +77,7 @@ impl Topology {
             links: Links::default(),
             routers: Slab::new(),
             groups: Vec::new(),
+            reserved: Vec::new(),
             rows,
             unreleased: 0,
             by_row: Vec::new(),
@@ -144,18 +147,26 @@ impl Topology {
         Some(Changed { positions, unused: self.remove_unused(former) })
     }
 
-    /// Adds the links on which these settings place VIPs, if they do not exist yet. Returns whether
-    /// a link must be opened.
-    pub(super) fn add_vip_links<'a>(&mut self, all: impl Iterator<Item = &'a config::Instance>) -> bool {
+    /// Adds the links on which these settings place VIPs, if they do not exist yet, and reserves them
+    /// until [`release_links`](Self::release_links). Returns whether a link must be opened.
+    pub(super) fn reserve_links<'a>(&mut self, all: impl Iterator<Item = &'a config::Instance>) -> bool {
         let mut is_new = false;
         for name in all.flat_map(vip_interfaces) {
             // A link that was used only for routes is not open.
-            if self.links.named(name).is_none_or(|link| link.role == LinkRole::RouteOnly) {
-                let id = self.links.find_or_add(name, LinkRole::AddressOnly);
-                is_new |= self.links.get_mut(id).map(|link| link.changed = true).is_some();
+            let is_open = self.links.named(name).is_some_and(|link| link.role != LinkRole::RouteOnly);
+            let id = self.links.find_or_add(name, LinkRole::AddressOnly);
+            self.reserved.push(id);
+            if let Some(link) = self.links.get_mut(id).filter(|_| !is_open) {
+                (link.changed, is_new) = (true, true);
             }
         }
         is_new
+    }
+
+    /// Ends the reservation of links. Removes those that no router uses, and returns them.
+    pub(super) fn release_links(&mut self) -> Vec<(LinkId, Link)> {
+        let reserved = std::mem::take(&mut self.reserved);
+        self.remove_unused(reserved)
     }
 
     /// Returns whether a link on which these settings place VIPs is being opened for the first time.
@@ -168,7 +179,8 @@ impl Topology {
     fn remove_unused(&mut self, links: Vec<LinkId>) -> Vec<(LinkId, Link)> {
         let mut unused = Vec::new();
         for id in links {
-            if self.links.get(id).is_some_and(|link| link.routers.is_empty()) {
+            let is_unused = self.links.get(id).is_some_and(|link| link.routers.is_empty());
+            if is_unused && !self.reserved.contains(&id) {
                 unused.extend(self.links.remove(id).map(|link| (id, link)));
             }
         }

@@ -11,6 +11,7 @@ use super::*;
 use crate::config;
 use crate::engine::command::{Addition, Change};
 use crate::engine::id::RouterId;
+use crate::engine::link::Link;
 use crate::engine::ownership::Primary;
 use crate::engine::routing::Wanted;
 use crate::netlink::PROTO_VIPD;
@@ -332,6 +333,50 @@ fn master_adds_a_vip_on_an_interface_that_was_not_used_before() -> Result<()> {
         assert_eq!(running(&bench), before, "no transition and no priority-0 advert");
         while let Ok(report) = bench.reported.try_recv() {
             assert!(!matches!(report, Report::Router { .. }), "nothing to report");
+        }
+        Ok(())
+    })
+}
+
+/// The instance that loses the VIP is changed first, and is then the last that uses the interface.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn vip_on_another_interface_moves_between_masters_without_a_transition() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = lab.host(NODE)?;
+    command::run(host, "ip", &["link", "add", "other", "type", "veth", "peer", "name", "peer"])?;
+    for name in ["other", "peer"] {
+        command::run(host, "ip", &["link", "set", name, "up"])?;
+    }
+    host.run(|| {
+        const MOVED: &str = "{ address = \"10.1.9.1/32\", dev = \"other\" }";
+        let with = |holder: usize| {
+            let mut text = String::from("realtime = \"off\"\n");
+            for number in 1..=3 {
+                let moved = if number == holder { MOVED } else { "" };
+                let _ = write!(
+                    text,
+                    "[[instance]]\nname = \"{number}\"\ninterface = \"eth1\"\nvrid = {number}\n\
+                     advert_interval = \"10ms\"\nvirtual_addresses = [\"10.1.{number}.1/32\", {moved}]\n"
+                );
+            }
+            parsed(&text)
+        };
+        let mut config = with(1);
+        let mut bench = Bench::with_configuration(&config, 0)?;
+        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        for holder in [2, 3, 1] {
+            let before = running(&bench);
+            let next = with(holder);
+            reload(&mut bench, Plan::new(&config, &next), &before)?;
+            let link = |bench: &Bench| bench.engine.topology.links.named("other").map(Link::is_opening);
+            bench.serve_until("the VIP is present", |bench| {
+                let mut routers = bench.engine.topology.routers.values();
+                routers.all(|one| one.missing(&bench.engine.topology.links).next().is_none())
+            })?;
+            assert_eq!(link(&bench), Some(false));
+            assert_eq!(running(&bench), before, "no transition and no priority-0 advert");
+            config = next;
         }
         Ok(())
     })
