@@ -1,8 +1,8 @@
 //! Copies the eBPF object to `$OUT_DIR/vipd.bpf.o`, for `include_bytes_aligned!`.
 //!
 //! The object is committed, so that building vipd requires only stable Rust. In the workspace, a
-//! stale object fails the build. The published package contains the object without its sources, so
-//! nothing is compared there.
+//! stale object fails the build. The published package contains the object but not its sources, so
+//! the check is skipped there.
 
 #[path = "build/provenance.rs"]
 mod provenance;
@@ -20,7 +20,8 @@ const INPUTS: [&str; 4] = ["Cargo.toml", "Cargo.lock", "vipd-common", "vipd-ebpf
 
 fn main() {
     if let Err(message) = place_object() {
-        // This fails the build. On a nonzero exit code, cargo would also print all earlier output.
+        // `cargo::error` fails the build. If this program exited with an error instead, cargo would
+        // also print all of its output.
         println!("cargo::error={message}");
     }
 }

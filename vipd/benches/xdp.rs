@@ -47,15 +47,15 @@ fn main() -> Result<()> {
     let wrong = Advert { checksum: Checksum::Bad, ..valid.clone() }.frame();
     print("xdp-bad-checksum", median(|| ours(&wrong))?);
 
-    // Every changed advert leaves a record in the ring, so half the ring is filled and then
-    // drained. The burst is unlimited here, but the bucket is charged as usual.
+    // Every changed advert leaves a record in the ring, so each measurement fills half the ring and
+    // then drains it. There is no rate limit here, but the token bucket is charged as usual.
     let batch = u32::try_from(MAX_PENDING / 2)?;
     let mut unlimited = load(u32::MAX)?;
     let frame = valid.frame();
     let new_content = || -> Result<u64> {
         let (_, nanos) = unlimited.kernel.test_run(Entry::Xdp, &frame, LOOPBACK, batch)?;
         let left = std::iter::from_fn(|| unlimited.feed.pop()).count();
-        ensure!(left == MAX_PENDING / 2, "{left} records of {batch} adverts");
+        ensure!(left == MAX_PENDING / 2, "{left} records in the ring after {batch} adverts");
         Ok(nanos)
     };
     print("xdp-new", median(new_content)?);

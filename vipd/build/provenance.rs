@@ -14,13 +14,13 @@ pub(crate) const OBJECT: &str = "vipd-ebpf/vipd.bpf.o";
 /// The record of the sources and tools that the object was built from, relative to the root of the
 /// workspace.
 pub(crate) const PROVENANCE: &str = "vipd-ebpf/vipd.bpf.toml";
-/// Remedy for a stale object, with which every error message below ends.
+/// Remedy for a stale object. Every error message below ends with it.
 const REMEDY: &str = "run `cargo xtask ebpf` and commit the files it writes";
 
 /// The workspace manifest, which sets the profile, the edition and the features of the packages
 /// compiled in.
 const WORKSPACE_MANIFEST: &str = "Cargo.toml";
-/// The lock file, which sets the versions of those packages.
+/// The lock file, which sets the versions of the packages compiled in.
 const LOCK: &str = "Cargo.lock";
 /// Manifests that are hashed in full.
 const MANIFESTS: [&str; 2] = ["vipd-common/Cargo.toml", "vipd-ebpf/Cargo.toml"];

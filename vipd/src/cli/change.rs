@@ -7,7 +7,7 @@ use super::output;
 use crate::control::client::Client;
 use crate::control::protocol::Request;
 
-/// Requests a change and prints one line per change.
+/// Sends a request to the agent and prints its warnings and one line for each change made.
 pub(super) fn run(request: &Request, runtime_dir: &Path) -> anyhow::Result<()> {
     let report = Client::new(runtime_dir).change(request)?;
     for warning in &report.warnings {

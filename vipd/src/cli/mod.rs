@@ -71,8 +71,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes the error to stderr, but waits at most [`logging::FLUSH_TIMEOUT`]: a full pipe must not
-/// delay the exit any longer.
+/// Writes the error to stderr, but waits at most [`logging::FLUSH_TIMEOUT`], so that a full pipe
+/// cannot delay the exit further.
 fn report_without_blocking(error: &anyhow::Error) {
     if logging::is_blocked() {
         return;

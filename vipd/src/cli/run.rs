@@ -12,16 +12,16 @@ use crate::service;
 
 /// Runs the agent.
 ///
-/// First claims the interfaces and removes stale VIPs left by a killed agent, unless the
-/// configuration is invalid, signals cannot be blocked, or another agent with this runtime
-/// directory is running. All other failures are reported only after that, including a lock that a
-/// process of another user holds.
+/// First claims the interfaces and removes stale VIPs left by a killed agent. This step is skipped
+/// if the configuration is invalid, if signals cannot be blocked, or if another agent with this
+/// runtime directory is running. All other failures, such as a lock held by a process of another
+/// user, are reported after this step.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     // Must precede the first thread and any step that a signal must not interrupt.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let log = logging::init();
-    // Also raises the limit, which the next two steps rely on.
+    // Also raises the limit on open files, which the next two steps rely on.
     let open_files = service::check_open_files(&config);
     let lock = AgentLock::acquire(runtime_dir);
     let claims = match lock {

@@ -6,7 +6,8 @@
 //!                                                                 conf.d/b.toml
 //! ```
 //!
-//! A combined text keeps one position for each problem, from which file and line are computed.
+//! The position of a problem is an offset in the combined text, from which its file and line are
+//! computed.
 
 use std::fs;
 use std::io;
@@ -36,12 +37,12 @@ impl Sources {
     /// the main file, `name` its name in messages.
     ///
     /// # Errors
-    /// Returns an error if a file cannot be read, or the problems that prevent files from being
-    /// combined.
+    /// Returns an error if a file or pattern cannot be read, if the files together are too large,
+    /// or if an included file contains keys that are not allowed there.
     pub(super) fn gather(main: String, folder: &Path, name: &str) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let mut files = files(&main, folder, &mut problems);
-        // A pattern may match the main file, too.
+        // A pattern may also match the main file, which must not be included in itself.
         let main_file = identity(Path::new(name));
         files.retain(|path| main_file.is_none() || identity(path) != main_file);
         let mut sources = Self { text: main, included: Vec::new() };
@@ -113,7 +114,7 @@ fn files(main: &str, folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf>
 }
 
 /// Returns the files that a pattern matches, in order. `*` in the last component stands for any
-/// characters. A pattern without `*` is returned as it is.
+/// characters. A pattern without `*` must name an existing file.
 fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let folder = pattern.parent().unwrap_or(Path::new(""));
@@ -289,7 +290,7 @@ mod tests {
                     .to_owned(),
             ),
         ])
-        .expect_err("not only arrays of tables");
+        .expect_err("keys that are not arrays of tables");
         let allowed = "`[[instance]]`, `[[group]]`, `[[script]]`, `[[process]]`, `[[file]]`, `[[interface]]`";
         assert_eq!(
             error,

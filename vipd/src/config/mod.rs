@@ -39,7 +39,8 @@ use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
 use track::{Process, Script, Track, TrackedFile};
 
-/// Maximum size of the file in bytes. A larger file is a mistake, such as a device or a log file.
+/// Maximum size of the file in bytes. A larger file is probably the wrong one, such as a device or
+/// a log file.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// A valid configuration.
@@ -84,7 +85,7 @@ pub struct Instance {
     pub name: String,
     /// Name of the interface, 1 to 15 bytes.
     pub interface: String,
-    /// The virtual router itself.
+    /// Parameters of the protocol, for the state machine.
     pub router: RouterConfig,
     /// Source address of its adverts (`unicast_source`, or `source` for multicast); `None` for the
     /// interface's primary address.
@@ -213,7 +214,7 @@ impl Config {
         problems: &mut Collector<'_>,
     ) -> Option<Self> {
         table.reject_unknown(Section::Top, problems);
-        // The files have been read, but a value of a wrong type is reported here.
+        // The included files have already been read. Only values of a wrong type are reported here.
         table.optional(&schema::INCLUDE, problems, |value| {
             value.elements(&schema::INCLUDED)?.iter().try_for_each(|element| element.string().map(drop))
         });

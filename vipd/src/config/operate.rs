@@ -66,7 +66,7 @@ pub struct UserGroup {
     pub gid: u32,
 }
 
-/// A network: its address without bits after the prefix, and its prefix length.
+/// A network: its address, in which all host bits are zero, and its prefix length.
 pub type Network = (IpAddr, u8);
 
 /// The main routing table (`RT_TABLE_MAIN`).
@@ -94,21 +94,22 @@ pub struct Route {
     pub scope: Scope,
     /// Treatment of packets (`type`).
     pub kind: RouteKind,
-    /// Whether the next hop is on the link, even if no prefix of the interface contains it.
+    /// Whether the next hop is treated as on-link, even if no prefix of the interface contains it.
     pub onlink: bool,
 }
 
 /// Treatment of packets that match a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RouteKind {
-    /// They are forwarded.
+    /// Packets are forwarded.
     #[default]
     Unicast,
-    /// They are dropped silently.
+    /// Packets are dropped silently.
     Blackhole,
-    /// They are dropped, and the sender receives ICMP "host unreachable".
+    /// Packets are dropped, and the sender receives ICMP "host unreachable".
     Unreachable,
-    /// They are dropped, and the sender receives ICMP "communication administratively prohibited".
+    /// Packets are dropped, and the sender receives ICMP "communication administratively
+    /// prohibited".
     Prohibit,
     /// The lookup continues with the next rule.
     Throw,
@@ -125,7 +126,7 @@ pub struct Rule {
     pub to: Option<Network>,
     /// Interface on which packets arrive.
     pub iif: Option<String>,
-    /// Interface to which the sockets of local packets are bound.
+    /// Interface to which the sending socket of a local packet is bound.
     pub oif: Option<String>,
     /// Firewall mark and its mask.
     pub fwmark: Option<(u32, u32)>,
@@ -147,7 +148,7 @@ impl fmt::Display for RouteKind {
     }
 }
 
-/// In the notation of `ip route`.
+/// Formats the route in the notation of `ip route`.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { to: (network, prefix), via, dev, table, metric, source, scope: _, kind, onlink } = self;
@@ -180,7 +181,7 @@ pub(super) fn default_metric(to: IpAddr) -> u32 {
     if to.is_ipv6() { METRIC_IPV6 } else { 0 }
 }
 
-/// In the notation of `ip rule`.
+/// Formats the rule in the notation of `ip rule`.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { is_ipv6: _, from, to, iif, oif, fwmark, table, priority } = self;

@@ -18,7 +18,7 @@ pub struct Problem {
     pub message: String,
 }
 
-/// `line:column: message`.
+/// Formats the problem as `line:column: message`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file: _, line, column, message } = self;
@@ -115,8 +115,8 @@ pub(super) struct Collector<'s> {
     broken_lines: Vec<usize>,
     found: Vec<Problem>,
     warnings: Vec<Problem>,
-    /// Returns why an executable of this machine must not be run. Not set where the file is only
-    /// parsed.
+    /// Returns the reason why an executable of this machine must not be run. `None` if executables
+    /// are not checked.
     defect: Option<fn(&Path) -> Option<String>>,
 }
 
@@ -138,8 +138,8 @@ impl<'s> Collector<'s> {
         self.defect = Some(defect);
     }
 
-    /// Reports if the executable named by `key` at byte offset `at` must not be run on this
-    /// machine.
+    /// Reports a problem if the executable named by `key` at byte offset `at` must not be run on
+    /// this machine.
     pub(super) fn check_executable(&mut self, at: usize, key: &Key, program: &str) {
         if let Some(defect) = self.defect.and_then(|defect| defect(Path::new(program))) {
             self.add(at, format!("{key}: {program} {defect}"));

@@ -262,9 +262,9 @@ schema! {
     Garp {
         GARP_REPEAT "repeat", Kind::Integer(1, 255), "`5`", "5",
             "number of gratuitous ARPs or unsolicited Neighbor Advertisements per VIP at a takeover", "`garp_master_repeat`";
-        GARP_DELAY "delay", DELAY, "`\"5s\"`", "\"5s\"", "delay until they are sent again; `\"0s\"` for never", "`garp_master_delay`";
+        GARP_DELAY "delay", DELAY, "`\"5s\"`", "\"5s\"", "delay until the VIPs are announced again; `\"0s\"` for never", "`garp_master_delay`";
         GARP_REFRESH "refresh", Kind::DurationOrNever(SECOND, 86_400 * SECOND), "`\"0s\"`", "\"60s\"",
-            "interval at which a master repeats them", "`garp_master_refresh`";
+            "interval at which a master repeats the announcements", "`garp_master_refresh`";
         GARP_REFRESH_REPEAT "refresh_repeat", Kind::Integer(1, 255), "`1`", "1", "number of packets per VIP in each refresh", "`garp_master_refresh_repeat`";
         GARP_INTERVAL "interval", Kind::Duration(0, SECOND), "`\"0s\"`", "\"1ms\"",
             "pause between packets", "`vrrp_garp_interval`, `vrrp_gna_interval`";
@@ -299,7 +299,7 @@ schema! {
         TRACK_PROCESS "process", Kind::Other("the name of a `[[process]]`"), "none", "\"haproxy\"", "", "`track_process`";
         TRACK_FILE "file", Kind::Other("the name of a `[[file]]`"), "none", "\"manual\"", "", "`track_file`";
         TRACK_ROUTE "route", Kind::Other("\"default\" or a network with its prefix length"), "none", "\"default\"",
-            "up while the main table has this route with a usable next hop; `\"default\"` is that of the instance's family", "";
+            "up while the main table has this route with a usable next hop; `\"default\"` means the default route of the instance's family", "";
         WEIGHT "weight", Kind::Other("an integer from -253 to 253"), "none: a fault while the object is down; `1` for a file", "-20",
             "a negative weight is added to the priority while the object is down, a positive one while it is up; a file's number is multiplied by it", "`weight`";
     }
@@ -317,7 +317,7 @@ schema! {
         NOTIFY_BACKUP "backup", ARGV, "none", "[\"/etc/vipd/notify\", \"backup\"]", "runs on the transition to Backup", "`notify_backup`";
         NOTIFY_FAULT "fault", ARGV, "none", "[\"/etc/vipd/notify\", \"fault\"]", "runs on the transition to Fault", "`notify_fault`";
         NOTIFY_STOP "stop", ARGV, "none", "[\"/etc/vipd/notify\", \"stop\"]", "runs when the instance has stopped: when the agent shuts down, or when a reload removes it", "`notify_stop`";
-        NOTIFY_ANY "any", ARGV, "none", "[\"/etc/vipd/notify\"]", "runs after each of the others; keepalived's arguments are appended: `INSTANCE` or `GROUP`, the name, the state in capitals, and the priority", "`notify`";
+        NOTIFY_ANY "any", ARGV, "none", "[\"/etc/vipd/notify\"]", "runs on every transition and stop, after the specific command if there is one; keepalived's arguments are appended: `INSTANCE` or `GROUP`, the name, the state in capitals, and the priority", "`notify`";
         NOTIFY_USER "user", USER, "the agent's user", "\"nobody\"", "user that the commands run as", "`script_user`";
         NOTIFY_TIMEOUT "timeout", Kind::Duration(SECOND / 10, 3600 * SECOND), "`\"10s\"`", "\"10s\"",
             "time after which a command and all processes it has started are killed", "";
@@ -334,10 +334,10 @@ schema! {
             "destination; `\"0.0.0.0/0\"` or `\"::/0\"` for a default route", "the first word";
         ROUTE_VIA "via", HOST, "none", "\"192.0.2.1\"", "next hop, of the same family", "`via`";
         ROUTE_DEV "dev", INTERFACE_NAME, "selected by the kernel", "\"eth0\"",
-            "outgoing interface; required without `via` and with a link-local one", "`dev`";
+            "outgoing interface; required if `via` is missing or link-local", "`dev`";
         ROUTE_TABLE "table", NUMBER, "`254`", "100", "routing table; 254 is the main table", "`table`";
         ROUTE_METRIC "metric", Kind::Other("an integer from 0 to 4294967295"), "`0`; `1024` in IPv6", "50",
-            "the route with the lowest metric is used; a table has one route of each destination and metric", "`metric`, `preference`";
+            "the route with the lowest metric is used; a table has at most one route per destination and metric", "`metric`, `preference`";
         ROUTE_SOURCE "source", HOST, "none", "\"192.0.2.10\"",
             "source address of packets that this host sends, for example a VIP", "`src`";
         ROUTE_SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`; `\"link\"` without `via`", "\"link\"",
@@ -345,13 +345,13 @@ schema! {
         ROUTE_TYPE "type", Kind::Choice(&["unicast", "blackhole", "unreachable", "prohibit", "throw"]), "`\"unicast\"`", "\"blackhole\"",
             "`\"blackhole\"`, `\"unreachable\"` and `\"prohibit\"` drop packets, `\"throw\"` continues with the next rule", "`blackhole` …";
         ROUTE_ONLINK "onlink", Kind::Boolean, "`false`", "true",
-            "the next hop is on the link of `dev`, even if no prefix of the interface contains it", "`onlink`";
+            "the next hop is treated as on-link on `dev`, even if no prefix of the interface contains it", "`onlink`";
     }
     Rule {
         RULE_FROM "from", NETWORK, "all", "\"192.0.2.10\"", "source of packets, for example a VIP", "`from`";
         RULE_TO "to", NETWORK, "all", "\"10.0.0.0/8\"", "destination of packets", "`to`";
         RULE_IIF "iif", INTERFACE_NAME, "all", "\"eth1\"", "interface on which packets arrive; `\"lo\"` for packets of this host", "`iif`";
-        RULE_OIF "oif", INTERFACE_NAME, "all", "\"eth1\"", "interface to which the sockets of local packets are bound", "`oif`";
+        RULE_OIF "oif", INTERFACE_NAME, "all", "\"eth1\"", "interface to which the sending socket of a local packet is bound", "`oif`";
         RULE_FWMARK "fwmark", Kind::Other("an integer from 1 to 4294967295, or a string with a mark and its mask such as \"0x10/0xff\""), "all", "\"0x10/0xff\"",
             "firewall mark of packets", "`fwmark`";
         RULE_TABLE "table", NUMBER, "required", "100", "routing table that matching packets use", "`table`, `lookup`";

@@ -76,8 +76,9 @@ pub struct Placement {
     pub scope: Scope,
     /// Broadcast address (`IFA_BROADCAST`, IPv4 only).
     pub broadcast: Option<std::net::Ipv4Addr>,
-    /// Never selected as the source address of new connections (preferred lifetime 0, IPv6 only):
-    /// `preferred = false`, the default for a /128.
+    /// Whether to set the preferred lifetime to 0, so that the kernel never selects the VIP as the
+    /// source address of new connections (IPv6 only, `preferred = false`). True by default for a
+    /// /128.
     pub deprecated: bool,
 }
 

@@ -115,7 +115,7 @@ fn routes(drafts: &[Draft], problems: &mut Collector<'_>) {
                 problems.add(
                     *at,
                     format!(
-                        "{what} is already defined at {place}; a table has one route of each destination and metric; \
+                        "{what} is already defined at {place}; a table has at most one route per destination and metric; \
                          remove one of them, or choose another metric"
                     ),
                 );
@@ -132,8 +132,8 @@ fn routes(drafts: &[Draft], problems: &mut Collector<'_>) {
     }
 }
 
-/// Reports rules that occur twice in an instance, and rules that another one makes ineffective.
-/// Instances may share a rule.
+/// Reports rules that occur twice in an instance, and rules that have no effect because of another
+/// rule. Instances may share a rule.
 fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
     let all = drafts
         .iter()

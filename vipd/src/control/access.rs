@@ -146,7 +146,7 @@ impl Access {
     }
 }
 
-/// A request that the client may not make.
+/// The refusal of a request that the client has no right to make.
 #[derive(Debug)]
 pub(super) struct Refusal {
     uid: u32,
@@ -233,9 +233,9 @@ mod tests {
         assert!(access.still_admits(&reader, connected));
         access.replace(rules(Some(("adm", 4)), Some(("vipd", 900))));
         assert!(access.still_admits(&reader, connected));
-        // The socket file would not admit it any more.
+        // With the mode that the socket file now has, the reader could no longer connect.
         access.replace(Rules::default());
         assert!(!access.still_admits(&reader, connected) && access.still_admits(&root, connected));
-        assert!(access.still_admits(&reader, access.generation()), "the socket file has admitted it");
+        assert!(access.still_admits(&reader, access.generation()), "the reader connected under the new mode");
     }
 }

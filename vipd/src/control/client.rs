@@ -14,8 +14,8 @@ use super::runtime::socket_path;
 
 /// Timeout for connecting, for sending the request, and for each read of the reply.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
-/// Timeout for the reply to a change. A reload of thousands of instances takes seconds, and waits
-/// for earlier changes.
+/// Timeout for the reply to a change. A reload of thousands of instances takes seconds, and must
+/// wait until earlier changes are complete.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a request failed, with the remedy.
@@ -118,8 +118,8 @@ impl Client {
         })
     }
 
-    /// Requests events and passes each line of JSON to `on_event`: those that the agent keeps and,
-    /// with `follow`, later ones until the agent closes the connection.
+    /// Requests events and passes each line of JSON to `on_event`: the events stored by the agent
+    /// and, with `follow`, later ones until the agent closes the connection.
     ///
     /// # Errors
     /// Same as for [`Client::status`], and the errors of `on_event`.
@@ -194,7 +194,7 @@ impl Client {
     }
 }
 
-/// Sends a request. Succeeds if the agent has already closed the connection, because an agent that
+/// Sends a request. Succeeds even if the agent has already closed the connection: an agent that
 /// rejects a client sends the reason without waiting for the request, and the reason can still be
 /// read.
 fn send(stream: &mut UnixStream, request: &[u8]) -> io::Result<()> {

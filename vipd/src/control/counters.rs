@@ -52,11 +52,11 @@ pub struct Counter {
     pub source: Source,
     /// One line for `# HELP` and the reference.
     pub help: &'static str,
-    /// Why such adverts are dropped, for the log; `None` if they are not logged.
+    /// For dropped adverts, the reason shown in the log; `None` if they are not logged.
     pub reason: Option<&'static str>,
 }
 
-/// The table. Each row is `field: "name", kind, severity, source(cell or field), "help"`. Rows that
+/// The table of counters. Each row is `field: "name", kind, severity, source(cell or field), "help"`. Rows that
 /// count dropped adverts end with `, dropped "reason"`; the log shows that reason.
 macro_rules! table {
     ($use:ident) => {
@@ -154,10 +154,10 @@ macro_rules! table {
                 losing_adverts_rcvd: "vipd:losing-adverts-rcvd", Counter, Traffic, Core(losing_adverts),
                     "Adverts received as master from a lower-ranking router";
                 assert_adverts_sent: "vipd:assert-adverts-sent", Counter, Traffic, Core(asserts_sent),
-                    "Adverts sent in answer to losing and priority-0 adverts (RFC 9568 section 6.4.3)";
+                    "Adverts sent in answer to a lower-ranking router or to a priority-0 advert (RFC 9568 section 6.4.3)";
                 assert_adverts_suppressed: "vipd:assert-adverts-suppressed", Counter, Traffic,
                     Core(asserts_suppressed),
-                    "Answers to losing and priority-0 adverts suppressed by the rate limit or after a stall";
+                    "Answers to lower-ranking routers and priority-0 adverts that the rate limit or a stall suppressed";
                 priority_zero_ignored_rcvd: "vipd:priority-zero-ignored-rcvd", Counter, Traffic,
                     Core(priority_zero_ignored), "Priority-0 adverts from a router other than the current master";
                 stalls: "vipd:stalls", Counter, Error, Core(stalls),
@@ -177,7 +177,7 @@ macro_rules! table {
                 missing_addresses: "vipd:missing-addresses", Gauge, Error, Engine(missing_addresses),
                     "VIPs that a master should have but does not";
                 notifications_coalesced: "vipd:notifications-coalesced", Counter, Traffic, Service(coalesced),
-                    "State changes without a notification, because a later one followed before the commands had ended";
+                    "State changes without a notification, because the state changed again while commands were running";
                 notify_errors: "vipd:notify-errors", Counter, Error, Service(errors),
                     "Notification commands that failed, timed out or could not be started";
                 routes_restored: "vipd:routes-restored", Counter, Error, Sent(routes_restored),

@@ -93,8 +93,8 @@ pub struct InstanceStatus {
     /// Name of the instance's sync group.
     #[serde(rename = "vipd:group", default)]
     pub group: Option<String>,
-    /// State of the group: that of all its members, `fault` if any member has a fault, or
-    /// `initialize` while they start.
+    /// State of the group: the common state of its members, `fault` if any member has a fault, or
+    /// `initialize` while the members start.
     #[serde(rename = "vipd:group-state", default)]
     pub group_state: Option<State>,
     /// Configured interval in nanoseconds.

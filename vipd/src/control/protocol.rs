@@ -18,7 +18,7 @@ pub enum Request {
     /// `{"command":"reload"}`: apply the configuration file again. The reply to this and to the
     /// following requests is a [`ChangeReport`](super::model::ChangeReport).
     Reload,
-    /// `{"command":"drain","instances":["VI_1"]}`: leave these instances to other nodes, or all
+    /// `{"command":"drain","instances":["VI_1"]}`: hand these instances over to other nodes, or all
     /// instances if the list is empty.
     Drain {
         /// Names of instances; all instances if empty.
@@ -45,8 +45,8 @@ pub enum Request {
         priority: Option<u8>,
     },
     /// `{"command":"events","follow":true}`. The reply is an
-    /// [`EventRecord`](super::event::EventRecord) per line: the events that are kept and, with
-    /// `follow`, all later ones. Then the agent closes the connection.
+    /// [`EventRecord`](super::event::EventRecord) per line: the stored events and, with `follow`,
+    /// all later ones. Then the agent closes the connection.
     Events {
         /// Whether to send later events.
         #[serde(default)]

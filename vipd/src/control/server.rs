@@ -49,7 +49,7 @@ pub trait Source: Send + Sync + 'static {
         request: Request,
         by: Credentials,
     ) -> impl Future<Output = Result<ChangeReport, String>> + Send;
-    /// Returns the events that are kept, and a receiver of later ones.
+    /// Returns the stored events and a receiver of later ones; `None` if no events are stored.
     fn events(&self) -> Option<Subscription> {
         None
     }
@@ -94,8 +94,8 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: 
                 }
             }
             Err(error) => {
-                // Most likely there are no file descriptors left. Log it once until a client is
-                // accepted again.
+                // Most likely there are no file descriptors left. After the first error, no other is
+                // logged until a client has been accepted.
                 if std::mem::take(&mut accepts) {
                     tracing::warn!(%error, "cannot accept a client on the control socket; trying again");
                 }
@@ -108,8 +108,8 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: 
     }
 }
 
-/// Returns the credentials of a client, or the error for one that is not served. A client without
-/// the right to query the agent occupies no slot.
+/// Returns the credentials of a client, or the error to send to a client that is not served. A
+/// client without the right to query the agent occupies no slot.
 fn admit(stream: &UnixStream, access: &Access, clients: usize) -> Result<Credentials, String> {
     let peer = Credentials::of(stream).map_err(|error| format!("cannot identify the client: {error}"))?;
     let right = access.right(&peer);
@@ -122,7 +122,7 @@ fn admit(stream: &UnixStream, access: &Access, clients: usize) -> Result<Credent
     Ok(peer)
 }
 
-/// Returns the number of connected clients at which a further one with this right is rejected.
+/// Returns the maximum number of connected clients, including a new one with this right.
 fn limit(right: Right) -> usize {
     if right < Right::Change { MAX_CLIENTS - RESERVED } else { MAX_CLIENTS }
 }
@@ -177,7 +177,7 @@ async fn answer_queries(source: &impl Source, mut received: mpsc::Receiver<Query
     }
 }
 
-/// Builds and encodes a report, if it is wanted.
+/// Builds and encodes a report if a client has requested it.
 async fn report<T: Serialize>(
     is_wanted: bool,
     building: impl Future<Output = Result<T, String>>,
@@ -194,7 +194,7 @@ async fn serve_client(
     access: Access,
     connected: Generation,
 ) {
-    // A reload may change the rules.
+    // Checked again for each request and event, because a reload may change the rules.
     let is_admitted = || access.still_admits(&peer, connected);
     let (read_half, mut write_half) = stream.split();
     let mut reader = BufReader::new(read_half);

@@ -15,14 +15,14 @@ const EVENT_BATCH: usize = 64 * 1024;
 /// Events, each an encoded line.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Events that are kept, the oldest first.
+    /// The stored events, the oldest first.
     pub history: Vec<Arc<str>>,
     /// All later events.
     pub live: broadcast::Receiver<Arc<str>>,
 }
 
-/// Sends the events that are kept and, with `follow`, later ones until the client disconnects,
-/// sends anything, is too slow, or loses the right to them.
+/// Sends the stored events and, with `follow`, later ones until the client disconnects, sends
+/// anything, is too slow, or loses the right to receive them.
 pub(super) async fn stream_events(
     events: Option<Subscription>,
     follow: bool,
@@ -31,7 +31,7 @@ pub(super) async fn stream_events(
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
     let Some(Subscription { history, mut live }) = events else {
-        return writer.write_all(&error_line("this agent keeps no events".to_owned())).await;
+        return writer.write_all(&error_line("this agent does not store events".to_owned())).await;
     };
     timeout(WRITE_TIMEOUT, writer.write_all(history.concat().as_bytes())).await??;
     drop(history);
@@ -87,7 +87,7 @@ mod tests {
             streamed.expect("streamed");
             drop(agent);
             let mut text = String::new();
-            // Input that the agent has not read resets the connection.
+            // Fails if the agent has closed the connection with unread input, which resets it.
             let _ = client.read_to_string(&mut text).await;
             text
         })
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(stream(events, true, b""), "1\n2\n");
     }
 
-    /// As after a reload with other groups.
+    /// A reload that configures other groups can revoke the right.
     #[test]
     fn follower_that_loses_the_right_receives_no_further_event() {
         let live = broadcast::Sender::new(4);
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn stream_ends_when_the_follower_sends_anything() {
         let live = broadcast::Sender::new(4);
-        // Does not return unless the input ends the stream.
+        // This call returns only if the input ends the stream.
         stream(subscription(&live), true, b"x");
     }
 }

@@ -38,7 +38,7 @@ fn report() -> StatsReport {
     StatsReport { global: GlobalStatistics { vrid_errors: 7, ..Default::default() }, instances: Vec::new() }
 }
 
-/// A runtime directory with a running server, which stops when this is dropped.
+/// A runtime directory with a running server, which stops when the value is dropped.
 struct Served {
     directory: TempDir,
     _stop: tokio::sync::oneshot::Sender<()>,

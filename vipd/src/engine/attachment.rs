@@ -19,8 +19,8 @@
 //! one and a half advert intervals after the last advert. This proves that the master's adverts are
 //! really missing. A later advert that is recorded in the ring proves the same, for example one
 //! with priority 0. If there is no proof yet, a probe is requested when the engine begins to spin
-//! for the deadline. The same is required of all members of a sync group before one of them makes
-//! the group master.
+//! for the deadline. Before a member of a sync group makes the group master, the same proof is
+//! required for all other members.
 //!
 //! An election without proof waits for a probe. That takes microseconds, unless another process
 //! holds the rtnl lock, which adding VIPs takes as well.
@@ -122,9 +122,9 @@ impl Watch {
 
 impl Engine {
     /// Finds links whose program is detached or behind another one, marks their routers for
-    /// reconciliation, and requests that the program be attached again, with growing pauses while
-    /// the attachment does not last. Requests probes of links on which an advert is overdue. Returns
-    /// whether any routers must be reconciled.
+    /// reconciliation, and requests that the program be attached again. If attachments do not last,
+    /// the pauses between these requests grow. Also requests probes of links on which an advert is
+    /// overdue. Returns whether any routers must be reconciled.
     pub(super) fn check_attachments(&mut self, now: Timestamp) -> bool {
         let mut has_changes = false;
         self.check_attachments_at = None;
@@ -179,7 +179,7 @@ impl Engine {
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let backup = |instance: &&Instance| instance.router.state() == State::Backup;
         let Some(instance) = self.topology.routers.get(id).filter(backup) else { return true };
-        // The heap entry may be outdated, and the actual deadline later.
+        // The entry in the schedule may be outdated, and the router's actual deadline later.
         if instance.router.next_timeout().is_none_or(|next| next > now) {
             return true;
         }
@@ -228,7 +228,7 @@ pub(super) fn unproven<'a>(
     let others = topology.other_members(id).filter_map(move |other| {
         let other = routers.get(other)?;
         let needed = needed_probe(at, other);
-        // An unchanged advert proves it, too.
+        // An unchanged advert also proves that the program is attached.
         attachment(&topology.links, other, needed).filter(|_| steady.last_arrival(other.row) < needed)
     });
     own.into_iter().chain(others)
@@ -285,7 +285,7 @@ mod tests {
 
     /// Returns the times up to `end` at which a link is probed. `backups` contains the advert
     /// interval of each backup, `last` is the time of the last adverts, and `awake` the interval at
-    /// which the engine is awake anyway. All times are in milliseconds.
+    /// which the engine wakes up anyway. All times are in milliseconds.
     fn probed(watch: &mut Watch, end: u64, backups: &[u64], last: u64, awake: u64) -> Vec<u64> {
         let rows = || (1..).map(row).zip(backups.iter().map(|interval| interval * MS));
         let mut probed = Vec::new();
@@ -357,6 +357,6 @@ mod tests {
         assert_eq!(probed(&mut watch_from(0), 3_500, &[40_000], 0, ASLEEP), [1_500, 3_000]);
         let mut watch = watch_from(0);
         watch.received(at(700));
-        assert_eq!(probed(&mut watch, 2_900, &[], 0, ASLEEP), [1_700, 2_700], "a recorded advert counts");
+        assert_eq!(probed(&mut watch, 2_900, &[], 0, ASLEEP), [1_700, 2_700], "a recorded advert postpones the probe");
     }
 }

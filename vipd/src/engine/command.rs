@@ -171,8 +171,8 @@ impl Reports {
         Self { log, transitions, dropped: 0 }
     }
 
-    /// Sends an event. A state change is then also published on the bus. A reader of the bus can
-    /// therefore rely on the report having been sent or dropped.
+    /// Sends an event to the log. A state change is also published on the bus, but only afterwards:
+    /// when a reader of the bus sees the change, its report has been sent or dropped.
     pub(crate) fn event(&mut self, now: Timestamp, router: RouterId, event: Event) {
         self.send(Report::Router { router, event });
         if let Event::StateChanged { to, reason, .. } = event {
@@ -238,7 +238,7 @@ pub(crate) struct Sent {
     pub(crate) neighbor_advertisements: u64,
     /// Frames that the kernel refused to send.
     pub(crate) send_errors: u64,
-    /// Address changes that the kernel refused, and VIPs that could not be closed.
+    /// Address changes that the kernel refused, and failures to add VIPs to the map of closed VIPs.
     pub(crate) address_errors: u64,
     /// Routes and rules added again after they were missing.
     pub(crate) routes_restored: u64,

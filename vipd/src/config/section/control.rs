@@ -6,7 +6,7 @@ use crate::config::schema;
 use crate::config::table::{Rejection, Table, Value};
 use crate::process::group_id;
 
-/// Reads the table.
+/// Reads `[control]`. Without it, no group has access.
 pub(in crate::config) fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> Control {
     let found = table.optional(&schema::CONTROL, problems, |value| value.table("in `control`"));
     let Some(found) = found.flatten() else { return Control::default() };

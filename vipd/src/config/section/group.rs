@@ -107,7 +107,7 @@ fn check_member(
 }
 
 /// Reports a group in which only some members are address owners, because the priority of an owner
-/// is not limited to that of its group. Warns about weights if all of them are.
+/// is not limited to that of its group. If all members are owners, warns about weights.
 fn check_owners(
     name: &str,
     members: &Located<Vec<Located<String>>>,

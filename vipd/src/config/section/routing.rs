@@ -16,7 +16,7 @@ use crate::vrrp::config::Family;
 pub(in crate::config) struct Routing {
     pub(in crate::config) routes: Vec<Located<Route>>,
     pub(in crate::config) rules: Vec<Located<Rule>>,
-    /// Interfaces of routes.
+    /// Valid `dev` keys, even of routes that are otherwise invalid. Checked against the machine.
     pub(in crate::config) devs: Vec<Located<String>>,
 }
 
@@ -63,7 +63,7 @@ impl Routing {
         if let Some(Some(dev)) = &dev {
             self.devs.push(dev.clone());
         }
-        // Checked together only if each is valid.
+        // Combinations are checked only if every key on its own is valid.
         let given = Given {
             at: table.at(),
             to: to?.value,
@@ -100,7 +100,7 @@ struct Given {
 }
 
 impl Given {
-    /// Returns the invalid combinations of keys.
+    /// Returns the combinations of keys that are invalid although each key is valid.
     fn contradictions(&self) -> Vec<Rejection> {
         let Self { at, to: (network, length), via, dev, source, scope, kind, onlink, .. } = self;
         let mut found = Vec::new();
@@ -137,7 +137,7 @@ impl Given {
             && host::is_link_local(*value)
         {
             let message = format!(
-                "via is {value}, a link-local address, and `dev` is missing; add the interface on which it is"
+                "via is {value}, a link-local address, and `dev` is missing; add `dev`, the interface on the same link"
             );
             found.push((*at, message));
         }
@@ -194,7 +194,7 @@ fn rule(table: &Table<'_>, family: Option<Family>, problems: &mut Collector<'_>)
     }
     let of_network = from.as_ref().or(to.as_ref()).map(is_ipv6);
     let is_ipv6 = of_network.or(family.map(|family| family == Family::V6))?;
-    // A prefix length of 0 selects only the family.
+    // A network with prefix length 0 matches all packets of its family.
     let selector =
         |network: Option<Located<Network>>| network.map(|network| network.value).filter(|found| found.1 > 0);
     let (from, to) = (selector(from), selector(to));

@@ -38,8 +38,8 @@ pub(super) fn read(
     all
 }
 
-/// Warns about weights that would only move a priority beyond the limit that it has reached
-/// already.
+/// Warns about weights that have no effect, because the priority is already at the limit in their
+/// direction.
 fn warn_at_limit(all: &[Located<Track>], limit: u8, problems: &mut Collector<'_>) {
     let is_outwards = |weight: i16| if limit == 1 { weight < 0 } else { weight > 0 };
     // A file's number may have either sign.
@@ -120,7 +120,7 @@ fn one(
         Ok(checks.find(value, &checks.files, &schema::FILES)?.map(Tracked::File))
     }));
     let object = object?;
-    // A number cannot be up or down.
+    // A file has a number and is neither up nor down, so it always needs a weight.
     let weight = weight.or(matches!(object, Tracked::File(_)).then_some(1));
     Some(Located { at, value: Track { object, weight } })
 }

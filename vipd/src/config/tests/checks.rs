@@ -81,7 +81,7 @@ fn invalid_tracked_objects_are_rejected() {
     for (track, expected) in [
         (
             "{ script = \"mail\" }",
-            "6:21: script \"mail\" is not defined; defined are web; add a `[[script]]` with that name",
+            "6:21: script \"mail\" is not defined; defined names: web; add a `[[script]]` with that name",
         ),
         (
             "{ weight = 5 }",

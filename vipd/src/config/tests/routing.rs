@@ -82,7 +82,7 @@ fn invalid_routes_are_rejected() {
         ),
         (
             "{ to = \"::/0\", via = \"fe80::1\" }".to_owned(),
-            "6:32: via is fe80::1, a link-local address, and `dev` is missing; add the interface on which it is",
+            "6:32: via is fe80::1, a link-local address, and `dev` is missing; add `dev`, the interface on the same link",
         ),
         (
             format!("{{ to = \"10.0.0.0/8\", {via}, table = 0 }}"),
@@ -106,7 +106,7 @@ fn invalid_routes_are_rejected() {
         ),
         (
             format!("{{ to = \"10.0.0.0/8\", {via} }}, {{ to = \"10.0.0.0/8\", dev = \"eth2\" }}"),
-            "6:53: route to 10.0.0.0/8 in table 254 with metric 0 is already defined at line 6, column 11; a table has one route of each destination and metric; remove one of them, or choose another metric",
+            "6:53: route to 10.0.0.0/8 in table 254 with metric 0 is already defined at line 6, column 11; a table has at most one route per destination and metric; remove one of them, or choose another metric",
         ),
         (
             "{ to = \"10.0.0.0/8\", gateway = \"192.0.2.1\", dev = \"eth2\" }".to_owned(),

@@ -339,7 +339,8 @@ impl Effects {
             refused[index] = true;
             let origin = origins.get(index).copied().flatten();
             let vip = origin.and_then(|origin| origin.vip);
-            // Removals without a VIP are not retried, so every failure is logged.
+            // The removal of an address that is no longer configured is not retried, so every
+            // failure is logged.
             let is_logged = vip.is_none_or(|vip| {
                 if let Some(instance) = routers.get_mut(vip.0) {
                     instance.sent.address_errors += 1;
@@ -404,8 +405,8 @@ fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, Lin
     let ours = |found: &Address| link.addresses.is_ours(found);
     // The addresses of an owner belong to the interface and must not be changed.
     let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
-    // An addition replaces an entry with the same prefix length, which would then have vipd's mark
-    // and no longer be protected.
+    // Adding the VIP would replace the primary address if their prefix lengths are equal. The
+    // address would then have vipd's mark and no longer be protected.
     let is_primary = !instance.is_owner() && link.conflicts(address.address);
     if is_own || is_primary || !instance.may_add(address.address) {
         return None;

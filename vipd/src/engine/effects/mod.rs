@@ -1,7 +1,7 @@
 //! Carries out the actions of the virtual routers.
 //!
 //! The actions of a turn are carried out together, in passes over all routers: adverts, addresses,
-//! announcements, and last routes and policy rules. This preserves the order required for each
+//! announcements, and finally routes and policy rules. This preserves the order required for each
 //! router (RFC 9568 section 6.4: advert, addresses, announcement; or priority-0 advert, removal).
 //! All adverts are sent before any slower work, and address changes are combined into a few netlink
 //! batches. An address is announced as soon as netlink has acknowledged it. Further announcements
@@ -244,7 +244,7 @@ fn account(
     }
 }
 
-/// Counts a refused frame, and reports it if it is the router's first since its last successful
+/// Counts a refused frame. Reports only the router's first refused frame since its last successful
 /// advert.
 fn report_refused(router: RouterId, error: io::Error, instance: &mut Instance, reports: &mut Reports) {
     instance.sent.send_errors += 1;

@@ -8,7 +8,7 @@
 //! is therefore checked after events that may have removed it, and every 30 s ([`VERIFY_AFTER`]),
 //! by adding it again: the kernel answers `EEXIST` if it is present. A dump would have to walk the
 //! whole table, which may contain a million routes of a routing daemon. `EEXIST` is also the answer
-//! if another tool has replaced vipd's route and the notification of that was lost. For IPv4,
+//! if another tool has replaced vipd's route and the notification about it was lost. For IPv4,
 //! appending the route distinguishes the two cases.
 //!
 //! Each request takes the rtnl lock, so a separate thread adds and checks the entries. The engine
@@ -51,7 +51,7 @@ pub(crate) struct Routing {
     verify_at: Option<Timestamp>,
     /// Where the check of all entries continues; `None` if none is in progress.
     unverified: Option<Bound<Wanted>>,
-    /// Makes additions and checks. Without it, the engine makes them itself.
+    /// Adds and checks entries. If `None`, the engine does so itself.
     thread: Option<RouteThread>,
     /// The changes that the thread is making.
     in_flight: Option<InFlight>,
@@ -83,10 +83,10 @@ struct Entry {
 pub(crate) type Missing = (usize, Option<i32>);
 
 impl Routing {
-    /// Starts the thread that makes additions and checks, if it does not run.
+    /// Starts the thread that adds and checks entries, unless it is running.
     ///
     /// # Errors
-    /// Returns an error if its socket cannot be opened or it cannot be started.
+    /// Returns an error if the thread's socket cannot be opened or the thread cannot be started.
     pub(crate) fn start_thread(&mut self, waker: Waker, realtime: Realtime) -> io::Result<()> {
         if self.thread.is_none() {
             self.thread = Some(RouteThread::start(waker, realtime)?);
@@ -94,7 +94,7 @@ impl Routing {
         Ok(())
     }
 
-    /// Ends the thread, as after a panic. The engine notices this when it expects the next results.
+    /// Ends the thread as a panic would. The engine detects this when it next expects results.
     #[cfg(test)]
     pub(crate) fn end_thread(&mut self) {
         self.thread = Some(RouteThread::ended());
@@ -190,7 +190,7 @@ impl Routing {
         if let Some((_, wanted)) = self.additions.pop_first() {
             return Some(wanted);
         }
-        // Entries that were refused have a retry of their own.
+        // Skips entries that the kernel refused, because they are retried separately.
         let mut rest = self.entries.range((self.unverified?, Bound::Unbounded));
         let is_checked = |entry: &Entry| entry.added.is_some() && !entry.holders.is_empty();
         let found = rest.find(|(_, entry)| is_checked(entry)).map(|(wanted, _)| *wanted);
@@ -223,8 +223,9 @@ impl Routing {
         }
     }
 
-    /// Forgets that vipd has added a route after a notification that another tool has replaced a
-    /// route with the same destination and metric. The next attempt to add it fails, and is reported.
+    /// Handles a notification that another tool has replaced a route with the same destination and
+    /// metric as one of vipd's. Clears the record that vipd added the route, and queues another
+    /// attempt to add it, which fails and is reported.
     pub(crate) fn replaced(&mut self, found: Route) {
         let found = RoutingEntry::Route(found);
         let candidates = self.entries.range_mut(Wanted::first_like(found)..);
