@@ -77,8 +77,8 @@ pub(crate) fn source_sha256(root: &Path, packages: &[String]) -> Result<String, 
     files.sort();
 
     let mut hash = Sha256::new();
-    // A terminator after each name and a length before each content ensure that different trees
-    // cannot give the same byte stream.
+    // A terminator after each name and a length before the content of each file ensure that
+    // different trees never produce the same byte stream.
     let mut feed = |name: &str, content: &[u8]| {
         hash.update(name.as_bytes());
         hash.update([0]);

@@ -167,7 +167,7 @@ fn new_priority(text: &str) -> Result<NewPriority, String> {
 }
 #[derive(Debug, Args)]
 pub(super) struct EventsArgs {
-    /// Continue with new events until interrupted
+    /// Continue to print new events until interrupted
     #[arg(long, short = 'f')]
     pub(super) follow: bool,
     /// Print one JSON object per line

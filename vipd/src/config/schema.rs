@@ -173,7 +173,7 @@ schema! {
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
             "XDP mode of all interfaces; `\"auto\"` uses TC ingress on drivers whose native mode disables offloads or interrupts traffic", "";
         INCLUDE "include", Kind::Other("an array of strings"), "`[]`", "[\"conf.d/*.toml\"]",
-            "further files, relative to this one, with `*` in their names; they contain only arrays of tables, such as `[[instance]]`, and cannot include others", "`include`";
+            "further files, relative to this one; `*` in a file name matches any characters; the files contain only arrays of tables, such as `[[instance]]`, and cannot include others", "`include`";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
         SCRIPTS "script", Kind::Other("an array of tables"), "none", "…", "commands whose exit status is tracked", "`vrrp_script`";
         PROCESSES "process", Kind::Other("an array of tables"), "none", "…", "programs that must run", "`vrrp_track_process`";
@@ -195,7 +195,7 @@ schema! {
         FAMILY "family", Kind::Choice(&["ipv4", "ipv6"]), "family of the VIPs", "\"ipv4\"",
             "needed only if there are no VIPs; the default is then IPv4", "`native_ipv6`";
         PRIORITY "priority", Kind::Integer(1, 255), "`100`", "100",
-            "the highest priority becomes master; 255 only for the owner of the addresses", "`priority`";
+            "the router with the highest priority becomes master; 255 is only for the owner of the addresses", "`priority`";
         ADVERT_INTERVAL "advert_interval",
             Kind::Other("a duration as a string, from \"10ms\" to \"40.95s\" in VRRPv3, from \"1s\" to \"255s\" in VRRPv2"),
             "`\"1s\"`", "\"1s\"", "time between adverts: a multiple of 10 ms in VRRPv3, of 1 s in VRRPv2", "`advert_int`";
@@ -222,7 +222,7 @@ schema! {
         SOURCE "source", HOST, "the interface's primary address", "\"192.0.2.1\"",
             "source address of multicast adverts; an address of the interface, link-local in IPv6", "`mcast_src_ip`";
         UNICAST_SOURCE "unicast_source", HOST, "required with peers", "\"192.0.2.1\"",
-            "source address of unicast adverts, to which the peers send theirs", "`unicast_src_ip`";
+            "source address of unicast adverts; the peers send their adverts to this address", "`unicast_src_ip`";
         UNICAST_PEERS "unicast_peers", Kind::Other("an array of 1 to 255 peers, each a string or a table"), "none: multicast",
             "[\"192.0.2.2\"]", "send adverts to these peers and accept adverts only from them", "`unicast_peer`";
         VIRTUAL_ADDRESSES "virtual_addresses", Kind::Other("an array of up to 255 addresses, each a string or a table"),
@@ -301,7 +301,7 @@ schema! {
         TRACK_ROUTE "route", Kind::Other("\"default\" or a network with its prefix length"), "none", "\"default\"",
             "up while the main table has this route with a usable next hop; `\"default\"` means the default route of the instance's family", "";
         WEIGHT "weight", Kind::Other("an integer from -253 to 253"), "none: a fault while the object is down; `1` for a file", "-20",
-            "a negative weight is added to the priority while the object is down, a positive one while it is up; a file's number is multiplied by it", "`weight`";
+            "a negative weight is added to the priority while the object is down, a positive one while it is up; a file's number is multiplied by the weight", "`weight`";
     }
     Group {
         GROUP_NAME "name", NAME_TEXT, "required", "\"gateway\"", "name in reports, unique among the groups", "`vrrp_sync_group`";
@@ -350,7 +350,7 @@ schema! {
     Rule {
         RULE_FROM "from", NETWORK, "all", "\"192.0.2.10\"", "source of packets, for example a VIP", "`from`";
         RULE_TO "to", NETWORK, "all", "\"10.0.0.0/8\"", "destination of packets", "`to`";
-        RULE_IIF "iif", INTERFACE_NAME, "all", "\"eth1\"", "interface on which packets arrive; `\"lo\"` for packets of this host", "`iif`";
+        RULE_IIF "iif", INTERFACE_NAME, "all", "\"eth1\"", "interface on which packets arrive; `\"lo\"` for packets that this host sends", "`iif`";
         RULE_OIF "oif", INTERFACE_NAME, "all", "\"eth1\"", "interface to which the sending socket of a local packet is bound", "`oif`";
         RULE_FWMARK "fwmark", Kind::Other("an integer from 1 to 4294967295, or a string with a mark and its mask such as \"0x10/0xff\""), "all", "\"0x10/0xff\"",
             "firewall mark of packets", "`fwmark`";

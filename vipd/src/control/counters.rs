@@ -56,8 +56,9 @@ pub struct Counter {
     pub reason: Option<&'static str>,
 }
 
-/// The table of counters. Each row is `field: "name", kind, severity, source(cell or field), "help"`. Rows that
-/// count dropped adverts end with `, dropped "reason"`; the log shows that reason.
+/// The table of counters. Each row is `field: "name", kind, severity, source(cell or field),
+/// "help"`. Rows that count dropped adverts end with `, dropped "reason"`; the log shows that
+/// reason.
 macro_rules! table {
     ($use:ident) => {
         $use! {

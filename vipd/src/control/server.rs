@@ -3,7 +3,7 @@
 //! The number of clients is limited, and so are the memory and time that each may use: a stuck or
 //! hostile client occupies only its own slot and does not delay others. Requests that arrive while
 //! a report is being built share the next one, because each report for thousands of routers also
-//! costs the engine thread time.
+//! takes time on the engine thread.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -94,8 +94,8 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: 
                 }
             }
             Err(error) => {
-                // Most likely there are no file descriptors left. After the first error, no other is
-                // logged until a client has been accepted.
+                // Most likely there are no file descriptors left. Only the first error is logged
+                // until a client has been accepted.
                 if std::mem::take(&mut accepts) {
                     tracing::warn!(%error, "cannot accept a client on the control socket; trying again");
                 }
@@ -149,8 +149,8 @@ struct Query {
     reply: oneshot::Sender<Line>,
 }
 
-/// Answers all waiting requests from one report of each kind, and requests that arrive in the
-/// meantime from the next.
+/// Answers all waiting requests from one report of each kind. Requests that arrive in the meantime
+/// are answered from the next report.
 ///
 /// A report is never older than the requests answered from it.
 async fn answer_queries(source: &impl Source, mut received: mpsc::Receiver<Query>) {

@@ -57,7 +57,7 @@ impl AddressTable {
         self.by_key.clear();
     }
 
-    /// Completes a dump. Addresses that the dump did not contain no longer count as added by vipd.
+    /// Completes a dump. Addresses missing from the dump are no longer recorded as added by vipd.
     pub(crate) fn end_dump(&mut self) {
         self.added.retain(|key| self.by_key.contains_key(key));
     }

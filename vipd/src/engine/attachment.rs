@@ -55,10 +55,10 @@ pub(crate) struct Watch {
     /// Arrival time of the last advert that was recorded in the ring.
     received_at: Timestamp,
     requested_at: Timestamp,
-    /// The backup with the shortest advert interval, whose next advert is expected first.
+    /// The backup with the shortest advert interval, whose master's next advert is expected first.
     followed: Option<Followed>,
-    /// Whether `followed` was selected after the last recorded advert. The first advert of a
-    /// backup, and every advert that changes its interval, are recorded.
+    /// Whether `followed` was selected after the last recorded advert. The first advert that a
+    /// backup receives, and every advert that changes its interval, are recorded.
     is_selected: bool,
     /// When the next advert becomes overdue if none arrives before then.
     overdue_at: Timestamp,
@@ -357,6 +357,10 @@ mod tests {
         assert_eq!(probed(&mut watch_from(0), 3_500, &[40_000], 0, ASLEEP), [1_500, 3_000]);
         let mut watch = watch_from(0);
         watch.received(at(700));
-        assert_eq!(probed(&mut watch, 2_900, &[], 0, ASLEEP), [1_700, 2_700], "a recorded advert postpones the probe");
+        assert_eq!(
+            probed(&mut watch, 2_900, &[], 0, ASLEEP),
+            [1_700, 2_700],
+            "a recorded advert postpones the probe"
+        );
     }
 }

@@ -137,7 +137,8 @@ impl Given {
             && host::is_link_local(*value)
         {
             let message = format!(
-                "via is {value}, a link-local address, and `dev` is missing; add `dev`, the interface on the same link"
+                "via is {value}, a link-local address, and `dev` is missing; add `dev`, the interface on \
+                 the same link"
             );
             found.push((*at, message));
         }

@@ -165,9 +165,9 @@ impl Routing {
         self.additions.extend(held.map(|wanted| (wanted.stage(), *wanted)));
     }
 
-    /// Checks the entries of a router after a VIP was missing. The kernel removes IPv4 routes along
-    /// with their source address, and the source address from IPv6 routes, which are therefore
-    /// added again.
+    /// Checks the entries of a router after a VIP was missing. Along with an address, the kernel
+    /// removes the IPv4 routes that use it as their source. IPv6 routes only lose their source
+    /// address; they are therefore added again.
     pub(crate) fn vip_restored(&mut self, router: RouterId, vip: IpAddr) {
         for wanted in self.held.get(&router).into_iter().flatten() {
             if let Some(Entry { added: Some(RoutingEntry::Route(added)), .. }) = self.entries.get_mut(wanted)
