@@ -211,7 +211,7 @@ pub(super) struct StatusArgs {
     pub(super) json: bool,
 }
 
-/// Parses a number of seconds, which may have a fraction. It must be above 0, and at most a day, so
+/// Parses a number of seconds, which may have a fraction. It must be above 0 and at most a day, so
 /// that adding it to a time cannot overflow.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()

@@ -98,7 +98,7 @@ impl Machine {
 }
 
 impl Interface {
-    /// Returns whether the interface has an address to send adverts from that is not a VIP.
+    /// Returns whether the interface has an address, other than a VIP, to send adverts from.
     fn has_own(&self, family: Family, drafts: &[Draft]) -> bool {
         let is_vip = |address: IpAddr| {
             drafts

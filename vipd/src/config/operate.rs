@@ -115,7 +115,8 @@ pub enum RouteKind {
     Throw,
 }
 
-/// A policy rule that exists while the instance is master. `None` matches all packets.
+/// A policy rule that exists while the instance is master. A selector that is `None` matches all
+/// packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Whether the rule is for IPv6.

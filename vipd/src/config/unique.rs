@@ -149,8 +149,8 @@ fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
                 .add(rule.at, format!("{} is already defined at {place}; remove one of them", rule.value));
             continue;
         }
-        // RTM_DELRULE removes the first rule that has the selectors of the request, which could be
-        // the other rule.
+        // RTM_DELRULE removes the first rule that has at least the selectors in the request. A
+        // request to remove the more general rule could therefore remove this one.
         if let Some((_, other)) = all.iter().find(|(_, other)| covers(&other.value, &rule.value)) {
             let place = problems.place(other.at);
             problems.add(

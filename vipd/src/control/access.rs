@@ -3,7 +3,7 @@
 //! The kernel reports the user and the groups of a client ([`Credentials`]); they cannot be forged.
 //! Without `[control]`, the mode of the socket file admits its owner and its group, and only root
 //! and the agent's user may change the agent. With `[control]`, any process can connect, and the
-//! agent rejects clients outside the configured groups at once.
+//! agent immediately rejects clients outside the configured groups.
 
 use std::fmt;
 use std::io;
@@ -104,7 +104,7 @@ impl Access {
     /// Returns whether a client that connected under the rules of this generation may still query
     /// the agent.
     pub(super) fn still_admits(&self, client: &Credentials, connected: Generation) -> bool {
-        // The mode of the socket file is only checked when a client connects.
+        // The kernel checks the mode of the socket file only when a client connects.
         let is_checked = self.is_by_group() || self.generation() == connected;
         self.right(client) >= if is_checked { Right::Query } else { Right::Change }
     }

@@ -22,7 +22,7 @@ pub fn socket_path(directory: &Path) -> PathBuf {
 /// Why a runtime directory cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// An agent in another network namespace uses it.
+    /// An agent in another network namespace uses the directory.
     #[error(
         "another vipd{} is already running with the runtime directory {}; stop it first, or choose another directory \
          with --runtime-dir DIR",
@@ -35,8 +35,8 @@ pub enum RuntimeError {
         /// Process ID of the other agent, from the lock file.
         pid: Option<u32>,
     },
-    /// The directory is owned by another user, who could replace the control socket or hold the
-    /// lock.
+    /// The directory or its lock file is owned by another user, who could replace the control
+    /// socket or hold the lock.
     #[error(
         "{} belongs to user {found}, not to root or to the user of this process ({expected}); change its owner, or \
          choose another directory with --runtime-dir DIR",
@@ -79,8 +79,8 @@ fn remedy(cause: &io::Error) -> &'static str {
 ///
 /// Within a network namespace, [`AgentLock`](crate::process::AgentLock) keeps out a second agent
 /// without depending on a file. The `flock` on the lock file prevents agents in different network
-/// namespaces from sharing a control socket. The kernel releases it when the process ends; the file
-/// remains.
+/// namespaces from sharing a control socket. The kernel releases this lock when the process ends;
+/// the file remains.
 #[derive(Debug)]
 pub struct RuntimeDir {
     directory: PathBuf,
@@ -93,8 +93,8 @@ impl RuntimeDir {
     /// control socket.
     ///
     /// # Errors
-    /// Returns an error if another agent uses it, another user owns it or its lock file, or a
-    /// system call fails.
+    /// Returns an error if another agent uses the directory, if another user owns the directory or
+    /// its lock file, or if a system call fails.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, RuntimeError> {
         let directory = directory.as_ref().to_owned();
         create(&directory)?;

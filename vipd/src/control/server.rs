@@ -122,7 +122,7 @@ fn admit(stream: &UnixStream, access: &Access, clients: usize) -> Result<Credent
     Ok(peer)
 }
 
-/// Returns the maximum number of connected clients, including a new one with this right.
+/// Returns the maximum number of connected clients, including a new client with this right.
 fn limit(right: Right) -> usize {
     if right < Right::Change { MAX_CLIENTS - RESERVED } else { MAX_CLIENTS }
 }

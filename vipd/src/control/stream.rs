@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::server::{WRITE_TIMEOUT, error_line};
 
-/// Number of bytes of events above which no further event is added to a write.
+/// Number of bytes at which no further event is added to a write.
 const EVENT_BATCH: usize = 64 * 1024;
 
 /// Events, each an encoded line.

@@ -1,7 +1,7 @@
 //! Detects BPF programs that were detached externally, or that no longer run first at their hook.
 //!
 //! The kernel sends no notification when a BPF link is detached (neither for XDP nor for TCX), or
-//! when another program is attached before it, and a router that receives no adverts would elect
+//! when another program is attached before it. A router that then receives no adverts would elect
 //! itself. The [`prober`](super::prober) thread therefore queries the kernel.
 //!
 //! Every advert that arrives proves that the program is attached. A link with backups is therefore

@@ -43,7 +43,7 @@ impl Engine {
             return;
         };
         link.changed = true;
-        // Also set after a failure, because the service retries on its own.
+        // Also set if the link could not be opened, because the service retries without a request.
         link.requested = true;
         match io {
             Ok(mut io) => {

@@ -5,7 +5,8 @@ use crate::config::schema;
 use crate::config::table::{Table, Value};
 use crate::vrrp::config::Announcements;
 
-/// Reads the settings of announcements, and the pause between packets in nanoseconds.
+/// Reads `garp`. Returns the settings of announcements, and the pause between packets in
+/// nanoseconds.
 pub(in crate::config) fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> (Announcements, u64) {
     let usual = Announcements::default();
     let garp = table.optional(&schema::GARP, problems, |value| value.table("in `garp`")).flatten();

@@ -47,7 +47,8 @@ pub(in crate::config) struct Draft {
 }
 
 impl Draft {
-    /// Reads a table and reports its problems. Relative paths are relative to `folder`.
+    /// Reads an `[[instance]]` table and reports its problems. Relative paths are relative to
+    /// `folder`.
     pub(in crate::config) fn read(
         table: &Table<'_>,
         folder: &Path,

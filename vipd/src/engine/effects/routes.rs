@@ -154,7 +154,7 @@ impl Routing {
         }
     }
 
-    /// Returns whether the thread is changing an entry. Its state is then unknown.
+    /// Returns whether the thread is changing an entry, whose state is then unknown.
     fn is_in_flight(&self, wanted: &Wanted) -> bool {
         self.in_flight.as_ref().is_some_and(|in_flight| in_flight.subjects.contains(wanted))
     }
