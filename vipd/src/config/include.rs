@@ -114,7 +114,7 @@ fn files(main: &str, folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf>
 }
 
 /// Returns the files that a pattern matches, in order. `*` in the last component stands for any
-/// characters. A pattern without `*` must name an existing file.
+/// characters. A pattern without `*` must name a regular file.
 fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let folder = pattern.parent().unwrap_or(Path::new(""));

@@ -6,7 +6,7 @@ use crate::config::schema;
 use crate::config::table::{Rejection, Table, Value};
 use crate::process::group_id;
 
-/// Reads `[control]`. Without it, no group has access.
+/// Reads `[control]`. Without the table, no groups are configured.
 pub(in crate::config) fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> Control {
     let found = table.optional(&schema::CONTROL, problems, |value| value.table("in `control`"));
     let Some(found) = found.flatten() else { return Control::default() };
