@@ -113,7 +113,7 @@ impl Checks {
         let names: Vec<_> = valid.keys().map(String::as_str).collect();
         let defined = match names.as_slice() {
             [] => "none is defined".to_owned(),
-            names => format!("defined are {}", names.join(", ")),
+            names => format!("defined names: {}", names.join(", ")),
         };
         Err(value.rejected_because(format!(
             "{} {name:?} is not defined; {defined}; add a `[[{tables}]]` with that name",
