@@ -63,7 +63,7 @@ fn check_accepts_a_valid_file() {
     );
     let warning = format!(
         "{}:3:13: warning: interface is vipd-missing, which does not exist on this machine; the instance is in fault \
-         until it does\n",
+         until it exists\n",
         path.display()
     );
     assert_output(&run(&["check", "-c", text(&path)]), 0, &expected, &warning);

@@ -58,7 +58,8 @@ fn block(one: &InstanceStatus) -> String {
     }
     let learned =
         Some(one.active_advertise_interval_ns).filter(|active| *active != one.advertise_interval_ns);
-    let learned = learned.map(|active| format!(" (of the master: {})", seconds(active))).unwrap_or_default();
+    let learned =
+        learned.map(|active| format!(" (learned from the master: {})", seconds(active))).unwrap_or_default();
     block.line("interval", format_args!("{}{learned}", seconds(one.advertise_interval_ns)));
     let fires = one.master_down_in_ns.map(|left| format!(" (fires in {})", seconds(left)));
     let down = seconds(one.master_down_interval_ns);

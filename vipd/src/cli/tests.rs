@@ -200,7 +200,7 @@ VI_1
   priority        40 (configured: 100; weights of tracked objects: -60)
   preempt         yes
   sync group      gateway (backup)
-  interval        1s (of the master: 500ms)
+  interval        1s (learned from the master: 500ms)
   master-down     3.609s (fires in 1.204s)
   last advert     from 192.0.2.2
   peer            192.0.2.2, priority 150, checksum rfc5798, last advert 320ms ago

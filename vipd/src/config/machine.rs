@@ -83,15 +83,15 @@ impl Machine {
         };
         for draft in drafts {
             if let Some(Located { at, value }) = &draft.interface {
-                check("interface", value, *at, "the instance is in fault until it does");
+                check("interface", value, *at, "the instance is in fault until it exists");
             }
             for vip in draft.addresses.all() {
                 if let Some(dev) = &vip.value.placement.interface {
-                    check("dev", dev, vip.at, "the virtual address is added once it does");
+                    check("dev", dev, vip.at, "the virtual address is added once it exists");
                 }
             }
             for Located { at, value } in &draft.routing.devs {
-                check("dev", value, *at, "the route is added once it does");
+                check("dev", value, *at, "the route is added once it exists");
             }
         }
     }

@@ -37,11 +37,11 @@ fn multicast_on_an_interface_without_an_ethernet_address_causes_a_warning() {
 
 #[test]
 fn interfaces_that_do_not_exist_cause_a_warning_each() {
-    let missing = "3:13: interface is eth1, which does not exist on this machine; the instance is in fault until it does";
+    let missing = "3:13: interface is eth1, which does not exist on this machine; the instance is in fault until it exists";
     assert_eq!(warnings("", "eth2", true, &["192.0.2.10"]), missing);
     let dev = "virtual_addresses_excluded = [{ address = \"192.0.2.11\", dev = \"eth3\" }, { address = \"192.0.2.12\", dev = \"eth3\" }]";
     assert_eq!(
         warnings(dev, "eth1", true, &["192.0.2.1"]),
-        "6:31: dev is eth3, which does not exist on this machine; the virtual address is added once it does"
+        "6:31: dev is eth3, which does not exist on this machine; the virtual address is added once it exists"
     );
 }

@@ -191,6 +191,6 @@ fn route_through_an_unknown_interface_causes_a_warning() {
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
-        ["6:38: dev is eth7, which does not exist on this machine; the route is added once it does"]
+        ["6:38: dev is eth7, which does not exist on this machine; the route is added once it exists"]
     );
 }

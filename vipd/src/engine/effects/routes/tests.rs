@@ -69,7 +69,7 @@ fn retry_that_has_begun_does_not_wake_the_engine() {
     routing.queue_due(due);
     assert_eq!(routing.next_addition(), Some(all[0]));
     assert!(routing.next().is_some_and(|next| next > due), "only the periodic check");
-    // As in each turn until the result is received.
+    // The engine also queues due changes in each turn until it receives the result.
     routing.queue_due(due);
     assert_eq!(routing.next_addition(), None);
 }
