@@ -308,7 +308,7 @@ impl Effects {
             self.acknowledge(now, batch, origins, topology, reports);
             self.announce(batch.len(), now, topology, reports, false);
         }
-        // Keep the allocations.
+        // Reuse the allocations for the next changes.
         (self.changes, self.origins) = (changes, origins);
         if self.has_changes() {
             return;

@@ -198,7 +198,7 @@ impl Effects {
             self.queue_announcements(&actions, topology);
             removed = self.remove_routing(budget.routing, now, topology, reports);
             self.apply_changes(budget.changes, now, topology, reports);
-            // Keep the allocation.
+            // Reuse the allocation for the next turn.
             self.actions = actions;
             self.actions.clear();
         }
