@@ -1,4 +1,4 @@
-//! Cursors over a frame in the kernel: in place, and over a copy.
+//! Cursors in the kernel: one that reads a frame in place, and one that reads a copy.
 
 use core::arch::asm;
 
@@ -124,7 +124,8 @@ impl Cursor for Windowed {
 
     #[inline(always)]
     fn be32_before(&self, offset: usize, end: usize) -> u32 {
-        // All ones if offset < end, from the sign of the difference: a comparison would be a branch.
+        // All ones if offset < end. Computed from the sign of the difference, because a comparison
+        // would become a branch.
         let mask = (opaque(offset.wrapping_sub(end)) as i64 >> 63) as u32;
         u32::from_be_bytes(self.load_masked(offset)) & mask
     }
@@ -135,8 +136,8 @@ impl Cursor for Windowed {
 /// The assembly moves a register to itself, but the compiler must assume that it changes the register
 /// and memory. (With empty assembly, the next instruction would have two source lines in the BTF, which
 /// the kernel rejects.) `core::hint::black_box` would write the value to the stack. Without the memory
-/// barrier, the compiler would start all reads at once, which exceeds ten registers and 512 bytes of
-/// stack.
+/// barrier, the compiler would move all reads to the front, and their results would need more than
+/// ten registers and 512 bytes of stack.
 #[inline(always)]
 fn opaque(mut value: usize) -> usize {
     // SAFETY: the register keeps its value.

@@ -1,5 +1,5 @@
-//! The fast path: recognizes unchanged adverts, which only update their arrival, and wakes the reader
-//! for all others.
+//! The fast path: recognizes unchanged adverts and only stores their arrival time. Wakes the reader in
+//! user space for all other adverts.
 
 use core::arch::asm;
 
@@ -10,7 +10,7 @@ use crate::maps::{ADVERTS, ASLEEP, STEADY};
 
 /// How an advert relates to the fast path of its virtual router.
 pub(crate) enum Novelty {
-    /// Equal to the expected advert; its arrival is stored.
+    /// Equal to the expected advert. Its arrival time has been stored.
     Unchanged,
     /// Equal to the previously expected advert, which is no longer expected. It has its own token
     /// bucket.
@@ -19,8 +19,8 @@ pub(crate) enum Novelty {
     New { last_unchanged: u64 },
 }
 
-/// Compares an advert with the expected one of its virtual router, and stores its arrival if they are
-/// equal.
+/// Compares an advert with the one expected for its virtual router, and stores its arrival time if
+/// they are equal.
 #[inline(always)]
 pub(crate) fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
     let Some(slot) = STEADY.get_ptr_mut(row) else { return Novelty::New { last_unchanged: 0 } };
@@ -48,12 +48,13 @@ pub(crate) fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
     }
 }
 
-/// Number of attempts to store an arrival while other CPUs store theirs. A failed attempt means that
-/// another CPU has stored an arrival within the last few nanoseconds, so little is lost if all fail.
+/// Number of attempts to store an arrival time while other CPUs also store theirs. An attempt fails
+/// only if another CPU has stored a time within the last few nanoseconds, so little is lost if all
+/// attempts fail.
 const STORE_ATTEMPTS: usize = 4;
 
-/// Raises `last`, which was `known`, to `arrival`. Never lowers it, even if this CPU was interrupted after
-/// it had read the clock.
+/// Raises `last`, whose value was `known`, to `arrival`. Never lowers `last`, even if this CPU was
+/// interrupted after it had read the clock.
 #[inline(always)]
 fn store_arrival(last: *mut u64, mut known: u64, arrival: u64) {
     for _ in 0..STORE_ATTEMPTS {

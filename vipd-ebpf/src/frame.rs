@@ -50,7 +50,7 @@ impl Frame for XdpContext {
 
     #[inline(always)]
     unsafe fn load(&self, offset: usize, buffer: *mut u8, length: usize) -> bool {
-        // SAFETY: as required of the caller; the kernel checks the offset.
+        // SAFETY: the caller provides a buffer of this length; the kernel checks the offset.
         unsafe { bpf_xdp_load_bytes(self.ctx, offset as u32, buffer.cast(), length as u32) == 0 }
     }
 }
@@ -81,7 +81,7 @@ impl Frame for TcContext {
 
     #[inline(always)]
     unsafe fn load(&self, offset: usize, buffer: *mut u8, length: usize) -> bool {
-        // SAFETY: as required of the caller; the kernel checks the offset.
+        // SAFETY: the caller provides a buffer of this length; the kernel checks the offset.
         unsafe { bpf_skb_load_bytes(self.as_ptr(), offset as u32, buffer.cast(), length as u32) == 0 }
     }
 }

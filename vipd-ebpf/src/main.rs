@@ -100,7 +100,8 @@ mod program {
         }
     }
 
-    /// Passing leaves the decision to the next program of the hook.
+    /// Converts a verdict to the action at the TC hook. `TCX_NEXT` passes the frame to the next program
+    /// there.
     #[inline(always)]
     fn tc_action(verdict: Verdict) -> i32 {
         match verdict {
@@ -118,7 +119,8 @@ mod program {
         Drop,
     }
 
-    /// Classifies and counts a frame that contains this IP packet, and publishes it if it is a valid advert.
+    /// Classifies and counts the frame of an IP packet. Publishes the packet to user space if it is a
+    /// valid advert.
     #[inline(always)]
     fn classify<F: Frame>(ctx: &F, ip: Option<Ip>) -> Verdict {
         let Some(ip) = ip else {

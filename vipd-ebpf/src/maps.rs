@@ -102,7 +102,7 @@ fn set(flag: Option<*mut u64>) {
     let Some(flag) = flag else { return };
     // SAFETY: an aligned word of a map; other CPUs and user space write it with single stores.
     if unsafe { flag.read_volatile() } == 0 {
-        // Store only if it changes the flag. Otherwise, CPUs would contend for the cache line in a flood.
+        // Store only if the flag changes. Otherwise, CPUs would contend for the cache line in a flood.
         // SAFETY: as above.
         unsafe { flag.write_volatile(1) };
     }

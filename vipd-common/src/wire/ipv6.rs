@@ -23,7 +23,7 @@ pub const HOP_LIMIT: usize = 7;
 pub const SOURCE: usize = 8;
 /// Offset of the destination address.
 pub const DESTINATION: usize = 24;
-/// Next header of ICMPv6 (RFC 4443).
+/// Next Header value of ICMPv6 (RFC 4443).
 pub const NEXT_HEADER_ICMPV6: u8 = 58;
 /// The group of all VRRP routers, ff02::12 (RFC 9568 section 5.1.2.2).
 pub const VRRP_GROUP: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12];
@@ -42,7 +42,7 @@ pub const HOP_LIMIT_MAX: u8 = 255;
 /// `payload` is the length of the payload, bytes.
 ///
 /// # Errors
-/// `None` if the buffer is shorter than [`HEADER_LEN`] or the payload longer than 65,535 bytes.
+/// `None` if the buffer is shorter than [`HEADER_LEN`] or the payload is longer than 65,535 bytes.
 pub fn write(
     buffer: &mut [u8],
     source: [u8; 16],

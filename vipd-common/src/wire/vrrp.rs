@@ -9,8 +9,8 @@
 //!            +---------+-------+----------+-------+-------+-------+----------+---------------+------+
 //! ```
 //!
-//! The v3 interval is 12 bits of centiseconds, the v2 interval 8 bits of seconds; the v2 authentication data
-//! has 8 bytes and is always present.
+//! The v3 interval is 12 bits of centiseconds, the v2 interval 8 bits of seconds. The v2
+//! authentication data is 8 bytes long and always present.
 
 use core::net::IpAddr;
 
@@ -62,7 +62,8 @@ pub struct Fields {
     pub interval: u16,
     /// Form of the checksum, which implies version and family.
     pub checksum: ChecksumForm,
-    /// VRRPv2's authentication data, with type [`AUTH_PASS`]; none for type 0.
+    /// VRRPv2's authentication data. `Some` means type [`AUTH_PASS`], `None` type 0 (no
+    /// authentication).
     pub password: Option<[u8; AUTH_LEN]>,
 }
 
@@ -107,11 +108,12 @@ pub fn pseudo_sum(source: &Address, destination: &Address, length: usize, protoc
     sum
 }
 
-/// Writes a message with its checksum and returns its length. The checksum covers source and destination in
-/// [`ChecksumForm::Rfc5798`] and [`ChecksumForm::Ipv6`].
+/// Writes a message with its checksum and returns its length. The checksum covers the source and
+/// destination addresses in [`ChecksumForm::Rfc5798`] and [`ChecksumForm::Ipv6`].
 ///
 /// # Errors
-/// `None` if the buffer is too short, there are more than 255 addresses, or one is of the other family.
+/// `None` if the buffer is too short, if there are more than 255 addresses, or if the family of an
+/// address is not that of the checksum form.
 pub fn write(
     buffer: &mut [u8],
     fields: &Fields,
@@ -128,7 +130,8 @@ pub fn write(
     message[VRID] = fields.vrid;
     message[PRIORITY] = fields.priority;
     message[COUNT] = count;
-    // VRRPv2: authentication type 0 in the high byte, seconds in the low one; the same 16 bits.
+    // In VRRPv2, the high byte of these 16 bits is authentication type 0, and the low byte is the
+    // interval in seconds.
     message[INTERVAL..6].copy_from_slice(&(fields.interval & 0x0fff).to_be_bytes());
     let mut at = HEADER_LEN;
     for address in addresses {
