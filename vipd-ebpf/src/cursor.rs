@@ -7,7 +7,7 @@ use vipd_common::parse::Cursor;
 use crate::frame::Frame;
 use crate::maps::{WINDOW, WINDOW_LEN};
 
-/// The frame in place, up to the end of its first buffer: for constant offsets.
+/// The frame in place, up to the end of its first buffer. Used for constant offsets.
 pub(crate) struct Direct {
     start: usize,
     end: usize,

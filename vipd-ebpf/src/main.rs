@@ -192,8 +192,9 @@ mod program {
         validate(packet, located, &expected)
     }
 
-    /// Counts the advert. If it is unchanged, stores its arrival. Otherwise, if it is within the rate limit,
-    /// writes a record to the ring and wakes the reader, or counts the loss if the ring is full.
+    /// Counts the advert. If it is unchanged, stores its arrival time. Otherwise, if it is within the
+    /// rate limit, writes a record to the ring and wakes the reader, or counts the loss if the ring is
+    /// full.
     #[inline(always)]
     fn publish(ifindex: u32, row: u32, advert: &Advert) {
         count(row, Counter::AdvertisementRcvd);

@@ -59,7 +59,7 @@ pub(crate) static PEERS: HashMap<PeerKey, u8> = HashMap::with_max_entries(1, 0);
 #[map]
 pub(crate) static CLOSED: HashMap<ClosedKey, u32> = HashMap::with_max_entries(1, 0);
 
-/// Number of entries in [`CLOSED`]. If it is 0, packets are not looked up there.
+/// Number of entries in [`CLOSED`]. If it is 0, the lookup there is skipped for all packets.
 #[map]
 pub(crate) static FILTERING: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 

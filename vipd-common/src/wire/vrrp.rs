@@ -95,7 +95,7 @@ pub fn pseudo_header(source: &Address, destination: &Address, length: usize) -> 
     pseudo_sum(source, destination, length, ipv4::PROTOCOL_VRRP)
 }
 
-/// Returns the sum of the pseudo-header of any protocol.
+/// Returns the sum of the pseudo-header for this protocol number.
 #[inline(always)]
 #[must_use]
 pub fn pseudo_sum(source: &Address, destination: &Address, length: usize, protocol: u8) -> Sum {
