@@ -5,8 +5,8 @@
 //! 1. [`ethernet::ip`](crate::wire::ethernet::ip) finds the IP packet in a frame of the interface's own
 //!    LAN. On an interface without a link-layer header, [`ip::bare`](crate::wire::ip::bare) does.
 //! 2. [`locate`] finds the VRRP message and its VRID, or returns [`NotOurs`].
-//! 3. [`validate`] compares it with the configuration ([`Expected`]) and returns an [`Advert`], or the
-//!    [`Counter`](crate::counters::Counter) for the reason to drop it.
+//! 3. [`validate`] compares the message with the configuration ([`Expected`]) and returns an
+//!    [`Advert`], or the [`Counter`](crate::counters::Counter) for the reason to drop it.
 //!
 //! If step 1 or 2 fails, the packet is passed. If step 3 fails, it is dropped.
 
@@ -65,7 +65,7 @@ pub struct Advert {
     pub priority: u8,
     /// Number of addresses.
     pub count: u8,
-    /// Centiseconds in VRRPv3, seconds in VRRPv2; never 0.
+    /// Interval: centiseconds in VRRPv3, seconds in VRRPv2; never 0.
     pub interval: u16,
     /// How the checksum was computed.
     pub checksum: ChecksumForm,

@@ -21,7 +21,7 @@ use crate::address::Address;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 pub struct RouterKey {
-    /// Interface index the advert arrives on.
+    /// Index of the interface that the advert arrives on.
     pub ifindex: u32,
     /// Virtual router identifier, 1 to 255.
     pub vrid: u8,
@@ -138,10 +138,12 @@ pub struct SteadySlot {
     /// Arrival of the last unchanged advert, nanoseconds of `CLOCK_MONOTONIC`. It never decreases
     /// while `expected` stays the same.
     pub arrival: u64,
-    /// The last nonzero value of `expected`. Adverts equal to it have their own token bucket, so that a
-    /// flood of other adverts from a forged source cannot use up the master's.
+    /// The last nonzero value of `expected`. Adverts with this fingerprint have their own token
+    /// bucket, so that a flood of other adverts that forge the master's source address cannot use
+    /// up the master's tokens.
     pub previous: u64,
-    /// When that bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// When the token bucket of unchanged adverts is full again, in nanoseconds of
+    /// `CLOCK_MONOTONIC`.
     pub limit: u64,
 }
 
@@ -200,7 +202,7 @@ pub struct AdvertRecord {
     pub addresses: u64,
     /// [`RouterSlot::row`] of the virtual router.
     pub row: u32,
-    /// Index of the interface the advert arrived on.
+    /// Index of the interface that the advert arrived on.
     pub ifindex: u32,
     /// IP source address.
     pub source: Address,

@@ -21,9 +21,9 @@ pub trait Cursor {
 
     /// Returns the 32-bit word at `offset`, or 0 if `offset` is not below `end`.
     ///
-    /// For loops with a fixed trip count over data whose length is known only at run time. If the loop
-    /// ended early, the BPF verifier would follow one path per length; with zeros past the end, it
-    /// follows a single one. `end` must not exceed [`len`](Self::len).
+    /// Used in loops with a fixed trip count over data whose length is known only at run time. If
+    /// such a loop ended early, the BPF verifier would follow one path per length; with zeros past
+    /// the end, it follows a single path. `end` must not exceed [`len`](Self::len).
     fn be32_before(&self, offset: usize, end: usize) -> u32;
 }
 

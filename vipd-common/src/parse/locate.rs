@@ -10,7 +10,8 @@ use crate::wire::{ipv4, ipv6, vrrp};
 pub enum NotOurs {
     /// An IP fragment, which the kernel may reassemble. VRRP routers do not fragment adverts.
     Fragment,
-    /// The destination is not that of the virtual router: the multicast group, or its unicast address.
+    /// A destination other than the one of the virtual router, which is the multicast group or the
+    /// router's unicast address.
     Destination,
     /// Too short or too malformed to contain a VRID.
     Unparsable,
@@ -19,7 +20,7 @@ pub enum NotOurs {
 }
 
 impl NotOurs {
-    /// Returns the counter, which is in row 0.
+    /// Returns the counter for this reason, which is in row 0.
     #[inline(always)]
     pub const fn counter(self) -> Counter {
         match self {
@@ -49,8 +50,8 @@ pub struct Located {
 }
 
 impl Located {
-    /// Returns why to pass the packet if its VRID is not configured. Only an advert to the group is
-    /// counted as a VRID error, because a unicast advert may be routed to another host.
+    /// Returns the reason to pass the packet if its VRID is not configured. Only an advert to the
+    /// group is counted as a VRID error, because a unicast advert may be routed to another host.
     #[inline(always)]
     pub fn unclaimed(&self) -> NotOurs {
         let group = if self.family == FAMILY_IPV6 {
@@ -76,7 +77,7 @@ pub fn locate<C: Cursor>(packet: &C, family: u8) -> Result<Located, NotOurs> {
         if first & 0x0f < 5 {
             return Err(NotOurs::Unparsable);
         }
-        // More Fragments, or a fragment offset.
+        // The More Fragments flag, or a fragment offset other than 0.
         if packet.be16(ipv4::FRAGMENT).ok_or(NotOurs::Unparsable)? & 0x3fff != 0 {
             return Err(NotOurs::Fragment);
         }

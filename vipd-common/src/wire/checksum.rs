@@ -46,7 +46,7 @@ impl Sum {
     /// Returns the sum, folded to 16 bits. For a message that contains its correct checksum, it is `0xffff`.
     #[inline(always)]
     pub const fn fold(self) -> u16 {
-        // One step of 32 bits leaves at most 33 bits, then three of 16 leave no carry.
+        // One fold at 32 bits leaves at most 33 bits; three folds at 16 bits then leave no carry.
         let mut sum = (self.0 >> 32) + (self.0 & 0xffff_ffff);
         sum = (sum >> 16) + (sum & 0xffff);
         sum = (sum >> 16) + (sum & 0xffff);

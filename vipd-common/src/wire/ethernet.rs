@@ -31,8 +31,8 @@ pub const TYPE_QINQ: u16 = 0x88a8;
 /// The broadcast address.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
 
-/// Returns the IP packet in a frame of this interface's own LAN, or `None` for all other frames, for
-/// which it loads only two words.
+/// Returns the IP packet in a frame of this interface's own LAN, or `None` for all other frames,
+/// most of which cost only one or two loads.
 ///
 /// Skips up to two tags with VLAN identifier 0 (priority tags). Any other identifier belongs to another
 /// LAN, whose frames Linux delivers to the VLAN's interface.
