@@ -165,7 +165,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Sets an environment variable of vipd, from the next start on. Has no effect on other programs.
+    /// Sets an environment variable of vipd, from the next start on. Has no effect on other
+    /// programs.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }

@@ -156,7 +156,8 @@ fn missing_link_local_address_is_a_fault_until_added() {
     assert_ne!(ONE.mac(), Mac::BROADCAST);
 }
 
-/// While the MTU is below 1280, the interface has no IPv6, and the kernel has removed its addresses.
+/// While the MTU is below 1280, the interface has no IPv6, and the kernel has removed its
+/// addresses.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn removals_do_not_fail_on_an_interface_that_has_lost_ipv6() {

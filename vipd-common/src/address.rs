@@ -10,8 +10,8 @@ pub const FAMILY_IPV6: u8 = 6;
 /// An IP address of either family: its bytes in network byte order, four per word. An IPv4 address
 /// is in the first word, and the others are 0.
 ///
-/// Words need fewer registers and less stack than bytes; the BPF target has ten registers and a stack
-/// of 512 bytes.
+/// Words need fewer registers and less stack than bytes; the BPF target has ten registers and a
+/// stack of 512 bytes.
 pub type Address = [u32; 4];
 
 /// Returns the words of an IPv4 address.

@@ -1,4 +1,5 @@
-//! Counters of the BPF program: a row for each virtual router, and row 0 for packets that belong to none.
+//! Counters of the BPF program: a row for each virtual router, and row 0 for packets that belong to
+//! none.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -10,7 +11,8 @@ use bytemuck::{Pod, Zeroable};
 pub enum Counter {
     /// Valid adverts for this virtual router (RFC 8347 `advertisement-rcvd`), priority 0 included.
     AdvertisementRcvd = 0,
-    /// Valid adverts with priority 0: the master relinquishes mastership (`priority-zero-pkts-rcvd`).
+    /// Valid adverts with priority 0: the master relinquishes mastership
+    /// (`priority-zero-pkts-rcvd`).
     PriorityZeroRcvd = 1,
     /// Valid VRRPv3 adverts over IPv4 whose checksum includes a pseudo-header (the RFC 5798 form).
     ChecksumRfc5798Rcvd = 2,
@@ -26,7 +28,8 @@ pub enum Counter {
     VersionErrors = 7,
     /// A type other than 1, ADVERTISEMENT (`invalid-type-pkts-rcvd`).
     InvalidTypeRcvd = 8,
-    /// A truncated packet, or a length that does not match the address count (`packet-length-errors`).
+    /// A truncated packet, or a length that does not match the address count
+    /// (`packet-length-errors`).
     PacketLengthErrors = 9,
     /// An address count of 0 (RFC 9568 section 5.2.5).
     AddressCountErrors = 10,
@@ -39,11 +42,13 @@ pub enum Counter {
     /// A VRRPv2 authentication type that is known but not the configured one
     /// (RFC 2787 `vrrpStatsAuthTypeMismatch`).
     AuthTypeMismatch = 14,
-    /// VRRPv2 authentication data other than the configured password (RFC 2787 `vrrpStatsAuthFailures`).
+    /// VRRPv2 authentication data other than the configured password (RFC 2787
+    /// `vrrpStatsAuthFailures`).
     AuthFailures = 15,
     /// A unicast advert from a source that is not a configured peer.
     PeerErrors = 16,
-    /// Valid IPv6 adverts whose first address is not link-local (RFC 9568 section 5.2.9): counted, not dropped.
+    /// Valid IPv6 adverts whose first address is not link-local (RFC 9568 section 5.2.9): counted,
+    /// not dropped.
     NotLinkLocal = 17,
     /// Packets to a VIP that were dropped because Accept_Mode is false.
     NotAccepted = 18,

@@ -14,7 +14,7 @@
 #![forbid(unsafe_code)]
 #![expect(
     clippy::inline_always,
-    reason = "a call uses the BPF program's stack, and the verifier loses bounds"
+    reason = "a function call uses BPF stack, and the verifier forgets bounds that the caller has checked"
 )]
 
 #[cfg(test)]

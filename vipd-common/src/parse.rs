@@ -40,7 +40,8 @@ pub enum ChecksumForm {
 }
 
 impl ChecksumForm {
-    /// Returns the form with this number, as in [`AdvertRecord::checksum`](crate::records::AdvertRecord::checksum).
+    /// Returns the form with this number, as in
+    /// [`AdvertRecord::checksum`](crate::records::AdvertRecord::checksum).
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
             2 => Some(Self::V2),

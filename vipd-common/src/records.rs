@@ -39,8 +39,8 @@ impl RouterKey {
     }
 }
 
-/// Value of [`MAP_ROUTERS`](crate::names::MAP_ROUTERS): the part of a virtual router's configuration
-/// that the BPF program validates adverts against.
+/// Value of [`MAP_ROUTERS`](crate::names::MAP_ROUTERS): the part of a virtual router's
+/// configuration that the BPF program validates adverts against.
 ///
 /// ```text
 ///  0       4         5                6       7         8              24           32
@@ -62,8 +62,8 @@ pub struct RouterSlot {
     pub empty: u8,
     /// 1 if the source must be in [`MAP_PEERS`](crate::names::MAP_PEERS), else 0.
     pub unicast: u8,
-    /// Destination of its adverts: the VRRP group in multicast, the router's own address in unicast.
-    /// Adverts to another destination are passed.
+    /// Destination of its adverts: the VRRP group in multicast, the router's own address in
+    /// unicast. Adverts to another destination are passed.
     pub destination: Address,
     /// VRRPv2's authentication data in network byte order.
     pub password: [u32; 2],
@@ -88,9 +88,9 @@ pub struct PeerKey {
     pub address: Address,
 }
 
-/// Key of [`MAP_CLOSED`](crate::names::MAP_CLOSED): a VIP that this host announces without accepting
-/// packets for it (Accept_Mode false, RFC 9568 section 6.1). The value is a u32, the counter row of
-/// its virtual router.
+/// Key of [`MAP_CLOSED`](crate::names::MAP_CLOSED): a VIP that this host announces without
+/// accepting packets for it (Accept_Mode false, RFC 9568 section 6.1). The value is a u32, the
+/// counter row of its virtual router.
 ///
 /// ```text
 ///  0           4         5       8               24
@@ -113,15 +113,16 @@ pub struct ClosedKey {
     pub address: Address,
 }
 
-/// Size of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS) in bytes: a power of two, in whole pages.
+/// Size of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS) in bytes: a power of two, in
+/// whole pages.
 pub const RING_BYTES: u32 = 1 << 20;
 
 /// Value of [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the fast path for unchanged adverts.
 ///
-/// A backup receives the same advert from its master in every interval. Apart from the counters, such
-/// an advert only updates `arrival`, without a record or a wake-up. User space maps the array into its
-/// memory and writes `expected` and `previous`; the BPF program writes `limit`; both write `arrival`. A
-/// slot is four words (32 bytes), so no slot crosses a cache line.
+/// A backup receives the same advert from its master in every interval. Apart from the counters,
+/// such an advert only updates `arrival`, without a record or a wake-up. User space maps the array
+/// into its memory and writes `expected` and `previous`; the BPF program writes `limit`; both write
+/// `arrival`. A slot is four words (32 bytes), so no slot crosses a cache line.
 ///
 /// ```text
 ///  0              8             16             24            32
@@ -133,7 +134,8 @@ pub const RING_BYTES: u32 = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct SteadySlot {
-    /// [Fingerprint](crate::parse::fingerprint) of the unchanged advert; 0 while the fast path is off.
+    /// [Fingerprint](crate::parse::fingerprint) of the unchanged advert; 0 while the fast path is
+    /// off.
     pub expected: u64,
     /// Arrival of the last unchanged advert, nanoseconds of `CLOCK_MONOTONIC`. It never decreases
     /// while `expected` stays the same.
@@ -147,8 +149,8 @@ pub struct SteadySlot {
     pub limit: u64,
 }
 
-/// Key of [`MAP_SENDERS`](crate::names::MAP_SENDERS): the token bucket of one sender. The value is a u64:
-/// the time at which the bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`.
+/// Key of [`MAP_SENDERS`](crate::names::MAP_SENDERS): the token bucket of one sender. The value is
+/// a u64: the time at which the bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`.
 ///
 /// ```text
 ///  0       4                      8               24
@@ -174,8 +176,8 @@ pub const BURST: u32 = 32;
 /// Nanoseconds after which a token bucket regains one advert: 2.5 ms, 400 adverts/s.
 ///
 /// That is four adverts in the shortest VRRPv3 interval; a master that answers competing adverts
-/// sends more than one (RFC 9568 section 6.4.3). The rate is fixed because the interval in an advert is
-/// chosen by its sender, who could use it to drain a bucket that others rely on.
+/// sends more than one (RFC 9568 section 6.4.3). The rate is fixed because the interval in an
+/// advert is chosen by its sender, who could use it to drain a bucket that others rely on.
 pub const TOKEN_INTERVAL: u64 = 2_500_000;
 
 /// A valid advert passed to user space: a record of the ring buffer
@@ -210,7 +212,8 @@ pub struct AdvertRecord {
     pub interval: u16,
     /// Virtual router identifier, 1 to 255.
     pub vrid: u8,
-    /// [`FAMILY_IPV4`](crate::address::FAMILY_IPV4) or [`FAMILY_IPV6`](crate::address::FAMILY_IPV6).
+    /// [`FAMILY_IPV4`](crate::address::FAMILY_IPV4) or
+    /// [`FAMILY_IPV6`](crate::address::FAMILY_IPV6).
     pub family: u8,
     /// VRRP version, 2 or 3.
     pub version: u8,
@@ -220,7 +223,7 @@ pub struct AdvertRecord {
     pub count: u8,
     /// Which checksum form matched: the number of a [`ChecksumForm`](crate::parse::ChecksumForm).
     pub checksum: u8,
-    /// [`SteadySlot::arrival`] when this advert arrived: the arrival of the last unchanged advert before
-    /// it.
+    /// [`SteadySlot::arrival`] when this advert arrived: the arrival of the last unchanged advert
+    /// before it.
     pub last_unchanged: u64,
 }

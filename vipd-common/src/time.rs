@@ -3,7 +3,8 @@ use core::ops::Add;
 /// A point in time: nanoseconds of `CLOCK_MONOTONIC`.
 ///
 /// `bpf_ktime_get_ns()` and `clock_gettime(CLOCK_MONOTONIC)` read the same clock, so arrival
-/// times from the kernel can be compared with deadlines set in user space. The clock stops during suspend.
+/// times from the kernel can be compared with deadlines set in user space. The clock stops during
+/// suspend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 

@@ -1,5 +1,5 @@
-//! Accept_Mode false (RFC 9568 section 6.1): drops packets to VIPs that this host announces but does
-//! not accept packets for.
+//! Accept_Mode false (RFC 9568 section 6.1): drops packets to VIPs that this host announces but
+//! does not accept packets for.
 //!
 //! ARP is not IP and is not affected. Neighbor Solicitations and Advertisements must not be dropped
 //! (section 6.4.3).

@@ -58,9 +58,9 @@ impl Cursor for Direct {
 
 /// A copy of the packet in this CPU's window, starting at the IP header.
 ///
-/// The IHL and the address count make the parser's offsets variable. In a map value, a mask is enough to
-/// bound an offset for the verifier; with packet pointers, each access would need a comparison.
-/// The copy also covers frames that span several buffers.
+/// The IHL and the address count make the parser's offsets variable. In a map value, a mask is
+/// enough to bound an offset for the verifier; with packet pointers, each access would need a
+/// comparison. The copy also covers frames that span several buffers.
 pub(crate) struct Windowed {
     bytes: *const u8,
     len: usize,
@@ -96,7 +96,8 @@ impl Windowed {
         let offset = opaque(offset) & (WINDOW_LEN - N);
         // SAFETY: `offset` is at most WINDOW_LEN - N, and the window is WINDOW_LEN bytes long.
         let bytes = unsafe { self.bytes.add(offset) };
-        // SAFETY: the N bytes are inside the window, which the kernel zeroed when it created the map.
+        // SAFETY: the N bytes are inside the window, which the kernel zeroed when it created the
+        // map.
         unsafe { *bytes.cast::<[u8; N]>() }
     }
 }
@@ -131,13 +132,14 @@ impl Cursor for Windowed {
     }
 }
 
-/// Hides a value's range from the compiler, which would otherwise drop the mask that the verifier needs.
+/// Hides a value's range from the compiler, which would otherwise drop the mask that the verifier
+/// needs.
 ///
-/// The assembly moves a register to itself, but the compiler must assume that it changes the register
-/// and memory. (With empty assembly, the next instruction would have two source lines in the BTF, which
-/// the kernel rejects.) `core::hint::black_box` would write the value to the stack. Without the memory
-/// barrier, the compiler would move all reads to the front, and their results would need more than
-/// ten registers and 512 bytes of stack.
+/// The assembly moves a register to itself, but the compiler must assume that it changes the
+/// register and memory. (With empty assembly, the next instruction would have two source lines in
+/// the BTF, which the kernel rejects.) `core::hint::black_box` would write the value to the stack.
+/// Without the memory barrier, the compiler would move all reads to the front, and their results
+/// would need more than ten registers and 512 bytes of stack.
 #[inline(always)]
 fn opaque(mut value: usize) -> usize {
     // SAFETY: the register keeps its value.

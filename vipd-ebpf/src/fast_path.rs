@@ -1,5 +1,5 @@
-//! The fast path: recognizes unchanged adverts and only stores their arrival time. Wakes the reader in
-//! user space for all other adverts.
+//! The fast path: recognizes unchanged adverts and only stores their arrival time. Wakes the reader
+//! in user space for all other adverts.
 
 use core::arch::asm;
 
@@ -70,16 +70,16 @@ fn store_arrival(last: *mut u64, mut known: u64, arrival: u64) {
     }
 }
 
-/// Atomically stores `new` if the word equals `known`, and returns the old value (`BPF_CMPXCHG`, Linux
-/// 5.12). Written in assembly, because `core` has no compare-and-swap for this target.
+/// Atomically stores `new` if the word equals `known`, and returns the old value (`BPF_CMPXCHG`,
+/// Linux 5.12). Written in assembly, because `core` has no compare-and-swap for this target.
 ///
 /// # Safety
 /// `word` must be an aligned word of a map.
 #[inline(always)]
 unsafe fn compare_exchange(word: *mut u64, known: u64, new: u64) -> u64 {
     let found;
-    // SAFETY: the caller guarantees that `word` is valid. The instruction expects the known value in r0
-    // and returns the old value there.
+    // SAFETY: the caller guarantees that `word` is valid. The instruction expects the known value
+    // in r0 and returns the old value there.
     unsafe {
         asm!(
             "r0 = cmpxchg_64({word} + 0, r0, {new})",
@@ -92,8 +92,8 @@ unsafe fn compare_exchange(word: *mut u64, known: u64, new: u64) -> u64 {
     found
 }
 
-/// Wakes the reader if it is blocked. The wake-up is an interrupt on this CPU, which takes microseconds in
-/// a virtual machine, so it happens only once per sleep.
+/// Wakes the reader if it is blocked. The wake-up is an interrupt on this CPU, which takes
+/// microseconds in a virtual machine, so it happens only once per sleep.
 ///
 /// The ring's adaptive wake-up does not suffice. It wakes only a reader that has read all previous
 /// records, but a reader may be blocked by another CPU's uncommitted record.

@@ -86,12 +86,13 @@ impl Frame for TcContext {
     }
 }
 
-/// Number of bytes that the parser reads in place: an Ethernet header with two VLAN tags, and an IPv6
-/// header up to and including Next Header.
+/// Number of bytes that the parser reads in place: an Ethernet header with two VLAN tags, and an
+/// IPv6 header up to and including Next Header.
 const HEADERS: usize = 14 + 2 * 4 + 7;
 
-/// Makes the headers readable in place. A driver may leave them outside the linear part of the buffer
-/// until the IP layer pulls them. If they are already in the linear part, this costs two comparisons.
+/// Makes the headers readable in place. A driver may leave them outside the linear part of the
+/// buffer until the IP layer pulls them. If they are already in the linear part, this costs two
+/// comparisons.
 #[inline(always)]
 pub(crate) fn pull_headers(ctx: &TcContext) {
     let linear = ctx.end() - ctx.start();
@@ -104,9 +105,9 @@ pub(crate) fn pull_headers(ctx: &TcContext) {
     }
 }
 
-/// Returns whether the frame has a VLAN tag with an identifier other than 0 and therefore belongs to
-/// another LAN. The kernel has moved the outer tag from the frame to its metadata (`skb_vlan_untag` in
-/// `__netif_receive_skb_core`, `net/core/dev.c`).
+/// Returns whether the frame has a VLAN tag with an identifier other than 0 and therefore belongs
+/// to another LAN. The kernel has moved the outer tag from the frame to its metadata
+/// (`skb_vlan_untag` in `__netif_receive_skb_core`, `net/core/dev.c`).
 #[inline(always)]
 pub(crate) fn is_other_vlan(ctx: &TcContext) -> bool {
     // SAFETY: the kernel passed this context.
@@ -116,10 +117,10 @@ pub(crate) fn is_other_vlan(ctx: &TcContext) -> bool {
 
 /// Returns whether the frame is an IP packet without its Ethernet header.
 ///
-/// A generic XDP program of another application causes this if it supports multi-buffer frames: before
-/// running it, the kernel copies frames that are cloned, non-linear or short of headroom
-/// (`skb_pp_cow_data`, Linux commit e6d5dbdd20aa). The copy lacks `mac_len`, the length of the header
-/// that `tcx_run` would restore.
+/// A generic XDP program of another application causes this if it supports multi-buffer frames:
+/// before running it, the kernel copies frames that are cloned, non-linear or short of headroom
+/// (`skb_pp_cow_data`, Linux commit e6d5dbdd20aa). The copy lacks `mac_len`, the length of the
+/// header that `tcx_run` would restore.
 #[inline(always)]
 pub(crate) fn lacks_ethernet_header(ctx: &TcContext, frame: &Direct) -> bool {
     // SAFETY: a field of the context that the kernel passed.

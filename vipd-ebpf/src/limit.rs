@@ -1,10 +1,10 @@
 //! Rate limit per sender for adverts that take the slow path:
 //! [`BURST`](vipd_common::records::BURST) back to back, then one per [`TOKEN_INTERVAL`].
 //!
-//! The token buckets use the generic cell rate algorithm (ITU-T I.371, virtual scheduling): each is one
-//! word, the time at which the bucket is full again. Unchanged adverts are exempt, because user space does
-//! not handle them.
-//! There is no limit across sources, because it would drop adverts of a router that takes over.
+//! The token buckets use the generic cell rate algorithm (ITU-T I.371, virtual scheduling): each is
+//! one word, the time at which the bucket is full again. Unchanged adverts are exempt, because user
+//! space does not handle them. There is no limit across sources, because it would drop adverts of a
+//! router that takes over.
 
 use vipd_common::parse::Advert;
 use vipd_common::records::{SenderKey, TOKEN_INTERVAL};
@@ -21,8 +21,8 @@ pub(crate) fn charge_sender(row: u32, advert: &Advert, now: u64) -> bool {
     let is_priority_zero = u32::from(advert.priority == 0);
     let key = SenderKey { row, is_priority_zero, address: advert.source };
     let Some(bucket) = SENDERS.get_ptr_mut(key) else {
-        // The advert also conforms if there is no room for a bucket: a router must not miss its master's
-        // adverts because of other senders.
+        // The advert also conforms if there is no room for a bucket: a router must not miss its
+        // master's adverts because of other senders.
         let _ = SENDERS.insert(key, now + TOKEN_INTERVAL, 0);
         return true;
     };

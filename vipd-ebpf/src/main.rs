@@ -1,7 +1,7 @@
 //! vipd's program for the XDP hooks and for TC ingress.
 //!
-//! The entry points convert a verdict to the action of their hook. The parser, `vipd_common::parse`, is
-//! shared with user space:
+//! The entry points convert a verdict to the action of their hook. The parser,
+//! `vipd_common::parse`, is shared with user space:
 //!
 //! ```text
 //!  not VRRP, or no configured virtual router         ─► pass, untouched
@@ -12,7 +12,10 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(clippy::inline_always, reason = "a call uses stack, and the verifier loses bounds"),
+    expect(
+        clippy::inline_always,
+        reason = "a function call uses BPF stack, and the verifier forgets bounds that the caller has checked"
+    ),
     expect(
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
@@ -100,8 +103,8 @@ mod program {
         }
     }
 
-    /// Converts a verdict to the action at the TC hook. `TCX_NEXT` passes the frame to the next program
-    /// there.
+    /// Converts a verdict to the action at the TC hook. `TCX_NEXT` passes the frame to the next
+    /// program there.
     #[inline(always)]
     fn tc_action(verdict: Verdict) -> i32 {
         match verdict {
@@ -114,13 +117,13 @@ mod program {
     enum Verdict {
         /// Pass the frame to the network stack, unchanged.
         Pass,
-        /// Drop the frame: an advert for a configured virtual router, valid or not, or a packet to a VIP
-        /// with Accept_Mode false.
+        /// Drop the frame: an advert for a configured virtual router, valid or not, or a packet to
+        /// a VIP with Accept_Mode false.
         Drop,
     }
 
-    /// Classifies and counts the frame of an IP packet. Publishes the packet to user space if it is a
-    /// valid advert.
+    /// Classifies and counts the frame of an IP packet. Publishes the packet to user space if it is
+    /// a valid advert.
     #[inline(always)]
     fn classify<F: Frame>(ctx: &F, ip: Option<Ip>) -> Verdict {
         let Some(ip) = ip else {
@@ -192,9 +195,9 @@ mod program {
         validate(packet, located, &expected)
     }
 
-    /// Counts the advert. If it is unchanged, stores its arrival time. Otherwise, if it is within the
-    /// rate limit, writes a record to the ring and wakes the reader, or counts the loss if the ring is
-    /// full.
+    /// Counts the advert. If it is unchanged, stores its arrival time. Otherwise, if it is within
+    /// the rate limit, writes a record to the ring and wakes the reader, or counts the loss if the
+    /// ring is full.
     #[inline(always)]
     fn publish(ifindex: u32, row: u32, advert: &Advert) {
         count(row, Counter::AdvertisementRcvd);
@@ -239,8 +242,8 @@ mod program {
             checksum: advert.checksum as u8,
             last_unchanged,
         });
-        // Committing is a full barrier (xchg in `bpf_ringbuf_commit`). The reader checks the ring after
-        // setting ASLEEP, so either it finds this record, or `wake` finds ASLEEP set.
+        // Committing is a full barrier (xchg in `bpf_ringbuf_commit`). The reader checks the ring
+        // after setting ASLEEP, so either it finds this record, or `wake` finds ASLEEP set.
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
         wake();
     }

@@ -7,8 +7,8 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
 use vipd_common::records::{ClosedKey, PeerKey, RING_BYTES, RouterKey, RouterSlot, SenderKey, SteadySlot};
 
-/// Size of a window in bytes: the IPv6 header and the longest message (40 + 4088), rounded up to a power of
-/// two so that a mask bounds every offset.
+/// Size of a window in bytes: the IPv6 header and the longest message (40 + 4088), rounded up to a
+/// power of two so that a mask bounds every offset.
 pub(crate) const WINDOW_LEN: usize = 8192;
 
 /// Value of [`WINDOW`].
@@ -29,8 +29,8 @@ pub(crate) static ASLEEP: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE
 #[map]
 pub(crate) static DISCARDED: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Indexed by row: 1 if a record was lost because the ring was full, since user space last reset it.
-/// Sized by the loader.
+/// Indexed by row: 1 if a record was lost because the ring was full, since user space last reset
+/// it. Sized by the loader.
 #[map]
 pub(crate) static LOST: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -63,7 +63,8 @@ pub(crate) static CLOSED: HashMap<ClosedKey, u32> = HashMap::with_max_entries(1,
 #[map]
 pub(crate) static FILTERING: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Counters, indexed by row; row 0 is for packets that belong to no virtual router. Sized by the loader.
+/// Counters, indexed by row; row 0 is for packets that belong to no virtual router. Sized by the
+/// loader.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<CounterRow> = PerCpuArray::with_max_entries(1, 0);
 
@@ -75,7 +76,8 @@ pub(crate) static WINDOW: PerCpuArray<Window> = PerCpuArray::with_max_entries(1,
 #[inline(always)]
 pub(crate) fn count(row: u32, counter: Counter) {
     if let Some(cells) = COUNTERS.get_ptr_mut(row) {
-        // SAFETY: the map's value is one `CounterRow`, an array of u64 with a cell for each `Counter`.
+        // SAFETY: the map's value is one `CounterRow`, an array of u64 with a cell for each
+        // `Counter`.
         let cell = unsafe { cells.cast::<u64>().add(counter as usize) };
         // SAFETY: no other program writes this CPU's copy while this one runs.
         unsafe { *cell += 1 };
@@ -102,8 +104,8 @@ fn set(flag: Option<*mut u64>) {
     let Some(flag) = flag else { return };
     // SAFETY: an aligned word of a map; other CPUs and user space write it with single stores.
     if unsafe { flag.read_volatile() } == 0 {
-        // Store only if the flag changes. Otherwise, CPUs would contend for the cache line in a flood.
-        // SAFETY: as above.
+        // Store only if the flag changes. Otherwise, CPUs would contend for the cache line in a
+        // flood. SAFETY: as above.
         unsafe { flag.write_volatile(1) };
     }
 }

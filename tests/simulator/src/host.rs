@@ -80,7 +80,8 @@ pub(crate) struct Member {
     pub(crate) digest: u64,
     /// Whether the VIPs are on the interface.
     pub(crate) has_addresses: bool,
-    /// Arrival time of this member's last advert at each member of the virtual router, in true time.
+    /// Arrival time of this member's last advert at each member of the virtual router, in true
+    /// time.
     pub(crate) last_arrival: Vec<u64>,
     /// When the member's timer is checked next, in true time.
     pub(crate) armed: Option<u64>,

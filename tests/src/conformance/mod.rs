@@ -8,9 +8,9 @@
 //!
 //! A [`Scenario`] lists received and sent frames and the times between them. Only its counters and
 //! additional configuration lines are specific to vipd. [`lab`] plays it with vipd, keepalived and
-//! FRR, and observes only the wire, apart from vipd's counters. [`table`] plays all scenarios, and [`render`] shows
-//! which requirements each program meets. The README next to the scenarios describes how to write
-//! one.
+//! FRR, and observes only the wire, apart from vipd's counters. [`table`] plays all scenarios, and
+//! [`render`] shows which requirements each program meets. The README next to the scenarios
+//! describes how to write one.
 
 pub mod document;
 pub mod items;

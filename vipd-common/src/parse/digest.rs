@@ -29,8 +29,8 @@ pub(super) const fn zero_term(words: usize) -> u64 {
 }
 
 /// Returns a 64-bit hash of an advert, never 0. Barring a collision, adverts that differ in source,
-/// priority, interval, addresses (compared by [digest](address_digest)) or checksum form have different
-/// fingerprints.
+/// priority, interval, addresses (compared by [digest](address_digest)) or checksum form have
+/// different fingerprints.
 #[inline(always)]
 pub const fn fingerprint(
     source: &Address,
@@ -49,8 +49,8 @@ pub const fn fingerprint(
 /// Returns the digest of an address list: equal for the same addresses in any order (RFC 9568
 /// section 5.2.9 only recommends an order).
 ///
-/// The words of each address are mixed in sequence, and the results are added. Swapping halves of two
-/// addresses therefore changes the digest.
+/// The words of each address are mixed in sequence, and the results are added. Swapping halves of
+/// two addresses therefore changes the digest.
 pub fn address_digest(addresses: impl Iterator<Item = IpAddr>) -> u64 {
     addresses.fold(0, |digest, address| {
         let term = match address {

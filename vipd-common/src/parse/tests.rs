@@ -26,7 +26,8 @@ fn parse(packet: &[u8], version: u8) -> Result<Advert, Refusal> {
     parse_as(packet, FAMILY_IPV4, IpAddr::from([224, 0, 0, 18]), &Expected::version(version))
 }
 
-/// Locates and validates a packet for a virtual router of this family whose adverts go to `destination`.
+/// Locates and validates a packet for a virtual router of this family whose adverts go to
+/// `destination`.
 fn parse_as(packet: &[u8], family: u8, destination: IpAddr, expected: &Expected) -> Result<Advert, Refusal> {
     let located = locate(&packet, family).map_err(Refusal::NotOurs)?;
     if located.destination != to_words(destination) {

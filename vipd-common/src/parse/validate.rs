@@ -14,8 +14,8 @@ pub struct Expected {
     pub version: u8,
     /// VRRPv2's authentication type: 0, or [`vrrp::AUTH_PASS`].
     pub authentication: u8,
-    /// VRRPv2's authentication data in network byte order. Ignored unless the authentication type is
-    /// [`vrrp::AUTH_PASS`] (RFC 2338 section 5.3.10).
+    /// VRRPv2's authentication data in network byte order. Ignored unless the authentication type
+    /// is [`vrrp::AUTH_PASS`] (RFC 2338 section 5.3.10).
     pub password: [u32; 2],
     /// Lowest accepted TTL or Hop Limit: 255, or less for a unicast peer behind routers.
     pub ttl: u8,
@@ -162,7 +162,8 @@ fn addresses<C: Cursor, const COUNT: usize, const WORDS: usize>(
             sum = sum.word(word);
             term = mix(term, u64::from(word));
         }
-        // Past the last address, this adds the term of an all-zero address, which is subtracted below.
+        // Past the last address, this adds the term of an all-zero address, which is subtracted
+        // below.
         digest = digest.wrapping_add(term);
     }
     let beyond = (COUNT - count as usize) as u64;

@@ -2,8 +2,8 @@
 
 /// A running one's complement sum of big-endian words.
 ///
-/// The sum has 64 bits and is folded at the end. Because 2^16 ≡ 2^32 ≡ 1 (mod 65535), 16-bit and 32-bit
-/// words give the same folded value, and no carry is lost in fewer than 2^32 words.
+/// The sum has 64 bits and is folded at the end. Because 2^16 ≡ 2^32 ≡ 1 (mod 65535), 16-bit and
+/// 32-bit words give the same folded value, and no carry is lost in fewer than 2^32 words.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
@@ -43,7 +43,8 @@ impl Sum {
         }
     }
 
-    /// Returns the sum, folded to 16 bits. For a message that contains its correct checksum, it is `0xffff`.
+    /// Returns the sum, folded to 16 bits. For a message that contains its correct checksum, it is
+    /// `0xffff`.
     #[inline(always)]
     pub const fn fold(self) -> u16 {
         // One fold at 32 bits leaves at most 33 bits; three folds at 16 bits then leave no carry.

@@ -34,8 +34,8 @@ pub const BROADCAST: [u8; 6] = [0xff; 6];
 /// Returns the IP packet in a frame of this interface's own LAN, or `None` for all other frames,
 /// most of which cost only one or two loads.
 ///
-/// Skips up to two tags with VLAN identifier 0 (priority tags). Any other identifier belongs to another
-/// LAN, whose frames Linux delivers to the VLAN's interface.
+/// Skips up to two tags with VLAN identifier 0 (priority tags). Any other identifier belongs to
+/// another LAN, whose frames Linux delivers to the VLAN's interface.
 #[inline(always)]
 pub fn ip<C: Cursor>(frame: &C) -> Option<Ip> {
     // All offsets in an arm are constant, as the BPF verifier requires for packet pointers.

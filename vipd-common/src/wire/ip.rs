@@ -22,8 +22,8 @@ pub struct Ip {
     pub offset: usize,
     /// IP version, 4 or 6: from the EtherType, or from the first nibble if there is no EtherType.
     pub version: u8,
-    /// Protocol, or the first Next Header in IPv6; 112 is VRRP. An advert behind an extension header
-    /// is not recognized.
+    /// Protocol, or the first Next Header in IPv6; 112 is VRRP. An advert behind an extension
+    /// header is not recognized.
     pub protocol: u8,
 }
 

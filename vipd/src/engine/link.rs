@@ -59,7 +59,8 @@ pub(crate) struct Link {
     pub(crate) failure: Option<String>,
     /// Routers that use the link for adverts or addresses.
     pub(crate) routers: Vec<RouterId>,
-    /// Whether opening the link has been requested. After a failure, the service retries on its own.
+    /// Whether opening the link has been requested. After a failure, the service retries on its
+    /// own.
     pub(crate) requested: bool,
     /// Whether stale VIPs of a previous run have been removed.
     pub(crate) swept: bool,

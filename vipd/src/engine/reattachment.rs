@@ -17,7 +17,8 @@ const LASTED: u64 = 60_000_000_000;
 /// Determines when to attach the program of a link again.
 #[derive(Debug, Default)]
 pub(crate) struct Reattachment {
-    /// When to request the next attachment, if the program was lost and none has been requested since.
+    /// When to request the next attachment, if the program was lost and none has been requested
+    /// since.
     at: Option<Timestamp>,
     /// When the last attachment was requested.
     requested_at: Option<Timestamp>,

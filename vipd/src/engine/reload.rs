@@ -7,8 +7,8 @@
 //! A reload takes several turns, so that the adverts of other routers are not delayed: the
 //! addresses of removed routers are removed within the budget of a turn, and then up to
 //! [`ROUTERS_PER_TURN`] routers are removed, changed or added per turn. Interfaces that changed
-//! routers need for new VIPs are opened first: a running router must not go into Fault for them, and
-//! its new VIPs must be announced.
+//! routers need for new VIPs are opened first: a running router must not go into Fault for them,
+//! and its new VIPs must be announced.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -70,8 +70,8 @@ impl Engine {
         });
     }
 
-    /// Continues the oldest reload. Returns whether another turn is needed, because there is more to
-    /// do, or because the changes have caused actions.
+    /// Continues the oldest reload. Returns whether another turn is needed, because there is more
+    /// to do, or because the changes have caused actions.
     pub(super) fn continue_reload(&mut self, now: Timestamp) -> bool {
         // The addresses of stopped routers must be removed before the routers themselves.
         if self.reloads.is_empty() || self.effects.has_changes() {

@@ -80,8 +80,8 @@ impl<K: Copy + Ord> Retries<K> {
         self.schedule.first().map(|(at, _)| *at)
     }
 
-    /// Returns the changes whose retry is due, and stops scheduling them, because their results will
-    /// arrive later. Each remains recorded until then.
+    /// Returns the changes whose retry is due, and stops scheduling them, because their results
+    /// will arrive later. Each remains recorded until then.
     pub(crate) fn begin_due(&mut self, now: Timestamp) -> Vec<K> {
         let due: Vec<K> = self.due(now).collect();
         while self.schedule.first().is_some_and(|(at, _)| *at <= now) {

@@ -88,8 +88,8 @@ impl Wanted {
     }
 }
 
-/// Returns the destinations of all routes, sorted and without duplicates. Returns `None` if no router
-/// has routes or policy rules.
+/// Returns the destinations of all routes, sorted and without duplicates. Returns `None` if no
+/// router has routes or policy rules.
 pub(super) fn destinations(topology: &Topology) -> Option<Vec<Destination>> {
     let mut entries = topology.routers.iter().flat_map(|(_, instance)| &instance.routing).peekable();
     entries.peek()?;

@@ -147,8 +147,8 @@ impl Topology {
         Some(Changed { positions, unused: self.remove_unused(former) })
     }
 
-    /// Adds the links on which these settings place VIPs, if they do not exist yet, and reserves them
-    /// until [`release_links`](Self::release_links). Returns whether a link must be opened.
+    /// Adds the links on which these settings place VIPs, if they do not exist yet, and reserves
+    /// them until [`release_links`](Self::release_links). Returns whether a link must be opened.
     pub(super) fn reserve_links<'a>(&mut self, all: impl Iterator<Item = &'a config::Instance>) -> bool {
         let mut is_new = false;
         for name in all.flat_map(vip_interfaces) {
@@ -169,7 +169,8 @@ impl Topology {
         self.remove_unused(reserved)
     }
 
-    /// Returns whether a link on which these settings place VIPs is being opened for the first time.
+    /// Returns whether a link on which these settings place VIPs is being opened for the first
+    /// time.
     pub(super) fn is_opening_vip_links(&self, settings: &config::Instance) -> bool {
         let mut links = vip_interfaces(settings).filter_map(|name| self.links.named(name));
         links.any(Link::is_opening)

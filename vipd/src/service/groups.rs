@@ -73,8 +73,8 @@ impl GroupStates {
     }
 
     /// Returns the changes of the groups that are in another state since their members were
-    /// [replaced](Self::replace). The states of the members may have changed before, while the group
-    /// still had other members.
+    /// [replaced](Self::replace). The states of the members may have changed before, while the
+    /// group still had other members.
     pub(super) fn regrouped(&mut self) -> Vec<GroupChange> {
         let known = self.groups.iter().filter(|group| self.last.contains_key(&group.name));
         let known: Vec<_> = known.cloned().collect();

@@ -154,7 +154,8 @@ impl Driver {
     }
 }
 
-/// Opens a socket for an ioctl(2). The commands that the service starts meanwhile do not inherit it.
+/// Opens a socket for an ioctl(2). The commands that the service starts meanwhile do not inherit
+/// it.
 fn inet_socket() -> Result<OwnedFd> {
     socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }

@@ -104,8 +104,8 @@ pub fn next<'a, K: Copy + PartialEq>(
 }
 
 /// Returns the next step after routers have joined the group or left it. Call this again after the
-/// inputs of each step, until it returns `None`. The last unchanged adverts of all members must have
-/// been passed in.
+/// inputs of each step, until it returns `None`. The last unchanged adverts of all members must
+/// have been passed in.
 ///
 /// Unlike in [`next`], the step depends only on the present states, not on how a member came into
 /// its state. If some members are masters and others are backups, the masters yield if one of the

@@ -55,7 +55,7 @@ fn destination_and_ttl_depend_on_the_transport() {
     for ttl in [250, 254, 255] {
         assert!(
             parse(&to_us(ttl), OURS, &routed).is_ok(),
-            "TTL {ttl}, C6: the sum is over the true destination"
+            "TTL {ttl}, C6: the pseudo-header contains the packet's destination"
         );
     }
     assert_eq!(parse(&to_us(249), OURS, &routed), Err(Refusal::Discarded(Counter::IpTtlErrors)));

@@ -112,7 +112,7 @@ fn r4_a_truncated_packet_is_never_an_advert() {
 #[test]
 fn the_digest_depends_on_how_words_are_grouped_into_addresses() {
     let (mut a, mut b) = (link_local(1), link_local(2));
-    assert_eq!(digest(&[a, b]), digest(&[b, a]), "T8 only recommends an order");
+    assert_eq!(digest(&[a, b]), digest(&[b, a]), "RFC 9568 section 5.2.9 only recommends an order");
     let before = digest(&[a, b]);
     // The same words, grouped into other addresses.
     (a[7], b[7]) = (1, 0);

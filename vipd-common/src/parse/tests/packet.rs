@@ -34,7 +34,8 @@ pub(super) struct Packet {
     pub(super) addresses: Vec<[u8; 4]>,
     /// VRRPv2's authentication data.
     pub(super) data: [u8; 8],
-    /// Number of bytes after the last address and VRRPv2's authentication data, within the total length.
+    /// Number of bytes after the last address and VRRPv2's authentication data, within the total
+    /// length.
     pub(super) trailing: usize,
     pub(super) form: Form,
     /// Number of bytes beyond the total length.

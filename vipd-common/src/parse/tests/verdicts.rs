@@ -180,7 +180,7 @@ fn r4_a_truncated_packet_is_never_an_advert() {
 fn the_digest_depends_on_everything_but_the_order() {
     let digest = |list: &[[u8; 4]]| address_digest(list.iter().copied().map(Into::into));
     let (a, b, zero) = ([10, 0, 0, 1], [10, 0, 0, 2], [0; 4]);
-    assert_eq!(digest(&[a, b]), digest(&[b, a]), "T8 only recommends an order");
+    assert_eq!(digest(&[a, b]), digest(&[b, a]), "RFC 9568 section 5.2.9 only recommends an order");
     let different = [&[][..], &[a], &[b], &[a, a], &[a, b], &[b, b], &[zero], &[zero, zero], &[a, zero]];
     for (index, one) in different.iter().enumerate() {
         for other in &different[index + 1..] {

@@ -16,8 +16,9 @@ use fast_path::FastPathDeadlines;
 use heap::Heap;
 
 /// Time before a master-down deadline during which the engine busy-waits, in nanoseconds. In a
-/// virtual machine, timer wake-up and context switch take up to 70 µs. Then another thread makes the
-/// probe that the election requires: with a window of 100 µs, elections had to wait for its result.
+/// virtual machine, timer wake-up and context switch take up to 70 µs. Then another thread makes
+/// the probe that the election requires: with a window of 100 µs, elections had to wait for its
+/// result.
 const SPIN_WINDOW: u64 = 250_000;
 
 /// The deadlines of all virtual routers.
@@ -99,8 +100,8 @@ impl Schedule {
     }
 
     /// Returns when the engine must wake up next: at the earliest deadline in the heap, or one spin
-    /// window before the earliest deadline on the fast path that it spins for. `next_timeout` returns the next
-    /// timeout of a router.
+    /// window before the earliest deadline on the fast path that it spins for. `next_timeout`
+    /// returns the next timeout of a router.
     pub(crate) fn next(&mut self, next_timeout: impl Fn(RouterId) -> Option<Timestamp>) -> Option<Timestamp> {
         let fast_path = &self.fast_path;
         // A router on the fast path has no deadline in the heap.
