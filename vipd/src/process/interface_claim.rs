@@ -8,9 +8,16 @@
 //! interface instead.
 
 use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::name_lock::{Holder, NameLock};
 
+/// Maximum time to wait for this process's own former claim. It lasts until the commands that were
+/// being started when it was released have closed the descriptors that they inherited.
+const OWN_CLAIM: Duration = Duration::from_millis(500);
+/// Pause between two attempts.
+const RETRY: Duration = Duration::from_millis(1);
 /// Prefix of the name; the interface index follows.
 const PREFIX: &str = "vipd-interface ";
 
@@ -44,7 +51,7 @@ pub struct InterfaceClaim(#[expect(dead_code, reason = "held until dropped")] Op
 
 impl InterfaceClaim {
     /// Claims the interface with this index in this thread's network namespace. `interface` is the
-    /// name of the interface for error messages.
+    /// name of the interface for error messages. May block for half a second.
     ///
     /// If a process that cannot be an agent holds the name of the claim, logs a warning and returns
     /// a claim that does not exclude other agents. Otherwise any local user could block the
@@ -55,9 +62,14 @@ impl InterfaceClaim {
     /// created. If the holder cannot be determined, it is treated as an agent.
     pub fn acquire(ifindex: u32, interface: &str) -> Result<Self, ClaimError> {
         let name = name(ifindex);
-        let cause = match NameLock::acquire(&name) {
-            Ok(lock) => return Ok(Self(Some(lock))),
-            Err(cause) => cause,
+        let until = Instant::now() + OWN_CLAIM;
+        let cause = loop {
+            match NameLock::acquire(&name) {
+                Ok(lock) => return Ok(Self(Some(lock))),
+                Err(cause) if cause.kind() != io::ErrorKind::AddrInUse => break cause,
+                Err(cause) if Instant::now() >= until || !is_own(Holder::find(&name)) => break cause,
+                Err(_) => thread::sleep(RETRY),
+            }
         };
         if cause.kind() != io::ErrorKind::AddrInUse {
             return Err(ClaimError::System { interface: interface.to_owned(), cause });
@@ -82,6 +94,11 @@ impl InterfaceClaim {
     }
 }
 
+/// Returns whether a name is held by this process, or has just been released.
+fn is_own(holder: Option<Holder>) -> bool {
+    holder.is_none_or(|holder| holder.pid == Some(std::process::id()))
+}
+
 fn name(ifindex: u32) -> String {
     format!("{PREFIX}{ifindex}")
 }
@@ -101,5 +118,18 @@ mod tests {
         assert!(refused.starts_with(&expected), "{refused}");
         drop(first);
         InterfaceClaim::acquire(ifindex, "eth1").expect("free again");
+    }
+
+    /// As by a command that is being started while the interface is closed and opened again.
+    #[test]
+    fn claim_waits_until_copies_of_the_former_one_are_closed() {
+        let ifindex = 0x7ffe_0000 | (std::process::id() & 0xffff);
+        let first = InterfaceClaim::acquire(ifindex, "eth1").expect("free");
+        let holder = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        InterfaceClaim::acquire(ifindex, "eth1").expect("free again");
+        holder.join().expect("no panic");
     }
 }
