@@ -1,5 +1,5 @@
-//! Members of a sync group are masters together, transitions end after the last fault, and one node
-//! is master on all connected segments.
+//! Simulated sync groups: all members of a group are masters or none is, transitions end after the
+//! last fault, and once all segments are connected, one node is master on all of them.
 
 use std::thread::available_parallelism;
 

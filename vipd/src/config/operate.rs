@@ -31,7 +31,7 @@ pub struct Notify {
 /// Settings for all notifications (top-level `[notify]`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notifications {
-    /// FIFO that receives a line in keepalived's format for each transition (`fifo`).
+    /// FIFO that receives a line in keepalived's format for each transition or stop (`fifo`).
     pub fifo: Option<PathBuf>,
 }
 

@@ -323,7 +323,7 @@ schema! {
             "time after which a command and all processes it has started are killed", "";
     }
     Notifications {
-        FIFO "fifo", PATH, "none", "\"/run/vipd/notify\"", "FIFO that receives a line in keepalived's format for each change", "`vrrp_notify_fifo`";
+        FIFO "fifo", PATH, "none", "\"/run/vipd/notify\"", "FIFO that receives a line in keepalived's format for each transition or stop of an instance or group", "`vrrp_notify_fifo`";
     }
     Control {
         READ_GROUP "read_group", GROUP, "none", "\"adm\"", "group whose members may run `status`, `stats` and `events`", "";

@@ -48,8 +48,8 @@ impl Notifications {
         self.runner.counts()
     }
 
-    /// From now on, writes a line for each change to the FIFO at `path`, or to no FIFO if `path` is
-    /// `None`. If the FIFO cannot be opened, logs the failure and continues without a FIFO.
+    /// Sets the FIFO that receives a line for each notification; `None` for no FIFO. If the FIFO
+    /// cannot be opened, logs the failure and continues without a FIFO.
     pub(super) fn set_fifo(&mut self, path: Option<&Path>) {
         if self.fifo.as_ref().is_some_and(|fifo| Some(fifo.path()) == path) {
             return;

@@ -103,7 +103,7 @@ pub(crate) struct Target {
     pub(crate) backup: Option<Vec<String>>,
     pub(crate) fault: Option<Vec<String>>,
     pub(crate) stop: Option<Vec<String>>,
-    /// Command that runs for each change, after the command for the new state.
+    /// Command that runs for each transition or stop, after the command for the new state.
     pub(crate) any: Option<Vec<String>>,
     /// User that runs the commands; `None` for the agent's user.
     pub(crate) user: Option<String>,
