@@ -1,5 +1,6 @@
 //! Takeovers with so many routes that adding or removing them takes several turns.
 
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -184,6 +185,42 @@ fn route_is_added_after_the_route_to_its_gateway() -> Result<()> {
         let mut bench = Bench::configured(&text)?;
         bench.turn_until("all routes are present", |_| present() == 4)?;
         assert_eq!(bench.sum(|instance| instance.sent.route_errors), 0);
+        Ok(())
+    })
+}
+
+/// A resync checks all routes, and the change of the interface those that use it: both in one batch.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn route_through_an_interface_that_was_created_again_is_removed_at_the_end() -> Result<()> {
+    let all = configuration();
+    let text = format!(
+        "{}routes = [{{ to = \"10.9.0.0/16\", dev = \"other\", table = 100 }}]\n",
+        all.split("routes = ").next().expect("the rest")
+    );
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(move || {
+        let ip = |line: &str| {
+            let status = process::Command::new("ip").args(line.split(' ')).status();
+            assert!(status.is_ok_and(|status| status.success()), "ip {line}");
+        };
+        let create = || {
+            ip("link add other type veth peer name peer");
+            ip("link set peer up");
+            ip("link set other up");
+        };
+        create();
+        let mut bench = Bench::configured(&text)?;
+        bench.turn_until("the route is present", |_| present() == 1)?;
+        for _ in 0..3 {
+            ip("link delete other");
+            create();
+            bench.turn_until("the route is present again", |bench| {
+                present() == 1 && !bench.engine.effects.is_busy() && !bench.engine.effects.routing.has_removals()
+            })?;
+        }
+        bench.engine.shut_down(clock::now());
+        assert_eq!(present(), 0);
         Ok(())
     })
 }

@@ -100,6 +100,11 @@ impl Effects {
         while changes.len() + 1 < max
             && let Some(wanted) = self.routing.next_addition()
         {
+            // The check of all entries may return one that is in the batch already. If the entry has
+            // moved, the second removal would make it appear not to be vipd's.
+            if subjects.contains(&wanted) {
+                continue;
+            }
             let Some(entry) = self.routing.entries.get(&wanted) else { continue };
             let Some(resolved) = wanted.resolve(&topology.links) else {
                 self.refused(wanted, libc::ENODEV, None, now, topology, reports);
