@@ -357,7 +357,7 @@ fn capabilities_of_the_systemd_unit_suffice() {
         |text: &str| text.contains("WARN") && !text.contains("state changed") || text.contains("ERROR");
     assert!(!log.iter().any(|line| is_problem(&line.text)), "{log:#?}");
     drop(daemon);
-    agent.expect(1, "fault", "process daemon is down: 0 of 1 processes");
+    agent.expect(1, "fault", "process daemon is down: 0 found, 1 required");
     agent.stop();
 }
 

@@ -229,7 +229,7 @@ fn reload_removes_and_adds_a_group_without_demoting_its_members() {
     one.configure(alone).unwrap();
     assert_eq!(reload(&one).unwrap(), ["group gateway: removed"]);
     one.configure(grouped.clone()).unwrap();
-    assert_eq!(reload(&one).unwrap(), ["group gateway: added with WAN, LAN"]);
+    assert_eq!(reload(&one).unwrap(), ["group gateway: added with members WAN, LAN"]);
     wait_for_states(&one, "master", "master").unwrap();
     assert_eq!(transitions(&one), before);
     // A member that starts again becomes master with its group.

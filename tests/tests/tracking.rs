@@ -284,7 +284,7 @@ fn instance_is_in_fault_until_the_tracked_program_runs() {
     let track = "{ process = \"daemon\" }, { script = \"launcher\" }";
     let mut agent = start(&lab, ONE, configuration(150, track, &tables));
     let is_missing =
-        |status: &Reply| status.text("vipd:fault-reason") == "process daemon is down: 0 of 1 processes";
+        |status: &Reply| status.text("vipd:fault-reason") == "process daemon is down: 0 found, 1 required";
     wait_for(&agent, "fault", TIMEOUT, is_missing).expect("fault");
     fs::write(&begin, "").expect("written");
     wait_for_state(&agent, "master", TIMEOUT).expect("master");

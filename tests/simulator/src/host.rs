@@ -16,8 +16,8 @@ pub(crate) struct Host {
     pub(crate) partition: u64,
     /// Whether the process is running and the link is up.
     pub(crate) up: bool,
-    /// Whether the process was shut down or the link went down. Adverts and timers that are still
-    /// pending reach the routers, and must have no effect.
+    /// Set when the process is shut down or the link goes down. While it is set, pending adverts
+    /// still arrive and pending timers still fire, and must have no effect.
     pub(crate) left: bool,
     /// End of the current stall, in true time.
     pub(crate) stalled_until: Option<u64>,

@@ -146,7 +146,10 @@ fn expect(text: &str) -> Result<Step> {
     }
     if let Some(counter) = text.strip_prefix("counter ") {
         let (name, value) = counter.split_once(' ').context("expected `expect counter NAME N`")?;
-        return Ok(Step::Counter(name.to_owned(), value.parse().context("a counter must be a number")?));
+        return Ok(Step::Counter(
+            name.to_owned(),
+            value.parse().with_context(|| format!("invalid counter value {value:?}"))?,
+        ));
     }
     if let Some(what) = text.strip_suffix(" at once") {
         return Ok(Step::Expect(ExpectedFrame::parse(what)?, Moment::After(std::time::Duration::ZERO)));
@@ -196,7 +199,7 @@ mod tests {
                 "receive advert color red",
                 "line 10: receive advert color red: unknown key \"color\" of a received advert",
             ),
-            ("receive advert priority 300", "priority must be a number"),
+            ("receive advert priority 300", "invalid priority \"300\": number too large"),
             ("expect advert after 3x", "invalid duration"),
             ("sleep 3s", "unknown verb \"sleep\""),
             ("expect advert  # not bird", "unknown program"),

@@ -200,9 +200,13 @@ impl<'a> Words<'a> {
         self.0.next().with_context(|| format!("{key} needs a value"))
     }
 
-    fn number<T: std::str::FromStr>(&mut self, key: &str) -> Result<T> {
+    fn parsed<T>(&mut self, key: &str) -> Result<T>
+    where
+        T: std::str::FromStr,
+        T::Err: std::error::Error + Send + Sync + 'static,
+    {
         let value = self.value(key)?;
-        value.parse().ok().with_context(|| format!("{key} must be a number, not {value:?}"))
+        value.parse().with_context(|| format!("invalid {key} {value:?}"))
     }
 
     fn switch(&mut self, key: &str) -> Result<bool> {
@@ -255,14 +259,14 @@ impl RouterSpec {
                     }
                 }
                 "family" => router.family = words.family()?,
-                "vrid" => router.vrid = words.number(key)?,
-                "priority" => router.priority = words.number(key)?,
+                "vrid" => router.vrid = words.parsed(key)?,
+                "priority" => router.priority = words.parsed(key)?,
                 "interval" => router.interval = duration(words.value(key)?)?,
                 "preempt" => router.preempt = words.switch(key)?,
                 "virtual_mac" => router.virtual_mac = words.switch(key)?,
                 "unicast" => router.unicast = words.switch(key)?,
                 "password" => router.password = Some(words.value(key)?.to_owned()),
-                "addresses" => router.addresses = words.number(key)?,
+                "addresses" => router.addresses = words.parsed(key)?,
                 other => bail!("unknown router key {other:?}"),
             }
         }
@@ -285,14 +289,14 @@ impl ReceivedAdvert {
                         other => bail!("from must be lower, higher or itself, not {other:?}"),
                     });
                 }
-                "source" => received.source = Some(words.number(key)?),
-                "priority" => received.priority = words.number(key)?,
+                "source" => received.source = Some(words.parsed(key)?),
+                "priority" => received.priority = words.parsed(key)?,
                 "interval" => received.interval = Some(duration(words.value(key)?)?),
-                "ttl" => received.ttl = words.number(key)?,
-                "version" => received.version = Some(words.number(key)?),
-                "type" => received.kind = words.number(key)?,
-                "vrid" => received.vrid = Some(words.number(key)?),
-                "count" => received.count = Some(words.number(key)?),
+                "ttl" => received.ttl = words.parsed(key)?,
+                "version" => received.version = Some(words.parsed(key)?),
+                "type" => received.kind = words.parsed(key)?,
+                "vrid" => received.vrid = Some(words.parsed(key)?),
+                "count" => received.count = Some(words.parsed(key)?),
                 "checksum" => {
                     received.checksum = match words.value(key)? {
                         "message" => ReceivedChecksum::Message,
@@ -302,15 +306,15 @@ impl ReceivedAdvert {
                     }
                 }
                 "list" => received.list = Some(words.one_of(key, &["other", "global", "none"])?.to_owned()),
-                "cut" => received.cut = words.number(key)?,
-                "trailing" => received.trailing = words.number(key)?,
-                "padding" => received.padding = words.number(key)?,
-                "reserved" => received.reserved = words.number(key)?,
+                "cut" => received.cut = words.parsed(key)?,
+                "trailing" => received.trailing = words.parsed(key)?,
+                "padding" => received.padding = words.parsed(key)?,
+                "reserved" => received.reserved = words.parsed(key)?,
                 "fragment" => received.fragment = words.switch(key)?,
                 "options" => received.options = words.switch(key)?,
                 "header" => received.header_bad = words.one_of(key, &["bad"])? == "bad",
-                "vlan" => received.vlan = Some(words.number(key)?),
-                "auth" => received.auth = words.number(key)?,
+                "vlan" => received.vlan = Some(words.parsed(key)?),
+                "auth" => received.auth = words.parsed(key)?,
                 "password" => received.password = Some(words.value(key)?.to_owned()),
                 "destination" => received.unicast = words.one_of(key, &["unicast"])? == "unicast",
                 other => bail!("unknown key {other:?} of a received advert"),
@@ -333,12 +337,12 @@ impl ExpectedFrame {
         while let Some(key) = words.next() {
             match key {
                 "first" => expected.first = true,
-                "of" => expected.of = Some(words.number(key)?),
+                "of" => expected.of = Some(words.parsed(key)?),
                 "family" => expected.family = Some(words.family()?),
-                "priority" => expected.priority = Some(words.number(key)?),
+                "priority" => expected.priority = Some(words.parsed(key)?),
                 "interval" => expected.interval = Some(duration(words.value(key)?)?),
-                "version" => expected.version = Some(words.number(key)?),
-                "ttl" => expected.ttl = Some(words.number(key)?),
+                "version" => expected.version = Some(words.parsed(key)?),
+                "ttl" => expected.ttl = Some(words.parsed(key)?),
                 "source" => expected.own_source = words.one_of(key, &["own"])? == "own",
                 "destination" => {
                     expected.destination = Some(words.one_of(key, &["group", "peer"])?.to_owned());
@@ -349,7 +353,7 @@ impl ExpectedFrame {
                     expected.checksum = Some(words.one_of(key, &forms)?.to_owned());
                 }
                 "list" => expected.list = words.one_of(key, &["configured"])? == "configured",
-                "auth" => expected.auth = Some(words.number(key)?),
+                "auth" => expected.auth = Some(words.parsed(key)?),
                 other => bail!("unknown key {other:?} of a sent frame"),
             }
         }

@@ -52,7 +52,7 @@ fn changes_are_logged_with_the_instance_and_the_user_as_fields() {
             "INFO priority 150 → 170; virtual address 10.0.0.51/32 removed; virtual address 10.0.0.99/32 added ",
             &["instance=\"VI_51\""],
         ),
-        ("INFO added with VI_51, VI_52 ", &["group=\"both\""]),
+        ("INFO added with members VI_51, VI_52 ", &["group=\"both\""]),
     ] {
         for subject in subjects {
             wait_for_log(&agent, &format!("{message}{subject} user=0"));

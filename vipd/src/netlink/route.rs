@@ -108,8 +108,8 @@ impl Route {
         message
     }
 
-    /// Builds the request that removes the route. The kernel matches all scopes and source
-    /// addresses.
+    /// Builds the request that removes the route. With `RT_SCOPE_NOWHERE` and without a preferred
+    /// source, the request matches the route whatever its scope and preferred source.
     pub(super) fn removal(&self) -> RouteMessage {
         let mut message = self.identify();
         message.header.scope = RouteScope::NoWhere;

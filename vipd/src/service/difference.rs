@@ -147,7 +147,7 @@ pub(super) fn groups(from: &[Arc<Group>], to: &[Arc<Group>]) -> Vec<Line> {
     let mut lines: Vec<_> = removed.map(|one| Line::group(&one.name, "removed")).collect();
     for one in to {
         let Some(known) = find(from, &one.name) else {
-            lines.push(Line::group(&one.name, format!("added with {}", one.members.join(", "))));
+            lines.push(Line::group(&one.name, format!("added with members {}", one.members.join(", "))));
             continue;
         };
         let Group { name, members, track, notify } = &*known;

@@ -113,7 +113,7 @@ pub(super) async fn watch(
 }
 
 fn describe(count: usize, quorum: usize, unreadable: usize) -> String {
-    let found = format!("{count} of {quorum} processes");
+    let found = format!("{count} found, {quorum} required");
     if unreadable == 0 {
         return found;
     }
@@ -239,12 +239,12 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (task, mut next) = start_watch(&program, 2, Duration::ZERO);
-            assert_eq!(next().await, (Reading::Down, "0 of 2 processes".to_owned()));
+            assert_eq!(next().await, (Reading::Down, "0 found, 2 required".to_owned()));
             let mut running = [start(), start()];
             while next().await.0 != Reading::Up {}
             running[0].kill().expect("killed");
             running[0].wait().expect("ended");
-            assert_eq!(next().await, (Reading::Down, "1 of 2 processes".to_owned()));
+            assert_eq!(next().await, (Reading::Down, "1 found, 2 required".to_owned()));
             running[0] = start();
             assert_eq!(next().await.0, Reading::Up);
             task.abort();
@@ -315,14 +315,14 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (task, mut next) = start_watch(&program, 2, Duration::ZERO);
-            assert_eq!(next().await, (Reading::Down, "0 of 2 processes".to_owned()));
+            assert_eq!(next().await, (Reading::Down, "0 found, 2 required".to_owned()));
             let mut child = Command::new(&program)
                 .args(["-c", "read line; (read line <\"$0\") & wait"])
                 .arg(&fifo)
                 .stdin(Stdio::piped())
                 .spawn()
                 .expect("started");
-            assert_eq!(next().await, (Reading::Down, "1 of 2 processes".to_owned()));
+            assert_eq!(next().await, (Reading::Down, "1 found, 2 required".to_owned()));
             drop(child.stdin.take());
             while next().await.0 != Reading::Up {}
             task.abort();
