@@ -216,7 +216,9 @@ fn route_through_an_interface_that_was_created_again_is_removed_at_the_end() -> 
             ip("link delete other");
             create();
             bench.turn_until("the route is present again", |bench| {
-                present() == 1 && !bench.engine.effects.is_busy() && !bench.engine.effects.routing.has_removals()
+                present() == 1
+                    && !bench.engine.effects.is_busy()
+                    && !bench.engine.effects.routing.has_removals()
             })?;
         }
         bench.engine.shut_down(clock::now());
