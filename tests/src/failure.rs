@@ -3,7 +3,8 @@
 use std::fmt;
 use std::panic::Location;
 
-/// The result of a test.
+/// Return type of a test. If it is an error, the test harness prints the location of the `?` that
+/// returned it.
 pub type TestResult = Result<(), Failure>;
 
 /// An error and the location in the test that returned it.

@@ -60,7 +60,7 @@ impl fmt::Display for Verdict {
 /// A scenario and its verdicts.
 #[derive(Debug)]
 pub struct Row<'a> {
-    /// The scenario.
+    /// The scenario that was played.
     pub scenario: &'a Scenario,
     /// One verdict per selected program.
     pub verdicts: Vec<(Program, Verdict)>,

@@ -1,4 +1,4 @@
-//! Details of single instances, for `vipd status NAME`.
+//! Details of individual instances, for `vipd status NAME`.
 
 use std::fmt::{self, Write as _};
 

@@ -58,8 +58,8 @@ pub(super) fn program(selection: Selection<'_>) -> Vec<Instruction> {
     program.0
 }
 
-/// Returns a word in network byte order, as BPF loads it. The kernel's messages are in host byte
-/// order.
+/// Converts a number for comparison with a loaded word: BPF loads words in network byte order, but
+/// the kernel's messages are in host byte order.
 fn word(value: u32) -> u32 {
     value.to_be()
 }

@@ -181,7 +181,8 @@ fn note_entries<T: PartialEq + Display>(differences: &mut Vec<String>, from: &[T
     differences.extend(removed.chain(added));
 }
 
-/// A duration in nanoseconds, displayed with the largest unit.
+/// A duration in nanoseconds, displayed in the `Debug` format of [`Duration`], e.g. `1.5s` or
+/// `100ms`.
 #[derive(PartialEq)]
 struct Pause(u64);
 

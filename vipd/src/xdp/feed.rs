@@ -10,8 +10,8 @@ use vipd_common::records::{AdvertRecord, RING_BYTES};
 
 use super::mapping::Mapping;
 
-/// Maximum number of pending records. Each record has a header of 8 bytes and is padded to a
-/// multiple of 8 (`kernel/bpf/ringbuf.c`).
+/// Upper bound on the number of pending records. Each record has a header of 8 bytes and is padded
+/// to a multiple of 8, and at least one byte of the ring stays free (`kernel/bpf/ringbuf.c`).
 pub const MAX_PENDING: usize = RING_BYTES as usize / (size_of::<AdvertRecord>() + 8);
 
 /// The reading end of the ring buffer. Returns records in order of arrival.

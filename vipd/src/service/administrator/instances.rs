@@ -1,4 +1,4 @@
-//! Changes to single instances: drain, failover, priority.
+//! Changes to individual instances: drain, failover, priority.
 
 use super::{Administrator, input, not_stored};
 use crate::service::line::Line;
