@@ -72,7 +72,7 @@ fn wait_for_states(agent: &Agent, wan: &str, lan: &str) -> Result<()> {
     })
 }
 
-/// Returns how often each instance has become master.
+/// Returns the number of times each instance has become master.
 fn transitions(agent: &Agent) -> Vec<u64> {
     let (_, each) = stats(agent).unwrap();
     each.iter().map(|one| one.number("master-transitions").unwrap()).collect()

@@ -192,8 +192,8 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Waits for twice the longest deadline and checks that only `master` has sent adverts since
-    /// `cause`.
+    /// Waits for twice the Active_Down_Interval of the [`BACKUP`] node and checks that only
+    /// `master` has sent adverts since `cause`.
     pub(super) fn expect_no_takeover(&mut self, cause: WallTime, master: Station) -> Result<()> {
         (self.watch)(&format!("{master} must stay the only master"));
         self.observe(2 * self.down_interval(BACKUP))?;
@@ -206,8 +206,8 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Waits until only one node has sent adverts for twice the longest deadline, and returns that
-    /// node.
+    /// Waits until only one node has sent adverts during a period of twice the Active_Down_Interval
+    /// of the [`BACKUP`] node, and returns that node.
     pub(super) fn expect_one_master(&self) -> Result<Station> {
         let quiet = 2 * self.down_interval(BACKUP);
         let mut since = WallTime::now();

@@ -271,8 +271,8 @@ fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<
                     links.insert(place, WatchedLink { index, name });
                     Relevance::Appeared
                 }
-                // A link that is renamed to another name stays watched, so that its deletion and
-                // further renames are reported.
+                // A watched link that is renamed stays watched, so that its deletion and further
+                // renames are reported.
                 (_, Ok(place)) => {
                     let former = std::mem::replace(&mut links[place].name, name);
                     if name.is_some() && name != former { Relevance::Appeared } else { Relevance::Relevant }

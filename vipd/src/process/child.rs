@@ -3,7 +3,7 @@
 //! A command starts in two steps. The agent starts its own executable with [`exec::VERB`] as first
 //! argument. The new process prepares itself (see [`exec`](super::exec)) and then executes the
 //! command. The agent itself only calls `posix_spawn`, which does not copy its page tables. `fork`
-//! would copy them, which takes long with locked memory and delays page faults of the engine. The
+//! would copy them, which is slow with locked memory and delays page faults of the engine. The
 //! standard library uses `posix_spawn` only if neither a user nor a hook to run before exec is set
 //! here.
 //!
@@ -40,7 +40,7 @@ pub(crate) struct Spec {
     /// environment is not passed on.
     pub(crate) environment: Vec<(&'static str, String)>,
     /// Name or numeric ID of the user; `None` for the agent's user. The new process looks the user
-    /// up, because directory services may take long to answer.
+    /// up, because directory services may be slow to respond.
     pub(crate) user: Option<String>,
 }
 
@@ -200,8 +200,8 @@ impl Running {
 
     /// Ends a command that has timed out. Sends SIGTERM to its process group, then SIGKILL once the
     /// command has ended, at most [`GRACE`] later. Returns when the command has ended. This may
-    /// take long while the command waits for a device or a file server, because the kernel then
-    /// delays even SIGKILL.
+    /// take a long time if the command is waiting for a device or a file server, because the kernel
+    /// then delays even SIGKILL.
     pub(crate) async fn terminate(mut self) -> Outcome {
         self.signal(Signal::TERM);
         let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(text, b"\n", "both processes were running");
     }
 
-    /// The caller reports the failure before it ends the command, because ending it may take long.
+    /// The caller reports the failure before it ends the command, because ending it may be slow.
     #[test]
     fn command_that_has_timed_out_runs_until_it_is_ended() {
         let argv = ["/bin/sh", "-c", "echo started; exec sleep 1000"].map(str::to_owned).to_vec();

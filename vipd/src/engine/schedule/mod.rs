@@ -28,7 +28,8 @@ pub(crate) struct Schedule {
     fast_path: FastPathDeadlines,
     /// Routers on the fast path whose master-down timer has fired.
     expired: Vec<RouterId>,
-    /// The earliest deadline on the fast path, if the engine does not spin for it.
+    /// The earliest deadline on the fast path, if it is within the spin window but the engine does
+    /// not spin for it.
     without_spin: Option<Timestamp>,
 }
 

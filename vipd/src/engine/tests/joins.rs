@@ -67,7 +67,7 @@ impl Masters {
         std::array::from_fn(|number| self.router(number).state() == State::Master)
     }
 
-    /// Returns how often the first four routers have become masters.
+    /// Returns the number of times each of the first four routers has become master.
     fn takeovers(&self) -> [u64; 4] {
         std::array::from_fn(|number| self.router(number).snapshot().counters.master_transitions)
     }

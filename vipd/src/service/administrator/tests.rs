@@ -107,7 +107,7 @@ fn other_changes_do_not_wait_until_a_reload_has_read_the_file() {
         orders.send(reload()).await.expect("sent");
         orders.send(Order { request, by: Author::Client(root, reply) }).await.expect("sent");
         let answer = tokio::select! {
-            _ = administrator.next() => panic!("the file cannot be read yet"),
+            _ = administrator.next() => panic!("a reload ended before the file was written"),
             answer = &mut answer => answer.expect("an answer"),
         };
         assert_eq!(answer.map(|report| report.changes), Ok(vec!["VI_1: drained".to_owned()]));
@@ -148,7 +148,7 @@ fn added_instance_starts_with_the_readings_of_its_objects() {
         loop {
             tokio::select! {
                 biased;
-                _ = administrator.next() => panic!("the engine does not answer"),
+                _ = administrator.next() => panic!("the reload ended without an engine reply"),
                 _ = readings.next(&tracker) => {}
                 () = sleep(Duration::from_millis(1)) => {}
             }

@@ -25,7 +25,7 @@ pub(super) struct Object {
     pub(super) reading: Option<Reading>,
     detail: Option<String>,
     since: Instant,
-    /// How often the reading has changed since the first one.
+    /// Number of times the reading has changed since the first one.
     changes: u64,
     log_limit: Limit,
     /// Ends the check. `None` for interfaces and routes: one task checks all interfaces, and
