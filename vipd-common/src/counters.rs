@@ -52,13 +52,14 @@ pub enum Counter {
     NotLinkLocal = 17,
     /// Packets to a VIP that were dropped because Accept_Mode is false.
     NotAccepted = 18,
-    /// Row 0 only: an advert for a VRID that is not configured, passed (`vrid-errors`).
+    /// Row 0 only: adverts for a VRID that is not configured, passed (`vrid-errors`).
     VridErrors = 19,
-    /// Row 0 only: IP protocol 112 in a fragment, passed.
+    /// Row 0 only: packets of IP protocol 112 in fragments, passed.
     FragmentsPassed = 20,
-    /// Row 0 only: IP protocol 112 to a destination that no virtual router uses, passed.
+    /// Row 0 only: packets of IP protocol 112 to a destination that no virtual router uses, passed.
     DestinationPassed = 21,
-    /// Row 0 only: IP protocol 112 too short or too malformed to contain a VRID, passed.
+    /// Row 0 only: packets of IP protocol 112 that are too short or too malformed to contain a VRID,
+    /// passed.
     UnparsablePassed = 22,
     /// Valid adverts dropped by their sender's rate limit
     /// ([`TOKEN_INTERVAL`](crate::records::TOKEN_INTERVAL)).

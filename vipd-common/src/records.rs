@@ -113,8 +113,8 @@ pub struct ClosedKey {
     pub address: Address,
 }
 
-/// Size of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS) in bytes: a power of two, in
-/// whole pages.
+/// Size of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS) in bytes: a power of two and
+/// a multiple of the page size.
 pub const RING_BYTES: u32 = 1 << 20;
 
 /// Value of [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the fast path for unchanged adverts.
