@@ -72,7 +72,7 @@ macro_rules! table {
                 vrid_errors: "vrid-errors", Counter, Traffic, Kernel(VridErrors),
                     "Adverts for a VRID that is not configured on the interface, passed to the network stack";
                 ip_ttl_errors: "ip-ttl-errors", Counter, Error, Kernel(IpTtlErrors),
-                    "Adverts with a TTL or Hop Limit other than 255, or below a unicast peer's min_ttl";
+                    "Adverts with a TTL or Hop Limit other than 255 (from a unicast peer: below its min_ttl)";
                 fragments_passed: "vipd:fragments-passed", Counter, Traffic, Kernel(FragmentsPassed),
                     "Fragments of IP protocol 112 packets, passed to the network stack";
                 destination_passed: "vipd:destination-passed", Counter, Traffic, Kernel(DestinationPassed),
@@ -118,7 +118,7 @@ macro_rules! table {
                     "Adverts with a VRRP version other than the configured one",
                     dropped "VRRP version mismatch";
                 ip_ttl_errors: "vipd:ip-ttl-errors", Counter, Error, Kernel(IpTtlErrors),
-                    "Adverts with a TTL or Hop Limit other than 255, or below a unicast peer's min_ttl",
+                    "Adverts with a TTL or Hop Limit other than 255 (from a unicast peer: below its min_ttl)",
                     dropped "TTL or Hop Limit too small: routed or spoofed; a unicast peer behind routers needs min_ttl";
                 ip_header_errors: "vipd:ip-header-errors", Counter, Error, Kernel(IpHeaderErrors),
                     "Adverts with a wrong IPv4 header checksum or an invalid source address",

@@ -181,8 +181,8 @@ impl LinkDetails {
 fn decode_address(body: &[u8]) -> Option<Address> {
     let message = AddressMessage::parse(body).ok()?;
     let (mut local, mut peer, mut protocol) = (None, None, 0);
-    // The header contains only the lower 8 bits of the flags. Kernels that support IFA_PROTO also
-    // send IFA_FLAGS, which replaces these bits below.
+    // The header contains only the lower 8 bits of the flags. The attribute IFA_FLAGS (Linux 3.14)
+    // contains all of them, and takes precedence.
     let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     for attribute in message.attributes {
         match attribute {

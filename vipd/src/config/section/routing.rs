@@ -121,8 +121,9 @@ impl Given {
                 (&schema::ROUTE_SOURCE, source.as_ref().map(|source| source.at)),
                 (&schema::ROUTE_SCOPE, scope.as_ref().map(|scope| scope.at)),
             ] {
-                let reason =
-                    format!("{key} is set for a route of type \"{kind}\", which sends no packets; remove it");
+                let reason = format!(
+                    "{key} is set for a route of type \"{kind}\", which forwards no packets; remove `{key}`"
+                );
                 found.extend(at.map(|at| (at, reason)));
             }
         } else if via.is_none() && dev.is_none() {

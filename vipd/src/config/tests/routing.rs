@@ -94,7 +94,7 @@ fn invalid_routes_are_rejected() {
         ),
         (
             format!("{{ to = \"10.0.0.0/8\", {via}, type = \"blackhole\" }}"),
-            "6:38: via is set for a route of type \"blackhole\", which sends no packets; remove it",
+            "6:38: via is set for a route of type \"blackhole\", which forwards no packets; remove `via`",
         ),
         (
             format!("{{ to = \"10.0.0.0/8\", {via}, onlink = true }}"),
