@@ -22,7 +22,8 @@ pub enum Counter {
     RingFull = 4,
     /// IP header with a wrong checksum (IPv4) or an invalid source address.
     IpHeaderErrors = 5,
-    /// TTL other than 255, or too low from a unicast peer (RFC 9568 section 7.1; `ip-ttl-errors`).
+    /// TTL other than 255 (from a unicast peer: below its `min_ttl`; RFC 9568 section 7.1;
+    /// `ip-ttl-errors`).
     IpTtlErrors = 6,
     /// A VRRP version other than the configured one (`version-errors`).
     VersionErrors = 7,
