@@ -32,6 +32,7 @@ pub mod control;
 pub mod failure;
 pub mod foreign_program;
 pub mod frame;
+pub mod frozen_thread;
 mod frr;
 pub mod inject;
 pub mod interop;

@@ -157,6 +157,22 @@ fn commands_run_in_order_with_arguments_and_environment() {
     assert_eq!(lines[from_master..], expected, "the command for `stop` runs before the agent exits");
 }
 
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn commands_run_as_their_user_without_capabilities() {
+    let lab = Lab::new(1).expect("create the lab");
+    let recorder = Recorder::new("set -- $(id -un) $(id -gn) $(grep CapEff /proc/self/status)");
+    // The user must be able to reach the command and to write to the file.
+    let directory = recorder.directory.path();
+    fs::set_permissions(directory, Permissions::from_mode(0o755)).expect("accessible");
+    fs::write(directory.join("out"), "").expect("created");
+    fs::set_permissions(directory.join("out"), Permissions::from_mode(0o666)).expect("writable");
+    let more = format!("[instance.notify]\nmaster = [\"{}\"]\nuser = \"nobody\"\n", recorder.path());
+    let _agent = start(&lab, NODE, configuration(1, 150, &more));
+    let lines = recorder.wait_for("the command for Master", |lines| !lines.is_empty());
+    assert_eq!(lines, ["nobody nogroup CapEff: 0000000000000000 / VI_1 master backup master-timeout"]);
+}
+
 /// A reload that does not change the state runs no command. The new command runs from the next
 /// state change on.
 #[test]

@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::vipd_binary;
+use vipd_tests::frozen_thread::FrozenThread;
 use vipd_tests::lab::Lab;
 use vipd_tests::station::Station;
 use vipd_tests::wait::wait_until;
@@ -27,9 +29,15 @@ struct Service {
 impl Service {
     /// Returns the next message.
     fn receive(&self) -> String {
+        self.try_receive(TIMEOUT).expect("a message from the agent")
+    }
+
+    /// Returns the next message, or `None` if none arrives within `timeout`.
+    fn try_receive(&self, timeout: Duration) -> Option<String> {
         let mut buffer = [0; 256];
-        let length = self.manager.recv(&mut buffer).expect("a message from the agent");
-        String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned()
+        self.manager.set_read_timeout(Some(timeout)).expect("a timeout");
+        let length = self.manager.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
     }
 
     /// Returns the next message that does not only reset the watchdog.
@@ -50,29 +58,49 @@ impl Drop for Service {
     }
 }
 
+/// Starts an agent whose watchdog expires after 100 ms.
+fn start(lab: &Lab, directory: &Path) -> Service {
+    let path = directory.join("notify");
+    let file = directory.join("vipd.toml");
+    fs::write(&file, CONFIGURATION).expect("written");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    let mut command = Command::new(vipd_binary().expect("vipd binary"));
+    command.arg("run").arg("-c").arg(&file).arg("--runtime-dir").arg(Agent::runtime_dir().join("managed"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000");
+    let node = lab.host(NODE).expect("the node");
+    let agent = node.run(move || command.spawn()).expect("run the agent");
+    let service = Service { manager, agent };
+    assert_eq!(service.receive_other(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(service.receive(), "WATCHDOG=1", "the engine answers");
+    }
+    service
+}
+
+/// The service manager then kills and restarts the agent.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"]
+fn watchdog_is_not_reset_while_only_the_engine_hangs() {
+    let lab = Lab::new(1).expect("create the lab");
+    let directory = tempfile::tempdir().expect("a directory");
+    let service = start(&lab, directory.path());
+    let engine = FrozenThread::freeze(service.agent.id(), "engine").expect("freeze the engine");
+    // An answer of the engine may have been on its way.
+    let before = std::iter::from_fn(|| service.try_receive(Duration::from_secs(2))).take(3).count();
+    assert!(before < 3, "the watchdog is still reset");
+    drop(engine);
+    assert_eq!(service.receive(), "WATCHDOG=1", "the engine answers again");
+}
+
 /// A message with `READY=1` also ends a reload, whether or not the file has errors.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn readiness_reloads_and_the_end_are_reported_and_the_watchdog_is_reset() {
     let lab = Lab::new(1).expect("create the lab");
-    let node = lab.host(NODE).expect("the node");
     let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("notify");
     let file = directory.path().join("vipd.toml");
-    fs::write(&file, CONFIGURATION).expect("written");
-    let manager = UnixDatagram::bind(&path).expect("a socket");
-    manager.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
-    let mut command = Command::new(vipd_binary().expect("vipd binary"));
-    command.arg("run").arg("-c").arg(&file).arg("--runtime-dir").arg(Agent::runtime_dir().join("managed"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000");
-    let agent = node.run(move || command.spawn()).expect("run the agent");
-    let mut service = Service { manager, agent };
-
-    assert_eq!(service.receive_other(), "READY=1");
-    for _ in 0..3 {
-        assert_eq!(service.receive(), "WATCHDOG=1", "the engine answers");
-    }
+    let mut service = start(&lab, directory.path());
     for text in [CONFIGURATION, "nonsense = 1\n"] {
         fs::write(&file, text).expect("written");
         service.signal(Signal::HUP);

@@ -114,6 +114,24 @@ fn weighted_script_moves_mastership_and_returns_it() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn script_runs_as_its_user_without_capabilities() {
+    let lab = Lab::new(1).expect("create the lab");
+    let scripts = Scripts::new();
+    let check = scripts.check("who", "echo $(id -un) $(id -gn) $(grep CapEff /proc/self/status); exit 1");
+    // The user must be able to reach the script.
+    fs::set_permissions(scripts.0.path(), Permissions::from_mode(0o755)).expect("accessible");
+    let user = "user = \"nobody\"\n";
+    let agent = start(&lab, ONE, configuration(200, "{ script = \"who\", weight = -1 }", &(check + user)));
+    wait_until("the first result", TIMEOUT, || {
+        status(&agent).is_ok_and(|all| all[0].0["vipd:track"][0]["state"] == "down")
+    })
+    .expect("the script has run");
+    let detail = status(&agent).expect("status")[0].0["vipd:track"][0]["detail"].clone();
+    assert_eq!(detail, "exit status 1: nobody nogroup CapEff: 0000000000000000");
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn unweighted_script_causes_a_fault_with_a_priority_zero_advert() {
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("capture");

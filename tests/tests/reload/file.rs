@@ -1,8 +1,10 @@
 //! A changed configuration file: `vipd reload` and SIGHUP.
 
+use aya::programs::{SchedClassifier, TcAttachType};
 use rustix::process::{Pid, Signal, kill_process};
 use vipd_tests::control::{reload, wait_for_state};
 use vipd_tests::routers::has_address;
+use vipd_tests::station::INTERFACE;
 
 use super::*;
 
@@ -180,6 +182,11 @@ fn a_hundred_reloads_do_not_affect_an_untouched_instance() {
     .unwrap();
     backup.start().unwrap();
     wait_for_state(&backup, "backup", TIMEOUT).unwrap();
+    let node = lab.host(ONE).unwrap();
+    // The kernel changes the revision whenever a program is attached or detached.
+    let attached = || node.run(|| SchedClassifier::query_tcx(INTERFACE, TcAttachType::Ingress)).unwrap();
+    let (revision, programs) = attached();
+    assert_eq!(programs.len(), 1);
     let since = WallTime::now();
     for round in 0..RELOADS {
         let other = Settings::new(60 + u8::try_from(round % 7).unwrap());
@@ -191,4 +198,5 @@ fn a_hundred_reloads_do_not_affect_an_untouched_instance() {
     assert_eq!(priorities(&capture, since, 51), [150], "no other router advertises, and no priority 0");
     assert_eq!(master_transitions(&backup).unwrap(), [0]);
     assert_eq!(status(&agent).unwrap().len(), 2);
+    assert_eq!(attached().0, revision, "the BPF program was never detached");
 }

@@ -17,12 +17,16 @@ pub(crate) struct AddressTable {
     /// Addresses that vipd added in this run. The mark in the kernel (`IFA_PROTO`) is lost if
     /// another tool writes the address again.
     added: BTreeSet<(IpAddr, u8)>,
+    /// Addresses that the kernel has removed along with another one, and that vipd has added again.
+    /// The notifications about this are pending.
+    renewed: BTreeSet<(IpAddr, u8)>,
     next: u64,
 }
 
 impl AddressTable {
     /// Records an address that was added or changed. A known address keeps its position.
     pub(crate) fn insert(&mut self, address: Address) {
+        self.renewed.remove(&(address.address, address.prefix));
         let next = &mut self.next;
         let position = *self.by_key.entry((address.address, address.prefix)).or_insert_with(|| {
             *next += 1;
@@ -35,6 +39,22 @@ impl AddressTable {
     pub(crate) fn insert_added(&mut self, address: Address) {
         self.added.insert((address.address, address.prefix));
         self.insert(address);
+    }
+
+    /// Records that vipd has added an address again that the kernel had just removed along with
+    /// another one.
+    pub(crate) fn renew(&mut self, address: Address) {
+        self.remove(address.address, address.prefix);
+        self.insert_added(address);
+        self.renewed.insert((address.address, address.prefix));
+    }
+
+    /// Handles a notification that an address was removed. Ignores it if the address has been added
+    /// again since then.
+    pub(crate) fn removal_notified(&mut self, address: IpAddr, prefix: u8) {
+        if !self.renewed.remove(&(address, prefix)) {
+            self.remove(address, prefix);
+        }
     }
 
     /// Returns whether vipd added an address, either in this run or, according to its mark, in a
@@ -55,6 +75,7 @@ impl AddressTable {
     pub(crate) fn begin_dump(&mut self) {
         self.in_order.clear();
         self.by_key.clear();
+        self.renewed.clear();
     }
 
     /// Completes a dump. Addresses missing from the dump are no longer recorded as added by vipd.
@@ -107,6 +128,25 @@ mod tests {
         assert_eq!(table.remove(vip, 24).map(|found| found.protocol), Some(PROTO_VIPD));
         assert!(table.contains(vip), "the /32 remains");
         assert_eq!((table.get(vip, 24), table.get(vip, 32)), (None, Some(&address(1, 32, 0))));
+    }
+
+    #[test]
+    fn renewed_address_remains_although_its_removal_is_notified() {
+        let mut table = AddressTable::default();
+        table.insert(address(1, 24, PROTO_VIPD));
+        let vip = [192, 0, 2, 1].into();
+        // With and without the notification about the removal: the kernel sends it only if it did
+        // not promote the address.
+        for is_notified in [true, false] {
+            table.renew(address(1, 24, PROTO_VIPD));
+            if is_notified {
+                table.removal_notified(vip, 24);
+            }
+            assert!(table.contains(vip));
+            table.insert(address(1, 24, PROTO_VIPD));
+        }
+        table.removal_notified(vip, 24);
+        assert!(!table.contains(vip), "removed externally");
     }
 
     #[test]

@@ -313,7 +313,7 @@ impl Link {
         if present {
             self.addresses.insert(address);
         } else {
-            self.addresses.remove(address.address, address.prefix);
+            self.addresses.removal_notified(address.address, address.prefix);
             // The kernel removes all IPv4 routes that use an interface along with its last IPv4
             // address (`fib_inetaddr_event` in `net/ipv4/fib_frontend.c`), without a notification.
             let has_ipv4 = || self.addresses.iter().any(|other| other.address.is_ipv4());

@@ -55,17 +55,21 @@ impl Primary {
 /// because it is secondary to `found` in the same subnet (`__inet_del_ifa`, without
 /// `promote_secondaries`).
 pub(crate) fn dependent(found: &Address, own: &[Address]) -> Option<IpAddr> {
-    let IpAddr::V4(primary) = found.address else { return None };
-    let mask = u32::MAX.checked_shl(32 - u32::from(found.prefix)).unwrap_or(0);
-    let depends = |own: &&Address| match own.address {
-        IpAddr::V4(address) => {
-            own.secondary
-                && own.prefix == found.prefix
-                && (u32::from(address) ^ u32::from(primary)) & mask == 0
-        }
-        IpAddr::V6(_) => false,
-    };
+    let depends = |own: &&Address| own.secondary && is_in_subnet_of(own, found);
     if found.secondary { None } else { own.iter().find(depends).map(|own| own.address) }
+}
+
+/// Returns whether `other` is a different IPv4 address in the subnet of `found`, with the same
+/// prefix length. Of such addresses, the kernel makes one primary and the others secondary.
+pub(crate) fn is_in_subnet_of(other: &Address, found: &Address) -> bool {
+    match (other.address, found.address) {
+        (IpAddr::V4(address), IpAddr::V4(primary)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(found.prefix)).unwrap_or(0);
+            let differences = u32::from(address) ^ u32::from(primary);
+            other.prefix == found.prefix && differences != 0 && differences & mask == 0
+        }
+        _ => false,
+    }
 }
 
 /// The relation of a router to one of its VIPs on one interface.

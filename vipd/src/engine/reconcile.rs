@@ -183,7 +183,7 @@ impl Engine {
         if self.effects.retries.next().is_none_or(|next| next > now) {
             return;
         }
-        for vip in self.effects.retries.due(now).collect::<Vec<_>>() {
+        for vip in self.effects.retries.begin_due(now) {
             let is_different = match vip {
                 (router, MACVLAN) => self.set_macvlan_up(now, router),
                 vip => self.reconcile_vip(now, vip),

@@ -83,16 +83,11 @@ impl<K: Copy + Ord> Retries<K> {
     /// Returns the changes whose retry is due, and stops scheduling them, because their results
     /// will arrive later. Each remains recorded until then.
     pub(crate) fn begin_due(&mut self, now: Timestamp) -> Vec<K> {
-        let due: Vec<K> = self.due(now).collect();
+        let mut due = Vec::new();
         while self.schedule.first().is_some_and(|(at, _)| *at <= now) {
-            self.schedule.pop_first();
+            due.extend(self.schedule.pop_first().map(|(_, key)| key));
         }
         due
-    }
-
-    /// Iterates over the changes whose retry is due.
-    pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = K> {
-        self.schedule.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| *key)
     }
 }
 
@@ -108,7 +103,7 @@ mod tests {
             assert_eq!(retries.refused(7, 13, false, now), attempt == 0, "logged once");
             let next = retries.next().unwrap();
             assert!(retries.is_pending(7, now) && !retries.is_pending(7, next));
-            assert_eq!(retries.due(next).collect::<Vec<_>>(), [7]);
+            assert_eq!(retries.begin_due(next), [7]);
             pauses.push(next.nanos_since(now) / 1_000_000_000);
             now = next;
         }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use vipd_common::Timestamp;
-use vipd_common::address::to_words;
-use vipd_common::records::ClosedKey;
 
 use super::announcer::Packet;
 use super::{Effects, Proposal};
@@ -16,10 +14,9 @@ use crate::engine::command::{Report, Reports};
 use crate::engine::id::{LinkId, RouterId};
 use crate::engine::instance::Instance;
 use crate::engine::links::Links;
-use crate::engine::ownership::{Claim, Difference, compare};
 use crate::engine::topology::Topology;
 use crate::netlink::{self, Address, Attributes, BATCH, Change, Label};
-use crate::vrrp::{Action, Addresses, VirtualAddress};
+use crate::vrrp::{Action, Addresses};
 
 /// A VIP: its router, and its position in the router's list of addresses.
 pub(crate) type Vip = (RouterId, usize);
@@ -30,16 +27,16 @@ pub(crate) const MACVLAN: usize = usize::MAX;
 /// Origin of a change to an address or a macvlan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
-    link: LinkId,
+    pub(super) link: LinkId,
     /// `None` for an address that is no longer configured.
-    vip: Option<Vip>,
-    purpose: Purpose,
+    pub(super) vip: Option<Vip>,
+    pub(super) purpose: Purpose,
     /// The removal to log once the kernel has acknowledged the change.
-    removal: Option<Removal>,
+    pub(super) removal: Option<Removal>,
 }
 
 impl Origin {
-    fn new(link: LinkId, vip: Vip, purpose: Purpose) -> Self {
+    pub(super) fn new(link: LinkId, vip: Vip, purpose: Purpose) -> Self {
         Self { link, vip: Some(vip), purpose, removal: None }
     }
 }
@@ -55,11 +52,13 @@ pub(crate) enum Removal {
 
 /// Reason for a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
+pub(super) enum Purpose {
     /// An action of a router.
     Transition,
     /// A difference between the wanted and the present addresses.
     Reconcile,
+    /// The kernel has removed the VIP along with another address.
+    Renewal,
 }
 
 /// A VIP that was added outside of a transition.
@@ -115,12 +114,12 @@ impl Effects {
                 self.downs.push((ifindex, Arc::clone(&instance.wanted_up)));
             }
         }
-        let instance = &*instance;
         if !add {
             self.routing.set(self.now, router, &[]);
         } else if matches!(which, Addresses::All) {
             self.routing.set(self.now, router, &instance.routing);
         }
+        let instance = &*instance;
         for (position, vip) in instance.addresses.iter().enumerate() {
             if !matches!(which, Addresses::All) && which != Addresses::One(*vip) {
                 continue;
@@ -134,29 +133,6 @@ impl Effects {
                 self.retries.take(vip);
                 self.remove(vip, instance, links);
             }
-        }
-    }
-
-    /// Queues the removal of one VIP of a router that stays master. The VIP must still be among the
-    /// addresses of the instance.
-    pub(crate) fn remove_one(&mut self, router: RouterId, removed: VirtualAddress, topology: &mut Topology) {
-        let Topology { links, routers, .. } = topology;
-        let Some(instance) = routers.get_mut(router) else { return };
-        let is_removed = |key: &mut ClosedKey| key.address == to_words(removed.address);
-        self.reopen.extend(instance.closed.extract_if(.., is_removed).map(|key| (instance.row, key)));
-        let Some(instance) = routers.get(router) else { return };
-        let Some(position) = instance.addresses.iter().position(|vip| *vip == removed) else { return };
-        // The reload may already have given the VIP to another master.
-        let placed = instance.placed_vip(position);
-        let on = instance.vip(position).and_then(|(_, on)| links.get(on));
-        let others = on.map_or(&[][..], |link| link.routers_of(removed.address)).iter();
-        let mut others = others.filter(|other| **other != router).filter_map(|other| routers.get(*other));
-        let is_held = |other: &Instance| {
-            other.is_master()
-                && (0..other.addresses.len()).any(|position| other.placed_vip(position) == placed)
-        };
-        if !others.any(is_held) {
-            self.remove((router, position), instance, links);
         }
     }
 
@@ -217,53 +193,7 @@ impl Effects {
         }
     }
 
-    /// Queues the removal of a VIP from all links on which it may be, whichever tool added it.
-    fn remove(&mut self, vip: Vip, instance: &Instance, links: &Links) {
-        let Some((address, on)) = instance.vip(vip.1) else { return };
-        let claim = if instance.is_owner() { Claim::Owned } else { Claim::Unwanted };
-        for id in instance.links_of(vip.1) {
-            let Some((link, ifindex)) = links.get(id).and_then(|link| Some((link, link.ifindex?))) else {
-                continue;
-            };
-            let origin = Some(Origin::new(id, vip, Purpose::Transition));
-            compare(
-                address,
-                claim,
-                &link.addresses,
-                |found| link.is_protected(found),
-                |difference| {
-                    if let Difference::Unwanted(found) = difference {
-                        self.enqueue(Change::Remove(found), origin);
-                    }
-                },
-            );
-            // The notification about an address that was just added may still be pending.
-            if id == on && link.addresses.get(address.address, address.prefix).is_none() {
-                let added = Address::vipd(ifindex, address.address, address.prefix);
-                self.enqueue(Change::Remove(added), origin);
-            }
-        }
-    }
-
-    /// Queues the removal of an address that should not be present. Reports `removal` once the
-    /// kernel has acknowledged it.
-    pub(crate) fn remove_unwanted(
-        &mut self,
-        found: Address,
-        link: LinkId,
-        vip: Option<Vip>,
-        removal: Option<Removal>,
-    ) {
-        let origin = Origin { link, vip, purpose: Purpose::Reconcile, removal };
-        self.enqueue(Change::Remove(found), Some(origin));
-    }
-
-    /// Returns whether the removal of an address is already queued.
-    pub(crate) fn is_being_removed(&self, found: Address) -> bool {
-        self.is_proposed(&Change::Remove(found))
-    }
-
-    fn is_proposed(&self, change: &Change) -> bool {
+    pub(super) fn is_proposed(&self, change: &Change) -> bool {
         proposal(change).is_some_and(|proposal| self.proposed.contains(&proposal))
     }
 
@@ -386,11 +316,18 @@ impl Effects {
                 link.addresses.remove(address.address, address.prefix);
                 continue;
             }
-            link.addresses.insert_added(*address);
             let Some(vip) = origin.vip else { continue };
             let restores = self.retries.take(vip);
-            if origin.purpose == Purpose::Reconcile {
-                self.added.push(Added { vip, is_restored: restores.unwrap_or(true) });
+            match origin.purpose {
+                Purpose::Transition => link.addresses.insert_added(*address),
+                Purpose::Reconcile => {
+                    link.addresses.insert_added(*address);
+                    self.added.push(Added { vip, is_restored: restores.unwrap_or(true) });
+                }
+                Purpose::Renewal => {
+                    link.addresses.renew(*address);
+                    self.routing.vip_restored(vip.0, address.address);
+                }
             }
         }
     }
@@ -398,7 +335,7 @@ impl Effects {
 
 /// Returns the change that adds a VIP, and its link. Returns `None` if the VIP cannot or must not
 /// be added.
-fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, LinkId)> {
+pub(super) fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, LinkId)> {
     let (address, on) = instance.vip(vip.1)?;
     let placement = instance.settings.placements.get(vip.1)?;
     let link = links.get(on)?;

@@ -12,6 +12,7 @@ mod adverts;
 mod announce;
 mod announcer;
 mod closed;
+mod removals;
 mod routes;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -29,7 +30,7 @@ use super::instance::Instance;
 use super::link_io::{FrameKind, Tag};
 use super::retry::Retries;
 use super::topology::Topology;
-use crate::netlink::{Change, Requests};
+use crate::netlink::{Address, Change, Requests};
 use crate::vrrp::Action;
 use crate::xdp::{Closed, Row};
 use addresses::Origin;
@@ -65,6 +66,9 @@ pub(crate) struct Effects {
     origins: Vec<Option<Origin>>,
     /// The address changes in `changes`, to find duplicates.
     proposed: BTreeSet<Proposal>,
+    /// IPv4 addresses whose removal has been queued since the last
+    /// [`renew_dependents`](Effects::renew_dependents), apart from secondary ones.
+    removed_primaries: Vec<(LinkId, Address)>,
     /// Changes that were refused, or postponed by their rate limit.
     pub(super) retries: Retries<Vip>,
     /// VIPs added outside of a transition since the last [`Effects::take_added`].
@@ -97,6 +101,7 @@ impl Effects {
             applied: 0,
             origins: Vec::new(),
             proposed: BTreeSet::new(),
+            removed_primaries: Vec::new(),
             retries: Retries::default(),
             added: Vec::new(),
             downs: Vec::new(),
@@ -195,6 +200,7 @@ impl Effects {
             let actions = std::mem::take(&mut self.actions);
             self.send_adverts(&actions, topology, reports);
             self.collect_changes(&actions, topology, reports);
+            self.renew_dependents(topology);
             self.queue_announcements(&actions, topology);
             removed = self.remove_routing(budget.routing, now, topology, reports);
             self.apply_changes(budget.changes, now, topology, reports);

@@ -2,8 +2,8 @@
 //! entries about removed addresses.
 
 use super::*;
-use crate::netlink::{Address, Attributes, Change};
-use crate::vrrp::{Action, Addresses};
+use crate::netlink::{Address, Attributes, Change, PROTO_VIPD};
+use crate::vrrp::{Action, Addresses, Fault, Input};
 
 /// Adverts that become due during the takeover are sent. Each address is added and announced once,
 /// and shutdown removes all of them.
@@ -139,6 +139,60 @@ fn removals_are_logged_after_the_kernel_has_acknowledged_them() -> Result<()> {
         assert!(bench.engine.effects.has_changes() && removed(&mut bench).is_empty(), "queued, not removed");
         bench.engine.flush(clock::now());
         assert_eq!(removed(&mut bench), ["10.0.1.1 not master", "10.0.1.2 stale"]);
+        Ok(())
+    })
+}
+
+/// The kernel removes the second VIP along with the first one, whose subnet they share.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn vips_that_the_kernel_removes_along_with_another_one_are_added_again() -> Result<()> {
+    let text = (1..=3).fold(String::from("realtime = \"off\"\n"), |text, vrid| {
+        format!(
+            "{text}[[instance]]\nname = \"{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\nadvert_interval = \"10ms\"\n\
+             virtual_addresses = [\"10.5.5.{vrid}/24\"]\n"
+        )
+    });
+    let present = || -> Result<Vec<String>> {
+        let shown =
+            std::process::Command::new("ip").args(["-4", "-o", "address", "show", "dev", "eth1"]).output()?;
+        let shown = String::from_utf8(shown.stdout)?;
+        let found = shown.split_whitespace().filter(|word| word.starts_with("10.5.5.") && word.contains('/'));
+        let mut found: Vec<String> = found.map(str::to_owned).collect();
+        found.sort();
+        Ok(found)
+    };
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(move || {
+        let mut bench = Bench::configured(&text)?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
+        let on_link = |bench: &Bench, is_secondary: bool| -> Vec<IpAddr> {
+            let addresses = bench.engine.topology.links.iter().flat_map(|(_, link)| link.addresses.iter());
+            let vips = addresses.filter(|found| found.prefix == 24 && found.protocol == PROTO_VIPD);
+            vips.filter(|found| found.secondary == is_secondary).map(|found| found.address).collect()
+        };
+        bench.turn_until("the kernel has reported all VIPs", |bench| {
+            !bench.engine.effects.is_busy() && on_link(bench, true).len() == 2
+        })?;
+        let primary = on_link(&bench, false);
+        let routers = bench.engine.topology.routers.iter();
+        let first =
+            routers.filter(|(_, one)| primary.contains(&one.addresses[0].address)).map(|(id, _)| id).next();
+        let now = clock::now();
+        bench.engine.dispatch(
+            now,
+            first.expect("the router of the primary VIP"),
+            Input::Impede(Fault::Drained),
+        );
+        bench.engine.flush(now);
+        assert_eq!(present()?.len(), 2, "they are added again before any notification is read");
+        bench.turn_until("the kernel has reported both", |bench| {
+            on_link(bench, true).len() == 1 && on_link(bench, false).len() == 1
+        })?;
+        bench.turn_until("no change is pending", |bench| !bench.engine.effects.is_busy())?;
+        assert_eq!(present()?.len(), 2);
+        let restored = bench.sum(|one| one.router.snapshot().counters.addresses_restored);
+        assert_eq!(restored, 0, "nothing was removed externally");
         Ok(())
     })
 }
