@@ -120,7 +120,7 @@ impl Member {
         (self.router.config().priority, self.address)
     }
 
-    /// Returns whether the member preempts, because Preempt_Mode is set or it is the owner.
+    /// Returns whether Preempt_Mode is set or the member is the owner, which always preempts.
     pub(crate) fn preempts(&self) -> bool {
         self.router.config().preempt || self.router.config().is_owner()
     }

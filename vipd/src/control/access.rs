@@ -114,7 +114,7 @@ impl Access {
         self.current().rules == *rules
     }
 
-    /// Returns whether any process may connect, because groups are configured.
+    /// Returns whether groups are configured, so that any process may connect.
     pub fn is_by_group(&self) -> bool {
         !self.has(&Rules::default())
     }

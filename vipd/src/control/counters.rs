@@ -35,7 +35,7 @@ pub enum Source {
     Sent,
     /// The engine, for everything else.
     Engine,
-    /// The service.
+    /// The service, for notification commands and the FIFO.
     Service,
 }
 

@@ -108,8 +108,8 @@ pub enum Impediment {
     /// Drained by the administrator: another node takes over, and this router stays out of
     /// elections.
     Drained,
-    /// Another member of the sync group has a fault of its own. Last, so that a member reports its
-    /// own fault first.
+    /// Another member of the sync group has a fault of its own. Last, so that a member's own fault
+    /// takes precedence.
     Group,
 }
 

@@ -71,7 +71,7 @@ impl Heap {
                 return Some(at);
             }
             self.heap.pop();
-            // If the entry is stale, an earlier one has replaced it, and nothing has to be armed.
+            // A stale entry was replaced by one with an earlier deadline; nothing has to be armed.
             if slot.take_if(|earliest| *earliest == at).is_some() {
                 self.arm(id, current);
             }
@@ -88,7 +88,7 @@ impl Heap {
             }
             self.heap.pop();
             let slot = self.earliest.get_mut(id.index())?;
-            // Skips stale entries, which earlier entries have replaced.
+            // Skips stale entries, which were replaced by entries with earlier deadlines.
             if slot.take_if(|earliest| *earliest == at).is_some() {
                 return Some(id);
             }

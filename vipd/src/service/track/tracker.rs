@@ -159,8 +159,8 @@ impl Tracker {
     }
 
     /// Returns the object with this source, and adds it if it is new. A new object that replaces
-    /// another with the same name keeps the old object's state until it is read, because new
-    /// settings alone must not move mastership.
+    /// another with the same name has the old object's state until its own first reading, because
+    /// new settings alone must not move mastership.
     fn object(&mut self, source: Source) -> ObjectId {
         let mut new = Object {
             source,

@@ -145,7 +145,7 @@ fn fault_or_drain_of_one_member_applies_to_all() {
         let [_, other] = pair.input(0, Input::Impede(fault));
         assert_eq!(pair.states(), [State::Fault(fault), State::Fault(Fault::Group)]);
         assert_eq!(other, [PRIORITY_ZERO, Action::RemoveAddresses], "{fault}");
-        // A member reports its own fault first.
+        // A member's own fault takes precedence over the group's.
         pair.input(1, Input::Impede(Fault::Drained));
         assert_eq!(pair.states(), [State::Fault(fault), State::Fault(Fault::Drained)]);
         pair.input(0, Input::Clear(fault.impediment()));
