@@ -136,6 +136,12 @@ fn file_with_errors_changes_nothing_and_every_problem_is_reported() {
     }
     assert!(error.matches("300").count() >= 2, "both instances are reported: {error}");
     assert!(error.ends_with("vipd.toml: 3 problems; nothing has changed"), "{error}");
+    // Without a weight, the script would put the instance into Fault.
+    let with_script = Settings { more: "track = [{ script = \"web\" }]", ..Settings::new(51) };
+    let script = "[[script]]\nname = \"web\"\ncommand = [\"/no/such/script\"]\n";
+    agent.configure(configuration(&[with_script]) + script).unwrap();
+    let error = format!("{:#}", reload(&agent).expect_err("the script does not exist"));
+    assert!(error.contains("/no/such/script cannot be run"), "{error}");
     assert_eq!(status(&agent).unwrap().len(), 1);
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
     assert_eq!(master_transitions(&agent).unwrap(), [1]);

@@ -86,7 +86,8 @@ Examples:
   sudo vipd drain                  all instances, for example before maintenance
   sudo vipd drain VI_1 VI_2
 
-A master sends a priority-0 advert, so that a backup takes over at once.
+A master sends a priority-0 advert, so that a backup takes over after its
+Skew_Time.
 Instances stay drained when the configuration is reloaded and when the agent
 is restarted.")]
     Drain(Instances),
@@ -102,8 +103,9 @@ Examples:
   sudo vipd failover VI_1
 
 Run it on the master. It sends a priority-0 advert, so that a backup takes
-over at once, and then does not preempt the new master, even if its own
-priority is higher. It takes over again when the new master fails or hands
+over after its Skew_Time, and then does not preempt the new master, even if
+its own priority is higher. Without a backup, the addresses are missing until
+it takes over again. It takes over again when the new master fails or hands
 over mastership.")]
     Failover(Masters),
     /// Change the priority of an instance until the next start

@@ -82,17 +82,13 @@ fn write_lines(messages: &Receiver<Message>) {
 /// # Errors
 /// Returns an error if `VIPD_LOG` is not a valid filter, or if the thread cannot be started.
 pub(super) fn init() -> anyhow::Result<Guard> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .with_env_var(VARIABLE)
-        .from_env()
-        .map_err(|_| {
-            let found = std::env::var_os(VARIABLE).unwrap_or_default();
-            anyhow!(
-                "{VARIABLE} is \"{}\"; it must be a level such as `debug`, or a filter such as `info,vipd=trace`",
-                found.display()
-            )
-        })?;
+    let found = std::env::var_os(VARIABLE).unwrap_or_default();
+    let filter = found.to_str().and_then(filter).ok_or_else(|| {
+        anyhow!(
+            "{VARIABLE} is \"{}\"; it must be a level such as `debug`, or a filter such as `info,vipd=trace`",
+            found.display()
+        )
+    })?;
     let (queue, messages) = sync_channel(LINES);
     thread::Builder::new()
         .name("log".to_owned())
@@ -115,9 +111,28 @@ pub(super) fn init() -> anyhow::Result<Guard> {
     Ok(Guard { queue })
 }
 
+/// Parses a filter; `None` if it is invalid. `EnvFilter` takes a word that is not a level for the
+/// name of a module, and would discard all log lines of other modules.
+fn filter(text: &str) -> Option<EnvFilter> {
+    let mut words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let are_valid = words.all(|word| word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok());
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(text).ok()?;
+    are_valid.then_some(filter)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_that_are_not_levels_are_rejected() {
+        for valid in ["", "debug", "off", "info,vipd=trace", "warn,vipd::engine=debug"] {
+            assert!(filter(valid).is_some(), "{valid}");
+        }
+        for invalid in ["verbose", "debug,loud", "=loud=", "vipd=loud"] {
+            assert!(filter(invalid).is_none(), "{invalid}");
+        }
+    }
 
     #[test]
     fn a_full_queue_drops_lines_and_does_not_block() {

@@ -27,6 +27,7 @@ use super::drained::Drained;
 use super::order::{Author, Done, Order, Orders, finish};
 use super::plan::Plan;
 use super::track::SharedTracker;
+use crate::config::machine::Machine;
 use crate::config::{Config, ConfigError, Instance};
 use crate::control::protocol::Request;
 use crate::engine::Handle;
@@ -233,7 +234,9 @@ impl Administrator {
     fn begin(&mut self, order: Order) -> Option<Step> {
         if let Request::Reload = order.request {
             let path = self.path.clone();
-            self.phase = Phase::Reading(spawn_blocking(move || Config::load(path)), order.by);
+            // Like `vipd check`: a reload that would put instances into Fault is refused.
+            let machine = Machine { checks_executables: true, ..Machine::default() };
+            self.phase = Phase::Reading(spawn_blocking(move || Config::load_on(path, &machine)), order.by);
             return Some(Step::ReloadBegun);
         }
         self.carry_out(order);

@@ -166,6 +166,6 @@ impl Administrator {
 fn rejected(error: &ConfigError) -> String {
     match error {
         ConfigError::Problems(problems) => format!("{problems}\n{}; nothing has changed", problems.summary()),
-        ConfigError::Read { .. } => error.to_string(),
+        ConfigError::Read { .. } => format!("nothing has changed: {error}"),
     }
 }

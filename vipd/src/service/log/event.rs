@@ -51,7 +51,7 @@ pub(super) fn write(config: &Instance, event: &Event) {
         Event::LosingAdvert { source, priority } => {
             tracing::warn!(
                 instance, %source, priority,
-                "split brain: a lower-priority router also claims mastership; re-advertising"
+                "split brain: a lower-ranking router also claims mastership; re-advertising"
             );
         }
         Event::Reannounced => {
