@@ -31,9 +31,9 @@ const FUZZ_SECONDS: u32 = 10;
 ///
 /// Installs missing Debian packages and cargo-nextest, builds vipd in release mode, runs the tests
 /// of every crate, and repeats some end-to-end tests in native XDP mode. Then rebuilds the eBPF
-/// object if the toolchain is installed, simulates a million takeovers, runs the conformance and
-/// interop suites, and fuzzes every target for 10 s. For tests that need neither privileges nor a
-/// network, run `cargo test`.
+/// object if the toolchain is installed, simulates half a million takeovers, runs the conformance
+/// and interop suites, and fuzzes every target for 10 s. For tests that need neither privileges nor
+/// a network, run `cargo test`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -66,7 +66,7 @@ socket's group.")]
     #[command(after_help = "\
 Examples:
   vipd status
-  vipd status VI_1                 show all details of an instance or a group
+  vipd status VI_1                 show details of an instance or a group
   vipd status --json | jq -r '.instances[] | select(.state == \"master\") | .name'
 
 Requires access to the control socket: run as root or as a member of the
@@ -104,9 +104,8 @@ Examples:
 
 Run it on the master. It sends a priority-0 advert, so that a backup takes
 over after its Skew_Time, and then does not preempt the new master, even if
-its own priority is higher. Without a backup, the addresses are missing until
-it takes over again. It takes over again when the new master fails or hands
-over mastership.")]
+its own priority is higher. It takes over again when the new master fails or
+hands over mastership, or after about three intervals if there is no backup.")]
     Failover(Masters),
     /// Change the priority of an instance until the next start
     #[command(after_help = "\

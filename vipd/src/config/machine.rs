@@ -69,14 +69,12 @@ impl Machine {
             }
         }
     }
-}
 
-impl Machine {
     /// Warns about interfaces that do not exist: once for each interface and use.
     fn check_existence(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
         let mut warned = BTreeSet::new();
-        let mut check = |what: &'static str, name: &str, at: usize, effect: &str| {
-            if !self.interfaces.contains_key(name) && warned.insert((what, name.to_owned())) {
+        let mut check = |what: &str, name: &str, at: usize, effect: &'static str| {
+            if !self.interfaces.contains_key(name) && warned.insert((effect, name.to_owned())) {
                 problems
                     .warn(at, format!("{what} is {name}, which does not exist on this machine; {effect}"));
             }

@@ -174,6 +174,9 @@ impl<'s> Collector<'s> {
 
     /// Adds a problem for an unknown key at byte offset `at`.
     pub(super) fn unknown(&mut self, at: usize, message: impl Into<String>) {
+        if self.broken_lines.is_empty() {
+            return self.add(at, message);
+        }
         // Without its header, a table's keys appear to be in the table before it.
         let before = self.source.get(..at).unwrap_or_default();
         let starts_line =
