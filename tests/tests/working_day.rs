@@ -98,7 +98,7 @@ fn client_never_waits_for_a_timeout_during_planned_changes() {
     change(&one, &json!({ "command": "drain", "instances": [] })).expect("drained");
     wait_for_state(&two, "master", TIMEOUT).expect("node 2 takes over");
     fs::remove_file(&program).expect("removed");
-    // The check also fails on node 2, which remains master because there is no other router.
+    // The check also fails on node 2, which remains master because node 1 is drained.
     wait(&two, "master", 1);
     fs::write(&program, "version 2").expect("installed");
     wait(&two, "master", 100);

@@ -158,7 +158,7 @@ macro_rules! table {
                     "Adverts sent in answer to a lower-ranking router or to a priority-0 advert (RFC 9568 section 6.4.3)";
                 assert_adverts_suppressed: "vipd:assert-adverts-suppressed", Counter, Traffic,
                     Core(asserts_suppressed),
-                    "Answers to lower-ranking routers and priority-0 adverts that the rate limit or a stall suppressed";
+                    "Adverts in answer to a lower-ranking router or to a priority-0 advert, suppressed by the rate limit or a stall";
                 priority_zero_ignored_rcvd: "vipd:priority-zero-ignored-rcvd", Counter, Traffic,
                     Core(priority_zero_ignored), "Priority-0 adverts from a router other than the current master";
                 stalls: "vipd:stalls", Counter, Error, Core(stalls),

@@ -35,7 +35,8 @@ impl Engine {
     }
 
     fn opened(&mut self, now: Timestamp, id: LinkId, ifindex: u32, io: Result<LinkIo, String>) {
-        // Ignores the result if the interface has been replaced in the meantime.
+        // Ignores the result if the link has been removed, or its interface has been removed or
+        // replaced, in the meantime.
         let Some(link) = self.topology.links.get_mut(id).filter(|link| link.ifindex == Some(ifindex)) else {
             if let Ok(io) = io {
                 self.request(Request::Drop(io));

@@ -83,9 +83,10 @@ impl Differences {
             virtual_addresses: _,
             excluded_addresses: _,
         } = from;
-        // An owner becomes master as soon as it starts.
-        let becomes_owner = from.is_owner() != to.is_owner();
-        let priorities = if becomes_owner { &mut self.restarting } else { &mut self.in_place };
+        // An owner becomes master as soon as it starts, and its VIPs count as the interface's own
+        // addresses. Both are decided when the router is added.
+        let ownership_differs = from.is_owner() != to.is_owner();
+        let priorities = if ownership_differs { &mut self.restarting } else { &mut self.in_place };
         note(priorities, "priority", priority, &to.priority);
         let in_place = &mut self.in_place;
         if from.version() == to.version() {

@@ -70,7 +70,8 @@ pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
 
 /// Returns the maximum number of file descriptors that the agent may have open at the same time.
 fn open_files(config: &Config) -> u64 {
-    // About 30 for standard streams, runtime, signals, netlink and BPF objects.
+    // Standard streams, runtime, signals, netlink and BPF objects take about 30. The rest is a
+    // margin.
     const AGENT: usize = 40;
     // Packet socket, two group sockets, the BPF link, the claim, and two spare descriptors for
     // reopening the link.

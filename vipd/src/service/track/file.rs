@@ -37,7 +37,7 @@ const RETRY: Duration = Duration::from_secs(5);
 pub(super) async fn watch(object: ObjectId, file: Arc<TrackedFile>, updates: Updates) {
     let mut last = None;
     loop {
-        // Fails if no descriptors or watches are available.
+        // Fails if no file descriptors or inotify instances are available.
         let Err(_) = follow(object, &file, &mut last, &updates).await;
         sleep(RETRY).await;
     }

@@ -84,7 +84,8 @@ impl Effects {
         changes.len()
     }
 
-    /// Adds up to `max` entries, or checks that they are present. Routes come before rules.
+    /// Adds entries, or checks that they are present, with up to `max` requests. Routes come before
+    /// rules.
     pub(in crate::engine::effects) fn add_routing(
         &mut self,
         max: usize,
