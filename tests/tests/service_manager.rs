@@ -40,7 +40,7 @@ impl Service {
         Some(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
     }
 
-    /// Returns the next message that does not only reset the watchdog.
+    /// Returns the next message other than `WATCHDOG=1`, which resets the watchdog.
     fn receive_other(&self) -> String {
         std::iter::repeat_with(|| self.receive()).find(|text| text != "WATCHDOG=1").expect("endless")
     }

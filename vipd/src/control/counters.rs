@@ -31,7 +31,7 @@ pub enum Source {
     Kernel(Cell),
     /// The protocol's state machine.
     Core,
-    /// The engine, for the frames and address changes of a virtual router.
+    /// The engine, for the frames, address changes and route changes of a virtual router.
     Sent,
     /// The engine, for everything else.
     Engine,

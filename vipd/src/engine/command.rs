@@ -228,7 +228,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) peers: Vec<Peer>,
 }
 
-/// Frames sent for a virtual router.
+/// Counters of the frames sent for a virtual router, the changes refused for its addresses, routes
+/// and rules, and the routes and rules restored.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
     /// Adverts, priority 0 included.

@@ -168,8 +168,9 @@ pub fn leave() -> [Input; 2] {
     [Input::Group(GroupInput::Priority(crate::priority::PRIORITY_OWNER)), Input::Clear(Impediment::Group)]
 }
 
-/// Returns the input for a member instead of [`Input::Timeout`] or [`Input::Advert`], according to
-/// the other members. The last unchanged adverts of all members must have been passed in.
+/// Returns the input to pass to a member: `input`, or the [`Input::Group`] that replaces a timeout
+/// or an advert because of the other members' states. Each member must already have been
+/// passed its last unchanged advert.
 pub fn adjust<'a, K: Copy + PartialEq>(
     now: Timestamp,
     member: K,

@@ -163,9 +163,7 @@ pub(super) fn prefix(value: &Value<'_>) -> Result<(IpAddr, u8), Rejection> {
     if network == address {
         Ok((address, prefix))
     } else {
-        Err(value.rejected(
-            format!("{text:?}, an address within that network"),
-            &format!("use \"{network}/{prefix}\""),
-        ))
+        Err(value
+            .rejected(format!("{text:?}, which has host bits set"), &format!("use \"{network}/{prefix}\"")))
     }
 }

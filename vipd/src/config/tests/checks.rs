@@ -99,7 +99,7 @@ fn invalid_tracked_objects_are_rejected() {
         ),
         (
             "{ route = \"10.0.0.1/8\" }",
-            "6:20: route is \"10.0.0.1/8\", an address within that network; it must be \"default\" or a network with its \
+            "6:20: route is \"10.0.0.1/8\", which has host bits set; it must be \"default\" or a network with its \
              prefix length; use \"10.0.0.0/8\"",
         ),
         (

@@ -70,7 +70,7 @@ fn invalid_routes_are_rejected() {
         ),
         (
             format!("{{ to = \"10.0.0.1/8\", {via} }}"),
-            "6:18: to is \"10.0.0.1/8\", an address within that network; it must be a network with its prefix length, or an IPv4 or IPv6 address; use \"10.0.0.0/8\"",
+            "6:18: to is \"10.0.0.1/8\", which has host bits set; it must be a network with its prefix length, or an IPv4 or IPv6 address; use \"10.0.0.0/8\"",
         ),
         (
             format!("{{ to = \"2001:db8::/32\", {via} }}"),
