@@ -65,13 +65,15 @@ pub enum Counter {
     /// Valid adverts dropped by their sender's rate limit
     /// ([`TOKEN_INTERVAL`](crate::records::TOKEN_INTERVAL)).
     RateLimited = 23,
+    /// Packets to and from a VIP that were dropped because the VIP is fenced.
+    Fenced = 24,
 }
 
 /// Number of counters in use.
-pub const COUNTERS: usize = 24;
+pub const COUNTERS: usize = 25;
 
-/// Number of cells in a row: a multiple of 8, so that a row fills whole cache lines (3 × 64 bytes).
-pub const ROW_CELLS: usize = 24;
+/// Number of cells in a row: a multiple of 8, so that a row fills whole cache lines (4 × 64 bytes).
+pub const ROW_CELLS: usize = 32;
 
 /// The row that counts packets of no virtual router.
 pub const ROW_UNASSIGNED: u32 = 0;
@@ -79,9 +81,9 @@ pub const ROW_UNASSIGNED: u32 = 0;
 /// One row of counters, a value of the per-CPU map [`MAP_COUNTERS`](crate::names::MAP_COUNTERS).
 ///
 /// ```text
-///  0        8        16                     184      192
+///  0        8        16                     248      256
 ///  +--------+--------+---  ...  ---+--------+--------+
-///  | cell 0 | cell 1 |             | cell 22| cell 23|   u64 each, host byte order
+///  | cell 0 | cell 1 |             | cell 30| cell 31|   u64 each, host byte order
 ///  +--------+--------+---  ...  ---+--------+--------+
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

@@ -4,6 +4,7 @@
 //!   checksum.
 //! * [`parse`]: the advert parser. The BPF program runs it on a window of the frame, user space on a
 //!   slice. Both reach the same verdict on the same bytes.
+//! * [`lease`]: when a host must stop using its VIPs. [`filter`]: the packets by which it uses them.
 //! * [`records`]: `#[repr(C)]` records, map keys and map values.
 //! * [`counters`]: rows of counters.
 //! * [`names`]: the names of the programs and maps.
@@ -22,6 +23,8 @@ extern crate std;
 
 pub mod address;
 pub mod counters;
+pub mod filter;
+pub mod lease;
 pub mod names;
 pub mod parse;
 pub mod records;

@@ -11,6 +11,16 @@ pub const XDP_BARE: &str = "vipd_xdp_bare";
 pub const TC: &str = "vipd_tc";
 /// TC ingress program for interfaces without a link-layer header.
 pub const TC_BARE: &str = "vipd_tc_bare";
+/// TC program that drops packets to VIPs, for interfaces without virtual routers.
+pub const FENCE_INGRESS: &str = "vipd_fence_in";
+/// TC egress program that drops packets from VIPs.
+pub const FENCE_EGRESS: &str = "vipd_fence_out";
+/// Drops the advert that [`XDP`] has processed. Called through [`MAP_AGENT_XDP`].
+pub const CONSUME_XDP: &str = "consume_xdp";
+/// As [`CONSUME_XDP`], for [`XDP_FRAGS`] and [`XDP_BARE`].
+pub const CONSUME_XDP_FRAGS: &str = "consume_xdp_frags";
+/// As [`CONSUME_XDP`], for [`TC`] and [`TC_BARE`].
+pub const CONSUME_TC: &str = "consume_tc";
 /// Ring buffer of [`AdvertRecord`](crate::records::AdvertRecord).
 pub const MAP_ADVERTS: &str = "ADVERTS";
 /// Array of one u64, memory-mapped: 1 while the reader of the ring is blocked and not yet woken.
@@ -34,12 +44,20 @@ pub const MAP_COUNTERS: &str = "COUNTERS";
 /// Hash map from [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL, a u8: the unicast
 /// peers.
 pub const MAP_PEERS: &str = "PEERS";
-/// Hash map from [`ClosedKey`](crate::records::ClosedKey) to a row, a u32: VIPs with Accept_Mode
-/// false.
-pub const MAP_CLOSED: &str = "CLOSED";
-/// Array of one u64, memory-mapped: number of entries of [`MAP_CLOSED`]. While it is 0, the program
-/// does not look up packets in that map.
-pub const MAP_FILTERING: &str = "FILTERING";
+/// Hash map from [`AddressKey`](crate::records::AddressKey) to a row, a u32: the VIPs.
+pub const MAP_ADDRESSES: &str = "ADDRESSES";
+/// Array of [`LeaseSlot`](crate::records::LeaseSlot), indexed by row, memory-mapped.
+pub const MAP_LEASES: &str = "LEASES";
+/// Array of one [`FilterWords`](crate::records::FilterWords), memory-mapped.
+pub const MAP_FILTER: &str = "FILTER";
+/// Program array of one entry, [`CONSUME_XDP`]. The kernel removes the entry when the agent's
+/// process ends.
+pub const MAP_AGENT_XDP: &str = "AGENT_XDP";
+/// As [`MAP_AGENT_XDP`], for programs with multi-buffer support; its entry is
+/// [`CONSUME_XDP_FRAGS`].
+pub const MAP_AGENT_XDP_FRAGS: &str = "AGENT_XDP_FRAGS";
+/// As [`MAP_AGENT_XDP`], for TC; its entry is [`CONSUME_TC`].
+pub const MAP_AGENT_TC: &str = "AGENT_TC";
 /// A u32 in read-only data: [`BURST`](crate::records::BURST), or 0 for no rate limit. Fixed at
 /// load.
 pub const GLOBAL_BURST: &str = "SENDER_BURST";

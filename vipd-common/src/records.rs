@@ -88,9 +88,8 @@ pub struct PeerKey {
     pub address: Address,
 }
 
-/// Key of [`MAP_CLOSED`](crate::names::MAP_CLOSED): a VIP that this host announces without
-/// accepting packets for it (Accept_Mode false, RFC 9568 section 6.1). The value is a u32, the
-/// counter row of its virtual router.
+/// Key of [`MAP_ADDRESSES`](crate::names::MAP_ADDRESSES): a VIP of a virtual router on this host.
+/// The value is a u32, the row of its virtual router.
 ///
 /// ```text
 ///  0           4         5       8               24
@@ -101,8 +100,8 @@ pub struct PeerKey {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
-pub struct ClosedKey {
-    /// Index of the interface that the packet arrives on.
+pub struct AddressKey {
+    /// Index of the interface on which packets to and from the address are filtered.
     pub ifindex: u32,
     /// [`FAMILY_IPV4`](crate::address::FAMILY_IPV4) or
     /// [`FAMILY_IPV6`](crate::address::FAMILY_IPV6).
@@ -111,6 +110,58 @@ pub struct ClosedKey {
     pub zero: [u8; 3],
     /// The virtual address.
     pub address: Address,
+}
+
+impl AddressKey {
+    /// Returns the key of an address of this family on the interface `ifindex`.
+    #[inline(always)]
+    pub const fn new(ifindex: u32, family: u8, address: Address) -> Self {
+        Self { ifindex, family, zero: [0; 3], address }
+    }
+}
+
+/// Value of [`MAP_LEASES`](crate::names::MAP_LEASES), by row: the lease of a master, and the filter
+/// for packets to and from its VIPs. See [`lease`](crate::lease).
+///
+/// ```text
+///  0               8            16           24           32
+///  +---------------+------------+------------+------------+
+///  | valid_until h | priority h | fenced   h | closed   h |
+///  |         u64   |       u64  |       u64  |       u64  |
+///  +---------------+------------+------------+------------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct LeaseSlot {
+    /// When the lease ends, in nanoseconds of `CLOCK_MONOTONIC`; 0 if this host is not master.
+    /// Written by the engine with each advert, and by the guardian when the engine has died.
+    pub valid_until: u64,
+    /// The priority that this host sends, 1 to 255. Valid while `valid_until` is not 0.
+    pub priority: u64,
+    /// 1 while this host must not use the VIPs. Set by the BPF program when another router has
+    /// become master, and by the engine before it removes the VIPs; cleared by the engine.
+    pub fenced: u64,
+    /// 1 while the VIPs are present with Accept_Mode false (RFC 9568 section 6.1).
+    pub closed: u64,
+}
+
+/// Value of [`MAP_FILTER`](crate::names::MAP_FILTER): whether any row is filtered. While both words
+/// are 0, the programs look no packet up.
+///
+/// ```text
+///  0          8          16
+///  +----------+----------+
+///  | fenced h | closed h |
+///  |     u64  |     u64  |
+///  +----------+----------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FilterWords {
+    /// 1 if a row may be fenced.
+    pub fenced: u64,
+    /// Number of rows that are closed.
+    pub closed: u64,
 }
 
 /// Size of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS) in bytes: a power of two and

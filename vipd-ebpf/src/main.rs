@@ -7,8 +7,10 @@
 //!  not VRRP, or no configured virtual router         ─► pass, untouched
 //!  invalid advert ─► counted by reason               ─► drop
 //!  valid advert   ─► counted, passed to user space   ─► drop
-//!  packet to a VIP with Accept_Mode false ─► counted ─► drop
+//!  packet to or from a VIP that is fenced or closed  ─► counted ─► drop
 //! ```
+//!
+//! After the agent's process has ended, adverts are passed as well, but still fence its VIPs.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
@@ -25,11 +27,13 @@
 )]
 
 #[cfg(target_arch = "bpf")]
-mod accept;
-#[cfg(target_arch = "bpf")]
 mod cursor;
 #[cfg(target_arch = "bpf")]
 mod fast_path;
+#[cfg(target_arch = "bpf")]
+mod fence;
+#[cfg(target_arch = "bpf")]
+mod filter;
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
@@ -43,37 +47,47 @@ mod program {
     use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, tcx_action_base, xdp_action};
     use aya_ebpf::helpers::bpf_ktime_get_ns;
     use aya_ebpf::macros::{classifier, xdp};
+    use aya_ebpf::maps::ProgramArray;
     use aya_ebpf::programs::{TcContext, XdpContext};
     use aya_log_ebpf::debug;
+    use vipd_common::address::FAMILY_IPV4;
     use vipd_common::counters::Counter;
+    use vipd_common::filter::{Direction, Network};
+    use vipd_common::lease::Reason;
     use vipd_common::parse::{Advert, ChecksumForm, Expected, Located, NotOurs, locate, validate};
     use vipd_common::records::{AdvertRecord, PeerKey, RouterKey, RouterSlot};
     use vipd_common::wire::ip::{self, Ip};
     use vipd_common::wire::{ethernet, ipv4};
 
-    use crate::accept::is_closed;
     use crate::cursor::{Direct, Windowed};
     use crate::fast_path::{Novelty, compare, wake};
+    use crate::fence;
+    use crate::filter::{self, Packet, Skb};
     use crate::frame::{Frame, is_other_vlan, lacks_ethernet_header, pull_headers};
     use crate::limit::{charge, charge_sender};
-    use crate::maps::{ADVERTS, PEERS, ROUTERS, count, count_discarded, count_lost, count_unassigned};
+    use crate::maps::{
+        ADVERTS, AGENT_TC, AGENT_XDP, AGENT_XDP_FRAGS, PEERS, ROUTERS, count, count_discarded, count_lost,
+        count_unassigned,
+    };
 
     /// For drivers that support linear buffers only.
     #[xdp]
     pub(crate) fn vipd_xdp(ctx: XdpContext) -> u32 {
-        xdp_action(classify(&ctx, ethernet::ip(&Direct::new(&ctx))))
+        let frame = Direct::new(&ctx);
+        xdp_action(&ctx, &AGENT_XDP, classify(&ctx, ethernet::ip(&frame), || ethernet::arp(&frame)))
     }
 
     /// For drivers that support multi-buffer frames (Linux 5.18), and for the generic hook.
     #[xdp(frags)]
     pub(crate) fn vipd_xdp_frags(ctx: XdpContext) -> u32 {
-        xdp_action(classify(&ctx, ethernet::ip(&Direct::new(&ctx))))
+        let frame = Direct::new(&ctx);
+        xdp_action(&ctx, &AGENT_XDP_FRAGS, classify(&ctx, ethernet::ip(&frame), || ethernet::arp(&frame)))
     }
 
     /// For interfaces without a link-layer header: WireGuard, GRE, tun.
     #[xdp(frags)]
     pub(crate) fn vipd_xdp_bare(ctx: XdpContext) -> u32 {
-        xdp_action(classify(&ctx, ip::bare(&Direct::new(&ctx))))
+        xdp_action(&ctx, &AGENT_XDP_FRAGS, classify(&ctx, ip::bare(&Direct::new(&ctx)), || None))
     }
 
     /// For TC ingress (TCX, Linux 6.6).
@@ -85,31 +99,71 @@ mod program {
         pull_headers(&ctx);
         let frame = Direct::new(&ctx);
         let ip = if lacks_ethernet_header(&ctx, &frame) { ip::bare(&frame) } else { ethernet::ip(&frame) };
-        tc_action(classify(&ctx, ip))
+        tc_action(&ctx, classify(&ctx, ip, || ethernet::arp(&frame)))
     }
 
     /// For TC ingress of interfaces without a link-layer header.
     #[classifier]
     pub(crate) fn vipd_tc_bare(ctx: TcContext) -> i32 {
         pull_headers(&ctx);
-        tc_action(classify(&ctx, ip::bare(&Direct::new(&ctx))))
+        tc_action(&ctx, classify(&ctx, ip::bare(&Direct::new(&ctx)), || None))
+    }
+
+    /// For TC ingress of interfaces that have VIPs but no virtual routers.
+    #[classifier]
+    pub(crate) fn vipd_fence_in(ctx: TcContext) -> i32 {
+        filter_skb(&ctx, Direction::Received)
+    }
+
+    /// For TC egress.
+    #[classifier]
+    pub(crate) fn vipd_fence_out(ctx: TcContext) -> i32 {
+        filter_skb(&ctx, Direction::Sent)
+    }
+
+    /// Drops an advert that [`vipd_xdp`] has processed.
+    #[xdp]
+    pub(crate) fn consume_xdp(_: XdpContext) -> u32 {
+        xdp_action::XDP_DROP
+    }
+
+    /// Drops an advert that [`vipd_xdp_frags`] or [`vipd_xdp_bare`] has processed.
+    #[xdp(frags)]
+    pub(crate) fn consume_xdp_frags(_: XdpContext) -> u32 {
+        xdp_action::XDP_DROP
+    }
+
+    /// Drops an advert that [`vipd_tc`] or [`vipd_tc_bare`] has processed.
+    #[classifier]
+    pub(crate) fn consume_tc(_: TcContext) -> i32 {
+        tcx_action_base::TCX_DROP
     }
 
     #[inline(always)]
-    fn xdp_action(verdict: Verdict) -> u32 {
+    fn xdp_action(ctx: &XdpContext, agent: &ProgramArray, verdict: Verdict) -> u32 {
         match verdict {
             Verdict::Pass => xdp_action::XDP_PASS,
             Verdict::Drop => xdp_action::XDP_DROP,
+            Verdict::Consume => {
+                // SAFETY: nothing is left to be dropped here.
+                unsafe { agent.tail_call(ctx, 0) };
+                xdp_action::XDP_PASS
+            }
         }
     }
 
     /// Converts a verdict to the action at the TC hook. `TCX_NEXT` passes the frame to the next
     /// program there.
     #[inline(always)]
-    fn tc_action(verdict: Verdict) -> i32 {
+    fn tc_action(ctx: &TcContext, verdict: Verdict) -> i32 {
         match verdict {
             Verdict::Pass => tcx_action_base::TCX_NEXT,
             Verdict::Drop => tcx_action_base::TCX_DROP,
+            Verdict::Consume => {
+                // SAFETY: nothing is left to be dropped here.
+                unsafe { AGENT_TC.tail_call(ctx, 0) };
+                tcx_action_base::TCX_NEXT
+            }
         }
     }
 
@@ -117,20 +171,52 @@ mod program {
     enum Verdict {
         /// Pass the frame to the network stack, unchanged.
         Pass,
-        /// Drop the frame: an advert for a configured virtual router, valid or not, or a packet to
-        /// a VIP with Accept_Mode false.
+        /// Drop the frame: a packet to or from a VIP that is fenced or closed.
         Drop,
+        /// Drop the frame if the agent's process exists, otherwise pass it: an advert for a
+        /// configured virtual router, valid or not. Another VRRP daemon may have been started.
+        Consume,
+    }
+
+    /// Filters a packet on an interface without virtual routers, or a packet that is sent.
+    #[inline(always)]
+    fn filter_skb(ctx: &TcContext, direction: Direction) -> i32 {
+        if !filter::is_active() || is_other_vlan(ctx) {
+            return tcx_action_base::TCX_NEXT;
+        }
+        let packet = Skb(ctx);
+        match packet.network() {
+            Some(network) if filter::drops(&packet, ctx.ifindex(), network, direction) => {
+                tcx_action_base::TCX_DROP
+            }
+            _ => tcx_action_base::TCX_NEXT,
+        }
+    }
+
+    /// Filters a received packet that is not an advert.
+    #[inline(always)]
+    fn filter_received<F: Frame>(frame: &F, offset: usize, network: Network) -> Verdict {
+        let packet = Packet { frame, offset };
+        let drops = filter::drops(&packet, frame.ifindex(), network, Direction::Received);
+        if drops { Verdict::Drop } else { Verdict::Pass }
     }
 
     /// Classifies and counts the frame of an IP packet. Publishes the packet to user space if it is
-    /// a valid advert.
+    /// a valid advert. `arp` returns the offset of the ARP packet in a frame without an IP packet.
     #[inline(always)]
-    fn classify<F: Frame>(ctx: &F, ip: Option<Ip>) -> Verdict {
+    fn classify<F: Frame>(ctx: &F, ip: Option<Ip>, arp: impl FnOnce() -> Option<usize>) -> Verdict {
         let Some(ip) = ip else {
-            return Verdict::Pass;
+            return match arp() {
+                Some(offset) if filter::is_active() => filter_received(ctx, offset, Network::Arp),
+                _ => Verdict::Pass,
+            };
         };
         if ip.protocol != ipv4::PROTOCOL_VRRP {
-            return if is_closed(ctx, &ip) { Verdict::Drop } else { Verdict::Pass };
+            if !filter::is_active() {
+                return Verdict::Pass;
+            }
+            let network = if ip.version == FAMILY_IPV4 { Network::Ipv4 } else { Network::Ipv6 };
+            return filter_received(ctx, ip.offset, network);
         }
         let Some(packet) = Windowed::copy(ctx, ip.offset) else {
             return Verdict::Pass;
@@ -157,7 +243,7 @@ mod program {
                 );
             }
         }
-        Verdict::Drop
+        Verdict::Consume
     }
 
     /// Finds the virtual router that a packet is addressed to.
@@ -214,6 +300,10 @@ mod program {
         }
         // SAFETY: the helper has no preconditions.
         let arrival = unsafe { bpf_ktime_get_ns() };
+        let fenced = fence::check(row, advert.priority, arrival);
+        if fenced == Some(Reason::Expired) {
+            fence::fence(row);
+        }
         let (last_unchanged, conforms) = match compare(row, advert, arrival) {
             Novelty::Unchanged => return,
             Novelty::PreviouslySteady { last_unchanged, bucket } => (last_unchanged, charge(bucket, arrival)),
@@ -242,6 +332,9 @@ mod program {
             checksum: advert.checksum as u8,
             last_unchanged,
         });
+        if fenced == Some(Reason::Outranked) {
+            fence::fence(row);
+        }
         // Committing is a full barrier (xchg in `bpf_ringbuf_commit`). The reader checks the ring
         // after setting ASLEEP, so either it finds this record, or `wake` finds ASLEEP set.
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));

@@ -3,9 +3,11 @@
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
-use vipd_common::records::{ClosedKey, PeerKey, RING_BYTES, RouterKey, RouterSlot, SenderKey, SteadySlot};
+use vipd_common::records::{
+    AddressKey, FilterWords, LeaseSlot, PeerKey, RING_BYTES, RouterKey, RouterSlot, SenderKey, SteadySlot,
+};
 
 /// Size of a window in bytes: the IPv6 header and the longest message (40 + 4088), rounded up to a
 /// power of two so that a mask bounds every offset.
@@ -55,13 +57,28 @@ pub(crate) static ROUTERS: HashMap<RouterKey, RouterSlot> = HashMap::with_max_en
 #[map]
 pub(crate) static PEERS: HashMap<PeerKey, u8> = HashMap::with_max_entries(1, 0);
 
-/// VIPs with Accept_Mode false and the rows that count dropped packets. Sized by the loader.
+/// The VIPs and the rows of their virtual routers. Sized by the loader.
 #[map]
-pub(crate) static CLOSED: HashMap<ClosedKey, u32> = HashMap::with_max_entries(1, 0);
+pub(crate) static ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entries(1, 0);
 
-/// Number of entries in [`CLOSED`]. If it is 0, the lookup there is skipped for all packets.
+/// Indexed by row: leases and filters. Sized by the loader.
 #[map]
-pub(crate) static FILTERING: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(crate) static LEASES: Array<LeaseSlot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Whether any row is fenced or closed.
+#[map]
+pub(crate) static FILTER: Array<FilterWords> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// The programs that drop a processed advert. The kernel empties a program array when no process
+/// has it open any more (`prog_array_map_clear`, `kernel/bpf/arraymap.c`), so that adverts pass to
+/// the network stack after the agent's process has ended, even if the program is still attached.
+/// There is one array for each kind of program, because the kernel does not mix kinds.
+#[map]
+pub(crate) static AGENT_XDP: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static AGENT_XDP_FRAGS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static AGENT_TC: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Counters, indexed by row; row 0 is for packets that belong to no virtual router. Sized by the
 /// loader.
@@ -100,7 +117,7 @@ pub(crate) fn count_lost(row: u32) {
 
 /// Sets a flag in a memory-mapped array.
 #[inline(always)]
-fn set(flag: Option<*mut u64>) {
+pub(crate) fn set(flag: Option<*mut u64>) {
     let Some(flag) = flag else { return };
     // SAFETY: an aligned word of a map; other CPUs and user space write it with single stores.
     if unsafe { flag.read_volatile() } == 0 {

@@ -72,7 +72,7 @@ fn main() -> Result<()> {
 
 /// Loads vipd's program with one virtual router and the given burst per sender.
 fn load(burst: u32) -> Result<Loaded> {
-    let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 4096, burst };
+    let sizes = Sizes { routers: 1, peers: 0, addresses: 0, senders: 4096, burst };
     let mut loaded = Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
     loaded.kernel.prepare(Entry::Xdp)?;
     let slot = RouterSlot {

@@ -70,6 +70,21 @@ pub fn ip<C: Cursor>(frame: &C) -> Option<Ip> {
     }
 }
 
+/// Returns the offset of the ARP packet in a frame of this interface's own LAN, or `None` for all
+/// other frames. Skips priority tags as [`ip`] does.
+#[inline(always)]
+pub fn arp<C: Cursor>(frame: &C) -> Option<usize> {
+    match frame.be16(12)? {
+        TYPE_ARP => Some(14),
+        TYPE_VLAN | TYPE_QINQ if frame.be16(14)? & 0x0fff == 0 => match frame.be16(16)? {
+            TYPE_ARP => Some(18),
+            TYPE_VLAN if frame.be16(18)? & 0x0fff == 0 && frame.be16(20)? == TYPE_ARP => Some(22),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Writes an untagged header at the start of `buffer`.
 ///
 /// # Errors

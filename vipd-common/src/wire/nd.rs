@@ -1,4 +1,4 @@
-//! Unsolicited Neighbor Advertisements (RFC 4861 sections 4.4 and 7.2.6).
+//! Neighbor Discovery: unsolicited Neighbor Advertisements (RFC 4861 sections 4.4 and 7.2.6).
 //!
 //! ```text
 //!  0      1      2          4       5         8                24     25    26         32
@@ -14,6 +14,8 @@ use crate::wire::{ethernet, ipv6, vrrp};
 pub const TYPE_SOLICITATION: u8 = 135;
 /// ICMPv6 type of a Neighbor Advertisement.
 pub const TYPE_ADVERTISEMENT: u8 = 136;
+/// Offset of the target address in both messages (RFC 4861 sections 4.3 and 4.4).
+pub const TARGET: usize = 8;
 /// Length of the ICMPv6 message with its one option, bytes.
 pub const LEN: usize = 32;
 /// Length of the frame, bytes.

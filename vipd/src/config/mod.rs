@@ -48,6 +48,8 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// Whether the engine requests real-time scheduling.
     pub realtime: Realtime,
+    /// Whether VIPs are fenced.
+    pub fence: Fence,
     /// The instances in file order, at least one. Shared by the engine and the service.
     pub instances: Vec<Arc<Instance>>,
     /// Scripts that instances and groups can track, by name.
@@ -74,6 +76,17 @@ pub enum Realtime {
     #[default]
     Auto,
     /// Requests neither.
+    Off,
+}
+
+/// Whether the kernel stops using the VIPs of a master whose agent is dead or stopped, once another
+/// node has become master.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fence {
+    /// VIPs are fenced.
+    #[default]
+    On,
+    /// A master whose agent is dead or stopped answers for its VIPs until they are removed.
     Off,
 }
 
@@ -220,12 +233,14 @@ impl Config {
         });
         let realtime = table
             .optional(&schema::REALTIME, problems, |value| value.choice([Realtime::Auto, Realtime::Off]));
+        let fence = table.optional(&schema::FENCE, problems, |value| value.choice([Fence::On, Fence::Off]));
         let checks = checks(table, problems);
         let notifications = notify::notifications(table, problems);
         let control = control::read(table, problems);
         let (instances, groups) = instances(table, folder, machine, &checks, problems)?;
         Some(Self {
             realtime: realtime?.unwrap_or_default(),
+            fence: fence?.unwrap_or_default(),
             instances,
             scripts: checks.scripts.into_values().collect(),
             processes: checks.processes.into_values().collect(),

@@ -172,6 +172,8 @@ schema! {
             "`\"auto\"` requests SCHED_FIFO and locked memory; if they are denied, the agent runs without them", "`vrrp_rt_priority`";
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
             "XDP mode of all interfaces; `\"auto\"` uses TC ingress on drivers whose native mode disables offloads or interrupts traffic", "";
+        FENCE "fence", Kind::Choice(&["on", "off"]), "`\"on\"`", "\"on\"",
+            "`\"on\"` makes the kernel stop using the VIPs of a dead or stopped master once another node has become master", "";
         INCLUDE "include", Kind::Other("an array of strings"), "`[]`", "[\"conf.d/*.toml\"]",
             "further files, relative to this one; `*` in a file name matches any characters; the files contain only arrays of tables, such as `[[instance]]`, and cannot include others", "`include`";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";

@@ -169,6 +169,8 @@ macro_rules! table {
                     Sent(neighbor_advertisements), "Unsolicited Neighbor Advertisements sent";
                 not_accepted: "vipd:not-accepted", Counter, Traffic, Kernel(NotAccepted),
                     "Packets to VIPs dropped because accept is false";
+                fenced: "vipd:fenced", Counter, Traffic, Kernel(Fenced),
+                    "Packets to and from VIPs dropped because another node had become master";
                 send_errors: "vipd:send-errors", Counter, Error, Sent(send_errors),
                     "Frames that the kernel refused to send";
                 addresses_restored: "vipd:addresses-restored", Counter, Error, Core(addresses_restored),

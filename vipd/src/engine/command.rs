@@ -146,8 +146,9 @@ pub(crate) enum Report {
     RoutingNotRemoved { entry: RoutingEntry, errno: i32 },
     /// The kernel refused to bring a macvlan up.
     MacvlanRefused { router: RouterId, error: io::Error },
-    /// VIPs with `accept = false` were not added, because packets to them cannot be dropped.
-    NotClosed { router: RouterId, error: io::Error },
+    /// VIPs could not be inserted into the BPF program's map. Those with `accept = false` were not
+    /// added.
+    NotCovered { router: RouterId, error: io::Error },
     /// The kernel refused to send a frame.
     SendRefused { router: RouterId, error: io::Error },
     /// Netlink notifications were lost, and a resync follows.
@@ -239,7 +240,7 @@ pub(crate) struct Sent {
     pub(crate) neighbor_advertisements: u64,
     /// Frames that the kernel refused to send.
     pub(crate) send_errors: u64,
-    /// Address changes that the kernel refused, and failures to add VIPs to the map of closed VIPs.
+    /// Address changes that the kernel refused, and failures to insert VIPs into the BPF program's map.
     pub(crate) address_errors: u64,
     /// Routes and rules added again after they were missing.
     pub(crate) routes_restored: u64,

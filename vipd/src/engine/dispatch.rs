@@ -47,6 +47,9 @@ impl Engine {
         let adverts = [unchanged, advert].into_iter().flatten();
         self.worklist.extend(adverts.map(|advert| (router, Input::Advert(advert))));
         self.work(now);
+        if let Some(instance) = self.topology.routers.get(router) {
+            self.effects.keep_lease(now, instance);
+        }
     }
 
     /// Passes the last unchanged advert to a router, if it has not been handled yet.

@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use vipd_common::Timestamp;
 use vipd_common::address::{from_words, to_words};
+use vipd_common::lease;
 use vipd_common::parse::ChecksumForm;
 use vipd_common::parse::fingerprint;
-use vipd_common::records::{AdvertRecord, ClosedKey};
+use vipd_common::records::{AddressKey, AdvertRecord};
 use vipd_common::wire::vrrp::Fields;
 
 use super::command::Sent;
@@ -44,8 +45,10 @@ pub(crate) struct Instance {
     /// Whether the macvlan must be up. The service checks this before and after it brings the
     /// macvlan down.
     pub(crate) wanted_up: Arc<AtomicBool>,
-    /// The VIPs to which the BPF program drops packets (Accept_Mode false).
-    pub(crate) closed: Vec<ClosedKey>,
+    /// The router's entries in the BPF program's map of VIPs.
+    pub(crate) covered: Vec<AddressKey>,
+    /// Whether the map has all VIPs of the router, on the present interfaces.
+    pub(crate) is_covered: bool,
     /// The router's sync group: an index into `Topology::groups`.
     pub(crate) group: Option<usize>,
     pub(crate) sent: Sent,
@@ -95,7 +98,8 @@ impl Instance {
             macvlan,
             routing,
             wanted_up: Arc::default(),
-            closed: Vec::new(),
+            covered: Vec::new(),
+            is_covered: false,
             group: None,
             sent: Sent::default(),
             refusal_reported: false,
@@ -141,6 +145,7 @@ impl Instance {
         }
         (self.settings, self.addresses, self.vip_links) = (settings, addresses, vip_links);
         self.routing = routing;
+        self.is_covered = false;
         self.corrected = corrected;
         if let Some(Frames { mac, primary, prefix, .. }) = self.frames.take() {
             self.prepare(mac, primary, prefix);
@@ -249,10 +254,16 @@ impl Instance {
         on.into_iter().chain(parent)
     }
 
+    /// Returns for how long an advert renews the lease, in nanoseconds.
+    pub(crate) fn lease(&self) -> u64 {
+        let config = self.router.config();
+        config.interval.nanos() * lease::INTERVALS.min(config.down_after_adverts.into())
+    }
+
     /// Returns whether a VIP may be added. With `accept = false`, the BPF program must already drop
     /// packets to it.
     pub(crate) fn may_add(&self, address: IpAddr) -> bool {
-        self.settings.accept || self.closed.iter().any(|key| key.address == to_words(address))
+        self.settings.accept || self.covered.iter().any(|key| key.address == to_words(address))
     }
 
     /// Charges a correction to the VIP's rate limit. If the limit is reached, returns the time of

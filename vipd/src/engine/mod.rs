@@ -72,7 +72,7 @@ use crate::netlink::{Monitor, Requests};
 use crate::realtime;
 use crate::service::bus::Publisher;
 use crate::vrrp::Input;
-use crate::xdp::{Closed, Feed, MAX_PENDING, Steady};
+use crate::xdp::{Addresses, Feed, Leases, MAX_PENDING, Steady};
 use command::{Command, EngineSnapshot, Report, Reports, Request};
 use effects::{Budget, Effects};
 use id::RouterId;
@@ -183,7 +183,8 @@ pub(crate) struct Remaining {
 /// The parts of the loaded BPF program that the engine uses.
 pub(crate) struct KernelSide {
     pub(crate) feed: Feed,
-    pub(crate) closed: Closed,
+    pub(crate) addresses: Addresses,
+    pub(crate) leases: Leases,
     pub(crate) steady: Steady,
 }
 
@@ -197,9 +198,10 @@ impl Engine {
         topology: Topology,
         kernel: KernelSide,
         realtime: Realtime,
+        has_fence: bool,
         outlets: Outlets,
     ) -> io::Result<(Self, Handle)> {
-        let KernelSide { feed, closed, steady } = kernel;
+        let KernelSide { feed, addresses, leases, steady } = kernel;
         let poll = Poll::new()?;
         let monitor = Monitor::open()?;
         poll.add(&feed, Source::Adverts)?;
@@ -221,7 +223,7 @@ impl Engine {
             changed: Vec::new(),
             dirty: Vec::new(),
             schedule: Schedule::default(),
-            effects: Effects::new(Requests::open()?, closed),
+            effects: Effects::new(Requests::open()?, addresses, leases, has_fence),
             prober,
             waiting: Vec::new(),
             check_attachments_at: None,

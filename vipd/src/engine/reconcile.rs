@@ -12,6 +12,7 @@ use super::id::{LinkId, RouterId};
 use super::link::{Gone, LinkRole};
 use super::ownership::{Claim, Difference, compare};
 use super::routing::destinations;
+use super::topology::Topology;
 use super::{BUDGET, Engine, RECONCILE_AFTER};
 use crate::netlink::{Address, Change, Drained, Notice, PROTO_VIPD};
 use crate::process::several_agents_run;
@@ -161,6 +162,9 @@ impl Engine {
                     self.recreate_macvlan(id);
                 }
                 for router in routers {
+                    if changed {
+                        self.cover(now, router);
+                    }
                     self.update_readiness(now, router);
                 }
             }
@@ -174,6 +178,16 @@ impl Engine {
                 link.touched = touched;
             }
             self.sweep(id);
+        }
+    }
+
+    /// Makes a router's VIPs known to the BPF program after the index of an interface may have
+    /// changed.
+    fn cover(&mut self, now: Timestamp, router: RouterId) {
+        let Topology { links, routers, .. } = &mut self.topology;
+        if let Some(instance) = routers.get_mut(router) {
+            instance.is_covered = false;
+            self.effects.cover(now, router, instance, links, &mut self.reports);
         }
     }
 

@@ -164,6 +164,7 @@ impl Engine {
         self.waiting.retain(|(other, _)| *other != router);
         self.sweep_links_of(router);
         let (instance, unused) = self.topology.remove_router(router)?;
+        self.effects.forget(&instance);
         let ifindex = self.topology.links.get(instance.link).and_then(|link| link.ifindex);
         let ifindex = ifindex.or_else(|| {
             let own = unused.iter().find(|(id, _)| *id == instance.link);

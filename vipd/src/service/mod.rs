@@ -55,9 +55,9 @@ use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use tokio::sync::mpsc;
 use vipd_common::records::BURST;
 
-use crate::config::Config;
 use crate::config::operate::{Control, UserGroup};
 use crate::config::settings::Transport;
+use crate::config::{Config, Fence, Instance};
 use crate::control::access::{Access, Group, Rules};
 use crate::control::runtime::RuntimeDir;
 use crate::engine::command::Command;
@@ -124,7 +124,7 @@ pub fn run(
     };
     let sizes = sizes(config)?;
     let loaded = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
-    let Loaded { kernel, feed, counters, closed, steady, log: kernel_log } = loaded;
+    let Loaded { kernel, feed, counters, addresses, leases, steady, log: kernel_log } = loaded;
     let counters = Arc::new(counters);
 
     let opener = LinkOpener::new(kernel, macvlans, claims);
@@ -138,9 +138,10 @@ pub fn run(
     let (publisher, transitions) = bus::bus(sizes.routers as usize);
     let latest = transitions.latest();
     let outlets = Outlets { requests, reports, transitions: publisher };
-    let kernel_side = KernelSide { feed, closed, steady };
-    let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)
-        .context("cannot initialize the engine")?;
+    let kernel_side = KernelSide { feed, addresses, leases, steady };
+    let (engine, handle) =
+        Engine::new(topology, kernel_side, config.realtime, config.fence == Fence::On, outlets)
+            .context("cannot initialize the engine")?;
 
     let (tracker, readings) = SharedTracker::new(handle.clone());
     let running = roster.iter().map(|(id, _, settings)| (*id, Arc::clone(settings)));
@@ -289,14 +290,21 @@ fn needed_sizes(config: &Config) -> anyhow::Result<Sizes> {
         Transport::Multicast => 0,
         Transport::Unicast(peers) => peers.len(),
     });
-    let closed = instances.filter(|instance| !instance.accept).map(|instance| instance.placements.len());
+    let addresses = instances.map(addresses);
     Ok(Sizes {
         routers: count(config.instances.len())?,
         peers: count(peers.sum())?,
-        closed: count(closed.sum())?,
+        addresses: count(addresses.sum())?,
         senders: count(config.instances.len() * SENDERS_PER_ROUTER)?.max(MIN_SENDERS),
         burst: BURST,
     })
+}
+
+/// Returns the number of entries of an instance in the map of VIPs: one on the instance's interface
+/// for each VIP, and another one for each VIP on another interface.
+fn addresses(instance: &Arc<Instance>) -> usize {
+    let elsewhere = instance.placements.iter().filter(|placement| placement.interface.is_some());
+    instance.placements.len() + elsewhere.count()
 }
 
 /// Builds the topology from the configuration: its virtual routers and their links.

@@ -45,6 +45,9 @@ impl Plan {
         if from.realtime != to.realtime {
             plan.lines.push(Line::agent("realtime: takes effect at the next start"));
         }
+        if from.fence != to.fence {
+            plan.lines.push(Line::agent("fence: takes effect at the next start"));
+        }
         if from.control != to.control {
             plan.lines.push(Line::agent("control: access to the control socket changed"));
         }
@@ -88,7 +91,7 @@ pub(crate) fn check_room(available: Sizes, needed: Sizes) -> Result<(), String> 
     for (what, available, needed) in [
         ("instances", available.routers, needed.routers),
         ("unicast peers", available.peers, needed.peers),
-        ("virtual addresses with accept = false", available.closed, needed.closed),
+        ("virtual addresses", available.addresses, needed.addresses),
     ] {
         if needed > available {
             return Err(format!(
@@ -186,7 +189,7 @@ mod tests {
 
     #[test]
     fn rejection_of_a_configuration_names_the_map_that_is_too_small() {
-        let sizes = Sizes { routers: 64, peers: 64, closed: 64, senders: 4096, burst: 1 };
+        let sizes = Sizes { routers: 64, peers: 64, addresses: 64, senders: 4096, burst: 1 };
         assert_eq!(check_room(sizes, sizes), Ok(()));
         let error = check_room(sizes, Sizes { peers: 65, ..sizes }).expect_err("too many peers");
         assert!(error.contains("65 unicast peers") && error.contains("room for 64"), "{error}");

@@ -11,9 +11,9 @@ use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 use super::attach::{Attached, Attachments};
 use super::error::{AttachError, LoadError};
 use super::mode::{Framing, Preference};
-use super::program::{self, Action, Entry, Programs};
+use super::program::{self, Action, Consumers, Entry, Programs};
 use super::routers::Routers;
-use super::{Closed, Counters, Feed, KernelLog, Row, Steady};
+use super::{Addresses, Counters, Feed, KernelLog, Leases, Row, Steady};
 
 /// Whether the program logs each discarded advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub struct Sizes {
     pub routers: u32,
     /// Unicast peers of all virtual routers.
     pub peers: u32,
-    /// VIPs with Accept_Mode false, of all virtual routers.
-    pub closed: u32,
+    /// VIPs of all virtual routers, each once for every interface on which it is filtered.
+    pub addresses: u32,
     /// Senders whose token buckets are kept, for all virtual routers together.
     pub senders: u32,
     /// Capacity of a token bucket: [`BURST`](vipd_common::records::BURST), or 0 for no rate limit.
@@ -47,9 +47,9 @@ impl Sizes {
     /// given numbers of routers, peers and VIPs, but at least 64, rounded up to powers of two. The
     /// number of senders grows with the number of routers.
     ///
-    /// Memory: 40 bytes per row for `STEADY` and `LOST`, 192 bytes per row and CPU for `COUNTERS`,
-    /// and about 100 bytes per entry of a hash. On 8 CPUs, 64 routers take 120 kB, plus 400 kB for
-    /// the senders; 8192 routers take 14 MB, plus 13 MB.
+    /// Memory: 72 bytes per row for `STEADY`, `LEASES` and `LOST`, 256 bytes per row and CPU for
+    /// `COUNTERS`, and about 100 bytes per entry of a hash. On 8 CPUs, 64 routers take 150 kB, plus
+    /// 400 kB for the senders; 8192 routers take 19 MB, plus 13 MB.
     #[must_use]
     pub fn with_head_room(self) -> Self {
         let room = |needed: u32| {
@@ -63,7 +63,8 @@ impl Sizes {
         Self {
             routers,
             peers: room(self.peers),
-            closed: room(self.closed),
+            // A reload inserts new VIPs before the former ones are removed.
+            addresses: room(self.addresses.saturating_mul(2)),
             senders: u32::try_from(senders).unwrap_or(u32::MAX),
             burst: self.burst,
         }
@@ -80,7 +81,8 @@ pub struct Kernel {
     attachments: Attachments,
     /// Kept open, because the instructions of a program that is not loaded yet refer to maps by
     /// descriptor.
-    _arrays: [MapData; 5],
+    _arrays: [MapData; 6],
+    _consumers: Consumers,
 }
 
 /// Result of [`Kernel::load`].
@@ -91,8 +93,10 @@ pub struct Loaded {
     pub feed: Feed,
     /// Counters of the program.
     pub counters: Counters,
-    /// The VIPs with Accept_Mode false.
-    pub closed: Closed,
+    /// The map of VIPs.
+    pub addresses: Addresses,
+    /// Leases and filters of the rows.
+    pub leases: Leases,
     /// The fast path for unchanged adverts.
     pub steady: Steady,
     /// Log lines of the program, with [`Verbosity::Discards`].
@@ -113,7 +117,8 @@ impl Kernel {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(names::MAP_ROUTERS, sizes.routers.max(1))
             .map_max_entries(names::MAP_PEERS, sizes.peers.max(1))
-            .map_max_entries(names::MAP_CLOSED, sizes.closed.max(1))
+            .map_max_entries(names::MAP_ADDRESSES, sizes.addresses.max(1))
+            .map_max_entries(names::MAP_LEASES, sizes.routers + 1)
             .map_max_entries(names::MAP_COUNTERS, sizes.routers + 1)
             .map_max_entries(names::MAP_STEADY, sizes.routers + 1)
             .map_max_entries(names::MAP_LOST, sizes.routers + 1)
@@ -130,13 +135,16 @@ impl Kernel {
         for name in Entry::ALL.map(Entry::name) {
             ebpf.program(name).ok_or(LoadError::Missing { kind: "program", name })?;
         }
+        let consumers = Consumers::new(&mut ebpf)?;
         // Most hosts need only this program. Loading it shows whether the verifier accepts the
         // parser, which all programs share.
         Programs(&mut ebpf).load(Entry::Tc).map_err(|error| LoadError::program(names::TC, &error))?;
-        let filtering = take_array(&mut ebpf, names::MAP_FILTERING)?;
-        let closed = Closed::new(take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?, &filtering)
-            .map_err(|error| LoadError::mapping(names::MAP_FILTERING, error))?;
         let rows = sizes.routers as usize + 1;
+        let addresses = Addresses::new(take(&mut ebpf, names::MAP_ADDRESSES, HashMap::try_from)?);
+        let filter = take_array(&mut ebpf, names::MAP_FILTER)?;
+        let leases_map = take_array(&mut ebpf, names::MAP_LEASES)?;
+        let leases = Leases::new(&leases_map, &filter, rows)
+            .map_err(|error| LoadError::mapping(names::MAP_LEASES, error))?;
         let slots = take_array(&mut ebpf, names::MAP_STEADY)?;
         let lost = take_array(&mut ebpf, names::MAP_LOST)?;
         let map_steady =
@@ -165,11 +173,13 @@ impl Kernel {
                 ebpf,
                 routers,
                 attachments: Attachments::default(),
-                _arrays: [filtering, slots, lost, discarded, asleep],
+                _arrays: [filter, leases_map, slots, lost, discarded, asleep],
+                _consumers: consumers,
             },
             feed,
             counters,
-            closed,
+            addresses,
+            leases,
             steady,
             log,
         })
@@ -300,9 +310,9 @@ mod tests {
 
     #[test]
     fn sizes_have_room_for_half_as_many_again_and_for_64() {
-        let needed = |routers, senders| Sizes { routers, peers: 0, closed: 3, senders, burst: 32 };
+        let needed = |routers, senders| Sizes { routers, peers: 0, addresses: 3, senders, burst: 32 };
         let small = needed(1, 4096).with_head_room();
-        assert_eq!((small.routers, small.peers, small.closed, small.senders), (64, 64, 64, 4096));
+        assert_eq!((small.routers, small.peers, small.addresses, small.senders), (64, 64, 64, 4096));
         let large = needed(4080, 16 * 4080).with_head_room();
         assert_eq!((large.routers, large.senders, large.burst), (8192, 16 * 8192, 32));
         assert_eq!(needed(u32::MAX, u32::MAX).with_head_room().routers, u32::MAX, "no overflow");

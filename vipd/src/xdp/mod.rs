@@ -2,16 +2,18 @@
 //! module uses aya.
 //!
 //! [`Kernel`] owns the program, its attachments and the router entries. [`Feed`] owns the reading
-//! end of the ring, [`Steady`] the fast path, [`Closed`] the VIPs with Accept_Mode false, and
-//! [`Counters`] a view of the counters. They are separate because different threads use them.
+//! end of the ring, [`Steady`] the fast path, [`Addresses`] the map of VIPs, [`Leases`] the leases
+//! and filters of the rows, and [`Counters`] a view of the counters. They are separate because
+//! different threads use them.
 
+mod addresses;
 mod attach;
-mod closed;
 mod counters;
 mod driver;
 mod error;
 mod extack;
 mod feed;
+mod leases;
 mod loader;
 mod log;
 mod mapping;
@@ -25,11 +27,12 @@ mod syscall;
 /// A failed operation on one of the maps.
 pub use aya::maps::MapError;
 
+pub use addresses::Addresses;
 pub use attach::{Attached, LinkProbe, Position};
-pub use closed::Closed;
 pub use counters::Counters;
 pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
+pub use leases::Leases;
 pub use loader::{Kernel, Loaded, Sizes, Verbosity};
 pub use log::KernelLog;
 pub use mode::{Framing, Mode, Preference};

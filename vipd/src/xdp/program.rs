@@ -7,9 +7,11 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::Ebpf;
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::{Program, ProgramError, ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use vipd_common::names;
 
+use super::error::LoadError;
 use super::mode::{Framing, Mode};
 
 /// A program of the object, for one hook and one kind of frame.
@@ -25,11 +27,24 @@ pub enum Entry {
     Tc,
     /// TC ingress, for interfaces without a link-layer header.
     TcBare,
+    /// TC ingress, for interfaces with VIPs but without virtual routers: drops packets to fenced
+    /// and closed VIPs.
+    FenceIngress,
+    /// TC egress: drops packets from fenced VIPs.
+    FenceEgress,
 }
 
 impl Entry {
     /// All programs.
-    pub const ALL: [Self; 5] = [Self::Xdp, Self::XdpFrags, Self::XdpBare, Self::Tc, Self::TcBare];
+    pub const ALL: [Self; 7] = [
+        Self::Xdp,
+        Self::XdpFrags,
+        Self::XdpBare,
+        Self::Tc,
+        Self::TcBare,
+        Self::FenceIngress,
+        Self::FenceEgress,
+    ];
 
     /// Returns the name in the object.
     pub const fn name(self) -> &'static str {
@@ -39,13 +54,18 @@ impl Entry {
             Self::XdpBare => names::XDP_BARE,
             Self::Tc => names::TC,
             Self::TcBare => names::TC_BARE,
+            Self::FenceIngress => names::FENCE_INGRESS,
+            Self::FenceEgress => names::FENCE_EGRESS,
         }
     }
 
-    /// Returns the framing that the program expects.
+    /// Returns the framing that the program expects. [`FenceIngress`](Self::FenceIngress) and
+    /// [`FenceEgress`](Self::FenceEgress) accept both.
     pub const fn framing(self) -> Framing {
         match self {
-            Self::Xdp | Self::XdpFrags | Self::Tc => Framing::Ethernet,
+            Self::Xdp | Self::XdpFrags | Self::Tc | Self::FenceIngress | Self::FenceEgress => {
+                Framing::Ethernet
+            }
             Self::XdpBare | Self::TcBare => Framing::Bare,
         }
     }
@@ -64,7 +84,7 @@ impl Entry {
     }
 
     const fn is_tc(self) -> bool {
-        matches!(self, Self::Tc | Self::TcBare)
+        matches!(self, Self::Tc | Self::TcBare | Self::FenceIngress | Self::FenceEgress)
     }
 }
 
@@ -75,6 +95,42 @@ pub enum Action {
     Pass,
     /// `XDP_DROP` or `TCX_DROP`.
     Drop,
+}
+
+/// The program arrays by which the programs drop adverts, and their entries.
+const CONSUMERS: [(&str, &str); 3] = [
+    (names::MAP_AGENT_XDP, names::CONSUME_XDP),
+    (names::MAP_AGENT_XDP_FRAGS, names::CONSUME_XDP_FRAGS),
+    (names::MAP_AGENT_TC, names::CONSUME_TC),
+];
+
+/// The program arrays, which must stay open while vipd processes adverts: when the last descriptor
+/// is closed, the kernel empties them, and adverts pass to the network stack. They must therefore
+/// never be pinned or passed to another process.
+pub(super) struct Consumers {
+    _arrays: Vec<ProgramArray<MapData>>,
+}
+
+impl Consumers {
+    /// Loads the programs that drop adverts.
+    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+        let mut arrays = Vec::new();
+        for (array, name) in CONSUMERS {
+            let missing = |kind, name| LoadError::Missing { kind, name };
+            let map = ebpf.take_map(array).ok_or(missing("array", array))?;
+            let mut map = ProgramArray::try_from(map).map_err(|error| LoadError::map(array, error))?;
+            let program = ebpf.program_mut(name).ok_or(missing("program", name))?;
+            let loaded = match program {
+                Program::Xdp(xdp) => xdp.load(),
+                Program::SchedClassifier(tc) => tc.load(),
+                _ => return Err(missing("program", name)),
+            };
+            let fd = loaded.and_then(|()| program.fd()).map_err(|error| LoadError::program(name, &error))?;
+            map.set(0, fd, 0).map_err(|error| LoadError::map(array, error))?;
+            arrays.push(map);
+        }
+        Ok(Self { _arrays: arrays })
+    }
 }
 
 /// The programs, by name.

@@ -127,6 +127,7 @@ fn name(counter: Counter) -> &'static str {
         | Counter::RingFull
         | Counter::PeerErrors
         | Counter::NotAccepted
-        | Counter::RateLimited => "not counted here",
+        | Counter::RateLimited
+        | Counter::Fenced => "not counted here",
     }
 }

@@ -3,7 +3,7 @@
 use vipd::xdp::{Action, Entry, Framing, Mode, Preference, Verbosity};
 use vipd_common::address::ipv4 as words;
 use vipd_common::counters::Counter;
-use vipd_common::records::ClosedKey;
+use vipd_common::records::AddressKey;
 use vipd_common::wire::{ethernet, vrrp};
 use vipd_witness::Advert;
 
@@ -73,7 +73,7 @@ fn packets_to_a_vip_with_accept_false_are_dropped() {
         bench.compare(&packet, LOOPBACK).expect("same verdict as in user space").action(),
         Action::Pass
     );
-    bench.close(ClosedKey { ifindex: LOOPBACK, family: 4, zero: [0; 3], address: words(OURS) });
+    bench.close(AddressKey::new(LOOPBACK, 4, words(OURS)));
     assert_eq!(
         bench.compare(&packet, LOOPBACK).expect("same verdict as in user space").action(),
         Action::Drop

@@ -8,7 +8,7 @@ use vipd::xdp::{Action, Entry, Framing, Kernel, Loaded, OBJECT, Row, Sizes, Verb
 use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::{Counter, CounterRow, ROW_CELLS, ROW_UNASSIGNED};
 use vipd_common::parse::{Advert, ChecksumForm};
-use vipd_common::records::{AdvertRecord, BURST, ClosedKey, PeerKey, RouterKey, RouterSlot};
+use vipd_common::records::{AddressKey, AdvertRecord, BURST, PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire;
 
 use crate::reference::{Maps, Verdict};
@@ -41,7 +41,7 @@ const TC_MAX: usize = 3500;
 const ROWS: usize = 10;
 
 /// Sizes without a rate limit, for comparing single frames.
-const SIZES: Sizes = Sizes { routers: 9, peers: 4, closed: 0, senders: 0, burst: 0 };
+const SIZES: Sizes = Sizes { routers: 9, peers: 4, addresses: 4, senders: 0, burst: 0 };
 
 type Cells = [u64; ROW_CELLS];
 
@@ -62,7 +62,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        Self::with(Verbosity::Quiet, 0)
+        Self::with(Verbosity::Quiet, 4)
     }
 
     /// Selects a program other than the default, [`Entry::XdpFrags`].
@@ -80,9 +80,9 @@ impl Bench {
         Self::load(Verbosity::Quiet, Sizes { senders: 4096, burst: BURST, ..SIZES })
     }
 
-    /// Loads the program with room for `closed` closed addresses.
-    pub(crate) fn with(verbosity: Verbosity, closed: u32) -> Self {
-        Self::load(verbosity, Sizes { closed, ..SIZES })
+    /// Loads the program with room for this number of VIPs.
+    pub(crate) fn with(verbosity: Verbosity, addresses: u32) -> Self {
+        Self::load(verbosity, Sizes { addresses, ..SIZES })
     }
 
     fn load(verbosity: Verbosity, sizes: Sizes) -> Self {
@@ -133,14 +133,18 @@ impl Bench {
         self.maps.peers.retain(|(known, _)| *known != peer);
     }
 
-    pub(crate) fn close(&mut self, key: ClosedKey) {
-        self.loaded.closed.insert(key, row(CLOSED_ROW)).expect("there is room");
+    /// Closes an address, with the row [`CLOSED_ROW`].
+    pub(crate) fn close(&mut self, key: AddressKey) {
+        self.loaded.addresses.insert(key, row(CLOSED_ROW)).expect("there is room");
+        self.loaded.leases.set_closed(row(CLOSED_ROW), true);
         self.maps.closed.push((key, CLOSED_ROW));
     }
 
-    pub(crate) fn open(&mut self, key: ClosedKey) {
-        self.loaded.closed.remove(key, row(CLOSED_ROW)).expect("map update");
+    /// Opens an address that was closed.
+    pub(crate) fn open(&mut self, key: AddressKey) {
+        self.loaded.addresses.remove(key, row(CLOSED_ROW)).expect("map update");
         self.maps.closed.retain(|(known, _)| *known != key);
+        self.loaded.leases.set_closed(row(CLOSED_ROW), !self.maps.closed.is_empty());
     }
 
     /// Returns the verdict of the user-space parser.

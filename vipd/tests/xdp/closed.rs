@@ -3,7 +3,7 @@
 use vipd::xdp::{Action, Verbosity};
 use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::Counter;
-use vipd_common::records::ClosedKey;
+use vipd_common::records::AddressKey;
 use vipd_common::wire::ethernet;
 use vipd_witness::Advert;
 
@@ -13,9 +13,9 @@ use crate::frame;
 const FOUR: [u8; 4] = [10, 0, 0, 50];
 const SIX: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x50];
 
-fn key(family: u8) -> ClosedKey {
+fn key(family: u8) -> AddressKey {
     let address = if family == 6 { ipv6(SIX) } else { ipv4(FOUR) };
-    ClosedKey { ifindex: LOOPBACK, family, zero: [0; 3], address }
+    AddressKey::new(LOOPBACK, family, address)
 }
 
 /// Returns a packet to the closed address or to a neighboring one. It has this protocol, and its

@@ -151,6 +151,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Counter::NotLinkLocal,
         Counter::NotAccepted,
         Counter::RateLimited,
+        Counter::Fenced,
     ];
     let reached = reached.into_inner();
     let missed: Vec<_> = (0..COUNTERS)

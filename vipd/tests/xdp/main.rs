@@ -8,6 +8,7 @@ mod bare;
 mod bench;
 mod closed;
 mod differential;
+mod fence;
 mod frame;
 mod interfaces;
 mod limit;

@@ -2,9 +2,10 @@
 
 use vipd::xdp::{Action, Framing};
 use vipd_common::counters::Counter;
+use vipd_common::filter::{self, Direction, Network};
 use vipd_common::parse::{Advert, Expected, locate, validate};
-use vipd_common::records::{ClosedKey, PeerKey, RouterKey, RouterSlot};
-use vipd_common::wire::{ethernet, ip, ipv4, ipv6};
+use vipd_common::records::{AddressKey, LeaseSlot, PeerKey, RouterKey, RouterSlot};
+use vipd_common::wire::{ethernet, ip, ipv4};
 
 /// Number of bytes that the program reads, starting at the IP header. An advert has at most 4128.
 const WINDOW: usize = 8192;
@@ -34,7 +35,7 @@ impl Verdict {
 pub(crate) struct Maps {
     pub(crate) routers: Vec<(RouterKey, RouterSlot)>,
     pub(crate) peers: Vec<(PeerKey, u8)>,
-    pub(crate) closed: Vec<(ClosedKey, u32)>,
+    pub(crate) closed: Vec<(AddressKey, u32)>,
 }
 
 impl Maps {
@@ -82,19 +83,15 @@ impl Maps {
     /// Returns the verdict on a packet other than an advert: dropped if it is addressed to a
     /// closed VIP and is neither a Neighbor Solicitation nor a Neighbor Advertisement.
     fn other(&self, packet: &[u8], version: u8, ifindex: u32) -> Verdict {
-        let (at, length) = if version == 6 { (ipv6::DESTINATION, 16) } else { (ipv4::DESTINATION, 4) };
-        let Some(bytes) = packet.get(at..at + length) else { return Verdict::Passed(None) };
-        let mut address = [0; 4];
-        for (word, bytes) in address.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            *word = u32::from_ne_bytes(*bytes);
-        }
-        let key = ClosedKey { ifindex, family: version, zero: [0; 3], address };
-        let neighbor = version == 6
-            && packet[ipv6::NEXT_HEADER] == 58
-            && packet.get(40).is_some_and(|kind| [135, 136].contains(kind));
-        match self.closed.iter().find(|(known, _)| *known == key) {
-            Some((_, row)) if !neighbor => Verdict::Discarded(*row, Counter::NotAccepted),
-            _ => Verdict::Passed(None),
-        }
+        let network = if version == 6 { Network::Ipv6 } else { Network::Ipv4 };
+        let Some(subject) = filter::subject(&packet, network, Direction::Received) else {
+            return Verdict::Passed(None);
+        };
+        let key = AddressKey::new(ifindex, subject.family, subject.address);
+        let closed = LeaseSlot { valid_until: 0, priority: 0, fenced: 0, closed: 1 };
+        let row = self.closed.iter().find(|(known, _)| *known == key).map(|(_, row)| *row);
+        let verdict = row
+            .and_then(|row| Some((row, filter::verdict(&closed, subject.is_neighbor, Direction::Received)?)));
+        verdict.map_or(Verdict::Passed(None), |(row, counter)| Verdict::Discarded(row, counter))
     }
 }

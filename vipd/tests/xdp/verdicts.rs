@@ -291,12 +291,12 @@ fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn each_verdict_has_the_expected_action_and_counter() {
-    let apart =
-        [Counter::RingFull, Counter::NotAccepted, Counter::RateLimited].map(|counter| counter as usize);
+    let apart = [Counter::RingFull, Counter::NotAccepted, Counter::RateLimited, Counter::Fenced]
+        .map(|counter| counter as usize);
     for entry in [Entry::Tc, Entry::XdpFrags, Entry::Xdp] {
         let seen = run_the_table(&mut Bench::new().on(entry));
         let unseen: Vec<_> = (0..COUNTERS).filter(|cell| !seen[*cell]).collect();
-        assert_eq!(unseen, apart, "full ring, closed addresses and rate limit have separate tests");
+        assert_eq!(unseen, apart, "full ring, closed addresses, rate limit and fence have separate tests");
     }
 }
 

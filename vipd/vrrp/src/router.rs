@@ -74,7 +74,7 @@ impl Router {
                 self.common.impediments.clear(kind);
                 self.reassess(now);
             }
-            Input::Priority(priority) => self.priority(priority),
+            Input::Priority(priority) => self.set_priority(priority),
             Input::Failover => self.fail_over(now),
             Input::Group(input) => self.group(now, input),
             Input::Shutdown => self.shutdown(now),
@@ -126,6 +126,12 @@ impl Router {
     #[inline]
     pub fn state(&self) -> State {
         self.state.state()
+    }
+
+    /// Returns the effective priority, which the router sends.
+    #[inline]
+    pub fn priority(&self) -> u8 {
+        self.common.priority
     }
 
     /// Returns Active_Adver_Interval in Backup, and the configured interval in other states.
@@ -267,7 +273,7 @@ impl Router {
         self.reassess(now);
     }
 
-    fn priority(&mut self, priority: u8) {
+    fn set_priority(&mut self, priority: u8) {
         if self.common.config.is_owner() {
             return;
         }

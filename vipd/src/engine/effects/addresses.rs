@@ -98,10 +98,10 @@ impl Effects {
         let Topology { links, routers, .. } = topology;
         let Some(instance) = routers.get_mut(router) else { return };
         if add {
-            self.close(self.now, router, instance, links, reports);
+            self.begin_lease(router, instance, links, reports);
         } else {
             self.announcer.silence(router);
-            self.reopen.extend(instance.closed.drain(..).map(|key| (instance.row, key)));
+            self.leave(router, instance);
             self.retries.take((router, MACVLAN));
         }
         let macvlan = instance.macvlan.and_then(|macvlan| Some((macvlan, links.get(macvlan)?.ifindex?)));
@@ -167,7 +167,7 @@ impl Effects {
             return;
         }
         if instance.vip(vip.1).is_some_and(|(vip, _)| !instance.may_add(vip.address)) {
-            self.close(now, vip.0, instance, links, reports);
+            self.cover(now, vip.0, instance, links, reports);
         }
         let Some((change, link)) = addition(vip, instance, links) else {
             if !self.retries.is_pending(vip, now) {
@@ -247,8 +247,8 @@ impl Effects {
         self.changes.clear();
         self.origins.clear();
         self.proposed.clear();
-        for (row, key) in std::mem::take(&mut self.reopen) {
-            self.failed |= self.closed.remove(key, row).is_err();
+        for (row, key) in std::mem::take(&mut self.uncovered) {
+            self.failed |= self.addresses.remove(key, row).is_err();
         }
     }
 

@@ -1,6 +1,6 @@
 //! Pass 1: adverts. The frames of a link are sent in batches of up to 64 per system call.
 
-use super::{Effects, report_refused};
+use super::{Effects, renew, report_refused};
 use crate::engine::command::Reports;
 use crate::engine::id::RouterId;
 use crate::engine::instance::Adverts;
@@ -60,6 +60,9 @@ impl Effects {
                 // A master is not considered stalled if it can send to at least one peer.
                 if is_sent {
                     instance.count_sent(self.now, tag.kind);
+                    if matches!(kind, FrameKind::Advert) {
+                        renew(self.now, instance, self.has_fence.then_some(&self.leases));
+                    }
                 }
                 match refused {
                     Some(error) => report_refused(tag.router, error, instance, reports),

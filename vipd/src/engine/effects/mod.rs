@@ -11,7 +11,7 @@ mod addresses;
 mod adverts;
 mod announce;
 mod announcer;
-mod closed;
+mod leases;
 mod removals;
 mod routes;
 
@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use vipd_common::Timestamp;
-use vipd_common::records::ClosedKey;
 
 use super::command::{Report, Reports};
 use super::id::{LinkId, RouterId};
@@ -32,10 +31,11 @@ use super::retry::Retries;
 use super::topology::Topology;
 use crate::netlink::{Address, Change, Requests};
 use crate::vrrp::Action;
-use crate::xdp::{Closed, Row};
+use crate::xdp::{Addresses, Leases, Row};
 use addresses::Origin;
 pub(crate) use addresses::{Added, MACVLAN, Removal, Vip};
 use announcer::Announcer;
+use leases::Uncovered;
 pub(crate) use routes::Missing;
 use routes::Routing;
 
@@ -57,7 +57,12 @@ type Proposal = (u32, IpAddr, u8, bool);
 /// The pending actions, address changes and announcements.
 pub(crate) struct Effects {
     netlink: Requests,
-    closed: Closed,
+    /// The BPF program's map of VIPs.
+    addresses: Addresses,
+    /// Leases and filters of the BPF program.
+    leases: Leases,
+    /// Whether leases are kept, so that the BPF program can fence VIPs.
+    has_fence: bool,
     actions: Vec<(RouterId, Action)>,
     changes: Vec<Change>,
     /// Number of entries of `changes` that have been applied.
@@ -75,9 +80,11 @@ pub(crate) struct Effects {
     added: Vec<Added>,
     /// Macvlans to bring down: interface index, and whether the macvlan must be up again.
     downs: Vec<(u32, Arc<AtomicBool>)>,
-    /// Entries to remove from the map of closed VIPs once the VIPs are removed from the interface,
-    /// each with the row of its router. A reload may already have given the VIP to another router.
-    reopen: Vec<(Row, ClosedKey)>,
+    /// Entries to remove from the map of VIPs once the VIPs are removed from the interface, each
+    /// with the row of its router. A reload may already have given the VIP to another router.
+    uncovered: Vec<Uncovered>,
+    /// Routers that have left Master and whose VIPs are still being removed.
+    leaving: Vec<(RouterId, Row)>,
     announcer: Announcer,
     /// Routes and policy rules of masters.
     pub(super) routing: Routing,
@@ -92,10 +99,12 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    pub(crate) fn new(netlink: Requests, closed: Closed) -> Self {
+    pub(crate) fn new(netlink: Requests, addresses: Addresses, leases: Leases, has_fence: bool) -> Self {
         Self {
             netlink,
-            closed,
+            addresses,
+            leases,
+            has_fence,
             actions: Vec::new(),
             changes: Vec::new(),
             applied: 0,
@@ -105,7 +114,8 @@ impl Effects {
             retries: Retries::default(),
             added: Vec::new(),
             downs: Vec::new(),
-            reopen: Vec::new(),
+            uncovered: Vec::new(),
+            leaving: Vec::new(),
             announcer: Announcer::default(),
             routing: Routing::default(),
             unchecked: VecDeque::new(),
@@ -165,12 +175,6 @@ impl Effects {
         [self.announcer.next(), self.retries.next(), self.routing.next()].into_iter().flatten().min()
     }
 
-    /// Returns the number of VIPs to which the BPF program drops packets.
-    #[cfg(test)]
-    pub(crate) fn closed_count(&self) -> usize {
-        self.closed.count()
-    }
-
     #[cfg(test)]
     pub(crate) fn has_actions(&self) -> bool {
         !self.actions.is_empty()
@@ -213,6 +217,7 @@ impl Effects {
         let all_made = !self.has_changes();
         self.announce(budget.announcements, now, topology, reports, all_made);
         self.check_neighbors(topology);
+        self.end_leases(topology);
         if all_made && !self.is_urgent() {
             self.add_routing(budget.routing - removed, now, topology, reports);
         }
@@ -221,32 +226,45 @@ impl Effects {
     /// Sends the frames in the batches of all links.
     fn send_batches(&mut self, topology: &mut Topology, reports: &mut Reports) {
         let (Topology { links, routers, .. }, now) = (topology, self.now);
+        let leases = self.has_fence.then_some(&self.leases);
         for id in self.batched.drain(..) {
             let Some(io) = links.get_mut(id).and_then(|link| link.io.as_mut()) else { continue };
             io.batch.send(&io.socket, |tag, result| {
-                account(now, tag, result, routers.get_mut(tag.router), reports);
+                account(now, tag, result, routers.get_mut(tag.router), leases, reports);
             });
         }
     }
 }
 
-/// Counts a frame that was sent, or counts and reports one that was refused.
+/// Counts a frame that was sent, or counts and reports one that was refused. An advert renews the
+/// lease of a master.
 fn account(
     now: Timestamp,
     tag: Tag,
     result: io::Result<()>,
     instance: Option<&mut Instance>,
+    leases: Option<&Leases>,
     reports: &mut Reports,
 ) {
     let Some(instance) = instance else { return };
     match result {
         Ok(()) => {
             instance.count_sent(now, tag.kind);
+            if matches!(tag.kind, FrameKind::Advert) {
+                renew(now, instance, leases);
+            }
             if matches!(tag.kind, FrameKind::Advert | FrameKind::PriorityZero) {
                 instance.refusal_reported = false;
             }
         }
         Err(error) => report_refused(tag.router, error, instance, reports),
+    }
+}
+
+/// Renews the lease of a master that has sent an advert.
+fn renew(now: Timestamp, instance: &Instance, leases: Option<&Leases>) {
+    if let Some(leases) = leases.filter(|_| instance.is_master()) {
+        leases.renew(instance.row, now + instance.lease(), instance.router.priority());
     }
 }
 

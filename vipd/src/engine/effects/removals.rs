@@ -1,7 +1,7 @@
 //! Removals of addresses, and renewals of the VIPs that the kernel removes along with them.
 
 use vipd_common::address::to_words;
-use vipd_common::records::ClosedKey;
+use vipd_common::records::AddressKey;
 
 use super::Effects;
 use super::addresses::{Origin, Purpose, Removal, Vip, addition};
@@ -18,8 +18,8 @@ impl Effects {
     /// addresses of the instance.
     pub(crate) fn remove_one(&mut self, router: RouterId, removed: VirtualAddress, topology: &mut Topology) {
         let Some(instance) = topology.routers.get_mut(router) else { return };
-        let is_removed = |key: &mut ClosedKey| key.address == to_words(removed.address);
-        self.reopen.extend(instance.closed.extract_if(.., is_removed).map(|key| (instance.row, key)));
+        let is_removed = |key: &mut AddressKey| key.address == to_words(removed.address);
+        self.uncovered.extend(instance.covered.extract_if(.., is_removed).map(|key| (instance.row, key)));
         let Topology { links, routers, .. } = &*topology;
         let Some(instance) = routers.get(router) else { return };
         let Some(position) = instance.addresses.iter().position(|vip| *vip == removed) else { return };

@@ -27,7 +27,7 @@ use vipd_tests::station::Station;
 use vipd_witness::Advert;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Fence};
 use crate::engine::command::{Added, Addition, Changes};
 use crate::engine::instance::Instance;
 use crate::netlink::Macvlans;
@@ -63,28 +63,29 @@ impl Bench {
 
     /// Creates an engine with another configuration.
     fn configured(text: &str) -> Result<Self> {
-        Self::with_room(text, 0)
+        Self::with_room(text, 4096)
     }
 
-    /// Creates an engine with room for `closed` VIPs with `accept = false`.
-    fn with_room(text: &str, closed: u32) -> Result<Self> {
+    /// Creates an engine whose BPF program has room for this number of VIPs.
+    fn with_room(text: &str, addresses: u32) -> Result<Self> {
         let config = Config::parse(text, "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
-        Self::with_configuration(&config, closed)
+        Self::with_configuration(&config, addresses)
     }
 
-    fn with_configuration(config: &Config, closed: u32) -> Result<Self> {
+    fn with_configuration(config: &Config, addresses: u32) -> Result<Self> {
         let routers = u32::try_from(config.instances.len())?.max(ROUTERS.into());
-        let sizes = Sizes { routers, peers: 0, closed, senders: 4096, burst: BURST };
-        let Loaded { kernel, feed, counters: _, closed, steady, log: _ } =
+        let sizes = Sizes { routers, peers: 0, addresses, senders: 4096, burst: BURST };
+        let Loaded { kernel, feed, counters: _, addresses, leases, steady, log: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
         let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?, BTreeMap::new());
         let (requests, requested) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::channel(4096);
         let (transitions, _) = bus::bus(routers as usize);
         let outlets = Outlets { requests, reports, transitions };
-        let kernel_side = KernelSide { feed, closed, steady };
+        let kernel_side = KernelSide { feed, addresses, leases, steady };
         let topology = topology(config, sizes)?;
-        let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)?;
+        let (engine, handle) =
+            Engine::new(topology, kernel_side, config.realtime, config.fence == Fence::On, outlets)?;
         for spec in engine.present().into_iter().filter_map(|link| engine.topology().spec(link)) {
             let io = Ok(opener.open(&spec)?);
             handle.send(Command::Opened { link: spec.link, ifindex: spec.ifindex, io });

@@ -32,7 +32,7 @@ impl Bench {
         let (publisher, transitions) = bus(1);
         let (tracker, readings) = SharedTracker::new(engine.clone());
         let agent = Agent {
-            sizes: Sizes { routers: 64, peers: 64, closed: 64, senders: 4096, burst: 1 },
+            sizes: Sizes { routers: 64, peers: 64, addresses: 64, senders: 4096, burst: 1 },
             engine,
             drained: Drained::load(path.parent().expect("a directory")),
             latest: transitions.latest(),

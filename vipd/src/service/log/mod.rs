@@ -180,12 +180,17 @@ impl Log {
                 let error = io::Error::from_raw_os_error(errno);
                 tracing::error!(%error, "cannot remove {entry}; retrying after 1 to 60 s");
             }
-            Report::NotClosed { router, error } => {
-                let instance = self.instance(router).map(|config| config.name.as_str());
-                tracing::error!(
-                    instance, %error,
-                    "VIPs with accept = false not added: cannot block traffic to them; retrying after 1 to 60 s"
-                );
+            Report::NotCovered { router, error } => {
+                let config = self.instance(router);
+                let instance = config.map(|config| config.name.as_str());
+                if config.is_some_and(|config| config.accept) {
+                    tracing::error!(instance, %error, "VIPs cannot be fenced: no room in the BPF program's map");
+                } else {
+                    tracing::error!(
+                        instance, %error,
+                        "VIPs with accept = false not added: cannot block traffic to them; retrying after 1 to 60 s"
+                    );
+                }
             }
             Report::NoRoom(error) => tracing::error!("{error}"),
             Report::NotRealtime { what, error } => {

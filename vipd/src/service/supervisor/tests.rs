@@ -112,7 +112,7 @@ fn slow_driver_delays_neither_status_nor_shutdown() {
     let configuration =
         "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
     let config = Config::parse(configuration, "vipd.toml").expect("a valid configuration");
-    let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 1, burst: 1 };
+    let sizes = Sizes { routers: 1, peers: 0, addresses: 0, senders: 1, burst: 1 };
     let drained = Drained::load(directory.path());
     let path = directory.path().join("vipd.toml");
     let (tracker, readings) = SharedTracker::new(engine.clone());

@@ -1,0 +1,198 @@
+//! Leases and the fence: keeps the BPF program informed of which VIPs this host may use. See
+//! [`vipd_common::lease`].
+//!
+//! ```text
+//!  becomes master     begin: VIPs in the program's map, closed if accept = false; then VIPs added
+//!  advert sent        renew
+//!  leaves master      fence, before VIPs are removed
+//!  VIPs removed       end
+//! ```
+
+use std::collections::BTreeSet;
+use std::io;
+
+use vipd_common::Timestamp;
+use vipd_common::address::to_words;
+use vipd_common::records::AddressKey;
+
+use super::Effects;
+use crate::engine::command::{Report, Reports};
+use crate::engine::id::RouterId;
+use crate::engine::instance::Instance;
+use crate::engine::links::Links;
+use crate::engine::topology::Topology;
+use crate::vrrp::Family;
+use crate::xdp::{Addresses, MapError, Row};
+
+impl Effects {
+    /// Inserts a router's VIPs into the BPF program's map, unless they are there. With
+    /// `accept = false`, VIPs that cannot be inserted are not added to an interface either, and are
+    /// retried later.
+    pub(crate) fn cover(
+        &mut self,
+        now: Timestamp,
+        router: RouterId,
+        instance: &mut Instance,
+        links: &Links,
+        reports: &mut Reports,
+    ) {
+        if instance.is_covered {
+            return;
+        }
+        let result = cover(&mut self.addresses, instance, links);
+        // If the map is changed again before the VIPs that are still being removed are gone, their
+        // entries must stay.
+        self.uncovered.retain(|(row, key)| *row != instance.row || !instance.covered.contains(key));
+        instance.is_covered = result.is_ok();
+        let Err(error) = result else { return };
+        instance.sent.address_errors += 1;
+        let errno = error.raw_os_error().unwrap_or_default();
+        let mut is_new = instance.settings.accept;
+        for (position, vip) in instance.addresses.iter().enumerate() {
+            if !instance.may_add(vip.address) {
+                is_new |= self.retries.refused((router, position), errno, false, now);
+            }
+        }
+        if is_new {
+            reports.send(Report::NotCovered { router, error });
+        }
+    }
+
+    /// Removes the VIPs of a router that no longer exists from the program's map, and ends its
+    /// lease.
+    pub(crate) fn forget(&mut self, instance: &Instance) {
+        for key in &instance.covered {
+            self.failed |= self.addresses.remove(*key, instance.row).is_err();
+        }
+        self.leaving.retain(|(_, row)| *row != instance.row);
+        self.leases.end(instance.row);
+    }
+
+    /// Begins the lease of a router that becomes master.
+    pub(super) fn begin_lease(
+        &mut self,
+        router: RouterId,
+        instance: &mut Instance,
+        links: &Links,
+        reports: &mut Reports,
+    ) {
+        self.cover(self.now, router, instance, links, reports);
+        self.leaving.retain(|(_, row)| *row != instance.row);
+        self.leases.set_closed(instance.row, !instance.settings.accept);
+        if self.has_fence {
+            self.leases.begin(instance.row, self.now);
+        }
+    }
+
+    /// Fences the VIPs of a router that leaves Master, until they are removed. The addresses of an
+    /// owner stay, and are not fenced.
+    pub(super) fn leave(&mut self, router: RouterId, instance: &Instance) {
+        if self.has_fence && !instance.is_owner() {
+            self.leases.fence(instance.row);
+        }
+        self.leaving.push((router, instance.row));
+    }
+
+    /// Lifts the fence of a router that has handled an advert and is still master, unless its lease
+    /// is over. The fence of a lease that is over is lifted by the next advert.
+    pub(crate) fn keep_lease(&mut self, now: Timestamp, instance: &Instance) {
+        let row = instance.row;
+        if instance.is_master() && self.leases.is_fenced(row) && self.leases.is_valid(row, now) {
+            self.leases.lift(row);
+        }
+    }
+
+    /// Ends the leases of routers whose VIPs have been removed.
+    pub(super) fn end_leases(&mut self, topology: &Topology) {
+        if !self.leaving.is_empty() && !self.has_changes() {
+            let leases = &self.leases;
+            self.leaving.retain(|(router, row)| {
+                let has_vips = has_vips(*router, topology);
+                if !has_vips {
+                    leases.end(*row);
+                }
+                has_vips
+            });
+        }
+        if self.leases.any_fenced() {
+            self.leases.settle();
+        }
+    }
+
+    /// Returns whether the program passes packets to the VIPs of a router, and the router has no
+    /// lease.
+    #[cfg(test)]
+    pub(crate) fn is_open(&self, router: RouterId, topology: &Topology) -> bool {
+        topology.routers.get(router).is_some_and(|instance| self.leases.is_open(instance.row))
+    }
+
+    /// Returns the number of VIPs in the BPF program's map.
+    #[cfg(test)]
+    pub(crate) fn covered_count(&self) -> usize {
+        self.addresses.count()
+    }
+}
+
+/// Makes the entries of a router in the map equal to its VIPs.
+fn cover(map: &mut Addresses, instance: &mut Instance, links: &Links) -> io::Result<()> {
+    let wanted = keys(instance, links);
+    let row = instance.row;
+    let mut result = Ok(());
+    let mut record = |outcome: Result<(), MapError>| {
+        let is_ok = outcome.is_ok();
+        match outcome {
+            Ok(()) => {}
+            Err(MapError::SyscallError(error)) => result = Err(error.io_error),
+            Err(error) => result = Err(io::Error::other(error)),
+        }
+        is_ok
+    };
+    // The interface of these entries has another index by now.
+    for key in instance.covered.extract_if(.., |key| !wanted.contains(key)) {
+        record(map.remove(key, row));
+    }
+    for key in wanted {
+        // Inserted again even if it is known: a reload may have given the VIP to another router in
+        // between.
+        if record(map.insert(key, row)) && !instance.covered.contains(&key) {
+            instance.covered.push(key);
+        }
+    }
+    result
+}
+
+/// Returns the keys of a router's VIPs: on the interface of the router, whose program sees the
+/// packets of the router's macvlan as well, and on each interface that a VIP is on. The kernel
+/// answers ARP requests for a VIP on all of them.
+fn keys(instance: &Instance, links: &Links) -> BTreeSet<AddressKey> {
+    let mut keys = BTreeSet::new();
+    for (vip, on) in instance.vips() {
+        let on = (instance.macvlan != Some(on)).then_some(on);
+        for link in on.into_iter().chain([instance.link]) {
+            if let Some(ifindex) = links.get(link).and_then(|link| link.ifindex) {
+                let family = Family::of(vip.address).number();
+                keys.insert(AddressKey::new(ifindex, family, to_words(vip.address)));
+            }
+        }
+    }
+    keys
+}
+
+/// Returns whether a VIP of a router that has left Master is still present. A VIP that belongs to
+/// another master by now does not count, nor one that must not be removed.
+fn has_vips(router: RouterId, topology: &Topology) -> bool {
+    let Topology { links, routers, .. } = topology;
+    let Some(instance) = routers.get(router).filter(|instance| !instance.is_owner()) else { return false };
+    let is_held =
+        |other: &RouterId| *other != router && routers.get(*other).is_some_and(|other| other.is_master());
+    (0..instance.addresses.len()).any(|position| {
+        let Some((vip, _)) = instance.vip(position) else { return false };
+        instance.links_of(position).filter_map(|id| links.get(id)).any(|link| {
+            let mut found = link.addresses.entries(vip.address);
+            found.any(|found| !link.is_protected(found)) && !link.routers_of(vip.address).iter().any(is_held)
+        })
+    })
+}
+
+/// A row and one of its entries in the program's map.
+pub(super) type Uncovered = (Row, AddressKey);

@@ -1,0 +1,46 @@
+//! The map of VIPs.
+
+use aya::maps::{HashMap, MapData, MapError};
+use vipd_common::records::AddressKey;
+
+use super::Row;
+use super::routers::ignore_missing;
+
+/// The map by which the BPF program finds the row of a VIP. The engine owns it, because a VIP must
+/// be in the map before it is added to an interface.
+pub struct Addresses {
+    entries: HashMap<MapData, [u8; 24], u32>,
+}
+
+impl Addresses {
+    pub(super) fn new(entries: HashMap<MapData, [u8; 24], u32>) -> Self {
+        Self { entries }
+    }
+
+    /// Inserts a VIP, or changes its row. One `bpf(2)` call.
+    ///
+    /// # Errors
+    /// Returns an error if the map is full.
+    pub fn insert(&mut self, key: AddressKey, row: Row) -> Result<(), MapError> {
+        self.entries.insert(bytemuck::cast::<_, [u8; 24]>(key), row.number(), 0)
+    }
+
+    /// Removes a VIP of `row`. Does nothing if it is not in the map, or has been inserted for
+    /// another row since. At most two `bpf(2)` calls.
+    ///
+    /// # Errors
+    /// Returns an error if `bpf(2)` fails for a reason other than a missing entry.
+    pub fn remove(&mut self, key: AddressKey, row: Row) -> Result<(), MapError> {
+        let key = bytemuck::cast::<_, [u8; 24]>(key);
+        if self.entries.get(&key, 0).is_ok_and(|current| current != row.number()) {
+            return Ok(());
+        }
+        ignore_missing(self.entries.remove(&key))
+    }
+
+    /// Returns the number of VIPs in the map.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.entries.keys().count()
+    }
+}

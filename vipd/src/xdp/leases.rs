@@ -1,0 +1,149 @@
+//! Two memory-mapped arrays of the BPF program: leases and filters by row, and the words that tell
+//! the program whether any row is filtered. See [`vipd_common::lease`].
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use aya::maps::MapData;
+use vipd_common::Timestamp;
+use vipd_common::records::{FilterWords, LeaseSlot};
+
+use super::Row;
+use super::mapping::{Mapping, Shared};
+
+/// A [`LeaseSlot`] that the program and the guardian access concurrently.
+#[repr(C)]
+struct Slot {
+    valid_until: AtomicU64,
+    priority: AtomicU64,
+    fenced: AtomicU64,
+    closed: AtomicU64,
+}
+
+/// The [`FilterWords`], which the program accesses concurrently.
+#[repr(C)]
+struct Words {
+    fenced: AtomicU64,
+    closed: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Slot>() == size_of::<LeaseSlot>());
+const _: () = assert!(size_of::<Words>() == size_of::<FilterWords>());
+
+// SAFETY: all fields are 8-byte atomic integers, so there is no padding.
+unsafe impl Shared for Slot {}
+// SAFETY: as above.
+unsafe impl Shared for Words {}
+
+/// The arrays `LEASES`, indexed by row, and `FILTER`. No method makes a system call.
+pub struct Leases {
+    slots: Mapping<Slot>,
+    words: Mapping<Words>,
+}
+
+impl Leases {
+    pub(super) fn new(slots: &MapData, words: &MapData, rows: usize) -> io::Result<Self> {
+        Ok(Self { slots: Mapping::new(slots, rows)?, words: Mapping::new(words, 1)? })
+    }
+
+    /// Begins a lease that is over at `now`, unless there is one, and lifts the fence. The first
+    /// advert makes it valid.
+    pub fn begin(&self, row: Row, now: Timestamp) {
+        let Some(slot) = self.slots.values().get(row.index()) else { return };
+        if slot.valid_until.load(Ordering::Relaxed) == 0 {
+            slot.valid_until.store(now.as_nanos().max(1), Ordering::Relaxed);
+        }
+        slot.fenced.store(0, Ordering::Release);
+    }
+
+    /// Extends a lease to `valid_until` after an advert with this priority was sent, and lifts the
+    /// fence: by the protocol, this host is still master.
+    pub fn renew(&self, row: Row, valid_until: Timestamp, priority: u8) {
+        let Some(slot) = self.slots.values().get(row.index()) else { return };
+        slot.priority.store(priority.into(), Ordering::Relaxed);
+        slot.valid_until.store(valid_until.as_nanos(), Ordering::Release);
+        // A store to the cache line that has just been written costs nothing, but one that the
+        // program must see has to come after the renewal.
+        slot.fenced.store(0, Ordering::Release);
+    }
+
+    /// Fences a row before its VIPs are removed.
+    pub fn fence(&self, row: Row) {
+        let Some(slot) = self.slots.values().get(row.index()) else { return };
+        slot.fenced.store(1, Ordering::Release);
+        for words in self.words.values() {
+            words.fenced.store(1, Ordering::Release);
+        }
+    }
+
+    /// Ends the lease of a router that is not master and whose VIPs have been removed, and opens
+    /// the row.
+    pub fn end(&self, row: Row) {
+        let Some(slot) = self.slots.values().get(row.index()) else { return };
+        slot.valid_until.store(0, Ordering::Release);
+        slot.fenced.store(0, Ordering::Release);
+        self.set_closed(row, false);
+    }
+
+    /// Makes the program drop packets that are received for the row's VIPs (Accept_Mode false), or
+    /// pass them again.
+    pub fn set_closed(&self, row: Row, closed: bool) {
+        let Some(slot) = self.slots.values().get(row.index()) else { return };
+        let was_closed = slot.closed.swap(closed.into(), Ordering::Release) != 0;
+        for words in self.words.values().iter().filter(|_| was_closed != closed) {
+            let difference: i64 = if closed { 1 } else { -1 };
+            words.closed.fetch_add(difference.cast_unsigned(), Ordering::Release);
+        }
+    }
+
+    /// Returns whether the lease is valid at `now`.
+    pub fn is_valid(&self, row: Row, now: Timestamp) -> bool {
+        let slot = self.slots.values().get(row.index());
+        slot.is_some_and(|slot| slot.valid_until.load(Ordering::Acquire) >= now.as_nanos())
+    }
+
+    /// Returns whether a row is fenced.
+    pub fn is_fenced(&self, row: Row) -> bool {
+        self.slots.values().get(row.index()).is_some_and(|slot| slot.fenced.load(Ordering::Acquire) != 0)
+    }
+
+    /// Returns whether a row has no lease and filters nothing.
+    #[cfg(test)]
+    pub(crate) fn is_open(&self, row: Row) -> bool {
+        self.slots.values().get(row.index()).is_some_and(|slot| {
+            let words = [&slot.valid_until, &slot.fenced, &slot.closed];
+            words.into_iter().all(|word| word.load(Ordering::Acquire) == 0)
+        })
+    }
+
+    /// Lifts the fence of a row.
+    pub fn lift(&self, row: Row) {
+        if let Some(slot) = self.slots.values().get(row.index()) {
+            slot.fenced.store(0, Ordering::Release);
+        }
+    }
+
+    /// Returns whether any row may be fenced.
+    pub fn any_fenced(&self) -> bool {
+        self.words.values().iter().any(|words| words.fenced.load(Ordering::Acquire) != 0)
+    }
+
+    /// Makes the program stop looking packets up if no row is fenced any more.
+    pub fn settle(&self) {
+        for slot in self.slots.values() {
+            // The program may have fenced the row while its lease was ending.
+            if slot.valid_until.load(Ordering::Acquire) == 0 {
+                slot.fenced.store(0, Ordering::Release);
+            }
+        }
+        for words in self.words.values() {
+            words.fenced.store(0, Ordering::Relaxed);
+            // The program fences a row before it sets the word. So either it sets the word after
+            // this store, or the row is found here.
+            fence(Ordering::SeqCst);
+            if self.slots.values().iter().any(|slot| slot.fenced.load(Ordering::Relaxed) != 0) {
+                words.fenced.store(1, Ordering::Release);
+            }
+        }
+    }
+}
