@@ -25,7 +25,7 @@ pub trait FastPathSlot {
 }
 
 /// User space's side of the fast path.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FastPath {
     published: Option<Steady>,
     /// Arrival of the last advert that the router handled.
@@ -33,6 +33,14 @@ pub struct FastPath {
 }
 
 impl FastPath {
+    pub(crate) fn from_parts(published: Option<Steady>, handled: Timestamp) -> Self {
+        Self { published, handled }
+    }
+
+    pub(crate) fn last_handled(&self) -> Timestamp {
+        self.handled
+    }
+
     /// Returns the published advert.
     pub fn published(&self) -> Option<&Steady> {
         self.published.as_ref()

@@ -19,9 +19,14 @@ impl Impediments {
         self.0[kind as usize]
     }
 
+    /// Returns all faults, in the order of [`Impediment`].
+    pub(crate) fn all(self) -> impl Iterator<Item = Fault> {
+        self.0.into_iter().flatten()
+    }
+
     /// Returns the fault of the first impediment in the order of [`Impediment`]; `None` if the set
     /// is empty.
     pub(crate) fn first(self) -> Option<Fault> {
-        self.0.into_iter().flatten().next()
+        self.all().next()
     }
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use vipd_common::Timestamp;
 use vipd_common::parse::ChecksumForm;
 
@@ -119,7 +120,7 @@ impl Impediment {
 }
 
 /// Why a virtual router cannot take part in elections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Fault {
     /// The interface does not exist.
     NoInterface,

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use vipd_common::Timestamp;
 use vipd_common::parse::ChecksumForm;
 
@@ -100,7 +101,7 @@ impl Steady {
 }
 
 /// Why the state changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reason {
     /// First start, or restart after an impediment for which RFC 8347 defines no event.
     Startup,

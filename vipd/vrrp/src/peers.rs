@@ -42,6 +42,12 @@ impl Peers {
         }
     }
 
+    /// Creates the list from its saved entries.
+    pub(crate) fn from_saved(mut peers: Vec<Peer>) -> Self {
+        peers.truncate(CAPACITY);
+        Self(peers)
+    }
+
     pub(crate) fn all(&self) -> &[Peer] {
         &self.0
     }

@@ -2,13 +2,14 @@
 
 use core::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use vipd_common::Timestamp;
 
 use crate::interval::{Interval, Nanos};
 use crate::output::{Reason, State};
 
 /// Counters of the state machine. The BPF program, the engine and the service have their own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Transitions to Master.
     pub master_transitions: u64,

@@ -31,6 +31,16 @@ impl AnswerLimit {
         Self { period: interval.clamp(1, PERIOD_MAX), tokens: BURST, refilled: Timestamp::ZERO }
     }
 
+    /// Returns the number of tokens, and when the last one was added.
+    pub(crate) fn save(&self) -> (u64, Timestamp) {
+        (self.tokens, self.refilled)
+    }
+
+    /// Returns a bucket as saved, for a router with this Advertisement_Interval.
+    pub(crate) fn resume(interval: Nanos, tokens: u64, refilled: Timestamp) -> Self {
+        Self { tokens: tokens.min(BURST), refilled, ..Self::new(interval) }
+    }
+
     /// Takes a token. Returns `false` if the bucket is empty.
     pub(crate) fn take(&mut self, now: Timestamp) -> bool {
         let refill = now.nanos_since(self.refilled) / self.period;

@@ -14,7 +14,8 @@ use core::net::IpAddr;
 use vipd_common::Timestamp;
 
 use crate::input::Received;
-use crate::interval::Interval;
+use crate::interval::{Interval, Version};
+use crate::saved::{self, ResumeError, SavedFloor};
 
 /// The earliest time at which Active_Down_Timer may fire, as set by one accepted advert.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,17 @@ impl DownTimerFloor {
                 && floor.deadline(own_priority) > arrival
         };
         earlier.filter(still_applies).unwrap_or(Self { source, priority, arrival, interval })
+    }
+
+    pub(crate) fn save(&self) -> SavedFloor {
+        let Self { source, priority, arrival, interval } = *self;
+        SavedFloor { source, priority, arrival: saved::nanos(arrival), interval: interval.wire() }
+    }
+
+    pub(crate) fn resume(version: Version, saved: &SavedFloor) -> Result<Self, ResumeError> {
+        let SavedFloor { source, priority, arrival, interval } = *saved;
+        let interval = Interval::from_wire(version, interval).ok_or(ResumeError::Interval(interval))?;
+        Ok(Self { source, priority, arrival: saved::time(arrival), interval })
     }
 
     /// Returns when the sender's next advert is overdue, for a backup with `own_priority`.

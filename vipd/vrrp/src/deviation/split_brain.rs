@@ -14,6 +14,7 @@
 use vipd_common::Timestamp;
 
 use crate::interval::Nanos;
+use crate::saved::{self, SavedCompetitor, Time};
 
 /// Maximum quiet time required of a competing master that is not persistent.
 const QUIET_MAX: Nanos = 100_000_000;
@@ -64,6 +65,23 @@ impl SplitBrain {
     /// Returns `true` once, when the competing master has been quiet for long enough.
     pub(crate) fn is_over(&mut self, now: Timestamp) -> bool {
         self.announce_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// Returns the competing master, and when to announce the addresses again.
+    pub(crate) fn save(&self) -> (Option<SavedCompetitor>, Option<Time>) {
+        let competitor = |competing: CompetingMaster| {
+            let CompetingMaster { first, last, adverts, persistent } = competing;
+            SavedCompetitor { first: saved::nanos(first), last: saved::nanos(last), adverts, persistent }
+        };
+        (self.competing.map(competitor), self.announce_at.map(saved::nanos))
+    }
+
+    pub(crate) fn resume(competing: Option<SavedCompetitor>, announce_at: Option<Time>) -> Self {
+        let competitor = |competing: SavedCompetitor| {
+            let SavedCompetitor { first, last, adverts, persistent } = competing;
+            CompetingMaster { first: saved::time(first), last: saved::time(last), adverts, persistent }
+        };
+        Self { competing: competing.map(competitor), announce_at: announce_at.map(saved::time) }
     }
 
     pub(crate) fn deadline(&self) -> Option<Timestamp> {

@@ -18,6 +18,7 @@ use crate::interval::{Interval, Nanos, Version};
 use crate::output::{Event, Reason, Steady};
 use crate::priority::PRIORITY_ZERO;
 use crate::reconfigure::rebased;
+use crate::saved::{self, ResumeError, SavedAdvert, SavedBackup, SavedSteady};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backup {
@@ -264,6 +265,48 @@ impl Backup {
         let from = self.down_from;
         self.unchanged = self.unchanged.filter(|steady| common.matches_config(&steady.at(from)));
         self.priority_changed(common);
+    }
+
+    pub(crate) fn save(&self) -> SavedBackup {
+        let Self {
+            down_timer,
+            down_from,
+            down_reason,
+            active_interval,
+            master,
+            discarded,
+            unchanged,
+            floor,
+            preempt_at,
+        } = self;
+        SavedBackup {
+            down_timer: saved::nanos(*down_timer),
+            down_from: saved::nanos(*down_from),
+            down_reason: *down_reason,
+            active_interval: active_interval.wire(),
+            master: *master,
+            discarded: discarded.as_ref().map(SavedAdvert::of),
+            unchanged: unchanged.as_ref().map(SavedSteady::of),
+            floor: floor.as_ref().map(DownTimerFloor::save),
+            preempt_at: preempt_at.map(saved::nanos),
+        }
+    }
+
+    pub(crate) fn resume(common: &Common, saved: &SavedBackup) -> Result<Self, ResumeError> {
+        let (version, units) = (common.config.version(), saved.active_interval);
+        let unchanged = saved.unchanged.as_ref().map(SavedSteady::steady).transpose()?;
+        let floor = saved.floor.as_ref().map(|floor| DownTimerFloor::resume(version, floor)).transpose()?;
+        Ok(Self {
+            down_timer: saved::time(saved.down_timer),
+            down_from: saved::time(saved.down_from),
+            down_reason: saved.down_reason,
+            active_interval: Interval::from_wire(version, units).ok_or(ResumeError::Interval(units))?,
+            master: saved.master,
+            discarded: saved.discarded.as_ref().map(SavedAdvert::advert).transpose()?,
+            unchanged: unchanged.filter(|steady| common.matches_config(&steady.at(Timestamp::ZERO))),
+            floor,
+            preempt_at: saved.preempt_at.map(saved::time),
+        })
     }
 
     /// Returns the unchanged advert of the current master; `None` if the master's next advert could

@@ -17,6 +17,7 @@ use crate::input::{Fault, Received};
 use crate::interval::{Nanos, Version};
 use crate::output::{Action, Addresses, Event, Reason};
 use crate::priority::PRIORITY_ZERO;
+use crate::saved::{self, SavedMaster};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Master {
@@ -277,6 +278,51 @@ impl Master {
             common.counters.addresses_restored += 1;
             common.actions.push_back(Action::Announce { addresses: one, rounds: 1 });
             common.events.push_back(Event::AddressRestored(address));
+        }
+    }
+
+    pub(crate) fn save(&self) -> SavedMaster {
+        let Self {
+            adver_timer,
+            announce_again,
+            refresh,
+            last_sent,
+            preempted_at,
+            answers,
+            split_brain,
+            contested,
+            tie_won,
+        } = self;
+        let (answer_tokens, answers_refilled) = answers.save();
+        let (competing, announce_at) = split_brain.save();
+        SavedMaster {
+            adver_timer: saved::nanos(*adver_timer),
+            announce_again: announce_again.map(saved::nanos),
+            refresh: refresh.map(saved::nanos),
+            last_sent: saved::nanos(*last_sent),
+            preempted_at: preempted_at.map(saved::nanos),
+            answer_tokens,
+            answers_refilled: saved::nanos(answers_refilled),
+            competing,
+            announce_at,
+            contested: contested.map(|(first, last)| (saved::nanos(first), saved::nanos(last))),
+            tie_won: tie_won.map(saved::nanos),
+        }
+    }
+
+    pub(crate) fn resume(common: &Common, saved: &SavedMaster) -> Self {
+        let interval = common.config.interval.nanos();
+        let refilled = saved::time(saved.answers_refilled);
+        Self {
+            adver_timer: saved::time(saved.adver_timer),
+            announce_again: saved.announce_again.map(saved::time),
+            refresh: saved.refresh.map(saved::time),
+            last_sent: saved::time(saved.last_sent),
+            preempted_at: saved.preempted_at.map(saved::time),
+            answers: AnswerLimit::resume(interval, saved.answer_tokens, refilled),
+            split_brain: SplitBrain::resume(saved.competing, saved.announce_at),
+            contested: saved.contested.map(|(first, last)| (saved::time(first), saved::time(last))),
+            tie_won: saved.tie_won.map(saved::time),
         }
     }
 

@@ -24,6 +24,7 @@ mod owners;
 mod priority;
 mod receive;
 mod reconfigure;
+mod saved;
 mod states;
 mod table;
 mod timers;

@@ -1,0 +1,434 @@
+//! The saved state of a virtual router, with which a successor process continues.
+//!
+//! [`Router::save`] returns everything that a router has learned or counted, and its timers as
+//! absolute times. [`Router::resume`] creates an equal router from it, so that the next input has
+//! the same effect as in the former process. The types are plain data with serde's traits; the
+//! caller chooses the encoding and its version number. The configuration is not part of it.
+//!
+//! All times are nanoseconds of `CLOCK_MONOTONIC`, which all processes of a host share.
+
+use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use vipd_common::Timestamp;
+use vipd_common::parse::ChecksumForm;
+
+use crate::common::Common;
+use crate::config::{Family, RouterConfig};
+use crate::deviation::Policy;
+use crate::fast_path::FastPath;
+use crate::impediments::Impediments;
+use crate::input::{Fault, Received};
+use crate::output::{Reason, Steady};
+use crate::peers::{Peer, Peers};
+use crate::priority;
+use crate::router::Router;
+use crate::snapshot::Counters;
+use crate::state::{Backup, Initialize, Master, StateData};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub type Time = u64;
+
+/// A virtual router without its configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedRouter {
+    /// The virtual router that the state belongs to.
+    pub identity: Identity,
+    /// The router's own effective priority.
+    pub own_priority: u8,
+    /// Lowest priority of its sync group; 255 without a group.
+    pub group_priority: u8,
+    /// Source address of adverts; unspecified until one has been reported.
+    pub primary: IpAddr,
+    /// Whether a primary address has been reported since creation or the last shutdown.
+    pub has_primary: bool,
+    /// The impediments, at most one of each kind.
+    pub faults: Vec<Fault>,
+    /// Whether the router must not preempt its successor.
+    pub has_yielded: bool,
+    /// Whether another router outranked this one soon after its sync group had made it master.
+    pub group_takeover_failed: bool,
+    /// End of `startup_delay`.
+    pub starts_at: Option<Time>,
+    /// Reason for the last transition.
+    pub reason: Option<Reason>,
+    /// Time of the last transition.
+    pub since: Time,
+    /// Bit set of the events that are not logged again until the state or the master changes.
+    pub logged: u8,
+    /// Counters since the router was created.
+    pub counters: Counters,
+    /// The other routers that have sent adverts.
+    pub peers: Vec<SavedPeer>,
+    /// The protocol state and its timers.
+    pub state: SavedState,
+}
+
+/// The fields by which other routers identify a virtual router, and whether it is the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Virtual router identifier.
+    pub vrid: u8,
+    /// IP version, 4 or 6.
+    pub family: u8,
+    /// VRRP version, 2 or 3.
+    pub version: u8,
+    /// Whether the router has priority 255.
+    pub is_owner: bool,
+}
+
+/// A [`Peer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedPeer {
+    /// Source address of its adverts.
+    pub address: IpAddr,
+    /// Priority of its last advert.
+    pub priority: u8,
+    /// Number of the [checksum form](ChecksumForm) of its last advert.
+    pub checksum: u8,
+    /// Arrival of its last advert.
+    pub last_arrival: Time,
+}
+
+/// The protocol state and its timers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SavedState {
+    /// Initialize.
+    Initialize {
+        /// End of `startup_delay`, if nothing else keeps the router from starting.
+        starts_at: Option<Time>,
+    },
+    /// Fault, with the fault that the router reports.
+    Fault(Fault),
+    /// Backup.
+    Backup(SavedBackup),
+    /// Master.
+    Master(SavedMaster),
+}
+
+/// The data of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedBackup {
+    /// When Active_Down_Timer fires.
+    pub down_timer: Time,
+    /// Time from which Active_Down_Timer is counted.
+    pub down_from: Time,
+    /// Reason for the transition when the timer fires.
+    pub down_reason: Reason,
+    /// Active_Adver_Interval in the unit of the wire.
+    pub active_interval: u16,
+    /// Priority and source of the last accepted advert.
+    pub master: Option<(u8, IpAddr)>,
+    /// The last advert discarded since then.
+    pub discarded: Option<SavedAdvert>,
+    /// The last advert of the master, if it matches the configuration.
+    pub unchanged: Option<SavedSteady>,
+    /// The earliest time at which the timer may fire, as set by an advert.
+    pub floor: Option<SavedFloor>,
+    /// End of `preempt_delay`.
+    pub preempt_at: Option<Time>,
+}
+
+/// The data of a master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedMaster {
+    /// When Adver_Timer fires.
+    pub adver_timer: Time,
+    /// When the second burst of announcements is due.
+    pub announce_again: Option<Time>,
+    /// When the next refresh of the announcements is due.
+    pub refresh: Option<Time>,
+    /// When the last advert was sent.
+    pub last_sent: Time,
+    /// When the router became master by preemption.
+    pub preempted_at: Option<Time>,
+    /// Number of answers that may be sent back to back.
+    pub answer_tokens: u64,
+    /// When the number of answers was last increased.
+    pub answers_refilled: Time,
+    /// The competing master, if there was one.
+    pub competing: Option<SavedCompetitor>,
+    /// When to announce the addresses again after a split brain.
+    pub announce_at: Option<Time>,
+    /// First and last advert with the same priority from a higher address.
+    pub contested: Option<(Time, Time)>,
+    /// Last advert with the same priority from a lower address.
+    pub tie_won: Option<Time>,
+}
+
+/// A valid advert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedAdvert {
+    /// Arrival in the kernel.
+    pub arrival: Time,
+    /// IP source.
+    pub source: IpAddr,
+    /// Priority.
+    pub priority: u8,
+    /// Interval in the unit of the wire.
+    pub interval: u16,
+    /// Digest of the addresses.
+    pub addresses: u64,
+    /// Number of the checksum form.
+    pub checksum: u8,
+}
+
+/// An unchanged advert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedSteady {
+    /// The advert. Its arrival is 0.
+    pub advert: SavedAdvert,
+    /// Active_Down_Interval in nanoseconds.
+    pub down_interval: u64,
+}
+
+/// The advert that limits how early Active_Down_Timer may fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedFloor {
+    /// IP source.
+    pub source: IpAddr,
+    /// Priority.
+    pub priority: u8,
+    /// Arrival.
+    pub arrival: Time,
+    /// Interval in the unit of the wire.
+    pub interval: u16,
+}
+
+/// A lower-ranking router that also advertised as master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedCompetitor {
+    /// Arrival of its first advert.
+    pub first: Time,
+    /// Arrival of its last advert.
+    pub last: Time,
+    /// Number of its adverts.
+    pub adverts: u64,
+    /// Whether it did not yield within a reasonable time.
+    pub persistent: bool,
+}
+
+/// User space's side of a fast path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedFastPath {
+    /// The published advert.
+    pub published: Option<SavedSteady>,
+    /// Arrival of the last advert that the router handled.
+    pub handled: Time,
+}
+
+/// Why a saved state cannot be resumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeError {
+    /// The state belongs to a different virtual router.
+    Identity {
+        /// The virtual router that was saved.
+        saved: Identity,
+        /// The configured one.
+        configured: Identity,
+    },
+    /// An interval does not exist in this version of VRRP.
+    Interval(u16),
+    /// A checksum form does not exist.
+    Checksum(u8),
+}
+
+impl fmt::Display for ResumeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identity { saved, configured } => {
+                write!(f, "the state belongs to {saved}, but {configured} is configured")
+            }
+            Self::Interval(units) => write!(f, "the state has the interval {units}, which cannot be encoded"),
+            Self::Checksum(number) => write!(f, "the state has the unknown checksum form {number}"),
+        }
+    }
+}
+
+impl Error for ResumeError {}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vrid, family, version, is_owner } = self;
+        let owner = if *is_owner { ", owner" } else { "" };
+        write!(f, "VRID {vrid} (IPv{family}, VRRPv{version}{owner})")
+    }
+}
+
+impl Identity {
+    fn of(config: &RouterConfig) -> Self {
+        Self {
+            vrid: config.vrid,
+            family: config.family.number(),
+            version: config.version().number(),
+            is_owner: config.is_owner(),
+        }
+    }
+}
+
+impl Router {
+    /// Returns the state of the router. Actions and events must have been drained.
+    pub fn save(&self) -> SavedRouter {
+        let Common {
+            config,
+            policy: _,
+            priority: _,
+            own_priority,
+            group_priority,
+            digest: _,
+            primary,
+            has_primary,
+            impediments,
+            has_yielded,
+            group_takeover_failed,
+            starts_at,
+            reason,
+            since,
+            logged,
+            counters,
+            peers,
+            actions,
+            events,
+        } = &self.common;
+        debug_assert!(actions.is_empty() && events.is_empty(), "actions and events must be drained");
+        SavedRouter {
+            identity: Identity::of(config),
+            own_priority: *own_priority,
+            group_priority: *group_priority,
+            primary: *primary,
+            has_primary: *has_primary,
+            faults: impediments.all().collect(),
+            has_yielded: *has_yielded,
+            group_takeover_failed: *group_takeover_failed,
+            starts_at: starts_at.map(nanos),
+            reason: *reason,
+            since: nanos(*since),
+            logged: *logged,
+            counters: *counters,
+            peers: peers.all().iter().map(SavedPeer::of).collect(),
+            state: match &self.state {
+                StateData::Initialize(Initialize { starts_at }) => {
+                    SavedState::Initialize { starts_at: starts_at.map(nanos) }
+                }
+                StateData::Fault(fault) => SavedState::Fault(*fault),
+                StateData::Backup(backup) => SavedState::Backup(backup.save()),
+                StateData::Master(master) => SavedState::Master(master.save()),
+            },
+        }
+    }
+
+    /// Creates a router that continues with a saved state. With the same configuration and policy,
+    /// it equals the saved one.
+    ///
+    /// # Errors
+    /// Returns an error if the state belongs to a different virtual router, or contains values that
+    /// no router has.
+    pub fn resume(config: RouterConfig, policy: Policy, saved: &SavedRouter) -> Result<Self, ResumeError> {
+        let configured = Identity::of(&config);
+        if saved.identity != configured {
+            return Err(ResumeError::Identity { saved: saved.identity, configured });
+        }
+        let mut common = Common::new(config, policy);
+        if !common.config.is_owner() {
+            common.set_priority(priority::clamped(saved.own_priority), saved.group_priority);
+        }
+        common.group_priority = saved.group_priority;
+        if Family::of(saved.primary) == common.config.family {
+            (common.primary, common.has_primary) = (saved.primary, saved.has_primary);
+        }
+        common.impediments = Impediments::default();
+        for fault in &saved.faults {
+            common.impediments.set(*fault);
+        }
+        common.has_yielded = saved.has_yielded;
+        common.group_takeover_failed = saved.group_takeover_failed;
+        common.starts_at = saved.starts_at.map(time);
+        common.reason = saved.reason;
+        common.since = time(saved.since);
+        common.logged = saved.logged;
+        common.counters = saved.counters;
+        common.peers = Peers::from_saved(saved.peers.iter().map(SavedPeer::peer).collect::<Result<_, _>>()?);
+        let state = match &saved.state {
+            SavedState::Initialize { starts_at } => {
+                StateData::Initialize(Initialize { starts_at: starts_at.map(time) })
+            }
+            SavedState::Fault(fault) => StateData::Fault(*fault),
+            SavedState::Backup(backup) => StateData::Backup(Backup::resume(&common, backup)?),
+            SavedState::Master(master) => StateData::Master(Master::resume(&common, master)),
+        };
+        Ok(Self { common, state })
+    }
+}
+
+impl FastPath {
+    /// Returns the state of the fast path.
+    pub fn save(&self) -> SavedFastPath {
+        SavedFastPath {
+            published: self.published().map(SavedSteady::of),
+            handled: nanos(self.last_handled()),
+        }
+    }
+
+    /// Creates a fast path that continues with a saved state. The BPF program's slot must still
+    /// contain the published advert.
+    ///
+    /// # Errors
+    /// Returns an error if the state contains values that no fast path has.
+    pub fn resume(saved: &SavedFastPath) -> Result<Self, ResumeError> {
+        let published = saved.published.as_ref().map(SavedSteady::steady).transpose()?;
+        Ok(Self::from_parts(published, time(saved.handled)))
+    }
+}
+
+impl SavedPeer {
+    fn of(peer: &Peer) -> Self {
+        let Peer { address, priority, checksum, last_arrival } = *peer;
+        Self { address, priority, checksum: checksum as u8, last_arrival: nanos(last_arrival) }
+    }
+
+    fn peer(&self) -> Result<Peer, ResumeError> {
+        let Self { address, priority, checksum, last_arrival } = *self;
+        Ok(Peer { address, priority, checksum: form(checksum)?, last_arrival: time(last_arrival) })
+    }
+}
+
+impl SavedAdvert {
+    pub(crate) fn of(advert: &Received) -> Self {
+        let Received { arrival, source, priority, interval, addresses, checksum } = *advert;
+        Self { arrival: nanos(arrival), source, priority, interval, addresses, checksum: checksum as u8 }
+    }
+
+    pub(crate) fn advert(&self) -> Result<Received, ResumeError> {
+        let Self { arrival, source, priority, interval, addresses, checksum } = *self;
+        let checksum = form(checksum)?;
+        Ok(Received { arrival: time(arrival), source, priority, interval, addresses, checksum })
+    }
+}
+
+impl SavedSteady {
+    pub(crate) fn of(steady: &Steady) -> Self {
+        let advert = SavedAdvert::of(&steady.at(Timestamp::ZERO));
+        Self { advert, down_interval: steady.down_interval }
+    }
+
+    pub(crate) fn steady(&self) -> Result<Steady, ResumeError> {
+        Ok(Steady::of(&self.advert.advert()?, self.down_interval))
+    }
+}
+
+fn form(number: u8) -> Result<ChecksumForm, ResumeError> {
+    ChecksumForm::from_number(number).ok_or(ResumeError::Checksum(number))
+}
+
+/// Converts a time for saving.
+pub(crate) fn nanos(time: Timestamp) -> Time {
+    time.as_nanos()
+}
+
+/// Converts a saved time.
+pub(crate) fn time(nanos: Time) -> Timestamp {
+    Timestamp::from_nanos(nanos)
+}
