@@ -107,7 +107,7 @@ impl Namespace {
 }
 
 /// Moves the calling thread to a new network namespace with loopback up, and to a new mount
-/// namespace with an empty [`SCRATCH`] and a `/sys` that shows the new network.
+/// namespace with an empty [`SCRATCH`], a `/sys` that shows the new network, and a BPF file system.
 fn enter() -> Result<OwnedFd> {
     // SAFETY: the flags change only this thread's network namespace, mount namespace and working
     // directory, not memory or descriptors that it shares with other threads.
@@ -119,6 +119,9 @@ fn enter() -> Result<OwnedFd> {
         .with_context(|| format!("mounting a private {SCRATCH}"))?;
     mount("sysfs", "/sys", "sysfs", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
         .context("mounting /sys for this network namespace")?;
+    // Like the host's, but private, so that BPF links pinned there do not outlive the namespace.
+    mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
+        .context("mounting a BPF file system at /sys/fs/bpf")?;
     crate::links::set_up("lo")?;
     let net = fs::File::open("/proc/thread-self/ns/net").context("opening /proc/thread-self/ns/net")?;
     Ok(net.into())

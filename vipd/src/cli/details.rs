@@ -71,6 +71,7 @@ fn block(one: &InstanceStatus) -> String {
     block.optional("source", one.primary_address);
     block.optional("virtual MAC", one.virtual_mac.as_ref());
     block.optional("XDP mode", one.xdp_mode.as_ref());
+    block.optional("fence", one.fence.as_ref());
     for vip in &one.virtual_addresses {
         block.line("address", vip);
     }

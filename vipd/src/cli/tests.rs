@@ -96,6 +96,7 @@ fn instance_status(name: &str, state: State) -> InstanceStatus {
         active_advertise_interval_ns: 1_000_000_000,
         master_down_interval_ns: 3_609_375_000,
         preempt: true,
+        fence: Some("full".to_owned()),
         xdp_mode: Some("native".to_owned()),
         missing_addresses: Vec::new(),
         missing_routes: Vec::new(),
@@ -115,6 +116,7 @@ fn status_shows_faults_and_missing_routes_below_their_instance() {
         interface: "bond0.12".to_owned(),
         vrid: 7,
         last_adv_source: None,
+        fence: Some("full".to_owned()),
         xdp_mode: None,
         last_transition_ms: None,
         fault_reason: Some("the interface is down".to_owned()),
@@ -206,6 +208,7 @@ VI_1
   peer            192.0.2.2, priority 150, checksum rfc5798, last advert 320ms ago
   source          192.0.2.1
   XDP mode        native
+  fence           full
   address         192.0.2.10/24
   address         192.0.2.11/24
   address         10.0.0.1/32 (not advertised)

@@ -169,8 +169,6 @@ macro_rules! table {
                     Sent(neighbor_advertisements), "Unsolicited Neighbor Advertisements sent";
                 not_accepted: "vipd:not-accepted", Counter, Traffic, Kernel(NotAccepted),
                     "Packets to VIPs dropped because accept is false";
-                fenced: "vipd:fenced", Counter, Traffic, Kernel(Fenced),
-                    "Packets to and from VIPs dropped because another node had become master";
                 send_errors: "vipd:send-errors", Counter, Error, Sent(send_errors),
                     "Frames that the kernel refused to send";
                 addresses_restored: "vipd:addresses-restored", Counter, Error, Core(addresses_restored),
@@ -189,6 +187,8 @@ macro_rules! table {
                     "Attempts to add a route or rule that the kernel refused";
                 missing_routes: "vipd:missing-routes", Gauge, Error, Engine(missing_routes),
                     "Routes and rules that a master should have but does not";
+                fenced: "vipd:fenced", Counter, Traffic, Kernel(Fenced),
+                    "Packets to and from VIPs dropped because another node had become master";
             }
         }
     };
@@ -299,9 +299,11 @@ mod tests {
         "vipd:routes-restored",
         "vipd:route-errors",
         "vipd:missing-routes",
+        "vipd:fenced",
         "vipd:notifications-coalesced",
         "vipd:notify-errors",
         "vipd:fifo-dropped",
+        "vipd:fenced",
     ];
 
     #[test]

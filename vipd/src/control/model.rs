@@ -109,6 +109,11 @@ pub struct InstanceStatus {
     /// Whether a lower-priority master is preempted.
     #[serde(rename = "vipd:preempt")]
     pub preempt: bool,
+    /// How far this host is kept from using the VIPs when its agent is dead or stopped and another
+    /// node has become master: `full`, `ingress`, `process` or `off`; `None` while the interfaces
+    /// are not open.
+    #[serde(rename = "vipd:fence")]
+    pub fence: Option<String>,
     /// XDP mode in use, `native`, `tc` or `generic`; `None` while the program is not attached.
     #[serde(rename = "vipd:xdp-mode")]
     pub xdp_mode: Option<String>,

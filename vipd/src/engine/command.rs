@@ -17,7 +17,7 @@ use crate::config;
 use crate::netlink::{Address, RoutingEntry};
 use crate::service::bus::Publisher;
 use crate::vrrp::{Event, Fault, Input, Peer, Snapshot, VirtualAddress};
-use crate::xdp::{Mode, Position, Row};
+use crate::xdp::{Fence, Mode, Position, Row};
 
 /// Messages from the service to the engine. Never lost.
 pub(crate) enum Command {
@@ -212,6 +212,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) primary: Option<IpAddr>,
     /// Mode of the BPF program on the router's link.
     pub(crate) mode: Option<Mode>,
+    /// How far the VIPs are fenced; `None` if no interface is open.
+    pub(crate) fence: Option<Fence>,
     /// Why adverts cannot be sent or received on the router's link.
     pub(crate) failure: Option<String>,
     /// Why the router's macvlan could not be created.

@@ -111,6 +111,7 @@ impl Engine {
                 sent: instance.sent,
                 primary: instance.primary().filter(|_| exists),
                 mode: link.and_then(Link::mode),
+                fence: instance.fence(&self.topology.links),
                 failure: link.and_then(|link| link.failure(instance.router.config().family)),
                 macvlan_failure: instance
                     .macvlan

@@ -24,7 +24,7 @@ use crate::config;
 use crate::config::settings::{Checksum, Placement, Transport};
 use crate::packet::AdvertFrame;
 use crate::vrrp::{Family, FastPath, Received, Router, RouterConfig, State, Steady, Version, VirtualAddress};
-use crate::xdp::Row;
+use crate::xdp::{Fence, Row};
 
 /// A virtual router and its state in the engine.
 pub(crate) struct Instance {
@@ -252,6 +252,14 @@ impl Instance {
         let on = self.vip_links.get(position).copied();
         let parent = on.filter(|on| self.macvlan == Some(*on)).map(|_| self.link);
         on.into_iter().chain(parent)
+    }
+
+    /// Returns how far the router's VIPs are fenced, on the interface where that is least, or `None`
+    /// if no interface is open.
+    pub(crate) fn fence(&self, links: &Links) -> Option<Fence> {
+        let links_of_vips = self.vip_links.iter().filter(|link| Some(**link) != self.macvlan);
+        let ios = links_of_vips.chain([&self.link]).filter_map(|link| links.get(*link)?.io.as_ref());
+        ios.map(|io| io.fence).min()
     }
 
     /// Returns for how long an advert renews the lease, in nanoseconds.

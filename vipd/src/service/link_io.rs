@@ -7,6 +7,7 @@
 //!  ensure_macvlans   creates the macvlans, down           kept until the router is removed
 //!  ensure_routers    adds VRIDs to the BPF program's maps, before the program is attached
 //!  ensure_attached   attaches the program                 kept until the link is closed
+//!  ensure_fence      attaches the fence                   kept until the link is closed
 //! ```
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Members, Membership, PacketSocket, UnicastSocket};
 use crate::process::InterfaceClaim;
 use crate::vrrp::Family;
-use crate::xdp::{Attached, Kernel, Mode, Row};
+use crate::xdp::{Attached, Fence, Kernel, Mode, Row};
 
 /// Opens and closes links. Its methods block: a driver may take seconds to attach a BPF program,
 /// and netlink requests wait for the rtnl lock.
@@ -36,6 +37,8 @@ pub(crate) struct LinkOpener {
     /// Open links, by interface index.
     open: BTreeMap<u32, Open>,
     foreign_xdp: ForeignXdp,
+    /// Whether VIPs are fenced.
+    has_fence: bool,
     /// Claims that exclude other agents from the interfaces. Dropped last, after the programs are
     /// detached.
     claims: BTreeMap<u32, InterfaceClaim>,
@@ -52,12 +55,20 @@ struct Open {
     entries: Vec<XdpEntry>,
     /// Mode of the BPF program, if it has been attached.
     mode: Option<Mode>,
+    /// How far VIPs are fenced, and whether the BPF program is pinned, if there is one.
+    fence: Option<(Fence, Option<bool>)>,
 }
 
 impl LinkOpener {
     /// `claims` are the interfaces that this agent has already claimed, by index.
-    pub(crate) fn new(kernel: Kernel, macvlans: Macvlans, claims: BTreeMap<u32, InterfaceClaim>) -> Self {
-        Self { kernel, macvlans, open: BTreeMap::new(), foreign_xdp: ForeignXdp::default(), claims }
+    pub(crate) fn new(
+        kernel: Kernel,
+        macvlans: Macvlans,
+        claims: BTreeMap<u32, InterfaceClaim>,
+        has_fence: bool,
+    ) -> Self {
+        let foreign_xdp = ForeignXdp::default();
+        Self { kernel, macvlans, open: BTreeMap::new(), foreign_xdp, has_fence, claims }
     }
 
     /// Runs all steps of [`open`](LinkWork::open).
@@ -77,7 +88,9 @@ impl LinkOpener {
             self.ensure_routers(spec)?;
             Some(self.ensure_attached(spec)?)
         };
+        let fence = self.ensure_fence(spec, attached.as_ref().map(|attached| attached.is_pinned));
         Ok(LinkIo {
+            fence,
             routers: spec.routers.iter().map(|router| router.router).collect(),
             mode: attached.as_ref().map(|attached| attached.mode),
             probe: attached.map(|attached| attached.probe),
@@ -185,6 +198,26 @@ impl LinkOpener {
         Ok(attached)
     }
 
+    /// Attaches the programs that fence VIPs. Reports if VIPs are not fully fenced, unless that is
+    /// known.
+    fn ensure_fence(&mut self, spec: &LinkSpec, advert_is_pinned: Option<bool>) -> Fence {
+        if !self.has_fence {
+            return Fence::Off;
+        }
+        let (fence, reason) = self.kernel.attach_fence(spec.ifindex, advert_is_pinned);
+        let open = self.open.entry(spec.ifindex).or_default();
+        if open.fence.replace((fence, advert_is_pinned)) != Some((fence, advert_is_pinned))
+            && let Some(reason) = reason
+        {
+            let effect = match fence {
+                Fence::Off => "VIPs on this interface cannot be fenced",
+                _ => "packets from fenced VIPs cannot be dropped",
+            };
+            tracing::warn!(interface = spec.name, reason, "{effect}");
+        }
+        fence
+    }
+
     /// Reports an XDP program that runs before vipd's.
     fn check_xdp(&mut self, ifindex: u32, interface: &str) {
         if self.open.get(&ifindex).and_then(|open| open.mode) == Some(Mode::Tc) {
@@ -239,11 +272,16 @@ impl LinkWork for LinkOpener {
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) {
         for spec in specs {
             self.check_xdp(spec.ifindex, &spec.name);
+            // Another tool may have detached the programs.
+            if let Some((_, advert_is_pinned)) = self.open.get(&spec.ifindex).and_then(|open| open.fence) {
+                self.ensure_fence(spec, advert_is_pinned);
+            }
         }
     }
 
     fn close(&mut self, ifindex: u32) {
         self.kernel.detach(ifindex);
+        self.kernel.detach_fence(ifindex);
         self.foreign_xdp.forget(ifindex);
         for entry in self.open.remove(&ifindex).unwrap_or_default().entries {
             self.forget_entry(ifindex, &entry);

@@ -65,7 +65,7 @@ use crate::engine::topology::Topology;
 use crate::engine::{Engine, KernelSide, Outlets, Remaining};
 use crate::netlink::{Macvlans, Requests};
 use crate::process::{AgentLock, InterfaceClaim, Signals, several_agents_run};
-use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
+use crate::xdp::{self, Kernel, Loaded, Pins, Rows, Sizes, Verbosity};
 
 use administrator::{Administrator, Agent};
 use configured::Configured;
@@ -124,10 +124,12 @@ pub fn run(
     };
     let sizes = sizes(config)?;
     let loaded = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
-    let Loaded { kernel, feed, counters, addresses, leases, steady, log: kernel_log } = loaded;
+    let Loaded { mut kernel, feed, counters, addresses, leases, steady, log: kernel_log } = loaded;
     let counters = Arc::new(counters);
 
-    let opener = LinkOpener::new(kernel, macvlans, claims);
+    let has_fence = config.fence == Fence::On;
+    pins(lock.name(), has_fence, &mut kernel, config);
+    let opener = LinkOpener::new(kernel, macvlans, claims, has_fence);
     let topology = topology(config, sizes)?;
     let to_open = topology.links.iter().filter(|(_, link)| link.is_opened());
     let has_single_link = to_open.count() == 1;
@@ -139,9 +141,8 @@ pub fn run(
     let latest = transitions.latest();
     let outlets = Outlets { requests, reports, transitions: publisher };
     let kernel_side = KernelSide { feed, addresses, leases, steady };
-    let (engine, handle) =
-        Engine::new(topology, kernel_side, config.realtime, config.fence == Fence::On, outlets)
-            .context("cannot initialize the engine")?;
+    let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, has_fence, outlets)
+        .context("cannot initialize the engine")?;
 
     let (tracker, readings) = SharedTracker::new(handle.clone());
     let running = roster.iter().map(|(id, _, settings)| (*id, Arc::clone(settings)));
@@ -218,6 +219,30 @@ pub fn run(
     let served =
         served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")));
     ended.map(drop).and(served).and(withdrawn)
+}
+
+/// Pins the links of the BPF programs, so that VIPs are fenced even if all processes of vipd are
+/// killed, and detaches those of a dead agent that are not needed any more.
+fn pins(agent: &str, has_fence: bool, kernel: &mut Kernel, config: &Config) {
+    match Pins::open(agent) {
+        Ok(pins) if has_fence => kernel.use_pins(pins),
+        // Detaches the links of a dead agent.
+        Ok(pins) => drop(pins),
+        Err(error) if has_fence => {
+            tracing::warn!(%error, "if all processes of vipd are killed at once, VIPs will not be fenced");
+        }
+        Err(_) => {}
+    }
+    let in_use: Vec<u32> = interfaces(config).into_iter().filter_map(interface_index).collect();
+    kernel.detach_inherited(&in_use);
+}
+
+/// Returns the interfaces with virtual routers or VIPs.
+fn interfaces(config: &Config) -> BTreeSet<&str> {
+    let instances = config.instances.iter();
+    let devs = instances.clone().flat_map(|instance| &instance.placements);
+    let devs = devs.filter_map(|placement| placement.interface.as_deref());
+    instances.map(|instance| instance.interface.as_str()).chain(devs).collect()
 }
 
 /// Claims the VRRP interfaces that exist, and removes stale VIPs, routes and rules of a killed

@@ -178,6 +178,7 @@ fn status(
         active_advertise_interval_ns: router.active_interval.nanos(),
         master_down_interval_ns: router.master_down_interval,
         preempt: config.router.preempt,
+        fence: instance.fence.map(|fence| fence.to_string()),
         xdp_mode: instance.mode.map(|mode| mode.to_string()),
         missing_addresses: instance.missing.iter().map(ToString::to_string).collect(),
         missing_routes: instance.missing_routes.iter().filter_map(|one| missing(config, *one)).collect(),

@@ -4,7 +4,8 @@
 //! wanted mode, or one that was last requested with the same preference; with `Auto`, it keeps any
 //! link. If only the program differs, it is replaced in place (`BPF_LINK_UPDATE`), and no advert is
 //! missed. A new link is needed only if the mode changes, or if another program runs before this
-//! one.
+//! one. Links are [pinned](super::pin) if possible, and a link that a dead agent has left is treated
+//! like one whose program differs.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,8 +18,12 @@ use super::driver;
 use super::error::{AttachError, errno, errno_name, rejection};
 use super::extack;
 use super::mode::{Candidate, Framing, Mode, Preference, Selection};
+use super::pin::Pins;
 use super::program::{Entry, Programs};
 use super::syscall;
+
+/// The names of all modes.
+const MODES: [&str; 3] = [Mode::Native.as_str(), Mode::Tc.as_str(), Mode::Generic.as_str()];
 
 impl Mode {
     /// Returns the attach type and flags of `BPF_LINK_CREATE`.
@@ -41,6 +46,8 @@ pub struct Attached {
     pub reason: Option<String>,
     /// Checks whether the program is still attached.
     pub probe: LinkProbe,
+    /// Whether the attachment outlives the process.
+    pub is_pinned: bool,
 }
 
 /// The position of a program among those at its hook, as found by a [`LinkProbe`].
@@ -98,13 +105,21 @@ struct Attachment {
     preference: Preference,
     mode: Mode,
     entry: Entry,
+    is_pinned: bool,
 }
 
 /// The attachments, by interface index.
-#[derive(Debug, Default)]
-pub(super) struct Attachments(BTreeMap<u32, Attachment>);
+#[derive(Debug)]
+pub(super) struct Attachments {
+    links: BTreeMap<u32, Attachment>,
+    pub(super) pins: Pins,
+}
 
 impl Attachments {
+    pub(super) fn new(pins: Pins) -> Self {
+        Self { links: BTreeMap::new(), pins }
+    }
+
     /// Attaches to an interface, or keeps the existing attachment.
     pub(super) fn ensure(
         &mut self,
@@ -129,8 +144,8 @@ impl Attachments {
             {
                 present.entry = wanted.entry;
             }
-            let Attachment { link, mode, .. } = &*present;
-            return Ok(Attached { mode: *mode, reason: None, probe: link.clone() });
+            let Attachment { link, mode, is_pinned, .. } = &*present;
+            return Ok(Attached { mode: *mode, reason: None, probe: link.clone(), is_pinned: *is_pinned });
         }
         self.detach(ifindex);
         self.create(programs, ifindex, interface, &selection)
@@ -146,15 +161,15 @@ impl Attachments {
     ) -> Result<Attached, AttachError> {
         let mut reason = selection.reason.clone();
         let preference = selection.preference;
+        if let Some((link, candidate)) = self.inherit(programs, ifindex, selection) {
+            let reason = format!("{reason}; replaces the program of a previous run");
+            return Ok(self.insert(ifindex, link, preference, candidate, reason));
+        }
         let mut refused = None;
         for (position, candidate) in selection.candidates.iter().enumerate() {
-            let Candidate { mode, entry } = *candidate;
+            let Candidate { mode, .. } = *candidate;
             let error = match attach(programs, ifindex, *candidate) {
-                Ok(link) => {
-                    let probe = LinkProbe { link: Arc::new(link), mode };
-                    self.0.insert(ifindex, Attachment { link: probe.clone(), preference, mode, entry });
-                    return Ok(Attached { mode, reason: Some(reason), probe });
-                }
+                Ok(link) => return Ok(self.insert(ifindex, link, preference, *candidate, reason)),
                 Err(error) => error,
             };
             // The errno is ambiguous: for a missing interface, `bpf_xdp_link_attach` returns
@@ -181,25 +196,66 @@ impl Attachments {
         })
     }
 
+    fn insert(
+        &mut self,
+        ifindex: u32,
+        link: OwnedFd,
+        preference: Preference,
+        candidate: Candidate,
+        reason: String,
+    ) -> Attached {
+        let Candidate { mode, entry } = candidate;
+        let is_pinned = self.pins.pin((ifindex, mode.as_str()), link.as_fd());
+        let link = LinkProbe { link: Arc::new(link), mode };
+        let attached = Attached { mode, reason: Some(reason), probe: link.clone(), is_pinned };
+        self.links.insert(ifindex, Attachment { link, preference, mode, entry, is_pinned });
+        attached
+    }
+
+    /// Replaces the program of the link that a dead agent has left on an interface, if it is in the
+    /// wanted mode and runs first. Detaches all others that it has left there.
+    fn inherit(
+        &mut self,
+        programs: &mut Programs<'_>,
+        ifindex: u32,
+        selection: &Selection,
+    ) -> Option<(OwnedFd, Candidate)> {
+        let wanted = selection.candidates[0].mode;
+        let link = self.pins.take((ifindex, wanted.as_str()));
+        self.pins.detach_inherited(|other, hook| other == ifindex && MODES.contains(&hook));
+        let probe = LinkProbe { link: Arc::new(link?), mode: wanted };
+        let mut candidates = selection.candidates.iter().filter(|candidate| candidate.mode == wanted);
+        let replaced = (probe.position() == Position::First)
+            .then(|| candidates.find(|candidate| replace(programs, &probe, candidate.entry)))
+            .flatten()
+            .copied();
+        if replaced.is_none() {
+            let _ = syscall::detach_link(probe.link.as_fd());
+            self.pins.unpin((ifindex, wanted.as_str()));
+        }
+        Some((Arc::into_inner(probe.link)?, replaced?))
+    }
+
     /// Returns the attachment to an interface if the kernel has not removed it, and no other
     /// program runs before it. If one does, [`ensure`](Self::ensure) creates a new attachment that
     /// runs first.
     fn attached(&mut self, ifindex: u32) -> Option<&mut Attachment> {
-        self.0.get_mut(&ifindex).filter(|attachment| attachment.link.position() == Position::First)
+        self.links.get_mut(&ifindex).filter(|attachment| attachment.link.position() == Position::First)
     }
 
     pub(super) fn detach(&mut self, ifindex: u32) {
-        if let Some(attachment) = self.0.remove(&ifindex) {
+        if let Some(Attachment { link, mode, .. }) = self.links.remove(&ifindex) {
             // Detaching fails only for a link that is already detached.
-            let _ = syscall::detach_link(attachment.link.link.as_fd());
+            let _ = syscall::detach_link(link.link.as_fd());
+            self.pins.unpin((ifindex, mode.as_str()));
         }
     }
 }
 
 impl Drop for Attachments {
     fn drop(&mut self) {
-        for attachment in self.0.values() {
-            let _ = syscall::detach_link(attachment.link.link.as_fd());
+        for ifindex in self.links.keys().copied().collect::<Vec<_>>() {
+            self.detach(ifindex);
         }
     }
 }

@@ -10,7 +10,9 @@ use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
 use super::attach::{Attached, Attachments};
 use super::error::{AttachError, LoadError};
+use super::fence::{Fence, FenceLinks, Hook};
 use super::mode::{Framing, Preference};
+use super::pin::Pins;
 use super::program::{self, Action, Consumers, Entry, Programs};
 use super::routers::Routers;
 use super::{Addresses, Counters, Feed, KernelLog, Leases, Row, Steady};
@@ -79,6 +81,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     routers: Routers,
     attachments: Attachments,
+    fence: FenceLinks,
     /// Kept open, because the instructions of a program that is not loaded yet refer to maps by
     /// descriptor.
     _arrays: [MapData; 6],
@@ -172,7 +175,8 @@ impl Kernel {
             kernel: Self {
                 ebpf,
                 routers,
-                attachments: Attachments::default(),
+                attachments: Attachments::new(Pins::none()),
+                fence: FenceLinks::default(),
                 _arrays: [filter, leases_map, slots, lost, discarded, asleep],
                 _consumers: consumers,
             },
@@ -250,9 +254,52 @@ impl Kernel {
         self.attachments.ensure(programs, ifindex, interface, preference, framing)
     }
 
-    /// Detaches the program from an interface. Does nothing if it is not attached.
+    /// Pins all links that are created from now on, and lets them replace those that a dead agent
+    /// has left.
+    pub fn use_pins(&mut self, pins: Pins) {
+        self.attachments.pins = pins;
+    }
+
+    /// Detaches the links that a dead agent has left on interfaces other than these.
+    pub fn detach_inherited(&mut self, in_use: &[u32]) {
+        self.attachments.pins.detach_inherited(|ifindex, _| !in_use.contains(&ifindex));
+    }
+
+    /// Attaches the programs that drop packets to and from fenced VIPs, or keeps them if they are
+    /// attached. On an interface with virtual routers, the program for adverts must be attached,
+    /// and `advert_is_pinned` tells whether that attachment outlives the process.
+    ///
+    /// Returns how far the VIPs on the interface are fenced, and if that is not [`Fence::Full`],
+    /// the kernel's reason, if there is one.
+    pub fn attach_fence(&mut self, ifindex: u32, advert_is_pinned: Option<bool>) -> (Fence, Option<String>) {
+        let programs = &mut Programs(&mut self.ebpf);
+        let pins = &mut self.attachments.pins;
+        let egress = self.fence.ensure(programs, pins, ifindex, Hook::Egress);
+        let ingress = if let Some(is_pinned) = advert_is_pinned {
+            self.fence.detach(pins, ifindex, Hook::Ingress);
+            Ok(is_pinned)
+        } else {
+            self.fence.ensure(programs, pins, ifindex, Hook::Ingress)
+        };
+        match (ingress, egress) {
+            (Ok(true), Ok(true)) => (Fence::Full, None),
+            (Ok(_), Ok(_)) => (Fence::Process, None),
+            (Ok(true), Err(reason)) => (Fence::Ingress, Some(reason)),
+            (Ok(false), Err(reason)) => (Fence::Process, Some(reason)),
+            (Err(reason), _) => (Fence::Off, Some(reason)),
+        }
+    }
+
+    /// Detaches the program for adverts from an interface. Does nothing if it is not attached.
     pub fn detach(&mut self, ifindex: u32) {
         self.attachments.detach(ifindex);
+    }
+
+    /// Detaches the programs that [`attach_fence`](Self::attach_fence) has attached.
+    pub fn detach_fence(&mut self, ifindex: u32) {
+        for hook in [Hook::Ingress, Hook::Egress] {
+            self.fence.detach(&self.attachments.pins, ifindex, hook);
+        }
     }
 
     /// Loads a program, if it is not loaded, for [`test_run`](Self::test_run).
@@ -277,6 +324,12 @@ impl Kernel {
         repeat: u32,
     ) -> Result<(Action, u64), ProgramError> {
         program::test_run(&self.ebpf, entry, frame, ifindex, repeat)
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.fence.detach_all(&self.attachments.pins);
     }
 }
 

@@ -18,13 +18,20 @@ pub enum Mode {
     Generic,
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Mode {
+    /// Returns the name in logs, reports and pins.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Native => "native",
             Self::Tc => "tc",
             Self::Generic => "generic",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -1,10 +1,15 @@
 //! The `bpf(2)` commands on BPF links that aya lacks, or whose errors it does not pass on.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::ptr;
 
 /// Commands and constants of `include/uapi/linux/bpf.h` and `if_link.h`.
+const BPF_OBJ_PIN: libc::c_int = 6;
+const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_LINK_CREATE: libc::c_int = 28;
@@ -12,8 +17,11 @@ const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 pub(super) const BPF_XDP: u32 = 37;
 pub(super) const BPF_TCX_INGRESS: u32 = 46;
+pub(super) const BPF_TCX_EGRESS: u32 = 47;
 /// Attaches before another program; if none is given, before all programs of the hook.
 pub(super) const BPF_F_BEFORE: u32 = 1 << 3;
+/// Attaches after another program; if none is given, after all programs of the hook.
+pub(super) const BPF_F_AFTER: u32 = 1 << 4;
 pub(super) const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 pub(super) const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
@@ -41,6 +49,30 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [fd(link)];
     bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
+}
+
+/// Pins a link to a new file of a BPF file system.
+pub(super) fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = Object { path: path.as_ptr(), fd: fd(link), flags: 0 };
+    bpf(BPF_OBJ_PIN, &mut attributes).map(drop)
+}
+
+/// Opens a pinned object.
+pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = Object { path: path.as_ptr(), fd: 0, flags: 0 };
+    let object = bpf(BPF_OBJ_GET, &mut attributes)?;
+    // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(object) })
+}
+
+/// The members of `union bpf_attr` for `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
+#[repr(C)]
+struct Object {
+    path: *const libc::c_char,
+    fd: u32,
+    flags: u32,
 }
 
 /// Returns information about a link.

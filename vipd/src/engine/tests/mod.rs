@@ -77,7 +77,7 @@ impl Bench {
         let sizes = Sizes { routers, peers: 0, addresses, senders: 4096, burst: BURST };
         let Loaded { kernel, feed, counters: _, addresses, leases, steady, log: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
-        let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?, BTreeMap::new());
+        let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?, BTreeMap::new(), true);
         let (requests, requested) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::channel(4096);
         let (transitions, _) = bus::bus(routers as usize);

@@ -1,0 +1,219 @@
+//! The fence: from the first advert of the new master on, the node of the old one gives no sign of
+//! the VIP, although the VIP is still on its interface.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vipd_tests::TestResult;
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::binary::vipd;
+use vipd_tests::capture::Capture;
+use vipd_tests::configuration::XdpMode;
+use vipd_tests::control::{counter, state, status};
+use vipd_tests::frame::Frame;
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::routers::has_address;
+use vipd_tests::station::{Mac, Station, VIP};
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::{try_wait_until, wait_until};
+
+const PREFERRED: Station = Station::Node(1);
+const BACKUP: Station = Station::Node(2);
+const TIMEOUT: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_millis(100);
+/// Time for a frame that was on its way when the advert arrived.
+const IN_FLIGHT: Duration = Duration::from_millis(1);
+
+/// A client that asks both nodes for the VIP all the time, with ARP requests and echo requests.
+struct Client {
+    done: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<Result<()>>>,
+}
+
+impl Client {
+    fn start(lab: &Lab) -> Result<Self> {
+        let injector = Injector::open(lab.host(Station::Client)?)?;
+        let frames = [arp_request(), echo_request(PREFERRED.mac()), echo_request(BACKUP.mac())];
+        let done = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&done);
+        let thread = thread::spawn(move || {
+            while !flag.load(Ordering::Relaxed) {
+                frames.iter().try_for_each(|frame| injector.send(frame))?;
+                thread::sleep(Duration::from_millis(2));
+            }
+            Ok(())
+        });
+        Ok(Self { done, thread: Some(thread) })
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn arp_request() -> Vec<u8> {
+    let client = Station::Client;
+    let mut frame = vec![0xff; 6];
+    frame.extend(client.mac().0);
+    frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(client.mac().0);
+    frame.extend(client.ipv4().octets());
+    frame.extend([0; 6]);
+    frame.extend(VIP.octets());
+    frame
+}
+
+fn echo_request(to: Mac) -> Vec<u8> {
+    let mut frame = to.0.to_vec();
+    frame.extend(Station::Client.mac().0);
+    frame.extend([0x08, 0]);
+    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0];
+    packet.extend(Station::Client.ipv4().octets());
+    packet.extend(VIP.octets());
+    let sum = checksum(&packet);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    let mut echo = vec![8, 0, 0, 0, 0x12, 0x34, 0, 1];
+    let sum = checksum(&echo);
+    echo[2..4].copy_from_slice(&sum.to_be_bytes());
+    frame.extend(packet);
+    frame.extend(echo);
+    frame
+}
+
+/// The Internet checksum (RFC 1071).
+fn checksum(bytes: &[u8]) -> u16 {
+    let (words, _) = bytes.as_chunks::<2>();
+    let mut sum: u32 = words.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).expect("folded")
+}
+
+/// Returns whether a frame shows that its sender uses the VIP.
+fn uses_vip(frame: &Frame) -> bool {
+    let is_arp = frame.arp().is_some_and(|arp| arp.sender == VIP);
+    is_arp || frame.echo().is_some_and(|echo| echo.reply && echo.source == VIP)
+}
+
+/// A master and its backup. Fields are dropped in order: the agents before the lab they run in.
+struct Pair {
+    _client: Client,
+    preferred: Agent,
+    backup: Agent,
+    capture: Capture,
+    _lab: Lab,
+}
+
+impl Pair {
+    fn start(mode: Option<XdpMode>, virtual_mac: bool) -> Result<Self> {
+        let lab = Lab::new(2)?;
+        let capture = lab.capture()?;
+        let start = WallTime::now();
+        let agent = |station, priority| -> Result<Agent> {
+            let instance =
+                Instance { priority, interval: INTERVAL, preempt: false, virtual_mac, ..Instance::default() };
+            let mut agent = Agent::new(&lab, station, vipd()?, &[instance])?;
+            if let Some(mode) = mode {
+                agent.set_xdp_mode(mode)?;
+            }
+            Ok(agent)
+        };
+        let (mut preferred, mut backup) = (agent(PREFERRED, 200)?, agent(BACKUP, 100)?);
+        preferred.start()?;
+        wait_until("node 1 to be master", TIMEOUT, || {
+            capture.has(start, |frame| frame.claims_mastership(PREFERRED))
+        })?;
+        backup.start()?;
+        try_wait_until("node 2 to be backup", TIMEOUT, || Ok(state(&backup)? == "backup"))?;
+        let client = Client::start(&lab)?;
+        wait_until("node 1 to answer", TIMEOUT, || {
+            capture.has(start, |frame| frame.from == PREFERRED && uses_vip(frame))
+        })?;
+        Ok(Self { _client: client, preferred, backup, capture, _lab: lab })
+    }
+
+    /// Waits until node 2 has taken over and answered for a while. Returns the time of its first
+    /// advert.
+    fn await_takeover(&self, since: WallTime) -> Result<WallTime> {
+        wait_until("answers from node 2", TIMEOUT, || {
+            self.capture
+                .filter_map(since, |frame| (frame.from == BACKUP && uses_vip(frame)).then_some(()))
+                .len()
+                > 200
+        })?;
+        let adverts =
+            self.capture.filter_map(since, |frame| frame.claims_mastership(BACKUP).then_some(frame.time));
+        adverts.first().copied().context("no advert from node 2")
+    }
+
+    /// Checks that node 1 answered until the takeover, but not after it.
+    fn check_answers(&self, since: WallTime, takeover: WallTime) -> Result<()> {
+        let answers = self
+            .capture
+            .filter_map(since, |frame| (frame.from == PREFERRED && uses_vip(frame)).then_some(frame.time));
+        ensure!(answers.iter().any(|time| *time < takeover), "node 1 answers until node 2 has taken over");
+        let late = answers.iter().filter(|time| **time > takeover + IN_FLIGHT).count();
+        ensure!(
+            late == 0,
+            "{late} of {} answers from node 1 after the first advert of node 2",
+            answers.len()
+        );
+        Ok(())
+    }
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn stopped_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestResult {
+    for (mode, virtual_mac) in
+        [(None, false), (Some(XdpMode::Native), false), (Some(XdpMode::Generic), false), (None, true)]
+    {
+        let pair = Pair::start(mode, virtual_mac)?;
+        assert_eq!(status(&pair.preferred)?[0].text("vipd:fence"), "full");
+        let stopped = WallTime::now();
+        pair.preferred.pause()?;
+        let takeover = pair.await_takeover(stopped)?;
+        pair.check_answers(stopped, takeover).with_context(|| format!("{mode:?}, {virtual_mac}"))?;
+        assert!(virtual_mac || has_address(pair.preferred.host(), VIP)?, "the VIP is still there");
+        pair.preferred.resume()?;
+        try_wait_until("node 1 to be backup", TIMEOUT, || Ok(state(&pair.preferred)? == "backup"))?;
+        try_wait_until("the address to be removed", TIMEOUT, || {
+            Ok(!has_address(pair.preferred.host(), VIP)?)
+        })?;
+        assert!(counter(&pair.preferred, "vipd:fenced")? > 0);
+        pair.check_answers(stopped, takeover)?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn killed_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestResult {
+    for mode in [None, Some(XdpMode::Native), Some(XdpMode::Generic)] {
+        let mut pair = Pair::start(mode, false)?;
+        let killed = WallTime::now();
+        pair.preferred.kill()?;
+        let takeover = pair.await_takeover(killed)?;
+        pair.check_answers(killed, takeover).with_context(|| format!("{mode:?}"))?;
+        pair.preferred.start()?;
+        try_wait_until("node 1 to be backup", TIMEOUT, || Ok(state(&pair.preferred)? == "backup"))?;
+        assert!(!has_address(pair.preferred.host(), VIP)?);
+        // The fence does not outlive the takeover.
+        let stopped = WallTime::now();
+        pair.backup.stop()?;
+        wait_until("node 1 to answer again", TIMEOUT, || {
+            pair.capture.has(stopped, |frame| frame.from == PREFERRED && uses_vip(frame))
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! Pinned BPF links, by which attachments outlive the process.
+//!
+//! ```text
+//!  /sys/fs/bpf/vipd/NETNS-NAME/     NETNS: inode of the network namespace, NAME: of the agent
+//!      IFINDEX-native|tc|generic    the program that receives adverts
+//!      IFINDEX-ingress              FenceIngress
+//!      IFINDEX-egress               FenceEgress
+//! ```
+//!
+//! A link that a dead agent has left is replaced in place by its successor, or detached.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::statfs;
+use rustix::process::geteuid;
+
+use super::syscall;
+
+/// Where systemd mounts the BPF file system.
+const ROOT: &str = "/sys/fs/bpf";
+/// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// The name of a pin: the interface and the hook.
+pub(super) type PinName = (u32, &'static str);
+
+/// The directory with the pins of an agent.
+#[derive(Debug)]
+pub struct Pins {
+    /// `None` without pins.
+    directory: Option<PathBuf>,
+    /// Links that a dead agent has left, by the name of their pin.
+    inherited: BTreeMap<String, OwnedFd>,
+}
+
+/// Why links cannot be pinned.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// No BPF file system is mounted.
+    #[error("no BPF file system is mounted at {ROOT}; mount one (`mount -t bpf bpf {ROOT}`)")]
+    NotMounted,
+    /// The directory belongs to another user, who could replace the pins.
+    #[error(
+        "{} belongs to user {found}, not to root or to the user of this process ({expected}); remove it, or change its owner",
+        .path.display()
+    )]
+    OtherUser {
+        /// The directory.
+        path: PathBuf,
+        /// User ID of its owner.
+        found: u32,
+        /// User ID of this process.
+        expected: u32,
+    },
+    /// A system call failed.
+    #[error("cannot {action} {}: {cause}; make {ROOT}/vipd a directory of the user of this process", .path.display())]
+    System {
+        /// The failed action, as a verb.
+        action: &'static str,
+        /// The path that it failed on.
+        path: PathBuf,
+        /// The underlying error.
+        cause: io::Error,
+    },
+}
+
+impl Pins {
+    /// Returns no pins: attachments end with the process.
+    pub fn none() -> Self {
+        Self { directory: None, inherited: BTreeMap::new() }
+    }
+
+    /// Opens the directory of the agent with this name in this network namespace, and the pins that
+    /// a dead agent has left there.
+    ///
+    /// # Errors
+    /// Returns an error if no BPF file system is mounted, or the directory cannot be used.
+    pub fn open(agent: &str) -> Result<Self, PinError> {
+        let mounted = statfs(ROOT).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(BPF_FS_MAGIC));
+        if !mounted {
+            return Err(PinError::NotMounted);
+        }
+        let system = |action, path: &Path| {
+            let path = path.to_owned();
+            move |cause| PinError::System { action, path, cause }
+        };
+        let common = Path::new(ROOT).join("vipd");
+        let directory = common.join(directory_name(agent).map_err(system("read", Path::new(NETNS)))?);
+        for path in [&common, &directory] {
+            match DirBuilder::new().mode(0o700).create(path) {
+                Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(system("create", path)(cause));
+                }
+                _ => {}
+            }
+            let found = fs::symlink_metadata(path).map_err(system("read", path))?.uid();
+            let expected = geteuid().as_raw();
+            if found != 0 && found != expected {
+                return Err(PinError::OtherUser { path: path.clone(), found, expected });
+            }
+        }
+        let entries = fs::read_dir(&directory).map_err(system("read", &directory))?;
+        let mut inherited = BTreeMap::new();
+        for entry in entries.filter_map(Result::ok) {
+            if let (Ok(name), Ok(link)) =
+                (entry.file_name().into_string(), syscall::open_pinned(&entry.path()))
+            {
+                inherited.insert(name, link);
+            }
+        }
+        Ok(Self { directory: Some(directory), inherited })
+    }
+
+    /// Returns the inherited link with this name, if it is still attached to the interface.
+    pub(super) fn take(&mut self, name: PinName) -> Option<OwnedFd> {
+        let link = self.inherited.remove(&file_name(name))?;
+        syscall::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == name.0).then_some(link)
+    }
+
+    /// Detaches inherited links. `is_unwanted` gets the index of the interface and the hook.
+    pub(super) fn detach_inherited(&mut self, is_unwanted: impl Fn(u32, &str) -> bool) {
+        let matches = |name: &String, _: &mut OwnedFd| {
+            let Some((ifindex, hook)) = name.split_once('-') else { return true };
+            ifindex.parse().map_or(true, |ifindex| is_unwanted(ifindex, hook))
+        };
+        let unwanted: Vec<_> = self.inherited.extract_if(.., matches).collect();
+        for (name, link) in unwanted {
+            // Detaching fails only for a link that is already detached.
+            let _ = syscall::detach_link(link.as_fd());
+            self.unlink(&name);
+        }
+    }
+
+    /// Pins a link and returns whether that succeeded. An existing pin of this name is replaced.
+    pub(super) fn pin(&self, name: PinName, link: BorrowedFd<'_>) -> bool {
+        let Some(directory) = &self.directory else { return false };
+        let path = directory.join(file_name(name));
+        match syscall::pin(link, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&path).is_ok() && syscall::pin(link, &path).is_ok()
+            }
+            result => result.is_ok(),
+        }
+    }
+
+    /// Removes a pin. The link stays attached while a descriptor of it is open.
+    pub(super) fn unpin(&self, name: PinName) {
+        self.unlink(&file_name(name));
+    }
+
+    fn unlink(&self, name: &str) {
+        if let Some(directory) = &self.directory {
+            // Fails only if the pin does not exist.
+            let _ = fs::remove_file(directory.join(name));
+        }
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        self.detach_inherited(|_, _| true);
+        if let Some(directory) = &self.directory {
+            // Fails if pins remain, or if another agent has pins as well.
+            let _ = fs::remove_dir(directory);
+            let _ = directory.parent().map(fs::remove_dir);
+        }
+    }
+}
+
+const NETNS: &str = "/proc/self/ns/net";
+
+/// Returns the directory name of an agent: pins belong to a mount namespace, so the name contains
+/// the network namespace. The BPF file system reserves names with a period.
+fn directory_name(agent: &str) -> io::Result<String> {
+    let namespace = fs::metadata(NETNS)?.ino();
+    let escaped = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => char::from(byte).to_string(),
+        byte => format!("%{byte:02x}"),
+    };
+    let agent: String = agent.bytes().map(escaped).collect();
+    Ok(format!("{namespace}-{agent}"))
+}
+
+fn file_name((ifindex, hook): PinName) -> String {
+    format!("{ifindex}-{hook}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_no_characters_that_the_file_system_reserves() {
+        let name = directory_name("/run/vipd.d/ü").expect("the namespace");
+        let (namespace, agent) = name.split_once('-').expect("two parts");
+        assert!(namespace.parse::<u64>().is_ok());
+        assert_eq!(agent, "%2frun%2fvipd%2ed%2f%c3%bc");
+        assert_eq!(file_name((7, "egress")), "7-egress");
+    }
+}
