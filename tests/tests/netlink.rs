@@ -145,6 +145,7 @@ fn interface_without_primary_address_is_a_fault() -> TestResult {
     let start = WallTime::now();
     lab.host(ONE)?.run(|| links::remove_address(INTERFACE, ONE.ipv4(), PREFIX))?;
     check_fault(&one, "no IPv4 address", &two)?;
+    assert_eq!(control::status(&one)?[0].address("vipd:primary-address"), None);
     assert!(!has_address(lab.host(ONE)?, VIP)?);
     wait_until("a priority-0 advert", TIMEOUT, || {
         capture.has(start, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0))

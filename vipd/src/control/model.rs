@@ -123,9 +123,9 @@ pub struct InstanceStatus {
     /// Routes and policy rules that a master should have but does not, each with the reason.
     #[serde(rename = "vipd:missing-routes", default)]
     pub missing_routes: Vec<String>,
-    /// Source of adverts: the configured `source`, or the primary address of the interface. After
-    /// the address is lost, the last source. `None` before the first advert can be sent, and while
-    /// the interface does not exist.
+    /// Source of adverts: the configured `source`, or the primary address of the interface. `None`
+    /// before the first advert can be sent, and while the interface does not exist or does not have
+    /// this address.
     #[serde(rename = "vipd:primary-address")]
     pub primary_address: Option<IpAddr>,
     /// Why the instance is in `fault`.

@@ -1,5 +1,6 @@
 //! Handles commands from the service, and builds snapshots for it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use vipd_common::Timestamp;
@@ -7,8 +8,10 @@ use vipd_common::Timestamp;
 use super::Engine;
 use super::command::{Command, EngineSnapshot, Request, RouterSnapshot};
 use super::id::LinkId;
+use super::instance::Instance;
 use super::link::Link;
 use super::link_io::{LinkIo, MacvlanFailure, MacvlanIo};
+use super::ownership::Primary;
 use crate::vrrp::{Fault, Input, State};
 
 impl Engine {
@@ -101,7 +104,6 @@ impl Engine {
         let routers = self.topology.routers.iter().map(|(id, instance)| {
             let link = self.topology.links.get(instance.link);
             let router = instance.router.snapshot();
-            let exists = !matches!(router.state, State::Fault(Fault::NoInterface));
             RouterSnapshot {
                 id,
                 settings: Arc::clone(&instance.settings),
@@ -109,7 +111,7 @@ impl Engine {
                 router,
                 group: self.topology.group_name(id).cloned(),
                 sent: instance.sent,
-                primary: instance.primary().filter(|_| exists),
+                primary: link.and_then(|link| source(instance, link)),
                 mode: link.and_then(Link::mode),
                 fence: instance.fence(&self.topology.links),
                 failure: link.and_then(|link| link.failure(instance.router.config().family)),
@@ -136,4 +138,11 @@ impl Engine {
         self.snapshot = Some(Arc::clone(&snapshot));
         snapshot
     }
+}
+
+/// Returns the source of a router's adverts. `None` before the first advert can be sent, and after
+/// its link has lost this address.
+fn source(instance: &Instance, link: &Link) -> Option<IpAddr> {
+    let primary = link.primary(instance.router.config().family, instance.settings.source);
+    instance.primary().filter(|source| primary == Primary::Own(*source))
 }

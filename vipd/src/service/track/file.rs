@@ -8,16 +8,18 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::object::{ObjectId, Reading, Update, Updates};
 use crate::config::track::TrackedFile;
 use crate::process::register;
+use crate::service::log::limit::Repeats;
 
 /// Number of bytes that are read: a number with white space around it.
 const MAX_BYTES: u64 = 64;
@@ -25,28 +27,45 @@ const MAX_BYTES: u64 = 64;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Time after which a file that has not been read counts as unreadable.
 const SLOW: Duration = Duration::from_secs(5);
-/// Pause before a file is watched again after an error.
-const RETRY: Duration = Duration::from_secs(5);
+/// Interval at which a file is read if its watches do not report all changes.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Watches a file until the task is aborted.
 ///
 /// The watches are on the file, which may be a symbolic link, and on its directory, because most
 /// programs replace a file by renaming another. They are renewed after each event, before the file
 /// is read, so that no change is missed. Another thread does both, because a file server may not
-/// respond.
+/// respond. If the watches do not report all changes, the file is also read every [`INTERVAL`].
 pub(super) async fn watch(object: ObjectId, file: Arc<TrackedFile>, updates: Updates) {
     let mut last = None;
+    let mut repeats = Repeats::default();
     loop {
-        // Fails if no file descriptors or inotify instances are available.
-        let Err(_) = follow(object, &file, &mut last, &updates).await;
-        sleep(RETRY).await;
+        let Err(error) = follow(object, &file, &mut last, &mut repeats, &updates).await;
+        warn(&file, &error, &mut repeats);
+        sleep(INTERVAL).await;
     }
+}
+
+fn warn(file: &TrackedFile, error: &io::Error, repeats: &mut Repeats) {
+    if !repeats.is_due(&error.to_string(), Instant::now()) {
+        return;
+    }
+    // The description of ENOSPC, "No space left on device", suggests another cause.
+    let reason = match Errno::from_io_error(error) {
+        Some(Errno::NOSPC) => {
+            "too many inotify watches; raise the sysctl fs.inotify.max_user_watches".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    let (path, interval) = (file.path.display(), INTERVAL.as_secs());
+    tracing::warn!(file = file.name, %path, reason, "cannot watch tracked file; reading it every {interval} s");
 }
 
 async fn follow(
     object: ObjectId,
     file: &TrackedFile,
     last: &mut Option<Update>,
+    repeats: &mut Repeats,
     updates: &Updates,
 ) -> io::Result<Infallible> {
     let mut report = async |result: Result<i32, String>| {
@@ -79,9 +98,17 @@ async fn follow(
             reading.await
         };
         let (renewed, number) = read.map_err(io::Error::other)?;
-        watches = renewed;
         report(number).await;
-        let mut ready = events.readable().await?;
+        watches = renewed.watches;
+        if let Some(error) = renewed.error {
+            warn(file, &error.into(), repeats);
+        }
+        let mut ready = if renewed.is_partial {
+            let Ok(ready) = timeout(INTERVAL, events.readable()).await else { continue };
+            ready?
+        } else {
+            events.readable().await?
+        };
         sleep(PAUSE).await;
         let mut buffer = [0; 4096];
         while rustix::io::read(ready.get_inner(), &mut buffer).is_ok() {}
@@ -89,22 +116,40 @@ async fn follow(
     }
 }
 
+/// The watches of a file.
+struct Renewed {
+    watches: BTreeSet<i32>,
+    /// Why a watch on the file or its directory could not be added, unless it does not exist.
+    error: Option<Errno>,
+    /// Whether the file may change without an event: a watch is missing, or the path contains a
+    /// symbolic link, whose target may be replaced or created in a directory without a watch.
+    is_partial: bool,
+}
+
 /// Watches a file and its directory, or the nearest ancestor that exists, and removes all other
-/// watches. Returns the watches, which equal `before` if neither was replaced.
-fn renew(inotify: &OwnedFd, path: &Path, before: &BTreeSet<i32>) -> BTreeSet<i32> {
+/// watches. The watches equal `before` if neither was replaced.
+fn renew(inotify: &OwnedFd, path: &Path, before: &BTreeSet<i32>) -> Renewed {
     let changes = WatchFlags::CLOSE_WRITE | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
     let entries = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
-    // Fails if the file does not exist.
-    let file = inotify::add_watch(inotify, path, changes | WatchFlags::ATTRIB);
-    let directories = path.ancestors().skip(1);
-    let directory =
-        directories.map(|one| inotify::add_watch(inotify, one, changes | entries)).find_map(Result::ok);
-    let watches = file.ok().into_iter().chain(directory).collect();
+    let mut error = None;
+    let mut add = |path: &Path, events| match inotify::add_watch(inotify, path, events) {
+        Ok(watch) => Some(watch),
+        // The watch of an ancestor reports when it is created.
+        Err(Errno::NOENT | Errno::NOTDIR) => None,
+        Err(failure) => {
+            error = Some(failure);
+            None
+        }
+    };
+    let file = add(path, changes | WatchFlags::ATTRIB);
+    let directory = path.ancestors().skip(1).find_map(|one| add(one, changes | entries));
+    let watches = file.into_iter().chain(directory).collect();
     for former in before.difference(&watches) {
         // Fails if the kernel has removed the watch together with the file.
         let _ = inotify::remove_watch(inotify, *former);
     }
-    watches
+    let is_partial = error.is_some() || path.ancestors().any(Path::is_symlink);
+    Renewed { watches, error, is_partial }
 }
 
 /// Reads the number.
@@ -193,6 +238,41 @@ mod tests {
             next(5).await;
             fs::remove_file(&path).expect("removed");
             next(0).await;
+            task.abort();
+        });
+    }
+
+    #[test]
+    fn watch_that_cannot_be_added_is_reported_unless_the_file_does_not_exist() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("weight");
+        let inotify = inotify::init(CreateFlags::CLOEXEC).expect("an inotify instance");
+        let absent = renew(&inotify, &path, &BTreeSet::new());
+        assert_eq!((absent.watches.len(), absent.error, absent.is_partial), (1, None, false));
+        fs::write(&path, "1").expect("written");
+        let present = renew(&inotify, &path, &absent.watches);
+        assert_eq!((present.watches.len(), present.error, present.is_partial), (2, None, false));
+        let other = OwnedFd::from(File::open(&path).expect("opened"));
+        let failed = renew(&other, &path, &BTreeSet::new());
+        assert_eq!((failed.watches.len(), failed.error, failed.is_partial), (0, Some(Errno::INVAL), true));
+    }
+
+    #[test]
+    fn file_that_changes_without_an_event_is_read_periodically() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        let (path, target) = (directory.path().join("weight"), elsewhere.path().join("target"));
+        std::os::unix::fs::symlink(&target, &path).expect("linked");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (updates, mut received) = mpsc::channel(16);
+            let file = TrackedFile { name: "manual".to_owned(), path };
+            let task = tokio::spawn(watch(ObjectId(1), Arc::new(file), updates));
+            let update = received.recv().await.expect("an update");
+            assert_eq!(update.reading, Reading::Value(0));
+            fs::write(&target, "5").expect("written");
+            let update = timeout(4 * INTERVAL, received.recv()).await.expect("in time").expect("an update");
+            assert_eq!(update.reading, Reading::Value(5));
             task.abort();
         });
     }
