@@ -16,6 +16,12 @@ pub enum Defect {
     KeepsAddresses,
     /// A backup treats every advert other than priority 0 as having priority 255.
     NeverPreempts,
+    /// Adverts do not fence VIPs.
+    NoFence,
+    /// The fence is never lifted.
+    StuckFence,
+    /// Leases are valid for ten times as long.
+    LongLease,
     /// A router is started again right after its shutdown.
     Restarts,
 }

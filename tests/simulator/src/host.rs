@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use vipd::vrrp::{FastPath, FastPathSlot, Received, Router, State, Steady};
 use vipd_common::Timestamp;
+use vipd_common::lease;
 use vipd_common::parse::address_digest;
+use vipd_common::records::LeaseSlot;
 
 use crate::clock::Clock;
 use crate::plan::Role;
@@ -21,6 +23,8 @@ pub(crate) struct Host {
     pub(crate) left: bool,
     /// End of the current stall, in true time.
     pub(crate) stalled_until: Option<u64>,
+    /// Whether the process was killed. The kernel keeps the VIPs until the process is started again.
+    pub(crate) killed: bool,
     /// Records in the ring buffer.
     pub(crate) ring: Vec<Record>,
     /// Whether records were lost because the ring was full.
@@ -37,6 +41,7 @@ impl Host {
             up: false,
             left: false,
             stalled_until: None,
+            killed: false,
             ring: Vec::new(),
             lost: false,
             members: Vec::new(),
@@ -70,6 +75,9 @@ impl FastPathSlot for Slot {
     }
 }
 
+/// The row of a router that is not master.
+pub(crate) const NO_LEASE: LeaseSlot = LeaseSlot { valid_until: 0, priority: 0, fenced: 0, closed: 0 };
+
 /// A host's instance of a virtual router.
 pub(crate) struct Member {
     pub(crate) router: Router,
@@ -80,6 +88,9 @@ pub(crate) struct Member {
     pub(crate) digest: u64,
     /// Whether the VIPs are on the interface.
     pub(crate) has_addresses: bool,
+    /// The row of the BPF program's map, which the kernel keeps while the process is stalled or
+    /// dead.
+    pub(crate) lease: LeaseSlot,
     /// Arrival time of this member's last advert at each member of the virtual router, in true
     /// time.
     pub(crate) last_arrival: Vec<u64>,
@@ -100,6 +111,7 @@ impl Member {
             address: role.address,
             digest,
             has_addresses: false,
+            lease: NO_LEASE,
             last_arrival: vec![0; members],
             armed: None,
             fast_path: FastPath::default(),
@@ -111,6 +123,7 @@ impl Member {
     pub(crate) fn reset(&mut self) {
         self.router = Router::new(self.router.config().clone());
         self.has_addresses = false;
+        self.lease = NO_LEASE;
         self.armed = None;
         self.fast_path = FastPath::default();
     }
@@ -123,6 +136,19 @@ impl Member {
     /// Returns whether Preempt_Mode is set or the member is the owner, which always preempts.
     pub(crate) fn preempts(&self) -> bool {
         self.router.config().preempt || self.router.config().is_owner()
+    }
+
+    /// Records that an advert was sent.
+    pub(crate) fn renew_lease(&mut self, local: Timestamp) {
+        let config = self.router.config();
+        let intervals = lease::INTERVALS.min(config.down_after_adverts.into());
+        let valid_until = (local + intervals * config.interval.nanos()).as_nanos();
+        self.lease = LeaseSlot { valid_until, priority: self.router.priority().into(), ..NO_LEASE };
+    }
+
+    /// Returns whether the host answers for the VIPs.
+    pub(crate) fn answers(&self) -> bool {
+        self.has_addresses && self.lease.fenced == 0
     }
 
     pub(crate) fn is_master(&self) -> bool {

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use vipd::vrrp::Received;
+use vipd_common::lease::fences;
 use vipd_common::parse::ChecksumForm;
 
+use crate::Defect;
 use crate::host::Record;
 use crate::trace::TraceEvent;
 use crate::world::{Due, World};
@@ -77,12 +79,17 @@ impl World {
         let checksum = ChecksumForm::V2;
         let advert = Received { arrival, source, priority, interval, addresses, checksum };
         let member = &mut self.members[to];
+        if self.defect != Defect::NoFence && fences(&member.lease, priority, arrival.as_nanos()).is_some() {
+            member.lease.fenced = 1;
+            self.count_answering(self.members[to].group);
+        }
+        let member = &mut self.members[to];
         // For an unchanged advert, XDP stores only the arrival time.
         if member.fast_path.published().is_some_and(|steady| steady.at(arrival) == advert) {
             member.slot.arrival = arrival;
             return;
         }
-        host.ring.push(Record { member: to, advert, before: member.slot.arrival });
+        self.hosts[index].ring.push(Record { member: to, advert, before: member.slot.arrival });
         if self.hosts[index].stalled_until.is_none() {
             self.drain_ring(index);
             self.publish_fast_paths(index);

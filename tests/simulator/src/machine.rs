@@ -9,6 +9,10 @@ use crate::world::{Due, World};
 impl World {
     /// Starts a host's process or brings its link up.
     pub(crate) fn start(&mut self, host: usize) {
+        if self.hosts[host].killed {
+            // A new process first removes the VIPs of the dead one.
+            self.crash(host);
+        }
         self.trace.add(self.now, host, None, TraceEvent::Started);
         (self.hosts[host].up, self.hosts[host].left) = (true, false);
         if self.hosts[host].stalled_until.is_none() {
@@ -51,11 +55,23 @@ impl World {
         self.trace.add(self.now, host, None, TraceEvent::Crashed);
         let machine = &mut self.hosts[host];
         (machine.up, machine.left, machine.stalled_until, machine.lost) = (false, false, None, false);
+        machine.killed = false;
         machine.ring.clear();
         for index in 0..self.hosts[host].members.len() {
             let member = self.hosts[host].members[index];
             self.members[member].reset();
             self.count_masters(self.members[member].group);
+            self.count_answering(self.members[member].group);
+        }
+    }
+
+    /// Kills a host's process. The kernel keeps the VIPs and answers for them until an advert of
+    /// another master arrives.
+    pub(crate) fn kill(&mut self, host: usize) {
+        if self.hosts[host].is_running() {
+            self.trace.add(self.now, host, None, TraceEvent::Killed);
+            (self.hosts[host].killed, self.hosts[host].stalled_until) = (true, Some(u64::MAX));
+            self.count_masters_on(host);
         }
     }
 
@@ -70,7 +86,7 @@ impl World {
     }
 
     pub(crate) fn resume(&mut self, host: usize) {
-        if self.hosts[host].stalled_until.take().is_none() {
+        if self.hosts[host].killed || self.hosts[host].stalled_until.take().is_none() {
             return;
         }
         self.trace.add(self.now, host, None, TraceEvent::Resumed);

@@ -56,7 +56,7 @@ impl World {
         self.trace.add(self.now, 0, None, TraceEvent::Loses(loss));
         for _ in 0..20 {
             let host = self.random.index(self.hosts.len());
-            match self.random.between(0, 12) {
+            match self.random.between(0, 13) {
                 0 => self.stop(host, true),
                 1 => self.stop(host, false),
                 2 => self.crash(host),
@@ -68,6 +68,7 @@ impl World {
                 9 => self.partition(2),
                 10 => self.partition(1),
                 11 => self.lose_records(host),
+                12 => self.kill(host),
                 _ => self.remove_addresses_externally(host),
             }
             let pause = self.random.between(0, down);
@@ -105,7 +106,7 @@ impl World {
         self.partition(1);
         for host in 0..self.hosts.len() {
             self.resume(host);
-            if !self.hosts[host].up {
+            if !self.hosts[host].up || self.hosts[host].killed {
                 self.start(host);
             }
         }
@@ -129,8 +130,9 @@ impl World {
                 return;
             }
             self.expect_stability();
-            match self.random.between(0, 6) {
-                0..=2 => self.fail_master(Loss::Crash),
+            match self.random.between(0, 7) {
+                0 | 1 => self.fail_master(Loss::Crash),
+                2 | 7 => self.fail_master(Loss::Kill),
                 3 | 4 => self.fail_master(Loss::Shutdown),
                 5 => self.fail_master(Loss::Link),
                 _ => self.stall_hosts(),
@@ -163,6 +165,7 @@ impl World {
         let successions = self.successions(host, loss == Loss::Shutdown);
         match loss {
             Loss::Crash => self.crash(host),
+            Loss::Kill => self.kill(host),
             Loss::Shutdown => self.stop(host, true),
             Loss::Link => self.stop(host, false),
         }
@@ -240,6 +243,7 @@ impl World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
     Crash,
+    Kill,
     Shutdown,
     Link,
 }

@@ -21,6 +21,8 @@ pub(crate) struct Group {
     pub(crate) last_master: Option<usize>,
     /// Start of the current period with more than one running master.
     pub(crate) contested_since: Option<u64>,
+    /// Since when several hosts have answered for the VIPs.
+    pub(crate) answered_twice_since: Option<u64>,
 }
 
 /// The plan for one member of a virtual router.
@@ -139,7 +141,13 @@ impl Plan {
                 },
             });
         }
-        self.groups.push(Group { members, takeovers: 0, last_master: None, contested_since: None });
+        self.groups.push(Group {
+            members,
+            takeovers: 0,
+            last_master: None,
+            contested_since: None,
+            answered_twice_since: None,
+        });
     }
 }
 

@@ -43,6 +43,10 @@ impl World {
                 let found = format!("{} masters among {} routers", masters.len(), running.len());
                 return self.violate(first, Invariant::TheRightMaster, &found);
             };
+            if !self.members[master].answers() {
+                let found = "the master is fenced, or has no VIPs";
+                return self.violate(master, Invariant::MasterAnswers, found);
+            }
             for member in running {
                 if member == master {
                     continue;

@@ -22,6 +22,8 @@ pub enum TraceEvent {
     Stopped,
     /// A host crashed.
     Crashed,
+    /// The process of a host was killed; its kernel keeps running.
+    Killed,
     /// A host lost its link.
     LostLink,
     /// A host's process stalled for this many nanoseconds.
@@ -45,6 +47,7 @@ impl fmt::Display for TraceEvent {
             Self::Started => f.write_str("starts"),
             Self::Stopped => f.write_str("stops"),
             Self::Crashed => f.write_str("crashes"),
+            Self::Killed => f.write_str("loses its process"),
             Self::LostLink => f.write_str("loses its link"),
             Self::Stalled(nanos) => write!(f, "stalls for {} ms", nanos / 1_000_000),
             Self::Resumed => f.write_str("resumes"),

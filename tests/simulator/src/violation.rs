@@ -8,6 +8,11 @@ pub enum Invariant {
     /// Once the LAN has had no partitions for the longest Active_Down_Interval, two masters coexist
     /// for no longer than an advert and its answer take.
     OneMasterAtMost,
+    /// In such a LAN, two hosts answer for the VIPs for no longer than an advert takes, even if the
+    /// process of one of them is stalled or dead.
+    OneAnswersAtMost,
+    /// A running master answers for its VIPs.
+    MasterAnswers,
     /// At rest there is one master, it is the right one, and all other routers follow it.
     TheRightMaster,
     /// A failed master is replaced within Active_Down_Interval, or within Skew_Time after a

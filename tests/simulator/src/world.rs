@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use vipd::vrrp::{Action, Addresses, Event, Input, State};
 use vipd_common::Timestamp;
+use vipd_common::records::LeaseSlot;
 
 use crate::Defect;
-use crate::host::{Host, Member, Record};
+use crate::host::{Host, Member, NO_LEASE, Record};
 use crate::lan::{InTransit, LanConditions};
 use crate::plan::{Group, Plan};
 use crate::random::Random;
@@ -269,9 +270,11 @@ impl World {
                 &format!("has VIPs: {has_addresses}, is master: {master}"),
             );
         }
+        self.keep_lease(member, local);
         if was_master != master {
             self.count_masters(self.members[member].group);
         }
+        self.count_answering(self.members[member].group);
         self.arm(member);
     }
 
@@ -280,11 +283,38 @@ impl World {
             Action::SendAdvert { priority } => {
                 self.send(member, priority);
                 let sender = &mut self.members[member];
-                sender.router.advert_sent(self.hosts[sender.host].clock.shows(self.now));
+                let local = self.hosts[sender.host].clock.shows(self.now);
+                sender.router.advert_sent(local);
+                if sender.is_master() {
+                    let fenced = sender.lease.fenced;
+                    sender.renew_lease(local);
+                    match self.defect {
+                        Defect::StuckFence => sender.lease.fenced = fenced,
+                        Defect::LongLease => {
+                            sender.lease.valid_until += 10 * sender.router.config().interval.nanos()
+                        }
+                        _ => {}
+                    }
+                }
             }
-            Action::AddAddresses(Addresses::All) => self.members[member].has_addresses = true,
+            Action::AddAddresses(Addresses::All) => {
+                let member = &mut self.members[member];
+                let local = self.hosts[member.host].clock.shows(self.now).as_nanos().max(1);
+                member.has_addresses = true;
+                if member.lease.valid_until == 0 {
+                    member.lease.valid_until = local;
+                }
+            }
             Action::RemoveAddresses if self.defect == Defect::KeepsAddresses => {}
-            Action::RemoveAddresses => self.members[member].has_addresses = false,
+            Action::RemoveAddresses => {
+                let member = &mut self.members[member];
+                member.has_addresses = false;
+                member.lease = if self.defect == Defect::StuckFence {
+                    LeaseSlot { fenced: member.lease.fenced, ..NO_LEASE }
+                } else {
+                    NO_LEASE
+                };
+            }
             Action::AddAddresses(Addresses::One(_)) | Action::RemoveAddress(_) | Action::Announce { .. } => {
                 if !self.members[member].has_addresses {
                     let found = "announced VIPs that are not on the interface";
@@ -320,6 +350,37 @@ impl World {
         }
     }
 
+    /// Lifts the fence of a router that is still master after it has handled everything, as the
+    /// engine does.
+    fn keep_lease(&mut self, member: usize, local: Timestamp) {
+        let stuck = self.defect == Defect::StuckFence;
+        let Member { lease, router, .. } = &mut self.members[member];
+        if router.state() == State::Master && lease.valid_until >= local.as_nanos() && !stuck {
+            lease.fenced = 0;
+        }
+    }
+
+    /// Records since when several hosts have answered for the VIPs of a virtual router.
+    pub(crate) fn count_answering(&mut self, group: usize) {
+        let members = self.groups[group].members.iter();
+        let several = members.filter(|place| self.members[**place].answers()).nth(1).is_some();
+        let known = self.groups[group].answered_twice_since;
+        self.groups[group].answered_twice_since = several.then(|| known.unwrap_or(self.now));
+    }
+
+    /// Checks for virtual routers for which two hosts answer, and for masters that do not.
+    fn watch_answers(&mut self, strict: u64) {
+        for group in 0..self.groups.len() {
+            let since = self.groups[group].answered_twice_since;
+            let lasted = since.map_or(0, |since| self.now.saturating_sub(since.max(strict)));
+            if lasted > self.slack() {
+                let member = self.groups[group].members[0];
+                let found = format!("two hosts have answered for {} µs", lasted / 1_000);
+                return self.violate(member, Invariant::OneAnswersAtMost, &found);
+            }
+        }
+    }
+
     /// Returns the maximum time for an advert and its answer: two delays and two wake-ups.
     pub(crate) fn slack(&self) -> u64 {
         2 * (self.delay + WAKE_UP)
@@ -329,6 +390,7 @@ impl World {
     /// coexist for as long as an advert and its answer take.
     fn watch(&mut self) {
         let Some(strict) = self.strict else { return };
+        self.watch_answers(strict);
         for index in 0..self.contested.len() {
             let group = self.contested[index];
             let Some(since) = self.groups[group].contested_since else { continue };

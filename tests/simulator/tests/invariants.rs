@@ -74,3 +74,18 @@ fn router_that_continues_after_shutdown_is_detected() {
 fn missing_preemption_is_detected() {
     expect_violation(Defect::NeverPreempts, Invariant::TheRightMaster);
 }
+
+#[test]
+fn missing_fence_is_detected() {
+    expect_violation(Defect::NoFence, Invariant::OneAnswersAtMost);
+}
+
+#[test]
+fn lease_that_is_too_long_is_detected() {
+    expect_violation(Defect::LongLease, Invariant::OneAnswersAtMost);
+}
+
+#[test]
+fn fence_that_is_not_lifted_is_detected() {
+    expect_violation(Defect::StuckFence, Invariant::MasterAnswers);
+}

@@ -299,7 +299,6 @@ mod tests {
         "vipd:routes-restored",
         "vipd:route-errors",
         "vipd:missing-routes",
-        "vipd:fenced",
         "vipd:notifications-coalesced",
         "vipd:notify-errors",
         "vipd:fifo-dropped",
