@@ -169,7 +169,7 @@ fn check(text: &str, file: &str, problems: &mut Vec<Problem>) {
             .is_some_and(|array| array.iter().all(|element| matches!(element.get_ref(), DeValue::Table(_))));
         if !allowed.contains(&key.get_ref().as_ref()) || !is_tables {
             let message = format!(
-                "`{}` is not allowed in an included file; it must contain only {}; move it to the main file",
+                "`{}` is not allowed in an included file, which must contain only {}; move it to the main file",
                 key.get_ref().escape_debug(),
                 allowed.map(|name| format!("`[[{name}]]`")).join(", ")
             );
@@ -295,11 +295,11 @@ mod tests {
         assert_eq!(
             error,
             format!(
-                "conf.d/a.toml:1:1: `realtime` is not allowed in an included file; it must contain only {allowed}; move it \
+                "conf.d/a.toml:1:1: `realtime` is not allowed in an included file, which must contain only {allowed}; move it \
                  to the main file\n\
-                 conf.d/a.toml:2:2: `include` is not allowed in an included file; it must contain only {allowed}; move it \
+                 conf.d/a.toml:2:2: `include` is not allowed in an included file, which must contain only {allowed}; move it \
                  to the main file\n\
-                 conf.d/a.toml:3:2: `instance` is not allowed in an included file; it must contain only {allowed}; move it \
+                 conf.d/a.toml:3:2: `instance` is not allowed in an included file, which must contain only {allowed}; move it \
                  to the main file"
             )
         );

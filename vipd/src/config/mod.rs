@@ -93,8 +93,8 @@ pub enum Fence {
 /// One virtual router on one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// Name in logs and reports, unique in the file: 1 to 64 printable characters without white
-    /// space.
+    /// Name in logs and reports, unique among the instances: 1 to 64 printable characters without
+    /// white space.
     pub name: String,
     /// Name of the interface, 1 to 15 bytes.
     pub interface: String,

@@ -187,7 +187,7 @@ schema! {
     }
     Instance {
         NAME "name", NAME_TEXT, "required", "\"VI_1\"",
-            "name in logs and reports, unique in the file", "`vrrp_instance`";
+            "name in logs and reports, unique among the instances", "`vrrp_instance`";
         INTERFACE "interface", INTERFACE_NAME, "required", "\"eth1\"",
             "interface for adverts and VIPs", "`interface`";
         VRID "vrid", Kind::Integer(1, 255), "required", "51",

@@ -113,8 +113,8 @@ impl Links {
         is_new
     }
 
-    /// Returns the index of the interface that routes with this link use: the link's own interface,
-    /// or the macvlan with the link's name.
+    /// Returns the index of the interface for routes whose `dev` is this link: the link's own
+    /// interface, or the macvlan with the link's name.
     pub(crate) fn route_ifindex(&self, id: LinkId) -> Option<u32> {
         let link = self.slab.get(id)?;
         let namesake = || self.slab.get(*self.by_name.get(&link.name)?)?.ifindex;

@@ -20,7 +20,7 @@ pub(crate) use executable::defect;
 pub use interface_claim::{ClaimError, InterfaceClaim};
 pub use limits::raise_open_files;
 pub use lock::{AgentLock, LockError, several_agents_run};
-pub(crate) use orphans::collect_orphans;
+pub(crate) use orphans::reap_orphans;
 pub(crate) use peer::peer_groups;
 #[cfg(test)]
 pub(crate) use signals::raise;

@@ -1,7 +1,7 @@
-//! Collects orphans: processes that a command left behind, and that have ended.
+//! Reaps orphans: processes that a command left behind, and that have ended.
 //!
-//! The parent of an orphan is the init process of its PID namespace, which must collect the orphan.
-//! In a container, the agent may be that init process. If it did not collect orphans, zombies of
+//! The parent of an orphan is the init process of its PID namespace, which must reap the orphan.
+//! In a container, the agent may be that init process. If it did not reap orphans, zombies of
 //! scripts would accumulate until no process could be started.
 
 use std::collections::BTreeSet;
@@ -17,12 +17,12 @@ fn commands() -> MutexGuard<'static, BTreeSet<i32>> {
     COMMANDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The entry of a command, which is not collected as an orphan until the entry is dropped.
+/// The entry of a command, which is not reaped as an orphan until the entry is dropped.
 #[derive(Debug)]
 pub(super) struct Entry(i32);
 
 impl Entry {
-    /// Must be called in the thread that calls [`collect_orphans`], right after the command was
+    /// Must be called in the thread that calls [`reap_orphans`], right after the command was
     /// started.
     pub(super) fn new(command: Pid) -> Self {
         let number = command.as_raw_nonzero().get();
@@ -37,20 +37,20 @@ impl Drop for Entry {
     }
 }
 
-/// Collects orphans that have ended, if this is the init process of its PID namespace. Does not
+/// Reaps orphans that have ended, if this is the init process of its PID namespace. Does not
 /// block.
-pub(crate) fn collect_orphans() {
+pub(crate) fn reap_orphans() {
     if !getpid().is_init() {
         return;
     }
-    // The next call continues after a command that its task has not collected yet.
+    // The next call continues after a command that its task has not reaped yet.
     while let Some(ended) = first_zombie()
         && !commands().contains(&ended.as_raw_nonzero().get())
         && waitpid(Some(ended), WaitOptions::NOHANG).is_ok()
     {}
 }
 
-/// Returns a child process that has ended, without collecting it.
+/// Returns a child process that has ended, without reaping it.
 fn first_zombie() -> Option<Pid> {
     let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;

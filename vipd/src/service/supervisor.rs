@@ -29,7 +29,7 @@ use crate::control::runtime::RuntimeDir;
 use crate::control::server::{self, Source};
 use crate::engine::Handle;
 use crate::engine::command::{Command, Report, Request};
-use crate::process::{Received, SignalStream, Signals, collect_orphans};
+use crate::process::{Received, SignalStream, Signals, reap_orphans};
 use crate::xdp::Row;
 
 /// Interval at which the counters of discarded adverts are read for the log, and orphaned processes
@@ -208,7 +208,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 },
                 () = from.transitions.changed() => self.log_lost_transitions(from),
                 _ = regular_check.tick() => {
-                    collect_orphans();
+                    reap_orphans();
                     if self.source.take_discarded() {
                         self.log.discards(|row| self.source.row(row));
                     }

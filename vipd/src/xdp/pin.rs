@@ -76,7 +76,7 @@ impl Pins {
     }
 
     /// Opens the directory of the agent with this name in this network namespace, and the pins that
-    /// a dead agent has left there.
+    /// a dead agent left there.
     ///
     /// # Errors
     /// Returns an error if no BPF file system is mounted, or the directory cannot be used.
@@ -174,8 +174,9 @@ impl Drop for Pins {
 
 const NETNS: &str = "/proc/self/ns/net";
 
-/// Returns the directory name of an agent: pins belong to a mount namespace, so the name contains
-/// the network namespace. The BPF file system reserves names with a period.
+/// Returns the directory name of an agent. It contains the network namespace, because agents in
+/// different network namespaces may share a BPF file system. A period is escaped, because the BPF
+/// file system reserves names that contain one.
 fn directory_name(agent: &str) -> io::Result<String> {
     let namespace = fs::metadata(NETNS)?.ino();
     let escaped = |byte: u8| match byte {

@@ -44,7 +44,7 @@ fn neighbor(kind: u8, target: [u8; 16]) -> Vec<u8> {
     frame
 }
 
-/// Frames to the VIPs, or from them.
+/// Returns frames to the VIPs if `received` is true, and otherwise frames from them.
 fn frames(received: bool) -> Vec<(&'static str, Vec<u8>)> {
     let ([to4, from4], [to6, from6]) = if received {
         ([VIP4, [10, 1, 0, 9]], [VIP6, OTHER6])

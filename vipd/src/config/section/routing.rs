@@ -16,7 +16,8 @@ use crate::vrrp::config::Family;
 pub(in crate::config) struct Routing {
     pub(in crate::config) routes: Vec<Located<Route>>,
     pub(in crate::config) rules: Vec<Located<Rule>>,
-    /// Valid `dev` keys, even of routes that are otherwise invalid. Checked against the machine.
+    /// Valid values of `dev`, even of routes that are otherwise invalid. Checked against the
+    /// machine.
     pub(in crate::config) devs: Vec<Located<String>>,
 }
 

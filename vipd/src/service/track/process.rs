@@ -117,8 +117,9 @@ fn describe(count: usize, quorum: usize, unreadable: usize) -> String {
     if unreadable == 0 {
         return found;
     }
+    let processes = if unreadable == 1 { "process" } else { "processes" };
     format!(
-        "{found}; cannot read the executable of {unreadable} more of this name; vipd needs CAP_SYS_PTRACE"
+        "{found}; cannot read the executable of {unreadable} more {processes} with this name; vipd needs CAP_SYS_PTRACE"
     )
 }
 
