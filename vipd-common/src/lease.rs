@@ -17,9 +17,21 @@
 
 use crate::records::LeaseSlot;
 
-/// Number of own intervals without an advert after which a lease ends: that of a backup without
-/// skew (RFC 9568 section 6.1, Active_Down_Interval).
-pub const INTERVALS: u64 = 3;
+/// Number of missing adverts after which a backup takes over, apart from Skew_Time (RFC 9568
+/// section 6.1, Active_Down_Interval).
+const ADVERTS: u8 = 3;
+/// The part of an interval by which a lease ends before a backup without Skew_Time would take over:
+/// the clocks of two hosts may differ in rate, and the lease must be over when the backup's first
+/// advert arrives.
+const MARGIN: u64 = 8;
+
+/// Returns for how long an advert renews the lease, in the unit of `interval`, the advertisement
+/// interval. `down_after_adverts` is the number of missing adverts after which this host's backups
+/// take over, which is assumed to be the lowest of the cluster if it is less than 3.
+pub const fn duration(interval: u64, down_after_adverts: u8) -> u64 {
+    let adverts = if down_after_adverts < ADVERTS { down_after_adverts } else { ADVERTS };
+    interval * adverts as u64 - interval / MARGIN
+}
 
 /// Returns why a valid advert of another router with this priority fences a row at `now`, in
 /// nanoseconds of `CLOCK_MONOTONIC`.
@@ -54,6 +66,13 @@ mod tests {
 
     fn lease(valid_until: u64) -> LeaseSlot {
         LeaseSlot { valid_until, priority: 100, fenced: 0, closed: 0 }
+    }
+
+    #[test]
+    fn lease_ends_before_a_backup_without_skew_takes_over() {
+        assert_eq!(duration(1_000, 3), 2_875);
+        assert_eq!(duration(1_000, 10), 2_875);
+        assert_eq!(duration(1_000, 1), 875);
     }
 
     #[test]

@@ -141,8 +141,8 @@ impl Member {
     /// Records that an advert was sent.
     pub(crate) fn renew_lease(&mut self, local: Timestamp) {
         let config = self.router.config();
-        let intervals = lease::INTERVALS.min(config.down_after_adverts.into());
-        let valid_until = (local + intervals * config.interval.nanos()).as_nanos();
+        let duration = lease::duration(config.interval.nanos(), config.down_after_adverts);
+        let valid_until = (local + duration).as_nanos();
         self.lease = LeaseSlot { valid_until, priority: self.router.priority().into(), ..NO_LEASE };
     }
 

@@ -265,7 +265,7 @@ impl Instance {
     /// Returns for how long an advert renews the lease, in nanoseconds.
     pub(crate) fn lease(&self) -> u64 {
         let config = self.router.config();
-        config.interval.nanos() * lease::INTERVALS.min(config.down_after_adverts.into())
+        lease::duration(config.interval.nanos(), config.down_after_adverts)
     }
 
     /// Returns whether a VIP may be added. With `accept = false`, the BPF program must already drop
