@@ -159,9 +159,20 @@ impl Agent {
     /// # Errors
     /// Returns an error if the agent is not vipd.
     pub fn set_xdp_mode(&mut self, mode: XdpMode) -> Result<()> {
-        ensure!(matches!(self.kind, AgentKind::Vipd(_)), "{self} has no XDP mode");
+        self.set_option("xdp", &mode.to_string())
+    }
+
+    /// Sets a top-level key of vipd's configuration to a string, from the next start on.
+    ///
+    /// # Errors
+    /// Returns an error if the agent is not vipd.
+    pub fn set_option(&mut self, key: &str, value: &str) -> Result<()> {
+        ensure!(matches!(self.kind, AgentKind::Vipd(_)), "{self} has no key `{key}`");
+        let prefix = format!("{key} = ");
+        let other = self.configuration.lines().filter(|line| !line.starts_with(&prefix));
         // Top-level keys must precede the first table.
-        self.configuration = format!("xdp = \"{mode}\"\n\n{}", self.configuration);
+        let lines = [format!("{prefix}\"{value}\"")].into_iter().chain(other.map(str::to_owned));
+        self.configuration = lines.map(|line| line + "\n").collect();
         Ok(())
     }
 

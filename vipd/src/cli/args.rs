@@ -127,6 +127,16 @@ is disconnected.
 Requires access to the control socket: run as root or as a member of the
 socket's group.")]
     Events(EventsArgs),
+    /// Remove what a dead agent has left: VIPs, routes, macvlans and BPF programs
+    #[command(after_help = "\
+Examples:
+  sudo vipd cleanup
+
+Only needed if the agent is not started again: an agent removes what its
+predecessor has left. Without either, the node of a dead master answers for
+its VIPs until another node becomes master; then the kernel drops all packets
+to and from them.")]
+    Cleanup,
 }
 
 #[derive(Debug, Args)]

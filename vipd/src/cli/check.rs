@@ -11,10 +11,12 @@ use super::table::{Align, Table, WAITING};
 use crate::config::machine::{Interface, Machine};
 use crate::config::{Config, Problem};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
+use crate::xdp::Pins;
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     // If the interfaces cannot be read, only the file is checked.
-    let machine = Machine { checks_executables: true, ..machine().unwrap_or_default() };
+    let fence_obstacle = Pins::obstacle().map(|error| error.to_string());
+    let machine = Machine { checks_executables: true, fence_obstacle, ..machine().unwrap_or_default() };
     let config = Config::load_on(&args.config, &machine)?;
     let file = args.config.display().to_string();
     let mut stderr = anstream::stderr().lock();

@@ -3,6 +3,7 @@
 mod args;
 mod change;
 mod check;
+mod cleanup;
 mod details;
 mod events;
 mod filter;
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &cli.runtime_dir),
         Command::Check(args) => check::run(&args),
+        Command::Cleanup => cleanup::run(&cli.runtime_dir),
         Command::Events(args) => events::run(&args, &cli.runtime_dir),
         Command::Stats(args) => stats::run(&args, &cli.runtime_dir),
         Command::Status(args) => status::run(&args, &cli.runtime_dir),

@@ -80,6 +80,8 @@ pub struct Macvlans {
     created: BTreeMap<Key, (Macvlan, String)>,
     /// Original sysctls of each parent.
     parents: BTreeMap<String, Sysctls>,
+    /// Names of the macvlans of a previous run.
+    stale: Vec<String>,
 }
 
 impl Macvlans {
@@ -91,9 +93,15 @@ impl Macvlans {
     pub fn open(owner: &str) -> io::Result<Self> {
         let requests = Requests::open()?;
         let owner = format!("vipd {owner} ");
-        let mut macvlans = Self { requests, owner, created: BTreeMap::new(), parents: BTreeMap::new() };
+        let (created, parents) = (BTreeMap::new(), BTreeMap::new());
+        let mut macvlans = Self { requests, owner, created, parents, stale: Vec::new() };
         macvlans.delete_stale()?;
         Ok(macvlans)
+    }
+
+    /// Returns the names of the macvlans of a previous run, which [`open`](Self::open) has deleted.
+    pub fn stale(&self) -> impl Iterator<Item = &str> {
+        self.stale.iter().map(String::as_str)
     }
 
     /// Returns the macvlan, creating it if it does not exist. A new macvlan is down.
@@ -186,6 +194,7 @@ impl Macvlans {
         }
         let stale: Vec<_> = stale.into_iter().map(|(macvlan, ..)| macvlan).collect();
         self.delete_all(&stale);
+        self.stale = stale.into_iter().map(|macvlan| macvlan.name).collect();
         Ok(())
     }
 

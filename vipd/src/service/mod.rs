@@ -22,6 +22,7 @@
 mod administrator;
 pub(crate) mod bus;
 mod changes;
+mod cleanup;
 mod configured;
 mod difference;
 mod drained;
@@ -63,7 +64,7 @@ use crate::control::runtime::RuntimeDir;
 use crate::engine::command::Command;
 use crate::engine::topology::Topology;
 use crate::engine::{Engine, KernelSide, Outlets, Remaining};
-use crate::netlink::{Macvlans, Requests};
+use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests};
 use crate::process::{AgentLock, InterfaceClaim, Signals, several_agents_run};
 use crate::xdp::{self, Kernel, Loaded, Pins, Rows, Sizes, Verbosity};
 
@@ -78,6 +79,7 @@ use report::Reporter;
 use supervisor::{FromEngine, Supervisor};
 use track::SharedTracker;
 
+pub use cleanup::cleanup;
 pub use privilege::{check as check_privileges, check_open_files};
 
 /// Number of senders per router whose advert rate the BPF program tracks.
@@ -274,7 +276,8 @@ pub fn claim_interfaces(config: &Config) -> Claims {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
     let vips: Vec<IpAddr> =
         free.flat_map(|instance| instance.router.all_addresses()).map(|vip| vip.address).collect();
-    match Requests::open().and_then(|mut requests| requests.remove_stale(&vips)) {
+    let is_stale = |found: &Address| found.protocol == PROTO_VIPD && vips.contains(&found.address);
+    match Requests::open().and_then(|mut requests| requests.remove_stale(is_stale)) {
         Ok(removed) => {
             for found in removed {
                 tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");

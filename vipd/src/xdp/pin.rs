@@ -70,6 +70,11 @@ pub enum PinError {
 }
 
 impl Pins {
+    /// Returns why links cannot be pinned on this machine, if that can be seen without privileges.
+    pub fn obstacle() -> Option<PinError> {
+        (!is_mounted()).then_some(PinError::NotMounted)
+    }
+
     /// Returns no pins: attachments end with the process.
     pub fn none() -> Self {
         Self { directory: None, inherited: BTreeMap::new() }
@@ -81,8 +86,7 @@ impl Pins {
     /// # Errors
     /// Returns an error if no BPF file system is mounted, or the directory cannot be used.
     pub fn open(agent: &str) -> Result<Self, PinError> {
-        let mounted = statfs(ROOT).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(BPF_FS_MAGIC));
-        if !mounted {
+        if !is_mounted() {
             return Err(PinError::NotMounted);
         }
         let system = |action, path: &Path| {
@@ -114,6 +118,11 @@ impl Pins {
             }
         }
         Ok(Self { directory: Some(directory), inherited })
+    }
+
+    /// Returns the interface index and the hook of each inherited link.
+    pub fn inherited(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.inherited.keys().filter_map(|name| name.split_once('-'))
     }
 
     /// Returns the inherited link with this name, if it is still attached to the interface.
@@ -170,6 +179,11 @@ impl Drop for Pins {
             let _ = directory.parent().map(fs::remove_dir);
         }
     }
+}
+
+/// Returns whether a BPF file system is mounted at [`ROOT`].
+fn is_mounted() -> bool {
+    statfs(ROOT).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(BPF_FS_MAGIC))
 }
 
 const NETNS: &str = "/proc/self/ns/net";

@@ -9,7 +9,7 @@ use crate::config::machine::{Interface, Machine};
 fn warnings(line: &str, interface: &str, has_ethernet: bool, addresses: &[&str]) -> String {
     let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
     let interfaces = [(interface.to_owned(), Interface { has_ethernet, addresses })].into();
-    let machine = Machine { interfaces, checks_executables: false };
+    let machine = Machine { interfaces, ..Machine::default() };
     let config = Config::parse_on(&with(line), "f", &machine).unwrap_or_else(|problems| panic!("{problems}"));
     config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
@@ -44,4 +44,22 @@ fn interfaces_that_do_not_exist_cause_a_warning_each() {
         warnings(dev, "eth1", true, &["192.0.2.1"]),
         "6:31: dev is eth3, which does not exist on this machine; the virtual address is added once it exists"
     );
+}
+
+#[test]
+fn fence_that_ends_with_the_process_is_a_warning_unless_it_is_off() {
+    let machine = Machine { fence_obstacle: Some("no file system".to_owned()), ..Machine::default() };
+    for (fence, warnings) in [("", 1), ("fence = \"on\"\n", 1), ("fence = \"off\"\n", 0)] {
+        let text = format!(
+            "{fence}[[instance]]\nname = \"a\"\ninterface = \"eth1\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n"
+        );
+        let config = Config::parse_on(&text, "vipd.toml", &machine).expect("a valid file");
+        assert_eq!(config.warnings.len(), warnings, "{fence}");
+        for warning in config.warnings {
+            assert_eq!(
+                warning.message,
+                "VIPs are fenced only while a process of vipd is alive: no file system"
+            );
+        }
+    }
 }

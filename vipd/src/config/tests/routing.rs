@@ -184,7 +184,7 @@ fn instances_can_share_a_route_and_conflicting_routes_cause_a_warning() {
 #[test]
 fn route_through_an_unknown_interface_causes_a_warning() {
     let interfaces = [("eth1".to_owned(), Interface { has_ethernet: true, addresses: Vec::new() })].into();
-    let machine = Machine { interfaces, checks_executables: false };
+    let machine = Machine { interfaces, ..Machine::default() };
     let source =
         with("routes = [{ to = \"10.0.0.0/8\", dev = \"eth7\" }, { to = \"10.0.0.0/9\", dev = \"eth1\" }]");
     let config = Config::parse_on(&source, "f", &machine).unwrap_or_else(|problems| panic!("{problems}"));

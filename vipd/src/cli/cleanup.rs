@@ -1,0 +1,37 @@
+//! `vipd cleanup`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::output;
+use crate::process::AgentLock;
+use crate::service;
+
+pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
+    let lock = AgentLock::acquire(runtime_dir)?;
+    service::check_privileges()?;
+    output::print(&render(&service::cleanup(&lock)?))?;
+    Ok(())
+}
+
+/// Returns a line for each thing that was removed.
+fn render(removed: &[String]) -> String {
+    if removed.is_empty() {
+        return "nothing to remove\n".to_owned();
+    }
+    removed.iter().fold(String::new(), |mut text, what| {
+        let _ = writeln!(text, "removed {what}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_removed_thing_has_a_line() {
+        assert_eq!(render(&[]), "nothing to remove\n");
+        assert_eq!(render(&["a".to_owned(), "b".to_owned()]), "removed a\nremoved b\n");
+    }
+}

@@ -1,0 +1,40 @@
+//! Removes what a dead agent has left, for `vipd cleanup`.
+
+use anyhow::Context as _;
+
+use crate::netlink::{Macvlans, PROTO_VIPD, Requests};
+use crate::process::{AgentLock, several_agents_run};
+use crate::xdp::Pins;
+
+/// Removes the VIPs, routes, rules, macvlans and BPF programs that a dead agent has left, and
+/// returns a description of each.
+///
+/// The VIPs are removed first, because the BPF programs may be fencing them.
+///
+/// # Errors
+/// Returns an error if another agent runs in this network namespace, or if something cannot be
+/// removed.
+pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
+    if several_agents_run() {
+        anyhow::bail!(
+            "another vipd runs in this network namespace, and VIPs do not show which agent has added them; \
+             stop it first, or start the dead agent again, which removes the VIPs of its configuration"
+        );
+    }
+    let mut removed = Vec::new();
+    let mut requests = Requests::open().context("cannot open a netlink socket")?;
+    let vips = requests.remove_stale(|found| found.protocol == PROTO_VIPD);
+    for found in vips.context("cannot remove VIPs; remove them with `ip address del`")? {
+        removed.push(format!("virtual address {}/{}", found.address, found.prefix));
+    }
+    let routing = requests.remove_routing(|_| true).context("cannot remove routes and rules")?;
+    removed.extend(routing.iter().map(ToString::to_string));
+    let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans")?;
+    removed.extend(macvlans.stale().map(|name| format!("macvlan {name}")));
+    if let Ok(pins) = Pins::open(lock.name()) {
+        removed.extend(
+            pins.inherited().map(|(ifindex, hook)| format!("BPF program of interface {ifindex} ({hook})")),
+        );
+    }
+    Ok(removed)
+}
