@@ -17,10 +17,9 @@ use crate::maps::{ADDRESSES, FILTER, LEASES, count};
 #[inline(always)]
 pub(crate) fn is_active() -> bool {
     let Some(words) = FILTER.get_ptr(0) else { return false };
-    // SAFETY: fields of the map's value.
-    let (fenced, closed) = unsafe { (&raw const (*words).fenced, &raw const (*words).closed) };
-    // SAFETY: aligned words of a map, which others write whole.
-    unsafe { fenced.read_volatile() | closed.read_volatile() != 0 }
+    // SAFETY: words of a map, which others write whole.
+    let words = unsafe { words.read_volatile() };
+    words.fenced | words.closed != 0
 }
 
 /// Returns whether to drop a packet, and counts it if so.
@@ -63,7 +62,7 @@ impl<F: Frame> Bytes for Packet<'_, F> {
 pub(crate) struct Skb<'a>(pub(crate) &'a TcContext);
 
 impl Skb<'_> {
-    /// Returns the protocol of the network header, or `None` for one that may always pass.
+    /// Returns the protocol of the network header, or `None` if the packet may always pass.
     #[inline(always)]
     pub(crate) fn network(&self) -> Option<Network> {
         // SAFETY: a field of the context that the kernel passed.

@@ -11,6 +11,9 @@ use vipd_common::records::LeaseSlot;
 use crate::clock::Clock;
 use crate::plan::Role;
 
+/// A time that does not come.
+pub(crate) const NEVER: u64 = u64::MAX;
+
 /// A host and its vipd process.
 pub(crate) struct Host {
     pub(crate) clock: Clock,
@@ -21,10 +24,9 @@ pub(crate) struct Host {
     /// Set when the process is shut down or the link goes down. While it is set, pending adverts
     /// still arrive and pending timers still fire, and must have no effect.
     pub(crate) left: bool,
-    /// End of the current stall, in true time.
+    /// End of the current stall, in true time; [`NEVER`] if the process was killed. The kernel keeps
+    /// the VIPs of a killed process until it is started again.
     pub(crate) stalled_until: Option<u64>,
-    /// Whether the process was killed. The kernel keeps the VIPs until the process is started again.
-    pub(crate) killed: bool,
     /// Records in the ring buffer.
     pub(crate) ring: Vec<Record>,
     /// Whether records were lost because the ring was full.
@@ -41,11 +43,15 @@ impl Host {
             up: false,
             left: false,
             stalled_until: None,
-            killed: false,
             ring: Vec::new(),
             lost: false,
             members: Vec::new(),
         }
+    }
+
+    /// Returns whether the process was killed.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.stalled_until == Some(NEVER)
     }
 
     /// Returns whether the routers of the host send and receive.

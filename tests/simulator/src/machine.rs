@@ -3,13 +3,14 @@
 use vipd::vrrp::{Fault, Impediment, Input};
 
 use crate::Defect;
+use crate::host::NEVER;
 use crate::trace::TraceEvent;
 use crate::world::{Due, World};
 
 impl World {
     /// Starts a host's process or brings its link up.
     pub(crate) fn start(&mut self, host: usize) {
-        if self.hosts[host].killed {
+        if self.hosts[host].is_killed() {
             // A new process first removes the VIPs of the dead one.
             self.crash(host);
         }
@@ -55,7 +56,6 @@ impl World {
         self.trace.add(self.now, host, None, TraceEvent::Crashed);
         let machine = &mut self.hosts[host];
         (machine.up, machine.left, machine.stalled_until, machine.lost) = (false, false, None, false);
-        machine.killed = false;
         machine.ring.clear();
         for index in 0..self.hosts[host].members.len() {
             let member = self.hosts[host].members[index];
@@ -70,7 +70,7 @@ impl World {
     pub(crate) fn kill(&mut self, host: usize) {
         if self.hosts[host].is_running() {
             self.trace.add(self.now, host, None, TraceEvent::Killed);
-            (self.hosts[host].killed, self.hosts[host].stalled_until) = (true, Some(u64::MAX));
+            self.hosts[host].stalled_until = Some(NEVER);
             self.count_masters_on(host);
         }
     }
@@ -86,7 +86,7 @@ impl World {
     }
 
     pub(crate) fn resume(&mut self, host: usize) {
-        if self.hosts[host].killed || self.hosts[host].stalled_until.take().is_none() {
+        if self.hosts[host].is_killed() || self.hosts[host].stalled_until.take().is_none() {
             return;
         }
         self.trace.add(self.now, host, None, TraceEvent::Resumed);

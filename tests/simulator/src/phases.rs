@@ -106,7 +106,7 @@ impl World {
         self.partition(1);
         for host in 0..self.hosts.len() {
             self.resume(host);
-            if !self.hosts[host].up || self.hosts[host].killed {
+            if !self.hosts[host].up || self.hosts[host].is_killed() {
                 self.start(host);
             }
         }

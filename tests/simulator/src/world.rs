@@ -291,7 +291,7 @@ impl World {
                     match self.defect {
                         Defect::StuckFence => sender.lease.fenced = fenced,
                         Defect::LongLease => {
-                            sender.lease.valid_until += 10 * sender.router.config().interval.nanos()
+                            sender.lease.valid_until += 10 * sender.router.config().interval.nanos();
                         }
                         _ => {}
                     }

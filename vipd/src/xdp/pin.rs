@@ -133,15 +133,18 @@ impl Pins {
 
     /// Detaches inherited links. `is_unwanted` gets the index of the interface and the hook.
     pub(super) fn detach_inherited(&mut self, is_unwanted: impl Fn(u32, &str) -> bool) {
-        let matches = |name: &String, _: &mut OwnedFd| {
-            let Some((ifindex, hook)) = name.split_once('-') else { return true };
-            ifindex.parse().map_or(true, |ifindex| is_unwanted(ifindex, hook))
+        let is_kept = |name: &str| {
+            let (ifindex, hook) = name.split_once('-').unwrap_or_default();
+            ifindex.parse().is_ok_and(|ifindex| !is_unwanted(ifindex, hook))
         };
-        let unwanted: Vec<_> = self.inherited.extract_if(.., matches).collect();
-        for (name, link) in unwanted {
-            // Detaching fails only for a link that is already detached.
-            let _ = syscall::detach_link(link.as_fd());
-            self.unlink(&name);
+        for (name, link) in std::mem::take(&mut self.inherited) {
+            if is_kept(&name) {
+                self.inherited.insert(name, link);
+            } else {
+                // Detaching fails only for a link that is already detached.
+                let _ = syscall::detach_link(link.as_fd());
+                self.unlink(&name);
+            }
         }
     }
 

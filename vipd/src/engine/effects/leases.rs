@@ -183,8 +183,7 @@ fn keys(instance: &Instance, links: &Links) -> BTreeSet<AddressKey> {
 fn has_vips(router: RouterId, topology: &Topology) -> bool {
     let Topology { links, routers, .. } = topology;
     let Some(instance) = routers.get(router).filter(|instance| !instance.is_owner()) else { return false };
-    let is_held =
-        |other: &RouterId| *other != router && routers.get(*other).is_some_and(|other| other.is_master());
+    let is_held = |other: &RouterId| *other != router && routers.get(*other).is_some_and(Instance::is_master);
     (0..instance.addresses.len()).any(|position| {
         let Some((vip, _)) = instance.vip(position) else { return false };
         instance.links_of(position).filter_map(|id| links.get(id)).any(|link| {
