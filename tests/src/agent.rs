@@ -18,7 +18,7 @@ use crate::configuration::XdpMode;
 use crate::frr;
 use crate::lab::Lab;
 use crate::namespace::{Namespace, SCRATCH};
-use crate::process::{LogLine, Process};
+use crate::process::{LogLine, Process, below_init};
 use crate::station::Station;
 use crate::wait::try_wait_until;
 use kind::PID_FILES;
@@ -48,6 +48,10 @@ pub struct Agent {
     /// The configured instances, if the lab generated the configuration.
     instances: Vec<Instance>,
     process: Option<Process>,
+    /// Whether the program runs below an init process.
+    below_init: bool,
+    /// What is left of runs whose main process was killed.
+    abandoned: Vec<Process>,
     /// Additional environment variables of vipd.
     environment: Vec<(String, String)>,
     /// Where standard error goes; `None` if the lab collects it.
@@ -87,6 +91,8 @@ impl Agent {
             configuration,
             instances: Vec::new(),
             process: None,
+            below_init: false,
+            abandoned: Vec::new(),
             environment: Vec::new(),
             stderr: None,
             past_log: Vec::new(),
@@ -176,10 +182,26 @@ impl Agent {
         Ok(())
     }
 
+    /// Prepends top-level settings to vipd's configuration, from the next start on.
+    ///
+    /// # Errors
+    /// Returns an error if the agent is not vipd.
+    pub fn prepend_settings(&mut self, settings: &str) -> Result<()> {
+        ensure!(matches!(self.kind, AgentKind::Vipd(_)), "{self} has no such settings");
+        self.configuration = format!("{settings}\n{}", self.configuration);
+        Ok(())
+    }
+
     /// Sets an environment variable of vipd, from the next start on. Has no effect on other
     /// programs.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Runs the program below an init process, from the next start on. The program's main process
+    /// can then be killed alone, while [`Agent::kill`] still kills all processes.
+    pub fn run_below_init(&mut self) {
+        self.below_init = true;
     }
 
     /// Redirects the program's standard error, from the next start on. The lab then no longer
@@ -210,6 +232,9 @@ impl Agent {
         let mut command = self.kind.command(Self::runtime_dir(), &self.configuration_path());
         if let AgentKind::Vipd(_) = self.kind {
             command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        }
+        if self.below_init {
+            command = below_init(&command);
         }
         self.process = Some(Process::spawn_with(&self.host, command, stderr)?);
         let host = self.host.clone();
@@ -260,6 +285,17 @@ impl Agent {
         result.with_context(|| format!("killing {self}"))
     }
 
+    /// Gives up the current run, whose main process was killed, without killing the processes that
+    /// are left of it, such as a guardian. They are killed on drop.
+    ///
+    /// # Errors
+    /// Returns an error if the program is not running.
+    pub fn abandon(&mut self) -> Result<()> {
+        let process = self.take_process()?;
+        self.abandoned.push(process);
+        Ok(())
+    }
+
     /// Suspends the program and its child processes with SIGSTOP.
     ///
     /// # Errors
@@ -284,10 +320,22 @@ impl Agent {
         Ok(self.running()?.pid())
     }
 
+    /// Returns the process IDs of the program and its child processes, without the init process.
+    /// Empty if the program is not running.
+    pub fn processes(&self) -> Vec<u32> {
+        let Some(process) = &self.process else { return Vec::new() };
+        let mut processes = process.descendants();
+        if !self.below_init {
+            processes.insert(0, process.pid());
+        }
+        processes
+    }
+
     /// Returns the log of all runs.
     pub fn log(&self) -> Vec<LogLine> {
         let mut log = self.past_log.clone();
-        log.extend(self.process.iter().flat_map(Process::log));
+        log.extend(self.abandoned.iter().chain(&self.process).flat_map(Process::log));
+        log.sort_by_key(|line| line.time);
         log
     }
 

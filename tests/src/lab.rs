@@ -9,7 +9,8 @@ use crate::links::{self, Cable};
 use crate::namespace::Namespace;
 use crate::station::{INTERFACE, MAX_NODES, PREFIX, PREFIX6, Station};
 
-const BRIDGE: &str = "br0";
+/// Name of the bridge.
+pub(crate) const BRIDGE: &str = "br0";
 
 /// Nodes and a client connected to a switch. Labs are independent of each other; dropping a lab
 /// removes it.

@@ -24,6 +24,7 @@ pub mod agent;
 pub mod arp;
 pub mod binary;
 pub mod capture;
+pub mod chaos;
 pub mod command;
 pub mod compare;
 pub mod configuration;

@@ -23,6 +23,8 @@ pub(crate) struct Received {
     pub(crate) time: WallTime,
     /// Index of the receiving interface; 0 if the socket is not a packet socket.
     pub(crate) interface: u32,
+    /// Whether the interface sent the packet. Only taps receive such packets.
+    pub(crate) outgoing: bool,
 }
 
 /// Opens a socket that sends raw frames on an interface in the calling thread's namespace. It
@@ -36,8 +38,18 @@ pub(crate) fn sender(interface: u32) -> io::Result<Socket> {
 /// Opens a socket that receives the incoming frames of an interface in the calling thread's
 /// namespace, or of all interfaces if `interface` is 0. It does not receive outgoing frames.
 pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
+    open_receiver(interface, 1)
+}
+
+/// Opens a socket that receives all incoming and outgoing frames of all interfaces in the calling
+/// thread's namespace.
+pub(crate) fn tap() -> io::Result<Socket> {
+    open_receiver(0, 0)
+}
+
+fn open_receiver(interface: u32, ignore_outgoing: i32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
-    set_int(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
+    set_int(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, ignore_outgoing)?;
     set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)?;
     stamp(&socket)?;
     socket.bind(&link_address(interface, ETH_P_ALL)?)?;
@@ -73,10 +85,12 @@ fn receive_with(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<Re
     let control_length = message.control_len();
     // SAFETY: the array was zeroed, so all its bytes are initialized.
     let control = control.map(|byte| unsafe { byte.assume_init() });
+    let (interface, outgoing) = interface_of(source);
     Ok(Received {
         length,
         time: stamp_in(&control[..control_length]).unwrap_or_else(WallTime::now),
-        interface: interface_of(source),
+        interface,
+        outgoing,
     })
 }
 
@@ -143,14 +157,16 @@ fn link_address(interface: u32, protocol: u16) -> io::Result<SockAddr> {
     Ok(unsafe { SockAddr::new(storage, length_of::<libc::sockaddr_ll>()) })
 }
 
-fn interface_of(source: SockAddr) -> u32 {
+/// Returns the interface of a received packet, and whether the interface sent it.
+fn interface_of(source: SockAddr) -> (u32, bool) {
     if i32::from(source.family()) != libc::AF_PACKET {
-        return 0;
+        return (0, false);
     }
     let mut storage = source.as_storage();
     // SAFETY: the family is AF_PACKET, so the storage holds a `sockaddr_ll`.
     let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
-    u32::try_from(address.sll_ifindex).unwrap_or(0)
+    let outgoing = address.sll_pkttype == libc::PACKET_OUTGOING;
+    (u32::try_from(address.sll_ifindex).unwrap_or(0), outgoing)
 }
 
 /// Returns the timestamp from the control messages of a received packet. Each control message

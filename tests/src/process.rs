@@ -5,7 +5,7 @@
 //! all its child processes, so no supervisor survives to restart a worker. A program also receives
 //! SIGKILL when the [`Namespace`] thread that started it exits, so it cannot outlive the lab.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -21,6 +21,19 @@ use rustix::thread::{UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use crate::namespace::Namespace;
 use crate::time::WallTime;
 use crate::wait::try_wait_until;
+
+/// An init process that runs a program, passes SIGTERM and SIGHUP on to it, and exits with its
+/// status once all processes in the PID namespace have ended. It collects orphans while it sleeps.
+const INIT: &str = r#"
+ulimit -c 0
+"$@" & child=$!
+trap 'kill -TERM $child' TERM
+trap 'kill -HUP $child' HUP
+wait $child; status=$?
+while kill -0 $child 2>/dev/null; do wait $child; status=$?; done
+while kill -0 -1 2>/dev/null; do sleep 0.05; done
+exit $status
+"#;
 
 /// A line of a program's standard output or standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +149,17 @@ impl Process {
             .with_context(|| format!("sending SIGCONT to {}", self.name))
     }
 
+    /// Returns the process IDs of all descendants, parents before their children.
+    pub fn descendants(&self) -> Vec<u32> {
+        let mut found = children(self.pid());
+        let mut next = 0;
+        while let Some(process) = found.get(next) {
+            found.extend(children(*process));
+            next += 1;
+        }
+        found
+    }
+
     fn rustix_pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
@@ -165,6 +189,28 @@ pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     start(namespace, command)?.wait_with_output().with_context(|| format!("waiting for {name}"))
+}
+
+/// Returns a command that runs a program below an init process, so that the program can be killed
+/// without its child processes. The init process ends with the last of them.
+pub(crate) fn below_init(command: &Command) -> Command {
+    let mut init = Command::new("sh");
+    init.args(["-c", INIT, "init"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => init.env(name, value),
+            None => init.env_remove(name),
+        };
+    }
+    init
+}
+
+/// Returns the process IDs of the children of all threads of a process; none if it has ended.
+fn children(process: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().filter_map(Result::ok);
+    let text = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    text.flat_map(|text| text.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
+        .collect()
 }
 
 fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {

@@ -209,7 +209,7 @@ fn parse_rounds(text: &str) -> Result<usize> {
 }
 
 /// Parses an interval such as `10ms` or `2s`.
-fn parse_interval(text: &str) -> Result<Duration> {
+pub(crate) fn parse_interval(text: &str) -> Result<Duration> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     match (number.parse(), unit) {
         (Ok(number), "ms") => Ok(Duration::from_millis(number)),

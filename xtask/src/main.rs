@@ -4,6 +4,7 @@
 //! `cargo xtask ebpf` must be able to rebuild it.
 
 mod bench;
+mod chaos;
 mod conformance;
 mod ebpf;
 mod fuzz;
@@ -37,6 +38,7 @@ enum Verb {
     Fuzz(fuzz::Args),
     Simulate(simulate::Args),
     Bench(bench::Args),
+    Chaos(chaos::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Chaos(args) => chaos::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,145 @@
+//! The primitive actions of a plan. A fault is a sequence of them.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::time::millis;
+
+/// An action on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Sends a signal to the agent's process, but not to its guardian.
+    Signal(Sent),
+    /// Kills all processes of the agent, as a service manager does with a control group.
+    KillAll,
+    /// Kills the guardian.
+    KillGuardian,
+    /// Stops the agent with SIGTERM.
+    Stop,
+    /// Starts the agent, unless it is running.
+    Start,
+    /// Cuts the cable; the node loses carrier.
+    Cut,
+    /// Reconnects the cable.
+    Reconnect,
+    /// Impairs the node's link.
+    Impair(Impairment),
+    /// Ends the impairment.
+    Repair,
+    /// Moves the node to the other side of a partition, away from the client.
+    Part,
+    /// Ends the partition for this node.
+    Rejoin,
+    /// Removes the address of a router, given by its index, as another tool does.
+    RemoveAddress(usize),
+    /// Detaches the agent's BPF programs.
+    Detach,
+    /// Fills the file system with the runtime directory.
+    FillDisk,
+    /// Empties it.
+    FreeDisk,
+    /// Restricts the agent to one CPU, and keeps that CPU busy with a real-time thread of higher
+    /// priority.
+    Starve,
+    /// Lets the agent run again.
+    Feed,
+    /// Changes the configuration and reloads it.
+    Reload,
+    /// Drains all instances.
+    Drain,
+    /// Ends the drain.
+    Undrain,
+    /// Hands over mastership of all instances.
+    Failover,
+}
+
+/// A signal to the agent's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// SIGKILL.
+    Kill,
+    /// SIGABRT.
+    Abort,
+    /// SIGSEGV.
+    Segfault,
+    /// SIGSTOP.
+    Stop,
+    /// SIGCONT.
+    Continue,
+}
+
+/// How a link is impaired. The default impairs nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Impairment {
+    /// Percentage of frames to the node that are lost.
+    pub loss_to: u8,
+    /// Percentage of frames from the node that are lost, after they were captured.
+    pub loss_from: u8,
+    /// Delay of frames to the node.
+    pub delay: Duration,
+    /// Percentage of frames to the node that are not delayed and overtake others.
+    pub reorder: u8,
+    /// Percentage of frames to the node that arrive twice.
+    pub duplicate: u8,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => write!(f, "{signal} to the agent"),
+            Self::KillAll => f.write_str("SIGKILL to all processes of the agent"),
+            Self::KillGuardian => f.write_str("SIGKILL to the guardian"),
+            Self::Stop => f.write_str("SIGTERM to the agent"),
+            Self::Start => f.write_str("start the agent"),
+            Self::Cut => f.write_str("cut the cable"),
+            Self::Reconnect => f.write_str("reconnect the cable"),
+            Self::Impair(impairment) => write!(f, "impair the link: {impairment}"),
+            Self::Repair => f.write_str("end the impairment"),
+            Self::Part => f.write_str("partition from the client"),
+            Self::Rejoin => f.write_str("end the partition"),
+            Self::RemoveAddress(router) => write!(f, "remove the address of router {}", router + 1),
+            Self::Detach => f.write_str("detach the BPF programs"),
+            Self::FillDisk => f.write_str("fill the runtime directory"),
+            Self::FreeDisk => f.write_str("empty the runtime directory"),
+            Self::Starve => f.write_str("starve the agent of CPU time"),
+            Self::Feed => f.write_str("let the agent run"),
+            Self::Reload => f.write_str("change the configuration and reload"),
+            Self::Drain => f.write_str("drain"),
+            Self::Undrain => f.write_str("end the drain"),
+            Self::Failover => f.write_str("hand over mastership"),
+        }
+    }
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kill => "SIGKILL",
+            Self::Abort => "SIGABRT",
+            Self::Segfault => "SIGSEGV",
+            Self::Stop => "SIGSTOP",
+            Self::Continue => "SIGCONT",
+        })
+    }
+}
+
+impl fmt::Display for Impairment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { loss_to, loss_from, delay, reorder, duplicate } = self;
+        let percentages = [
+            (loss_to, "to the node lost"),
+            (loss_from, "from the node lost"),
+            (reorder, "to the node overtake"),
+            (duplicate, "to the node duplicated"),
+        ];
+        let mut parts: Vec<_> = percentages
+            .into_iter()
+            .filter(|(value, _)| **value > 0)
+            .map(|(value, text)| format!("{value} % of the frames {text}"))
+            .collect();
+        if !delay.is_zero() {
+            parts.push(format!("{:.0} ms delay to the node", millis(*delay)));
+        }
+        f.write_str(&parts.join(", "))
+    }
+}

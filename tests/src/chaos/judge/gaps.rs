@@ -1,0 +1,86 @@
+//! Invariant: no gap between the answers to a client is longer than the protocol allows for the
+//! faults of the round.
+
+use std::time::Duration;
+
+use super::{Invariant, Violation};
+use crate::chaos::sign::{Meaning, Question, Sign};
+use crate::chaos::stall::Stalls;
+use crate::station::Station;
+use crate::time::{WallTime, millis};
+
+/// Answers by kind: to ARP or ND, and to pings to the learned MAC.
+const SERIES: [&str; 2] = ["ARP or ND", "ping"];
+
+/// The last answers of each router, which outlive a round.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    /// By router, then by series.
+    last: Vec<[Option<WallTime>; 2]>,
+    longest: Duration,
+    answers: u64,
+}
+
+impl Gaps {
+    pub(super) fn new(routers: usize) -> Self {
+        Self { last: vec![[None; 2]; routers], longest: Duration::ZERO, answers: 0 }
+    }
+
+    /// Handles a frame. `allowed` returns the longest gap of a router, or `None` if any is.
+    pub(super) fn observe(
+        &mut self,
+        sign: &Sign,
+        allowed: &impl Fn(usize) -> Option<Duration>,
+        stalls: &Stalls,
+    ) -> Option<Violation> {
+        let series = match sign.meaning {
+            Meaning::Answer(Question::Neighbor(_)) => 0,
+            Meaning::Answer(Question::Echo(_)) => 1,
+            _ => return None,
+        };
+        if sign.sent || sign.port != Station::Client {
+            return None;
+        }
+        self.answers += 1;
+        let before = self.last[sign.router][series].replace(sign.time);
+        self.check(before, (sign.router, series), sign.time, allowed, stalls)
+    }
+
+    /// Checks for gaps that have not ended at the end of a round.
+    pub(super) fn finish(
+        &mut self,
+        end: WallTime,
+        allowed: &impl Fn(usize) -> Option<Duration>,
+        stalls: &Stalls,
+    ) -> Vec<Violation> {
+        let all = (0..self.last.len()).flat_map(|router| [(router, 0), (router, 1)]);
+        all.filter_map(|(router, series)| {
+            self.check(self.last[router][series], (router, series), end, allowed, stalls)
+        })
+        .collect()
+    }
+
+    /// Returns the longest gap and the number of answers, and resets them.
+    pub(super) fn take_figures(&mut self) -> (Duration, u64) {
+        (std::mem::take(&mut self.longest), std::mem::take(&mut self.answers))
+    }
+
+    fn check(
+        &mut self,
+        from: Option<WallTime>,
+        (router, series): (usize, usize),
+        to: WallTime,
+        allowed: &impl Fn(usize) -> Option<Duration>,
+        stalls: &Stalls,
+    ) -> Option<Violation> {
+        let (from, allowed) = (from?, allowed(router)?);
+        let gap = to.saturating_since(from);
+        self.longest = self.longest.max(gap);
+        if gap <= allowed + stalls.within(from, to) {
+            return None;
+        }
+        let (gap, allowed, series) = (millis(gap), millis(allowed), SERIES[series]);
+        let text = format!("no answer to {series} for {gap:.0} ms; the faults allow {allowed:.0} ms");
+        Some(Violation { invariant: Invariant::Gap, router, time: to, text })
+    }
+}

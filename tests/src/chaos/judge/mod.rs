@@ -1,0 +1,227 @@
+//! Judges an episode by what was on the wire.
+//!
+//! * `ownership`: an old owner is silent once a new master's advert has reached it.
+//! * `gaps`: no client waits for an answer longer than the fault allows.
+//! * `takeover`: another router advertises within the protocol's deadline.
+//! * `settled`: after all faults exactly one node answers for each address.
+//!
+//! The judge is a pure function of events with times; it has no clock and reads no socket.
+
+mod gaps;
+mod ownership;
+mod settled;
+mod takeover;
+
+use std::fmt;
+use std::time::Duration;
+
+use super::plan::Round;
+use super::segment::Segment;
+use super::sign::Sign;
+use super::stall::Stalls;
+use crate::time::WallTime;
+
+/// Time that packets and processes need in addition to the protocol's times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Time in which a running process yields to a master that outranks it.
+    pub reaction: Duration,
+    /// Time in which the kernel fences an address after an advert has been sent to the node.
+    pub kernel: Duration,
+    /// Time added to gaps and takeovers.
+    pub margin: Duration,
+    /// Whether a guardian is expected to send priority 0 for a process that has died.
+    pub guardian: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            reaction: Duration::from_millis(5),
+            kernel: Duration::from_millis(2),
+            margin: Duration::from_millis(400),
+            guardian: false,
+        }
+    }
+}
+
+/// An event of an episode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A frame on the wire.
+    Sign(Sign),
+    /// An action.
+    Mark(Mark),
+}
+
+/// A change that the lab has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Time of the change.
+    pub time: WallTime,
+    /// The change.
+    pub change: Change,
+}
+
+/// What has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The state of a node's agent.
+    Process(u8, Activity),
+    /// The node's BPF programs were detached; adverts to it may be lost until the agent has
+    /// attached them again.
+    Deaf {
+        /// The node.
+        node: u8,
+        /// When the programs must be attached again.
+        until: WallTime,
+    },
+    /// A fault with a deadline for the takeover from its node has begun.
+    Struck {
+        /// Index of the fault in its round.
+        fault: usize,
+    },
+}
+
+/// What an agent's process can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// It runs.
+    Running,
+    /// It is suspended or starved of CPU.
+    Suspended,
+    /// It does not exist.
+    Dead,
+}
+
+/// An invariant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Invariant {
+    /// An old owner is silent once a new master's advert has reached it.
+    Ownership,
+    /// No gap between answers is longer than the fault allows.
+    Gap,
+    /// Another router takes over within the protocol's deadline.
+    Takeover,
+    /// After all faults exactly one node answers.
+    Settled,
+}
+
+/// A violation of an invariant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The invariant.
+    pub invariant: Invariant,
+    /// Index of the router.
+    pub router: usize,
+    /// When the violation was certain.
+    pub time: WallTime,
+    /// What was found and what was expected.
+    pub text: String,
+}
+
+/// The result of a round.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verdict {
+    /// Violations, in order.
+    pub violations: Vec<Violation>,
+    /// The longest gap between answers to a client.
+    pub longest_gap: Duration,
+    /// The longest time from a fault to the next router's advert.
+    pub longest_takeover: Option<Duration>,
+    /// Number of answers to clients.
+    pub answers: u64,
+    /// Number of answers and announcements of old owners after a new master's advert.
+    pub unlawful: u64,
+}
+
+/// The events of a round and when they occurred.
+#[derive(Debug)]
+pub struct Observed<'a> {
+    /// Events, in chronological order.
+    pub events: &'a [Event],
+    /// Start of the period in which the routers must have settled, and end of the round.
+    pub settled: (WallTime, WallTime),
+    /// Times at which the machine stood still.
+    pub stalls: &'a Stalls,
+}
+
+/// The judge of an episode, which keeps the state from round to round.
+#[derive(Debug)]
+pub struct Judge {
+    segment: Segment,
+    bounds: Bounds,
+    ownership: ownership::Ownership,
+    gaps: gaps::Gaps,
+}
+
+impl Judge {
+    /// Creates a judge for a segment on which no agent runs yet.
+    pub fn new(segment: &Segment, bounds: Bounds) -> Self {
+        Self {
+            segment: segment.clone(),
+            bounds,
+            ownership: ownership::Ownership::new(segment, bounds),
+            gaps: gaps::Gaps::new(segment.routers.len()),
+        }
+    }
+
+    /// Judges a round, or with `None` the start of an episode, in which gaps do not matter.
+    pub fn judge(&mut self, round: Option<&Round>, observed: &Observed<'_>) -> Verdict {
+        let Observed { events, settled: (from, to), stalls } = *observed;
+        let mut verdict = Verdict::default();
+        let mut settled = settled::Settled::new(self.segment.routers.len(), from);
+        let mut takeovers = takeover::Takeovers::new(&self.segment, self.bounds, round);
+        let allowed = |router: usize| {
+            let gap = round.map(|round| round.gap(&self.segment.routers[router]));
+            gap.map(|gap| gap + self.bounds.margin)
+        };
+        let unlawful_before = self.ownership.unlawful;
+        for event in events {
+            // Before the ownership changes by this event.
+            takeovers.observe(event, &self.ownership);
+            verdict.violations.extend(self.ownership.observe(event, stalls));
+            if let Event::Sign(sign) = event {
+                settled.observe(sign);
+                verdict.violations.extend(self.gaps.observe(sign, &allowed, stalls));
+            }
+        }
+        verdict.violations.extend(takeovers.finish(to, stalls));
+        verdict.violations.extend(self.gaps.finish(to, &allowed, stalls));
+        verdict.violations.extend(settled.finish(to));
+        verdict.violations.sort_by_key(|violation| violation.time);
+        verdict.longest_takeover = takeovers.longest();
+        (verdict.longest_gap, verdict.answers) = self.gaps.take_figures();
+        verdict.unlawful = self.ownership.unlawful - unlawful_before;
+        verdict
+    }
+}
+
+impl Event {
+    /// Returns when the event occurred.
+    pub fn time(&self) -> WallTime {
+        match self {
+            Self::Sign(sign) => sign.time,
+            Self::Mark(mark) => mark.time,
+        }
+    }
+}
+
+impl Invariant {
+    /// All invariants.
+    pub const ALL: [Self; 4] = [Self::Ownership, Self::Gap, Self::Takeover, Self::Settled];
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ownership => "never two owners",
+            Self::Gap => "no long gap",
+            Self::Takeover => "takeover in time",
+            Self::Settled => "one owner at rest",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! Invariant: once the first advert of a new master has reached the node of the old owner, the old
+//! owner gives no sign of the address.
+//!
+//! The rule is the one of a lease. A node is master lawfully as long as its own adverts are fresh,
+//! and a router of higher priority has not sent an advert to it. An advert that did not reach the
+//! node, because of a partition or loss, does not matter: two masters are then unavoidable.
+//!
+//! | state of the node when the advert arrives | must be silent |
+//! | --- | --- |
+//! | lease over: no advert of its own for three intervals, or priority 0 | at once |
+//! | lease valid, process running, advert outranks it | within the reaction time |
+//! | lease valid, process running, advert does not outrank it | never: it stays master |
+//! | lease valid, process suspended or killed | at the first advert after the lease |
+//!
+//! A running process has the reaction time in any case: two backups whose timers fire together
+//! cross their first adverts. A silent node becomes a lawful owner again by an advert of its own
+//! that outranks the others, or that follows their priority 0 or three intervals without their
+//! adverts.
+
+use std::time::Duration;
+
+use super::{Activity, Bounds, Change, Event, Invariant, Violation};
+use crate::chaos::segment::Segment;
+use crate::chaos::sign::{Meaning, Question, SOURCES, Sign};
+use crate::chaos::stall::Stalls;
+use crate::station::Station;
+use crate::time::{WallTime, millis};
+
+/// Number of echo requests per node that are remembered.
+const ECHOES: usize = 256;
+/// Intervals without an advert after which a lease is over.
+const LEASE: u32 = 3;
+/// Difference between the time at which the kernel accepts an advert and its time of capture.
+const LEASE_TOLERANCE: Duration = Duration::from_micros(500);
+
+/// The state of all nodes in all routers.
+#[derive(Debug)]
+pub(super) struct Ownership {
+    /// By router, then by node.
+    claims: Vec<Vec<Claim>>,
+    intervals: Vec<Duration>,
+    activities: Vec<Activity>,
+    /// By node: until when adverts to the node may be lost in it.
+    deaf_until: Vec<Option<WallTime>>,
+    bounds: Bounds,
+    /// Number of answers and announcements after the deadline.
+    pub(super) unlawful: u64,
+}
+
+/// A node's claim of a router's address.
+#[derive(Debug, Clone)]
+struct Claim {
+    priority: u8,
+    /// The last advert, unless it had priority 0.
+    last_sent: Option<WallTime>,
+    /// By node: the last advert of that node that reached this one, unless it had priority 0.
+    heard: Vec<Option<(WallTime, u8)>>,
+    superseded: Option<Superseded>,
+    /// When the last question with each number reached the node.
+    neighbor_requests: Vec<Option<WallTime>>,
+    echo_requests: Vec<Option<(Question, WallTime)>>,
+}
+
+/// A node that must be silent.
+#[derive(Debug, Clone, Copy)]
+struct Superseded {
+    by: u8,
+    since: WallTime,
+    deadline: WallTime,
+    lease_was_over: bool,
+    reported: bool,
+}
+
+impl Ownership {
+    pub(super) fn new(segment: &Segment, bounds: Bounds) -> Self {
+        let nodes = usize::from(segment.nodes);
+        let claim = |priority: &u8| Claim {
+            priority: *priority,
+            last_sent: None,
+            heard: vec![None; nodes],
+            superseded: None,
+            neighbor_requests: vec![None; usize::from(SOURCES)],
+            echo_requests: vec![None; ECHOES],
+        };
+        let claims = segment.routers.iter().map(|router| router.priorities.iter().map(claim).collect());
+        Self {
+            claims: claims.collect(),
+            intervals: segment.routers.iter().map(|router| router.interval).collect(),
+            activities: vec![Activity::Dead; nodes],
+            deaf_until: vec![None; nodes],
+            bounds,
+            unlawful: 0,
+        }
+    }
+
+    /// Handles an event. Events must be in chronological order.
+    pub(super) fn observe(&mut self, event: &Event, stalls: &Stalls) -> Option<Violation> {
+        let sign = match event {
+            Event::Mark(mark) => {
+                match mark.change {
+                    Change::Process(node, activity) => self.set_activity(node, activity, mark.time),
+                    Change::Deaf { node, until } => self.deaf_until[index(node)] = Some(until),
+                    Change::Struck { .. } => {}
+                }
+                return None;
+            }
+            Event::Sign(sign) => sign,
+        };
+        let Station::Node(node) = sign.port else { return None };
+        match (sign.meaning, sign.sent) {
+            (Meaning::Advert { priority, .. }, true) => self.sent(sign, node, priority),
+            (Meaning::Advert { node: from, priority }, false) => self.received(sign, node, from, priority),
+            (Meaning::Request(question), false) => self.asked(sign, node, question),
+            (Meaning::Answer(question), true) => {
+                let asked = self.claims[sign.router][index(node)].asked(question);
+                return self.gave_sign(sign, node, asked.unwrap_or(sign.time), stalls);
+            }
+            (Meaning::Announcement, true) => return self.gave_sign(sign, node, sign.time, stalls),
+            _ => {}
+        }
+        None
+    }
+
+    /// Returns the node that is master of a router by its adverts, if there is one.
+    pub(super) fn owner(&self, router: usize, now: WallTime) -> Option<u8> {
+        let interval = self.intervals[router];
+        let candidates = self.claims[router].iter().enumerate();
+        candidates
+            .filter(|(_, claim)| claim.superseded.is_none() && !claim.lease_is_over(now, interval))
+            .max_by_key(|(_, claim)| claim.priority)
+            .and_then(|(index, _)| u8::try_from(index + 1).ok())
+    }
+
+    fn set_activity(&mut self, node: u8, activity: Activity, now: WallTime) {
+        self.activities[index(node)] = activity;
+        if activity == Activity::Running {
+            return;
+        }
+        // The process had until the deadline to react, and no longer can: its lease decides.
+        for claims in &mut self.claims {
+            let claim = &mut claims[index(node)];
+            let in_time = |it: Superseded| it.deadline > now && !it.lease_was_over;
+            if claim.superseded.is_some_and(in_time) {
+                claim.superseded = None;
+            }
+        }
+    }
+
+    fn sent(&mut self, sign: &Sign, node: u8, priority: u8) {
+        let interval = self.intervals[sign.router];
+        let claim = &mut self.claims[sign.router][index(node)];
+        if priority == 0 {
+            claim.last_sent = None;
+            return;
+        }
+        claim.priority = priority;
+        claim.last_sent = Some(sign.time);
+        let outranked = claim.heard.iter().flatten().any(|(time, other)| {
+            let is_fresh = sign.time < *time + interval * LEASE;
+            is_fresh && *other > priority
+        });
+        if !outranked {
+            claim.superseded = None;
+        }
+    }
+
+    fn received(&mut self, sign: &Sign, node: u8, from: u8, priority: u8) {
+        let (interval, now) = (self.intervals[sign.router], sign.time);
+        let is_running = self.activities[index(node)] == Activity::Running;
+        let claim = &mut self.claims[sign.router][index(node)];
+        if from == node || self.deaf_until[index(node)].is_some_and(|until| now < until) {
+            return;
+        }
+        if priority == 0 {
+            claim.heard[index(from)] = None;
+            return;
+        }
+        claim.heard[index(from)] = Some((now, priority));
+        let lease_was_over = claim.lease_is_over(now, interval);
+        let must_yield = lease_was_over || (is_running && priority > claim.priority);
+        if must_yield && claim.superseded.is_none() {
+            let grace = if is_running { self.bounds.reaction } else { self.bounds.kernel };
+            let deadline = now + grace;
+            claim.superseded =
+                Some(Superseded { by: from, since: now, deadline, lease_was_over, reported: false });
+        }
+    }
+
+    fn asked(&mut self, sign: &Sign, node: u8, question: Question) {
+        let claim = &mut self.claims[sign.router][index(node)];
+        match question {
+            Question::Neighbor(number) => {
+                claim.neighbor_requests[usize::from(number % SOURCES)] = Some(sign.time);
+            }
+            Question::Echo(number) | Question::Direct(number) => {
+                claim.echo_requests[usize::from(number) % ECHOES] = Some((question, sign.time));
+            }
+        }
+    }
+
+    /// Checks a sign of the address. `asked` is when the question that it answers reached the node:
+    /// the answer to an earlier question may leave the node after the advert has arrived.
+    fn gave_sign(&mut self, sign: &Sign, node: u8, asked: WallTime, stalls: &Stalls) -> Option<Violation> {
+        let superseded = self.claims[sign.router][index(node)].superseded.as_mut()?;
+        let Superseded { by, since, deadline, .. } = *superseded;
+        if asked <= deadline + stalls.within(since, asked) {
+            return None;
+        }
+        self.unlawful += 1;
+        if superseded.reported {
+            return None;
+        }
+        superseded.reported = true;
+        let late = millis(sign.time.saturating_since(since));
+        let what = match sign.meaning {
+            Meaning::Answer(Question::Neighbor(_)) => "answers ARP or ND",
+            Meaning::Answer(_) => "answers a ping",
+            _ => "announces the address",
+        };
+        let text = format!(
+            "node {node} {what} {late:.3} ms after an advert of node {by}, the new master, reached it"
+        );
+        Some(Violation { invariant: Invariant::Ownership, router: sign.router, time: sign.time, text })
+    }
+}
+
+impl Claim {
+    fn lease_is_over(&self, now: WallTime, interval: Duration) -> bool {
+        self.last_sent.is_none_or(|sent| now > sent + interval * LEASE + LEASE_TOLERANCE)
+    }
+
+    /// Returns when the question reached the node, or `None` if it is not remembered.
+    fn asked(&self, question: Question) -> Option<WallTime> {
+        match question {
+            Question::Neighbor(number) => self.neighbor_requests[usize::from(number % SOURCES)],
+            Question::Echo(number) | Question::Direct(number) => self.echo_requests
+                [usize::from(number) % ECHOES]
+                .filter(|(remembered, _)| *remembered == question)
+                .map(|(_, time)| time),
+        }
+    }
+}
+
+/// Nodes are numbered from 1.
+fn index(node: u8) -> usize {
+    usize::from(node.saturating_sub(1))
+}
+
+#[cfg(test)]
+#[path = "ownership_tests.rs"]
+mod tests;

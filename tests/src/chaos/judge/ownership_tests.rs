@@ -1,0 +1,238 @@
+//! Synthetic hand-overs, lawful and unlawful.
+
+use std::time::Duration;
+
+use super::*;
+use crate::chaos::judge::Mark;
+use crate::chaos::random::Random;
+
+const HIGH: (u8, u8) = (1, 220);
+const LOW: (u8, u8) = (2, 170);
+
+fn at(millis: i64) -> WallTime {
+    WallTime::from_parts(1, millis * 1_000_000)
+}
+
+/// Nodes whose priorities descend from 220 in steps of 50, at an interval of 100 ms. All agents
+/// run.
+struct Scene {
+    ownership: Ownership,
+    stalls: Stalls,
+    next_question: u16,
+}
+
+impl Scene {
+    fn new(nodes: u8) -> Self {
+        let mut segment = Segment::with_interval(nodes, 1, Duration::from_millis(100), &mut Random::new(1));
+        segment.routers[0].priorities = (0..nodes).map(|node| 220 - 50 * node).collect();
+        let ownership = Ownership::new(&segment, Bounds::default());
+        let mut scene = Self { ownership, stalls: Stalls::default(), next_question: 0 };
+        (1..=nodes).for_each(|node| scene.process(0, node, Activity::Running));
+        scene
+    }
+
+    /// Node 1 or 2 is master until 0.9 s, and its adverts reach the other node.
+    fn with_master(master: (u8, u8)) -> Self {
+        let mut scene = Self::new(2);
+        (0..=9).for_each(|number| scene.advert(number * 100, master));
+        scene
+    }
+
+    /// Node 1 is master until it dies.
+    fn with_dead_master() -> Self {
+        let mut scene = Self::with_master(HIGH);
+        scene.process(950, 1, Activity::Dead);
+        scene
+    }
+
+    fn observe(&mut self, event: &Event) -> bool {
+        self.ownership.observe(event, &self.stalls).is_some()
+    }
+
+    fn change(&mut self, millis: i64, change: Change) {
+        self.observe(&Event::Mark(Mark { time: at(millis), change }));
+    }
+
+    fn process(&mut self, millis: i64, node: u8, activity: Activity) {
+        self.change(millis, Change::Process(node, activity));
+    }
+
+    fn sign(&mut self, millis: i64, node: u8, sent: bool, meaning: Meaning) -> bool {
+        let port = Station::Node(node);
+        self.observe(&Event::Sign(Sign { time: at(millis), port, sent, router: 0, meaning }))
+    }
+
+    fn lost_advert(&mut self, millis: i64, (node, priority): (u8, u8)) {
+        self.sign(millis, node, true, Meaning::Advert { node, priority });
+    }
+
+    /// Sends an advert that reaches one other node.
+    fn advert_to(&mut self, millis: i64, (node, priority): (u8, u8), to: u8) {
+        self.lost_advert(millis, (node, priority));
+        self.sign(millis, to, false, Meaning::Advert { node, priority });
+    }
+
+    /// Sends an advert of node 1 or 2 that reaches the other.
+    fn advert(&mut self, millis: i64, (node, priority): (u8, u8)) {
+        self.advert_to(millis, (node, priority), 3 - node);
+    }
+
+    /// Returns whether the node's answer to a question at this time is reported.
+    fn answer_is_reported(&mut self, millis: i64, node: u8) -> bool {
+        self.late_answer_is_reported(millis, millis, node)
+    }
+
+    fn late_answer_is_reported(&mut self, asked: i64, answered: i64, node: u8) -> bool {
+        self.next_question += 1;
+        let question = Question::Direct(self.next_question);
+        self.sign(asked, node, false, Meaning::Request(question));
+        self.sign(answered, node, true, Meaning::Answer(question))
+    }
+}
+
+#[test]
+fn dead_master_may_answer_until_the_new_masters_advert() {
+    let mut scene = Scene::with_dead_master();
+    assert!(!scene.answer_is_reported(1200, 1), "no other node has taken over");
+    scene.advert(1240, LOW);
+    assert!(!scene.answer_is_reported(1242, 1), "within the kernel's bound");
+    assert!(!scene.answer_is_reported(1250, 2));
+    assert!(scene.answer_is_reported(1260, 1));
+}
+
+#[test]
+fn each_hand_over_is_reported_once_but_all_answers_are_counted() {
+    let mut scene = Scene::with_dead_master();
+    scene.advert(1240, LOW);
+    assert!(scene.answer_is_reported(1260, 1));
+    assert!(!scene.answer_is_reported(1270, 1));
+    assert_eq!(scene.ownership.unlawful, 2);
+}
+
+#[test]
+fn answer_to_an_earlier_question_is_lawful() {
+    let mut scene = Scene::with_dead_master();
+    scene.advert(1240, LOW);
+    assert!(!scene.late_answer_is_reported(1230, 1260, 1));
+    assert!(scene.late_answer_is_reported(1250, 1260, 1));
+}
+
+#[test]
+fn advert_that_does_not_reach_the_dead_master_does_not_matter() {
+    let mut scene = Scene::with_dead_master();
+    scene.lost_advert(1240, LOW);
+    assert!(!scene.answer_is_reported(1300, 1), "a partition");
+    scene.advert(1340, LOW);
+    assert!(scene.answer_is_reported(1350, 1));
+}
+
+#[test]
+fn suspended_master_is_judged_like_a_dead_one() {
+    let mut scene = Scene::with_master(HIGH);
+    scene.process(950, 1, Activity::Suspended);
+    scene.advert(1240, LOW);
+    assert!(scene.answer_is_reported(1250, 1));
+}
+
+#[test]
+fn resumed_master_answers_only_after_its_own_advert() {
+    let mut scene = Scene::with_master(HIGH);
+    scene.process(950, 1, Activity::Suspended);
+    scene.advert(1240, LOW);
+    scene.process(2000, 1, Activity::Running);
+    assert!(scene.answer_is_reported(2010, 1));
+    scene.advert(2020, HIGH);
+    assert!(!scene.answer_is_reported(2030, 1));
+    assert!(!scene.answer_is_reported(2024, 2), "node 2 has time to react");
+    assert!(scene.answer_is_reported(2040, 2));
+}
+
+#[test]
+fn lower_priority_advert_does_not_supersede_a_master_with_fresh_adverts() {
+    let mut scene = Scene::new(2);
+    (0..=9).for_each(|number| scene.lost_advert(number * 100, HIGH));
+    scene.advert(950, LOW);
+    assert!(!scene.answer_is_reported(960, 1), "node 2 receives no adverts of node 1");
+    assert!(!scene.answer_is_reported(960, 2));
+    scene.advert(1000, HIGH);
+    assert!(scene.answer_is_reported(1010, 2), "now it does");
+}
+
+#[test]
+fn running_master_has_the_reaction_time_when_outranked() {
+    let mut scene = Scene::with_master(LOW);
+    scene.advert(950, HIGH);
+    assert!(!scene.answer_is_reported(954, 2));
+    assert!(scene.answer_is_reported(956, 2));
+}
+
+#[test]
+fn master_that_dies_while_it_must_yield_is_judged_by_its_lease() {
+    let mut scene = Scene::with_master(LOW);
+    scene.advert(950, HIGH);
+    scene.process(952, 2, Activity::Dead);
+    assert!(!scene.answer_is_reported(970, 2), "the lease lasts until 1.2 s");
+    scene.advert(1050, HIGH);
+    assert!(!scene.answer_is_reported(1060, 2));
+    scene.advert(1250, HIGH);
+    assert!(scene.answer_is_reported(1260, 2));
+}
+
+#[test]
+fn priority_0_ends_a_lease() {
+    let mut scene = Scene::with_master(HIGH);
+    scene.advert(950, (1, 0));
+    scene.process(951, 1, Activity::Dead);
+    assert!(!scene.answer_is_reported(960, 1), "no other node has taken over");
+    scene.advert(980, LOW);
+    assert!(scene.answer_is_reported(990, 1), "long before three intervals are over");
+}
+
+#[test]
+fn crossing_adverts_of_two_backups_are_lawful_within_the_reaction_time() {
+    let mut scene = Scene::new(3);
+    scene.advert_to(1000, (2, 170), 3);
+    scene.advert_to(1001, (3, 120), 2);
+    assert!(!scene.answer_is_reported(1003, 3));
+    assert!(!scene.answer_is_reported(1010, 2));
+    assert!(scene.answer_is_reported(1010, 3));
+}
+
+#[test]
+fn backup_owns_the_address_after_three_intervals_without_adverts() {
+    let mut scene = Scene::with_master(HIGH);
+    assert!(scene.answer_is_reported(950, 2), "a backup");
+    scene.lost_advert(1000, LOW);
+    scene.answer_is_reported(1001, 2);
+    assert_eq!(scene.ownership.unlawful, 2, "its advert gives no right while it receives the master's");
+    scene.lost_advert(1240, LOW);
+    scene.answer_is_reported(1250, 2);
+    assert_eq!(scene.ownership.unlawful, 2, "three intervals without adverts: lawful");
+}
+
+#[test]
+fn announcements_are_judged_by_their_own_time() {
+    let mut scene = Scene::with_dead_master();
+    scene.advert(1240, LOW);
+    assert!(!scene.sign(1241, 1, true, Meaning::Announcement));
+    assert!(scene.sign(1250, 1, true, Meaning::Announcement));
+}
+
+#[test]
+fn deaf_node_is_not_judged() {
+    let mut scene = Scene::with_master(LOW);
+    scene.change(940, Change::Deaf { node: 2, until: at(1000) });
+    scene.advert(950, HIGH);
+    assert!(!scene.answer_is_reported(990, 2));
+    scene.advert(1050, HIGH);
+    assert!(scene.answer_is_reported(1060, 2));
+}
+
+#[test]
+fn stall_of_the_machine_extends_the_reaction_time() {
+    let mut scene = Scene::with_master(LOW);
+    scene.stalls = Stalls::new(vec![(at(951), at(981))]);
+    scene.advert(950, HIGH);
+    assert!(!scene.answer_is_reported(984, 2));
+    assert!(scene.answer_is_reported(986, 2));
+}

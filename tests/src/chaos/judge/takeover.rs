@@ -1,0 +1,104 @@
+//! Invariant: when the master of a router fails, another one advertises within
+//! Active_Down_Interval, or within Skew_Time if priority 0 was sent.
+
+use std::time::Duration;
+
+use super::ownership::Ownership;
+use super::{Bounds, Change, Event, Invariant, Violation};
+use crate::chaos::plan::Round;
+use crate::chaos::segment::Segment;
+use crate::chaos::sign::Meaning;
+use crate::chaos::stall::Stalls;
+use crate::station::Station;
+use crate::time::{WallTime, millis};
+
+/// The takeovers of a round.
+#[derive(Debug)]
+pub(super) struct Takeovers<'a> {
+    segment: &'a Segment,
+    bounds: Bounds,
+    /// `None` if no takeovers are required: at the start, and with two faults, whose effects on
+    /// each other are unknown.
+    round: Option<&'a Round>,
+    pending: Vec<Pending>,
+    done: Vec<(Pending, WallTime)>,
+}
+
+/// A takeover that is due.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    router: usize,
+    from: u8,
+    /// The fault, or the old master's last advert after it.
+    since: WallTime,
+    allowed: Duration,
+}
+
+impl<'a> Takeovers<'a> {
+    pub(super) fn new(segment: &'a Segment, bounds: Bounds, round: Option<&'a Round>) -> Self {
+        let round = round.filter(|round| round.faults.len() == 1);
+        Self { segment, bounds, round, pending: Vec::new(), done: Vec::new() }
+    }
+
+    pub(super) fn observe(&mut self, event: &Event, ownership: &Ownership) {
+        match event {
+            Event::Mark(mark) => {
+                if let Change::Struck { fault } = mark.change {
+                    self.strike(fault, mark.time, ownership);
+                }
+            }
+            Event::Sign(sign) => {
+                let (Meaning::Advert { priority: 1.., .. }, true, Station::Node(node)) =
+                    (sign.meaning, sign.sent, sign.port)
+                else {
+                    return;
+                };
+                let Some(at) = self.pending.iter().position(|pending| pending.router == sign.router) else {
+                    return;
+                };
+                if node == self.pending[at].from {
+                    self.pending[at].since = sign.time;
+                } else {
+                    self.done.push((self.pending.swap_remove(at), sign.time));
+                }
+            }
+        }
+    }
+
+    /// Returns the violations, after the end of the round.
+    pub(super) fn finish(&self, end: WallTime, stalls: &Stalls) -> Vec<Violation> {
+        let all = self.done.iter().copied().chain(self.pending.iter().map(|pending| (*pending, end)));
+        let is_late = |(pending, time): &(Pending, WallTime)| {
+            let allowed = pending.allowed + self.bounds.margin + stalls.within(pending.since, *time);
+            time.saturating_since(pending.since) > allowed
+        };
+        all.filter(is_late)
+            .map(|(Pending { router, from, since, allowed }, time)| {
+                let (took, allowed) = (millis(time.saturating_since(since)), millis(allowed));
+                let text = format!(
+                    "node {from} failed and no other node advertised for {took:.0} ms; the protocol \
+                     allows {allowed:.0} ms"
+                );
+                Violation { invariant: Invariant::Takeover, router, time, text }
+            })
+            .collect()
+    }
+
+    /// Returns the longest takeover.
+    pub(super) fn longest(&self) -> Option<Duration> {
+        self.done.iter().map(|(pending, time)| time.saturating_since(pending.since)).max()
+    }
+
+    fn strike(&mut self, fault: usize, now: WallTime, ownership: &Ownership) {
+        let Some(fault) = self.round.and_then(|round| round.faults.get(fault)) else { return };
+        for (router, configured) in self.segment.routers.iter().enumerate() {
+            if ownership.owner(router, now) != Some(fault.node) {
+                continue;
+            }
+            if let Some(takeover) = fault.kind.takeover(fault.length, configured) {
+                let allowed = takeover.deadline(configured, self.bounds.guardian);
+                self.pending.push(Pending { router, from: fault.node, since: now, allowed });
+            }
+        }
+    }
+}

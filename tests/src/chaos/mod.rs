@@ -1,0 +1,41 @@
+//! Chaos: real agents in namespaces, random but repeatable faults, and a judge that reads the wire.
+//!
+//! ```text
+//! seed ─► plan: a segment, and rounds of faults in timed steps
+//!           │ actions on processes, links and hosts
+//!           ▼
+//! clients ─► ARP, ND, pings ─► switch ports ─► capture ─► signs ─► judge ─► violations
+//! ```
+//!
+//! A [`Plan`](plan::Plan) is drawn from a seed. An [`Episode`](episode::Episode) plays it in a new
+//! lab, while clients ask for all addresses all the time. Each frame at each switch port is captured
+//! in both directions and stamped by one clock, and each answer is attributed to the node behind the
+//! port. The [`judge`] knows what the protocol allows, and what was done to which node when; it does
+//! not ask the agents. A [`run`](run::run) plays episode after episode.
+//!
+//! A new kind of fault is a variant of [`Kind`](fault::Kind), and of [`Action`](action::Action) if it
+//! needs a new action.
+
+pub mod action;
+mod arena;
+mod bound;
+mod cables;
+mod clients;
+mod disk;
+pub mod episode;
+pub mod fault;
+pub mod judge;
+mod pcapng;
+pub mod plan;
+mod processes;
+mod programs;
+mod questions;
+mod random;
+mod relay;
+pub mod run;
+mod scheduling;
+pub mod segment;
+pub mod sign;
+pub mod stall;
+mod timeline;
+pub mod wire;

@@ -1,0 +1,44 @@
+//! Detaches the BPF programs of an agent by force.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::agent::Agent;
+use crate::command::run;
+
+/// Where vipd pins its links.
+const PINS: &str = "/sys/fs/bpf/vipd";
+
+/// Detaches all BPF links that the agent's processes hold or have pinned, and returns their number.
+pub(super) fn detach_all(agent: &Agent) -> Result<usize> {
+    let mut links: BTreeSet<u32> = agent.processes().into_iter().flat_map(held_by).collect();
+    for pin in agent.host().run(|| files(Path::new(PINS))) {
+        let path = pin.to_string_lossy().into_owned();
+        let shown = run(agent.host(), "bpftool", &["-j", "link", "show", "pinned", &path])?;
+        let shown: serde_json::Value =
+            serde_json::from_str(&shown).with_context(|| format!("bpftool's output for {path}"))?;
+        let id = shown["id"].as_u64().and_then(|id| u32::try_from(id).ok());
+        links.insert(id.with_context(|| format!("no link ID in bpftool's output for {path}"))?);
+    }
+    for link in &links {
+        run(agent.host(), "bpftool", &["link", "detach", "id", &link.to_string()])?;
+    }
+    Ok(links.len())
+}
+
+/// Returns the IDs of the links that a process holds.
+fn held_by(process: u32) -> Vec<u32> {
+    let descriptors = fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten();
+    let text = descriptors.filter_map(Result::ok).filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let id = |text: String| text.lines().find_map(|line| line.strip_prefix("link_id:")?.trim().parse().ok());
+    text.filter_map(id).collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let contents = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    entries.map(|entry| entry.path()).flat_map(contents).collect()
+}

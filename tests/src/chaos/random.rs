@@ -1,0 +1,72 @@
+//! A small seeded generator, so that a seed always gives the same plan, on every machine and with
+//! every version of the dependencies.
+
+use std::time::Duration;
+
+/// SplitMix64.
+#[derive(Debug, Clone)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// Creates a generator. Equal seeds give equal sequences.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Returns 64 random bits.
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
+        // The bias is negligible for the small bounds of a plan.
+        usize::try_from(self.next() % bound).unwrap_or(0)
+    }
+
+    /// Returns whether an event with this probability in percent occurs.
+    pub(crate) fn percent(&mut self, probability: usize) -> bool {
+        self.below(100) < probability
+    }
+
+    /// Returns one of the choices, of which there must be at least one.
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+
+    /// Returns a duration from `from` to `to`, in whole milliseconds.
+    pub(crate) fn between(&mut self, from: Duration, to: Duration) -> Duration {
+        let span = to.saturating_sub(from).as_millis();
+        let extra = self.below(usize::try_from(span).unwrap_or(usize::MAX - 1) + 1);
+        from + Duration::from_millis(u64::try_from(extra).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_seeds_give_equal_sequences() {
+        let sequence = |seed| {
+            let mut random = Random::new(seed);
+            (0..100).map(|_| random.below(1000)).collect::<Vec<_>>()
+        };
+        assert_eq!(sequence(7), sequence(7));
+        assert_ne!(sequence(7), sequence(8));
+    }
+
+    #[test]
+    fn durations_are_within_bounds() {
+        let mut random = Random::new(1);
+        let (from, to) = (Duration::from_millis(3), Duration::from_millis(5));
+        let drawn: Vec<_> = (0..100).map(|_| random.between(from, to)).collect();
+        assert_eq!((drawn.iter().min(), drawn.iter().max()), (Some(&from), Some(&to)));
+        assert_eq!(random.between(to, from), to, "an empty range gives its start");
+    }
+}

@@ -1,0 +1,190 @@
+//! A run: episode after episode, each with its own seed, until the time is over or an invariant is
+//! violated.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::episode::{Episode, Played};
+use super::fault::Kind;
+use super::judge::{Bounds, Invariant};
+use super::pcapng;
+use super::plan::{Outline, Plan};
+use crate::agent::AgentKind;
+use crate::station::Station;
+use crate::time::millis;
+
+/// Length of an episode. Each has its own segment.
+const EPISODE: Duration = Duration::from_secs(60);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The program on all nodes.
+    pub agent: AgentKind,
+    /// Top-level settings of vipd, in its syntax; empty for its defaults.
+    pub settings: String,
+    /// What the plans are drawn from.
+    pub outline: Outline,
+    /// Seed of the first episode; the next one has the next seed.
+    pub seed: u64,
+    /// Planned length of the run.
+    pub length: Duration,
+    /// Bounds of the judge.
+    pub bounds: Bounds,
+    /// Whether to continue after a violation.
+    pub keep_going: bool,
+    /// Directory for the captures of rounds with violations.
+    pub captures: PathBuf,
+}
+
+/// Progress of a run.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// An episode begins.
+    Episode(&'a Plan),
+    /// A round of the plan was played.
+    Round(&'a Plan, &'a Played),
+    /// The frames of a round with violations were written to this file.
+    Captured(&'a Path),
+}
+
+/// Figures of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Figures by kind of fault, of the rounds with only that fault.
+    pub kinds: BTreeMap<Kind, Figures>,
+    /// Figures of the rounds with two faults.
+    pub pairs: Figures,
+    /// Number of violations.
+    pub violations: BTreeMap<Invariant, u64>,
+    /// Number of answers to clients.
+    pub answers: u64,
+    /// Number of answers and announcements of old owners after a new master's advert.
+    pub unlawful: u64,
+    /// Number of episodes.
+    pub episodes: u64,
+    /// How long the machine stood still.
+    pub stalled: Duration,
+}
+
+/// Figures of rounds with similar faults.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Figures {
+    /// Number of rounds.
+    pub rounds: u64,
+    /// Number of rounds with a violation.
+    pub violated: u64,
+    /// Answers and announcements of old owners after a new master's advert.
+    pub unlawful: u64,
+    /// The longest gap between answers.
+    pub longest_gap: Duration,
+    /// The longest takeover.
+    pub longest_takeover: Option<Duration>,
+}
+
+/// Plays episodes until the time is over, or until the first violation unless told to keep going.
+///
+/// # Errors
+/// Returns an error if a plan cannot be played; violations are no errors, but in the summary.
+pub fn run(options: &Options, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Summary> {
+    let mut summary = Summary::default();
+    let mut seed = options.seed;
+    let mut rest = options.length;
+    while !rest.is_zero() {
+        let length = rest.min(EPISODE);
+        rest -= length;
+        let plan = Plan::draw(seed, &options.outline, length);
+        progress(Progress::Episode(&plan));
+        let complete = play(&plan, options, &mut summary, progress);
+        if !complete.with_context(|| format!("the plan:\n{plan}"))? {
+            break;
+        }
+        seed = seed.wrapping_add(1);
+    }
+    Ok(summary)
+}
+
+/// Plays an episode, and returns whether to continue with the next.
+fn play(
+    plan: &Plan,
+    options: &Options,
+    summary: &mut Summary,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<bool> {
+    let mut episode = Episode::start(plan, &options.agent, &options.settings, options.bounds)?;
+    summary.episodes += 1;
+    while let Some(played) = episode.play_next()? {
+        summary.add(plan, &played);
+        progress(Progress::Round(plan, &played));
+        if played.verdict.violations.is_empty() {
+            continue;
+        }
+        let name = format!("chaos-{}-{}-{}.pcapng", options.agent, plan.seed, played.number);
+        let path = options.captures.join(name);
+        capture(&path, plan, &played).with_context(|| format!("writing {}", path.display()))?;
+        progress(Progress::Captured(&path));
+        if !options.keep_going {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn capture(path: &Path, plan: &Plan, played: &Played) -> Result<()> {
+    let stations: Vec<_> = plan.segment.nodes().map(Station::Node).chain([Station::Client]).collect();
+    let found = played.verdict.violations.iter().map(|found| format!("{}: {}\n", found.time, found.text));
+    let found = found.collect::<Vec<_>>().concat();
+    let comment = format!("round {}\n{found}{plan}", played.number);
+    let mut out = BufWriter::new(File::create(path)?);
+    pcapng::write(&mut out, &comment, &stations, &played.records)?;
+    Ok(out.into_inner()?.sync_all()?)
+}
+
+impl Summary {
+    /// Returns the number of violations.
+    pub fn violated(&self) -> u64 {
+        self.violations.values().sum()
+    }
+
+    fn add(&mut self, plan: &Plan, played: &Played) {
+        let verdict = &played.verdict;
+        for violation in &verdict.violations {
+            *self.violations.entry(violation.invariant).or_default() += 1;
+        }
+        self.answers += verdict.answers;
+        self.unlawful += verdict.unlawful;
+        self.stalled += played.stalled;
+        let Some(round) = played.number.checked_sub(1).and_then(|index| plan.rounds.get(index)) else {
+            return;
+        };
+        let figures = match &round.faults[..] {
+            [fault] => self.kinds.entry(fault.kind).or_default(),
+            _ => &mut self.pairs,
+        };
+        figures.rounds += 1;
+        figures.violated += u64::from(!verdict.violations.is_empty());
+        figures.unlawful += verdict.unlawful;
+        figures.longest_gap = figures.longest_gap.max(verdict.longest_gap);
+        figures.longest_takeover = figures.longest_takeover.max(verdict.longest_takeover);
+    }
+}
+
+impl Figures {
+    /// Formats the figures as the cells of a table.
+    pub fn cells(&self) -> [String; 5] {
+        let takeover =
+            self.longest_takeover.map_or_else(String::new, |time| format!("{:.0} ms", millis(time)));
+        [
+            self.rounds.to_string(),
+            self.violated.to_string(),
+            self.unlawful.to_string(),
+            format!("{:.0} ms", millis(self.longest_gap)),
+            takeover,
+        ]
+    }
+}
