@@ -14,7 +14,7 @@ use vipd::xdp::{Entry, Kernel, Loaded, MAX_PENDING, OBJECT, Row, Sizes, Verbosit
 use vipd_common::Timestamp;
 use vipd_common::address::ipv4;
 use vipd_common::parse::{ChecksumForm, address_digest, fingerprint};
-use vipd_common::records::{BURST, RouterKey, RouterSlot};
+use vipd_common::records::{AddressKey, BURST, RouterKey, RouterSlot};
 use vipd_tests::protocol::Version;
 use vipd_tests::station::Station;
 use vipd_witness::{Advert, Checksum, GROUP_IPV4};
@@ -67,12 +67,26 @@ fn main() -> Result<()> {
     loaded.steady.publish(Row::new(ROW).expect("not 0"), Some(unchanged), Timestamp::ZERO);
     print("xdp-unchanged", median(|| ours(&valid.frame()))?);
     ensure!(loaded.feed.pop().is_none(), "the unchanged advert left a record");
+    fence(&mut loaded, &foreign)
+}
+
+/// Measures what the fence costs packets of others: while nothing is fenced, and while a VIP is.
+fn fence(loaded: &mut Loaded, foreign: &[u8]) -> Result<()> {
+    loaded.kernel.prepare(Entry::FenceEgress)?;
+    let row = Row::new(ROW).expect("not 0");
+    let key = AddressKey::new(LOOPBACK, 4, ipv4([192, 0, 2, 80]));
+    loaded.addresses.insert(key, row)?;
+    let run = |loaded: &Loaded, entry| Ok(loaded.kernel.test_run(entry, foreign, LOOPBACK, REPEAT)?.1);
+    print("fence-sent", median(|| run(loaded, Entry::FenceEgress))?);
+    loaded.leases.fence(row);
+    print("fence-active-received", median(|| run(loaded, Entry::Xdp))?);
+    print("fence-active-sent", median(|| run(loaded, Entry::FenceEgress))?);
     Ok(())
 }
 
 /// Loads vipd's program with one virtual router and the given burst per sender.
 fn load(burst: u32) -> Result<Loaded> {
-    let sizes = Sizes { routers: 1, peers: 0, addresses: 0, senders: 4096, burst };
+    let sizes = Sizes { routers: 1, peers: 0, addresses: 1, senders: 4096, burst };
     let mut loaded = Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
     loaded.kernel.prepare(Entry::Xdp)?;
     let slot = RouterSlot {

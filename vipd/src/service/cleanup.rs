@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 
-use crate::netlink::{Macvlans, PROTO_VIPD, Requests};
+use crate::netlink::{Macvlans, Notice, PROTO_VIPD, Requests};
 use crate::process::{AgentLock, several_agents_run};
-use crate::xdp::Pins;
+use crate::xdp::{Pins, remove_stale_filters};
 
 /// Removes the VIPs, routes, rules, macvlans and BPF programs that a dead agent has left, and
 /// returns a description of each.
@@ -36,5 +36,14 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
             pins.inherited().map(|(ifindex, hook)| format!("BPF program of interface {ifindex} ({hook})")),
         );
     }
+    let mut interfaces = Vec::new();
+    let dumped = requests.dump(|notice| {
+        if let Notice::Link(link) = notice {
+            interfaces.push(link.name);
+        }
+    });
+    dumped.context("cannot read the interfaces")?;
+    let filtered = interfaces.iter().filter(|interface| remove_stale_filters(interface));
+    removed.extend(filtered.map(|interface| format!("filters of interface {interface}")));
     Ok(removed)
 }

@@ -204,7 +204,7 @@ impl LinkOpener {
         if !self.has_fence {
             return Fence::Off;
         }
-        let (fence, reason) = self.kernel.attach_fence(spec.ifindex, advert_is_pinned);
+        let (fence, reason) = self.kernel.attach_fence(spec.ifindex, &spec.name, advert_is_pinned);
         let open = self.open.entry(spec.ifindex).or_default();
         if open.fence.replace((fence, advert_is_pinned)) != Some((fence, advert_is_pinned))
             && let Some(reason) = reason

@@ -2,11 +2,18 @@
 //!
 //! The program that receives adverts also drops packets to VIPs, so an interface with virtual
 //! routers needs the fence only at egress.
+//!
+//! Before Linux 6.6, TC has no links (TCX). There, the program is a filter of the clsact queueing
+//! discipline (tc-bpf(8)), which outlives the process without a pin.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd as _, OwnedFd};
 
+use aya::programs::SchedClassifier;
+use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType};
+
+use super::error::{errno_name, rejection};
 use super::pin::{PinName, Pins};
 use super::program::{Entry, Programs};
 use super::syscall;
@@ -62,6 +69,13 @@ impl Hook {
         }
     }
 
+    const fn filter(self) -> TcAttachType {
+        match self {
+            Self::Ingress => TcAttachType::Ingress,
+            Self::Egress => TcAttachType::Egress,
+        }
+    }
+
     const fn pin_name(self, ifindex: u32) -> PinName {
         match self {
             Self::Ingress => (ifindex, "ingress"),
@@ -70,42 +84,79 @@ impl Hook {
     }
 }
 
+/// An attached program.
+#[derive(Debug)]
+enum Attachment {
+    /// A BPF link.
+    Link { link: OwnedFd, is_pinned: bool },
+    /// A filter, which is removed when this is dropped.
+    Filter { _link: SchedClassifierLink },
+}
+
+impl Attachment {
+    /// Returns whether the attachment outlives the process.
+    fn is_permanent(&self) -> bool {
+        match self {
+            Self::Link { is_pinned, .. } => *is_pinned,
+            Self::Filter { .. } => true,
+        }
+    }
+
+    fn is_attached(&self, ifindex: u32) -> bool {
+        match self {
+            Self::Link { link, .. } => {
+                syscall::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == ifindex)
+            }
+            Self::Filter { .. } => true,
+        }
+    }
+}
+
 /// The attachments of the fence, by interface index and hook.
 #[derive(Debug, Default)]
-pub(super) struct FenceLinks(BTreeMap<(u32, Hook), (OwnedFd, bool)>);
+pub(super) struct FenceLinks(BTreeMap<(u32, Hook), Attachment>);
 
 impl FenceLinks {
-    /// Attaches the program of a hook, or keeps it if it is attached. Returns whether it is
-    /// attached, and whether the attachment outlives the process.
+    /// Attaches the program of a hook, or keeps it if it is attached. Returns whether the attachment
+    /// outlives the process.
     pub(super) fn ensure(
         &mut self,
         programs: &mut Programs<'_>,
         pins: &mut Pins,
         ifindex: u32,
+        interface: &str,
         hook: Hook,
     ) -> Result<bool, String> {
-        let is_attached =
-            |link: &OwnedFd| syscall::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == ifindex);
-        if let Some((_, is_pinned)) = self.0.get(&(ifindex, hook)).filter(|(link, _)| is_attached(link)) {
-            return Ok(*is_pinned);
+        if let Some(known) = self.0.get(&(ifindex, hook)).filter(|known| known.is_attached(ifindex)) {
+            return Ok(known.is_permanent());
         }
         let (entry, attach_type, flags) = hook.attachment();
-        let program = programs.load(entry).map_err(|error| super::error::rejection(entry.name(), &error))?;
+        let program = programs.load(entry).map_err(|error| rejection(entry.name(), &error))?;
         let inherited = pins.take(hook.pin_name(ifindex));
         let replaced = inherited.filter(|link| syscall::update_link(link.as_fd(), program).is_ok());
-        let link = match replaced {
-            Some(link) => link,
-            None => syscall::create_link(program, ifindex, attach_type, flags)
-                .map_err(|error| super::error::errno_name(&error))?,
+        let created = match replaced {
+            Some(link) => Ok(link),
+            None => syscall::create_link(program, ifindex, attach_type, flags),
         };
-        let is_pinned = pins.pin(hook.pin_name(ifindex), link.as_fd());
-        self.0.insert((ifindex, hook), (link, is_pinned));
-        Ok(is_pinned)
+        let attachment = match created {
+            Ok(link) => {
+                let is_pinned = pins.pin(hook.pin_name(ifindex), link.as_fd());
+                Attachment::Link { link, is_pinned }
+            }
+            // Kernels before 6.6 return `EINVAL` for this attach type.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                Attachment::Filter { _link: attach_filter(programs, interface, hook)? }
+            }
+            Err(error) => return Err(errno_name(&error)),
+        };
+        let is_permanent = attachment.is_permanent();
+        self.0.insert((ifindex, hook), attachment);
+        Ok(is_permanent)
     }
 
     /// Detaches the program of a hook, if it is attached.
     pub(super) fn detach(&mut self, pins: &Pins, ifindex: u32, hook: Hook) {
-        if let Some((link, _)) = self.0.remove(&(ifindex, hook)) {
+        if let Some(Attachment::Link { link, .. }) = self.0.remove(&(ifindex, hook)) {
             // Detaching fails only for a link that is already detached.
             let _ = syscall::detach_link(link.as_fd());
             pins.unpin(hook.pin_name(ifindex));
@@ -117,5 +168,73 @@ impl FenceLinks {
         for (ifindex, hook) in self.0.keys().copied().collect::<Vec<_>>() {
             self.detach(pins, ifindex, hook);
         }
+    }
+}
+
+/// Adds the program of a hook as a filter, in place of one that a dead agent has left.
+fn attach_filter(
+    programs: &mut Programs<'_>,
+    interface: &str,
+    hook: Hook,
+) -> Result<SchedClassifierLink, String> {
+    let (entry, ..) = hook.attachment();
+    // Fails if the interface already has the queueing discipline. If it cannot be added, neither can
+    // the filter.
+    let _ = tc::qdisc_add_clsact(interface);
+    remove_filters(interface, hook);
+    let options = TcAttachOptions::Netlink(NlOptions::default());
+    let attach = |program: &mut SchedClassifier| {
+        let link = program.attach_with_options(interface, hook.filter(), options)?;
+        program.take_link(link)
+    };
+    let attached = programs.classifier(entry).and_then(attach);
+    attached.map_err(|error| format!("cannot add a clsact filter: {}", rejection(entry.name(), &error)))
+}
+
+/// Removes the filters of a hook that a dead agent has left, and returns whether there were any.
+fn remove_filters(interface: &str, hook: Hook) -> bool {
+    tc::qdisc_detach_program(interface, hook.filter(), hook.attachment().0.name()).is_ok()
+}
+
+/// Removes the filters that a dead agent has left on an interface, and returns whether there were
+/// any. Only kernels without TCX have filters.
+pub fn remove_stale_filters(interface: &str) -> bool {
+    [Hook::Ingress, Hook::Egress].map(|hook| remove_filters(interface, hook)).contains(&true)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+    use aya::EbpfLoader;
+    use vipd_tests::lab::Lab;
+    use vipd_tests::station::{INTERFACE, Station};
+
+    use super::*;
+    use crate::xdp::OBJECT;
+
+    #[test]
+    #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON"]
+    fn filters_replace_those_of_a_dead_agent_and_are_removed_when_dropped() -> Result<()> {
+        let lab = Lab::new(1)?;
+        lab.host(Station::Node(1))?.run(|| {
+            let mut ebpf = EbpfLoader::new().load(OBJECT)?;
+            for hook in [Hook::Ingress, Hook::Egress] {
+                let programs = &mut Programs(&mut ebpf);
+                programs.load(hook.attachment().0)?;
+                let attach = |programs: &mut Programs<'_>| {
+                    attach_filter(programs, INTERFACE, hook).map_err(anyhow::Error::msg)
+                };
+                assert!(!remove_filters(INTERFACE, hook));
+                // As after SIGKILL.
+                std::mem::forget(attach(programs)?);
+                let attached = attach(programs)?;
+                assert!(remove_filters(INTERFACE, hook), "one is attached");
+                assert!(!remove_filters(INTERFACE, hook), "no other one is attached");
+                drop(attached);
+                drop(attach(programs)?);
+                assert!(!remove_stale_filters(INTERFACE));
+            }
+            Ok(())
+        })
     }
 }

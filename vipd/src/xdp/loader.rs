@@ -271,15 +271,20 @@ impl Kernel {
     ///
     /// Returns how far the VIPs on the interface are fenced, and if that is not [`Fence::Full`],
     /// the kernel's reason, if there is one.
-    pub fn attach_fence(&mut self, ifindex: u32, advert_is_pinned: Option<bool>) -> (Fence, Option<String>) {
+    pub fn attach_fence(
+        &mut self,
+        ifindex: u32,
+        interface: &str,
+        advert_is_pinned: Option<bool>,
+    ) -> (Fence, Option<String>) {
         let programs = &mut Programs(&mut self.ebpf);
         let pins = &mut self.attachments.pins;
-        let egress = self.fence.ensure(programs, pins, ifindex, Hook::Egress);
+        let egress = self.fence.ensure(programs, pins, ifindex, interface, Hook::Egress);
         let ingress = if let Some(is_pinned) = advert_is_pinned {
             self.fence.detach(pins, ifindex, Hook::Ingress);
             Ok(is_pinned)
         } else {
-            self.fence.ensure(programs, pins, ifindex, Hook::Ingress)
+            self.fence.ensure(programs, pins, ifindex, interface, Hook::Ingress)
         };
         match (ingress, egress) {
             (Ok(true), Ok(true)) => (Fence::Full, None),

@@ -137,6 +137,11 @@ impl Consumers {
 pub(super) struct Programs<'a>(pub(super) &'a mut Ebpf);
 
 impl Programs<'_> {
+    /// Returns a program for TC.
+    pub(super) fn classifier(&mut self, entry: Entry) -> Result<&mut SchedClassifier, ProgramError> {
+        self.0.program_mut(entry.name()).ok_or(ProgramError::NotLoaded)?.try_into()
+    }
+
     /// Loads a program unless it is already loaded, and returns its descriptor.
     pub(super) fn load(&mut self, entry: Entry) -> Result<BorrowedFd<'_>, ProgramError> {
         let program = self.0.program_mut(entry.name()).ok_or(ProgramError::NotLoaded)?;
