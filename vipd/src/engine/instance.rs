@@ -1,5 +1,6 @@
 //! One configured virtual router: its protocol state machine and its prepared frames.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -47,8 +48,8 @@ pub(crate) struct Instance {
     pub(crate) wanted_up: Arc<AtomicBool>,
     /// The router's entries in the BPF program's map of VIPs.
     pub(crate) covered: Vec<AddressKey>,
-    /// Whether the map has all VIPs of the router, on the present interfaces.
-    pub(crate) is_covered: bool,
+    /// Indices of the interfaces for which the map has all VIPs of the router.
+    pub(crate) covered_on: BTreeSet<u32>,
     /// The router's sync group: an index into `Topology::groups`.
     pub(crate) group: Option<usize>,
     pub(crate) sent: Sent,
@@ -99,7 +100,7 @@ impl Instance {
             routing,
             wanted_up: Arc::default(),
             covered: Vec::new(),
-            is_covered: false,
+            covered_on: BTreeSet::new(),
             group: None,
             sent: Sent::default(),
             refusal_reported: false,
@@ -145,7 +146,7 @@ impl Instance {
         }
         (self.settings, self.addresses, self.vip_links) = (settings, addresses, vip_links);
         self.routing = routing;
-        self.is_covered = false;
+        self.covered_on.clear();
         self.corrected = corrected;
         if let Some(Frames { mac, primary, prefix, .. }) = self.frames.take() {
             self.prepare(mac, primary, prefix);
@@ -252,6 +253,13 @@ impl Instance {
         let on = self.vip_links.get(position).copied();
         let parent = on.filter(|on| self.macvlan == Some(*on)).map(|_| self.link);
         on.into_iter().chain(parent)
+    }
+
+    /// Iterates over the links on which packets to and from a VIP are filtered: the router's own
+    /// link, whose BPF programs see the packets of the router's macvlan as well, and the link that
+    /// the VIP is on. The kernel answers ARP requests for a VIP on both.
+    pub(crate) fn filtering_links(&self, on: LinkId) -> impl Iterator<Item = LinkId> {
+        [self.link].into_iter().chain((on != self.link && self.macvlan != Some(on)).then_some(on))
     }
 
     /// Returns how far the router's VIPs are fenced, on the interface where that is least, or `None`

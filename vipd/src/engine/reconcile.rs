@@ -186,7 +186,6 @@ impl Engine {
     fn cover(&mut self, now: Timestamp, router: RouterId) {
         let Topology { links, routers, .. } = &mut self.topology;
         if let Some(instance) = routers.get_mut(router) {
-            instance.is_covered = false;
             self.effects.cover(now, router, instance, links, &mut self.reports);
         }
     }

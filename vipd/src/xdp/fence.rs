@@ -225,7 +225,7 @@ mod tests {
                     attach_filter(programs, INTERFACE, hook).map_err(anyhow::Error::msg)
                 };
                 assert!(!remove_filters(INTERFACE, hook));
-                // As after SIGKILL.
+                #[expect(clippy::disallowed_methods, reason = "the filter must remain, as after SIGKILL")]
                 std::mem::forget(attach(programs)?);
                 let attached = attach(programs)?;
                 assert!(remove_filters(INTERFACE, hook), "one is attached");

@@ -36,15 +36,19 @@ impl Effects {
         links: &Links,
         reports: &mut Reports,
     ) {
-        if instance.is_covered {
+        let ifindices = ifindices(instance, links);
+        if instance.covered_on == ifindices {
             return;
         }
         let result = cover(&mut self.addresses, instance, links);
         // If the map is changed again before the VIPs that are still being removed are gone, their
         // entries must stay.
         self.uncovered.retain(|(row, key)| *row != instance.row || !instance.covered.contains(key));
-        instance.is_covered = result.is_ok();
-        let Err(error) = result else { return };
+        let Err(error) = result else {
+            instance.covered_on = ifindices;
+            return;
+        };
+        instance.covered_on.clear();
         instance.sent.address_errors += 1;
         let errno = error.raw_os_error().unwrap_or_default();
         let mut is_new = instance.settings.accept;
@@ -161,21 +165,21 @@ fn cover(map: &mut Addresses, instance: &mut Instance, links: &Links) -> io::Res
     result
 }
 
-/// Returns the keys of a router's VIPs: on the interface of the router, whose program sees the
-/// packets of the router's macvlan as well, and on each interface that a VIP is on. The kernel
-/// answers ARP requests for a VIP on all of them.
+/// Returns the keys of a router's VIPs, on each interface on which they are filtered.
 fn keys(instance: &Instance, links: &Links) -> BTreeSet<AddressKey> {
     let mut keys = BTreeSet::new();
     for (vip, on) in instance.vips() {
-        let on = (instance.macvlan != Some(on)).then_some(on);
-        for link in on.into_iter().chain([instance.link]) {
-            if let Some(ifindex) = links.get(link).and_then(|link| link.ifindex) {
-                let family = Family::of(vip.address).number();
-                keys.insert(AddressKey::new(ifindex, family, to_words(vip.address)));
-            }
-        }
+        let family = Family::of(vip.address).number();
+        let ifindices = instance.filtering_links(on).filter_map(|link| links.get(link)?.ifindex);
+        keys.extend(ifindices.map(|ifindex| AddressKey::new(ifindex, family, to_words(vip.address))));
     }
     keys
+}
+
+/// Returns the indices of the interfaces on which a router's VIPs are filtered.
+fn ifindices(instance: &Instance, links: &Links) -> BTreeSet<u32> {
+    let on = instance.vips().flat_map(|(_, on)| instance.filtering_links(on));
+    on.filter_map(|link| links.get(link)?.ifindex).collect()
 }
 
 /// Returns whether a VIP of a router that has left Master is still present. A VIP that belongs to
