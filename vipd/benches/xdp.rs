@@ -28,10 +28,14 @@ const REPEAT: u32 = 1_000_000;
 /// Number of measurements. Their median is printed.
 const MEASUREMENTS: usize = 9;
 const XDP_PASS: u32 = 2;
+const TCX_NEXT: u32 = u32::MAX;
+const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
+const BPF_PROG_TYPE_XDP: u32 = 6;
 
 fn main() -> Result<()> {
     // Cargo passes `--bench`, which is ignored.
-    let empty = Empty::load().context("cannot load an empty XDP program; run as root, or with CAP_BPF")?;
+    let empty = Empty::load(BPF_PROG_TYPE_XDP, XDP_PASS)
+        .context("cannot load an empty XDP program; run as root, or with CAP_BPF")?;
     let mut loaded = load(BURST)?;
 
     let valid = Station::Client.advert(Version::V3, VRID, 200);
@@ -77,7 +81,11 @@ fn fence(loaded: &mut Loaded, foreign: &[u8]) -> Result<()> {
     let key = AddressKey::new(LOOPBACK, 4, ipv4([192, 0, 2, 80]));
     loaded.addresses.insert(key, row)?;
     let run = |loaded: &Loaded, entry| Ok(loaded.kernel.test_run(entry, foreign, LOOPBACK, REPEAT)?.1);
-    print("fence-sent", median(|| run(loaded, Entry::FenceEgress))?);
+    let empty = Empty::load(BPF_PROG_TYPE_SCHED_CLS, TCX_NEXT).context("cannot load an empty TC program")?;
+    let floor = median(|| empty.test_run(foreign, REPEAT))?;
+    let passed = median(|| run(loaded, Entry::FenceEgress))?;
+    print("fence-sent", passed);
+    println!("fence-added\t{}", i64::try_from(passed)? - i64::try_from(floor)?);
     loaded.leases.fence(row);
     print("fence-active-received", median(|| run(loaded, Entry::Xdp))?);
     print("fence-active-sent", median(|| run(loaded, Entry::FenceEgress))?);
@@ -112,17 +120,20 @@ fn median(mut measure: impl FnMut() -> Result<u64>) -> Result<u64> {
     Ok(all[MEASUREMENTS / 2])
 }
 
-/// A program that consists of `return XDP_PASS;`.
-struct Empty(OwnedFd);
+/// A program that consists of `return CODE;`.
+struct Empty {
+    program: OwnedFd,
+    code: u32,
+}
 
 impl Empty {
     /// Loads the program with `BPF_PROG_LOAD` of bpf(2).
-    fn load() -> Result<Self> {
-        // mov r0, XDP_PASS; exit (RFC 9669): opcode, registers, offset, immediate.
-        let program: [u64; 2] = [0xb7 | u64::from(XDP_PASS) << 32, 0x95];
+    fn load(kind: u32, code: u32) -> Result<Self> {
+        // mov r0, CODE; exit (RFC 9669): opcode, registers, offset, immediate.
+        let program: [u64; 2] = [0xb7 | u64::from(code) << 32, 0x95];
         let license = c"GPL";
         let mut load = Load {
-            kind: 6, // BPF_PROG_TYPE_XDP
+            kind,
             instructions: 2,
             program: program.as_ptr() as u64,
             license: license.as_ptr() as u64,
@@ -130,21 +141,22 @@ impl Empty {
         };
         let descriptor = bpf(5, &mut load)?;
         // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(i32::try_from(descriptor)?) }))
+        let program = unsafe { OwnedFd::from_raw_fd(i32::try_from(descriptor)?) };
+        Ok(Self { program, code })
     }
 
     /// Runs the program with `BPF_PROG_TEST_RUN` of bpf(2) and returns the mean time in
     /// nanoseconds.
     fn test_run(&self, frame: &[u8], repeat: u32) -> Result<u64> {
         let mut test = Test {
-            program: u32::try_from(self.0.as_raw_fd())?,
+            program: u32::try_from(self.program.as_raw_fd())?,
             size_in: u32::try_from(frame.len())?,
             data_in: frame.as_ptr() as u64,
             repeat,
             ..Test::default()
         };
         bpf(10, &mut test)?;
-        ensure!(test.result == XDP_PASS, "the empty program returned {}", test.result);
+        ensure!(test.result == self.code, "the empty program returned {}", test.result);
         Ok(test.nanos.into())
     }
 }

@@ -82,6 +82,8 @@ pub(super) const TARGETS: &[Target] = targets! {
         Median(Foreign, Metric::RoundTripsKept), Fixed(100.0, "no agent"), AtLeast(97.0);
     "foreign" "XDP program: time added to a packet that is not VRRP" "ns"
         Median(Xdp, Metric::XdpAdded), Fixed(0.0, "empty program"), AtMost(15.0);
+    "fence" "fence at egress: time added to a packet that is sent, while nothing is fenced" "ns"
+        Median(Xdp, Metric::FenceAdded), Fixed(0.0, "empty program"), AtMost(10.0);
     "valid" "XDP program: time for a valid advert" "ns"
         VALID, Measured(Who::Vipd, Median(Xdp, Metric::XdpEmpty), 1.0, "empty program"), AtMost(250.0);
 };
