@@ -1,10 +1,8 @@
 //! The fence: from the first advert of the new master on, the node of the old one gives no sign of
 //! the VIP, although the VIP is still on its interface.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,17 +12,19 @@ use anyhow::{Context, Result, ensure};
 use rustix::mount::{UnmountFlags, unmount};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::binary::{vipd, vipd_binary};
+use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::configuration::XdpMode;
 use vipd_tests::control::{counter, state, status};
 use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
+use vipd_tests::links;
 use vipd_tests::namespace::Namespace;
-use vipd_tests::process::{LogLine, output};
+use vipd_tests::process::LogLine;
 use vipd_tests::routers::has_address;
 use vipd_tests::station::{Mac, Station, VIP};
+use vipd_tests::tap::Tap;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::{try_wait_until, wait_until};
 
@@ -237,6 +237,64 @@ fn killed_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestResu
     Ok(())
 }
 
+/// A VIP on an interface that has no virtual routers.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn vip_on_another_interface_is_fenced_as_well() -> TestResult {
+    const OTHER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let agent = |station: Station, priority: u8| {
+        let configuration = format!(
+            "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\npriority = {priority}\n\
+             advert_interval = \"100ms\"\npreempt = false\nvirtual_addresses = [\"{VIP}/24\"]\n\
+             virtual_addresses_excluded = [{{ address = \"{OTHER}/24\", dev = \"dev0\" }}]\n"
+        );
+        Agent::with_configuration(&lab, station, vipd()?, configuration)
+    };
+    for station in [PREFERRED, BACKUP] {
+        lab.host(station)?.run(|| {
+            links::add_pair("dev0", "dev1")?;
+            ["dev0", "dev1"].iter().try_for_each(|name| links::set_up(name))
+        })?;
+    }
+    let host = lab.host(PREFERRED)?;
+    let (tap, injector) = (Tap::open(host)?, Injector::open_at(host, "dev1")?);
+    let request = {
+        let mut frame = arp_request();
+        frame[38..42].copy_from_slice(&OTHER.octets());
+        frame
+    };
+    let is_reply = |frame: &Vec<u8>| {
+        frame[12..14] == [8, 6] && frame[20..22] == [0, 2] && frame[28..32] == OTHER.octets()
+    };
+    let replies = || -> Result<usize> { Ok(tap.drain()?.iter().filter(|frame| is_reply(frame)).count()) };
+    let (mut preferred, mut backup) = (agent(PREFERRED, 200)?, agent(BACKUP, 100)?);
+    preferred.start()?;
+    try_wait_until("a reply", TIMEOUT, || {
+        injector.send(&request)?;
+        Ok(replies()? > 0)
+    })?;
+    backup.start()?;
+    try_wait_until("node 2 to be backup", TIMEOUT, || Ok(state(&backup)? == "backup"))?;
+    assert_eq!(status(&preferred)?[0].text("vipd:fence"), "full");
+    let stopped = WallTime::now();
+    preferred.pause()?;
+    wait_until("node 2 to take over", TIMEOUT, || {
+        capture.has(stopped, |frame| frame.claims_mastership(BACKUP))
+    })?;
+    // Replies from before the advert.
+    thread::sleep(IN_FLIGHT);
+    replies()?;
+    for _ in 0..100 {
+        injector.send(&request)?;
+        thread::sleep(Duration::from_millis(1));
+    }
+    let late = replies()?;
+    assert_eq!(late, 0, "ARP replies from dev0");
+    Ok(())
+}
+
 /// Without a BPF file system, the fence holds as long as the stopped process exists.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
@@ -263,93 +321,6 @@ fn without_a_fence_a_stopped_master_goes_on_answering() -> TestResult {
     pair.preferred.pause()?;
     let takeover = pair.await_takeover(stopped)?;
     assert!(pair.check_answers(stopped, takeover).is_err(), "the old master is silent");
-    assert_eq!(pinned(pair.preferred.host())?, Vec::<String>::new());
-    Ok(())
-}
-
-/// Returns the names of the pins of all agents on a host.
-fn pinned(host: &Namespace) -> Result<Vec<String>> {
-    host.run(|| {
-        let mut names = Vec::new();
-        let Ok(agents) = fs::read_dir("/sys/fs/bpf/vipd") else { return Ok(names) };
-        for agent in agents {
-            for pin in fs::read_dir(agent?.path())? {
-                names.push(pin?.file_name().to_string_lossy().into_owned());
-            }
-        }
-        names.sort();
-        Ok(names)
-    })
-}
-
-#[test]
-#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn pins_are_replaced_by_the_next_start_and_removed_by_a_clean_shutdown() -> TestResult {
-    let lab = Lab::new(1)?;
-    let host = lab.host(PREFERRED)?;
-    let mut agent = Agent::new(&lab, PREFERRED, vipd()?, &[Instance::default()])?;
-    let is_master = |agent: &Agent| Ok(state(agent)? == "master");
-    agent.start()?;
-    try_wait_until("the instance to be master", TIMEOUT, || is_master(&agent))?;
-    let pins = pinned(host)?;
-    assert_eq!(pins.len(), 2, "{pins:?}");
-    agent.kill()?;
-    assert_eq!(pinned(host)?, pins);
-    // Another mode needs another link.
-    agent.set_xdp_mode(XdpMode::Generic)?;
-    agent.start()?;
-    try_wait_until("the instance to be master", TIMEOUT, || is_master(&agent))?;
-    let others = pinned(host)?;
-    assert!(others.len() == 2 && others != pins, "{others:?}");
-    agent.kill()?;
-    agent.start()?;
-    try_wait_until("the instance to be master", TIMEOUT, || is_master(&agent))?;
-    assert_eq!(pinned(host)?, others);
-    let replaced = |line: &LogLine| line.text.contains("replaces the program of a previous run");
-    assert_eq!(agent.log().iter().filter(|line| replaced(line)).count(), 1, "{:#?}", agent.log());
-    agent.stop()?;
-    assert_eq!(pinned(host)?, Vec::<String>::new());
-    assert!(!host.run(|| Path::new("/sys/fs/bpf/vipd").exists()));
-    Ok(())
-}
-
-#[test]
-#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn cleanup_removes_what_a_dead_agent_has_left() -> TestResult {
-    let lab = Lab::new(1)?;
-    let host = lab.host(PREFERRED)?;
-    let cleanup = || -> Result<(bool, String)> {
-        let mut command = Command::new(vipd_binary()?);
-        command.arg("--runtime-dir").arg(Agent::runtime_dir()).arg("cleanup");
-        let output = output(host, command)?;
-        let text = [output.stdout, output.stderr].concat();
-        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
-    };
-    let instances = [
-        Instance::default(),
-        Instance {
-            name: "VI_2".to_owned(),
-            vrid: 52,
-            addresses: vec![Ipv4Addr::new(192, 168, 122, 52).into()],
-            virtual_mac: true,
-            ..Instance::default()
-        },
-    ];
-    let mut agent = Agent::new(&lab, PREFERRED, vipd()?, &instances)?;
-    agent.start()?;
-    try_wait_until("both instances to be masters", TIMEOUT, || {
-        Ok(status(&agent)?.iter().all(|instance| instance.text("state") == "master"))
-    })?;
-    try_wait_until("the VIP", TIMEOUT, || has_address(host, VIP))?;
-    let (is_ok, text) = cleanup()?;
-    assert!(!is_ok && text.contains("already running"), "{text}");
-    agent.kill()?;
-    let (is_ok, text) = cleanup()?;
-    assert!(is_ok, "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("removed virtual address ")).count(), 2, "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("removed macvlan vrrp4-52")).count(), 1, "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("removed BPF program of ")).count(), 2, "{text}");
-    assert!(!has_address(host, VIP)? && pinned(host)?.is_empty());
-    assert_eq!(cleanup()?, (true, "nothing to remove\n".to_owned()));
+    assert!(!pair.preferred.host().run(|| Path::new("/sys/fs/bpf/vipd").exists()), "nothing is pinned");
     Ok(())
 }

@@ -1,0 +1,110 @@
+//! Pinned BPF links, which outlive the agent, and `vipd cleanup`.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use vipd_tests::TestResult;
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::binary::{vipd, vipd_binary};
+use vipd_tests::configuration::XdpMode;
+use vipd_tests::control::{state, status};
+use vipd_tests::lab::Lab;
+use vipd_tests::namespace::Namespace;
+use vipd_tests::process::{LogLine, output};
+use vipd_tests::routers::has_address;
+use vipd_tests::station::{Station, VIP};
+use vipd_tests::wait::try_wait_until;
+
+const NODE: Station = Station::Node(1);
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Returns the names of the pins of all agents on a host.
+fn pinned(host: &Namespace) -> Result<Vec<String>> {
+    host.run(|| {
+        let mut names = Vec::new();
+        let Ok(agents) = fs::read_dir("/sys/fs/bpf/vipd") else { return Ok(names) };
+        for agent in agents {
+            for pin in fs::read_dir(agent?.path())? {
+                names.push(pin?.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    })
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn pins_are_replaced_by_the_next_start_and_removed_by_a_clean_shutdown() -> TestResult {
+    let lab = Lab::new(1)?;
+    let host = lab.host(NODE)?;
+    let mut agent = Agent::new(&lab, NODE, vipd()?, &[Instance::default()])?;
+    let is_master = |agent: &Agent| Ok(state(agent)? == "master");
+    agent.start()?;
+    try_wait_until("the instance to be master", TIMEOUT, || is_master(&agent))?;
+    let pins = pinned(host)?;
+    assert_eq!(pins.len(), 2, "{pins:?}");
+    agent.kill()?;
+    assert_eq!(pinned(host)?, pins);
+    // Another mode needs another link.
+    agent.set_xdp_mode(XdpMode::Generic)?;
+    agent.start()?;
+    try_wait_until("the instance to be master", TIMEOUT, || is_master(&agent))?;
+    let others = pinned(host)?;
+    assert!(others.len() == 2 && others != pins, "{others:?}");
+    agent.kill()?;
+    agent.start()?;
+    try_wait_until("the instance to be master", TIMEOUT, || is_master(&agent))?;
+    assert_eq!(pinned(host)?, others);
+    let replaced = |line: &LogLine| line.text.contains("replaces the program of a previous run");
+    assert_eq!(agent.log().iter().filter(|line| replaced(line)).count(), 1, "{:#?}", agent.log());
+    agent.stop()?;
+    assert_eq!(pinned(host)?, Vec::<String>::new());
+    assert!(!host.run(|| Path::new("/sys/fs/bpf/vipd").exists()));
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn cleanup_removes_what_a_dead_agent_has_left() -> TestResult {
+    let lab = Lab::new(1)?;
+    let host = lab.host(NODE)?;
+    let cleanup = || -> Result<(bool, String)> {
+        let mut command = Command::new(vipd_binary()?);
+        command.arg("--runtime-dir").arg(Agent::runtime_dir()).arg("cleanup");
+        let output = output(host, command)?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+    };
+    let instances = [
+        Instance::default(),
+        Instance {
+            name: "VI_2".to_owned(),
+            vrid: 52,
+            addresses: vec![Ipv4Addr::new(192, 168, 122, 52).into()],
+            virtual_mac: true,
+            ..Instance::default()
+        },
+    ];
+    let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
+    agent.start()?;
+    try_wait_until("both instances to be masters", TIMEOUT, || {
+        Ok(status(&agent)?.iter().all(|instance| instance.text("state") == "master"))
+    })?;
+    try_wait_until("the VIP", TIMEOUT, || has_address(host, VIP))?;
+    let (is_ok, text) = cleanup()?;
+    assert!(!is_ok && text.contains("already running"), "{text}");
+    agent.kill()?;
+    let (is_ok, text) = cleanup()?;
+    assert!(is_ok, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("removed virtual address ")).count(), 2, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("removed macvlan vrrp4-52")).count(), 1, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("removed BPF program of ")).count(), 2, "{text}");
+    assert!(!has_address(host, VIP)? && pinned(host)?.is_empty());
+    assert_eq!(cleanup()?, (true, "nothing to remove\n".to_owned()));
+    Ok(())
+}
