@@ -25,6 +25,7 @@ pub mod arp;
 pub mod binary;
 pub mod capture;
 pub mod chaos;
+pub mod client;
 pub mod command;
 pub mod compare;
 pub mod configuration;

@@ -3,8 +3,6 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,16 +12,16 @@ use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
+use vipd_tests::client::{Client, arp_request, uses_vip};
 use vipd_tests::configuration::XdpMode;
 use vipd_tests::control::{counter, state, status};
-use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::namespace::Namespace;
 use vipd_tests::process::LogLine;
 use vipd_tests::routers::has_address;
-use vipd_tests::station::{Mac, Station, VIP};
+use vipd_tests::station::{Station, VIP};
 use vipd_tests::tap::Tap;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::{try_wait_until, wait_until};
@@ -34,83 +32,6 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Time for a frame that was on its way when the advert arrived.
 const IN_FLIGHT: Duration = Duration::from_millis(1);
-
-/// A client that asks both nodes for the VIP all the time, with ARP requests and echo requests.
-struct Client {
-    done: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<Result<()>>>,
-}
-
-impl Client {
-    fn start(lab: &Lab) -> Result<Self> {
-        let injector = Injector::open(lab.host(Station::Client)?)?;
-        let frames = [arp_request(), echo_request(PREFERRED.mac()), echo_request(BACKUP.mac())];
-        let done = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&done);
-        let thread = thread::spawn(move || {
-            while !flag.load(Ordering::Relaxed) {
-                frames.iter().try_for_each(|frame| injector.send(frame))?;
-                thread::sleep(Duration::from_millis(2));
-            }
-            Ok(())
-        });
-        Ok(Self { done, thread: Some(thread) })
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.done.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn arp_request() -> Vec<u8> {
-    let client = Station::Client;
-    let mut frame = vec![0xff; 6];
-    frame.extend(client.mac().0);
-    frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend(client.mac().0);
-    frame.extend(client.ipv4().octets());
-    frame.extend([0; 6]);
-    frame.extend(VIP.octets());
-    frame
-}
-
-fn echo_request(to: Mac) -> Vec<u8> {
-    let mut frame = to.0.to_vec();
-    frame.extend(Station::Client.mac().0);
-    frame.extend([0x08, 0]);
-    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0];
-    packet.extend(Station::Client.ipv4().octets());
-    packet.extend(VIP.octets());
-    let sum = checksum(&packet);
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    let mut echo = vec![8, 0, 0, 0, 0x12, 0x34, 0, 1];
-    let sum = checksum(&echo);
-    echo[2..4].copy_from_slice(&sum.to_be_bytes());
-    frame.extend(packet);
-    frame.extend(echo);
-    frame
-}
-
-/// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
-    let (words, _) = bytes.as_chunks::<2>();
-    let mut sum: u32 = words.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum();
-    while sum >> 16 != 0 {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).expect("folded")
-}
-
-/// Returns whether a frame shows that its sender uses the VIP.
-fn uses_vip(frame: &Frame) -> bool {
-    let is_arp = frame.arp().is_some_and(|arp| arp.sender == VIP);
-    is_arp || frame.echo().is_some_and(|echo| echo.reply && echo.source == VIP)
-}
 
 /// A master and its backup. Fields are dropped in order: the agents before the lab they run in.
 struct Pair {

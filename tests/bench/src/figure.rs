@@ -15,12 +15,27 @@ pub(crate) struct Figure {
     pub(crate) sampled: bool,
     /// The x value that was actually reached at this point of the sweep.
     pub(crate) at: Option<f64>,
+    /// The answers from which the value was computed.
+    pub(crate) timeline: Option<Timeline>,
+}
+
+/// Which node used the VIP when, in milliseconds after a fault of the old master.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Timeline {
+    /// Spans in which the old master used the VIP without a gap.
+    pub(crate) old: Vec<(f64, f64)>,
+    /// The same of the new master.
+    pub(crate) new: Vec<(f64, f64)>,
+    /// The new master's first advert.
+    pub(crate) takeover: f64,
+    /// End of the observation.
+    pub(crate) end: f64,
 }
 
 impl Figure {
     /// Creates a figure with a single value.
     pub(crate) fn new(metric: Metric, value: f64) -> Self {
-        Self { metric, point: None, values: vec![value], sampled: false, at: None }
+        Self { metric, point: None, values: vec![value], sampled: false, at: None, timeline: None }
     }
 
     /// Creates a figure with all samples of a run.
@@ -37,6 +52,12 @@ impl Figure {
     #[must_use]
     pub(crate) fn at(self, point: u32, at: f64) -> Self {
         Self { point: Some(point), at: Some(at), ..self }
+    }
+
+    /// Adds the answers from which the value was computed.
+    #[must_use]
+    pub(crate) fn with_timeline(self, timeline: Timeline) -> Self {
+        Self { timeline: Some(timeline), ..self }
     }
 }
 

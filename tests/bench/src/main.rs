@@ -2,6 +2,7 @@
 //! vipd.
 
 mod figure;
+mod lanes;
 mod machine;
 mod measure;
 mod metric;
@@ -27,7 +28,7 @@ use serde_json::json;
 use progress::Progress;
 use report::Run;
 use results::{Measured, Results};
-use scenario::{Effort, Scenario};
+use scenario::{Effort, Runs, Scenario};
 use subject::{Programs, Who};
 use targets::{Verdict, judge};
 
@@ -44,9 +45,10 @@ const REASONS: &str = "misses.md";
     bin_name = "cargo xtask bench",
     after_help = "\
 Examples:
-  cargo xtask bench                                      everything, five runs; about 35 minutes
-  cargo xtask bench --quick                              everything, one short run; about 6 minutes
+  cargo xtask bench                                      everything, five runs; about 38 minutes
+  cargo xtask bench --quick                              everything, one short run; about 8 minutes
   cargo xtask bench backup master                        CPU per advert received and sent
+  cargo xtask bench owners --faults 100                  each fault 100 times; about 3 hours
   cargo xtask bench --check                              exit status 1 if a target is missed
   cargo xtask bench --json FILE                          all results by key
   cargo xtask bench --markdown docs/bench/README.md      write the report as a document, with charts
@@ -59,8 +61,11 @@ struct Args {
     /// Number of runs per scenario; long scenarios have fewer
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// How often the scenario `owners` plays each fault
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
+    faults: u32,
     /// Run each scenario only once, and for a shorter time
-    #[arg(long, conflicts_with = "runs")]
+    #[arg(long, conflicts_with_all = ["runs", "faults"])]
     quick: bool,
     /// Fail if a target is missed or, with --vipd, if a CPU metric increased by more than 5 %
     /// beyond noise
@@ -82,7 +87,11 @@ impl Args {
     fn command(&self) -> String {
         let mut words = vec!["cargo xtask bench".to_owned()];
         words.extend(self.scenarios.iter().map(|scenario| scenario.key()));
-        words.push(if self.quick { "--quick".to_owned() } else { format!("--runs {}", self.runs) });
+        if self.quick {
+            words.push("--quick".to_owned());
+        } else {
+            words.push(format!("--runs {} --faults {}", self.runs, self.faults));
+        }
         words.extend(self.vipd.iter().map(|path| format!("--vipd {}", path.display())));
         words.extend(self.markdown.iter().map(|path| format!("--markdown {}", path.display())));
         words.join(" ")
@@ -103,7 +112,11 @@ fn run(args: &Args) -> Result<()> {
     let programs = Programs::new(vipd_tests::vipd_binary()?, args.vipd.clone())?;
     let scenarios = if args.scenarios.is_empty() { Scenario::value_variants() } else { &args.scenarios };
     scenarios.iter().try_for_each(|scenario| scenario.prepare())?;
-    let (runs, effort) = if args.quick { (1, Effort::QUICK) } else { (args.runs, Effort::FULL) };
+    let (runs, effort) = if args.quick {
+        (Runs { each: 1, faults: 1 }, Effort::QUICK)
+    } else {
+        (Runs { each: args.runs, faults: args.faults }, Effort::FULL)
+    };
     let start = Instant::now();
     let results = measure(scenarios, &programs, runs, effort)?;
     let verdicts = judge(&results);
@@ -138,7 +151,7 @@ fn check(results: &Results, verdicts: &[Verdict]) -> Result<()> {
 
 /// Runs the scenarios. The programs of a scenario take turns, so that changes in the
 /// machine's load affect all of them.
-fn measure(scenarios: &[Scenario], programs: &Programs, runs: u32, effort: Effort) -> Result<Results> {
+fn measure(scenarios: &[Scenario], programs: &Programs, runs: Runs, effort: Effort) -> Result<Results> {
     let columns = |scenario: Scenario| -> Vec<Who> {
         scenario.who().iter().copied().filter(|who| programs.subject(*who).is_some()).collect()
     };
@@ -150,7 +163,8 @@ fn measure(scenarios: &[Scenario], programs: &Programs, runs: u32, effort: Effor
     let mut results = Results::default();
     for scenario in scenarios {
         let mut measured = Measured::new(*scenario);
-        for run in 1..=runs {
+        let most = columns(*scenario).iter().map(|who| scenario.runs(*who, runs)).max().unwrap_or(0);
+        for run in 1..=most {
             for who in columns(*scenario).into_iter().filter(|who| run <= scenario.runs(*who, runs)) {
                 let Some(subject) = programs.subject(who) else { continue };
                 progress.begin(&format!("{who}, run {run}: {scenario}"));
@@ -187,13 +201,13 @@ fn with_retries<T>(mut measure: impl FnMut() -> Result<T>, mut failed: impl FnMu
 fn write(path: &Path, results: &Results, verdicts: &[Verdict], command: &str, took: Duration) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let reasons = report::reasons(&fs::read_to_string(folder.join(REASONS)).unwrap_or_default());
-    let pictures = pictures::of(results);
-    for picture in &pictures {
-        let path = folder.join(picture.file);
-        fs::write(&path, plot::svg(picture)?).with_context(|| format!("cannot write {}", path.display()))?;
+    let images = plot::images(results)?;
+    for image in &images {
+        let path = folder.join(image.file);
+        fs::write(&path, &image.svg).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let run = Run { command, took, reasons: &reasons };
-    let text = report::markdown(results, verdicts, &pictures, &run)?;
+    let text = report::markdown(results, verdicts, &images, &run)?;
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 

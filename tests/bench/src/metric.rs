@@ -68,6 +68,10 @@ metrics! {
     NotifyTime "notify-time" "ms" "from the link cut until all notification commands have run";
     NotifyMissing "notify-missing" "" "instances whose last notification does not report Master";
     CheckGap "check-gap" "ms" "longest gap between adverts while a check hangs";
+    LateAnswers "late-answers" "" "answers of the old master after the takeover";
+    BothAnswer "both-answer" "ms" "time for which both nodes answer";
+    AnswerGap "answer-gap" "ms" "client's longest wait for an answer";
+    TakeoverDelay "takeover-delay" "ms" "takeover after the signal";
     Start "start" "ms" "time from start until all routers are backups";
     BackupShare "backup-share" "%" "process CPU as backup, share of one core" (cpu);
     MasterShare "master-share" "%" "process CPU as master, share of one core" (cpu);

@@ -4,7 +4,9 @@ use anyhow::{Result, anyhow};
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
-use crate::pictures::{Axis, Picture};
+use crate::lanes;
+use crate::pictures::{self, Axis, Picture};
+use crate::results::Results;
 use crate::subject::Who;
 
 const SIZE: (u32, u32) = (860, 500);
@@ -14,11 +16,29 @@ const VIPD: RGBColor = RGBColor(0, 114, 178);
 const OTHER: RGBColor = RGBColor(0, 158, 115);
 const KEEPALIVED: RGBColor = RGBColor(213, 94, 0);
 
+/// A chart as SVG.
+pub(crate) struct Image {
+    pub(crate) file: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) svg: String,
+}
+
+/// Draws all charts for which there are results.
+///
+/// # Errors
+/// Returns an error if plotters fails to draw a chart.
+pub(crate) fn images(results: &Results) -> Result<Vec<Image>> {
+    let pictures = pictures::of(results).into_iter();
+    let charts =
+        pictures.map(|picture| Ok(Image { file: picture.file, title: picture.title, svg: svg(&picture)? }));
+    charts.chain(lanes::image(results).transpose()).collect()
+}
+
 /// Draws a chart with a white background.
 ///
 /// # Errors
 /// Returns an error if plotters fails to draw the chart.
-pub(crate) fn svg(picture: &Picture) -> Result<String> {
+fn svg(picture: &Picture) -> Result<String> {
     let points = || picture.lines.iter().flat_map(|line| &line.points);
     let (x0, x1) = range(picture.x, points().map(|point| point.0));
     let (y0, y1) = range(picture.y, points().map(|point| point.1));

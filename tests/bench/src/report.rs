@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::machine;
-use crate::pictures::Picture;
+use crate::plot::Image;
 use crate::regression;
 use crate::results::{Measured, Results, Series};
 use crate::targets::{Limit, Verdict};
@@ -67,7 +67,7 @@ pub(crate) struct Run<'a> {
 pub(crate) fn markdown(
     results: &Results,
     verdicts: &[Verdict],
-    pictures: &[Picture],
+    images: &[Image],
     run: &Run<'_>,
 ) -> Result<String> {
     let mut text = format!(
@@ -85,8 +85,8 @@ pub(crate) fn markdown(
     text += &targets(verdicts, run.reasons);
     text += ABOUT_TARGETS;
     text += "\n## Charts\n";
-    for picture in pictures {
-        let _ = write!(text, "\n![{}]({})\n", picture.title, picture.file);
+    for image in images {
+        let _ = write!(text, "\n![{}]({})\n", image.title, image.file);
     }
     if !results.repeated.is_empty() {
         text += "\n## Repeated runs\n\nThese runs failed and were repeated:\n\n";
@@ -114,7 +114,15 @@ const ABOUT_TABLES: &str = "\n## Results\n\n\
     A cell shows the median of all runs, with minimum and maximum. For metrics with many samples per\n\
     run, it shows the median and the 99th percentile of all samples, and their number. Process CPU is\n\
     the time that the kernel accounts to the program and its child processes; for adverts sent, this\n\
-    includes each frame's path through veth and bridge.\n";
+    includes each frame's path through veth and bridge.\n\n\
+    Signals to the master's processes: SIGKILL and SIGABRT are sent to the process that runs VRRP,\n\
+    SIGSTOP and \"SIGKILL to all\" to all processes of the agent, as to a control group. keepalived\n\
+    ignores a SIGABRT from another process, so SIGSEGV replaces it; its parent process restarts a killed\n\
+    VRRP process at once, which removes the address. Nothing restarts the agents themselves. A client\n\
+    sends an ARP request and an echo request to each node every 2 ms. Answers are counted at the ports\n\
+    of the bridge, and include gratuitous ARP and ARP requests with the address as their source. The\n\
+    takeover is the new master's first advert; answers of the old master up to 1 ms later were on their\n\
+    way. The observation ends half a second and half an interval after the takeover.\n";
 
 /// Returns the names of the measured programs.
 fn programs(results: &Results) -> Result<String> {

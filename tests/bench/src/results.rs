@@ -4,7 +4,7 @@ use clap::ValueEnum as _;
 use serde_json::{Value, json};
 use vipd_tests::compare::Spread;
 
-use crate::figure::{Figure, percentile};
+use crate::figure::{Figure, Timeline, percentile};
 use crate::metric::Metric;
 use crate::scenario::Scenario;
 use crate::subject::Who;
@@ -21,6 +21,8 @@ pub(crate) struct Series {
     pub(crate) sampled: bool,
     /// The x value that was reached in each run.
     at: Vec<f64>,
+    /// The answers of the first run.
+    pub(crate) timeline: Option<Timeline>,
 }
 
 impl Series {
@@ -61,15 +63,14 @@ impl Measured {
             self.columns.len() - 1
         });
         let column = &mut self.columns[index].1;
-        for Figure { metric, point, values, sampled, at } in figures {
-            match column.iter_mut().find(|series| (series.metric, series.point) == (metric, point)) {
-                Some(series) => {
-                    series.values.extend(values);
-                    series.at.extend(at);
-                }
-                None => {
-                    column.push(Series { metric, point, values, sampled, at: at.into_iter().collect() });
-                }
+        for Figure { metric, point, values, sampled, at, timeline } in figures {
+            let row = (metric, point);
+            if let Some(series) = column.iter_mut().find(|series| (series.metric, series.point) == row) {
+                series.values.extend(values);
+                series.at.extend(at);
+            } else {
+                let at = at.into_iter().collect();
+                column.push(Series { metric, point, values, sampled, at, timeline });
             }
         }
     }
@@ -158,6 +159,7 @@ impl Results {
                         "metric": series.metric.key(),
                         "unit": series.metric.unit(),
                         "point": series.point,
+                        "name": measured.row_name((series.metric, series.point)),
                         "median": spread.map(|spread| spread.median),
                         "min": spread.map(|spread| spread.min),
                         "max": spread.map(|spread| spread.max),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::figure::{Figure, thousands};
 use crate::measure::takeover::Cuts;
-use crate::measure::{commands, flood, floors, foreign, many, reload, steady, takeover};
+use crate::measure::{commands, flood, floors, foreign, many, owners, reload, steady, takeover};
 use crate::metric::Metric;
 use crate::subject::{Subject, Who};
 
@@ -49,6 +49,8 @@ pub(crate) enum Scenario {
     Notify,
     /// 255 virtual routers in Master at 10 ms, tracking a check that hangs
     Check,
+    /// Signals to the master's processes at 10 ms, 100 ms and 1 s: which node answers for the VIP
+    Owners,
     /// 255 to 4,080 virtual routers on up to 16 interfaces at 100 ms
     Many,
     /// TCP throughput and round trips of the node, with and without an agent
@@ -57,6 +59,15 @@ pub(crate) enum Scenario {
     Xdp,
     /// Only the system calls that a master needs, without an agent
     Floors,
+}
+
+/// Requested number of runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Runs {
+    /// Runs of each scenario but [`Scenario::Owners`].
+    pub(crate) each: u32,
+    /// Runs of [`Scenario::Owners`], each of which plays each fault once.
+    pub(crate) faults: u32,
 }
 
 /// Number and duration of the measurements of a run.
@@ -106,12 +117,13 @@ impl Scenario {
         }
     }
 
-    /// Returns the number of runs of a column if `asked` were requested. Long scenarios have fewer.
-    pub(crate) fn runs(self, who: Who, asked: u32) -> u32 {
+    /// Returns the number of runs of a column. Long scenarios have fewer than requested.
+    pub(crate) fn runs(self, who: Who, asked: Runs) -> u32 {
         match (self, who) {
-            (_, Who::Native | Who::Generic) | (Self::Many, _) => asked.min(2),
-            (Self::Flood | Self::Xdp | Self::Reload | Self::Notify | Self::Check, _) => asked.min(3),
-            _ => asked,
+            (Self::Owners, _) => asked.faults,
+            (_, Who::Native | Who::Generic) | (Self::Many, _) => asked.each.min(2),
+            (Self::Flood | Self::Xdp | Self::Reload | Self::Notify | Self::Check, _) => asked.each.min(3),
+            _ => asked.each,
         }
     }
 
@@ -129,6 +141,7 @@ impl Scenario {
             Self::Reload => (20, 18),
             Self::Notify => (28, 28),
             Self::Check => (16, 14),
+            Self::Owners => (50, 50),
             Self::Many => (20, 16),
             Self::Foreign => (26, 14),
             Self::Xdp => (8, 8),
@@ -156,6 +169,7 @@ impl Scenario {
             Self::Reload => reload::master(subject, ALL, FAST, RELOADS),
             Self::Notify => commands::notifications(subject, ALL, FAST),
             Self::Check => commands::hanging_check(subject, ALL, FAST, length * 2),
+            Self::Owners => owners::of_faults(subject),
             Self::Many => many::routers(subject, FAST * 10, length),
             Self::Foreign => foreign::traffic(subject, length / 3),
             Self::Xdp => xdp_program(),
@@ -177,6 +191,7 @@ impl Scenario {
     pub(crate) fn point_name(self, point: u32) -> String {
         match (self, point) {
             (Self::Flood, 0) => "unlimited".to_owned(),
+            (Self::Owners, point) => owners::point_name(point),
             (Self::Flood, rate) => format!("{}/s", thousands(rate)),
             (_, count) => format!("{} virtual routers", thousands(count)),
         }
@@ -203,6 +218,7 @@ impl fmt::Display for Scenario {
             Self::Reload => "100 reloads of a master, 255 virtual routers at 10 ms",
             Self::Notify => "link cut, 255 virtual routers at 10 ms with a notification command each",
             Self::Check => "master, 255 virtual routers at 10 ms, with a check that hangs",
+            Self::Owners => "signals to the master's processes",
             Self::Many => "up to 4,080 virtual routers at 100 ms",
             Self::Foreign => "TCP traffic into the node",
             Self::Xdp => "XDP program",
@@ -245,8 +261,10 @@ mod tests {
 
     #[test]
     fn long_scenarios_have_fewer_runs() {
-        assert_eq!(Scenario::Flood.runs(Who::Vipd, 5), 3);
-        assert_eq!(Scenario::Flood.runs(Who::Native, 5), 2);
-        assert_eq!((Scenario::Flood.runs(Who::Vipd, 1), Scenario::Cut.runs(Who::Vipd, 5)), (1, 5));
+        let asked = Runs { each: 5, faults: 100 };
+        let runs = |scenario: Scenario, who| scenario.runs(who, asked);
+        assert_eq!((runs(Scenario::Flood, Who::Vipd), runs(Scenario::Flood, Who::Native)), (3, 2));
+        assert_eq!((runs(Scenario::Cut, Who::Vipd), runs(Scenario::Owners, Who::Vipd)), (5, 100));
+        assert_eq!(Scenario::Flood.runs(Who::Vipd, Runs { each: 1, ..asked }), 1);
     }
 }

@@ -17,6 +17,8 @@ enum Reading {
     At(Scenario, Metric, u32),
     /// The maximum over all points of a sweep.
     Worst(Scenario, Metric),
+    /// The maximum at a point of a sweep.
+    WorstAt(Scenario, Metric, u32),
     /// The first value divided by the second.
     Ratio(&'static Reading, &'static Reading),
     /// The maximum of several values.
@@ -29,6 +31,10 @@ impl Reading {
             Self::Median(scenario, metric) => results.median(scenario, who, metric, None),
             Self::At(scenario, metric, point) => results.median(scenario, who, metric, Some(point)),
             Self::Worst(scenario, metric) => results.worst(scenario, who, metric),
+            Self::WorstAt(scenario, metric, point) => {
+                let series = results.of(scenario)?.series(who, (metric, Some(point)))?;
+                Some(series.spread()?.max)
+            }
             Self::Ratio(one, other) => Some(one.of(results, who)? / other.of(results, who)?),
             Self::Greatest(all) => all.iter().filter_map(|one| one.of(results, who)).max_by(f64::total_cmp),
         }

@@ -3,8 +3,8 @@
 //! [`steady`] measures backups and masters without state changes, [`takeover`] link cuts at the
 //! master, [`flood`] a pair of routers under invalid and low-priority adverts, [`many`] thousands
 //! of virtual routers, [`reload`] reloads of a master, [`commands`] notifications and
-//! checks, [`foreign`] the effect on TCP traffic of the node, and [`floors`] only the
-//! system calls. [`cpu`] reads the CPU time of a process, [`spare`] that of the whole machine.
+//! checks, [`owners`] who answers after a fault of the master's processes, [`foreign`] the effect on
+//! TCP traffic of the node, and [`floors`] only the system calls. [`cpu`] reads the CPU time of a process, [`spare`] that of the whole machine.
 
 pub(crate) mod commands;
 pub(crate) mod cpu;
@@ -12,6 +12,7 @@ pub(crate) mod flood;
 pub(crate) mod floors;
 pub(crate) mod foreign;
 pub(crate) mod many;
+pub(crate) mod owners;
 pub(crate) mod reload;
 pub(crate) mod spare;
 pub(crate) mod steady;

@@ -2,12 +2,13 @@
 
 use super::Floor::{Fixed, Measured, Unknown};
 use super::Limit::{AtLeast, AtMost, OfKeepalived, Unlimited};
-use super::Reading::{At, Greatest, Median, Ratio, Worst};
+use super::Reading::{At, Greatest, Median, Ratio, Worst, WorstAt};
 use super::{Reading, Target};
+use crate::measure::owners::{Fault, SKEW, point};
 use crate::metric::Metric;
 use crate::scenario::Scenario::{
-    Addresses, Backup, Check, Cut, Flood, Floors, Foreign, Machine, Many, Master, Notify, One, Reload, Slow,
-    Xdp,
+    Addresses, Backup, Check, Cut, Flood, Floors, Foreign, Machine, Many, Master, Notify, One, Owners,
+    Reload, Slow, Xdp,
 };
 use crate::scenario::{ALL, COUNTS, MOST};
 use crate::subject::Who;
@@ -70,6 +71,10 @@ pub(super) const TARGETS: &[Target] = targets! {
         Median(Notify, Metric::NotifyMissing), Fixed(0.0, ""), AtMost(0.0);
     "check" "255 virtual routers at 10 ms with a check that hangs: longest gap between adverts" "ms"
         Median(Check, Metric::CheckGap), Fixed(10.0, "interval"), AtMost(20.0);
+    "owners" "signals to the master at 10 ms to 1 s: its answers after the takeover, most of any run" ""
+        Worst(Owners, Metric::LateAnswers), Fixed(0.0, ""), AtMost(0.0);
+    "guardian" "SIGKILL to the master, 1 virtual router at 1 s: takeover after the signal, longest" "ms"
+        WorstAt(Owners, Metric::TakeoverDelay, point(Fault::Kill, 1000)), Fixed(SKEW, "Skew_Time"), Unlimited;
     "start" "4,080 virtual routers at 100 ms: time from start until all are backups" "ms"
         At(Many, Metric::Start, MOST), Unknown, AtMost(2000.0);
     "steady" "4,080 virtual routers at 100 ms: false takeovers" ""

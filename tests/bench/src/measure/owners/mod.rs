@@ -1,0 +1,167 @@
+//! Faults of a master's processes: which node answers for the VIP afterwards.
+//!
+//! Two nodes of equal priority take turns as master. Each fault strikes the current master, which
+//! is then killed and restarted as a backup.
+
+mod answers;
+mod fault;
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::capture::Capture;
+use vipd_tests::client::Client;
+use vipd_tests::lab::Lab;
+use vipd_tests::station::Station;
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::wait_until;
+
+use super::SOON;
+use crate::figure::Figure;
+use crate::metric::Metric;
+use crate::subject::Subject;
+use answers::{Episode, Kind, Sign};
+
+pub(crate) use fault::Fault;
+
+/// The intervals, in milliseconds: the shortest of VRRPv3, a usual short one, and the default.
+pub(crate) const INTERVALS: [u32; 3] = [10, 100, 1000];
+const NODES: [Station; 2] = [Station::Node(1), Station::Node(2)];
+/// Priority of both nodes: the default.
+const PRIORITY: u8 = 100;
+/// Skew_Time at the default interval (RFC 9568 section 6.1), in milliseconds.
+pub(crate) const SKEW: f64 = 1000.0 * (256 - PRIORITY as u32) as f64 / 256.0;
+/// Observed time before the fault.
+const BEFORE: Duration = Duration::from_millis(500);
+
+/// Returns the point of a fault and an interval among the results.
+pub(crate) const fn point(fault: Fault, interval: u32) -> u32 {
+    fault as u32 * 10_000 + interval
+}
+
+/// Returns the name of a point.
+pub(crate) fn point_name(point: u32) -> String {
+    let fault = Fault::ALL.into_iter().find(|fault| *fault as u32 == point / 10_000);
+    let fault = fault.map_or_else(String::new, |fault| fault.to_string());
+    match point % 10_000 {
+        millis if millis >= 1000 => format!("{fault} at {} s", millis / 1000),
+        millis => format!("{fault} at {millis} ms"),
+    }
+}
+
+/// Plays each fault once at each interval.
+///
+/// # Errors
+/// Returns an error if the lab fails, or if the backup does not take over.
+pub(crate) fn of_faults(subject: &Subject) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for interval in INTERVALS {
+        let mut pair = Pair::start(subject, Duration::from_millis(interval.into()))?;
+        for fault in Fault::ALL {
+            let played = pair.play(fault, point(fault, interval));
+            figures.extend(played.with_context(|| point_name(point(fault, interval)))?);
+        }
+        pair.client.stop()?;
+        pair.capture.stop()?;
+    }
+    Ok(figures)
+}
+
+/// Two agents and a client. Fields are dropped in order: the agents before the lab they run in.
+struct Pair {
+    client: Client,
+    agents: [Agent; 2],
+    capture: Capture,
+    interval: Duration,
+    _lab: Lab,
+}
+
+impl Pair {
+    fn start(subject: &Subject, interval: Duration) -> Result<Self> {
+        let lab = Lab::new(2)?;
+        let capture = lab.capture()?;
+        let instances = [Instance { priority: PRIORITY, interval, ..Instance::default() }];
+        let agent = |node| -> Result<Agent> {
+            let mut agent = subject.agent(&lab, node, &instances)?;
+            agent.run_below_init();
+            Ok(agent)
+        };
+        let mut agents = [agent(NODES[0])?, agent(NODES[1])?];
+        let start = WallTime::now();
+        agents[0].start()?;
+        wait_until("a master", SOON, || capture.has(start, |frame| frame.claims_mastership(NODES[0])))?;
+        agents[1].start()?;
+        Ok(Self { client: Client::start(&lab)?, agents, capture, interval, _lab: lab })
+    }
+
+    fn play(&mut self, fault: Fault, point: u32) -> Result<[Figure; 4]> {
+        let master = self.settle()?;
+        // Faults strike in every phase of the interval.
+        let phase = WallTime::now().as_nanos() % 1000;
+        thread::sleep(self.interval.mul_f64(f64::from(u32::try_from(phase)?) / 1000.0));
+        let time = WallTime::now();
+        fault.strike(&mut self.agents[master])?;
+        let (old, new) = (NODES[master], NODES[1 - master]);
+        wait_until("the backup to take over", SOON, || {
+            self.capture.has(time, |frame| frame.claims_mastership(new))
+        })?;
+        // The new master's first adverts, and answers of the old one.
+        thread::sleep(Duration::from_millis(500) + self.interval / 2);
+        let episode = Episode { old, new, start: time.before(BEFORE), fault: time, end: WallTime::now() };
+        let outcome = episode.judge(&self.capture.filter_map(episode.start, Sign::in_frame))?;
+        let agent = &mut self.agents[master];
+        if agent.is_running() {
+            agent.kill()?;
+        }
+        agent.start()?;
+        let at = f64::from(point % 10_000);
+        Ok([
+            Figure::new(Metric::LateAnswers, outcome.late.into()).with_timeline(outcome.timeline),
+            Figure::new(Metric::BothAnswer, outcome.both),
+            Figure::new(Metric::AnswerGap, outcome.gap),
+            Figure::new(Metric::TakeoverDelay, outcome.takeover),
+        ]
+        .map(|figure| figure.at(point, at)))
+    }
+
+    /// Waits until one node alone sends adverts, of which the other has received two, and alone
+    /// answers the client. Returns its index.
+    fn settle(&self) -> Result<usize> {
+        let start = WallTime::now();
+        let mut master = None;
+        wait_until("one master", SOON, || {
+            let since = start.max(WallTime::now().before(self.interval * 5 / 2));
+            let signs = self.capture.filter_map(since, Sign::in_frame);
+            let adverts: Vec<_> = signs.iter().filter(|sign| sign.kind == Kind::Advert).collect();
+            let Some(first) = adverts.first() else { return false };
+            master = NODES.iter().position(|node| *node == first.from);
+            let is_alone = |sign: &Sign| sign.from == first.from || sign.kind == Kind::Request;
+            adverts.len() >= 2
+                && signs.iter().any(|sign| sign.kind == Kind::Answer)
+                && signs.iter().all(is_alone)
+        })?;
+        // The answers before the fault are part of the observation.
+        thread::sleep(BEFORE.saturating_sub(WallTime::now().saturating_since(start)));
+        master.context("no node is master")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_have_names() {
+        assert_eq!(point_name(point(Fault::Kill, 10)), "SIGKILL at 10 ms");
+        assert_eq!(point_name(point(Fault::KillAll, 1000)), "SIGKILL to all at 1 s");
+    }
+
+    #[test]
+    fn skew_time_is_that_of_the_protocol() {
+        use vipd_tests::protocol::{Version, skew_time};
+        let skew = skew_time(Version::V3, Duration::from_secs(1), PRIORITY);
+        assert!((SKEW - vipd_tests::time::millis(skew)).abs() < 1e-6);
+    }
+}
