@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, set_parent_process_death_signal};
 use rustix::thread::{UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
@@ -120,12 +121,18 @@ impl Process {
     }
 
     /// Kills the process and all its child processes with SIGKILL, and waits until all have exited.
+    /// The processes of its group receive the signal at once, as if a service manager killed its
+    /// control group.
     ///
     /// # Errors
     /// Returns an error if the kernel rejects the request.
     pub fn kill(&mut self) -> Result<()> {
+        match kill_process_group(self.rustix_pid(), Signal::KILL) {
+            // All processes of the group have ended.
+            Err(Errno::SRCH) => {}
+            result => result.with_context(|| format!("sending SIGKILL to {}", self.name))?,
+        }
         // Killing the init process of a PID namespace kills all processes in it.
-        self.child.kill().with_context(|| format!("sending SIGKILL to {}", self.name))?;
         self.child.wait().with_context(|| format!("waiting for {} to exit", self.name))?;
         self.join_readers();
         Ok(())

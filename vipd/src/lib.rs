@@ -1,12 +1,13 @@
 //! vipd: a failover agent for Linux.
 //!
 //! The nodes of a cluster share virtual addresses using VRRP. This is the library behind the `vipd`
-//! program. Only `engine`, [`service`] and [`cli`] combine the other modules:
+//! program. Only `engine`, [`guardian`], [`service`] and [`cli`] combine the other modules:
 //!
 //! * [`vrrp`]: the protocol as a state machine that does no I/O.
 //! * [`xdp`], [`packet`], [`netlink`], [`realtime`], [`process`]: adapters to the kernel's
 //!   interfaces.
 //! * [`config`], [`control`], [`cli`]: the user interfaces.
+//! * [`guardian`]: the process that answers the death of the engine.
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * [`service`]: startup, supervision, and all work that may block.
 
@@ -18,6 +19,7 @@ pub mod control;
 mod engine;
 #[cfg(test)]
 mod generated;
+pub mod guardian;
 #[expect(unsafe_code, reason = "borrows rtnetlink's sockets as descriptors")]
 pub mod netlink;
 #[expect(unsafe_code, reason = "sockaddr_ll and sendmmsg(2)")]

@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::output;
+use crate::guardian;
 use crate::process::AgentLock;
 use crate::service;
 
 pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     let lock = AgentLock::acquire(runtime_dir)?;
     service::check_privileges()?;
+    guardian::stand_down(lock.name());
     output::print(&render(&service::cleanup(&lock)?))?;
     Ok(())
 }

@@ -28,6 +28,7 @@ use clap::Parser as _;
 use crate::config::ConfigError;
 use crate::control::client::ClientError;
 use crate::control::protocol::Request;
+use crate::guardian;
 use crate::process::exec;
 use args::{Cli, Command, Instances, Masters, NewPriority, PriorityArgs};
 use output::OutputError;
@@ -37,6 +38,9 @@ pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     if let Some((_, rest)) = arguments.split_first().filter(|(verb, _)| *verb == exec::VERB) {
         return exec::main(rest);
+    }
+    if let Some((_, rest)) = arguments.split_first().filter(|(verb, _)| *verb == guardian::VERB) {
+        return guardian::main(rest, logging::init);
     }
     let cli = Cli::parse();
     let result = match cli.command {

@@ -7,12 +7,13 @@ use anyhow::Context as _;
 use super::args::ConfigArgs;
 use super::logging;
 use crate::config::Config;
+use crate::guardian;
 use crate::process::{AgentLock, LockError, Signals};
 use crate::service;
 
 /// Runs the agent.
 ///
-/// First claims the interfaces and removes stale VIPs left by a killed agent. This step is skipped
+/// First makes the guardian of a killed agent leave, claims the interfaces and removes stale VIPs left by a killed agent. This step is skipped
 /// if the configuration is invalid, if signals cannot be blocked, or if another agent with this
 /// runtime directory is running. All other failures, such as a lock held by a process of another
 /// user, are reported after this step.
@@ -24,6 +25,9 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     // Also raises the limit on open files, which the next two steps rely on.
     let open_files = service::check_open_files(&config);
     let lock = AgentLock::acquire(runtime_dir);
+    if let Ok(lock) = &lock {
+        guardian::stand_down(lock.name());
+    }
     let claims = match lock {
         Err(LockError::Taken { .. }) => service::Claims::new(),
         _ => service::claim_interfaces(&config),

@@ -126,7 +126,7 @@ fn status_shows_faults_and_missing_routes_below_their_instance() {
     let reason = "route 10.0.0.0/8 via 192.0.2.3: its interface is down";
     let master =
         InstanceStatus { missing_routes: vec![reason.to_owned()], ..instance_status("VI_1", State::Master) };
-    let report = StatusReport { instances: vec![master, broken] };
+    let report = StatusReport { instances: vec![master, broken], guardian: None };
     let colored = status::render(&report);
     assert!(colored.contains("\u{1b}[32mmaster\u{1b}[0m"), "{colored:?}");
     assert!(colored.contains("\u{1b}[31mfault\u{1b}[0m"), "{colored:?}");
@@ -180,7 +180,8 @@ fn details_have_a_line_for_each_property_that_is_known() {
         }],
         ..instance_status("VI_1", State::Backup)
     };
-    let report = StatusReport { instances: vec![backup, instance_status("VI_2", State::Master)] };
+    let report =
+        StatusReport { instances: vec![backup, instance_status("VI_2", State::Master)], guardian: None };
     let selected = |names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         details::select(report.clone(), &names).map(|report| report.instances.len())

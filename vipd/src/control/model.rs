@@ -39,6 +39,9 @@ pub struct ChangeReport {
 pub struct StatusReport {
     /// One entry per configured instance, in the order of the configuration.
     pub instances: Vec<InstanceStatus>,
+    /// Whether a guardian runs, which answers the death of the agent; missing with `fence = "off"`.
+    #[serde(rename = "vipd:guardian", default, skip_serializing_if = "Option::is_none")]
+    pub guardian: Option<bool>,
 }
 
 /// Status of one instance.

@@ -149,6 +149,8 @@ pub(crate) enum Report {
     /// VIPs could not be inserted into the BPF program's map. Those with `accept = false` were not
     /// added.
     NotCovered { router: RouterId, error: io::Error },
+    /// There is no room for the router in the memory of the guardian.
+    NotGuarded { router: RouterId },
     /// The kernel refused to send a frame.
     SendRefused { router: RouterId, error: io::Error },
     /// Netlink notifications were lost, and a resync follows.

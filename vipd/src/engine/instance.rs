@@ -121,7 +121,7 @@ impl Instance {
         }
         // Always succeeds, because the configuration allows at most 255 addresses of one family.
         self.frames =
-            self.adverts(mac, primary, prefix).map(|adverts| Frames { mac, primary, prefix, adverts });
+            self.build_adverts(mac, primary, prefix).map(|adverts| Frames { mac, primary, prefix, adverts });
         before.is_some_and(|(old, _)| old != mac)
     }
 
@@ -154,7 +154,7 @@ impl Instance {
         positions
     }
 
-    fn adverts(&self, mac: Option<[u8; 6]>, primary: IpAddr, prefix: Option<u8>) -> Option<Adverts> {
+    fn build_adverts(&self, mac: Option<[u8; 6]>, primary: IpAddr, prefix: Option<u8>) -> Option<Adverts> {
         let fields = fields(&self.settings);
         let advertised = self.router.config().virtual_addresses.iter().map(|vip| vip.address);
         match &self.settings.transport {
@@ -173,6 +173,11 @@ impl Instance {
                 peers.iter().map(|peer| message(peer.address)).collect::<Option<_>>().map(Adverts::Unicast)
             }
         }
+    }
+
+    /// Returns the prepared adverts, or `None` if the router has never been ready.
+    pub(crate) fn adverts(&self) -> Option<&Adverts> {
+        self.frames.as_ref().map(|frames| &frames.adverts)
     }
 
     /// Returns the prepared adverts, or `None` if the router has never been ready.

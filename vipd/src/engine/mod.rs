@@ -68,6 +68,7 @@ use tokio::sync::mpsc;
 use vipd_common::Timestamp;
 
 use crate::config::Realtime;
+use crate::guardian;
 use crate::netlink::{Monitor, Requests};
 use crate::realtime;
 use crate::service::bus::Publisher;
@@ -169,6 +170,8 @@ pub(crate) struct Outlets {
     pub(crate) reports: mpsc::Sender<Report>,
     /// State changes; never lost.
     pub(crate) transitions: Publisher,
+    /// Informs the guardian, if there is one.
+    pub(crate) guardian: Option<guardian::Writer>,
 }
 
 /// The VIPs that may remain on interfaces after the engine has ended.
@@ -223,7 +226,7 @@ impl Engine {
             changed: Vec::new(),
             dirty: Vec::new(),
             schedule: Schedule::default(),
-            effects: Effects::new(Requests::open()?, addresses, leases, has_fence),
+            effects: Effects::new(Requests::open()?, addresses, leases, has_fence, outlets.guardian),
             prober,
             waiting: Vec::new(),
             check_attachments_at: None,
@@ -274,6 +277,9 @@ impl Engine {
     /// # Errors
     /// Returns an error if waiting for events fails.
     pub(crate) fn run(mut self) -> io::Result<Remaining> {
+        if let Some(guardian) = &self.effects.guardian {
+            guardian.hold()?;
+        }
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {
                 self.reports.send(Report::NotRealtime { what: "locked memory", error });
@@ -285,6 +291,9 @@ impl Engine {
         // Without the worker thread, addresses are announced slightly later.
         let _ = self.effects.netlink().start_worker();
         while self.turn()? {}
+        if let Some(guardian) = &self.effects.guardian {
+            guardian.release();
+        }
         let routers = self.topology.routers.iter().map(|(_, instance)| instance);
         let masters = routers.filter(|instance| instance.router.snapshot().counters.master_transitions > 0);
         let vips = masters.flat_map(|instance| (0..).map_while(|position| instance.vip(position)));

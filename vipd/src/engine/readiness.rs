@@ -112,6 +112,7 @@ impl Engine {
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
+            self.effects.guard(id, instance, &self.topology.links, &mut self.reports);
             if is_unicast && !was_ready {
                 self.effects.announce_source(now, id, primary, &mut self.topology);
             }

@@ -57,6 +57,9 @@ impl Engine {
         for action in actions {
             self.effects.push(id, action);
         }
+        if let Some(instance) = self.topology.routers.get(id) {
+            self.effects.guard(id, instance, &self.topology.links, &mut self.reports);
+        }
         self.settle(now, id);
         self.member_changed(id);
         self.follow_up(now);

@@ -91,10 +91,7 @@ impl Macvlans {
     /// # Errors
     /// Returns an error if the netlink socket cannot be opened or the links cannot be read.
     pub fn open(owner: &str) -> io::Result<Self> {
-        let requests = Requests::open()?;
-        let owner = format!("vipd {owner} ");
-        let (created, parents) = (BTreeMap::new(), BTreeMap::new());
-        let mut macvlans = Self { requests, owner, created, parents, stale: Vec::new() };
+        let mut macvlans = Self::new(owner)?;
         macvlans.delete_stale()?;
         Ok(macvlans)
     }
@@ -102,6 +99,12 @@ impl Macvlans {
     /// Returns the names of the macvlans of a previous run, which [`open`](Self::open) has deleted.
     pub fn stale(&self) -> impl Iterator<Item = &str> {
         self.stale.iter().map(String::as_str)
+    }
+
+    fn new(owner: &str) -> io::Result<Self> {
+        let owner = format!("vipd {owner} ");
+        let (created, parents) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { requests: Requests::open()?, owner, created, parents, stale: Vec::new() })
     }
 
     /// Returns the macvlan, creating it if it does not exist. A new macvlan is down.
@@ -133,6 +136,26 @@ impl Macvlans {
         Ok(macvlan)
     }
 
+    /// Takes over the macvlans of a dead agent, with the original sysctls of their parents, without
+    /// changing them. The agent's [`remove`](Self::remove) and [`clear`](Self::clear) then work as
+    /// if it had created them.
+    ///
+    /// # Errors
+    /// Returns an error if netlink is not available or the dump fails.
+    pub fn inherit(owner: &str) -> io::Result<Self> {
+        let mut macvlans = Self::new(owner)?;
+        let (found, names) = macvlans.find_stale()?;
+        for Stale { macvlan, parent, mac, before } in found {
+            // The last bytes of a virtual MAC are the family and the VRID.
+            let (Some(parent), Some([0x00, 0x00, 0x5e, 0x00, block, vrid])) = (parent, mac) else { continue };
+            let family = if block == 2 { 6 } else { 4 };
+            let name = names.get(&parent).cloned().unwrap_or_default();
+            macvlans.parents.entry(name.clone()).or_insert(before);
+            macvlans.created.insert((parent, family, vrid), (macvlan, name));
+        }
+        Ok(macvlans)
+    }
+
     /// Deletes the macvlan of a virtual router, if it has one. If the parent has no other macvlan,
     /// restores the parent's sysctls.
     pub fn remove(&mut self, parent: u32, family: u8, vrid: u8) {
@@ -143,6 +166,12 @@ impl Macvlans {
         {
             before.restore(&parent);
         }
+    }
+
+    /// Leaves all macvlans as they are, to another agent.
+    pub fn release(&mut self) {
+        self.created.clear();
+        self.parents.clear();
     }
 
     /// Deletes all macvlans and restores their parents' sysctls.
@@ -175,7 +204,8 @@ impl Macvlans {
         self.requests.traffic()
     }
 
-    fn delete_stale(&mut self) -> io::Result<()> {
+    /// Returns the macvlans that have an alias of this agent, and the names of all links.
+    fn find_stale(&mut self) -> io::Result<(Vec<Stale>, BTreeMap<u32, String>)> {
         let (mut stale, mut names) = (Vec::new(), BTreeMap::new());
         let owner = &self.owner;
         self.requests.dump_links(|message| {
@@ -183,16 +213,23 @@ impl Macvlans {
             let name = link.name.unwrap_or_default();
             names.insert(link.ifindex, name.clone());
             if let Some(note) = link.alias.as_deref().and_then(|alias| alias.strip_prefix(owner)) {
-                stale.push((Macvlan { name, ifindex: link.ifindex }, link.parent, Sysctls::parse(note)));
+                let macvlan = Macvlan { name, ifindex: link.ifindex };
+                let (parent, mac, before) = (link.parent, link.mac, Sysctls::parse(note));
+                stale.push(Stale { macvlan, parent, mac, before });
             }
         })?;
-        for (macvlan, parent, before) in &stale {
+        Ok((stale, names))
+    }
+
+    fn delete_stale(&mut self) -> io::Result<()> {
+        let (stale, names) = self.find_stale()?;
+        for Stale { macvlan, parent, before, .. } in &stale {
             if let Some(parent) = parent.and_then(|parent| names.get(&parent)) {
                 before.restore(parent);
             }
             tracing::warn!(interface = macvlan.name, "removing stale macvlan left by a previous run");
         }
-        let stale: Vec<_> = stale.into_iter().map(|(macvlan, ..)| macvlan).collect();
+        let stale: Vec<_> = stale.into_iter().map(|stale| stale.macvlan).collect();
         self.delete_all(&stale);
         self.stale = stale.into_iter().map(|macvlan| macvlan.name).collect();
         Ok(())
@@ -313,6 +350,16 @@ impl Macvlans {
     fn delete_link(&mut self, link: LinkMessage) -> io::Result<()> {
         ignore_missing(self.requests.request(RouteNetlinkMessage::DelLink(link), 0))
     }
+}
+
+/// A macvlan that a previous run has left.
+struct Stale {
+    macvlan: Macvlan,
+    /// Index of its parent.
+    parent: Option<u32>,
+    mac: Option<[u8; 6]>,
+    /// Original sysctls of the parent.
+    before: Sysctls,
 }
 
 impl Drop for Macvlans {

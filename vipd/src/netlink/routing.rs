@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use rtnetlink::packet_core::NLM_F_ACK;
 use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol};
 use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -12,7 +13,7 @@ use super::message::{Notice, PROTO_VIPD};
 use super::requests::Requests;
 use super::route::Route;
 use super::rule::Rule;
-use super::wire::Message;
+use super::wire::{Message, append};
 
 /// A route or a policy rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +39,14 @@ impl RoutingEntry {
             Self::Route(route) => RouteNetlinkMessage::DelRoute(route.removal()),
             Self::Rule(rule) => RouteNetlinkMessage::DelRule(rule.removal()),
         }
+    }
+
+    /// Returns the complete netlink message that removes the entry, for
+    /// [`Requests::replay`](super::Requests::replay).
+    pub fn removal_request(&self) -> Vec<u8> {
+        let mut message = Vec::new();
+        append(&mut message, self.removal(), NLM_F_ACK, 0);
+        message
     }
 
     /// Decodes a route or rule message. Returns `None` if it lacks vipd's mark.

@@ -1,4 +1,4 @@
-//! Removes stale VIPs of a killed agent.
+//! Removes stale VIPs, routes and rules of a killed agent.
 
 use std::io;
 
@@ -16,8 +16,8 @@ impl Requests {
         let mut stale = Vec::new();
         self.dump_addresses(0, |message| {
             if let Some(Notice::Address(found)) = Notice::decode(message)
-                && is_stale(&found)
                 && !stale.contains(&found)
+                && is_stale(&found)
             {
                 stale.push(found);
             }
@@ -28,5 +28,27 @@ impl Requests {
             refused = Err(io::Error::new(error.kind(), format!("cannot remove {change}: {error}")));
         })?;
         refused.map(|()| stale)
+    }
+
+    /// Sends a [prepared](super::RoutingEntry::removal_request) request. Treats an entry that no
+    /// longer exists as success.
+    ///
+    /// # Errors
+    /// The error returned by the kernel.
+    pub fn replay(&mut self, message: &[u8]) -> io::Result<()> {
+        /// Position of the sequence number in `struct nlmsghdr`.
+        const SEQUENCE: usize = 8;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.outgoing.clear();
+        self.outgoing.extend_from_slice(message);
+        if let Some(sequence) = self.outgoing.get_mut(SEQUENCE..SEQUENCE + 4) {
+            sequence.copy_from_slice(&self.sequence.to_ne_bytes());
+        }
+        self.traffic.requests += 1;
+        self.socket.send(&self.outgoing, 0)?;
+        match self.answers(self.sequence, |_| {}) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => Ok(()),
+            result => result.map(drop),
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Advert frames are prepared once, when the interface's MAC and primary address are known. Only
 //! their priority changes afterwards.
 
+mod any_interface;
 mod batch;
 mod frame;
 mod membership;
@@ -10,6 +11,7 @@ mod socket;
 mod solicitation;
 mod unicast;
 
+pub use any_interface::AnyInterface;
 pub use batch::Batch;
 pub use frame::{AdvertFrame, Announcement, FrameError, announcement};
 pub use membership::{Members, Membership};

@@ -39,28 +39,39 @@ impl PacketSocket {
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down,
     /// `ENOBUFS` or `EAGAIN` if its queue is full.
     pub(super) fn send_many<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
-        let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; AT_ONCE];
-        let mut count = 0;
-        for (part, frame) in parts.iter_mut().zip(frames) {
-            *part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
-            count += 1;
-        }
-        // SAFETY: all fields of mmsghdr are integers and pointers, for which zero is a valid value.
-        let mut messages: [libc::mmsghdr; AT_ONCE] = unsafe { mem::zeroed() };
-        for (message, part) in messages.iter_mut().zip(&mut parts) {
-            message.msg_hdr.msg_iov = part;
-            message.msg_hdr.msg_iovlen = 1;
-        }
-        // SAFETY: each of the first `count` messages has one part, which points into a frame that
-        // is borrowed until this function returns. sendmmsg(2) only writes the lengths in
-        // `messages`.
-        let sent = unsafe { libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        send_many(&self.0, frames.map(|frame| (frame, &None)))
     }
 }
 
+/// Sends up to [`AT_ONCE`] frames in one system call, each from its interface, or from that of the
+/// socket. Returns the number of frames sent. Does not allocate.
+pub(super) fn send_many<'a>(
+    socket: &Socket,
+    frames: impl Iterator<Item = (&'a [u8], &'a Option<SockAddr>)>,
+) -> io::Result<usize> {
+    let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; AT_ONCE];
+    // SAFETY: all fields of mmsghdr are integers and pointers, for which zero is a valid value.
+    let mut messages: [libc::mmsghdr; AT_ONCE] = unsafe { mem::zeroed() };
+    let mut count = 0;
+    for ((part, message), (frame, interface)) in parts.iter_mut().zip(&mut messages).zip(frames) {
+        *part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+        message.msg_hdr.msg_iov = part;
+        message.msg_hdr.msg_iovlen = 1;
+        if let Some(interface) = interface {
+            message.msg_hdr.msg_name = interface.as_ptr().cast_mut().cast();
+            message.msg_hdr.msg_namelen = interface.len();
+        }
+        count += 1;
+    }
+    // SAFETY: each of the first `count` messages has one part, which points into a frame, and
+    // possibly the address of an interface. Both are borrowed until this function returns.
+    // sendmmsg(2) only writes the lengths in `messages`.
+    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// Builds a `struct sockaddr_ll` for an interface, with protocol 0.
-fn link_layer(ifindex: u32) -> io::Result<SockAddr> {
+pub(super) fn link_layer(ifindex: u32) -> io::Result<SockAddr> {
     let index = i32::try_from(ifindex).map_err(|_| io::ErrorKind::InvalidInput)?;
     let family = u16::try_from(libc::AF_PACKET).map_err(|_| io::ErrorKind::InvalidInput)?;
     let length =

@@ -137,8 +137,8 @@ fn reset_oom_score() -> io::Result<()> {
 }
 
 /// Closes all descriptors except stdin, stdout and stderr.
-fn close_descriptors() -> io::Result<()> {
-    // SAFETY: `main` owns no descriptor, and this process has no other thread.
+pub(crate) fn close_descriptors() -> io::Result<()> {
+    // SAFETY: no code of this process owns a descriptor yet, and it has no other thread.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

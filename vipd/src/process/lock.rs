@@ -9,6 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Pid;
+
 use super::name_lock::{Holder, MAX_LEN, NameLock};
 
 /// Prefix of the socket name; the agent's name follows.
@@ -95,6 +97,14 @@ impl AgentLock {
     pub fn name(&self) -> &str {
         &self.name
     }
+}
+
+/// Returns whether an agent with this name other than the process `except` holds the agent lock.
+pub(crate) fn another_agent_runs(name: &str, except: Option<Pid>) -> bool {
+    Holder::find(&format!("{PREFIX}{name}")).is_some_and(|holder| {
+        let pid = holder.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        holder.is_trusted() && (pid.is_none() || pid != except)
+    })
 }
 
 /// Returns whether several agents run in this thread's network namespace. Returns false if /proc

@@ -3,6 +3,7 @@
 
 mod accounts;
 pub(crate) mod child;
+pub(crate) mod crash;
 pub(crate) mod exec;
 mod executable;
 mod interface_claim;
@@ -12,6 +13,8 @@ mod name_lock;
 mod orphans;
 mod output;
 mod peer;
+pub(crate) mod robust_mutex;
+mod shared_memory;
 mod signals;
 
 pub(crate) use accounts::{group_id, user_ids};
@@ -19,9 +22,12 @@ pub(crate) use child::register;
 pub(crate) use executable::defect;
 pub use interface_claim::{ClaimError, InterfaceClaim};
 pub use limits::raise_open_files;
+pub(crate) use lock::another_agent_runs;
 pub use lock::{AgentLock, LockError, several_agents_run};
 pub(crate) use orphans::reap_orphans;
 pub(crate) use peer::peer_groups;
+pub(crate) use shared_memory::SharedMemory;
+pub(crate) use signals::ignore_abort;
 #[cfg(test)]
 pub(crate) use signals::raise;
 pub use signals::{Received, SignalStream, Signals};

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 
 use tokio::io::unix::AsyncFd;
@@ -110,6 +110,32 @@ impl SignalStream {
             }
         }
     }
+}
+
+impl Signals {
+    /// Returns the next pending signal without waiting.
+    pub(crate) fn take(&self) -> Option<Received> {
+        read(&self.descriptor).ok()
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Received {
+    /// Returns whether a service manager or a user asks the process to end.
+    pub(crate) fn asks_to_end(self) -> bool {
+        matches!(self.number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT)
+    }
+}
+
+/// Makes this process ignore SIGABRT, except from abort(3).
+pub(crate) fn ignore_abort() {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGABRT, libc::SIG_IGN) };
 }
 
 fn read(descriptor: &OwnedFd) -> io::Result<Received> {

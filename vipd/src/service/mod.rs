@@ -58,12 +58,13 @@ use vipd_common::records::BURST;
 
 use crate::config::operate::{Control, UserGroup};
 use crate::config::settings::Transport;
-use crate::config::{Config, Fence, Instance};
+use crate::config::{Config, Fence, Instance, Realtime};
 use crate::control::access::{Access, Group, Rules};
 use crate::control::runtime::RuntimeDir;
 use crate::engine::command::Command;
 use crate::engine::topology::Topology;
 use crate::engine::{Engine, KernelSide, Outlets, Remaining};
+use crate::guardian::{self, Guardian};
 use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests};
 use crate::process::{AgentLock, InterfaceClaim, Signals, several_agents_run};
 use crate::xdp::{self, Kernel, Loaded, Pins, Rows, Sizes, Verbosity};
@@ -131,6 +132,7 @@ pub fn run(
 
     let has_fence = config.fence == Fence::On;
     pins(lock.name(), has_fence, &mut kernel, config);
+    let (guardian, writer) = guardian(lock.name(), has_fence, &kernel, config, sizes).unzip();
     let opener = LinkOpener::new(kernel, macvlans, claims, has_fence);
     let topology = topology(config, sizes)?;
     let to_open = topology.links.iter().filter(|(_, link)| link.is_opened());
@@ -141,7 +143,7 @@ pub fn run(
     let (reports, reported) = mpsc::channel(REPORTS);
     let (publisher, transitions) = bus::bus(sizes.routers as usize);
     let latest = transitions.latest();
-    let outlets = Outlets { requests, reports, transitions: publisher };
+    let outlets = Outlets { requests, reports, transitions: publisher, guardian: writer };
     let kernel_side = KernelSide { feed, addresses, leases, steady };
     let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, has_fence, outlets)
         .context("cannot initialize the engine")?;
@@ -166,17 +168,11 @@ pub fn run(
         Notifications::new(roster.iter().map(|(_, _, settings)| settings), &config.groups);
     notifications.set_fifo(config.notifications.fifo.as_deref());
     let counts = notifications.counts();
+    let (reader, objects) = (handle.clone(), tracker.clone());
+    let source = Reporter::new(counters, reader, latest, orders.clone(), objects, events, counts);
     let supervisor = Supervisor {
         engine: handle.clone(),
-        source: Arc::new(Reporter::new(
-            counters,
-            handle.clone(),
-            latest,
-            orders.clone(),
-            tracker.clone(),
-            events,
-            counts,
-        )),
+        source: Arc::new(source.with_guardian(guardian.as_ref().map(Guardian::state))),
         administrator,
         orders,
         access: Access::new(rules(&config.control)),
@@ -207,20 +203,41 @@ pub fn run(
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
-    // The engine has added only VIPs of routers that have been master. Other VIPs may belong to
-    // another agent and must stay. If the engine has failed, its VIPs are unknown.
-    let withdrawn = match &ended {
-        Ok(Remaining { vips, .. }) if vips.is_empty() => Ok(()),
-        Ok(Remaining { interfaces, vips }) => withdraw(interfaces, vips),
-        Err(_) => {
-            configured.remove_routing();
-            let (interfaces, vips) = configured.interfaces_and_vips();
-            withdraw(&interfaces, &vips)
-        }
-    };
+    let withdrawn = withdraw_remaining(&ended, &configured);
+    if let Some(guardian) = guardian {
+        guardian.dismiss();
+    }
     let served =
         served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")));
     ended.map(drop).and(served).and(withdrawn)
+}
+
+/// Prepares the guardian, which runs if VIPs are fenced.
+fn guardian(
+    agent: &str,
+    has_fence: bool,
+    kernel: &Kernel,
+    config: &Config,
+    sizes: Sizes,
+) -> Option<(Guardian, guardian::Writer)> {
+    if !has_fence {
+        return None;
+    }
+    let start = |leases| {
+        let is_realtime = config.realtime == Realtime::Auto;
+        let rows = sizes.routers as usize + 1;
+        Guardian::start(guardian::Setup { leases, rows, agent: agent.to_owned(), is_realtime })
+    };
+    kernel
+        .leases_descriptor()
+        .and_then(start)
+        .inspect_err(|error| {
+            tracing::error!(
+                %error,
+                "no guardian: if this process dies, backups take over only after the Active_Down_Interval"
+            );
+        })
+        .ok()
 }
 
 /// Pins the links of the BPF programs, so that VIPs are fenced even if all processes of vipd are
@@ -343,6 +360,24 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
     }
     topology.set_groups(&config.groups);
     Ok(topology)
+}
+
+/// Removes the VIPs that may remain after the engine has ended.
+///
+/// # Errors
+/// Returns an error if VIPs may still remain.
+fn withdraw_remaining(ended: &anyhow::Result<Remaining>, configured: &Configured) -> anyhow::Result<()> {
+    // The engine has added only VIPs of routers that have been master. Other VIPs may belong to
+    // another agent and must stay. If the engine has failed, its VIPs are unknown.
+    match ended {
+        Ok(Remaining { vips, .. }) if vips.is_empty() => Ok(()),
+        Ok(Remaining { interfaces, vips }) => withdraw(interfaces, vips),
+        Err(_) => {
+            configured.remove_routing();
+            let (interfaces, vips) = configured.interfaces_and_vips();
+            withdraw(&interfaces, &vips)
+        }
+    }
 }
 
 /// Removes VIPs that the engine did not remove. Also logs a failure, because the agent may exit

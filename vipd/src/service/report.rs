@@ -29,6 +29,7 @@ use crate::control::stream::Subscription;
 use crate::engine::Handle;
 use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
+use crate::guardian::GuardianState;
 use crate::vrrp::{self, Family, Fault, Peer, State};
 use crate::xdp::{Counters, Row};
 
@@ -41,6 +42,7 @@ pub(super) struct Reporter {
     tracker: SharedTracker,
     events: EventLog,
     notifications: SharedCounts,
+    guardian: Option<GuardianState>,
 }
 
 impl Reporter {
@@ -53,7 +55,12 @@ impl Reporter {
         events: EventLog,
         notifications: SharedCounts,
     ) -> Self {
-        Self { counters, engine, latest, orders, tracker, events, notifications }
+        Self { counters, engine, latest, orders, tracker, events, notifications, guardian: None }
+    }
+
+    /// Also reports the state of the guardian.
+    pub(super) fn with_guardian(self, guardian: Option<GuardianState>) -> Self {
+        Self { guardian, ..self }
     }
 
     /// Adds the tracked objects of the instance.
@@ -95,7 +102,8 @@ impl Source for Reporter {
             let transition = self.latest.get(router.id);
             self.tracked(status(&router.settings, router, transition, &snapshot))
         });
-        Ok(StatusReport { instances: instances.collect() })
+        let guardian = self.guardian.as_ref().map(GuardianState::is_running);
+        Ok(StatusReport { instances: instances.collect(), guardian })
     }
 
     async fn stats(&self) -> Result<StatsReport, String> {

@@ -2,6 +2,7 @@
 //! the program whether any row is filtered. See [`vipd_common::lease`].
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use aya::maps::MapData;
@@ -145,5 +146,39 @@ impl Leases {
                 words.fenced.store(1, Ordering::Release);
             }
         }
+    }
+}
+
+/// The leases as the guardian sees them: through a descriptor of the array that it has inherited.
+pub struct GuardianLeases {
+    slots: Mapping<Slot>,
+}
+
+impl GuardianLeases {
+    /// Maps the leases of `rows` rows. The descriptor is closed.
+    ///
+    /// # Errors
+    /// Returns an error if the descriptor is not that of an array of leases with enough rows.
+    pub fn open(descriptor: OwnedFd, rows: usize) -> io::Result<Self> {
+        let map = MapData::from_fd(descriptor).map_err(io::Error::other)?;
+        Ok(Self { slots: Mapping::new(&map, rows)? })
+    }
+
+    /// Ends the lease of a row whose agent has died: the next advert of another router fences it.
+    /// Returns whether the host was master.
+    pub fn end(&self, row: usize) -> bool {
+        /// A time that has passed.
+        const OVER: u64 = 1;
+        let Some(slot) = self.slots.values().get(row) else { return false };
+        let was_master = slot.valid_until.load(Ordering::Acquire) != 0;
+        if was_master {
+            slot.valid_until.store(OVER, Ordering::Release);
+        }
+        was_master
+    }
+
+    /// Returns whether a row is fenced.
+    pub fn is_fenced(&self, row: usize) -> bool {
+        self.slots.values().get(row).is_some_and(|slot| slot.fenced.load(Ordering::Acquire) != 0)
     }
 }

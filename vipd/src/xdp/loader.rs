@@ -1,6 +1,7 @@
 //! Loads the BPF program and owns its maps and attachments.
 
-use std::os::fd::AsFd as _;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
@@ -84,7 +85,7 @@ pub struct Kernel {
     fence: FenceLinks,
     /// Kept open, because the instructions of a program that is not loaded yet refer to maps by
     /// descriptor.
-    _arrays: [MapData; 6],
+    arrays: [MapData; 6],
     _consumers: Consumers,
 }
 
@@ -177,7 +178,7 @@ impl Kernel {
                 routers,
                 attachments: Attachments::new(Pins::none()),
                 fence: FenceLinks::default(),
-                _arrays: [filter, leases_map, slots, lost, discarded, asleep],
+                arrays: [leases_map, filter, slots, lost, discarded, asleep],
                 _consumers: consumers,
             },
             feed,
@@ -187,6 +188,15 @@ impl Kernel {
             steady,
             log,
         })
+    }
+
+    /// Returns a descriptor of the array of leases, for [`GuardianLeases`](super::GuardianLeases).
+    ///
+    /// # Errors
+    /// `EMFILE` if no file descriptor is available.
+    pub fn leases_descriptor(&self) -> io::Result<OwnedFd> {
+        let [leases, ..] = &self.arrays;
+        leases.fd().as_fd().try_clone_to_owned()
     }
 
     /// Starts to receive the adverts of a virtual router. One `bpf(2)` call.

@@ -35,7 +35,7 @@ pub use counters::Counters;
 pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
 pub use fence::{Fence, remove_stale_filters};
-pub use leases::Leases;
+pub use leases::{GuardianLeases, Leases};
 pub use loader::{Kernel, Loaded, Sizes, Verbosity};
 pub use log::KernelLog;
 pub use mode::{Framing, Mode, Preference};

@@ -41,6 +41,7 @@ impl Effects {
             return;
         }
         let result = cover(&mut self.addresses, instance, links);
+        self.guard(router, instance, links, reports);
         // If the map is changed again before the VIPs that are still being removed are gone, their
         // entries must stay.
         self.uncovered.retain(|(row, key)| *row != instance.row || !instance.covered.contains(key));
@@ -70,6 +71,9 @@ impl Effects {
         }
         self.leaving.retain(|(_, row)| *row != instance.row);
         self.leases.end(instance.row);
+        if let Some(guardian) = &mut self.guardian {
+            guardian.clear(instance.row);
+        }
     }
 
     /// Begins the lease of a router that becomes master.

@@ -11,6 +11,7 @@ mod addresses;
 mod adverts;
 mod announce;
 mod announcer;
+mod guard;
 mod leases;
 mod removals;
 mod routes;
@@ -29,6 +30,7 @@ use super::instance::Instance;
 use super::link_io::{FrameKind, Tag};
 use super::retry::Retries;
 use super::topology::Topology;
+use crate::guardian;
 use crate::netlink::{Address, Change, Requests};
 use crate::vrrp::Action;
 use crate::xdp::{Addresses, Leases, Row};
@@ -63,6 +65,8 @@ pub(crate) struct Effects {
     leases: Leases,
     /// Whether leases are kept, so that the BPF program can fence VIPs.
     has_fence: bool,
+    /// Informs the guardian, if there is one.
+    pub(super) guardian: Option<guardian::Writer>,
     actions: Vec<(RouterId, Action)>,
     changes: Vec<Change>,
     /// Number of entries of `changes` that have been applied.
@@ -99,12 +103,19 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    pub(crate) fn new(netlink: Requests, addresses: Addresses, leases: Leases, has_fence: bool) -> Self {
+    pub(crate) fn new(
+        netlink: Requests,
+        addresses: Addresses,
+        leases: Leases,
+        has_fence: bool,
+        guardian: Option<guardian::Writer>,
+    ) -> Self {
         Self {
             netlink,
             addresses,
             leases,
             has_fence,
+            guardian,
             actions: Vec::new(),
             changes: Vec::new(),
             applied: 0,

@@ -81,7 +81,7 @@ impl Bench {
         let (requests, requested) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::channel(4096);
         let (transitions, _) = bus::bus(routers as usize);
-        let outlets = Outlets { requests, reports, transitions };
+        let outlets = Outlets { requests, reports, transitions, guardian: None };
         let kernel_side = KernelSide { feed, addresses, leases, steady };
         let topology = topology(config, sizes)?;
         let (engine, handle) =

@@ -192,6 +192,13 @@ impl Log {
                     );
                 }
             }
+            Report::NotGuarded { router } => {
+                let instance = self.instance(router).map(|config| config.name.as_str());
+                tracing::error!(
+                    instance,
+                    "no room in the guardian's memory: if this process dies, no priority-0 advert is sent"
+                );
+            }
             Report::NoRoom(error) => tracing::error!("{error}"),
             Report::NotRealtime { what, error } => {
                 tracing::warn!(%error, "running without {what}: deadlines may be missed under load");

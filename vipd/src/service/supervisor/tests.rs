@@ -25,7 +25,7 @@ struct Terminating;
 impl Source for Terminating {
     async fn status(&self) -> Result<StatusReport, String> {
         raise(libc::SIGTERM);
-        Ok(StatusReport { instances: Vec::new() })
+        Ok(StatusReport { instances: Vec::new(), guardian: None })
     }
 
     async fn stats(&self) -> Result<StatsReport, String> {

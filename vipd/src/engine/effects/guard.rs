@@ -1,0 +1,58 @@
+//! Prepares the records of the routers for the guardian, which needs them if this process dies.
+
+use super::Effects;
+use crate::engine::command::{Report, Reports};
+use crate::engine::id::RouterId;
+use crate::engine::instance::{Adverts, Instance};
+use crate::engine::links::Links;
+use crate::engine::unicast_peer::UnicastPeer;
+use crate::guardian::{Packet, Record};
+use crate::netlink::RoutingEntry;
+
+impl Effects {
+    /// Publishes the record of a router after its adverts, VIPs or interfaces may have changed.
+    pub(crate) fn guard(
+        &mut self,
+        router: RouterId,
+        instance: &Instance,
+        links: &Links,
+        reports: &mut Reports,
+    ) {
+        let Some(guardian) = &mut self.guardian else { return };
+        let Some(record) = record(instance, links) else { return guardian.clear(instance.row) };
+        if guardian.publish(instance.row, &record).is_err() {
+            reports.send(Report::NotGuarded { router });
+        }
+    }
+}
+
+/// Returns the record of a router, or `None` if it has never been ready, or its interface does not
+/// exist.
+fn record(instance: &Instance, links: &Links) -> Option<Record> {
+    let ifindex = links.get(instance.link)?.ifindex?;
+    let config = instance.router.config();
+    let packets = match instance.adverts()? {
+        Adverts::Multicast(frame) => {
+            vec![Packet { route: None, bytes: frame.clone().with_priority(0).to_vec() }]
+        }
+        Adverts::Unicast(peers) => {
+            let source = instance.primary()?;
+            let packet = |peer: &UnicastPeer| Packet {
+                route: Some((source, peer.address)),
+                bytes: peer.advert.clone().with_priority(0).to_vec(),
+            };
+            peers.iter().map(packet).collect()
+        }
+    };
+    let entries = instance.routing.iter().filter_map(|wanted| wanted.resolve(links));
+    Some(Record {
+        ifindex,
+        vrid: config.vrid,
+        family: config.family.number(),
+        has_macvlan: instance.macvlan.is_some(),
+        interval: u32::try_from(config.interval.nanos() / 1_000_000).unwrap_or(u32::MAX),
+        addresses: instance.covered.clone(),
+        packets,
+        requests: entries.map(|entry: RoutingEntry| entry.removal_request()).collect(),
+    })
+}

@@ -1,0 +1,128 @@
+//! What remains after the engine's death: VIPs stay and answer until another router has taken over,
+//! and are then removed, along with routes, rules and macvlans.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use vipd_common::address::to_words;
+use vipd_common::records::AddressKey;
+
+use super::memory::Memory;
+use super::record::View;
+use super::writer::LARGEST;
+use crate::netlink::{Macvlans, PROTO_VIPD, Requests};
+use crate::vrrp::Family;
+use crate::xdp::GuardianLeases;
+
+/// The VIPs of a dead agent.
+pub(super) struct Aftermath {
+    agent: String,
+    leases: GuardianLeases,
+    memory: Memory,
+    /// Rows whose VIPs have not been removed.
+    rows: Vec<usize>,
+    macvlans: Option<Macvlans>,
+    record: Vec<u64>,
+    /// Whether a failure has been logged.
+    has_failed: bool,
+}
+
+impl Aftermath {
+    /// `masters` tells for each row whether the agent was master.
+    pub(super) fn new(agent: String, leases: GuardianLeases, memory: Memory, masters: &[bool]) -> Self {
+        let rows = masters.iter().enumerate().filter(|(_, was_master)| **was_master).map(|(row, _)| row);
+        let rows = rows.collect();
+        Self { agent, leases, memory, rows, macvlans: None, record: vec![0; LARGEST], has_failed: false }
+    }
+
+    /// Returns the longest advert interval of the rows in milliseconds. A backup takes over within
+    /// it, because Skew_Time is shorter.
+    pub(super) fn longest_interval(&mut self) -> u32 {
+        let intervals = self.rows.iter().filter_map(|row| {
+            let words = self.memory.read(*row, &mut self.record)?;
+            View::new(words).map(|view| view.interval())
+        });
+        intervals.max().unwrap_or(0)
+    }
+
+    /// Returns whether there is something to remove: another router has taken over a row, or no
+    /// rows are left.
+    pub(super) fn has_work(&self) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|row| self.leases.is_fenced(*row))
+    }
+
+    /// Removes the VIPs of the rows that another router has taken over, or of all rows. When no
+    /// rows are left, also deletes the macvlans of backups. Returns whether everything that can be
+    /// removed has been removed.
+    pub(super) fn remove(&mut self, all: bool) -> bool {
+        let mut rows = self.rows.clone();
+        rows.retain(|row| all || self.leases.is_fenced(*row));
+        match if rows.is_empty() { Ok(()) } else { self.try_remove(&rows) } {
+            Ok(()) => self.rows.retain(|row| !rows.contains(row)),
+            // The next call tries again.
+            Err(error) => self.report(&error),
+        }
+        if self.rows.is_empty()
+            && let Err(error) = self.macvlans().map(Macvlans::clear)
+        {
+            self.report(&error);
+        }
+        all || self.rows.is_empty()
+    }
+
+    /// Leaves everything that has not been removed to another agent.
+    pub(super) fn abandon(mut self) {
+        if let Some(macvlans) = &mut self.macvlans {
+            macvlans.release();
+        }
+    }
+
+    fn try_remove(&mut self, rows: &[usize]) -> io::Result<()> {
+        let (mut addresses, mut requests, mut macvlans) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let mut shared = BTreeSet::new();
+        for row in &self.rows {
+            let record = self.memory.read(*row, &mut self.record).and_then(View::new);
+            let Some(record) = record else { continue };
+            if !rows.contains(row) {
+                shared.extend(record.requests().map(<[u8]>::to_vec));
+                continue;
+            }
+            addresses.extend(record.addresses());
+            requests.extend(record.requests().map(<[u8]>::to_vec));
+            if record.has_macvlan() {
+                macvlans.push((record.ifindex(), record.family(), record.vrid()));
+            }
+        }
+        let mut netlink = Requests::open()?;
+        // In the order of a clean shutdown. Routers with the same route or rule share it.
+        for request in requests.difference(&shared) {
+            netlink.replay(request)?;
+        }
+        netlink.remove_stale(|found| {
+            let family = Family::of(found.address).number();
+            found.protocol == PROTO_VIPD
+                && addresses.contains(&AddressKey::new(found.ifindex, family, to_words(found.address)))
+        })?;
+        if !macvlans.is_empty() {
+            let existing = self.macvlans()?;
+            for (parent, family, vrid) in macvlans {
+                existing.remove(parent, family, vrid);
+            }
+        }
+        Ok(())
+    }
+
+    fn macvlans(&mut self) -> io::Result<&mut Macvlans> {
+        let macvlans = match self.macvlans.take() {
+            Some(macvlans) => macvlans,
+            None => Macvlans::inherit(&self.agent)?,
+        };
+        Ok(self.macvlans.insert(macvlans))
+    }
+
+    fn report(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.has_failed, true) {
+            tracing::error!(%error, "cannot remove VIPs of the dead agent; remove them with `ip address del`");
+        }
+    }
+}

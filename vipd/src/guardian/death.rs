@@ -1,0 +1,137 @@
+//! The answer to the engine's death: ends the leases and sends the priority-0 adverts. Does not
+//! allocate.
+
+use super::memory::Memory;
+use super::record::{PacketView, View};
+use super::writer::LARGEST;
+use crate::packet::AnyInterface;
+use crate::xdp::GuardianLeases;
+
+/// Maximum number of Ethernet frames per system call.
+const AT_ONCE: usize = 64;
+/// Bytes for the frames of one system call: more than 64 of the largest frames with five VIPs.
+const BATCH: usize = 32 << 10;
+
+/// The work, with all memory that it needs.
+pub(super) struct Death {
+    memory: Memory,
+    leases: GuardianLeases,
+    sockets: AnyInterface,
+    /// Whether each row has been master.
+    masters: Vec<bool>,
+    record: Vec<u64>,
+    frames: Frames,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Rows whose lease was ended.
+    pub(super) masters: usize,
+    /// Priority-0 adverts sent.
+    pub(super) adverts: usize,
+    /// Priority-0 adverts that the kernel has refused.
+    pub(super) refused: usize,
+}
+
+impl Death {
+    pub(super) fn new(memory: Memory, leases: GuardianLeases, sockets: AnyInterface) -> Self {
+        let masters = vec![false; memory.rows()];
+        // Pages of the buffers take memory once they are used.
+        Self { memory, leases, sockets, masters, record: vec![0; LARGEST], frames: Frames::new() }
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Ends all leases, and sends the priority-0 adverts of all masters that are not fenced. Those
+    /// that are fenced have left Master, or another router has become master.
+    pub(super) fn answer(&mut self) -> Sent {
+        let mut sent = Sent::default();
+        for (row, is_master) in self.masters.iter_mut().enumerate() {
+            *is_master = self.leases.end(row);
+            sent.masters += usize::from(*is_master);
+        }
+        for (row, _) in self.masters.iter().enumerate().filter(|(_, is_master)| **is_master) {
+            if self.leases.is_fenced(row) {
+                continue;
+            }
+            let record = self.memory.read(row, &mut self.record).and_then(View::new);
+            let Some(record) = record else { continue };
+            for packet in record.packets() {
+                send(&self.sockets, &mut self.frames, record.ifindex(), &packet, &mut sent);
+            }
+        }
+        self.frames.flush(&self.sockets, &mut sent);
+        sent
+    }
+
+    /// Returns the leases, the memory and, by row, whether the host was master.
+    pub(super) fn into_parts(self) -> (GuardianLeases, Memory, Vec<bool>) {
+        (self.leases, self.memory, self.masters)
+    }
+}
+
+fn send(sockets: &AnyInterface, frames: &mut Frames, ifindex: u32, packet: &PacketView<'_>, sent: &mut Sent) {
+    match packet.route {
+        None => frames.push(sockets, ifindex, packet.bytes, sent),
+        Some((source, peer)) => match sockets.send_to(ifindex, source, peer, packet.bytes) {
+            Ok(()) => sent.adverts += 1,
+            Err(_) => sent.refused += 1,
+        },
+    }
+}
+
+/// Ethernet frames that are sent together.
+struct Frames {
+    bytes: Box<[u8]>,
+    /// Index of the interface of each frame, and the end of the frame in `bytes`.
+    ends: [(u32, usize); AT_ONCE],
+    count: usize,
+}
+
+impl Frames {
+    fn new() -> Self {
+        Self { bytes: vec![0; BATCH].into(), ends: [(0, 0); AT_ONCE], count: 0 }
+    }
+
+    fn push(&mut self, sockets: &AnyInterface, ifindex: u32, frame: &[u8], sent: &mut Sent) {
+        if self.count == AT_ONCE || self.bytes.len() - self.end() < frame.len() {
+            self.flush(sockets, sent);
+        }
+        let start = self.end();
+        let Some(room) = self.bytes.get_mut(start..start + frame.len()) else {
+            sent.refused += 1;
+            return;
+        };
+        room.copy_from_slice(frame);
+        self.ends[self.count] = (ifindex, start + frame.len());
+        self.count += 1;
+    }
+
+    /// Sends the frames. If the kernel refuses one, the frames after it are still sent.
+    fn flush(&mut self, sockets: &AnyInterface, sent: &mut Sent) {
+        let mut next = 0;
+        while next < self.count {
+            let ready = self.ends.iter().enumerate().take(self.count).skip(next);
+            let frames = ready.filter_map(|(index, (ifindex, end))| {
+                let start = index.checked_sub(1).map_or(0, |former| self.ends[former].1);
+                Some((*ifindex, self.bytes.get(start..*end)?))
+            });
+            let accepted = sockets.send_frames(frames).unwrap_or(0);
+            sent.adverts += accepted;
+            next += accepted;
+            // The kernel has refused the next frame.
+            if next < self.count {
+                sent.refused += 1;
+                next += 1;
+            }
+        }
+        self.count = 0;
+    }
+
+    fn end(&self) -> usize {
+        self.count.checked_sub(1).map_or(0, |last| self.ends[last].1)
+    }
+}

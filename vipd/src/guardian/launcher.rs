@@ -1,0 +1,218 @@
+//! The service's end: starts the guardian, and starts another one if it ends.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, recv};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::memory::{CRASH, Memory, Phase};
+use super::socket;
+use super::writer::Writer;
+use crate::packet::AnyInterface;
+use crate::process::{crash, exec};
+
+/// Time after which a guardian must have reported that it watches the engine.
+const READY_TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// Time for a guardian to end after the engine has ended.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// Delay before another guardian is started after the first failure. It doubles with each further
+/// one.
+const DELAY_MIN: Duration = Duration::from_secs(1);
+/// Longest such delay.
+const DELAY_MAX: Duration = Duration::from_secs(60);
+/// Time after which a guardian that has ended counts as one that worked, and is replaced at once.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// What a guardian needs.
+pub(crate) struct Setup {
+    /// The array of leases.
+    pub(crate) leases: OwnedFd,
+    /// Number of its rows.
+    pub(crate) rows: usize,
+    /// Name of the agent ([`AgentLock::name`](crate::process::AgentLock::name)).
+    pub(crate) agent: String,
+    /// Whether the guardian uses real-time scheduling and locked memory.
+    pub(crate) is_realtime: bool,
+}
+
+/// Starts and restarts the guardian.
+pub(crate) struct Guardian {
+    shared: Arc<Shared>,
+    /// Dropped to end the thread while no guardian runs.
+    stop: Sender<()>,
+    /// Disconnected once the thread has ended.
+    ended: Receiver<()>,
+}
+
+/// The state of the guardian.
+#[derive(Clone)]
+pub(crate) struct GuardianState(Arc<Shared>);
+
+impl GuardianState {
+    /// Returns whether a guardian watches the engine.
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.is_running.load(Ordering::Acquire)
+    }
+}
+
+struct Shared {
+    setup: Setup,
+    memory: Memory,
+    is_running: AtomicBool,
+    /// The guardian's process, while it runs.
+    process: Mutex<Option<OwnedFd>>,
+}
+
+impl Guardian {
+    /// Prepares the memory for the engine, and starts a guardian once the engine runs. A guardian
+    /// that cannot be started is retried.
+    ///
+    /// # Errors
+    /// Returns an error if no file descriptor, address space or thread is available.
+    pub(crate) fn start(setup: Setup) -> io::Result<(Self, Writer)> {
+        let memory = Memory::create(setup.rows)?;
+        let (started, starts) = sync_channel(1);
+        let writer = Writer::new(memory.clone(), started);
+        crash::install(memory.shared(), CRASH)?;
+        let (is_running, process) = (AtomicBool::new(false), Mutex::default());
+        let shared = Arc::new(Shared { setup, memory, is_running, process });
+        let (stop, stopped) = channel();
+        let (running, ended) = channel::<()>();
+        thread::Builder::new().name("guardian".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let _running = running;
+                if starts.recv().is_ok() {
+                    shared.run(&stopped);
+                }
+            }
+        })?;
+        Ok((Self { shared, stop, ended }, writer))
+    }
+
+    /// Returns a handle for the state of the guardian.
+    pub(crate) fn state(&self) -> GuardianState {
+        GuardianState(Arc::clone(&self.shared))
+    }
+
+    /// Lets the guardian leave without further action, and waits until it has ended. To be called
+    /// when the engine has ended and its VIPs have been removed.
+    pub(crate) fn dismiss(self) {
+        self.shared.memory.set_phase(Phase::Ended);
+        let Self { shared, stop, ended } = self;
+        drop(stop);
+        if ended.recv_timeout(END_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
+            // The guardian has been stopped, or waits for a slow driver.
+            shared.kill();
+        }
+    }
+}
+
+impl Shared {
+    /// Keeps a guardian running until the engine has ended.
+    fn run(&self, stopped: &Receiver<()>) {
+        let mut delay = DELAY_MIN;
+        let mut reported = None;
+        while self.memory.phase() == Phase::Running && !self.memory.is_answered() {
+            let started = Instant::now();
+            let reason = match self.run_one() {
+                Ok(status) => describe(status),
+                Err(error) => format!("cannot be started: {error}"),
+            };
+            if self.memory.phase() != Phase::Running || self.memory.is_answered() {
+                return;
+            }
+            let wait = if started.elapsed() >= STABLE {
+                (delay, reported) = (DELAY_MIN, None);
+                Duration::ZERO
+            } else {
+                let next = (delay * 2).min(DELAY_MAX);
+                std::mem::replace(&mut delay, next)
+            };
+            // A guardian that cannot be started again and again is reported once.
+            if reported.as_ref() != Some(&reason) {
+                tracing::error!(
+                    reason,
+                    "the guardian is not running: if this process dies, backups take over only after the \
+                     Active_Down_Interval, and VIPs stay; starting another guardian after {wait:?}, and later after up \
+                     to {DELAY_MAX:?}"
+                );
+            }
+            reported = Some(reason);
+            if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    }
+
+    /// Starts a guardian and waits until it ends.
+    fn run_one(&self) -> io::Result<Option<ExitStatus>> {
+        let sockets = AnyInterface::open()?;
+        let (own, other) = socket::pair()?;
+        let mut child = self.command(other).spawn()?;
+        let result = self.watch(&child, &own, &sockets);
+        self.is_running.store(false, Ordering::Release);
+        crash::disarm();
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if result.is_err() {
+            let _ = child.kill();
+        }
+        let status = child.wait();
+        result?;
+        // If this process is the init process of its PID namespace, it may have collected the
+        // guardian as an orphan.
+        Ok(status.ok())
+    }
+
+    fn watch(&self, child: &Child, own: &OwnedFd, sockets: &AnyInterface) -> io::Result<()> {
+        let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process.try_clone()?);
+        socket::send(own, &self.memory, &self.setup.leases, sockets)?;
+        let mut byte = [0];
+        let mut ready = [PollFd::new(own, PollFlags::IN)];
+        if poll(&mut ready, Some(&READY_TIMEOUT))? == 0 {
+            return Err(io::Error::other("it has not reported that it is ready within 5 s"));
+        }
+        recv(own, &mut byte, RecvFlags::DONTWAIT)?;
+        if byte == [socket::READY] {
+            crash::arm(own.as_raw_fd());
+            self.is_running.store(true, Ordering::Release);
+            tracing::info!(pid = child.id(), "guardian started");
+        }
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        while let Err(rustix::io::Errno::INTR) = poll(&mut ended, None) {}
+        Ok(())
+    }
+
+    fn command(&self, socket: OwnedFd) -> Command {
+        let mut command = Command::new(exec::EXECUTABLE);
+        let scheduling = if self.setup.is_realtime { "realtime" } else { "ordinary" };
+        command.args([super::VERB, &self.setup.agent, scheduling]);
+        command.current_dir("/").stdin(socket).stdout(Stdio::null());
+        command
+    }
+
+    fn kill(&self) {
+        if let Some(process) = &*self.process.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Fails if the guardian has ended in the meantime.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+}
+
+fn describe(status: Option<ExitStatus>) -> String {
+    match status.map(|status| (status.code(), status.signal())) {
+        Some((Some(code), _)) => format!("ended with exit status {code}"),
+        Some((None, Some(signal))) => format!("ended by signal {signal}"),
+        _ => "ended".to_owned(),
+    }
+}

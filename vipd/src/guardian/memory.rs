@@ -1,0 +1,168 @@
+//! The memory that the engine shares with the guardian.
+//!
+//! ```text
+//!  word 0       phase       the engine's phase: [`Phase`]
+//!       1       crash       number of the signal by which the agent is crashing, else 0
+//!       2       answered    1 once a guardian has answered the engine's death
+//!       3       rows        number of rows
+//!       8…15    mutex       robust; the engine's thread holds it while it runs
+//!       16…     table       one word per row: position of its record (upper half) and length,
+//!                           both in words; 0 if there is none
+//!       …       records     what the guardian needs for a row: `record`
+//! ```
+//!
+//! The engine writes a record to unused words, and then publishes it by one store to the table.
+//! Words of a former record are reused last. The guardian reads the table and the records only
+//! after the engine's thread has ended, so it never finds a partly written record.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::process::SharedMemory;
+use crate::process::robust_mutex::{self, RobustMutex};
+
+const PHASE: usize = 0;
+pub(super) const CRASH: usize = 1;
+const ANSWERED: usize = 2;
+const ROWS: usize = 3;
+const MUTEX: usize = 8;
+const TABLE: usize = 16;
+/// Words for records of each row: eight times the size of a record with a few VIPs. They take no
+/// memory until they are written.
+const WORDS_PER_ROW: usize = 256;
+/// Words for records, in addition.
+const WORDS: usize = 1 << 19;
+
+const _: () = assert!(MUTEX + robust_mutex::WORDS <= TABLE);
+
+/// The engine's phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The engine's thread does not run yet.
+    Starting,
+    /// The engine's thread holds the mutex. If it releases the mutex in this phase, it has died.
+    Running,
+    /// The agent has removed its VIPs, or another process has taken them over.
+    Ended,
+}
+
+impl Phase {
+    const ALL: [Self; 3] = [Self::Starting, Self::Running, Self::Ended];
+}
+
+/// Mapped shared memory.
+#[derive(Clone, Debug)]
+pub(super) struct Memory(Arc<SharedMemory>);
+
+impl Memory {
+    /// Creates the memory for this number of rows.
+    ///
+    /// # Errors
+    /// Returns an error if no file descriptor or address space is available.
+    pub(super) fn create(rows: usize) -> io::Result<Self> {
+        let words = TABLE + rows + rows * WORDS_PER_ROW + WORDS;
+        let memory = Self(Arc::new(SharedMemory::create("vipd-guardian", words)?));
+        memory.word(ROWS).store(rows as u64, Ordering::Relaxed);
+        RobustMutex::initialize(memory.mutex_words()?)?;
+        Ok(memory)
+    }
+
+    /// Maps memory that the agent has created.
+    ///
+    /// # Errors
+    /// Returns an error if the memory is too small.
+    pub(super) fn map(descriptor: OwnedFd) -> io::Result<Self> {
+        let memory = Self(Arc::new(SharedMemory::map(descriptor)?));
+        let words = memory.0.words().len();
+        if words < TABLE || words - TABLE < memory.rows() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(memory)
+    }
+
+    /// Returns the shared memory.
+    pub(super) fn shared(&self) -> Arc<SharedMemory> {
+        Arc::clone(&self.0)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        usize::try_from(self.word(ROWS).load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn mutex(&self) -> io::Result<RobustMutex<'_>> {
+        Ok(RobustMutex::existing(self.mutex_words()?))
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        let number = self.word(PHASE).load(Ordering::Acquire);
+        // The agent stores only numbers of phases.
+        Phase::ALL.into_iter().find(|phase| *phase as u64 == number).unwrap_or(Phase::Ended)
+    }
+
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.word(PHASE).store(phase as u64, Ordering::Release);
+    }
+
+    /// Returns the signal by which the agent is crashing.
+    pub(super) fn crash(&self) -> Option<i32> {
+        i32::try_from(self.word(CRASH).load(Ordering::Acquire)).ok().filter(|signal| *signal != 0)
+    }
+
+    /// Returns whether the caller is the first one to answer the engine's death.
+    pub(super) fn answer(&self) -> bool {
+        self.word(ANSWERED).swap(1, Ordering::AcqRel) == 0
+    }
+
+    /// Returns whether a guardian has answered the engine's death.
+    pub(super) fn is_answered(&self) -> bool {
+        self.word(ANSWERED).load(Ordering::Acquire) != 0
+    }
+
+    /// Returns the words for records.
+    pub(super) fn records(&self) -> &[AtomicU64] {
+        self.0.words().get(TABLE + self.rows()..).unwrap_or_default()
+    }
+
+    /// Publishes the record of a row: a range of [`records`](Self::records), empty for none.
+    pub(super) fn publish(&self, row: usize, position: u32, length: u32) {
+        if row < self.rows() {
+            let entry = u64::from(position) << 32 | u64::from(length);
+            self.word(TABLE + row).store(if length == 0 { 0 } else { entry }, Ordering::Release);
+        }
+    }
+
+    /// Copies the record of a row into `buffer`. Returns `None` if there is none, or the buffer is
+    /// too small. Does not allocate.
+    pub(super) fn read<'a>(&self, row: usize, buffer: &'a mut [u64]) -> Option<&'a [u64]> {
+        if row >= self.rows() {
+            return None;
+        }
+        let entry = self.word(TABLE + row).load(Ordering::Acquire);
+        let (position, length) = (usize::try_from(entry >> 32).ok()?, (entry & 0xffff_ffff) as usize);
+        let words = self.records().get(position..)?.get(..length).filter(|words| !words.is_empty())?;
+        let copy = buffer.get_mut(..length)?;
+        for (copy, word) in copy.iter_mut().zip(words) {
+            *copy = word.load(Ordering::Relaxed);
+        }
+        Some(copy)
+    }
+
+    /// Returns a word of the header or the table.
+    fn word(&self, index: usize) -> &AtomicU64 {
+        // `create` and `map` make sure that the header and the table exist.
+        &self.0.words()[index]
+    }
+
+    fn mutex_words(&self) -> io::Result<&[AtomicU64; robust_mutex::WORDS]> {
+        let words = self.0.words().get(MUTEX..).and_then(<[AtomicU64]>::first_chunk);
+        words.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+impl AsFd for Memory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

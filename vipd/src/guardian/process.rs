@@ -1,0 +1,226 @@
+//! The guardian's process.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::process::{Pid, getppid};
+
+use super::aftermath::Aftermath;
+use super::death::{Death, Sent};
+use super::memory::{Memory, Phase};
+use super::socket::{self, CRASH, READY};
+use super::stand_down;
+use crate::process::{Signals, another_agent_runs, exec, ignore_abort};
+use crate::realtime;
+
+/// Interval at which a guardian checks whether rows are fenced.
+const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+/// Interval at which it checks whether another agent runs.
+const AGENT_CHECK: Duration = Duration::from_secs(1);
+/// Longest time that VIPs stay after the service manager has asked the guardian to end.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+/// Stack of the watching thread in bytes.
+const STACK: usize = 256 << 10;
+
+/// Runs the guardian. `arguments` are those after [`VERB`](super::VERB): the agent's name, and
+/// `realtime` or `ordinary`. `start_log` is called once there is something to log.
+pub fn main<G>(arguments: &[OsString], start_log: impl FnOnce() -> anyhow::Result<G>) -> ExitCode {
+    let [agent, scheduling] = arguments else {
+        eprintln!("`vipd guardian` is for internal use only");
+        return ExitCode::from(2);
+    };
+    match run(&agent.to_string_lossy(), scheduling, start_log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vipd guardian: cannot watch the agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::Result<G>) -> io::Result<()> {
+    // Those that the agent itself has inherited, and that are not closed on exec.
+    exec::close_descriptors()?;
+    // systemd also sends the signals of the agent to its guardian.
+    let signals = Signals::block()?;
+    ignore_abort();
+    rustix::thread::set_name(c"vipd-guardian")?;
+    let parent = getppid();
+    let stdin = io::stdin();
+    let socket = stdin.as_fd();
+    let received = socket::receive(socket)?;
+    let listener = stand_down::listen(agent);
+    let memory = received.memory.clone();
+    let death = Arc::new(Answer::new(Death::new(received.memory, received.leases, received.sockets))?);
+    if scheduling == "realtime" {
+        // The agent reports missing privileges.
+        let _ = realtime::lock_memory().and_then(|()| realtime::schedule_fifo());
+    }
+    watch(&memory, &death)?;
+    send(socket, &[READY], SendFlags::NOSIGNAL)?;
+    let Some((death, sent)) = wait(socket, &signals, listener.as_ref(), &memory, &death)? else {
+        return Ok(());
+    };
+    // Without a log, the guardian is still useful.
+    let log = start_log();
+    report(&memory, sent);
+    let (leases, memory, masters) = death.into_parts();
+    let aftermath = Aftermath::new(agent.to_owned(), leases, memory.clone(), &masters);
+    remain(aftermath, agent, parent, &signals, listener.as_ref(), &memory);
+    drop(log);
+    Ok(())
+}
+
+/// The answer to the engine's death, given by the thread that notices it first.
+struct Answer {
+    /// `None` after the death has been answered and taken.
+    state: Mutex<Option<(Death, Option<Sent>)>>,
+    /// Wakes the main thread.
+    given: OwnedFd,
+}
+
+impl Answer {
+    fn new(death: Death) -> io::Result<Self> {
+        let given = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { state: Mutex::new(Some((death, None))), given })
+    }
+
+    /// Answers the death, unless that has been done.
+    fn give(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((death, sent)) = &mut *state
+            && sent.is_none()
+            && death.memory().phase() == Phase::Running
+            && death.memory().answer()
+        {
+            *sent = Some(death.answer());
+        }
+        drop(state);
+        // Never fails: the counter stays far below its maximum.
+        let _ = rustix::io::write(&self.given, &1_u64.to_ne_bytes());
+    }
+
+    fn take(&self) -> Option<(Death, Sent)> {
+        let (death, sent) = self.state.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some((death, sent?))
+    }
+}
+
+/// Starts the thread that waits for the end of the engine's thread.
+fn watch(memory: &Memory, answer: &Arc<Answer>) -> io::Result<()> {
+    let (memory, answer) = (memory.clone(), Arc::clone(answer));
+    thread::Builder::new().name("watcher".to_owned()).stack_size(STACK).spawn(move || {
+        // The end of the engine's thread is the same as a release in the phase `Running`. If
+        // waiting fails, the main thread notices the end of the process.
+        if memory.mutex().and_then(|mutex| mutex.lock()).is_ok() {
+            answer.give();
+        }
+    })?;
+    Ok(())
+}
+
+/// Waits for the end of the engine. Returns `None` if there is nothing to do.
+fn wait(
+    socket: BorrowedFd<'_>,
+    signals: &Signals,
+    listener: Option<&UnixListener>,
+    memory: &Memory,
+    answer: &Answer,
+) -> io::Result<Option<(Death, Sent)>> {
+    loop {
+        let mut ready = vec![
+            PollFd::new(&socket, PollFlags::IN),
+            PollFd::new(&answer.given, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        ready.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
+        match poll(&mut ready, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            result => result?,
+        };
+        let is_ready = |position: usize| ready.get(position).is_some_and(|one| !one.revents().is_empty());
+        if is_ready(0) {
+            let mut byte = [0];
+            let (_, length) = recv(socket, &mut byte, RecvFlags::empty())?;
+            if length == 0 || byte == [CRASH] {
+                answer.give();
+            }
+        }
+        if is_ready(1) {
+            return Ok(answer.take());
+        }
+        // The agent handles the signals. While it runs, the guardian must stay.
+        while signals.take().is_some() {}
+        if listener.is_some_and(stand_down::is_asked) || memory.phase() == Phase::Ended {
+            return Ok(None);
+        }
+    }
+}
+
+fn report(memory: &Memory, sent: Sent) {
+    let Sent { masters, adverts, refused } = sent;
+    let cause =
+        memory.crash().map_or_else(|| "ended".to_owned(), |signal| format!("crashed by signal {signal}"));
+    if masters == 0 {
+        tracing::warn!("guardian: the agent has {cause}; it was not master");
+        return;
+    }
+    tracing::error!(
+        masters,
+        adverts,
+        refused,
+        "guardian: the agent has {cause}; sent its priority-0 adverts; its VIPs stay until another router takes over"
+    );
+}
+
+/// Removes VIPs as other routers take over, until none are left or another agent has started.
+fn remain(
+    mut aftermath: Aftermath,
+    agent: &str,
+    parent: Option<Pid>,
+    signals: &Signals,
+    listener: Option<&UnixListener>,
+    memory: &Memory,
+) {
+    let mut until: Option<Instant> = None;
+    let mut next_check = Instant::now();
+    loop {
+        let now = Instant::now();
+        let is_over = until.is_some_and(|until| now >= until);
+        let has_work = is_over || aftermath.has_work();
+        if listener.is_some_and(stand_down::is_asked) || memory.phase() == Phase::Ended {
+            return aftermath.abandon();
+        }
+        if has_work || now >= next_check {
+            next_check = now + AGENT_CHECK;
+            // An agent that could not make this guardian leave.
+            if another_agent_runs(agent, parent) {
+                return aftermath.abandon();
+            }
+        }
+        if has_work && aftermath.remove(is_over) {
+            tracing::info!("guardian: removed what the dead agent has left");
+            return;
+        }
+        let mut ready = vec![PollFd::new(signals, PollFlags::IN)];
+        ready.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
+        // Fails only for a signal that is not blocked.
+        let _ = poll(&mut ready, Some(&CHECK));
+        // The service manager ends the processes of the service before it starts another agent. A
+        // backup takes over in the meantime.
+        while let Some(signal) = signals.take() {
+            if signal.asks_to_end() {
+                let linger = Duration::from_millis(aftermath.longest_interval().into()).min(LINGER_MAX);
+                until.get_or_insert(now + linger);
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What the guardian needs for a virtual router: its priority-0 adverts, and what to remove once
+//! another router has taken over.
+//!
+//! ```text
+//!  0         4      5        6         7      8          12          16        20
+//!  +---------+------+--------+---------+------+----------+-----------+---------+----------+
+//!  | ifindex | vrid | family | macvlan | zero | interval | addresses | packets | requests |
+//!  +---------+------+--------+---------+------+----------+-----------+---------+----------+
+//!  24
+//!  +--------------------------------------+
+//!  | for each address: AddressKey         |  24 bytes
+//!  +--------------------------------------+
+//!  | for each packet: length, is_unicast  |  2 × u32
+//!  |   if unicast: source, destination    |  2 × Address
+//!  |   bytes, padded to 8                 |
+//!  +--------------------------------------+
+//!  | for each request: length, zero       |  2 × u32
+//!  |   netlink message, padded to 8       |
+//!  +--------------------------------------+
+//! ```
+//!
+//! All numbers are in host byte order.
+
+use std::net::IpAddr;
+
+use bytemuck::{Pod, Zeroable};
+use vipd_common::address::{Address, from_words, to_words};
+use vipd_common::records::AddressKey;
+
+/// The record of a router, as the engine builds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Index of the interface on which the router sends adverts.
+    pub(crate) ifindex: u32,
+    pub(crate) vrid: u8,
+    /// IP version, 4 or 6.
+    pub(crate) family: u8,
+    /// Whether the router has a macvlan.
+    pub(crate) has_macvlan: bool,
+    /// The advert interval in milliseconds.
+    pub(crate) interval: u32,
+    /// The VIPs.
+    pub(crate) addresses: Vec<AddressKey>,
+    /// The priority-0 adverts.
+    pub(crate) packets: Vec<Packet>,
+    /// Netlink requests that remove the routes and rules of the router.
+    pub(crate) requests: Vec<Vec<u8>>,
+}
+
+/// A priority-0 advert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Packet {
+    /// Source and destination of a VRRP message to a unicast peer; `None` for an Ethernet frame.
+    pub(crate) route: Option<(IpAddr, IpAddr)>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Head {
+    ifindex: u32,
+    vrid: u8,
+    family: u8,
+    has_macvlan: u8,
+    zero: u8,
+    interval: u32,
+    addresses: u32,
+    packets: u32,
+    requests: u32,
+}
+
+/// The length of a packet or a request.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Length {
+    bytes: u32,
+    is_unicast: u32,
+}
+
+impl Record {
+    /// Encodes the record.
+    pub(super) fn encode(&self) -> Vec<u64> {
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let mut bytes = Vec::new();
+        let head = Head {
+            ifindex: self.ifindex,
+            vrid: self.vrid,
+            family: self.family,
+            has_macvlan: self.has_macvlan.into(),
+            zero: 0,
+            interval: self.interval,
+            addresses: count(self.addresses.len()),
+            packets: count(self.packets.len()),
+            requests: count(self.requests.len()),
+        };
+        bytes.extend_from_slice(bytemuck::bytes_of(&head));
+        bytes.extend_from_slice(bytemuck::cast_slice(&self.addresses));
+        let mut append = |part: &[u8], route: Option<(IpAddr, IpAddr)>| {
+            let length = Length { bytes: count(part.len()), is_unicast: route.is_some().into() };
+            bytes.extend_from_slice(bytemuck::bytes_of(&length));
+            for address in route.iter().flat_map(|(source, destination)| [source, destination]) {
+                bytes.extend_from_slice(bytemuck::bytes_of(&to_words(*address)));
+            }
+            bytes.extend_from_slice(part);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        };
+        self.packets.iter().for_each(|packet| append(&packet.bytes, packet.route));
+        self.requests.iter().for_each(|request| append(request, None));
+        bytes.chunks_exact(8).map(bytemuck::pod_read_unaligned).collect()
+    }
+}
+
+/// An encoded record, as the guardian reads it. No method allocates.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    head: Head,
+    /// The bytes after the head.
+    body: &'a [u8],
+}
+
+/// A packet of a record: as [`Packet`].
+pub(super) struct PacketView<'a> {
+    pub(super) route: Option<(IpAddr, IpAddr)>,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(record: &'a [u64]) -> Option<Self> {
+        let (head, body) = bytemuck::cast_slice::<_, u8>(record).split_at_checked(size_of::<Head>())?;
+        Some(Self { head: bytemuck::pod_read_unaligned(head), body })
+    }
+
+    pub(super) fn ifindex(&self) -> u32 {
+        self.head.ifindex
+    }
+
+    pub(super) fn vrid(&self) -> u8 {
+        self.head.vrid
+    }
+
+    pub(super) fn family(&self) -> u8 {
+        self.head.family
+    }
+
+    pub(super) fn has_macvlan(&self) -> bool {
+        self.head.has_macvlan != 0
+    }
+
+    /// Returns the advert interval in milliseconds.
+    pub(super) fn interval(&self) -> u32 {
+        self.head.interval
+    }
+
+    pub(super) fn addresses(&self) -> impl Iterator<Item = AddressKey> + use<'a> {
+        let keys = self.body.chunks_exact(size_of::<AddressKey>());
+        keys.take(self.head.addresses as usize).map(bytemuck::pod_read_unaligned)
+    }
+
+    pub(super) fn packets(&self) -> impl Iterator<Item = PacketView<'a>> + use<'a> {
+        self.parts().take(self.head.packets as usize)
+    }
+
+    pub(super) fn requests(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.parts().skip(self.head.packets as usize).map(|part| part.bytes)
+    }
+
+    /// Iterates over the packets, and then the requests.
+    fn parts(&self) -> impl Iterator<Item = PacketView<'a>> + use<'a> {
+        let addresses = self.head.addresses as usize * size_of::<AddressKey>();
+        let mut rest = self.body.get(addresses..).unwrap_or_default();
+        let family = self.head.family;
+        let count = self.head.packets as usize + self.head.requests as usize;
+        std::iter::from_fn(move || part(&mut rest, family)).take(count)
+    }
+}
+
+fn part<'a>(rest: &mut &'a [u8], family: u8) -> Option<PacketView<'a>> {
+    let length: Length = take(rest)?;
+    let route = if length.is_unicast == 0 {
+        None
+    } else {
+        let [source, destination]: [Address; 2] = [take(rest)?, take(rest)?];
+        Some((from_words(family, source), from_words(family, destination)))
+    };
+    let length = length.bytes as usize;
+    let bytes = rest.get(..length)?;
+    *rest = rest.get(length.next_multiple_of(8)..)?;
+    Some(PacketView { route, bytes })
+}
+
+fn take<T: Pod>(rest: &mut &[u8]) -> Option<T> {
+    let (value, after) = rest.split_at_checked(size_of::<T>())?;
+    *rest = after;
+    Some(bytemuck::pod_read_unaligned(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decoded_records_equal_the_encoded_ones() {
+        let [source, peer]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().expect("valid"));
+        for (addresses, packets, requests) in [(0, 0, 0), (1, 1, 0), (3, 2, 2), (255, 5, 1)] {
+            let key = |last: u32| AddressKey::new(last, 4, [0, 0, 0, last]);
+            let record = Record {
+                ifindex: 7,
+                vrid: 51,
+                family: 4,
+                has_macvlan: addresses == 3,
+                interval: 40_950,
+                addresses: (0..addresses).map(key).collect(),
+                packets: (0..packets)
+                    .map(|length| Packet {
+                        route: (length % 2 == 0).then_some((source, peer)),
+                        bytes: vec![0x5a; 60 + length],
+                    })
+                    .collect(),
+                requests: vec![vec![1, 2, 3]; requests],
+            };
+            let words = record.encode();
+            let view = View::new(&words).expect("a head");
+            let decoded = Record {
+                ifindex: view.ifindex(),
+                vrid: view.vrid(),
+                family: view.family(),
+                has_macvlan: view.has_macvlan(),
+                interval: view.interval(),
+                addresses: view.addresses().collect(),
+                packets: view
+                    .packets()
+                    .map(|packet| Packet { route: packet.route, bytes: packet.bytes.to_vec() })
+                    .collect(),
+                requests: view.requests().map(<[u8]>::to_vec).collect(),
+            };
+            assert_eq!(decoded, record);
+            for length in 0..words.len() {
+                let cut = View::new(&words[..length]).map_or(0, |view| view.requests().count());
+                assert!(cut <= requests);
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Lets the guardian of a dead agent leave when another agent starts: that agent removes stale VIPs
+//! itself, and may be master soon.
+
+use std::io::{self, Read as _};
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::time::Duration;
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
+
+/// Prefix of the name of the guardian's abstract unix socket; the agent's name follows.
+const PREFIX: &str = "vipd-guardian ";
+/// Longest time that a starting agent waits for a guardian to leave.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Listens for the next agent with this name. Returns `None` if another process uses the name.
+pub(super) fn listen(agent: &str) -> Option<UnixListener> {
+    let listener = UnixListener::bind_addr(&address(agent).ok()?).ok()?;
+    listener.set_nonblocking(true).ok()?;
+    Some(listener)
+}
+
+/// Returns whether an agent has connected. Connections by other users are closed.
+pub(super) fn is_asked(listener: &UnixListener) -> bool {
+    listener.accept().is_ok_and(|(client, _)| is_trusted(&client))
+}
+
+/// Makes the guardian of a dead agent with this name leave, if there is one, and waits until it has
+/// ended. To be called by an agent that has acquired its lock.
+pub fn stand_down(agent: &str) {
+    let connected = address(agent).and_then(|address| UnixStream::connect_addr(&address));
+    let Ok(mut guardian) = connected else { return };
+    if !is_trusted(&guardian) {
+        return;
+    }
+    let ended = guardian.set_read_timeout(Some(TIMEOUT)).and_then(|()| guardian.read(&mut [0]));
+    match ended {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        Err(_) => tracing::warn!(
+            "the guardian of the previous run has not ended within {TIMEOUT:?}; it may remove VIPs of this agent: kill \
+             the process `vipd guardian {agent}`"
+        ),
+    }
+}
+
+fn address(agent: &str) -> io::Result<SocketAddr> {
+    SocketAddr::from_abstract_name(format!("{PREFIX}{agent}"))
+}
+
+/// Returns whether the other process runs as root or as this process's user.
+fn is_trusted(socket: &impl AsFd) -> bool {
+    socket_peercred(socket).is_ok_and(|other| other.uid.is_root() || other.uid == geteuid())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn starting_agent_waits_for_the_guardian_to_leave() {
+        let name = format!("/test/{}", std::process::id());
+        stand_down(&name);
+        let listener = listen(&name).expect("free");
+        assert!(!is_asked(&listener));
+        assert!(listen(&name).is_none(), "taken");
+        let agent = thread::spawn({
+            let name = name.clone();
+            move || stand_down(&name)
+        });
+        while !is_asked(&listener) {
+            thread::yield_now();
+        }
+        drop(listener);
+        agent.join().expect("no panic");
+    }
+}

@@ -1,0 +1,175 @@
+//! The engine's end of the shared memory.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+
+use super::memory::{Memory, Phase};
+use super::record::Record;
+use crate::process::crash::set_engine;
+use crate::xdp::Row;
+
+/// Number of block sizes: powers of two from 32 words (256 bytes).
+const SIZES: usize = 12;
+/// Size of the smallest block in words.
+const SMALLEST: usize = 32;
+
+/// Writes the records of the routers. Owned by the engine, whose thread calls [`hold`](Self::hold).
+#[derive(Debug)]
+pub(crate) struct Writer {
+    memory: Memory,
+    /// Notifies the service that the engine holds the mutex.
+    started: SyncSender<()>,
+    /// The block and the contents of each row's record.
+    blocks: Vec<Option<(Block, Vec<u64>)>>,
+    /// Unused blocks by size, in the order in which they became unused.
+    unused: [VecDeque<Block>; SIZES],
+    /// Number of words in use, from the start.
+    used: usize,
+}
+
+/// A range of words for a record.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    position: u32,
+    /// Index of the size: the block has `SMALLEST << size` words.
+    size: usize,
+}
+
+/// There is no room for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Writer {
+    pub(super) fn new(memory: Memory, started: SyncSender<()>) -> Self {
+        let blocks = vec![const { None }; memory.rows()];
+        Self { memory, started, blocks, unused: Default::default(), used: 0 }
+    }
+
+    /// Acquires the mutex for the calling thread: until [`release`](Self::release), the guardian
+    /// takes the end of this thread for the death of the agent.
+    ///
+    /// # Errors
+    /// Returns an error if the mutex is already held.
+    pub(crate) fn hold(&self) -> io::Result<()> {
+        self.memory.mutex()?.lock()?;
+        set_engine(true);
+        self.memory.set_phase(Phase::Running);
+        // Fails if the service is stopping.
+        let _ = self.started.try_send(());
+        Ok(())
+    }
+
+    /// Lets the guardian leave: the VIPs have been removed.
+    pub(crate) fn release(&self) {
+        set_engine(false);
+        self.memory.set_phase(Phase::Ended);
+        if let Ok(mutex) = self.memory.mutex() {
+            mutex.unlock();
+        }
+    }
+
+    /// Publishes the record of a row, unless it is unchanged.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no room for it. The row then has no record.
+    pub(crate) fn publish(&mut self, row: Row, record: &Record) -> Result<(), Full> {
+        let words = record.encode();
+        if self.current(row).is_some_and(|(_, current)| *current == words) {
+            return Ok(());
+        }
+        let block = self.allocate(words.len());
+        let Some(block) = block else {
+            self.clear(row);
+            return Err(Full);
+        };
+        let position = block.position as usize;
+        let room = self.memory.records().get(position..).unwrap_or_default();
+        for (word, value) in room.iter().zip(&words) {
+            word.store(*value, Ordering::Relaxed);
+        }
+        let length = u32::try_from(words.len()).map_err(|_| Full)?;
+        self.memory.publish(row.number() as usize, block.position, length);
+        self.replace(row, Some((block, words)));
+        Ok(())
+    }
+
+    /// Removes the record of a row.
+    pub(crate) fn clear(&mut self, row: Row) {
+        self.memory.publish(row.number() as usize, 0, 0);
+        self.replace(row, None);
+    }
+
+    fn current(&self, row: Row) -> Option<&(Block, Vec<u64>)> {
+        self.blocks.get(row.number() as usize)?.as_ref()
+    }
+
+    fn replace(&mut self, row: Row, by: Option<(Block, Vec<u64>)>) {
+        let Some(slot) = self.blocks.get_mut(row.number() as usize) else { return };
+        if let Some((former, _)) = std::mem::replace(slot, by) {
+            self.unused[former.size].push_back(former);
+        }
+    }
+
+    fn allocate(&mut self, words: usize) -> Option<Block> {
+        let size = (0..SIZES).find(|size| SMALLEST << size >= words)?;
+        if let Some(block) = self.unused[size].pop_front() {
+            return Some(block);
+        }
+        let end = self.used + (SMALLEST << size);
+        if end > self.memory.records().len() {
+            return None;
+        }
+        let block = Block { position: u32::try_from(self.used).ok()?, size };
+        self.used = end;
+        Some(block)
+    }
+}
+
+/// Largest record in words.
+pub(super) const LARGEST: usize = SMALLEST << (SIZES - 1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::guardian::record::Packet;
+    use crate::xdp::Rows;
+
+    fn writer(rows: usize) -> (Writer, Memory) {
+        let memory = Memory::create(rows).expect("created");
+        (Writer::new(memory.clone(), sync_channel(1).0), memory)
+    }
+
+    fn record(length: usize) -> Record {
+        Record { packets: vec![Packet { route: None, bytes: vec![0xa5; length] }], ..Record::default() }
+    }
+
+    #[test]
+    fn published_records_are_read_and_their_blocks_are_reused() {
+        let (mut writer, memory) = writer(3);
+        let row = Rows::new(2).allocate().expect("a row");
+        let mut buffer = vec![0; LARGEST];
+        assert_eq!(memory.read(row.number() as usize, &mut buffer), None);
+        for length in (0..5000).chain([60, 60]) {
+            let record = record(length);
+            writer.publish(row, &record).expect("room");
+            assert_eq!(memory.read(row.number() as usize, &mut buffer), Some(&record.encode()[..]));
+        }
+        // Two blocks of each size.
+        assert!(writer.used <= 4 * 1024, "{} words", writer.used);
+        writer.clear(row);
+        assert_eq!(memory.read(row.number() as usize, &mut buffer), None);
+    }
+
+    #[test]
+    fn record_without_room_is_refused() {
+        let (mut writer, memory) = writer(3);
+        let row = Rows::new(2).allocate().expect("a row");
+        writer.publish(row, &record(60)).expect("room");
+        assert_eq!(writer.publish(row, &record(LARGEST * 8)), Err(Full));
+        assert_eq!(memory.read(row.number() as usize, &mut vec![0; LARGEST]), None, "outdated");
+    }
+}
