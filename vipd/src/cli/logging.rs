@@ -13,6 +13,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::process::capabilities::{ThreadKind, confine};
+
 /// Capacity of the queue in lines: four for each of 4,080 virtual routers (255 VRIDs on each of 16
 /// interfaces).
 const LINES: usize = 16 << 10;
@@ -92,7 +94,10 @@ pub(super) fn init() -> anyhow::Result<Guard> {
     let (queue, messages) = sync_channel(LINES);
     thread::Builder::new()
         .name("log".to_owned())
-        .spawn(move || write_lines(&messages))
+        .spawn(move || {
+            confine(ThreadKind::Log);
+            write_lines(&messages);
+        })
         .context("cannot start the log thread")?;
     let writer = queue.clone();
     tracing_subscriber::fmt()

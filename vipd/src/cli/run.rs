@@ -8,7 +8,7 @@ use super::args::ConfigArgs;
 use super::logging;
 use crate::config::Config;
 use crate::guardian;
-use crate::process::{AgentLock, LockError, Signals};
+use crate::process::{AgentLock, LockError, Signals, prevent_core_dumps, start_launcher};
 use crate::service;
 
 /// Runs the agent.
@@ -19,6 +19,9 @@ use crate::service;
 /// user, are reported after this step.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
+    if config.has_password() {
+        prevent_core_dumps();
+    }
     // Must precede the first thread and any step that a signal must not interrupt.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let log = logging::init();
@@ -37,6 +40,7 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     }
     let lock = lock?;
     let _guard = log?;
+    start_launcher().context("cannot start the thread that runs commands")?;
     let main = args.config.display().to_string();
     for warning in &config.warnings {
         tracing::warn!("{}", warning.in_file(&main));

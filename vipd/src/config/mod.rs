@@ -148,6 +148,11 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Returns whether an instance has a VRRPv2 password.
+    pub(crate) fn has_password(&self) -> bool {
+        self.instances.iter().any(|instance| instance.password.is_some())
+    }
+
     /// Reads and checks a file.
     ///
     /// # Errors

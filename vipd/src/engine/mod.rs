@@ -70,6 +70,7 @@ use vipd_common::Timestamp;
 use crate::config::Realtime;
 use crate::guardian;
 use crate::netlink::{Monitor, Requests};
+use crate::process::capabilities::{ThreadKind, confine};
 use crate::realtime;
 use crate::service::bus::Publisher;
 use crate::vrrp::Input;
@@ -288,6 +289,7 @@ impl Engine {
                 self.reports.send(Report::NotRealtime { what: "SCHED_FIFO", error });
             }
         }
+        confine(ThreadKind::Engine);
         // Without the worker thread, addresses are announced slightly later.
         let _ = self.effects.netlink().start_worker();
         while self.turn()? {}

@@ -15,6 +15,7 @@ use vipd_common::Timestamp;
 use super::clock;
 use super::poll::Waker;
 use crate::config::Realtime;
+use crate::process::capabilities::{ThreadKind, confine};
 use crate::realtime;
 use crate::xdp::Position;
 
@@ -94,6 +95,7 @@ impl Prober {
                 // its own thread.
                 let _ = realtime::schedule_fifo();
             }
+            confine(ThreadKind::XdpProbe);
             run(&jobs, &waker);
         })?;
         Ok(Self(sender))

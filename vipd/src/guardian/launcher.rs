@@ -18,7 +18,8 @@ use super::memory::{CRASH, Memory, Phase};
 use super::socket;
 use super::writer::Writer;
 use crate::packet::AnyInterface;
-use crate::process::{crash, exec};
+use crate::process::capabilities::{ThreadKind, confine};
+use crate::process::{Privileges, crash, exec, launch};
 
 /// Time after which a guardian must have reported that it watches the engine.
 const READY_TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
@@ -91,6 +92,7 @@ impl Guardian {
             let shared = Arc::clone(&shared);
             move || {
                 let _running = running;
+                confine(ThreadKind::Guardian);
                 if starts.recv().is_ok() {
                     shared.run(&stopped);
                 }
@@ -158,7 +160,7 @@ impl Shared {
     fn run_one(&self) -> io::Result<Option<ExitStatus>> {
         let sockets = AnyInterface::open()?;
         let (own, other) = socket::pair()?;
-        let mut child = self.command(other).spawn()?;
+        let mut child = launch(self.command(other), Privileges::Guardian)?;
         let result = self.watch(&child, &own, &sockets);
         self.is_running.store(false, Ordering::Release);
         crash::disarm();

@@ -18,7 +18,7 @@ use super::death::{Death, Sent};
 use super::memory::{Memory, Phase};
 use super::socket::{self, CRASH, READY};
 use super::stand_down;
-use crate::process::{Signals, another_agent_runs, exec, ignore_abort};
+use crate::process::{Signals, another_agent_runs, exec, ignore_abort, prevent_core_dumps};
 use crate::realtime;
 
 /// Interval at which a guardian checks whether rows are fenced.
@@ -30,7 +30,7 @@ const LINGER_MAX: Duration = Duration::from_secs(5);
 /// Stack of the watching thread in bytes.
 const STACK: usize = 256 << 10;
 
-/// Runs the guardian. `arguments` are those after the verb: the agent's name, and
+/// Runs the guardian. `arguments` are those after [`VERB`](super::VERB): the agent's name, and
 /// `realtime` or `ordinary`. `start_log` is called once there is something to log.
 pub fn main<G>(arguments: &[OsString], start_log: impl FnOnce() -> anyhow::Result<G>) -> ExitCode {
     let [agent, scheduling] = arguments else {
@@ -53,6 +53,8 @@ fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::R
     let signals = Signals::block()?;
     ignore_abort();
     rustix::thread::set_name(c"vipd-guardian")?;
+    // The priority-0 adverts may contain passwords.
+    prevent_core_dumps();
     let parent = getppid();
     let stdin = io::stdin();
     let socket = stdin.as_fd();

@@ -17,12 +17,13 @@ use std::process::{self, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
 use super::exec;
+use super::launcher::{Privileges, launch, signal_group};
 use super::orphans::Entry;
 use super::output::{Tail, read_all, read_available};
 
@@ -50,8 +51,9 @@ pub(crate) struct Child;
 
 impl Child {
     /// Starts a command in its own session and process group, with stdin from `/dev/null`. Must be
-    /// called in a tokio runtime, in a thread that lives as long as the agent: the kernel sends the
-    /// command SIGTERM when this thread ends.
+    /// called in a tokio runtime, in the thread that calls
+    /// [`reap_orphans`](super::reap_orphans). The kernel sends the command SIGTERM when the
+    /// agent ends.
     ///
     /// If the command cannot be executed, this is reported as exit status [`exec::CANNOT_RUN`], and
     /// the last line gives the reason.
@@ -66,15 +68,17 @@ impl Child {
         let flags = rustix::fs::fcntl_getfl(&reader)?;
         rustix::fs::fcntl_setfl(&reader, flags | OFlags::NONBLOCK)?;
         let output = register(reader)?;
-        let mut child = command_line(spec)
+        let mut command = command_line(spec);
+        command
             .env_clear()
             .env("PATH", PATH)
             .envs(spec.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .spawn()?;
+            .stderr(writer);
+        // The descriptors in `command` are closed in the agent before this returns.
+        let mut child = launch(command, privileges(spec.user.as_deref()))?;
         let entry = Entry::new(Pid::from_child(&child));
         match watch(&child) {
             Ok(exited) => Ok(Running { child, exited, output, tail: Tail::default(), _entry: entry }),
@@ -100,6 +104,16 @@ fn command_line(spec: &Spec) -> process::Command {
         command.args(exec::arguments(spec.user.as_deref(), &spec.argv));
     }
     command
+}
+
+/// Returns the capabilities that the new process needs. A command that is configured to run as root
+/// keeps those of the agent, as if the agent ran as root.
+fn privileges(user: Option<&str>) -> Privileges {
+    match user {
+        None => Privileges::None,
+        Some("root" | "0") => Privileges::All,
+        Some(_) => Privileges::SwitchUser,
+    }
 }
 
 /// Registers a descriptor with the current tokio runtime.
@@ -229,8 +243,8 @@ impl Running {
     /// Sends a signal to the process group. The group does not exist yet if the process has not
     /// called `setsid`; then only the process receives the signal.
     fn signal(&self, signal: Signal) {
-        if kill_process_group(Pid::from_child(&self.child), signal).is_err() {
-            // Fails only if the process has already been reaped.
+        if signal_group(Pid::from_child(&self.child), signal).is_err() {
+            // The process still has the agent's user. Fails only if it has already been reaped.
             let _ = pidfd_send_signal(self.exited.get_ref(), signal);
         }
     }

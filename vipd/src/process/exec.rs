@@ -19,7 +19,7 @@ use rustix::process::{
 };
 
 use super::accounts::User;
-use super::executable;
+use super::{capabilities, executable};
 
 /// First argument of vipd's executable that selects this mode.
 pub(crate) const VERB: &str = "exec";
@@ -78,8 +78,7 @@ fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
         user.switch()
             .map_err(|error| format!("cannot switch to user {}: {error}", user.name.to_string_lossy()))?;
     }
-    // Older kernels have no ambient capabilities to clear.
-    let _ = rustix::thread::clear_ambient_capability_set();
+    capabilities::drop_all().map_err(cannot("drop capabilities"))?;
     close_descriptors().map_err(cannot("close file descriptors"))?;
     // The signal is set only after the user was switched, because switching clears it.
     set_parent_process_death_signal(Some(Signal::TERM))

@@ -1,12 +1,15 @@
-//! Signals, users, resource limits, child processes, and the locks that prevent a second agent with
-//! the same runtime directory or on the same interface.
+//! Signals, users, privileges, resource limits, child processes, and the locks that prevent a second
+//! agent with the same runtime directory or on the same interface.
 
 mod accounts;
+pub(crate) mod capabilities;
 pub(crate) mod child;
+mod core_dump;
 pub(crate) mod crash;
 pub(crate) mod exec;
 mod executable;
 mod interface_claim;
+mod launcher;
 mod limits;
 mod lock;
 mod name_lock;
@@ -14,13 +17,16 @@ mod orphans;
 mod output;
 mod peer;
 pub(crate) mod robust_mutex;
+mod seccomp;
 mod shared_memory;
 mod signals;
 
 pub(crate) use accounts::{group_id, user_ids};
 pub(crate) use child::register;
+pub(crate) use core_dump::prevent_core_dumps;
 pub(crate) use executable::defect;
 pub use interface_claim::{ClaimError, InterfaceClaim};
+pub(crate) use launcher::{Privileges, launch, start_launcher};
 pub use limits::raise_open_files;
 pub(crate) use lock::another_agent_runs;
 pub use lock::{AgentLock, LockError, several_agents_run};

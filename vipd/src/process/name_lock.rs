@@ -56,20 +56,21 @@ impl Holder {
         listener(name).or_else(|| owner(name))
     }
 
-    /// Returns whether the process can be an agent: it runs as root or as this process's user, has
-    /// CAP_NET_ADMIN, or its capabilities cannot be read. The name alone proves nothing, because
-    /// any user who can enter the network namespace can bind it.
+    /// Returns whether the process can be an agent: it runs as root or as this process's user, may
+    /// use CAP_NET_ADMIN, or its capabilities cannot be read. The name alone proves nothing,
+    /// because any user who can enter the network namespace can bind it.
     pub(super) fn is_trusted(self) -> bool {
         self.uid == 0
             || self.uid == rustix::process::geteuid().as_raw()
-            || self.pid.and_then(effective_capabilities).is_none_or(|set| set & CAP_NET_ADMIN != 0)
+            || self.pid.and_then(permitted_capabilities).is_none_or(|set| set & CAP_NET_ADMIN != 0)
     }
 }
 
-/// Returns the effective capabilities of a process (proc_pid_status(5)).
-fn effective_capabilities(pid: u32) -> Option<u64> {
+/// Returns the permitted capabilities of a process's main thread (proc_pid_status(5)). An agent's
+/// main thread makes CAP_NET_ADMIN effective only where it uses it.
+fn permitted_capabilities(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let set = status.lines().find_map(|line| line.strip_prefix("CapPrm:"))?;
     u64::from_str_radix(set.trim(), 16).ok()
 }
 

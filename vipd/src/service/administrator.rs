@@ -33,6 +33,7 @@ use crate::control::protocol::Request;
 use crate::engine::Handle;
 use crate::engine::command::{Added, Command};
 use crate::engine::id::RouterId;
+use crate::process::prevent_core_dumps;
 use crate::vrrp::{Fault, Input};
 use crate::xdp::Sizes;
 
@@ -236,7 +237,15 @@ impl Administrator {
             let path = self.path.clone();
             // Like `vipd check`: a reload that would put instances into Fault is refused.
             let machine = Machine { checks_executables: true, ..Machine::default() };
-            self.phase = Phase::Reading(spawn_blocking(move || Config::load_on(path, &machine)), order.by);
+            let read = move || {
+                let config = Config::load_on(path, &machine);
+                // A file with errors may contain a password as well.
+                if config.as_ref().map_or(true, Config::has_password) {
+                    prevent_core_dumps();
+                }
+                config
+            };
+            self.phase = Phase::Reading(spawn_blocking(read), order.by);
             return Some(Step::ReloadBegun);
         }
         self.carry_out(order);

@@ -53,6 +53,7 @@ use std::thread;
 
 use anyhow::{Context as _, anyhow};
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+use rustix::thread::CapabilitySet;
 use tokio::sync::mpsc;
 use vipd_common::records::BURST;
 
@@ -66,6 +67,7 @@ use crate::engine::topology::Topology;
 use crate::engine::{Engine, KernelSide, Outlets, Remaining};
 use crate::guardian::{self, Guardian};
 use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests};
+use crate::process::capabilities::{ThreadKind, confine, with};
 use crate::process::{AgentLock, InterfaceClaim, Signals, several_agents_run};
 use crate::xdp::{self, Kernel, Loaded, Pins, Rows, Sizes, Verbosity};
 
@@ -188,10 +190,13 @@ pub fn run(
     let mut engine_thread = None;
     let start = || {
         if let Some(kernel_log) = kernel_log {
-            kernel_log.forward().context("cannot start the thread for the log of the BPF program")?;
+            kernel_log
+                .forward(|| confine(ThreadKind::Log))
+                .context("cannot start the thread for the log of the BPF program")?;
         }
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run());
         engine_thread = Some(thread.context("cannot start the engine thread")?);
+        confine(ThreadKind::Control);
         Ok(())
     };
     let served =
@@ -203,7 +208,7 @@ pub fn run(
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
-    let withdrawn = withdraw_remaining(&ended, &configured);
+    let withdrawn = with(CapabilitySet::NET_ADMIN, || withdraw_remaining(&ended, &configured));
     if let Some(guardian) = guardian {
         guardian.dismiss();
     }

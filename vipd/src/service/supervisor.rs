@@ -29,6 +29,7 @@ use crate::control::runtime::RuntimeDir;
 use crate::control::server::{self, Source};
 use crate::engine::Handle;
 use crate::engine::command::{Command, Report, Request};
+use crate::process::capabilities::{ThreadKind, confine};
 use crate::process::{Received, SignalStream, Signals, reap_orphans};
 use crate::xdp::Row;
 
@@ -99,6 +100,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     ) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .thread_name("pool")
+            .on_thread_start(|| confine(ThreadKind::Pool))
             .build()
             .context("cannot start the control thread's runtime")?;
         let (fatal, mut failed) = oneshot::channel();

@@ -21,6 +21,7 @@ use crate::engine::command::{Command, Request};
 use crate::engine::id::LinkId;
 use crate::engine::link_io::LinkIo;
 use crate::engine::link_spec::{LinkSpec, XdpEntry};
+use crate::process::capabilities::{ThreadKind, confine};
 use crate::xdp::Row;
 
 /// Delay before the first retry.
@@ -90,7 +91,10 @@ impl Worker {
         };
         thread::Builder::new()
             .name("link-io".to_owned())
-            .spawn(move || state.run(&submitted))
+            .spawn(move || {
+                confine(ThreadKind::LinkIo);
+                state.run(&submitted);
+            })
             .context("cannot start the worker thread")?;
         Ok(Self { jobs, stopping, ended })
     }

@@ -23,15 +23,18 @@ impl KernelLog {
         EbpfLogger::init(ebpf).ok().map(Self)
     }
 
-    /// Starts a thread that passes the lines to the `log` crate. The thread does nothing else,
-    /// because reading the lines may never finish during a flood.
+    /// Starts a thread that calls `prepare` and then passes the lines to the `log` crate. The thread
+    /// does nothing else, because reading the lines may never finish during a flood.
     ///
     /// # Errors
     /// Returns an error if the thread cannot be started.
-    pub fn forward(mut self) -> io::Result<()> {
-        let lines = move || loop {
-            self.0.flush();
-            thread::sleep(FLUSH_INTERVAL);
+    pub fn forward(mut self, prepare: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let lines = move || {
+            prepare();
+            loop {
+                self.0.flush();
+                thread::sleep(FLUSH_INTERVAL);
+            }
         };
         thread::Builder::new().name("kernel-log".to_owned()).spawn(lines).map(drop)
     }

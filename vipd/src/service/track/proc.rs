@@ -7,11 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::Pid;
+use rustix::thread::CapabilitySet;
 use tokio::task::spawn_blocking;
 
 use crate::config::track::{Process, ProcessMatch};
+use crate::process::capabilities::with;
 
 const PROC: &str = "/proc";
+/// Needed to read which program a process of another user executes.
+const NEEDED: CapabilitySet = CapabilitySet::SYS_PTRACE;
 /// Length to which the kernel truncates command names.
 const MAX_COMM: usize = 15;
 
@@ -27,7 +31,8 @@ pub(super) struct Search {
 /// Returns the processes of a program. Reads `/proc` on another thread.
 pub(super) async fn find(process: &Arc<Process>) -> Search {
     let process = Arc::clone(process);
-    spawn_blocking(move || find_in(Path::new(PROC), &process.matches)).await.unwrap_or_default()
+    let search = move || with(NEEDED, || find_in(Path::new(PROC), &process.matches));
+    spawn_blocking(search).await.unwrap_or_default()
 }
 
 fn find_in(proc: &Path, matches: &ProcessMatch) -> Search {
@@ -49,7 +54,7 @@ fn find_in(proc: &Path, matches: &ProcessMatch) -> Search {
 
 /// Returns whether a process runs the program.
 pub(super) fn is_found(pid: Pid, matches: &ProcessMatch) -> bool {
-    is_of(Path::new(PROC), pid, matches).unwrap_or(false)
+    with(NEEDED, || is_of(Path::new(PROC), pid, matches)).unwrap_or(false)
 }
 
 /// Returns whether a process has the program's command name, which every user may read.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::thread::CapabilitySet;
 use tokio::io::unix::AsyncFd;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -22,6 +23,7 @@ use super::object::{ObjectId, Reading, Update, Updates};
 use super::proc::{Search, find, is_found};
 use crate::config::track::{Process, ProcessMatch};
 use crate::netlink::{ProcessEvents, Selection};
+use crate::process::capabilities::with;
 use crate::process::register;
 
 /// Interval of the searches while there are too few processes, without the connector.
@@ -128,7 +130,7 @@ struct Events(Option<AsyncFd<ProcessEvents>>);
 
 impl Events {
     fn open() -> Self {
-        Self::of(ProcessEvents::open().and_then(register))
+        Self::of(with(CapabilitySet::NET_ADMIN, ProcessEvents::open).and_then(register))
     }
 
     /// Logs once if the connector is not available.
@@ -195,6 +197,13 @@ impl Events {
                 }
             }
         }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // Closing the connector sends a request to the kernel.
+        with(CapabilitySet::NET_ADMIN, || drop(self.0.take()));
     }
 }
 

@@ -10,6 +10,7 @@ use std::thread;
 use crate::config::Realtime;
 use crate::engine::poll::Waker;
 use crate::netlink::{BATCH, Change, Requests};
+use crate::process::capabilities::{ThreadKind, confine};
 use crate::realtime;
 
 /// Stack size in bytes. Small, because the process's memory is locked.
@@ -44,6 +45,7 @@ impl RouteThread {
                 // its own thread.
                 let _ = realtime::schedule_fifo();
             }
+            confine(ThreadKind::Routes);
             for changes in batches {
                 if sender.send(apply(&mut requests, &changes)).is_err() {
                     return;

@@ -1,0 +1,250 @@
+//! The capabilities of each thread (capabilities(7)).
+//!
+//! Capabilities belong to threads. The agent starts with all that it needs; each thread drops those
+//! that it does not need once it has started. `docs/design/privileges.md` has the table and its
+//! limits: threads share their memory, so this contains mistakes, not an attacker who executes code
+//! in the agent.
+
+use std::io;
+use std::sync::OnceLock;
+
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+use super::seccomp;
+
+/// A thread of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ThreadKind {
+    /// The main thread, once the other threads have been started.
+    Control,
+    /// Starts and signals other programs; see [`launcher`](super::launcher).
+    Launcher,
+    /// The engine, and the thread `addresses` that it starts.
+    Engine,
+    /// Adds routes and rules.
+    Routes,
+    /// Queries the positions of BPF programs.
+    XdpProbe,
+    /// Opens links.
+    LinkIo,
+    /// Starts the guardian's process through the launcher, and opens its sockets.
+    Guardian,
+    /// Reads files and `/proc` for the control thread.
+    Pool,
+    /// Writes log lines.
+    Log,
+}
+
+/// The capabilities that a thread keeps, if it has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kept {
+    /// Effective at all times.
+    effective: CapabilitySet,
+    /// Effective only during [`with`].
+    raised: CapabilitySet,
+}
+
+/// Access to files of other users. The unit does not grant it. If an agent that runs as root has
+/// it, it needs it to read a configuration that belongs to another user, at each reload.
+const FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::DAC_READ_SEARCH);
+
+impl ThreadKind {
+    /// `maps` is the capability for the use of BPF maps and links that are already open.
+    fn kept(self, maps: CapabilitySet) -> Kept {
+        use CapabilitySet as Set;
+        let none = Set::empty();
+        let (effective, raised) = match self {
+            Self::Control => (FILES | maps, Set::NET_ADMIN | Set::SYS_PTRACE),
+            Self::Launcher => (Set::KILL, Set::all()),
+            Self::Routes => (Set::NET_ADMIN, none),
+            // The prober needs CAP_NET_ADMIN for BPF_PROG_QUERY.
+            Self::Engine | Self::XdpProbe => (Set::NET_ADMIN | maps, none),
+            // Opening a link may load another program of the object.
+            Self::LinkIo => (Set::NET_ADMIN | Set::NET_RAW | Set::BPF | Set::PERFMON, none),
+            Self::Guardian => (Set::NET_RAW, none),
+            Self::Pool => (FILES, Set::SYS_PTRACE),
+            Self::Log => (none, none),
+        };
+        // The memory that a thread maps is locked (MCL_FUTURE). Without CAP_IPC_LOCK, it counts
+        // against RLIMIT_MEMLOCK, and an allocation may fail.
+        Kept { effective: effective | Set::IPC_LOCK, raised }
+    }
+}
+
+/// Drops the capabilities that the calling thread does not need, in this thread and in those that
+/// it starts. All threads except the launcher and the control thread also become unable to start
+/// programs.
+///
+/// A failure is logged; the thread then keeps its privileges.
+pub(crate) fn confine(kind: ThreadKind) {
+    let confined = drop_capabilities(kind).and_then(|()| match kind {
+        ThreadKind::Launcher | ThreadKind::Control => Ok(()),
+        _ => seccomp::deny_programs(),
+    });
+    if let Err(error) = confined {
+        tracing::warn!(thread = ?kind, %error, "cannot drop the privileges of a thread");
+    }
+}
+
+fn drop_capabilities(kind: ThreadKind) -> io::Result<()> {
+    let present = capabilities(None)?;
+    let remaining = reduced(present.permitted, kind.kept(maps()?));
+    // Removing capabilities from the inheritable set also removes them from the ambient set.
+    set_capabilities(None, remaining)?;
+    Ok(())
+}
+
+fn reduced(permitted: CapabilitySet, kept: Kept) -> CapabilitySets {
+    let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    let mut effective = kept.effective;
+    // CAP_SYS_ADMIN implies both, and a container may have it instead.
+    if !permitted.contains(kept.effective & bpf) {
+        effective |= CapabilitySet::SYS_ADMIN;
+    }
+    CapabilitySets {
+        effective: effective & permitted,
+        permitted: (effective | kept.raised) & permitted,
+        inheritable: CapabilitySet::empty(),
+    }
+}
+
+/// Returns CAP_BPF if the kernel requires it to use open maps and links. Linux 5.18 does if
+/// `kernel.unprivileged_bpf_disabled` is set; later versions check only who creates them (commit
+/// c8644cd0efe7).
+fn maps() -> io::Result<CapabilitySet> {
+    static MAPS: OnceLock<CapabilitySet> = OnceLock::new();
+    if let Some(maps) = MAPS.get() {
+        return Ok(*maps);
+    }
+    let before = capabilities(None)?;
+    let bpf = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
+    set_capabilities(None, CapabilitySets { effective: before.effective - bpf, ..before })?;
+    let is_required = is_bpf_refused();
+    set_capabilities(None, before)?;
+    let maps = if is_required { CapabilitySet::BPF } else { CapabilitySet::empty() };
+    Ok(*MAPS.get_or_init(|| maps))
+}
+
+/// Returns whether the kernel refuses to query an object. The query has no descriptor, so it fails
+/// with `EBADF` if it is not refused.
+fn is_bpf_refused() -> bool {
+    const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+    // The descriptor -1, then length and address of the buffer.
+    let attributes: [u32; 4] = [u32::MAX, 0, 0, 0];
+    // SAFETY: the kernel only reads the attributes, and `size_of_val` is their length.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, attributes.as_ptr(), size_of_val(&attributes))
+    };
+    result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Makes capabilities of the calling thread effective during the call, as far as it may.
+pub(crate) fn with<T>(needed: CapabilitySet, call: impl FnOnce() -> T) -> T {
+    /// Restores the sets, even after a panic.
+    struct Raised(CapabilitySets);
+
+    impl Drop for Raised {
+        fn drop(&mut self) {
+            // Fewer effective capabilities are always allowed.
+            let _ = set_capabilities(None, self.0);
+        }
+    }
+
+    let _raised = capabilities(None).ok().and_then(|before| {
+        let effective = before.effective | (needed & before.permitted);
+        // The call reports the missing capability if this fails.
+        (effective != before.effective
+            && set_capabilities(None, CapabilitySets { effective, ..before }).is_ok())
+        .then(|| Raised(before))
+    });
+    call()
+}
+
+/// Drops all capabilities of this process, for a command that runs without privileges. If the
+/// command runs as root, the kernel grants it those of the bounding set.
+///
+/// # Errors
+/// Not expected: any process may drop its capabilities.
+pub(super) fn drop_all() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    let mut sets = capabilities(None)?;
+    sets.inheritable = none;
+    if !rustix::process::geteuid().is_root() {
+        (sets.effective, sets.permitted) = (none, none);
+    }
+    set_capabilities(None, sets)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const ALL: [ThreadKind; 9] = [
+        ThreadKind::Control,
+        ThreadKind::Launcher,
+        ThreadKind::Engine,
+        ThreadKind::Routes,
+        ThreadKind::XdpProbe,
+        ThreadKind::LinkIo,
+        ThreadKind::Guardian,
+        ThreadKind::Pool,
+        ThreadKind::Log,
+    ];
+
+    #[test]
+    fn no_thread_gains_capabilities() {
+        let few = CapabilitySet::NET_ADMIN | CapabilitySet::BPF | CapabilitySet::PERFMON;
+        for kind in ALL {
+            let sets = reduced(few, kind.kept(CapabilitySet::empty()));
+            assert!(few.contains(sets.permitted) && sets.permitted.contains(sets.effective), "{kind:?}");
+            assert_eq!(sets.inheritable, CapabilitySet::empty(), "{kind:?}");
+        }
+    }
+
+    /// The launcher keeps it for `vipd upgrade`, but does not use it itself.
+    #[test]
+    fn only_the_worker_may_load_bpf_programs() {
+        for kind in ALL {
+            let sets = reduced(CapabilitySet::all(), kind.kept(CapabilitySet::empty()));
+            let may_load = sets.effective.intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN);
+            assert_eq!(may_load, kind == ThreadKind::LinkIo, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn sys_admin_is_kept_only_in_place_of_a_missing_bpf_capability() {
+        let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
+        for (permitted, expected) in [
+            (CapabilitySet::all(), false),
+            (CapabilitySet::all() - bpf, true),
+            (CapabilitySet::all() - CapabilitySet::PERFMON, true),
+            (bpf, false),
+        ] {
+            let sets = reduced(permitted, ThreadKind::LinkIo.kept(CapabilitySet::empty()));
+            assert_eq!(sets.permitted.contains(CapabilitySet::SYS_ADMIN), expected, "{permitted:?}");
+        }
+        let old_kernel = ThreadKind::Engine.kept(CapabilitySet::BPF);
+        let sets = reduced(CapabilitySet::all() - bpf, old_kernel);
+        assert!(sets.effective.contains(CapabilitySet::SYS_ADMIN));
+    }
+
+    /// A capability of [`Kept::raised`] is effective during the call only. Without privileges,
+    /// nothing changes.
+    #[test]
+    fn capabilities_are_effective_only_during_the_call() {
+        let thread = thread::spawn(|| {
+            confine(ThreadKind::Pool);
+            let effective = || capabilities(None).expect("capabilities").effective;
+            let needed = CapabilitySet::SYS_PTRACE | CapabilitySet::NET_ADMIN;
+            let before = effective();
+            let permitted = capabilities(None).expect("capabilities").permitted;
+            assert!(!before.intersects(needed), "{before:?}");
+            assert_eq!(with(needed, effective) & needed, permitted & CapabilitySet::SYS_PTRACE);
+            assert_eq!(effective(), before);
+        });
+        thread.join().expect("no panic");
+    }
+}

@@ -1,0 +1,144 @@
+//! The thread that starts and signals other programs, the only one that keeps the privileges for
+//! this.
+//!
+//! An agent that does not run as root passes capabilities to a program through the thread's ambient
+//! set (capabilities(7)). The launcher fills this set for one program at a time, and has no
+//! effective capability except CAP_KILL and CAP_IPC_LOCK. Root needs no ambient set: the kernel
+//! grants a program of root the bounding set.
+
+use std::io;
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, set_capabilities,
+};
+
+use super::capabilities::{ThreadKind, confine};
+
+/// Stack size in bytes. Small, because the process's memory is locked.
+const STACK: usize = 128 * 1024;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+static LAUNCHER: OnceLock<Sender<Job>> = OnceLock::new();
+
+/// The capabilities that a program starts with, if the agent has them. A program of root has those
+/// of the bounding set in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Privileges {
+    /// None.
+    None,
+    /// Those for switching to another user.
+    SwitchUser,
+    /// Those of the guardian: to remove VIPs, and for real-time scheduling and locked memory.
+    Guardian,
+    /// All that the agent was started with.
+    All,
+}
+
+impl Privileges {
+    fn set(self) -> CapabilitySet {
+        match self {
+            Self::None => CapabilitySet::empty(),
+            Self::SwitchUser => CapabilitySet::SETUID | CapabilitySet::SETGID,
+            Self::Guardian => CapabilitySet::NET_ADMIN | CapabilitySet::SYS_NICE | CapabilitySet::IPC_LOCK,
+            Self::All => CapabilitySet::all(),
+        }
+    }
+}
+
+/// Starts the thread. Must be called while the calling thread has all capabilities. Without this
+/// call, programs are started and signaled by the calling thread, as in unit tests.
+///
+/// # Errors
+/// `EAGAIN` if the thread cannot be started.
+pub(crate) fn start_launcher() -> io::Result<()> {
+    let (jobs, submitted) = channel::<Job>();
+    thread::Builder::new().name("launcher".to_owned()).stack_size(STACK).spawn(move || {
+        confine(ThreadKind::Launcher);
+        for job in submitted {
+            job();
+        }
+    })?;
+    // Fails only at a second call, whose thread then ends.
+    let _ = LAUNCHER.set(jobs);
+    Ok(())
+}
+
+/// Starts a program. The thread that starts it lives as long as the agent, which matters for
+/// `PR_SET_PDEATHSIG`.
+///
+/// # Errors
+/// Returns an error if no process or descriptor is available, or the program cannot be executed.
+pub(crate) fn launch(mut command: Command, privileges: Privileges) -> io::Result<Child> {
+    run(move || {
+        pass_on(privileges.set())?;
+        let child = command.spawn();
+        // A failure is not expected, and has no effect: the next program gets its own set.
+        let _ = pass_on(CapabilitySet::empty());
+        child
+    })?
+}
+
+/// Sends a signal to a process group, which may belong to another user.
+///
+/// # Errors
+/// `ESRCH` if there is no such group.
+pub(super) fn signal_group(group: Pid, signal: Signal) -> io::Result<()> {
+    run(move || kill_process_group(group, signal).map_err(io::Error::from))?
+}
+
+/// Runs a job in the launcher and waits for its result.
+fn run<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let Some(jobs) = LAUNCHER.get() else { return Ok(job()) };
+    let (sender, result) = channel();
+    let job = move || drop(sender.send(job()));
+    jobs.send(Box::new(job)).ok().and_then(|()| result.recv().ok()).ok_or(io::ErrorKind::BrokenPipe.into())
+}
+
+/// Sets the capabilities that a program inherits from this thread.
+fn pass_on(set: CapabilitySet) -> io::Result<()> {
+    clear_ambient_capability_set()?;
+    let present = capabilities(None)?;
+    let inheritable = set & present.permitted;
+    set_capabilities(None, CapabilitySets { inheritable, ..present })?;
+    for capability in inheritable.iter() {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    /// Returns `CapInh` and `CapAmb` of a program that was started with these privileges.
+    fn inherited(privileges: Privileges) -> [u64; 2] {
+        let mut command = Command::new("/bin/cat");
+        command.arg("/proc/self/status").stdout(Stdio::piped());
+        let output = launch(command, privileges).and_then(Child::wait_with_output).expect("cat runs");
+        let status = String::from_utf8(output.stdout).expect("text");
+        ["CapInh:", "CapAmb:"].map(|name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a set");
+            u64::from_str_radix(line.trim(), 16).expect("hexadecimal")
+        })
+    }
+
+    #[test]
+    fn program_inherits_only_the_capabilities_for_it() {
+        let permitted = capabilities(None).expect("capabilities").permitted;
+        for privileges in [Privileges::None, Privileges::SwitchUser, Privileges::All, Privileges::None] {
+            let expected = (permitted & privileges.set()).bits();
+            let [inheritable, ambient] = inherited(privileges);
+            assert_eq!(inheritable, expected, "{privileges:?}");
+            assert!(ambient == expected || rustix::process::geteuid().is_root(), "{privileges:?}");
+        }
+    }
+}

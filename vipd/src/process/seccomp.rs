@@ -1,0 +1,211 @@
+//! A filter of system calls (seccomp(2)) for threads that never start a program.
+//!
+//! The filter applies to the calling thread and the threads that it starts, not to the launcher, so
+//! commands are not affected. It lists what is denied rather than what is allowed: which calls the
+//! allocator, the C library and the Rust runtime make depends on their versions, and a call that is
+//! missing from a list of allowed calls would show up as an outage, in the path that handles
+//! another failure. All other system calls are limited by the thread's capabilities.
+
+use std::io;
+
+use rustix::thread::set_no_new_privs;
+
+/// `AUDIT_ARCH_…` of `include/uapi/linux/audit.h`; `None` if the filter does not support the
+/// architecture.
+const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
+    Some(0xc000_003e)
+} else if cfg!(target_arch = "aarch64") {
+    Some(0xc000_00b7)
+} else if cfg!(target_arch = "riscv64") {
+    Some(0xc000_00f3)
+} else {
+    None
+};
+/// The x32 ABI has the same architecture as x86-64, and numbers from this one on.
+const X32: u32 = 0x4000_0000;
+/// Offsets in `struct seccomp_data`. The first argument is little-endian.
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+const FIRST_ARGUMENT: u32 = 16;
+
+/// System calls that fail with `EPERM`: programs and other processes, users, namespaces and mounts,
+/// the kernel and the clock, keys, and interfaces that bypass this filter or have a large attack
+/// surface.
+const DENIED: [libc::c_long; 55] = [
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
+    libc::SYS_setgroups,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_chroot,
+    libc::SYS_pivot_root,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_syslog,
+    libc::SYS_personality,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_adjtimex,
+    libc::SYS_clock_adjtime,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+];
+/// As above, where the architecture has them.
+#[cfg(target_arch = "x86_64")]
+const DENIED_HERE: [libc::c_long; 5] =
+    [libc::SYS_fork, libc::SYS_vfork, libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt];
+#[cfg(not(target_arch = "x86_64"))]
+const DENIED_HERE: [libc::c_long; 0] = [];
+
+/// Denies the calling thread, and the threads that it starts, the system calls in [`DENIED`], and
+/// `clone` of anything but a thread.
+///
+/// Does nothing on an architecture without support.
+///
+/// # Errors
+/// `EINVAL` if the kernel was built without seccomp filters.
+pub(super) fn deny_programs() -> io::Result<()> {
+    let Some(architecture) = ARCHITECTURE else { return Ok(()) };
+    // Otherwise the filter would require CAP_SYS_ADMIN. It has no other effect on a thread that
+    // executes no program.
+    set_no_new_privs(true)?;
+    let mut filter = filter(architecture);
+    let length = u16::try_from(filter.len()).map_err(io::Error::other)?;
+    let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
+    // SPEC_ALLOW: before Linux 5.16, a filter would otherwise slow down the thread with mitigations
+    // for programs that run foreign code.
+    // SAFETY: `program` points to `len` instructions, which the kernel copies.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            &raw const program,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Returns the filter: a sequence of tests, each followed by the result if it applies.
+#[expect(clippy::cast_possible_truncation, reason = "instruction codes and system call numbers are small")]
+#[expect(clippy::cast_sign_loss, reason = "error numbers and system call numbers are positive")]
+fn filter(architecture: u32) -> Vec<libc::sock_filter> {
+    let denied = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    // The C library then uses `clone`, whose flags a filter can read.
+    let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    let step = |code: u32, k, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
+    let load = |offset| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset, 0, 0);
+    let end = |result| step(libc::BPF_RET | libc::BPF_K, result, 0, 0);
+    // Skips the next instruction unless the test applies.
+    let test = |operator, k| step(libc::BPF_JMP | libc::BPF_K | operator, k, 0, 1);
+    // Skips the next instruction if the value is equal.
+    let unless_equal = |k| step(libc::BPF_JMP | libc::BPF_K | libc::BPF_JEQ, k, 1, 0);
+    let mut filter = vec![load(ARCH), unless_equal(architecture), end(denied), load(NUMBER)];
+    if cfg!(target_arch = "x86_64") {
+        filter.extend([test(libc::BPF_JGE, X32), end(denied)]);
+    }
+    for number in DENIED.into_iter().chain(DENIED_HERE) {
+        filter.extend([test(libc::BPF_JEQ, number as u32), end(denied)]);
+    }
+    filter.extend([test(libc::BPF_JEQ, libc::SYS_clone3 as u32), end(missing)]);
+    filter.extend([
+        unless_equal(libc::SYS_clone as u32),
+        end(libc::SECCOMP_RET_ALLOW),
+        load(FIRST_ARGUMENT),
+        test(libc::BPF_JSET, libc::CLONE_THREAD as u32),
+        end(libc::SECCOMP_RET_ALLOW),
+        end(denied),
+    ]);
+    filter
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn confined_thread_starts_threads_but_no_programs() {
+        if ARCHITECTURE.is_none() {
+            return;
+        }
+        let confined = thread::spawn(|| {
+            let run = || Command::new("/bin/true").status().map_err(|error| error.kind());
+            assert!(run().is_ok(), "not confined yet");
+            deny_programs().expect("a kernel with seccomp");
+            assert_eq!(run().map(drop), Err(io::ErrorKind::PermissionDenied));
+            let inner = thread::spawn(move || run().map(drop));
+            assert_eq!(inner.join().expect("a thread"), Err(io::ErrorKind::PermissionDenied));
+        });
+        confined.join().expect("no panic");
+        assert!(Command::new("/bin/true").status().is_ok(), "other threads are not confined");
+    }
+
+    /// Only calls that are harmless without the filter, because a faulty filter would let them
+    /// through.
+    #[test]
+    fn users_and_other_processes_are_out_of_reach() {
+        if ARCHITECTURE.is_none() {
+            return;
+        }
+        let confined = thread::spawn(|| {
+            deny_programs().expect("a kernel with seccomp");
+            for number in [libc::SYS_setresuid, libc::SYS_ptrace, libc::SYS_setns, libc::SYS_keyctl] {
+                // SAFETY: the arguments are invalid or, for setresuid, change nothing.
+                let result = unsafe { libc::syscall(number, -1, -1, -1, -1, -1) };
+                let error = io::Error::last_os_error().raw_os_error();
+                assert_eq!((result, error), (-1, Some(libc::EPERM)), "system call {number}");
+            }
+        });
+        confined.join().expect("no panic");
+    }
+
+    #[test]
+    fn each_denied_call_is_in_the_filter() {
+        let filter = filter(0);
+        for number in DENIED.into_iter().chain(DENIED_HERE) {
+            let tested = filter.iter().any(|step| i64::from(step.k) == number && step.jf == 1);
+            assert!(tested, "system call {number}");
+        }
+    }
+}
