@@ -4,26 +4,24 @@
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Result;
 use vipd_tests::TestResult;
 use vipd_tests::binary::vipd;
 use vipd_tests::chaos::fault::Kind;
-use vipd_tests::chaos::judge::Bounds;
+use vipd_tests::chaos::judge::{Bounds, Invariant};
 use vipd_tests::chaos::plan::Outline;
-use vipd_tests::chaos::run::{Options, Progress, run};
+use vipd_tests::chaos::run::{Options, Progress, Summary, run};
 
-const SEED: u64 = 15;
-const LENGTH: Duration = Duration::from_secs(25);
-
-#[test]
-#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_BPF and CAP_PERFMON"]
-fn random_faults_violate_no_invariant() -> TestResult {
+/// Plays a plan until the first violation, and returns the figures and the descriptions of the
+/// violations.
+fn play(seed: u64, seconds: u64, kinds: &[Kind], settings: &str) -> Result<(Summary, String)> {
     let interval = Some(Duration::from_millis(100));
     let options = Options {
         agent: vipd()?,
-        settings: String::new(),
-        outline: Outline { nodes: 3, routers: 3, interval, kinds: Kind::ALL.to_vec() },
-        seed: SEED,
-        length: LENGTH,
+        settings: settings.to_owned(),
+        outline: Outline { nodes: 3, routers: 3, interval, kinds: kinds.to_vec() },
+        seed,
+        length: Duration::from_secs(seconds),
         bounds: Bounds::default(),
         keep_going: false,
         captures: Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned(),
@@ -36,7 +34,22 @@ fn random_faults_violate_no_invariant() -> TestResult {
         Progress::Captured(path) => found.push(format!("frames written to {}", path.display())),
         Progress::Episode(_) | Progress::Round(..) => {}
     })?;
-    assert_eq!(summary.violated(), 0, "{}", found.join("\n"));
+    Ok((summary, found.join("\n")))
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_BPF and CAP_PERFMON"]
+fn random_faults_violate_no_invariant() -> TestResult {
+    let (summary, found) = play(15, 25, &Kind::ALL, "")?;
+    assert_eq!(summary.violated(), 0, "{found}");
     assert!(summary.answers > 1000, "only {} answers were judged", summary.answers);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_BPF and CAP_PERFMON"]
+fn two_owners_are_found_without_a_fence() -> TestResult {
+    let (summary, found) = play(1, 15, &[Kind::KillAll], "fence = \"off\"\n")?;
+    assert!(summary.violations.contains_key(&Invariant::Ownership), "no violation: {summary:?}\n{found}");
     Ok(())
 }

@@ -144,14 +144,9 @@ impl Arena {
             Action::Starve => self.starve(node)?,
             Action::Feed => self.feed(node)?,
             Action::Reload => self.reload(node)?,
-            Action::Drain => self.command(node, "drain")?,
-            Action::Undrain => self.command(node, "undrain")?,
-            // Refused where no other router could take over.
-            Action::Failover => {
-                if let Err(refused) = self.command(node, "failover") {
-                    return Ok(Outcome::Skipped(format!("{:#}", refused.root_cause())));
-                }
-            }
+            Action::Drain => self.command(node, "drain", &[])?,
+            Action::Undrain => self.command(node, "undrain", &[])?,
+            Action::Failover => return self.failover(node),
         }
         Ok(Outcome::Done)
     }
@@ -290,8 +285,21 @@ impl Arena {
         Ok(())
     }
 
-    fn command(&mut self, node: u8, command: &str) -> Result<()> {
-        let wanted = json!({ "command": command, "instances": [] });
+    /// Hands over the instances of which the node is master.
+    fn failover(&mut self, node: u8) -> Result<Outcome> {
+        let instances = control::status(self.agent(node)?)?;
+        let masters = instances.iter().filter(|instance| instance.text("state") == "master");
+        let names: Vec<_> = masters.map(|instance| instance.text("name").to_owned()).collect();
+        if names.is_empty() {
+            return Ok(Outcome::Skipped("the node is not master".to_owned()));
+        }
+        self.command(node, "failover", &names)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Sends a command for some instances, or for all.
+    fn command(&mut self, node: u8, command: &str, instances: &[String]) -> Result<()> {
+        let wanted = json!({ "command": command, "instances": instances });
         control::change(self.agent(node)?, &wanted).map(drop)
     }
 }

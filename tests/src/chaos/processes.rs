@@ -24,13 +24,16 @@ pub(super) fn find(agent: &Agent, role: Role) -> Option<u32> {
     }
 }
 
-/// Returns whether a process exists and has not ended. A process that has ended remains as a zombie
-/// until its parent has waited for it.
+/// Returns whether any thread of a process has not ended. A process that has ended remains as a
+/// zombie until its parent has waited for it. The state of its first thread does not suffice: the
+/// other threads may still hold files and locks.
 pub(super) fn is_alive(process: u32) -> bool {
-    // "1234 (name) S …"; the name may contain spaces and parentheses.
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().filter_map(Result::ok);
+    tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok()).any(|stat| {
+        // "1234 (name) S …"; the name may contain spaces and parentheses.
+        let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    })
 }
 
 fn name(process: u32) -> String {
