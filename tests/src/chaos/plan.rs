@@ -9,8 +9,9 @@ use super::segment::{Router, Segment};
 use crate::time::millis;
 
 /// How long the routers have to settle after the last step of a round, in addition to two
-/// Active_Down_Intervals: the time for a process to start.
-const START: Duration = Duration::from_millis(1500);
+/// Active_Down_Intervals: the time for a process to start, or to try again after a second to attach
+/// its BPF programs.
+const START: Duration = Duration::from_millis(2500);
 /// How long the settled routers are observed.
 pub(crate) const OBSERVATION: Duration = Duration::from_millis(400);
 /// Percentage of rounds with two faults.
