@@ -436,3 +436,26 @@ fn no_guardian_runs_without_a_fence() {
     assert_eq!(guardian(&agent), None);
     assert!(agent.stop().expect("stop the agent").success());
 }
+
+/// All virtual routers that an interface can have.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn killed_master_of_255_routers_sends_priority_zero_for_each() {
+    const COUNT: u8 = 255;
+    let lab = Lab::new(2).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
+    let (mut master, backup) = pair(&lab, COUNT);
+    wait_for_all(&backup, "backup");
+    let process = guardian(&master).expect("a guardian");
+    let killed = WallTime::now();
+    kill_alone(&mut master, Signal::KILL);
+    wait_for_all(&backup, "master");
+    wait_for_end(process);
+    let zero = capture.filter_map(killed, |frame| {
+        let advert = frame.advert().filter(|advert| frame.from == ONE && advert.priority == 0)?;
+        Some((advert.vrid, frame.time))
+    });
+    let vrids: BTreeSet<u8> = zero.iter().map(|(vrid, _)| *vrid).collect();
+    assert_eq!((zero.len(), vrids.len()), (255, 255));
+    assert_eq!(addresses(host(&lab, ONE)), [ONE.ipv4()]);
+}

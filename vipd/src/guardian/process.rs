@@ -30,7 +30,7 @@ const LINGER_MAX: Duration = Duration::from_secs(5);
 /// Stack of the watching thread in bytes.
 const STACK: usize = 256 << 10;
 
-/// Runs the guardian. `arguments` are those after [`VERB`](super::VERB): the agent's name, and
+/// Runs the guardian. `arguments` are those after the verb: the agent's name, and
 /// `realtime` or `ordinary`. `start_log` is called once there is something to log.
 pub fn main<G>(arguments: &[OsString], start_log: impl FnOnce() -> anyhow::Result<G>) -> ExitCode {
     let [agent, scheduling] = arguments else {

@@ -53,7 +53,7 @@ impl AnyInterface {
         [&self.frames, &self.unicast4].into_iter().chain(&self.unicast6).map(Socket::as_fd)
     }
 
-    /// Sends up to [`AT_ONCE`] Ethernet frames in one system call, each from the interface with
+    /// Sends up to 64 Ethernet frames in one system call, each from the interface with
     /// this index, without allocating. Returns the number of frames sent; if it is less
     /// than the number of frames, the kernel refused the next one.
     ///
