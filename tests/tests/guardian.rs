@@ -5,6 +5,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::vipd;
@@ -238,6 +239,26 @@ fn guardian_of_a_backup_sends_nothing() {
     wait_for_end(process);
     assert_eq!(adverts(&capture, TWO, killed), []);
     assert_eq!(control::state(&master).expect("query status"), "master");
+}
+
+/// Without a BPF file system, the fence ends with the agent.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn vips_that_cannot_be_fenced_any_more_are_removed_at_once() {
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
+    let node = host(&lab, ONE);
+    node.run(|| unmount("/sys/fs/bpf", UnmountFlags::DETACH)).expect("unmount the BPF file system");
+    let mut master = start(&lab, ONE, &[instance(1, 200), instance(2, 200)]);
+    wait_for_all(&master, "master");
+    wait_until("the VIPs", TIMEOUT, || addresses(node).len() == 3).expect("added");
+    let process = guardian(&master).expect("a guardian");
+    let killed = WallTime::now();
+    kill_alone(&mut master, Signal::KILL);
+    wait_until("the VIPs to be removed", TIMEOUT, || addresses(node).len() == 1).expect("removed");
+    wait_for_end(process);
+    let zeros = || adverts(&capture, ONE, killed).iter().filter(|(_, priority)| *priority == 0).count();
+    wait_until("the priority-0 adverts", TIMEOUT, || zeros() == 2).expect("one for each router");
 }
 
 /// If the guardian is killed, another one takes its place, and answers the death of the agent.

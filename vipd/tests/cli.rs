@@ -107,7 +107,7 @@ fn check_accepts_the_examples() {
         // The examples' interfaces and a BPF file system may not exist on this machine.
         for line in String::from_utf8_lossy(&output.stderr).lines() {
             let expected =
-                [" which does not exist on this machine; ", ": VIPs are fenced only while a process of "];
+                [" which does not exist on this machine; ", ": VIPs are not fenced if all processes "];
             assert!(expected.iter().any(|expected| line.contains(expected)), "{line}");
         }
         assert_eq!(output.status.code(), Some(0));

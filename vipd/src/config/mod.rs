@@ -240,7 +240,10 @@ impl Config {
             .optional(&schema::REALTIME, problems, |value| value.choice([Realtime::Auto, Realtime::Off]));
         let fence = table.optional(&schema::FENCE, problems, |value| value.choice([Fence::On, Fence::Off]));
         if let (Some(obstacle), Some(None | Some(Fence::On))) = (&machine.fence_obstacle, fence) {
-            problems.warn(0, format!("VIPs are fenced only while a process of vipd is alive: {obstacle}"));
+            problems.warn(
+                0,
+                format!("VIPs are not fenced if all processes of vipd are killed at once: {obstacle}"),
+            );
         }
         let checks = checks(table, problems);
         let notifications = notify::notifications(table, problems);

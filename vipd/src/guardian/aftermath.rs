@@ -1,5 +1,6 @@
 //! What remains after the engine's death: VIPs stay and answer until another router has taken over,
-//! and are then removed, along with routes, rules and macvlans.
+//! and are then removed, along with routes, rules and macvlans. VIPs that cannot be fenced any more
+//! are removed at once.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,6 +22,8 @@ pub(super) struct Aftermath {
     memory: Memory,
     /// Rows whose VIPs have not been removed.
     rows: Vec<usize>,
+    /// Those of the rows whose fence has ended with the agent's process.
+    unfenced: BTreeSet<usize>,
     macvlans: Option<Macvlans>,
     record: Vec<u64>,
     /// Whether a failure has been logged.
@@ -31,8 +34,14 @@ impl Aftermath {
     /// `masters` tells for each row whether the agent was master.
     pub(super) fn new(agent: String, leases: GuardianLeases, memory: Memory, masters: &[bool]) -> Self {
         let rows = masters.iter().enumerate().filter(|(_, was_master)| **was_master).map(|(row, _)| row);
-        let rows = rows.collect();
-        Self { agent, leases, memory, rows, macvlans: None, record: vec![0; LARGEST], has_failed: false }
+        let rows: Vec<usize> = rows.collect();
+        let mut record = vec![0; LARGEST];
+        let mut is_unfenced = |row: &usize| {
+            let record = memory.read(*row, &mut record).and_then(View::new);
+            record.is_some_and(|record| !record.is_fence_permanent())
+        };
+        let unfenced = rows.iter().copied().filter(|row| is_unfenced(row)).collect();
+        Self { agent, leases, memory, rows, unfenced, macvlans: None, record, has_failed: false }
     }
 
     /// Returns the longest advert interval of the rows in milliseconds. A backup takes over within
@@ -45,10 +54,15 @@ impl Aftermath {
         intervals.max().unwrap_or(0)
     }
 
-    /// Returns whether there is something to remove: another router has taken over a row, or no
-    /// rows are left.
+    /// Returns whether there is something to remove: another router has taken over a row, or could
+    /// do so without fencing it, or no rows are left.
     pub(super) fn has_work(&self) -> bool {
-        self.rows.is_empty() || self.rows.iter().any(|row| self.leases.is_fenced(*row))
+        self.rows.is_empty() || self.rows.iter().any(|row| self.is_due(*row))
+    }
+
+    /// Returns whether the VIPs of a row must be removed now.
+    fn is_due(&self, row: usize) -> bool {
+        self.leases.is_fenced(row) || self.unfenced.contains(&row)
     }
 
     /// Removes the VIPs of the rows that another router has taken over, or of all rows. When no
@@ -56,7 +70,7 @@ impl Aftermath {
     /// removed has been removed.
     pub(super) fn remove(&mut self, all: bool) -> bool {
         let mut rows = self.rows.clone();
-        rows.retain(|row| all || self.leases.is_fenced(*row));
+        rows.retain(|row| all || self.is_due(*row));
         match if rows.is_empty() { Ok(()) } else { self.try_remove(&rows) } {
             Ok(()) => self.rows.retain(|row| !rows.contains(row)),
             // The next call tries again.

@@ -4,7 +4,7 @@
 //! ```text
 //!  0         4      5        6         7      8          12          16        20
 //!  +---------+------+--------+---------+------+----------+-----------+---------+----------+
-//!  | ifindex | vrid | family | macvlan | zero | interval | addresses | packets | requests |
+//!  | ifindex | vrid | family | macvlan |fenced| interval | addresses | packets | requests |
 //!  +---------+------+--------+---------+------+----------+-----------+---------+----------+
 //!  24
 //!  +--------------------------------------+
@@ -37,6 +37,8 @@ pub(crate) struct Record {
     pub(crate) family: u8,
     /// Whether the router has a macvlan.
     pub(crate) has_macvlan: bool,
+    /// Whether the VIPs can still be fenced when the agent's process has ended.
+    pub(crate) is_fence_permanent: bool,
     /// The advert interval in milliseconds.
     pub(crate) interval: u32,
     /// The VIPs.
@@ -62,7 +64,7 @@ struct Head {
     vrid: u8,
     family: u8,
     has_macvlan: u8,
-    zero: u8,
+    is_fence_permanent: u8,
     interval: u32,
     addresses: u32,
     packets: u32,
@@ -87,7 +89,7 @@ impl Record {
             vrid: self.vrid,
             family: self.family,
             has_macvlan: self.has_macvlan.into(),
-            zero: 0,
+            is_fence_permanent: self.is_fence_permanent.into(),
             interval: self.interval,
             addresses: count(self.addresses.len()),
             packets: count(self.packets.len()),
@@ -144,6 +146,10 @@ impl<'a> View<'a> {
 
     pub(super) fn has_macvlan(&self) -> bool {
         self.head.has_macvlan != 0
+    }
+
+    pub(super) fn is_fence_permanent(&self) -> bool {
+        self.head.is_fence_permanent != 0
     }
 
     /// Returns the advert interval in milliseconds.
@@ -208,6 +214,7 @@ mod tests {
                 vrid: 51,
                 family: 4,
                 has_macvlan: addresses == 3,
+                is_fence_permanent: packets == 1,
                 interval: 40_950,
                 addresses: (0..addresses).map(key).collect(),
                 packets: (0..packets)
@@ -225,6 +232,7 @@ mod tests {
                 vrid: view.vrid(),
                 family: view.family(),
                 has_macvlan: view.has_macvlan(),
+                is_fence_permanent: view.is_fence_permanent(),
                 interval: view.interval(),
                 addresses: view.addresses().collect(),
                 packets: view

@@ -253,7 +253,7 @@ fn pins(agent: &str, has_fence: bool, kernel: &mut Kernel, config: &Config) {
         // Detaches the links of a dead agent.
         Ok(pins) => drop(pins),
         Err(error) if has_fence => {
-            tracing::warn!(%error, "if all processes of vipd are killed at once, VIPs will not be fenced");
+            tracing::warn!(%error, "VIPs will not be fenced if all processes of vipd are killed at once");
         }
         Err(_) => {}
     }

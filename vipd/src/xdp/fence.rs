@@ -24,8 +24,8 @@ use super::syscall;
 pub enum Fence {
     /// Not at all: configured, or no program could be attached.
     Off,
-    /// Packets to and from the VIPs are dropped as long as a process of vipd is alive, for example
-    /// one that is stopped.
+    /// Packets to and from the VIPs are dropped as long as the agent's process exists, for example
+    /// while it is stopped.
     Process,
     /// Packets to the VIPs are dropped whatever happens to vipd, but packets from the VIPs are not.
     Ingress,
@@ -34,6 +34,11 @@ pub enum Fence {
 }
 
 impl Fence {
+    /// Returns whether packets to the VIPs are dropped even if the agent's process has ended.
+    pub fn is_permanent(self) -> bool {
+        matches!(self, Self::Ingress | Self::Full)
+    }
+
     /// Returns the name in reports.
     pub const fn as_str(self) -> &'static str {
         match self {

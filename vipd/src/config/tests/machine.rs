@@ -58,7 +58,7 @@ fn fence_that_ends_with_the_process_is_a_warning_unless_it_is_off() {
         for warning in config.warnings {
             assert_eq!(
                 warning.message,
-                "VIPs are fenced only while a process of vipd is alive: no file system"
+                "VIPs are not fenced if all processes of vipd are killed at once: no file system"
             );
         }
     }
