@@ -46,6 +46,7 @@ mod packet_socket;
 pub mod probe;
 pub mod process;
 pub mod protocol;
+pub mod random;
 pub mod report;
 pub mod routers;
 pub mod scenario;

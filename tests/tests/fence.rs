@@ -1,5 +1,5 @@
-//! The fence: from the first advert of the new master on, the node of the old one gives no sign of
-//! the VIP, although the VIP is still on its interface.
+//! The fence: from the first advert of the new master on, the node of the old one does not use the
+//! VIP, although the VIP is still on its interface.
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -311,7 +311,7 @@ fn restarted_agent_replaces_the_guardian() {
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     let former = guardian(&agent).expect("a guardian");
     kill_alone(&mut agent, Signal::KILL);
-    assert_eq!(addresses(host(&lab, ONE)).len(), 2, "nobody has taken over");
+    assert_eq!(addresses(host(&lab, ONE)).len(), 2, "no other router has taken over");
     agent.start().expect("start the agent again");
     wait_for_end(former);
     wait_for_state(&agent, "master", TIMEOUT).expect("master again");

@@ -11,6 +11,7 @@ use vipd_tests::control;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
+use vipd_tests::random::Random;
 use vipd_tests::routers::start_pair;
 use vipd_tests::station::Station;
 use vipd_tests::wait::try_wait_until;
@@ -24,20 +25,12 @@ const FRAMES: usize = 60_000;
 const SEED: u64 = 0x7669_7064;
 const SEED_VARIABLE: &str = "VIPD_TEST_SEED";
 
-/// SplitMix64, a deterministic random number generator.
-struct Random(u64);
+/// Generates frames at random.
+struct Generator(Random);
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
+impl Generator {
     fn byte(&mut self) -> u8 {
-        self.next().to_be_bytes()[0]
+        self.0.bits().to_be_bytes()[0]
     }
 
     fn word(&mut self) -> u16 {
@@ -46,7 +39,7 @@ impl Random {
 
     /// Returns a number below `end`.
     fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % (end as u64)).unwrap_or(0)
+        self.0.below(end)
     }
 
     fn one_in(&mut self, n: usize) -> bool {
@@ -65,7 +58,7 @@ impl Random {
 
 /// Returns a frame of random bytes. No station has its source MAC, so the switch does not relearn
 /// the port of a station.
-fn noise(random: &mut Random) -> Vec<u8> {
+fn noise(random: &mut Generator) -> Vec<u8> {
     let length = 14 + random.below(1501);
     let mut frame = random.bytes(length);
     frame[6..12].copy_from_slice(&[2, 0xff, 0, 0, 0, 1]);
@@ -77,7 +70,7 @@ fn noise(random: &mut Random) -> Vec<u8> {
 
 /// Returns an advert with a few random fields. Its priority is lower than that of every router and
 /// never 0, so that no router acts on it even if it is valid.
-fn unusual(random: &mut Random) -> Vec<u8> {
+fn unusual(random: &mut Generator) -> Vec<u8> {
     let version = if random.one_in(4) { Version::V2 } else { Version::V3 };
     let mut advert = SENDER.advert(version, 51, 1 + random.byte() % 50);
     for _ in 0..=random.below(3) {
@@ -106,7 +99,7 @@ fn unusual(random: &mut Random) -> Vec<u8> {
 /// Returns an advert with a flipped bit after the Ethernet addresses, sometimes also truncated. The
 /// IPv4 checksum is often recomputed, so that the message is parsed as well. The VRRP checksum
 /// never is, so an advert with a mutated priority is never valid.
-fn corrupted(random: &mut Random) -> Vec<u8> {
+fn corrupted(random: &mut Generator) -> Vec<u8> {
     let mut frame = SENDER.advert(Version::V3, 51, 50).frame();
     let position = 12 + random.below(frame.len() - 12);
     frame[position] ^= 1 << random.below(8);
@@ -122,7 +115,7 @@ fn corrupted(random: &mut Random) -> Vec<u8> {
 }
 
 fn hostile(seed: u64) -> Vec<Vec<u8>> {
-    let mut random = Random(seed);
+    let mut random = Generator(Random::new(seed));
     let generators = [noise, unusual, corrupted];
     (0..FRAMES).map(|number| generators[number % generators.len()](&mut random)).collect()
 }

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use socket2::Socket;
 
+use super::observation::{DIRECT, LEARNED, SOURCES, source4, source6};
 use super::questions;
 use super::scheduling;
 use super::segment::Segment;
-use super::sign::{DIRECT, LEARNED, SOURCES, source4, source6};
 use super::wire::Learned;
 use crate::lab::Lab;
 use crate::links;

@@ -8,8 +8,8 @@ use super::arena::{Arena, Outcome};
 use super::clients::Clients;
 use super::fault::{Kind, Step};
 use super::judge::{Bounds, Change, Event, Judge, Mark, Observed, Verdict, Violation};
+use super::observation::Interpreter;
 use super::plan::{OBSERVATION, Plan, Round, quiescence};
-use super::sign::Interpreter;
 use super::stall::{Stalls, Witness};
 use super::timeline;
 use super::wire::{Record, Wire};
@@ -151,8 +151,9 @@ impl<'a> Episode<'a> {
 
     /// Merges frames and changes in chronological order.
     fn events(&mut self, records: &[Record]) -> Vec<Event> {
-        let signs = records.iter().filter_map(|record| self.interpreter.read(record)).map(Event::Sign);
-        let mut events: Vec<_> = signs.collect();
+        let observations =
+            records.iter().filter_map(|record| self.interpreter.read(record)).map(Event::Observation);
+        let mut events: Vec<_> = observations.collect();
         let marks: Vec<Mark> = self.arena.take_marks();
         events.extend(marks.into_iter().map(Event::Mark));
         events.sort_by_key(Event::time);
@@ -185,7 +186,7 @@ impl<'a> Episode<'a> {
 }
 
 impl Played {
-    /// Describes the violations: what was found, the seed, a timeline, the agents' logs and the plan.
+    /// Describes each violation, with the seed, a timeline, the agents' logs and the plan.
     pub fn describe(&self, plan: &Plan) -> String {
         let mut lines = Vec::new();
         for (violation, timeline) in self.verdict.violations.iter().zip(&self.timelines) {

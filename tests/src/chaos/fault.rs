@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::action::{Action, Impairment, Sent};
-use super::random::Random;
 use super::segment::Segment;
 use crate::agent::AgentKind;
+use crate::random::Random;
 
 /// Longest time for which an agent is starved of CPU.
 const LONGEST_STARVATION: Duration = Duration::from_secs(2);

@@ -4,13 +4,13 @@
 //! seed ─► plan: a segment, and rounds of faults in timed steps
 //!           │ actions on processes, links and hosts
 //!           ▼
-//! clients ─► ARP, ND, pings ─► switch ports ─► capture ─► signs ─► judge ─► violations
+//! clients ─► ARP, ND, pings ─► switch ports ─► capture ─► observations ─► judge ─► violations
 //! ```
 //!
 //! A [`Plan`](plan::Plan) is drawn from a seed. An [`Episode`](episode::Episode) plays it in a new
 //! lab, while clients ask for all addresses all the time. Each frame at each switch port is captured
 //! in both directions and stamped by one clock, and each answer is attributed to the node behind the
-//! port. The [`judge`] knows what the protocol allows, and what was done to which node when; it does
+//! port. The [`judge`] is given the plan, and applies the protocol's rules; it does
 //! not ask the agents. A [`run`](run::run) plays episode after episode.
 //!
 //! A new kind of fault is a variant of [`Kind`](fault::Kind), and of [`Action`](action::Action) if it
@@ -25,17 +25,16 @@ mod disk;
 pub mod episode;
 pub mod fault;
 pub mod judge;
+pub mod observation;
 mod pcapng;
 pub mod plan;
 mod processes;
 mod programs;
 mod questions;
-mod random;
 mod relay;
 pub mod run;
 mod scheduling;
 pub mod segment;
-pub mod sign;
 pub mod stall;
 mod timeline;
 pub mod wire;

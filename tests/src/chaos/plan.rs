@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::fault::{Kind, Step};
-use super::random::Random;
 use super::segment::{Router, Segment};
+use crate::random::Random;
 use crate::time::millis;
 
 /// How long the routers have to settle after the last step of a round, in addition to two

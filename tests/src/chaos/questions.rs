@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vipd_witness::internet_checksum;
 
+use super::observation::{source4, source6};
 use super::segment::Router;
-use super::sign::{source4, source6};
 use crate::station::{Mac, Station};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -101,10 +101,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::chaos::random::Random;
+    use crate::chaos::observation::{DIRECT, Interpreter, LEARNED, Meaning, Question};
     use crate::chaos::segment::Segment;
-    use crate::chaos::sign::{DIRECT, Interpreter, LEARNED, Meaning, Question};
     use crate::chaos::wire::Record;
+    use crate::random::Random;
     use crate::time::WallTime;
 
     #[test]
@@ -121,8 +121,8 @@ mod tests {
             ];
             for (bytes, question) in frames {
                 let (time, port) = (WallTime::from_parts(1, 0), Station::Node(1));
-                let sign = interpreter.read(&Record { time, port, sent: false, bytes }).unwrap();
-                assert_eq!((sign.router, sign.meaning), (index, Meaning::Request(question)));
+                let observation = interpreter.read(&Record { time, port, sent: false, bytes }).unwrap();
+                assert_eq!((observation.router, observation.meaning), (index, Meaning::Request(question)));
             }
         }
     }

@@ -16,11 +16,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::Socket;
 
 use super::action::Impairment;
-use super::random::Random;
 use super::scheduling;
 use crate::links;
 use crate::namespace::Namespace;
 use crate::packet_socket;
+use crate::random::Random;
 
 /// Longest wait, after which the thread checks whether to stop.
 const STOP_POLL: Duration = Duration::from_millis(20);

@@ -5,9 +5,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::random::Random;
 use crate::configuration::{Family, Instance};
 use crate::protocol::{Version, down_interval, skew_time};
+use crate::random::Random;
 use crate::station::{Mac, Station};
 
 /// Maximum number of nodes.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::judge::{Change, Event, Violation};
+use super::observation::{Meaning, Observation};
 use super::segment::Segment;
-use super::sign::{Meaning, Sign};
 use crate::station::Station;
 use crate::time::WallTime;
 
@@ -51,8 +51,10 @@ pub(super) fn around(
     }
     for event in events.iter().filter(|event| (start..=end).contains(&event.time())) {
         let text = match event {
-            Event::Sign(sign) if sign.router == violation.router => describe(sign, segment),
-            Event::Sign(_) => None,
+            Event::Observation(observation) if observation.router == violation.router => {
+                describe(observation, segment)
+            }
+            Event::Observation(_) => None,
             Event::Mark(mark) => match mark.change {
                 Change::Process(node, activity) => Some(format!("* the agent of node {node}: {activity:?}")),
                 Change::Deaf { .. } | Change::Struck { .. } => None,
@@ -75,10 +77,10 @@ pub(super) fn around(
 }
 
 /// Returns what a node sent, or that an advert reached it.
-fn describe(sign: &Sign, segment: &Segment) -> Option<String> {
-    let Station::Node(node) = sign.port else { return None };
-    let family = segment.routers[sign.router].family();
-    match (sign.meaning, sign.sent) {
+fn describe(observation: &Observation, segment: &Segment) -> Option<String> {
+    let Station::Node(node) = observation.port else { return None };
+    let family = segment.routers[observation.router].family();
+    match (observation.meaning, observation.sent) {
         (Meaning::Advert { priority, .. }, true) => {
             Some(format!("node {node} advertises priority {priority}"))
         }

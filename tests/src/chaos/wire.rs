@@ -12,9 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use socket2::Socket;
 
+use super::observation::{Interpreter, Meaning, Question};
 use super::scheduling;
 use super::segment::Segment;
-use super::sign::{Interpreter, Meaning, Question};
 use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::station::{Mac, Station};
@@ -144,11 +144,11 @@ struct Client {
 
 impl Client {
     fn learn(&mut self, record: &Record) {
-        if let Some(sign) = self.interpreter.read(record)
-            && matches!(sign.meaning, Meaning::Answer(Question::Neighbor(_)) | Meaning::Announcement)
+        if let Some(observation) = self.interpreter.read(record)
+            && matches!(observation.meaning, Meaning::Answer(Question::Neighbor(_)) | Meaning::Announcement)
             && let Some(mac) = record.bytes.get(6..12).and_then(|mac| mac.try_into().ok())
         {
-            self.learned.set(sign.router, mac);
+            self.learned.set(observation.router, mac);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::config;
 use crate::netlink::{Address, RoutingEntry};
 use crate::service::bus::Publisher;
 use crate::vrrp::{Event, Fault, Input, Peer, Snapshot, VirtualAddress};
-use crate::xdp::{Fence, Mode, Position, Row};
+use crate::xdp::{FenceLevel, Mode, Position, Row};
 
 /// Messages from the service to the engine. Never lost.
 pub(crate) enum Command {
@@ -215,7 +215,7 @@ pub(crate) struct RouterSnapshot {
     /// Mode of the BPF program on the router's link.
     pub(crate) mode: Option<Mode>,
     /// How far the VIPs are fenced; `None` if no interface is open.
-    pub(crate) fence: Option<Fence>,
+    pub(crate) fence: Option<FenceLevel>,
     /// Why adverts cannot be sent or received on the router's link.
     pub(crate) failure: Option<String>,
     /// Why the router's macvlan could not be created.

@@ -25,7 +25,7 @@ use crate::config;
 use crate::config::settings::{Checksum, Placement, Transport};
 use crate::packet::AdvertFrame;
 use crate::vrrp::{Family, FastPath, Received, Router, RouterConfig, State, Steady, Version, VirtualAddress};
-use crate::xdp::{Fence, Row};
+use crate::xdp::{FenceLevel, Row};
 
 /// A virtual router and its state in the engine.
 pub(crate) struct Instance {
@@ -48,6 +48,8 @@ pub(crate) struct Instance {
     pub(crate) wanted_up: Arc<AtomicBool>,
     /// The router's entries in the BPF program's map of VIPs.
     pub(crate) covered: Vec<AddressKey>,
+    /// MAC, primary address and level of the fence for which the guardian has the router's record.
+    pub(crate) guarded_for: Option<(Option<[u8; 6]>, IpAddr, Option<FenceLevel>)>,
     /// Indices of the interfaces for which the map has all VIPs of the router.
     pub(crate) covered_on: BTreeSet<u32>,
     /// The router's sync group: an index into `Topology::groups`.
@@ -100,6 +102,7 @@ impl Instance {
             routing,
             wanted_up: Arc::default(),
             covered: Vec::new(),
+            guarded_for: None,
             covered_on: BTreeSet::new(),
             group: None,
             sent: Sent::default(),
@@ -269,7 +272,7 @@ impl Instance {
 
     /// Returns how far the router's VIPs are fenced, on the interface where that is least, or `None`
     /// if no interface is open.
-    pub(crate) fn fence(&self, links: &Links) -> Option<Fence> {
+    pub(crate) fn fence(&self, links: &Links) -> Option<FenceLevel> {
         let links_of_vips = self.vip_links.iter().filter(|link| Some(**link) != self.macvlan);
         let ios = links_of_vips.chain([&self.link]).filter_map(|link| links.get(*link)?.io.as_ref());
         ios.map(|io| io.fence).min()

@@ -10,7 +10,7 @@ use super::id::{LinkId, RouterId};
 use super::prober::Attachment;
 use crate::packet::{Batch, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
-use crate::xdp::{Fence, LinkProbe, Mode};
+use crate::xdp::{FenceLevel, LinkProbe, Mode};
 
 /// The router and the kind of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct LinkIo {
     /// Routers that have an entry in the BPF program's map, so that it accepts their adverts.
     pub(crate) routers: Vec<RouterId>,
     /// How far the VIPs on the interface are fenced.
-    pub(crate) fence: Fence,
+    pub(crate) fence: FenceLevel,
     /// Mode of the BPF program; `None` on an address-only link.
     pub(crate) mode: Option<Mode>,
     /// Checks whether the BPF program is still attached and first at its hook.

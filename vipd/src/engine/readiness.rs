@@ -112,7 +112,12 @@ impl Engine {
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
-            self.effects.guard(id, instance, &self.topology.links, &mut self.reports);
+            // After every other change, `cover` or a reload has published the record.
+            let guarded_for = Some((mac, primary, instance.fence(&self.topology.links)));
+            if instance.guarded_for != guarded_for {
+                instance.guarded_for = guarded_for;
+                self.effects.guard(id, instance, &self.topology.links, &mut self.reports);
+            }
             if is_unicast && !was_ready {
                 self.effects.announce_source(now, id, primary, &mut self.topology);
             }

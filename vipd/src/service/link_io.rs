@@ -27,7 +27,7 @@ use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Members, Membership, PacketSocket, UnicastSocket};
 use crate::process::InterfaceClaim;
 use crate::vrrp::Family;
-use crate::xdp::{Attached, Fence, Kernel, Mode, Row};
+use crate::xdp::{Attached, FenceLevel, Kernel, Mode, Row};
 
 /// Opens and closes links. Its methods block: a driver may take seconds to attach a BPF program,
 /// and netlink requests wait for the rtnl lock.
@@ -56,7 +56,7 @@ struct Open {
     /// Mode of the BPF program, if it has been attached.
     mode: Option<Mode>,
     /// How far VIPs are fenced, and whether the BPF program is pinned, if there is one.
-    fence: Option<(Fence, Option<bool>)>,
+    fence: Option<(FenceLevel, Option<bool>)>,
 }
 
 impl LinkOpener {
@@ -200,9 +200,9 @@ impl LinkOpener {
 
     /// Attaches the programs that fence VIPs. Reports if VIPs are not fully fenced, unless that is
     /// known.
-    fn ensure_fence(&mut self, spec: &LinkSpec, advert_is_pinned: Option<bool>) -> Fence {
+    fn ensure_fence(&mut self, spec: &LinkSpec, advert_is_pinned: Option<bool>) -> FenceLevel {
         if !self.has_fence {
-            return Fence::Off;
+            return FenceLevel::Off;
         }
         let (fence, reason) = self.kernel.attach_fence(spec.ifindex, &spec.name, advert_is_pinned);
         let open = self.open.entry(spec.ifindex).or_default();
@@ -210,7 +210,7 @@ impl LinkOpener {
             && let Some(reason) = reason
         {
             let effect = match fence {
-                Fence::Off => "VIPs on this interface cannot be fenced",
+                FenceLevel::Off => "VIPs on this interface cannot be fenced",
                 _ => "packets from fenced VIPs cannot be dropped",
             };
             tracing::warn!(interface = spec.name, reason, "{effect}");

@@ -21,7 +21,7 @@ use super::syscall;
 /// How far this host is kept from using the VIPs of a dead or stopped master, from the least to the
 /// most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fence {
+pub enum FenceLevel {
     /// Not at all: configured, or no program could be attached.
     Off,
     /// Packets to and from the VIPs are dropped as long as the agent's process exists, for example
@@ -33,7 +33,7 @@ pub enum Fence {
     Full,
 }
 
-impl Fence {
+impl FenceLevel {
     /// Returns whether packets to the VIPs are dropped even if the agent's process has ended.
     pub fn is_permanent(self) -> bool {
         matches!(self, Self::Ingress | Self::Full)
@@ -50,7 +50,7 @@ impl Fence {
     }
 }
 
-impl fmt::Display for Fence {
+impl fmt::Display for FenceLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -11,7 +11,7 @@ use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
 use super::attach::{Attached, Attachments};
 use super::error::{AttachError, LoadError};
-use super::fence::{Fence, FenceLinks, Hook};
+use super::fence::{FenceLevel, FenceLinks, Hook};
 use super::mode::{Framing, Preference};
 use super::pin::Pins;
 use super::program::{self, Action, Consumers, Entry, Programs};
@@ -279,14 +279,14 @@ impl Kernel {
     /// attached. On an interface with virtual routers, the program for adverts must be attached,
     /// and `advert_is_pinned` tells whether that attachment outlives the process.
     ///
-    /// Returns how far the VIPs on the interface are fenced, and if that is not [`Fence::Full`],
+    /// Returns how far the VIPs on the interface are fenced, and if that is not [`FenceLevel::Full`],
     /// the kernel's reason, if there is one.
     pub fn attach_fence(
         &mut self,
         ifindex: u32,
         interface: &str,
         advert_is_pinned: Option<bool>,
-    ) -> (Fence, Option<String>) {
+    ) -> (FenceLevel, Option<String>) {
         let programs = &mut Programs(&mut self.ebpf);
         let pins = &mut self.attachments.pins;
         let egress = self.fence.ensure(programs, pins, ifindex, interface, Hook::Egress);
@@ -297,11 +297,11 @@ impl Kernel {
             self.fence.ensure(programs, pins, ifindex, interface, Hook::Ingress)
         };
         match (ingress, egress) {
-            (Ok(true), Ok(true)) => (Fence::Full, None),
-            (Ok(_), Ok(_)) => (Fence::Process, None),
-            (Ok(true), Err(reason)) => (Fence::Ingress, Some(reason)),
-            (Ok(false), Err(reason)) => (Fence::Process, Some(reason)),
-            (Err(reason), _) => (Fence::Off, Some(reason)),
+            (Ok(true), Ok(true)) => (FenceLevel::Full, None),
+            (Ok(_), Ok(_)) => (FenceLevel::Process, None),
+            (Ok(true), Err(reason)) => (FenceLevel::Ingress, Some(reason)),
+            (Ok(false), Err(reason)) => (FenceLevel::Process, Some(reason)),
+            (Err(reason), _) => (FenceLevel::Off, Some(reason)),
         }
     }
 

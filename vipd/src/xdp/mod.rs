@@ -34,7 +34,7 @@ pub use attach::{Attached, LinkProbe, Position};
 pub use counters::Counters;
 pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
-pub use fence::{Fence, remove_stale_filters};
+pub use fence::{FenceLevel, remove_stale_filters};
 pub use leases::{GuardianLeases, Leases};
 pub use loader::{Kernel, Loaded, Sizes, Verbosity};
 pub use log::KernelLog;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Invariant, Violation};
-use crate::chaos::sign::{Meaning, Question, Sign};
+use crate::chaos::observation::{Meaning, Observation, Question};
 use crate::chaos::stall::Stalls;
 use crate::station::Station;
 use crate::time::{WallTime, millis};
@@ -29,21 +29,21 @@ impl Gaps {
     /// Handles a frame. `allowed` returns the longest gap of a router, or `None` if any is.
     pub(super) fn observe(
         &mut self,
-        sign: &Sign,
+        observation: &Observation,
         allowed: &impl Fn(usize) -> Option<Duration>,
         stalls: &Stalls,
     ) -> Option<Violation> {
-        let series = match sign.meaning {
+        let series = match observation.meaning {
             Meaning::Answer(Question::Neighbor(_)) => 0,
             Meaning::Answer(Question::Echo(_)) => 1,
             _ => return None,
         };
-        if sign.sent || sign.port != Station::Client {
+        if observation.sent || observation.port != Station::Client {
             return None;
         }
         self.answers += 1;
-        let before = self.last[sign.router][series].replace(sign.time);
-        self.check(before, (sign.router, series), sign.time, allowed, stalls)
+        let before = self.last[observation.router][series].replace(observation.time);
+        self.check(before, (observation.router, series), observation.time, allowed, stalls)
     }
 
     /// Checks for gaps that have not ended at the end of a round.

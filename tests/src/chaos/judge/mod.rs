@@ -1,4 +1,4 @@
-//! Judges an episode by what was on the wire.
+//! Judges an episode by the captured frames.
 //!
 //! * `ownership`: an old owner is silent once a new master's advert has reached it.
 //! * `gaps`: no client waits for an answer longer than the fault allows.
@@ -15,9 +15,9 @@ mod takeover;
 use std::fmt;
 use std::time::Duration;
 
+use super::observation::Observation;
 use super::plan::Round;
 use super::segment::Segment;
-use super::sign::Sign;
 use super::stall::Stalls;
 use crate::time::WallTime;
 
@@ -49,7 +49,7 @@ impl Default for Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// A frame on the wire.
-    Sign(Sign),
+    Observation(Observation),
     /// An action.
     Mark(Mark),
 }
@@ -116,7 +116,7 @@ pub struct Violation {
     pub router: usize,
     /// When the violation was certain.
     pub time: WallTime,
-    /// What was found and what was expected.
+    /// Describes the violation: the finding and the expectation.
     pub text: String,
 }
 
@@ -181,9 +181,9 @@ impl Judge {
             // Before the ownership changes by this event.
             takeovers.observe(event, &self.ownership);
             verdict.violations.extend(self.ownership.observe(event, stalls));
-            if let Event::Sign(sign) = event {
-                settled.observe(sign);
-                verdict.violations.extend(self.gaps.observe(sign, &allowed, stalls));
+            if let Event::Observation(observation) = event {
+                settled.observe(observation);
+                verdict.violations.extend(self.gaps.observe(observation, &allowed, stalls));
             }
         }
         verdict.violations.extend(takeovers.finish(to, stalls));
@@ -201,7 +201,7 @@ impl Event {
     /// Returns when the event occurred.
     pub fn time(&self) -> WallTime {
         match self {
-            Self::Sign(sign) => sign.time,
+            Self::Observation(observation) => observation.time,
             Self::Mark(mark) => mark.time,
         }
     }

@@ -1,5 +1,5 @@
 //! Invariant: once the first advert of a new master has reached the node of the old owner, the old
-//! owner gives no sign of the address.
+//! owner neither answers for the address nor announces it.
 //!
 //! The rule is the one of a lease. A node is master lawfully as long as its own adverts are fresh,
 //! and a router of higher priority has not sent an advert to it. An advert that did not reach the
@@ -20,8 +20,8 @@
 use std::time::Duration;
 
 use super::{Activity, Bounds, Change, Event, Invariant, Violation};
+use crate::chaos::observation::{Meaning, Observation, Question, SOURCES};
 use crate::chaos::segment::Segment;
-use crate::chaos::sign::{Meaning, Question, SOURCES, Sign};
 use crate::chaos::stall::Stalls;
 use crate::station::Station;
 use crate::time::{WallTime, millis};
@@ -54,7 +54,7 @@ struct Claim {
     /// The last advert, unless it had priority 0.
     last_sent: Option<WallTime>,
     /// By node: the last advert of that node that reached this one, unless it had priority 0.
-    heard: Vec<Option<(WallTime, u8)>>,
+    received: Vec<Option<(WallTime, u8)>>,
     superseded: Option<Superseded>,
     /// When the last question with each number reached the node.
     neighbor_requests: Vec<Option<WallTime>>,
@@ -77,7 +77,7 @@ impl Ownership {
         let claim = |priority: &u8| Claim {
             priority: *priority,
             last_sent: None,
-            heard: vec![None; nodes],
+            received: vec![None; nodes],
             superseded: None,
             neighbor_requests: vec![None; usize::from(SOURCES)],
             echo_requests: vec![None; ECHOES],
@@ -95,7 +95,7 @@ impl Ownership {
 
     /// Handles an event. Events must be in chronological order.
     pub(super) fn observe(&mut self, event: &Event, stalls: &Stalls) -> Option<Violation> {
-        let sign = match event {
+        let observation = match event {
             Event::Mark(mark) => {
                 match mark.change {
                     Change::Process(node, activity) => self.set_activity(node, activity, mark.time),
@@ -104,18 +104,22 @@ impl Ownership {
                 }
                 return None;
             }
-            Event::Sign(sign) => sign,
+            Event::Observation(observation) => observation,
         };
-        let Station::Node(node) = sign.port else { return None };
-        match (sign.meaning, sign.sent) {
-            (Meaning::Advert { priority, .. }, true) => self.sent(sign, node, priority),
-            (Meaning::Advert { node: from, priority }, false) => self.received(sign, node, from, priority),
-            (Meaning::Request(question), false) => self.asked(sign, node, question),
-            (Meaning::Answer(question), true) => {
-                let asked = self.claims[sign.router][index(node)].asked(question);
-                return self.gave_sign(sign, node, asked.unwrap_or(sign.time), stalls);
+        let Station::Node(node) = observation.port else { return None };
+        match (observation.meaning, observation.sent) {
+            (Meaning::Advert { priority, .. }, true) => self.sent(observation, node, priority),
+            (Meaning::Advert { node: from, priority }, false) => {
+                self.received(observation, node, from, priority);
             }
-            (Meaning::Announcement, true) => return self.gave_sign(sign, node, sign.time, stalls),
+            (Meaning::Request(question), false) => self.asked(observation, node, question),
+            (Meaning::Answer(question), true) => {
+                let asked = self.claims[observation.router][index(node)].asked(question);
+                return self.gave_sign(observation, node, asked.unwrap_or(observation.time), stalls);
+            }
+            (Meaning::Announcement, true) => {
+                return self.gave_sign(observation, node, observation.time, stalls);
+            }
             _ => {}
         }
         None
@@ -146,17 +150,17 @@ impl Ownership {
         }
     }
 
-    fn sent(&mut self, sign: &Sign, node: u8, priority: u8) {
-        let interval = self.intervals[sign.router];
-        let claim = &mut self.claims[sign.router][index(node)];
+    fn sent(&mut self, observation: &Observation, node: u8, priority: u8) {
+        let interval = self.intervals[observation.router];
+        let claim = &mut self.claims[observation.router][index(node)];
         if priority == 0 {
             claim.last_sent = None;
             return;
         }
         claim.priority = priority;
-        claim.last_sent = Some(sign.time);
-        let outranked = claim.heard.iter().flatten().any(|(time, other)| {
-            let is_fresh = sign.time < *time + interval * LEASE;
+        claim.last_sent = Some(observation.time);
+        let outranked = claim.received.iter().flatten().any(|(time, other)| {
+            let is_fresh = observation.time < *time + interval * LEASE;
             is_fresh && *other > priority
         });
         if !outranked {
@@ -164,18 +168,18 @@ impl Ownership {
         }
     }
 
-    fn received(&mut self, sign: &Sign, node: u8, from: u8, priority: u8) {
-        let (interval, now) = (self.intervals[sign.router], sign.time);
+    fn received(&mut self, observation: &Observation, node: u8, from: u8, priority: u8) {
+        let (interval, now) = (self.intervals[observation.router], observation.time);
         let is_running = self.activities[index(node)] == Activity::Running;
-        let claim = &mut self.claims[sign.router][index(node)];
+        let claim = &mut self.claims[observation.router][index(node)];
         if from == node || self.deaf_until[index(node)].is_some_and(|until| now < until) {
             return;
         }
         if priority == 0 {
-            claim.heard[index(from)] = None;
+            claim.received[index(from)] = None;
             return;
         }
-        claim.heard[index(from)] = Some((now, priority));
+        claim.received[index(from)] = Some((now, priority));
         let lease_was_over = claim.lease_is_over(now, interval);
         let must_yield = lease_was_over || (is_running && priority > claim.priority);
         if must_yield && claim.superseded.is_none() {
@@ -186,22 +190,28 @@ impl Ownership {
         }
     }
 
-    fn asked(&mut self, sign: &Sign, node: u8, question: Question) {
-        let claim = &mut self.claims[sign.router][index(node)];
+    fn asked(&mut self, observation: &Observation, node: u8, question: Question) {
+        let claim = &mut self.claims[observation.router][index(node)];
         match question {
             Question::Neighbor(number) => {
-                claim.neighbor_requests[usize::from(number % SOURCES)] = Some(sign.time);
+                claim.neighbor_requests[usize::from(number % SOURCES)] = Some(observation.time);
             }
             Question::Echo(number) | Question::Direct(number) => {
-                claim.echo_requests[usize::from(number) % ECHOES] = Some((question, sign.time));
+                claim.echo_requests[usize::from(number) % ECHOES] = Some((question, observation.time));
             }
         }
     }
 
-    /// Checks a sign of the address. `asked` is when the question that it answers reached the node:
+    /// Checks an observation of the address. `asked` is when the question that it answers reached the node:
     /// the answer to an earlier question may leave the node after the advert has arrived.
-    fn gave_sign(&mut self, sign: &Sign, node: u8, asked: WallTime, stalls: &Stalls) -> Option<Violation> {
-        let superseded = self.claims[sign.router][index(node)].superseded.as_mut()?;
+    fn gave_sign(
+        &mut self,
+        observation: &Observation,
+        node: u8,
+        asked: WallTime,
+        stalls: &Stalls,
+    ) -> Option<Violation> {
+        let superseded = self.claims[observation.router][index(node)].superseded.as_mut()?;
         let Superseded { by, since, deadline, .. } = *superseded;
         if asked <= deadline + stalls.within(since, asked) {
             return None;
@@ -211,8 +221,8 @@ impl Ownership {
             return None;
         }
         superseded.reported = true;
-        let late = millis(sign.time.saturating_since(since));
-        let what = match sign.meaning {
+        let late = millis(observation.time.saturating_since(since));
+        let what = match observation.meaning {
             Meaning::Answer(Question::Neighbor(_)) => "answers ARP or ND",
             Meaning::Answer(_) => "answers a ping",
             _ => "announces the address",
@@ -220,7 +230,12 @@ impl Ownership {
         let text = format!(
             "node {node} {what} {late:.3} ms after an advert of node {by}, the new master, reached it"
         );
-        Some(Violation { invariant: Invariant::Ownership, router: sign.router, time: sign.time, text })
+        Some(Violation {
+            invariant: Invariant::Ownership,
+            router: observation.router,
+            time: observation.time,
+            text,
+        })
     }
 }
 

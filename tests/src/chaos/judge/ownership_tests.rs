@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::chaos::judge::Mark;
-use crate::chaos::random::Random;
+use crate::random::Random;
 
 const HIGH: (u8, u8) = (1, 220);
 const LOW: (u8, u8) = (2, 170);
@@ -57,19 +57,19 @@ impl Scene {
         self.change(millis, Change::Process(node, activity));
     }
 
-    fn sign(&mut self, millis: i64, node: u8, sent: bool, meaning: Meaning) -> bool {
+    fn observation(&mut self, millis: i64, node: u8, sent: bool, meaning: Meaning) -> bool {
         let port = Station::Node(node);
-        self.observe(&Event::Sign(Sign { time: at(millis), port, sent, router: 0, meaning }))
+        self.observe(&Event::Observation(Observation { time: at(millis), port, sent, router: 0, meaning }))
     }
 
     fn lost_advert(&mut self, millis: i64, (node, priority): (u8, u8)) {
-        self.sign(millis, node, true, Meaning::Advert { node, priority });
+        self.observation(millis, node, true, Meaning::Advert { node, priority });
     }
 
     /// Sends an advert that reaches one other node.
     fn advert_to(&mut self, millis: i64, (node, priority): (u8, u8), to: u8) {
         self.lost_advert(millis, (node, priority));
-        self.sign(millis, to, false, Meaning::Advert { node, priority });
+        self.observation(millis, to, false, Meaning::Advert { node, priority });
     }
 
     /// Sends an advert of node 1 or 2 that reaches the other.
@@ -85,8 +85,8 @@ impl Scene {
     fn late_answer_is_reported(&mut self, asked: i64, answered: i64, node: u8) -> bool {
         self.next_question += 1;
         let question = Question::Direct(self.next_question);
-        self.sign(asked, node, false, Meaning::Request(question));
-        self.sign(answered, node, true, Meaning::Answer(question))
+        self.observation(asked, node, false, Meaning::Request(question));
+        self.observation(answered, node, true, Meaning::Answer(question))
     }
 }
 
@@ -214,8 +214,8 @@ fn backup_owns_the_address_after_three_intervals_without_adverts() {
 fn announcements_are_judged_by_their_own_time() {
     let mut scene = Scene::with_dead_master();
     scene.advert(1240, LOW);
-    assert!(!scene.sign(1241, 1, true, Meaning::Announcement));
-    assert!(scene.sign(1250, 1, true, Meaning::Announcement));
+    assert!(!scene.observation(1241, 1, true, Meaning::Announcement));
+    assert!(scene.observation(1250, 1, true, Meaning::Announcement));
 }
 
 #[test]

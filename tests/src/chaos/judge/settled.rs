@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{Invariant, Violation};
-use crate::chaos::sign::{Meaning, Sign};
+use crate::chaos::observation::{Meaning, Observation};
 use crate::station::Station;
 use crate::time::WallTime;
 
@@ -21,10 +21,13 @@ impl Settled {
         Self { since, answering: vec![BTreeSet::new(); routers] }
     }
 
-    pub(super) fn observe(&mut self, sign: &Sign) {
-        let Station::Node(node) = sign.port else { return };
-        if sign.sent && sign.time >= self.since && matches!(sign.meaning, Meaning::Answer(_)) {
-            self.answering[sign.router].insert(node);
+    pub(super) fn observe(&mut self, observation: &Observation) {
+        let Station::Node(node) = observation.port else { return };
+        if observation.sent
+            && observation.time >= self.since
+            && matches!(observation.meaning, Meaning::Answer(_))
+        {
+            self.answering[observation.router].insert(node);
         }
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::ownership::Ownership;
 use super::{Bounds, Change, Event, Invariant, Violation};
+use crate::chaos::observation::Meaning;
 use crate::chaos::plan::Round;
 use crate::chaos::segment::Segment;
-use crate::chaos::sign::Meaning;
 use crate::chaos::stall::Stalls;
 use crate::station::Station;
 use crate::time::{WallTime, millis};
@@ -47,19 +47,20 @@ impl<'a> Takeovers<'a> {
                     self.strike(fault, mark.time, ownership);
                 }
             }
-            Event::Sign(sign) => {
+            Event::Observation(observation) => {
                 let (Meaning::Advert { priority: 1.., .. }, true, Station::Node(node)) =
-                    (sign.meaning, sign.sent, sign.port)
+                    (observation.meaning, observation.sent, observation.port)
                 else {
                     return;
                 };
-                let Some(at) = self.pending.iter().position(|pending| pending.router == sign.router) else {
+                let Some(at) = self.pending.iter().position(|pending| pending.router == observation.router)
+                else {
                     return;
                 };
                 if node == self.pending[at].from {
-                    self.pending[at].since = sign.time;
+                    self.pending[at].since = observation.time;
                 } else {
-                    self.done.push((self.pending.swap_remove(at), sign.time));
+                    self.done.push((self.pending.swap_remove(at), observation.time));
                 }
             }
         }

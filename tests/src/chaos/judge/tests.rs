@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::chaos::fault::Kind;
+use crate::chaos::observation::{Meaning, Question};
 use crate::chaos::plan::Fault;
-use crate::chaos::random::Random;
-use crate::chaos::sign::{Meaning, Question};
+use crate::random::Random;
 use crate::station::Station;
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -42,16 +42,16 @@ impl Script {
         self.0.push(Event::Mark(Mark { time: at(millis), change }));
     }
 
-    fn sign(&mut self, millis: i64, port: Station, sent: bool, meaning: Meaning) {
-        self.0.push(Event::Sign(Sign { time: at(millis), port, sent, router: 0, meaning }));
+    fn observation(&mut self, millis: i64, port: Station, sent: bool, meaning: Meaning) {
+        self.0.push(Event::Observation(Observation { time: at(millis), port, sent, router: 0, meaning }));
     }
 
     /// Adverts of a node, which reach the other node.
     fn adverts(&mut self, node: u8, times: impl Iterator<Item = i64>) {
         let priority = if node == 1 { 220 } else { 170 };
         for time in times {
-            self.sign(time, Station::Node(node), true, Meaning::Advert { node, priority });
-            self.sign(time, Station::Node(3 - node), false, Meaning::Advert { node, priority });
+            self.observation(time, Station::Node(node), true, Meaning::Advert { node, priority });
+            self.observation(time, Station::Node(3 - node), false, Meaning::Advert { node, priority });
         }
     }
 
@@ -60,9 +60,9 @@ impl Script {
         for (number, time) in times.step_by(10).enumerate() {
             let number = u16::try_from(number).unwrap();
             for question in [Question::Neighbor(number % 32), Question::Echo(number)] {
-                self.sign(time, Station::Node(node), false, Meaning::Request(question));
-                self.sign(time, Station::Node(node), true, Meaning::Answer(question));
-                self.sign(time, Station::Client, false, Meaning::Answer(question));
+                self.observation(time, Station::Node(node), false, Meaning::Request(question));
+                self.observation(time, Station::Node(node), true, Meaning::Answer(question));
+                self.observation(time, Station::Client, false, Meaning::Answer(question));
             }
         }
     }
@@ -125,8 +125,8 @@ fn guardian_that_sends_priority_0_too_late_is_a_violation() {
     let verdict = killed(1300).judge(Kind::Kill, bounds, 5000);
     assert_eq!(invariants(&verdict), [Invariant::Takeover]);
     let mut in_time = killed(1100);
-    in_time.sign(1001, Station::Node(1), true, Meaning::Advert { node: 1, priority: 0 });
-    in_time.sign(1001, Station::Node(2), false, Meaning::Advert { node: 1, priority: 0 });
+    in_time.observation(1001, Station::Node(1), true, Meaning::Advert { node: 1, priority: 0 });
+    in_time.observation(1001, Station::Node(2), false, Meaning::Advert { node: 1, priority: 0 });
     assert_eq!(in_time.judge(Kind::Kill, bounds, 5000).violations, []);
     let verdict = killed(1300).judge(Kind::KillAll, bounds, 5000);
     assert_eq!(verdict.violations, [], "the guardian is killed, too");

@@ -8,7 +8,7 @@ use crate::engine::links::Links;
 use crate::engine::unicast_peer::UnicastPeer;
 use crate::guardian::{Packet, Record};
 use crate::netlink::RoutingEntry;
-use crate::xdp::Fence;
+use crate::xdp::FenceLevel;
 
 impl Effects {
     /// Publishes the record of a router after its adverts, VIPs or interfaces may have changed.
@@ -51,7 +51,7 @@ fn record(instance: &Instance, links: &Links) -> Option<Record> {
         vrid: config.vrid,
         family: config.family.number(),
         has_macvlan: instance.macvlan.is_some(),
-        is_fence_permanent: instance.fence(links).is_some_and(Fence::is_permanent),
+        is_fence_permanent: instance.fence(links).is_some_and(FenceLevel::is_permanent),
         interval: u32::try_from(config.interval.nanos() / 1_000_000).unwrap_or(u32::MAX),
         addresses: instance.covered.clone(),
         packets,

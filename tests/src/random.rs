@@ -5,16 +5,17 @@ use std::time::Duration;
 
 /// SplitMix64.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// Creates a generator. Equal seeds give equal sequences.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// Returns 64 random bits.
-    fn next(&mut self) -> u64 {
+    #[must_use]
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,24 +24,24 @@ impl Random {
     }
 
     /// Returns a number below `bound`, or 0 if `bound` is 0.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
         // The bias is negligible for the small bounds of a plan.
-        usize::try_from(self.next() % bound).unwrap_or(0)
+        usize::try_from(self.bits() % bound).unwrap_or(0)
     }
 
     /// Returns whether an event with this probability in percent occurs.
-    pub(crate) fn percent(&mut self, probability: usize) -> bool {
+    pub fn percent(&mut self, probability: usize) -> bool {
         self.below(100) < probability
     }
 
     /// Returns one of the choices, of which there must be at least one.
-    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
     /// Returns a duration from `from` to `to`, in whole milliseconds.
-    pub(crate) fn between(&mut self, from: Duration, to: Duration) -> Duration {
+    pub fn between(&mut self, from: Duration, to: Duration) -> Duration {
         let span = to.saturating_sub(from).as_millis();
         let extra = self.below(usize::try_from(span).unwrap_or(usize::MAX - 1) + 1);
         from + Duration::from_millis(u64::try_from(extra).unwrap_or(0))

@@ -31,7 +31,7 @@ const VRRP: u8 = 112;
 
 /// What a frame means, where and when it was captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sign {
+pub struct Observation {
     /// Time of capture.
     pub time: WallTime,
     /// Station whose switch port the frame passed.
@@ -133,9 +133,9 @@ impl Interpreter {
     }
 
     /// Returns the meaning of a frame, or `None` if it does not matter.
-    pub(crate) fn read(&mut self, record: &Record) -> Option<Sign> {
+    pub(crate) fn read(&mut self, record: &Record) -> Option<Observation> {
         let (router, meaning) = self.meaning(record)?;
-        Some(Sign { time: record.time, port: record.port, sent: record.sent, router, meaning })
+        Some(Observation { time: record.time, port: record.port, sent: record.sent, router, meaning })
     }
 
     fn meaning(&mut self, record: &Record) -> Option<(usize, Meaning)> {
