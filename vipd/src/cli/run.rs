@@ -41,5 +41,5 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{}", warning.in_file(&main));
     }
-    service::run(&config, &args.config, &lock, claims, runtime_dir, signals)
+    service::run(&config, &args.config, lock, claims, runtime_dir, signals)
 }
