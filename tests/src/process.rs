@@ -23,8 +23,9 @@ use crate::namespace::Namespace;
 use crate::time::WallTime;
 use crate::wait::try_wait_until;
 
-/// An init process that runs a program, passes SIGTERM and SIGHUP on to it, and exits with its
-/// status once all processes in the PID namespace have ended. It collects orphans while it sleeps.
+/// An init process that runs a program, passes SIGTERM and SIGHUP on to it, or to a process that has
+/// succeeded it, and exits with its status once all processes in the PID namespace have ended. It
+/// collects orphans while it sleeps.
 const INIT: &str = r#"
 ulimit -c 0
 "$@" & child=$!
@@ -32,6 +33,8 @@ trap 'kill -TERM $child' TERM
 trap 'kill -HUP $child' HUP
 wait $child; status=$?
 while kill -0 $child 2>/dev/null; do wait $child; status=$?; done
+trap 'kill -s TERM -- -1' TERM
+trap 'kill -s HUP -- -1' HUP
 while kill -0 -1 2>/dev/null; do sleep 0.05; done
 exit $status
 "#;

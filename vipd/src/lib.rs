@@ -8,6 +8,7 @@
 //!   interfaces.
 //! * [`config`], [`control`], [`cli`]: the user interfaces.
 //! * [`guardian`]: the process that answers the death of the engine.
+//! * `handover`: the messages between an agent and the process that succeeds it.
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * [`service`]: startup, supervision, and all work that may block.
 
@@ -20,6 +21,7 @@ mod engine;
 #[cfg(test)]
 mod generated;
 pub mod guardian;
+mod handover;
 #[expect(unsafe_code, reason = "borrows rtnetlink's sockets as descriptors")]
 pub mod netlink;
 #[expect(unsafe_code, reason = "sockaddr_ll and sendmmsg(2)")]

@@ -80,6 +80,17 @@ Examples:
 Prints a line for each change. If the file has errors, prints all of them and
 changes nothing. Signal SIGHUP does the same, with the result in the log.")]
     Reload,
+    /// Replace a running agent by a new process, for example of a new version
+    #[command(after_help = "\
+Examples:
+  sudo vipd upgrade                            after the package has been updated
+  sudo vipd upgrade --exe ./target/release/vipd
+
+The new process takes over all states, timers and counters: no instance
+changes its state, and no advert is missing. If it cannot take over, the
+agent continues, and the reason is printed.
+The configuration file is applied as by `vipd reload`.")]
+    Upgrade(UpgradeArgs),
     /// Hand instances over to other nodes and keep them in fault until `undrain`
     #[command(after_help = "\
 Examples:
@@ -137,6 +148,13 @@ predecessor has left. Without either, the node of a dead master answers for
 its VIPs until another node becomes master; then the kernel drops all packets
 to and from them.")]
     Cleanup,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UpgradeArgs {
+    /// Executable of the new process; the agent's own path if none is given. Requires root
+    #[arg(long, value_name = "FILE")]
+    pub(super) exe: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

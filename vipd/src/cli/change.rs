@@ -1,11 +1,22 @@
-//! The commands that change a running agent: `reload`, `drain`, `undrain`, `failover` and
-//! `priority`.
+//! The commands that change a running agent: `reload`, `upgrade`, `drain`, `undrain`,
+//! `failover` and `priority`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 
 use super::output;
 use crate::control::client::Client;
 use crate::control::protocol::Request;
+
+/// Requests that another process succeed the agent: `executable`, or the agent's own path.
+pub(super) fn upgrade(executable: Option<PathBuf>, runtime_dir: &Path) -> anyhow::Result<()> {
+    let absolute = |path: PathBuf| {
+        std::path::absolute(&path).with_context(|| format!("cannot find the directory of {}", path.display()))
+    };
+    let executable = executable.map(absolute).transpose()?;
+    run(&Request::Upgrade { executable }, runtime_dir)
+}
 
 /// Sends a request to the agent and prints its warnings and one line for each change made.
 pub(super) fn run(request: &Request, runtime_dir: &Path) -> anyhow::Result<()> {

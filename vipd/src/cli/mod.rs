@@ -13,6 +13,7 @@ mod prometheus;
 mod run;
 mod stats;
 mod status;
+mod succeed;
 mod table;
 
 #[cfg(test)]
@@ -29,8 +30,9 @@ use crate::config::ConfigError;
 use crate::control::client::ClientError;
 use crate::control::protocol::Request;
 use crate::guardian;
+use crate::handover;
 use crate::process::exec;
-use args::{Cli, Command, Instances, Masters, NewPriority, PriorityArgs};
+use args::{Cli, Command, Instances, Masters, NewPriority, PriorityArgs, UpgradeArgs};
 use output::OutputError;
 
 /// Runs the program. Exit codes: 0 success, 1 error, 2 invalid command line.
@@ -42,6 +44,9 @@ pub fn main() -> ExitCode {
     if let Some((_, rest)) = arguments.split_first().filter(|(verb, _)| *verb == guardian::VERB) {
         return guardian::main(rest, logging::init);
     }
+    if arguments == [handover::VERB] {
+        return succeed::main();
+    }
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &cli.runtime_dir),
@@ -51,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args, &cli.runtime_dir),
         Command::Status(args) => status::run(&args, &cli.runtime_dir),
         Command::Reload => change::run(&Request::Reload, &cli.runtime_dir),
+        Command::Upgrade(UpgradeArgs { exe }) => change::upgrade(exe, &cli.runtime_dir),
         Command::Drain(Instances { instances }) => {
             change::run(&Request::Drain { instances }, &cli.runtime_dir)
         }

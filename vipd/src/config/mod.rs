@@ -16,6 +16,7 @@ mod unique;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
@@ -66,6 +67,19 @@ pub struct Config {
     pub notifications: Notifications,
     /// Warnings about valid but suspicious settings, in file order.
     pub warnings: Vec<Problem>,
+    /// The text that was read.
+    pub text: ConfigText,
+}
+
+/// The text of a configuration: the main file, followed by all included files. May contain
+/// passwords, so its debug output is empty.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ConfigText(pub Arc<str>);
+
+impl fmt::Debug for ConfigText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConfigText(…)")
+    }
 }
 
 /// Whether the engine requests real-time scheduling and locked memory.
@@ -222,7 +236,7 @@ impl Config {
         // `read` returns `None` only after reporting a problem, so `finish` has already returned an
         // error. If it has not, that is a bug, and the file is still rejected.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
-        Ok(Self { warnings, ..config })
+        Ok(Self { warnings, text: ConfigText(source.as_str().into()), ..config })
     }
 
     fn read(
@@ -260,6 +274,7 @@ impl Config {
             control,
             notifications,
             warnings: Vec::new(),
+            text: ConfigText::default(),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Messages on the control socket. Each request and each reply is one line of JSON.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// Maximum length of a request in bytes, without the newline.
@@ -43,6 +45,14 @@ pub enum Request {
         /// restore the configured priority.
         #[serde(deserialize_with = "Option::deserialize")]
         priority: Option<u8>,
+    },
+    /// `{"command":"upgrade","executable":"/usr/sbin/vipd"}`: hand over to a new process of this
+    /// executable, or of the agent's own path if it is `null`. The reply is sent before the agent
+    /// ends, or if it continues.
+    Upgrade {
+        /// Absolute path. Only root may name one.
+        #[serde(default)]
+        executable: Option<PathBuf>,
     },
     /// `{"command":"events","follow":true}`. The reply is an
     /// [`EventRecord`](super::event::EventRecord) per line: the stored events and, with `follow`,

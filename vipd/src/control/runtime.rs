@@ -1,10 +1,14 @@
 //! The runtime directory, which contains the control socket of one agent.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::geteuid;
@@ -85,7 +89,9 @@ fn remedy(cause: &io::Error) -> &'static str {
 pub struct RuntimeDir {
     directory: PathBuf,
     // Opened with O_CLOEXEC, so that child processes do not keep the lock.
-    _lock: File,
+    lock: File,
+    /// Whether the control socket is removed on drop. Not while a predecessor or successor uses it.
+    owns_socket: AtomicBool,
 }
 
 impl RuntimeDir {
@@ -120,12 +126,36 @@ impl RuntimeDir {
                 return Err(RuntimeError::System { action: "lock", path, cause: errno.into() });
             }
         }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(|cause| RuntimeError::System { action: "write", path, cause })?;
-        let opened = Self { directory, _lock: lock };
+        write_pid(&lock).map_err(|cause| RuntimeError::System { action: "write", path, cause })?;
+        let opened = Self { directory, lock, owns_socket: AtomicBool::new(true) };
         opened.remove_socket()?;
         Ok(opened)
+    }
+
+    /// Creates the value from the lock file of a predecessor, which has locked it.
+    pub fn inherit(directory: PathBuf, lock: OwnedFd) -> Self {
+        Self { directory, lock: lock.into(), owns_socket: AtomicBool::new(false) }
+    }
+
+    /// Returns the locked file, for a successor process.
+    pub fn lock_file(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    /// Leaves the control socket to a successor.
+    pub fn hand_over(&self) {
+        self.owns_socket.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes the control socket over from a predecessor, and writes the ID of this process to the
+    /// lock file.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be written.
+    pub fn take_over(&self) -> Result<(), RuntimeError> {
+        self.owns_socket.store(true, Ordering::Relaxed);
+        let path = self.directory.join(LOCK);
+        write_pid(&self.lock).map_err(|cause| RuntimeError::System { action: "write", path, cause })
     }
 
     /// Returns the path of the directory.
@@ -188,8 +218,10 @@ impl RuntimeDir {
 
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
-        // If this fails, the next start removes the socket.
-        let _ = self.remove_socket();
+        if self.owns_socket.load(Ordering::Relaxed) {
+            // If this fails, the next start removes the socket.
+            let _ = self.remove_socket();
+        }
     }
 }
 
@@ -217,6 +249,11 @@ fn check_owner(path: &Path, metadata: io::Result<fs::Metadata>) -> Result<(), Ru
     } else {
         Err(RuntimeError::OtherUser { path: path.to_owned(), found, expected })
     }
+}
+
+fn write_pid(lock: &File) -> io::Result<()> {
+    lock.set_len(0)?;
+    lock.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)
 }
 
 fn read_pid(lock: &mut File) -> Option<u32> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -62,6 +62,21 @@ pub trait Source: Send + Sync + 'static {
 /// Returns an error if the listener cannot be registered with the runtime. Otherwise it does not
 /// return.
 pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: Access) -> io::Result<()> {
+    let (_open, is_open) = watch::channel(true);
+    serve_while(listener, source, access, is_open).await
+}
+
+/// Serves clients like [`serve`], and accepts new ones only while `is_open` is true. Otherwise they
+/// wait, so that a successor process can accept them.
+///
+/// # Errors
+/// Same as for [`serve`].
+pub async fn serve_while(
+    listener: StdUnixListener,
+    source: Arc<impl Source>,
+    access: Access,
+    mut is_open: watch::Receiver<bool>,
+) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
     let mut clients = JoinSet::new();
     // One slot per client suffices: a client's next request is read after its last reply was sent.
@@ -70,9 +85,13 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: 
     let mut accepts = true;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            // The order matters: no client is accepted after `is_open` has become false, and
+            // clients that connect all the time do not delay the answers to others.
+            biased;
+            Ok(()) = is_open.changed() => continue,
             Some(_) = clients.join_next(), if !clients.is_empty() => continue,
             () = &mut answers => continue,
+            accepted = listener.accept(), if *is_open.borrow() => accepted,
         };
         while clients.try_join_next().is_some() {}
         match accepted {

@@ -87,6 +87,18 @@ impl AddressTable {
         *self = Self::default();
     }
 
+    /// Iterates over the addresses that vipd added in this run, with their prefix lengths.
+    pub(crate) fn added(&self) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
+        self.added.iter().copied()
+    }
+
+    /// Records that a predecessor added an address. Has no effect if it is not present.
+    pub(crate) fn added_by_predecessor(&mut self, address: IpAddr, prefix: u8) {
+        if self.by_key.contains_key(&(address, prefix)) {
+            self.added.insert((address, prefix));
+        }
+    }
+
     /// Iterates over all addresses in the kernel's order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Address> + Clone {
         self.in_order.values()

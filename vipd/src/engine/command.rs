@@ -5,18 +5,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use vipd_common::Timestamp;
 
 use super::effects::Missing;
 use super::id::{LinkId, RouterId};
-use super::link_io::LinkIo;
+use super::link_io::{Holdings, LinkIo};
 use super::link_spec::{LinkSpec, XdpEntry};
+use super::succession::HandOver;
 use super::topology::NoRoom;
 use crate::config;
 use crate::netlink::{Address, RoutingEntry};
 use crate::service::bus::Publisher;
-use crate::vrrp::{Event, Fault, Input, Peer, Snapshot, VirtualAddress};
+use crate::vrrp::{Event, Fault, Input, Peer, Reason, Snapshot, State, VirtualAddress};
 use crate::xdp::{FenceLevel, Mode, Position, Row};
 
 /// Messages from the service to the engine. Never lost.
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     Ping(oneshot::Sender<()>),
     /// Requests a snapshot of the current state.
     Snapshot(oneshot::Sender<Arc<EngineSnapshot>>),
+    /// Passes the state to a successor at the end of a turn.
+    HandOver(HandOver),
     /// Shuts down all virtual routers and ends the engine.
     Stop,
 }
@@ -111,6 +115,12 @@ pub(crate) enum Request {
         entry: XdpEntry,
         row: Row,
     },
+    /// Returns the descriptors that a successor needs.
+    Share(oneshot::Sender<io::Result<Holdings>>),
+    /// Leaves all links to a successor, and ends the worker.
+    HandOver,
+    /// Replaces the predecessor's BPF program on all links. The predecessor no longer uses them.
+    TakeOver,
     /// Brings a macvlan down unless it must be up again. Takes about 10 ms, because the kernel
     /// waits for all readers (`synchronize_net`).
     Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
@@ -183,6 +193,12 @@ impl Reports {
         }
     }
 
+    /// Publishes the state that a router had in a predecessor, as its first change. It is not
+    /// reported, because the predecessor has reported it.
+    pub(crate) fn resume(&mut self, router: RouterId, state: State, reason: Reason, since: Timestamp) {
+        self.transitions.publish(router, state, reason, since);
+    }
+
     /// Sends a report, or counts it as dropped. Never blocks.
     pub(crate) fn send(&mut self, report: Report) {
         self.dropped += u64::from(self.log.try_send(report).is_err());
@@ -235,7 +251,7 @@ pub(crate) struct RouterSnapshot {
 
 /// Counters of the frames sent for a virtual router, the changes refused for its addresses, routes
 /// and rules, and the routes and rules restored.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sent {
     /// Adverts, priority 0 included.
     pub(crate) adverts: u64,

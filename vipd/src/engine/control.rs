@@ -17,8 +17,9 @@ use crate::vrrp::{Fault, Input, State};
 impl Engine {
     /// Handles pending commands. Returns whether [`Command::Stop`] was among them.
     pub(super) fn take_commands(&mut self, now: Timestamp) -> bool {
-        while let Ok(command) = self.commands.try_recv() {
+        while let Some(command) = self.deferred.pop_front().or_else(|| self.commands.try_recv().ok()) {
             match command {
+                Command::HandOver(handover) => self.handover = Some(handover),
                 Command::Opened { link, ifindex, io } => self.opened(now, link, ifindex, io),
                 Command::RowReleased(row) => self.topology.release(row),
                 Command::Input { router, input } => self.dispatch(now, router, input),
@@ -37,7 +38,7 @@ impl Engine {
         false
     }
 
-    fn opened(&mut self, now: Timestamp, id: LinkId, ifindex: u32, io: Result<LinkIo, String>) {
+    pub(super) fn opened(&mut self, now: Timestamp, id: LinkId, ifindex: u32, io: Result<LinkIo, String>) {
         // Ignores the result if the link has been removed, or its interface has been removed or
         // replaced, in the meantime.
         let Some(link) = self.topology.links.get_mut(id).filter(|link| link.ifindex == Some(ifindex)) else {

@@ -1,6 +1,7 @@
 //! The I/O resources of one link: its sockets, its macvlans, and the state of its BPF program.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use vipd_common::Timestamp;
@@ -10,7 +11,7 @@ use super::id::{LinkId, RouterId};
 use super::prober::Attachment;
 use crate::packet::{Batch, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
-use crate::xdp::{FenceLevel, LinkProbe, Mode};
+use crate::xdp::{FenceLevel, KernelLinks, LinkProbe, Mode};
 
 /// The router and the kind of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,14 @@ pub(crate) struct LinkIo {
     pub(crate) macvlans: Vec<MacvlanIo>,
     /// Macvlans that could not be created. Only their routers are affected.
     pub(crate) failed_macvlans: Vec<MacvlanFailure>,
+}
+
+/// The descriptors of the service's worker that a successor process needs.
+#[derive(Debug, Default)]
+pub(crate) struct Holdings {
+    pub(crate) links: KernelLinks,
+    /// Claims to interfaces, by interface index.
+    pub(crate) claims: Vec<(u32, OwnedFd)>,
 }
 
 /// A macvlan that the service has created.

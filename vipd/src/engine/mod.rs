@@ -53,6 +53,7 @@ mod retry;
 pub(crate) mod routing;
 mod rx;
 mod schedule;
+pub(crate) mod succession;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topology;
@@ -82,6 +83,7 @@ use poll::{Poll, Source, Waker};
 use prober::Prober;
 use reload::Reload;
 use schedule::Schedule;
+use succession::{HandOver, Predecessor};
 use topology::Topology;
 
 /// Maximum number of records read from the ring per turn: the ring's capacity. During a flood, the
@@ -104,6 +106,8 @@ pub(crate) struct Engine {
     /// Whether netlink notifications are pending.
     has_notices: bool,
     commands: Receiver<Command>,
+    /// Commands that arrived before the state of a predecessor.
+    deferred: VecDeque<Command>,
     requests: mpsc::UnboundedSender<Request>,
     reports: Reports,
     topology: Topology,
@@ -132,6 +136,10 @@ pub(crate) struct Engine {
     resync_needed: bool,
     /// When to read links and addresses again after a failed change or dump.
     reconcile_at: Option<Timestamp>,
+    /// The successor that waits for the state.
+    handover: Option<HandOver>,
+    /// Whether a successor runs the routers.
+    is_handed_over: bool,
     /// The snapshot of this turn, if one was requested.
     snapshot: Option<Arc<EngineSnapshot>>,
     wakeups: u64,
@@ -221,6 +229,7 @@ impl Engine {
             // Notifications may arrive before the first turn.
             has_notices: true,
             commands,
+            deferred: VecDeque::new(),
             requests: outlets.requests,
             reports: Reports::new(outlets.reports, outlets.transitions),
             worklist: VecDeque::with_capacity(4),
@@ -237,6 +246,8 @@ impl Engine {
             realtime,
             resync_needed: false,
             reconcile_at: None,
+            handover: None,
+            is_handed_over: false,
             snapshot: None,
             wakeups: 0,
             overruns: 0,
@@ -273,14 +284,12 @@ impl Engine {
         &self.topology
     }
 
-    /// Runs until [`Command::Stop`]. Returns the VIPs that may still be present.
+    /// Runs until [`Command::Stop`], after taking over from a predecessor if there is one. Returns
+    /// the VIPs that may still be present.
     ///
     /// # Errors
-    /// Returns an error if waiting for events fails.
-    pub(crate) fn run(mut self) -> io::Result<Remaining> {
-        if let Some(guardian) = &self.effects.guardian {
-            guardian.hold()?;
-        }
+    /// Returns an error if the predecessor continues, or if waiting for events fails.
+    pub(crate) fn run(mut self, predecessor: Option<Predecessor>) -> io::Result<Remaining> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {
                 self.reports.send(Report::NotRealtime { what: "locked memory", error });
@@ -292,7 +301,17 @@ impl Engine {
         confine(ThreadKind::Engine);
         // Without the worker thread, addresses are announced slightly later.
         let _ = self.effects.netlink().start_worker();
+        if let Some(predecessor) = predecessor {
+            self.succeed(predecessor)?;
+        }
+        // Until then, the guardian of the predecessor watches.
+        if let Some(guardian) = &self.effects.guardian {
+            guardian.hold()?;
+        }
         while self.turn()? {}
+        if self.is_handed_over {
+            return Ok(Remaining::default());
+        }
         if let Some(guardian) = &self.effects.guardian {
             guardian.release();
         }
@@ -305,7 +324,8 @@ impl Engine {
         })
     }
 
-    /// Runs one turn and then waits for the next. Returns false after [`Command::Stop`].
+    /// Runs one turn and then waits for the next. Returns false after [`Command::Stop`], or once a
+    /// successor runs the routers.
     fn turn(&mut self) -> io::Result<bool> {
         // The clock is read before the ring is drained, so that adverts that arrived by `now` are
         // handled before deadlines that passed by `now`. After a stall, pending adverts are
@@ -334,6 +354,10 @@ impl Engine {
         busy |= self.publish_fast_paths(now);
         busy |= self.continue_reload(now);
         busy |= self.effects.is_busy() || self.resync_needed;
+        busy |= self.continue_handover();
+        if self.is_handed_over {
+            return Ok(false);
+        }
         if !busy {
             // The BPF program wakes the reader only if it is marked as asleep. A record may have
             // arrived just before it was marked.
@@ -392,10 +416,9 @@ impl Engine {
     fn next_deadline(&mut self) -> Option<Timestamp> {
         let routers = &self.topology.routers;
         let schedule = self.schedule.next(|id| routers.get(id)?.router.next_timeout());
-        [schedule, self.reconcile_at, self.effects.next(), self.check_attachments_at, self.grace_ends]
-            .into_iter()
-            .flatten()
-            .min()
+        let handover = self.handover.as_ref().map(|handover| handover.until);
+        let others = [self.reconcile_at, self.effects.next(), self.check_attachments_at, self.grace_ends];
+        others.into_iter().chain([schedule, handover]).flatten().min()
     }
 
     fn request(&self, request: Request) {

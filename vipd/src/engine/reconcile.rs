@@ -208,7 +208,7 @@ impl Engine {
     }
 
     /// Requests that the service open a link whose interface has appeared.
-    fn open(&mut self, id: LinkId) {
+    pub(super) fn open(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if link.ifindex.is_none() || link.requested || link.io.is_some() || !link.is_opened() {
             return;

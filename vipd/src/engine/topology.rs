@@ -92,6 +92,25 @@ impl Topology {
         let Some(row) = self.rows.allocate() else {
             return Err(NoRoom { name: settings.name.clone(), capacity: self.rows.capacity() });
         };
+        Ok(self.add_router_in(row, settings))
+    }
+
+    /// Adds a virtual router in the row that it had in a predecessor.
+    ///
+    /// # Errors
+    /// [`NoRoom`] if the row does not exist or is in use.
+    pub(crate) fn add_inherited_router(
+        &mut self,
+        row: Row,
+        settings: Arc<config::Instance>,
+    ) -> Result<RouterId, NoRoom> {
+        if !self.rows.allocate_exactly(row) {
+            return Err(NoRoom { name: settings.name.clone(), capacity: self.rows.capacity() });
+        }
+        Ok(self.add_router_in(row, settings))
+    }
+
+    fn add_router_in(&mut self, row: Row, settings: Arc<config::Instance>) -> RouterId {
         let links = &mut self.links;
         let router = self.routers.insert_with(|router| {
             let link = links.find_or_add(&settings.interface, LinkRole::Vrrp);
@@ -109,7 +128,7 @@ impl Topology {
             *slot = Some(router);
         }
         self.register(router);
-        Ok(router)
+        router
     }
 
     /// Adds a router and its VIPs to the links that it uses.

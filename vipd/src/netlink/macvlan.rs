@@ -82,6 +82,8 @@ pub struct Macvlans {
     parents: BTreeMap<String, Sysctls>,
     /// Names of the macvlans of a previous run.
     stale: Vec<String>,
+    /// Whether they belong to a predecessor or a successor, and are not deleted on drop.
+    is_borrowed: bool,
 }
 
 impl Macvlans {
@@ -101,10 +103,31 @@ impl Macvlans {
         self.stale.iter().map(String::as_str)
     }
 
+    /// Continues with the macvlans of a running predecessor. `owner` is the name that both have.
+    ///
+    /// # Errors
+    /// Same as for [`open`](Self::open).
+    pub fn borrow(owner: &str) -> io::Result<Self> {
+        let mut macvlans = Self::inherit(owner)?;
+        macvlans.is_borrowed = true;
+        Ok(macvlans)
+    }
+
+    /// Leaves the macvlans to a successor.
+    pub fn hand_over(&mut self) {
+        self.is_borrowed = true;
+    }
+
+    /// Makes this process the owner of inherited macvlans.
+    pub fn take_over(&mut self) {
+        self.is_borrowed = false;
+    }
+
     fn new(owner: &str) -> io::Result<Self> {
         let owner = format!("vipd {owner} ");
         let (created, parents) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { requests: Requests::open()?, owner, created, parents, stale: Vec::new() })
+        let (requests, stale) = (Requests::open()?, Vec::new());
+        Ok(Self { requests, owner, created, parents, stale, is_borrowed: false })
     }
 
     /// Returns the macvlan, creating it if it does not exist. A new macvlan is down.
@@ -364,7 +387,9 @@ struct Stale {
 
 impl Drop for Macvlans {
     fn drop(&mut self) {
-        self.clear();
+        if !self.is_borrowed {
+            self.clear();
+        }
     }
 }
 

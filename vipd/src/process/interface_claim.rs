@@ -8,6 +8,7 @@
 //! interface instead.
 
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,9 +48,27 @@ pub enum ClaimError {
 
 /// The claim. Dropping it, or ending the process, releases it.
 #[derive(Debug)]
-pub struct InterfaceClaim(#[expect(dead_code, reason = "held until dropped")] Option<NameLock>);
+pub struct InterfaceClaim(Option<NameLock>);
 
 impl InterfaceClaim {
+    /// Creates a claim from the descriptor of a predecessor's claim.
+    pub fn inherit(descriptor: OwnedFd) -> Self {
+        Self(Some(NameLock::inherit(descriptor)))
+    }
+
+    /// Returns the descriptor, for a successor process; `None` if the claim does not exclude other
+    /// agents.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(NameLock::as_fd)
+    }
+
+    /// Makes this process the holder of an inherited claim that others find.
+    pub fn take_over(&self) {
+        if let Some(lock) = &self.0 {
+            lock.take_over();
+        }
+    }
+
     /// Claims the interface with this index in this thread's network namespace. `interface` is the
     /// name of the interface for error messages. May block for half a second.
     ///

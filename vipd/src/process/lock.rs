@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
@@ -69,7 +70,7 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct AgentLock {
     name: String,
-    _held: NameLock,
+    held: NameLock,
 }
 
 impl AgentLock {
@@ -85,10 +86,25 @@ impl AgentLock {
             return Err(LockError::TooLong(name));
         }
         match NameLock::acquire(&socket_name) {
-            Ok(held) => Ok(Self { name, _held: held }),
+            Ok(held) => Ok(Self { name, held }),
             Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => Err(taken(name, &socket_name)),
             Err(cause) => Err(LockError::System { name, cause }),
         }
+    }
+
+    /// Creates the lock from the descriptor of a predecessor's lock for the same runtime directory.
+    pub fn inherit(directory: &Path, descriptor: OwnedFd) -> Self {
+        Self { name: name(directory), held: NameLock::inherit(descriptor) }
+    }
+
+    /// Returns the descriptor, for a successor process.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.held.as_fd()
+    }
+
+    /// Makes this process the holder of an inherited lock that others find.
+    pub fn take_over(&self) {
+        self.held.take_over();
     }
 
     /// Returns the agent's name, which is unique in the network namespace: the absolute path of its

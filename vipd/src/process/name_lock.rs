@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::linux::fs::MetadataExt as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -25,8 +25,17 @@ const CAP_NET_ADMIN: u64 = 1 << 12;
 pub(super) struct NameLock {
     // Never accepts a connection: other processes connect only to read the credentials of the
     // process that holds the socket.
-    _socket: UnixListener,
+    socket: UnixListener,
 }
+
+impl AsFd for NameLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Length of the queue of connections, as in the standard library.
+const BACKLOG: i32 = 128;
 
 impl NameLock {
     /// Acquires a name of at most [`MAX_LEN`] bytes.
@@ -36,7 +45,19 @@ impl NameLock {
     /// from the kernel.
     pub(super) fn acquire(name: &str) -> io::Result<Self> {
         let address = SocketAddr::from_abstract_name(name)?;
-        Ok(Self { _socket: UnixListener::bind_addr(&address)? })
+        Ok(Self { socket: UnixListener::bind_addr(&address)? })
+    }
+
+    /// Creates a lock from a socket that another process has passed to this one.
+    pub(super) fn inherit(socket: OwnedFd) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// Makes this process the holder that others find. Has no effect on the lock itself.
+    pub(super) fn take_over(&self) {
+        // The kernel records the credentials of the process that calls listen(2) last. If this
+        // fails, error messages of other agents have the ID of the process that acquired the name.
+        let _ = rustix::net::listen(&self.socket, BACKLOG);
     }
 }
 

@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,11 +28,13 @@ use super::order::{Author, Done, Order, Orders, finish};
 use super::plan::Plan;
 use super::track::SharedTracker;
 use crate::config::machine::Machine;
+use crate::config::operate::Group;
 use crate::config::{Config, ConfigError, Instance};
 use crate::control::protocol::Request;
 use crate::engine::Handle;
 use crate::engine::command::{Added, Command};
 use crate::engine::id::RouterId;
+use crate::handover::Offer;
 use crate::process::prevent_core_dumps;
 use crate::vrrp::{Fault, Input};
 use crate::xdp::Sizes;
@@ -99,6 +101,8 @@ enum Phase {
         author: Author,
         next: Box<(Config, Plan)>,
     },
+    /// A successor is being prepared.
+    Upgrading,
     /// The engine is applying the difference.
     Applying {
         answer: oneshot::Receiver<Vec<Added>>,
@@ -215,6 +219,13 @@ impl Administrator {
                         return step;
                     }
                 }
+                Phase::Upgrading => match self.orders.recv().await {
+                    Some(order) => {
+                        let refusal = "the agent is being replaced by another process; try again".to_owned();
+                        finish(order.by, Err(refusal.into()));
+                    }
+                    None => std::future::pending().await,
+                },
                 Phase::Applying { answer, .. } => {
                     let answer = answer.await;
                     let Phase::Applying { author, next, .. } =
@@ -248,6 +259,15 @@ impl Administrator {
             self.phase = Phase::Reading(spawn_blocking(read), order.by);
             return Some(Step::ReloadBegun);
         }
+        if let Request::Upgrade { executable } = order.request {
+            if executable.is_some() && !order.by.is_trusted() {
+                let refusal = "only root may choose the executable; it would run with the agent's privileges";
+                finish(order.by, Err(refusal.to_owned().into()));
+                return None;
+            }
+            self.phase = Phase::Upgrading;
+            return Some(Step::Upgrade { executable, author: order.by });
+        }
         self.carry_out(order);
         None
     }
@@ -255,7 +275,7 @@ impl Administrator {
     /// Carries out a change while a reload waits. Another reload waits until this one is complete.
     fn interpose(&mut self, order: Order) {
         match order.request {
-            Request::Reload => self.waiting.push_back(order),
+            Request::Reload | Request::Upgrade { .. } => self.waiting.push_back(order),
             _ => self.carry_out(order),
         }
     }
@@ -268,11 +288,51 @@ impl Administrator {
             Request::Undrain { instances } => self.drain(&instances, false),
             Request::Failover { instances } => self.fail_over(&instances),
             Request::Priority { instance, priority } => self.set_priority(&instance, priority),
-            Request::Status | Request::Stats | Request::Events { .. } | Request::Reload => {
-                Err("not a change".to_owned().into())
-            }
+            Request::Status
+            | Request::Stats
+            | Request::Events { .. }
+            | Request::Reload
+            | Request::Upgrade { .. } => Err("not a change".to_owned().into()),
         };
         finish(by, outcome);
+    }
+
+    /// Returns the sync groups.
+    pub(super) fn groups(&self) -> &[Arc<Group>] {
+        &self.config.groups
+    }
+
+    /// Continues after a successor has failed.
+    pub(super) fn upgrade_failed(&mut self, author: Author, reason: String) {
+        self.phase = Phase::Idle;
+        finish(author, Err(reason.into()));
+    }
+
+    /// Returns what a successor needs to prepare itself. `rows` are the rows of the instances.
+    pub(super) fn offer(&self, runtime_dir: &Path, rows: BTreeMap<String, u32>) -> Offer {
+        let priorities = self.running.iter().filter_map(|(name, one)| Some((name.clone(), one.priority?)));
+        Offer {
+            path: self.path.clone(),
+            configuration: self.config.text.0.to_string(),
+            runtime_dir: runtime_dir.to_owned(),
+            sizes: self.sizes,
+            rows,
+            priorities: priorities.collect(),
+            readings: self.tracker.readings(),
+        }
+    }
+
+    /// Begins to track objects and sets their states as in a predecessor. Must be called before the
+    /// engine starts, instead of [`prepare`](Self::prepare).
+    pub(super) fn inherit(&mut self, offer: &Offer) {
+        for (name, running) in &mut self.running {
+            running.priority = offer.priorities.get(name).copied();
+            let base = running.priority.unwrap_or(running.settings.router.priority);
+            self.tracker.inherit(running.id, &running.settings, base);
+        }
+        self.tracker.resume(&offer.readings);
+        // Reads the file again, which may have changed since the predecessor read it.
+        self.waiting.push_back(Order { request: Request::Reload, by: Author::Succession });
     }
 
     /// Forgets drained instances that are not configured. Returns a warning if the new list cannot

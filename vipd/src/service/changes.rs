@@ -70,6 +70,12 @@ impl Changes {
         Some(Change { router, from, to, reason, at, late: Some(late), changes })
     }
 
+    /// Sets the state that a router had in a predecessor, which has published it on the bus as the
+    /// first change.
+    pub(super) fn resume(&mut self, router: RouterId, state: State) {
+        self.seen.insert(router, Seen { count: 1, state });
+    }
+
     /// Forgets routers that were removed.
     pub(super) fn forget(&mut self, removed: &[RouterId]) {
         for router in removed {

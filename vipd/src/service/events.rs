@@ -17,7 +17,7 @@ use crate::control::stream::Subscription;
 use crate::engine::clock;
 use crate::engine::command::Report;
 use crate::engine::id::RouterId;
-use crate::vrrp::{Discard, Event};
+use crate::vrrp::{Discard, Event, State};
 
 /// Number of events that are kept.
 const HISTORY: usize = 1024;
@@ -45,6 +45,23 @@ impl EventLog {
     pub(super) fn subscribe(&self) -> Subscription {
         let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Subscription { history: shared.history.iter().cloned().collect(), live: shared.live.subscribe() }
+    }
+
+    /// Returns the events that are kept, for a successor.
+    pub(super) fn history(&self) -> Vec<String> {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.history.iter().map(ToString::to_string).collect()
+    }
+
+    /// Inserts the events of a predecessor before those of this process.
+    pub(super) fn resume(&self, former: Vec<String>) {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in former.into_iter().rev() {
+            if shared.history.len() == HISTORY {
+                break;
+            }
+            shared.history.push_front(line.into());
+        }
     }
 
     fn push(&self, record: &EventRecord) {
@@ -89,6 +106,16 @@ impl Recorder {
             None => describe(&instance.name, event),
         });
         change.map(|change| (change, instance))
+    }
+
+    /// Sets the state that a router had in a predecessor.
+    pub(super) fn resume(&mut self, router: RouterId, state: State) {
+        self.changes.resume(router, state);
+    }
+
+    /// Returns the events that are kept.
+    pub(super) fn log(&self) -> &EventLog {
+        &self.log
     }
 
     /// Forgets routers that a reload has removed.

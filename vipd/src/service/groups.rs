@@ -72,6 +72,16 @@ impl GroupStates {
         gone.collect()
     }
 
+    /// Sets the states that instances had in a predecessor.
+    pub(super) fn resume<'a>(&mut self, states: impl Iterator<Item = (&'a str, State)>) {
+        self.instances.extend(states.map(|(instance, state)| (instance.to_owned(), state)));
+        let states = self.groups.iter().filter_map(|group| {
+            let member = |name: &String| self.instances.get(name).copied().unwrap_or(State::Initialize);
+            Some((group.name.clone(), group_state(group.members.iter().map(member))?))
+        });
+        self.last = states.collect();
+    }
+
     /// Returns the changes of the groups that are in another state since their members were
     /// [replaced](Self::replace). The states of the members may have changed before, while the
     /// group still had other members.

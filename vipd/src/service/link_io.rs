@@ -18,10 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, anyhow};
 
 use super::foreign_xdp::ForeignXdp;
+use super::open_pins;
 use super::worker::LinkWork;
 use crate::engine::attachment::Watch;
 use crate::engine::id::RouterId;
-use crate::engine::link_io::{LinkIo, MacvlanFailure, MacvlanIo};
+use crate::engine::link_io::{Holdings, LinkIo, MacvlanFailure, MacvlanIo};
 use crate::engine::link_spec::{LinkSpec, RouterSpec, XdpEntry};
 use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Members, Membership, PacketSocket, UnicastSocket};
@@ -39,6 +40,8 @@ pub(crate) struct LinkOpener {
     foreign_xdp: ForeignXdp,
     /// Whether VIPs are fenced.
     has_fence: bool,
+    /// The agent's name, by which a successor finds its pins.
+    agent: String,
     /// Claims that exclude other agents from the interfaces. Dropped last, after the programs are
     /// detached.
     claims: BTreeMap<u32, InterfaceClaim>,
@@ -61,14 +64,17 @@ struct Open {
 
 impl LinkOpener {
     /// `claims` are the interfaces that this agent has already claimed, by index.
+    /// `agent` is the agent's name.
     pub(crate) fn new(
         kernel: Kernel,
         macvlans: Macvlans,
         claims: BTreeMap<u32, InterfaceClaim>,
         has_fence: bool,
+        agent: &str,
     ) -> Self {
         let foreign_xdp = ForeignXdp::default();
-        Self { kernel, macvlans, open: BTreeMap::new(), foreign_xdp, has_fence, claims }
+        let agent = agent.to_owned();
+        Self { kernel, macvlans, open: BTreeMap::new(), foreign_xdp, has_fence, agent, claims }
     }
 
     /// Runs all steps of [`open`](LinkWork::open).
@@ -304,6 +310,29 @@ impl LinkWork for LinkOpener {
     fn clear_rows(&mut self, rows: &[Row]) {
         if let Err(error) = self.kernel.clear_rows(rows) {
             tracing::warn!(%error, "cannot clear rows of the BPF program's maps");
+        }
+    }
+
+    fn holdings(&self) -> io::Result<Holdings> {
+        let claims = self.claims.iter();
+        let claims = claims.filter_map(|(ifindex, claim)| Some((*ifindex, claim.descriptor()?)));
+        let claims = claims.map(|(ifindex, claim)| Ok((ifindex, claim.try_clone_to_owned()?)));
+        Ok(Holdings { links: self.kernel.links()?, claims: claims.collect::<io::Result<_>>()? })
+    }
+
+    fn hand_over(&mut self) {
+        self.kernel.hand_over();
+        self.macvlans.hand_over();
+    }
+
+    fn take_over(&mut self) {
+        self.macvlans.take_over();
+        for claim in self.claims.values() {
+            claim.take_over();
+        }
+        let pins = if self.has_fence { open_pins(&self.agent) } else { None };
+        for (ifindex, reason) in self.kernel.take_over(pins) {
+            tracing::warn!(ifindex, reason, "the BPF program of the previous version stays attached");
         }
     }
 

@@ -39,17 +39,21 @@ mod privilege;
 mod report;
 mod routing;
 mod signals;
+mod successor;
 mod supervisor;
 mod systemd;
 mod track;
+mod upgrade;
 pub(crate) mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
+use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, anyhow};
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
@@ -63,13 +67,14 @@ use crate::config::{Config, Fence, Instance, Realtime};
 use crate::control::access::{Access, Group, Rules};
 use crate::control::runtime::RuntimeDir;
 use crate::engine::command::Command;
+use crate::engine::succession::Predecessor;
 use crate::engine::topology::Topology;
-use crate::engine::{Engine, KernelSide, Outlets, Remaining};
+use crate::engine::{Engine, Handle, KernelSide, Outlets, Remaining};
 use crate::guardian::{self, Guardian};
 use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests};
 use crate::process::capabilities::{ThreadKind, confine, with};
 use crate::process::{AgentLock, InterfaceClaim, Signals, several_agents_run};
-use crate::xdp::{self, Kernel, Loaded, Pins, Rows, Sizes, Verbosity};
+use crate::xdp::{self, Kernel, Loaded, MapDescriptors, Pins, Rows, Sizes, Verbosity};
 
 use administrator::{Administrator, Agent};
 use configured::Configured;
@@ -79,8 +84,12 @@ use link_io::LinkOpener;
 use log::Log;
 use notify::Notifications;
 use report::Reporter;
-use supervisor::{FromEngine, Supervisor};
+use successor::Heir;
+use supervisor::{End, FromEngine, Supervisor};
 use track::SharedTracker;
+use upgrade::Estate;
+
+pub(crate) use successor::succeed;
 
 pub use cleanup::cleanup;
 pub use privilege::{check as check_privileges, check_open_files};
@@ -106,8 +115,34 @@ const REPORTS: usize = 4096;
 /// The VRRP interfaces that this agent has claimed, by interface index.
 pub type Claims = BTreeMap<u32, InterfaceClaim>;
 
-/// Runs the agent until a signal stops it. `path` is the file that `config` was read from, which a
-/// reload reads again.
+/// Everything that a start needs.
+struct Start {
+    config: Config,
+    /// The file that `config` was read from.
+    path: PathBuf,
+    lock: Arc<AgentLock>,
+    claims: Claims,
+    macvlans: Macvlans,
+    runtime_dir: RuntimeDir,
+    sizes: Sizes,
+    loaded: Loaded,
+    topology: Topology,
+    signals: Signals,
+    /// The agent that this process succeeds.
+    succession: Option<(Predecessor, Heir)>,
+}
+
+/// Returns how much the BPF program logs.
+fn verbosity() -> Verbosity {
+    if tracing::enabled!(target: "vipd_ebpf", tracing::Level::DEBUG) {
+        Verbosity::Discards
+    } else {
+        Verbosity::Quiet
+    }
+}
+
+/// Runs the agent until a signal stops it, or another process has succeeded it. `path` is the file
+/// that `config` was read from, which a reload reads again.
 ///
 /// # Errors
 /// Returns an error if the runtime directory or the BPF program cannot be used, the only interface
@@ -115,28 +150,47 @@ pub type Claims = BTreeMap<u32, InterfaceClaim>;
 pub fn run(
     config: &Config,
     path: &Path,
-    lock: &AgentLock,
+    lock: AgentLock,
     claims: Claims,
     runtime_dir: &Path,
     signals: Signals,
 ) -> anyhow::Result<()> {
     let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans left by a previous run")?;
     let runtime_dir = RuntimeDir::open(runtime_dir)?;
-    let verbosity = if tracing::enabled!(target: "vipd_ebpf", tracing::Level::DEBUG) {
-        Verbosity::Discards
-    } else {
-        Verbosity::Quiet
-    };
     let sizes = sizes(config)?;
-    let loaded = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
-    let Loaded { mut kernel, feed, counters, addresses, leases, steady, log: kernel_log } = loaded;
+    let loaded = Kernel::load(xdp::OBJECT, sizes, verbosity())?;
+    start(Start {
+        config: config.clone(),
+        path: path.to_owned(),
+        lock: Arc::new(lock),
+        claims,
+        macvlans,
+        runtime_dir,
+        sizes,
+        loaded,
+        topology: topology(config, sizes)?,
+        signals,
+        succession: None,
+    })
+}
+
+/// Starts all threads, and runs until the engine ends.
+fn start(parts: Start) -> anyhow::Result<()> {
+    let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
+    let (predecessor, heir) = parts.succession.unzip();
+    let has_taken_over = heir.as_ref().map(|heir| Arc::clone(&heir.has_taken_over));
+    let Loaded { mut kernel, feed, counters, addresses, leases, steady, log: kernel_log, maps } =
+        parts.loaded;
     let counters = Arc::new(counters);
 
     let has_fence = config.fence == Fence::On;
-    pins(lock.name(), has_fence, &mut kernel, config);
-    let (guardian, writer) = guardian(lock.name(), has_fence, &kernel, config, sizes).unzip();
-    let opener = LinkOpener::new(kernel, macvlans, claims, has_fence);
-    let topology = topology(config, sizes)?;
+    // A successor opens the pins once it has taken over.
+    let is_successor = heir.is_some();
+    if !is_successor {
+        pins(lock.name(), has_fence, &mut kernel, &config);
+    }
+    let (guardian, writer) = guardian(lock.name(), has_fence, &kernel, &config, sizes).unzip();
+    let opener = LinkOpener::new(kernel, parts.macvlans, parts.claims, has_fence, lock.name());
     let to_open = topology.links.iter().filter(|(_, link)| link.is_opened());
     let has_single_link = to_open.count() == 1;
     let roster = topology.routers.iter();
@@ -162,8 +216,19 @@ pub fn run(
         tracker: tracker.clone(),
         configured: configured.clone(),
     };
-    let (mut administrator, orders) = Administrator::new(path.to_owned(), config.clone(), running, agent);
-    administrator.prepare();
+    let (mut administrator, orders) = Administrator::new(parts.path, config.clone(), running, agent);
+    match &heir {
+        Some(heir) => administrator.inherit(&heir.offer),
+        None => administrator.prepare(),
+    }
+    let access = Access::new(rules(&config.control));
+    let listener = match &heir {
+        Some(heir) => {
+            heir.listener.try_clone().context("cannot use the control socket of the predecessor")?
+        }
+        None => runtime_dir.listen(&access)?,
+    };
+    let estate = estate(maps, &lock, &runtime_dir, &listener).context("cannot duplicate a descriptor")?;
     let events = EventLog::new();
     let recorder = Recorder::new(events.clone(), latest.clone());
     let mut notifications =
@@ -177,14 +242,16 @@ pub fn run(
         source: Arc::new(source.with_guardian(guardian.as_ref().map(Guardian::state))),
         administrator,
         orders,
-        access: Access::new(rules(&config.control)),
+        access,
+        listener,
+        estate: Arc::new(estate),
         events: recorder,
         tracker,
         readings,
         early: Vec::new(),
         notifications,
         log: Log::new(&roster),
-        has_single_link,
+        has_single_link: has_single_link && heir.is_none(),
     };
     let from_engine = FromEngine { requests: requested, reports: reported, transitions };
     let mut engine_thread = None;
@@ -194,27 +261,68 @@ pub fn run(
                 .forward(|| confine(ThreadKind::Log))
                 .context("cannot start the thread for the log of the BPF program")?;
         }
-        let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run());
+        let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run(predecessor));
         engine_thread = Some(thread.context("cannot start the engine thread")?);
         confine(ThreadKind::Control);
         Ok(())
     };
-    let served =
-        catch_unwind(AssertUnwindSafe(|| supervisor.run(signals, &runtime_dir, opener, from_engine, start)));
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        supervisor.run(parts.signals, &runtime_dir, opener, from_engine, heir, start)
+    }));
+    if has_taken_over.is_some_and(|flag| !Heir::has_taken_over(&flag)) {
+        // The routers and their addresses belong to the predecessor, which continues. The engine's
+        // thread ends with the process.
+        return served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked"))).map(drop);
+    }
+    if let Ok(Ok(End::HandedOver)) = served {
+        // The engine has stopped, and the routers and their addresses belong to the successor, which
+        // has a guardian of its own.
+        if let Some(guardian) = guardian {
+            guardian.dismiss();
+        }
+        return Ok(());
+    }
+    wind_up(&handle, engine_thread, served, &configured, guardian)
+}
+
+/// Returns what a successor receives.
+fn estate(
+    maps: MapDescriptors,
+    lock: &AgentLock,
+    runtime_dir: &RuntimeDir,
+    control_socket: &UnixListener,
+) -> io::Result<Estate> {
+    Ok(Estate {
+        executable: executable(),
+        maps,
+        lock: lock.descriptor().try_clone_to_owned()?,
+        lock_file: runtime_dir.lock_file().try_clone_to_owned()?,
+        control_socket: control_socket.try_clone()?.into(),
+    })
+}
+
+/// Ends the engine, and removes VIPs that it has not removed.
+fn wind_up(
+    engine: &Handle,
+    engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
+    served: thread::Result<anyhow::Result<End>>,
+    configured: &Configured,
+    guardian: Option<Guardian>,
+) -> anyhow::Result<()> {
     // After a panic or an error in the control thread, the engine must still shut down the routers
     // and remove their addresses.
-    handle.send(Command::Stop);
+    engine.send(Command::Stop);
     let ended = engine_thread.map_or(Ok(Remaining::default()), |thread| match thread.join() {
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
-    let withdrawn = with(CapabilitySet::NET_ADMIN, || withdraw_remaining(&ended, &configured));
+    let withdrawn = with(CapabilitySet::NET_ADMIN, || withdraw_remaining(&ended, configured));
     if let Some(guardian) = guardian {
         guardian.dismiss();
     }
     let served =
         served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")));
-    ended.map(drop).and(served).and(withdrawn)
+    ended.map(drop).and(served.map(drop)).and(withdrawn)
 }
 
 /// Prepares the guardian, which runs if VIPs are fenced.
@@ -245,17 +353,33 @@ fn guardian(
         .ok()
 }
 
-/// Pins the links of the BPF programs, so that VIPs are fenced even if all processes of vipd are
-/// killed, and detaches those of a dead agent that are not needed any more.
-fn pins(agent: &str, has_fence: bool, kernel: &mut Kernel, config: &Config) {
-    match Pins::open(agent) {
-        Ok(pins) if has_fence => kernel.use_pins(pins),
-        // Detaches the links of a dead agent.
-        Ok(pins) => drop(pins),
-        Err(error) if has_fence => {
+/// Returns the path of this executable. A newer file with this path is used by an upgrade.
+fn executable() -> PathBuf {
+    let found = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+    // The kernel marks a file that has been replaced since this process started.
+    match found.to_str().and_then(|found| found.strip_suffix(" (deleted)")) {
+        Some(path) => path.into(),
+        None => found,
+    }
+}
+
+/// Opens the directory in which the links of the BPF programs are pinned, so that VIPs are fenced
+/// even if all processes of vipd are killed. Reports if there is none.
+fn open_pins(agent: &str) -> Option<Pins> {
+    Pins::open(agent)
+        .map_err(|error| {
             tracing::warn!(%error, "VIPs will not be fenced if all processes of vipd are killed at once");
-        }
-        Err(_) => {}
+        })
+        .ok()
+}
+
+/// Pins links if VIPs are fenced, and detaches those of a dead agent that are not needed any more.
+fn pins(agent: &str, has_fence: bool, kernel: &mut Kernel, config: &Config) {
+    if !has_fence {
+        // Detaches the links of a dead agent.
+        drop(Pins::open(agent));
+    } else if let Some(pins) = open_pins(agent) {
+        kernel.use_pins(pins);
     }
     let in_use: Vec<u32> = interfaces(config).into_iter().filter_map(interface_index).collect();
     kernel.detach_inherited(&in_use);

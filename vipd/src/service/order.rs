@@ -1,5 +1,6 @@
 //! Requested changes and their results.
 
+use rustix::process::geteuid;
 use tokio::sync::{mpsc, oneshot};
 
 use super::line::{Line, by_subject};
@@ -53,6 +54,19 @@ pub(super) enum Author {
     Client(Credentials, oneshot::Sender<Result<ChangeReport, String>>),
     /// The sender of SIGHUP. The outcome is logged.
     Signal(u32),
+    /// This process, which has succeeded another one. The outcome is logged.
+    Succession,
+}
+
+impl Author {
+    /// Returns whether the author is root or the agent's own user, and may run commands as that
+    /// user.
+    pub(super) fn is_trusted(&self) -> bool {
+        match self {
+            Self::Client(peer, _) => peer.uid == 0 || peer.uid == geteuid().as_raw(),
+            Self::Signal(_) | Self::Succession => true,
+        }
+    }
 }
 
 /// The channel through which changes are requested.
@@ -63,6 +77,7 @@ pub(super) fn finish(author: Author, outcome: Outcome) {
     let (user, process) = match &author {
         Author::Client(peer, _) => (Some(peer.uid), peer.pid.and_then(|pid| u32::try_from(pid).ok())),
         Author::Signal(sender) => (None, Some(*sender)),
+        Author::Succession => (None, None),
     };
     match &outcome {
         Ok(done) => {

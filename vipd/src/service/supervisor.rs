@@ -2,14 +2,16 @@
 //! engine's requests to the worker.
 
 mod reports;
+mod succession;
 #[cfg(test)]
 mod tests;
 
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use vipd_common::counters::CounterRow;
 
@@ -20,8 +22,10 @@ use super::log::Log;
 use super::notify::Notifications;
 use super::order::{Author, Order, Orders};
 use super::signals::Response;
+use super::successor::Heir;
 use super::systemd::Systemd;
 use super::track::{Readings, SharedTracker};
+use super::upgrade::Estate;
 use super::worker::{LinkWork, Worker};
 use crate::control::access::Access;
 use crate::control::protocol::Request as Change;
@@ -32,6 +36,9 @@ use crate::engine::command::{Command, Report, Request};
 use crate::process::capabilities::{ThreadKind, confine};
 use crate::process::{Received, SignalStream, Signals, reap_orphans};
 use crate::xdp::Row;
+
+pub(super) use succession::End;
+use succession::{Connections, FromPredecessor, Served};
 
 /// Interval at which the counters of discarded adverts are read for the log, and orphaned processes
 /// of commands are reaped.
@@ -77,6 +84,10 @@ pub(super) struct Supervisor<S> {
     pub(super) log: Log,
     /// Reports of routers that a reload is adding, at most [`MAX_EARLY`].
     pub(super) early: Vec<Report>,
+    /// The control socket.
+    pub(super) listener: UnixListener,
+    /// What a successor receives.
+    pub(super) estate: Arc<Estate>,
     /// Whether the configuration has only one interface. If so, the agent exits if the interface
     /// cannot be opened at startup.
     pub(super) has_single_link: bool,
@@ -96,8 +107,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         runtime_dir: &RuntimeDir,
         work: impl LinkWork,
         mut from_engine: FromEngine,
+        heir: Option<Heir>,
         start_engine: impl FnOnce() -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<End> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .thread_name("pool")
@@ -108,17 +120,37 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let fatal = self.has_single_link.then_some(fatal);
         let result = runtime.block_on(async {
             let mut signals = signals.into_stream().context("cannot wait for signals")?;
-            let server = tokio::spawn(server::serve(
-                runtime_dir.listen(&self.access)?,
+            let listener = self.listener.try_clone().context("cannot use the control socket")?;
+            let (is_open, open) = watch::channel(heir.is_none());
+            let server = tokio::spawn(server::serve_while(
+                listener,
                 Arc::clone(&self.source),
                 self.access.clone(),
+                open,
             ));
             let worker = Worker::start(work, self.engine.clone(), fatal)?;
             self.tracker.start();
             self.events.objects(self.readings.settle(&self.tracker, FIRST_READINGS).await);
             start_engine()?;
-            let result = self.serve(runtime_dir, &mut signals, &worker, &mut failed, &mut from_engine).await;
+            let predecessor = match heir {
+                Some(heir) => Some(self.take_over(heir, runtime_dir, &worker, &mut from_engine).await?),
+                None => None,
+            };
+            is_open.send_replace(true);
+            let connections = Connections { worker: &worker, is_open: &is_open, predecessor };
+            let result =
+                self.serve(runtime_dir, &mut signals, connections, &mut failed, &mut from_engine).await;
             server.abort();
+            if let Ok(Served::HandedOver(successor)) = result {
+                // The commands of notifications that are still running belong to this process. The
+                // successor's start once this process has ended.
+                self.notifications.stop().await;
+                drop(successor);
+                // If a driver is slow, the process ends anyway.
+                worker.join(WORKER_TIMEOUT);
+                return Ok(End::HandedOver);
+            }
+            let result = result.map(|_| End::Stopped);
             if !worker.stop(WORKER_TIMEOUT) {
                 tracing::warn!(
                     "an interface is still being opened or closed; exiting without waiting for it"
@@ -135,17 +167,20 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         &mut self,
         runtime_dir: &RuntimeDir,
         signals: &mut SignalStream,
-        worker: &Worker,
+        mut connections: Connections<'_>,
         failed: &mut oneshot::Receiver<anyhow::Error>,
         from: &mut FromEngine,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Served> {
         let mut regular_check = interval(REGULAR_CHECK);
         regular_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut systemd = Systemd::new();
         let mut watchdog = Systemd::watchdog_period().map(interval);
         // The agent is ready once the engine answers. Interfaces may appear much later.
         let mut pong = Some(self.ping());
-        let mut is_ready = false;
+        // A successor is ready once its predecessor is no longer the main process of the service.
+        let mut is_ready = connections.predecessor.is_some();
+        let mut is_main = !is_ready;
+        let mut upgrading = None;
         let mut result = Ok(());
         let mut may_fail = true;
         loop {
@@ -153,7 +188,25 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 // Polled in this order, so that a flood of reports delays neither jobs nor the
                 // watchdog.
                 biased;
-                step = self.administrator.next() => match step {
+                message = succession::next(&mut connections.predecessor) => {
+                    is_main = true;
+                    if let FromPredecessor::Ended = message {
+                        connections.predecessor = None;
+                    }
+                    self.handle_predecessor(message, &mut systemd);
+                }
+                outcome = succession::outcome(&mut upgrading), if upgrading.is_some() => {
+                    let Some((_, author)) = upgrading.take() else { continue };
+                    let (worker, systemd) = (connections.worker, &mut systemd);
+                    match outcome {
+                        Ok(new) => return Ok(self.leave(new, author, runtime_dir, worker, systemd, from).await),
+                        Err(reason) => self.administrator.upgrade_failed(author, reason),
+                    }
+                }
+                step = self.administrator.next(), if is_main => match step {
+                    Step::Upgrade { executable, author } => {
+                        upgrading = Some(self.upgrade(executable, author, runtime_dir, &connections));
+                    }
                     Step::ReloadBegun => systemd.reloading(),
                     Step::ReloadRejected => systemd.ready(),
                     Step::Reloaded(reloaded) => {
@@ -176,7 +229,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 changes = self.readings.next(&self.tracker) => self.events.objects(changes),
                 () = self.notifications.next() => {}
                 Some(request) = from.requests.recv() => {
-                    if !worker.submit(request) && result.is_ok() {
+                    if !connections.worker.submit(request) && result.is_ok() {
                         self.stop();
                         result = Err(anyhow::anyhow!("the worker thread panicked; this is a bug in vipd"));
                     }
@@ -226,7 +279,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.log_lost_transitions(from);
         // The engine has removed all addresses by now.
         self.notifications.stop().await;
-        result
+        result.map(|()| Served::Stopped)
     }
 
     fn signal(&self, signal: Received) {

@@ -36,6 +36,11 @@ impl Systemd {
         }
     }
 
+    /// Reports that another process is the main process of the service from now on.
+    pub(super) fn main_process(&mut self, pid: u32) {
+        self.send(&[NotifyState::MainPid(pid)]);
+    }
+
     /// Reports that the agent is shutting down.
     pub(super) fn stopping(&mut self) {
         self.send(&[NotifyState::Stopping]);

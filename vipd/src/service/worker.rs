@@ -7,6 +7,7 @@
 //! its reason changes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -19,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::engine::Handle;
 use crate::engine::command::{Command, Request};
 use crate::engine::id::LinkId;
-use crate::engine::link_io::LinkIo;
+use crate::engine::link_io::{Holdings, LinkIo};
 use crate::engine::link_spec::{LinkSpec, XdpEntry};
 use crate::process::capabilities::{ThreadKind, confine};
 use crate::xdp::Row;
@@ -50,6 +51,12 @@ pub(crate) trait LinkWork: Send + 'static {
     fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry);
     /// Clears the rows of removed routers, so that other routers can use them.
     fn clear_rows(&mut self, rows: &[Row]);
+    /// Returns duplicates of the descriptors that a successor needs.
+    fn holdings(&self) -> io::Result<Holdings>;
+    /// Leaves all links to a successor. Nothing is detached or deleted any more.
+    fn hand_over(&mut self);
+    /// Replaces the BPF program of a predecessor on all links.
+    fn take_over(&mut self);
     /// Brings a macvlan down unless it must be up. Brings it up again if that has changed in the
     /// meantime.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
@@ -104,6 +111,14 @@ impl Worker {
         self.jobs.send(request).is_ok()
     }
 
+    /// Waits until the worker has handled [`Request::HandOver`].
+    ///
+    /// Returns whether this completed within `timeout`.
+    pub(super) fn join(self, timeout: Duration) -> bool {
+        drop(self.jobs);
+        self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
+    }
+
     /// Discards queued jobs, finishes the current one and releases all links.
     ///
     /// Returns whether this completed within `timeout`. If not, the kernel releases the links when
@@ -156,6 +171,9 @@ impl<W: LinkWork> State<W> {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             queue.extend(submitted.try_iter());
+            if queue.iter().any(|request| matches!(request, Request::HandOver)) {
+                return self.work.hand_over();
+            }
             if let Some(request) = take_next(&mut queue) {
                 self.carry_out(request);
             }
@@ -190,6 +208,13 @@ impl<W: LinkWork> State<W> {
                 self.work.close(ifindex);
             }
             Request::Drop(io) => drop(io),
+            Request::Share(reply) => drop(reply.send(self.work.holdings())),
+            Request::TakeOver => {
+                self.work.take_over();
+                self.work.check(self.open.values());
+            }
+            // Handled when it is received.
+            Request::HandOver => {}
             Request::Forget { ifindex, entry, row } => {
                 // The link may be opened again before the worker receives a spec without the
                 // router.
@@ -294,7 +319,11 @@ fn concerns(request: &Request, spec: &LinkSpec) -> bool {
         }
         Request::Close { link, ifindex, .. } => *link == spec.link || *ifindex == spec.ifindex,
         Request::Forget { ifindex, .. } => *ifindex == Some(spec.ifindex),
-        Request::Down { .. } | Request::Drop(_) => false,
+        Request::Down { .. }
+        | Request::Drop(_)
+        | Request::Share(_)
+        | Request::TakeOver
+        | Request::HandOver => false,
     }
 }
 
@@ -326,6 +355,14 @@ mod tests {
         fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry) {}
 
         fn clear_rows(&mut self, _rows: &[Row]) {}
+
+        fn holdings(&self) -> io::Result<Holdings> {
+            Ok(Holdings::default())
+        }
+
+        fn hand_over(&mut self) {}
+
+        fn take_over(&mut self) {}
 
         fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
     }

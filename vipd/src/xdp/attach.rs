@@ -17,6 +17,7 @@ use aya::programs::ProgramError;
 use super::driver;
 use super::error::{AttachError, errno, errno_name, rejection};
 use super::extack;
+use super::inherited::AttachmentInfo;
 use super::mode::{Candidate, Framing, Mode, Preference, Selection};
 use super::pin::Pins;
 use super::program::{Entry, Programs};
@@ -106,6 +107,8 @@ struct Attachment {
     mode: Mode,
     entry: Entry,
     is_pinned: bool,
+    /// Whether the link belongs to a predecessor, which may continue to use it, or to a successor.
+    is_borrowed: bool,
 }
 
 /// The attachments, by interface index.
@@ -129,6 +132,10 @@ impl Attachments {
         preference: Preference,
         framing: Framing,
     ) -> Result<Attached, AttachError> {
+        if let Some(borrowed) = self.links.get(&ifindex).filter(|attachment| attachment.is_borrowed) {
+            let Attachment { link, mode, is_pinned, .. } = borrowed;
+            return Ok(Attached { mode: *mode, reason: None, probe: link.clone(), is_pinned: *is_pinned });
+        }
         let selection = Selection::new(preference, framing, driver::find(interface).as_ref());
         let wanted = selection.candidates[0];
         if let Some(present) = self.attached(ifindex)
@@ -208,7 +215,8 @@ impl Attachments {
         let is_pinned = self.pins.pin((ifindex, mode.as_str()), link.as_fd());
         let link = LinkProbe { link: Arc::new(link), mode };
         let attached = Attached { mode, reason: Some(reason), probe: link.clone(), is_pinned };
-        self.links.insert(ifindex, Attachment { link, preference, mode, entry, is_pinned });
+        let new = Attachment { link, preference, mode, entry, is_pinned, is_borrowed: false };
+        self.links.insert(ifindex, new);
         attached
     }
 
@@ -243,8 +251,63 @@ impl Attachments {
         self.links.get_mut(&ifindex).filter(|attachment| attachment.link.position() == Position::First)
     }
 
+    /// Adds an attachment of a predecessor, and loads the program that will replace the
+    /// predecessor's. Until [`take_over`](Self::take_over), the attachment is not changed.
+    pub(super) fn borrow(
+        &mut self,
+        programs: &mut Programs<'_>,
+        info: AttachmentInfo,
+        link: OwnedFd,
+    ) -> Result<(), ProgramError> {
+        let AttachmentInfo { ifindex, mode, entry, preference, is_pinned } = info;
+        programs.load(entry)?;
+        let link = LinkProbe { link: Arc::new(link), mode };
+        let borrowed = Attachment { link, preference, mode, entry, is_pinned, is_borrowed: true };
+        self.links.insert(ifindex, borrowed);
+        Ok(())
+    }
+
+    /// Replaces the programs of a predecessor. Returns the interface indices of the links that keep
+    /// the predecessor's program, with the reason.
+    pub(super) fn take_over(&mut self, programs: &mut Programs<'_>) -> Vec<(u32, String)> {
+        let mut failed = Vec::new();
+        for (ifindex, attachment) in &mut self.links {
+            if std::mem::take(&mut attachment.is_borrowed) {
+                // The pin refers to the same link.
+                drop(self.pins.take((*ifindex, attachment.mode.as_str())));
+                let program = programs.load(attachment.entry).map_err(|error| error.to_string());
+                let replaced = program.and_then(|program| {
+                    let link = attachment.link.link.as_fd();
+                    syscall::update_link(link, program).map_err(|error| errno_name(&error))
+                });
+                failed.extend(replaced.err().map(|reason| (*ifindex, reason)));
+            }
+        }
+        failed
+    }
+
+    /// Leaves all links and pins to a successor.
+    pub(super) fn hand_over(&mut self) {
+        for attachment in self.links.values_mut() {
+            attachment.is_borrowed = true;
+        }
+        self.pins.abandon();
+    }
+
+    /// Returns duplicates of all links.
+    pub(super) fn links(&self) -> io::Result<Vec<(AttachmentInfo, OwnedFd)>> {
+        let link = |(ifindex, attachment): (&u32, &Attachment)| {
+            let Attachment { link, preference, mode, entry, is_pinned, .. } = attachment;
+            let (ifindex, mode, entry, preference) = (*ifindex, *mode, *entry, *preference);
+            let info = AttachmentInfo { ifindex, mode, entry, preference, is_pinned: *is_pinned };
+            Ok((info, link.link.try_clone()?))
+        };
+        self.links.iter().map(link).collect()
+    }
+
     pub(super) fn detach(&mut self, ifindex: u32) {
-        if let Some(Attachment { link, mode, .. }) = self.links.remove(&ifindex) {
+        let attached = self.links.remove(&ifindex).filter(|attachment| !attachment.is_borrowed);
+        if let Some(Attachment { link, mode, .. }) = attached {
             // Detaching fails only for a link that is already detached.
             let _ = syscall::detach_link(link.link.as_fd());
             self.pins.unpin((ifindex, mode.as_str()));

@@ -5,7 +5,7 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, MapData, MapError, RingBuf};
 use vipd_common::records::{AdvertRecord, RING_BYTES};
 
 use super::mapping::Mapping;
@@ -23,6 +23,17 @@ pub struct Feed {
 impl Feed {
     pub(super) fn new(ring: RingBuf<MapData>, asleep: &MapData) -> io::Result<Self> {
         Ok(Self { ring, asleep: Mapping::new(asleep, 1)? })
+    }
+
+    /// Continues where another process has stopped to read the ring. [`pop`](Self::pop) would
+    /// otherwise return records that were pending when this process opened the ring.
+    ///
+    /// # Errors
+    /// Returns an error if the ring cannot be mapped again.
+    pub fn skip_consumed(&mut self) -> Result<(), MapError> {
+        let descriptor = self.ring.as_fd().try_clone_to_owned().map_err(MapError::IoError)?;
+        self.ring = RingBuf::try_from(Map::RingBuf(MapData::from_fd(descriptor)?))?;
+        Ok(())
     }
 
     /// Requests a wake-up for the next record. Call [`pop`](Self::pop) once more before blocking,

@@ -8,10 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use aya::programs::SchedClassifier;
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType};
+use aya::programs::{ProgramError, SchedClassifier};
+use serde::{Deserialize, Serialize};
 
 use super::error::{errno_name, rejection};
 use super::pin::{PinName, Pins};
@@ -57,10 +59,23 @@ impl fmt::Display for FenceLevel {
 }
 
 /// A hook at which packets are filtered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Hook {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Hook {
+    /// Packets to VIPs.
     Ingress,
+    /// Packets from VIPs.
     Egress,
+}
+
+/// An attachment of the fence to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceInfo {
+    /// Interface index.
+    pub ifindex: u32,
+    /// The hook.
+    pub hook: Hook,
+    /// Whether the attachment outlives the process.
+    pub is_pinned: bool,
 }
 
 impl Hook {
@@ -94,8 +109,8 @@ impl Hook {
 enum Attachment {
     /// A BPF link.
     Link { link: OwnedFd, is_pinned: bool },
-    /// A filter, which is removed when this is dropped.
-    Filter { _link: SchedClassifierLink },
+    /// A filter, which is removed when this is dropped, unless another process has added it.
+    Filter { link: Option<SchedClassifierLink> },
 }
 
 impl Attachment {
@@ -119,7 +134,15 @@ impl Attachment {
 
 /// The attachments of the fence, by interface index and hook.
 #[derive(Debug, Default)]
-pub(super) struct FenceLinks(BTreeMap<(u32, Hook), Attachment>);
+pub(super) struct FenceLinks(BTreeMap<(u32, Hook), Known>);
+
+#[derive(Debug)]
+struct Known {
+    attachment: Attachment,
+    /// Whether the attachment belongs to a predecessor, which may continue to use it, or to a
+    /// successor.
+    is_borrowed: bool,
+}
 
 impl FenceLinks {
     /// Attaches the program of a hook, or keeps it if it is attached. Returns whether the attachment
@@ -132,8 +155,10 @@ impl FenceLinks {
         interface: &str,
         hook: Hook,
     ) -> Result<bool, String> {
-        if let Some(known) = self.0.get(&(ifindex, hook)).filter(|known| known.is_attached(ifindex)) {
-            return Ok(known.is_permanent());
+        if let Some(Known { attachment, is_borrowed }) = self.0.get(&(ifindex, hook))
+            && (*is_borrowed || attachment.is_attached(ifindex))
+        {
+            return Ok(attachment.is_permanent());
         }
         let (entry, attach_type, flags) = hook.attachment();
         let program = programs.load(entry).map_err(|error| rejection(entry.name(), &error))?;
@@ -150,18 +175,84 @@ impl FenceLinks {
             }
             // Kernels before 6.6 return `EINVAL` for this attach type.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                Attachment::Filter { _link: attach_filter(programs, interface, hook)? }
+                Attachment::Filter { link: Some(attach_filter(programs, interface, hook)?) }
             }
             Err(error) => return Err(errno_name(&error)),
         };
         let is_permanent = attachment.is_permanent();
-        self.0.insert((ifindex, hook), attachment);
+        self.0.insert((ifindex, hook), Known { attachment, is_borrowed: false });
         Ok(is_permanent)
+    }
+
+    /// Adds an attachment of a predecessor, and loads the program that will replace the
+    /// predecessor's. `link` is `None` for a filter. Until [`take_over`](Self::take_over), the
+    /// attachment is not changed.
+    pub(super) fn borrow(
+        &mut self,
+        programs: &mut Programs<'_>,
+        info: FenceInfo,
+        link: Option<OwnedFd>,
+    ) -> Result<(), ProgramError> {
+        let FenceInfo { ifindex, hook, is_pinned } = info;
+        programs.load(hook.attachment().0)?;
+        let attachment = match link {
+            Some(link) => Attachment::Link { link, is_pinned },
+            None => Attachment::Filter { link: None },
+        };
+        self.0.insert((ifindex, hook), Known { attachment, is_borrowed: true });
+        Ok(())
+    }
+
+    /// Replaces the programs of a predecessor. Returns the interface indices of the links that keep
+    /// the predecessor's program, with the reason. Filters of the predecessor are replaced by the
+    /// next [`ensure`](Self::ensure).
+    pub(super) fn take_over(&mut self, programs: &mut Programs<'_>, pins: &mut Pins) -> Vec<(u32, String)> {
+        let mut failed = Vec::new();
+        self.0.retain(|_, known| !matches!(known.attachment, Attachment::Filter { link: None }));
+        for ((ifindex, hook), Known { attachment, is_borrowed }) in &mut self.0 {
+            if let (true, Attachment::Link { link, .. }) = (std::mem::take(is_borrowed), attachment) {
+                // The pin refers to the same link.
+                drop(pins.take(hook.pin_name(*ifindex)));
+                let (entry, ..) = hook.attachment();
+                let program = programs.load(entry).map_err(|error| error.to_string());
+                let replaced = program.and_then(|program| {
+                    syscall::update_link(link.as_fd(), program).map_err(|error| errno_name(&error))
+                });
+                failed.extend(replaced.err().map(|reason| (*ifindex, reason)));
+            }
+        }
+        failed
+    }
+
+    /// Leaves all attachments to a successor.
+    pub(super) fn hand_over(&mut self) {
+        for Known { attachment, is_borrowed } in self.0.values_mut() {
+            *is_borrowed = true;
+            if let Attachment::Filter { link } = attachment {
+                // Dropping it would remove a filter of the successor with the same handle.
+                #[expect(clippy::disallowed_methods, reason = "the successor removes the filter")]
+                std::mem::forget(link.take());
+            }
+        }
+    }
+
+    /// Returns duplicates of all links; `None` for a filter.
+    pub(super) fn links(&self) -> io::Result<Vec<(FenceInfo, Option<OwnedFd>)>> {
+        let link = |((ifindex, hook), known): (&(u32, Hook), &Known)| {
+            let is_pinned = known.attachment.is_permanent();
+            let info = FenceInfo { ifindex: *ifindex, hook: *hook, is_pinned };
+            Ok(match &known.attachment {
+                Attachment::Link { link, .. } => (info, Some(link.try_clone()?)),
+                Attachment::Filter { .. } => (info, None),
+            })
+        };
+        self.0.iter().map(link).collect()
     }
 
     /// Detaches the program of a hook, if it is attached.
     pub(super) fn detach(&mut self, pins: &Pins, ifindex: u32, hook: Hook) {
-        if let Some(Attachment::Link { link, .. }) = self.0.remove(&(ifindex, hook)) {
+        let attached = self.0.remove(&(ifindex, hook)).filter(|known| !known.is_borrowed);
+        if let Some(Known { attachment: Attachment::Link { link, .. }, .. }) = attached {
             // Detaching fails only for a link that is already detached.
             let _ = syscall::detach_link(link.as_fd());
             pins.unpin(hook.pin_name(ifindex));

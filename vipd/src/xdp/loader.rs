@@ -6,12 +6,14 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
+use serde::{Deserialize, Serialize};
 use vipd_common::names;
 use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
 use super::attach::{Attached, Attachments};
 use super::error::{AttachError, LoadError};
 use super::fence::{FenceLevel, FenceLinks, Hook};
+use super::inherited::{self, Inherited, KernelLinks, MapDescriptors};
 use super::mode::{Framing, Preference};
 use super::pin::Pins;
 use super::program::{self, Action, Consumers, Entry, Programs};
@@ -28,7 +30,7 @@ pub enum Verbosity {
 }
 
 /// Numbers of entries in the program's maps, and the capacity of token buckets. Fixed at load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// Virtual routers.
     pub routers: u32,
@@ -105,6 +107,8 @@ pub struct Loaded {
     pub steady: Steady,
     /// Log lines of the program, with [`Verbosity::Discards`].
     pub log: Option<KernelLog>,
+    /// The maps, for a successor process.
+    pub maps: MapDescriptors,
 }
 
 impl Kernel {
@@ -113,6 +117,43 @@ impl Kernel {
     /// # Errors
     /// Returns an error that names the failed operation and the remedy.
     pub fn load(object: &[u8], sizes: Sizes, verbosity: Verbosity) -> Result<Loaded, LoadError> {
+        Self::load_on(object, sizes, verbosity, None)
+    }
+
+    /// Loads the program like [`load`](Self::load), on the maps of a predecessor. Its attachments
+    /// keep the predecessor's program until [`take_over`](Self::take_over).
+    ///
+    /// # Errors
+    /// Same as for [`load`](Self::load). [`LoadError::OtherMaps`] if the maps are not those of this
+    /// object.
+    pub fn succeed(
+        object: &[u8],
+        sizes: Sizes,
+        verbosity: Verbosity,
+        inherited: Inherited,
+    ) -> Result<Loaded, LoadError> {
+        let Inherited { maps, links } = inherited;
+        let mut loaded = Self::load_on(object, sizes, verbosity, Some(maps))?;
+        let Self { ebpf, attachments, fence, .. } = &mut loaded.kernel;
+        for (info, link) in links.adverts {
+            attachments
+                .borrow(&mut Programs(ebpf), info, link)
+                .map_err(|error| LoadError::program(info.entry.name(), &error))?;
+        }
+        for (info, link) in links.fences {
+            fence
+                .borrow(&mut Programs(ebpf), info, link)
+                .map_err(|error| LoadError::program(names::FENCE_EGRESS, &error))?;
+        }
+        Ok(loaded)
+    }
+
+    fn load_on(
+        object: &[u8],
+        sizes: Sizes,
+        verbosity: Verbosity,
+        former: Option<MapDescriptors>,
+    ) -> Result<Loaded, LoadError> {
         // Levels of aya-log: 0 off, 1 error, … 4 debug.
         let level: u8 = match verbosity {
             Verbosity::Quiet => 0,
@@ -132,6 +173,10 @@ impl Kernel {
             .override_global(names::GLOBAL_BURST, &sizes.burst, true)
             .load(object)
             .map_err(LoadError::object)?;
+        if let Some(former) = former {
+            inherited::replace_maps(&ebpf, former)?;
+        }
+        let maps = inherited::descriptors(&ebpf)?;
         let log = match verbosity {
             Verbosity::Quiet => None,
             Verbosity::Discards => KernelLog::new(&mut ebpf),
@@ -187,6 +232,7 @@ impl Kernel {
             leases,
             steady,
             log,
+            maps,
         })
     }
 
@@ -197,6 +243,31 @@ impl Kernel {
     pub fn leases_descriptor(&self) -> io::Result<OwnedFd> {
         let [leases, ..] = &self.arrays;
         leases.fd().as_fd().try_clone_to_owned()
+    }
+
+    /// Returns the attachments, for a successor process.
+    ///
+    /// # Errors
+    /// `EMFILE` or `ENFILE` if no file descriptor is available.
+    pub fn links(&self) -> io::Result<KernelLinks> {
+        Ok(KernelLinks { adverts: self.attachments.links()?, fences: self.fence.links()? })
+    }
+
+    /// Leaves all attachments to a successor. They must not be changed any more.
+    pub fn hand_over(&mut self) {
+        self.attachments.hand_over();
+        self.fence.hand_over();
+    }
+
+    /// Replaces the programs of all attachments of a predecessor with those of this process, which
+    /// uses the predecessor's pins from now on. Returns the interface indices of the attachments
+    /// that keep the predecessor's program, with the reason.
+    pub fn take_over(&mut self, pins: Option<Pins>) -> Vec<(u32, String)> {
+        let programs = &mut Programs(&mut self.ebpf);
+        self.attachments.pins = pins.unwrap_or_else(Pins::none);
+        let mut failed = self.attachments.take_over(programs);
+        failed.extend(self.fence.take_over(programs, &mut self.attachments.pins));
+        failed
     }
 
     /// Starts to receive the adverts of a virtual router. One `bpf(2)` call.

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::driver::{Cost, Driver};
 use super::program::Entry;
 
 /// The kernel hook at which the program runs on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// XDP in the driver, before the kernel allocates a packet buffer.
     Native,
@@ -36,7 +38,7 @@ impl fmt::Display for Mode {
 }
 
 /// The configured mode of an interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Preference {
     /// Native if the driver's native mode is known not to affect other traffic, otherwise TC
     /// ingress, or generic if TC ingress is refused.

@@ -125,6 +125,12 @@ impl Pins {
         self.inherited.keys().filter_map(|name| name.split_once('-'))
     }
 
+    /// Leaves all pins to a successor.
+    pub(super) fn abandon(&mut self) {
+        self.directory = None;
+        self.inherited.clear();
+    }
+
     /// Returns the inherited link with this name, if it is still attached to the interface.
     pub(super) fn take(&mut self, name: PinName) -> Option<OwnedFd> {
         let link = self.inherited.remove(&file_name(name))?;

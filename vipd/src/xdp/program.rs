@@ -9,13 +9,14 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use aya::Ebpf;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{Program, ProgramError, ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use serde::{Deserialize, Serialize};
 use vipd_common::names;
 
 use super::error::LoadError;
 use super::mode::{Framing, Mode};
 
 /// A program of the object, for one hook and one kind of frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// XDP, for drivers that support linear buffers only.
     Xdp,
@@ -106,7 +107,7 @@ const CONSUMERS: [(&str, &str); 3] = [
 
 /// The program arrays, which must stay open while vipd processes adverts: when the last descriptor
 /// is closed, the kernel empties them, and adverts pass to the network stack. They must therefore
-/// never be pinned or passed to another process.
+/// never be pinned, or passed to a process other than a successor.
 pub(super) struct Consumers {
     _arrays: Vec<ProgramArray<MapData>>,
 }

@@ -61,6 +61,26 @@ impl Rows {
         Some(row)
     }
 
+    /// Allocates a certain row, in which a predecessor has counted. Returns `false` if it does not
+    /// exist or is in use.
+    pub fn allocate_exactly(&mut self, row: Row) -> bool {
+        if let Some(position) = self.free.iter().position(|free| *free == row) {
+            self.free.swap_remove(position);
+            return true;
+        }
+        if row.number() > self.last {
+            return false;
+        }
+        while let Some(next) = self.next.filter(|next| *next <= row) {
+            self.next = next.0.checked_add(1).map(Row);
+            if next == row {
+                return true;
+            }
+            self.free.push(next);
+        }
+        false
+    }
+
     /// Releases a row. It must have been cleared with
     /// [`Kernel::clear_rows`](super::Kernel::clear_rows).
     pub fn release(&mut self, row: Row) {
@@ -81,6 +101,16 @@ mod tests {
         assert_eq!((first.number(), second.number(), rows.allocate()), (1, 2, None));
         rows.release(first);
         assert_eq!((rows.allocate(), rows.allocate()), (Some(first), None));
+    }
+
+    #[test]
+    fn certain_rows_are_allocated_once() {
+        let mut rows = Rows::new(4);
+        let row = |number| Row::new(number).expect("not 0");
+        assert!(rows.allocate_exactly(row(3)) && rows.allocate_exactly(row(1)));
+        assert!(!rows.allocate_exactly(row(3)) && !rows.allocate_exactly(row(5)));
+        let others: Vec<_> = std::iter::from_fn(|| rows.allocate()).map(Row::number).collect();
+        assert_eq!(others, [2, 4]);
     }
 
     #[test]

@@ -40,6 +40,21 @@ impl PartialOrd for Burst {
     }
 }
 
+/// A paced burst, of which some packets have been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PacedBurst {
+    pub(crate) router: RouterId,
+    pub(crate) addresses: Addresses,
+    pub(crate) round: u8,
+    pub(crate) rounds: u8,
+    /// Position of the next address.
+    pub(crate) position: usize,
+    /// Time between two packets, in nanoseconds.
+    pub(crate) interval: u64,
+    /// Due time of the next packet.
+    pub(crate) due: Timestamp,
+}
+
 /// An announcement to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packet {
@@ -173,6 +188,24 @@ impl Announcer {
             }
         }
         None
+    }
+
+    /// Returns the paced bursts.
+    pub(crate) fn paced(&self) -> impl Iterator<Item = PacedBurst> + '_ {
+        let valid = self.paced.iter().filter(|Reverse((_, burst))| !self.is_void(burst));
+        valid.map(|Reverse((due, burst))| {
+            let Burst { round, router, addresses, rounds, position, interval, .. } = *burst;
+            PacedBurst { router, addresses, round, rounds, position, interval, due: *due }
+        })
+    }
+
+    /// Continues a paced burst of a predecessor.
+    pub(crate) fn continue_burst(&mut self, burst: PacedBurst) {
+        let PacedBurst { router, addresses, round, rounds, position, interval, due } = burst;
+        self.queued += 1;
+        let order = self.queued;
+        let burst = Burst { round, order, router, addresses, rounds, position, interval };
+        self.paced.push(Reverse((due, burst)));
     }
 
     /// Resumes the waiting bursts.

@@ -37,6 +37,7 @@ use crate::xdp::{Addresses, Leases, Row};
 use addresses::Origin;
 pub(crate) use addresses::{Added, MACVLAN, Removal, Vip};
 use announcer::Announcer;
+pub(crate) use announcer::PacedBurst;
 use leases::Uncovered;
 pub(crate) use routes::Missing;
 use routes::Routing;
@@ -179,6 +180,31 @@ impl Effects {
             || self.announcer.is_ready()
             || !self.unchecked.is_empty()
             || self.routing.is_busy()
+    }
+
+    /// Returns whether nothing is pending but paced announcements and retries.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.is_busy()
+            && self.actions.is_empty()
+            && self.added.is_empty()
+            && self.downs.is_empty()
+            && self.uncovered.is_empty()
+            && !self.routing.has_removals()
+    }
+
+    /// Returns the announcements.
+    pub(crate) fn announcer(&mut self) -> &mut Announcer {
+        &mut self.announcer
+    }
+
+    /// Returns the routers that have left Master and whose leases have not ended.
+    pub(crate) fn leaving(&self) -> impl Iterator<Item = RouterId> + '_ {
+        self.leaving.iter().map(|(router, _)| *router)
+    }
+
+    /// Continues to wait for the removal of the VIPs of a router that has left Master.
+    pub(crate) fn keep_leaving(&mut self, router: RouterId, row: Row) {
+        self.leaving.push((router, row));
     }
 
     /// Returns when the next paced announcement, retry or check of routes is due.

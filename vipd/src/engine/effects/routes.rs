@@ -26,6 +26,7 @@ use vipd_common::Timestamp;
 
 use crate::config::Realtime;
 use crate::engine::id::RouterId;
+use crate::engine::links::Links;
 use crate::engine::poll::Waker;
 use crate::engine::retry::Retries;
 use crate::engine::routing::{Stage, Wanted};
@@ -118,6 +119,16 @@ impl Routing {
         }
         if !self.held.is_empty() {
             self.verify_at.get_or_insert(now + VERIFY_AFTER);
+        }
+    }
+
+    /// Continues to hold the entries of a master of a predecessor, and checks them.
+    pub(crate) fn resume(&mut self, now: Timestamp, router: RouterId, wanted: &[Wanted], links: &Links) {
+        self.set(now, router, wanted);
+        for wanted in wanted {
+            if let Some(entry) = self.entries.get_mut(wanted).filter(|entry| entry.added.is_none()) {
+                entry.added = wanted.resolve(links);
+            }
         }
     }
 

@@ -75,9 +75,9 @@ impl Bench {
     fn with_configuration(config: &Config, addresses: u32) -> Result<Self> {
         let routers = u32::try_from(config.instances.len())?.max(ROUTERS.into());
         let sizes = Sizes { routers, peers: 0, addresses, senders: 4096, burst: BURST };
-        let Loaded { kernel, feed, counters: _, addresses, leases, steady, log: _ } =
+        let Loaded { kernel, feed, counters: _, addresses, leases, steady, log: _, maps: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
-        let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?, BTreeMap::new(), true);
+        let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?, BTreeMap::new(), true, "test");
         let (requests, requested) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::channel(4096);
         let (transitions, _) = bus::bus(routers as usize);
@@ -159,7 +159,11 @@ impl Bench {
                     self.opener.close(ifindex);
                 }
                 Request::Drop(io) => drop(io),
-                Request::Down { .. } | Request::RenewGroups(_) => {}
+                Request::Down { .. }
+                | Request::RenewGroups(_)
+                | Request::Share(_)
+                | Request::TakeOver
+                | Request::HandOver => {}
             }
         }
         Ok(())

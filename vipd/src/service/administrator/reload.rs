@@ -1,6 +1,7 @@
 //! Reload: compares two configurations, and applies the difference.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -42,6 +43,8 @@ pub(in crate::service) enum Step {
     ReloadRejected,
     /// The changes have been made.
     Reloaded(Box<Reloaded>),
+    /// A process of this executable, or of the agent's own, is to succeed the agent.
+    Upgrade { executable: Option<PathBuf>, author: Author },
 }
 
 impl Administrator {

@@ -79,6 +79,19 @@ impl Log {
         }
     }
 
+    /// Continues to log the events of a router of a predecessor, which has published its state as
+    /// the first change, and counted discarded adverts.
+    pub(super) fn resume(&mut self, router: RouterId, row_of: impl Fn(Row) -> CounterRow) {
+        if let Some(log) = self.instances.get_mut(&router) {
+            (log.transitions, log.last) = (1, row_of(log.row));
+        }
+    }
+
+    /// Returns the instances and their rows.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&Arc<Instance>, Row)> {
+        self.instances.values().map(|log| (&log.config, log.row))
+    }
+
     /// Starts to log the events of routers that a reload has added.
     pub(super) fn add(&mut self, added: &[Added]) {
         for Added { router, row, settings } in added {

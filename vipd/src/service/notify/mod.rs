@@ -43,6 +43,26 @@ impl Notifications {
         new
     }
 
+    /// Continues with the states that instances had in a predecessor, without notifications.
+    /// Commands are held back until [`release`](Self::release).
+    pub(super) fn resume(&mut self, states: &[(Arc<Instance>, Option<State>)], groups: &[Arc<Group>]) {
+        // Removes the subjects, so that they are added again with their states.
+        let counts = self.runner.counts();
+        self.runner = Runner::with_counts(counts);
+        self.runner.hold();
+        self.groups
+            .resume(states.iter().filter_map(|(instance, state)| Some((instance.name.as_str(), (*state)?))));
+        self.set_groups(groups);
+        for (instance, _) in states {
+            self.configure(instance);
+        }
+    }
+
+    /// Starts the commands that were held back, because those of the predecessor have ended.
+    pub(super) fn release(&mut self) {
+        self.runner.release();
+    }
+
     /// Returns the counters of notifications, which the reports read.
     pub(super) fn counts(&self) -> SharedCounts {
         self.runner.counts()

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -25,12 +26,23 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Counts of one subject.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     /// Changes without a notification, because a later change replaced them.
     pub(crate) coalesced: u64,
     /// Commands that failed, timed out or could not be started.
     pub(crate) errors: u64,
+}
+
+impl Counts {
+    fn plus(self, other: Self) -> Self {
+        Self { coalesced: self.coalesced + other.coalesced, errors: self.errors + other.errors }
+    }
+}
+
+/// Returns the text by which a successor finds the counts of a subject.
+fn key(subject: &Subject) -> String {
+    format!("{} {}", subject.upper_case(), subject.name())
 }
 
 /// The counts of all subjects, shared with the reports.
@@ -40,7 +52,10 @@ pub(crate) struct SharedCounts(Arc<Mutex<Shared>>);
 #[derive(Debug, Default)]
 struct Shared {
     subjects: BTreeMap<Subject, Counts>,
+    /// Counts of a predecessor, by subject.
+    former: BTreeMap<String, Counts>,
     fifo_dropped: u64,
+    former_fifo_dropped: u64,
 }
 
 impl SharedCounts {
@@ -51,7 +66,26 @@ impl SharedCounts {
 
     /// Returns the number of lines that were not written to the FIFO.
     pub(crate) fn fifo_dropped(&self) -> u64 {
-        self.lock().fifo_dropped
+        let shared = self.lock();
+        shared.former_fifo_dropped + shared.fifo_dropped
+    }
+
+    /// Returns the counts of all subjects that have any.
+    pub(crate) fn all(&self) -> BTreeMap<String, Counts> {
+        let shared = self.lock();
+        let mut all = shared.former.clone();
+        for (subject, counts) in &shared.subjects {
+            let sum = all.entry(key(subject)).or_default();
+            *sum = sum.plus(*counts);
+        }
+        all
+    }
+
+    /// Adds the counts of a predecessor.
+    pub(crate) fn resume(&self, former: &BTreeMap<String, Counts>, fifo_dropped: u64) {
+        let mut shared = self.lock();
+        shared.former_fifo_dropped = fifo_dropped;
+        shared.former.clone_from(former);
     }
 
     pub(super) fn set_fifo_dropped(&self, dropped: u64) {
@@ -59,7 +93,9 @@ impl SharedCounts {
     }
 
     fn get(&self, subject: &Subject) -> Counts {
-        self.lock().subjects.get(subject).copied().unwrap_or_default()
+        let shared = self.lock();
+        let own = shared.subjects.get(subject).copied().unwrap_or_default();
+        own.plus(shared.former.get(&key(subject)).copied().unwrap_or_default())
     }
 
     fn update(&self, subject: &Subject, change: impl FnOnce(&mut Counts)) {
@@ -79,6 +115,8 @@ pub(super) struct Runner {
     /// Failures that have been logged and not been followed by a success, by subject and command.
     failing: BTreeMap<(Subject, &'static str), String>,
     log_limit: Limit,
+    /// Whether commands wait, because those of a predecessor may still be running.
+    is_held: bool,
 }
 
 /// The result of a job.
@@ -89,14 +127,30 @@ struct Finished {
 
 impl Runner {
     pub(super) fn new() -> Self {
+        Self::with_counts(SharedCounts::default())
+    }
+
+    pub(super) fn with_counts(counts: SharedCounts) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             queue: Queue::new(cpus * PER_CPU),
             running: JoinSet::new(),
-            counts: SharedCounts::default(),
+            counts,
             failing: BTreeMap::new(),
             log_limit: Limit::new(),
+            is_held: false,
         }
+    }
+
+    /// Holds back all commands until [`release`](Self::release).
+    pub(super) fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Starts the commands that were held back. Must be called in a tokio runtime.
+    pub(super) fn release(&mut self) {
+        self.is_held = false;
+        self.start();
     }
 
     pub(super) fn counts(&self) -> SharedCounts {
@@ -126,7 +180,9 @@ impl Runner {
     }
 
     fn start(&mut self) {
-        while let Some(job) = self.queue.start() {
+        while !self.is_held
+            && let Some(job) = self.queue.start()
+        {
             self.running.spawn(deliver(job));
         }
     }

@@ -1,3 +1,7 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -9,7 +13,7 @@ use crate::control::client::Client;
 use crate::control::model::{ChangeReport, StatsReport, StatusReport};
 
 use crate::engine::id::{Id as _, LinkId};
-use crate::engine::link_io::LinkIo;
+use crate::engine::link_io::{Holdings, LinkIo};
 use crate::engine::link_spec::{LinkSpec, XdpEntry};
 use crate::process::raise;
 use crate::service::administrator::Agent;
@@ -76,6 +80,14 @@ impl LinkWork for Slow {
 
     fn clear_rows(&mut self, _rows: &[Row]) {}
 
+    fn holdings(&self) -> io::Result<Holdings> {
+        Ok(Holdings::default())
+    }
+
+    fn hand_over(&mut self) {}
+
+    fn take_over(&mut self) {}
+
     fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
 }
 
@@ -125,7 +137,18 @@ fn slow_driver_delays_neither_status_nor_shutdown() {
         configured: Configured::default(),
     };
     let (administrator, orders) = Administrator::new(path, config, std::iter::empty(), agent);
+    let listener = runtime_dir.listen(&Access::default()).expect("a control socket");
+    let descriptor = || listener.as_fd().try_clone_to_owned().expect("duplicated");
+    let estate = Estate {
+        executable: PathBuf::new(),
+        maps: BTreeMap::new(),
+        lock: descriptor(),
+        lock_file: descriptor(),
+        control_socket: descriptor(),
+    };
     let supervisor = Supervisor {
+        estate: Arc::new(estate),
+        listener,
         engine,
         source: Arc::new(Terminating),
         administrator,
@@ -142,6 +165,6 @@ fn slow_driver_delays_neither_status_nor_shutdown() {
     let from_engine = FromEngine { requests: requested, reports: reported, transitions };
     let signals = Signals::block().expect("signals");
     let work = Slow { opening, attached };
-    supervisor.run(signals, &runtime_dir, work, from_engine, || Ok(())).expect("clean shutdown");
+    supervisor.run(signals, &runtime_dir, work, from_engine, None, || Ok(())).expect("clean shutdown");
     test.join().expect("no panic");
 }

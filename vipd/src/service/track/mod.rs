@@ -34,6 +34,7 @@ use crate::config::Instance;
 use crate::control::model::TrackedObject;
 use crate::engine::Handle;
 use crate::engine::id::RouterId;
+use crate::handover;
 use object::Update;
 use tracker::{Known, Tracker};
 
@@ -106,6 +107,24 @@ impl SharedTracker {
         let mut tracker = self.lock();
         tracker.is_held = true;
         tracker.set(router, settings, base, known, false);
+    }
+
+    /// Begins to track the objects of an instance of a predecessor, like [`add`](Self::add). The
+    /// engine receives the result in any case, because the predecessor may have sent another one.
+    pub(super) fn inherit(&self, router: RouterId, settings: &Instance, base: u8) {
+        let mut tracker = self.lock();
+        tracker.is_held = true;
+        tracker.set(router, settings, base, Known::default(), false);
+    }
+
+    /// Returns the states of all objects that have been read, for a successor.
+    pub(super) fn readings(&self) -> Vec<handover::Reading> {
+        self.lock().readings()
+    }
+
+    /// Sets the states that objects had in a predecessor.
+    pub(super) fn resume(&self, readings: &[handover::Reading]) {
+        self.lock().resume(readings);
     }
 
     /// Holds back changes for the engine until [`release`](Self::release), for example until the

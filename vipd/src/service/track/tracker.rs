@@ -15,6 +15,7 @@ use crate::control::model::TrackedObject;
 use crate::engine::Handle;
 use crate::engine::command::Command;
 use crate::engine::id::RouterId;
+use crate::handover;
 use crate::service::log::limit::{Limit, Scope};
 use crate::vrrp::{Fault, Impediment, Input, priority};
 
@@ -253,6 +254,34 @@ impl Tracker {
             ObjectChange { instance, object, from, to: text(reading), detail }
         };
         affected.into_iter().map(change).collect()
+    }
+
+    pub(super) fn readings(&self) -> Vec<handover::Reading> {
+        let read = self.objects.values().filter_map(|object| {
+            let (object, reading) = (object, object.reading?);
+            let (name, state) = (object.source.to_string(), text(reading));
+            Some(handover::Reading { object: name, state, changes: object.changes })
+        });
+        read.collect()
+    }
+
+    /// Sets the states of a predecessor. Those of files, interfaces and routes are read again before
+    /// the engine starts. A check of a script or process starts with the predecessor's state, because
+    /// a single result need not change it.
+    pub(super) fn resume(&mut self, readings: &[handover::Reading]) {
+        let readings: BTreeMap<&str, &handover::Reading> =
+            readings.iter().map(|reading| (reading.object.as_str(), reading)).collect();
+        for object in self.objects.values_mut() {
+            let Some(known) = readings.get(object.source.to_string().as_str()) else { continue };
+            object.changes = known.changes;
+            if let Source::Script(_) | Source::Process(_) = object.source {
+                object.reading = match known.state.as_str() {
+                    "up" => Some(Reading::Up),
+                    "down" => Some(Reading::Down),
+                    _ => None,
+                };
+            }
+        }
     }
 
     pub(super) fn report(&self, instance: &str) -> (Vec<TrackedObject>, i64) {

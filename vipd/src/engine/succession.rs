@@ -1,0 +1,366 @@
+//! Passes the engine's state to a successor process, and takes over from a predecessor.
+//!
+//! The predecessor hands over at the end of a turn in which nothing is pending: all adverts,
+//! address changes and removals of routes have been carried out. From then on it sends and handles
+//! nothing. The successor has already opened its sockets and read the links and addresses. It
+//! resumes the routers, and continues to read the ring where the predecessor has stopped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use vipd_common::Timestamp;
+
+use super::Engine;
+use super::clock;
+use super::command::{Command, Request, Sent};
+use super::effects::PacedBurst;
+use super::id::RouterId;
+use super::link::LinkRole;
+use crate::handover::{self, Channel, Message, Token};
+use crate::vrrp::saved::{SavedFastPath, SavedRouter};
+use crate::vrrp::{Addresses, FastPath, Policy, Reason, Router, State, VirtualAddress};
+
+/// Minimum time that a successor has to take over, in nanoseconds.
+const TAKEOVER_MIN: u64 = 20_000_000;
+/// Maximum time that a successor has to take over, in nanoseconds. A successor that needs longer
+/// than an advertisement interval could delay an advert by more than that.
+const TAKEOVER_MAX: u64 = 1_000_000_000;
+
+/// The engine's state.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SavedEngine {
+    /// The virtual routers, by instance name.
+    routers: BTreeMap<String, SavedInstance>,
+    /// Addresses that vipd added, as interface, address and prefix length.
+    added: Vec<(String, IpAddr, u8)>,
+    announcements: Vec<SavedBurst>,
+    wakeups: u64,
+    overruns: u64,
+    reports_dropped: u64,
+}
+
+/// The state of a virtual router.
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedInstance {
+    router: SavedRouter,
+    fast_path: SavedFastPath,
+    sent: Sent,
+    /// Whether it has left Master, and its VIPs could not be removed yet.
+    is_leaving: bool,
+}
+
+/// A paced burst of announcements.
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedBurst {
+    instance: String,
+    /// Address and prefix length; all addresses if `None`.
+    address: Option<(IpAddr, u8)>,
+    round: u8,
+    rounds: u8,
+    position: usize,
+    interval: u64,
+    due: u64,
+}
+
+/// A successor that waits for the state.
+pub(crate) struct HandOver {
+    pub(crate) channel: Channel,
+    pub(crate) token: Token,
+    /// When to give up, if the engine is not idle before.
+    pub(crate) until: Timestamp,
+    /// Receives the outcome. On success, the engine does nothing more.
+    pub(crate) reply: oneshot::Sender<Result<(), String>>,
+}
+
+/// A predecessor that waits until this process is ready.
+pub(crate) struct Predecessor {
+    pub(crate) channel: Channel,
+    pub(crate) token: Token,
+    /// Indices of the interfaces to which the predecessor's BPF program is attached.
+    pub(crate) attached: BTreeSet<u32>,
+    /// Set once this process has taken over.
+    pub(crate) has_taken_over: Arc<AtomicBool>,
+    /// Receives the states of the routers once this process has taken over.
+    pub(crate) taken: oneshot::Sender<Vec<Resumed>>,
+}
+
+/// The state that a router had in the predecessor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resumed {
+    pub(crate) router: RouterId,
+    pub(crate) state: State,
+    /// `None` if the router has always been in Initialize.
+    pub(crate) reason: Option<Reason>,
+}
+
+impl Engine {
+    /// Hands over to a successor, if one waits and nothing is pending. Returns whether another turn
+    /// is needed.
+    pub(super) fn continue_handover(&mut self) -> bool {
+        let Some(handover) = &self.handover else { return false };
+        let has_expired = clock::now() >= handover.until;
+        if !self.is_quiet() && !has_expired {
+            return false;
+        }
+        let Some(HandOver { channel, token, reply, .. }) = self.handover.take() else { return false };
+        let outcome = if has_expired {
+            Err("the agent was busy for too long; try again later".to_owned())
+        } else {
+            self.hand_over(&channel, &token)
+        };
+        self.is_handed_over = outcome.is_ok();
+        if let (true, Some(guardian)) = (self.is_handed_over, &self.effects.guardian) {
+            guardian.release();
+        }
+        // Fails if the service is stopping.
+        let _ = reply.send(outcome);
+        // Keeps the sockets until the process ends: closing them takes milliseconds, in which the
+        // successor might not get the CPU.
+        while self.is_handed_over && !matches!(self.commands.recv(), Ok(Command::Stop) | Err(_)) {}
+        true
+    }
+
+    /// Returns whether the routers have no pending inputs or actions.
+    fn is_quiet(&self) -> bool {
+        self.worklist.is_empty()
+            && self.changed.is_empty()
+            && self.dirty.is_empty()
+            && self.waiting.is_empty()
+            && self.reloads.is_empty()
+            && !self.topology.awaits_rows()
+            && self.effects.is_quiet()
+    }
+
+    /// Passes the state to the successor, and waits until it has taken over.
+    ///
+    /// # Errors
+    /// Returns an error if the successor has failed. The routers then continue in this process.
+    fn hand_over(&mut self, channel: &Channel, token: &Token) -> Result<(), String> {
+        let failed = |error: io::Error| format!("cannot pass the state to the successor: {error}");
+        let state = serde_json::to_vec(&self.save()).map_err(|error| failed(error.into()))?;
+        let memory = handover::write(&state).map_err(failed)?;
+        channel.send(&Message::State, Some(memory.as_fd())).map_err(failed)?;
+        let shortest =
+            self.topology.routers.iter().map(|(_, one)| one.router.config().interval.nanos()).min();
+        let limit = shortest.unwrap_or(TAKEOVER_MAX).clamp(TAKEOVER_MIN, TAKEOVER_MAX);
+        match channel.receive(Some(Duration::from_nanos(limit))) {
+            Ok((Message::Taken, _)) => Ok(()),
+            Ok((Message::Failed, reason)) => Err(handover::reason(reason)),
+            Ok(_) => Err("the successor sent an unexpected message".to_owned()),
+            // The token decides, because the answer may be on its way.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                if token.take() {
+                    Err(format!("the successor did not take over within {} ms", limit / 1_000_000))
+                } else {
+                    Ok(())
+                }
+            }
+            Err(error) => Err(format!("the successor ended before it took over: {error}")),
+        }
+    }
+
+    /// Returns the state. Nothing may be pending.
+    pub(super) fn save(&mut self) -> SavedEngine {
+        let leaving: BTreeSet<RouterId> = self.effects.leaving().collect();
+        let name = |id| self.topology.routers.get(id).map(|instance| instance.settings.name.clone());
+        let announcements = self.effects.announcer().paced().collect::<Vec<_>>().into_iter();
+        let announcements = announcements.filter_map(|burst| {
+            let PacedBurst { router, addresses, round, rounds, position, interval, due } = burst;
+            let address = match addresses {
+                Addresses::All => None,
+                Addresses::One(vip) => Some((vip.address, vip.prefix)),
+            };
+            let (instance, due) = (name(router)?, due.as_nanos());
+            Some(SavedBurst { instance, address, round, rounds, position, interval, due })
+        });
+        let announcements = announcements.collect();
+        let routers = self.topology.routers.iter().map(|(id, instance)| {
+            let saved = SavedInstance {
+                router: instance.router.save(),
+                fast_path: instance.fast_path.save(),
+                sent: instance.sent,
+                is_leaving: leaving.contains(&id),
+            };
+            (instance.settings.name.clone(), saved)
+        });
+        let links = self.topology.links.iter();
+        let added = links.flat_map(|(_, link)| {
+            link.addresses.added().map(|(address, prefix)| (link.name.clone(), address, prefix))
+        });
+        SavedEngine {
+            routers: routers.collect(),
+            added: added.collect(),
+            announcements,
+            wakeups: self.wakeups,
+            overruns: self.overruns,
+            reports_dropped: self.reports.dropped,
+        }
+    }
+
+    /// Takes over from a predecessor. If that fails, reports the reason to the predecessor, which
+    /// continues.
+    ///
+    /// # Errors
+    /// Returns the reason.
+    pub(super) fn succeed(&mut self, predecessor: Predecessor) -> io::Result<()> {
+        let Predecessor { channel, token, attached, has_taken_over, taken } = predecessor;
+        match self.try_succeed(&channel, &token, &attached) {
+            Ok(resumed) => {
+                has_taken_over.store(true, Ordering::SeqCst);
+                // Fails if the service is stopping.
+                let _ = taken.send(resumed);
+                Ok(())
+            }
+            Err(error) => {
+                let reason = format!("{error:#}");
+                handover::fail(&channel, &reason);
+                Err(io::Error::other(reason))
+            }
+        }
+    }
+
+    fn try_succeed(
+        &mut self,
+        channel: &Channel,
+        token: &Token,
+        attached: &BTreeSet<u32>,
+    ) -> anyhow::Result<Vec<Resumed>> {
+        self.open_inherited(attached);
+        self.settle_netlink();
+        channel.send(&Message::Ready, None).context("the predecessor has ended")?;
+        let (message, memory) = channel.receive(None).context("the predecessor has ended")?;
+        let (Message::State, Some(memory)) = (message, memory) else { bail!("unexpected message") };
+        let state: SavedEngine = serde_json::from_slice(&handover::read(&memory)?)
+            .context("the state of the predecessor cannot be read")?;
+        self.settle_netlink();
+        self.feed.skip_consumed()?;
+        let resumed = self.resume(clock::now(), state)?;
+        if !token.take() {
+            bail!("the predecessor did not wait");
+        }
+        // Fails if the predecessor has just been killed. It does not continue.
+        let _ = channel.send(&Message::Taken, None);
+        self.request(Request::TakeOver);
+        Ok(resumed)
+    }
+
+    /// Waits until the service has opened the links that the predecessor uses. A link that cannot
+    /// be opened has a failure afterwards.
+    fn open_inherited(&mut self, attached: &BTreeSet<u32>) {
+        let is_used = |role, ifindex: Option<u32>| match role {
+            LinkRole::Vrrp => ifindex.is_some_and(|ifindex| attached.contains(&ifindex)),
+            LinkRole::AddressOnly => true,
+            LinkRole::RouteOnly | LinkRole::VirtualMac { .. } => false,
+        };
+        let used = self.topology.links.iter().filter(|(_, link)| is_used(link.role, link.ifindex));
+        let used: Vec<_> = used.map(|(id, _)| id).collect();
+        for id in &used {
+            self.open(*id);
+        }
+        let is_opening = |engine: &Self| {
+            let mut links = used.iter().filter_map(|id| engine.topology.links.get(*id));
+            links.any(|link| link.requested && link.io.is_none() && link.failure.is_none())
+        };
+        while is_opening(self) {
+            match self.commands.recv() {
+                Ok(Command::Opened { link, ifindex, io }) => self.opened(clock::now(), link, ifindex, io),
+                Ok(command) => self.deferred.push_back(command),
+                // The service has ended.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Handles all netlink notifications that have arrived.
+    fn settle_netlink(&mut self) {
+        while self.drain_netlink(clock::now()) {}
+    }
+
+    /// Resumes the routers.
+    pub(super) fn resume(&mut self, now: Timestamp, state: SavedEngine) -> anyhow::Result<Vec<Resumed>> {
+        let SavedEngine { mut routers, added, announcements, wakeups, overruns, reports_dropped } = state;
+        for (interface, address, prefix) in added {
+            let links = &mut self.topology.links;
+            let id = links.iter().find(|(_, link)| link.name == interface).map(|(id, _)| id);
+            if let Some(link) = id.and_then(|id| links.get_mut(id)) {
+                link.addresses.added_by_predecessor(address, prefix);
+            }
+        }
+        self.dirty.clear();
+        let mut resumed = Vec::new();
+        for slot in 0..self.topology.routers.slots() {
+            let Some(id) = self.topology.routers.id_at(slot) else { continue };
+            let Some(instance) = self.topology.routers.get_mut(id) else { continue };
+            let name = instance.settings.name.clone();
+            let saved = routers.remove(&name);
+            let saved = saved.with_context(|| format!("the predecessor has no instance {name}"))?;
+            let config = instance.settings.router.clone();
+            instance.router = Router::resume(config, Policy::default(), &saved.router)
+                .with_context(|| format!("cannot resume instance {name}"))?;
+            instance.fast_path = FastPath::resume(&saved.fast_path)
+                .with_context(|| format!("cannot resume instance {name}"))?;
+            (instance.sent, instance.dirty) = (saved.sent, false);
+            let row = instance.row;
+            if saved.is_leaving {
+                self.effects.keep_leaving(id, row);
+            }
+            if instance.fast_path.published().is_some() {
+                self.schedule.published(id, row, &instance.router);
+            }
+            let snapshot = instance.router.snapshot();
+            if let Some(reason) = snapshot.reason {
+                self.reports.resume(id, snapshot.state, reason, snapshot.since);
+            }
+            resumed.push(Resumed { router: id, state: snapshot.state, reason: snapshot.reason });
+            self.resume_master(now, id);
+            self.settle(now, id);
+        }
+        if let Some(name) = routers.into_keys().next() {
+            bail!("instance {name} of the predecessor is not configured");
+        }
+        self.resume_announcements(announcements);
+        (self.wakeups, self.overruns) = (self.wakeups + wakeups, self.overruns + overruns);
+        self.reports.dropped += reports_dropped;
+        Ok(resumed)
+    }
+
+    /// Continues to hold the macvlan, the routes and the rules of a router if it is master. If not,
+    /// brings its macvlan down, because the predecessor may not have done so yet.
+    fn resume_master(&mut self, now: Timestamp, id: RouterId) {
+        let Some(instance) = self.topology.routers.get(id) else { return };
+        let is_master = instance.is_master();
+        instance.wanted_up.store(is_master, Ordering::SeqCst);
+        if is_master {
+            self.effects.routing.resume(now, id, &instance.routing, &self.topology.links);
+            return;
+        }
+        let macvlan = instance.macvlan.and_then(|id| self.topology.links.get(id));
+        if let Some(ifindex) = macvlan.filter(|link| link.running).and_then(|link| link.ifindex) {
+            let wanted_up = instance.wanted_up.clone();
+            self.request(Request::Down { ifindex, wanted_up });
+        }
+    }
+
+    fn resume_announcements(&mut self, announcements: Vec<SavedBurst>) {
+        let ids = self.topology.routers.iter().map(|(id, instance)| (instance.settings.name.as_str(), id));
+        let ids: BTreeMap<&str, RouterId> = ids.collect();
+        for burst in announcements {
+            let SavedBurst { instance, address, round, rounds, position, interval, due } = burst;
+            let Some(router) = ids.get(instance.as_str()).copied() else { continue };
+            let addresses = address.map_or(Addresses::All, |(address, prefix)| {
+                Addresses::One(VirtualAddress { address, prefix })
+            });
+            let due = Timestamp::from_nanos(due);
+            let burst = PacedBurst { router, addresses, round, rounds, position, interval, due };
+            self.effects.announcer().continue_burst(burst);
+        }
+    }
+}

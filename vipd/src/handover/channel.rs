@@ -1,0 +1,148 @@
+//! The socket between predecessor and successor.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+use super::message::Message;
+
+/// Maximum length of an encoded message. Longer contents are passed in [memory](super::memory).
+const MAX_MESSAGE: usize = 16 * 1024;
+
+/// One end of the socket, which keeps the boundaries of messages (SOCK_SEQPACKET). Each message may
+/// carry one descriptor.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+impl Channel {
+    /// Returns both ends.
+    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (own, other) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Self(own), other))
+    }
+
+    /// Creates a channel from an end that another process has passed to this one.
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
+    /// Opens another descriptor of this end.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// Returns an error if the other process has ended.
+    pub(crate) fn send(&self, message: &Message, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let bytes = serde_json::to_vec(message)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = descriptor.as_slice();
+        if !descriptors.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Waits for the next message, but at most `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut`; `UnexpectedEof` if the other process has ended; `InvalidData` if the message is
+    /// unknown.
+    pub(crate) fn receive(&self, timeout: Option<Duration>) -> io::Result<(Message, Option<OwnedFd>)> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        loop {
+            match self.try_receive() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            let mut ends = [PollFd::new(&self.0, PollFlags::IN)];
+            match poll(&mut ends, timeout.as_ref()) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Returns the next message without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none; otherwise as for [`receive`](Self::receive).
+    pub(crate) fn try_receive(&self) -> io::Result<(Message, Option<OwnedFd>)> {
+        let mut bytes = vec![0; MAX_MESSAGE];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        if received.bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let message = bytes.get(..received.bytes).unwrap_or_default();
+        let message = serde_json::from_slice(message)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok((message, descriptor))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handover::{Token, read, write};
+
+    #[test]
+    fn messages_carry_descriptors() {
+        let (one, other) = Channel::pair().expect("a socket pair");
+        let other = Channel::from_descriptor(other);
+        let memory = write(b"text").expect("memory");
+        one.send(&Message::Ready, None).expect("sent");
+        one.send(&Message::State, Some(memory.as_fd())).expect("sent");
+        let (message, none) = other.receive(None).expect("received");
+        assert!(matches!(message, Message::Ready) && none.is_none());
+        let (message, memory) = other.receive(None).expect("received");
+        assert!(matches!(message, Message::State));
+        assert_eq!(read(&memory.expect("a descriptor")).expect("read"), b"text");
+        let timeout = other.receive(Some(Duration::from_millis(1))).expect_err("no message");
+        assert_eq!(timeout.kind(), io::ErrorKind::TimedOut);
+        drop(one);
+        assert_eq!(other.receive(None).expect_err("closed").kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn token_is_taken_once() {
+        let token = Token::new().expect("a token");
+        let passed = Token::from_descriptor(token.as_fd().try_clone_to_owned().expect("duplicated"));
+        assert!(passed.take());
+        assert!(!token.take() && !passed.take());
+    }
+}

@@ -1,0 +1,89 @@
+//! The messages between predecessor and successor.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::xdp::{AttachmentInfo, FenceInfo, Sizes};
+
+/// Version of the state and of the messages after [`Message::Hello`]. To be increased with every
+/// change that the other version cannot read.
+pub(crate) const FORMAT: u32 = 1;
+
+/// A message. Those with a descriptor are marked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "kebab-case")]
+pub(crate) enum Message {
+    /// The first message of the successor. Its encoding never changes.
+    Hello {
+        /// The versions of the state that it can resume.
+        formats: Vec<u32>,
+        /// Version of its executable.
+        version: String,
+    },
+    /// What the successor needs to prepare itself: memory with an [`Offer`].
+    Offer,
+    /// A map of the BPF program, with its descriptor.
+    Map {
+        /// Its name in the object.
+        name: String,
+    },
+    /// A BPF link, through which the program is attached to an interface, with its descriptor.
+    Link(AttachmentInfo),
+    /// A BPF link of the fence, with its descriptor, or a filter without one.
+    Fence(FenceInfo),
+    /// The abstract socket that claims an interface.
+    Claim {
+        /// Index of the interface.
+        ifindex: u32,
+    },
+    /// The abstract socket that is the agent's lock.
+    Lock,
+    /// The lock file of the runtime directory.
+    LockFile,
+    /// The control socket.
+    ControlSocket,
+    /// The [`Token`](super::Token). It is the last descriptor.
+    Token,
+    /// The successor has opened everything.
+    Ready,
+    /// The successor gives up: memory with the reason as text.
+    Failed,
+    /// The state of the engine: memory with JSON.
+    State,
+    /// The successor has taken the token.
+    Taken,
+    /// The state of the service: memory with JSON.
+    Service,
+}
+
+/// What the successor needs to prepare itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Offer {
+    /// The configuration file, for reloads.
+    pub(crate) path: PathBuf,
+    /// The running configuration: the text of the file and of all included files.
+    pub(crate) configuration: String,
+    /// The runtime directory.
+    pub(crate) runtime_dir: PathBuf,
+    /// Sizes of the BPF program's maps.
+    pub(crate) sizes: Sizes,
+    /// Row of each instance in the BPF program's arrays, by name.
+    pub(crate) rows: BTreeMap<String, u32>,
+    /// Priorities set by an administrator, by instance.
+    pub(crate) priorities: BTreeMap<String, u8>,
+    /// The tracked objects that have been read.
+    pub(crate) readings: Vec<Reading>,
+}
+
+/// The state of a tracked object.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    /// The object, as in log lines.
+    pub(crate) object: String,
+    /// `up`, `down` or the number in a file.
+    pub(crate) state: String,
+    /// Number of changes so far.
+    pub(crate) changes: u64,
+}

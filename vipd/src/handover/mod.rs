@@ -1,0 +1,46 @@
+//! Succession: a running agent hands over to a process of another executable (`vipd upgrade`).
+//!
+//! ```text
+//!  predecessor (running)                         successor (started by it)
+//!    │  Hello ◄────────────────────────────────────  the versions of the state that it reads
+//!    │  Offer, descriptors ────────────────────────► loads the configuration and the BPF program,
+//!    │                                               opens sockets
+//!    │  Ready, or Failed ◄─────────────────────────
+//!    │  finishes its turn
+//!    │  State ─────────────────────────────────────► resumes its routers, takes the token
+//!    │  Taken ◄────────────────────────────────────  sends and receives adverts from now on
+//!    │  Service ───────────────────────────────────► events and counters of the service
+//!    ▼  ends; the socket closes ───────────────────► starts notification commands
+//! ```
+//!
+//! Until the successor has taken the [`Token`], the predecessor can withdraw it and continue as if
+//! nothing had happened. Only one of them can take it, so the routers never run in both processes.
+//!
+//! This module contains the messages and the channel; it does not depend on the engine.
+
+mod channel;
+mod memory;
+mod message;
+mod token;
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+pub(crate) use channel::Channel;
+pub(crate) use memory::{read, write};
+pub(crate) use message::{FORMAT, Message, Offer, Reading};
+pub(crate) use token::Token;
+
+/// First argument of vipd's executable that starts a successor. Standard input is the channel.
+pub(crate) const VERB: &str = "succeed";
+
+/// Reports to the predecessor why this process gives up.
+pub(crate) fn fail(channel: &Channel, reason: &str) {
+    // Fails only if the predecessor has ended.
+    let _ = write(reason.as_bytes()).and_then(|memory| channel.send(&Message::Failed, Some(memory.as_fd())));
+}
+
+/// Returns the reason for which a successor has given up, from the memory in its message.
+pub(crate) fn reason(memory: Option<OwnedFd>) -> String {
+    let bytes = memory.and_then(|memory| read(&memory).ok()).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

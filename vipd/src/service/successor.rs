@@ -1,0 +1,191 @@
+//! The start of a process that succeeds a running agent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::oneshot;
+
+use super::{Claims, Start, check_open_files, check_privileges, start, verbosity};
+use crate::config::machine::Machine;
+use crate::config::{Config, ConfigError};
+use crate::control::runtime::RuntimeDir;
+use crate::engine::succession::{Predecessor, Resumed};
+use crate::engine::topology::Topology;
+use crate::handover::{self, Channel, FORMAT, Message, Offer, Token};
+use crate::netlink::Macvlans;
+use crate::process::{
+    AgentLock, InterfaceClaim, Signals, prevent_core_dumps, raise_open_files, start_launcher,
+};
+use crate::xdp::{self, Inherited, Kernel, Row, Rows};
+
+/// Maximum time to wait for the next message of the predecessor while it passes its descriptors.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Context of errors of the channel.
+const GONE: &str = "no message from the predecessor";
+
+/// The control thread's part of a succession.
+pub(super) struct Heir {
+    pub(super) channel: Channel,
+    pub(super) offer: Offer,
+    /// The control socket.
+    pub(super) listener: UnixListener,
+    /// Receives the states of the routers once the engine has taken over.
+    pub(super) resumed: oneshot::Receiver<Vec<Resumed>>,
+    pub(super) has_taken_over: Arc<AtomicBool>,
+    pub(super) lock: Arc<AgentLock>,
+}
+
+impl Heir {
+    /// Returns whether the engine has taken over. If not, the predecessor continues, and nothing
+    /// may be cleaned up.
+    pub(super) fn has_taken_over(flag: &AtomicBool) -> bool {
+        flag.load(Ordering::SeqCst)
+    }
+}
+
+/// The descriptors that a predecessor passes.
+#[derive(Default)]
+struct Descriptors {
+    inherited: Inherited,
+    claims: Claims,
+    lock: Option<OwnedFd>,
+    lock_file: Option<OwnedFd>,
+    control_socket: Option<OwnedFd>,
+}
+
+/// Succeeds the agent at the other end of the channel, and runs until a signal stops the process, or
+/// another process succeeds it. Returns `false` if the predecessor continues, to which the reason has
+/// been reported.
+///
+/// # Errors
+/// Same as for [`run`](super::run).
+pub(crate) fn succeed(channel: &Channel, signals: Signals) -> anyhow::Result<bool> {
+    let has_taken_over = Arc::new(AtomicBool::new(false));
+    let result = prepare(channel, signals, &has_taken_over).and_then(start);
+    match result {
+        Err(error) if !Heir::has_taken_over(&has_taken_over) => {
+            // If the engine has reported a reason, the predecessor ignores this one.
+            handover::fail(channel, &describe(&error));
+            Ok(false)
+        }
+        result => result.map(|()| true),
+    }
+}
+
+/// Returns an error as text for the user of `vipd upgrade`, with all problems of a configuration.
+fn describe(error: &anyhow::Error) -> String {
+    match error.downcast_ref() {
+        Some(ConfigError::Problems(problems)) => format!("{problems}\n{}", problems.summary()),
+        _ => format!("{error:#}"),
+    }
+}
+
+/// Receives everything from the predecessor, and prepares the start.
+fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>) -> anyhow::Result<Start> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    // If this fails, the limit may still suffice.
+    let _ = raise_open_files();
+    channel.send(&Message::Hello { formats: vec![FORMAT], version }, None).context(GONE)?;
+    let (Message::Offer, Some(offer)) = channel.receive(Some(TIMEOUT)).context(GONE)? else {
+        bail!("expected an offer");
+    };
+    let offer: Offer = serde_json::from_slice(&handover::read(&offer)?).context("cannot read the offer")?;
+    let (descriptors, token) = receive(channel)?;
+    let Descriptors { inherited, claims, lock, lock_file, control_socket } = descriptors;
+    let (Some(lock), Some(lock_file), Some(control_socket)) = (lock, lock_file, control_socket) else {
+        bail!("the predecessor did not pass its locks and its control socket");
+    };
+    // The file may have changed. It is applied by a reload once this process has taken over.
+    let machine = Machine { checks_executables: true, ..Machine::default() };
+    Config::load_on(&offer.path, &machine)?;
+    let config = Config::parse(&offer.configuration, &offer.path.display().to_string())
+        .map_err(ConfigError::from)
+        .context("this version does not accept the configuration of the running agent")?;
+    if config.has_password() {
+        prevent_core_dumps();
+    }
+    check_privileges()?;
+    check_open_files(&config)?;
+    start_launcher().context("cannot start the thread that runs commands")?;
+    let lock = Arc::new(AgentLock::inherit(&offer.runtime_dir, lock));
+    let runtime_dir = RuntimeDir::inherit(offer.runtime_dir.clone(), lock_file);
+    let macvlans = Macvlans::borrow(lock.name()).context("cannot read the macvlans of the predecessor")?;
+    let attached: BTreeSet<u32> = inherited.links.adverts.iter().map(|(info, _)| info.ifindex).collect();
+    let loaded = Kernel::succeed(xdp::OBJECT, offer.sizes, verbosity(), inherited)?;
+    let topology = topology(&config, &offer)?;
+    let (states, resumed) = oneshot::channel();
+    let predecessor = Predecessor {
+        channel: channel.try_clone()?,
+        token,
+        attached,
+        has_taken_over: Arc::clone(has_taken_over),
+        taken: states,
+    };
+    let heir = Heir {
+        channel: channel.try_clone()?,
+        listener: UnixListener::from(control_socket),
+        resumed,
+        has_taken_over: Arc::clone(has_taken_over),
+        lock: Arc::clone(&lock),
+        offer,
+    };
+    Ok(Start {
+        path: heir.offer.path.clone(),
+        config,
+        lock,
+        claims,
+        macvlans,
+        runtime_dir,
+        sizes: heir.offer.sizes,
+        loaded,
+        topology,
+        signals,
+        succession: Some((predecessor, heir)),
+    })
+}
+
+/// Receives all descriptors, of which the token is the last one.
+fn receive(channel: &Channel) -> anyhow::Result<(Descriptors, Token)> {
+    let mut all = Descriptors::default();
+    loop {
+        let (message, descriptor) = channel.receive(Some(TIMEOUT)).context(GONE)?;
+        if let Message::Fence(info) = message {
+            all.inherited.links.fences.push((info, descriptor));
+            continue;
+        }
+        // The kernel drops descriptors above the limit.
+        let missing = "a descriptor is missing; raise the limit on open files (LimitNOFILE=)";
+        let descriptor = descriptor.context(missing)?;
+        match message {
+            Message::Map { name } => drop(all.inherited.maps.insert(name, descriptor)),
+            Message::Link(info) => all.inherited.links.adverts.push((info, descriptor)),
+            Message::Claim { ifindex } => {
+                all.claims.insert(ifindex, InterfaceClaim::inherit(descriptor));
+            }
+            Message::Lock => all.lock = Some(descriptor),
+            Message::LockFile => all.lock_file = Some(descriptor),
+            Message::ControlSocket => all.control_socket = Some(descriptor),
+            Message::Token => return Ok((all, Token::from_descriptor(descriptor))),
+            _ => bail!("the predecessor sent an unexpected message"),
+        }
+    }
+}
+
+/// Builds the topology, in which each router has the row of the predecessor.
+fn topology(config: &Config, offer: &Offer) -> anyhow::Result<Topology> {
+    let mut topology = Topology::new(Rows::new(offer.sizes.routers));
+    let rows: &BTreeMap<String, u32> = &offer.rows;
+    for instance in &config.instances {
+        let row = rows.get(&instance.name).and_then(|row| Row::new(*row));
+        let row = row.with_context(|| format!("the predecessor has no instance {}", instance.name))?;
+        topology.add_inherited_router(row, Arc::clone(instance))?;
+    }
+    topology.set_groups(&config.groups);
+    Ok(topology)
+}

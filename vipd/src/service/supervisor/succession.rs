@@ -1,0 +1,214 @@
+//! Succession in the control thread: hands over to another process, and takes over from one.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, spawn_blocking, yield_now};
+
+use super::{DiscardCounters, FromEngine, Supervisor};
+use crate::control::runtime::RuntimeDir;
+use crate::control::server::Source;
+use crate::engine::command::Request;
+use crate::engine::succession::Resumed;
+use crate::handover::{self, Channel, Message};
+use crate::process::register;
+use crate::service::line::Line;
+use crate::service::order::{Author, Done, finish};
+use crate::service::successor::Heir;
+use crate::service::systemd::Systemd;
+use crate::service::upgrade::{SavedService, Successor, Upgrade};
+use crate::service::worker::Worker;
+
+/// How the control thread has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::service) enum End {
+    /// All routers have been shut down.
+    Stopped,
+    /// Another process runs the routers.
+    HandedOver,
+}
+
+/// How [`serve`](Supervisor::serve) has ended.
+pub(super) enum Served {
+    Stopped,
+    /// The channel tells the successor when this process has ended.
+    HandedOver(Channel),
+}
+
+/// The agent's connections to its worker, its clients and its predecessor.
+pub(super) struct Connections<'a> {
+    pub(super) worker: &'a Worker,
+    /// Whether the control socket accepts clients.
+    pub(super) is_open: &'a watch::Sender<bool>,
+    /// The predecessor, until it has ended.
+    pub(super) predecessor: Option<AsyncFd<Channel>>,
+}
+
+/// A message from the predecessor after this process has taken over.
+pub(super) enum FromPredecessor {
+    /// The state of its service. It no longer calls itself the main process.
+    Service(Option<OwnedFd>),
+    /// It has ended.
+    Ended,
+}
+
+/// An upgrade in progress, and who requested it.
+pub(super) type Upgrading = (JoinHandle<Result<Successor, String>>, Author);
+
+impl<S: Source + DiscardCounters> Supervisor<S> {
+    /// Waits until the engine has taken over, and continues with the states of the predecessor.
+    /// Returns the channel, from which the predecessor's last messages must be read.
+    pub(super) async fn take_over(
+        &mut self,
+        heir: Heir,
+        runtime_dir: &RuntimeDir,
+        worker: &Worker,
+        from: &mut FromEngine,
+    ) -> anyhow::Result<AsyncFd<Channel>> {
+        let Heir { channel, resumed: mut awaited, lock, .. } = heir;
+        let resumed = loop {
+            tokio::select! {
+                Some(request) = from.requests.recv() => {
+                    ensure!(worker.submit(request), "the worker thread panicked; this is a bug in vipd");
+                }
+                resumed = &mut awaited => break resumed.context("the engine has ended")?,
+            }
+        };
+        let mut states = Vec::new();
+        for Resumed { router, state, reason } in resumed {
+            let state = reason.map(|_| state);
+            if let Some(state) = state {
+                let source = &self.source;
+                self.events.resume(router, state);
+                self.log.resume(router, |row| source.row(row));
+            }
+            states.extend(self.log.instance(router).map(|instance| (Arc::clone(instance), state)));
+        }
+        self.notifications.resume(&states, self.administrator.groups());
+        lock.take_over();
+        if let Err(error) = runtime_dir.take_over() {
+            tracing::warn!("{error}");
+        }
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            instances = states.len(),
+            "took over from the predecessor"
+        );
+        Ok(register(channel)?)
+    }
+
+    /// Handles a message of the predecessor.
+    pub(super) fn handle_predecessor(&mut self, message: FromPredecessor, systemd: &mut Systemd) {
+        match message {
+            FromPredecessor::Service(memory) => {
+                let saved = memory.context("no state").and_then(|memory| {
+                    Ok(serde_json::from_slice::<SavedService>(&handover::read(&memory)?)?)
+                });
+                match saved {
+                    Ok(SavedService { events, notifications, fifo_dropped }) => {
+                        self.events.log().resume(events);
+                        self.notifications.counts().resume(&notifications, fifo_dropped);
+                    }
+                    Err(error) => tracing::warn!(%error, "events of the predecessor are lost"),
+                }
+                systemd.ready();
+            }
+            FromPredecessor::Ended => self.notifications.release(),
+        }
+    }
+
+    /// Begins an upgrade.
+    pub(super) fn upgrade(
+        &self,
+        executable: Option<PathBuf>,
+        author: Author,
+        runtime_dir: &RuntimeDir,
+        connections: &Connections<'_>,
+    ) -> Upgrading {
+        let (reply, holdings) = oneshot::channel();
+        // If the worker has ended, the upgrade finds that there is no reply.
+        connections.worker.submit(Request::Share(reply));
+        let rows = self.log.rows().map(|(instance, row)| (instance.name.clone(), row.number()));
+        let upgrade = Upgrade {
+            offer: self.administrator.offer(runtime_dir.path(), rows.collect()),
+            engine: self.engine.clone(),
+            holdings,
+            is_open: connections.is_open.clone(),
+        };
+        let estate = Arc::clone(&self.estate);
+        let executable = executable.unwrap_or_else(|| estate.executable.clone());
+        tracing::info!(executable = %executable.display(), "starting a successor");
+        (spawn_blocking(move || upgrade.run(&executable, &estate)), author)
+    }
+
+    /// Completes an upgrade after a successor has taken over.
+    pub(super) async fn leave(
+        &mut self,
+        successor: Successor,
+        author: Author,
+        runtime_dir: &RuntimeDir,
+        worker: &Worker,
+        systemd: &mut Systemd,
+        from: &mut FromEngine,
+    ) -> Served {
+        let Successor { pid, version, channel } = successor;
+        runtime_dir.hand_over();
+        systemd.main_process(pid);
+        // Does nothing if the worker has ended.
+        worker.submit(Request::HandOver);
+        self.log_lost_transitions(from);
+        let counts = self.notifications.counts();
+        let saved = SavedService {
+            events: self.events.log().history(),
+            notifications: counts.all(),
+            fifo_dropped: counts.fifo_dropped(),
+        };
+        let sent = serde_json::to_vec(&saved)
+            .map_err(io::Error::from)
+            .and_then(|saved| handover::write(&saved))
+            .and_then(|memory| channel.send(&Message::Service, Some(memory.as_fd())));
+        if let Err(error) = sent {
+            tracing::warn!(%error, "events are lost: they cannot be passed to the successor");
+        }
+        let line = Line::agent(format!("handed over to process {pid}, vipd {version}"));
+        finish(author, Ok(Done { changes: vec![line], ..Done::default() }));
+        // Lets the task of the client send the reply, which fits into the buffer of its socket,
+        // before the control socket is closed.
+        for _ in 0..REPLY_STEPS {
+            yield_now().await;
+        }
+        Served::HandedOver(channel)
+    }
+}
+
+/// Number of times that the task of a client may have to run until it has sent its reply.
+const REPLY_STEPS: usize = 16;
+
+/// Waits for the end of an upgrade, or forever if there is none.
+pub(super) async fn outcome(upgrading: &mut Option<Upgrading>) -> Result<Successor, String> {
+    match upgrading {
+        Some((handle, _)) => match handle.await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(format!("the upgrade failed: {error}; this is a bug in vipd")),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the next message of the predecessor, or forever if there is none.
+pub(super) async fn next(predecessor: &mut Option<AsyncFd<Channel>>) -> FromPredecessor {
+    let Some(channel) = predecessor else { return std::future::pending().await };
+    loop {
+        let Ok(mut ready) = channel.readable().await else { return FromPredecessor::Ended };
+        match ready.try_io(|channel| channel.get_ref().try_receive()) {
+            Ok(Ok((Message::Service, memory))) => return FromPredecessor::Service(memory),
+            Ok(Ok(_)) | Err(_) => {}
+            Ok(Err(_)) => return FromPredecessor::Ended,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `vipd upgrade` in the process that is replaced.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command as Process, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{oneshot, watch};
+
+use super::notify::Counts;
+use crate::engine::Handle;
+use crate::engine::clock;
+use crate::engine::command::Command;
+use crate::engine::link_io::Holdings;
+use crate::engine::succession::HandOver;
+use crate::handover::{self, Channel, FORMAT, Message, Offer, Token, VERB};
+use crate::process::{Privileges, defect, launch};
+use crate::xdp::MapDescriptors;
+
+/// Maximum time until a new process identifies itself as vipd.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum time until it is ready. It loads the BPF program and opens all links in that time.
+const READY_TIMEOUT: Duration = Duration::from_secs(40);
+/// Maximum time until the engine has nothing to do, in nanoseconds.
+const QUIET_TIMEOUT: u64 = 5_000_000_000;
+/// Maximum time to wait for the exit status of a process that has closed the channel.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the agent passes to a successor, apart from the resources of the worker.
+pub(super) struct Estate {
+    /// The agent's own executable, as it was named when the agent started.
+    pub(super) executable: PathBuf,
+    pub(super) maps: MapDescriptors,
+    pub(super) lock: OwnedFd,
+    pub(super) lock_file: OwnedFd,
+    pub(super) control_socket: OwnedFd,
+}
+
+/// The state of the service.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct SavedService {
+    /// The events that are kept, as lines of JSON.
+    pub(super) events: Vec<String>,
+    /// Counts of notifications, by subject.
+    pub(super) notifications: BTreeMap<String, Counts>,
+    pub(super) fifo_dropped: u64,
+}
+
+/// A process that has taken over.
+pub(super) struct Successor {
+    pub(super) pid: u32,
+    pub(super) version: String,
+    pub(super) channel: Channel,
+}
+
+/// Why a process cannot take over.
+enum Failure {
+    /// It has ended or closed the channel.
+    Ended,
+    Reason(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                Self::Ended
+            }
+            _ => Self::Reason(error.to_string()),
+        }
+    }
+}
+
+/// The parts of the agent that an upgrade uses.
+pub(super) struct Upgrade {
+    pub(super) offer: Offer,
+    pub(super) engine: Handle,
+    /// Receives the descriptors of the worker.
+    pub(super) holdings: oneshot::Receiver<io::Result<Holdings>>,
+    /// Whether the control socket accepts clients.
+    pub(super) is_open: watch::Sender<bool>,
+}
+
+impl Upgrade {
+    /// Starts a process of this executable and hands over to it. Blocks.
+    ///
+    /// # Errors
+    /// Returns a message for the user. Nothing has changed in that case, and the process has ended.
+    pub(super) fn run(self, executable: &Path, estate: &Estate) -> Result<Successor, String> {
+        if rustix::process::getpid().is_init() {
+            return Err(
+                "the agent is the init process of its PID namespace, which ends with it; restart the \
+                        container instead"
+                    .to_owned(),
+            );
+        }
+        let name = executable.display();
+        if let Some(defect) = defect(executable) {
+            return Err(format!("{name} {defect}"));
+        }
+        let started = Channel::pair().and_then(|(channel, end)| Ok((channel, start(executable, end)?)));
+        let (channel, mut child) = started.map_err(|error| format!("cannot start {name}: {error}"))?;
+        match self.converse(&channel, estate) {
+            Ok(version) => Ok(Successor { pid: child.id(), version, channel }),
+            Err(Failure::Reason(reason)) => {
+                end(&mut child, Duration::ZERO);
+                Err(format!("{name} cannot take over, so nothing has changed: {reason}"))
+            }
+            Err(Failure::Ended) => {
+                let status = end(&mut child, EXIT_TIMEOUT);
+                Err(format!(
+                    "{name} cannot take over, so nothing has changed: it ended ({status}) before it was ready; check that it \
+                     is a version of vipd with `vipd upgrade`, and the log"
+                ))
+            }
+        }
+    }
+
+    /// Returns the version of the successor.
+    fn converse(self, channel: &Channel, estate: &Estate) -> Result<String, Failure> {
+        let (Message::Hello { formats, version }, _) = receive(channel, HELLO_TIMEOUT)? else {
+            return Err(unexpected());
+        };
+        if !formats.contains(&FORMAT) {
+            return Err(Failure::Reason(format!(
+                "vipd {version} reads the formats {formats:?} of the state, but this agent writes format {FORMAT}; restart \
+                 the agent instead"
+            )));
+        }
+        let token = Token::new()?;
+        let stopping = || Failure::Reason("the agent is stopping".to_owned());
+        let holdings = self.holdings.blocking_recv().map_err(|_| stopping())??;
+        pass(channel, &self.offer, estate, holdings, &token)?;
+        match receive(channel, READY_TIMEOUT)? {
+            (Message::Ready, _) => {}
+            (Message::Failed, reason) => return Err(Failure::Reason(handover::reason(reason))),
+            _ => return Err(unexpected()),
+        }
+        // From now on, clients wait for the successor.
+        let _ = self.is_open.send(false);
+        let (reply, outcome) = oneshot::channel();
+        let until = clock::now() + QUIET_TIMEOUT;
+        let channel = channel.try_clone()?;
+        self.engine.send(Command::HandOver(HandOver { channel, token, until, reply }));
+        let outcome = outcome.blocking_recv();
+        let outcome = outcome.unwrap_or_else(|_| Err("the agent is stopping".to_owned()));
+        if outcome.is_err() {
+            let _ = self.is_open.send(true);
+        }
+        outcome.map(|()| version).map_err(Failure::Reason)
+    }
+}
+
+/// Passes the configuration and all descriptors. The token is the last one.
+fn pass(
+    channel: &Channel,
+    offer: &Offer,
+    estate: &Estate,
+    holdings: Holdings,
+    token: &Token,
+) -> Result<(), Failure> {
+    let offer = serde_json::to_vec(offer).map_err(io::Error::from)?;
+    channel.send(&Message::Offer, Some(handover::write(&offer)?.as_fd()))?;
+    for (name, map) in &estate.maps {
+        channel.send(&Message::Map { name: name.clone() }, Some(map.as_fd()))?;
+    }
+    for (info, link) in holdings.links.adverts {
+        channel.send(&Message::Link(info), Some(link.as_fd()))?;
+    }
+    for (info, link) in holdings.links.fences {
+        channel.send(&Message::Fence(info), link.as_ref().map(|link| link.as_fd()))?;
+    }
+    for (ifindex, claim) in holdings.claims {
+        channel.send(&Message::Claim { ifindex }, Some(claim.as_fd()))?;
+    }
+    channel.send(&Message::Lock, Some(estate.lock.as_fd()))?;
+    channel.send(&Message::LockFile, Some(estate.lock_file.as_fd()))?;
+    channel.send(&Message::ControlSocket, Some(estate.control_socket.as_fd()))?;
+    Ok(channel.send(&Message::Token, Some(token.as_fd()))?)
+}
+
+fn receive(channel: &Channel, timeout: Duration) -> Result<(Message, Option<OwnedFd>), Failure> {
+    channel.receive(Some(timeout)).map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => {
+            Failure::Reason(format!("it did not answer within {} s", timeout.as_secs()))
+        }
+        _ => error.into(),
+    })
+}
+
+fn unexpected() -> Failure {
+    Failure::Reason("it sent an unexpected message".to_owned())
+}
+
+/// Starts a successor, whose standard input is the other end of the channel.
+fn start(executable: &Path, end: OwnedFd) -> io::Result<Child> {
+    // The variable has the ID of this process, and would disable the watchdog of another one.
+    let mut command = Process::new(executable);
+    command.arg(VERB).stdin(Stdio::from(end)).env_remove("WATCHDOG_PID");
+    launch(command, Privileges::All)
+}
+
+/// Ends a process, and returns how it ended. Waits up to `patience` before it is killed.
+fn end(child: &mut Child, patience: Duration) -> String {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let until = Instant::now() + patience;
+    while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+        thread::sleep(PAUSE);
+    }
+    // Fails if the process has ended.
+    let _ = child.kill();
+    child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
+}

@@ -1,0 +1,120 @@
+//! The maps and links that a process passes to its successor.
+//!
+//! The successor loads its own programs on the same maps, so that counters, fast paths and the ring
+//! continue. It creates maps of its own first, and then makes their descriptors refer to the
+//! predecessor's: the instructions of a program refer to a map by the number of its descriptor
+//! until the program is loaded.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use aya::Ebpf;
+use aya::maps::{Map, MapData};
+use serde::{Deserialize, Serialize};
+
+use super::error::LoadError;
+use super::fence::FenceInfo;
+use super::mode::{Mode, Preference};
+use super::program::Entry;
+
+/// The maps by name.
+pub type MapDescriptors = BTreeMap<String, OwnedFd>;
+
+/// An attachment of the program to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentInfo {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Mode of the attachment.
+    pub mode: Mode,
+    /// The program.
+    pub entry: Entry,
+    /// The preference for which the mode was chosen.
+    pub preference: Preference,
+    /// Whether the attachment outlives the process.
+    pub is_pinned: bool,
+}
+
+/// The links of an agent.
+#[derive(Debug, Default)]
+pub struct KernelLinks {
+    /// The links of the program for adverts.
+    pub adverts: Vec<(AttachmentInfo, OwnedFd)>,
+    /// The links of the fence; `None` for a filter.
+    pub fences: Vec<(FenceInfo, Option<OwnedFd>)>,
+}
+
+/// What a predecessor passes to [`Kernel::succeed`](super::Kernel::succeed).
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// The maps.
+    pub maps: MapDescriptors,
+    /// The links.
+    pub links: KernelLinks,
+}
+
+/// Returns the name and the data of each map that a successor shares: all but the constants and the
+/// log of a process (aya-log's maps).
+fn shared(ebpf: &Ebpf) -> impl Iterator<Item = (&str, &MapData)> {
+    let is_shared = |name: &str| !name.starts_with('.') && !name.starts_with("AYA_");
+    ebpf.maps().filter(move |(name, _)| is_shared(name)).filter_map(|(name, map)| Some((name, data(map)?)))
+}
+
+/// Returns the data of a map of one of the types in vipd's object.
+fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::ProgramArray(data)
+        | Map::RingBuf(data) => Some(data),
+        _ => None,
+    }
+}
+
+/// Returns duplicates of the descriptors of all shared maps.
+pub(super) fn descriptors(ebpf: &Ebpf) -> Result<MapDescriptors, LoadError> {
+    let duplicate = |(name, data): (&str, &MapData)| {
+        let descriptor = data.fd().as_fd().try_clone_to_owned();
+        Ok((name.to_owned(), descriptor.map_err(LoadError::Descriptor)?))
+    };
+    shared(ebpf).map(duplicate).collect()
+}
+
+/// Makes the descriptors of all shared maps refer to a predecessor's maps. No program may have been
+/// loaded yet.
+pub(super) fn replace_maps(ebpf: &Ebpf, mut former: MapDescriptors) -> Result<(), LoadError> {
+    let mut replaced = Vec::new();
+    for (name, own) in shared(ebpf) {
+        let former = former.remove(name).ok_or_else(|| LoadError::OtherMaps { name: name.to_owned() })?;
+        let former = MapData::from_fd(former).map_err(|error| LoadError::map(INHERITED, error))?;
+        if definition(own)? != definition(&former)? {
+            return Err(LoadError::OtherMaps { name: name.to_owned() });
+        }
+        replaced.push((own, former));
+    }
+    if let Some(name) = former.into_keys().next() {
+        return Err(LoadError::OtherMaps { name });
+    }
+    for (own, former) in replaced {
+        let (from, to) = (former.fd().as_fd().as_raw_fd(), own.fd().as_fd().as_raw_fd());
+        // SAFETY: both descriptors are open. `own` still owns its number, which refers to another
+        // map of the same definition from now on.
+        if unsafe { libc::dup3(from, to, libc::O_CLOEXEC) } < 0 {
+            return Err(LoadError::Descriptor(io::Error::last_os_error()));
+        }
+    }
+    Ok(())
+}
+
+/// Stands for the name of an inherited map in errors.
+const INHERITED: &str = "of the running agent";
+
+/// Returns the type, key size, value size, number of entries and flags of a map.
+fn definition(map: &MapData) -> Result<[u32; 5], LoadError> {
+    let info = map.info().map_err(|error| LoadError::map(INHERITED, error))?;
+    let kind = info.map_type().map_err(|error| LoadError::map(INHERITED, error))?;
+    Ok([kind as u32, info.key_size(), info.value_size(), info.max_entries(), info.map_flags()])
+}
