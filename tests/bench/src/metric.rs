@@ -64,6 +64,10 @@ metrics! {
     ReloadGap "reload-gap" "ms" "longest gap between adverts of unchanged routers";
     ReloadTakeovers "reload-takeovers" "" "takeovers and priority-0 adverts of unchanged routers";
     ReloadDelay "reload-delay" "ms" "from the signal to the first advert with the new priority";
+    UpgradeGap "upgrade-gap" "ms" "longest gap between adverts of the master";
+    UpgradeTransitions "upgrade-transitions" "" "state changes, adverts of the backup and priority-0 adverts";
+    UpgradeLost "upgrade-lost" "" "adverts not counted, or counted twice";
+    UpgradeTime "upgrade-time" "ms" "duration of `vipd upgrade`";
     NotifyDelay "notify-delay" "ms" "from the link cut until the notification command of an instance has run";
     NotifyTime "notify-time" "ms" "from the link cut until all notification commands have run";
     NotifyMissing "notify-missing" "" "instances whose last notification does not report Master";

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::figure::{Figure, thousands};
 use crate::measure::takeover::Cuts;
-use crate::measure::{commands, flood, floors, foreign, many, owners, reload, steady, takeover};
+use crate::measure::{commands, flood, floors, foreign, many, owners, reload, steady, takeover, upgrade};
 use crate::metric::Metric;
 use crate::subject::{Subject, Who};
 
@@ -21,6 +21,8 @@ pub(crate) const ALL: u8 = 255;
 pub(crate) const COUNTS: [u8; 4] = [25, 51, 102, ALL];
 /// Number of reloads in [`Scenario::Reload`].
 const RELOADS: u32 = 100;
+/// Number of upgrades of each agent in [`Scenario::Upgrade`].
+const UPGRADES: u32 = 100;
 /// Largest number of virtual routers in [`Scenario::Many`].
 pub(crate) const MOST: u32 = 4080;
 
@@ -45,6 +47,8 @@ pub(crate) enum Scenario {
     Flood,
     /// 100 reloads of a master with 255 virtual routers at 10 ms
     Reload,
+    /// 100 upgrades each of a master and a backup with 255 virtual routers at 10 ms; vipd only
+    Upgrade,
     /// One link cut with 255 virtual routers at 10 ms, each with a notification command
     Notify,
     /// 255 virtual routers in Master at 10 ms, tracking a check that hangs
@@ -108,7 +112,7 @@ impl Scenario {
     /// Returns the columns of the scenario. A run omits those for which it has no program.
     pub(crate) fn who(self) -> &'static [Who] {
         match self {
-            Self::Xdp => &[Who::Vipd],
+            Self::Xdp | Self::Upgrade => &[Who::Vipd],
             Self::Floors => &[Who::Kernel],
             Self::Backup | Self::Machine | Self::Flood | Self::Foreign => {
                 &[Who::Vipd, Who::Native, Who::Generic, Who::Other, Who::Keepalived]
@@ -122,7 +126,9 @@ impl Scenario {
         match (self, who) {
             (Self::Owners, _) => asked.faults,
             (_, Who::Native | Who::Generic) | (Self::Many, _) => asked.each.min(2),
-            (Self::Flood | Self::Xdp | Self::Reload | Self::Notify | Self::Check, _) => asked.each.min(3),
+            (Self::Flood | Self::Xdp | Self::Reload | Self::Upgrade | Self::Notify | Self::Check, _) => {
+                asked.each.min(3)
+            }
             _ => asked.each,
         }
     }
@@ -139,6 +145,7 @@ impl Scenario {
             Self::Cut => (18, 18),
             Self::Flood => (66, 28),
             Self::Reload => (20, 18),
+            Self::Upgrade => (75, 75),
             Self::Notify => (28, 28),
             Self::Check => (16, 14),
             Self::Owners => (50, 50),
@@ -167,6 +174,7 @@ impl Scenario {
             Self::Cut => takeover::of_many_routers(subject, ALL, FAST, long),
             Self::Flood => flood::pair(subject, FAST, effort.rates, effort.flood),
             Self::Reload => reload::master(subject, ALL, FAST, RELOADS),
+            Self::Upgrade => upgrade::pair(subject, ALL, FAST, UPGRADES),
             Self::Notify => commands::notifications(subject, ALL, FAST),
             Self::Check => commands::hanging_check(subject, ALL, FAST, length * 2),
             Self::Owners => owners::of_faults(subject),
@@ -216,6 +224,7 @@ impl fmt::Display for Scenario {
             Self::Cut => "link cut, 255 virtual routers at 10 ms",
             Self::Flood => "flood against a pair of routers at 10 ms",
             Self::Reload => "100 reloads of a master, 255 virtual routers at 10 ms",
+            Self::Upgrade => "100 upgrades of a master and of a backup, 255 virtual routers at 10 ms",
             Self::Notify => "link cut, 255 virtual routers at 10 ms with a notification command each",
             Self::Check => "master, 255 virtual routers at 10 ms, with a check that hangs",
             Self::Owners => "signals to the master's processes",

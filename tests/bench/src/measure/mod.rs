@@ -3,8 +3,9 @@
 //! [`steady`] measures backups and masters without state changes, [`takeover`] link cuts at the
 //! master, [`flood`] a pair of routers under invalid and low-priority adverts, [`many`] thousands
 //! of virtual routers, [`reload`] reloads of a master, [`commands`] notifications and
-//! checks, [`owners`] who answers after a fault of the master's processes, [`foreign`] the effect on
-//! TCP traffic of the node, and [`floors`] only the system calls. [`cpu`] reads the CPU time of a process, [`spare`] that of the whole machine.
+//! checks, [`owners`] who answers after a fault of the master's processes, [`upgrade`] upgrades of
+//! a master and a backup, [`foreign`] the effect on TCP traffic of the node, and [`floors`] only the
+//! system calls. [`cpu`] reads the CPU time of a process, [`spare`] that of the whole machine.
 
 pub(crate) mod commands;
 pub(crate) mod cpu;
@@ -17,6 +18,7 @@ pub(crate) mod reload;
 pub(crate) mod spare;
 pub(crate) mod steady;
 pub(crate) mod takeover;
+pub(crate) mod upgrade;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -8,7 +8,7 @@ use crate::measure::owners::{Fault, SKEW, point};
 use crate::metric::Metric;
 use crate::scenario::Scenario::{
     Addresses, Backup, Check, Cut, Flood, Floors, Foreign, Machine, Many, Master, Notify, One, Owners,
-    Reload, Slow, Xdp,
+    Reload, Slow, Upgrade, Xdp,
 };
 use crate::scenario::{ALL, COUNTS, MOST};
 use crate::subject::Who;
@@ -65,6 +65,12 @@ pub(super) const TARGETS: &[Target] = targets! {
         Median(Reload, Metric::ReloadGap), Fixed(10.0, "interval"), AtMost(20.0);
     "reloads" "100 reloads, 255 virtual routers at 10 ms: takeovers and priority-0 adverts of unchanged routers" ""
         Median(Reload, Metric::ReloadTakeovers), Fixed(0.0, ""), AtMost(0.0);
+    "upgrade" "100 upgrades each of master and backup, 255 virtual routers at 10 ms: longest gap between adverts" "ms"
+        Worst(Upgrade, Metric::UpgradeGap), Fixed(10.0, "interval"), AtMost(20.0);
+    "transitions" "100 upgrades each of master and backup: state changes, and adverts that should not be sent" ""
+        Worst(Upgrade, Metric::UpgradeTransitions), Fixed(0.0, ""), AtMost(0.0);
+    "counts" "100 upgrades each of master and backup: adverts not counted, or counted twice" ""
+        Worst(Upgrade, Metric::UpgradeLost), Fixed(0.0, ""), AtMost(0.0);
     "notified" "link cut, 255 virtual routers at 10 ms: time until all notification commands have run" "ms"
         Median(Notify, Metric::NotifyTime), Unknown, OfKeepalived(1.0);
     "notifications" "link cut, 255 virtual routers at 10 ms: notifications lost" ""

@@ -1,0 +1,168 @@
+//! Upgrades of a master and of a backup with many virtual routers: each hands over to another
+//! process.
+//!
+//! The counters are compared with the wire while all instances are drained, since neither changes
+//! then.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::capture::Capture;
+use vipd_tests::control::{change, stats};
+use vipd_tests::frame::Frame;
+use vipd_tests::lab::Lab;
+use vipd_tests::station::Station;
+use vipd_tests::time::{WallTime, millis};
+use vipd_tests::wait::try_wait_until;
+
+use super::{REST, SOON, adverts, routers, wait_for_masters};
+use crate::figure::Figure;
+use crate::metric::Metric;
+use crate::subject::Subject;
+
+const MASTER: Station = Station::Node(1);
+const BACKUP: Station = Station::Node(2);
+
+/// Upgrades the master `count` times, then the backup.
+///
+/// # Errors
+/// Returns an error if the lab or an upgrade fails.
+pub(crate) fn pair(subject: &Subject, number: u8, interval: Duration, count: u32) -> Result<Vec<Figure>> {
+    let lab = Lab::new(2)?;
+    let instances = routers(number, 200, interval);
+    let mut master = subject.agent(&lab, MASTER, &instances)?;
+    let mut backup = subject.agent(&lab, BACKUP, &routers(number, 100, interval))?;
+    master.run_below_init();
+    backup.run_below_init();
+    let mut pair = Pair { capture: lab.capture()?, master, backup, instances, interval };
+    let start = WallTime::now();
+    pair.master.start()?;
+    wait_for_masters(&pair.capture, start, number.into())?;
+    pair.backup.start()?;
+    let first = pair.rest()?;
+    let since = WallTime::now();
+    pair.put_into_service()?;
+    // The repeated announcements are not part of the measurement.
+    std::thread::sleep(REST);
+
+    let before = WallTime::now();
+    let transitions = pair.transitions()?;
+    let mut delays = Vec::new();
+    for agent in [&pair.master, &pair.backup] {
+        for round in 1..=count {
+            let asked = WallTime::now();
+            change(agent, &json!({ "command": "upgrade" }))
+                .with_context(|| format!("upgrade {round} of {agent}"))?;
+            delays.push(WallTime::now().millis_since(asked));
+        }
+    }
+    // Adverts that the last upgrade delays.
+    std::thread::sleep(interval * 3);
+    let end = WallTime::now();
+    let mut transitions = pair.transitions()? - transitions;
+    let last = pair.rest()?;
+
+    let mut frames = pair.capture.stop()?;
+    frames.retain(|frame| frame.time >= since);
+    let lost = lost(&frames, &first, &last);
+    frames.retain(|frame| frame.time >= before && frame.time <= end);
+    let gap = longest_gap(&frames, number, before, end);
+    let unexpected = frames
+        .iter()
+        .filter(|frame| frame.advert().is_some_and(|advert| advert.priority == 0 || frame.from != MASTER));
+    transitions += unexpected.count() as u64;
+    Ok(vec![
+        Figure::new(Metric::UpgradeGap, gap),
+        Figure::new(Metric::UpgradeTransitions, transitions as f64),
+        Figure::new(Metric::UpgradeLost, lost as f64),
+        Figure::samples(Metric::UpgradeTime, delays),
+    ])
+}
+
+/// Two agents with the same virtual routers.
+struct Pair {
+    capture: Capture,
+    master: Agent,
+    backup: Agent,
+    instances: Vec<Instance>,
+    interval: Duration,
+}
+
+/// Adverts that the master has sent and the backup has received, by VRID.
+type Counts = BTreeMap<u8, (u64, u64)>;
+
+impl Pair {
+    /// Drains all instances, and returns the counts once no node sends adverts. The backup receives
+    /// all adverts of the master, because it is drained last.
+    fn rest(&self) -> Result<Counts> {
+        for agent in [&self.master, &self.backup] {
+            change(agent, &self.request("drain"))?;
+        }
+        try_wait_until("the adverts to end", SOON, || {
+            std::thread::sleep(self.interval * 10);
+            let since = WallTime::now().before(self.interval * 10);
+            Ok(!self.capture.has(since, |frame| frame.advert().is_some()))
+        })?;
+        let (sent, received) =
+            (counters(&self.master, "advertisement-sent")?, counters(&self.backup, "advertisement-rcvd")?);
+        let counts = sent.into_iter().zip(received);
+        Ok(self.instances.iter().map(|instance| instance.vrid).zip(counts).collect())
+    }
+
+    /// Ends the drained state of all instances, those of the master first.
+    fn put_into_service(&self) -> Result<()> {
+        for agent in [&self.master, &self.backup] {
+            let start = WallTime::now();
+            change(agent, &self.request("undrain"))?;
+            wait_for_masters(&self.capture, start, self.instances.len())?;
+        }
+        Ok(())
+    }
+
+    fn request(&self, command: &str) -> serde_json::Value {
+        let names: Vec<_> = self.instances.iter().map(|instance| &instance.name).collect();
+        json!({ "command": command, "instances": names })
+    }
+
+    /// Returns the number of transitions to Master of both agents.
+    fn transitions(&self) -> Result<u64> {
+        let [master, backup] =
+            [&self.master, &self.backup].map(|agent| counters(agent, "master-transitions"));
+        Ok(master?.into_iter().chain(backup?).sum())
+    }
+}
+
+/// Returns a counter of all instances.
+fn counters(agent: &Agent, name: &str) -> Result<Vec<u64>> {
+    stats(agent)?.1.iter().map(|instance| instance.number(name)).collect()
+}
+
+/// Returns the number of adverts of the master that one of the agents has not counted, or has
+/// counted twice. `first` and `last` are the counts before and after the frames.
+fn lost(frames: &[Frame], first: &Counts, last: &Counts) -> u64 {
+    let by_vrid = adverts(frames);
+    let lost = last.iter().map(|(vrid, (sent, received))| {
+        let seen = by_vrid.get(vrid).map_or(0, |all| all.iter().filter(|(from, _)| *from == MASTER).count());
+        let (sent_first, received_first) = first[vrid];
+        let differs = |now: u64, then: u64| (now - then).abs_diff(seen as u64);
+        differs(*sent, sent_first) + differs(*received, received_first)
+    });
+    lost.sum()
+}
+
+/// Returns the longest gap between the master's adverts for a virtual router, in milliseconds.
+fn longest_gap(frames: &[Frame], number: u8, start: WallTime, end: WallTime) -> f64 {
+    let by_vrid = adverts(frames);
+    let gap = |vrid| {
+        let sent = by_vrid.get(&vrid).into_iter().flatten();
+        let sent = sent.filter(|(from, _)| *from == MASTER).map(|(_, time)| *time);
+        let mut times = vec![start];
+        times.extend(sent);
+        times.push(end);
+        times.windows(2).map(|pair| pair[1].saturating_since(pair[0])).max().unwrap_or_default()
+    };
+    millis((1..=number).map(gap).max().unwrap_or_default())
+}
