@@ -148,7 +148,7 @@ impl Scenario {
             Self::Upgrade => (75, 75),
             Self::Notify => (28, 28),
             Self::Check => (16, 14),
-            Self::Owners => (50, 50),
+            Self::Owners => (12, 12),
             Self::Many => (20, 16),
             Self::Foreign => (26, 14),
             Self::Xdp => (8, 8),
