@@ -45,6 +45,8 @@ pub enum Action {
     Feed,
     /// Changes the configuration and reloads it.
     Reload,
+    /// Lets another process take over from the agent.
+    Upgrade,
     /// Drains all instances.
     Drain,
     /// Ends the drain.
@@ -104,6 +106,7 @@ impl fmt::Display for Action {
             Self::Starve => f.write_str("starve the agent of CPU time"),
             Self::Feed => f.write_str("let the agent run"),
             Self::Reload => f.write_str("change the configuration and reload"),
+            Self::Upgrade => f.write_str("upgrade"),
             Self::Drain => f.write_str("drain"),
             Self::Undrain => f.write_str("end the drain"),
             Self::Failover => f.write_str("hand over mastership"),

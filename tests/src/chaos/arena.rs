@@ -144,6 +144,7 @@ impl Arena {
             Action::Starve => self.starve(node)?,
             Action::Feed => self.feed(node)?,
             Action::Reload => self.reload(node)?,
+            Action::Upgrade => return self.upgrade(node),
             Action::Drain => self.command(node, "drain", &[])?,
             Action::Undrain => self.command(node, "undrain", &[])?,
             Action::Failover => return self.failover(node),
@@ -298,6 +299,17 @@ impl Arena {
     }
 
     /// Sends a command for some instances, or for all.
+    fn upgrade(&mut self, node: u8) -> Result<Outcome> {
+        match control::change(self.agent(node)?, &json!({ "command": "upgrade" })) {
+            Ok(_) => Ok(Outcome::Done),
+            // On a busy machine, the agent continues rather than delay its adverts.
+            Err(error) if format!("{error:#}").contains("did not take over within") => {
+                Ok(Outcome::Skipped(format!("{error:#}")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn command(&mut self, node: u8, command: &str, instances: &[String]) -> Result<()> {
         let wanted = json!({ "command": command, "instances": instances });
         control::change(self.agent(node)?, &wanted).map(drop)

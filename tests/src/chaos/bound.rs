@@ -48,7 +48,9 @@ impl Kind {
         let (down, skew) = (router.longest_down(), router.longest_skew());
         match self {
             // The owner keeps the address or restores it.
-            Self::RemoveAddress | Self::FullDisk | Self::Reload | Self::KillGuardian => Duration::ZERO,
+            Self::RemoveAddress | Self::FullDisk | Self::Reload | Self::Upgrade | Self::KillGuardian => {
+                Duration::ZERO
+            }
             Self::Restart | Self::Drain | Self::Failover => skew,
             Self::Kill
             | Self::KillAll

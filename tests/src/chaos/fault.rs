@@ -64,6 +64,8 @@ pub enum Kind {
     FullDisk,
     /// The configuration is reloaded.
     Reload,
+    /// The agent hands over to another process.
+    Upgrade,
     /// The node is drained, and the drain ends later.
     Drain,
     /// Mastership is handed over.
@@ -83,7 +85,7 @@ pub struct Step {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Kill,
         Self::KillAll,
         Self::KillGuardian,
@@ -105,6 +107,7 @@ impl Kind {
         Self::Detach,
         Self::FullDisk,
         Self::Reload,
+        Self::Upgrade,
         Self::Drain,
         Self::Failover,
     ];
@@ -133,6 +136,7 @@ impl Kind {
             Self::Detach => "detach",
             Self::FullDisk => "full-disk",
             Self::Reload => "reload",
+            Self::Upgrade => "upgrade",
             Self::Drain => "drain",
             Self::Failover => "failover",
         }
@@ -141,8 +145,10 @@ impl Kind {
     /// Returns whether the fault can be played with this agent. keepalived has no control socket,
     /// no BPF programs and no guardian.
     pub fn applies_to(self, agent: &AgentKind) -> bool {
-        let vipd_only =
-            matches!(self, Self::KillGuardian | Self::Detach | Self::Reload | Self::Drain | Self::Failover);
+        let vipd_only = matches!(
+            self,
+            Self::KillGuardian | Self::Detach | Self::Reload | Self::Upgrade | Self::Drain | Self::Failover
+        );
         !vipd_only || matches!(agent, AgentKind::Vipd(_))
     }
 
@@ -160,6 +166,7 @@ impl Kind {
             | Self::RemoveAddress
             | Self::Detach
             | Self::Reload
+            | Self::Upgrade
             | Self::Failover => Duration::ZERO,
             Self::Starve => length.clamp(SHORTEST, LONGEST_STARVATION),
             _ => length.max(SHORTEST),
@@ -227,6 +234,7 @@ impl Kind {
             Self::Detach => once(Action::Detach),
             Self::FullDisk => pair(Action::FillDisk, Action::FreeDisk),
             Self::Reload => once(Action::Reload),
+            Self::Upgrade => once(Action::Upgrade),
             Self::Drain => pair(Action::Drain, Action::Undrain),
             Self::Failover => once(Action::Failover),
         }
