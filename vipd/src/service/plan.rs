@@ -55,7 +55,7 @@ impl Plan {
             plan.lines.push(Line::agent("notify: fifo changed"));
         }
         if plan.lines.is_empty() {
-            plan.lines.push(Line::agent("nothing has changed"));
+            plan.lines.push(Line::agent("the configuration has not changed"));
         }
         let loses_any = |one: &Arc<Instance>| {
             before.get(&one.name).is_some_and(|known| {
@@ -135,7 +135,7 @@ mod tests {
         let one = config(&[("a", 1, 100), ("b", 2, 100)]);
         let plan = Plan::new(&one, &one.clone());
         assert!(plan.removed.is_empty() && plan.added.is_empty());
-        assert_eq!(texts(&plan), ["nothing has changed"]);
+        assert_eq!(texts(&plan), ["the configuration has not changed"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! then.
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -46,7 +47,7 @@ pub(crate) fn pair(subject: &Subject, number: u8, interval: Duration, count: u32
     let since = WallTime::now();
     pair.put_into_service()?;
     // The repeated announcements are not part of the measurement.
-    std::thread::sleep(REST);
+    thread::sleep(REST);
 
     let before = WallTime::now();
     let transitions = pair.transitions()?;
@@ -60,24 +61,24 @@ pub(crate) fn pair(subject: &Subject, number: u8, interval: Duration, count: u32
         }
     }
     // Adverts that the last upgrade delays.
-    std::thread::sleep(interval * 3);
+    thread::sleep(interval * 3);
     let end = WallTime::now();
     let mut transitions = pair.transitions()? - transitions;
     let last = pair.rest()?;
 
     let mut frames = pair.capture.stop()?;
     frames.retain(|frame| frame.time >= since);
-    let lost = lost(&frames, &first, &last);
+    let miscounted = miscounted(&frames, &first, &last);
     frames.retain(|frame| frame.time >= before && frame.time <= end);
     let gap = longest_gap(&frames, number, before, end);
     let unexpected = frames
         .iter()
         .filter(|frame| frame.advert().is_some_and(|advert| advert.priority == 0 || frame.from != MASTER));
-    transitions += unexpected.count() as u64;
+    transitions += u64::try_from(unexpected.count())?;
     Ok(vec![
         Figure::new(Metric::UpgradeGap, gap),
-        Figure::new(Metric::UpgradeTransitions, transitions as f64),
-        Figure::new(Metric::UpgradeLost, lost as f64),
+        Figure::new(Metric::UpgradeTransitions, u32::try_from(transitions)?.into()),
+        Figure::new(Metric::UpgradeLost, u32::try_from(miscounted)?.into()),
         Figure::samples(Metric::UpgradeTime, delays),
     ])
 }
@@ -102,7 +103,7 @@ impl Pair {
             change(agent, &self.request("drain"))?;
         }
         try_wait_until("the adverts to end", SOON, || {
-            std::thread::sleep(self.interval * 10);
+            thread::sleep(self.interval * 10);
             let since = WallTime::now().before(self.interval * 10);
             Ok(!self.capture.has(since, |frame| frame.advert().is_some()))
         })?;
@@ -142,15 +143,16 @@ fn counters(agent: &Agent, name: &str) -> Result<Vec<u64>> {
 
 /// Returns the number of adverts of the master that one of the agents has not counted, or has
 /// counted twice. `first` and `last` are the counts before and after the frames.
-fn lost(frames: &[Frame], first: &Counts, last: &Counts) -> u64 {
+fn miscounted(frames: &[Frame], first: &Counts, last: &Counts) -> u64 {
     let by_vrid = adverts(frames);
-    let lost = last.iter().map(|(vrid, (sent, received))| {
-        let seen = by_vrid.get(vrid).map_or(0, |all| all.iter().filter(|(from, _)| *from == MASTER).count());
+    let differences = last.iter().map(|(vrid, (sent, received))| {
+        let seen = by_vrid.get(vrid).into_iter().flatten().filter(|(from, _)| *from == MASTER);
+        let seen = seen.map(|_| 1_u64).sum();
         let (sent_first, received_first) = first[vrid];
-        let differs = |now: u64, then: u64| (now - then).abs_diff(seen as u64);
+        let differs = |now: u64, then: u64| (now - then).abs_diff(seen);
         differs(*sent, sent_first) + differs(*received, received_first)
     });
-    lost.sum()
+    differences.sum()
 }
 
 /// Returns the longest gap between the master's adverts for a virtual router, in milliseconds.
