@@ -15,7 +15,8 @@
 //! A running process has the reaction time in any case: two backups whose timers fire together
 //! cross their first adverts. A silent node becomes a lawful owner again by an advert of its own
 //! that outranks the others, or that follows their priority 0 or three intervals without their
-//! adverts.
+//! adverts. If another node has ended such a silence within the reaction time before the advert, the
+//! node is an owner for the rest of that time.
 
 use std::time::Duration;
 
@@ -54,11 +55,20 @@ struct Claim {
     /// The last advert, unless it had priority 0.
     last_sent: Option<WallTime>,
     /// By node: the last advert of that node that reached this one, unless it had priority 0.
-    received: Vec<Option<(WallTime, u8)>>,
+    received: Vec<Option<Received>>,
     superseded: Option<Superseded>,
     /// When the last question with each number reached the node.
     neighbor_requests: Vec<Option<WallTime>>,
     echo_requests: Vec<Option<(Question, WallTime)>>,
+}
+
+/// An advert of another node.
+#[derive(Debug, Clone, Copy)]
+struct Received {
+    time: WallTime,
+    priority: u8,
+    /// The first advert after three intervals without one, or after priority 0.
+    first: WallTime,
 }
 
 /// A node that must be silent.
@@ -159,12 +169,20 @@ impl Ownership {
         }
         claim.priority = priority;
         claim.last_sent = Some(observation.time);
-        let outranked = claim.received.iter().flatten().any(|(time, other)| {
-            let is_fresh = observation.time < *time + interval * LEASE;
-            is_fresh && *other > priority
+        let outranking = claim.received.iter().zip(1..).filter_map(|(received, from)| {
+            let Received { time, priority: other, first } = (*received)?;
+            let is_fresh = observation.time < time + interval * LEASE;
+            (is_fresh && other > priority).then_some((first, from))
         });
-        if !outranked {
-            claim.superseded = None;
+        let reaction = self.bounds.reaction;
+        match outranking.min() {
+            None => claim.superseded = None,
+            Some((first, by)) if claim.superseded.is_some() && observation.time <= first + reaction => {
+                let deadline = first + reaction;
+                claim.superseded =
+                    Some(Superseded { by, since: first, deadline, lease_was_over: false, reported: false });
+            }
+            Some(_) => {}
         }
     }
 
@@ -179,7 +197,9 @@ impl Ownership {
             claim.received[index(from)] = None;
             return;
         }
-        claim.received[index(from)] = Some((now, priority));
+        let known = claim.received[index(from)].filter(|known| now < known.time + interval * LEASE);
+        let first = known.map_or(now, |known| known.first);
+        claim.received[index(from)] = Some(Received { time: now, priority, first });
         let lease_was_over = claim.lease_is_over(now, interval);
         let must_yield = lease_was_over || (is_running && priority > claim.priority);
         if must_yield && claim.superseded.is_none() {

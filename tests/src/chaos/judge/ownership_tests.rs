@@ -101,6 +101,30 @@ fn dead_master_may_answer_until_the_new_masters_advert() {
 }
 
 #[test]
+fn advert_sent_just_after_that_of_another_new_master_is_lawful_within_the_reaction_time() {
+    let adverts = |third: i64| {
+        let mut scene = Scene::new(3);
+        for millis in (0..=900).step_by(100) {
+            scene.lost_advert(millis, HIGH);
+            for to in [2, 3] {
+                scene.observation(millis, to, false, Meaning::Advert { node: 1, priority: 220 });
+            }
+        }
+        scene.process(950, 1, Activity::Dead);
+        scene.advert_to(1240, LOW, 3);
+        scene.lost_advert(third, (3, 120));
+        scene
+    };
+    let mut crossing = adverts(1242);
+    assert!(!crossing.observation(1242, 3, true, Meaning::Announcement));
+    assert!(!crossing.answer_is_reported(1244, 3));
+    crossing.advert_to(1250, LOW, 3);
+    assert!(crossing.answer_is_reported(1252, 3));
+    let mut late = adverts(1248);
+    assert!(late.observation(1248, 3, true, Meaning::Announcement));
+}
+
+#[test]
 fn each_hand_over_is_reported_once_but_all_answers_are_counted() {
     let mut scene = Scene::with_dead_master();
     scene.advert(1240, LOW);
