@@ -80,7 +80,7 @@ pub(crate) struct Args {
     /// Expect priority 0 from a guardian when an agent dies
     #[arg(long)]
     guardian: bool,
-    /// Time in which a running agent yields to a master that outranks it
+    /// Maximum time for a running agent to yield to a master that outranks it
     #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = crate::lab::parse_interval)]
     reaction: Duration,
     /// Continue after violations, and report them as figures

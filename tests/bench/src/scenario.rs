@@ -185,7 +185,8 @@ impl Scenario {
         }
     }
 
-    /// Compiles the programs that a run starts, so that compilation does not disturb measurements.
+    /// Compiles the benchmark that the scenario `xdp` runs, so that compilation does not disturb
+    /// measurements.
     pub(crate) fn prepare(self) -> Result<()> {
         if self != Self::Xdp {
             return Ok(());

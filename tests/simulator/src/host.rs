@@ -19,7 +19,8 @@ pub(crate) struct Host {
     pub(crate) clock: Clock,
     /// Partition of the LAN that the host is in.
     pub(crate) partition: u64,
-    /// Whether the process is running and the link is up.
+    /// Whether the process was started and the link is up. Stays true if the process is killed or
+    /// stalls; see `stalled_until`.
     pub(crate) up: bool,
     /// Set when the process is shut down or the link goes down. While it is set, pending adverts
     /// still arrive and pending timers still fire, and must have no effect.

@@ -13,7 +13,8 @@ pub enum Invariant {
     OneAnswersAtMost,
     /// A running master answers for its VIPs.
     MasterAnswers,
-    /// At rest there is one master, it is the right one, and all other routers follow it.
+    /// At rest, each virtual router has one master, no running router that preempts has a higher
+    /// priority, and all other running routers follow the master.
     TheRightMaster,
     /// A failed master is replaced within Active_Down_Interval, or within Skew_Time after a
     /// priority-0 advert.

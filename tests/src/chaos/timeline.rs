@@ -10,7 +10,7 @@ use crate::time::WallTime;
 
 /// Events of one kind that are further apart than this are two lines.
 const PAUSE: Duration = Duration::from_millis(60);
-/// How much is shown after the violation.
+/// Time after the violation that the timeline covers.
 const AFTER: Duration = Duration::from_millis(100);
 /// Maximum number of lines; the earliest are left out.
 const LINES: usize = 60;

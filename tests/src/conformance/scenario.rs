@@ -108,6 +108,6 @@ pub enum Step {
 pub enum Moment {
     /// After this delay.
     After(Duration),
-    /// At any time.
+    /// Within ten advert intervals and a fixed timeout.
     Eventually,
 }

@@ -225,7 +225,7 @@ pub(super) struct StatsArgs {
     /// Print in the Prometheus text exposition format
     #[arg(long)]
     pub(super) prometheus: bool,
-    /// Repeat at this interval until interrupted, e.g. 1 or 0.5
+    /// Repeat at this interval, e.g. 1 or 0.5, until interrupted
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) watch: Option<Duration>,
 }

@@ -52,7 +52,8 @@ pub(super) fn remedy(text: &str, error: DurationError) -> String {
     }
 }
 
-/// Formats a duration of whole milliseconds as `1000s` or `10ms`.
+/// Formats a duration of whole milliseconds: as `1s` if it is a whole number of seconds, otherwise
+/// as `10ms`.
 pub(super) fn text(nanos: u64) -> String {
     if nanos.is_multiple_of(1_000_000_000) {
         format!("{}s", nanos / 1_000_000_000)

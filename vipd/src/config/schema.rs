@@ -329,7 +329,7 @@ schema! {
     }
     Control {
         READ_GROUP "read_group", GROUP, "none", "\"adm\"", "group whose members may run `status`, `stats` and `events`", "";
-        ADMIN_GROUP "admin_group", GROUP, "none", "\"vipd-admin\"", "group whose members may also run `reload`, `drain`, `undrain`, `failover` and `priority`", "";
+        ADMIN_GROUP "admin_group", GROUP, "none", "\"vipd-admin\"", "group whose members may also run `reload`, `drain`, `undrain`, `failover`, `priority` and `upgrade` (without `--exe`)", "";
     }
     Route {
         ROUTE_TO "to", NETWORK, "required", "\"10.0.0.0/8\"",

@@ -28,7 +28,7 @@ pub(crate) enum Command {
         link: LinkId,
         /// Index of the interface at the time of the request.
         ifindex: u32,
-        /// The sockets of the link, or a human-readable error.
+        /// The link I/O, or a human-readable error.
         io: Result<LinkIo, String>,
     },
     /// The BPF program no longer uses the row of a removed router.

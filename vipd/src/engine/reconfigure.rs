@@ -1,8 +1,7 @@
 //! Changes the settings of a virtual router without a transition.
 //!
-//! The new settings differ only in the priority, timers, addresses and announcements, which a
-//! running router can change. They do not differ in its identity or transport, on which other nodes
-//! and the BPF program depend.
+//! The new settings do not differ in what requires a restart of the router: its identity, ownership
+//! of the addresses, transport and interface setup, on which other nodes and the BPF program depend.
 
 use vipd_common::Timestamp;
 

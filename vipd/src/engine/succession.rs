@@ -76,7 +76,7 @@ pub(crate) struct HandOver {
     pub(crate) token: Token,
     /// When to give up, if the engine is not idle before.
     pub(crate) until: Timestamp,
-    /// Receives the outcome. On success, the engine does nothing more.
+    /// Sends the outcome to the service. On success, the engine does nothing more.
     pub(crate) reply: oneshot::Sender<Result<(), String>>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Predecessor {
     pub(crate) attached: BTreeSet<u32>,
     /// Set once this process has taken over.
     pub(crate) has_taken_over: Arc<AtomicBool>,
-    /// Receives the states of the routers once this process has taken over.
+    /// Sends the states of the routers to the service once this process has taken over.
     pub(crate) taken: oneshot::Sender<Vec<Resumed>>,
 }
 

@@ -1,8 +1,9 @@
 //! Process events from the kernel's connector (`Documentation/driver-api/connector.rst`,
 //! `drivers/connector/cn_proc.c`).
 //!
-//! Available only in the initial network, PID and user namespaces, and with CAP_NET_ADMIN. Events
-//! may be lost: without free memory, the kernel drops them silently.
+//! Available only in the initial network, PID and user namespaces; many kernels also require
+//! CAP_NET_ADMIN. Events may be lost: if the kernel cannot allocate memory for one, it drops it
+//! without an error.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

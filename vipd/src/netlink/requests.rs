@@ -130,10 +130,11 @@ impl Requests {
     }
 
     /// Waits for the oldest pending batch, which consists of `changes`, and passes each failed
-    /// change to `failed`.
+    /// change to `failed`. A batch that was deferred is sent now.
     ///
     /// # Errors
-    /// Returns an error if the socket fails. It is then unknown which of the changes were applied.
+    /// Returns an error if the socket fails, or `BrokenPipe` if the worker has ended. It is then
+    /// unknown which of the changes were applied.
     pub fn wait(&mut self, changes: &[Change], mut failed: impl FnMut(&Change, io::Error)) -> io::Result<()> {
         self.wait_explained(changes, |change, error, _| failed(change, error))
     }

@@ -44,8 +44,8 @@ struct Kept {
     raised: CapabilitySet,
 }
 
-/// Access to files of other users. The unit does not grant it. If an agent that runs as root has
-/// it, it needs it to read a configuration that belongs to another user, at each reload.
+/// Access to files of other users. The unit does not grant it. An agent that runs as root keeps it,
+/// because each reload reads the configuration, which may belong to another user.
 const FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::DAC_READ_SEARCH);
 
 impl ThreadKind {
@@ -160,8 +160,8 @@ pub(crate) fn with<T>(needed: CapabilitySet, call: impl FnOnce() -> T) -> T {
     call()
 }
 
-/// Drops all capabilities of this process, for a command that runs without privileges. If the
-/// command runs as root, the kernel grants it those of the bounding set.
+/// Drops the capabilities that this process would pass to a command. As root, this clears only the
+/// inheritable set: the kernel grants a command of root the bounding set in any case.
 ///
 /// # Errors
 /// Not expected: any process may drop its capabilities.

@@ -42,7 +42,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Returns the members of a sync group, by their segments.
+    /// Returns this node's members of a sync group, each with its segment.
     pub(super) fn members(&self, group: u8) -> impl Iterator<Item = (usize, &Router)> + Clone {
         let routers = self.routers.iter().enumerate();
         routers.filter(move |(segment, _)| self.groups[*segment] == Some(group))

@@ -39,8 +39,8 @@ pub(in crate::config) fn read(
     match version {
         Some(Version::V3) => problems.add(
             at,
-            "a password is set in VRRPv3, which has no authentication (RFC 9568 section 9); remove it, or set \
-             `version = 2`",
+            "a password is set for a VRRPv3 instance, but VRRPv3 has no authentication (RFC 9568 section 9); \
+             remove it, or set `version = 2`",
         ),
         Some(Version::V2) => problems.warn(
             at,

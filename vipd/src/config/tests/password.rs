@@ -40,7 +40,7 @@ fn invalid_passwords_are_rejected() {
         ),
         (
             "auth_pass = \"s3cret\"",
-            "6:13: a password is set in VRRPv3, which has no authentication (RFC 9568 section 9); remove it, or set \
+            "6:13: a password is set for a VRRPv3 instance, but VRRPv3 has no authentication (RFC 9568 section 9); remove it, or set \
              `version = 2`",
         ),
         (

@@ -74,8 +74,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Logs state changes whose reports were dropped or suppressed.
     pub(super) fn log_lost_transitions(&mut self, from: &mut FromEngine) {
         // The order matters: the engine sends the report of a change before it publishes the
-        // change. The report of every change taken here is therefore already in the channel, unless
-        // it was dropped.
+        // change. The report of every change taken here has therefore been sent or dropped, except
+        // for a state resumed from a predecessor, which is not reported.
         let published = from.transitions.take();
         while let Ok(report) = from.reports.try_recv() {
             self.write(report);
