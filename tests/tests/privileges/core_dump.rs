@@ -1,0 +1,67 @@
+//! Core dumps and output of an agent with a password.
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use super::*;
+
+const PASSWORD: &str = "Hx7_wp2Q";
+
+/// Returns the core dump of a process that was killed with its memory in `directory`, if any.
+fn core_dump(node: &Namespace, directory: &Path) -> Option<Vec<u8>> {
+    let directory = directory.to_owned();
+    node.run(move || {
+        let files = fs::read_dir(directory).expect("a directory").flatten();
+        let core = files
+            .map(|file| file.path())
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("core")));
+        core.map(|path| fs::read(path).expect("readable"))
+    })
+}
+
+/// Starts an agent, gives it another configuration, crashes it, and returns its core dump and
+/// everything that it has printed.
+fn crash(configuration: &str) -> (Option<Vec<u8>>, String) {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("the node");
+    let agent = Running::start(node, true, &format!("{NO_GUARDIAN}{}", instance("VI_1", 1, "")));
+    let process = format!("--pid={}", agent.child.id());
+    let limit = Command::new("prlimit").args(["--core=unlimited:unlimited", &process]).status();
+    assert!(limit.expect("prlimit runs").success(), "cannot raise the limit on core dumps");
+    agent.wait_for("VI_1", "master");
+    let file = agent.directory.join("password");
+    node.run(move || {
+        fs::write(&file, PASSWORD).expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("private");
+    });
+    agent.write(&format!("{NO_GUARDIAN}{configuration}"));
+    let mut printed = String::new();
+    for arguments in [&["check"][..], &["reload"], &["status", "--json"], &["status", "VI_1"], &["stats"]] {
+        printed += &agent.change(arguments);
+    }
+    agent.signal(Signal::ABORT);
+    let directory = agent.directory.clone();
+    let (status, log) = agent.wait();
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{log}");
+    (core_dump(node, &directory), printed + &log)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn password_is_in_no_core_dump_and_no_output() {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("readable");
+    if !pattern.starts_with("core") {
+        eprintln!("skipped: core dumps do not go to the working directory ({})", pattern.trim());
+        return;
+    }
+    // Shows that the search finds text of the configuration.
+    let (core, printed) =
+        crash(&instance("VI_1", 1, "[[file]]\nname = \"Hx7_wp2Q\"\npath = \"/dev/shm/weight\"\n"));
+    let core = core.expect("a crash without a password dumps core");
+    assert!(core.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes()), "{printed}");
+    for setting in ["auth_pass = \"Hx7_wp2Q\"", "auth_pass_file = \"password\""] {
+        let text = instance("VI_1", 1, &format!("version = 2\n{setting}")).replace("100ms", "1s");
+        let (core, printed) = crash(&text);
+        assert!(core.is_none(), "{setting}: {} bytes", core.map_or(0, |core| core.len()));
+        assert!(!printed.contains(PASSWORD), "{setting}: {printed}");
+    }
+}

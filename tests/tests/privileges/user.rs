@@ -1,0 +1,103 @@
+//! An agent of an unprivileged user, with exactly the capabilities of the unit.
+
+use std::net::Ipv4Addr;
+
+use vipd_tests::command;
+
+use super::*;
+
+/// Waits until the checks have run, and returns the last line of each by name.
+fn outputs(agent: &Running) -> BTreeMap<String, String> {
+    let read = || -> BTreeMap<String, String> {
+        let instance = agent.instance("VI_1");
+        let objects = instance["vipd:track"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        objects.iter().map(|object| (text(&object["name"]), text(&object["detail"]))).collect()
+    };
+    let is_complete = || {
+        ["other", "own", "none", "root"]
+            .iter()
+            .all(|name| read().get(*name).is_some_and(|detail| detail != "has not run yet"))
+    };
+    wait_until("the scripts to run", TIMEOUT, is_complete)
+        .unwrap_or_else(|error| panic!("{error}: {:?}", read()));
+    read()
+}
+
+/// Everything that needs a capability or another user works without root.
+#[test]
+#[ignore = "needs root"]
+fn agent_with_only_the_privileges_of_the_unit_works() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("the node");
+    let sleep = Sleep::start(node);
+    let agent = Running::start(node, false, &everything());
+    agent.wait_for("VI_2", "master");
+    let first = agent.wait_for("VI_1", "master");
+    assert_eq!(first["vipd:fence"], "full", "{first}");
+    let outputs = outputs(&agent);
+    let own = USER.to_string();
+    let unit = set(unit_capabilities().iter().filter_map(|name| name.strip_prefix("CAP_")));
+    let permitted = |name: &str| {
+        let digits: String = outputs[name].chars().filter(char::is_ascii_hexdigit).collect();
+        let digits = &digits[digits.len() - 16..];
+        u64::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("{:?}", outputs[name]))
+    };
+    assert_eq!((outputs["other"].as_str(), outputs["own"].as_str()), ("65534", own.as_str()));
+    assert_eq!((permitted("none"), permitted("root")), (0, unit));
+    let has = |address: [u8; 4]| {
+        command::address_line(node, Ipv4Addr::from(address).into()).expect("addresses").is_some()
+    };
+    let route = || command::run(node, "ip", &["route", "show", "10.9.0.0/16"]).expect("routes");
+    wait_until("the VIPs", TIMEOUT, || has([10, 0, 1, 1]) && has([10, 0, 1, 2])).expect("added");
+    wait_until("the route", TIMEOUT, || !route().is_empty()).expect("added");
+
+    // Adds an instance with a macvlan and changes one.
+    let changed = everything().replace("accept = false", "accept = false\npriority = 150");
+    agent.write(&format!("{changed}{}", instance("VI_3", 3, "virtual_mac = true")));
+    let reloaded = agent.change(&["reload"]);
+    assert!(reloaded.contains("VI_3") && reloaded.contains("150"), "{reloaded}");
+    agent.wait_for("VI_3", "master");
+    agent.change(&["drain", "VI_1"]);
+    agent.wait_for("VI_1", "fault");
+    wait_until("the VIP to be removed", TIMEOUT, || !has([10, 0, 1, 1])).expect("removed");
+    agent.change(&["undrain", "VI_1"]);
+    agent.wait_for("VI_1", "master");
+
+    // A tracked process of another user ends.
+    drop(sleep);
+    agent.wait_for("VI_1", "fault");
+    agent.signal(Signal::TERM);
+    let (status, log) = agent.wait();
+    assert!(status.success(), "{status}\n{log}");
+    assert!(!has([10, 0, 1, 1]) && !has([10, 0, 1, 2]) && !has([10, 0, 1, 3]));
+    // The faults above are warnings.
+    let mut problems = log.lines().filter(|line| !line.contains("state changed"));
+    assert!(!problems.any(|line| line.contains("ERROR") || line.contains("WARN")), "{log}");
+}
+
+/// Kills a script of another user, for which the agent needs CAP_KILL.
+#[test]
+#[ignore = "needs root"]
+fn script_of_another_user_is_killed_after_its_timeout() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("the node");
+    let script = "[[script]]\nname = \"slow\"\ncommand = [\"/usr/bin/sleep\", \"600\"]\nuser = \"nobody\"\n\
+                  interval = \"100ms\"\ntimeout = \"100ms\"\n";
+    let track = "track = [{ script = \"slow\" }]";
+    let agent = Running::start(node, false, &format!("{NO_GUARDIAN}{script}{}", instance("VI_1", 1, track)));
+    // Reported when the command has timed out, and again by the next run, which starts only after
+    // the previous command has ended.
+    let pids = || {
+        let children = format!("/proc/{0}/task/*/children", agent.child.id());
+        let output = Command::new("sh").arg("-c").arg(format!("cat {children}")).output().expect("sh runs");
+        String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let mut seen = BTreeSet::new();
+    wait_until("the third run", TIMEOUT, || {
+        seen.extend(pids());
+        seen.len() >= 3
+    })
+    .expect("earlier runs have been killed");
+    assert!(pids().len() <= 1, "{:?}", pids());
+}
