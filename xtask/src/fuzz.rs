@@ -4,8 +4,11 @@ mod outcome;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -83,6 +86,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     fuzz(&targets, args.seconds, args.keep)
 }
 
+/// Builds every target for [`run_all`].
+pub(crate) fn build_all() -> Result<()> {
+    Fuzzer::build(&TARGETS).map(drop)
+}
+
 /// Fuzzes every target for `seconds`, as a step of the test suite.
 pub(crate) fn run_all(seconds: u32) -> Result<()> {
     fuzz(&TARGETS, seconds, false)
@@ -92,14 +100,13 @@ fn fuzz(targets: &[&str], seconds: u32, keep: bool) -> Result<()> {
     let fuzzer = Fuzzer::build(targets)?;
     let mut tallies = Vec::new();
     let mut failed = Vec::new();
-    for target in targets {
-        progress(format_args!("{target} for {seconds} s"));
-        let outcome = fuzzer.run(target, seconds)?;
+    for (target, outcome) in fuzzer.run_in_parallel(targets, seconds) {
+        let outcome = outcome?;
         if outcome.succeeded {
-            tallies.push((*target, outcome.tally));
+            tallies.push((target, outcome.tally));
         } else {
             eprintln!("{}", outcome.explain(target)?);
-            failed.push(*target);
+            failed.push(target);
         }
         if keep && outcome.succeeded {
             fuzzer.update_corpus(target)?;
@@ -149,6 +156,28 @@ impl Fuzzer {
         let folder = self.folder.join(kind).join(target);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(folder)
+    }
+
+    /// Runs each target on a CPU of its own, and returns the outcomes in the order of the targets.
+    fn run_in_parallel<'a>(&self, targets: &[&'a str], seconds: u32) -> Vec<(&'a str, Result<Outcome>)> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut outcomes = Vec::new();
+            while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+                progress(format_args!("{target} for {seconds} s"));
+                outcomes.push((*target, self.run(target, seconds)));
+            }
+            outcomes
+        };
+        let mut outcomes: Vec<_> = thread::scope(|scope| {
+            let cpus = thread::available_parallelism().map_or(1, Into::into);
+            let workers: Vec<_> = (0..cpus.min(targets.len())).map(|_| scope.spawn(work)).collect();
+            let join =
+                |worker: ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+            workers.into_iter().flat_map(join).collect()
+        });
+        outcomes.sort_by_key(|(target, _)| targets.iter().position(|one| one == target));
+        outcomes
     }
 
     /// Runs a target, starting with the corpus and the regressions.

@@ -2,14 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use crate::support::process::{self, run as run_command};
 use crate::support::toolchain::Toolchain;
-use crate::support::{agent, nextest, privilege, workspace};
+use crate::support::{agent, nextest, privilege, scheduling, workspace};
 use crate::{conformance, ebpf, fuzz, interop, provenance, setup, simulate};
 
 /// Environment variable with the path of vipd, read by the tests.
@@ -19,8 +21,11 @@ const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
 /// Environment variable with vipd's XDP mode, read by the lab.
 const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
 /// End-to-end tests that are repeated in native XDP mode. On veth, vipd's default is TC ingress.
-const NATIVE_TESTS: &str = "binary(attachment) | binary(readiness) | binary(counting) | binary(hostile) | \
-                            binary(pause) | (binary(failover) & !test(keepalived))";
+const NATIVE_TESTS: &str = "package(vipd-tests) & (binary(attachment) | binary(readiness) | binary(counting) | \
+                            binary(hostile) | binary(pause) | (binary(failover) & !test(keepalived)))";
+/// Selects the crates for the host. All runs have the same selection, because cargo derives the
+/// features of dependencies from it, and would compile them again for another one.
+const EVERY_CRATE: [&str; 3] = ["--workspace", "--exclude", "vipd-ebpf"];
 /// The tests of the eBPF object, which use BPF_PROG_TEST_RUN.
 const OBJECT_TESTS: [&str; 4] = ["--package", "vipd", "--test", "xdp"];
 /// Duration in seconds for each fuzz target: enough to replay the corpus and to detect a broken
@@ -30,9 +35,9 @@ const FUZZ_SECONDS: u32 = 10;
 /// Run all tests, including privileged ones; needs root
 ///
 /// Installs missing Debian packages and cargo-nextest, builds vipd in release mode, runs the tests
-/// of every crate, and repeats some end-to-end tests in native XDP mode. Then rebuilds the eBPF
-/// object if the toolchain is installed, simulates half a million takeovers, runs the conformance
-/// and interop suites, and fuzzes every target for 10 s. For tests that need neither privileges nor
+/// of every crate, and repeats some end-to-end tests in native XDP mode. Then runs the conformance
+/// and interop suites, and on idle CPUs meanwhile rebuilds the eBPF object if the toolchain is
+/// installed, and simulates half a million takeovers. Finally fuzzes every target for 10 s. For tests that need neither privileges nor
 /// a network, run `cargo test`.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -40,7 +45,7 @@ Examples:
   cargo test                            only unprivileged tests; about a minute
   cargo xtask test --quick              the tests of every crate, except those that run keepalived
   cargo xtask test --privileged         the tests of every crate
-  cargo xtask test                      everything, as in CI; under 20 minutes
+  cargo xtask test                      everything, as in CI; under 15 minutes
   cargo xtask test -- --test failover   some tests; arguments as for `cargo nextest run`")]
 pub(crate) struct Args {
     /// Run only the tests of every crate
@@ -62,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     nextest::ensure_installed("test")?;
     agent::build("test")?;
 
-    let mut all = vec!["--workspace", "--exclude", "vipd-ebpf"];
+    let mut all = EVERY_CRATE.to_vec();
     if args.quick {
         all.extend(["--profile", "quick"]);
     }
@@ -70,21 +75,41 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut steps = Steps::default();
     steps.add("tests of every crate", nextest_run(&all, &[]));
     if args.arguments.is_empty() && !args.quick {
-        let native = ["--package", "vipd-tests", "--filterset", NATIVE_TESTS];
+        let native = [&EVERY_CRATE[..], &["--filterset", NATIVE_TESTS]].concat();
         steps.add(
             "end-to-end tests in native XDP mode",
             nextest_run(&native, &[(XDP_VARIABLE, "native".as_ref())]),
         );
     }
     if args.arguments.is_empty() && !args.quick && !args.privileged {
-        steps.add("documentation tests", documentation_tests());
-        steps.add("eBPF object", rebuilt_object());
-        steps.add("simulation", simulate::run_all());
-        steps.add("conformance", conformance::run_all());
-        steps.add("interop with keepalived and FRR", interop::run_all());
+        let object = labs_beside_computation(&mut steps);
+        steps.add("eBPF object", object.and_then(test_object));
         steps.add("fuzzing", fuzz::run_all(FUZZ_SECONDS));
     }
     steps.finish(start)
+}
+
+/// Runs the steps that mostly wait for timers, and meanwhile those that only compute. Returns the
+/// rebuilt eBPF object, as [`rebuilt_object`] does.
+fn labs_beside_computation(steps: &mut Steps) -> Result<Option<PathBuf>> {
+    thread::scope(|scope| {
+        let computation = scope.spawn(|| {
+            let mut steps = Steps::default();
+            if let Err(error) = scheduling::run_when_idle() {
+                return (steps, Err(error.context("cannot compute on idle CPUs only")));
+            }
+            steps.add("documentation tests", documentation_tests());
+            let object = rebuilt_object();
+            steps.add("simulation", simulate::run_all());
+            steps.add("build of the fuzz targets", fuzz::build_all());
+            (steps, object)
+        });
+        steps.add("conformance", conformance::run_all());
+        steps.add("interop with keepalived and FRR", interop::run_all());
+        let (others, object) = computation.join().unwrap_or_else(|panic| resume_unwind(panic));
+        steps.extend(others);
+        object
+    })
 }
 
 /// The results of the steps. Later steps run even if a step has failed.
@@ -103,6 +128,11 @@ impl Steps {
                 self.failed.push(name);
             }
         }
+    }
+
+    fn extend(&mut self, others: Self) {
+        self.passed.extend(others.passed);
+        self.failed.extend(others.failed);
     }
 
     fn finish(self, start: Instant) -> Result<()> {
@@ -125,26 +155,19 @@ fn nextest_run(arguments: &[&str], variables: &[(&str, &OsStr)]) -> Result<()> {
 
 /// Runs the documentation tests, which nextest does not support.
 fn documentation_tests() -> Result<()> {
-    run_command(workspace::cargo().args([
-        "test",
-        "--locked",
-        "--doc",
-        "--workspace",
-        "--exclude",
-        "vipd-ebpf",
-    ]))
+    run_command(workspace::cargo().args(["test", "--locked", "--doc"]).args(EVERY_CRATE))
 }
 
-/// Rebuilds the eBPF object if the toolchain is installed, and tests the result if it differs from
-/// the committed object.
-fn rebuilt_object() -> Result<()> {
+/// Rebuilds the eBPF object if the toolchain is installed. Returns the result if it differs from the
+/// committed object.
+fn rebuilt_object() -> Result<Option<PathBuf>> {
     let toolchain = match Toolchain::find() {
         Ok(toolchain) => toolchain,
         Err(reason) => {
             progress(format_args!(
                 "eBPF object NOT rebuilt, so the committed one was not verified: {reason:#}"
             ));
-            return Ok(());
+            return Ok(None);
         }
     };
     let rebuilt = workspace::target().join("ebpf/rebuilt/vipd.bpf.o");
@@ -153,11 +176,17 @@ fn rebuilt_object() -> Result<()> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     if read(&rebuilt)? == read(&committed)? {
         progress("the rebuilt eBPF object is identical to the committed one");
-        return Ok(());
+        return Ok(None);
     }
+    Ok(Some(rebuilt))
+}
+
+/// Tests a rebuilt eBPF object that differs from the committed one, which has been tested already.
+fn test_object(rebuilt: Option<PathBuf>) -> Result<()> {
+    let Some(object) = rebuilt else { return Ok(()) };
     progress("the rebuilt eBPF object differs from the committed one; testing it as well");
-    nextest_run(&OBJECT_TESTS, &[(OBJECT_VARIABLE, rebuilt.as_os_str())])
-        .with_context(|| format!("testing the rebuilt object {}", rebuilt.display()))
+    nextest_run(&OBJECT_TESTS, &[(OBJECT_VARIABLE, object.as_os_str())])
+        .with_context(|| format!("testing the rebuilt object {}", object.display()))
 }
 
 fn progress(message: impl std::fmt::Display) {

@@ -5,5 +5,6 @@ pub(crate) mod debian;
 pub(crate) mod nextest;
 pub(crate) mod privilege;
 pub(crate) mod process;
+pub(crate) mod scheduling;
 pub(crate) mod toolchain;
 pub(crate) mod workspace;
