@@ -11,14 +11,18 @@ use vipd_tests::chaos::fault::Kind;
 use vipd_tests::chaos::judge::{Bounds, Invariant};
 use vipd_tests::chaos::plan::Outline;
 use vipd_tests::chaos::run::{Options, Progress, Summary, run};
+use vipd_tests::chaos::sabotage::Sabotage;
+use vipd_tests::chaos::subject::Subject;
+
+/// A seed whose first round has a single fault that lasts long enough for a takeover.
+const SEED: u64 = 1;
 
 /// Plays a plan until the first violation, and returns the figures and the descriptions of the
 /// violations.
-fn play(seed: u64, seconds: u64, kinds: &[Kind], settings: &str) -> Result<(Summary, String)> {
+fn play(seed: u64, seconds: u64, kinds: &[Kind], sabotage: Option<Sabotage>) -> Result<(Summary, String)> {
     let interval = Some(Duration::from_millis(100));
     let options = Options {
-        agent: vipd()?,
-        settings: settings.to_owned(),
+        subject: Subject { agent: vipd()?, settings: String::new(), sabotage },
         outline: Outline { nodes: 3, routers: 3, interval, kinds: kinds.to_vec() },
         seed,
         length: Duration::from_secs(seconds),
@@ -40,16 +44,35 @@ fn play(seed: u64, seconds: u64, kinds: &[Kind], settings: &str) -> Result<(Summ
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_BPF and CAP_PERFMON"]
 fn random_faults_violate_no_invariant() -> TestResult {
-    let (summary, found) = play(15, 25, &Kind::ALL, "")?;
+    let (summary, found) = play(15, 25, &Kind::ALL, None)?;
     assert_eq!(summary.violated(), 0, "{found}");
     assert!(summary.answers > 1000, "only {} answers were judged", summary.answers);
+    Ok(())
+}
+
+/// Plays a fault of a master, in the first round, against agents with this defect.
+#[track_caller]
+fn expect(sabotage: Sabotage, kind: Kind, invariant: Invariant, text: &str) -> TestResult {
+    let (summary, found) = play(SEED, 8, &[kind], Some(sabotage))?;
+    let has_found = summary.violations.contains_key(&invariant) && found.contains(text);
+    assert!(has_found, "{sabotage} was not found: {summary:?}\n{found}");
     Ok(())
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_BPF and CAP_PERFMON"]
 fn two_owners_are_found_without_a_fence() -> TestResult {
-    let (summary, found) = play(1, 15, &[Kind::KillAll], "fence = \"off\"\n")?;
-    assert!(summary.violations.contains_key(&Invariant::Ownership), "no violation: {summary:?}\n{found}");
-    Ok(())
+    expect(Sabotage::NoFence, Kind::KillAll, Invariant::Ownership, "the new master, reached it")
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_BPF and CAP_PERFMON"]
+fn stuck_lease_of_a_suspended_agent_is_found() -> TestResult {
+    expect(Sabotage::StuckLease, Kind::Pause, Invariant::Ownership, "the new master, reached it")
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_BPF and CAP_PERFMON"]
+fn late_guardian_is_found() -> TestResult {
+    expect(Sabotage::LateGuardian, Kind::Kill, Invariant::Takeover, "its guardian sent")
 }

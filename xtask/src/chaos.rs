@@ -11,7 +11,9 @@ use vipd_tests::chaos::fault::Kind;
 use vipd_tests::chaos::judge::{Bounds, Invariant};
 use vipd_tests::chaos::plan::{Outline, Plan, Round};
 use vipd_tests::chaos::run::{Figures, Options, Progress, Summary, run as play};
+use vipd_tests::chaos::sabotage::Sabotage;
 use vipd_tests::chaos::segment::{MAX_NODES, MAX_ROUTERS};
+use vipd_tests::chaos::subject::Subject;
 use vipd_tests::time::millis;
 
 use crate::support::{agent, privilege, process};
@@ -42,6 +44,7 @@ Examples:
   cargo xtask chaos --faults kill,pause --interval 10ms
   cargo xtask chaos --agent keepalived --keep-going --minutes 10
   cargo xtask chaos --set 'fence = \"off\"' --faults kill,pause
+  cargo xtask chaos --sabotage late-guardian --faults kill
   cargo xtask chaos --seed 17 --plan                print the plan only")]
 pub(crate) struct Args {
     /// Number of nodes, 2 to 4
@@ -77,9 +80,9 @@ pub(crate) struct Args {
     /// Top-level setting for vipd's configuration, such as 'fence = "off"'; may be repeated
     #[arg(long, value_name = "LINE")]
     set: Vec<String>,
-    /// Expect priority 0 from a guardian when an agent dies
-    #[arg(long)]
-    guardian: bool,
+    /// Simulate a defect of vipd, which must be found: no-fence, stuck-lease or late-guardian
+    #[arg(long, value_name = "DEFECT")]
+    sabotage: Option<Sabotage>,
     /// Maximum time for a running agent to yield to a master that outranks it
     #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = crate::lab::parse_interval)]
     reaction: Duration,
@@ -115,18 +118,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     privilege::require("chaos", "cargo xtask chaos")?;
     ensure!(args.captures.is_dir(), "--captures {} is not a directory", args.captures.display());
+    ensure!(
+        args.sabotage.is_none() || args.agent == Program::Vipd,
+        "--sabotage simulates defects of vipd; omit --agent keepalived"
+    );
     let agent = match (args.agent, &args.vipd) {
         (Program::Keepalived, _) => AgentKind::Keepalived,
         (Program::Vipd, Some(path)) => AgentKind::Vipd(std::path::absolute(path)?),
         (Program::Vipd, None) => AgentKind::Vipd(agent::build("chaos")?),
     };
     let options = Options {
-        agent,
-        settings: args.set.join("\n"),
+        subject: Subject { agent, settings: args.set.join("\n"), sabotage: args.sabotage },
         outline,
         seed,
         length,
-        bounds: Bounds { guardian: args.guardian, reaction: args.reaction, ..Bounds::default() },
+        bounds: Bounds { reaction: args.reaction, ..Bounds::default() },
         keep_going: args.keep_going,
         captures: args.captures.clone(),
     };

@@ -13,8 +13,10 @@ use super::disk;
 use super::judge::{Activity, Change, Mark};
 use super::processes::{self, Role};
 use super::programs;
+use super::sabotage::Tampering;
 use super::scheduling::{self, Hog};
 use super::segment::Segment;
+use super::subject::Subject;
 use crate::agent::{Agent, AgentKind};
 use crate::command::{address_line, run};
 use crate::configuration::vipd_configuration;
@@ -43,8 +45,7 @@ pub(super) struct Arena {
     marks: Vec<Mark>,
     /// Nodes whose configuration contains [`RELOADED`].
     reloaded: Vec<u8>,
-    /// Top-level settings of vipd.
-    settings: String,
+    subject: Subject,
     pub(super) lab: Lab,
 }
 
@@ -58,14 +59,16 @@ pub(super) enum Outcome {
 
 impl Arena {
     /// Creates the lab and the agents, without starting them.
-    pub(super) fn open(segment: &Segment, kind: &AgentKind, settings: &str) -> Result<Self> {
+    pub(super) fn open(segment: &Segment, subject: &Subject) -> Result<Self> {
         let lab = Lab::new(segment.nodes)?;
         let cables = Cables::new(&lab)?;
+        let settings = subject.configuration();
         let agent = |node: u8| {
-            let mut agent = Agent::new(&lab, Station::Node(node), kind.clone(), &segment.instances(node))?;
+            let mut agent =
+                Agent::new(&lab, Station::Node(node), subject.agent.clone(), &segment.instances(node))?;
             agent.run_below_init();
             if !settings.is_empty() {
-                agent.prepend_settings(settings)?;
+                agent.prepend_settings(&settings)?;
             }
             anyhow::Ok(agent)
         };
@@ -77,7 +80,7 @@ impl Arena {
             segment: segment.clone(),
             marks: Vec::new(),
             reloaded: Vec::new(),
-            settings: settings.to_owned(),
+            subject: subject.clone(),
             lab,
         })
     }
@@ -118,8 +121,11 @@ impl Arena {
         match action {
             Action::Signal(sent) => self.signal(node, sent)?,
             Action::KillAll => {
+                // The guardian dies with its agent.
+                let tampering = self.before_suspension(node)?;
                 self.mark(Change::Process(node, Activity::Dead));
                 self.agent(node)?.kill()?;
+                tampering.map_or(Ok(()), Tampering::finish)?;
             }
             Action::KillGuardian => match processes::find(self.agent(node)?, Role::Guardian) {
                 Some(guardian) => send(guardian, Signal::KILL)?,
@@ -174,6 +180,11 @@ impl Arena {
             return self.signal_all(node, sent);
         }
         let main = processes::find(agent, Role::Main).context("the agent does not run")?;
+        let tampering = match sent {
+            Sent::Stop => self.before_suspension(node)?,
+            _ if is_fatal => self.before_death(node)?,
+            _ => None,
+        };
         match sent {
             Sent::Stop => self.mark(Change::Process(node, Activity::Suspended)),
             _ if is_fatal => self.mark(Change::Process(node, Activity::Dead)),
@@ -187,8 +198,10 @@ impl Arena {
             Sent::Continue => Signal::CONT,
         };
         send(main, signal)?;
-        if sent == Sent::Continue {
-            self.mark(Change::Process(node, Activity::Running));
+        match sent {
+            Sent::Stop if tampering.is_some() => processes::wait_for_suspension(main)?,
+            Sent::Continue => self.mark(Change::Process(node, Activity::Running)),
+            _ => {}
         }
         if is_fatal {
             try_wait_until("the agent to exit", EXIT, || {
@@ -201,7 +214,17 @@ impl Arena {
             })?;
             self.agent(node)?.abandon()?;
         }
-        Ok(())
+        tampering.map_or(Ok(()), Tampering::finish)
+    }
+
+    fn before_suspension(&mut self, node: u8) -> Result<Option<Tampering>> {
+        let Some(sabotage) = self.subject.sabotage else { return Ok(None) };
+        sabotage.before_suspension(self.agent(node)?)
+    }
+
+    fn before_death(&mut self, node: u8) -> Result<Option<Tampering>> {
+        let Some(sabotage) = self.subject.sabotage else { return Ok(None) };
+        sabotage.before_death(self.agent(node)?)
     }
 
     fn signal_all(&mut self, node: u8, sent: Sent) -> Result<()> {
@@ -278,7 +301,7 @@ impl Arena {
             text = text.replace("preempt = true\n", &format!("preempt = true\n{RELOADED}"));
             self.reloaded.push(node);
         }
-        let text = format!("{}\n{text}", self.settings);
+        let text = format!("{}\n{text}", self.subject.configuration());
         let agent = self.agent(node)?;
         agent.configure(text)?;
         let changes = control::reload(agent)?;
@@ -298,7 +321,6 @@ impl Arena {
         Ok(Outcome::Done)
     }
 
-    /// Sends a command for some instances, or for all.
     fn upgrade(&mut self, node: u8) -> Result<Outcome> {
         match control::change(self.agent(node)?, &json!({ "command": "upgrade" })) {
             Ok(_) => Ok(Outcome::Done),
@@ -310,6 +332,7 @@ impl Arena {
         }
     }
 
+    /// Sends a command for some instances, or for all.
     fn command(&mut self, node: u8, command: &str, instances: &[String]) -> Result<()> {
         let wanted = json!({ "command": command, "instances": instances });
         control::change(self.agent(node)?, &wanted).map(drop)

@@ -11,9 +11,9 @@ use super::judge::{Bounds, Change, Event, Judge, Mark, Observed, Verdict, Violat
 use super::observation::Interpreter;
 use super::plan::{OBSERVATION, Plan, Round, quiescence};
 use super::stall::{Stalls, Witness};
+use super::subject::Subject;
 use super::timeline;
 use super::wire::{Record, Wire};
-use crate::agent::AgentKind;
 use crate::time::WallTime;
 
 /// How long captured frames may take to reach the capture's thread.
@@ -42,7 +42,7 @@ pub struct Played {
 #[derive(Debug)]
 pub struct Episode<'a> {
     plan: &'a Plan,
-    agent: AgentKind,
+    subject: &'a Subject,
     interpreter: Interpreter,
     judge: Judge,
     /// Frames of the round before.
@@ -56,13 +56,12 @@ pub struct Episode<'a> {
 }
 
 impl<'a> Episode<'a> {
-    /// Creates the lab and starts the agents and the clients. `settings` are top-level settings of
-    /// vipd.
+    /// Creates the lab and starts the agents and the clients.
     ///
     /// # Errors
     /// Returns an error if the lab cannot be created or an agent does not start.
-    pub fn start(plan: &'a Plan, agent: &AgentKind, settings: &str, bounds: Bounds) -> Result<Self> {
-        let mut arena = Arena::open(&plan.segment, agent, settings)?;
+    pub fn start(plan: &'a Plan, subject: &'a Subject, bounds: Bounds) -> Result<Self> {
+        let mut arena = Arena::open(&plan.segment, subject)?;
         let witness = Witness::start()?;
         let (wire, learned) = Wire::start(arena.lab.switch(), &plan.segment)?;
         for node in plan.segment.nodes() {
@@ -71,7 +70,7 @@ impl<'a> Episode<'a> {
         let clients = Clients::start(&arena.lab, &plan.segment, learned)?;
         Ok(Self {
             plan,
-            agent: agent.clone(),
+            subject,
             interpreter: Interpreter::new(&plan.segment),
             judge: Judge::new(&plan.segment, bounds),
             before: Vec::new(),
@@ -100,7 +99,8 @@ impl<'a> Episode<'a> {
                 Some(Some(round)) => Some(round),
             };
             self.next += 1;
-            let applies = |round: &Round| round.faults.iter().all(|fault| fault.kind.applies_to(&self.agent));
+            let applies =
+                |round: &Round| round.faults.iter().all(|fault| fault.kind.applies_to(&self.subject.agent));
             if round.is_none_or(applies) {
                 return self.play(number, round).with_context(|| format!("round {number}")).map(Some);
             }
@@ -118,10 +118,10 @@ impl<'a> Episode<'a> {
                 skipped.push(format!("node {}: {}: {reason}", step.node, step.action));
             }
         }
-        let settled = Instant::now() + quiescence(&self.plan.segment);
-        sleep_until(settled);
+        std::thread::sleep(quiescence(&self.plan.segment));
         let from = WallTime::now();
-        sleep_until(settled + OBSERVATION);
+        // Not until a time fixed before: on a busy machine, this thread may be woken after it.
+        std::thread::sleep(OBSERVATION);
         let to = WallTime::now();
         std::thread::sleep(LATENCY);
         let records = self.wire.take(to)?;

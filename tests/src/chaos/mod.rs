@@ -14,7 +14,7 @@
 //! not ask the agents. A [`run`](run::run) plays episode after episode.
 //!
 //! A new kind of fault is a variant of [`Kind`](fault::Kind), and of [`Action`](action::Action) if it
-//! needs a new action.
+//! needs a new action. A [`Sabotage`](sabotage::Sabotage) simulates a defect that the judge must find.
 
 pub mod action;
 mod arena;
@@ -33,8 +33,10 @@ mod programs;
 mod questions;
 mod relay;
 pub mod run;
+pub mod sabotage;
 mod scheduling;
 pub mod segment;
 pub mod stall;
+pub mod subject;
 mod timeline;
 pub mod wire;

@@ -1,8 +1,15 @@
 //! The processes of an agent.
 
 use std::fs;
+use std::time::Duration;
+
+use anyhow::Result;
 
 use crate::agent::Agent;
+use crate::wait::wait_until;
+
+/// How long the threads of a process may take to stop after SIGSTOP.
+const STOP: Duration = Duration::from_secs(5);
 
 /// What a process of vipd does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +35,29 @@ pub(super) fn find(agent: &Agent, role: Role) -> Option<u32> {
 /// zombie until its parent has waited for it. The state of its first thread does not suffice: the
 /// other threads may still hold files and locks.
 pub(super) fn is_alive(process: u32) -> bool {
+    states(process).any(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// Waits until no thread of a process that was sent SIGSTOP runs any more.
+pub(super) fn wait_for_suspension(process: u32) -> Result<()> {
+    wait_until("all threads to be suspended", STOP, || states(process).all(|state| state == 'T'))
+}
+
+/// Returns the states of a process's threads.
+fn states(process: u32) -> impl Iterator<Item = char> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().filter_map(Result::ok);
-    tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok()).any(|stat| {
-        // "1234 (name) S …"; the name may contain spaces and parentheses.
-        let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
-    })
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    // "1234 (name) S …"; the name may contain spaces and parentheses.
+    stats.filter_map(|stat| stat.rsplit(')').next()?.trim_start().chars().next())
+}
+
+/// Returns the IDs of the BPF objects that a process holds. `field` is the line of the descriptor's
+/// `fdinfo` that contains the ID, such as `link_id:`.
+pub(super) fn bpf_objects(process: u32, field: &str) -> Vec<u32> {
+    let descriptors = fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten();
+    let texts = descriptors.filter_map(Result::ok).filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let id = |text: String| text.lines().find_map(|line| line.strip_prefix(field)?.trim().parse().ok());
+    texts.filter_map(id).collect()
 }
 
 fn name(process: u32) -> String {

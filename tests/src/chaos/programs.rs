@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::processes;
 use crate::agent::Agent;
 use crate::command::run;
 
@@ -14,6 +15,7 @@ const PINS: &str = "/sys/fs/bpf/vipd";
 
 /// Detaches all BPF links that the agent's processes hold or have pinned, and returns their number.
 pub(super) fn detach_all(agent: &Agent) -> Result<usize> {
+    let held_by = |process| processes::bpf_objects(process, "link_id:");
     let mut links: BTreeSet<u32> = agent.processes().into_iter().flat_map(held_by).collect();
     for pin in agent.host().run(|| files(Path::new(PINS))) {
         let path = pin.to_string_lossy().into_owned();
@@ -27,14 +29,6 @@ pub(super) fn detach_all(agent: &Agent) -> Result<usize> {
         run(agent.host(), "bpftool", &["link", "detach", "id", &link.to_string()])?;
     }
     Ok(links.len())
-}
-
-/// Returns the IDs of the links that a process holds.
-fn held_by(process: u32) -> Vec<u32> {
-    let descriptors = fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten();
-    let text = descriptors.filter_map(Result::ok).filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    let id = |text: String| text.lines().find_map(|line| line.strip_prefix("link_id:")?.trim().parse().ok());
-    text.filter_map(id).collect()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

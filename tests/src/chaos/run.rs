@@ -14,7 +14,7 @@ use super::fault::Kind;
 use super::judge::{Bounds, Invariant};
 use super::pcapng;
 use super::plan::{Outline, Plan};
-use crate::agent::AgentKind;
+use super::subject::Subject;
 use crate::station::Station;
 use crate::time::millis;
 
@@ -25,16 +25,14 @@ const EPISODE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The program on all nodes.
-    pub agent: AgentKind,
-    /// Top-level settings of vipd, in its syntax; empty for its defaults.
-    pub settings: String,
+    pub subject: Subject,
     /// What the plans are drawn from.
     pub outline: Outline,
     /// Seed of the first episode; the next one has the next seed.
     pub seed: u64,
     /// Planned length of the run.
     pub length: Duration,
-    /// Bounds of the judge.
+    /// Bounds of the judge. A guardian is expected only if the program has one.
     pub bounds: Bounds,
     /// Whether to continue after a violation.
     pub keep_going: bool,
@@ -116,7 +114,8 @@ fn play(
     summary: &mut Summary,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<bool> {
-    let mut episode = Episode::start(plan, &options.agent, &options.settings, options.bounds)?;
+    let guardian = options.bounds.guardian && options.subject.has_guardian();
+    let mut episode = Episode::start(plan, &options.subject, Bounds { guardian, ..options.bounds })?;
     summary.episodes += 1;
     while let Some(played) = episode.play_next()? {
         summary.add(plan, &played);
@@ -124,7 +123,7 @@ fn play(
         if played.verdict.violations.is_empty() {
             continue;
         }
-        let name = format!("chaos-{}-{}-{}.pcapng", options.agent, plan.seed, played.number);
+        let name = format!("chaos-{}-{}-{}.pcapng", options.subject.agent, plan.seed, played.number);
         let path = options.captures.join(name);
         capture(&path, plan, &played).with_context(|| format!("writing {}", path.display()))?;
         progress(Progress::Captured(&path));

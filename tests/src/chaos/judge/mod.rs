@@ -32,6 +32,8 @@ pub struct Bounds {
     pub margin: Duration,
     /// Whether a guardian is expected to send priority 0 for a process that has died.
     pub guardian: bool,
+    /// Time in which it sends priority 0.
+    pub priority_zero: Duration,
 }
 
 impl Default for Bounds {
@@ -40,7 +42,8 @@ impl Default for Bounds {
             reaction: Duration::from_millis(5),
             kernel: Duration::from_millis(2),
             margin: Duration::from_millis(400),
-            guardian: false,
+            guardian: true,
+            priority_zero: Duration::from_millis(100),
         }
     }
 }

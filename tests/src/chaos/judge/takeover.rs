@@ -1,10 +1,12 @@
 //! Invariant: when the master of a router fails, another one advertises within
-//! Active_Down_Interval, or within Skew_Time if priority 0 was sent.
+//! Active_Down_Interval, or within Skew_Time if priority 0 was sent. If the master was killed and has a
+//! guardian, priority 0 was sent at once.
 
 use std::time::Duration;
 
 use super::ownership::Ownership;
-use super::{Bounds, Change, Event, Invariant, Violation};
+use super::{Activity, Bounds, Change, Event, Invariant, Violation};
+use crate::chaos::bound::Takeover;
 use crate::chaos::observation::Meaning;
 use crate::chaos::plan::Round;
 use crate::chaos::segment::Segment;
@@ -22,6 +24,7 @@ pub(super) struct Takeovers<'a> {
     round: Option<&'a Round>,
     pending: Vec<Pending>,
     done: Vec<(Pending, WallTime)>,
+    guarded: Vec<Guarded>,
 }
 
 /// A takeover that is due.
@@ -34,25 +37,48 @@ struct Pending {
     allowed: Duration,
 }
 
+/// A killed master whose guardian must send priority 0.
+#[derive(Debug, Clone, Copy)]
+struct Guarded {
+    router: usize,
+    node: u8,
+    /// The death of the agent.
+    since: WallTime,
+    sent: Option<WallTime>,
+}
+
 impl<'a> Takeovers<'a> {
     pub(super) fn new(segment: &'a Segment, bounds: Bounds, round: Option<&'a Round>) -> Self {
         let round = round.filter(|round| round.faults.len() == 1);
-        Self { segment, bounds, round, pending: Vec::new(), done: Vec::new() }
+        Self { segment, bounds, round, pending: Vec::new(), done: Vec::new(), guarded: Vec::new() }
     }
 
     pub(super) fn observe(&mut self, event: &Event, ownership: &Ownership) {
         match event {
-            Event::Mark(mark) => {
-                if let Change::Struck { fault } = mark.change {
-                    self.strike(fault, mark.time, ownership);
+            Event::Mark(mark) => match mark.change {
+                Change::Struck { fault } => self.strike(fault, mark.time, ownership),
+                Change::Process(node, Activity::Dead) => {
+                    for guarded in self.guarded.iter_mut().filter(|guarded| guarded.node == node) {
+                        guarded.since = mark.time;
+                    }
                 }
-            }
+                _ => {}
+            },
             Event::Observation(observation) => {
-                let (Meaning::Advert { priority: 1.., .. }, true, Station::Node(node)) =
+                let (Meaning::Advert { priority, .. }, true, Station::Node(node)) =
                     (observation.meaning, observation.sent, observation.port)
                 else {
                     return;
                 };
+                if priority == 0 {
+                    let is_sender = |it: &&mut Guarded| {
+                        it.router == observation.router && it.node == node && it.sent.is_none()
+                    };
+                    if let Some(guarded) = self.guarded.iter_mut().find(is_sender) {
+                        guarded.sent = Some(observation.time);
+                    }
+                    return;
+                }
                 let Some(at) = self.pending.iter().position(|pending| pending.router == observation.router)
                 else {
                     return;
@@ -73,16 +99,35 @@ impl<'a> Takeovers<'a> {
             let allowed = pending.allowed + self.bounds.margin + stalls.within(pending.since, *time);
             time.saturating_since(pending.since) > allowed
         };
-        all.filter(is_late)
-            .map(|(Pending { router, from, since, allowed }, time)| {
-                let (took, allowed) = (millis(time.saturating_since(since)), millis(allowed));
-                let text = format!(
-                    "node {from} failed and no other node advertised for {took:.0} ms; the protocol \
+        let late = all.filter(is_late).map(|(Pending { router, from, since, allowed }, time)| {
+            let (took, allowed) = (millis(time.saturating_since(since)), millis(allowed));
+            let text = format!(
+                "node {from} failed and no other node advertised for {took:.0} ms; the protocol \
                      allows {allowed:.0} ms"
-                );
-                Violation { invariant: Invariant::Takeover, router, time, text }
-            })
-            .collect()
+            );
+            Violation { invariant: Invariant::Takeover, router, time, text }
+        });
+        late.chain(self.late_guardians(end, stalls)).collect()
+    }
+
+    fn late_guardians(&self, end: WallTime, stalls: &Stalls) -> impl Iterator<Item = Violation> {
+        let bound = self.bounds.priority_zero;
+        self.guarded.iter().filter_map(move |Guarded { router, node, since, sent }| {
+            let time = sent.unwrap_or(end);
+            let took = time.saturating_since(*since);
+            if took <= bound + stalls.within(*since, time) {
+                return None;
+            }
+            let found = match sent {
+                Some(_) => format!("sent priority 0 {:.0} ms after it", millis(took)),
+                None => "sent no priority 0".to_owned(),
+            };
+            let text = format!(
+                "the agent of node {node} was killed and its guardian {found}; expected within {:.0} ms",
+                millis(bound)
+            );
+            Some(Violation { invariant: Invariant::Takeover, router: *router, time, text })
+        })
     }
 
     /// Returns the longest takeover.
@@ -99,6 +144,9 @@ impl<'a> Takeovers<'a> {
             if let Some(takeover) = fault.kind.takeover(fault.length, configured) {
                 let allowed = takeover.deadline(configured, self.bounds.guardian);
                 self.pending.push(Pending { router, from: fault.node, since: now, allowed });
+                if self.bounds.guardian && takeover == Takeover::Guardian {
+                    self.guarded.push(Guarded { router, node: fault.node, since: now, sent: None });
+                }
             }
         }
     }

@@ -99,13 +99,18 @@ fn silent(millis: i64) -> Script {
     script
 }
 
+/// Bounds for agents without a guardian.
+fn unguarded() -> Bounds {
+    Bounds { guardian: false, ..Bounds::default() }
+}
+
 fn invariants(verdict: &Verdict) -> Vec<Invariant> {
     verdict.violations.iter().map(|violation| violation.invariant).collect()
 }
 
 #[test]
 fn takeover_by_the_rules_is_no_violation() {
-    let verdict = killed(1300).judge(Kind::Kill, Bounds::default(), 5000);
+    let verdict = killed(1300).judge(Kind::Kill, unguarded(), 5000);
     assert_eq!(verdict.violations, []);
     assert_eq!(verdict.longest_takeover, Some(Duration::from_millis(300)));
     assert!(verdict.longest_gap <= Duration::from_millis(10), "{:?}", verdict.longest_gap);
@@ -114,20 +119,30 @@ fn takeover_by_the_rules_is_no_violation() {
 
 #[test]
 fn late_takeover_is_a_violation() {
-    let verdict = killed(2200).judge(Kind::Kill, Bounds::default(), 5000);
+    let verdict = killed(2200).judge(Kind::Kill, unguarded(), 5000);
     assert_eq!(invariants(&verdict), [Invariant::Takeover]);
     assert!(verdict.violations[0].text.contains("1200 ms"), "{verdict:?}");
 }
 
 #[test]
 fn guardian_that_sends_priority_0_too_late_is_a_violation() {
-    let bounds = Bounds { guardian: true, margin: Duration::from_millis(100), ..Bounds::default() };
-    let verdict = killed(1300).judge(Kind::Kill, bounds, 5000);
-    assert_eq!(invariants(&verdict), [Invariant::Takeover]);
-    let mut in_time = killed(1100);
-    in_time.observation(1001, Station::Node(1), true, Meaning::Advert { node: 1, priority: 0 });
-    in_time.observation(1001, Station::Node(2), false, Meaning::Advert { node: 1, priority: 0 });
-    assert_eq!(in_time.judge(Kind::Kill, bounds, 5000).violations, []);
+    let bounds = Bounds { margin: Duration::from_millis(200), ..Bounds::default() };
+    let judged = |takeover, priority_zero: Option<i64>| {
+        let mut script = killed(takeover);
+        if let Some(time) = priority_zero {
+            script.observation(time, Station::Node(1), true, Meaning::Advert { node: 1, priority: 0 });
+            script.observation(time, Station::Node(2), false, Meaning::Advert { node: 1, priority: 0 });
+        }
+        script.judge(Kind::Kill, bounds, 5000)
+    };
+    assert_eq!(judged(1100, Some(1001)).violations, []);
+    let late = judged(1300, Some(1200));
+    assert_eq!(invariants(&late), [Invariant::Takeover; 2], "the guardian's advert and the takeover");
+    assert!(late.violations[0].text.contains("sent priority 0 200 ms after it"), "{late:?}");
+    // A backup may take over before a late guardian sends anything.
+    let silent = judged(1210, None);
+    assert_eq!(invariants(&silent), [Invariant::Takeover]);
+    assert!(silent.violations[0].text.contains("sent no priority 0"), "{silent:?}");
     let verdict = killed(1300).judge(Kind::KillAll, bounds, 5000);
     assert_eq!(verdict.violations, [], "the guardian is killed, too");
 }
@@ -139,7 +154,7 @@ fn missing_takeover_is_a_violation() {
     script.answers(1, 0..5000);
     script.mark(1000, Change::Struck { fault: 0 });
     script.mark(1000, Change::Process(1, Activity::Dead));
-    let verdict = script.judge(Kind::Kill, Bounds::default(), 5000);
+    let verdict = script.judge(Kind::Kill, unguarded(), 5000);
     assert_eq!(invariants(&verdict), [Invariant::Takeover]);
 }
 
