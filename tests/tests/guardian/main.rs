@@ -2,6 +2,7 @@
 
 mod death;
 mod lifetime;
+mod takeover;
 
 use std::collections::BTreeSet;
 use std::fs;

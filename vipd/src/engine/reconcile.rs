@@ -144,10 +144,9 @@ impl Engine {
             }
             let Some(link) = self.topology.links.get_mut(id) else { continue };
             if link.take_routes_uncertain() {
-                for router in &link.routers {
-                    self.effects.routing.verify(*router);
-                }
+                self.check_routes(id);
             }
+            let Some(link) = self.topology.links.get_mut(id) else { continue };
             if !changed && !own_changed && link.touched.is_empty() {
                 continue;
             }
@@ -178,6 +177,20 @@ impl Engine {
                 link.touched = touched;
             }
             self.sweep(id);
+        }
+    }
+
+    /// Checks the routes that use a link, and prepares the guardian for their present interface.
+    /// Routes through a macvlan may belong to another link of the same name.
+    fn check_routes(&mut self, id: LinkId) {
+        let Topology { links, routers, .. } = &self.topology;
+        let Some(name) = links.get(id).map(|link| &link.name) else { return };
+        let namesakes = links.iter().filter(|(_, link)| link.name == *name);
+        for router in namesakes.flat_map(|(_, link)| &link.routers) {
+            self.effects.routing.verify(*router);
+            if let Some(instance) = routers.get(*router).filter(|instance| !instance.routing.is_empty()) {
+                self.effects.guard(*router, instance, links, &mut self.reports);
+            }
         }
     }
 
