@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::vipd_binary;
@@ -168,11 +168,31 @@ impl Running {
     }
 }
 
+/// Returns the child processes of all threads of a process; none if it has ended.
+fn children(process: u32) -> Vec<Pid> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists: Vec<_> =
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect();
+    let numbers = lists.iter().flat_map(|list| list.split_whitespace());
+    numbers.filter_map(|number| Pid::from_raw(number.parse().ok()?)).collect()
+}
+
 impl Drop for Running {
+    /// Kills the agent, its guardian, which would wait for another router, and its commands.
     fn drop(&mut self) {
+        let children = children(self.child.id());
+        // A descriptor continues to refer to the same process when its ID is used again.
+        let children: Vec<_> = children
+            .into_iter()
+            .filter_map(|process| pidfd_open(process, PidfdFlags::empty()).ok())
+            .collect();
         // Fails if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for process in children {
+            // Fails if the process has already ended.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
     }
 }
 
