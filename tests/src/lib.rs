@@ -31,6 +31,7 @@ pub mod compare;
 pub mod configuration;
 pub mod conformance;
 pub mod control;
+pub mod control_group;
 pub mod failure;
 pub mod foreign_program;
 pub mod frame;

@@ -2,6 +2,7 @@
 
 mod death;
 mod lifetime;
+mod resources;
 mod takeover;
 
 use std::collections::BTreeSet;

@@ -133,9 +133,11 @@ pub(super) const LARGEST: usize = SMALLEST << (SIZES - 1);
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
+    use std::thread;
 
     use super::*;
     use crate::guardian::record::Packet;
+    use crate::process::robust_mutex::Acquired;
     use crate::xdp::Rows;
 
     fn writer(rows: usize) -> (Writer, Memory) {
@@ -162,6 +164,21 @@ mod tests {
         assert!(writer.used <= 4 * 1024, "{} words", writer.used);
         writer.clear(row);
         assert_eq!(memory.read(row.number() as usize, &mut buffer), None);
+    }
+
+    /// Unwinding does not release the mutex, so a panic of the engine wakes the guardian, too.
+    #[test]
+    fn panic_of_the_engine_is_a_death_while_it_runs() {
+        let (writer, memory) = writer(1);
+        let engine = thread::spawn(move || {
+            writer.hold().expect("acquired");
+            panic!("a bug in the engine");
+        });
+        assert!(engine.join().is_err());
+        let mutex = memory.mutex().expect("initialized");
+        assert_eq!(mutex.lock().expect("acquired"), Acquired::OwnerDied);
+        assert_eq!((memory.phase(), memory.is_answered()), (Phase::Running, false));
+        mutex.unlock();
     }
 
     #[test]
