@@ -220,6 +220,9 @@ fn nothing_changes_if_the_successor_fails() {
     let hung = write_script(&agent, "hung", "exec sleep 600");
     let killed = write_script(&agent, "killed", "kill -KILL $$");
     let starved = write_script(&agent, "starved", &format!("ulimit -n 20\nexec {vipd} \"$@\""));
+    // The signal is pending before the successor starts.
+    let stopped = format!("exec env --block-signal=TERM sh -c 'kill -TERM $$; exec {vipd} \"$@\"' sh \"$@\"");
+    let stopped = write_script(&agent, "stopped", &stopped);
     let data = write_script(&agent, "data", "");
     let path = data.clone();
     agent.host().run(move || fs::set_permissions(path, Permissions::from_mode(0o644)).expect("changed"));
@@ -228,6 +231,7 @@ fn nothing_changes_if_the_successor_fails() {
         (&killed, "it ended (signal: 9 (SIGKILL)"),
         (&hung, "it did not answer within 5 s"),
         (&starved, "a descriptor is missing; raise the limit on open files"),
+        (&stopped, "a signal has stopped the successor"),
         (&data, "is not executable"),
         (Path::new("/no/such/file"), "cannot be run: No such file or directory"),
     ] {

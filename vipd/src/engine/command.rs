@@ -115,8 +115,11 @@ pub(crate) enum Request {
         entry: XdpEntry,
         row: Row,
     },
-    /// Returns the descriptors that a successor needs.
+    /// Returns the descriptors that a successor needs. Until [`EndSharing`](Self::EndSharing), the
+    /// worker opens and closes no links, of which the successor would not know.
     Share(oneshot::Sender<io::Result<Holdings>>),
+    /// The successor has failed.
+    EndSharing,
     /// Leaves all links to a successor, and ends the worker.
     HandOver,
     /// Replaces the predecessor's BPF program on all links. The predecessor no longer uses them.

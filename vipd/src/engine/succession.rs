@@ -28,8 +28,10 @@ use crate::handover::{self, Channel, Message, Token};
 use crate::vrrp::saved::{SavedFastPath, SavedRouter};
 use crate::vrrp::{Addresses, FastPath, Policy, Reason, Router, State, VirtualAddress};
 
-/// Minimum time that a successor has to take over, in nanoseconds.
-const TAKEOVER_MIN: u64 = 20_000_000;
+/// Minimum time that a successor has to take over, in nanoseconds. At the shortest interval, 10 ms,
+/// the last adverts may be 10 ms old when the handover begins, and backups take over when they are
+/// 30 ms old.
+const TAKEOVER_MIN: u64 = 15_000_000;
 /// Maximum time that a successor has to take over, in nanoseconds. A successor that needs longer
 /// than an advertisement interval could delay an advert by more than that.
 const TAKEOVER_MAX: u64 = 1_000_000_000;
@@ -88,6 +90,8 @@ pub(crate) struct Predecessor {
     pub(crate) attached: BTreeSet<u32>,
     /// Set once this process has taken over.
     pub(crate) has_taken_over: Arc<AtomicBool>,
+    /// Set if this process is told to stop. It then does not take over.
+    pub(crate) is_stopping: Arc<AtomicBool>,
     /// Sends the states of the routers to the service once this process has taken over.
     pub(crate) taken: oneshot::Sender<Vec<Resumed>>,
 }
@@ -153,15 +157,13 @@ impl Engine {
         let limit = shortest.unwrap_or(TAKEOVER_MAX).clamp(TAKEOVER_MIN, TAKEOVER_MAX);
         match channel.receive(Some(Duration::from_nanos(limit))) {
             Ok((Message::Taken, _)) => Ok(()),
+            // The token decides, because the answer may be on its way, or the successor may have
+            // been killed after it has taken the token.
+            _ if !token.take() => Ok(()),
             Ok((Message::Failed, reason)) => Err(handover::reason(reason)),
             Ok(_) => Err("the successor sent an unexpected message".to_owned()),
-            // The token decides, because the answer may be on its way.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                if token.take() {
-                    Err(format!("the successor did not take over within {} ms", limit / 1_000_000))
-                } else {
-                    Ok(())
-                }
+                Err(format!("the successor did not take over within {} ms", limit / 1_000_000))
             }
             Err(error) => Err(format!("the successor ended before it took over: {error}")),
         }
@@ -211,8 +213,8 @@ impl Engine {
     /// # Errors
     /// Returns the reason.
     pub(super) fn succeed(&mut self, predecessor: Predecessor) -> io::Result<()> {
-        let Predecessor { channel, token, attached, has_taken_over, taken } = predecessor;
-        match self.try_succeed(&channel, &token, &attached) {
+        let Predecessor { channel, token, attached, has_taken_over, is_stopping, taken } = predecessor;
+        match self.try_succeed(&channel, &token, &attached, &is_stopping) {
             Ok(resumed) => {
                 has_taken_over.store(true, Ordering::SeqCst);
                 // Fails if the service is stopping.
@@ -232,8 +234,9 @@ impl Engine {
         channel: &Channel,
         token: &Token,
         attached: &BTreeSet<u32>,
+        is_stopping: &AtomicBool,
     ) -> anyhow::Result<Vec<Resumed>> {
-        self.open_inherited(attached);
+        self.open_inherited(attached)?;
         self.settle_netlink();
         channel.send(&Message::Ready, None).context("the predecessor has ended")?;
         let (message, memory) = channel.receive(None).context("the predecessor has ended")?;
@@ -243,6 +246,9 @@ impl Engine {
         self.settle_netlink();
         self.feed.skip_consumed()?;
         let resumed = self.resume(clock::now(), state)?;
+        if is_stopping.load(Ordering::SeqCst) {
+            bail!("a signal has stopped the successor");
+        }
         if !token.take() {
             bail!("the predecessor did not wait");
         }
@@ -252,9 +258,11 @@ impl Engine {
         Ok(resumed)
     }
 
-    /// Waits until the service has opened the links that the predecessor uses. A link that cannot
-    /// be opened has a failure afterwards.
-    fn open_inherited(&mut self, attached: &BTreeSet<u32>) {
+    /// Waits until the service has opened the links that the predecessor uses.
+    ///
+    /// # Errors
+    /// Returns an error if a VRRP link cannot be opened: its routers would fail.
+    fn open_inherited(&mut self, attached: &BTreeSet<u32>) -> anyhow::Result<()> {
         let is_used = |role, ifindex: Option<u32>| match role {
             LinkRole::Vrrp => ifindex.is_some_and(|ifindex| attached.contains(&ifindex)),
             LinkRole::AddressOnly => true,
@@ -273,10 +281,16 @@ impl Engine {
             match self.commands.recv() {
                 Ok(Command::Opened { link, ifindex, io }) => self.opened(clock::now(), link, ifindex, io),
                 Ok(command) => self.deferred.push_back(command),
-                // The service has ended.
-                Err(_) => return,
+                Err(_) => bail!("the service has ended"),
             }
         }
+        for link in used.iter().filter_map(|id| self.topology.links.get(*id)) {
+            let unjoined = link.io.iter().flat_map(|io| &io.unjoined).map(|(_, reason)| reason);
+            if let (LinkRole::Vrrp, Some(reason)) = (link.role, link.failure.iter().chain(unjoined).next()) {
+                bail!("cannot open {}: {reason}", link.name);
+            }
+        }
+        Ok(())
     }
 
     /// Handles all netlink notifications that have arrived.

@@ -151,7 +151,11 @@ fn wait(
         let is_ready = |position: usize| ready.get(position).is_some_and(|one| !one.revents().is_empty());
         if is_ready(0) {
             let mut byte = [0];
-            let (_, length) = recv(socket, &mut byte, RecvFlags::empty())?;
+            let length = match recv(socket, &mut byte, RecvFlags::empty()) {
+                // The agent has died before it read this process's message.
+                Err(rustix::io::Errno::CONNRESET) => 0,
+                received => received?.1,
+            };
             if length == 0 || byte == [CRASH] {
                 answer.give();
             }

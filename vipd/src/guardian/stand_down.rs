@@ -8,6 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::Duration;
 
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use rustix::process::geteuid;
 
 /// Prefix of the name of the guardian's abstract unix socket; the agent's name follows.
@@ -30,8 +31,7 @@ pub(super) fn is_asked(listener: &UnixListener) -> bool {
 /// Makes the guardian of a dead agent with this name leave, if there is one, and waits until it has
 /// ended. To be called by an agent that has acquired its lock.
 pub fn stand_down(agent: &str) {
-    let connected = address(agent).and_then(|address| UnixStream::connect_addr(&address));
-    let Ok(mut guardian) = connected else { return };
+    let Ok(mut guardian) = connect(agent) else { return };
     if !is_trusted(&guardian) {
         return;
     }
@@ -44,6 +44,17 @@ pub fn stand_down(agent: &str) {
              the process `vipd guardian {agent}`"
         ),
     }
+}
+
+/// Connects to a guardian without waiting: any user may listen with this name and not accept.
+fn connect(agent: &str) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let address = SocketAddrUnix::new_abstract_name(format!("{PREFIX}{agent}").as_bytes())?;
+    rustix::net::connect(&socket, &address)?;
+    let guardian = UnixStream::from(socket);
+    guardian.set_nonblocking(false)?;
+    Ok(guardian)
 }
 
 fn address(agent: &str) -> io::Result<SocketAddr> {
@@ -60,6 +71,20 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    /// Any user may use the name of a guardian and never accept a connection.
+    #[test]
+    fn a_listener_that_accepts_nothing_does_not_block_the_start() {
+        let agent = format!("busy-{}", std::process::id());
+        let name = SocketAddrUnix::new_abstract_name(format!("{PREFIX}{agent}").as_bytes()).expect("a name");
+        let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let listener = listener.expect("a socket");
+        rustix::net::bind(&listener, &name).expect("bound");
+        rustix::net::listen(&listener, 0).expect("listening");
+        let _waiting = connect(&agent).expect("room for one connection");
+        assert_eq!(connect(&agent).expect_err("no room").kind(), io::ErrorKind::WouldBlock);
+        stand_down(&agent);
+    }
 
     #[test]
     fn starting_agent_waits_for_the_guardian_to_leave() {

@@ -35,7 +35,8 @@ pub(crate) enum Privileges {
     None,
     /// Those for switching to another user.
     SwitchUser,
-    /// Those of the guardian: to remove VIPs, and for real-time scheduling and locked memory.
+    /// Those of the guardian: to remove VIPs, to select the interface of each unicast advert, and for
+    /// real-time scheduling and locked memory.
     Guardian,
     /// All that the agent was started with.
     All,
@@ -46,7 +47,12 @@ impl Privileges {
         match self {
             Self::None => CapabilitySet::empty(),
             Self::SwitchUser => CapabilitySet::SETUID | CapabilitySet::SETGID,
-            Self::Guardian => CapabilitySet::NET_ADMIN | CapabilitySet::SYS_NICE | CapabilitySet::IPC_LOCK,
+            Self::Guardian => {
+                CapabilitySet::NET_ADMIN
+                    | CapabilitySet::NET_RAW
+                    | CapabilitySet::SYS_NICE
+                    | CapabilitySet::IPC_LOCK
+            }
             Self::All => CapabilitySet::all(),
         }
     }

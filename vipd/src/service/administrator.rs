@@ -260,7 +260,7 @@ impl Administrator {
             return Some(Step::ReloadBegun);
         }
         if let Request::Upgrade { executable } = order.request {
-            if executable.is_some() && !order.by.is_trusted() {
+            if executable.is_some() && !order.by.is_root() {
                 let refusal = "only root may choose the executable; it would run with the agent's privileges";
                 finish(order.by, Err(refusal.to_owned().into()));
                 return None;

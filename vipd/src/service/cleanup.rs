@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use crate::netlink::{Macvlans, Notice, PROTO_VIPD, Requests};
 use crate::process::{AgentLock, several_agents_run};
-use crate::xdp::{Pins, remove_stale_filters};
+use crate::xdp::{PinError, Pins, remove_stale_filters};
 
 /// Removes the VIPs, routes, rules, macvlans and BPF programs that a dead agent has left, and
 /// returns a description of each.
@@ -31,10 +31,13 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
     removed.extend(routing.iter().map(ToString::to_string));
     let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans")?;
     removed.extend(macvlans.stale().map(|name| format!("macvlan {name}")));
-    if let Ok(pins) = Pins::open(lock.name()) {
-        removed.extend(
+    match Pins::open(lock.name()) {
+        Ok(pins) => removed.extend(
             pins.inherited().map(|(ifindex, hook)| format!("BPF program of interface {ifindex} ({hook})")),
-        );
+        ),
+        // Nothing can be pinned.
+        Err(PinError::NotMounted) => {}
+        Err(error) => return Err(error).context("cannot detach the BPF programs; run this as root"),
     }
     let mut interfaces = Vec::new();
     let dumped = requests.dump(|notice| {

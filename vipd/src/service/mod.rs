@@ -251,6 +251,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
         early: Vec::new(),
         notifications,
         log: Log::new(&roster),
+        is_stopping: false,
         has_single_link: has_single_link && heir.is_none(),
     };
     let from_engine = FromEngine { requests: requested, reports: reported, transitions };

@@ -1,6 +1,5 @@
 //! Requested changes and their results.
 
-use rustix::process::geteuid;
 use tokio::sync::{mpsc, oneshot};
 
 use super::line::{Line, by_subject};
@@ -59,11 +58,11 @@ pub(super) enum Author {
 }
 
 impl Author {
-    /// Returns whether the author is root or the agent's own user, and may run commands as that
-    /// user.
-    pub(super) fn is_trusted(&self) -> bool {
+    /// Returns whether the author is root. The agent's own user is not enough: tracked scripts and
+    /// notification commands run as this user, without its capabilities.
+    pub(super) fn is_root(&self) -> bool {
         match self {
-            Self::Client(peer, _) => peer.uid == 0 || peer.uid == geteuid().as_raw(),
+            Self::Client(peer, _) => peer.uid == 0,
             Self::Signal(_) | Self::Succession => true,
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Heir {
     /// Receives the states of the routers once the engine has taken over.
     pub(super) resumed: oneshot::Receiver<Vec<Resumed>>,
     pub(super) has_taken_over: Arc<AtomicBool>,
+    /// Set if this process is told to stop. The engine then does not take over.
+    pub(super) is_stopping: Arc<AtomicBool>,
     pub(super) lock: Arc<AgentLock>,
 }
 
@@ -120,11 +122,13 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     let loaded = Kernel::succeed(xdp::OBJECT, offer.sizes, verbosity(), inherited)?;
     let topology = topology(&config, &offer)?;
     let (states, resumed) = oneshot::channel();
+    let is_stopping = Arc::new(AtomicBool::new(false));
     let predecessor = Predecessor {
         channel: channel.try_clone()?,
         token,
         attached,
         has_taken_over: Arc::clone(has_taken_over),
+        is_stopping: Arc::clone(&is_stopping),
         taken: states,
     };
     let heir = Heir {
@@ -132,6 +136,7 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
         listener: UnixListener::from(control_socket),
         resumed,
         has_taken_over: Arc::clone(has_taken_over),
+        is_stopping,
         lock: Arc::clone(&lock),
         offer,
     };

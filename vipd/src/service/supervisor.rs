@@ -8,6 +8,7 @@ mod tests;
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -38,7 +39,7 @@ use crate::process::{Received, SignalStream, Signals, reap_orphans};
 use crate::xdp::Row;
 
 pub(super) use succession::End;
-use succession::{Connections, FromPredecessor, Served};
+use succession::{Connections, FromPredecessor, Served, Upgrading};
 
 /// Interval at which the counters of discarded adverts are read for the log, and orphaned processes
 /// of commands are reaped.
@@ -88,6 +89,8 @@ pub(super) struct Supervisor<S> {
     pub(super) listener: UnixListener,
     /// What a successor receives.
     pub(super) estate: Arc<Estate>,
+    /// Whether the engine has been told to stop.
+    pub(super) is_stopping: bool,
     /// Whether the configuration has only one interface. If so, the agent exits if the interface
     /// cannot be opened at startup.
     pub(super) has_single_link: bool,
@@ -133,7 +136,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             self.events.objects(self.readings.settle(&self.tracker, FIRST_READINGS).await);
             start_engine()?;
             let predecessor = match heir {
-                Some(heir) => Some(self.take_over(heir, runtime_dir, &worker, &mut from_engine).await?),
+                Some(heir) => {
+                    Some(self.take_over(heir, runtime_dir, &worker, &mut signals, &mut from_engine).await?)
+                }
                 None => None,
             };
             is_open.send_replace(true);
@@ -196,15 +201,20 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     self.handle_predecessor(message, &mut systemd);
                 }
                 outcome = succession::outcome(&mut upgrading), if upgrading.is_some() => {
-                    let Some((_, author)) = upgrading.take() else { continue };
+                    let Some(Upgrading { author, .. }) = upgrading.take() else { continue };
                     let (worker, systemd) = (connections.worker, &mut systemd);
                     match outcome {
                         Ok(new) => return Ok(self.leave(new, author, runtime_dir, worker, systemd, from).await),
-                        Err(reason) => self.administrator.upgrade_failed(author, reason),
+                        Err(reason) => {
+                            worker.submit(Request::EndSharing);
+                            self.administrator.upgrade_failed(author, reason);
+                        }
                     }
                 }
                 step = self.administrator.next(), if is_main => match step {
                     Step::Upgrade { executable, author } => {
+                        // Its commands would run at the same time as those of the successor.
+                        self.outlive_predecessor(&mut connections.predecessor, &mut systemd).await;
                         upgrading = Some(self.upgrade(executable, author, runtime_dir, &connections));
                     }
                     Step::ReloadBegun => systemd.reloading(),
@@ -260,7 +270,17 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 report = from.reports.recv() => match report {
                     Some(report) => self.write(report),
                     // The engine has ended, and its last reports have been logged.
-                    None => break,
+                    None => {
+                        let is_handing_over = |it: &Upgrading| it.is_handing_over.load(Ordering::SeqCst);
+                        if !upgrading.as_ref().is_some_and(is_handing_over) {
+                            break;
+                        }
+                        // It may have handed over before it was told to stop.
+                        let outcome = succession::outcome(&mut upgrading).await;
+                        let (Some(Upgrading { author, .. }), Ok(new)) = (upgrading.take(), outcome) else { break };
+                        let (worker, systemd) = (connections.worker, &mut systemd);
+                        return Ok(self.leave(new, author, runtime_dir, worker, systemd, from).await);
+                    }
                 },
                 () = from.transitions.changed() => self.log_lost_transitions(from),
                 _ = regular_check.tick() => {
@@ -278,11 +298,12 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         systemd.stopping();
         self.log_lost_transitions(from);
         // The engine has removed all addresses by now.
+        self.outlive_predecessor(&mut connections.predecessor, &mut systemd).await;
         self.notifications.stop().await;
         result.map(|()| Served::Stopped)
     }
 
-    fn signal(&self, signal: Received) {
+    fn signal(&mut self, signal: Received) {
         let (response, name) = Response::to(signal);
         let sender = signal.sender;
         match response {
@@ -309,7 +330,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     }
 
     /// Requests that the engine shut down all routers and end. Further calls have no effect.
-    fn stop(&self) {
+    fn stop(&mut self) {
+        self.is_stopping = true;
         self.engine.send(Command::Stop);
     }
 }

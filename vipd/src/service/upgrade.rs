@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -83,6 +85,8 @@ pub(super) struct Upgrade {
     pub(super) holdings: oneshot::Receiver<io::Result<Holdings>>,
     /// Whether the control socket accepts clients.
     pub(super) is_open: watch::Sender<bool>,
+    /// Set once the engine may hand over.
+    pub(super) is_handing_over: Arc<AtomicBool>,
 }
 
 impl Upgrade {
@@ -140,11 +144,12 @@ impl Upgrade {
             (Message::Failed, reason) => return Err(Failure::Reason(handover::reason(reason))),
             _ => return Err(unexpected()),
         }
-        // From now on, clients wait for the successor.
-        let _ = self.is_open.send(false);
         let (reply, outcome) = oneshot::channel();
         let until = clock::now() + QUIET_TIMEOUT;
         let channel = channel.try_clone()?;
+        // From now on, clients wait for the successor.
+        let _ = self.is_open.send(false);
+        self.is_handing_over.store(true, Ordering::SeqCst);
         self.engine.send(Command::HandOver(HandOver { channel, token, until, reply }));
         let outcome = outcome.blocking_recv();
         let outcome = outcome.unwrap_or_else(|_| Err("the agent is stopping".to_owned()));

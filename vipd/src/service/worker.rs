@@ -93,6 +93,7 @@ impl Worker {
             open: BTreeMap::new(),
             failed: BTreeMap::new(),
             unused: Vec::new(),
+            is_shared: false,
             stopping: Arc::clone(&stopping),
             _running: running,
         };
@@ -148,6 +149,8 @@ struct State<W> {
     /// Rows of removed routers. Cleared together when no other job waits, because clearing takes
     /// tens of milliseconds.
     unused: Vec<Row>,
+    /// Whether a successor has received the links. They do not change until the upgrade has ended.
+    is_shared: bool,
     stopping: Arc<AtomicBool>,
     /// Dropped last, after the links are released.
     _running: Sender<()>,
@@ -160,7 +163,11 @@ impl<W: LinkWork> State<W> {
         loop {
             let now = Instant::now();
             let next = self.failed.values().map(|failure| failure.retry_at).fold(check_at, Instant::min);
-            let wait = if queue.is_empty() { next.saturating_duration_since(now) } else { Duration::ZERO };
+            let wait = match (self.is_shared, queue.is_empty()) {
+                (true, _) => CHECK,
+                (false, true) => next.saturating_duration_since(now),
+                (false, false) => Duration::ZERO,
+            };
             let job = submitted.recv_timeout(wait);
             if self.stopping.load(Ordering::SeqCst) {
                 return;
@@ -173,6 +180,10 @@ impl<W: LinkWork> State<W> {
             queue.extend(submitted.try_iter());
             if queue.iter().any(|request| matches!(request, Request::HandOver)) {
                 return self.work.hand_over();
+            }
+            if self.is_shared {
+                self.carry_out_meanwhile(&mut queue);
+                continue;
             }
             if let Some(request) = take_next(&mut queue) {
                 self.carry_out(request);
@@ -192,6 +203,16 @@ impl<W: LinkWork> State<W> {
         }
     }
 
+    /// Carries out the jobs that do not change the links that a successor has received.
+    fn carry_out_meanwhile(&mut self, queue: &mut VecDeque<Request>) {
+        let is_allowed = |request: &Request| {
+            matches!(request, Request::Down { .. } | Request::Drop(_) | Request::EndSharing)
+        };
+        while let Some(request) = queue.iter().position(is_allowed).and_then(|found| queue.remove(found)) {
+            self.carry_out(request);
+        }
+    }
+
     fn carry_out(&mut self, request: Request) {
         match request {
             Request::Open(spec) | Request::Reattach(spec) => self.open(spec),
@@ -208,7 +229,12 @@ impl<W: LinkWork> State<W> {
                 self.work.close(ifindex);
             }
             Request::Drop(io) => drop(io),
-            Request::Share(reply) => drop(reply.send(self.work.holdings())),
+            Request::Share(reply) => {
+                self.is_shared = true;
+                // Fails if the upgrade has ended, which is followed by `EndSharing`.
+                drop(reply.send(self.work.holdings()));
+            }
+            Request::EndSharing => self.is_shared = false,
             Request::TakeOver => {
                 self.work.take_over();
                 self.work.check(self.open.values());
@@ -322,6 +348,7 @@ fn concerns(request: &Request, spec: &LinkSpec) -> bool {
         Request::Down { .. }
         | Request::Drop(_)
         | Request::Share(_)
+        | Request::EndSharing
         | Request::TakeOver
         | Request::HandOver => false,
     }
@@ -388,6 +415,7 @@ mod tests {
             open: BTreeMap::new(),
             failed: BTreeMap::new(),
             unused: Vec::new(),
+            is_shared: false,
             stopping: Arc::default(),
             _running: mpsc::channel().0,
         };

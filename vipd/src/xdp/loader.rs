@@ -88,7 +88,7 @@ pub struct Kernel {
     /// Kept open, because the instructions of a program that is not loaded yet refer to maps by
     /// descriptor.
     arrays: [MapData; 6],
-    _consumers: Consumers,
+    consumers: Consumers,
 }
 
 /// Result of [`Kernel::load`].
@@ -173,6 +173,7 @@ impl Kernel {
             .override_global(names::GLOBAL_BURST, &sizes.burst, true)
             .load(object)
             .map_err(LoadError::object)?;
+        let is_successor = former.is_some();
         if let Some(former) = former {
             inherited::replace_maps(&ebpf, former)?;
         }
@@ -184,7 +185,10 @@ impl Kernel {
         for name in Entry::ALL.map(Entry::name) {
             ebpf.program(name).ok_or(LoadError::Missing { kind: "program", name })?;
         }
-        let consumers = Consumers::new(&mut ebpf)?;
+        let mut consumers = Consumers::new(&mut ebpf)?;
+        if !is_successor {
+            consumers.install(&ebpf)?;
+        }
         // Most hosts need only this program. Loading it shows whether the verifier accepts the
         // parser, which all programs share.
         Programs(&mut ebpf).load(Entry::Tc).map_err(|error| LoadError::program(names::TC, &error))?;
@@ -224,7 +228,7 @@ impl Kernel {
                 attachments: Attachments::new(Pins::none()),
                 fence: FenceLinks::default(),
                 arrays: [leases_map, filter, slots, lost, discarded, asleep],
-                _consumers: consumers,
+                consumers,
             },
             feed,
             counters,
@@ -263,6 +267,10 @@ impl Kernel {
     /// uses the predecessor's pins from now on. Returns the interface indices of the attachments
     /// that keep the predecessor's program, with the reason.
     pub fn take_over(&mut self, pins: Option<Pins>) -> Vec<(u32, String)> {
+        if let Err(error) = self.consumers.install(&self.ebpf) {
+            // Those of the predecessor do the same.
+            tracing::warn!(%error, "the programs that drop adverts are still those of the previous version");
+        }
         let programs = &mut Programs(&mut self.ebpf);
         self.attachments.pins = pins.unwrap_or_else(Pins::none);
         let mut failed = self.attachments.take_over(programs);

@@ -104,7 +104,7 @@ impl Pins {
             }
             let found = fs::symlink_metadata(path).map_err(system("read", path))?.uid();
             let expected = geteuid().as_raw();
-            if found != 0 && found != expected {
+            if found != 0 && expected != 0 && found != expected {
                 return Err(PinError::OtherUser { path: path.clone(), found, expected });
             }
         }

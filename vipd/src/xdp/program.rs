@@ -108,29 +108,36 @@ const CONSUMERS: [(&str, &str); 3] = [
 /// The program arrays, which must stay open while vipd processes adverts: when the last descriptor
 /// is closed, the kernel empties them, and adverts pass to the network stack. They must therefore
 /// never be pinned, or passed to a process other than a successor.
-pub(super) struct Consumers {
-    _arrays: Vec<ProgramArray<MapData>>,
-}
+pub(super) struct Consumers(Vec<(ProgramArray<MapData>, &'static str)>);
 
 impl Consumers {
-    /// Loads the programs that drop adverts.
+    /// Loads the programs that drop adverts. They have no effect until [`install`](Self::install).
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         let mut arrays = Vec::new();
         for (array, name) in CONSUMERS {
             let missing = |kind, name| LoadError::Missing { kind, name };
             let map = ebpf.take_map(array).ok_or(missing("array", array))?;
-            let mut map = ProgramArray::try_from(map).map_err(|error| LoadError::map(array, error))?;
+            let map = ProgramArray::try_from(map).map_err(|error| LoadError::map(array, error))?;
             let program = ebpf.program_mut(name).ok_or(missing("program", name))?;
             let loaded = match program {
                 Program::Xdp(xdp) => xdp.load(),
                 Program::SchedClassifier(tc) => tc.load(),
                 _ => return Err(missing("program", name)),
             };
-            let fd = loaded.and_then(|()| program.fd()).map_err(|error| LoadError::program(name, &error))?;
-            map.set(0, fd, 0).map_err(|error| LoadError::map(array, error))?;
-            arrays.push(map);
+            loaded.map_err(|error| LoadError::program(name, &error))?;
+            arrays.push((map, name));
         }
-        Ok(Self { _arrays: arrays })
+        Ok(Self(arrays))
+    }
+
+    /// Enters the programs into the arrays, from which they replace those of a predecessor.
+    pub(super) fn install(&mut self, ebpf: &Ebpf) -> Result<(), LoadError> {
+        for (map, name) in &mut self.0 {
+            let program = ebpf.program(name).ok_or(LoadError::Missing { kind: "program", name })?;
+            let fd = program.fd().map_err(|error| LoadError::program(name, &error))?;
+            map.set(0, fd, 0).map_err(|error| LoadError::map(name, error))?;
+        }
+        Ok(())
     }
 }
 

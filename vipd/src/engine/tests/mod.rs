@@ -162,6 +162,7 @@ impl Bench {
                 Request::Down { .. }
                 | Request::RenewGroups(_)
                 | Request::Share(_)
+                | Request::EndSharing
                 | Request::TakeOver
                 | Request::HandOver => {}
             }

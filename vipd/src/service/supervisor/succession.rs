@@ -4,11 +4,15 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
+use tokio::time::timeout;
 
 use super::{DiscardCounters, FromEngine, Supervisor};
 use crate::control::runtime::RuntimeDir;
@@ -16,9 +20,10 @@ use crate::control::server::Source;
 use crate::engine::command::Request;
 use crate::engine::succession::Resumed;
 use crate::handover::{self, Channel, Message};
-use crate::process::register;
+use crate::process::{SignalStream, register};
 use crate::service::line::Line;
 use crate::service::order::{Author, Done, finish};
+use crate::service::signals::Response;
 use crate::service::successor::Heir;
 use crate::service::systemd::Systemd;
 use crate::service::upgrade::{SavedService, Successor, Upgrade};
@@ -57,8 +62,13 @@ pub(super) enum FromPredecessor {
     Ended,
 }
 
-/// An upgrade in progress, and who requested it.
-pub(super) type Upgrading = (JoinHandle<Result<Successor, String>>, Author);
+/// An upgrade in progress.
+pub(super) struct Upgrading {
+    outcome: JoinHandle<Result<Successor, String>>,
+    pub(super) author: Author,
+    /// Set once the engine may hand over.
+    pub(super) is_handing_over: Arc<AtomicBool>,
+}
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Waits until the engine has taken over, and continues with the states of the predecessor.
@@ -68,11 +78,20 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         heir: Heir,
         runtime_dir: &RuntimeDir,
         worker: &Worker,
+        signals: &mut SignalStream,
         from: &mut FromEngine,
     ) -> anyhow::Result<AsyncFd<Channel>> {
-        let Heir { channel, resumed: mut awaited, lock, .. } = heir;
+        let Heir { channel, resumed: mut awaited, is_stopping, lock, .. } = heir;
+        let mut pending = None;
         let resumed = loop {
             tokio::select! {
+                signal = signals.receive(), if pending.is_none() => {
+                    let signal = signal.context("cannot wait for signals")?;
+                    if let (Response::Stop, _) = Response::to(signal) {
+                        is_stopping.store(true, Ordering::SeqCst);
+                        pending = Some(signal);
+                    }
+                }
                 Some(request) = from.requests.recv() => {
                     ensure!(worker.submit(request), "the worker thread panicked; this is a bug in vipd");
                 }
@@ -99,6 +118,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             instances = states.len(),
             "took over from the predecessor"
         );
+        // The engine may have taken over before the signal.
+        pending.into_iter().for_each(|signal| self.signal(signal));
         Ok(register(channel)?)
     }
 
@@ -122,6 +143,22 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
+    /// Waits for the end of the predecessor, if there is one, so that notifications that wait for its
+    /// commands can be delivered.
+    pub(super) async fn outlive_predecessor(
+        &mut self,
+        predecessor: &mut Option<AsyncFd<Channel>>,
+        systemd: &mut Systemd,
+    ) {
+        while predecessor.is_some() {
+            let message = timeout(PREDECESSOR_TIMEOUT, next(predecessor)).await;
+            if let Err(_) | Ok(FromPredecessor::Ended) = message {
+                *predecessor = None;
+            }
+            self.handle_predecessor(message.unwrap_or(FromPredecessor::Ended), systemd);
+        }
+    }
+
     /// Begins an upgrade.
     pub(super) fn upgrade(
         &self,
@@ -133,17 +170,20 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let (reply, holdings) = oneshot::channel();
         // If the worker has ended, the upgrade finds that there is no reply.
         connections.worker.submit(Request::Share(reply));
+        let is_handing_over = Arc::new(AtomicBool::new(false));
         let rows = self.log.rows().map(|(instance, row)| (instance.name.clone(), row.number()));
         let upgrade = Upgrade {
             offer: self.administrator.offer(runtime_dir.path(), rows.collect()),
             engine: self.engine.clone(),
             holdings,
             is_open: connections.is_open.clone(),
+            is_handing_over: Arc::clone(&is_handing_over),
         };
         let estate = Arc::clone(&self.estate);
         let executable = executable.unwrap_or_else(|| estate.executable.clone());
         tracing::info!(executable = %executable.display(), "starting a successor");
-        (spawn_blocking(move || upgrade.run(&executable, &estate)), author)
+        let outcome = spawn_blocking(move || upgrade.run(&executable, &estate));
+        Upgrading { outcome, author, is_handing_over }
     }
 
     /// Completes an upgrade after a successor has taken over.
@@ -161,6 +201,13 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         systemd.main_process(pid);
         // Does nothing if the worker has ended.
         worker.submit(Request::HandOver);
+        if self.is_stopping {
+            // The signal arrived too late for this process.
+            let successor = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            if let Some(Err(error)) = successor.map(|successor| kill_process(successor, Signal::TERM)) {
+                tracing::error!(pid, %error, "cannot stop the successor; stop it with SIGTERM");
+            }
+        }
         self.log_lost_transitions(from);
         let counts = self.notifications.counts();
         let saved = SavedService {
@@ -186,13 +233,16 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     }
 }
 
+/// Maximum time to wait for the end of a predecessor, whose notification commands may still run.
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Number of times that the task of a client may have to run until it has sent its reply.
 const REPLY_STEPS: usize = 16;
 
 /// Waits for the end of an upgrade, or forever if there is none.
 pub(super) async fn outcome(upgrading: &mut Option<Upgrading>) -> Result<Successor, String> {
     match upgrading {
-        Some((handle, _)) => match handle.await {
+        Some(Upgrading { outcome, .. }) => match outcome.await {
             Ok(outcome) => outcome,
             Err(error) => Err(format!("the upgrade failed: {error}; this is a bug in vipd")),
         },

@@ -160,6 +160,7 @@ fn slow_driver_delays_neither_status_nor_shutdown() {
         early: Vec::new(),
         events: Recorder::new(EventLog::new(), transitions.latest()),
         log: Log::new(&[]),
+        is_stopping: false,
         has_single_link: false,
     };
     let from_engine = FromEngine { requests: requested, reports: reported, transitions };
