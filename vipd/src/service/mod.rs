@@ -185,8 +185,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
 
     let has_fence = config.fence == Fence::On;
     // A successor opens the pins once it has taken over.
-    let is_successor = heir.is_some();
-    if !is_successor {
+    if heir.is_none() {
         pins(lock.name(), has_fence, &mut kernel, &config);
     }
     let (guardian, writer) = guardian(lock.name(), has_fence, &kernel, &config, sizes).unzip();

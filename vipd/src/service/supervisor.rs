@@ -8,7 +8,6 @@ mod tests;
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -168,6 +167,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         result
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "all events of the control thread, in the order of their priority"
+    )]
     async fn serve(
         &mut self,
         runtime_dir: &RuntimeDir,
@@ -205,10 +208,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     let (worker, systemd) = (connections.worker, &mut systemd);
                     match outcome {
                         Ok(new) => return Ok(self.leave(new, author, runtime_dir, worker, systemd, from).await),
-                        Err(reason) => {
-                            worker.submit(Request::EndSharing);
-                            self.administrator.upgrade_failed(author, reason);
-                        }
+                        Err(reason) => self.upgrade_failed(author, reason, worker),
                     }
                 }
                 step = self.administrator.next(), if is_main => match step {
@@ -267,21 +267,11 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         systemd.alive();
                     }
                 }
-                report = from.reports.recv() => match report {
-                    Some(report) => self.write(report),
+                report = from.reports.recv() => {
                     // The engine has ended, and its last reports have been logged.
-                    None => {
-                        let is_handing_over = |it: &Upgrading| it.is_handing_over.load(Ordering::SeqCst);
-                        if !upgrading.as_ref().is_some_and(is_handing_over) {
-                            break;
-                        }
-                        // It may have handed over before it was told to stop.
-                        let outcome = succession::outcome(&mut upgrading).await;
-                        let (Some(Upgrading { author, .. }), Ok(new)) = (upgrading.take(), outcome) else { break };
-                        let (worker, systemd) = (connections.worker, &mut systemd);
-                        return Ok(self.leave(new, author, runtime_dir, worker, systemd, from).await);
-                    }
-                },
+                    let Some(report) = report else { break };
+                    self.write(report);
+                }
                 () = from.transitions.changed() => self.log_lost_transitions(from),
                 _ = regular_check.tick() => {
                     reap_orphans();
@@ -294,6 +284,11 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
             }
+        }
+        // It may have handed over before it was told to stop.
+        if let Some((new, author)) = succession::handed_over(upgrading).await {
+            let worker = connections.worker;
+            return Ok(self.leave(new, author, runtime_dir, worker, &mut systemd, from).await);
         }
         systemd.stopping();
         self.log_lost_transitions(from);

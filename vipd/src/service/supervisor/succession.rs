@@ -67,7 +67,7 @@ pub(super) struct Upgrading {
     outcome: JoinHandle<Result<Successor, String>>,
     pub(super) author: Author,
     /// Set once the engine may hand over.
-    pub(super) is_handing_over: Arc<AtomicBool>,
+    is_handing_over: Arc<AtomicBool>,
 }
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
@@ -119,7 +119,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             "took over from the predecessor"
         );
         // The engine may have taken over before the signal.
-        pending.into_iter().for_each(|signal| self.signal(signal));
+        if let Some(signal) = pending {
+            self.signal(signal);
+        }
         Ok(register(channel)?)
     }
 
@@ -186,6 +188,13 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         Upgrading { outcome, author, is_handing_over }
     }
 
+    /// Continues after a successor has failed.
+    pub(super) fn upgrade_failed(&mut self, author: Author, reason: String, worker: &Worker) {
+        // Does nothing if the worker has ended.
+        worker.submit(Request::EndSharing);
+        self.administrator.upgrade_failed(author, reason);
+    }
+
     /// Completes an upgrade after a successor has taken over.
     pub(super) async fn leave(
         &mut self,
@@ -248,6 +257,16 @@ pub(super) async fn outcome(upgrading: &mut Option<Upgrading>) -> Result<Success
         },
         None => std::future::pending().await,
     }
+}
+
+/// Returns the successor if the engine has handed over before it ended.
+pub(super) async fn handed_over(upgrading: Option<Upgrading>) -> Option<(Successor, Author)> {
+    let Upgrading { outcome, author, is_handing_over } = upgrading?;
+    // Otherwise, the successor may not be ready for a long time.
+    if !is_handing_over.load(Ordering::SeqCst) {
+        return None;
+    }
+    Some((outcome.await.ok()?.ok()?, author))
 }
 
 /// Waits for the next message of the predecessor, or forever if there is none.
