@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `no-fence` | `fence = "off"` |
 //! | `stuck-lease` | once an agent is suspended or dead, the leases in its BPF map never end |
-//! | `late-guardian` | the guardian is suspended from before the agent is killed until [`DELAY`] after its death |
+//! | `late-guardian` | the guardian is suspended from before the agent is killed until 500 ms after its death |
 
 use std::collections::BTreeSet;
 use std::fmt;
