@@ -1,6 +1,7 @@
 //! An agent of an unprivileged user, with exactly the capabilities of the unit.
 
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 
 use vipd_tests::command;
 
@@ -100,4 +101,60 @@ fn script_of_another_user_is_killed_after_its_timeout() {
     })
     .expect("earlier runs have been killed");
     assert!(pids().len() <= 1, "{:?}", pids());
+}
+
+/// Ends a process that is not a child of the test.
+struct Successor(OwnedFd);
+
+impl Successor {
+    /// `reply` is the output of `vipd upgrade`.
+    fn new(reply: &str) -> Self {
+        let id = reply.split("to process ").nth(1).and_then(|rest| rest.split(',').next());
+        let id = id.and_then(|id| Pid::from_raw(id.parse().ok()?)).unwrap_or_else(|| panic!("{reply}"));
+        Self(pidfd_open(id, PidfdFlags::empty()).expect("a process"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Fails if the process has already ended.
+        let _ = pidfd_send_signal(&self.0, signal);
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// The commands of an agent run as its user, without its capabilities. They must not get them by
+/// means of an upgrade.
+#[test]
+#[ignore = "needs root"]
+fn agent_of_an_unprivileged_user_is_upgraded_but_not_to_an_executable_of_its_user() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("the node");
+    let directory = Agent::runtime_dir().join("agent");
+    let directory = directory.display();
+    let script = format!(
+        "[[script]]\nname = \"evil\"\ninterval = \"200ms\"\ncommand = [\"{directory}/vipd\", \"upgrade\", \
+         \"--runtime-dir\", \"{directory}\", \"--exe\", \"/bin/true\"]\n"
+    );
+    let track = "track = [{ script = \"evil\", weight = 10 }]";
+    let mut agent = Running::start(node, false, &format!("{script}{}", instance("VI_1", 1, track)));
+    let detail = |agent: &Running| agent.instance("VI_1")["vipd:track"][0]["detail"].to_string();
+    wait_until("the refusal", TIMEOUT, || detail(&agent).contains("only root may choose the executable"))
+        .unwrap_or_else(|error| panic!("{error}: {}", detail(&agent)));
+    agent.wait_for("VI_1", "master");
+
+    let successor = Successor::new(&agent.change(&["upgrade"]));
+    let is_ended = |agent: &mut Running| agent.child.try_wait().expect("a child").is_some();
+    wait_until("the predecessor to end", TIMEOUT, || is_ended(&mut agent)).expect("ended");
+    let status = agent.instance("VI_1");
+    assert_eq!((&status["state"], &status["vipd:fence"]), (&"master".into(), &"full".into()), "{status}");
+    successor.signal(Signal::TERM);
+    let has_vip =
+        || command::address_line(node, Ipv4Addr::new(10, 0, 1, 1).into()).expect("addresses").is_some();
+    wait_until("the VIP to be removed", TIMEOUT, || !has_vip()).expect("removed");
+    let (status, log) = agent.wait();
+    assert!(status.success(), "{status}\n{log}");
 }
