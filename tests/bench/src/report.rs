@@ -84,7 +84,9 @@ pub(crate) fn markdown(
     );
     text += &targets(verdicts, run.reasons);
     text += ABOUT_TARGETS;
-    text += "\n## Charts\n";
+    if !images.is_empty() {
+        text += "\n## Charts\n";
+    }
     for image in images {
         let _ = write!(text, "\n![{}]({})\n", image.title, image.file);
     }
