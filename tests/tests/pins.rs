@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::{vipd, vipd_binary};
@@ -64,6 +64,37 @@ fn pins_are_replaced_by_the_next_start_and_removed_by_a_clean_shutdown() -> Test
     assert_eq!(agent.log().iter().filter(|line| replaced(line)).count(), 1, "{:#?}", agent.log());
     agent.stop()?;
     assert_eq!(pinned(host)?, Vec::<String>::new());
+    assert!(!host.run(|| Path::new("/sys/fs/bpf/vipd").exists()));
+    Ok(())
+}
+
+/// The programs of a dead agent would drop the packets to the VIP of a later one.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn programs_of_a_dead_agent_with_another_runtime_directory_are_detached() -> TestResult {
+    let lab = Lab::new(1)?;
+    let host = lab.host(NODE)?;
+    let mut agent = Agent::new(&lab, NODE, vipd()?, &[Instance::default()])?;
+    agent.start()?;
+    try_wait_until("the instance to be master", TIMEOUT, || Ok(state(&agent)? == "master"))?;
+    let pins = pinned(host)?;
+    agent.kill()?;
+    // As if it had run with another directory.
+    let former = host.run(|| -> Result<PathBuf> {
+        let directory = fs::read_dir("/sys/fs/bpf/vipd")?.next().context("a directory")??.path();
+        let name = directory.file_name().and_then(|name| name.to_str()).context("a name")?;
+        let namespace = name.split('-').next().context("a namespace")?;
+        let former = directory.with_file_name(format!("{namespace}-%2frun%2fother"));
+        fs::rename(&directory, &former)?;
+        Ok(former)
+    })?;
+    agent.start()?;
+    try_wait_until("the instance to be master", TIMEOUT, || Ok(state(&agent)? == "master"))?;
+    assert_eq!(pinned(host)?, pins);
+    assert!(!host.run(move || former.exists()));
+    let detaching = |line: &LogLine| line.text.contains("detaching the BPF programs of a dead agent");
+    assert!(agent.log().iter().any(detaching), "{:#?}", agent.log());
+    agent.stop()?;
     assert!(!host.run(|| Path::new("/sys/fs/bpf/vipd").exists()));
     Ok(())
 }

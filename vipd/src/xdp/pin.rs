@@ -120,6 +120,28 @@ impl Pins {
         Ok(Self { directory: Some(directory), inherited })
     }
 
+    /// Returns the names of the agents other than `agent` that have pins in this network namespace.
+    pub fn owners_other_than(agent: &str) -> Vec<String> {
+        let Ok(own) = directory_name(agent) else { return Vec::new() };
+        let Ok(prefix) = directory_name("") else { return Vec::new() };
+        let found = fs::read_dir(Path::new(ROOT).join("vipd")).into_iter().flatten().flatten();
+        let names = found.filter_map(|entry| entry.file_name().into_string().ok());
+        let others = names.filter(|name| *name != own);
+        others.filter_map(|name| agent_name(name.strip_prefix(&prefix)?)).collect()
+    }
+
+    /// Returns whether there is an inherited link of an interface.
+    pub fn has_inherited(&self, ifindex: u32) -> bool {
+        let ifindex = ifindex.to_string();
+        self.inherited().any(|(found, _)| found == ifindex)
+    }
+
+    /// Detaches the inherited links of an interface, and leaves the others as they are.
+    pub fn detach_only(mut self, ifindex: u32) {
+        self.detach_inherited(|found, _| found == ifindex);
+        self.inherited.clear();
+    }
+
     /// Returns the interface index and the hook of each inherited link.
     pub fn inherited(&self) -> impl Iterator<Item = (&str, &str)> {
         self.inherited.keys().filter_map(|name| name.split_once('-'))
@@ -210,6 +232,24 @@ fn directory_name(agent: &str) -> io::Result<String> {
     Ok(format!("{namespace}-{agent}"))
 }
 
+/// Returns the name of the agent in a directory name without the network namespace.
+fn agent_name(escaped: &str) -> Option<String> {
+    let mut name = Vec::new();
+    let mut rest = escaped.as_bytes();
+    while let Some((first, following)) = rest.split_first() {
+        rest = following;
+        let byte = if *first == b'%' {
+            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+            rest = rest.get(2..)?;
+            u8::from_str_radix(digits, 16).ok()?
+        } else {
+            *first
+        };
+        name.push(byte);
+    }
+    String::from_utf8(name).ok()
+}
+
 fn file_name((ifindex, hook): PinName) -> String {
     format!("{ifindex}-{hook}")
 }
@@ -224,6 +264,8 @@ mod tests {
         let (namespace, agent) = name.split_once('-').expect("two parts");
         assert!(namespace.parse::<u64>().is_ok());
         assert_eq!(agent, "%2frun%2fvipd%2ed%2f%c3%bc");
+        assert_eq!(agent_name(agent).as_deref(), Some("/run/vipd.d/ü"));
+        assert_eq!((agent_name("%2"), agent_name("%zz")), (None, None));
         assert_eq!(file_name((7, "egress")), "7-egress");
     }
 }
