@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::{vipd, vipd_binary};
+use vipd_tests::command::{address_line, run};
 use vipd_tests::configuration::XdpMode;
 use vipd_tests::control::{state, status};
 use vipd_tests::lab::Lab;
@@ -137,5 +138,36 @@ fn cleanup_removes_what_a_dead_agent_has_left() -> TestResult {
     assert_eq!(text.lines().filter(|line| line.starts_with("removed BPF program of ")).count(), 2, "{text}");
     assert!(!has_address(host, VIP)? && pinned(host)?.is_empty());
     assert_eq!(cleanup()?, (true, "nothing to remove\n".to_owned()));
+    Ok(())
+}
+
+/// The host would answer for the VIP once the programs of the dead agent are detached.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn vips_on_an_interface_that_is_no_longer_configured_are_removed() -> TestResult {
+    let lab = Lab::new(1)?;
+    let host = lab.host(NODE)?;
+    run(host, "ip", &["link", "add", "eth9", "type", "veth", "peer", "name", "peer9"])?;
+    run(host, "ip", &["address", "add", "10.9.0.1/24", "dev", "eth9"])?;
+    for link in ["eth9", "peer9"] {
+        run(host, "ip", &["link", "set", link, "up"])?;
+    }
+    let text = |name: &str, interface: &str, address: &str| {
+        format!(
+            "[[instance]]\nname = \"{name}\"\ninterface = \"{interface}\"\nvrid = 9\nadvert_interval = \"100ms\"\n\
+             virtual_addresses = [\"{address}\"]\n"
+        )
+    };
+    let (kept, removed) = (text("VI_1", "eth1", "10.0.0.9"), text("VI_2", "eth9", "10.9.0.9"));
+    let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, format!("{kept}{removed}"))?;
+    agent.start()?;
+    let has =
+        |vip: [u8; 4]| -> Result<bool> { Ok(address_line(host, Ipv4Addr::from(vip).into())?.is_some()) };
+    try_wait_until("both VIPs", TIMEOUT, || Ok(has([10, 0, 0, 9])? && has([10, 9, 0, 9])?))?;
+    agent.kill()?;
+    agent.configure(kept)?;
+    agent.start()?;
+    assert!(!has([10, 9, 0, 9])?, "{:#?}", agent.log());
+    try_wait_until("the VIP", TIMEOUT, || has([10, 0, 0, 9]))?;
     Ok(())
 }

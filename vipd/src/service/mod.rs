@@ -375,14 +375,38 @@ fn open_pins(agent: &str) -> Option<Pins> {
 
 /// Pins links if VIPs are fenced, and detaches those of a dead agent that are not needed any more.
 fn pins(agent: &str, has_fence: bool, kernel: &mut Kernel, config: &Config) {
-    if !has_fence {
-        // Detaches the links of a dead agent.
-        drop(Pins::open(agent));
-    } else if let Some(pins) = open_pins(agent) {
-        kernel.use_pins(pins);
-    }
     let in_use: Vec<u32> = interfaces(config).into_iter().filter_map(interface_index).collect();
-    kernel.detach_inherited(&in_use);
+    let Some(pins) = (if has_fence { open_pins(agent) } else { Pins::open(agent).ok() }) else { return };
+    remove_vips_of_unused_interfaces(&pins, &in_use);
+    // Otherwise, dropping the pins detaches the links of a dead agent.
+    if has_fence {
+        kernel.use_pins(pins);
+        kernel.detach_inherited(&in_use);
+    }
+}
+
+/// Removes the VIPs of a dead agent on interfaces that are no longer configured: the host would
+/// answer for them once the programs are detached. Does nothing while other agents run, whose VIPs
+/// they may be.
+fn remove_vips_of_unused_interfaces(pins: &Pins, in_use: &[u32]) {
+    let inherited = pins.inherited().filter_map(|(ifindex, _)| ifindex.parse().ok());
+    let unused: BTreeSet<u32> = inherited.filter(|ifindex| !in_use.contains(ifindex)).collect();
+    if !unused.is_empty() && !several_agents_run() {
+        remove_stale_vips(|found| unused.contains(&found.ifindex));
+    }
+}
+
+/// Removes and reports VIPs that a dead agent has left.
+fn remove_stale_vips(is_stale: impl Fn(&Address) -> bool) {
+    let is_stale = |found: &Address| found.protocol == PROTO_VIPD && is_stale(found);
+    match Requests::open().and_then(|mut requests| requests.remove_stale(is_stale)) {
+        Ok(removed) => {
+            for found in removed {
+                tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
+            }
+        }
+        Err(error) => tracing::error!(%error, "cannot remove stale VIPs left by a previous run"),
+    }
 }
 
 /// Returns the interfaces with virtual routers or VIPs.
@@ -422,15 +446,7 @@ pub fn claim_interfaces(config: &Config) -> Claims {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
     let vips: Vec<IpAddr> =
         free.flat_map(|instance| instance.router.all_addresses()).map(|vip| vip.address).collect();
-    let is_stale = |found: &Address| found.protocol == PROTO_VIPD && vips.contains(&found.address);
-    match Requests::open().and_then(|mut requests| requests.remove_stale(is_stale)) {
-        Ok(removed) => {
-            for found in removed {
-                tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
-            }
-        }
-        Err(error) => tracing::error!(%error, "cannot remove stale VIPs left by a previous run"),
-    }
+    remove_stale_vips(|found| vips.contains(&found.address));
     match routing::remove_stale(config, &refused) {
         Ok(removed) => {
             for found in removed {
