@@ -171,6 +171,15 @@ fn signals_shut_down_cleanly_or_are_ignored() {
         .expect("adverts continue");
         assert_eq!(agent.state().as_deref(), Some("master"), "{signal:?}");
     }
+    for number in ["-32", "-33", "-34", "-64"] {
+        let sent = Command::new("/bin/kill").arg(number).arg(agent.child.id().to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "{number}");
+        let start = WallTime::now();
+        wait_until(&format!("adverts after signal {number}"), TIMEOUT, || {
+            capture.has(start, |frame| frame.advert().is_some_and(|advert| advert.priority > 0))
+        })
+        .expect("adverts continue");
+    }
     for signal in [Signal::QUIT, Signal::XCPU, Signal::POWER, Signal::INT, Signal::TERM] {
         let start = WallTime::now();
         agent.signal(signal);

@@ -56,6 +56,7 @@ impl Signals {
     /// # Errors
     /// `EMFILE` or `ENFILE` if no file descriptor is available.
     pub fn block() -> io::Result<Self> {
+        set_reserved(libc::SIG_IGN)?;
         let mut set = MaybeUninit::uninit();
         // SAFETY: `sigfillset` initializes the whole set.
         unsafe { libc::sigfillset(set.as_mut_ptr()) };
@@ -132,6 +133,31 @@ impl Received {
     }
 }
 
+/// Sets the action for the signals that the C library reserves, which it does not let a program
+/// block. It installs a handler of its own when it first uses one.
+fn set_reserved(handler: libc::sighandler_t) -> io::Result<()> {
+    const RESERVED: [libc::c_int; 2] = [32, 33];
+    // `struct sigaction` of the kernel on 64-bit systems: the handler, then flags, on some
+    // architectures a restorer, and the mask, all of which are 0.
+    let action: [usize; 4] = [handler, 0, 0, 0];
+    for signal in RESERVED {
+        // SAFETY: the kernel only reads the action, and writes no former one.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                action.as_ptr(),
+                ptr::null_mut::<usize>(),
+                size_of::<u64>(),
+            )
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Makes this process ignore SIGABRT, except from abort(3).
 pub(crate) fn ignore_abort() {
     // SAFETY: no handler is installed.
@@ -156,6 +182,20 @@ pub(crate) fn raise(number: i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A process that posix_spawn(3) has started ignores them from the start.
+    #[test]
+    fn reserved_signals_are_ignored() {
+        let ignored = || {
+            let status = std::fs::read_to_string("/proc/self/status").expect("the status");
+            let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a set");
+            u64::from_str_radix(set.trim(), 16).expect("hexadecimal digits") >> 31 & 1
+        };
+        set_reserved(libc::SIG_DFL).expect("set");
+        assert_eq!(ignored(), 0);
+        set_reserved(libc::SIG_IGN).expect("set");
+        assert_eq!(ignored(), 1);
+    }
 
     #[test]
     fn signals_that_end_or_stop_a_process_stay_pending() {
