@@ -90,7 +90,7 @@ pub(crate) struct Predecessor {
     pub(crate) attached: BTreeSet<u32>,
     /// Set once this process has taken over.
     pub(crate) has_taken_over: Arc<AtomicBool>,
-    /// Set if this process is told to stop. It then does not take over.
+    /// Set by a termination signal. This process then does not take over.
     pub(crate) is_stopping: Arc<AtomicBool>,
     /// Sends the states of the routers to the service once this process has taken over.
     pub(crate) taken: oneshot::Sender<Vec<Resumed>>,

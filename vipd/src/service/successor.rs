@@ -38,7 +38,7 @@ pub(super) struct Heir {
     /// Receives the states of the routers once the engine has taken over.
     pub(super) resumed: oneshot::Receiver<Vec<Resumed>>,
     pub(super) has_taken_over: Arc<AtomicBool>,
-    /// Set if this process is told to stop. The engine then does not take over.
+    /// Set by a termination signal. The engine then does not take over.
     pub(super) is_stopping: Arc<AtomicBool>,
     pub(super) lock: Arc<AgentLock>,
 }

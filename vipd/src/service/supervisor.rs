@@ -88,7 +88,7 @@ pub(super) struct Supervisor<S> {
     pub(super) listener: UnixListener,
     /// What a successor receives.
     pub(super) estate: Arc<Estate>,
-    /// Whether the engine has been told to stop.
+    /// Whether the engine has received [`Command::Stop`].
     pub(super) is_stopping: bool,
     /// Whether the configuration has only one interface. If so, the agent exits if the interface
     /// cannot be opened at startup.
@@ -189,6 +189,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let mut is_ready = connections.predecessor.is_some();
         let mut is_main = !is_ready;
         let mut upgrading = None;
+        // An upgrade that waits for the end of the predecessor.
+        let mut waiting = None;
         let mut result = Ok(());
         let mut may_fail = true;
         loop {
@@ -200,6 +202,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     is_main = true;
                     if let FromPredecessor::Ended = message {
                         connections.predecessor = None;
+                        let next = waiting.take();
+                        upgrading = next.map(|(file, author)| self.upgrade(file, author, runtime_dir, &connections));
                     }
                     self.handle_predecessor(message, &mut systemd);
                 }
@@ -212,9 +216,11 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 step = self.administrator.next(), if is_main => match step {
+                    // Its commands would run at the same time as those of the successor.
+                    Step::Upgrade { executable, author } if connections.predecessor.is_some() => {
+                        waiting = Some((executable, author));
+                    }
                     Step::Upgrade { executable, author } => {
-                        // Its commands would run at the same time as those of the successor.
-                        self.outlive_predecessor(&mut connections.predecessor, &mut systemd).await;
                         upgrading = Some(self.upgrade(executable, author, runtime_dir, &connections));
                     }
                     Step::ReloadBegun => systemd.reloading(),
@@ -285,7 +291,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 }
             }
         }
-        // It may have handed over before it was told to stop.
+        // It may have handed over before it received the command to stop.
         if let Some((new, author)) = succession::handed_over(upgrading).await {
             let worker = connections.worker;
             return Ok(self.leave(new, author, runtime_dir, worker, &mut systemd, from).await);
