@@ -13,7 +13,7 @@ use crate::wait::wait_until;
 
 /// Where control groups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
-/// Limit of the memory in version 1, where -1 stands for none.
+/// File with the memory limit in cgroup v1; -1 means no limit.
 const MEMORY_LIMIT: &str = "memory.limit_in_bytes";
 /// Time for the kernel to forget the last process of a control group.
 const END: Duration = Duration::from_secs(10);

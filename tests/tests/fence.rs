@@ -14,12 +14,14 @@ use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::client::{Client, arp_request, uses_vip};
 use vipd_tests::configuration::XdpMode;
-use vipd_tests::control::{counter, state, status};
+use vipd_tests::control::{counter, state, status, wait_for_state};
+use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::namespace::Namespace;
 use vipd_tests::process::LogLine;
+use vipd_tests::protocol::Version;
 use vipd_tests::routers::has_address;
 use vipd_tests::station::{Station, VIP};
 use vipd_tests::tap::Tap;
@@ -155,6 +157,54 @@ fn killed_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestResu
             pair.capture.has(stopped, |frame| frame.from == PREFERRED && uses_vip(frame))
         })?;
     }
+    Ok(())
+}
+
+/// The last adverts before a takeover may be lost. Three intervals after the last one that was sent
+/// have then not passed when the advert of the new master arrives.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    let lab = Lab::new(1)?;
+    let capture = lab.capture()?;
+    let instance = Instance { priority: 200, interval: INTERVAL, ..Instance::default() };
+    let mut agent = Agent::new(&lab, PREFERRED, vipd()?, &[instance])?;
+    agent.start()?;
+    wait_for_state(&agent, "master", TIMEOUT)?;
+    let _client = Client::start(&lab)?;
+    let injector = Injector::open(lab.host(Station::Client)?)?;
+    let answers = |since| {
+        capture.filter_map(since, |frame| (frame.from == PREFERRED && uses_vip(frame)).then_some(frame.time))
+    };
+    let adverts = |since, station| {
+        capture.filter_map(since, |frame| frame.claims_mastership(station).then_some(frame.time))
+    };
+    let before = WallTime::now();
+    wait_until("an advert", TIMEOUT, || !adverts(before, PREFERRED).is_empty())?;
+    agent.pause()?;
+    let last = adverts(before, PREFERRED).last().copied().context("no advert")?;
+    let is_overdue = || WallTime::now() > last + INTERVAL + INTERVAL / 4;
+    wait_until("the next advert to be overdue", TIMEOUT, is_overdue)?;
+    assert!(!answers(last + INTERVAL).is_empty(), "nobody else has taken over");
+    injector.send(&Station::Client.advert(Version::V3, 51, 1).frame())?;
+    wait_until("the advert", TIMEOUT, || !adverts(last, Station::Client).is_empty())?;
+    let takeover = adverts(last, Station::Client)[0];
+    let requests = || {
+        let is_request = |frame: &Frame| frame.from == Station::Client && frame.arp().is_some();
+        capture.filter_map(takeover, |frame| is_request(frame).then_some(())).len()
+    };
+    wait_until("100 requests", TIMEOUT, || requests() >= 100)?;
+    let late = answers(takeover + IN_FLIGHT).len();
+    assert_eq!(
+        late,
+        0,
+        "answers after the advert, which arrived {} after the last own one",
+        takeover.millis_since(last)
+    );
+    let resumed = WallTime::now();
+    agent.resume()?;
+    wait_until("node 1 to answer as the master again", TIMEOUT, || !answers(resumed).is_empty())?;
     Ok(())
 }
 

@@ -1,15 +1,15 @@
 //! Leases: when a host must stop using the VIPs of a virtual router.
 //!
-//! A master holds a lease, which it renews with every advert. The lease ends before the earliest
-//! time at which a backup that has missed all later adverts may take over. A master whose engine is
-//! running therefore always has a valid lease, and the lease of one that was stopped, killed or
-//! starved is over by the time a backup sends its first advert.
+//! A master holds a lease, which it renews with every advert. The lease ends shortly after the next
+//! advert is due. A master whose engine is running therefore has a valid lease, and the lease of one
+//! that was stopped, killed or starved is over when a backup takes over, even if the last adverts
+//! before that were lost on their way to the backup.
 //!
 //! ```text
 //!  advert sent        advert not sent                                a backup takes over
 //!     │                   │                                              │
 //!  ───●───────────────────○──────────────────○──────────────────○────────●──────►
-//!     └──────────────── lease ──────────────────────────────────┘
+//!     └──────── lease ──────┘
 //! ```
 //!
 //! The BPF program applies [`fences`] to each valid advert. From the advert that fences a row on,
@@ -17,27 +17,23 @@
 
 use crate::records::LeaseSlot;
 
-/// Number of missing adverts after which a backup takes over, apart from Skew_Time (RFC 9568
-/// section 6.1, Active_Down_Interval).
-const ADVERTS: u8 = 3;
-/// The part of an interval by which a lease ends before a backup without Skew_Time would take over:
-/// the clocks of two hosts may differ in rate, and the lease must be over when the backup's first
-/// advert arrives.
+/// The part of an interval by which a lease ends after the next advert is due, so that the lease
+/// remains valid if the engine is a little late.
 const MARGIN: u64 = 8;
 
 /// Returns for how long an advert renews the lease, in the unit of `interval`, the advertisement
-/// interval. `down_after_adverts` is the number of missing adverts after which this host's backups
-/// take over, which is assumed to be the lowest of the cluster if it is less than 3.
+/// interval. If backups take over after the first missing advert (`down_after_adverts` is 1), the
+/// lease ends before the next advert is due: it must be over when the advert of a backup arrives.
 pub const fn duration(interval: u64, down_after_adverts: u8) -> u64 {
-    let adverts = if down_after_adverts < ADVERTS { down_after_adverts } else { ADVERTS };
-    interval * adverts as u64 - interval / MARGIN
+    let margin = interval / MARGIN;
+    if down_after_adverts > 1 { interval + margin } else { interval - margin }
 }
 
 /// Returns why a valid advert of another router with this priority fences a row at `now`, in
 /// nanoseconds of `CLOCK_MONOTONIC`.
 #[inline(always)]
 pub const fn fences(lease: &LeaseSlot, priority: u8, now: u64) -> Option<Reason> {
-    // Priority 0 does not claim mastership, it relinquishes it.
+    // A priority-0 advert relinquishes mastership.
     if lease.valid_until == 0 || priority == 0 {
         None
     } else if now > lease.valid_until {
@@ -69,9 +65,10 @@ mod tests {
     }
 
     #[test]
-    fn lease_ends_before_a_backup_without_skew_takes_over() {
-        assert_eq!(duration(1_000, 3), 2_875);
-        assert_eq!(duration(1_000, 10), 2_875);
+    fn lease_ends_after_the_next_advert_is_due_but_before_a_backup_takes_over() {
+        assert_eq!(duration(1_000, 3), 1_125);
+        assert_eq!(duration(1_000, 10), 1_125);
+        assert_eq!(duration(1_000, 2), 1_125);
         assert_eq!(duration(1_000, 1), 875);
     }
 

@@ -54,7 +54,7 @@ metrics! {
     FirstAdvert "first-advert" "ms" "first advert after the deadline";
     FirstGarp "first-garp" "ms" "first GARP after the deadline";
     GarpAfterAdvert "garp-after-advert" "ms" "first GARP after the first advert";
-    LastAnnounced "last-announced" "ms" "last address announced after the deadline";
+    LastAnnounced "last-announced" "ms" "time from the deadline to the last announcement";
     LongestSilence "longest-silence" "ms" "longest gap between adverts of the new master";
     FloodRate "flood-rate" "/s" "actual flood rate, adverts per second";
     FalseTakeovers "false-takeovers" "" "false takeovers";

@@ -48,7 +48,7 @@ pub struct Router {
 }
 
 impl Segment {
-    /// Draws a segment. The preferred node differs from router to router, so that each node is
+    /// Generates a random segment. The preferred node differs from router to router, so that each node is
     /// master of some and backup of others.
     pub(crate) fn draw(nodes: u8, routers: usize, random: &mut Random) -> Self {
         let interval = match random.below(100) {
@@ -59,7 +59,7 @@ impl Segment {
         Self::with_interval(nodes, routers, interval, random)
     }
 
-    /// Draws a segment whose routers have this interval.
+    /// Generates a random segment whose routers have this interval.
     pub(crate) fn with_interval(nodes: u8, routers: usize, interval: Duration, random: &mut Random) -> Self {
         let count = usize::from(nodes);
         let shift = random.below(count);

@@ -46,11 +46,11 @@ pub const fn fingerprint(
     hash | 1
 }
 
-/// Returns the digest of an address list: equal for the same addresses in any order (RFC 9568
-/// section 5.2.9 only recommends an order).
+/// Returns the digest of an address list. It is the same for the same addresses in any order,
+/// because RFC 9568 only recommends that all routers send them in the same order.
 ///
-/// The words of each address are mixed in sequence, and the results are added. Swapping halves of
-/// two addresses therefore changes the digest.
+/// The 32-bit words of each address are mixed in sequence, and the results are added. The digest
+/// therefore changes if two IPv6 addresses exchange a half.
 pub fn address_digest(addresses: impl Iterator<Item = IpAddr>) -> u64 {
     addresses.fold(0, |digest, address| {
         let term = match address {

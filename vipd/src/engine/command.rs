@@ -212,7 +212,7 @@ impl Reports {
 pub(crate) struct EngineSnapshot {
     pub(crate) now: Timestamp,
     pub(crate) routers: Vec<RouterSnapshot>,
-    /// Number of wake-ups since the start.
+    /// Number of wake-ups, including those of predecessors.
     pub(crate) wakeups: u64,
     /// Number of times that netlink notifications were lost.
     pub(crate) overruns: u64,

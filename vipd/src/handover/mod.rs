@@ -30,7 +30,7 @@ pub(crate) use memory::{read, write};
 pub(crate) use message::{FORMAT, Message, Offer, Reading};
 pub(crate) use token::Token;
 
-/// First argument of vipd's executable that starts a successor. Standard input is the channel.
+/// The only command-line argument of a successor, whose standard input is the channel.
 pub(crate) const VERB: &str = "succeed";
 
 /// Reports to the predecessor why this process gives up.

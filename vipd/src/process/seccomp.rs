@@ -21,7 +21,7 @@ const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
 } else {
     None
 };
-/// The x32 ABI has the same architecture as x86-64, and numbers from this one on.
+/// First system call number of the x32 ABI, which has the same `AUDIT_ARCH` value as x86-64.
 const X32: u32 = 0x4000_0000;
 /// Offsets in `struct seccomp_data`. The first argument is little-endian.
 const NUMBER: u32 = 0;

@@ -418,10 +418,11 @@ fn interfaces(config: &Config) -> BTreeSet<&str> {
 }
 
 /// Claims the VRRP interfaces that exist, and removes stale VIPs, routes and rules of a killed
-/// agent. Skips the VIPs of routers whose interface cannot be claimed because another agent serves
-/// the interface; opening the interface reports that failure. While other agents run in the network
-/// namespace, also skips the VIPs of routers whose interface does not exist. Failures to remove
-/// VIPs are logged and do not prevent the agent from starting.
+/// agent. Skips the VIPs of routers whose interface cannot be claimed, usually because another agent
+/// serves it; opening the interface reports that failure. While other agents run in the network
+/// namespace, also skips the VIPs of routers whose interface does not exist, and the routes and
+/// rules of all skipped routers. Failures to remove them are logged and do not prevent the agent
+/// from starting.
 pub fn claim_interfaces(config: &Config) -> Claims {
     let mut claims = Claims::new();
     let mut refused = BTreeSet::new();

@@ -92,7 +92,8 @@ fn open_files(config: &Config) -> u64 {
     );
     links.sort_unstable();
     links.dedup();
-    // The kernel's connector, and a pidfd for each process that must run.
+    // A socket for process events, and a pidfd for each required process. If more processes of that
+    // name run, their descriptors come out of the margin of `AGENT`.
     let processes = config.processes.iter().map(|process| 1 + usize::from(process.quorum));
     // Notification commands are not included, because they wait for free descriptors.
     let checks = SCRIPT * config.scripts.len() + FILE * config.files.len() + processes.sum::<usize>();

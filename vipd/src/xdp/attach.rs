@@ -3,9 +3,10 @@
 //! Each attachment is a BPF link. [`Attachments::ensure`] is idempotent. It keeps a link in the
 //! wanted mode, or one that was last requested with the same preference; with `Auto`, it keeps any
 //! link. If only the program differs, it is replaced in place (`BPF_LINK_UPDATE`), and no advert is
-//! missed. A new link is needed only if the mode changes, or if another program runs before this
-//! one. Links are [pinned](super::pin) if possible, and a link that a dead agent has left is treated
-//! like one whose program differs.
+//! missed. A new link is created only if there is none, if it was detached, if the mode changes, or if
+//! another program runs before this one. Links are [pinned](super::pin) if possible. A stale link of a
+//! dead agent is reused if it has the preferred mode and its program runs first; otherwise it is
+//! detached.
 
 use std::collections::BTreeMap;
 use std::io;

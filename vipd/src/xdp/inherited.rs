@@ -48,9 +48,9 @@ pub struct KernelLinks {
 /// What a predecessor passes to [`Kernel::succeed`](super::Kernel::succeed).
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// The maps.
+    /// The maps, by name.
     pub maps: MapDescriptors,
-    /// The links.
+    /// The BPF links of the programs that receive adverts, and of the fence.
     pub links: KernelLinks,
 }
 

@@ -73,7 +73,7 @@ struct Announcing {
 }
 
 fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
-    // One subnet, as in the takeover scenarios: all addresses except the first are secondary, which
+    // One subnet, as in the scenario `addresses`: all addresses except the first are secondary, which
     // makes them cheaper to add.
     let addresses: Vec<_> = (1..=count).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
     let garps: Vec<_> = addresses.iter().map(|address| garp(NODE.mac(), *address)).collect();

@@ -48,10 +48,10 @@ pub(super) const TARGETS: &[Target] = targets! {
     "garp" "link cut, 1 virtual router at 10 ms: first GARP after the first advert" "ms"
         Median(One, Metric::GarpAfterAdvert),
         Measured(Who::Kernel, Median(Floors, Metric::TakeoverFloor), 1.0, "netlink, one send"), AtMost(0.2);
-    "addresses" "link cut, 100 addresses at 10 ms: last address announced after the deadline" "ms"
+    "addresses" "link cut, 100 addresses at 10 ms: time from the deadline to the last announcement" "ms"
         Median(Addresses, Metric::LastAnnounced),
         Measured(Who::Kernel, Median(Floors, Metric::TakeoversFloor), 1.0, "netlink, sendmmsg"), AtMost(1.0);
-    "cut" "link cut, 255 virtual routers at 10 ms: last address announced after its deadline" "ms"
+    "cut" "link cut, 255 virtual routers at 10 ms: longest time from a deadline to its announcement" "ms"
         Median(Cut, Metric::LastAnnounced), Unknown, AtMost(15.0);
     "silence" "link cut, 255 virtual routers at 10 ms: longest gap between adverts of the new master" "ms"
         Median(Cut, Metric::LongestSilence), Fixed(10.0, "interval"), AtMost(20.0);

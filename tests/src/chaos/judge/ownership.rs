@@ -12,6 +12,8 @@
 //! | lease valid, process running, advert does not outrank it | never: it stays master |
 //! | lease valid, process suspended or killed | at the first advert after the lease |
 //!
+//! The lease of a process that is suspended or killed is over as soon as its next advert is overdue.
+//!
 //! A running process has the reaction time in any case: two backups whose timers fire together
 //! cross their first adverts. A silent node becomes a lawful owner again by an advert of its own
 //! that outranks the others, or that follows their priority 0 or three intervals without their
@@ -27,10 +29,14 @@ use crate::chaos::stall::Stalls;
 use crate::station::Station;
 use crate::time::{WallTime, millis};
 
-/// Number of echo requests per node that are remembered.
-const ECHOES: usize = 256;
-/// Intervals without an advert after which a lease is over.
+/// Number of echo requests of each kind per node that are remembered: for five seconds, because a reply
+/// may wait in the node's kernel for neighbor resolution, which lasts up to three seconds.
+const ECHOES: usize = 512;
+/// Intervals without an advert after which the lease of a running process is over.
 const LEASE: u32 = 3;
+/// Part of an interval by which the next advert of another process may be late before its lease is
+/// over.
+const OVERDUE: u32 = 4;
 /// Difference between the time at which the kernel accepts an advert and its time of capture.
 const LEASE_TOLERANCE: Duration = Duration::from_micros(500);
 
@@ -59,7 +65,8 @@ struct Claim {
     superseded: Option<Superseded>,
     /// When the last question with each number reached the node.
     neighbor_requests: Vec<Option<WallTime>>,
-    echo_requests: Vec<Option<(Question, WallTime)>>,
+    echo_requests: Vec<Option<(u16, WallTime)>>,
+    direct_requests: Vec<Option<(u16, WallTime)>>,
 }
 
 /// An advert of another node.
@@ -91,6 +98,7 @@ impl Ownership {
             superseded: None,
             neighbor_requests: vec![None; usize::from(SOURCES)],
             echo_requests: vec![None; ECHOES],
+            direct_requests: vec![None; ECHOES],
         };
         let claims = segment.routers.iter().map(|router| router.priorities.iter().map(claim).collect());
         Self {
@@ -140,7 +148,7 @@ impl Ownership {
         let interval = self.intervals[router];
         let candidates = self.claims[router].iter().enumerate();
         candidates
-            .filter(|(_, claim)| claim.superseded.is_none() && !claim.lease_is_over(now, interval))
+            .filter(|(_, claim)| claim.superseded.is_none() && !claim.lease_is_over(now, interval, true))
             .max_by_key(|(_, claim)| claim.priority)
             .and_then(|(index, _)| u8::try_from(index + 1).ok())
     }
@@ -200,7 +208,7 @@ impl Ownership {
         let known = claim.received[index(from)].filter(|known| now < known.time + interval * LEASE);
         let first = known.map_or(now, |known| known.first);
         claim.received[index(from)] = Some(Received { time: now, priority, first });
-        let lease_was_over = claim.lease_is_over(now, interval);
+        let lease_was_over = claim.lease_is_over(now, interval, is_running);
         let must_yield = lease_was_over || (is_running && priority > claim.priority);
         if must_yield && claim.superseded.is_none() {
             let grace = if is_running { self.bounds.reaction } else { self.bounds.kernel };
@@ -216,8 +224,11 @@ impl Ownership {
             Question::Neighbor(number) => {
                 claim.neighbor_requests[usize::from(number % SOURCES)] = Some(observation.time);
             }
-            Question::Echo(number) | Question::Direct(number) => {
-                claim.echo_requests[usize::from(number) % ECHOES] = Some((question, observation.time));
+            Question::Echo(number) => {
+                claim.echo_requests[usize::from(number) % ECHOES] = Some((number, observation.time));
+            }
+            Question::Direct(number) => {
+                claim.direct_requests[usize::from(number) % ECHOES] = Some((number, observation.time));
             }
         }
     }
@@ -260,19 +271,20 @@ impl Ownership {
 }
 
 impl Claim {
-    fn lease_is_over(&self, now: WallTime, interval: Duration) -> bool {
-        self.last_sent.is_none_or(|sent| now > sent + interval * LEASE + LEASE_TOLERANCE)
+    fn lease_is_over(&self, now: WallTime, interval: Duration, is_running: bool) -> bool {
+        let lease = if is_running { interval * LEASE } else { interval + interval / OVERDUE };
+        self.last_sent.is_none_or(|sent| now > sent + lease + LEASE_TOLERANCE)
     }
 
     /// Returns when the question reached the node, or `None` if it is not remembered.
     fn asked(&self, question: Question) -> Option<WallTime> {
-        match question {
-            Question::Neighbor(number) => self.neighbor_requests[usize::from(number % SOURCES)],
-            Question::Echo(number) | Question::Direct(number) => self.echo_requests
-                [usize::from(number) % ECHOES]
-                .filter(|(remembered, _)| *remembered == question)
-                .map(|(_, time)| time),
-        }
+        let (requests, number) = match question {
+            Question::Neighbor(number) => return self.neighbor_requests[usize::from(number % SOURCES)],
+            Question::Echo(number) => (&self.echo_requests, number),
+            Question::Direct(number) => (&self.direct_requests, number),
+        };
+        let remembered = requests[usize::from(number) % ECHOES];
+        remembered.filter(|(other, _)| *other == number).map(|(_, time)| time)
     }
 }
 

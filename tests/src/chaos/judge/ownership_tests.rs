@@ -195,11 +195,42 @@ fn master_that_dies_while_it_must_yield_is_judged_by_its_lease() {
     let mut scene = Scene::with_master(LOW);
     scene.advert(950, HIGH);
     scene.process(952, 2, Activity::Dead);
-    assert!(!scene.answer_is_reported(970, 2), "the lease lasts until 1.2 s");
+    assert!(!scene.answer_is_reported(970, 2), "its next advert is due at 1.0 s");
+    scene.advert(1000, HIGH);
+    assert!(!scene.answer_is_reported(1010, 2));
     scene.advert(1050, HIGH);
-    assert!(!scene.answer_is_reported(1060, 2));
-    scene.advert(1250, HIGH);
-    assert!(scene.answer_is_reported(1260, 2));
+    assert!(scene.answer_is_reported(1060, 2));
+}
+
+#[test]
+fn master_whose_last_adverts_were_lost_is_judged_by_its_lease() {
+    let dead = |since: i64| {
+        let mut scene = Scene::new(2);
+        (0..=6).for_each(|number| scene.advert(number * 100, HIGH));
+        (7..=9).for_each(|number| scene.lost_advert(number * 100, HIGH));
+        scene.process(since, 1, Activity::Dead);
+        scene
+    };
+    let mut fresh = dead(905);
+    fresh.advert(940, LOW);
+    assert!(!fresh.answer_is_reported(950, 1), "its next advert is due at 1.0 s");
+    fresh.advert(1040, LOW);
+    assert!(fresh.answer_is_reported(1050, 1));
+    let mut overdue = dead(905);
+    overdue.advert(1030, LOW);
+    assert!(overdue.answer_is_reported(1040, 1), "long before three intervals are over");
+}
+
+#[test]
+fn answer_that_waited_for_neighbor_resolution_is_judged_by_the_time_of_its_question() {
+    let mut scene = Scene::with_dead_master();
+    for question in [Question::Echo(1), Question::Direct(1), Question::Direct(257)] {
+        scene.observation(1000, 1, false, Meaning::Request(question));
+    }
+    scene.advert(1240, LOW);
+    for question in [Question::Echo(1), Question::Direct(1)] {
+        assert!(!scene.observation(4000, 1, true, Meaning::Answer(question)));
+    }
 }
 
 #[test]

@@ -83,8 +83,8 @@ impl Draft {
         if let (Some(placed), false) = (elsewhere, election.accept) {
             problems.add(
                 placed.at,
-                "accept is false and a VIP has its own `dev`; packets are dropped on the instance's interface only; \
-                 remove one of them",
+                "accept is false and a VIP has its own `dev`, but packets to VIPs can be dropped only on the \
+                 instance's interface; remove `accept` or `dev`",
             );
         }
         let route = transport::read(table, &addresses, election.priority == PRIORITY_OWNER, problems);

@@ -86,8 +86,8 @@ impl Administrator {
         Ok(Done { changes: vec![Line::instance(name, change)], ..Done::default() })
     }
 
-    /// Returns the instances with these names, each once, and the members of sync groups with these
-    /// names; all instances if `names` is empty.
+    /// Returns the instances and the members of the sync groups with these names, without
+    /// duplicates, or all instances if `names` is empty.
     fn resolve(&self, names: &[String]) -> Result<Vec<String>, String> {
         if names.is_empty() {
             return Ok(self.running.keys().cloned().collect());

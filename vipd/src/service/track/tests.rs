@@ -196,7 +196,8 @@ fn nothing_is_sent_to_the_engine_until_all_objects_have_been_read() {
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
 }
 
-/// Otherwise, an added instance would start in Fault, and its whole sync group with it.
+/// An added instance whose objects had not been read would start in Fault, and so would its whole
+/// sync group.
 #[test]
 fn objects_of_an_instance_that_a_reload_adds_are_read_before_it_starts() {
     let (engine, commands) = Handle::without_engine().expect("a handle");

@@ -21,7 +21,7 @@ fn a_master_advertises_a_new_priority_when_adver_timer_fires() {
         assert_eq!(script.input(Input::Priority(60)), [], "VRRPv{version}: no extra advert");
         assert_eq!(script.wait(600 * MILLI), [(600 * MILLI, Action::SendAdvert { priority: 60 })]);
         assert_eq!(script.router.snapshot().priority, 60);
-        assert_eq!(script.router.config().priority, 100, "the configured priority stays");
+        assert_eq!(script.router.config().priority, 100, "the configured priority is unchanged");
     }
 }
 
