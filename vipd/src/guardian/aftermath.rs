@@ -108,22 +108,25 @@ impl Aftermath {
             }
         }
         let mut netlink = Requests::open()?;
-        // In the order of a clean shutdown. Routers with the same route or rule share it.
+        // In the order of a clean shutdown, but an error does not prevent the next step: a refused
+        // route must not keep the VIPs. Routers with the same route or rule share it.
+        let mut result = Ok(());
         for request in requests.difference(&shared) {
-            netlink.replay(request)?;
+            result = result.and(netlink.replay(request));
         }
-        netlink.remove_stale(|found| {
+        let removed = netlink.remove_stale(|found| {
             let family = Family::of(found.address).number();
             found.protocol == PROTO_VIPD
                 && addresses.contains(&AddressKey::new(found.ifindex, family, to_words(found.address)))
-        })?;
+        });
+        result = result.and(removed.map(drop));
         if !macvlans.is_empty() {
             let existing = self.macvlans()?;
             for (parent, family, vrid) in macvlans {
                 existing.remove(parent, family, vrid);
             }
         }
-        Ok(())
+        result
     }
 
     fn macvlans(&mut self) -> io::Result<&mut Macvlans> {
@@ -136,7 +139,7 @@ impl Aftermath {
 
     fn report(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.has_failed, true) {
-            tracing::error!(%error, "cannot remove VIPs of the dead agent; remove them with `ip address del`");
+            tracing::error!(%error, "cannot remove VIPs, routes or macvlans of the dead agent; run `vipd cleanup`");
         }
     }
 }

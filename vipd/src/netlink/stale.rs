@@ -31,7 +31,7 @@ impl Requests {
     }
 
     /// Sends a [prepared](super::RoutingEntry::removal_request) request. Treats an entry that no
-    /// longer exists as success.
+    /// longer exists, or whose interface does not, as success.
     ///
     /// # Errors
     /// The error returned by the kernel.
@@ -47,7 +47,9 @@ impl Requests {
         self.traffic.requests += 1;
         self.socket.send(&self.outgoing, 0)?;
         match self.answers(self.sequence, |_| {}) {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => Ok(()),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT | libc::ENODEV)) => {
+                Ok(())
+            }
             result => result.map(drop),
         }
     }

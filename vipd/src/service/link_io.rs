@@ -2,7 +2,6 @@
 //!
 //! ```text
 //!  ensure_claim      claims the interface                 kept until the link is closed
-//!  detach_leftovers  detaches programs of dead agents     once
 //!  ensure_groups     joins the multicast groups           kept until the link is closed
 //!  ensure_sockets    opens the sockets for sending        handed to the engine
 //!  ensure_macvlans   creates the macvlans, down           kept until the router is removed
@@ -11,7 +10,7 @@
 //!  ensure_fence      attaches the fence                   kept until the link is closed
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,17 +18,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, anyhow};
 
 use super::foreign_xdp::ForeignXdp;
-use super::open_pins;
+use super::leftovers::{clear_others, open_pins};
 use super::worker::LinkWork;
 use crate::engine::attachment::Watch;
 use crate::engine::id::RouterId;
 use crate::engine::link_io::{Holdings, LinkIo, MacvlanFailure, MacvlanIo};
 use crate::engine::link_spec::{LinkSpec, RouterSpec, XdpEntry};
-use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests, Wanted};
+use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Members, Membership, PacketSocket, UnicastSocket};
-use crate::process::{InterfaceClaim, another_agent_runs};
+use crate::process::InterfaceClaim;
 use crate::vrrp::Family;
-use crate::xdp::{Attached, FenceLevel, Kernel, Mode, Pins, Row};
+use crate::xdp::{Attached, FenceLevel, Kernel, Mode, Row};
 
 /// Opens and closes links. Its methods block: a driver may take seconds to attach a BPF program,
 /// and netlink requests wait for the rtnl lock.
@@ -81,9 +80,6 @@ impl LinkOpener {
     /// Runs all steps of [`open`](LinkWork::open).
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         self.ensure_claim(spec)?;
-        if !spec.routers.is_empty() && !self.open.contains_key(&spec.ifindex) {
-            self.detach_leftovers(spec);
-        }
         self.ensure_groups(spec, &Members::default())?;
         let unjoined = self.open.get(&spec.ifindex).map_or_else(Vec::new, |open| open.unjoined.clone());
         let (socket, unicast) = ensure_sockets(spec)?;
@@ -116,47 +112,15 @@ impl LinkOpener {
         })
     }
 
-    /// Claims the interface if it has routers. This is the first step, so that an agent whose claim
-    /// fails changes nothing on the interface.
+    /// Claims the interface if it has routers, and removes what dead agents have left on it. This is
+    /// the first step, so that an agent whose claim fails changes nothing on the interface. At the
+    /// start of the agent, and in a successor, the interface has been claimed before.
     fn ensure_claim(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         if !spec.routers.is_empty() && !self.claims.contains_key(&spec.ifindex) {
             self.claims.insert(spec.ifindex, InterfaceClaim::acquire(spec.ifindex, &spec.name)?);
+            clear_others(&self.agent, &BTreeSet::from([spec.ifindex]), &self.claims);
         }
         Ok(())
-    }
-
-    /// Detaches the programs that dead agents with other names have left on a claimed interface.
-    /// They may drop packets to VIPs that this agent will have. Before that, removes the VIPs of
-    /// those agents, for which the interface would answer again.
-    fn detach_leftovers(&self, spec: &LinkSpec) {
-        let LinkSpec { ifindex, name: interface, .. } = spec;
-        for agent in Pins::owners_other_than(&self.agent) {
-            if another_agent_runs(&agent, None) {
-                continue;
-            }
-            let pins = match Pins::open(&agent) {
-                Ok(pins) => pins,
-                Err(error) => {
-                    tracing::error!(
-                        interface,
-                        agent,
-                        %error,
-                        "cannot detach the BPF programs of a dead agent, which may drop packets to VIPs; \
-                         run `vipd cleanup` as root with its --runtime-dir"
-                    );
-                    continue;
-                }
-            };
-            if pins.has_inherited(*ifindex) {
-                let is_stale = |found: &Address| found.protocol == PROTO_VIPD && found.ifindex == *ifindex;
-                if let Err(error) = Requests::open().and_then(|mut requests| requests.remove_stale(is_stale))
-                {
-                    tracing::warn!(interface, agent, %error, "cannot remove the VIPs of a dead agent");
-                }
-                tracing::info!(interface, agent, "detaching the BPF programs of a dead agent");
-            }
-            pins.detach_only(*ifindex);
-        }
     }
 
     /// Joins the multicast groups of the families that have routers on the link, restores
@@ -255,6 +219,7 @@ impl LinkOpener {
         {
             let effect = match fence {
                 FenceLevel::Off => "VIPs on this interface cannot be fenced",
+                FenceLevel::Process => "VIPs will not be fenced if all processes of vipd are killed at once",
                 _ => "packets from fenced VIPs cannot be dropped",
             };
             tracing::warn!(interface = spec.name, reason, "{effect}");

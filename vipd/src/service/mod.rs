@@ -29,6 +29,7 @@ mod drained;
 mod events;
 mod foreign_xdp;
 mod groups;
+mod leftovers;
 mod line;
 pub(crate) mod link_io;
 mod log;
@@ -46,7 +47,6 @@ mod track;
 mod upgrade;
 pub(crate) mod worker;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
@@ -56,7 +56,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, anyhow};
-use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use rustix::thread::CapabilitySet;
 use tokio::sync::mpsc;
 use vipd_common::records::BURST;
@@ -71,10 +70,10 @@ use crate::engine::succession::Predecessor;
 use crate::engine::topology::Topology;
 use crate::engine::{Engine, Handle, KernelSide, Outlets, Remaining};
 use crate::guardian::{self, Guardian};
-use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests};
+use crate::netlink::{Macvlans, Requests};
 use crate::process::capabilities::{ThreadKind, confine, with};
-use crate::process::{AgentLock, InterfaceClaim, Signals, several_agents_run};
-use crate::xdp::{self, Kernel, Loaded, MapDescriptors, Pins, Rows, Sizes, Verbosity};
+use crate::process::{AgentLock, Signals};
+use crate::xdp::{self, Kernel, Loaded, MapDescriptors, Rows, Sizes, Verbosity};
 
 use administrator::{Administrator, Agent};
 use configured::Configured;
@@ -92,6 +91,7 @@ use upgrade::Estate;
 pub(crate) use successor::succeed;
 
 pub use cleanup::cleanup;
+pub use leftovers::{Claims, claim_interfaces};
 pub use privilege::{check as check_privileges, check_open_files};
 
 /// Number of senders per router whose advert rate the BPF program tracks.
@@ -111,9 +111,6 @@ fn rules(control: &Control) -> Rules {
 
 /// Capacity of the channel of reports to the log.
 const REPORTS: usize = 4096;
-
-/// The VRRP interfaces that this agent has claimed, by interface index.
-pub type Claims = BTreeMap<u32, InterfaceClaim>;
 
 /// Everything that a start needs.
 struct Start {
@@ -186,7 +183,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let has_fence = config.fence == Fence::On;
     // A successor opens the pins once it has taken over.
     if heir.is_none() {
-        pins(lock.name(), has_fence, &mut kernel, &config);
+        leftovers::clear_programs(lock.name(), has_fence, &mut kernel, &maps, &config, &parts.claims);
     }
     let (guardian, writer) = guardian(lock.name(), has_fence, &kernel, &config, sizes).unzip();
     let opener = LinkOpener::new(kernel, parts.macvlans, parts.claims, has_fence, lock.name());
@@ -361,107 +358,6 @@ fn executable() -> PathBuf {
         Some(path) => path.into(),
         None => found,
     }
-}
-
-/// Opens the directory in which the links of the BPF programs are pinned, so that VIPs are fenced
-/// even if all processes of vipd are killed. Reports if there is none.
-fn open_pins(agent: &str) -> Option<Pins> {
-    Pins::open(agent)
-        .map_err(|error| {
-            tracing::warn!(%error, "VIPs will not be fenced if all processes of vipd are killed at once");
-        })
-        .ok()
-}
-
-/// Pins links if VIPs are fenced, and detaches those of a dead agent that are not needed any more.
-fn pins(agent: &str, has_fence: bool, kernel: &mut Kernel, config: &Config) {
-    let in_use: Vec<u32> = interfaces(config).into_iter().filter_map(interface_index).collect();
-    let Some(pins) = (if has_fence { open_pins(agent) } else { Pins::open(agent).ok() }) else { return };
-    remove_vips_of_unused_interfaces(&pins, &in_use);
-    // Otherwise, dropping the pins detaches the links of a dead agent.
-    if has_fence {
-        kernel.use_pins(pins);
-        kernel.detach_inherited(&in_use);
-    }
-}
-
-/// Removes the VIPs of a dead agent on interfaces that are no longer configured: the host would
-/// answer for them once the programs are detached. Does nothing while other agents run, whose VIPs
-/// they may be.
-fn remove_vips_of_unused_interfaces(pins: &Pins, in_use: &[u32]) {
-    let inherited = pins.inherited().filter_map(|(ifindex, _)| ifindex.parse().ok());
-    let unused: BTreeSet<u32> = inherited.filter(|ifindex| !in_use.contains(ifindex)).collect();
-    if !unused.is_empty() && !several_agents_run() {
-        remove_stale_vips(|found| unused.contains(&found.ifindex));
-    }
-}
-
-/// Removes and reports VIPs that a dead agent has left.
-fn remove_stale_vips(is_stale: impl Fn(&Address) -> bool) {
-    let is_stale = |found: &Address| found.protocol == PROTO_VIPD && is_stale(found);
-    match Requests::open().and_then(|mut requests| requests.remove_stale(is_stale)) {
-        Ok(removed) => {
-            for found in removed {
-                tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
-            }
-        }
-        Err(error) => tracing::error!(%error, "cannot remove stale VIPs left by a previous run"),
-    }
-}
-
-/// Returns the interfaces with virtual routers or VIPs.
-fn interfaces(config: &Config) -> BTreeSet<&str> {
-    let instances = config.instances.iter();
-    let devs = instances.clone().flat_map(|instance| &instance.placements);
-    let devs = devs.filter_map(|placement| placement.interface.as_deref());
-    instances.map(|instance| instance.interface.as_str()).chain(devs).collect()
-}
-
-/// Claims the VRRP interfaces that exist, and removes stale VIPs, routes and rules of a killed
-/// agent. Skips the VIPs of routers whose interface cannot be claimed, usually because another agent
-/// serves it; opening the interface reports that failure. While other agents run in the network
-/// namespace, also skips the VIPs of routers whose interface does not exist, and the routes and
-/// rules of all skipped routers. Failures to remove them are logged and do not prevent the agent
-/// from starting.
-pub fn claim_interfaces(config: &Config) -> Claims {
-    let mut claims = Claims::new();
-    let mut refused = BTreeSet::new();
-    let interfaces: BTreeSet<&str> =
-        config.instances.iter().map(|instance| instance.interface.as_str()).collect();
-    for interface in interfaces {
-        match interface_index(interface).map(|ifindex| (ifindex, InterfaceClaim::acquire(ifindex, interface)))
-        {
-            Some((ifindex, Ok(claim))) => {
-                claims.insert(ifindex, claim);
-            }
-            Some((_, Err(_))) => {
-                refused.insert(interface);
-            }
-            // The VIPs may be on another interface, which another agent serves.
-            None if several_agents_run() => {
-                refused.insert(interface);
-            }
-            None => {}
-        }
-    }
-    let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
-    let vips: Vec<IpAddr> =
-        free.flat_map(|instance| instance.router.all_addresses()).map(|vip| vip.address).collect();
-    remove_stale_vips(|found| vips.contains(&found.address));
-    match routing::remove_stale(config, &refused) {
-        Ok(removed) => {
-            for found in removed {
-                tracing::warn!("removed stale {found} left by a previous run");
-            }
-        }
-        Err(error) => tracing::error!(%error, "cannot remove stale routes and rules left by a previous run"),
-    }
-    claims
-}
-
-fn interface_index(interface: &str) -> Option<u32> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
-    netdevice::name_to_index(socket, interface).ok()
 }
 
 /// Converts a number of entries to a map size.

@@ -38,7 +38,7 @@ use crate::process::{Received, SignalStream, Signals, reap_orphans};
 use crate::xdp::Row;
 
 pub(super) use succession::End;
-use succession::{Connections, FromPredecessor, Served, Upgrading};
+use succession::{Connections, FromPredecessor, Served, Upgrading, Waiting};
 
 /// Interval at which the counters of discarded adverts are read for the log, and orphaned processes
 /// of commands are reaped.
@@ -202,10 +202,16 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     is_main = true;
                     if let FromPredecessor::Ended = message {
                         connections.predecessor = None;
-                        let next = waiting.take();
-                        upgrading = next.map(|(file, author)| self.upgrade(file, author, runtime_dir, &connections));
+                        if !self.is_stopping
+                            && let Some(Waiting { executable, author, .. }) = waiting.take()
+                        {
+                            upgrading = Some(self.upgrade(executable, author, runtime_dir, &connections));
+                        }
                     }
                     self.handle_predecessor(message, &mut systemd);
+                }
+                Some(Waiting { author, .. }) = succession::overdue(&mut waiting) => {
+                    self.administrator.upgrade_failed(author, succession::overdue_reason());
                 }
                 outcome = succession::outcome(&mut upgrading), if upgrading.is_some() => {
                     let Some(Upgrading { author, .. }) = upgrading.take() else { continue };
@@ -218,7 +224,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 step = self.administrator.next(), if is_main => match step {
                     // Its commands would run at the same time as those of the successor.
                     Step::Upgrade { executable, author } if connections.predecessor.is_some() => {
-                        waiting = Some((executable, author));
+                        waiting = Some(Waiting::new(executable, author));
                     }
                     Step::Upgrade { executable, author } => {
                         upgrading = Some(self.upgrade(executable, author, runtime_dir, &connections));
@@ -295,6 +301,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         if let Some((new, author)) = succession::handed_over(upgrading).await {
             let worker = connections.worker;
             return Ok(self.leave(new, author, runtime_dir, worker, &mut systemd, from).await);
+        }
+        if let Some(Waiting { author, .. }) = waiting {
+            self.administrator.upgrade_failed(author, "the agent is stopping".to_owned());
         }
         systemd.stopping();
         self.log_lost_transitions(from);

@@ -1,6 +1,10 @@
 //! The map of VIPs.
 
-use aya::maps::{HashMap, MapData, MapError};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use aya::maps::{HashMap, Map, MapData, MapError};
 use vipd_common::records::AddressKey;
 
 use super::Row;
@@ -15,6 +19,18 @@ pub struct Addresses {
 impl Addresses {
     pub(super) fn new(entries: HashMap<MapData, [u8; 24], u32>) -> Self {
         Self { entries }
+    }
+
+    /// Returns the VIPs in a dead agent's map.
+    ///
+    /// # Errors
+    /// Returns an error if this is not a map of VIPs, or it cannot be read.
+    pub(super) fn read(descriptor: OwnedFd) -> io::Result<BTreeSet<AddressKey>> {
+        let map = MapData::from_fd(descriptor).map_err(io::Error::other)?;
+        let entries: HashMap<_, [u8; 24], u32> =
+            HashMap::try_from(Map::HashMap(map)).map_err(io::Error::other)?;
+        let keys = entries.keys().map(|key| key.map(bytemuck::cast::<_, AddressKey>));
+        keys.collect::<Result<_, _>>().map_err(io::Error::other)
     }
 
     /// Inserts a VIP, or changes its row. One `bpf(2)` call.

@@ -1,5 +1,6 @@
 //! Loads the BPF program and owns its maps and attachments.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -343,15 +344,18 @@ impl Kernel {
         self.attachments.ensure(programs, ifindex, interface, preference, framing)
     }
 
-    /// Pins all links that are created from now on, and lets them replace those that a dead agent
-    /// has left.
-    pub fn use_pins(&mut self, pins: Pins) {
+    /// Pins the map of VIPs, and all links that are created from now on, and lets them replace those
+    /// that a dead agent has left. `maps` are those that were [loaded](Self::load).
+    pub fn use_pins(&mut self, mut pins: Pins, maps: &MapDescriptors) {
+        if let Some(addresses) = maps.get(names::MAP_ADDRESSES) {
+            pins.pin_addresses(addresses.as_fd());
+        }
         self.attachments.pins = pins;
     }
 
-    /// Detaches the links that a dead agent has left on interfaces other than these.
-    pub fn detach_inherited(&mut self, in_use: &[u32]) {
-        self.attachments.pins.detach_inherited(|ifindex, _| !in_use.contains(&ifindex));
+    /// Detaches the links that a dead agent has left on these interfaces.
+    pub fn detach_inherited(&mut self, unused: &BTreeSet<u32>) {
+        self.attachments.pins.detach_inherited(|ifindex, _| unused.contains(&ifindex));
     }
 
     /// Attaches the programs that drop packets to and from fenced VIPs, or keeps them if they are
@@ -377,7 +381,7 @@ impl Kernel {
         };
         match (ingress, egress) {
             (Ok(true), Ok(true)) => (FenceLevel::Full, None),
-            (Ok(_), Ok(_)) => (FenceLevel::Process, None),
+            (Ok(_), Ok(_)) => (FenceLevel::Process, pins.failure().map(str::to_owned)),
             (Ok(true), Err(reason)) => (FenceLevel::Ingress, Some(reason)),
             (Ok(false), Err(reason)) => (FenceLevel::Process, Some(reason)),
             (Err(reason), _) => (FenceLevel::Off, Some(reason)),

@@ -1,15 +1,18 @@
-//! Pinned BPF links, by which attachments outlive the process.
+//! Pinned BPF links, by which attachments outlive the process, and the pinned map of VIPs.
 //!
 //! ```text
 //!  /sys/fs/bpf/vipd/NETNS-NAME/     NETNS: inode of the network namespace, NAME: of the agent
 //!      IFINDEX-native|tc|generic    the program that receives adverts
 //!      IFINDEX-ingress              FenceIngress
 //!      IFINDEX-egress               FenceEgress
+//!      addresses                    the map ADDRESSES
 //! ```
 //!
-//! A link that a dead agent has left is replaced in place by its successor, or detached.
+//! The program of a link that a dead agent has left is replaced in place by the next agent, or the
+//! link is detached. The map tells which VIPs must be removed before that: an address does not show
+//! which agent has added it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -18,7 +21,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::statfs;
 use rustix::process::geteuid;
+use vipd_common::records::AddressKey;
 
+use super::addresses::Addresses;
 use super::syscall;
 
 /// Where systemd mounts the BPF file system.
@@ -26,7 +31,10 @@ const ROOT: &str = "/sys/fs/bpf";
 /// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
-/// The name of a pin: the interface and the hook.
+/// The name of the pinned map of VIPs.
+const ADDRESSES: &str = "addresses";
+
+/// The name of a pinned link: the interface and the hook.
 pub(super) type PinName = (u32, &'static str);
 
 /// The directory with the pins of an agent.
@@ -36,6 +44,10 @@ pub struct Pins {
     directory: Option<PathBuf>,
     /// Links that a dead agent has left, by the name of their pin.
     inherited: BTreeMap<String, OwnedFd>,
+    /// The VIPs of the dead agent.
+    vips: BTreeSet<AddressKey>,
+    /// Why a link could not be pinned.
+    failure: Option<String>,
 }
 
 /// Why links cannot be pinned.
@@ -77,7 +89,7 @@ impl Pins {
 
     /// Returns no pins: attachments end with the process.
     pub fn none() -> Self {
-        Self { directory: None, inherited: BTreeMap::new() }
+        Self { directory: None, inherited: BTreeMap::new(), vips: BTreeSet::new(), failure: None }
     }
 
     /// Opens the directory of the agent with this name in this network namespace, and the pins that
@@ -95,8 +107,9 @@ impl Pins {
         };
         let common = Path::new(ROOT).join("vipd");
         let directory = common.join(directory_name(agent).map_err(system("read", Path::new(NETNS)))?);
-        for path in [&common, &directory] {
-            match DirBuilder::new().mode(0o700).create(path) {
+        // All agents look for each other's directories. Only root and the agent's user may use them.
+        for (path, mode) in [(&common, 0o755), (&directory, 0o700)] {
+            match DirBuilder::new().mode(mode).create(path) {
                 Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(system("create", path)(cause));
                 }
@@ -109,37 +122,34 @@ impl Pins {
             }
         }
         let entries = fs::read_dir(&directory).map_err(system("read", &directory))?;
-        let mut inherited = BTreeMap::new();
+        let (mut inherited, mut vips) = (BTreeMap::new(), BTreeSet::new());
         for entry in entries.filter_map(Result::ok) {
-            if let (Ok(name), Ok(link)) =
-                (entry.file_name().into_string(), syscall::open_pinned(&entry.path()))
-            {
-                inherited.insert(name, link);
+            let path = entry.path();
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // Fails for an object that has been unpinned meanwhile.
+            let Ok(object) = syscall::open_pinned(&path) else { continue };
+            if name == ADDRESSES {
+                vips = Addresses::read(object).map_err(system("read", &path))?;
+            } else {
+                inherited.insert(name, object);
             }
         }
-        Ok(Self { directory: Some(directory), inherited })
+        Ok(Self { directory: Some(directory), inherited, vips, failure: None })
     }
 
     /// Returns the names of the agents other than `agent` that have pins in this network namespace.
-    pub fn owners_other_than(agent: &str) -> Vec<String> {
-        let Ok(own) = directory_name(agent) else { return Vec::new() };
-        let Ok(prefix) = directory_name("") else { return Vec::new() };
-        let found = fs::read_dir(Path::new(ROOT).join("vipd")).into_iter().flatten().flatten();
-        let names = found.filter_map(|entry| entry.file_name().into_string().ok());
+    ///
+    /// # Errors
+    /// Returns an error if the directories of the agents cannot be listed.
+    pub fn owners_other_than(agent: &str) -> io::Result<Vec<String>> {
+        let (own, prefix) = (directory_name(agent)?, directory_name("")?);
+        let entries = match fs::read_dir(Path::new(ROOT).join("vipd")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let others = names.filter(|name| *name != own);
-        others.filter_map(|name| agent_name(name.strip_prefix(&prefix)?)).collect()
-    }
-
-    /// Returns whether there is an inherited link of an interface.
-    pub fn has_inherited(&self, ifindex: u32) -> bool {
-        let ifindex = ifindex.to_string();
-        self.inherited().any(|(found, _)| found == ifindex)
-    }
-
-    /// Detaches the inherited links of an interface, and leaves the others as they are.
-    pub fn detach_only(mut self, ifindex: u32) {
-        self.detach_inherited(|found, _| found == ifindex);
-        self.inherited.clear();
+        Ok(others.filter_map(|name| agent_name(name.strip_prefix(&prefix)?)).collect())
     }
 
     /// Returns the interface index and the hook of each inherited link.
@@ -147,10 +157,30 @@ impl Pins {
         self.inherited.keys().filter_map(|name| name.split_once('-'))
     }
 
+    /// Returns the interfaces with inherited links.
+    pub fn interfaces(&self) -> BTreeSet<u32> {
+        self.inherited().filter_map(|(ifindex, _)| ifindex.parse().ok()).collect()
+    }
+
+    /// Returns the VIPs of the dead agent. They include those of its backups.
+    pub fn vips(&self) -> &BTreeSet<AddressKey> {
+        &self.vips
+    }
+
+    /// Leaves all pins as they are. Otherwise, dropping this value detaches the inherited links.
+    pub fn keep(mut self) {
+        self.abandon();
+    }
+
     /// Leaves all pins to a successor.
     pub(super) fn abandon(&mut self) {
         self.directory = None;
         self.inherited.clear();
+    }
+
+    /// Returns why a link could not be pinned.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// Returns the inherited link with this name, if it is still attached to the interface.
@@ -177,15 +207,26 @@ impl Pins {
     }
 
     /// Pins a link and returns whether that succeeded. An existing pin of this name is replaced.
-    pub(super) fn pin(&self, name: PinName, link: BorrowedFd<'_>) -> bool {
+    pub(super) fn pin(&mut self, name: PinName, link: BorrowedFd<'_>) -> bool {
+        self.pin_object(&file_name(name), link)
+    }
+
+    /// Pins the map of VIPs in place of the dead agent's.
+    pub(super) fn pin_addresses(&mut self, map: BorrowedFd<'_>) {
+        self.pin_object(ADDRESSES, map);
+    }
+
+    fn pin_object(&mut self, name: &str, object: BorrowedFd<'_>) -> bool {
         let Some(directory) = &self.directory else { return false };
-        let path = directory.join(file_name(name));
-        match syscall::pin(link, &path) {
+        let path = directory.join(name);
+        let pinned = match syscall::pin(object, &path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_file(&path).is_ok() && syscall::pin(link, &path).is_ok()
+                fs::remove_file(&path).and_then(|()| syscall::pin(object, &path))
             }
-            result => result.is_ok(),
-        }
+            result => result,
+        };
+        self.failure = pinned.as_ref().err().map(|error| format!("cannot pin {}: {error}", path.display()));
+        pinned.is_ok()
     }
 
     /// Removes a pin. The link stays attached while a descriptor of it is open.
@@ -204,6 +245,7 @@ impl Pins {
 impl Drop for Pins {
     fn drop(&mut self) {
         self.detach_inherited(|_, _| true);
+        self.unlink(ADDRESSES);
         if let Some(directory) = &self.directory {
             // Fails if pins remain, or if another agent has pins as well.
             let _ = fs::remove_dir(directory);

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{DiscardCounters, FromEngine, Supervisor};
 use crate::control::runtime::RuntimeDir;
@@ -68,6 +68,20 @@ pub(super) struct Upgrading {
     pub(super) author: Author,
     /// Set once the engine may hand over.
     is_handing_over: Arc<AtomicBool>,
+}
+
+/// An upgrade that waits for the end of the predecessor: the commands of both processes would run at
+/// the same time.
+pub(super) struct Waiting {
+    pub(super) executable: Option<PathBuf>,
+    pub(super) author: Author,
+    deadline: Instant,
+}
+
+impl Waiting {
+    pub(super) fn new(executable: Option<PathBuf>, author: Author) -> Self {
+        Self { executable, author, deadline: Instant::now() + MAX_WAIT }
+    }
 }
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
@@ -245,6 +259,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 /// Maximum time to wait for the end of a predecessor, whose notification commands may still run.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Maximum time that an upgrade waits for the end of a predecessor: less than the client waits for
+/// its reply.
+const MAX_WAIT: Duration = Duration::from_secs(50);
+
 /// Number of times that the task of a client may have to run until it has sent its reply.
 const REPLY_STEPS: usize = 16;
 
@@ -257,6 +275,24 @@ pub(super) async fn outcome(upgrading: &mut Option<Upgrading>) -> Result<Success
         },
         None => std::future::pending().await,
     }
+}
+
+/// Waits until an upgrade has waited too long for the end of the predecessor, and takes it.
+pub(super) async fn overdue(waiting: &mut Option<Waiting>) -> Option<Waiting> {
+    match waiting {
+        Some(Waiting { deadline, .. }) => {
+            sleep_until(*deadline).await;
+            waiting.take()
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns why an [overdue] upgrade is refused.
+pub(super) fn overdue_reason() -> String {
+    format!(
+        "the process that handed over to this one has not ended within {MAX_WAIT:?}; end it, or wait for its commands"
+    )
 }
 
 /// Returns the successor if the engine has handed over before it ended.
