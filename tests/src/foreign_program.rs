@@ -16,9 +16,11 @@ const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
+const BPF_TCX_EGRESS: u32 = 47;
 const BPF_F_BEFORE: u32 = 1 << 3;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_PASS: u32 = 2;
+const TC_ACT_OK: u32 = 0;
 const TC_ACT_SHOT: u32 = 2;
 
 /// The hook and the action of a program.
@@ -28,6 +30,9 @@ pub enum Kind {
     PassingXdp,
     /// TC ingress, before all programs that are already attached; drops all packets.
     DroppingTc,
+    /// TC egress, before all programs that are already attached; passes all packets, and ends their
+    /// processing.
+    PassingEgress,
 }
 
 /// An attached program. Dropping it detaches the program.
@@ -47,6 +52,7 @@ impl ForeignProgram {
         let (program_type, action, hook, flags) = match kind {
             Kind::PassingXdp => (BPF_PROG_TYPE_XDP, XDP_PASS, BPF_XDP, XDP_FLAGS_SKB_MODE),
             Kind::DroppingTc => (BPF_PROG_TYPE_SCHED_CLS, TC_ACT_SHOT, BPF_TCX_INGRESS, BPF_F_BEFORE),
+            Kind::PassingEgress => (BPF_PROG_TYPE_SCHED_CLS, TC_ACT_OK, BPF_TCX_EGRESS, BPF_F_BEFORE),
         };
         let interface = interface.to_owned();
         host.run(move || {

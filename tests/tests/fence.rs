@@ -15,6 +15,7 @@ use vipd_tests::capture::Capture;
 use vipd_tests::client::{Client, arp_request, uses_vip};
 use vipd_tests::configuration::XdpMode;
 use vipd_tests::control::{counter, state, status, wait_for_state};
+use vipd_tests::foreign_program::{ForeignProgram, Kind};
 use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
@@ -263,6 +264,19 @@ fn vip_on_another_interface_is_fenced_as_well() -> TestResult {
     }
     let late = replies()?;
     assert_eq!(late, 0, "ARP replies from dev0");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn program_that_runs_before_the_fence_at_egress_is_reported() -> TestResult {
+    let lab = Lab::new(1)?;
+    let host = lab.host(PREFERRED)?;
+    let _foreign = ForeignProgram::attach(host, "eth1", Kind::PassingEgress)?;
+    let mut agent = Agent::new(&lab, PREFERRED, vipd()?, &[Instance::default()])?;
+    agent.start()?;
+    let is_logged = |line: &LogLine| line.text.contains("another program runs first at TC egress");
+    wait_until("the line", TIMEOUT, || agent.log().iter().any(is_logged))?;
     Ok(())
 }
 

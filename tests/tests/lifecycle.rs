@@ -145,7 +145,7 @@ fn only_stale_vips_of_a_killed_agent_are_removed() {
     agent.start().expect("start the agent");
     wait_until("the addresses to be removed", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4(), foreign])
         .expect("addresses removed");
-    assert_eq!(control::state(&agent).expect("query the agent"), "backup");
+    control::wait_for_state(&agent, "backup", TIMEOUT).expect("backup");
     // The log may lag behind the addresses.
     let logged = || agent.log().iter().filter(|line| line.text.contains("removed stale VIP")).count();
     wait_until("two lines in the log", TIMEOUT, || logged() >= 2).expect("both removals are logged");

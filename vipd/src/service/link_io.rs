@@ -58,8 +58,18 @@ struct Open {
     entries: Vec<XdpEntry>,
     /// Mode of the BPF program, if it has been attached.
     mode: Option<Mode>,
-    /// How far VIPs are fenced, and whether the BPF program is pinned, if there is one.
-    fence: Option<(FenceLevel, Option<bool>)>,
+    /// The fence, once it has been attached.
+    fence: Option<Fence>,
+}
+
+/// The fence of an open link.
+#[derive(PartialEq, Eq)]
+struct Fence {
+    level: FenceLevel,
+    /// Why packets from or to fenced VIPs may pass.
+    reason: Option<String>,
+    /// Whether the program that receives adverts is pinned, if there is one.
+    advert_is_pinned: Option<bool>,
 }
 
 impl LinkOpener {
@@ -212,19 +222,22 @@ impl LinkOpener {
         if !self.has_fence {
             return FenceLevel::Off;
         }
-        let (fence, reason) = self.kernel.attach_fence(spec.ifindex, &spec.name, advert_is_pinned);
+        let (level, reason) = self.kernel.attach_fence(spec.ifindex, &spec.name, advert_is_pinned);
+        let fence = Fence { level, reason, advert_is_pinned };
         let open = self.open.entry(spec.ifindex).or_default();
-        if open.fence.replace((fence, advert_is_pinned)) != Some((fence, advert_is_pinned))
-            && let Some(reason) = reason
+        if open.fence.as_ref() != Some(&fence)
+            && let Some(reason) = &fence.reason
         {
-            let effect = match fence {
+            let effect = match level {
                 FenceLevel::Off => "VIPs on this interface cannot be fenced",
                 FenceLevel::Process => "VIPs will not be fenced if all processes of vipd are killed at once",
-                _ => "packets from fenced VIPs cannot be dropped",
+                FenceLevel::Ingress => "packets from fenced VIPs cannot be dropped",
+                FenceLevel::Full => "another program may let packets from fenced VIPs pass",
             };
             tracing::warn!(interface = spec.name, reason, "{effect}");
         }
-        fence
+        open.fence = Some(fence);
+        level
     }
 
     /// Reports an XDP program that runs before vipd's.
@@ -282,8 +295,8 @@ impl LinkWork for LinkOpener {
         for spec in specs {
             self.check_xdp(spec.ifindex, &spec.name);
             // Another tool may have detached the programs.
-            if let Some((_, advert_is_pinned)) = self.open.get(&spec.ifindex).and_then(|open| open.fence) {
-                self.ensure_fence(spec, advert_is_pinned);
+            if let Some(fence) = self.open.get(&spec.ifindex).and_then(|open| open.fence.as_ref()) {
+                self.ensure_fence(spec, fence.advert_is_pinned);
             }
         }
     }

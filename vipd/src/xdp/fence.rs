@@ -249,6 +249,18 @@ impl FenceLinks {
         self.0.iter().map(link).collect()
     }
 
+    /// Returns whether another program runs before the one at TC egress. It may end the processing of
+    /// a packet (`TC_ACT_OK`). Takes the rtnl lock.
+    pub(super) fn is_behind_at_egress(&self, ifindex: u32) -> bool {
+        let Some(Known { attachment: Attachment::Link { link, .. }, .. }) =
+            self.0.get(&(ifindex, Hook::Egress))
+        else {
+            return false;
+        };
+        let Ok(info) = syscall::link_info(link.as_fd()) else { return false };
+        syscall::first_link(ifindex, syscall::BPF_TCX_EGRESS).is_ok_and(|first| first != info.id)
+    }
+
     /// Detaches the program of a hook, if it is attached.
     pub(super) fn detach(&mut self, pins: &Pins, ifindex: u32, hook: Hook) {
         let attached = self.0.remove(&(ifindex, hook)).filter(|known| !known.is_borrowed);

@@ -362,8 +362,8 @@ impl Kernel {
     /// attached. On an interface with virtual routers, the program for adverts must be attached,
     /// and `advert_is_pinned` tells whether that attachment outlives the process.
     ///
-    /// Returns how far the VIPs on the interface are fenced, and if that is not [`FenceLevel::Full`],
-    /// the kernel's reason, if there is one.
+    /// Returns how far the VIPs on the interface are fenced, and if that is not [`FenceLevel::Full`]
+    /// or another program may let packets pass, the reason, if it is known.
     pub fn attach_fence(
         &mut self,
         ifindex: u32,
@@ -380,7 +380,10 @@ impl Kernel {
             self.fence.ensure(programs, pins, ifindex, interface, Hook::Ingress)
         };
         match (ingress, egress) {
-            (Ok(true), Ok(true)) => (FenceLevel::Full, None),
+            (Ok(true), Ok(true)) => {
+                let is_behind = self.fence.is_behind_at_egress(ifindex);
+                (FenceLevel::Full, is_behind.then(|| "another program runs first at TC egress".to_owned()))
+            }
             (Ok(_), Ok(_)) => (FenceLevel::Process, pins.failure().map(str::to_owned)),
             (Ok(true), Err(reason)) => (FenceLevel::Ingress, Some(reason)),
             (Ok(false), Err(reason)) => (FenceLevel::Process, Some(reason)),
