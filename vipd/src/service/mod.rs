@@ -32,6 +32,7 @@ mod groups;
 mod leftovers;
 mod line;
 pub(crate) mod link_io;
+mod link_sockets;
 mod log;
 mod notify;
 mod order;
@@ -40,6 +41,7 @@ mod privilege;
 mod report;
 mod routing;
 mod signals;
+mod sizes;
 mod successor;
 mod supervisor;
 mod systemd;
@@ -58,11 +60,9 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context as _, anyhow};
 use rustix::thread::CapabilitySet;
 use tokio::sync::mpsc;
-use vipd_common::records::BURST;
 
 use crate::config::operate::{Control, UserGroup};
-use crate::config::settings::Transport;
-use crate::config::{Config, Fence, Instance, Realtime};
+use crate::config::{Config, Fence, Realtime};
 use crate::control::access::{Access, Group, Rules};
 use crate::control::runtime::RuntimeDir;
 use crate::engine::command::Command;
@@ -92,13 +92,9 @@ pub(crate) use successor::succeed;
 
 pub use cleanup::cleanup;
 pub use leftovers::{Claims, claim_interfaces};
-pub use privilege::{check as check_privileges, check_open_files};
+pub(crate) use sizes::sizes;
 
-/// Number of senders per router whose advert rate the BPF program tracks.
-const SENDERS_PER_ROUTER: usize = 16;
-/// Minimum size of the map of senders: a smaller LRU map evicts entries too early, because
-/// `kernel/bpf/bpf_lru_list.c` moves them in batches of 128 per CPU.
-const MIN_SENDERS: u32 = 4096;
+pub use privilege::{check as check_privileges, check_open_files};
 
 /// Converts the configured access rules.
 fn rules(control: &Control) -> Rules {
@@ -358,40 +354,6 @@ fn executable() -> PathBuf {
         Some(path) => path.into(),
         None => found,
     }
-}
-
-/// Converts a number of entries to a map size.
-fn count(entries: usize) -> anyhow::Result<u32> {
-    u32::try_from(entries).context("too many instances")
-}
-
-/// Returns the sizes of the BPF program's maps, with room for more routers.
-pub(crate) fn sizes(config: &Config) -> anyhow::Result<Sizes> {
-    Ok(needed_sizes(config)?.with_head_room())
-}
-
-/// Returns the number of entries that a configuration needs in the BPF program's maps.
-fn needed_sizes(config: &Config) -> anyhow::Result<Sizes> {
-    let instances = config.instances.iter();
-    let peers = instances.clone().map(|instance| match &instance.transport {
-        Transport::Multicast => 0,
-        Transport::Unicast(peers) => peers.len(),
-    });
-    let addresses = instances.map(addresses);
-    Ok(Sizes {
-        routers: count(config.instances.len())?,
-        peers: count(peers.sum())?,
-        addresses: count(addresses.sum())?,
-        senders: count(config.instances.len() * SENDERS_PER_ROUTER)?.max(MIN_SENDERS),
-        burst: BURST,
-    })
-}
-
-/// Returns the number of entries of an instance in the map of VIPs: one on the instance's interface
-/// for each VIP, and another one for each VIP on another interface.
-fn addresses(instance: &Arc<Instance>) -> usize {
-    let elsewhere = instance.placements.iter().filter(|placement| placement.interface.is_some());
-    instance.placements.len() + elsewhere.count()
 }
 
 /// Builds the topology from the configuration: its virtual routers and their links.

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
-use serde::{Deserialize, Serialize};
 use vipd_common::names;
 use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
@@ -19,6 +18,7 @@ use super::mode::{Framing, Preference};
 use super::pin::Pins;
 use super::program::{self, Action, Consumers, Entry, Programs};
 use super::routers::Routers;
+use super::sizes::Sizes;
 use super::{Addresses, Counters, Feed, KernelLog, Leases, Row, Steady};
 
 /// Whether the program logs each discarded advert.
@@ -29,56 +29,6 @@ pub enum Verbosity {
     /// A line for each discarded advert.
     Discards,
 }
-
-/// Numbers of entries in the program's maps, and the capacity of token buckets. Fixed at load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sizes {
-    /// Virtual routers.
-    pub routers: u32,
-    /// Unicast peers of all virtual routers.
-    pub peers: u32,
-    /// VIPs of all virtual routers, each once for every interface on which it is filtered.
-    pub addresses: u32,
-    /// Senders whose token buckets are kept, for all virtual routers together.
-    pub senders: u32,
-    /// Capacity of a token bucket: [`BURST`](vipd_common::records::BURST), or 0 for no rate limit.
-    pub burst: u32,
-}
-
-impl Sizes {
-    /// Minimum number of entries each for virtual routers, peers and VIPs.
-    const FLOOR: u32 = 64;
-
-    /// Returns larger sizes, so that routers can be added while vipd runs: one and a half times the
-    /// given numbers of routers, peers and VIPs, but at least 64, rounded up to powers of two. The
-    /// number of senders grows with the number of routers.
-    ///
-    /// Memory: 72 bytes per row for `STEADY`, `LEASES` and `LOST`, 256 bytes per row and CPU for
-    /// `COUNTERS`, and about 100 bytes per entry of a hash. On 8 CPUs, 64 routers take 150 kB, plus
-    /// 400 kB for the senders; 8192 routers take 19 MB, plus 13 MB.
-    #[must_use]
-    pub fn with_head_room(self) -> Self {
-        let room = |needed: u32| {
-            let wanted = needed.saturating_add(needed / 2).max(Self::FLOOR);
-            wanted.checked_next_power_of_two().unwrap_or(wanted)
-        };
-        let routers = room(self.routers);
-        let senders = u64::from(self.senders) * u64::from(routers) / u64::from(self.routers.max(1));
-        // At most `SENDERS_PER_ROUTER` per router, but never fewer than given.
-        let senders = senders.min(u64::from(routers) * SENDERS_PER_ROUTER).max(self.senders.into());
-        Self {
-            routers,
-            peers: room(self.peers),
-            // A reload inserts new VIPs before the former ones are removed.
-            addresses: room(self.addresses.saturating_mul(2)),
-            senders: u32::try_from(senders).unwrap_or(u32::MAX),
-            burst: self.burst,
-        }
-    }
-}
-
-/// Limit to which [`Sizes::with_head_room`] raises the number of senders per virtual router.
-const SENDERS_PER_ROUTER: u64 = 16;
 
 /// The loaded program and its attachments. Dropping it detaches everything.
 pub struct Kernel {
@@ -455,20 +405,5 @@ fn take_array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, LoadError>
     match ebpf.take_map(name) {
         Some(Map::Array(data)) => Ok(data),
         _ => Err(LoadError::Missing { kind: "array", name }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_room_for_half_as_many_again_and_for_64() {
-        let needed = |routers, senders| Sizes { routers, peers: 0, addresses: 3, senders, burst: 32 };
-        let small = needed(1, 4096).with_head_room();
-        assert_eq!((small.routers, small.peers, small.addresses, small.senders), (64, 64, 64, 4096));
-        let large = needed(4080, 16 * 4080).with_head_room();
-        assert_eq!((large.routers, large.senders, large.burst), (8192, 16 * 8192, 32));
-        assert_eq!(needed(u32::MAX, u32::MAX).with_head_room().routers, u32::MAX, "no overflow");
     }
 }

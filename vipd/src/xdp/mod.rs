@@ -24,6 +24,7 @@ mod pin;
 mod program;
 mod routers;
 mod row;
+mod sizes;
 mod steady;
 mod syscall;
 
@@ -38,12 +39,13 @@ pub use feed::{Feed, MAX_PENDING};
 pub use fence::{FenceInfo, FenceLevel, Hook, remove_stale_filters};
 pub use inherited::{AttachmentInfo, Inherited, KernelLinks, MapDescriptors};
 pub use leases::{GuardianLeases, Leases};
-pub use loader::{Kernel, Loaded, Sizes, Verbosity};
+pub use loader::{Kernel, Loaded, Verbosity};
 pub use log::KernelLog;
 pub use mode::{Framing, Mode, Preference};
 pub use pin::{PinError, Pins};
 pub use program::{Action, Entry};
 pub use row::{Row, Rows};
+pub use sizes::Sizes;
 pub use steady::Steady;
 
 /// The committed object, built from `vipd-ebpf` by `cargo xtask ebpf`.

@@ -12,10 +12,11 @@ use crate::config::operate::{Control, Group, Notifications};
 use crate::config::{Config, ConfigError, Instance};
 use crate::engine::command::{Added, Addition, Change, Changes, Command};
 use crate::engine::id::RouterId;
+use crate::service::check_open_files;
 use crate::service::order::{Author, Done, finish};
 use crate::service::plan::{self, Plan};
+use crate::service::sizes::needed_sizes;
 use crate::service::supervisor::FIRST_READINGS;
-use crate::service::{check_open_files, needed_sizes};
 use crate::vrrp::Fault;
 
 /// The routers that a reload has removed, changed and added.

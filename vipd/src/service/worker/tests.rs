@@ -1,0 +1,110 @@
+use super::*;
+use crate::engine::id::Id as _;
+use crate::xdp::{Framing, Preference};
+
+struct Refusing;
+
+impl LinkWork for Refusing {
+    fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
+        anyhow::bail!("cannot open {}", spec.name)
+    }
+
+    fn renew_groups<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
+        Vec::new()
+    }
+
+    fn has_unjoined(&self) -> bool {
+        false
+    }
+
+    fn check<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) {}
+
+    fn close(&mut self, _ifindex: u32) {}
+
+    fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry) {}
+
+    fn clear_rows(&mut self, _rows: &[Row]) {}
+
+    fn holdings(&self) -> io::Result<Holdings> {
+        Ok(Holdings::default())
+    }
+
+    fn hand_over(&mut self) {}
+
+    fn take_over(&mut self) {}
+
+    fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
+}
+
+fn spec(ifindex: u32) -> LinkSpec {
+    LinkSpec {
+        link: LinkId::new(0, 0),
+        ifindex,
+        name: "eth0".to_owned(),
+        xdp: Preference::Auto,
+        framing: Framing::Ethernet,
+        routers: Vec::new(),
+    }
+}
+
+#[test]
+fn retry_delay_doubles_until_the_reason_or_the_interface_changes() {
+    let (engine, _commands) = Handle::without_engine().expect("a handle");
+    let mut state = State {
+        work: Refusing,
+        engine,
+        fatal: None,
+        open: BTreeMap::new(),
+        failed: BTreeMap::new(),
+        unused: Vec::new(),
+        is_shared: false,
+        stopping: Arc::default(),
+        _running: mpsc::channel().0,
+    };
+    let delay =
+        |state: &State<Refusing>| state.failed.values().map(|failure| failure.delay.as_secs()).sum::<u64>();
+    let mut delays = Vec::new();
+    for _ in 0..7 {
+        state.open(spec(1));
+        delays.push(delay(&state));
+    }
+    assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30]);
+    state.record_failure(spec(1), "another reason");
+    assert_eq!(delay(&state), 1);
+    state.open(spec(2));
+    assert_eq!(delay(&state), 1);
+    state.carry_out(Request::Close { link: LinkId::new(0, 0), ifindex: 2, io: None });
+    assert!(state.failed.is_empty());
+}
+
+#[test]
+fn reattaching_takes_precedence_over_jobs_for_other_links() {
+    let link = |slot, ifindex| LinkSpec { link: LinkId::new(slot, 0), ..spec(ifindex) };
+    let mut queue = VecDeque::from([
+        Request::Open(link(1, 1)),
+        Request::Close { link: LinkId::new(2, 0), ifindex: 2, io: None },
+        Request::Reattach(link(2, 2)),
+        Request::Reattach(link(3, 3)),
+    ]);
+    let order = std::iter::from_fn(|| take_next(&mut queue)).map(|request| match request {
+        Request::Open(spec) => ("open", spec.ifindex),
+        Request::Reattach(spec) => ("reattach", spec.ifindex),
+        Request::Close { ifindex, .. } => ("close", ifindex),
+        _ => ("other", 0),
+    });
+    assert_eq!(order.collect::<Vec<_>>(), [("reattach", 3), ("open", 1), ("close", 2), ("reattach", 2)],);
+}
+
+#[test]
+fn first_failure_of_the_only_link_is_fatal() {
+    let (engine, commands) = Handle::without_engine().expect("a handle");
+    let (fatal, mut failed) = oneshot::channel();
+    let worker = Worker::start(Refusing, engine, Some(fatal)).expect("a worker");
+    assert!(worker.submit(Request::Open(spec(1))));
+    // Later failures are reported to the engine.
+    assert!(worker.submit(Request::Open(spec(1))));
+    let opened = commands.recv().expect("an answer");
+    assert!(matches!(opened, Command::Opened { io: Err(reason), .. } if reason == "cannot open eth0"));
+    assert_eq!(failed.try_recv().expect("the first failure").to_string(), "cannot open eth0");
+    assert!(worker.stop(Duration::from_secs(60)));
+}
