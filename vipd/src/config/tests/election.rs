@@ -53,8 +53,8 @@ fn invalid_values_are_rejected() {
         ),
         (
             "accept = false\nvirtual_addresses_excluded = [{ address = \"10.0.0.1/24\", dev = \"eth2\" }]",
-            "7:31: accept is false and a VIP has its own `dev`; packets are dropped on the instance's \
-             interface only; remove one of them",
+            "7:31: accept is false and a VIP has its own `dev`, but packets to VIPs can be dropped only on the instance's \
+             interface; remove `accept` or `dev`",
         ),
         ("accept = \"no\"", "6:10: accept is a string; it must be true or false; use e.g. `accept = true`"),
     ]);
