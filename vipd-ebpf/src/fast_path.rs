@@ -25,22 +25,22 @@ pub(crate) enum Novelty {
 pub(crate) fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
     let Some(slot) = STEADY.get_ptr_mut(row) else { return Novelty::New { last_unchanged: 0 } };
     let fingerprint = advert.fingerprint();
-    // SAFETY: a field of the map's value.
+    // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let last = unsafe { &raw mut (*slot).arrival };
     // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
     let last_unchanged = unsafe { last.read_volatile() };
-    // SAFETY: a field of the map's value.
+    // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let expected = unsafe { &raw const (*slot).expected };
     // SAFETY: as above.
     if unsafe { expected.read_volatile() } == fingerprint {
         store_arrival(last, last_unchanged, arrival);
         return Novelty::Unchanged;
     }
-    // SAFETY: a field of the map's value.
+    // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let previous = unsafe { &raw const (*slot).previous };
     // SAFETY: as above.
     if unsafe { previous.read_volatile() } == fingerprint {
-        // SAFETY: a field of the map's value.
+        // SAFETY: the pointer refers to the map's value, so the field is in bounds.
         let bucket = unsafe { &raw mut (*slot).limit };
         Novelty::PreviouslySteady { last_unchanged, bucket }
     } else {

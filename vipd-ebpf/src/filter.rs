@@ -1,5 +1,5 @@
-//! Drops packets to and from VIPs: all of them while the VIP is fenced, and those that this host
-//! does not accept while it is closed (Accept_Mode false, RFC 9568 section 6.1).
+//! Drops packets to and from VIPs. While a VIP is fenced, drops all of them; while it is closed
+//! (Accept_Mode false, RFC 9568 section 6.1), only those that this host must not accept.
 
 use core::mem::MaybeUninit;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: plays random faults against real agents and judges them by the wire.
+//! `cargo xtask chaos`: injects random faults into real agents, and checks the frames on the wire.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -2,10 +2,10 @@
 
 /// Bounds-checked big-endian reads, at offsets that are multiples of the size read.
 pub trait Cursor {
-    /// Number of bytes.
+    /// Returns the number of bytes.
     fn len(&self) -> usize;
 
-    /// Whether there are no bytes.
+    /// Returns whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -176,11 +176,12 @@ impl Config {
         Self::load_on(path, &Machine::default())
     }
 
-    /// Loads a file like [`load`](Self::load), and also checks it against a machine's interfaces,
-    /// which can cause warnings.
+    /// Reads and checks a file, as [`load`](Self::load) does, and also checks it against a machine.
+    /// What does not suit its interfaces is a warning.
     ///
     /// # Errors
-    /// Same as for [`load`](Self::load).
+    /// As for [`load`](Self::load). An executable that must not be run is an error as well, if the
+    /// machine's executables are checked.
     pub fn load_on(path: impl AsRef<Path>, machine: &Machine) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let file_name = path.display().to_string();

@@ -277,7 +277,7 @@ schema! {
             "runs without a shell; the check is up if the exit status is 0", "`script`";
         SCRIPT_INTERVAL "interval", CHECK_TIME, "`\"1s\"`", "\"2s\"", "time between the starts of two runs", "`interval`";
         SCRIPT_TIMEOUT "timeout", CHECK_TIME, "`interval`", "\"1s\"",
-            "time after which the command and all processes it has started are killed, and the run counts as failed", "`timeout`";
+            "time after which the process group of the command is killed, and the run counts as failed", "`timeout`";
         RISE "rise", Kind::Integer(1, 255), "`1`", "2", "number of successful runs in a row after which the check is up", "`rise`";
         FALL "fall", Kind::Integer(1, 255), "`1`", "2", "number of failed runs in a row after which the check is down", "`fall`";
         SCRIPT_USER "user", USER, "the agent's user", "\"nobody\"", "user that the command runs as", "`user`";
@@ -322,7 +322,7 @@ schema! {
         NOTIFY_ANY "any", ARGV, "none", "[\"/etc/vipd/notify\"]", "runs on every transition and stop, after the specific command if there is one; keepalived's arguments are appended: `INSTANCE` or `GROUP`, the name, the state in capitals, and the priority", "`notify`";
         NOTIFY_USER "user", USER, "the agent's user", "\"nobody\"", "user that the commands run as", "`script_user`";
         NOTIFY_TIMEOUT "timeout", Kind::Duration(SECOND / 10, 3600 * SECOND), "`\"10s\"`", "\"10s\"",
-            "time after which a command and all processes it has started are killed", "";
+            "time after which the process group of a command is killed", "";
     }
     Notifications {
         FIFO "fifo", PATH, "none", "\"/run/vipd/notify\"", "FIFO that receives a line in keepalived's format for each transition or stop of an instance or group", "`vrrp_notify_fifo`";

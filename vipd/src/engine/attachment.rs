@@ -246,7 +246,7 @@ fn backups<'a>(
     backups.map(|instance| (instance.row, instance.router.active_interval().nanos()))
 }
 
-/// Returns the earliest time at which the probe for an election at `deadline` may have begun.
+/// Returns the earliest start of a probe that counts for an election at `deadline`.
 fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestamp {
     let snapshot = instance.router.snapshot();
     let interval = snapshot.active_interval.nanos();

@@ -169,7 +169,7 @@ impl Engine {
         }
     }
 
-    /// Returns the state. Nothing may be pending.
+    /// Returns the state for the successor. Must be called only when no inputs or actions are pending.
     pub(super) fn save(&mut self) -> SavedEngine {
         let leaving: BTreeSet<RouterId> = self.effects.leaving().collect();
         let name = |id| self.topology.routers.get(id).map(|instance| instance.settings.name.clone());

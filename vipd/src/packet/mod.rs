@@ -1,7 +1,7 @@
 //! Sends adverts, announcements and solicitations, and joins the VRRP multicast groups.
 //!
-//! Advert frames are prepared once, when the interface's MAC and primary address are known. Only
-//! their priority changes afterwards.
+//! Advert frames are prepared when the interface's MAC and primary address, or the settings, have
+//! changed. For each advert, only the priority and the checksum are updated.
 
 mod any_interface;
 mod batch;

@@ -244,7 +244,8 @@ impl Running {
     /// called `setsid`; then only the process receives the signal.
     fn signal(&self, signal: Signal) {
         if signal_group(Pid::from_child(&self.child), signal).is_err() {
-            // The process still has the agent's user. Fails only if it has already been reaped.
+            // The process still runs as the agent's user, so no capability is needed. The call fails
+            // only if the process has been reaped.
             let _ = pidfd_send_signal(self.exited.get_ref(), signal);
         }
     }

@@ -42,7 +42,7 @@ impl<'a> RobustMutex<'a> {
         checked(unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) })?;
         // SAFETY: as above.
         checked(unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) })?;
-        // SAFETY: as above. With this type, calls by a thread that does not hold the mutex fail.
+        // SAFETY: as above. With this type, unlocking fails in a thread that does not hold the mutex.
         checked(unsafe { libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK) })?;
         // SAFETY: the words have the size of a mutex and a sufficient alignment.
         checked(unsafe { libc::pthread_mutex_init(mutex.pointer(), attributes) })?;

@@ -148,7 +148,8 @@ pub fn run(
     runtime_dir: &Path,
     signals: Signals,
 ) -> anyhow::Result<()> {
-    let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans left by a previous run")?;
+    let macvlans =
+        Macvlans::open(lock.name()).context("cannot remove stale macvlans left by a previous run")?;
     let runtime_dir = RuntimeDir::open(runtime_dir)?;
     let sizes = sizes(config)?;
     let loaded = Kernel::load(xdp::OBJECT, sizes, verbosity())?;

@@ -3,8 +3,8 @@
 //! The program that receives adverts also drops packets to VIPs, so an interface with virtual
 //! routers needs the fence only at egress.
 //!
-//! Before Linux 6.6, TC has no links (TCX). There, the program is a filter of the clsact queueing
-//! discipline (tc-bpf(8)), which outlives the process without a pin.
+//! Kernels before Linux 6.6 have no links at TC (TCX). On these, the program is a filter of the clsact
+//! queueing discipline (tc-bpf(8)). A filter outlives the process without a pin.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -12,7 +12,7 @@ pub(crate) fn valid(version: u8) -> Advert {
     Advert { addresses: addresses(4, 1), ..Advert::new(version, vrid, 100, PEER) }
 }
 
-/// Returns a valid VRRPv3 advert with one address over IPv6, for VRID 51.
+/// Returns a valid VRRPv3 advert over IPv6 for VRID 51, with one address.
 pub(crate) fn valid6() -> Advert {
     let source = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
     Advert { addresses: addresses(6, 1), ..Advert::new(Version::V3, 51, 100, source) }

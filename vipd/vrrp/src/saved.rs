@@ -143,7 +143,7 @@ pub struct SavedMaster {
     pub refresh: Option<Time>,
     /// When the last advert was sent.
     pub last_sent: Time,
-    /// When the router became master by preemption.
+    /// When the router became master, if it or its sync group preempted a master of lower priority.
     pub preempted_at: Option<Time>,
     /// Number of answers that may be sent back to back.
     pub answer_tokens: u64,

@@ -130,8 +130,8 @@ fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     }
 }
 
-/// Measures the load while all routers are backups, false takeovers, the load while all are
-/// masters, and memory.
+/// Measures the CPU load with all routers as backups and with all as masters, the number of false
+/// takeovers, and the memory.
 fn measure_load(
     agent: &mut Agent,
     all: usize,

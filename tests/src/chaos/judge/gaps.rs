@@ -9,7 +9,7 @@ use crate::chaos::stall::Stalls;
 use crate::station::Station;
 use crate::time::{WallTime, millis};
 
-/// Answers by kind: to ARP or ND, and to pings to the learned MAC.
+/// The kinds of answers: to ARP or ND, and to pings to the learned MAC.
 const SERIES: [&str; 2] = ["ARP or ND", "ping"];
 
 /// The last answers of each router, which outlive a round.

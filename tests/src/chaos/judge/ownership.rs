@@ -233,8 +233,9 @@ impl Ownership {
         }
     }
 
-    /// Checks an observation of the address. `asked` is when the question that it answers reached the node:
-    /// the answer to an earlier question may leave the node after the advert has arrived.
+    /// Checks an answer or announcement that the node has sent. `asked` is when the question reached the
+    /// node, because the answer to an earlier one may leave the node after the advert has arrived. For
+    /// an announcement, it is when it was sent.
     fn gave_sign(
         &mut self,
         observation: &Observation,

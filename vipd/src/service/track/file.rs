@@ -165,7 +165,7 @@ fn read(path: &Path) -> Result<i32, String> {
     let read = file.take(MAX_BYTES).read_to_string(&mut text);
     read.map_err(|error| format!("cannot be read: {error}"))?;
     let text = text.trim();
-    text.parse().map_err(|_| format!("contains {:?} instead of a number", text.escape_debug().to_string()))
+    text.parse().map_err(|_| format!("contains {text:?} instead of an integer"))
 }
 
 #[cfg(test)]
@@ -186,9 +186,9 @@ mod tests {
             ("5", Ok(5)),
             (" -20 \n", Ok(-20)),
             ("+7\n", Ok(7)),
-            ("", Err("contains \"\" instead of a number")),
-            ("up", Err("contains \"up\" instead of a number")),
-            ("1.5", Err("contains \"1.5\" instead of a number")),
+            ("", Err("contains \"\" instead of an integer")),
+            ("up", Err("contains \"up\" instead of an integer")),
+            ("1.5", Err("contains \"1.5\" instead of an integer")),
         ] {
             fs::write(&path, text).expect("written");
             assert_eq!(read(&path), expected.map_err(str::to_owned), "{text:?}");
