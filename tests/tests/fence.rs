@@ -166,7 +166,8 @@ fn killed_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestResu
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
-    const INTERVAL: Duration = Duration::from_secs(1);
+    // Leaves several seconds between the end of the lease and the end of three intervals.
+    const INTERVAL: Duration = Duration::from_secs(3);
     let lab = Lab::new(1)?;
     let capture = lab.capture()?;
     let instance = Instance { priority: 200, interval: INTERVAL, ..Instance::default() };

@@ -1,9 +1,9 @@
 //! Leases: when a host must stop using the VIPs of a virtual router.
 //!
 //! A master holds a lease, which it renews with every advert. The lease ends shortly after the next
-//! advert is due. A master whose engine is running therefore has a valid lease, and the lease of one
-//! that was stopped, killed or starved is over when a backup takes over, even if the last adverts
-//! before that were lost on their way to the backup.
+//! advert is due. A master whose engine is running therefore has a valid lease. The lease of one that
+//! was stopped, killed or starved more than about an interval ago is over when a backup takes over,
+//! even if its last adverts were lost on their way to the backup.
 //!
 //! ```text
 //!  advert sent        advert not sent                                a backup takes over
@@ -17,16 +17,20 @@
 
 use crate::records::LeaseSlot;
 
-/// The part of an interval by which a lease ends after the next advert is due, so that the lease
-/// remains valid if the engine is a little late.
-const MARGIN: u64 = 8;
-
-/// Returns for how long an advert renews the lease, in the unit of `interval`, the advertisement
-/// interval. If backups take over after the first missing advert (`down_after_adverts` is 1), the
-/// lease ends before the next advert is due: it must be over when the advert of a backup arrives.
+/// Returns for how long an advert renews the lease, in nanoseconds, like `interval`, the
+/// advertisement interval.
+///
+/// The lease ends after the next advert is due, by an eighth of an interval or by 5 ms, so that it
+/// remains valid if the engine is a little late, or has just been replaced (`vipd upgrade`). At
+/// intervals of less than 10 ms, it ends by half an interval later. If backups take over after the
+/// first missing advert (`down_after_adverts` is 1), it ends when the next advert is due.
 pub const fn duration(interval: u64, down_after_adverts: u8) -> u64 {
-    let margin = interval / MARGIN;
-    if down_after_adverts > 1 { interval + margin } else { interval - margin }
+    const LATE: u64 = 5_000_000;
+    if down_after_adverts <= 1 {
+        return interval;
+    }
+    let least = if LATE < interval / 2 { LATE } else { interval / 2 };
+    interval + if least > interval / 8 { least } else { interval / 8 }
 }
 
 /// Returns why a valid advert of another router with this priority fences a row at `now`, in
@@ -66,10 +70,14 @@ mod tests {
 
     #[test]
     fn lease_ends_after_the_next_advert_is_due_but_before_a_backup_takes_over() {
-        assert_eq!(duration(1_000, 3), 1_125);
-        assert_eq!(duration(1_000, 10), 1_125);
-        assert_eq!(duration(1_000, 2), 1_125);
-        assert_eq!(duration(1_000, 1), 875);
+        const MILLI: u64 = 1_000_000;
+        for adverts in [2, 3, 10] {
+            assert_eq!(duration(1_000 * MILLI, adverts), 1_125 * MILLI);
+            assert_eq!(duration(20 * MILLI, adverts), 25 * MILLI);
+            assert_eq!(duration(10 * MILLI, adverts), 15 * MILLI);
+            assert_eq!(duration(4 * MILLI, adverts), 6 * MILLI);
+        }
+        assert_eq!(duration(10 * MILLI, 1), 10 * MILLI);
     }
 
     #[test]

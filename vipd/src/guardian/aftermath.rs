@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::time::{Duration, Instant};
 
 use vipd_common::address::to_words;
 use vipd_common::records::AddressKey;
@@ -28,7 +29,12 @@ pub(super) struct Aftermath {
     record: Vec<u64>,
     /// Whether a failure has been logged.
     has_failed: bool,
+    /// When the next attempt is made after a failure.
+    retry_at: Option<Instant>,
 }
+
+/// Pause after a failed attempt to remove VIPs, routes or macvlans.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Aftermath {
     /// `masters` tells for each row whether the agent was master.
@@ -41,7 +47,17 @@ impl Aftermath {
             record.is_some_and(|record| !record.is_fence_permanent())
         };
         let unfenced = rows.iter().copied().filter(|row| is_unfenced(row)).collect();
-        Self { agent, leases, memory, rows, unfenced, macvlans: None, record, has_failed: false }
+        Self {
+            agent,
+            leases,
+            memory,
+            rows,
+            unfenced,
+            macvlans: None,
+            record,
+            has_failed: false,
+            retry_at: None,
+        }
     }
 
     /// Returns the longest advert interval of the rows in milliseconds. A backup takes over within
@@ -57,6 +73,9 @@ impl Aftermath {
     /// Returns whether there is something to remove: another router has taken over a row, or could
     /// do so without fencing it, or no rows are left.
     pub(super) fn has_work(&self) -> bool {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return false;
+        }
         self.rows.is_empty() || self.rows.iter().any(|row| self.is_due(*row))
     }
 
@@ -73,8 +92,10 @@ impl Aftermath {
         rows.retain(|row| all || self.is_due(*row));
         match if rows.is_empty() { Ok(()) } else { self.try_remove(&rows) } {
             Ok(()) => self.rows.retain(|row| !rows.contains(row)),
-            // The next call tries again.
-            Err(error) => self.report(&error),
+            Err(error) => {
+                self.report(&error);
+                self.retry_at = Some(Instant::now() + RETRY);
+            }
         }
         if self.rows.is_empty()
             && let Err(error) = self.macvlans().map(Macvlans::clear)

@@ -29,20 +29,25 @@ pub(super) fn is_asked(listener: &UnixListener) -> bool {
 }
 
 /// Makes the guardian of a dead agent with this name leave, if there is one, and waits until it has
-/// ended. To be called by an agent that has acquired its lock.
-pub fn stand_down(agent: &str) {
-    let Ok(mut guardian) = connect(agent) else { return };
-    if !is_trusted(&guardian) {
-        return;
+/// ended. To be called by an agent that has acquired that agent's lock. Returns whether no guardian
+/// runs any more.
+pub fn stand_down(agent: &str) -> bool {
+    let Ok(mut guardian) = connect(agent) else { return true };
+    // Root also waits for the guardian of another user.
+    if !is_trusted(&guardian) && !geteuid().is_root() {
+        return true;
     }
     let ended = guardian.set_read_timeout(Some(TIMEOUT)).and_then(|()| guardian.read(&mut [0]));
     match ended {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-        Err(_) => tracing::warn!(
-            "the guardian of the previous run has not ended within {TIMEOUT:?}; it may remove VIPs of this agent: kill \
-             the process `vipd guardian {agent}`"
-        ),
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
+        Err(_) => {
+            tracing::warn!(
+                "the guardian of the previous run has not ended within {TIMEOUT:?}; it may remove VIPs of this agent: \
+                 kill the process `vipd guardian {agent}`"
+            );
+            false
+        }
     }
 }
 

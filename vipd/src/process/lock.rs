@@ -130,6 +130,13 @@ pub fn several_agents_run() -> bool {
     agents(&sockets).len() > 1
 }
 
+/// Returns whether agents with other names run in this thread's network namespace. Returns false if
+/// /proc cannot be read.
+pub(crate) fn other_agents_run(except: &[&str]) -> bool {
+    let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+    agents(&sockets).iter().any(|agent| !except.contains(agent))
+}
+
 /// Returns the names of the agents in the contents of /proc/net/unix (proc_net_unix(5)). The result
 /// is a set, because a connection to a lock is listed under the same name as the lock.
 fn agents(sockets: &str) -> BTreeSet<&str> {

@@ -32,9 +32,13 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
     let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans")?;
     removed.extend(macvlans.stale().map(|name| format!("macvlan {name}")));
     match Pins::open(lock.name()) {
-        Ok(pins) => removed.extend(
-            pins.inherited().map(|(ifindex, hook)| format!("BPF program of interface {ifindex} ({hook})")),
-        ),
+        Ok(pins) => {
+            let programs = pins.inherited();
+            removed.extend(
+                programs.map(|(ifindex, hook)| format!("BPF program of interface {ifindex} ({hook})")),
+            );
+            pins.clear();
+        }
         // Nothing can be pinned.
         Err(PinError::NotMounted) => {}
         Err(error) => return Err(error).context("cannot detach the BPF programs; run this as root"),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use vipd_common::address::to_words;
 use vipd_common::records::AddressKey;
@@ -16,9 +16,11 @@ use super::routing;
 use crate::config::Config;
 use crate::guardian;
 use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests};
-use crate::process::{AgentLock, ClaimError, InterfaceClaim, LockError, several_agents_run};
+use crate::process::{
+    AgentLock, InterfaceClaim, LockError, another_agent_runs, other_agents_run, several_agents_run,
+};
 use crate::vrrp::Family;
-use crate::xdp::{Kernel, MapDescriptors, Pins};
+use crate::xdp::{Kernel, Pins};
 
 /// The VRRP interfaces that this agent has claimed, by interface index.
 pub type Claims = BTreeMap<u32, InterfaceClaim>;
@@ -71,44 +73,41 @@ pub fn claim_interfaces(config: &Config) -> Claims {
 /// interfaces in use are replaced in place later. Before that, removes the VIPs of that run, because
 /// the new programs do not fence them, and detaches its programs from all other interfaces. Also
 /// [clears](clear_others) what dead agents with other names have left on the interfaces.
+///
+/// # Errors
+/// Returns an error if VIPs cannot be removed. The programs of the previous run stay attached then:
+/// they drop packets to its VIPs, if another router has taken over.
 pub(super) fn clear_programs(
     agent: &str,
     has_fence: bool,
     kernel: &mut Kernel,
-    maps: &MapDescriptors,
     config: &Config,
-    claims: &Claims,
-) {
+) -> anyhow::Result<()> {
     let in_use: BTreeSet<u32> = interfaces(config).into_iter().filter_map(interface_index).collect();
-    clear_others(agent, &in_use, claims);
-    let Some(pins) = (if has_fence { open_pins(agent) } else { Pins::open(agent).ok() }) else { return };
-    let unused: BTreeSet<u32> = pins.interfaces().difference(&in_use).copied().collect();
-    let removed = remove_vips_of(&pins, claims);
-    if let Err(error) = &removed {
-        tracing::error!(
-            "{error:#}; the BPF programs on interfaces that are no longer configured stay attached"
-        );
+    clear_others(agent, &in_use);
+    let pins = if has_fence { open_pins(agent) } else { Pins::open(agent).ok() };
+    let Some(pins) = pins else { return Ok(()) };
+    remove_vips_of(&pins, agent, agent)?;
+    if has_fence {
+        let unused = pins.interfaces().difference(&in_use).copied().collect();
+        kernel.use_pins(pins);
+        kernel.detach_inherited(&unused);
+    } else {
+        pins.clear();
     }
-    match (has_fence, removed) {
-        (true, Ok(())) => {
-            kernel.use_pins(pins, maps);
-            kernel.detach_inherited(&unused);
-        }
-        (true, Err(_)) => kernel.use_pins(pins, maps),
-        (false, Ok(())) => drop(pins),
-        (false, Err(_)) => pins.keep(),
-    }
+    Ok(())
 }
 
-/// Removes everything that dead agents with other names have left, if their programs are attached
-/// to one of these interfaces: the programs may drop packets to VIPs of this agent.
-pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>, claims: &Claims) {
+/// Removes the VIPs, macvlans and programs that dead agents other than `agent` have left, if their
+/// programs are attached to one of these interfaces: the programs may drop packets to VIPs of this
+/// agent. Failures are logged, and leave the programs attached.
+pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
     let owners = Pins::owners_other_than(agent).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
         Vec::new()
     });
     for owner in owners {
-        if let Err(error) = clear_other(&owner, ifindices, claims) {
+        if let Err(error) = clear_other(&owner, agent, ifindices) {
             tracing::error!(
                 agent = owner,
                 "cannot remove what a dead agent has left: {error:#}; its BPF programs may drop packets to VIPs; run \
@@ -118,44 +117,54 @@ pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>, claims: &Clai
     }
 }
 
-fn clear_other(agent: &str, ifindices: &BTreeSet<u32>, claims: &Claims) -> anyhow::Result<()> {
+fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Result<()> {
     // Excludes a start of that agent. A process of another user that holds the lock is no agent.
-    let lock = AgentLock::acquire(Path::new(agent));
-    if let Err(LockError::Taken { .. }) = lock {
-        return Ok(());
-    }
-    let pins = Pins::open(agent)?;
+    let _lock = match AgentLock::acquire(Path::new(dead)) {
+        Ok(lock) => Some(lock),
+        Err(LockError::OtherUser { .. }) => None,
+        Err(LockError::Taken { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let pins = Pins::open(dead)?;
     if pins.interfaces().is_disjoint(ifindices) {
-        pins.keep();
         return Ok(());
     }
-    guardian::stand_down(agent);
-    let removed = remove_vips_of(&pins, claims)
-        .and_then(|()| Macvlans::open(agent).map(drop).context("cannot remove its macvlans"));
-    if let Err(error) = removed {
-        pins.keep();
-        return Err(error);
-    }
-    tracing::info!(agent, "detaching the BPF programs of a dead agent");
+    ensure!(guardian::stand_down(dead), "its guardian still runs");
+    remove_vips_of(&pins, dead, agent)?;
+    Macvlans::open(dead).context("cannot remove its macvlans")?;
+    tracing::info!(agent = dead, "detaching the BPF programs of a dead agent");
+    pins.clear();
     Ok(())
 }
 
-/// Removes the VIPs of the dead agent with these pins, except on interfaces that another agent
-/// serves by now.
-fn remove_vips_of(pins: &Pins, claims: &Claims) -> anyhow::Result<()> {
-    let vips = pins.vips();
-    let mut served: BTreeSet<u32> = vips.iter().map(|key| key.ifindex).collect();
-    served.retain(|ifindex| !claims.contains_key(ifindex) && is_served_by_another(*ifindex));
-    remove_vips(|found| {
+/// Removes the VIPs of a dead agent with these pins, except those that running agents have by now.
+fn remove_vips_of(pins: &Pins, dead: &str, agent: &str) -> anyhow::Result<()> {
+    let in_use = vips_of_others(dead);
+    let key = |found: &Address| {
         let family = Family::of(found.address).number();
-        let key = AddressKey::new(found.ifindex, family, to_words(found.address));
-        vips.contains(&key) && !served.contains(&found.ifindex)
-    })
+        AddressKey::new(found.ifindex, family, to_words(found.address))
+    };
+    let interfaces = pins.interfaces();
+    match pins.vips() {
+        Some(vips) => remove_vips(|found| vips.contains(&key(found)) && !in_use.contains(&key(found))),
+        None if interfaces.is_empty() => Ok(()),
+        None if other_agents_run(&[dead, agent]) => bail!(
+            "cannot remove stale VIPs left by a previous run: the map of its VIPs cannot be read, and other agents \
+             run, whose VIPs they may be; stop these agents and run `vipd cleanup`"
+        ),
+        None => remove_vips(|found| interfaces.contains(&found.ifindex) && !in_use.contains(&key(found))),
+    }
 }
 
-fn is_served_by_another(ifindex: u32) -> bool {
-    let claim = InterfaceClaim::acquire(ifindex, &ifindex.to_string());
-    matches!(claim, Err(ClaimError::Taken { .. }))
+/// Returns the VIPs of the running agents other than this one, as far as their maps can be read.
+fn vips_of_others(dead: &str) -> BTreeSet<AddressKey> {
+    let mut vips = BTreeSet::new();
+    for owner in Pins::owners_other_than(dead).unwrap_or_default() {
+        if let (true, Ok(pins)) = (another_agent_runs(&owner, None), Pins::open(&owner)) {
+            vips.extend(pins.vips().into_iter().flatten());
+        }
+    }
+    vips
 }
 
 /// Removes and reports VIPs that a dead agent has left.

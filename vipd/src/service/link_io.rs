@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  ensure_claim      claims the interface                 kept until the link is closed
+//!  clear_others      removes what dead agents have left   when the link is first opened
 //!  ensure_groups     joins the multicast groups           kept until the link is closed
 //!  open_sockets      opens the sockets for sending        handed to the engine
 //!  ensure_macvlans   creates the macvlans, down           kept until the router is removed
@@ -89,6 +90,11 @@ impl LinkOpener {
     /// Runs all steps of [`open`](LinkWork::open).
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         self.ensure_claim(spec)?;
+        let ifindex = BTreeSet::from([spec.ifindex]);
+        // A successor changes nothing before it has taken over.
+        if !self.open.contains_key(&spec.ifindex) && !self.kernel.is_borrowed(spec.ifindex) {
+            clear_others(&self.agent, &ifindex);
+        }
         self.ensure_groups(spec, &Members::default())?;
         let unjoined = self.open.get(&spec.ifindex).map_or_else(Vec::new, |open| open.unjoined.clone());
         let (socket, unicast) = open_sockets(spec)?;
@@ -104,6 +110,8 @@ impl LinkOpener {
             Some(self.ensure_attached(spec)?)
         };
         let fence = self.ensure_fence(spec, attached.as_ref().map(|attached| attached.is_pinned));
+        // Programs of the previous run that the interface does not need any more.
+        self.kernel.detach_inherited(&ifindex);
         Ok(LinkIo {
             fence,
             routers: spec.routers.iter().map(|router| router.router).collect(),
@@ -121,13 +129,11 @@ impl LinkOpener {
         })
     }
 
-    /// Claims the interface if it has routers, and removes what dead agents have left on it. This is
-    /// the first step, so that an agent whose claim fails changes nothing on the interface. At the
-    /// start of the agent, and in a successor, the interface has been claimed before.
+    /// Claims the interface if it has routers. This is the first step, so that an agent whose claim
+    /// fails changes nothing on the interface.
     fn ensure_claim(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         if !spec.routers.is_empty() && !self.claims.contains_key(&spec.ifindex) {
             self.claims.insert(spec.ifindex, InterfaceClaim::acquire(spec.ifindex, &spec.name)?);
-            clear_others(&self.agent, &BTreeSet::from([spec.ifindex]), &self.claims);
         }
         Ok(())
     }

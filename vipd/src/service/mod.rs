@@ -180,7 +180,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let has_fence = config.fence == Fence::On;
     // A successor opens the pins once it has taken over.
     if heir.is_none() {
-        leftovers::clear_programs(lock.name(), has_fence, &mut kernel, &maps, &config, &parts.claims);
+        leftovers::clear_programs(lock.name(), has_fence, &mut kernel, &config)?;
     }
     let (guardian, writer) = guardian(lock.name(), has_fence, &kernel, &config, sizes).unzip();
     let opener = LinkOpener::new(kernel, parts.macvlans, parts.claims, has_fence, lock.name());

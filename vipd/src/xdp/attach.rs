@@ -287,6 +287,11 @@ impl Attachments {
         failed
     }
 
+    /// Returns whether the link of an interface belongs to a predecessor or a successor.
+    pub(super) fn is_borrowed(&self, ifindex: u32) -> bool {
+        self.links.get(&ifindex).is_some_and(|attachment| attachment.is_borrowed)
+    }
+
     /// Leaves all links and pins to a successor.
     pub(super) fn hand_over(&mut self) {
         for attachment in self.links.values_mut() {
@@ -321,6 +326,7 @@ impl Drop for Attachments {
         for ifindex in self.links.keys().copied().collect::<Vec<_>>() {
             self.detach(ifindex);
         }
+        std::mem::replace(&mut self.pins, Pins::none()).clear();
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Kernel {
     /// Kept open, because the instructions of a program that is not loaded yet refer to maps by
     /// descriptor.
     arrays: [MapData; 6],
+    /// The map of VIPs, to pin it.
+    addresses: OwnedFd,
     consumers: Consumers,
 }
 
@@ -144,6 +146,11 @@ impl Kernel {
         // parser, which all programs share.
         Programs(&mut ebpf).load(Entry::Tc).map_err(|error| LoadError::program(names::TC, &error))?;
         let rows = sizes.routers as usize + 1;
+        let pinned = maps
+            .get(names::MAP_ADDRESSES)
+            .ok_or(LoadError::Missing { kind: "map", name: names::MAP_ADDRESSES })?
+            .try_clone()
+            .map_err(|error| LoadError::mapping(names::MAP_ADDRESSES, error))?;
         let addresses = Addresses::new(take(&mut ebpf, names::MAP_ADDRESSES, HashMap::try_from)?);
         let filter = take_array(&mut ebpf, names::MAP_FILTER)?;
         let leases_map = take_array(&mut ebpf, names::MAP_LEASES)?;
@@ -179,6 +186,7 @@ impl Kernel {
                 attachments: Attachments::new(Pins::none()),
                 fence: FenceLinks::default(),
                 arrays: [leases_map, filter, slots, lost, discarded, asleep],
+                addresses: pinned,
                 consumers,
             },
             feed,
@@ -222,8 +230,8 @@ impl Kernel {
             // Those of the predecessor do the same.
             tracing::warn!(%error, "the programs that drop adverts are still those of the previous version");
         }
+        self.use_pins(pins.unwrap_or_else(Pins::none));
         let programs = &mut Programs(&mut self.ebpf);
-        self.attachments.pins = pins.unwrap_or_else(Pins::none);
         let mut failed = self.attachments.take_over(programs);
         failed.extend(self.fence.take_over(programs, &mut self.attachments.pins));
         failed
@@ -295,12 +303,15 @@ impl Kernel {
     }
 
     /// Pins the map of VIPs, and all links that are created from now on, and lets them replace those
-    /// that a dead agent has left. `maps` are those that were [loaded](Self::load).
-    pub fn use_pins(&mut self, mut pins: Pins, maps: &MapDescriptors) {
-        if let Some(addresses) = maps.get(names::MAP_ADDRESSES) {
-            pins.pin_addresses(addresses.as_fd());
-        }
+    /// that a dead agent has left.
+    pub fn use_pins(&mut self, pins: Pins) {
+        pins.pin_addresses(self.addresses.as_fd());
         self.attachments.pins = pins;
+    }
+
+    /// Returns whether a program on an interface belongs to a predecessor or a successor.
+    pub fn is_borrowed(&self, ifindex: u32) -> bool {
+        self.attachments.is_borrowed(ifindex) || self.fence.is_borrowed(ifindex)
     }
 
     /// Detaches the links that a dead agent has left on these interfaces.
@@ -334,7 +345,7 @@ impl Kernel {
                 let is_behind = self.fence.is_behind_at_egress(ifindex);
                 (FenceLevel::Full, is_behind.then(|| "another program runs first at TC egress".to_owned()))
             }
-            (Ok(_), Ok(_)) => (FenceLevel::Process, pins.failure().map(str::to_owned)),
+            (Ok(_), Ok(_)) => (FenceLevel::Process, pins.failure(ifindex).map(str::to_owned)),
             (Ok(true), Err(reason)) => (FenceLevel::Ingress, Some(reason)),
             (Ok(false), Err(reason)) => (FenceLevel::Process, Some(reason)),
             (Err(reason), _) => (FenceLevel::Off, Some(reason)),

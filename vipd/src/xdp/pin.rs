@@ -37,17 +37,17 @@ const ADDRESSES: &str = "addresses";
 /// The name of a pinned link: the interface and the hook.
 pub(super) type PinName = (u32, &'static str);
 
-/// The directory with the pins of an agent.
+/// The directory with the pins of an agent. Dropping this value leaves them as they are.
 #[derive(Debug)]
 pub struct Pins {
     /// `None` without pins.
     directory: Option<PathBuf>,
     /// Links that a dead agent has left, by the name of their pin.
     inherited: BTreeMap<String, OwnedFd>,
-    /// The VIPs of the dead agent.
-    vips: BTreeSet<AddressKey>,
-    /// Why a link could not be pinned.
-    failure: Option<String>,
+    /// The VIPs of the dead agent, if its map is pinned and can be read.
+    vips: Option<BTreeSet<AddressKey>>,
+    /// Why links could not be pinned, by the name of the pin.
+    failures: BTreeMap<String, String>,
 }
 
 /// Why links cannot be pinned.
@@ -89,7 +89,7 @@ impl Pins {
 
     /// Returns no pins: attachments end with the process.
     pub fn none() -> Self {
-        Self { directory: None, inherited: BTreeMap::new(), vips: BTreeSet::new(), failure: None }
+        Self { directory: None, inherited: BTreeMap::new(), vips: None, failures: BTreeMap::new() }
     }
 
     /// Opens the directory of the agent with this name in this network namespace, and the pins that
@@ -122,19 +122,19 @@ impl Pins {
             }
         }
         let entries = fs::read_dir(&directory).map_err(system("read", &directory))?;
-        let (mut inherited, mut vips) = (BTreeMap::new(), BTreeSet::new());
+        let (mut inherited, mut vips) = (BTreeMap::new(), None);
         for entry in entries.filter_map(Result::ok) {
             let path = entry.path();
             let Ok(name) = entry.file_name().into_string() else { continue };
             // Fails for an object that has been unpinned meanwhile.
             let Ok(object) = syscall::open_pinned(&path) else { continue };
             if name == ADDRESSES {
-                vips = Addresses::read(object).map_err(system("read", &path))?;
+                vips = Addresses::read(object).ok();
             } else {
                 inherited.insert(name, object);
             }
         }
-        Ok(Self { directory: Some(directory), inherited, vips, failure: None })
+        Ok(Self { directory: Some(directory), inherited, vips, failures: BTreeMap::new() })
     }
 
     /// Returns the names of the agents other than `agent` that have pins in this network namespace.
@@ -162,14 +162,21 @@ impl Pins {
         self.inherited().filter_map(|(ifindex, _)| ifindex.parse().ok()).collect()
     }
 
-    /// Returns the VIPs of the dead agent. They include those of its backups.
-    pub fn vips(&self) -> &BTreeSet<AddressKey> {
-        &self.vips
+    /// Returns the VIPs of the dead agent, which may include those of its backups; `None` if its map
+    /// is not pinned or has another layout.
+    pub fn vips(&self) -> Option<&BTreeSet<AddressKey>> {
+        self.vips.as_ref()
     }
 
-    /// Leaves all pins as they are. Otherwise, dropping this value detaches the inherited links.
-    pub fn keep(mut self) {
-        self.abandon();
+    /// Detaches the inherited links, and removes the directory if no other pins are in it.
+    pub fn clear(mut self) {
+        self.detach_inherited(|_, _| true);
+        self.unlink(ADDRESSES);
+        if let Some(directory) = &self.directory {
+            // Fails if pins remain, or if another agent has pins as well.
+            let _ = fs::remove_dir(directory);
+            let _ = directory.parent().map(fs::remove_dir);
+        }
     }
 
     /// Leaves all pins to a successor.
@@ -178,9 +185,11 @@ impl Pins {
         self.inherited.clear();
     }
 
-    /// Returns why a link could not be pinned.
-    pub(super) fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
+    /// Returns why a link of an interface could not be pinned.
+    pub(super) fn failure(&self, ifindex: u32) -> Option<&str> {
+        let prefix = format!("{ifindex}-");
+        let mut failures = self.failures.iter();
+        failures.find_map(|(name, reason)| name.starts_with(&prefix).then_some(reason.as_str()))
     }
 
     /// Returns the inherited link with this name, if it is still attached to the interface.
@@ -208,16 +217,29 @@ impl Pins {
 
     /// Pins a link and returns whether that succeeded. An existing pin of this name is replaced.
     pub(super) fn pin(&mut self, name: PinName, link: BorrowedFd<'_>) -> bool {
-        self.pin_object(&file_name(name), link)
+        let name = file_name(name);
+        match self.pin_object(&name, link) {
+            Ok(is_pinned) => {
+                self.failures.remove(&name);
+                is_pinned
+            }
+            Err(reason) => {
+                self.failures.insert(name, reason);
+                false
+            }
+        }
     }
 
     /// Pins the map of VIPs in place of the dead agent's.
-    pub(super) fn pin_addresses(&mut self, map: BorrowedFd<'_>) {
-        self.pin_object(ADDRESSES, map);
+    pub(super) fn pin_addresses(&self, map: BorrowedFd<'_>) {
+        if let Err(reason) = self.pin_object(ADDRESSES, map) {
+            tracing::warn!("the next start will not know the VIPs of this one: {reason}");
+        }
     }
 
-    fn pin_object(&mut self, name: &str, object: BorrowedFd<'_>) -> bool {
-        let Some(directory) = &self.directory else { return false };
+    /// Returns whether the object is pinned. It is not if there are no pins at all.
+    fn pin_object(&self, name: &str, object: BorrowedFd<'_>) -> Result<bool, String> {
+        let Some(directory) = &self.directory else { return Ok(false) };
         let path = directory.join(name);
         let pinned = match syscall::pin(object, &path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -225,8 +247,7 @@ impl Pins {
             }
             result => result,
         };
-        self.failure = pinned.as_ref().err().map(|error| format!("cannot pin {}: {error}", path.display()));
-        pinned.is_ok()
+        pinned.map(|()| true).map_err(|error| format!("cannot pin {}: {error}", path.display()))
     }
 
     /// Removes a pin. The link stays attached while a descriptor of it is open.
@@ -238,18 +259,6 @@ impl Pins {
         if let Some(directory) = &self.directory {
             // Fails only if the pin does not exist.
             let _ = fs::remove_file(directory.join(name));
-        }
-    }
-}
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        self.detach_inherited(|_, _| true);
-        self.unlink(ADDRESSES);
-        if let Some(directory) = &self.directory {
-            // Fails if pins remain, or if another agent has pins as well.
-            let _ = fs::remove_dir(directory);
-            let _ = directory.parent().map(fs::remove_dir);
         }
     }
 }

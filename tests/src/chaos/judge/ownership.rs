@@ -35,8 +35,9 @@ const ECHOES: usize = 512;
 /// Intervals without an advert after which the lease of a running process is over.
 const LEASE: u32 = 3;
 /// Part of an interval by which the next advert of another process may be late before its lease is
-/// over.
+/// over, and the least time.
 const OVERDUE: u32 = 4;
+const MIN_OVERDUE: Duration = Duration::from_millis(6);
 /// Difference between the time at which the kernel accepts an advert and its time of capture.
 const LEASE_TOLERANCE: Duration = Duration::from_micros(500);
 
@@ -273,7 +274,8 @@ impl Ownership {
 
 impl Claim {
     fn lease_is_over(&self, now: WallTime, interval: Duration, is_running: bool) -> bool {
-        let lease = if is_running { interval * LEASE } else { interval + interval / OVERDUE };
+        let lease =
+            if is_running { interval * LEASE } else { interval + (interval / OVERDUE).max(MIN_OVERDUE) };
         self.last_sent.is_none_or(|sent| now > sent + lease + LEASE_TOLERANCE)
     }
 
