@@ -1,6 +1,7 @@
 //! Detaches the BPF programs of an agent by force.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +13,15 @@ use crate::command::run;
 
 /// Where vipd pins its links.
 const PINS: &str = "/sys/fs/bpf/vipd";
+/// The pin that is a map, not a link.
+const ADDRESSES: &str = "addresses";
 
 /// Detaches all BPF links that the agent's processes hold or have pinned, and returns their number.
 pub(super) fn detach_all(agent: &Agent) -> Result<usize> {
     let held_by = |process| processes::bpf_objects(process, "link_id:");
     let mut links: BTreeSet<u32> = agent.processes().into_iter().flat_map(held_by).collect();
-    for pin in agent.host().run(|| files(Path::new(PINS))) {
+    let pins = agent.host().run(|| files(Path::new(PINS)));
+    for pin in pins.into_iter().filter(|pin| pin.file_name() != Some(OsStr::new(ADDRESSES))) {
         let path = pin.to_string_lossy().into_owned();
         let shown = run(agent.host(), "bpftool", &["-j", "link", "show", "pinned", &path])?;
         let shown: serde_json::Value =

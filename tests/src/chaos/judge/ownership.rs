@@ -16,7 +16,7 @@
 //!
 //! A running process has the reaction time in any case: two backups whose timers fire together
 //! cross their first adverts. A silent node becomes a lawful owner again by an advert of its own
-//! that outranks the others, or that follows their priority 0 or three intervals without their
+//! that outranks the others, or that follows a priority 0 or three intervals without their
 //! adverts. If another node has ended such a silence within the reaction time before the advert, the
 //! node is an owner for the rest of that time.
 
@@ -63,6 +63,8 @@ struct Claim {
     last_sent: Option<WallTime>,
     /// By node: the last advert of that node that reached this one, unless it had priority 0.
     received: Vec<Option<Received>>,
+    /// When the last advert of priority 0 reached this node.
+    zero_received: Option<WallTime>,
     superseded: Option<Superseded>,
     /// When the last question with each number reached the node.
     neighbor_requests: Vec<Option<WallTime>>,
@@ -96,6 +98,7 @@ impl Ownership {
             priority: *priority,
             last_sent: None,
             received: vec![None; nodes],
+            zero_received: None,
             superseded: None,
             neighbor_requests: vec![None; usize::from(SOURCES)],
             echo_requests: vec![None; ECHOES],
@@ -180,7 +183,9 @@ impl Ownership {
         claim.last_sent = Some(observation.time);
         let outranking = claim.received.iter().zip(1..).filter_map(|(received, from)| {
             let Received { time, priority: other, first } = (*received)?;
-            let is_fresh = observation.time < time + interval * LEASE;
+            // Priority 0 shortens the timer to Skew_Time, whatever other routers have sent before.
+            let is_fresh = observation.time < time + interval * LEASE
+                && claim.zero_received.is_none_or(|zero| zero < time);
             (is_fresh && other > priority).then_some((first, from))
         });
         let reaction = self.bounds.reaction;
@@ -204,6 +209,7 @@ impl Ownership {
         }
         if priority == 0 {
             claim.received[index(from)] = None;
+            claim.zero_received = Some(now);
             return;
         }
         let known = claim.received[index(from)].filter(|known| now < known.time + interval * LEASE);

@@ -243,6 +243,22 @@ fn priority_0_ends_a_lease() {
     assert!(scene.answer_is_reported(990, 1), "long before three intervals are over");
 }
 
+/// RFC 9568 section 6.4.2: the timer is then Skew_Time, although another router of higher priority,
+/// which has not heard of this, still advertises.
+#[test]
+fn backup_owns_the_address_after_priority_0_until_the_next_advert() {
+    let mut scene = Scene::new(3);
+    for millis in (0..=900).step_by(100) {
+        scene.advert_to(millis, HIGH, 3);
+        scene.advert_to(millis + 40, LOW, 3);
+    }
+    scene.advert_to(950, (1, 0), 3);
+    scene.lost_advert(1003, (3, 120));
+    assert!(!scene.answer_is_reported(1010, 3));
+    scene.advert_to(1040, LOW, 3);
+    assert!(scene.answer_is_reported(1050, 3));
+}
+
 #[test]
 fn crossing_adverts_of_two_backups_are_lawful_within_the_reaction_time() {
     let mut scene = Scene::new(3);

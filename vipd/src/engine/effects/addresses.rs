@@ -10,6 +10,7 @@ use vipd_common::Timestamp;
 use super::announcer::Packet;
 use super::{Effects, Proposal};
 use crate::config::settings::{Placement, Scope};
+use crate::engine::clock;
 use crate::engine::command::{Report, Reports};
 use crate::engine::id::{LinkId, RouterId};
 use crate::engine::instance::Instance;
@@ -17,6 +18,10 @@ use crate::engine::links::Links;
 use crate::engine::topology::Topology;
 use crate::netlink::{self, Address, Attributes, BATCH, Change, Label};
 use crate::vrrp::{Action, Addresses};
+
+/// Time in nanoseconds after which a netlink request has taken long. The kernel's rtnl lock is global,
+/// so any change of interfaces on the host may delay it.
+const SLOW: u64 = 5_000_000;
 
 /// A VIP: its router, and its position in the router's list of addresses.
 pub(crate) type Vip = (RouterId, usize);
@@ -235,7 +240,11 @@ impl Effects {
             (changes.get(next.clone()).unwrap_or_default(), origins.get(next).unwrap_or_default());
         self.netlink.submit(due);
         for (batch, origins) in due.chunks(BATCH).zip(from.chunks(BATCH)) {
+            let waiting_since = clock::now();
             self.acknowledge(now, batch, origins, topology, reports);
+            if clock::now() > waiting_since + SLOW {
+                self.late_turn = Some(now);
+            }
             self.announce(batch.len(), now, topology, reports, false);
         }
         // Reuse the allocations for the next changes.

@@ -34,6 +34,8 @@ impl Effects {
     /// Sends up to `max` announcements. While changes are pending (`all_made` is false),
     /// announcements of addresses that have not been added yet must wait. Announcements of
     /// addresses that the kernel refused are skipped; they are announced once a retry succeeds.
+    /// If a netlink request has taken long in this turn, all announcements wait for the next one:
+    /// by its adverts, another router may be master by now.
     pub(super) fn announce(
         &mut self,
         max: usize,
@@ -42,6 +44,7 @@ impl Effects {
         reports: &mut Reports,
         all_made: bool,
     ) {
+        let max = if self.late_turn == Some(now) { 0 } else { max };
         for _ in 0..max {
             let addresses = |router: RouterId| {
                 topology.routers.get(router).map_or(&[][..], |instance| instance.addresses.as_slice())

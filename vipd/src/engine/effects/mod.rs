@@ -101,6 +101,8 @@ pub(crate) struct Effects {
     batched: Vec<LinkId>,
     /// Time of the current turn.
     now: Timestamp,
+    /// Time of the last turn in which a netlink request has taken long.
+    late_turn: Option<Timestamp>,
 }
 
 impl Effects {
@@ -134,6 +136,7 @@ impl Effects {
             failed: false,
             batched: Vec::new(),
             now: Timestamp::ZERO,
+            late_turn: None,
         }
     }
 
