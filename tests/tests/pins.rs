@@ -105,6 +105,6 @@ fn cleanup_removes_what_a_dead_agent_has_left() -> TestResult {
     assert_eq!(text.lines().filter(|line| line.starts_with("removed macvlan vrrp4-52")).count(), 1, "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("removed BPF program of ")).count(), 2, "{text}");
     assert!(!has_address(host, VIP)? && pinned(host)?.is_empty());
-    assert_eq!(cleanup()?, (true, "nothing to remove\n".to_owned()));
+    assert_eq!(cleanup()?, (true, "nothing to remove in this network namespace\n".to_owned()));
     Ok(())
 }

@@ -142,11 +142,16 @@ socket's group.")]
     #[command(after_help = "\
 Examples:
   sudo vipd cleanup
+  sudo ip netns exec NETNS vipd --runtime-dir DIR cleanup
 
 Only needed if the agent is not started again: an agent removes what its
-predecessor has left. Without either, the node of a dead master answers for
-its VIPs until another node becomes master; then the kernel drops all packets
-to and from them.")]
+predecessor has left. Until then, the node of a dead master answers for its
+VIPs until another node becomes master; after that, the kernel drops all
+packets to and from them.
+
+Run it in the network namespace of the agent. It removes the VIPs, routes and
+rules of all dead agents there, but only the macvlans and BPF programs of the
+agent with this runtime directory. It refuses while another agent runs.")]
     Cleanup,
 }
 

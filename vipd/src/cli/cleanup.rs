@@ -7,11 +7,17 @@ use super::output;
 use crate::guardian;
 use crate::process::AgentLock;
 use crate::service;
+use crate::xdp::Pins;
 
 pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     let lock = AgentLock::acquire(runtime_dir)?;
     service::check_privileges()?;
     guardian::stand_down(lock.name());
+    // The BPF file system of the agent may be mounted in another mount namespace, where the links of
+    // its programs stay pinned.
+    if let Some(obstacle) = Pins::obstacle() {
+        eprintln!("vipd: BPF programs that the agent has pinned cannot be removed: {obstacle}");
+    }
     output::print(&render(&service::cleanup(&lock)?))?;
     Ok(())
 }
@@ -19,7 +25,7 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
 /// Returns a line for each thing that was removed.
 fn render(removed: &[String]) -> String {
     if removed.is_empty() {
-        return "nothing to remove\n".to_owned();
+        return "nothing to remove in this network namespace\n".to_owned();
     }
     removed.iter().fold(String::new(), |mut text, what| {
         let _ = writeln!(text, "removed {what}");
@@ -33,7 +39,7 @@ mod tests {
 
     #[test]
     fn each_removed_thing_has_a_line() {
-        assert_eq!(render(&[]), "nothing to remove\n");
+        assert_eq!(render(&[]), "nothing to remove in this network namespace\n");
         assert_eq!(render(&["a".to_owned(), "b".to_owned()]), "removed a\nremoved b\n");
     }
 }

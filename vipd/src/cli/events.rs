@@ -42,7 +42,9 @@ pub(super) fn render(record: &EventRecord) -> String {
             "initialize" => WAITING,
             _ => Style::new(),
         };
-        write!(line, "{from} → {style}{to}{style:#}")
+        // In Fault, the cause may change.
+        let from = if from == to { String::new() } else { format!("{from} → ") };
+        write!(line, "{from}{style}{to}{style:#}")
     } else {
         write!(line, "{}", record.event.replace('-', " "))
     };
@@ -78,6 +80,9 @@ mod tests {
         };
         let line = anstream::adapter::strip_str(&render(&record)).to_string();
         assert_eq!(line, "2026-11-26T16:01:02.123456Z  VI_1          backup → fault  interface-down\n");
+        record.from = record.to.clone();
+        let line = anstream::adapter::strip_str(&render(&record)).to_string();
+        assert_eq!(line, "2026-11-26T16:01:02.123456Z  VI_1          fault  interface-down\n");
         record.late_ns = Some(12_345);
         assert!(render(&record).ends_with("  12 µs late\n"));
         let record = EventRecord {

@@ -72,7 +72,7 @@ impl Machine {
         }
     }
 
-    /// Warns about interfaces that do not exist: once for each interface and use.
+    /// Warns about interfaces that do not exist: once for each interface and effect.
     fn check_existence(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
         let mut warned = BTreeSet::new();
         let mut check = |what: &str, name: &str, at: usize, effect: &'static str| {
@@ -87,7 +87,7 @@ impl Machine {
             }
             for vip in draft.addresses.all() {
                 if let Some(dev) = &vip.value.placement.interface {
-                    check("dev", dev, vip.at, "the virtual address is added once it exists");
+                    check("dev", dev, vip.at, "the instance is in fault until it exists");
                 }
             }
             for Located { at, value } in &draft.routing.devs {

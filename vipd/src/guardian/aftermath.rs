@@ -79,6 +79,11 @@ impl Aftermath {
         self.rows.is_empty() || self.rows.iter().any(|row| self.is_due(*row))
     }
 
+    /// Returns whether the fence of any row has ended with the agent's process.
+    pub(super) fn has_unfenced(&self) -> bool {
+        !self.unfenced.is_empty()
+    }
+
     /// Returns whether the VIPs of a row must be removed now.
     fn is_due(&self, row: usize) -> bool {
         self.leases.is_fenced(row) || self.unfenced.contains(&row)

@@ -73,9 +73,9 @@ fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::R
     };
     // Without a log, the guardian is still useful.
     let log = start_log();
-    report(&memory, sent);
     let (leases, memory, masters) = death.into_parts();
     let aftermath = Aftermath::new(agent.to_owned(), leases, memory.clone(), &masters);
+    report(&memory, sent, aftermath.has_unfenced());
     remain(aftermath, agent, parent, &signals, listener.as_ref(), &memory);
     drop(log);
     Ok(())
@@ -171,7 +171,7 @@ fn wait(
     }
 }
 
-fn report(memory: &Memory, sent: Sent) {
+fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
     let Sent { masters, adverts, refused } = sent;
     let cause =
         memory.crash().map_or_else(|| "ended".to_owned(), |signal| format!("crashed by signal {signal}"));
@@ -179,11 +179,16 @@ fn report(memory: &Memory, sent: Sent) {
         tracing::warn!("guardian: the agent has {cause}; it was not master");
         return;
     }
+    let vips = if has_unfenced {
+        "VIPs whose fence has ended with it are removed now, others when another router has taken over"
+    } else {
+        "its VIPs stay until another router has taken over"
+    };
     tracing::error!(
         masters,
         adverts,
         refused,
-        "guardian: the agent has {cause}; sent its priority-0 adverts; its VIPs stay until another router takes over"
+        "guardian: the agent has {cause}; sent its priority-0 adverts; {vips}"
     );
 }
 

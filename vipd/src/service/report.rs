@@ -1,5 +1,6 @@
 //! Builds the `status` and `stats` reports.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -293,9 +294,9 @@ fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
             };
             format!("interface {interface} has no Ethernet address and cannot carry adverts; {remedy}")
         }
-        Fault::AddressInterface => instance.macvlan_failure.clone().unwrap_or_else(|| {
-            "an interface for its VIPs (`dev`, or its macvlan) is missing or down".to_owned()
-        }),
+        Fault::AddressInterface => {
+            instance.macvlan_failure.clone().unwrap_or_else(|| describe_address_interfaces(config))
+        }
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
         }
@@ -307,6 +308,20 @@ fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
         Fault::Group => "a member of its sync group failed".to_owned(),
         Fault::Administrator => "disabled by the administrator".to_owned(),
         Fault::Drained => "drained by the administrator".to_owned(),
+    }
+}
+
+/// Describes that one of the interfaces to which the VIPs are added is missing or down.
+fn describe_address_interfaces(config: &Instance) -> String {
+    let devs: BTreeSet<&str> =
+        config.placements.iter().filter_map(|placement| placement.interface.as_deref()).collect();
+    match Vec::from_iter(devs).as_slice() {
+        [] => format!("the macvlan on {} for its VIPs is missing", config.interface),
+        [dev] => format!("interface {dev} (`dev` of a VIP) does not exist, is down or has no carrier"),
+        devs => format!(
+            "one of the interfaces {} (`dev` of a VIP) does not exist, is down or has no carrier",
+            devs.join(", ")
+        ),
     }
 }
 

@@ -42,7 +42,7 @@ fn interfaces_that_do_not_exist_cause_a_warning_each() {
     let dev = "virtual_addresses_excluded = [{ address = \"192.0.2.11\", dev = \"eth3\" }, { address = \"192.0.2.12\", dev = \"eth3\" }]";
     assert_eq!(
         warnings(dev, "eth1", true, &["192.0.2.1"]),
-        "6:31: dev is eth3, which does not exist on this machine; the virtual address is added once it exists"
+        "6:31: dev is eth3, which does not exist on this machine; the instance is in fault until it exists"
     );
 }
 
