@@ -10,7 +10,7 @@ use crate::service;
 use crate::xdp::Pins;
 
 pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
-    let lock = AgentLock::acquire(runtime_dir)?;
+    let lock = AgentLock::acquire_patiently(runtime_dir)?;
     service::check_privileges()?;
     guardian::stand_down(lock.name());
     // The BPF file system of the agent may be mounted in another mount namespace, where the links of

@@ -27,7 +27,7 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let log = logging::init();
     // Also raises the limit on open files, which the next two steps rely on.
     let open_files = service::check_open_files(&config);
-    let lock = AgentLock::acquire(runtime_dir);
+    let lock = AgentLock::acquire_patiently(runtime_dir);
     if let Ok(lock) = &lock {
         guardian::stand_down(lock.name());
     }

@@ -9,6 +9,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
@@ -16,6 +18,10 @@ use super::name_lock::{Holder, MAX_LEN, NameLock};
 
 /// Prefix of the socket name; the agent's name follows.
 const PREFIX: &str = "vipd ";
+/// How long a new process waits for the end of the lock's holder.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause between two attempts.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// Why the lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +95,21 @@ impl AgentLock {
             Ok(held) => Ok(Self { name, held }),
             Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => Err(taken(name, &socket_name)),
             Err(cause) => Err(LockError::System { name, cause }),
+        }
+    }
+
+    /// Takes the lock like [`acquire`](Self::acquire), but waits up to a second for a holder that is
+    /// ending: the kernel releases the lock of a killed agent only when it closes its descriptors.
+    ///
+    /// # Errors
+    /// See [`acquire`](Self::acquire).
+    pub fn acquire_patiently(directory: &Path) -> Result<Self, LockError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Self::acquire(directory) {
+                Err(LockError::Taken { .. }) if Instant::now() < deadline => thread::sleep(RETRY),
+                result => return result,
+            }
         }
     }
 
@@ -185,8 +206,9 @@ mod tests {
         // Recreating the directory does not release the lock.
         fs::create_dir(&directory).expect("created again");
         assert!(matches!(AgentLock::acquire(&directory), Err(LockError::Taken { .. })));
+        let next = thread::spawn(move || AgentLock::acquire_patiently(&directory));
         drop(first);
-        AgentLock::acquire(&directory).expect("free again");
+        next.join().expect("no panic").expect("free again");
     }
 
     #[test]
