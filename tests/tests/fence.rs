@@ -33,7 +33,7 @@ const PREFERRED: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How late a frame may be captured that was on its way when the advert arrived.
+/// How long after the advert a frame that was already on its way may be captured.
 const IN_FLIGHT: Duration = Duration::from_millis(1);
 
 /// A master and its backup. Fields are dropped in order: the agents before the lab they run in.

@@ -29,7 +29,7 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &only(&[cpu]))?)
 }
 
-/// Schedules the calling thread with SCHED_FIFO.
+/// Schedules the calling thread with SCHED_FIFO and this priority.
 pub(crate) fn real_time(priority: i32) -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: priority };
     // SAFETY: the kernel reads the structure, which outlives the call.

@@ -26,7 +26,7 @@ struct Entry {
 }
 
 /// Returns the timeline of the router whose invariant was violated, with times in milliseconds
-/// relative to the violation. `notes` describes the actions and contains their times.
+/// relative to the violation. `notes` contains the actions and their times.
 pub(super) fn around(
     violation: &Violation,
     segment: &Segment,
