@@ -1,5 +1,5 @@
-//! A client that asks all nodes for the VIP all the time, so that each node that uses the VIP shows
-//! itself on the wire.
+//! A client that continually sends requests for the VIP to all nodes, so that each node that uses the
+//! VIP answers on the wire.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::inject::Injector;
 use crate::lab::Lab;
 use crate::station::{Mac, Station, VIP};
 
-/// Time between two turns. In each turn the client sends an ARP request to all nodes and an echo
+/// Pause between two turns. In each turn, the client sends an ARP request to all nodes and an echo
 /// request to the MAC of each node.
 pub const SPACING: Duration = Duration::from_millis(2);
 
@@ -25,7 +25,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts the client of a lab.
+    /// Starts a client on the lab's client host.
     ///
     /// # Errors
     /// Returns an error if the socket or the thread cannot be created.
@@ -50,7 +50,7 @@ impl Client {
     /// Stops the client.
     ///
     /// # Errors
-    /// Returns an error if it could not send all requests.
+    /// Returns an error if a request could not be sent.
     pub fn stop(mut self) -> Result<()> {
         self.join().unwrap_or(Ok(()))
     }
@@ -69,13 +69,14 @@ impl Drop for Client {
     }
 }
 
-/// Returns whether a frame is the first request of a turn.
+/// Returns whether a frame is the client's ARP request, the first request of a turn.
 pub fn is_request(frame: &Frame) -> bool {
     let asks = |arp: Arp| arp.operation == 1 && arp.target == VIP && arp.sender == Station::Client.ipv4();
     frame.from == Station::Client && frame.arp().is_some_and(asks)
 }
 
-/// Returns whether a frame is an answer to the client.
+/// Returns whether a frame is an answer from the VIP: an ARP reply other than an announcement, or an
+/// echo reply.
 pub fn is_answer(frame: &Frame) -> bool {
     let is_reply =
         frame.arp().is_some_and(|arp| arp.operation == 2 && arp.sender == VIP && arp.target != VIP);

@@ -1,4 +1,4 @@
-//! Control groups that limit the memory or the number of processes of an agent.
+//! Control groups that limit the memory or the number of processes and threads of an agent.
 
 use std::fs;
 use std::io;
@@ -11,17 +11,17 @@ use anyhow::{Context, Result};
 
 use crate::wait::wait_until;
 
-/// Where control groups are mounted.
+/// Directory at which the control groups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
-/// File with the memory limit in cgroup v1; -1 means no limit.
+/// File with the memory limit in cgroup v1, where -1 means no limit.
 const MEMORY_LIMIT: &str = "memory.limit_in_bytes";
-/// Time for the kernel to forget the last process of a control group.
+/// How long the kernel may take to remove the last process from a control group.
 const END: Duration = Duration::from_secs(10);
 
 /// Number of control groups that this process has created.
 static CREATED: AtomicU32 = AtomicU32::new(0);
 
-/// What a control group limits.
+/// The resource that a control group limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Controller {
     /// Bytes of memory.
@@ -38,7 +38,8 @@ impl Controller {
         }
     }
 
-    /// Returns the file with the limit, in the hierarchy of its own (version 1) or in the common one.
+    /// Returns the name of the file with the limit, in the controller's own hierarchy (cgroup v1) or
+    /// in the common one (cgroup v2).
     fn limit(self, is_common: bool) -> &'static str {
         match (self, is_common) {
             (Self::Memory, false) => MEMORY_LIMIT,
@@ -48,7 +49,7 @@ impl Controller {
     }
 }
 
-/// A control group, removed on drop. Its processes should have ended by then.
+/// A control group. It is removed on drop; its processes should have ended by then.
 #[derive(Debug)]
 pub struct ControlGroup {
     directory: PathBuf,
@@ -84,7 +85,7 @@ impl ControlGroup {
     /// Moves a process with all its threads into the control group.
     ///
     /// # Errors
-    /// Returns an error if the process does not exist.
+    /// Returns an error if the process does not exist or the kernel does not move it.
     pub fn add(&self, process: u32) -> Result<()> {
         self.write("cgroup.procs", &process.to_string())
     }
@@ -107,12 +108,12 @@ impl ControlGroup {
 impl Drop for ControlGroup {
     fn drop(&mut self) {
         let is_removed = || match fs::remove_dir(&self.directory) {
-            // An exiting process still belongs to the control group for a moment.
+            // A process that exits belongs to the control group for a moment longer.
             Err(error) => error.kind() != io::ErrorKind::ResourceBusy,
             Ok(()) => true,
         };
         if let Err(error) = wait_until("the control group to be empty", END, is_removed) {
-            eprintln!("{}: {error}", self.directory.display());
+            eprintln!("cannot remove {}: {error}", self.directory.display());
         }
     }
 }

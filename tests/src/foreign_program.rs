@@ -30,8 +30,8 @@ pub enum Kind {
     PassingXdp,
     /// TC ingress, before all programs that are already attached; drops all packets.
     DroppingTc,
-    /// TC egress, before all programs that are already attached; passes all packets, and ends their
-    /// processing.
+    /// TC egress, before all programs that are already attached; passes all packets without running
+    /// the programs after it.
     PassingEgress,
 }
 

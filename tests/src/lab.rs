@@ -9,7 +9,7 @@ use crate::links::{self, Cable};
 use crate::namespace::Namespace;
 use crate::station::{INTERFACE, MAX_NODES, PREFIX, PREFIX6, Station};
 
-/// Name of the bridge.
+/// Name of the switch's bridge.
 pub(crate) const BRIDGE: &str = "br0";
 
 /// Nodes and a client connected to a switch. Labs are independent of each other; dropping a lab

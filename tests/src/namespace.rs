@@ -119,7 +119,7 @@ fn enter() -> Result<OwnedFd> {
         .with_context(|| format!("mounting a private {SCRATCH}"))?;
     mount("sysfs", "/sys", "sysfs", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
         .context("mounting /sys for this network namespace")?;
-    // Like the host's, but private, so that BPF links pinned there do not outlive the namespace.
+    // A private instance, so that BPF links pinned there do not outlive the namespace.
     mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
         .context("mounting a BPF file system at /sys/fs/bpf")?;
     crate::links::set_up("lo")?;

@@ -21,9 +21,10 @@ pub(crate) struct Received {
     pub(crate) length: usize,
     /// Kernel receive timestamp, or the time of the read if the packet has none.
     pub(crate) time: WallTime,
-    /// Index of the receiving interface; 0 if the socket is not a packet socket.
+    /// Index of the interface that received or sent the packet; 0 if the socket is not a packet
+    /// socket.
     pub(crate) interface: u32,
-    /// Whether the interface sent the packet. Only taps receive such packets.
+    /// Whether the interface sent the packet. Only a socket from [`tap`] receives such packets.
     pub(crate) outgoing: bool,
 }
 
@@ -41,7 +42,7 @@ pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
     open_receiver(interface, 1)
 }
 
-/// Opens a socket that receives all incoming and outgoing frames of all interfaces in the calling
+/// Opens a socket that receives the incoming and outgoing frames of all interfaces in the calling
 /// thread's namespace.
 pub(crate) fn tap() -> io::Result<Socket> {
     open_receiver(0, 0)
@@ -157,7 +158,7 @@ fn link_address(interface: u32, protocol: u16) -> io::Result<SockAddr> {
     Ok(unsafe { SockAddr::new(storage, length_of::<libc::sockaddr_ll>()) })
 }
 
-/// Returns the interface of a received packet, and whether the interface sent it.
+/// Returns the index of a packet's interface, and whether the interface sent the packet.
 fn interface_of(source: SockAddr) -> (u32, bool) {
     if i32::from(source.family()) != libc::AF_PACKET {
         return (0, false);

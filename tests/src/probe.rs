@@ -130,7 +130,7 @@ impl Prober {
     /// Stops pinging and returns all probes.
     ///
     /// # Errors
-    /// Returns an error if sending or receiving failed for another reason than the state of the
+    /// Returns an error if sending or receiving failed for a reason other than the state of the
     /// network or a full queue.
     pub fn stop(mut self) -> Result<Probes> {
         self.shared.stop.store(true, Ordering::Relaxed);

@@ -23,9 +23,10 @@ use crate::namespace::Namespace;
 use crate::time::WallTime;
 use crate::wait::try_wait_until;
 
-/// An init process that runs a program, passes SIGTERM and SIGHUP on to it, or to a process that has
-/// succeeded it, and exits with its status once all processes in the PID namespace have ended. It
-/// collects orphans while it sleeps.
+/// A shell script for an init process. It runs a program and forwards SIGTERM and SIGHUP to it or,
+/// once the program has ended, to all remaining processes, such as a successor after an upgrade. It
+/// exits with the program's status once all processes in the PID namespace have ended. The shell
+/// reaps orphans while the script waits.
 const INIT: &str = r#"
 ulimit -c 0
 "$@" & child=$!
@@ -124,8 +125,8 @@ impl Process {
     }
 
     /// Kills the process and all its child processes with SIGKILL, and waits until all have exited.
-    /// The processes of its group receive the signal at once, as if a service manager killed its
-    /// control group.
+    /// All processes of its group receive the signal at the same time, as when a service manager
+    /// kills a control group.
     ///
     /// # Errors
     /// Returns an error if the kernel rejects the request.
@@ -202,7 +203,7 @@ pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
 }
 
 /// Returns a command that runs a program below an init process, so that the program can be killed
-/// without its child processes. The init process ends with the last of them.
+/// without its child processes. The init process exits when the last of them has ended.
 pub(crate) fn below_init(command: &Command) -> Command {
     let mut init = Command::new("sh");
     init.args(["-c", INIT, "init"]).arg(command.get_program()).args(command.get_args());
@@ -215,7 +216,8 @@ pub(crate) fn below_init(command: &Command) -> Command {
     init
 }
 
-/// Returns the process IDs of the children of all threads of a process; none if it has ended.
+/// Returns the process IDs of the children of all threads of a process; empty if the process has
+/// ended.
 fn children(process: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().filter_map(Result::ok);
     let text = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());

@@ -1,9 +1,9 @@
-//! A small seeded generator, so that a seed always gives the same plan, on every machine and with
-//! every version of the dependencies.
+//! A small random number generator, with which a seed always gives the same plan, on every machine
+//! and with every version of the dependencies.
 
 use std::time::Duration;
 
-/// SplitMix64.
+/// A SplitMix64 generator.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
@@ -23,24 +23,25 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Returns a number below `bound`, or 0 if `bound` is 0.
+    /// Returns a random number below `bound`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
         // The bias is negligible for the small bounds of a plan.
         usize::try_from(self.bits() % bound).unwrap_or(0)
     }
 
-    /// Returns whether an event with this probability in percent occurs.
+    /// Returns `true` with this probability, in percent.
     pub fn percent(&mut self, probability: usize) -> bool {
         self.below(100) < probability
     }
 
-    /// Returns one of the choices, of which there must be at least one.
+    /// Returns a random element of `choices`, which must not be empty.
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
-    /// Returns a duration from `from` to `to`, in whole milliseconds.
+    /// Returns a random duration from `from` to `to`, inclusive, in steps of a millisecond. Returns
+    /// `from` if `to` is shorter.
     pub fn between(&mut self, from: Duration, to: Duration) -> Duration {
         let span = to.saturating_sub(from).as_millis();
         let extra = self.below(usize::try_from(span).unwrap_or(usize::MAX - 1) + 1);

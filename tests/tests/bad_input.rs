@@ -98,7 +98,8 @@ impl Running {
     }
 }
 
-/// Checks that the program exited with code 1 and a one-line error that contains all `words`.
+/// Checks that the program exited with code 1 and a one-line error that contains all `words`. Log
+/// lines of level INFO may precede the error.
 fn assert_rejected(answer: &Output, words: &[&str]) {
     let message = String::from_utf8_lossy(&answer.stderr);
     assert_eq!(answer.status.code(), Some(1), "{message}");
@@ -106,7 +107,7 @@ fn assert_rejected(answer: &Output, words: &[&str]) {
         assert!(message.contains(word), "no {word:?} in: {message}");
     }
     let errors = message.trim().lines().filter(|line| !line.contains(" INFO "));
-    assert_eq!(errors.count(), 1, "more than one line: {message}");
+    assert_eq!(errors.count(), 1, "not exactly one line: {message}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A short chaos run with a fixed seed: random faults against real agents, judged by the wire. For
-//! longer runs and other seeds see `cargo xtask chaos`.
+//! Short chaos runs with fixed seeds: random faults against real agents, judged by the captured
+//! frames alone. For longer runs and other seeds, see `cargo xtask chaos`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use vipd_tests::chaos::subject::Subject;
 /// A seed whose first round has a single fault that lasts long enough for a takeover.
 const SEED: u64 = 1;
 
-/// Plays a plan until the first violation, and returns the figures and the descriptions of the
-/// violations.
+/// Plays a plan until the first round with a violation. Returns the figures and the descriptions of
+/// the violations.
 fn play(seed: u64, seconds: u64, kinds: &[Kind], sabotage: Option<Sabotage>) -> Result<(Summary, String)> {
     let interval = Some(Duration::from_millis(100));
     let options = Options {
@@ -50,7 +50,8 @@ fn random_faults_violate_no_invariant() -> TestResult {
     Ok(())
 }
 
-/// Plays a fault of a master, in the first round, against agents with this defect.
+/// Plays faults of one kind against agents with this defect. Checks that the judge finds a violation
+/// of `invariant` and that a description contains `text`.
 #[track_caller]
 fn expect(sabotage: Sabotage, kind: Kind, invariant: Invariant, text: &str) -> TestResult {
     let (summary, found) = play(SEED, 8, &[kind], Some(sabotage))?;

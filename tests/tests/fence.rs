@@ -1,5 +1,5 @@
-//! The fence: from the first advert of the new master on, the node of the old one does not use the
-//! VIP, although the VIP is still on its interface.
+//! The fence: from the first advert of a new master on, the old master's node does not use the VIP,
+//! even while the VIP is still on its interface.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -33,7 +33,7 @@ const PREFERRED: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Time for a frame that was on its way when the advert arrived.
+/// How long after the advert a frame that was already on its way may be captured.
 const IN_FLIGHT: Duration = Duration::from_millis(1);
 
 /// A master and its backup. Fields are dropped in order: the agents before the lab they run in.
@@ -50,7 +50,7 @@ impl Pair {
         Self::start_with(mode, virtual_mac, "on", |_| Ok(()))
     }
 
-    /// Starts the agents with this value of `fence`, after `prepare` has run on node 1.
+    /// Starts the agents with `fence` set to this value, after `prepare` has run on node 1.
     fn start_with(
         mode: Option<XdpMode>,
         virtual_mac: bool,
@@ -85,8 +85,8 @@ impl Pair {
         Ok(Self { _client: client, preferred, backup, capture, _lab: lab })
     }
 
-    /// Waits until node 2 has taken over and answered for a while. Returns the time of its first
-    /// advert.
+    /// Waits until node 2 has taken over and sent more than 200 answers. Returns the time of its
+    /// first advert.
     fn await_takeover(&self, since: WallTime) -> Result<WallTime> {
         wait_until("answers from node 2", TIMEOUT, || {
             self.capture
@@ -99,12 +99,12 @@ impl Pair {
         adverts.first().copied().context("no advert from node 2")
     }
 
-    /// Checks that node 1 answered until the takeover, but not after it.
+    /// Checks that node 1 answered before the takeover, but not after it.
     fn check_answers(&self, since: WallTime, takeover: WallTime) -> Result<()> {
         let answers = self
             .capture
             .filter_map(since, |frame| (frame.from == PREFERRED && uses_vip(frame)).then_some(frame.time));
-        ensure!(answers.iter().any(|time| *time < takeover), "node 1 answers until node 2 has taken over");
+        ensure!(answers.iter().any(|time| *time < takeover), "no answer from node 1 before node 2 took over");
         let late = answers.iter().filter(|time| **time > takeover + IN_FLIGHT).count();
         ensure!(
             late == 0,
@@ -126,8 +126,9 @@ fn stopped_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestRes
         let stopped = WallTime::now();
         pair.preferred.pause()?;
         let takeover = pair.await_takeover(stopped)?;
-        pair.check_answers(stopped, takeover).with_context(|| format!("{mode:?}, {virtual_mac}"))?;
-        assert!(virtual_mac || has_address(pair.preferred.host(), VIP)?, "the VIP is still there");
+        pair.check_answers(stopped, takeover)
+            .with_context(|| format!("XDP mode {mode:?}, virtual MAC: {virtual_mac}"))?;
+        assert!(virtual_mac || has_address(pair.preferred.host(), VIP)?, "the VIP was removed");
         pair.preferred.resume()?;
         try_wait_until("node 1 to be backup", TIMEOUT, || Ok(state(&pair.preferred)? == "backup"))?;
         try_wait_until("the address to be removed", TIMEOUT, || {
@@ -147,11 +148,11 @@ fn killed_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestResu
         let killed = WallTime::now();
         pair.preferred.kill()?;
         let takeover = pair.await_takeover(killed)?;
-        pair.check_answers(killed, takeover).with_context(|| format!("{mode:?}"))?;
+        pair.check_answers(killed, takeover).with_context(|| format!("XDP mode {mode:?}"))?;
         pair.preferred.start()?;
         try_wait_until("node 1 to be backup", TIMEOUT, || Ok(state(&pair.preferred)? == "backup"))?;
         assert!(!has_address(pair.preferred.host(), VIP)?);
-        // The fence does not outlive the takeover.
+        // The fence no longer applies when node 1 becomes master again.
         let stopped = WallTime::now();
         pair.backup.stop()?;
         wait_until("node 1 to answer again", TIMEOUT, || {
@@ -161,8 +162,8 @@ fn killed_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestResu
     Ok(())
 }
 
-/// The last adverts before a takeover may be lost. Three intervals after the last one that was sent
-/// have then not passed when the advert of the new master arrives.
+/// If a master's last adverts are lost, the first advert of the new master arrives less than three
+/// intervals after the last advert that the old master sent.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
@@ -188,9 +189,9 @@ fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
     let last = adverts(before, PREFERRED).last().copied().context("no advert")?;
     let is_overdue = || WallTime::now() > last + INTERVAL + INTERVAL / 4;
     wait_until("the next advert to be overdue", TIMEOUT, is_overdue)?;
-    assert!(!answers(last + INTERVAL).is_empty(), "nobody else has taken over");
+    assert!(!answers(last + INTERVAL).is_empty(), "node 1 stopped answering before another router took over");
     injector.send(&Station::Client.advert(Version::V3, 51, 1).frame())?;
-    wait_until("the advert", TIMEOUT, || !adverts(last, Station::Client).is_empty())?;
+    wait_until("the client's advert", TIMEOUT, || !adverts(last, Station::Client).is_empty())?;
     let takeover = adverts(last, Station::Client)[0];
     let requests = || {
         let is_request = |frame: &Frame| frame.from == Station::Client && frame.arp().is_some();
@@ -201,7 +202,7 @@ fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
     assert_eq!(
         late,
         0,
-        "answers after the advert, which arrived {} after the last own one",
+        "answers after the client's advert, {} ms after the last advert of node 1",
         takeover.millis_since(last)
     );
     let resumed = WallTime::now();
@@ -210,7 +211,7 @@ fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
     Ok(())
 }
 
-/// A VIP on an interface that has no virtual routers.
+/// The agents have an excluded VIP on an address-only interface.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_on_another_interface_is_fenced_as_well() -> TestResult {
@@ -256,7 +257,7 @@ fn vip_on_another_interface_is_fenced_as_well() -> TestResult {
     wait_until("node 2 to take over", TIMEOUT, || {
         capture.has(stopped, |frame| frame.claims_mastership(BACKUP))
     })?;
-    // Replies from before the advert.
+    // Discards the replies from before the advert.
     thread::sleep(IN_FLIGHT);
     replies()?;
     for _ in 0..100 {
@@ -277,11 +278,11 @@ fn program_that_runs_before_the_fence_at_egress_is_reported() -> TestResult {
     let mut agent = Agent::new(&lab, PREFERRED, vipd()?, &[Instance::default()])?;
     agent.start()?;
     let is_logged = |line: &LogLine| line.text.contains("another program runs first at TC egress");
-    wait_until("the line", TIMEOUT, || agent.log().iter().any(is_logged))?;
+    wait_until("the log line about TC egress", TIMEOUT, || agent.log().iter().any(is_logged))?;
     Ok(())
 }
 
-/// Without a BPF file system, the fence holds as long as the stopped process exists.
+/// Without a BPF file system, the fence lasts as long as the stopped process exists.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_a_bpf_file_system_a_stopped_master_is_silent_as_well() -> TestResult {
@@ -307,6 +308,6 @@ fn without_a_fence_a_stopped_master_goes_on_answering() -> TestResult {
     pair.preferred.pause()?;
     let takeover = pair.await_takeover(stopped)?;
     assert!(pair.check_answers(stopped, takeover).is_err(), "the old master is silent");
-    assert!(!pair.preferred.host().run(|| Path::new("/sys/fs/bpf/vipd").exists()), "nothing is pinned");
+    assert!(!pair.preferred.host().run(|| Path::new("/sys/fs/bpf/vipd").exists()), "a pin directory exists");
     Ok(())
 }

@@ -290,7 +290,7 @@ fn backup_after_failover_becomes_master_with_the_group_it_joins() {
     assert_eq!((transitions(&one), transitions(&two)), (vec![1, 1, 2], vec![0, 0, 1]));
 }
 
-/// Reloads the node whose WAN and LAN are backups first, so that its DMZ hands over mastership.
+/// First reloads the node whose WAN and LAN are backups, so that its DMZ hands over mastership.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn master_that_joins_backups_yields_to_the_other_node() {

@@ -11,7 +11,7 @@ use crate::wait::wait_until;
 /// How long the threads of a process may take to stop after SIGSTOP.
 const STOP: Duration = Duration::from_secs(5);
 
-/// What a process of vipd does.
+/// The role of a vipd process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// The agent.
@@ -20,25 +20,26 @@ pub(super) enum Role {
     Guardian,
 }
 
-/// Returns the process ID of the agent's process with this role, if there is one.
+/// Returns the ID of the agent's process with this role, if there is one.
 pub(super) fn find(agent: &Agent, role: Role) -> Option<u32> {
     let is_guardian = |process: &u32| arguments(*process).iter().any(|argument| argument == "guardian");
     let mut alive = agent.processes().into_iter().filter(|process| is_alive(*process));
     match role {
-        // The init process may also have started a `sleep`, but only once the agent has ended.
+        // The init process runs `sleep` once the agent that it started has ended: after an upgrade,
+        // another process may be the agent by then.
         Role::Main => alive.find(|process| !is_guardian(process) && name(*process) != "sleep"),
         Role::Guardian => alive.find(is_guardian),
     }
 }
 
-/// Returns whether any thread of a process has not ended. A process that has ended remains as a
-/// zombie until its parent has waited for it. The state of its first thread does not suffice: the
-/// other threads may still hold files and locks.
+/// Returns whether any thread of a process is alive. A process that has ended remains as a zombie
+/// until its parent has waited for it. Checking only its first thread would not suffice: the other
+/// threads may still hold files and locks.
 pub(super) fn is_alive(process: u32) -> bool {
     states(process).any(|state| !matches!(state, 'Z' | 'X'))
 }
 
-/// Waits until no thread of a process that was sent SIGSTOP runs any more.
+/// Waits until all threads of a process are suspended, after SIGSTOP was sent to the process.
 pub(super) fn wait_for_suspension(process: u32) -> Result<()> {
     wait_until("all threads to be suspended", STOP, || states(process).all(|state| state == 'T'))
 }
@@ -51,8 +52,8 @@ fn states(process: u32) -> impl Iterator<Item = char> {
     stats.filter_map(|stat| stat.rsplit(')').next()?.trim_start().chars().next())
 }
 
-/// Returns the IDs of the BPF objects that a process holds. `field` is the line of the descriptor's
-/// `fdinfo` that contains the ID, such as `link_id:`.
+/// Returns the IDs of the BPF objects that a process holds. `field` is the start of the `fdinfo`
+/// line that contains the ID, such as `link_id:`.
 pub(super) fn bpf_objects(process: u32, field: &str) -> Vec<u32> {
     let descriptors = fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten();
     let texts = descriptors.filter_map(Result::ok).filter_map(|entry| fs::read_to_string(entry.path()).ok());

@@ -11,9 +11,9 @@ use super::processes;
 use crate::agent::Agent;
 use crate::command::run;
 
-/// Where vipd pins its links.
+/// Directory in which vipd pins its BPF links.
 const PINS: &str = "/sys/fs/bpf/vipd";
-/// The pin that is a map, not a link.
+/// Name of the only pin that is a map rather than a link.
 const ADDRESSES: &str = "addresses";
 
 /// Detaches all BPF links that the agent's processes hold or have pinned, and returns their number.
@@ -25,7 +25,7 @@ pub(super) fn detach_all(agent: &Agent) -> Result<usize> {
         let path = pin.to_string_lossy().into_owned();
         let shown = run(agent.host(), "bpftool", &["-j", "link", "show", "pinned", &path])?;
         let shown: serde_json::Value =
-            serde_json::from_str(&shown).with_context(|| format!("bpftool's output for {path}"))?;
+            serde_json::from_str(&shown).with_context(|| format!("parsing bpftool's output for {path}"))?;
         let id = shown["id"].as_u64().and_then(|id| u32::try_from(id).ok());
         links.insert(id.with_context(|| format!("no link ID in bpftool's output for {path}"))?);
     }

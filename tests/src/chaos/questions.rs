@@ -1,4 +1,4 @@
-//! The clients' questions as frames.
+//! Builds the frames of the clients' questions.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,7 +22,7 @@ pub(super) fn neighbor(router: &Router, number: u16) -> Vec<u8> {
     }
 }
 
-/// Returns an echo request to the router's address at a MAC.
+/// Returns an echo request to the router's address, with `mac` as its destination MAC.
 pub(super) fn echo(router: &Router, mac: Mac, identifier: u16, sequence: u16) -> Vec<u8> {
     let message = |kind: u8| {
         let mut message = vec![kind, 0, 0, 0];
@@ -39,7 +39,7 @@ pub(super) fn echo(router: &Router, mac: Mac, identifier: u16, sequence: u16) ->
 
 fn arp_request(address: Ipv4Addr, source: Ipv4Addr) -> Vec<u8> {
     let mut frame = ethernet(Mac::BROADCAST, ETHERTYPE_ARP);
-    // Hardware type Ethernet, protocol type IPv4, address lengths, and a request.
+    // Hardware type Ethernet, protocol type IPv4, address lengths, and operation 1 (request).
     frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
     frame.extend(Station::Client.mac().0);
     frame.extend(source.octets());
@@ -49,12 +49,12 @@ fn arp_request(address: Ipv4Addr, source: Ipv4Addr) -> Vec<u8> {
 }
 
 fn solicitation(address: Ipv6Addr, source: Ipv6Addr) -> Vec<u8> {
-    // The address's solicited-node multicast group and its MAC.
+    // The solicited-node multicast group of the address (RFC 4291 section 2.7.1).
     let [.., a, b, c] = address.octets();
     let group = Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]);
     let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
     message.extend(address.octets());
-    // Source Link-Layer Address.
+    // Source Link-Layer Address option.
     message.extend([1, 1]);
     message.extend(Station::Client.mac().0);
     ipv6(Mac([0x33, 0x33, 0xff, a, b, c]), (source, group), 255, message)

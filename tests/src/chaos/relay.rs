@@ -1,7 +1,7 @@
-//! An impaired link: a thread that relays the frames between a node's switch port and the bridge,
-//! and loses, delays, duplicates and reorders them.
+//! An impaired link: a thread that relays frames between a node's switch port and the bridge, and
+//! loses some of them. Frames to the node can also be delayed, duplicated and reordered.
 //!
-//! The kernel's network emulator (netem) could do the same, but is not part of every kernel.
+//! The kernel's network emulator (netem) has the same features, but is not part of every kernel.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -22,12 +22,12 @@ use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::random::Random;
 
-/// Longest wait, after which the thread checks whether to stop.
+/// Longest wait for frames, after which the thread checks whether to stop.
 const STOP_POLL: Duration = Duration::from_millis(20);
-/// Size of the buffer for a frame.
+/// Size of the buffer for a frame, in bytes.
 const LONGEST_FRAME: usize = 2048;
 
-/// A running relay. It ends when dropped.
+/// A running relay. It stops when dropped.
 #[derive(Debug)]
 pub(crate) struct Relay {
     stop: Arc<AtomicBool>,
@@ -35,11 +35,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Starts a relay in the switch's namespace between `port`, the link to the node, and `stub`, a
-    /// link to the bridge.
+    /// Starts a relay in the switch's namespace between `port`, the interface to the node, and
+    /// `stub`, an interface to the bridge.
     ///
     /// # Errors
-    /// Returns an error if the links do not exist, or the sockets or the thread cannot be created.
+    /// Returns an error if an interface does not exist, or if the sockets or the thread cannot be
+    /// created.
     pub(crate) fn start(
         switch: &Namespace,
         (port, stub): (&str, &str),
@@ -55,7 +56,7 @@ impl Relay {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("relay".to_owned()).spawn(move || {
-            // Without the privilege the link is only slower.
+            // Without CAP_SYS_NICE, the link is merely slower.
             let _ = scheduling::real_time(scheduling::WITNESS);
             let random = Random::new(0);
             let mut link = Link { port, stub, impairment, random, delayed: BinaryHeap::new(), count: 0 };
@@ -83,7 +84,7 @@ struct Link {
     stub: Socket,
     impairment: Impairment,
     random: Random,
-    /// Frames by the time at which they are due; those with equal times keep their order.
+    /// Frames to the node, by the time at which they are due and then in order of arrival.
     delayed: BinaryHeap<Reverse<(Instant, usize, Vec<u8>)>>,
     count: usize,
 }
@@ -135,14 +136,14 @@ fn next(socket: &Socket) -> io::Result<Option<Vec<u8>>> {
     match packet_socket::receive_now(socket, &mut buffer) {
         Ok(received) => Ok(Some(buffer[..received.length].to_vec())),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        // A link was set down. The socket remains usable.
+        // The interface was set down. The socket remains usable.
         Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Sends a frame. A link that is down loses it, like a cut cable.
+/// Sends a frame. If the interface is down, the frame is lost, as on a cut cable.
 fn send(socket: &Socket, frame: &[u8]) {
     let _ = socket.send(frame);
 }

@@ -1,4 +1,4 @@
-//! A run: episode after episode, each with its own seed, until the time is over or an invariant is
+//! A run: episode after episode, each with its own seed, until the time is up or an invariant is
 //! violated.
 
 use std::collections::BTreeMap;
@@ -18,15 +18,15 @@ use super::subject::Subject;
 use crate::station::Station;
 use crate::time::millis;
 
-/// Length of an episode. Each has its own segment.
+/// Planned length of an episode. Each episode has its own segment.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// What to run.
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The program on all nodes.
     pub subject: Subject,
-    /// What the plans are drawn from.
+    /// Options from which the plans are drawn.
     pub outline: Outline,
     /// Seed of the first episode; the next one has the next seed.
     pub seed: u64,
@@ -54,17 +54,17 @@ pub enum Progress<'a> {
 /// Figures of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    /// Figures by kind of fault, of the rounds with only that fault.
+    /// Figures of the rounds with a single fault, by its kind.
     pub kinds: BTreeMap<Kind, Figures>,
     /// Figures of the rounds with two faults.
     pub pairs: Figures,
-    /// Number of violations.
+    /// Number of violations of each invariant.
     pub violations: BTreeMap<Invariant, u64>,
     /// Number of answers to clients.
     pub answers: u64,
-    /// Number of answers and announcements of old owners after a new master's advert.
+    /// Number of answers and announcements from old owners after a new master's advert.
     pub unlawful: u64,
-    /// Number of episodes.
+    /// Number of episodes that were started.
     pub episodes: u64,
     /// How long the machine stood still.
     pub stalled: Duration,
@@ -77,18 +77,19 @@ pub struct Figures {
     pub rounds: u64,
     /// Number of rounds with a violation.
     pub violated: u64,
-    /// Answers and announcements of old owners after a new master's advert.
+    /// Number of answers and announcements from old owners after a new master's advert.
     pub unlawful: u64,
-    /// The longest gap between answers.
+    /// The longest gap between answers to a client.
     pub longest_gap: Duration,
-    /// The longest takeover.
+    /// The longest takeover; `None` if there was none.
     pub longest_takeover: Option<Duration>,
 }
 
-/// Plays episodes until the time is over, or until the first violation unless told to keep going.
+/// Plays episodes until the time is up, or, unless `keep_going` is set, until the first round with
+/// a violation.
 ///
 /// # Errors
-/// Returns an error if a plan cannot be played; violations are no errors, but in the summary.
+/// Returns an error if a plan cannot be played. Violations are not errors; the summary counts them.
 pub fn run(options: &Options, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Summary> {
     let mut summary = Summary::default();
     let mut seed = options.seed;
@@ -99,7 +100,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Progress<'_>)) -> Result<
         let plan = Plan::draw(seed, &options.outline, length);
         progress(Progress::Episode(&plan));
         let complete = play(&plan, options, &mut summary, progress);
-        if !complete.with_context(|| format!("the plan:\n{plan}"))? {
+        if !complete.with_context(|| format!("playing this plan:\n{plan}"))? {
             break;
         }
         seed = seed.wrapping_add(1);
@@ -107,7 +108,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Progress<'_>)) -> Result<
     Ok(summary)
 }
 
-/// Plays an episode, and returns whether to continue with the next.
+/// Plays an episode, and returns whether to continue with the next one.
 fn play(
     plan: &Plan,
     options: &Options,
@@ -145,7 +146,7 @@ fn capture(path: &Path, plan: &Plan, played: &Played) -> Result<()> {
 }
 
 impl Summary {
-    /// Returns the number of violations.
+    /// Returns the number of violations of all invariants.
     pub fn violated(&self) -> u64 {
         self.violations.values().sum()
     }
@@ -174,7 +175,7 @@ impl Summary {
 }
 
 impl Figures {
-    /// Formats the figures as the cells of a table.
+    /// Formats the figures as the cells of a table row.
     pub fn cells(&self) -> [String; 5] {
         let takeover =
             self.longest_takeover.map_or_else(String::new, |time| format!("{:.0} ms", millis(time)));

@@ -22,11 +22,12 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::processes::{self, Role};
 use crate::agent::Agent;
 
-/// How long a late guardian waits after the death of its agent.
+/// How long a late guardian stays suspended after the death of its agent.
 const DELAY: Duration = Duration::from_millis(500);
-/// Name of vipd's map of leases, and its value: the end of the lease in nanoseconds of
-/// `CLOCK_MONOTONIC`, 0 without a lease; the priority; whether the VIPs are fenced; and another word.
+/// Name of vipd's map of leases.
 const LEASES: &str = "LEASES";
+/// A value of the map: the end of the lease in nanoseconds of `CLOCK_MONOTONIC`, or 0 without a
+/// lease; the priority; whether the VIPs are fenced; and a word that is not used here.
 type Lease = [u64; 4];
 
 /// A simulated defect.
@@ -36,7 +37,7 @@ pub enum Sabotage {
     NoFence,
     /// The leases of an agent that is suspended or dead never end.
     StuckLease,
-    /// The guardian waits before it answers the death of its agent.
+    /// The guardian reacts late to the death of its agent.
     LateGuardian,
 }
 
@@ -44,7 +45,7 @@ impl Sabotage {
     /// All kinds of sabotage.
     pub const ALL: [Self; 3] = [Self::NoFence, Self::StuckLease, Self::LateGuardian];
 
-    /// Returns the name on the command line.
+    /// Returns the name used on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::NoFence => "no-fence",
@@ -53,7 +54,7 @@ impl Sabotage {
         }
     }
 
-    /// Begins to tamper with an agent that is about to be suspended.
+    /// Begins to tamper with an agent that is about to be suspended, or killed with its guardian.
     pub(super) fn before_suspension(self, agent: &Agent) -> Result<Option<Tampering>> {
         match self {
             Self::StuckLease => leases(agent).map(Some),
@@ -61,7 +62,7 @@ impl Sabotage {
         }
     }
 
-    /// Begins to tamper with an agent that is about to be killed.
+    /// Begins to tamper with an agent that is about to be killed without its guardian.
     pub(super) fn before_death(self, agent: &Agent) -> Result<Option<Tampering>> {
         match self {
             Self::NoFence => Ok(None),
@@ -90,12 +91,12 @@ impl FromStr for Sabotage {
     }
 }
 
-/// What is left to do once the agent is suspended or dead.
+/// A sabotage that has begun, to be completed once the agent is suspended or dead.
 #[must_use]
 pub(super) enum Tampering {
-    /// Extends the leases in these maps.
+    /// The leases in these maps will be extended.
     Leases(Vec<Array<MapData, Lease>>),
-    /// Resumes the guardian after [`DELAY`].
+    /// This guardian will be resumed after [`DELAY`].
     Guardian(OwnedFd),
 }
 
@@ -108,7 +109,7 @@ impl Tampering {
                 let resume = move || {
                     thread::sleep(DELAY);
                     match pidfd_send_signal(&guardian, Signal::CONT) {
-                        // Killed meanwhile.
+                        // The guardian may have been killed in the meantime.
                         Ok(()) | Err(Errno::SRCH) => {}
                         Err(error) => eprintln!("cannot resume the guardian: {error}"),
                     }
@@ -120,8 +121,8 @@ impl Tampering {
     }
 }
 
-/// Makes leases last forever, and lifts the fences of leases that have ended meanwhile: on a busy
-/// machine, a backup may have taken over by now.
+/// Makes leases last forever, and clears fences that have been set in the meantime: on a busy
+/// machine, a backup may already have taken over.
 fn extend(mut leases: Array<MapData, Lease>) -> Result<()> {
     for row in 0..leases.len() {
         let mut lease = leases.get(&row, 0).with_context(|| format!("reading lease {row}"))?;
@@ -134,13 +135,13 @@ fn extend(mut leases: Array<MapData, Lease>) -> Result<()> {
     Ok(())
 }
 
-/// Opens the maps of leases that the agent's processes hold.
+/// Opens the lease maps that the agent's processes hold.
 fn leases(agent: &Agent) -> Result<Tampering> {
     let held_by = |process| processes::bpf_objects(process, "map_id:");
     let ids: BTreeSet<u32> = agent.processes().into_iter().flat_map(held_by).collect();
     let mut maps = Vec::new();
     for id in ids {
-        // The kernel may have deleted the map of another process meanwhile.
+        // The map may have been deleted since its ID was read.
         let Ok(map) = MapData::from_id(id) else { continue };
         if map.info().is_ok_and(|info| info.name_as_str() == Some(LEASES)) {
             let map = Array::try_from(Map::Array(map));
@@ -155,7 +156,7 @@ fn suspend_guardian(agent: &Agent) -> Result<Tampering> {
     let guardian =
         processes::find(agent, Role::Guardian).with_context(|| format!("{agent} has no guardian"))?;
     let id = i32::try_from(guardian).ok().and_then(Pid::from_raw).context("not a process ID")?;
-    let handle = pidfd_open(id, PidfdFlags::empty()).context("opening the guardian's process")?;
+    let handle = pidfd_open(id, PidfdFlags::empty()).context("opening a pidfd of the guardian")?;
     pidfd_send_signal(&handle, Signal::STOP).context("suspending the guardian")?;
     processes::wait_for_suspension(guardian)?;
     Ok(Tampering::Guardian(handle))

@@ -1,4 +1,5 @@
-//! Real-time priorities and CPU affinity of the lab's own threads, and of the agent that is starved.
+//! Real-time priorities and CPU affinity of the lab's own threads, and CPU affinity of an agent that
+//! is starved.
 
 use std::fs;
 use std::io;
@@ -11,8 +12,8 @@ use anyhow::{Context, Result};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// SCHED_FIFO priority of the threads that observe: above the hog, so that a starved agent does not
-/// blind them.
+/// SCHED_FIFO priority of the threads that send, relay and capture frames and detect stalls: above
+/// the hog, so that it does not starve them, too.
 pub(crate) const WITNESS: i32 = 60;
 /// SCHED_FIFO priority of the thread that starves an agent: above the agent's engine.
 const HOG: i32 = 50;
@@ -23,12 +24,12 @@ pub(crate) fn cpus() -> Result<Vec<usize>> {
     Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
-/// Restricts the calling thread to a CPU.
+/// Restricts the calling thread to one CPU.
 pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &only(&[cpu]))?)
 }
 
-/// Gives the calling thread a real-time priority.
+/// Schedules the calling thread with SCHED_FIFO and this priority.
 pub(crate) fn real_time(priority: i32) -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: priority };
     // SAFETY: the kernel reads the structure, which outlives the call.
@@ -36,7 +37,7 @@ pub(crate) fn real_time(priority: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Restricts all threads of these processes to some CPUs. Threads that end meanwhile are skipped.
+/// Restricts all threads of these processes to these CPUs. Threads that have ended are skipped.
 pub(crate) fn restrict(processes: &[u32], cpus: &[usize]) -> Result<()> {
     let set = only(cpus);
     for process in processes {
@@ -53,8 +54,8 @@ pub(crate) fn restrict(processes: &[u32], cpus: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// A thread that keeps a CPU busy, so that threads of lower priority do not run there. It ends when
-/// this is dropped.
+/// A thread that keeps a CPU busy, so that threads of lower priority do not run there. It stops when
+/// the `Hog` is dropped.
 #[derive(Debug)]
 pub(crate) struct Hog {
     stop: Arc<AtomicBool>,
@@ -62,10 +63,10 @@ pub(crate) struct Hog {
 }
 
 impl Hog {
-    /// Starts the thread. It ends by itself after `longest`, so that it cannot hang the machine.
+    /// Starts the thread. It also stops after `longest`, so that it cannot hang the machine.
     ///
     /// # Errors
-    /// Returns an error without CAP_SYS_NICE, or if the thread cannot be created.
+    /// Returns an error without CAP_SYS_NICE, or if the thread cannot be created or moved to the CPU.
     pub(crate) fn start(cpu: usize, longest: Duration) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

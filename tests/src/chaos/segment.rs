@@ -1,5 +1,5 @@
-//! The virtual routers of an episode: what each node is configured with, and the deadlines that
-//! follow from it.
+//! The virtual routers of an episode: their configuration on each node, and the deadlines that result
+//! from it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,16 +12,16 @@ use crate::station::{Mac, Station};
 
 /// Maximum number of nodes.
 pub const MAX_NODES: u8 = 4;
-/// Maximum number of virtual routers. Their addresses end in 51 and up, below the client's.
+/// Maximum number of virtual routers. Their addresses end in 51 to 82, below those of the clients.
 pub const MAX_ROUTERS: usize = 32;
 /// Priority of the preferred node of a router.
 const HIGHEST_PRIORITY: u8 = 220;
-/// How much lower the priority of each further node is.
+/// Difference between the priorities of a node and the next preferred one.
 const PRIORITY_STEP: u8 = 50;
 /// VRID of the first router, and last byte of its address.
 const FIRST: u8 = 51;
 
-/// Nodes and the virtual routers that all of them are configured with.
+/// Nodes, and the virtual routers that are configured on all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// Number of nodes.
@@ -37,13 +37,13 @@ pub struct Segment {
 pub struct Router {
     /// Virtual router identifier; unique on the segment.
     pub vrid: u8,
-    /// The address that the clients ask for.
+    /// The VIP that the clients ask for.
     pub address: IpAddr,
-    /// Whether it uses the virtual MAC.
+    /// Whether the router uses the virtual MAC.
     pub virtual_mac: bool,
     /// Advertisement interval.
     pub interval: Duration,
-    /// Priority of each node.
+    /// Priority of each node, starting with node 1.
     pub priorities: Vec<u8>,
 }
 
@@ -59,7 +59,7 @@ impl Segment {
         Self::with_interval(nodes, routers, interval, random)
     }
 
-    /// Generates a random segment whose routers have this interval.
+    /// Generates a random segment whose routers have this advertisement interval.
     pub(crate) fn with_interval(nodes: u8, routers: usize, interval: Duration, random: &mut Random) -> Self {
         let count = usize::from(nodes);
         let shift = random.below(count);
@@ -85,30 +85,30 @@ impl Segment {
         1..=self.nodes
     }
 
-    /// Returns the configuration of a node.
+    /// Returns the instances in the configuration of a node.
     pub(crate) fn instances(&self, node: u8) -> Vec<Instance> {
         self.routers.iter().map(|router| router.instance(node)).collect()
     }
 
-    /// Returns the longest time that a backup of any router waits for adverts.
+    /// Returns the longest Active_Down_Interval of all routers.
     pub fn longest_down(&self) -> Duration {
         self.routers.iter().map(Router::longest_down).max().unwrap_or_default()
     }
 }
 
 impl Router {
-    /// Returns the family of the router's addresses.
+    /// Returns the address family of the router.
     pub fn family(&self) -> Family {
         if self.address.is_ipv6() { Family::V6 } else { Family::V4 }
     }
 
-    /// Returns the priority of a node.
+    /// Returns the priority of a node, or 0 if there is no such node.
     pub fn priority(&self, node: u8) -> u8 {
         let index = usize::from(node).checked_sub(1);
         index.and_then(|index| self.priorities.get(index)).copied().unwrap_or(0)
     }
 
-    /// Returns the destination MAC of packets to the router on this node.
+    /// Returns the MAC to which packets for the router are sent if this node is its master.
     pub fn mac(&self, node: u8) -> Mac {
         match (self.virtual_mac, self.family()) {
             (false, _) => Station::Node(node).mac(),
@@ -134,7 +134,7 @@ impl Router {
     fn instance(&self, node: u8) -> Instance {
         let addresses = match self.address {
             IpAddr::V4(_) => vec![self.address],
-            // A link-local address is first (RFC 9568 section 5.2.9).
+            // The first address must be link-local (RFC 9568 section 5.2.9).
             IpAddr::V6(_) => {
                 vec![Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 1, self.vrid.into()).into(), self.address]
             }
@@ -151,7 +151,7 @@ impl Router {
     }
 }
 
-/// Formats the router in one line: address, MAC, and the priorities of the nodes.
+/// Formats the router in one line: VRID, address, kind of MAC, and the priorities of the nodes.
 impl fmt::Display for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mac = if self.virtual_mac { "virtual MAC" } else { "interface MAC" };
@@ -160,7 +160,8 @@ impl fmt::Display for Router {
     }
 }
 
-/// Formats the segment in several lines: the interval, then a line for each router.
+/// Formats the segment in several lines: the number of nodes and routers and the advert interval, then
+/// a line for each router.
 impl fmt::Display for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (nodes, interval) = (self.nodes, self.interval.as_millis());

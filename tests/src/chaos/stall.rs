@@ -1,8 +1,8 @@
-//! Times at which the whole machine stood still, such as a virtual machine whose CPUs were taken
-//! away. The judge adds them to its bounds.
+//! Periods in which the machine, or one of its CPUs, stood still, for example because the hypervisor
+//! did not schedule a virtual machine. The judge adds them to its bounds.
 //!
 //! A witness thread on each CPU, with a real-time priority above all agents, wakes up every 2 ms
-//! and records when it was late.
+//! and records each wake-up that is more than 1 ms late.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,15 +16,15 @@ use crate::time::WallTime;
 
 /// Interval of the wake-ups.
 const PERIOD: Duration = Duration::from_millis(2);
-/// Lateness that is recorded.
+/// Greatest lateness of a wake-up that is not recorded.
 const LATE: Duration = Duration::from_millis(1);
 
-/// Periods in which the machine stood still.
+/// Periods in which the machine stood still, sorted and without overlaps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stalls(Vec<(WallTime, WallTime)>);
 
 impl Stalls {
-    /// Merges periods that overlap.
+    /// Sorts the periods and merges those that overlap.
     pub fn new(mut periods: Vec<(WallTime, WallTime)>) -> Self {
         periods.sort_unstable();
         let mut merged: Vec<(WallTime, WallTime)> = Vec::new();
@@ -37,21 +37,21 @@ impl Stalls {
         Self(merged)
     }
 
-    /// Returns how long the machine stood still in this period.
+    /// Returns how long the machine stood still between `from` and `to`.
     pub fn within(&self, from: WallTime, to: WallTime) -> Duration {
-        // Stalls are sorted and do not overlap, so their ends are sorted, too.
+        // The periods are sorted and do not overlap, so their ends are sorted, too.
         let first = self.0.partition_point(|(_, end)| *end <= from);
         let overlapping = self.0[first..].iter().take_while(|(start, _)| *start < to);
         overlapping.map(|(start, end)| (*end).min(to).saturating_since((*start).max(from))).sum()
     }
 
-    /// Returns the sum of all periods.
+    /// Returns the total length of all periods.
     pub fn total(&self) -> Duration {
         self.0.iter().map(|(from, to)| to.saturating_since(*from)).sum()
     }
 }
 
-/// The witness threads. They end when this is dropped.
+/// The witness threads. They stop when the `Witness` is dropped.
 #[derive(Debug)]
 pub(crate) struct Witness {
     periods: Arc<Mutex<Vec<(WallTime, WallTime)>>>,
@@ -60,13 +60,14 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// Starts a thread on each CPU.
+    /// Starts a thread on each CPU that this process may run on.
     pub(crate) fn start() -> Result<Self> {
         let mut witness = Self { periods: Arc::default(), stop: Arc::default(), threads: Vec::new() };
         for cpu in scheduling::cpus()? {
             let (periods, stop) = (Arc::clone(&witness.periods), Arc::clone(&witness.stop));
             let thread = thread::Builder::new().name(format!("witness {cpu}")).spawn(move || {
-                // Without these privileges load on the machine counts as a stall, too.
+                // If these calls fail, e.g. without CAP_SYS_NICE, load on the machine counts as a
+                // stall, too.
                 let _ = scheduling::pin(cpu);
                 let _ = scheduling::real_time(scheduling::WITNESS);
                 watch(&periods, &stop);
@@ -76,7 +77,7 @@ impl Witness {
         Ok(witness)
     }
 
-    /// Returns the stalls so far.
+    /// Returns the stalls recorded so far.
     pub(crate) fn stalls(&self) -> Stalls {
         Stalls::new(self.periods.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }

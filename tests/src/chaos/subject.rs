@@ -1,4 +1,4 @@
-//! The program under test, and what the judge may expect of it.
+//! The program under test, its settings, and whether it has a guardian.
 
 use super::sabotage::Sabotage;
 use crate::agent::AgentKind;
@@ -8,14 +8,14 @@ use crate::agent::AgentKind;
 pub struct Subject {
     /// The program.
     pub agent: AgentKind,
-    /// Top-level settings of vipd, in its syntax; empty for its defaults.
+    /// Top-level settings in the syntax of vipd's configuration; empty for the defaults.
     pub settings: String,
-    /// A defect that the lab simulates. Needs vipd.
+    /// A defect that the lab simulates. Requires vipd as the program.
     pub sabotage: Option<Sabotage>,
 }
 
 impl Subject {
-    /// Returns whether the agents have a guardian: those of vipd have one if they fence VIPs.
+    /// Returns whether the agents have a guardian: vipd has one unless `fence` is `"off"`.
     pub fn has_guardian(&self) -> bool {
         let is_fenced = !self.configuration().lines().any(turns_fence_off);
         matches!(self.agent, AgentKind::Vipd(_)) && is_fenced

@@ -1,4 +1,4 @@
-//! Condenses the events around a violation to a few lines.
+//! Condenses the events around a violation into a short timeline.
 
 use std::time::Duration;
 
@@ -8,14 +8,15 @@ use super::segment::Segment;
 use crate::station::Station;
 use crate::time::WallTime;
 
-/// Events of one kind that are further apart than this are two lines.
+/// Events with the same text share a line if they are no further apart than this or, if longer, one
+/// and a half advert intervals.
 const PAUSE: Duration = Duration::from_millis(60);
 /// Time after the violation that the timeline covers.
 const AFTER: Duration = Duration::from_millis(100);
-/// Maximum number of lines; the earliest are left out.
+/// Maximum number of lines; if there are more, the earliest are left out.
 const LINES: usize = 60;
 
-/// Something that happened once, or again and again.
+/// A line: an event, or several events with the same text.
 #[derive(Debug, Clone)]
 struct Entry {
     first: WallTime,
@@ -24,8 +25,8 @@ struct Entry {
     text: String,
 }
 
-/// Returns the timeline of the violated router, with times in milliseconds relative to the
-/// violation. `notes` are the actions.
+/// Returns the timeline of the router whose invariant was violated, with times in milliseconds
+/// relative to the violation. `notes` contains the actions and their times.
 pub(super) fn around(
     violation: &Violation,
     segment: &Segment,
@@ -76,7 +77,7 @@ pub(super) fn around(
     entries[entries.len().saturating_sub(LINES)..].iter().map(line).collect()
 }
 
-/// Returns what a node sent, or that an advert reached it.
+/// Describes a frame that a node sent, or an advert that reached it; `None` for other frames.
 fn describe(observation: &Observation, segment: &Segment) -> Option<String> {
     let Station::Node(node) = observation.port else { return None };
     let family = segment.routers[observation.router].family();

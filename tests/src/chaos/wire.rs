@@ -1,7 +1,8 @@
 //! Captures all frames at the switch's ports, in both directions.
 //!
-//! A frame to a node is captured as the switch sends it to the node, after it has been delayed, and
-//! a frame of a node as it enters the switch, before it may be lost. One clock stamps all of them.
+//! A frame to a node is captured when the switch sends it to the node, after any delay; a frame from
+//! a node is captured when it enters the switch, before it may be lost. All timestamps come from one
+//! clock.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,9 +23,9 @@ use crate::time::WallTime;
 
 /// Read timeout, after which the thread checks whether to stop.
 const STOP_POLL: Duration = Duration::from_millis(20);
-/// Size of the buffer for a frame.
+/// Size of the buffer for a frame, in bytes.
 const LONGEST_FRAME: usize = 1 << 16;
-/// Marks a learned MAC as present: a bit above its 48 bits.
+/// Set once a MAC has been learned: a bit above the 48 bits of the MAC.
 const PRESENT: u64 = 1 << 48;
 
 /// A captured frame.
@@ -32,7 +33,7 @@ const PRESENT: u64 = 1 << 48;
 pub struct Record {
     /// Kernel timestamp.
     pub time: WallTime,
-    /// Station at the switch port.
+    /// Station behind the switch port.
     pub port: Station,
     /// Whether the station sent the frame; otherwise the frame was sent to it.
     pub sent: bool,
@@ -40,7 +41,7 @@ pub struct Record {
     pub bytes: Vec<u8>,
 }
 
-/// The MAC of each router that the client has learned, as its ARP table would.
+/// The MAC that the client has learned for each router, as in its neighbor table.
 #[derive(Debug, Clone)]
 pub(crate) struct Learned(Arc<[AtomicU64]>);
 
@@ -62,7 +63,7 @@ impl Learned {
         Self((0..routers).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Returns the MAC of a router, if it is known.
+    /// Returns the MAC of a router, if the client has learned one.
     pub(crate) fn get(&self, router: usize) -> Option<Mac> {
         let value = self.0.get(router)?.load(Ordering::Relaxed);
         let [_, _, mac @ ..] = (value & !PRESENT).to_be_bytes();
@@ -78,7 +79,8 @@ impl Learned {
 }
 
 impl Wire {
-    /// Starts a capture in the switch's namespace.
+    /// Starts a capture in the switch's namespace. Also returns the MACs that the client learns while
+    /// the capture runs.
     ///
     /// # Errors
     /// Returns an error if the socket or the thread cannot be created.
@@ -96,8 +98,8 @@ impl Wire {
         let reader = thread::Builder::new().name("wire".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || {
-                // Without the privilege a starved agent delays this thread, too, which does not
-                // matter: the kernel stamps the frames.
+                // Without CAP_SYS_NICE, the hog that starves an agent delays this thread, too. The
+                // delay does not matter, since the kernel stamps the frames.
                 let _ = scheduling::real_time(scheduling::WITNESS);
                 shared.read(&socket, &mut client)
             }
@@ -105,8 +107,8 @@ impl Wire {
         Ok((Self { shared, reader: Some(reader.context("starting the capture's thread")?) }, learned))
     }
 
-    /// Returns the frames since the last call, in order of their timestamps. Frames stamped after
-    /// `until` are kept for the next call.
+    /// Returns the frames captured since the last call, in the order of their timestamps. Keeps
+    /// frames stamped after `until` for the next call.
     ///
     /// # Errors
     /// Returns an error if the capture has failed, or if the kernel dropped frames.
@@ -118,7 +120,7 @@ impl Wire {
             }
         }
         let mut all = std::mem::take(&mut *self.shared.records());
-        // Frames of several CPUs may be queued in another order than they were stamped.
+        // Frames from several CPUs may be queued in a different order from their timestamps.
         all.sort_by_key(|record| record.time);
         let later = all.split_off(all.partition_point(|record| record.time <= until));
         self.shared.records().splice(0..0, later);
@@ -136,7 +138,7 @@ impl Drop for Wire {
     }
 }
 
-/// What the client learns from the frames that it receives.
+/// Learns the MACs of the routers from the frames that the client receives.
 struct Client {
     interpreter: Interpreter,
     learned: Learned,
@@ -168,7 +170,8 @@ impl Shared {
             until_check = (until_check + 1) % 1024;
             match packet_socket::receive(socket, &mut buffer) {
                 Ok(received) => {
-                    // Skips the bridges and the ends of impaired links, which are not stations.
+                    // Skips frames at the bridges and at the ends of impaired links: no station is
+                    // behind these interfaces.
                     let Some(port) = Station::behind_port(received.interface) else { continue };
                     let bytes = buffer[..received.length].to_vec();
                     let record = Record { time: received.time, port, sent: !received.outgoing, bytes };
@@ -187,10 +190,11 @@ impl Shared {
     }
 }
 
-/// A frame that the capture has missed could make lawful behavior look unlawful.
+/// Returns an error if the kernel has dropped frames: without them, lawful behavior could look
+/// unlawful.
 fn ensure_no_drops(socket: &Socket) -> io::Result<()> {
     match packet_socket::drops(socket)? {
         0 => Ok(()),
-        drops => Err(io::Error::other(format!("{drops} frames lost; the machine is overloaded"))),
+        drops => Err(io::Error::other(format!("the capture lost {drops} frames; the machine is overloaded"))),
     }
 }

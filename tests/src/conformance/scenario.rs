@@ -108,6 +108,6 @@ pub enum Step {
 pub enum Moment {
     /// After this delay.
     After(Duration),
-    /// Within ten advert intervals and a fixed timeout.
+    /// Within ten advert intervals plus a fixed timeout.
     Eventually,
 }

@@ -1,4 +1,5 @@
-//! The agent dies: the guardian sends priority-0 adverts, and removes the VIPs after the takeover.
+//! After the death of the agent, the guardian sends priority-0 adverts, and removes the VIPs once a
+//! backup has taken over.
 
 use rustix::mount::{UnmountFlags, unmount};
 use vipd_tests::command::run;
@@ -6,8 +7,9 @@ use vipd_tests::configuration::Family;
 
 use super::*;
 
-/// The master dies: its guardian sends a priority-0 advert for each router, after the last advert
-/// of the router. The backup takes over after Skew_Time, and the VIPs of the dead agent are removed.
+/// Ends a master with this signal. Checks that its guardian sends one priority-0 advert for each
+/// router, after all other adverts, and logs two lines; that the backup takes over; and that the VIPs
+/// of the dead agent are removed.
 fn check_death(signal: Signal) {
     const COUNT: u8 = 20;
     let lab = Lab::new(2).expect("create the lab");
@@ -53,7 +55,7 @@ fn crashed_master_sends_priority_zero_and_loses_its_vips_after_the_takeover() {
     }
 }
 
-/// All virtual routers that an interface can have.
+/// The maximum number of virtual routers of one family on an interface.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn killed_master_of_255_routers_sends_priority_zero_for_each() {
@@ -76,7 +78,7 @@ fn killed_master_of_255_routers_sends_priority_zero_for_each() {
     assert_eq!(addresses(host(&lab, ONE)), [ONE.ipv4()]);
 }
 
-/// Priority-0 adverts to unicast peers have the same sources as the adverts before.
+/// Checks the source and the destination of the guardian's priority-0 adverts.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn killed_master_with_unicast_peers_sends_priority_zero_to_each() {
@@ -110,7 +112,8 @@ fn killed_master_with_unicast_peers_sends_priority_zero_to_each() {
     }
 }
 
-/// Macvlans and the sysctls of their parent are restored after the takeover, of both families.
+/// After the takeover, the macvlans of both families are deleted, and the sysctls of their parent
+/// interface are restored.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn macvlans_are_deleted_and_sysctls_restored_after_the_takeover() {
@@ -147,7 +150,7 @@ fn macvlans_are_deleted_and_sysctls_restored_after_the_takeover() {
     assert_eq!([sysctl("arp_ignore"), sysctl("arp_announce")], before);
 }
 
-/// The guardian keeps up with changes of a reload.
+/// The guardian acts for the routers and VIPs that the last reload configured.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn guardian_knows_the_routers_after_a_reload() {
@@ -178,7 +181,8 @@ fn guardian_knows_the_routers_after_a_reload() {
     assert_eq!(addresses(host(&lab, ONE)), [ONE.ipv4()]);
 }
 
-/// Without a BPF file system, the fence ends with the agent.
+/// Without a BPF file system, the fence ends with the agent, so the guardian does not wait for the
+/// takeover.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vips_that_cannot_be_fenced_any_more_are_removed_at_once() {
