@@ -11,6 +11,7 @@ use super::action::{Action, Sent};
 use super::cables::Cables;
 use super::disk;
 use super::judge::{Activity, Change, Mark};
+use super::plan::Plan;
 use super::processes::{self, Role};
 use super::programs;
 use super::sabotage::Tampering;
@@ -59,9 +60,10 @@ pub(super) enum Outcome {
 
 impl Arena {
     /// Creates the lab and the agents, without starting them.
-    pub(super) fn open(segment: &Segment, subject: &Subject) -> Result<Self> {
+    pub(super) fn open(plan: &Plan, subject: &Subject) -> Result<Self> {
+        let Plan { segment, seed, .. } = plan;
         let lab = Lab::new(segment.nodes)?;
-        let cables = Cables::new(&lab)?;
+        let cables = Cables::new(&lab, *seed)?;
         let settings = subject.configuration();
         let agent = |node: u8| {
             let mut agent =

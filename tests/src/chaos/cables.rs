@@ -9,6 +9,7 @@ use super::relay::Relay;
 use crate::lab::{BRIDGE, Lab};
 use crate::links;
 use crate::namespace::Namespace;
+use crate::random::Random;
 use crate::station::Station;
 
 /// The bridge on the other side of a partition.
@@ -22,10 +23,12 @@ pub(super) struct Cables {
     relays: BTreeMap<u8, Relay>,
     /// Nodes on the other side of a partition.
     parted: Vec<u8>,
+    /// Decides which frames impaired links lose, duplicate and reorder.
+    random: Random,
 }
 
 impl Cables {
-    pub(super) fn new(lab: &Lab) -> Result<Self> {
+    pub(super) fn new(lab: &Lab, seed: u64) -> Result<Self> {
         let switch = lab.switch().clone();
         switch.run(|| {
             // The ends of impaired links are interfaces of this host, which must not join groups
@@ -36,7 +39,7 @@ impl Cables {
             }
             links::add_bridge(OTHER_BRIDGE)
         })?;
-        Ok(Self { switch, relays: BTreeMap::new(), parted: Vec::new() })
+        Ok(Self { switch, relays: BTreeMap::new(), parted: Vec::new(), random: Random::new(seed) })
     }
 
     /// Moves a node to the other side of a partition.
@@ -64,14 +67,17 @@ impl Cables {
                 }
             })
             .with_context(|| format!("impairing the link of node {node}"))?;
-        let relay = Relay::start(&self.switch, (&port, &stub), impairment)?;
+        let random = Random::new(self.random.bits());
+        let relay = Relay::start(&self.switch, (&port, &stub), impairment, random)?;
         self.relays.insert(node, relay);
         self.attach(node)
     }
 
     /// Ends the impairment. Frames that are still delayed are lost.
     pub(super) fn repair(&mut self, node: u8) -> Result<()> {
-        drop(self.relays.remove(&node));
+        if let Some(relay) = self.relays.remove(&node) {
+            relay.end()?;
+        }
         self.switch.run(move || links::delete(&stub(node)))?;
         self.attach(node)
     }

@@ -61,7 +61,7 @@ impl<'a> Episode<'a> {
     /// # Errors
     /// Returns an error if the lab cannot be created or an agent does not start.
     pub fn start(plan: &'a Plan, subject: &'a Subject, bounds: Bounds) -> Result<Self> {
-        let mut arena = Arena::open(&plan.segment, subject)?;
+        let mut arena = Arena::open(plan, subject)?;
         let witness = Witness::start()?;
         let (wire, learned) = Wire::start(arena.lab.switch(), &plan.segment)?;
         for node in plan.segment.nodes() {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use socket2::Socket;
 
 use super::action::Impairment;
@@ -45,6 +46,7 @@ impl Relay {
         switch: &Namespace,
         (port, stub): (&str, &str),
         impairment: Impairment,
+        random: Random,
     ) -> Result<Self> {
         let (port, stub) = (port.to_owned(), stub.to_owned());
         let (port, stub) = switch
@@ -58,7 +60,6 @@ impl Relay {
         let thread = thread::Builder::new().name("relay".to_owned()).spawn(move || {
             // Without CAP_SYS_NICE, the link is merely slower.
             let _ = scheduling::real_time(scheduling::WITNESS);
-            let random = Random::new(0);
             let mut link = Link { port, stub, impairment, random, delayed: BinaryHeap::new(), count: 0 };
             while !stopped.load(Ordering::Relaxed) {
                 link.turn()?;
@@ -67,15 +68,26 @@ impl Relay {
         });
         Ok(Self { stop, thread: Some(thread.context("starting a relay")?) })
     }
+
+    /// Ends the relay.
+    ///
+    /// # Errors
+    /// Returns an error if the relay failed earlier: the link was then cut instead of impaired.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.stop().context("relaying frames of an impaired link")
+    }
+
+    fn stop(&mut self) -> io::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the relay's thread has panicked")))
+    }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // Drop cannot report an error.
-            let _ = thread.join();
-        }
+        // Drop cannot report an error.
+        let _ = self.stop();
     }
 }
 
@@ -95,7 +107,7 @@ impl Link {
         let wait = due.unwrap_or(STOP_POLL).min(STOP_POLL);
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
         let mut ready = [PollFd::new(&self.port, PollFlags::IN), PollFd::new(&self.stub, PollFlags::IN)];
-        poll(&mut ready, Some(&timeout))?;
+        retry_on_intr(|| poll(&mut ready, Some(&timeout)))?;
         while let Some(frame) = next(&self.stub)? {
             self.impair(frame);
         }

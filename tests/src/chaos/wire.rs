@@ -49,6 +49,7 @@ pub(crate) struct Learned(Arc<[AtomicU64]>);
 #[derive(Debug)]
 pub(crate) struct Wire {
     shared: Arc<Shared>,
+    socket: Arc<Socket>,
     reader: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -92,11 +93,12 @@ impl Wire {
                 io::Result::Ok(socket)
             })
             .context("opening the capture's packet socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
+        let socket = Arc::new(socket);
         let shared = Arc::new(Shared { records: Mutex::new(Vec::new()), stop: AtomicBool::new(false) });
         let learned = Learned::new(segment.routers.len());
         let mut client = Client { interpreter: Interpreter::new(segment), learned: learned.clone() };
         let reader = thread::Builder::new().name("wire".to_owned()).spawn({
-            let shared = Arc::clone(&shared);
+            let (shared, socket) = (Arc::clone(&shared), Arc::clone(&socket));
             move || {
                 // Without CAP_SYS_NICE, the hog that starves an agent delays this thread, too. The
                 // delay does not matter, since the kernel stamps the frames.
@@ -104,7 +106,7 @@ impl Wire {
                 shared.read(&socket, &mut client)
             }
         });
-        Ok((Self { shared, reader: Some(reader.context("starting the capture's thread")?) }, learned))
+        Ok((Self { shared, socket, reader: Some(reader.context("starting the capture's thread")?) }, learned))
     }
 
     /// Returns the frames captured since the last call, in the order of their timestamps. Keeps
@@ -119,6 +121,7 @@ impl Wire {
                 _ => bail!("the capture has stopped"),
             }
         }
+        ensure_no_drops(&self.socket)?;
         let mut all = std::mem::take(&mut *self.shared.records());
         // Frames from several CPUs may be queued in a different order from their timestamps.
         all.sort_by_key(|record| record.time);
@@ -162,12 +165,7 @@ impl Shared {
 
     fn read(&self, socket: &Socket, client: &mut Client) -> io::Result<()> {
         let mut buffer = vec![0; LONGEST_FRAME];
-        let mut until_check: u32 = 0;
         while !self.stop.load(Ordering::Relaxed) {
-            if until_check == 0 {
-                ensure_no_drops(socket)?;
-            }
-            until_check = (until_check + 1) % 1024;
             match packet_socket::receive(socket, &mut buffer) {
                 Ok(received) => {
                     // Skips frames at the bridges and at the ends of impaired links: no station is
