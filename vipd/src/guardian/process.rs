@@ -49,7 +49,7 @@ pub fn main<G>(arguments: &[OsString], start_log: impl FnOnce() -> anyhow::Resul
 fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::Result<G>) -> io::Result<()> {
     // The agent may itself have inherited descriptors that are not closed on exec.
     exec::close_descriptors()?;
-    // systemd also sends signals for the service to the guardian: by default, to all its processes.
+    // systemd sends signals to all processes of the service, including the guardian.
     let signals = Signals::block()?;
     ignore_abort();
     rustix::thread::set_name(c"vipd-guardian")?;

@@ -23,16 +23,16 @@ pub(super) fn listen(agent: &str) -> Option<UnixListener> {
     Some(listener)
 }
 
-/// Returns whether an agent has connected, and closes the connection. Ignores connections from other
-/// users than root and this process's user. If this returns true, the guardian must not remove
-/// anything any more, because the agent continues once the connection is closed.
+/// Returns whether an agent has connected, and closes the connection. Ignores connections from
+/// other users than root and this process's user. If this returns true, the guardian must not
+/// remove anything any more, because the agent continues once the connection is closed.
 pub(super) fn is_asked(listener: &UnixListener) -> bool {
     listener.accept().is_ok_and(|(client, _)| is_trusted(&client))
 }
 
 /// Makes the guardian of a dead agent with this name leave, if there is one, and waits until the
-/// guardian has closed the connection. Must be called by a process that holds the dead agent's lock.
-/// Returns whether no guardian will remove anything any more.
+/// guardian has closed the connection. The caller must have made sure that the agent is dead,
+/// usually by acquiring its lock. Returns whether no guardian will remove anything any more.
 pub fn stand_down(agent: &str) -> bool {
     let Ok(mut guardian) = connect(agent) else { return true };
     // Root also waits for the guardian of another user.
@@ -45,7 +45,7 @@ pub fn stand_down(agent: &str) -> bool {
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
         Err(_) => {
             tracing::warn!(
-                "the guardian of the previous run has not ended within {TIMEOUT:?} and may remove VIPs of this agent; \
+                "the guardian of the previous run has not ended within {TIMEOUT:?}; it may remove VIPs of this agent: \
                  kill the process `vipd guardian {agent}`"
             );
             false

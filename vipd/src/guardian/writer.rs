@@ -187,6 +187,6 @@ mod tests {
         let row = Rows::new(2).allocate().expect("a row");
         writer.publish(row, &record(60)).expect("room");
         assert_eq!(writer.publish(row, &record(LARGEST * 8)), Err(Full));
-        assert_eq!(memory.read(row.number() as usize, &mut vec![0; LARGEST]), None, "the former record is outdated");
+        assert_eq!(memory.read(row.number() as usize, &mut vec![0; LARGEST]), None, "an outdated record");
     }
 }

@@ -16,8 +16,8 @@ use super::message::Message;
 /// Maximum length of an encoded message. Longer contents are passed in [memory](super::memory).
 const MAX_MESSAGE: usize = 16 * 1024;
 
-/// One end of the socket. The socket preserves message boundaries (SOCK_SEQPACKET), and each message
-/// may carry one descriptor.
+/// One end of the socket. The socket preserves message boundaries (SOCK_SEQPACKET), and each
+/// message may carry one descriptor.
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
 
