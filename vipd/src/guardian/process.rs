@@ -49,7 +49,8 @@ pub fn main<G>(arguments: &[OsString], start_log: impl FnOnce() -> anyhow::Resul
 fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::Result<G>) -> io::Result<()> {
     // The agent may itself have inherited descriptors that are not closed on exec.
     exec::close_descriptors()?;
-    // systemd sends signals to all processes of the service, including the guardian.
+    // systemd sends signals, such as SIGTERM or its watchdog's SIGABRT, to all processes of the
+    // service.
     let signals = Signals::block()?;
     ignore_abort();
     rustix::thread::set_name(c"vipd-guardian")?;

@@ -71,7 +71,7 @@ struct Head {
     requests: u32,
 }
 
-/// Precedes each packet and each request.
+/// The header of a packet or a request.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Length {

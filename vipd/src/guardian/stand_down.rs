@@ -23,16 +23,16 @@ pub(super) fn listen(agent: &str) -> Option<UnixListener> {
     Some(listener)
 }
 
-/// Returns whether an agent has connected, and closes the connection. Ignores connections from
-/// other users than root and this process's user. If this returns true, the guardian must not
-/// remove anything any more, because the agent continues once the connection is closed.
+/// Returns whether an agent has connected, and closes the connection. Ignores users other than root
+/// and this process's user. Once this has returned true, the guardian must not remove anything,
+/// because the agent continues when the connection is closed.
 pub(super) fn is_asked(listener: &UnixListener) -> bool {
     listener.accept().is_ok_and(|(client, _)| is_trusted(&client))
 }
 
 /// Makes the guardian of a dead agent with this name leave, if there is one, and waits until the
 /// guardian has closed the connection. The caller must have made sure that the agent is dead,
-/// usually by acquiring its lock. Returns whether no guardian will remove anything any more.
+/// usually by acquiring its lock. Returns false if a guardian may still remove something.
 pub fn stand_down(agent: &str) -> bool {
     let Ok(mut guardian) = connect(agent) else { return true };
     // Root also waits for the guardian of another user.

@@ -25,7 +25,7 @@ pub(crate) struct Writer {
     blocks: Vec<Option<(Block, Vec<u64>)>>,
     /// Unused blocks by size, in the order in which they became unused.
     unused: [VecDeque<Block>; SIZES],
-    /// Number of words that belong to blocks, used or unused. They start at the first word.
+    /// Number of words, from the start of the records, that belong to blocks, used or unused.
     used: usize,
 }
 

@@ -44,7 +44,7 @@ pub(crate) enum Message {
     LockFile,
     /// The control socket.
     ControlSocket,
-    /// The [`Token`](super::Token). All other descriptors have been sent before.
+    /// The [`Token`](super::Token), the last of the descriptors that follow the offer.
     Token,
     /// The successor has opened everything.
     Ready,

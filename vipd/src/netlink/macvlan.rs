@@ -70,8 +70,8 @@ impl Wanted<'_> {
 /// Index of the parent, IP version and VRID.
 type Key = (u32, u8, u8);
 
-/// The macvlans of an agent. On drop, unless another process owns them, the macvlans are deleted and
-/// the sysctls of their parents are restored.
+/// The macvlans of an agent. On drop, unless another process owns them, the macvlans are deleted
+/// and the sysctls of their parents are restored.
 pub struct Macvlans {
     requests: Requests,
     /// Prefix of the aliases of this agent's macvlans.

@@ -1,9 +1,9 @@
 //! The capabilities of each thread (capabilities(7)).
 //!
-//! Capabilities belong to threads. The agent starts with all that it needs; each thread, once
-//! started, drops those that the thread does not need. `docs/design/privileges.md` has a table of
-//! them and describes the limits: threads share their memory, so this separation contains mistakes,
-//! not an attacker who executes code in the agent.
+//! Capabilities belong to threads. The agent starts with all that it needs; each thread drops, at
+//! its start, those that it does not need. `docs/design/privileges.md` lists the capabilities by
+//! thread and describes the limits of this separation: threads share their memory, so it contains
+//! mistakes, not an attacker who executes code in the agent.
 
 use std::io;
 use std::sync::OnceLock;
@@ -23,9 +23,9 @@ pub(crate) enum ThreadKind {
     Engine,
     /// Adds and checks routes and rules.
     Routes,
-    /// Queries the positions of BPF programs at a hook.
+    /// Checks whether BPF programs are still attached, and first at their hook.
     XdpProbe,
-    /// Opens link I/O: attaches BPF programs, and creates sockets and macvlans.
+    /// Opens link I/O: loads and attaches BPF programs, and creates sockets and macvlans.
     LinkIo,
     /// Starts the guardian's process through the launcher, and opens its sockets.
     Guardian,
@@ -73,8 +73,8 @@ impl ThreadKind {
 }
 
 /// Drops the capabilities that the calling thread does not need. Threads that it starts afterwards
-/// do not have them either. Except for the launcher and the control thread, also prevents the
-/// thread from starting programs.
+/// do not have them either. Also prevents the thread from starting programs, unless it is the
+/// launcher or the control thread.
 ///
 /// A failure is logged; the thread then keeps its privileges.
 pub(crate) fn confine(kind: ThreadKind) {
@@ -139,8 +139,8 @@ fn is_bpf_refused() -> bool {
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// Makes those of the `needed` capabilities that the calling thread is permitted to use effective
-/// during the call.
+/// Makes the `needed` capabilities effective during the call, except for those that are not in the
+/// calling thread's permitted set.
 pub(crate) fn with<T>(needed: CapabilitySet, call: impl FnOnce() -> T) -> T {
     /// Restores the sets, even after a panic.
     struct Raised(CapabilitySets);
@@ -206,8 +206,7 @@ mod tests {
         }
     }
 
-    /// The launcher may pass CAP_BPF on to a successor (`vipd upgrade`), but does not use it
-    /// itself.
+    /// The launcher may pass CAP_BPF on to a successor (`vipd upgrade`), but never uses it.
     #[test]
     fn only_the_worker_may_load_bpf_programs() {
         for kind in ALL {

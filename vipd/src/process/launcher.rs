@@ -85,8 +85,7 @@ pub(crate) fn launch(mut command: Command, privileges: Privileges) -> io::Result
     run(move || {
         pass_on(privileges.set())?;
         let child = command.spawn();
-        // No failure is expected. If there is one, it has no effect: the next program gets its own
-        // set.
+        // A failure is not expected, and would have no effect: the next program gets its own set.
         let _ = pass_on(CapabilitySet::empty());
         child
     })?

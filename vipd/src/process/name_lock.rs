@@ -88,8 +88,8 @@ impl Holder {
 }
 
 /// Returns the permitted capabilities of a process's main thread (proc_pid_status(5)). The
-/// effective ones would not do: an agent's main thread makes CAP_NET_ADMIN effective only during
-/// certain calls.
+/// effective ones would not suffice: an agent's main thread makes CAP_NET_ADMIN effective only
+/// during certain calls.
 fn permitted_capabilities(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let set = status.lines().find_map(|line| line.strip_prefix("CapPrm:"))?;
