@@ -8,7 +8,7 @@
 //!   interfaces.
 //! * [`config`], [`control`], [`cli`]: the user interfaces.
 //! * [`guardian`]: the process that answers the death of the engine.
-//! * `handover`: the messages between an agent and the process that succeeds it.
+//! * `handover`: the messages between an agent and its successor during `vipd upgrade`.
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * [`service`]: startup, supervision, and all work that may block.
 

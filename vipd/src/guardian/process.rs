@@ -21,9 +21,9 @@ use super::stand_down;
 use crate::process::{Signals, another_agent_runs, exec, ignore_abort, prevent_core_dumps};
 use crate::realtime;
 
-/// Interval at which a guardian checks whether rows are fenced.
+/// Interval at which the guardian checks whether rows are fenced.
 const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-/// Interval at which it checks whether another agent runs.
+/// Interval at which the guardian checks whether another agent runs.
 const AGENT_CHECK: Duration = Duration::from_secs(1);
 /// Longest time that VIPs stay after the service manager has asked the guardian to end.
 const LINGER_MAX: Duration = Duration::from_secs(5);
@@ -47,9 +47,10 @@ pub fn main<G>(arguments: &[OsString], start_log: impl FnOnce() -> anyhow::Resul
 }
 
 fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::Result<G>) -> io::Result<()> {
-    // Those that the agent itself has inherited, and that are not closed on exec.
+    // The agent may itself have inherited descriptors that are not closed on exec.
     exec::close_descriptors()?;
-    // systemd also sends the signals of the agent to its guardian.
+    // systemd sends signals, such as SIGTERM or its watchdog's SIGABRT, to all processes of the
+    // service.
     let signals = Signals::block()?;
     ignore_abort();
     rustix::thread::set_name(c"vipd-guardian")?;
@@ -81,7 +82,7 @@ fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::R
     Ok(())
 }
 
-/// The answer to the engine's death, given by the thread that notices it first.
+/// The answer to the engine's death, given by the thread that notices the death first.
 struct Answer {
     /// `None` after the death has been answered and taken.
     state: Mutex<Option<(Death, Option<Sent>)>>,
@@ -95,7 +96,8 @@ impl Answer {
         Ok(Self { state: Mutex::new(Some((death, None))), given })
     }
 
-    /// Answers the death, unless that has been done.
+    /// Answers the death if the engine was running and no guardian has answered yet. Wakes the main
+    /// thread in any case.
     fn give(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((death, sent)) = &mut *state
@@ -120,7 +122,7 @@ impl Answer {
 fn watch(memory: &Memory, answer: &Arc<Answer>) -> io::Result<()> {
     let (memory, answer) = (memory.clone(), Arc::clone(answer));
     thread::Builder::new().name("watcher".to_owned()).stack_size(STACK).spawn(move || {
-        // The end of the engine's thread is the same as a release in the phase `Running`. If
+        // A mutex released in the phase `Running` counts as the end of the engine's thread, too. If
         // waiting fails, the main thread notices the end of the process.
         if memory.mutex().and_then(|mutex| mutex.lock()).is_ok() {
             answer.give();
@@ -152,7 +154,7 @@ fn wait(
         if is_ready(0) {
             let mut byte = [0];
             let length = match recv(socket, &mut byte, RecvFlags::empty()) {
-                // The agent has died before it read this process's message.
+                // The agent has died before it read `READY`.
                 Err(rustix::io::Errno::CONNRESET) => 0,
                 received => received?.1,
             };
@@ -163,7 +165,7 @@ fn wait(
         if is_ready(1) {
             return Ok(answer.take());
         }
-        // The agent handles the signals. While it runs, the guardian must stay.
+        // The agent handles these signals. The guardian must stay as long as the agent runs.
         while signals.take().is_some() {}
         if listener.is_some_and(stand_down::is_asked) || memory.phase() == Phase::Ended {
             return Ok(None);
@@ -174,13 +176,13 @@ fn wait(
 fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
     let Sent { masters, adverts, refused } = sent;
     let cause =
-        memory.crash().map_or_else(|| "ended".to_owned(), |signal| format!("crashed by signal {signal}"));
+        memory.crash().map_or_else(|| "ended".to_owned(), |signal| format!("crashed with signal {signal}"));
     if masters == 0 {
         tracing::warn!("guardian: the agent has {cause}; it was not master");
         return;
     }
     let vips = if has_unfenced {
-        "VIPs whose fence has ended with it are removed now, others when another router has taken over"
+        "VIPs whose fence ended with the agent are removed now, others once another router has taken over"
     } else {
         "its VIPs stay until another router has taken over"
     };
@@ -212,21 +214,21 @@ fn remain(
         }
         if has_work || now >= next_check {
             next_check = now + AGENT_CHECK;
-            // An agent that could not make this guardian leave.
+            // The other agent may have failed to make this guardian leave.
             if another_agent_runs(agent, parent) {
                 return aftermath.abandon();
             }
         }
         if has_work && aftermath.remove(is_over) {
-            tracing::info!("guardian: removed what the dead agent has left");
+            tracing::info!("guardian: removed the VIPs, routes, rules and macvlans of the dead agent");
             return;
         }
         let mut ready = vec![PollFd::new(signals, PollFlags::IN)];
         ready.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
-        // Fails only for a signal that is not blocked.
+        // Fails only if interrupted by a signal that is not blocked.
         let _ = poll(&mut ready, Some(&CHECK));
-        // The service manager ends the processes of the service before it starts another agent. A
-        // backup takes over in the meantime.
+        // The service manager ends all processes of the service before it starts another agent. The
+        // VIPs stay a little longer, until a backup has had time to take over.
         while let Some(signal) = signals.take() {
             if signal.asks_to_end() {
                 let linger = Duration::from_millis(aftermath.longest_interval().into()).min(LINGER_MAX);

@@ -4,7 +4,7 @@
 //! ```text
 //!  0         4      5        6         7      8          12          16        20
 //!  +---------+------+--------+---------+------+----------+-----------+---------+----------+
-//!  | ifindex | vrid | family | macvlan |fenced| interval | addresses | packets | requests |
+//!  | ifindex | vrid | family | macvlan |fence | interval | addresses | packets | requests |
 //!  +---------+------+--------+---------+------+----------+-----------+---------+----------+
 //!  24
 //!  +--------------------------------------+
@@ -37,7 +37,7 @@ pub(crate) struct Record {
     pub(crate) family: u8,
     /// Whether the router has a macvlan.
     pub(crate) has_macvlan: bool,
-    /// Whether the VIPs can still be fenced when the agent's process has ended.
+    /// Whether the VIPs can still be fenced after the agent's process has ended.
     pub(crate) is_fence_permanent: bool,
     /// The advert interval in milliseconds.
     pub(crate) interval: u32,
@@ -71,7 +71,7 @@ struct Head {
     requests: u32,
 }
 
-/// The length of a packet or a request.
+/// The header of a packet or a request.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Length {
@@ -120,7 +120,7 @@ pub(super) struct View<'a> {
     body: &'a [u8],
 }
 
-/// A packet of a record: as [`Packet`].
+/// A packet of an encoded record. Same as [`Packet`], but borrowed.
 pub(super) struct PacketView<'a> {
     pub(super) route: Option<(IpAddr, IpAddr)>,
     pub(super) bytes: &'a [u8],

@@ -1,5 +1,5 @@
-//! The socket between the service and its guardian, through which the guardian receives all other
-//! descriptors. Its end of file shows that the agent's process has ended.
+//! The socket between the service and its guardian. Through it, the guardian receives all other
+//! descriptors. End of file on the socket shows that the agent's process has ended.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -14,7 +14,7 @@ use super::memory::Memory;
 use crate::packet::AnyInterface;
 use crate::xdp::GuardianLeases;
 
-/// Sent by the guardian when it watches the engine.
+/// Sent by the guardian once it watches the engine.
 pub(super) const READY: u8 = b'R';
 /// Sent by the agent when it crashes.
 pub(super) const CRASH: u8 = b'C';

@@ -1,5 +1,5 @@
-//! Lets the guardian of a dead agent leave when another agent starts: that agent removes stale VIPs
-//! itself, and may be master soon.
+//! Makes the guardian of a dead agent leave when another agent starts: the new agent removes stale
+//! VIPs itself, and may soon be master.
 
 use std::io::{self, Read as _};
 use std::os::fd::AsFd;
@@ -23,14 +23,16 @@ pub(super) fn listen(agent: &str) -> Option<UnixListener> {
     Some(listener)
 }
 
-/// Returns whether an agent has connected. Connections by other users are closed.
+/// Returns whether an agent has connected, and closes the connection. Ignores users other than root
+/// and this process's user. Once this has returned true, the guardian must not remove anything,
+/// because the agent continues when the connection is closed.
 pub(super) fn is_asked(listener: &UnixListener) -> bool {
     listener.accept().is_ok_and(|(client, _)| is_trusted(&client))
 }
 
-/// Makes the guardian of a dead agent with this name leave, if there is one, and waits until it has
-/// ended. To be called by an agent that has acquired that agent's lock. Returns whether no guardian
-/// runs any more.
+/// Makes the guardian of a dead agent with this name leave, if there is one, and waits until the
+/// guardian has closed the connection. The caller must have made sure that the agent is dead,
+/// usually by acquiring its lock. Returns false if a guardian may still remove something.
 pub fn stand_down(agent: &str) -> bool {
     let Ok(mut guardian) = connect(agent) else { return true };
     // Root also waits for the guardian of another user.
@@ -51,7 +53,7 @@ pub fn stand_down(agent: &str) -> bool {
     }
 }
 
-/// Connects to a guardian without waiting: any user may listen with this name and not accept.
+/// Connects to a guardian without waiting: any user may bind this name and accept no connection.
 fn connect(agent: &str) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -77,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// Any user may use the name of a guardian and never accept a connection.
+    /// Any user may bind the name of a guardian and never accept a connection.
     #[test]
     fn a_listener_that_accepts_nothing_does_not_block_the_start() {
         let agent = format!("busy-{}", std::process::id());

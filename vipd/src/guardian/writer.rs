@@ -25,7 +25,7 @@ pub(crate) struct Writer {
     blocks: Vec<Option<(Block, Vec<u64>)>>,
     /// Unused blocks by size, in the order in which they became unused.
     unused: [VecDeque<Block>; SIZES],
-    /// Number of words in use, from the start.
+    /// Number of words, from the start of the records, that belong to blocks, used or unused.
     used: usize,
 }
 
@@ -48,10 +48,10 @@ impl Writer {
     }
 
     /// Acquires the mutex for the calling thread: until [`release`](Self::release), the guardian
-    /// takes the end of this thread for the death of the agent.
+    /// treats the end of this thread as the death of the agent.
     ///
     /// # Errors
-    /// Returns an error if the mutex is already held.
+    /// Returns an error if this thread already holds the mutex.
     pub(crate) fn hold(&self) -> io::Result<()> {
         self.memory.mutex()?.lock()?;
         set_engine(true);
@@ -61,7 +61,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets the guardian leave: the VIPs have been removed.
+    /// Lets the guardian leave, after the VIPs have been removed or handed over.
     pub(crate) fn release(&self) {
         set_engine(false);
         self.memory.set_phase(Phase::Ended);
@@ -73,7 +73,7 @@ impl Writer {
     /// Publishes the record of a row, unless it is unchanged.
     ///
     /// # Errors
-    /// [`Full`] if there is no room for it. The row then has no record.
+    /// [`Full`] if there is no room for the record. The row then has no record.
     pub(crate) fn publish(&mut self, row: Row, record: &Record) -> Result<(), Full> {
         let words = record.encode();
         if self.current(row).is_some_and(|(_, current)| *current == words) {
@@ -187,6 +187,6 @@ mod tests {
         let row = Rows::new(2).allocate().expect("a row");
         writer.publish(row, &record(60)).expect("room");
         assert_eq!(writer.publish(row, &record(LARGEST * 8)), Err(Full));
-        assert_eq!(memory.read(row.number() as usize, &mut vec![0; LARGEST]), None, "outdated");
+        assert_eq!(memory.read(row.number() as usize, &mut vec![0; LARGEST]), None, "an outdated record");
     }
 }

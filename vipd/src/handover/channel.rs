@@ -16,25 +16,25 @@ use super::message::Message;
 /// Maximum length of an encoded message. Longer contents are passed in [memory](super::memory).
 const MAX_MESSAGE: usize = 16 * 1024;
 
-/// One end of the socket, which keeps the boundaries of messages (SOCK_SEQPACKET). Each message may
-/// carry one descriptor.
+/// One end of the socket. The socket preserves message boundaries (SOCK_SEQPACKET), and each
+/// message may carry one descriptor.
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
 
 impl Channel {
-    /// Returns both ends.
+    /// Creates a socket pair: this process's end, and the descriptor to pass to the other process.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
         let (own, other) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Self(own), other))
     }
 
-    /// Creates a channel from an end that another process has passed to this one.
+    /// Creates a channel from the end that another process has passed to this one.
     pub(crate) fn from_descriptor(descriptor: OwnedFd) -> Self {
         Self(descriptor)
     }
 
-    /// Opens another descriptor of this end.
+    /// Duplicates the descriptor of this end.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self(self.0.try_clone()?))
     }
@@ -55,11 +55,11 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for the next message, but at most `timeout`.
+    /// Waits for the next message, for at most `timeout`.
     ///
     /// # Errors
-    /// `TimedOut`; `UnexpectedEof` if the other process has ended; `InvalidData` if the message is
-    /// unknown.
+    /// `TimedOut` if none arrives in time; `UnexpectedEof` if the other process has ended;
+    /// `InvalidData` if the message cannot be decoded.
     pub(crate) fn receive(&self, timeout: Option<Duration>) -> io::Result<(Message, Option<OwnedFd>)> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),

@@ -1,4 +1,4 @@
-//! Contents of any length, passed as anonymous memory (memfd_create(2)).
+//! Passes data of any length as anonymous memory (memfd_create(2)).
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -14,7 +14,7 @@ pub(crate) fn write(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Returns the bytes. The position of the descriptor, which the processes share, is not used.
+/// Returns the bytes, without using the file offset, which the processes share.
 pub(crate) fn read(memory: &OwnedFd) -> io::Result<Vec<u8>> {
     let file = File::from(memory.try_clone()?);
     let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;

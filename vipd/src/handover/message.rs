@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::xdp::{AttachmentInfo, FenceInfo, Sizes};
 
-/// Version of the state and of the messages after [`Message::Hello`]. To be increased with every
-/// change that the other version cannot read.
+/// Version of the state and of the messages after [`Message::Hello`]. Must be increased with every
+/// change that makes them unreadable for another version of vipd.
 pub(crate) const FORMAT: u32 = 1;
 
-/// A message. Those with a descriptor are marked.
+/// A message. The memory, link or socket that a variant describes is passed as a descriptor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case")]
 pub(crate) enum Message {
     /// The first message of the successor. Its encoding never changes.
     Hello {
-        /// The versions of the state that it can resume.
+        /// The versions of the state that the successor can resume.
         formats: Vec<u32>,
-        /// Version of its executable.
+        /// Version of the successor's executable.
         version: String,
     },
-    /// What the successor needs to prepare itself: memory with an [`Offer`].
+    /// What the successor needs for its preparation: memory with an [`Offer`].
     Offer,
     /// A map of the BPF program, with its descriptor.
     Map {
-        /// Its name in the object.
+        /// Name of the map in the BPF object.
         name: String,
     },
     /// A BPF link, through which the program is attached to an interface, with its descriptor.
     Link(AttachmentInfo),
-    /// A BPF link of the fence, with its descriptor, or a filter without one.
+    /// An attachment of the fence: a BPF link, with its descriptor, or a filter, without one.
     Fence(FenceInfo),
     /// The abstract socket that claims an interface.
     Claim {
@@ -44,11 +44,11 @@ pub(crate) enum Message {
     LockFile,
     /// The control socket.
     ControlSocket,
-    /// The [`Token`](super::Token). It is the last descriptor.
+    /// The [`Token`](super::Token), the last of the descriptors that follow the offer.
     Token,
     /// The successor has opened everything.
     Ready,
-    /// The successor gives up: memory with the reason as text.
+    /// The successor gives up: memory with the reason, as text.
     Failed,
     /// The state of the engine: memory with JSON.
     State,
@@ -58,7 +58,7 @@ pub(crate) enum Message {
     Service,
 }
 
-/// What the successor needs to prepare itself.
+/// What the successor needs for its preparation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Offer {
     /// The configuration file, for reloads.
@@ -73,14 +73,14 @@ pub(crate) struct Offer {
     pub(crate) rows: BTreeMap<String, u32>,
     /// Priorities set by an administrator, by instance.
     pub(crate) priorities: BTreeMap<String, u8>,
-    /// The tracked objects that have been read.
+    /// States of the tracked objects that have been read.
     pub(crate) readings: Vec<Reading>,
 }
 
 /// The state of a tracked object.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Reading {
-    /// The object, as in log lines.
+    /// The object, as named in log lines.
     pub(crate) object: String,
     /// `up`, `down` or the number in a file.
     pub(crate) state: String,

@@ -6,15 +6,15 @@
 //!    │  Offer, descriptors ────────────────────────► loads the configuration and the BPF program,
 //!    │                                               opens sockets
 //!    │  Ready, or Failed ◄─────────────────────────
-//!    │  finishes its turn
+//!    │  engine finishes its turn
 //!    │  State ─────────────────────────────────────► resumes its routers, takes the token
 //!    │  Taken ◄────────────────────────────────────  sends and receives adverts from now on
 //!    │  Service ───────────────────────────────────► events and counters of the service
 //!    ▼  ends; the socket closes ───────────────────► starts notification commands
 //! ```
 //!
-//! Until the successor has taken the [`Token`], the predecessor can withdraw it and continue as if
-//! nothing had happened. Only one of them can take it, so the routers never run in both processes.
+//! Until the successor has taken the [`Token`], the predecessor can take it back and continue as if
+//! nothing had happened. Only one process can take the token, so the routers never run in both.
 //!
 //! This module contains the messages and the channel; it does not depend on the engine.
 
@@ -30,7 +30,7 @@ pub(crate) use memory::{read, write};
 pub(crate) use message::{FORMAT, Message, Offer, Reading};
 pub(crate) use token::Token;
 
-/// The only command-line argument of a successor, whose standard input is the channel.
+/// The only command-line argument of a successor. The successor's standard input is the channel.
 pub(crate) const VERB: &str = "succeed";
 
 /// Reports to the predecessor why this process gives up.
@@ -39,7 +39,8 @@ pub(crate) fn fail(channel: &Channel, reason: &str) {
     let _ = write(reason.as_bytes()).and_then(|memory| channel.send(&Message::Failed, Some(memory.as_fd())));
 }
 
-/// Returns the reason for which a successor has given up, from the memory in its message.
+/// Returns the reason why a successor has given up, from the memory that it sent with
+/// [`Message::Failed`].
 pub(crate) fn reason(memory: Option<OwnedFd>) -> String {
     let bytes = memory.and_then(|memory| read(&memory).ok()).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()

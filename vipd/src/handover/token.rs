@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// An eventfd with the value 1. The kernel lets only one read succeed, in whichever process.
+/// An eventfd with the value 1. Only one read succeeds, in either process.
 #[derive(Debug)]
 pub(crate) struct Token(OwnedFd);
 

@@ -70,8 +70,8 @@ impl Wanted<'_> {
 /// Index of the parent, IP version and VRID.
 type Key = (u32, u8, u8);
 
-/// The macvlans of an agent. On drop, the macvlans are deleted, and the sysctls of their parents
-/// are restored.
+/// The macvlans of an agent. On drop, unless another process owns them, the macvlans are deleted
+/// and the sysctls of their parents are restored.
 pub struct Macvlans {
     requests: Requests,
     /// Prefix of the aliases of this agent's macvlans.
@@ -80,9 +80,9 @@ pub struct Macvlans {
     created: BTreeMap<Key, (Macvlan, String)>,
     /// Original sysctls of each parent.
     parents: BTreeMap<String, Sysctls>,
-    /// Names of the macvlans of a previous run.
+    /// Names of the deleted macvlans of a previous run.
     stale: Vec<String>,
-    /// Whether they belong to a predecessor or a successor, and are not deleted on drop.
+    /// Whether the macvlans belong to a predecessor or a successor, and so are not deleted on drop.
     is_borrowed: bool,
 }
 
@@ -103,7 +103,8 @@ impl Macvlans {
         self.stale.iter().map(String::as_str)
     }
 
-    /// Continues with the macvlans of a running predecessor. `owner` is the name that both have.
+    /// Continues with the macvlans of a running predecessor, which owns them until
+    /// [`take_over`](Self::take_over). `owner` is the agent name of both processes.
     ///
     /// # Errors
     /// Same as for [`open`](Self::open).
@@ -118,7 +119,7 @@ impl Macvlans {
         self.is_borrowed = true;
     }
 
-    /// Makes this process the owner of inherited macvlans.
+    /// Makes this process the owner of borrowed macvlans.
     pub fn take_over(&mut self) {
         self.is_borrowed = false;
     }
@@ -159,9 +160,9 @@ impl Macvlans {
         Ok(macvlan)
     }
 
-    /// Takes over the macvlans of a dead agent, with the original sysctls of their parents, without
-    /// changing them. The agent's [`remove`](Self::remove) and [`clear`](Self::clear) then work as
-    /// if it had created them.
+    /// Takes over the macvlans that another process of the agent `owner` has created, with the
+    /// original sysctls of their parents, without changing them. [`remove`](Self::remove) and
+    /// [`clear`](Self::clear) then work as if this process had created the macvlans.
     ///
     /// # Errors
     /// Returns an error if netlink is not available or the dump fails.
@@ -169,7 +170,7 @@ impl Macvlans {
         let mut macvlans = Self::new(owner)?;
         let (found, names) = macvlans.find_stale()?;
         for Stale { macvlan, parent, mac, before } in found {
-            // The last bytes of a virtual MAC are the family and the VRID.
+            // The last two bytes of a virtual MAC are a code for the family, and the VRID.
             let (Some(parent), Some([0x00, 0x00, 0x5e, 0x00, block, vrid])) = (parent, mac) else { continue };
             let family = if block == 2 { 6 } else { 4 };
             let name = names.get(&parent).cloned().unwrap_or_default();
@@ -191,7 +192,7 @@ impl Macvlans {
         }
     }
 
-    /// Leaves all macvlans as they are, to another agent.
+    /// Leaves all macvlans to another agent, unchanged.
     pub fn release(&mut self) {
         self.created.clear();
         self.parents.clear();
@@ -227,7 +228,7 @@ impl Macvlans {
         self.requests.traffic()
     }
 
-    /// Returns the macvlans that have an alias of this agent, and the names of all links.
+    /// Returns the macvlans that have an alias of this agent, and the names of all links by index.
     fn find_stale(&mut self) -> io::Result<(Vec<Stale>, BTreeMap<u32, String>)> {
         let (mut stale, mut names) = (Vec::new(), BTreeMap::new());
         let owner = &self.owner;
@@ -378,7 +379,7 @@ impl Macvlans {
 /// A macvlan that a previous run has left.
 struct Stale {
     macvlan: Macvlan,
-    /// Index of its parent.
+    /// Index of the parent.
     parent: Option<u32>,
     mac: Option<[u8; 6]>,
     /// Original sysctls of the parent.

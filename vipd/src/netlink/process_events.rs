@@ -2,8 +2,8 @@
 //! `drivers/connector/cn_proc.c`).
 //!
 //! Available only in the initial network, PID and user namespaces; many kernels also require
-//! CAP_NET_ADMIN. Events may be lost: if the kernel cannot allocate memory for one, it drops it
-//! without an error.
+//! CAP_NET_ADMIN. Events may be lost: the kernel drops an event without an error if it cannot
+//! allocate memory for it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

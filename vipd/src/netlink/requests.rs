@@ -130,11 +130,11 @@ impl Requests {
     }
 
     /// Waits for the oldest pending batch, which consists of `changes`, and passes each failed
-    /// change to `failed`. A batch that was deferred is sent now.
+    /// change to `failed`. Sends the batch first if it was deferred.
     ///
     /// # Errors
-    /// Returns an error if the socket fails, or `BrokenPipe` if the worker has ended. It is then
-    /// unknown which of the changes were applied.
+    /// Returns an error if the socket fails, or `BrokenPipe` if the worker has ended. In both
+    /// cases, it is unknown which of the changes were applied.
     pub fn wait(&mut self, changes: &[Change], mut failed: impl FnMut(&Change, io::Error)) -> io::Result<()> {
         self.wait_explained(changes, |change, error, _| failed(change, error))
     }

@@ -108,7 +108,7 @@ impl Routes {
         Ok(routes)
     }
 
-    /// Reads the main table of one family, and records the routes to the destinations.
+    /// Reads the main table of one family and records the routes to the destinations.
     fn dump(
         &mut self,
         destinations: &[Destination],

@@ -7,8 +7,8 @@ use super::message::{Address, Notice};
 use super::requests::Requests;
 
 impl Requests {
-    /// Removes the addresses for which `is_stale` returns true from all interfaces, and returns
-    /// them.
+    /// Removes from all interfaces the addresses for which `is_stale` returns true, and returns
+    /// these addresses.
     ///
     /// # Errors
     /// Returns an error if a dump or a removal fails. All other removals are still carried out.
@@ -30,8 +30,8 @@ impl Requests {
         refused.map(|()| stale)
     }
 
-    /// Sends a [prepared](super::RoutingEntry::removal_request) request. Treats an entry that no
-    /// longer exists, or whose interface does not, as success.
+    /// Sends a [prepared](super::RoutingEntry::removal_request) request and waits for the answer.
+    /// Succeeds if the entry or its interface no longer exists.
     ///
     /// # Errors
     /// The error returned by the kernel.

@@ -1,5 +1,5 @@
-//! Sockets that send prepared adverts from any interface. The guardian, which uses them, cannot
-//! keep a socket for each interface and router.
+//! Sockets that send prepared adverts from any interface, for the guardian, which cannot keep a
+//! socket for each interface and router.
 
 use std::io;
 use std::net::IpAddr;
@@ -53,8 +53,8 @@ impl AnyInterface {
         [&self.frames, &self.unicast4].into_iter().chain(&self.unicast6).map(Socket::as_fd)
     }
 
-    /// Sends up to 64 Ethernet frames in one system call, each from the interface with
-    /// this index, without allocating. Returns the number of frames sent; if it is less
+    /// Sends up to 64 Ethernet frames in one system call, each from the interface whose index is
+    /// paired with the frame, without allocating. Returns the number of frames sent; if it is less
     /// than the number of frames, the kernel refused the next one.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl AnyInterface {
     /// without blocking or allocating.
     ///
     /// # Errors
-    /// See [`UnicastSocket`](super::UnicastSocket).
+    /// `Unsupported` without IPv6; otherwise as for [`UnicastSocket`](super::UnicastSocket).
     pub fn send_to(&self, ifindex: u32, source: IpAddr, peer: IpAddr, message: &[u8]) -> io::Result<()> {
         let index = Some(NonZeroU32::new(ifindex).ok_or(io::ErrorKind::InvalidInput)?);
         let socket = match (source, &self.unicast6) {

@@ -43,8 +43,9 @@ impl PacketSocket {
     }
 }
 
-/// Sends up to [`AT_ONCE`] frames in one system call, each from its interface, or from that of the
-/// socket. Returns the number of frames sent. Does not allocate.
+/// Sends up to [`AT_ONCE`] frames in one system call, each from the interface given with the frame,
+/// or else from the one to which the socket is bound. Returns the number of frames sent. Does not
+/// allocate.
 pub(super) fn send_many<'a>(
     socket: &Socket,
     frames: impl Iterator<Item = (&'a [u8], &'a Option<SockAddr>)>,
@@ -65,7 +66,7 @@ pub(super) fn send_many<'a>(
     }
     // SAFETY: each of the first `count` messages has one part, which points into a frame, and
     // possibly the address of an interface. Both are borrowed until this function returns.
-    // sendmmsg(2) only writes the lengths in `messages`.
+    // sendmmsg(2) writes only the lengths in `messages`.
     let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

@@ -44,7 +44,7 @@ impl UnicastSocket {
     }
 }
 
-/// Opens a socket for VRRP messages of one family that receives nothing, and does not block.
+/// Opens a non-blocking socket that sends VRRP messages of one family and receives nothing.
 pub(super) fn socket(is_ipv6: bool) -> io::Result<Socket> {
     let domain = if is_ipv6 { Domain::IPV6 } else { Domain::IPV4 };
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(ipv4::PROTOCOL_VRRP))))?;

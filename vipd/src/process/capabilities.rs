@@ -1,9 +1,9 @@
 //! The capabilities of each thread (capabilities(7)).
 //!
-//! Capabilities belong to threads. The agent starts with all that it needs; each thread drops those
-//! that it does not need once it has started. `docs/design/privileges.md` has the table and its
-//! limits: threads share their memory, so this contains mistakes, not an attacker who executes code
-//! in the agent.
+//! Capabilities belong to threads. The agent starts with all that it needs; each thread drops, at
+//! its start, those that it does not need. `docs/design/privileges.md` lists the capabilities by
+//! thread and describes the limits of this separation: threads share their memory, so it contains
+//! mistakes, not an attacker who executes code in the agent.
 
 use std::io;
 use std::sync::OnceLock;
@@ -21,11 +21,11 @@ pub(crate) enum ThreadKind {
     Launcher,
     /// The engine, and the thread `addresses` that it starts.
     Engine,
-    /// Adds routes and rules.
+    /// Adds and checks routes and rules.
     Routes,
-    /// Queries the positions of BPF programs.
+    /// Checks whether BPF programs are still attached, and first at their hook.
     XdpProbe,
-    /// Opens links.
+    /// Opens link I/O: loads and attaches BPF programs, and creates sockets and macvlans.
     LinkIo,
     /// Starts the guardian's process through the launcher, and opens its sockets.
     Guardian,
@@ -44,12 +44,13 @@ struct Kept {
     raised: CapabilitySet,
 }
 
-/// Access to files of other users. The unit does not grant it. An agent that runs as root keeps it,
-/// because each reload reads the configuration, which may belong to another user.
+/// Capabilities for access to files of other users. The unit does not grant them. An agent that
+/// runs as root keeps them, because each reload reads the configuration, which may belong to
+/// another user.
 const FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::DAC_READ_SEARCH);
 
 impl ThreadKind {
-    /// `maps` is the capability for the use of BPF maps and links that are already open.
+    /// `maps` is the capability required to use BPF maps and links that are already open, or empty.
     fn kept(self, maps: CapabilitySet) -> Kept {
         use CapabilitySet as Set;
         let none = Set::empty();
@@ -65,15 +66,15 @@ impl ThreadKind {
             Self::Pool => (FILES, Set::SYS_PTRACE),
             Self::Log => (none, none),
         };
-        // The memory that a thread maps is locked (MCL_FUTURE). Without CAP_IPC_LOCK, it counts
-        // against RLIMIT_MEMLOCK, and an allocation may fail.
+        // The memory that a thread maps is locked (MCL_FUTURE). Without CAP_IPC_LOCK, this memory
+        // counts against RLIMIT_MEMLOCK, and an allocation may fail.
         Kept { effective: effective | Set::IPC_LOCK, raised }
     }
 }
 
-/// Drops the capabilities that the calling thread does not need, in this thread and in those that
-/// it starts. All threads except the launcher and the control thread also become unable to start
-/// programs.
+/// Drops the capabilities that the calling thread does not need. Threads that it starts afterwards
+/// do not have them either. Also prevents the thread from starting programs, unless it is the
+/// launcher or the control thread.
 ///
 /// A failure is logged; the thread then keeps its privileges.
 pub(crate) fn confine(kind: ThreadKind) {
@@ -97,7 +98,7 @@ fn drop_capabilities(kind: ThreadKind) -> io::Result<()> {
 fn reduced(permitted: CapabilitySet, kept: Kept) -> CapabilitySets {
     let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let mut effective = kept.effective;
-    // CAP_SYS_ADMIN implies both, and a container may have it instead.
+    // CAP_SYS_ADMIN implies CAP_BPF and CAP_PERFMON, and a container may have it instead of them.
     if !permitted.contains(kept.effective & bpf) {
         effective |= CapabilitySet::SYS_ADMIN;
     }
@@ -108,9 +109,9 @@ fn reduced(permitted: CapabilitySet, kept: Kept) -> CapabilitySets {
     }
 }
 
-/// Returns CAP_BPF if the kernel requires it to use open maps and links. Linux 5.18 does if
-/// `kernel.unprivileged_bpf_disabled` is set; later versions check only who creates them (commit
-/// c8644cd0efe7).
+/// Returns CAP_BPF if the kernel requires it for the use of open maps and links, else the empty
+/// set. Linux 5.18 requires it if `kernel.unprivileged_bpf_disabled` is set. Later versions check
+/// it only when a map is created or a program is loaded (commit c8644cd0efe7).
 fn maps() -> io::Result<CapabilitySet> {
     static MAPS: OnceLock<CapabilitySet> = OnceLock::new();
     if let Some(maps) = MAPS.get() {
@@ -125,8 +126,8 @@ fn maps() -> io::Result<CapabilitySet> {
     Ok(*MAPS.get_or_init(|| maps))
 }
 
-/// Returns whether the kernel refuses to query an object. The query has no descriptor, so it fails
-/// with `EBADF` if it is not refused.
+/// Returns whether the kernel denies this thread queries of BPF objects. The test query has an
+/// invalid descriptor, so it fails with `EBADF` if the thread has the permission.
 fn is_bpf_refused() -> bool {
     const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
     // The descriptor -1, then length and address of the buffer.
@@ -138,21 +139,22 @@ fn is_bpf_refused() -> bool {
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// Makes capabilities of the calling thread effective during the call, as far as it may.
+/// Makes the `needed` capabilities effective during the call, except for those that are not in the
+/// calling thread's permitted set.
 pub(crate) fn with<T>(needed: CapabilitySet, call: impl FnOnce() -> T) -> T {
     /// Restores the sets, even after a panic.
     struct Raised(CapabilitySets);
 
     impl Drop for Raised {
         fn drop(&mut self) {
-            // Fewer effective capabilities are always allowed.
+            // A thread may always drop effective capabilities.
             let _ = set_capabilities(None, self.0);
         }
     }
 
     let _raised = capabilities(None).ok().and_then(|before| {
         let effective = before.effective | (needed & before.permitted);
-        // The call reports the missing capability if this fails.
+        // If this fails, the call itself reports the missing capability.
         (effective != before.effective
             && set_capabilities(None, CapabilitySets { effective, ..before }).is_ok())
         .then(|| Raised(before))
@@ -160,7 +162,7 @@ pub(crate) fn with<T>(needed: CapabilitySet, call: impl FnOnce() -> T) -> T {
     call()
 }
 
-/// Drops the capabilities that this process would pass to a command. As root, this clears only the
+/// Drops the capabilities that this process would pass to a command. As root, clears only the
 /// inheritable set: the kernel grants a command of root the bounding set in any case.
 ///
 /// # Errors
@@ -204,7 +206,7 @@ mod tests {
         }
     }
 
-    /// The launcher keeps it for `vipd upgrade`, but does not use it itself.
+    /// The launcher may pass CAP_BPF on to a successor (`vipd upgrade`), but never uses it.
     #[test]
     fn only_the_worker_may_load_bpf_programs() {
         for kind in ALL {

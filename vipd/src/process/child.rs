@@ -51,9 +51,8 @@ pub(crate) struct Child;
 
 impl Child {
     /// Starts a command in its own session and process group, with stdin from `/dev/null`. Must be
-    /// called in a tokio runtime, in the thread that calls
-    /// [`reap_orphans`](super::reap_orphans). The kernel sends the command SIGTERM when the
-    /// agent ends.
+    /// called in a tokio runtime, in the thread that calls [`reap_orphans`](super::reap_orphans).
+    /// The kernel sends the command SIGTERM when the agent ends.
     ///
     /// If the command cannot be executed, this is reported as exit status [`exec::CANNOT_RUN`], and
     /// the last line gives the reason.
@@ -77,7 +76,7 @@ impl Child {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
-        // The descriptors in `command` are closed in the agent before this returns.
+        // The agent's copies of the descriptors in `command` are closed before `launch` returns.
         let mut child = launch(command, privileges(spec.user.as_deref()))?;
         let entry = Entry::new(Pid::from_child(&child));
         match watch(&child) {
@@ -107,7 +106,7 @@ fn command_line(spec: &Spec) -> process::Command {
 }
 
 /// Returns the capabilities that the new process needs. A command that is configured to run as root
-/// keeps those of the agent, as if the agent ran as root.
+/// gets all capabilities of the agent, as if the agent ran as root.
 fn privileges(user: Option<&str>) -> Privileges {
     match user {
         None => Privileges::None,
@@ -244,8 +243,8 @@ impl Running {
     /// called `setsid`; then only the process receives the signal.
     fn signal(&self, signal: Signal) {
         if signal_group(Pid::from_child(&self.child), signal).is_err() {
-            // The process still runs as the agent's user, so no capability is needed. The call fails
-            // only if the process has been reaped.
+            // Before `setsid`, the process runs as the agent's user, so this thread needs no
+            // capability. The call fails only if the process has been reaped.
             let _ = pidfd_send_signal(self.exited.get_ref(), signal);
         }
     }

@@ -1,4 +1,4 @@
-//! Core dumps of an agent that knows passwords.
+//! Core dumps of an agent with passwords in its configuration.
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -6,7 +6,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 /// from now on (`PR_SET_DUMPABLE`).
 ///
 /// Excluding only the pages of a password (`MADV_DONTDUMP`) would not suffice: copies are in the
-/// text of the configuration, prepared frames and received adverts. `RLIMIT_CORE` would not
+/// text of the configuration, prepared frames and received adverts. `RLIMIT_CORE` would not suffice
 /// either: the kernel ignores a limit of 0 if `kernel.core_pattern` is a program.
 pub(crate) fn prevent_core_dumps() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {

@@ -1,8 +1,7 @@
 //! Handlers for the signals of a crash, which inform the guardian before the core dump begins.
 //!
-//! The kernel writes the core dump before it ends the threads, so for seconds, the crashing agent
-//! would look alive. The handlers call only functions that are async-signal-safe
-//! (signal-safety(7)).
+//! The kernel writes the core dump before it ends the threads, so a crashing agent would appear to
+//! be running for seconds. The handlers call only async-signal-safe functions (signal-safety(7)).
 
 use std::io;
 use std::mem::{self, MaybeUninit};
@@ -18,7 +17,7 @@ const SIGNALS: [libc::c_int; 7] =
 /// Longest time that a crashing thread waits until the engine's thread has stopped, in nanoseconds.
 const ENGINE_TIMEOUT: i64 = 1_000_000;
 
-/// The memory in which the number of the signal is stored, and the position of the word.
+/// The memory in which the number of the signal is stored, and the index of the word in it.
 static MEMORY: OnceLock<(Arc<SharedMemory>, usize)> = OnceLock::new();
 /// The socket through which the guardian is woken; -1 if there is none.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
@@ -71,7 +70,8 @@ pub(crate) fn disarm() {
     SOCKET.store(-1, Ordering::Release);
 }
 
-/// Makes the calling thread the one that must not send anything after the guardian was informed.
+/// Records the calling thread as the engine's, which must send nothing once the guardian has been
+/// informed, or records that the engine has ended.
 pub(crate) fn set_engine(is_running: bool) {
     ENGINE.store(if is_running { thread_id() } else { 0 }, Ordering::Release);
 }
@@ -82,7 +82,7 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
         Ok(_) => {}
         // The handler itself has crashed, or a former handler has called abort(3).
         Err(first) if first == own => return end_with(signal),
-        // The first thread ends the process.
+        // Another thread has crashed first, and ends the process.
         Err(_) => {
             if ENGINE.load(Ordering::Acquire) == own {
                 IS_STOPPED.store(true, Ordering::Release);
@@ -103,8 +103,8 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     let position = SIGNALS.iter().position(|known| *known == signal);
     let former = FORMER.get().zip(position).map(|(former, position)| former[position].sa_sigaction);
     match former {
-        // Such as that of the Rust runtime, which reports that a stack has overflowed. It expects
-        // that the fault occurs again when it returns.
+        // For example, the Rust runtime's handler, which reports a stack overflow. It relies on the
+        // fault occurring again after it has returned.
         Some(action) if !is_sent && action != libc::SIG_DFL && action != libc::SIG_IGN => {
             set_default(signal);
             // SAFETY: the Rust runtime is the only other code in this process that installs

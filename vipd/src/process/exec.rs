@@ -137,7 +137,7 @@ fn reset_oom_score() -> io::Result<()> {
 
 /// Closes all descriptors except stdin, stdout and stderr.
 pub(crate) fn close_descriptors() -> io::Result<()> {
-    // SAFETY: no code of this process owns a descriptor yet, and it has no other thread.
+    // SAFETY: no code of this process owns a descriptor yet, and the process has no other thread.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

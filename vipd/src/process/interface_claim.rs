@@ -56,13 +56,13 @@ impl InterfaceClaim {
         Self(Some(NameLock::inherit(descriptor)))
     }
 
-    /// Returns the descriptor, for a successor process; `None` if the claim does not exclude other
+    /// Returns the descriptor to pass to a successor; `None` if the claim does not exclude other
     /// agents.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.0.as_ref().map(NameLock::as_fd)
     }
 
-    /// Makes this process the holder of an inherited claim that others find.
+    /// Makes other agents find this process as the holder of an inherited claim.
     pub fn take_over(&self) {
         if let Some(lock) = &self.0 {
             lock.take_over();

@@ -1,5 +1,5 @@
-//! The thread that starts and signals other programs, the only one that keeps the privileges for
-//! this.
+//! The thread that starts and signals other programs. Only this thread keeps the privileges that
+//! doing so requires.
 //!
 //! An agent that does not run as root passes capabilities to a program through the thread's ambient
 //! set (capabilities(7)). The launcher fills this set for one program at a time, and has no
@@ -27,16 +27,16 @@ type Job = Box<dyn FnOnce() + Send>;
 
 static LAUNCHER: OnceLock<Sender<Job>> = OnceLock::new();
 
-/// The capabilities that a program starts with, if the agent has them. A program of root has those
-/// of the bounding set in any case.
+/// The capabilities that a program starts with, if the agent has them. A program that runs as root
+/// has those of the bounding set in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Privileges {
     /// None.
     None,
     /// Those for switching to another user.
     SwitchUser,
-    /// Those of the guardian: to remove VIPs, to select the interface of each unicast advert, and for
-    /// real-time scheduling and locked memory.
+    /// Those of the guardian: for removing VIPs, for selecting the interface of each unicast
+    /// advert, and for real-time scheduling and locked memory.
     Guardian,
     /// All that the agent was started with.
     All,
@@ -71,13 +71,13 @@ pub(crate) fn start_launcher() -> io::Result<()> {
             job();
         }
     })?;
-    // Fails only at a second call, whose thread then ends.
+    // Fails only in a second call, whose thread then ends.
     let _ = LAUNCHER.set(jobs);
     Ok(())
 }
 
-/// Starts a program. The thread that starts it lives as long as the agent, which matters for
-/// `PR_SET_PDEATHSIG`.
+/// Starts a program. The launcher lives as long as the agent, so a program that sets
+/// `PR_SET_PDEATHSIG` receives the signal only when the agent ends.
 ///
 /// # Errors
 /// Returns an error if no process or descriptor is available, or the program cannot be executed.
@@ -85,7 +85,7 @@ pub(crate) fn launch(mut command: Command, privileges: Privileges) -> io::Result
     run(move || {
         pass_on(privileges.set())?;
         let child = command.spawn();
-        // A failure is not expected, and has no effect: the next program gets its own set.
+        // A failure is not expected, and would have no effect: the next program gets its own set.
         let _ = pass_on(CapabilitySet::empty());
         child
     })?
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns `CapInh` and `CapAmb` of a program that was started with these privileges.
+    /// Returns `CapInh` and `CapAmb` of a program started with these privileges.
     fn inherited(privileges: Privileges) -> [u64; 2] {
         let mut command = Command::new("/bin/cat");
         command.arg("/proc/self/status").stdout(Stdio::piped());

@@ -118,12 +118,12 @@ impl AgentLock {
         Self { name: name(directory), held: NameLock::inherit(descriptor) }
     }
 
-    /// Returns the descriptor, for a successor process.
+    /// Returns the descriptor to pass to a successor.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.held.as_fd()
     }
 
-    /// Makes this process the holder of an inherited lock that others find.
+    /// Makes other processes find this process as the holder of an inherited lock.
     pub fn take_over(&self) {
         self.held.take_over();
     }
@@ -136,7 +136,7 @@ impl AgentLock {
     }
 }
 
-/// Returns whether an agent with this name other than the process `except` holds the agent lock.
+/// Returns whether an agent other than the process `except` holds the agent lock with this name.
 pub(crate) fn another_agent_runs(name: &str, except: Option<Pid>) -> bool {
     Holder::find(&format!("{PREFIX}{name}")).is_some_and(|holder| {
         let pid = holder.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
@@ -151,8 +151,8 @@ pub fn several_agents_run() -> bool {
     agents(&sockets).len() > 1
 }
 
-/// Returns whether agents with other names run in this thread's network namespace. Returns false if
-/// /proc cannot be read.
+/// Returns whether agents with names other than those in `except` run in this thread's network
+/// namespace. Returns false if /proc cannot be read.
 pub(crate) fn other_agents_run(except: &[&str]) -> bool {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
     agents(&sockets).iter().any(|agent| !except.contains(agent))

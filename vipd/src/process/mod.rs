@@ -1,5 +1,6 @@
-//! Signals, users, privileges, resource limits, child processes, and the locks that prevent a second
-//! agent with the same runtime directory or on the same interface.
+//! Signals, crash handlers, users, privileges, resource limits, child processes, memory shared with
+//! another process, and the locks that prevent a second agent with the same runtime directory or on
+//! the same interface.
 
 mod accounts;
 pub(crate) mod capabilities;

@@ -34,7 +34,7 @@ impl AsFd for NameLock {
     }
 }
 
-/// Length of the queue of connections, as in the standard library.
+/// Length of the queue of pending connections, as in the standard library.
 const BACKLOG: i32 = 128;
 
 impl NameLock {
@@ -48,15 +48,15 @@ impl NameLock {
         Ok(Self { socket: UnixListener::bind_addr(&address)? })
     }
 
-    /// Creates a lock from a socket that another process has passed to this one.
+    /// Creates a lock from the socket that another process has passed to this one.
     pub(super) fn inherit(socket: OwnedFd) -> Self {
         Self { socket: socket.into() }
     }
 
-    /// Makes this process the holder that others find. Has no effect on the lock itself.
+    /// Makes other processes find this process as the holder. Has no effect on the lock itself.
     pub(super) fn take_over(&self) {
-        // The kernel records the credentials of the process that calls listen(2) last. If this
-        // fails, error messages of other agents have the ID of the process that acquired the name.
+        // The kernel records the credentials of the process that called listen(2) last. If the call
+        // fails, error messages of other agents give the ID of the former holder.
         let _ = rustix::net::listen(&self.socket, BACKLOG);
     }
 }
@@ -79,7 +79,7 @@ impl Holder {
 
     /// Returns whether the process can be an agent: it runs as root or as this process's user, may
     /// use CAP_NET_ADMIN, or its capabilities cannot be read. The name alone proves nothing,
-    /// because any user who can enter the network namespace can bind it.
+    /// because any user who can enter the network namespace can bind the name.
     pub(super) fn is_trusted(self) -> bool {
         self.uid == 0
             || self.uid == rustix::process::geteuid().as_raw()
@@ -87,8 +87,9 @@ impl Holder {
     }
 }
 
-/// Returns the permitted capabilities of a process's main thread (proc_pid_status(5)). An agent's
-/// main thread makes CAP_NET_ADMIN effective only where it uses it.
+/// Returns the permitted capabilities of a process's main thread (proc_pid_status(5)). The
+/// effective ones would not suffice: an agent's main thread makes CAP_NET_ADMIN effective only
+/// during certain calls.
 fn permitted_capabilities(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let set = status.lines().find_map(|line| line.strip_prefix("CapPrm:"))?;

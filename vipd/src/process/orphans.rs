@@ -1,4 +1,4 @@
-//! Reaps orphans: processes that a command left behind, and that have ended.
+//! Reaps orphans: processes that a command has left behind and that have ended.
 //!
 //! The parent of an orphan is the init process of its PID namespace, which must reap the orphan.
 //! In a container, the agent may be that init process. If it did not reap orphans, zombies of
@@ -37,8 +37,8 @@ impl Drop for Entry {
     }
 }
 
-/// Reaps orphans that have ended, if this is the init process of its PID namespace. Does not
-/// block.
+/// Reaps orphans that have ended, if this process is the init process of its PID namespace. Does
+/// not block.
 pub(crate) fn reap_orphans() {
     if !getpid().is_init() {
         return;

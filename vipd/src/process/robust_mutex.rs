@@ -1,5 +1,5 @@
-//! A robust mutex in shared memory (pthread_mutexattr_setrobust(3)): while one thread holds it, a
-//! thread of another process waits for the end of that thread.
+//! A robust mutex in shared memory (pthread_mutexattr_setrobust(3)): a thread that locks the mutex
+//! waits until the holder, a thread of another process, has ended.
 //!
 //! The kernel wakes the waiting thread at the start of the holder's exit (`exit_robust_list` in
 //! `kernel/futex/core.c`), before it closes the descriptors of the holder's process. A pidfd
@@ -72,7 +72,8 @@ impl<'a> RobustMutex<'a> {
 
     /// Releases the mutex. Does nothing if this thread does not hold it.
     pub(crate) fn unlock(&self) {
-        // SAFETY: the mutex has been initialized. It checks for errors.
+        // SAFETY: the mutex has been initialized. Its type makes the call fail in a thread that
+        // does not hold it.
         unsafe { libc::pthread_mutex_unlock(self.pointer()) };
     }
 

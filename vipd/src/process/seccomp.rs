@@ -1,10 +1,10 @@
 //! A filter of system calls (seccomp(2)) for threads that never start a program.
 //!
 //! The filter applies to the calling thread and the threads that it starts, not to the launcher, so
-//! commands are not affected. It lists what is denied rather than what is allowed: which calls the
-//! allocator, the C library and the Rust runtime make depends on their versions, and a call that is
-//! missing from a list of allowed calls would show up as an outage, in the path that handles
-//! another failure. All other system calls are limited by the thread's capabilities.
+//! commands are not affected. It lists denied calls rather than allowed ones: which calls the
+//! allocator, the C library and the Rust runtime make depends on their versions, and a call missing
+//! from a list of allowed calls would cause an outage, possibly while another failure is being
+//! handled. All other system calls are limited by the thread's capabilities.
 
 use std::io;
 
@@ -23,7 +23,8 @@ const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
 };
 /// First system call number of the x32 ABI, which has the same `AUDIT_ARCH` value as x86-64.
 const X32: u32 = 0x4000_0000;
-/// Offsets in `struct seccomp_data`. The first argument is little-endian.
+/// Offsets in `struct seccomp_data`. At `FIRST_ARGUMENT` are the low 32 bits of the first argument,
+/// because all supported architectures are little-endian.
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
@@ -88,7 +89,7 @@ const DENIED: [libc::c_long; 55] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
 ];
-/// As above, where the architecture has them.
+/// Further denied system calls, which only x86-64 has.
 #[cfg(target_arch = "x86_64")]
 const DENIED_HERE: [libc::c_long; 5] =
     [libc::SYS_fork, libc::SYS_vfork, libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt];
@@ -96,22 +97,22 @@ const DENIED_HERE: [libc::c_long; 5] =
 const DENIED_HERE: [libc::c_long; 0] = [];
 
 /// Denies the calling thread, and the threads that it starts, the system calls in [`DENIED`], and
-/// `clone` of anything but a thread.
+/// `clone` except for starting a thread.
 ///
-/// Does nothing on an architecture without support.
+/// Does nothing on an architecture that the filter does not support.
 ///
 /// # Errors
-/// `EINVAL` if the kernel was built without seccomp filters.
+/// `ENOSYS` or `EINVAL` if the kernel was built without seccomp or its filters.
 pub(super) fn deny_programs() -> io::Result<()> {
     let Some(architecture) = ARCHITECTURE else { return Ok(()) };
-    // Otherwise the filter would require CAP_SYS_ADMIN. It has no other effect on a thread that
-    // executes no program.
+    // Without `no_new_privs`, the filter would require CAP_SYS_ADMIN. The attribute has no other
+    // effect on a thread that executes no program.
     set_no_new_privs(true)?;
     let mut filter = filter(architecture);
     let length = u16::try_from(filter.len()).map_err(io::Error::other)?;
     let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
-    // SPEC_ALLOW: before Linux 5.16, a filter would otherwise slow down the thread with mitigations
-    // for programs that run foreign code.
+    // SPEC_ALLOW: until Linux 5.15, a filter otherwise enables mitigations against speculative
+    // execution attacks, which slow down the thread.
     // SAFETY: `program` points to `len` instructions, which the kernel copies.
     let result = unsafe {
         libc::syscall(
@@ -129,7 +130,7 @@ pub(super) fn deny_programs() -> io::Result<()> {
 #[expect(clippy::cast_sign_loss, reason = "error numbers and system call numbers are positive")]
 fn filter(architecture: u32) -> Vec<libc::sock_filter> {
     let denied = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-    // The C library then uses `clone`, whose flags a filter can read.
+    // After ENOSYS from `clone3`, the C library uses `clone`, whose flags a filter can read.
     let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
     let step = |code: u32, k, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
     let load = |offset| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset, 0, 0);
@@ -181,8 +182,8 @@ mod tests {
         assert!(Command::new("/bin/true").status().is_ok(), "other threads are not confined");
     }
 
-    /// Only calls that are harmless without the filter, because a faulty filter would let them
-    /// through.
+    /// Makes only calls that are harmless without the filter, because a faulty filter would let
+    /// them through.
     #[test]
     fn users_and_other_processes_are_out_of_reach() {
         if ARCHITECTURE.is_none() {

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// A mapped memfd. Pages that are never written take no memory.
+/// A mapped memfd. Pages take no memory until they are accessed.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {
     descriptor: OwnedFd,
@@ -24,7 +24,7 @@ impl SharedMemory {
     pub(crate) fn create(name: &str, words: usize) -> io::Result<Self> {
         let descriptor = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&descriptor, (words * size_of::<AtomicU64>()) as u64)?;
-        // Otherwise, access to a truncated file would raise SIGBUS.
+        // If the other process could truncate the file, access beyond its end would raise SIGBUS.
         fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Self::map(descriptor)
     }
@@ -37,8 +37,8 @@ impl SharedMemory {
         let bytes = usize::try_from(fstat(&descriptor)?.st_size).map_err(io::Error::other)?;
         let words = bytes / size_of::<AtomicU64>();
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: creates a new mapping at an address chosen by the kernel, so that it does not
-        // replace any existing one.
+        // SAFETY: creates a new mapping at an address chosen by the kernel, and so replaces no
+        // existing one.
         let start = unsafe { mmap(null_mut(), bytes, protection, MapFlags::SHARED, &descriptor, 0)? };
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         Ok(Self { descriptor, start, words })
@@ -47,7 +47,7 @@ impl SharedMemory {
     /// Returns the words of the region, which both processes may change at any time.
     pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is page-aligned, has this length and lives as long as `self`. Any
-        // bytes are a valid atomic integer.
+        // byte pattern is a valid atomic integer.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 }

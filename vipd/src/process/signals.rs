@@ -127,18 +127,18 @@ impl AsFd for Signals {
 }
 
 impl Received {
-    /// Returns whether a service manager or a user asks the process to end.
+    /// Returns whether the signal asks the process to end: SIGTERM, SIGINT or SIGQUIT.
     pub(crate) fn asks_to_end(self) -> bool {
         matches!(self.number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT)
     }
 }
 
-/// Sets the action for the signals that the C library reserves, which it does not let a program
-/// block. It installs a handler of its own when it first uses one.
+/// Sets the action for the signals that the C library reserves for itself. The C library does not
+/// let a program block them, and installs its own handler before it first uses such a signal.
 fn set_reserved(handler: libc::sighandler_t) -> io::Result<()> {
     const RESERVED: [libc::c_int; 2] = [32, 33];
-    // `struct sigaction` of the kernel on 64-bit systems: the handler, then flags, on some
-    // architectures a restorer, and the mask, all of which are 0.
+    // The kernel's `struct sigaction` on 64-bit systems: the handler, followed by the flags, on
+    // some architectures a restorer, and the mask. All fields after the handler are 0.
     let action: [usize; 4] = [handler, 0, 0, 0];
     for signal in RESERVED {
         // SAFETY: the kernel only reads the action, and writes no former one.
@@ -183,7 +183,8 @@ pub(crate) fn raise(number: i32) {
 mod tests {
     use super::*;
 
-    /// A process that posix_spawn(3) has started ignores them from the start.
+    /// The test first resets the action: a process started with posix_spawn(3) ignores these
+    /// signals from the start.
     #[test]
     fn reserved_signals_are_ignored() {
         let ignored = || {
