@@ -25,7 +25,7 @@ const FRAMES: usize = 60_000;
 const SEED: u64 = 0x7669_7064;
 const SEED_VARIABLE: &str = "VIPD_TEST_SEED";
 
-/// Generates frames at random.
+/// Draws random values for the bytes and fields of frames.
 struct Generator(Random);
 
 impl Generator {

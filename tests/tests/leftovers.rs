@@ -1,5 +1,5 @@
-//! What dead agents have left is removed by the next agent on their interfaces, before the BPF
-//! programs that fence their VIPs are detached.
+//! Leftovers of dead agents. The next agent on their interfaces removes the VIPs and macvlans
+//! before it detaches the BPF programs that fence the VIPs.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -27,7 +27,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An agent with a runtime directory of its own. Its guardian survives it.
+/// An agent with a runtime directory of its own. Its guardian is not killed with it.
 struct Other {
     child: Child,
     directory: PathBuf,
@@ -69,7 +69,7 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        // Fails if the agent has been killed.
+        // A destructor cannot report an error.
         let _ = self.kill();
     }
 }
@@ -85,7 +85,7 @@ fn with_vip(name: &str, interface: &str, vrid: u8, address: Ipv4Addr) -> String 
     instance(name, interface, vrid, &format!("virtual_addresses = [\"{address}\"]"))
 }
 
-/// Returns those of the addresses that the host has.
+/// Returns the subset of `addresses` that is present on the host.
 fn present(host: &Namespace, addresses: &[Ipv4Addr]) -> Result<Vec<Ipv4Addr>> {
     let mut present = Vec::new();
     for address in addresses {
@@ -121,12 +121,12 @@ fn pinned(host: &Namespace) -> Result<Vec<String>> {
     })
 }
 
-/// Returns the directories of agents with pins.
+/// Returns the name of the runtime directory of each agent that has pins.
 fn owners(host: &Namespace) -> Result<Vec<String>> {
     host.run(|| {
         let names = fs::read_dir("/sys/fs/bpf/vipd")?.map(|entry| {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            let (_, agent) = name.split_once('-').context("the network namespace")?;
+            let (_, agent) = name.split_once('-').context("a pin directory without a network namespace")?;
             Ok(agent.rsplit("%2f").next().unwrap_or_default().to_owned())
         });
         let mut names = names.collect::<Result<Vec<_>>>()?;
@@ -135,8 +135,8 @@ fn owners(host: &Namespace) -> Result<Vec<String>> {
     })
 }
 
-/// The former agent ran with another runtime directory and had other VIPs. A third agent runs, with a
-/// VIP on the same interface.
+/// The dead agent had another runtime directory and other VIPs. A third agent, which is running,
+/// has a VIP on the same interface.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn start_removes_what_a_dead_agent_with_another_runtime_directory_has_left() -> TestResult {
@@ -179,7 +179,7 @@ fn start_removes_what_a_dead_agent_with_another_runtime_directory_has_left() -> 
     let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
     agent.start()?;
     assert_eq!(present(host, &STALE)?, [] as [Ipv4Addr; 0], "{:#?}", agent.log());
-    assert_eq!(present(host, &LIVE)?, LIVE, "VIPs of an agent that runs");
+    assert_eq!(present(host, &LIVE)?, LIVE, "VIPs of a running agent");
     let names = host.run(links::names)?;
     assert!(!names.iter().any(|name| name.starts_with("vrrp")), "{names:?}");
     assert!(!former.has_guardian(host)?);
@@ -193,9 +193,10 @@ fn start_removes_what_a_dead_agent_with_another_runtime_directory_has_left() -> 
     Ok(())
 }
 
-/// The host would answer for the VIPs once the programs of the previous run are detached, or replaced
-/// by programs that do not know them. Another agent runs. One of the VIPs is fenced when the agent
-/// starts again, and a client asks for it all the time.
+/// If these VIPs were not removed, the host would answer for them once the programs of the previous
+/// run are detached, or replaced by programs whose map does not contain them. One of the VIPs is
+/// fenced when the agent starts again, while a client keeps sending requests for it. Another agent
+/// is running.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn start_removes_vips_that_are_no_longer_configured() -> TestResult {
@@ -229,21 +230,22 @@ fn start_removes_vips_that_are_no_longer_configured() -> TestResult {
     wait_until("the advert", TIMEOUT, || {
         capture.has(takeover, |frame| frame.claims_mastership(Station::Client))
     })?;
-    // Answers that were on their way.
+    // Answers that are in flight when the advert arrives do not count.
     let fenced = WallTime::now() + Duration::from_millis(5);
     assert_eq!(present(host, &STALE)?, STALE);
     agent.configure(kept)?;
     agent.start()?;
     assert_eq!(present(host, &STALE)?, [] as [Ipv4Addr; 0], "{:#?}", agent.log());
-    assert_eq!(present(host, &LIVE)?, LIVE, "VIP of an agent that runs");
+    assert_eq!(present(host, &LIVE)?, LIVE, "VIP of a running agent");
     try_wait_until("the VIP", TIMEOUT, || Ok(present(host, &[KEPT])?.len() == 1))?;
     client.stop()?;
     assert_eq!(answers(fenced).len(), 0, "answers after another router had taken over");
     Ok(())
 }
 
-/// An interface that had virtual routers has only a VIP now, or the other way round. A program of the
-/// previous run would go on dropping the packets to a VIP that was fenced at the end of that run.
+/// An interface with virtual routers becomes an address-only interface in the next run, and vice
+/// versa. If the program of the previous run stayed attached, it would continue to drop packets to
+/// a VIP that was fenced when that run ended.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn programs_that_an_interface_no_longer_needs_are_detached() -> TestResult {
@@ -278,7 +280,8 @@ fn programs_that_an_interface_no_longer_needs_are_detached() -> TestResult {
     Ok(())
 }
 
-/// After an upgrade, the map of VIPs is still pinned.
+/// The map of VIPs stays pinned across an upgrade, so the start after a crash of the successor
+/// finds the VIPs to remove.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vips_of_a_successor_are_known_to_the_next_start() -> TestResult {
@@ -297,7 +300,7 @@ fn vips_of_a_successor_are_known_to_the_next_start() -> TestResult {
     try_wait_until("the pins", TIMEOUT, || Ok(pinned(host)? == pins))?;
     agent.kill()?;
     assert_eq!(present(host, &[KEPT, VIP])?.len(), 2);
-    // Not alone, so that nothing but the map tells whose the VIP is.
+    // While another agent runs, only the map shows that the VIP belonged to the killed agent.
     add_interface(host, "eth8")?;
     run(host, "ip", &["address", "add", "192.0.2.1/32", "dev", "eth8"])?;
     let other = Ipv4Addr::new(10, 1, 0, 1);

@@ -146,7 +146,7 @@ fn only_stale_vips_of_a_killed_agent_are_removed() {
     wait_until("the addresses to be removed", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4(), foreign])
         .expect("addresses removed");
     control::wait_for_state(&agent, "backup", TIMEOUT).expect("backup");
-    // The log may lag behind the addresses.
+    // The log lines may arrive after the addresses have been removed.
     let logged = || agent.log().iter().filter(|line| line.text.contains("removed stale VIP")).count();
     wait_until("two lines in the log", TIMEOUT, || logged() >= 2).expect("both removals are logged");
     assert_eq!(logged(), 2, "{:#?}", agent.log());

@@ -162,7 +162,7 @@ fn commands_run_in_order_with_arguments_and_environment() {
 fn commands_run_as_their_user_without_capabilities() {
     let lab = Lab::new(1).expect("create the lab");
     let recorder = Recorder::new("set -- $(id -un) $(id -gn) $(grep CapEff /proc/self/status)");
-    // The user must be able to reach the command and to write to the file.
+    // `nobody` must be able to execute the command, which appends to the file.
     let directory = recorder.directory.path();
     fs::set_permissions(directory, Permissions::from_mode(0o755)).expect("accessible");
     fs::write(directory.join("out"), "").expect("created");

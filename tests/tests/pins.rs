@@ -50,7 +50,7 @@ fn pins_are_replaced_by_the_next_start_and_removed_by_a_clean_shutdown() -> Test
     assert_eq!(pins.len(), 3, "two links and the map of VIPs: {pins:?}");
     agent.kill()?;
     assert_eq!(pinned(host)?, pins);
-    // Another mode needs another link.
+    // Each XDP mode has its own link and pin.
     agent.set_xdp_mode(XdpMode::Generic)?;
     agent.start()?;
     try_wait_until("the instance to be master", TIMEOUT, || is_master(&agent))?;

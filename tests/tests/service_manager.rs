@@ -58,7 +58,7 @@ impl Drop for Service {
     }
 }
 
-/// Starts an agent whose watchdog expires after 100 ms.
+/// Starts an agent whose watchdog expires after 100 ms, and waits until it is reset regularly.
 fn start(lab: &Lab, directory: &Path) -> Service {
     let path = directory.join("notify");
     let file = directory.join("vipd.toml");
@@ -78,7 +78,7 @@ fn start(lab: &Lab, directory: &Path) -> Service {
     service
 }
 
-/// The service manager then kills and restarts the agent.
+/// The service manager kills and restarts an agent that does not reset the watchdog in time.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"]
 fn watchdog_is_not_reset_while_only_the_engine_hangs() {
@@ -86,7 +86,7 @@ fn watchdog_is_not_reset_while_only_the_engine_hangs() {
     let directory = tempfile::tempdir().expect("a directory");
     let service = start(&lab, directory.path());
     let engine = FrozenThread::freeze(service.agent.id(), "engine").expect("freeze the engine");
-    // An answer of the engine may have been on its way.
+    // The engine may have answered just before it was frozen, so a message may still arrive.
     let before = std::iter::from_fn(|| service.try_receive(Duration::from_secs(2))).take(3).count();
     assert!(before < 3, "the watchdog is still reset");
     drop(engine);

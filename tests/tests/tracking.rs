@@ -118,7 +118,7 @@ fn script_runs_as_its_user_without_capabilities() {
     let lab = Lab::new(1).expect("create the lab");
     let scripts = Scripts::new();
     let check = scripts.check("who", "echo $(id -un) $(id -gn) $(grep CapEff /proc/self/status); exit 1");
-    // The user must be able to reach the script.
+    // `nobody` must be able to execute the script.
     fs::set_permissions(scripts.0.path(), Permissions::from_mode(0o755)).expect("accessible");
     let user = "user = \"nobody\"\n";
     let agent = start(&lab, ONE, configuration(200, "{ script = \"who\", weight = -1 }", &(check + user)));

@@ -23,11 +23,13 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// VRIDs of which node 1 is master; node 2 is master of the others.
+/// VRIDs of which node 1 is master.
 const OWN: [u8; 4] = [1, 2, 3, 4];
+/// VRIDs of which node 2 is master.
 const OTHERS: [u8; 2] = [5, 6];
 
-/// Returns the configuration of an agent that is master of `masters` and backup of the others.
+/// Returns the configuration of an agent that is master of the VRIDs in `masters` and backup of the
+/// others, followed by `more`.
 fn configuration(masters: &[u8], more: &str) -> String {
     let mut text = String::new();
     for vrid in OWN.into_iter().chain(OTHERS) {
@@ -93,13 +95,13 @@ fn upgrade_successfully(agent: &Agent) {
     assert!(succeeded && text.starts_with("handed over to process "), "{text}: {:#?}", agent.log());
 }
 
-/// Returns a counter of all instances.
+/// Returns the value of a counter for each instance.
 fn counters(agent: &Agent, name: &str) -> Vec<u64> {
     let (_, instances) = stats(agent).expect("stats");
     instances.iter().map(|instance| instance.number(name).expect("a counter")).collect()
 }
 
-/// Returns the number of adverts of each virtual router that a station has sent.
+/// Returns, for each virtual router, the number of adverts that a station has sent.
 fn adverts(capture: &Capture, since: WallTime, station: Station) -> Vec<u64> {
     let count = |vrid: u8| {
         let sent = capture.filter_map(since, |frame| {
@@ -180,7 +182,7 @@ fn masters_and_backups_keep_their_states_and_counters() {
     }
 }
 
-/// Each successor starts with the descriptors and maps of its predecessor.
+/// Each successor inherits descriptors and maps from its predecessor.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn twenty_upgrades_leave_no_traces_and_the_last_process_shuts_down_cleanly() {
@@ -220,7 +222,7 @@ fn nothing_changes_if_the_successor_fails() {
     let hung = write_script(&agent, "hung", "exec sleep 600");
     let killed = write_script(&agent, "killed", "kill -KILL $$");
     let starved = write_script(&agent, "starved", &format!("ulimit -n 20\nexec {vipd} \"$@\""));
-    // The signal is pending before the successor starts.
+    // SIGTERM is already pending when the successor starts.
     let stopped = format!("exec env --block-signal=TERM sh -c 'kill -TERM $$; exec {vipd} \"$@\"' sh \"$@\"");
     let stopped = write_script(&agent, "stopped", &stopped);
     let data = write_script(&agent, "data", "");
@@ -267,7 +269,8 @@ fn successor_applies_a_changed_configuration() {
     assert_eq!(counters(&agent, "master-transitions"), [1; 6]);
 }
 
-/// Drained instances, priorities, tracked objects and events are not part of the routers' states.
+/// Drained instances, changed priorities, tracked objects and events belong to the service, not to
+/// the routers.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_keeps_the_state_of_the_service() {

@@ -74,7 +74,8 @@ fn main() -> Result<()> {
     fence(&mut loaded, &foreign)
 }
 
-/// Measures what the fence costs packets of others: while nothing is fenced, and while a VIP is.
+/// Measures the cost of the fence for unrelated packets: while nothing is fenced, and while a VIP
+/// is fenced.
 fn fence(loaded: &mut Loaded, foreign: &[u8]) -> Result<()> {
     loaded.kernel.prepare(Entry::FenceEgress)?;
     let row = Row::new(ROW).expect("not 0");
@@ -120,7 +121,7 @@ fn median(mut measure: impl FnMut() -> Result<u64>) -> Result<u64> {
     Ok(all[MEASUREMENTS / 2])
 }
 
-/// A program that consists of `return CODE;`.
+/// A BPF program that only returns `code`.
 struct Empty {
     program: OwnedFd,
     code: u32,

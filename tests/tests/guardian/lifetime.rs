@@ -1,9 +1,9 @@
-//! The guardian beside a running agent, and how it ends: with the agent, by a signal, or because
-//! the next agent starts.
+//! The guardian of a running agent, and what ends the guardian: the end of the agent, a signal, or
+//! the start of the next agent.
 
 use super::*;
 
-/// Returns the descriptors of a process.
+/// Returns the targets of the links in `/proc/PID/fd`, sorted.
 fn descriptors(process: Pid) -> Vec<String> {
     let directory = format!("/proc/{}/fd", process.as_raw_nonzero());
     let entries = fs::read_dir(directory).expect("procfs").filter_map(Result::ok);
@@ -23,8 +23,9 @@ fn switches(process: Pid) -> u64 {
     lines.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum()
 }
 
-/// The guardian inherits only what it needs: the BPF program finds out by its maps whether an agent
-/// runs. While the agent runs, it is never scheduled.
+/// The guardian inherits only the descriptors that it needs. If it inherited a program array, the
+/// BPF program would keep dropping adverts after the agent's death, as if the agent were still
+/// running. While the agent runs, the guardian is never scheduled.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn guardian_is_idle_and_has_no_other_descriptors() {
@@ -36,8 +37,8 @@ fn guardian_is_idle_and_has_no_other_descriptors() {
     assert!(command.contains(" guardian /"), "{command}");
     let found = descriptors(process);
     let count = |kind: &str| found.iter().filter(|one| one.starts_with(kind)).count();
-    // Standard input, which is the socket to the agent, three sockets for adverts, and the one for
-    // the next agent.
+    // The socket to the agent (standard input), three sockets for adverts, and the listening socket
+    // for the next agent.
     assert_eq!(count("socket:"), 5, "{found:?}");
     assert_eq!(count("/memfd:vipd-guardian"), 1, "{found:?}");
     // A signalfd and an eventfd; the mapped array of leases needs no descriptor.
@@ -49,7 +50,8 @@ fn guardian_is_idle_and_has_no_other_descriptors() {
     assert_eq!(switches(process), before);
 }
 
-/// A clean shutdown sends exactly one priority-0 advert for each router, and the guardian leaves.
+/// At a clean shutdown, exactly one priority-0 advert is sent for each router, and the guardian
+/// ends.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn guardian_does_nothing_after_a_clean_shutdown() {
@@ -58,7 +60,7 @@ fn guardian_does_nothing_after_a_clean_shutdown() {
     let capture = lab.capture().expect("start the capture");
     let (mut master, backup) = pair(&lab, COUNT);
     let process = guardian(&master).expect("a guardian");
-    // As systemd does with KillMode=control-group.
+    // systemd also sends signals for the agent to its guardian (KillMode=control-group).
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::ABORT] {
         kill_process(process, signal).expect("send the signal");
     }
@@ -74,7 +76,8 @@ fn guardian_does_nothing_after_a_clean_shutdown() {
     assert!(!master.log().iter().any(|line| line.text.contains("guardian: ")));
 }
 
-/// If the guardian is killed, another one takes its place, and answers the death of the agent.
+/// If the guardian is killed, the agent starts another one, which sends the priority-0 adverts when
+/// the agent dies.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn killed_guardian_is_replaced() {
@@ -87,7 +90,7 @@ fn killed_guardian_is_replaced() {
         .expect("replaced");
     let log = master.log();
     assert!(log.iter().any(|line| line.text.contains("ended by signal 9")), "{log:#?}");
-    wait_until("the guardian to watch", TIMEOUT, || {
+    wait_until("the guardian to watch the agent", TIMEOUT, || {
         master.log().iter().filter(|line| line.text.contains("guardian started")).count() == 2
     })
     .expect("watches");
@@ -98,8 +101,8 @@ fn killed_guardian_is_replaced() {
     assert_eq!(sent.iter().filter(|(_, priority)| *priority == 0).count(), 3, "{sent:?}");
 }
 
-/// If the service manager kills the agent and its guardian at once, nothing is sent. The backup
-/// takes over after the Active_Down_Interval.
+/// If the agent and its guardian are killed together, no priority-0 advert is sent. The backup
+/// takes over only after the Active_Down_Interval.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn agent_that_is_killed_with_its_guardian_sends_nothing() {
@@ -115,7 +118,8 @@ fn agent_that_is_killed_with_its_guardian_sends_nothing() {
     assert_eq!(addresses(host(&lab, ONE)).len(), 4, "the VIPs stay");
 }
 
-/// An agent that starts after a crash makes the guardian leave, and removes the VIPs itself.
+/// An agent that starts after a crash makes the guardian of the dead agent end, and removes the
+/// VIPs itself.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn restarted_agent_replaces_the_guardian() {
@@ -133,8 +137,8 @@ fn restarted_agent_replaces_the_guardian() {
     assert!(agent.stop().expect("stop the agent").success());
 }
 
-/// When the service manager ends the guardian of a dead agent, the VIPs are removed, even if no
-/// other router has taken over.
+/// When the service manager sends SIGTERM to the guardian of a dead agent, the guardian removes the
+/// VIPs even if no other router has taken over.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn guardian_that_is_asked_to_end_removes_the_vips() {

@@ -1,4 +1,4 @@
-//! The guardian: what it does when the agent is killed or crashes, and that it does nothing else.
+//! The guardian acts when the agent is killed or crashes, and only then.
 
 mod death;
 mod lifetime;
@@ -42,13 +42,13 @@ fn address(vrid: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, vrid, 1)
 }
 
-/// Starts an agent whose guardian outlives it.
+/// Starts an agent that can be killed without its guardian, and waits until the guardian runs.
 fn start(lab: &Lab, station: Station, instances: &[Instance]) -> Agent {
     let mut agent =
         Agent::new(lab, station, vipd().expect("vipd binary"), instances).expect("create the agent");
     agent.run_below_init();
     agent.start().expect("start the agent");
-    wait_until("the guardian to watch", TIMEOUT, || guardian(&agent).is_some()).expect("guarded");
+    wait_until("the guardian to run", TIMEOUT, || guardian(&agent).is_some()).expect("guarded");
     agent
 }
 
@@ -66,7 +66,7 @@ fn guardian(agent: &Agent) -> Option<Pid> {
     Pid::from_raw(i32::try_from(agent.processes().into_iter().find(is_guardian)?).ok()?)
 }
 
-/// Ends the agent by a signal that its guardian does not receive.
+/// Sends a signal to the agent but not to its guardian, and waits until the agent has ended.
 fn kill_alone(agent: &mut Agent, signal: Signal) {
     let process = main_process(agent);
     kill_process(process, signal).expect("send the signal");
@@ -89,7 +89,7 @@ fn wait_for_all(agent: &Agent, state: &str) {
     .unwrap_or_else(|error| panic!("{error}: {:#?}", agent.log()));
 }
 
-/// Returns the VRIDs and priorities of the adverts of a station, in order.
+/// Returns the VRIDs and priorities of the adverts that a station has sent after `since`, in order.
 fn adverts(capture: &Capture, station: Station, since: WallTime) -> Vec<(u8, u8)> {
     capture.filter_map(since, |frame| {
         let advert = frame.advert().filter(|_| frame.from == station)?;

@@ -1,4 +1,4 @@
-//! The agent or its guardian lacks a resource: memory, or room for another process.
+//! Lack of resources: memory for the agent, or a process for the guardian.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +6,8 @@ use vipd_tests::control_group::{ControlGroup, Controller};
 
 use super::*;
 
-/// Returns an empty control group; `None`, with a line in the output, if the controller is missing.
+/// Returns an empty control group. If the controller is not available, prints that the test is
+/// skipped and returns `None`.
 fn control_group(controller: Controller) -> Option<ControlGroup> {
     let group = ControlGroup::new(controller).expect("create a control group");
     if group.is_none() {
@@ -19,8 +20,9 @@ fn number(process: Pid) -> u32 {
     u32::try_from(process.as_raw_nonzero().get()).expect("positive")
 }
 
-/// The kernel delays the reuse of a victim's memory, in which it finds the mutex that wakes the
-/// guardian (`OOM_REAPER_DELAY` in `mm/oom_kill.c`).
+/// The robust mutex wakes the guardian. The kernel finds the mutex through a list in the memory of
+/// the killed process, which it therefore does not reclaim at once (`OOM_REAPER_DELAY` in
+/// `mm/oom_kill.c`).
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn master_killed_for_lack_of_memory_sends_priority_zero() {
@@ -32,7 +34,7 @@ fn master_killed_for_lack_of_memory_sends_priority_zero() {
     let capture = lab.capture().expect("start the capture");
     let (mut master, backup) = pair(&lab, COUNT);
     let (process, agent) = (guardian(&master).expect("a guardian"), main_process(&master));
-    // The kernel chooses the agent among the processes of the control group.
+    // The score makes the kernel kill the agent rather than another process of the control group.
     group.add(number(agent)).expect("move the agent");
     fs::write(format!("/proc/{}/oom_score_adj", agent.as_raw_nonzero()), "1000").expect("written");
     let killed = WallTime::now();
@@ -53,8 +55,9 @@ fn master_killed_for_lack_of_memory_sends_priority_zero() {
     assert_eq!(addresses(host(&lab, ONE)), [ONE.ipv4()]);
 }
 
-/// Without room for another process, the agent stays master and reports once that it has no
-/// guardian. The fence does not need one. When there is room again, a guardian is started.
+/// If no further process is allowed, the agent stays master and reports once that the guardian
+/// cannot be started. The fence works without a guardian. Once the limit is lifted, the agent
+/// starts one.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn guardian_that_cannot_be_started_is_reported_and_started_later() {

@@ -6,12 +6,12 @@ use vipd_tests::command::run;
 
 use super::*;
 
-/// keepalived takes over after its Skew_Time, much earlier than after the Active_Down_Interval, and
-/// the node of the killed agent no longer answers.
+/// keepalived takes over after its Skew_Time, long before its Active_Down_Interval would end. From
+/// then on, the node of the killed agent does not answer.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn keepalived_takes_over_from_a_killed_agent_within_its_skew_time() {
-    /// Time for a frame that was on its way when the advert arrived.
+    /// Allowance for a frame that was in flight when the advert arrived.
     const IN_FLIGHT: Duration = Duration::from_millis(1);
     let interval = 2 * INTERVAL;
     let lab = Lab::new(2).expect("create the lab");
@@ -58,7 +58,8 @@ fn keepalived_takes_over_from_a_killed_agent_within_its_skew_time() {
     assert_eq!(addresses(host(&lab, ONE)), [ONE.ipv4()]);
 }
 
-/// The route through an interface that was created again has another interface index.
+/// An interface that is created again has another index. The guardian must remove the route through
+/// the new one.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn route_through_an_interface_that_was_created_again_is_removed() {
@@ -89,7 +90,7 @@ fn route_through_an_interface_that_was_created_again_is_removed() {
     create();
     wait_until("the route", TIMEOUT, has_route)
         .unwrap_or_else(|error| panic!("{error}: {:#?}", master.log()));
-    wait_until("the guardian to watch", TIMEOUT, || guardian(&master).is_some()).expect("guarded");
+    wait_until("the guardian to run", TIMEOUT, || guardian(&master).is_some()).expect("guarded");
     let process = guardian(&master).expect("a guardian");
     kill_alone(&mut master, Signal::KILL);
     wait_for_all(&backup, "master");

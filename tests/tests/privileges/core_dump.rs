@@ -6,7 +6,7 @@ use super::*;
 
 const PASSWORD: &str = "Hx7_wp2Q";
 
-/// Returns the core dump of a process that was killed with its memory in `directory`, if any.
+/// Returns the core dump in `directory`, the working directory of the crashed process, if any.
 fn core_dump(node: &Namespace, directory: &Path) -> Option<Vec<u8>> {
     let directory = directory.to_owned();
     node.run(move || {
@@ -18,8 +18,8 @@ fn core_dump(node: &Namespace, directory: &Path) -> Option<Vec<u8>> {
     })
 }
 
-/// Starts an agent, gives it another configuration, crashes it, and returns its core dump and
-/// everything that it has printed.
+/// Starts an agent, reloads it with `configuration`, and makes it crash. Returns its core dump, and
+/// the output of the agent and of all commands.
 fn crash(configuration: &str) -> (Option<Vec<u8>>, String) {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("the node");
@@ -53,7 +53,8 @@ fn password_is_in_no_core_dump_and_no_output() {
         eprintln!("skipped: core dumps do not go to the working directory ({})", pattern.trim());
         return;
     }
-    // Shows that the search finds text of the configuration.
+    // Without a password, the core dump must contain the text of the configuration; otherwise, the
+    // search below would prove nothing.
     let (core, printed) =
         crash(&instance("VI_1", 1, "[[file]]\nname = \"Hx7_wp2Q\"\npath = \"/dev/shm/weight\"\n"));
     let core = core.expect("a crash without a password dumps core");

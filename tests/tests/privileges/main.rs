@@ -1,5 +1,5 @@
-//! The privileges of the agent: those of each thread, an agent that runs as an unprivileged user
-//! with exactly the capabilities of the unit, and core dumps of an agent with a password.
+//! Privileges: those of each thread of the agent, an agent of an unprivileged user with exactly the
+//! capabilities of the unit, and core dumps of an agent with a password.
 
 mod core_dump;
 mod threads;
@@ -25,13 +25,15 @@ use vipd_tests::wait::wait_until;
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
 const UNIT: &str = include_str!("../../../packaging/vipd.service");
-/// Without a fence, the agent has no other children than commands, and nothing outlives it.
+/// Without a fence, there is no guardian: commands are the agent's only children, and no process
+/// outlives the agent.
 const NO_GUARDIAN: &str = "fence = \"off\"\n";
-/// Executable of the tracked process, on the node only.
+/// Executable of the tracked process. Exists only on the node.
 const TRACKED: &str = "/dev/shm/tracked";
-/// User and group of the agent. They have no name, so that nothing depends on the machine's users.
+/// User ID and group ID of the agent. Neither has a name, so that the test does not depend on the
+/// users of the machine.
 const USER: u32 = 61_234;
-/// Capabilities of `include/uapi/linux/capability.h`.
+/// Names and numbers of capabilities (`include/uapi/linux/capability.h`).
 const CAPABILITIES: [(&str, u32); 14] = [
     ("DAC_OVERRIDE", 1),
     ("DAC_READ_SEARCH", 2),
@@ -68,8 +70,8 @@ struct Running {
 }
 
 impl Running {
-    /// Starts vipd as root, or as [`USER`] with the unit's capabilities. The working directory is
-    /// the one with the configuration.
+    /// Starts vipd as root, or as [`USER`] with the unit's capabilities. The configuration is in
+    /// the working directory.
     fn start(node: &Namespace, is_root: bool, configuration: &str) -> Self {
         let directory = Agent::runtime_dir().join("agent");
         let binary = directory.join("vipd");
@@ -116,7 +118,7 @@ impl Running {
         self.node.run(move || fs::write(file, text)).expect("written");
     }
 
-    /// Runs a command of vipd as root, and returns its status and its output.
+    /// Runs a vipd command as root, and returns its exit status and its output.
     fn query(&self, arguments: &[&str]) -> (ExitStatus, String) {
         let mut command = Command::new(vipd_binary().expect("vipd binary"));
         command.args(arguments);
@@ -154,7 +156,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("send the signal");
     }
 
-    /// Waits until the agent has ended, and returns its status and log.
+    /// Waits until the agent has ended, and returns its exit status and log.
     fn wait(mut self) -> (ExitStatus, String) {
         let mut status = None;
         let ended = wait_until("the agent to end", TIMEOUT, || {
@@ -168,7 +170,7 @@ impl Running {
     }
 }
 
-/// Returns the child processes of all threads of a process; none if it has ended.
+/// Returns the child processes of all threads of a process, or none if the process has ended.
 fn children(process: u32) -> Vec<Pid> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let lists: Vec<_> =
@@ -178,15 +180,16 @@ fn children(process: u32) -> Vec<Pid> {
 }
 
 impl Drop for Running {
-    /// Kills the agent, its guardian, which would wait for another router, and its commands.
+    /// Kills the agent, its commands, and its guardian, which would otherwise remain until another
+    /// router has taken over.
     fn drop(&mut self) {
         let children = children(self.child.id());
-        // A descriptor continues to refer to the same process when its ID is used again.
+        // A pidfd continues to refer to the same process when the process ID is reused.
         let children: Vec<_> = children
             .into_iter()
             .filter_map(|process| pidfd_open(process, PidfdFlags::empty()).ok())
             .collect();
-        // Fails if the process has already ended.
+        // A destructor cannot report an error.
         let _ = self.child.kill();
         let _ = self.child.wait();
         for process in children {
@@ -196,11 +199,11 @@ impl Drop for Running {
     }
 }
 
-/// A process of root for the agent to track.
+/// A process of root that the agent tracks.
 struct Sleep(Child);
 
 impl Sleep {
-    /// The executable is a copy, because other tests use sleep as well.
+    /// Runs a copy of `sleep`, because other tests run `sleep` as well.
     fn start(node: &Namespace) -> Self {
         let child = node.run(|| {
             fs::copy("/usr/bin/sleep", TRACKED).expect("copied");
@@ -212,7 +215,7 @@ impl Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        // Fails if the process has already ended.
+        // A destructor cannot report an error.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -225,8 +228,9 @@ fn instance(name: &str, vrid: u8, extra: &str) -> String {
     )
 }
 
-/// A configuration that uses all threads: a macvlan, a VIP that does not accept packets, routes,
-/// checks and a process of other users, and notifications.
+/// Returns a configuration that involves all threads except `kernel-log`: a macvlan, a VIP with
+/// Accept_Mode false, routes, scripts and a tracked process of other users, and notification
+/// commands.
 fn everything() -> String {
     let checks = "[[script]]\nname = \"other\"\ncommand = [\"/usr/bin/id\", \"-u\"]\nuser = \"nobody\"\n\
                   [[script]]\nname = \"own\"\ncommand = [\"/usr/bin/id\", \"-u\"]\n\

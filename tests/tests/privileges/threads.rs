@@ -3,10 +3,10 @@
 use super::*;
 
 const DOCUMENT: &str = include_str!("../../../docs/design/privileges.md");
-/// Kept by some threads of root, in addition to those in the table.
+/// Capabilities that some threads keep in addition to those in the table if the agent runs as root.
 const FILES: [&str; 2] = ["DAC_OVERRIDE", "DAC_READ_SEARCH"];
 
-/// The privileges of a thread.
+/// The capability sets of a thread, and whether it has a seccomp filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Privileges {
     effective: u64,
@@ -28,7 +28,7 @@ impl Privileges {
     }
 }
 
-/// Returns the table of the document, by name of the thread.
+/// Returns the rows of the table in the document, by thread name.
 fn documented() -> BTreeMap<String, Privileges> {
     let rows = DOCUMENT.lines().skip_while(|line| !line.starts_with("| thread |")).skip(2);
     let rows = rows.take_while(|line| line.starts_with('|'));
@@ -43,13 +43,14 @@ fn documented() -> BTreeMap<String, Privileges> {
     .collect()
 }
 
-/// Returns the threads of a process. Threads of the pool have the same name and privileges.
+/// Returns the privileges of the threads of a process, by name. All threads of the pool have the
+/// same name, and must have the same privileges.
 fn threads(pid: u32) -> BTreeMap<String, Privileges> {
     let read = |path: PathBuf| fs::read_to_string(path).ok();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process").flatten();
     let mut found = BTreeMap::new();
     for task in tasks {
-        // A thread of the pool may end meanwhile.
+        // A thread of the pool may have ended in the meantime.
         let (Some(name), Some(status)) = (read(task.path().join("comm")), read(task.path().join("status")))
         else {
             continue;
@@ -61,7 +62,7 @@ fn threads(pid: u32) -> BTreeMap<String, Privileges> {
     found
 }
 
-/// Returns the threads once all of them run and have dropped their privileges.
+/// Returns the privileges of the threads once all expected threads run.
 fn settled(agent: &Running, expected: &BTreeSet<String>) -> BTreeMap<String, Privileges> {
     let pid = agent.child.id();
     wait_until("all threads to run", TIMEOUT, || expected.is_subset(&threads(pid).into_keys().collect()))
@@ -79,7 +80,7 @@ fn threads_have_the_documented_privileges() {
         let sleep = Sleep::start(node);
         agent.wait_for("VI_1", "master");
         let mut expected = documented();
-        // Runs only while packets are logged.
+        // This thread runs only if the BPF program logs packets.
         expected.remove("kernel-log");
         let found = settled(&agent, &expected.keys().cloned().collect());
         if is_root {

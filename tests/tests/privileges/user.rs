@@ -1,4 +1,4 @@
-//! An agent of an unprivileged user, with exactly the capabilities of the unit.
+//! An agent that runs as an unprivileged user with exactly the capabilities of the unit.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -7,7 +7,8 @@ use vipd_tests::command;
 
 use super::*;
 
-/// Waits until the checks have run, and returns the last line of each by name.
+/// Waits until the scripts have run, and returns the reported detail of each tracked object by
+/// name.
 fn outputs(agent: &Running) -> BTreeMap<String, String> {
     let read = || -> BTreeMap<String, String> {
         let instance = agent.instance("VI_1");
@@ -25,7 +26,7 @@ fn outputs(agent: &Running) -> BTreeMap<String, String> {
     read()
 }
 
-/// Everything that needs a capability or another user works without root.
+/// Without root, the agent can do everything that needs a capability or another user.
 #[test]
 #[ignore = "needs root"]
 fn agent_with_only_the_privileges_of_the_unit_works() {
@@ -53,7 +54,7 @@ fn agent_with_only_the_privileges_of_the_unit_works() {
     wait_until("the VIPs", TIMEOUT, || has([10, 0, 1, 1]) && has([10, 0, 1, 2])).expect("added");
     wait_until("the route", TIMEOUT, || !route().is_empty()).expect("added");
 
-    // Adds an instance with a macvlan and changes one.
+    // Changes an instance, and adds one with a macvlan.
     let changed = everything().replace("accept = false", "accept = false\npriority = 150");
     agent.write(&format!("{changed}{}", instance("VI_3", 3, "virtual_mac = true")));
     let reloaded = agent.change(&["reload"]);
@@ -77,7 +78,7 @@ fn agent_with_only_the_privileges_of_the_unit_works() {
     assert!(!problems.any(|line| line.contains("ERROR") || line.contains("WARN")), "{log}");
 }
 
-/// Kills a script of another user, for which the agent needs CAP_KILL.
+/// The agent needs CAP_KILL to kill a script of another user.
 #[test]
 #[ignore = "needs root"]
 fn script_of_another_user_is_killed_after_its_timeout() {
@@ -87,8 +88,8 @@ fn script_of_another_user_is_killed_after_its_timeout() {
                   interval = \"100ms\"\ntimeout = \"100ms\"\n";
     let track = "track = [{ script = \"slow\" }]";
     let agent = Running::start(node, false, &format!("{NO_GUARDIAN}{script}{}", instance("VI_1", 1, track)));
-    // Reported when the command has timed out, and again by the next run, which starts only after
-    // the previous command has ended.
+    // Each run is another process, and starts only after the previous one has ended. The third
+    // process therefore shows that two were killed.
     let pids = || {
         let children = format!("/proc/{0}/task/*/children", agent.child.id());
         let output = Command::new("sh").arg("-c").arg(format!("cat {children}")).output().expect("sh runs");
@@ -103,7 +104,7 @@ fn script_of_another_user_is_killed_after_its_timeout() {
     assert!(pids().len() <= 1, "{:?}", pids());
 }
 
-/// Ends a process that is not a child of the test.
+/// The process that has taken over from an agent; not a child of the test. It is killed on drop.
 struct Successor(OwnedFd);
 
 impl Successor {
@@ -126,8 +127,8 @@ impl Drop for Successor {
     }
 }
 
-/// The commands of an agent run as its user, without its capabilities. They must not get them by
-/// means of an upgrade.
+/// The commands of an agent run as the agent's user, without its capabilities. `vipd upgrade` must
+/// not be a way for them to gain these capabilities.
 #[test]
 #[ignore = "needs root"]
 fn agent_of_an_unprivileged_user_is_upgraded_but_not_to_an_executable_of_its_user() {

@@ -136,7 +136,7 @@ fn file_with_errors_changes_nothing_and_every_problem_is_reported() {
     }
     assert!(error.matches("300").count() >= 2, "both instances are reported: {error}");
     assert!(error.ends_with("vipd.toml: 3 problems; nothing has changed"), "{error}");
-    // Without a weight, the script would put the instance into Fault.
+    // A script without a weight that cannot be run would put the instance into Fault.
     let with_script = Settings { more: "track = [{ script = \"web\" }]", ..Settings::new(51) };
     let script = "[[script]]\nname = \"web\"\ncommand = [\"/no/such/script\"]\n";
     agent.configure(configuration(&[with_script]) + script).unwrap();
@@ -189,7 +189,7 @@ fn a_hundred_reloads_do_not_affect_an_untouched_instance() {
     backup.start().unwrap();
     wait_for_state(&backup, "backup", TIMEOUT).unwrap();
     let node = lab.host(ONE).unwrap();
-    // The kernel changes the revision whenever a program is attached or detached.
+    // The kernel increments the revision whenever a program is attached, replaced or detached.
     let attached = || node.run(|| SchedClassifier::query_tcx(INTERFACE, TcAttachType::Ingress)).unwrap();
     let (revision, programs) = attached();
     assert_eq!(programs.len(), 1);
@@ -204,5 +204,5 @@ fn a_hundred_reloads_do_not_affect_an_untouched_instance() {
     assert_eq!(priorities(&capture, since, 51), [150], "no other router advertises, and no priority 0");
     assert_eq!(master_transitions(&backup).unwrap(), [0]);
     assert_eq!(status(&agent).unwrap().len(), 2);
-    assert_eq!(attached().0, revision, "the BPF program was never detached");
+    assert_eq!(attached().0, revision, "the BPF program stays attached");
 }
