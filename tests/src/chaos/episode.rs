@@ -87,8 +87,8 @@ impl<'a> Episode<'a> {
     /// agent.
     ///
     /// # Errors
-    /// Returns an error with the agents' logs if an action fails or an agent exits unexpectedly, and
-    /// an error without logs if frames were not captured.
+    /// Returns an error with the agents' logs if an action fails or an agent exits unexpectedly,
+    /// and an error without logs if frames were not captured.
     pub fn play_next(&mut self) -> Result<Option<Played>> {
         let plan = self.plan;
         loop {
