@@ -1,4 +1,4 @@
-//! Clients that send questions about all addresses without pause.
+//! Clients that continuously send questions about all addresses.
 //!
 //! In each turn, three kinds of questions are sent for each router: an ARP request or Neighbor
 //! Solicitation to all nodes, a ping to the MAC that the client has learned, and a ping to each

@@ -17,7 +17,7 @@ const COMMENT: u16 = 1;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 const EPB_FLAGS: u16 = 2;
-/// Timestamp resolution: the negative exponent of ten, in seconds.
+/// Timestamp resolution as a negative power of ten of a second: nanoseconds.
 const NANOSECONDS: u8 = 9;
 
 /// Writes the frames at the ports of these stations. A frame from a station is marked as inbound,

@@ -17,7 +17,7 @@ pub(crate) const OBSERVATION: Duration = Duration::from_millis(400);
 /// Percentage of rounds with two faults, among those whose first fault is not a partition.
 const PAIRS: usize = 25;
 
-/// The options from which, with a seed, a plan is drawn.
+/// The options that, with a seed, determine a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
     /// Number of nodes, from 2 to [`super::segment::MAX_NODES`].
