@@ -1,5 +1,5 @@
-//! What the protocol allows for each kind of fault: how long a client may be without an answer, and
-//! when another router must have taken over.
+//! The bounds that the protocol sets for each kind of fault: how long a client may be without an
+//! answer, and when another node must have taken over.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use super::segment::Router;
 /// The deadline of a takeover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takeover {
-    /// The master has stopped sending adverts: Active_Down_Interval.
+    /// Active_Down_Interval: the master has stopped sending adverts.
     Down,
-    /// The master has sent priority 0: Skew_Time.
+    /// Skew_Time: the master has sent a priority-0 advert.
     Skew,
-    /// The master's guardian sends priority 0; without a guardian like [`Takeover::Down`].
+    /// Skew_Time, because the master's guardian sends a priority-0 advert; without a guardian,
+    /// Active_Down_Interval.
     Guardian,
 }
 
 impl Takeover {
-    /// Returns the deadline for the first advert of another router.
+    /// Returns the time within which another node must send its first advert.
     pub fn deadline(self, router: &Router, guardian: bool) -> Duration {
         match self {
             Self::Guardian if guardian => router.longest_skew(),
@@ -29,10 +30,10 @@ impl Takeover {
 }
 
 impl Kind {
-    /// Returns the deadline of the takeover that this fault causes on a router's master if it lasts
-    /// for `length`, or `None` if none is required.
+    /// Returns the deadline for the takeover from a router's master on which this fault lasts for
+    /// `length`, or `None` if no takeover is required.
     pub fn takeover(self, length: Duration, router: &Router) -> Option<Takeover> {
-        // A master that recovers about when the timer of its backup fires may win.
+        // A master that recovers about when its backup's master-down timer fires may remain master.
         let is_long = length > router.longest_down() + router.interval;
         match self {
             Self::Kill | Self::Abort | Self::Segfault if is_long => Some(Takeover::Guardian),
@@ -42,12 +43,12 @@ impl Kind {
         }
     }
 
-    /// Returns the longest gap between answers that this fault may cause, without the time by which
-    /// the machine delays packets and processes.
+    /// Returns the longest gap between answers that this fault may cause, without the delay of
+    /// packets and processes by the machine.
     pub fn gap(self, length: Duration, router: &Router) -> Duration {
         let (down, skew) = (router.longest_down(), router.longest_skew());
         match self {
-            // The owner keeps the address or restores it.
+            // The master keeps the address, or restores it at once.
             Self::RemoveAddress | Self::FullDisk | Self::Reload | Self::Upgrade | Self::KillGuardian => {
                 Duration::ZERO
             }
@@ -62,7 +63,7 @@ impl Kind {
             | Self::Partition
             | Self::Duplicate
             | Self::Detach => down,
-            // Adverts that get through restart the timers of the backups, and requests are lost.
+            // Adverts that get through restart the backups' timers; questions are lost or delayed.
             Self::Flap | Self::LossTo | Self::Starve | Self::Delay | Self::Reorder => length + 2 * down,
             Self::LossFrom => 2 * down,
         }

@@ -12,16 +12,16 @@ use crate::namespace::Namespace;
 use crate::random::Random;
 use crate::station::Station;
 
-/// The bridge on the other side of a partition.
+/// The bridge on the side of a partition without the client.
 const OTHER_BRIDGE: &str = "br1";
 
 /// The links of all nodes.
 #[derive(Debug)]
 pub(super) struct Cables {
     switch: Namespace,
-    /// Impaired links.
+    /// The relays of impaired links, by node.
     relays: BTreeMap<u8, Relay>,
-    /// Nodes on the other side of a partition.
+    /// Nodes on [`OTHER_BRIDGE`].
     parted: Vec<u8>,
     /// Decides which frames impaired links lose, duplicate and reorder.
     random: Random,
@@ -31,8 +31,8 @@ impl Cables {
     pub(super) fn new(lab: &Lab, seed: u64) -> Result<Self> {
         let switch = lab.switch().clone();
         switch.run(|| {
-            // The ends of impaired links are interfaces of this host, which must not join groups
-            // or look for routers on the segment.
+            // The ends of impaired links are interfaces of the switch's namespace, which must not
+            // send MLD reports or Router Solicitations to the segment.
             for scope in ["all", "default"] {
                 let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
                 std::fs::write(&path, "1").with_context(|| format!("writing {path}"))?;
@@ -42,13 +42,13 @@ impl Cables {
         Ok(Self { switch, relays: BTreeMap::new(), parted: Vec::new(), random: Random::new(seed) })
     }
 
-    /// Moves a node to the other side of a partition.
+    /// Moves a node to the other side of a partition, away from the client.
     pub(super) fn part(&mut self, node: u8) -> Result<()> {
         self.parted.push(node);
         self.attach(node)
     }
 
-    /// Moves a node back.
+    /// Moves a node back to the client's side.
     pub(super) fn rejoin(&mut self, node: u8) -> Result<()> {
         self.parted.retain(|parted| *parted != node);
         self.attach(node)
@@ -82,7 +82,7 @@ impl Cables {
         self.attach(node)
     }
 
-    /// Attaches a node's link to the bridge where it belongs.
+    /// Attaches a node's link to the bridge on the node's side of the partition.
     fn attach(&self, node: u8) -> Result<()> {
         let link =
             if self.relays.contains_key(&node) { trunk(node) } else { Station::Node(node).port_name() };
@@ -91,12 +91,12 @@ impl Cables {
     }
 }
 
-/// Returns the name of the relay's end of an impaired link.
+/// Returns the name of the end of an impaired link at the relay.
 fn stub(node: u8) -> String {
     format!("stub{node}")
 }
 
-/// Returns the name of the bridge's end of an impaired link.
+/// Returns the name of the end of an impaired link at the bridge.
 fn trunk(node: u8) -> String {
     format!("trunk{node}")
 }

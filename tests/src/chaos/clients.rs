@@ -1,8 +1,9 @@
-//! Clients that ask for all addresses all the time.
+//! Clients that continuously send questions about all addresses.
 //!
-//! Each turn asks for each router: ARP or ND to all nodes, a ping to the MAC that the client has
-//! learned, and a ping to each node, which is sent at the node's switch port so that it finds a node
-//! that still answers, even for a virtual MAC that another node has.
+//! In each turn, three kinds of questions are sent for each router: an ARP request or Neighbor
+//! Solicitation to all nodes, a ping to the MAC that the client has learned, and a ping to each
+//! node. The last kind is sent at the node's switch port, so that it reaches a node that still
+//! answers for a virtual MAC that the switch has learned at another port.
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::links;
 use crate::packet_socket;
 use crate::station::{INTERFACE, PREFIX, PREFIX6, Station};
 
-/// Time between turns.
+/// Time between the starts of two turns.
 const SPACING: Duration = Duration::from_millis(10);
 
 /// Running clients. They stop when dropped.
@@ -40,7 +41,7 @@ impl Clients {
         let socket = client
             .run(|| {
                 for number in 0..SOURCES {
-                    // The client's host answers ARP and ND for the sources of its questions.
+                    // The client's kernel must answer ARP and ND for the sources of the questions.
                     links::add_address(INTERFACE, source4(number), PREFIX)?;
                     links::add_address(INTERFACE, source6(number), PREFIX6)?;
                 }
@@ -58,7 +59,7 @@ impl Clients {
         let mut asker = Asker { segment: segment.clone(), learned, socket, ports, number: 0 };
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("clients".to_owned()).spawn(move || {
-            // Without the privilege load on the machine makes gaps longer.
+            // Without CAP_SYS_NICE, load on the machine makes gaps longer.
             let _ = scheduling::real_time(scheduling::WITNESS);
             let mut due = Instant::now();
             while !stopped.load(Ordering::Relaxed) {
@@ -85,7 +86,7 @@ struct Asker {
     segment: Segment,
     learned: Learned,
     socket: Socket,
-    /// Sockets that send from the switch to each node.
+    /// For each node, a socket that sends frames from the switch to the node.
     ports: Vec<(u8, Socket)>,
     number: u16,
 }
@@ -105,8 +106,8 @@ impl Asker {
     }
 }
 
-/// Sends a frame. A question that is lost because a link is down is part of the fault; a socket that
-/// no longer works would leave the start of the episode without answers.
+/// Sends a frame. Errors are ignored, because a question that is lost while a link is down is part
+/// of the fault.
 fn send(socket: &Socket, frame: &[u8]) {
     let _: io::Result<usize> = socket.send(frame);
 }

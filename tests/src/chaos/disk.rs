@@ -9,14 +9,14 @@ use rustix::mount::{MountFlags, mount_remount};
 
 use crate::namespace::{Namespace, SCRATCH};
 
-/// Size of the file system while it is full, in the syntax of tmpfs.
+/// Size of the file system while it is full, as a mount option of tmpfs.
 const SIZE: &str = "size=4m";
-/// Its size otherwise.
+/// Size of the file system otherwise.
 const AMPLE: &str = "size=1g";
-/// The file that fills it.
+/// Name of the file that fills the file system.
 const FILE: &str = "filler";
 
-/// Fills the file system.
+/// Shrinks the file system and fills it.
 pub(super) fn fill(host: &Namespace) -> Result<()> {
     host.run(|| {
         resize(SIZE)?;
@@ -32,7 +32,7 @@ pub(super) fn fill(host: &Namespace) -> Result<()> {
     .with_context(|| format!("filling {SCRATCH} of {}", host.name()))
 }
 
-/// Empties it.
+/// Removes the filler, and restores the size of the file system.
 pub(super) fn free(host: &Namespace) -> Result<()> {
     host.run(|| {
         fs::remove_file(Path::new(SCRATCH).join(FILE))?;

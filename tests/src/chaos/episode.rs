@@ -16,21 +16,21 @@ use super::timeline;
 use super::wire::{Record, Wire};
 use crate::time::WallTime;
 
-/// How long captured frames may take to reach the capture's thread.
+/// Time within which captured frames reach the capture's thread.
 const LATENCY: Duration = Duration::from_millis(100);
 
-/// What happened in a round.
+/// A round that has been played and judged.
 #[derive(Debug)]
 pub struct Played {
     /// Number of the round, from 1; 0 for the start of the episode.
     pub number: usize,
-    /// What the judge found.
+    /// The judge's verdict.
     pub verdict: Verdict,
-    /// Actions that could not be carried out, and why.
+    /// Actions that could not be carried out, with the reasons.
     pub skipped: Vec<String>,
     /// A timeline for each violation.
     pub timelines: Vec<Vec<String>>,
-    /// Frames of this round and the one before, if there are violations.
+    /// Frames of this and the previous round, if there are violations.
     pub records: Vec<Record>,
     /// How long the machine stood still during the round.
     pub stalled: Duration,
@@ -45,10 +45,10 @@ pub struct Episode<'a> {
     subject: &'a Subject,
     interpreter: Interpreter,
     judge: Judge,
-    /// Frames of the round before.
+    /// Frames of the previous round.
     before: Vec<Record>,
     next: usize,
-    // Dropped in this order: what uses the lab before the lab.
+    // Fields are dropped in this order: the clients, capture and witness before the lab.
     _clients: Clients,
     wire: Wire,
     witness: Witness,
@@ -82,12 +82,13 @@ impl<'a> Episode<'a> {
         })
     }
 
-    /// Plays and judges the next round, the first of which is the start of the episode. Returns
-    /// `None` after the last one. Skips rounds with faults that do not apply to the agent.
+    /// Plays and judges the next round, or returns `None` after the last one. The first call judges
+    /// the start of the episode, without faults. Skips rounds with faults that do not apply to the
+    /// agent.
     ///
     /// # Errors
-    /// Returns an error, with the agents' logs, if an action fails, an agent exits unexpectedly, or
-    /// frames were not captured.
+    /// Returns an error with the agents' logs if an action fails or an agent exits unexpectedly,
+    /// and an error without logs if frames were not captured.
     pub fn play_next(&mut self) -> Result<Option<Played>> {
         let plan = self.plan;
         loop {
@@ -120,7 +121,7 @@ impl<'a> Episode<'a> {
         }
         std::thread::sleep(quiescence(&self.plan.segment));
         let from = WallTime::now();
-        // Not until a time fixed before: on a busy machine, this thread may be woken after it.
+        // A period, not a deadline: a thread that is woken late would observe for too short a time.
         std::thread::sleep(OBSERVATION);
         let to = WallTime::now();
         std::thread::sleep(LATENCY);
@@ -133,10 +134,10 @@ impl<'a> Episode<'a> {
         Ok(self.report((number, verdict), (events, records), (&stalls, began, to), skipped, &notes))
     }
 
-    /// Records the start of a fault. A fault on an agent with its first step begins there.
+    /// Records the start of the faults whose first step this is.
     fn strike(&mut self, round: Option<&Round>, step: &Step) {
         let faults = round.iter().flat_map(|round| round.faults.iter().enumerate());
-        // A partition moves several nodes, and requires no takeover.
+        // A partition has first steps on several nodes, and requires no takeover.
         let begins = |kind: Kind, node: u8, at: Duration| {
             kind != Kind::Partition && node == step.node && at == step.at
         };

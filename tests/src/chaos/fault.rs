@@ -1,7 +1,7 @@
-//! The kinds of faults: names, and the actions that each consists of.
+//! The kinds of faults: their names, and the actions of which each consists.
 //!
-//! A new kind is a variant of [`Kind`], a row in each `match` of this file, and its bounds in
-//! `bound.rs`.
+//! A new kind needs a variant of [`Kind`], an entry in [`Kind::ALL`], an arm in the `match`
+//! expressions of this file, and its bounds in `bound.rs`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,27 +14,27 @@ use super::segment::Segment;
 use crate::agent::AgentKind;
 use crate::random::Random;
 
-/// Longest time for which an agent is starved of CPU.
+/// Longest time for which an agent is starved of CPU time.
 const LONGEST_STARVATION: Duration = Duration::from_secs(2);
-/// Shortest fault.
+/// Shortest length of a fault, except of faults that end at once.
 const SHORTEST: Duration = Duration::from_millis(20);
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// The agent's process is killed, and restarted later.
+    /// The agent's process is killed, and started again later.
     Kill,
-    /// All processes of the agent are killed, and the agent is restarted later.
+    /// All processes of the agent are killed, and the agent is started again later.
     KillAll,
     /// The guardian is killed.
     KillGuardian,
-    /// The agent's process is killed, and restarted at once.
+    /// The agent's process is killed, and started again at once.
     KillRestart,
-    /// The agent is stopped by SIGTERM, and started later.
+    /// The agent is stopped with SIGTERM, and started again later.
     Restart,
-    /// The agent crashes with SIGABRT, and is restarted later.
+    /// The agent crashes with SIGABRT, and is started again later.
     Abort,
-    /// The agent crashes with SIGSEGV, and is restarted later.
+    /// The agent crashes with SIGSEGV, and is started again later.
     Segfault,
     /// The agent is suspended and resumed.
     Pause,
@@ -52,13 +52,13 @@ pub enum Kind {
     Delay,
     /// Frames to the node arrive twice.
     Duplicate,
-    /// Frames to the node are delayed, except for some that overtake the others.
+    /// Frames to the node are delayed, except for some, which overtake the others.
     Reorder,
     /// The segment is partitioned.
     Partition,
-    /// An address is removed by another tool.
+    /// A VIP is removed by another tool.
     RemoveAddress,
-    /// The BPF programs are detached.
+    /// The agent's BPF programs are detached.
     Detach,
     /// The file system with the runtime directory is full.
     FullDisk,
@@ -68,16 +68,16 @@ pub enum Kind {
     Upgrade,
     /// The node is drained, and the drain ends later.
     Drain,
-    /// Mastership is handed over.
+    /// The node hands over mastership to another node.
     Failover,
 }
 
-/// A step of a fault: an action on a node at a time.
+/// A step of a fault: an action on a node at a given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
     /// Time since the start of the round.
     pub at: Duration,
-    /// Node on which the action takes place.
+    /// Node on which the action is carried out.
     pub node: u8,
     /// The action.
     pub action: Action,
@@ -152,7 +152,7 @@ impl Kind {
         !vipd_only || matches!(agent, AgentKind::Vipd(_))
     }
 
-    /// Draws how long the fault lasts: in a third of the cases too short for a takeover.
+    /// Draws the length of the fault. About a third of the faults are too short for a takeover.
     pub(crate) fn draw_length(self, segment: &Segment, random: &mut Random) -> Duration {
         let (interval, down) = (segment.interval, segment.longest_down());
         let length = if random.percent(35) {
@@ -173,8 +173,8 @@ impl Kind {
         }
     }
 
-    /// Draws the steps of the fault on a node, from `start` to `start + length`. After the last one
-    /// the fault has ended.
+    /// Draws the steps of the fault on a node, from `start` to `start + length`. The last step ends
+    /// the fault.
     pub(crate) fn draw_steps(
         self,
         node: u8,
@@ -188,7 +188,7 @@ impl Kind {
         let pair = |begin, finish| vec![step(start, begin), step(end, finish)];
         let impair = |impairment| pair(Action::Impair(impairment), Action::Repair);
         let percentage = |random: &mut Random| random.pick(&[30, 60, 100]);
-        // From a fraction of an interval, which causes no takeover, to above an interval.
+        // From a fraction of an interval, which causes no takeover, to more than an interval.
         let delay = |random: &mut Random| random.between(segment.interval / 5, segment.interval * 3 / 2);
         match self {
             Self::Kill | Self::KillRestart => pair(Action::Signal(Sent::Kill), Action::Start),
@@ -219,7 +219,7 @@ impl Kind {
                 impair(Impairment { delay, reorder, ..Impairment::default() })
             }
             Self::Partition => {
-                // At least one node stays with the client.
+                // At least one node stays on the client's side.
                 let count = 1 + random.below(usize::from(segment.nodes.saturating_sub(1)));
                 let parted = segment.nodes().cycle().skip(usize::from(node.saturating_sub(1))).take(count);
                 let moved = |node| {

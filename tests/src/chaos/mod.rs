@@ -1,4 +1,4 @@
-//! Chaos: real agents in namespaces, random but repeatable faults, and a judge that reads the wire.
+//! Chaos: real agents in namespaces, random but repeatable faults, and a judge of captured frames.
 //!
 //! ```text
 //! seed ─► plan: a segment, and rounds of faults in timed steps
@@ -7,14 +7,15 @@
 //! clients ─► ARP, ND, pings ─► switch ports ─► capture ─► observations ─► judge ─► violations
 //! ```
 //!
-//! A [`Plan`](plan::Plan) is drawn from a seed. An [`Episode`](episode::Episode) plays it in a new
-//! lab, while clients ask for all addresses all the time. Each frame at each switch port is captured
-//! in both directions and stamped by one clock, and each answer is attributed to the node behind the
-//! port. The [`judge`] is given the plan, and applies the protocol's rules; it does
-//! not ask the agents. A [`run`](run::run) plays episode after episode.
+//! A [`Plan`](plan::Plan) is drawn from a seed. An [`Episode`](episode::Episode) plays the plan in
+//! a new lab, while clients continuously send questions about all addresses. All frames at all
+//! switch ports are captured in both directions and stamped by one clock, and each answer is
+//! attributed to the node behind the port. The [`judge`] applies the protocol's rules to the
+//! frames, given the plan and the times of its actions, without querying the agents. A
+//! [`run`](run::run) plays episode after episode.
 //!
-//! A new kind of fault is a variant of [`Kind`](fault::Kind), and of [`Action`](action::Action) if it
-//! needs a new action. A [`Sabotage`](sabotage::Sabotage) simulates a defect that the judge must find.
+//! A new kind of fault is added to [`fault`], and to [`Action`](action::Action) if it needs a new
+//! action. A [`Sabotage`](sabotage::Sabotage) simulates a defect that the judge must find.
 
 pub mod action;
 mod arena;

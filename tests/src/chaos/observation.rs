@@ -1,4 +1,4 @@
-//! The meaning of captured frames for the judge: adverts, questions for the addresses, and answers.
+//! The meaning of captured frames for the judge: adverts, questions, answers and announcements.
 //!
 //! A frame is attributed to the node behind the switch port that it entered, so a virtual MAC does
 //! not hide its sender.
@@ -13,13 +13,13 @@ use crate::station::Station;
 use crate::time::WallTime;
 
 /// Number of the clients' source addresses for ARP requests and Neighbor Solicitations. Each
-/// question has the next one, so that its answer can be recognized.
+/// question uses the next address, so that its answer can be matched with it.
 pub(crate) const SOURCES: u16 = 32;
-/// Last byte of the first of these IPv4 addresses.
+/// Last byte of the first IPv4 source address.
 const FIRST_SOURCE: u8 = 128;
 /// ICMP identifier of echo requests to the MAC that the client has learned.
 pub(crate) const LEARNED: u16 = 0xc405;
-/// ICMP identifier of echo requests that are sent to each node.
+/// ICMP identifier of echo requests that are sent to a node at its switch port.
 pub(crate) const DIRECT: u16 = 0xc406;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -29,7 +29,7 @@ const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 const VRRP: u8 = 112;
 
-/// What a frame means, where and when it was captured.
+/// The meaning of a frame, and where and when the frame was captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation {
     /// Time of capture.
@@ -38,9 +38,9 @@ pub struct Observation {
     pub port: Station,
     /// Whether the station sent the frame; otherwise the frame was sent to the station.
     pub sent: bool,
-    /// Index of the router.
+    /// Index of the virtual router in the segment.
     pub router: usize,
-    /// The meaning.
+    /// Meaning of the frame for this router.
     pub meaning: Meaning,
 }
 
@@ -49,12 +49,12 @@ pub struct Observation {
 pub enum Meaning {
     /// An advert.
     Advert {
-        /// Node that sent it.
+        /// Node that sent the advert.
         node: u8,
-        /// Priority.
+        /// Priority; 0 if the sender stops being master.
         priority: u8,
     },
-    /// A question for the router's address.
+    /// A question about the router's address.
     Request(Question),
     /// The answer to a question.
     Answer(Question),
@@ -63,19 +63,19 @@ pub enum Meaning {
     Announcement,
 }
 
-/// A question of a client. The number tells questions apart until it is used again.
+/// A client's question, identified by its number until the number is used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Question {
     /// ARP request or Neighbor Solicitation: which MAC has the address?
     Neighbor(u16),
     /// Echo request to the MAC that the client has learned.
     Echo(u16),
-    /// Echo request to one node.
+    /// Echo request to one node, sent at the node's switch port.
     Direct(u16),
 }
 
 impl Question {
-    /// Returns a word for the kind of question.
+    /// Returns the name of the kind of question in timelines.
     pub fn word(self, family: Family) -> &'static str {
         match (self, family) {
             (Self::Neighbor(_), Family::V4) => "ARP",
@@ -104,7 +104,7 @@ pub(crate) fn source6(number: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 1, number % SOURCES)
 }
 
-/// Returns the number of the question with this source.
+/// Returns the number of the question with this source address.
 fn number_of(source: IpAddr) -> Option<u16> {
     match source {
         IpAddr::V4(source) => (0..SOURCES).find(|number| source4(*number) == source),
@@ -112,7 +112,7 @@ fn number_of(source: IpAddr) -> Option<u16> {
     }
 }
 
-/// Interprets the frames of an episode in order.
+/// Interprets the frames of an episode, in order of capture.
 #[derive(Debug)]
 pub(crate) struct Interpreter {
     by_address: HashMap<IpAddr, usize>,
@@ -132,7 +132,7 @@ impl Interpreter {
         }
     }
 
-    /// Returns the meaning of a frame, or `None` if it does not matter.
+    /// Returns the meaning of a frame, or `None` if the frame is irrelevant to the judge.
     pub(crate) fn read(&mut self, record: &Record) -> Option<Observation> {
         let (router, meaning) = self.meaning(record)?;
         Some(Observation { time: record.time, port: record.port, sent: record.sent, router, meaning })
@@ -172,7 +172,7 @@ impl Interpreter {
             let is_reply = u16_at(bytes, 20)? == 2;
             return match number_of(target) {
                 Some(number) if is_reply => Some((router, Meaning::Answer(Question::Neighbor(number)))),
-                // A reply to another host is not an unsolicited claim.
+                // A reply to a host other than the client is not an unsolicited claim.
                 None if is_reply && sender != target => None,
                 _ => Some((router, Meaning::Announcement)),
             };

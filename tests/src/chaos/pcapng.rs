@@ -10,18 +10,18 @@ const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
-/// LINKTYPE_ETHERNET.
+/// Link type (LINKTYPE_ETHERNET).
 const ETHERNET: u32 = 1;
-/// Option codes.
+// Option codes.
 const COMMENT: u16 = 1;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 const EPB_FLAGS: u16 = 2;
-/// Timestamps are powers of ten: nanoseconds.
+/// Timestamp resolution as a negative power of ten of a second: nanoseconds.
 const NANOSECONDS: u8 = 9;
 
-/// Writes the frames of these stations. A frame of a station is marked as inbound, because it enters
-/// the switch, and a frame to a station as outbound.
+/// Writes the frames at the ports of these stations. A frame from a station is marked as inbound,
+/// because it enters the switch, and a frame to a station as outbound.
 ///
 /// # Errors
 /// Returns an error if `out` cannot be written to.
@@ -42,7 +42,7 @@ pub(super) fn write(
     for station in stations {
         let mut description = Vec::new();
         description.extend(ETHERNET.to_le_bytes());
-        // No limit of the captured length.
+        // No limit on the captured length.
         description.extend([0; 4]);
         option(&mut description, IF_NAME, station.port_name().as_bytes());
         option(&mut description, IF_TSRESOL, &[NANOSECONDS]);
@@ -71,7 +71,7 @@ pub(super) fn write(
 }
 
 fn block(out: &mut impl Write, kind: u32, body: &[u8]) -> io::Result<()> {
-    // Type, and the length at both ends.
+    // The length, at both ends, includes the type and both length fields.
     let length = number(body.len() + 12)?.to_le_bytes();
     out.write_all(&kind.to_le_bytes())?;
     out.write_all(&length)?;
@@ -80,7 +80,7 @@ fn block(out: &mut impl Write, kind: u32, body: &[u8]) -> io::Result<()> {
 }
 
 fn option(to: &mut Vec<u8>, code: u16, value: &[u8]) {
-    // Longer than a plan ever is.
+    // The length field has 16 bits; no plan is this long.
     let value = &value[..value.len().min(60_000)];
     to.extend(code.to_le_bytes());
     to.extend(u16::try_from(value.len()).unwrap_or(0).to_le_bytes());
@@ -126,6 +126,6 @@ mod tests {
             kinds.push(word(at));
             at += length;
         }
-        assert_eq!(kinds, [SECTION_HEADER, 1, 1, 6, 6], "a port without interface is left out");
+        assert_eq!(kinds, [SECTION_HEADER, 1, 1, 6, 6], "frames at other ports are left out");
     }
 }

@@ -8,19 +8,19 @@ use super::segment::{Router, Segment};
 use crate::random::Random;
 use crate::time::millis;
 
-/// How long the routers have to settle after the last step of a round, in addition to two
-/// Active_Down_Intervals: the time for a process to start, or to try again after a second to attach
-/// its BPF programs.
+/// Time that the routers have to settle after the last step of a round, in addition to two
+/// Active_Down_Intervals. A process may have to start, or to retry attaching its BPF programs after
+/// a second.
 const START: Duration = Duration::from_millis(2500);
 /// How long the settled routers are observed.
 pub(crate) const OBSERVATION: Duration = Duration::from_millis(400);
-/// Percentage of rounds with two faults.
+/// Percentage of rounds with two faults, among those whose first fault is not a partition.
 const PAIRS: usize = 25;
 
-/// What the plans of a run are drawn from.
+/// The options that, with a seed, determine a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
-    /// Number of nodes, 2 to [`super::segment::MAX_NODES`].
+    /// Number of nodes, from 2 to [`super::segment::MAX_NODES`].
     pub nodes: u8,
     /// Number of virtual routers.
     pub routers: usize,
@@ -33,39 +33,40 @@ pub struct Outline {
 /// The plan of an episode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Seed that the plan was drawn from.
+    /// Seed from which the plan was drawn.
     pub seed: u64,
     /// The nodes and virtual routers.
     pub segment: Segment,
-    /// Rounds, in order.
+    /// Rounds, in the order in which they are played.
     pub rounds: Vec<Round>,
 }
 
-/// One or two faults, and the time until the routers have settled.
+/// One or two faults, after which the routers have time to settle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Round {
     /// The faults.
     pub faults: Vec<Fault>,
-    /// The steps of all faults, in order.
+    /// The steps of all faults, in chronological order.
     pub steps: Vec<Step>,
 }
 
 /// A fault of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// The kind.
+    /// Kind of the fault.
     pub kind: Kind,
-    /// Node that the fault affects.
+    /// Node on which the fault begins. A partition may move other nodes, too, and `remove-address`
+    /// affects the node that has the address.
     pub node: u8,
-    /// Time since the start of the round.
+    /// Time from the start of the round to the first step.
     pub at: Duration,
-    /// Planned time until the fault ends.
+    /// Planned time from the first step to the end of the fault.
     pub length: Duration,
 }
 
 impl Plan {
-    /// Draws a plan that takes about `length`. A longer plan of the same seed begins with the same
-    /// rounds.
+    /// Draws a plan that takes about `length`. A longer plan with the same seed and outline begins
+    /// with the same rounds.
     pub fn draw(seed: u64, outline: &Outline, length: Duration) -> Self {
         let mut random = Random::new(seed);
         let segment = match outline.interval {
@@ -84,22 +85,22 @@ impl Plan {
     }
 }
 
-/// Returns how long the routers have to settle after the last step of a round.
+/// Returns the time that the routers have to settle after the last step of a round.
 pub(crate) fn quiescence(segment: &Segment) -> Duration {
     2 * segment.longest_down() + START
 }
 
 impl Round {
     fn draw(segment: &Segment, kinds: &[Kind], random: &mut Random) -> Self {
-        // Lets adverts and probes of the settled state pass first.
+        // The first fault begins after one to two intervals in the settled state.
         let start = random.between(segment.interval, segment.interval * 2);
         let nodes: Vec<_> = segment.nodes().collect();
         let node = random.pick(&nodes);
         let mut round = Self { faults: Vec::new(), steps: Vec::new() };
         let first = round.add(node, start, segment, kinds, random);
         if random.percent(PAIRS) && first.kind != Kind::Partition {
-            // On another node, so that the steps of the two faults do not undo each other; a
-            // partition moves several nodes.
+            // The steps of the two faults must not undo each other: the second fault is on another
+            // node, and is no partition, which moves several nodes.
             let others: Vec<_> = nodes.into_iter().filter(|other| *other != node).collect();
             let kinds: Vec<_> = kinds.iter().copied().filter(|kind| *kind != Kind::Partition).collect();
             let start = random.between(start, start + first.length);
@@ -135,14 +136,14 @@ impl Round {
         if let [fault] = &self.faults[..] {
             return fault.kind.gap(fault.length, router);
         }
-        // While both faults last there may be no router that works, and their consequences follow
-        // each other.
+        // It is possible that no node works while both faults last, and that the gaps that they
+        // cause then follow one another.
         let start = self.faults.iter().map(|fault| fault.at).min().unwrap_or_default();
         let gaps: Duration = self.faults.iter().map(|fault| fault.kind.gap(fault.length, router)).sum();
         self.end().saturating_sub(start) + gaps + router.longest_down()
     }
 
-    /// Returns the faults in a few words: "kill on node 1 + cut on node 2".
+    /// Summarizes the faults, for example "kill on node 1 + cut on node 2".
     pub fn label(&self) -> String {
         let one = |fault: &Fault| format!("{} on node {}", fault.kind, fault.node);
         self.faults.iter().map(one).collect::<Vec<_>>().join(" + ")

@@ -1,4 +1,4 @@
-//! Invariant: no gap between the answers to a client is longer than the protocol allows for the
+//! Invariant: no gap between answers to the clients is longer than the protocol allows for the
 //! faults of the round.
 
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::time::{WallTime, millis};
 /// The kinds of answers: to ARP or ND, and to pings to the learned MAC.
 const SERIES: [&str; 2] = ["ARP or ND", "ping"];
 
-/// The last answers of each router, which outlive a round.
+/// The last answers of each router, kept from round to round, and the figures of the round.
 #[derive(Debug)]
 pub(super) struct Gaps {
-    /// By router, then by series.
+    /// Time of the last answer, by router, then by series.
     last: Vec<[Option<WallTime>; 2]>,
     longest: Duration,
     answers: u64,
@@ -26,7 +26,8 @@ impl Gaps {
         Self { last: vec![[None; 2]; routers], longest: Duration::ZERO, answers: 0 }
     }
 
-    /// Handles a frame. `allowed` returns the longest gap of a router, or `None` if any is.
+    /// Handles a frame. `allowed` returns the longest gap that a router may have, or `None` if any
+    /// gap is allowed.
     pub(super) fn observe(
         &mut self,
         observation: &Observation,
@@ -46,7 +47,7 @@ impl Gaps {
         self.check(before, (observation.router, series), observation.time, allowed, stalls)
     }
 
-    /// Checks for gaps that have not ended at the end of a round.
+    /// Checks the gaps that are still open at the end of a round.
     pub(super) fn finish(
         &mut self,
         end: WallTime,

@@ -1,11 +1,11 @@
 //! Judges an episode by the captured frames.
 //!
 //! * `ownership`: an old owner is silent once a new master's advert has reached it.
-//! * `gaps`: no client waits for an answer longer than the fault allows.
-//! * `takeover`: another router advertises within the protocol's deadline.
-//! * `settled`: after all faults exactly one node answers for each address.
+//! * `gaps`: no client waits for an answer longer than the faults allow.
+//! * `takeover`: another node advertises within the protocol's deadline.
+//! * `settled`: after all faults have ended, exactly one node answers for each address.
 //!
-//! The judge is a pure function of events with times; it has no clock and reads no socket.
+//! The judge is a pure function of timestamped events; it uses no clock and no sockets.
 
 mod gaps;
 mod ownership;
@@ -21,18 +21,18 @@ use super::segment::Segment;
 use super::stall::Stalls;
 use crate::time::WallTime;
 
-/// Time that packets and processes need in addition to the protocol's times.
+/// The times that packets and processes may need in addition to those of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Time in which a running process yields to a master that outranks it.
+    /// Time within which a running process yields to a master that outranks it.
     pub reaction: Duration,
-    /// Time in which the kernel fences an address after an advert has been sent to the node.
+    /// Time within which the kernel fences an address after an advert has been sent to the node.
     pub kernel: Duration,
-    /// Time added to gaps and takeovers.
+    /// Time added to the bounds of gaps and takeovers.
     pub margin: Duration,
-    /// Whether a guardian is expected to send priority 0 for a process that has died.
+    /// Whether a guardian is expected to send a priority-0 advert for a process that has died.
     pub guardian: bool,
-    /// Time in which it sends priority 0.
+    /// Time within which the guardian must send the priority-0 advert.
     pub priority_zero: Duration,
 }
 
@@ -53,11 +53,11 @@ impl Default for Bounds {
 pub enum Event {
     /// A frame on the wire.
     Observation(Observation),
-    /// An action.
+    /// A change that the lab has made.
     Mark(Mark),
 }
 
-/// A change that the lab has made.
+/// A change that the lab has made, and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// Time of the change.
@@ -66,90 +66,91 @@ pub struct Mark {
     pub change: Change,
 }
 
-/// What has changed.
+/// A change that the judge must take into account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// The state of a node's agent.
+    /// The state of the agent's process on a node has changed.
     Process(u8, Activity),
     /// The node's BPF programs were detached; adverts to it may be lost until the agent has
     /// attached them again.
     Deaf {
         /// The node.
         node: u8,
-        /// When the programs must be attached again.
+        /// End of the period in which adverts may be lost.
         until: WallTime,
     },
-    /// A fault with a deadline for the takeover from its node has begun.
+    /// A fault other than a partition has begun on its node.
     Struck {
         /// Index of the fault in its round.
         fault: usize,
     },
 }
 
-/// What an agent's process can do.
+/// The state of an agent's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
-    /// It runs.
+    /// The process runs.
     Running,
-    /// It is suspended or starved of CPU.
+    /// The process is suspended or starved of CPU time.
     Suspended,
-    /// It does not exist.
+    /// The process does not exist.
     Dead,
 }
 
-/// An invariant.
+/// An invariant that the judge checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Invariant {
     /// An old owner is silent once a new master's advert has reached it.
     Ownership,
-    /// No gap between answers is longer than the fault allows.
+    /// No gap between answers is longer than the faults allow.
     Gap,
-    /// Another router takes over within the protocol's deadline.
+    /// Another node takes over within the protocol's deadline.
     Takeover,
-    /// After all faults exactly one node answers.
+    /// After all faults have ended, exactly one node answers.
     Settled,
 }
 
 /// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The invariant.
+    /// The violated invariant.
     pub invariant: Invariant,
-    /// Index of the router.
+    /// Index of the virtual router in the segment.
     pub router: usize,
-    /// When the violation was certain.
+    /// When the violation became certain.
     pub time: WallTime,
-    /// Describes the violation: the finding and the expectation.
+    /// The finding and, except for [`Invariant::Ownership`], the expectation.
     pub text: String,
 }
 
 /// The result of a round.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verdict {
-    /// Violations, in order.
+    /// Violations, in chronological order.
     pub violations: Vec<Violation>,
-    /// The longest gap between answers to a client.
+    /// The longest gap between answers to the clients.
     pub longest_gap: Duration,
-    /// The longest time from a fault to the next router's advert.
+    /// The longest time from a fault, or from the failed master's last advert after the fault, to
+    /// another node's advert.
     pub longest_takeover: Option<Duration>,
-    /// Number of answers to clients.
+    /// Number of answers that reached the clients, except answers to pings at a node's switch port.
     pub answers: u64,
-    /// Number of answers and announcements of old owners after a new master's advert.
+    /// Number of answers and announcements that old owners sent when they had to be silent.
     pub unlawful: u64,
 }
 
-/// The events of a round and when they occurred.
+/// The events of a round, and the periods that matter for judging them.
 #[derive(Debug)]
 pub struct Observed<'a> {
     /// Events, in chronological order.
     pub events: &'a [Event],
-    /// Start of the period in which the routers must have settled, and end of the round.
+    /// The period in which the routers must have settled: its start, and the end of the round.
     pub settled: (WallTime, WallTime),
-    /// Times at which the machine stood still.
+    /// Periods in which the machine stood still.
     pub stalls: &'a Stalls,
 }
 
-/// The judge of an episode, which keeps the state from round to round.
+/// The judge of an episode, which keeps its state from round to round.
 #[derive(Debug)]
 pub struct Judge {
     segment: Segment,
@@ -169,7 +170,7 @@ impl Judge {
         }
     }
 
-    /// Judges a round, or with `None` the start of an episode, in which gaps do not matter.
+    /// Judges a round, or with `None` the start of an episode, in which any gap is allowed.
     pub fn judge(&mut self, round: Option<&Round>, observed: &Observed<'_>) -> Verdict {
         let Observed { events, settled: (from, to), stalls } = *observed;
         let mut verdict = Verdict::default();
@@ -181,7 +182,7 @@ impl Judge {
         };
         let unlawful_before = self.ownership.unlawful;
         for event in events {
-            // Before the ownership changes by this event.
+            // Before this event changes the ownership.
             takeovers.observe(event, &self.ownership);
             verdict.violations.extend(self.ownership.observe(event, stalls));
             if let Event::Observation(observation) = event {

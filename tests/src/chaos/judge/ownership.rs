@@ -1,24 +1,25 @@
 //! Invariant: once the first advert of a new master has reached the node of the old owner, the old
 //! owner neither answers for the address nor announces it.
 //!
-//! The rule is the one of a lease. A node is master lawfully as long as its own adverts are fresh,
-//! and a router of higher priority has not sent an advert to it. An advert that did not reach the
-//! node, because of a partition or loss, does not matter: two masters are then unavoidable.
+//! The rule is that of a lease. A node is lawfully master as long as its own adverts are fresh, and
+//! no advert of a node with higher priority has reached it. An advert that did not reach the node,
+//! because of a partition or loss, does not matter: two masters are then unavoidable.
 //!
 //! | state of the node when the advert arrives | must be silent |
 //! | --- | --- |
-//! | lease over: no advert of its own for three intervals, or priority 0 | at once |
-//! | lease valid, process running, advert outranks it | within the reaction time |
-//! | lease valid, process running, advert does not outrank it | never: it stays master |
+//! | lease over: no advert of its own for three intervals, or its last had priority 0 | at once |
+//! | lease valid, process running, advert of higher priority | within the reaction time |
+//! | lease valid, process running, advert of lower priority | never: the node stays master |
 //! | lease valid, process suspended or killed | at the first advert after the lease |
 //!
 //! The lease of a process that is suspended or killed is over as soon as its next advert is overdue.
 //!
-//! A running process has the reaction time in any case: two backups whose timers fire together
-//! cross their first adverts. A silent node becomes a lawful owner again by an advert of its own
-//! that outranks the others, or that follows a priority 0 or three intervals without their
-//! adverts. If another node has ended such a silence within the reaction time before the advert, the
-//! node is an owner for the rest of that time.
+//! "At once" allows [`Bounds::kernel`] for fencing. A running process has the reaction time in any
+//! case, because the first adverts of two backups whose timers fire together may cross. A node that
+//! must be silent becomes a lawful owner again with an advert of its own, if that advert outranks
+//! those of the other nodes, or follows a priority-0 advert or three intervals without adverts from
+//! them. Otherwise, if the first advert of a node that outranks it arrived less than the reaction
+//! time before its own advert, the node is an owner for the rest of that time.
 
 use std::time::Duration;
 
@@ -29,55 +30,60 @@ use crate::chaos::stall::Stalls;
 use crate::station::Station;
 use crate::time::{WallTime, millis};
 
-/// Number of echo requests of each kind per node that are remembered: for five seconds, because a reply
-/// may wait in the node's kernel for neighbor resolution, which lasts up to three seconds.
+/// Number of echo requests of each kind that are remembered per router and node: those of five
+/// seconds, because a reply may wait in the node's kernel for neighbor resolution, which lasts up
+/// to three seconds.
 const ECHOES: usize = 512;
 /// Intervals without an advert after which the lease of a running process is over.
 const LEASE: u32 = 3;
-/// Part of an interval by which the next advert of another process may be late before its lease is
-/// over, and the least time.
+/// A quarter of an interval, by which the next advert of a suspended or dead process may be late
+/// before its lease is over.
 const OVERDUE: u32 = 4;
+/// Minimum of that time.
 const MIN_OVERDUE: Duration = Duration::from_millis(6);
-/// Difference between the time at which the kernel accepts an advert and its time of capture.
+/// Tolerance for the difference between the times at which an advert is captured and at which the
+/// kernel of a node sends or accepts it.
 const LEASE_TOLERANCE: Duration = Duration::from_micros(500);
 
-/// The state of all nodes in all routers.
+/// The state of all nodes for all routers.
 #[derive(Debug)]
 pub(super) struct Ownership {
     /// By router, then by node.
     claims: Vec<Vec<Claim>>,
     intervals: Vec<Duration>,
     activities: Vec<Activity>,
-    /// By node: until when adverts to the node may be lost in it.
+    /// By node: the time until which the node may lose adverts that were sent to it.
     deaf_until: Vec<Option<WallTime>>,
     bounds: Bounds,
-    /// Number of answers and announcements after the deadline.
+    /// Number of answers and announcements that were sent after the deadline.
     pub(super) unlawful: u64,
 }
 
-/// A node's claim of a router's address.
+/// A node's claim to a router's address.
 #[derive(Debug, Clone)]
 struct Claim {
     priority: u8,
-    /// The last advert, unless it had priority 0.
+    /// Time of the node's last advert, or `None` if that had priority 0.
     last_sent: Option<WallTime>,
-    /// By node: the last advert of that node that reached this one, unless it had priority 0.
+    /// By sender: the last advert that reached this node, or `None` if that had priority 0.
     received: Vec<Option<Received>>,
-    /// When the last advert of priority 0 reached this node.
+    /// When the last priority-0 advert reached this node.
     zero_received: Option<WallTime>,
     superseded: Option<Superseded>,
-    /// When the last question with each number reached the node.
+    /// By number: when the last question with that number reached the node. For echo requests, by
+    /// number modulo [`ECHOES`], with the number.
     neighbor_requests: Vec<Option<WallTime>>,
     echo_requests: Vec<Option<(u16, WallTime)>>,
     direct_requests: Vec<Option<(u16, WallTime)>>,
 }
 
-/// An advert of another node.
+/// The last advert received from another node.
 #[derive(Debug, Clone, Copy)]
 struct Received {
     time: WallTime,
     priority: u8,
-    /// The first advert after three intervals without one, or after priority 0.
+    /// When the sender's first advert after three intervals without one, or after its last
+    /// priority-0 advert, reached the node.
     first: WallTime,
 }
 
@@ -147,7 +153,7 @@ impl Ownership {
         None
     }
 
-    /// Returns the node that is master of a router by its adverts, if there is one.
+    /// Returns the node that is master of a router according to the adverts, if there is one.
     pub(super) fn owner(&self, router: usize, now: WallTime) -> Option<u8> {
         let interval = self.intervals[router];
         let candidates = self.claims[router].iter().enumerate();
@@ -162,7 +168,7 @@ impl Ownership {
         if activity == Activity::Running {
             return;
         }
-        // The process had until the deadline to react, and no longer can: its lease decides.
+        // The process can no longer react before its deadline, so its lease decides.
         for claims in &mut self.claims {
             let claim = &mut claims[index(node)];
             let in_time = |it: Superseded| it.deadline > now && !it.lease_was_over;
@@ -183,7 +189,7 @@ impl Ownership {
         claim.last_sent = Some(observation.time);
         let outranking = claim.received.iter().zip(1..).filter_map(|(received, from)| {
             let Received { time, priority: other, first } = (*received)?;
-            // Priority 0 shortens the timer to Skew_Time, whatever other routers have sent before.
+            // A priority-0 advert sets the timer to Skew_Time, whatever other nodes sent before it.
             let is_fresh = observation.time < time + interval * LEASE
                 && claim.zero_received.is_none_or(|zero| zero < time);
             (is_fresh && other > priority).then_some((first, from))
@@ -240,9 +246,9 @@ impl Ownership {
         }
     }
 
-    /// Checks an answer or announcement that the node has sent. `asked` is when the question reached the
-    /// node, because the answer to an earlier one may leave the node after the advert has arrived. For
-    /// an announcement, it is when it was sent.
+    /// Checks an answer or announcement that the node has sent. `asked` is the time at which the
+    /// question reached the node, because the answer to a question from before the deadline may
+    /// leave the node later. For an announcement, `asked` is the time at which it was sent.
     fn gave_sign(
         &mut self,
         observation: &Observation,
@@ -285,7 +291,7 @@ impl Claim {
         self.last_sent.is_none_or(|sent| now > sent + lease + LEASE_TOLERANCE)
     }
 
-    /// Returns when the question reached the node, or `None` if it is not remembered.
+    /// Returns when the question reached the node, or `None` if the question is not remembered.
     fn asked(&self, question: Question) -> Option<WallTime> {
         let (requests, number) = match question {
             Question::Neighbor(number) => return self.neighbor_requests[usize::from(number % SOURCES)],
@@ -297,7 +303,7 @@ impl Claim {
     }
 }
 
-/// Nodes are numbered from 1.
+/// Returns the index of a node, whose numbers start at 1.
 fn index(node: u8) -> usize {
     usize::from(node.saturating_sub(1))
 }

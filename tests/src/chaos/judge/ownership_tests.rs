@@ -13,8 +13,8 @@ fn at(millis: i64) -> WallTime {
     WallTime::from_parts(1, millis * 1_000_000)
 }
 
-/// Nodes whose priorities descend from 220 in steps of 50, at an interval of 100 ms. All agents
-/// run.
+/// Nodes whose priorities descend from 220 in steps of 50, with an advert interval of 100 ms. All
+/// agents run.
 struct Scene {
     ownership: Ownership,
     stalls: Stalls,
@@ -31,14 +31,14 @@ impl Scene {
         scene
     }
 
-    /// Node 1 or 2 is master until 0.9 s, and its adverts reach the other node.
+    /// Node 1 or 2 sends adverts as master until 0.9 s, which reach the other node.
     fn with_master(master: (u8, u8)) -> Self {
         let mut scene = Self::new(2);
         (0..=9).for_each(|number| scene.advert(number * 100, master));
         scene
     }
 
-    /// Node 1 is master until it dies.
+    /// Node 1 is master until its agent dies at 0.95 s.
     fn with_dead_master() -> Self {
         let mut scene = Self::with_master(HIGH);
         scene.process(950, 1, Activity::Dead);
@@ -145,7 +145,7 @@ fn answer_to_an_earlier_question_is_lawful() {
 fn advert_that_does_not_reach_the_dead_master_does_not_matter() {
     let mut scene = Scene::with_dead_master();
     scene.lost_advert(1240, LOW);
-    assert!(!scene.answer_is_reported(1300, 1), "a partition");
+    assert!(!scene.answer_is_reported(1300, 1), "the advert did not reach node 1");
     scene.advert(1340, LOW);
     assert!(scene.answer_is_reported(1350, 1));
 }
@@ -179,7 +179,7 @@ fn lower_priority_advert_does_not_supersede_a_master_with_fresh_adverts() {
     assert!(!scene.answer_is_reported(960, 1), "node 2 receives no adverts of node 1");
     assert!(!scene.answer_is_reported(960, 2));
     scene.advert(1000, HIGH);
-    assert!(scene.answer_is_reported(1010, 2), "now it does");
+    assert!(scene.answer_is_reported(1010, 2), "an advert of node 1 has reached node 2");
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn master_that_dies_while_it_must_yield_is_judged_by_its_lease() {
     let mut scene = Scene::with_master(LOW);
     scene.advert(950, HIGH);
     scene.process(952, 2, Activity::Dead);
-    assert!(!scene.answer_is_reported(970, 2), "its next advert is due at 1.0 s");
+    assert!(!scene.answer_is_reported(970, 2), "the master's next advert is due at 1.0 s");
     scene.advert(1000, HIGH);
     assert!(!scene.answer_is_reported(1010, 2));
     scene.advert(1050, HIGH);
@@ -213,7 +213,7 @@ fn master_whose_last_adverts_were_lost_is_judged_by_its_lease() {
     };
     let mut fresh = dead(905);
     fresh.advert(940, LOW);
-    assert!(!fresh.answer_is_reported(950, 1), "its next advert is due at 1.0 s");
+    assert!(!fresh.answer_is_reported(950, 1), "the master's next advert is due at 1.0 s");
     fresh.advert(1040, LOW);
     assert!(fresh.answer_is_reported(1050, 1));
     let mut overdue = dead(905);
@@ -243,8 +243,8 @@ fn priority_0_ends_a_lease() {
     assert!(scene.answer_is_reported(990, 1), "long before three intervals are over");
 }
 
-/// RFC 9568 section 6.4.2: the timer is then Skew_Time, although another router of higher priority,
-/// which has not heard of this, still advertises.
+/// RFC 9568 section 6.4.2: a priority-0 advert sets the timer to Skew_Time, even if another router
+/// of higher priority, which did not receive that advert, still advertises.
 #[test]
 fn backup_owns_the_address_after_priority_0_until_the_next_advert() {
     let mut scene = Scene::new(3);
@@ -272,13 +272,13 @@ fn crossing_adverts_of_two_backups_are_lawful_within_the_reaction_time() {
 #[test]
 fn backup_owns_the_address_after_three_intervals_without_adverts() {
     let mut scene = Scene::with_master(HIGH);
-    assert!(scene.answer_is_reported(950, 2), "a backup");
+    assert!(scene.answer_is_reported(950, 2), "a backup must be silent");
     scene.lost_advert(1000, LOW);
     scene.answer_is_reported(1001, 2);
-    assert_eq!(scene.ownership.unlawful, 2, "its advert gives no right while it receives the master's");
+    assert_eq!(scene.ownership.unlawful, 2, "node 2 is no owner while it receives adverts");
     scene.lost_advert(1240, LOW);
     scene.answer_is_reported(1250, 2);
-    assert_eq!(scene.ownership.unlawful, 2, "three intervals without adverts: lawful");
+    assert_eq!(scene.ownership.unlawful, 2, "lawful after three intervals without adverts");
 }
 
 #[test]

@@ -8,11 +8,11 @@ use crate::chaos::observation::{Meaning, Observation};
 use crate::station::Station;
 use crate::time::WallTime;
 
-/// The nodes that answer at the end of a round.
+/// The nodes that answer after `since`.
 #[derive(Debug)]
 pub(super) struct Settled {
     since: WallTime,
-    /// By router.
+    /// Nodes that have answered, by router.
     answering: Vec<BTreeSet<u8>>,
 }
 

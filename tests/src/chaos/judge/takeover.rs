@@ -1,6 +1,6 @@
-//! Invariant: when the master of a router fails, another one advertises within
-//! Active_Down_Interval, or within Skew_Time if priority 0 was sent. If the master was killed and has a
-//! guardian, priority 0 was sent at once.
+//! Invariant: when the master of a router fails, another node advertises within
+//! Active_Down_Interval, or within Skew_Time if the master or its guardian sends a priority-0
+//! advert. The guardian of a killed master sends that advert within [`Bounds::priority_zero`].
 
 use std::time::Duration;
 
@@ -19,30 +19,30 @@ use crate::time::{WallTime, millis};
 pub(super) struct Takeovers<'a> {
     segment: &'a Segment,
     bounds: Bounds,
-    /// `None` if no takeovers are required: at the start, and with two faults, whose effects on
-    /// each other are unknown.
+    /// `None` if no takeovers are required: at the start of an episode, and with two faults, whose
+    /// effects on each other are unknown.
     round: Option<&'a Round>,
     pending: Vec<Pending>,
     done: Vec<(Pending, WallTime)>,
     guarded: Vec<Guarded>,
 }
 
-/// A takeover that is due.
+/// A takeover that the judge waits for.
 #[derive(Debug, Clone, Copy)]
 struct Pending {
     router: usize,
     from: u8,
-    /// The fault, or the old master's last advert after it.
+    /// Time of the fault, or of the old master's last advert after the fault.
     since: WallTime,
     allowed: Duration,
 }
 
-/// A killed master whose guardian must send priority 0.
+/// A killed master whose guardian must send a priority-0 advert.
 #[derive(Debug, Clone, Copy)]
 struct Guarded {
     router: usize,
     node: u8,
-    /// The death of the agent.
+    /// Time of the agent's death.
     since: WallTime,
     sent: Option<WallTime>,
 }
@@ -92,7 +92,7 @@ impl<'a> Takeovers<'a> {
         }
     }
 
-    /// Returns the violations, after the end of the round.
+    /// Returns the violations. Called once, at the end of the round.
     pub(super) fn finish(&self, end: WallTime, stalls: &Stalls) -> Vec<Violation> {
         let all = self.done.iter().copied().chain(self.pending.iter().map(|pending| (*pending, end)));
         let is_late = |(pending, time): &(Pending, WallTime)| {
@@ -119,7 +119,7 @@ impl<'a> Takeovers<'a> {
                 return None;
             }
             let found = match sent {
-                Some(_) => format!("sent priority 0 {:.0} ms after it", millis(took)),
+                Some(_) => format!("sent priority 0 only after {:.0} ms", millis(took)),
                 None => "sent no priority 0".to_owned(),
             };
             let text = format!(
@@ -130,7 +130,7 @@ impl<'a> Takeovers<'a> {
         })
     }
 
-    /// Returns the longest takeover.
+    /// Returns the duration of the longest takeover.
     pub(super) fn longest(&self) -> Option<Duration> {
         self.done.iter().map(|(pending, time)| time.saturating_since(pending.since)).max()
     }

@@ -27,11 +27,11 @@ fn round(kind: Kind) -> Round {
     Round { faults: vec![fault], steps: Vec::new() }
 }
 
-/// Events of an episode.
+/// The events of an episode.
 struct Script(Vec<Event>);
 
 impl Script {
-    /// Both agents run.
+    /// Creates a script in which both agents run.
     fn new() -> Self {
         let running =
             |node| Event::Mark(Mark { time: at(0), change: Change::Process(node, Activity::Running) });
@@ -46,7 +46,7 @@ impl Script {
         self.0.push(Event::Observation(Observation { time: at(millis), port, sent, router: 0, meaning }));
     }
 
-    /// Adverts of a node, which reach the other node.
+    /// Adds adverts of a node that reach the other node.
     fn adverts(&mut self, node: u8, times: impl Iterator<Item = i64>) {
         let priority = if node == 1 { 220 } else { 170 };
         for time in times {
@@ -55,7 +55,7 @@ impl Script {
         }
     }
 
-    /// Questions every 10 ms, and a node's answers.
+    /// Adds two questions every 10 ms, and a node's answers to them.
     fn answers(&mut self, node: u8, times: std::ops::Range<i64>) {
         for (number, time) in times.step_by(10).enumerate() {
             let number = u16::try_from(number).unwrap();
@@ -90,7 +90,7 @@ fn killed(takeover: i64) -> Script {
     script
 }
 
-/// A master that answers nothing for a while.
+/// A master that does not answer for `millis`, from 1 s on, but sends its adverts.
 fn silent(millis: i64) -> Script {
     let mut script = Script::new();
     script.adverts(1, (0..5000).step_by(100));
@@ -137,14 +137,14 @@ fn guardian_that_sends_priority_0_too_late_is_a_violation() {
     };
     assert_eq!(judged(1100, Some(1001)).violations, []);
     let late = judged(1300, Some(1200));
-    assert_eq!(invariants(&late), [Invariant::Takeover; 2], "the guardian's advert and the takeover");
-    assert!(late.violations[0].text.contains("sent priority 0 200 ms after it"), "{late:?}");
-    // A backup may take over before a late guardian sends anything.
+    assert_eq!(invariants(&late), [Invariant::Takeover; 2], "priority 0 and the takeover are late");
+    assert!(late.violations[0].text.contains("sent priority 0 only after 200 ms"), "{late:?}");
+    // The backup takes over in time, although the guardian sends no priority-0 advert.
     let silent = judged(1210, None);
     assert_eq!(invariants(&silent), [Invariant::Takeover]);
     assert!(silent.violations[0].text.contains("sent no priority 0"), "{silent:?}");
     let verdict = killed(1300).judge(Kind::KillAll, bounds, 5000);
-    assert_eq!(verdict.violations, [], "the guardian is killed, too");
+    assert_eq!(verdict.violations, [], "kill-all kills the guardian, too");
 }
 
 #[test]
@@ -171,9 +171,9 @@ fn master_that_survives_the_fault_needs_no_takeover() {
 #[test]
 fn gap_is_judged_by_what_the_fault_allows() {
     let verdict = silent(700).judge(Kind::KillAll, Bounds::default(), 5000);
-    assert_eq!(verdict.violations, [], "Active_Down_Interval and the margin");
+    assert_eq!(verdict.violations, [], "within Active_Down_Interval and the margin");
     let verdict = silent(900).judge(Kind::KillAll, Bounds::default(), 5000);
-    assert_eq!(invariants(&verdict), [Invariant::Gap, Invariant::Gap], "ARP and ping");
+    assert_eq!(invariants(&verdict), [Invariant::Gap, Invariant::Gap], "ARP or ND, and ping");
     let verdict = silent(700).judge(Kind::Reload, Bounds::default(), 5000);
     assert_eq!(invariants(&verdict), [Invariant::Gap, Invariant::Gap], "a reload interrupts nothing");
 }
