@@ -65,7 +65,7 @@ pub enum Counter {
     /// Valid adverts dropped by their sender's rate limit
     /// ([`TOKEN_INTERVAL`](crate::records::TOKEN_INTERVAL)).
     RateLimited = 23,
-    /// Packets to and from a VIP that were dropped because the VIP is fenced.
+    /// Packets to or from a VIP that were dropped because the VIP is fenced.
     Fenced = 24,
 }
 

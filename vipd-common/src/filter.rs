@@ -108,8 +108,8 @@ pub fn subject<B: Bytes>(packet: &B, network: Network, direction: Direction) -> 
     }
 }
 
-/// Returns the counter for a packet that must be dropped, or `None` for one that passes. `slot` is
-/// that of the router whose VIP the packet is about.
+/// Returns the counter for a packet that must be dropped, or `None` for one that passes. `slot`
+/// belongs to the router whose VIP the packet is about.
 #[inline(always)]
 pub const fn verdict(slot: &LeaseSlot, is_neighbor: bool, direction: Direction) -> Option<Counter> {
     if slot.fenced != 0 {

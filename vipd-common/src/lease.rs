@@ -1,9 +1,9 @@
 //! Leases: when a host must stop using the VIPs of a virtual router.
 //!
 //! A master holds a lease, which it renews with every advert. The lease ends shortly after the next
-//! advert is due. A master whose engine is running therefore has a valid lease. The lease of one that
-//! was stopped, killed or starved more than about an interval ago is over when a backup takes over,
-//! even if its last adverts were lost on their way to the backup.
+//! advert is due. A master whose engine is running on time therefore has a valid lease. The lease of a master
+//! whose engine was stopped, killed or starved more than about an interval ago is over when a backup
+//! takes over, even if the master's last adverts were lost on their way to the backup.
 //!
 //! ```text
 //!  advert sent        advert not sent                                a backup takes over
@@ -17,13 +17,14 @@
 
 use crate::records::LeaseSlot;
 
-/// Returns for how long an advert renews the lease, in nanoseconds, like `interval`, the
-/// advertisement interval.
+/// Returns how long an advert renews the lease. The result and `interval`, the advertisement
+/// interval, are in nanoseconds.
 ///
-/// The lease ends after the next advert is due, by an eighth of an interval or by 5 ms, so that it
-/// remains valid if the engine is a little late, or has just been replaced (`vipd upgrade`). At
-/// intervals of less than 10 ms, it ends by half an interval later. If backups take over after the
-/// first missing advert (`down_after_adverts` is 1), it ends when the next advert is due.
+/// The lease ends an eighth of an interval or 5 ms after the next advert is due, whichever is
+/// longer, so that it remains valid if the engine is a little late, or has just been replaced (`vipd
+/// upgrade`). At intervals below 10 ms, half an interval takes the place of the 5 ms. If backups take
+/// over after the first missing advert (`down_after_adverts` is 1), the lease ends when the next
+/// advert is due.
 pub const fn duration(interval: u64, down_after_adverts: u8) -> u64 {
     const LATE: u64 = 5_000_000;
     if down_after_adverts <= 1 {
@@ -55,8 +56,8 @@ pub enum Reason {
     /// The lease is over.
     Expired,
     /// The advert has a higher priority, so that the engine will transition to Backup (RFC 9568
-    /// section 6.4.3). This must fence only if the engine receives the advert, because it alone can
-    /// clear the fence.
+    /// section 6.4.3). This must fence only if the engine receives the advert, because only the
+    /// engine can clear the fence.
     Outranked,
 }
 

@@ -17,9 +17,9 @@ pub const FENCE_INGRESS: &str = "vipd_fence_in";
 pub const FENCE_EGRESS: &str = "vipd_fence_out";
 /// Drops the advert that [`XDP`] has processed. Called through [`MAP_AGENT_XDP`].
 pub const CONSUME_XDP: &str = "consume_xdp";
-/// As [`CONSUME_XDP`], for [`XDP_FRAGS`] and [`XDP_BARE`].
+/// Like [`CONSUME_XDP`], for [`XDP_FRAGS`] and [`XDP_BARE`].
 pub const CONSUME_XDP_FRAGS: &str = "consume_xdp_frags";
-/// As [`CONSUME_XDP`], for [`TC`] and [`TC_BARE`].
+/// Like [`CONSUME_XDP`], for [`TC`] and [`TC_BARE`].
 pub const CONSUME_TC: &str = "consume_tc";
 /// Ring buffer of [`AdvertRecord`](crate::records::AdvertRecord).
 pub const MAP_ADVERTS: &str = "ADVERTS";
@@ -53,10 +53,10 @@ pub const MAP_FILTER: &str = "FILTER";
 /// Program array of one entry, [`CONSUME_XDP`]. The kernel removes the entry when the agent's
 /// process ends.
 pub const MAP_AGENT_XDP: &str = "AGENT_XDP";
-/// As [`MAP_AGENT_XDP`], for programs with multi-buffer support; its entry is
+/// Like [`MAP_AGENT_XDP`], for programs with multi-buffer support; its entry is
 /// [`CONSUME_XDP_FRAGS`].
 pub const MAP_AGENT_XDP_FRAGS: &str = "AGENT_XDP_FRAGS";
-/// As [`MAP_AGENT_XDP`], for TC; its entry is [`CONSUME_TC`].
+/// Like [`MAP_AGENT_XDP`], for TC; its entry is [`CONSUME_TC`].
 pub const MAP_AGENT_TC: &str = "AGENT_TC";
 /// A u32 in read-only data: [`BURST`](crate::records::BURST), or 0 for no rate limit. Fixed at
 /// load.

@@ -134,19 +134,21 @@ impl AddressKey {
 #[repr(C)]
 pub struct LeaseSlot {
     /// When the lease ends, in nanoseconds of `CLOCK_MONOTONIC`; 0 if this host is not master.
-    /// Written by the engine with each advert, and by the guardian when the engine has died.
+    /// Written by the engine when the lease begins and with each advert, and by the guardian when
+    /// the engine has died.
     pub valid_until: u64,
     /// The priority that this host sends, 1 to 255. Valid while `valid_until` is not 0.
     pub priority: u64,
-    /// 1 while this host must not use the VIPs. Set by the BPF program when another router has
-    /// become master, and by the engine before it removes the VIPs; cleared by the engine.
+    /// 1 while this host must not use the VIPs. Set by the BPF program when an advert shows that
+    /// another router is or becomes master, and by the engine before it removes the VIPs; cleared by
+    /// the engine.
     pub fenced: u64,
     /// 1 while the VIPs are present with Accept_Mode false (RFC 9568 section 6.1).
     pub closed: u64,
 }
 
 /// Value of [`MAP_FILTER`](crate::names::MAP_FILTER): whether any row is filtered. While both words
-/// are 0, the programs look no packet up.
+/// are 0, the programs do not look up packets.
 ///
 /// ```text
 ///  0          8          16

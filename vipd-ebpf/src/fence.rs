@@ -1,5 +1,7 @@
 //! Fences the row of a master whose lease is over, or which is outranked.
 
+use core::arch::asm;
+
 use vipd_common::lease::{Reason, fences};
 
 use crate::maps::{FILTER, LEASES, set};
@@ -19,11 +21,37 @@ pub(crate) fn check(row: u32, priority: u8, arrival: u64) -> Option<Reason> {
     fences(&unsafe { slot.read_volatile() }, priority, arrival)
 }
 
-/// Fences a row: its own word first, so that user space finds the row after it has read the other.
+/// Fences a row: its own word first, so that user space that has read the word in `FILTER` finds the
+/// row.
 #[inline(always)]
 pub(crate) fn fence(row: u32) {
+    let Some(slot) = LEASES.get_ptr_mut(row) else { return };
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
-    set(LEASES.get_ptr_mut(row).map(|slot| unsafe { &raw mut (*slot).fenced }));
-    // SAFETY: as above.
+    let fenced = unsafe { &raw mut (*slot).fenced };
+    // SAFETY: an aligned word of a map, which others write whole.
+    if unsafe { fenced.read_volatile() } == 0 {
+        // A barrier, because `set` reads the other word: user space may be about to clear it, and must
+        // then find this row. SAFETY: as above.
+        unsafe { set_with_barrier(fenced) };
+    }
+    // SAFETY: as for the slot.
     set(FILTER.get_ptr_mut(0).map(|words| unsafe { &raw mut (*words).fenced }));
+}
+
+/// Atomically stores 1, with a full memory barrier (`BPF_XCHG`, Linux 5.12). Written in assembly,
+/// because `core` has no atomic exchange for this target.
+///
+/// # Safety
+/// `word` must be an aligned word of a map.
+#[inline(always)]
+unsafe fn set_with_barrier(word: *mut u64) {
+    // SAFETY: the caller guarantees that `word` is valid.
+    unsafe {
+        asm!(
+            "{new} = xchg_64({word} + 0, {new})",
+            word = in(reg) word,
+            new = inlateout(reg) 1_u64 => _,
+            options(nostack),
+        );
+    }
 }

@@ -33,6 +33,17 @@ pub(super) struct Aftermath {
     retry_at: Option<Instant>,
 }
 
+/// What an attempt to remove everything has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing.
+    Nothing,
+    /// Rows whose VIPs stay until another router takes over, or until the next attempt.
+    Rows,
+    /// What the kernel has refused to remove in the last attempt. The reason is in the log.
+    Refused,
+}
+
 /// Pause after a failed attempt to remove VIPs, routes or macvlans.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -90,9 +101,8 @@ impl Aftermath {
     }
 
     /// Removes the VIPs of the rows that another router has taken over, or of all rows. When no
-    /// rows are left, also deletes the macvlans of backups. Returns whether everything that can be
-    /// removed has been removed.
-    pub(super) fn remove(&mut self, all: bool) -> bool {
+    /// rows are left, also deletes the macvlans of backups.
+    pub(super) fn remove(&mut self, all: bool) -> Rest {
         let mut rows = self.rows.clone();
         rows.retain(|row| all || self.is_due(*row));
         match if rows.is_empty() { Ok(()) } else { self.try_remove(&rows) } {
@@ -102,12 +112,16 @@ impl Aftermath {
                 self.retry_at = Some(Instant::now() + RETRY);
             }
         }
-        if self.rows.is_empty()
-            && let Err(error) = self.macvlans().map(Macvlans::clear)
-        {
-            self.report(&error);
+        if !self.rows.is_empty() {
+            return if all { Rest::Refused } else { Rest::Rows };
         }
-        all || self.rows.is_empty()
+        match self.macvlans().map(Macvlans::clear) {
+            Ok(()) => Rest::Nothing,
+            Err(error) => {
+                self.report(&error);
+                Rest::Refused
+            }
+        }
     }
 
     /// Leaves everything that has not been removed to another agent.

@@ -13,7 +13,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{Pid, getppid};
 
-use super::aftermath::Aftermath;
+use super::aftermath::{Aftermath, Rest};
 use super::death::{Death, Sent};
 use super::memory::{Memory, Phase};
 use super::socket::{self, CRASH, READY};
@@ -186,12 +186,8 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
     } else {
         "its VIPs stay until another router has taken over"
     };
-    tracing::error!(
-        masters,
-        adverts,
-        refused,
-        "guardian: the agent has {cause}; sent its priority-0 adverts; {vips}"
-    );
+    let sent = if adverts > 0 { "sent its priority-0 adverts" } else { "could not send its priority-0 adverts" };
+    tracing::error!(masters, adverts, refused, "guardian: the agent has {cause}; {sent}; {vips}");
 }
 
 /// Removes VIPs as other routers take over, until none are left or another agent has started.
@@ -219,9 +215,13 @@ fn remain(
                 return aftermath.abandon();
             }
         }
-        if has_work && aftermath.remove(is_over) {
-            tracing::info!("guardian: removed the VIPs, routes, rules and macvlans of the dead agent");
-            return;
+        match if has_work { aftermath.remove(is_over) } else { Rest::Rows } {
+            Rest::Nothing => {
+                tracing::info!("guardian: removed the VIPs, routes, rules and macvlans of the dead agent");
+                return;
+            }
+            Rest::Refused => return,
+            Rest::Rows => {}
         }
         let mut ready = vec![PollFd::new(signals, PollFlags::IN)];
         ready.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));

@@ -1,7 +1,7 @@
 //! Makes the guardian of a dead agent leave when another agent starts: the new agent removes stale
 //! VIPs itself, and may soon be master.
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -13,6 +13,8 @@ use rustix::process::geteuid;
 
 /// Prefix of the name of the guardian's abstract unix socket; the agent's name follows.
 const PREFIX: &str = "vipd-guardian ";
+/// The guardian's answer to the next agent.
+const LEAVES: u8 = 1;
 /// Longest time that a starting agent waits for a guardian to leave.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -23,34 +25,40 @@ pub(super) fn listen(agent: &str) -> Option<UnixListener> {
     Some(listener)
 }
 
-/// Returns whether an agent has connected, and closes the connection. Ignores users other than root
-/// and this process's user. Once this has returned true, the guardian must not remove anything,
-/// because the agent continues when the connection is closed.
+/// Returns whether an agent has connected and has been told that the guardian leaves. Ignores users
+/// other than root and this process's user. Once this has returned true, the guardian must not
+/// remove anything, because the agent continues.
 pub(super) fn is_asked(listener: &UnixListener) -> bool {
-    listener.accept().is_ok_and(|(client, _)| is_trusted(&client))
+    listener
+        .accept()
+        .is_ok_and(|(mut client, _)| is_trusted(&client) && client.write_all(&[LEAVES]).is_ok())
 }
 
 /// Makes the guardian of a dead agent with this name leave, if there is one, and waits until the
-/// guardian has closed the connection. The caller must have made sure that the agent is dead,
-/// usually by acquiring its lock. Returns false if a guardian may still remove something.
+/// guardian has agreed. The caller must have made sure that the agent is dead, usually by acquiring
+/// its lock. Returns false if a guardian may still remove something.
 pub fn stand_down(agent: &str) -> bool {
     let Ok(mut guardian) = connect(agent) else { return true };
     // Root also waits for the guardian of another user.
     if !is_trusted(&guardian) && !geteuid().is_root() {
         return true;
     }
-    let ended = guardian.set_read_timeout(Some(TIMEOUT)).and_then(|()| guardian.read(&mut [0]));
-    match ended {
-        Ok(_) => true,
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
-        Err(_) => {
-            tracing::warn!(
-                "the guardian of the previous run has not ended within {TIMEOUT:?}; it may remove VIPs of this agent: \
-                 kill the process `vipd guardian {agent}`"
-            );
-            false
-        }
+    let mut answer = [0];
+    let received = guardian.set_read_timeout(Some(TIMEOUT)).and_then(|()| guardian.read(&mut answer));
+    let leaves = match received {
+        Ok(1) => answer == [LEAVES],
+        // The guardian has ended by itself, or does not trust this user and still listens.
+        Ok(_) => connect(agent).is_err(),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => connect(agent).is_err(),
+        Err(_) => false,
+    };
+    if !leaves {
+        tracing::warn!(
+            "the guardian of the previous run does not leave; it may remove VIPs of this agent: kill the process `vipd \
+             guardian {agent}`"
+        );
     }
+    leaves
 }
 
 /// Connects to a guardian without waiting: any user may bind this name and accept no connection.
@@ -108,6 +116,21 @@ mod tests {
             thread::yield_now();
         }
         drop(listener);
-        agent.join().expect("no panic");
+        assert!(agent.join().expect("no panic"));
+    }
+
+    #[test]
+    fn guardian_that_closes_the_connection_without_an_answer_still_runs() {
+        let name = format!("/test/silent-{}", std::process::id());
+        let listener = listen(&name).expect("free");
+        let agent = thread::spawn({
+            let name = name.clone();
+            move || stand_down(&name)
+        });
+        // Like a guardian that does not trust the user of the agent.
+        while listener.accept().is_err() {
+            thread::yield_now();
+        }
+        assert!(!agent.join().expect("no panic"));
     }
 }

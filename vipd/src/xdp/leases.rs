@@ -129,7 +129,7 @@ impl Leases {
         self.words.values().iter().any(|words| words.fenced.load(Ordering::Acquire) != 0)
     }
 
-    /// Makes the program stop looking packets up if no row is fenced any more.
+    /// Makes the program stop looking up packets if no row is fenced any more.
     pub fn settle(&self) {
         for slot in self.slots.values() {
             // The program may have fenced the row while its lease was ending.
@@ -139,8 +139,8 @@ impl Leases {
         }
         for words in self.words.values() {
             words.fenced.store(0, Ordering::Relaxed);
-            // The program fences a row before it sets the word. So either it sets the word after
-            // this store, or the row is found here.
+            // The program fences a row, then reads the word and sets it if it is 0, with a barrier in
+            // between. So either it finds 0 and sets the word, or the row is found here.
             fence(Ordering::SeqCst);
             if self.slots.values().iter().any(|slot| slot.fenced.load(Ordering::Relaxed) != 0) {
                 words.fenced.store(1, Ordering::Release);
