@@ -69,10 +69,10 @@ pub fn claim_interfaces(config: &Config) -> Claims {
     claims
 }
 
-/// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence them.
-/// Then detaches the programs of that run, except, if VIPs are fenced, those on interfaces in use:
-/// these programs are replaced in place when the interfaces are opened. Also [cleans up](clear_others)
-/// after dead agents with other names on the interfaces.
+/// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence
+/// them. Then detaches the programs of that run, except, if VIPs are fenced, those on interfaces in
+/// use: these programs are replaced in place when the interfaces are opened. Also [cleans
+/// up](clear_others) after dead agents with other names on the interfaces.
 ///
 /// # Errors
 /// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached,

@@ -139,8 +139,8 @@ fn verbosity() -> Verbosity {
 ///
 /// # Errors
 /// Returns an error if stale VIPs or macvlans cannot be removed, the runtime directory or the BPF
-/// program cannot be used, the only interface cannot be opened, the engine fails, or VIPs may remain
-/// after shutdown.
+/// program cannot be used, the only interface cannot be opened, the engine fails, or VIPs may
+/// remain after shutdown.
 pub fn run(
     config: &Config,
     path: &Path,
@@ -348,7 +348,8 @@ fn guardian(
         .ok()
 }
 
-/// Returns the path of this executable. If a newer file is later installed there, an upgrade runs it.
+/// Returns the path of this executable. If a newer file is later installed there, an upgrade runs
+/// it.
 fn executable() -> PathBuf {
     let found = std::fs::read_link("/proc/self/exe").unwrap_or_default();
     // The kernel marks a file that has been replaced since this process started.

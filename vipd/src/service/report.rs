@@ -59,7 +59,7 @@ impl Reporter {
         Self { counters, engine, latest, orders, tracker, events, notifications, guardian: None }
     }
 
-    /// Adds the state of the guardian to the status report; `None` if VIPs are not fenced.
+    /// Adds the state of the guardian, if there is one, to the status report.
     pub(super) fn with_guardian(self, guardian: Option<GuardianState>) -> Self {
         Self { guardian, ..self }
     }

@@ -104,7 +104,8 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     let (Some(lock), Some(lock_file), Some(control_socket)) = (lock, lock_file, control_socket) else {
         bail!("the predecessor did not pass its locks and its control socket");
     };
-    // Checks the file, which may have changed. A reload applies it once this process has taken over.
+    // Checks the file, which may have changed. A reload applies it once this process has taken
+    // over.
     let machine = Machine { checks_executables: true, ..Machine::default() };
     Config::load_on(&offer.path, &machine)?;
     let config = Config::parse(&offer.configuration, &offer.path.display().to_string())

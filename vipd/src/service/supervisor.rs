@@ -146,8 +146,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 self.serve(runtime_dir, &mut signals, connections, &mut failed, &mut from_engine).await;
             server.abort();
             if let Ok(Served::HandedOver(successor)) = result {
-                // Notification commands that are still running belong to this process. The successor
-                // starts its own once this process has ended.
+                // Notification commands that are still running belong to this process. The
+                // successor starts its own once this process has ended.
                 self.notifications.stop().await;
                 drop(successor);
                 // If a driver takes longer, the process ends without waiting for it.

@@ -99,8 +99,8 @@ impl Upgrade {
     pub(super) fn run(self, executable: &Path, estate: &Estate) -> Result<Successor, String> {
         if rustix::process::getpid().is_init() {
             return Err(
-                "the agent is the init process of its PID namespace, and the kernel would kill a successor with it; \
-                 restart the container instead"
+                "the agent is the init process of its PID namespace, and when it ends, the kernel also kills the \
+                 successor; restart the container instead"
                     .to_owned(),
             );
         }

@@ -29,8 +29,8 @@ use crate::xdp::Row;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Maximum delay before a retry.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Interval of the checks for lost group memberships, for XDP programs of other applications, and for
-/// detached fence programs.
+/// Interval of the checks for lost group memberships, for XDP programs of other applications, and
+/// for detached fence programs.
 const CHECK: Duration = Duration::from_secs(30);
 /// Interval of the attempts to join multicast groups that could not be joined.
 const JOIN_RETRY: Duration = Duration::from_secs(5);
@@ -44,8 +44,8 @@ pub(crate) trait LinkWork: Send + 'static {
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Returns whether a group of an open link could not be joined.
     fn has_unjoined(&self) -> bool;
-    /// Reports XDP programs that run before vipd's program on open links, and restores fence programs
-    /// that were detached.
+    /// Reports XDP programs that run before vipd's program on open links, and restores fence
+    /// programs that were detached.
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>);
     /// Undoes [`open`](Self::open), but keeps the macvlans. The interface may no longer exist.
     fn close(&mut self, ifindex: u32);

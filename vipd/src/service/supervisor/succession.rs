@@ -41,7 +41,7 @@ pub(in crate::service) enum End {
 /// How [`serve`](Supervisor::serve) has ended.
 pub(super) enum Served {
     Stopped,
-    /// The successor takes the end of this process from the closing of the channel.
+    /// Contains the channel to the successor. Its closure signals the end of this process.
     HandedOver(Channel),
 }
 
@@ -56,7 +56,8 @@ pub(super) struct Connections<'a> {
 
 /// A message from the predecessor after this process has taken over.
 pub(super) enum FromPredecessor {
-    /// The state of its service. By now, it has reported this process to systemd as the main process.
+    /// The state of its service. By now, it has reported this process to systemd as the main
+    /// process.
     Service(Option<OwnedFd>),
     /// The predecessor has ended.
     Ended,
@@ -70,8 +71,8 @@ pub(super) struct Upgrading {
     is_handing_over: Arc<AtomicBool>,
 }
 
-/// An upgrade that waits for the end of this process's predecessor, so that notification commands of
-/// the predecessor and of the new successor do not run at the same time.
+/// An upgrade that waits for the end of this process's predecessor, so that notification commands
+/// of the predecessor and of the new successor do not run at the same time.
 pub(super) struct Waiting {
     pub(super) executable: Option<PathBuf>,
     pub(super) author: Author,
@@ -151,7 +152,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         self.events.log().resume(events);
                         self.notifications.counts().resume(&notifications, fifo_dropped);
                     }
-                    Err(error) => tracing::warn!(%error, "events and notification counters of the predecessor are lost"),
+                    Err(error) => tracing::warn!(%error, "events and counters of the predecessor are lost"),
                 }
                 systemd.ready();
             }
@@ -244,7 +245,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             .and_then(|saved| handover::write(&saved))
             .and_then(|memory| channel.send(&Message::Service, Some(memory.as_fd())));
         if let Err(error) = sent {
-            tracing::warn!(%error, "cannot pass events and notification counters to the successor; they are lost");
+            tracing::warn!(%error, "cannot pass events and counters to the successor; they are lost");
         }
         let line = Line::agent(format!("handed over to process {pid}, vipd {version}"));
         finish(author, Ok(Done { changes: vec![line], ..Done::default() }));
@@ -257,12 +258,12 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     }
 }
 
-/// Maximum time for which a stopping process waits for each message of its predecessor, including the
-/// end: notification commands of the predecessor may still run.
+/// Maximum time for which a stopping process waits for each message of its predecessor, including
+/// the end: notification commands of the predecessor may still run.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum time for which an upgrade waits for the end of a predecessor. Must be shorter than the time
-/// for which the client waits for its reply.
+/// Maximum time for which an upgrade waits for the end of a predecessor. Must be shorter than the
+/// time for which the client waits for its reply.
 const MAX_WAIT: Duration = Duration::from_secs(50);
 
 /// Number of times that the task of a client may have to be polled until it has sent its reply.
