@@ -101,7 +101,7 @@ enum Phase {
         author: Author,
         next: Box<(Config, Plan)>,
     },
-    /// A successor is being prepared, or waits for the end of this process's predecessor.
+    /// An upgrade is in progress, or waits for the end of this process's predecessor.
     Upgrading,
     /// The engine is applying the difference.
     Applying {

@@ -29,8 +29,8 @@ pub type Claims = BTreeMap<u32, InterfaceClaim>;
 /// agent. Skips the VIPs of routers whose interface cannot be claimed, usually because another agent
 /// serves it; opening the interface reports that failure. While other agents run in the network
 /// namespace, also skips the VIPs of routers whose interface does not exist, and the routes and
-/// rules of all skipped routers. Failures to remove them are logged and do not prevent the agent
-/// from starting.
+/// rules of all skipped routers. Failed removals are logged and do not prevent the agent from
+/// starting.
 pub fn claim_interfaces(config: &Config) -> Claims {
     let mut claims = Claims::new();
     let mut refused = BTreeSet::new();
@@ -71,8 +71,8 @@ pub fn claim_interfaces(config: &Config) -> Claims {
 
 /// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence
 /// them. Then detaches the programs of that run, except, if VIPs are fenced, those on interfaces in
-/// use: these programs are replaced in place when the interfaces are opened. Also [cleans
-/// up](clear_others) after dead agents with other names on the interfaces.
+/// use: these programs are replaced in place when the interfaces are opened. Also
+/// [cleans up](clear_others) after dead agents with other names on the interfaces.
 ///
 /// # Errors
 /// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached,

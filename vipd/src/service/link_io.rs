@@ -40,7 +40,7 @@ pub(crate) struct LinkOpener {
     foreign_xdp: ForeignXdp,
     /// Whether VIPs are fenced.
     has_fence: bool,
-    /// The agent's name, which its pins are stored under.
+    /// The agent's name, under which its pins are stored.
     agent: String,
     /// Claims that exclude other agents from the interfaces. Dropped last, after the programs are
     /// detached.
@@ -221,8 +221,8 @@ impl LinkOpener {
         Ok(attached)
     }
 
-    /// Attaches the programs that fence VIPs. Logs the reason if VIPs are not fully fenced, unless
-    /// it has been logged already.
+    /// Attaches the programs that fence VIPs. If VIPs are not fully fenced, logs the reason, unless
+    /// it is the same as at the last call.
     fn ensure_fence(&mut self, spec: &LinkSpec, advert_is_pinned: Option<bool>) -> FenceLevel {
         if !self.has_fence {
             return FenceLevel::Off;

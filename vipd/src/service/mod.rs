@@ -348,8 +348,7 @@ fn guardian(
         .ok()
 }
 
-/// Returns the path of this executable. If a newer file is later installed there, an upgrade runs
-/// it.
+/// Returns the path of this executable. An upgrade runs the file that has this path by then.
 fn executable() -> PathBuf {
     let found = std::fs::read_link("/proc/self/exe").unwrap_or_default();
     // The kernel marks a file that has been replaced since this process started.

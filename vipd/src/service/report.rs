@@ -311,7 +311,7 @@ fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
     }
 }
 
-/// Describes [`Fault::AddressInterface`]: VIPs cannot be added to one of their interfaces.
+/// Describes a [`Fault::AddressInterface`] by the interfaces to which the VIPs are to be added.
 fn describe_address_interfaces(config: &Instance) -> String {
     let devs: BTreeSet<&str> =
         config.placements.iter().filter_map(|placement| placement.interface.as_deref()).collect();

@@ -26,7 +26,7 @@ use crate::xdp::{self, Inherited, Kernel, Row, Rows};
 /// Maximum time to wait for each message while the predecessor passes its offer and descriptors.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Context of an error when sending to or receiving from the predecessor.
+/// Context of errors of the channel to the predecessor.
 const GONE: &str = "no message from the predecessor";
 
 /// The control thread's part of a succession.
@@ -104,8 +104,7 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     let (Some(lock), Some(lock_file), Some(control_socket)) = (lock, lock_file, control_socket) else {
         bail!("the predecessor did not pass its locks and its control socket");
     };
-    // Checks the file, which may have changed. A reload applies it once this process has taken
-    // over.
+    // Checks the file, which may have changed; a reload after the takeover applies it.
     let machine = Machine { checks_executables: true, ..Machine::default() };
     Config::load_on(&offer.path, &machine)?;
     let config = Config::parse(&offer.configuration, &offer.path.display().to_string())

@@ -25,8 +25,7 @@ use crate::xdp::MapDescriptors;
 
 /// Maximum time until a new process identifies itself as vipd.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum time until the new process is ready: until then, it loads the BPF program and opens the
-/// links in use.
+/// Maximum time until the new process has loaded the BPF program and opened the links in use.
 const READY_TIMEOUT: Duration = Duration::from_secs(40);
 /// Maximum time until the engine has no pending work, in nanoseconds.
 const QUIET_TIMEOUT: u64 = 5_000_000_000;

@@ -24,8 +24,7 @@ impl Addresses {
     /// Returns the VIPs in a dead agent's map.
     ///
     /// # Errors
-    /// Returns an error if the descriptor does not refer to a map of VIPs, or the map cannot be
-    /// read.
+    /// Returns an error if the descriptor is not that of a map of VIPs, or the map cannot be read.
     pub(super) fn read(descriptor: OwnedFd) -> io::Result<BTreeSet<AddressKey>> {
         let map = MapData::from_fd(descriptor).map_err(io::Error::other)?;
         let entries: HashMap<_, [u8; 24], u32> =

@@ -3,9 +3,8 @@
 //! The program that receives adverts also drops packets to fenced VIPs, so an interface with
 //! virtual routers needs the fence only at egress.
 //!
-//! Kernels before Linux 6.6 have no links at TC (TCX). On these, each program is attached as a
-//! filter of the clsact queueing discipline (tc-bpf(8)). A filter outlives the process without a
-//! pin.
+//! Kernels before Linux 6.6 have no links at TC (TCX). On these, each program is a filter of
+//! the clsact queueing discipline (tc-bpf(8)). A filter outlives the process without a pin.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,9 +61,9 @@ impl fmt::Display for FenceLevel {
 /// A TC hook of the fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Hook {
-    /// Drops packets to VIPs.
+    /// TC ingress, where packets to VIPs are dropped.
     Ingress,
-    /// Drops packets from VIPs.
+    /// TC egress, where packets from VIPs are dropped.
     Egress,
 }
 
@@ -243,8 +242,7 @@ impl FenceLinks {
         }
     }
 
-    /// Returns all attachments, each with a duplicate of the link's descriptor; `None` for a
-    /// filter.
+    /// Returns all attachments with duplicates of their links' descriptors; `None` for a filter.
     pub(super) fn links(&self) -> io::Result<Vec<(FenceInfo, Option<OwnedFd>)>> {
         let link = |((ifindex, hook), known): (&(u32, Hook), &Known)| {
             let is_pinned = known.attachment.is_permanent();

@@ -40,7 +40,7 @@ impl Counts {
     }
 }
 
-/// Returns the text by which a successor finds the counts of a subject.
+/// Returns the key of a subject in the counts that are passed to a successor.
 fn key(subject: &Subject) -> String {
     format!("{} {}", subject.upper_case(), subject.name())
 }

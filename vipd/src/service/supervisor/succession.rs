@@ -56,8 +56,7 @@ pub(super) struct Connections<'a> {
 
 /// A message from the predecessor after this process has taken over.
 pub(super) enum FromPredecessor {
-    /// The state of its service. By now, it has reported this process to systemd as the main
-    /// process.
+    /// The state of its service. By now, this process is the main process for systemd.
     Service(Option<OwnedFd>),
     /// The predecessor has ended.
     Ended,
@@ -250,7 +249,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let line = Line::agent(format!("handed over to process {pid}, vipd {version}"));
         finish(author, Ok(Done { changes: vec![line], ..Done::default() }));
         // Lets the client's task send the reply, which fits into the socket's buffer, before the
-        // runtime ends.
+        // server is aborted.
         for _ in 0..REPLY_STEPS {
             yield_now().await;
         }
