@@ -101,7 +101,7 @@ enum Phase {
         author: Author,
         next: Box<(Config, Plan)>,
     },
-    /// A successor is being prepared.
+    /// An upgrade is in progress, or waits for the end of this process's predecessor.
     Upgrading,
     /// The engine is applying the difference.
     Applying {
@@ -246,7 +246,8 @@ impl Administrator {
     fn begin(&mut self, order: Order) -> Option<Step> {
         if let Request::Reload = order.request {
             let path = self.path.clone();
-            // Like `vipd check`: a reload that would put instances into Fault is refused.
+            // Checks executables like `vipd check`, so that a reload that would put instances into
+            // Fault is refused.
             let machine = Machine { checks_executables: true, ..Machine::default() };
             let read = move || {
                 let config = Config::load_on(path, &machine);
@@ -272,7 +273,8 @@ impl Administrator {
         None
     }
 
-    /// Carries out a change while a reload waits. Another reload waits until this one is complete.
+    /// Carries out a change while a reload waits. Another reload, or an upgrade, waits until the
+    /// current reload is complete.
     fn interpose(&mut self, order: Order) {
         match order.request {
             Request::Reload | Request::Upgrade { .. } => self.waiting.push_back(order),
@@ -302,13 +304,13 @@ impl Administrator {
         &self.config.groups
     }
 
-    /// Continues after a successor has failed.
+    /// Ends a failed upgrade and accepts changes again.
     pub(super) fn upgrade_failed(&mut self, author: Author, reason: String) {
         self.phase = Phase::Idle;
         finish(author, Err(reason.into()));
     }
 
-    /// Returns what a successor needs to prepare itself. `rows` are the rows of the instances.
+    /// Returns the offer for a successor. `rows` are the rows of the instances, by name.
     pub(super) fn offer(&self, runtime_dir: &Path, rows: BTreeMap<String, u32>) -> Offer {
         let priorities = self.running.iter().filter_map(|(name, one)| Some((name.clone(), one.priority?)));
         Offer {
@@ -322,8 +324,9 @@ impl Administrator {
         }
     }
 
-    /// Begins to track objects and sets their states as in a predecessor. Must be called before the
-    /// engine starts, instead of [`prepare`](Self::prepare).
+    /// Begins to track objects, restores their states and the priorities set by an administrator
+    /// from a predecessor's offer, and queues a reload. Must be called before the engine starts,
+    /// instead of [`prepare`](Self::prepare).
     pub(super) fn inherit(&mut self, offer: &Offer) {
         for (name, running) in &mut self.running {
             running.priority = offer.priorities.get(name).copied();
@@ -331,7 +334,7 @@ impl Administrator {
             self.tracker.inherit(running.id, &running.settings, base);
         }
         self.tracker.resume(&offer.readings);
-        // Reads the file again, which may have changed since the predecessor read it.
+        // The file may have changed since the predecessor read it.
         self.waiting.push_back(Order { request: Request::Reload, by: Author::Succession });
     }
 

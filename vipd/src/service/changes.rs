@@ -70,8 +70,8 @@ impl Changes {
         Some(Change { router, from, to, reason, at, late: Some(late), changes })
     }
 
-    /// Sets the state that a router had in a predecessor, which has published it on the bus as the
-    /// first change.
+    /// Sets the state that a router had in a predecessor. This process's engine has published it on
+    /// the bus as the router's first change.
     pub(super) fn resume(&mut self, router: RouterId, state: State) {
         self.seen.insert(router, Seen { count: 1, state });
     }

@@ -1,4 +1,4 @@
-//! Removes what a dead agent has left, for `vipd cleanup`.
+//! `vipd cleanup`: removes the VIPs and all other resources of a dead agent.
 
 use anyhow::Context as _;
 
@@ -6,19 +6,19 @@ use crate::netlink::{Macvlans, Notice, PROTO_VIPD, Requests};
 use crate::process::{AgentLock, several_agents_run};
 use crate::xdp::{PinError, Pins, remove_stale_filters};
 
-/// Removes the VIPs, routes, rules, macvlans and BPF programs that a dead agent has left, and
-/// returns a description of each.
+/// Removes the stale VIPs, routes, rules, macvlans and BPF programs of a dead agent, and returns a
+/// description of each.
 ///
 /// The VIPs are removed first, because the BPF programs may be fencing them.
 ///
 /// # Errors
-/// Returns an error if another agent runs in this network namespace, or if something cannot be
+/// Returns an error if another agent runs in this network namespace, or if a resource cannot be
 /// removed.
 pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
     if several_agents_run() {
         anyhow::bail!(
-            "another vipd runs in this network namespace, and VIPs do not show which agent has added them; \
-             stop it first, or start the dead agent again, which removes the VIPs of its configuration"
+            "another vipd runs in this network namespace, and a VIP does not show which agent added it; stop the \
+             running agent first, or start the dead agent again, which removes the VIPs of its configuration"
         );
     }
     let mut removed = Vec::new();
@@ -39,7 +39,7 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
             );
             pins.clear();
         }
-        // Nothing can be pinned.
+        // Without a BPF file system, no programs are pinned.
         Err(PinError::NotMounted) => {}
         Err(error) => return Err(error).context("cannot detach the BPF programs; run this as root"),
     }

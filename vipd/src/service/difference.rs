@@ -83,8 +83,8 @@ impl Differences {
             virtual_addresses: _,
             excluded_addresses: _,
         } = from;
-        // An owner becomes master as soon as it starts, and its VIPs count as the interface's own
-        // addresses. Both are decided when the router is added.
+        // An address owner becomes master as soon as it starts, and its VIPs count as the
+        // interface's own addresses. Both are decided when the router is added.
         let ownership_differs = from.is_owner() != to.is_owner();
         let priorities = if ownership_differs { &mut self.restarting } else { &mut self.in_place };
         note(priorities, "priority", priority, &to.priority);

@@ -47,13 +47,14 @@ impl EventLog {
         Subscription { history: shared.history.iter().cloned().collect(), live: shared.live.subscribe() }
     }
 
-    /// Returns the events that are kept, for a successor.
+    /// Returns the kept events as lines of JSON, for a successor.
     pub(super) fn history(&self) -> Vec<String> {
         let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         shared.history.iter().map(ToString::to_string).collect()
     }
 
-    /// Inserts the events of a predecessor before those of this process.
+    /// Inserts the events of a predecessor before those of this process. If there is not enough
+    /// room, drops the oldest ones.
     pub(super) fn resume(&self, former: Vec<String>) {
         let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for line in former.into_iter().rev() {
@@ -113,7 +114,7 @@ impl Recorder {
         self.changes.resume(router, state);
     }
 
-    /// Returns the events that are kept.
+    /// Returns the log of the kept events.
     pub(super) fn log(&self) -> &EventLog {
         &self.log
     }

@@ -72,7 +72,7 @@ impl GroupStates {
         gone.collect()
     }
 
-    /// Sets the states that instances had in a predecessor.
+    /// Sets the states that instances had in a predecessor, and derives those of the groups.
     pub(super) fn resume<'a>(&mut self, states: impl Iterator<Item = (&'a str, State)>) {
         self.instances.extend(states.map(|(instance, state)| (instance.to_owned(), state)));
         let states = self.groups.iter().filter_map(|group| {

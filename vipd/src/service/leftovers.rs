@@ -1,7 +1,7 @@
-//! What agents that did not end cleanly have left: VIPs, routes, rules, macvlans and BPF programs.
+//! Removes stale VIPs, routes, rules, macvlans and BPF programs of agents that did not end cleanly.
 //!
-//! VIPs are removed before the programs that fence them. If they cannot be removed, the programs stay
-//! attached.
+//! VIPs are removed before the programs that fence them. If VIPs cannot be removed, the programs
+//! stay attached.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,8 +29,8 @@ pub type Claims = BTreeMap<u32, InterfaceClaim>;
 /// agent. Skips the VIPs of routers whose interface cannot be claimed, usually because another agent
 /// serves it; opening the interface reports that failure. While other agents run in the network
 /// namespace, also skips the VIPs of routers whose interface does not exist, and the routes and
-/// rules of all skipped routers. Failures to remove them are logged and do not prevent the agent
-/// from starting.
+/// rules of all skipped routers. Failed removals are logged and do not prevent the agent from
+/// starting.
 pub fn claim_interfaces(config: &Config) -> Claims {
     let mut claims = Claims::new();
     let mut refused = BTreeSet::new();
@@ -69,14 +69,14 @@ pub fn claim_interfaces(config: &Config) -> Claims {
     claims
 }
 
-/// Prepares the pins of this agent, if VIPs are fenced: programs that a previous run has left on
-/// interfaces in use are replaced in place later. Before that, removes the VIPs of that run, because
-/// the new programs do not fence them, and detaches its programs from all other interfaces. Also
-/// [clears](clear_others) what dead agents with other names have left on the interfaces.
+/// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence
+/// them. Then detaches the programs of that run, except, if VIPs are fenced, those on interfaces in
+/// use: these programs are replaced in place when the interfaces are opened. Also
+/// [cleans up](clear_others) after dead agents with other names on the interfaces.
 ///
 /// # Errors
-/// Returns an error if VIPs cannot be removed. The programs of the previous run stay attached then:
-/// they drop packets to its VIPs, if another router has taken over.
+/// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached,
+/// and drop packets to those VIPs that another router has taken over.
 pub(super) fn clear_programs(
     agent: &str,
     has_fence: bool,
@@ -98,9 +98,9 @@ pub(super) fn clear_programs(
     Ok(())
 }
 
-/// Removes the VIPs, macvlans and programs that dead agents other than `agent` have left, if their
-/// programs are attached to one of these interfaces: the programs may drop packets to VIPs of this
-/// agent. Failures are logged, and leave the programs attached.
+/// Removes the VIPs, macvlans and programs of dead agents other than `agent` whose programs are
+/// attached to one of these interfaces: the programs may drop packets to VIPs of this agent. A
+/// failure is logged, and the programs stay attached.
 pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
     let owners = Pins::owners_other_than(agent).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
@@ -110,15 +110,16 @@ pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
         if let Err(error) = clear_other(&owner, agent, ifindices) {
             tracing::error!(
                 agent = owner,
-                "cannot remove what a dead agent has left: {error:#}; its BPF programs may drop packets to VIPs; run \
-                 `vipd cleanup` as root with its --runtime-dir"
+                "cannot clean up after a dead agent: {error:#}; its BPF programs may drop packets to VIPs; run \
+                 `vipd cleanup` as root with the --runtime-dir of that agent"
             );
         }
     }
 }
 
 fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Result<()> {
-    // Excludes a start of that agent. A process of another user that holds the lock is no agent.
+    // Keeps that agent from starting meanwhile. A process of an unprivileged user that holds the
+    // lock is not an agent.
     let _lock = match AgentLock::acquire(Path::new(dead)) {
         Ok(lock) => Some(lock),
         Err(LockError::OtherUser { .. }) => None,
@@ -137,7 +138,7 @@ fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Re
     Ok(())
 }
 
-/// Removes the VIPs of a dead agent with these pins, except those that running agents have by now.
+/// Removes the VIPs of the dead agent with these pins, except those that a running agent also has.
 fn remove_vips_of(pins: &Pins, dead: &str, agent: &str) -> anyhow::Result<()> {
     let in_use = vips_of_others(dead);
     let key = |found: &Address| {
@@ -149,14 +150,14 @@ fn remove_vips_of(pins: &Pins, dead: &str, agent: &str) -> anyhow::Result<()> {
         Some(vips) => remove_vips(|found| vips.contains(&key(found)) && !in_use.contains(&key(found))),
         None if interfaces.is_empty() => Ok(()),
         None if other_agents_run(&[dead, agent]) => bail!(
-            "cannot remove stale VIPs left by a previous run: the map of its VIPs cannot be read, and other agents \
-             run, whose VIPs they may be; stop these agents and run `vipd cleanup`"
+            "cannot remove stale VIPs left by a previous run: the map of its VIPs cannot be read, and the VIPs may \
+             belong to other agents, which are running; stop these agents and run `vipd cleanup`"
         ),
         None => remove_vips(|found| interfaces.contains(&found.ifindex) && !in_use.contains(&key(found))),
     }
 }
 
-/// Returns the VIPs of the running agents other than this one, as far as their maps can be read.
+/// Returns the VIPs of all running agents whose maps can be read, except `dead`.
 fn vips_of_others(dead: &str) -> BTreeSet<AddressKey> {
     let mut vips = BTreeSet::new();
     for owner in Pins::owners_other_than(dead).unwrap_or_default() {
@@ -167,7 +168,7 @@ fn vips_of_others(dead: &str) -> BTreeSet<AddressKey> {
     vips
 }
 
-/// Removes and reports VIPs that a dead agent has left.
+/// Removes the VIPs for which `is_stale` returns true, and logs each of them.
 fn remove_vips(is_stale: impl Fn(&Address) -> bool) -> anyhow::Result<()> {
     let is_stale = |found: &Address| found.protocol == PROTO_VIPD && is_stale(found);
     let removed = Requests::open().and_then(|mut requests| requests.remove_stale(is_stale));
@@ -178,7 +179,7 @@ fn remove_vips(is_stale: impl Fn(&Address) -> bool) -> anyhow::Result<()> {
 }
 
 /// Opens the directory in which the links of the BPF programs are pinned, so that VIPs are fenced
-/// even if all processes of vipd are killed. Reports if there is none.
+/// even if all processes of vipd are killed. If it cannot be opened, logs a warning.
 pub(super) fn open_pins(agent: &str) -> Option<Pins> {
     Pins::open(agent)
         .map_err(|error| {

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  ensure_claim      claims the interface                 kept until the link is closed
-//!  clear_others      removes what dead agents have left   when the link is first opened
+//!  clear_others      cleans up after dead agents          when the link is first opened
 //!  ensure_groups     joins the multicast groups           kept until the link is closed
 //!  open_sockets      opens the sockets for sending        handed to the engine
 //!  ensure_macvlans   creates the macvlans, down           kept until the router is removed
 //!  ensure_routers    adds VRIDs to the BPF program's maps, before the program is attached
 //!  ensure_attached   attaches the program                 kept until the link is closed
-//!  ensure_fence      attaches the fence                   kept until the link is closed
+//!  ensure_fence      attaches the fence programs          kept until the link is closed
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ pub(crate) struct LinkOpener {
     foreign_xdp: ForeignXdp,
     /// Whether VIPs are fenced.
     has_fence: bool,
-    /// The agent's name, by which a successor finds its pins.
+    /// The agent's name, under which its pins are stored.
     agent: String,
     /// Claims that exclude other agents from the interfaces. Dropped last, after the programs are
     /// detached.
@@ -91,7 +91,7 @@ impl LinkOpener {
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         self.ensure_claim(spec)?;
         let ifindex = BTreeSet::from([spec.ifindex]);
-        // A successor changes nothing before it has taken over.
+        // A successor changes nothing on the predecessor's links before it has taken over.
         if !self.open.contains_key(&spec.ifindex) && !self.kernel.is_borrowed(spec.ifindex) {
             clear_others(&self.agent, &ifindex);
         }
@@ -110,7 +110,7 @@ impl LinkOpener {
             Some(self.ensure_attached(spec)?)
         };
         let fence = self.ensure_fence(spec, attached.as_ref().map(|attached| attached.is_pinned));
-        // Programs of the previous run that the interface does not need any more.
+        // Programs of the previous run that the interface no longer needs.
         self.kernel.detach_inherited(&ifindex);
         Ok(LinkIo {
             fence,
@@ -221,8 +221,8 @@ impl LinkOpener {
         Ok(attached)
     }
 
-    /// Attaches the programs that fence VIPs. Reports if VIPs are not fully fenced, unless that is
-    /// known.
+    /// Attaches the programs that fence VIPs. If VIPs are not fully fenced, logs the reason, unless
+    /// it is the same as at the last call.
     fn ensure_fence(&mut self, spec: &LinkSpec, advert_is_pinned: Option<bool>) -> FenceLevel {
         if !self.has_fence {
             return FenceLevel::Off;

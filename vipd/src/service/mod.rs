@@ -108,7 +108,7 @@ fn rules(control: &Control) -> Rules {
 /// Capacity of the channel of reports to the log.
 const REPORTS: usize = 4096;
 
-/// Everything that a start needs.
+/// The configuration and the resources with which the agent starts.
 struct Start {
     config: Config,
     /// The file that `config` was read from.
@@ -125,7 +125,7 @@ struct Start {
     succession: Option<(Predecessor, Heir)>,
 }
 
-/// Returns how much the BPF program logs.
+/// Returns the verbosity of the BPF program's log.
 fn verbosity() -> Verbosity {
     if tracing::enabled!(target: "vipd_ebpf", tracing::Level::DEBUG) {
         Verbosity::Discards
@@ -138,8 +138,9 @@ fn verbosity() -> Verbosity {
 /// that `config` was read from, which a reload reads again.
 ///
 /// # Errors
-/// Returns an error if the runtime directory or the BPF program cannot be used, the only interface
-/// cannot be opened, the engine fails, or VIPs may remain after shutdown.
+/// Returns an error if stale VIPs or macvlans cannot be removed, the runtime directory or the BPF
+/// program cannot be used, the only interface cannot be opened, the engine fails, or VIPs may
+/// remain after shutdown.
 pub fn run(
     config: &Config,
     path: &Path,
@@ -279,7 +280,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
     wind_up(&handle, engine_thread, served, &configured, guardian)
 }
 
-/// Returns what a successor receives.
+/// Collects the descriptors and the executable for a successor.
 fn estate(
     maps: MapDescriptors,
     lock: &AgentLock,
@@ -295,7 +296,7 @@ fn estate(
     })
 }
 
-/// Ends the engine, and removes VIPs that it has not removed.
+/// Ends the engine and the guardian, and removes VIPs that the engine has not removed.
 fn wind_up(
     engine: &Handle,
     engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
@@ -319,7 +320,7 @@ fn wind_up(
     ended.map(drop).and(served.map(drop)).and(withdrawn)
 }
 
-/// Prepares the guardian, which runs if VIPs are fenced.
+/// Prepares the guardian if VIPs are fenced. Logs a failure and returns `None`.
 fn guardian(
     agent: &str,
     has_fence: bool,
@@ -347,7 +348,7 @@ fn guardian(
         .ok()
 }
 
-/// Returns the path of this executable. A newer file with this path is used by an upgrade.
+/// Returns the path of this executable. An upgrade runs the file that has this path by then.
 fn executable() -> PathBuf {
     let found = std::fs::read_link("/proc/self/exe").unwrap_or_default();
     // The kernel marks a file that has been replaced since this process started.

@@ -53,13 +53,13 @@ pub(super) enum Author {
     Client(Credentials, oneshot::Sender<Result<ChangeReport, String>>),
     /// The sender of SIGHUP. The outcome is logged.
     Signal(u32),
-    /// This process, which has succeeded another one. The outcome is logged.
+    /// This process, after it has succeeded another. The outcome is logged.
     Succession,
 }
 
 impl Author {
-    /// Returns whether the author is root. The agent's own user is not enough: tracked scripts and
-    /// notification commands run as this user, without its capabilities.
+    /// Returns whether the author is root. The agent's own user does not count: tracked scripts and
+    /// notification commands run as this user, but without the agent's capabilities.
     pub(super) fn is_root(&self) -> bool {
         match self {
             Self::Client(peer, _) => peer.uid == 0,

@@ -70,7 +70,7 @@ pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
 
 /// Returns the maximum number of file descriptors that the agent may have open at the same time.
 fn open_files(config: &Config) -> u64 {
-    // Standard streams, runtime, signals, netlink and BPF objects take about 30. The rest is a
+    // Standard streams, runtime, signals, netlink and BPF objects need about 30. The rest is a
     // margin.
     const AGENT: usize = 40;
     // Packet socket, two group sockets, the BPF link, the claim, and two spare descriptors for
@@ -92,8 +92,8 @@ fn open_files(config: &Config) -> u64 {
     );
     links.sort_unstable();
     links.dedup();
-    // A socket for process events, and a pidfd for each required process. If more processes of that
-    // name run, their descriptors come out of the margin of `AGENT`.
+    // A socket for process events, and a pidfd for each required process. Further processes of that
+    // name take their pidfds from the margin in `AGENT`.
     let processes = config.processes.iter().map(|process| 1 + usize::from(process.quorum));
     // Notification commands are not included, because they wait for free descriptors.
     let checks = SCRIPT * config.scripts.len() + FILE * config.files.len() + processes.sum::<usize>();

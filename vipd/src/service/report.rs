@@ -59,7 +59,7 @@ impl Reporter {
         Self { counters, engine, latest, orders, tracker, events, notifications, guardian: None }
     }
 
-    /// Also reports the state of the guardian.
+    /// Adds the state of the guardian, if there is one, to the status report.
     pub(super) fn with_guardian(self, guardian: Option<GuardianState>) -> Self {
         Self { guardian, ..self }
     }
@@ -311,12 +311,12 @@ fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
     }
 }
 
-/// Describes that one of the interfaces to which the VIPs are added is missing or down.
+/// Describes a [`Fault::AddressInterface`] by the interfaces to which the VIPs are to be added.
 fn describe_address_interfaces(config: &Instance) -> String {
     let devs: BTreeSet<&str> =
         config.placements.iter().filter_map(|placement| placement.interface.as_deref()).collect();
     match Vec::from_iter(devs).as_slice() {
-        [] => format!("the macvlan on {} for its VIPs is missing", config.interface),
+        [] => format!("the macvlan on {} for the VIPs is missing", config.interface),
         [dev] => format!("interface {dev} (`dev` of a VIP) does not exist, is down or has no carrier"),
         devs => format!(
             "one of the interfaces {} (`dev` of a VIP) does not exist, is down or has no carrier",

@@ -23,10 +23,10 @@ use crate::process::{
 };
 use crate::xdp::{self, Inherited, Kernel, Row, Rows};
 
-/// Maximum time to wait for the next message of the predecessor while it passes its descriptors.
+/// Maximum time to wait for each message while the predecessor passes its offer and descriptors.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Context of errors of the channel.
+/// Context of errors of the channel to the predecessor.
 const GONE: &str = "no message from the predecessor";
 
 /// The control thread's part of a succession.
@@ -62,8 +62,8 @@ struct Descriptors {
 }
 
 /// Succeeds the agent at the other end of the channel, and runs until a signal stops the process, or
-/// another process succeeds it. Returns `false` if the predecessor continues, to which the reason has
-/// been reported.
+/// another process succeeds it. Returns `false` if this process could not take over: the reason has
+/// been reported to the predecessor, which continues.
 ///
 /// # Errors
 /// Same as for [`run`](super::run).
@@ -72,7 +72,7 @@ pub(crate) fn succeed(channel: &Channel, signals: Signals) -> anyhow::Result<boo
     let result = prepare(channel, signals, &has_taken_over).and_then(start);
     match result {
         Err(error) if !Heir::has_taken_over(&has_taken_over) => {
-            // If the engine has reported a reason, the predecessor ignores this one.
+            // If the engine has already reported a reason, the predecessor ignores this one.
             handover::fail(channel, &describe(&error));
             Ok(false)
         }
@@ -80,7 +80,8 @@ pub(crate) fn succeed(channel: &Channel, signals: Signals) -> anyhow::Result<boo
     }
 }
 
-/// Returns an error as text for the user of `vipd upgrade`, with all problems of a configuration.
+/// Returns an error as text for the user of `vipd upgrade`. If a configuration is invalid, the text
+/// contains all its problems.
 fn describe(error: &anyhow::Error) -> String {
     match error.downcast_ref() {
         Some(ConfigError::Problems(problems)) => format!("{problems}\n{}", problems.summary()),
@@ -95,7 +96,7 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     let _ = raise_open_files();
     channel.send(&Message::Hello { formats: vec![FORMAT], version }, None).context(GONE)?;
     let (Message::Offer, Some(offer)) = channel.receive(Some(TIMEOUT)).context(GONE)? else {
-        bail!("expected an offer");
+        bail!("the predecessor sent an unexpected message instead of an offer");
     };
     let offer: Offer = serde_json::from_slice(&handover::read(&offer)?).context("cannot read the offer")?;
     let (descriptors, token) = receive(channel)?;
@@ -103,7 +104,7 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     let (Some(lock), Some(lock_file), Some(control_socket)) = (lock, lock_file, control_socket) else {
         bail!("the predecessor did not pass its locks and its control socket");
     };
-    // The file may have changed. It is applied by a reload once this process has taken over.
+    // Checks the file, which may have changed; a reload after the takeover applies it.
     let machine = Machine { checks_executables: true, ..Machine::default() };
     Config::load_on(&offer.path, &machine)?;
     let config = Config::parse(&offer.configuration, &offer.path.display().to_string())
@@ -164,7 +165,7 @@ fn receive(channel: &Channel) -> anyhow::Result<(Descriptors, Token)> {
             all.inherited.links.fences.push((info, descriptor));
             continue;
         }
-        // The kernel drops descriptors above the limit.
+        // The kernel drops descriptors that exceed the limit on open files.
         let missing = "a descriptor is missing; raise the limit on open files (LimitNOFILE=)";
         let descriptor = descriptor.context(missing)?;
         match message {
@@ -182,7 +183,7 @@ fn receive(channel: &Channel) -> anyhow::Result<(Descriptors, Token)> {
     }
 }
 
-/// Builds the topology, in which each router has the row of the predecessor.
+/// Builds the topology, in which each router has the row that it had in the predecessor.
 fn topology(config: &Config, offer: &Offer) -> anyhow::Result<Topology> {
     let mut topology = Topology::new(Rows::new(offer.sizes.routers));
     let rows: &BTreeMap<String, u32> = &offer.rows;

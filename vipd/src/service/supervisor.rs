@@ -86,12 +86,12 @@ pub(super) struct Supervisor<S> {
     pub(super) early: Vec<Report>,
     /// The control socket.
     pub(super) listener: UnixListener,
-    /// What a successor receives.
+    /// The descriptors and the executable for a successor.
     pub(super) estate: Arc<Estate>,
-    /// Whether the engine has received [`Command::Stop`].
+    /// Whether [`Command::Stop`] has been sent to the engine.
     pub(super) is_stopping: bool,
     /// Whether the configuration has only one interface. If so, the agent exits if the interface
-    /// cannot be opened at startup.
+    /// cannot be opened at startup. Always false in a successor.
     pub(super) has_single_link: bool,
 }
 
@@ -146,11 +146,11 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 self.serve(runtime_dir, &mut signals, connections, &mut failed, &mut from_engine).await;
             server.abort();
             if let Ok(Served::HandedOver(successor)) = result {
-                // The commands of notifications that are still running belong to this process. The
-                // successor's start once this process has ended.
+                // Notification commands that are still running belong to this process. The
+                // successor starts its own once this process has ended.
                 self.notifications.stop().await;
                 drop(successor);
-                // If a driver is slow, the process ends anyway.
+                // If a driver takes longer, the process ends without waiting for it.
                 worker.join(WORKER_TIMEOUT);
                 return Ok(End::HandedOver);
             }
@@ -189,7 +189,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let mut is_ready = connections.predecessor.is_some();
         let mut is_main = !is_ready;
         let mut upgrading = None;
-        // An upgrade that waits for the end of the predecessor.
+        // An upgrade that waits for the end of this process's predecessor.
         let mut waiting = None;
         let mut result = Ok(());
         let mut may_fail = true;
@@ -222,7 +222,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 step = self.administrator.next(), if is_main => match step {
-                    // Its commands would run at the same time as those of the successor.
+                    // Notification commands of the predecessor and of the new successor could
+                    // otherwise run at the same time.
                     Step::Upgrade { executable, author } if connections.predecessor.is_some() => {
                         waiting = Some(Waiting::new(executable, author));
                     }
@@ -297,7 +298,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 }
             }
         }
-        // It may have handed over before it received the command to stop.
+        // The engine may have handed over before it received the command to stop.
         if let Some((new, author)) = succession::handed_over(upgrading).await {
             let worker = connections.worker;
             return Ok(self.leave(new, author, runtime_dir, worker, &mut systemd, from).await);

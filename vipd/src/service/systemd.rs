@@ -36,7 +36,7 @@ impl Systemd {
         }
     }
 
-    /// Reports that another process is the main process of the service from now on.
+    /// Reports that another process is now the main process of the service.
     pub(super) fn main_process(&mut self, pid: u32) {
         self.send(&[NotifyState::MainPid(pid)]);
     }

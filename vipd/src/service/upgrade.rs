@@ -1,4 +1,4 @@
-//! `vipd upgrade` in the process that is replaced.
+//! The part of `vipd upgrade` that runs in the process to be replaced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,16 +25,16 @@ use crate::xdp::MapDescriptors;
 
 /// Maximum time until a new process identifies itself as vipd.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum time until it is ready. It loads the BPF program and opens all links in that time.
+/// Maximum time until the new process has loaded the BPF program and opened the links in use.
 const READY_TIMEOUT: Duration = Duration::from_secs(40);
-/// Maximum time until the engine has nothing to do, in nanoseconds.
+/// Maximum time until the engine has no pending work, in nanoseconds.
 const QUIET_TIMEOUT: u64 = 5_000_000_000;
 /// Maximum time to wait for the exit status of a process that has closed the channel.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the agent passes to a successor, apart from the resources of the worker.
+/// The resources for a successor, except those of the worker.
 pub(super) struct Estate {
-    /// The agent's own executable, as it was named when the agent started.
+    /// Path of the agent's own executable when the agent started.
     pub(super) executable: PathBuf,
     pub(super) maps: MapDescriptors,
     pub(super) lock: OwnedFd,
@@ -42,10 +42,10 @@ pub(super) struct Estate {
     pub(super) control_socket: OwnedFd,
 }
 
-/// The state of the service.
+/// The state of the service, for a successor.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct SavedService {
-    /// The events that are kept, as lines of JSON.
+    /// The kept events, as lines of JSON.
     pub(super) events: Vec<String>,
     /// Counts of notifications, by subject.
     pub(super) notifications: BTreeMap<String, Counts>,
@@ -61,7 +61,7 @@ pub(super) struct Successor {
 
 /// Why a process cannot take over.
 enum Failure {
-    /// It has ended or closed the channel.
+    /// The process has ended or closed the channel.
     Ended,
     Reason(String),
 }
@@ -85,7 +85,7 @@ pub(super) struct Upgrade {
     pub(super) holdings: oneshot::Receiver<io::Result<Holdings>>,
     /// Whether the control socket accepts clients.
     pub(super) is_open: watch::Sender<bool>,
-    /// Set once the engine may hand over.
+    /// Set before the engine receives the command to hand over.
     pub(super) is_handing_over: Arc<AtomicBool>,
 }
 
@@ -93,12 +93,13 @@ impl Upgrade {
     /// Starts a process of this executable and hands over to it. Blocks.
     ///
     /// # Errors
-    /// Returns a message for the user. Nothing has changed in that case, and the process has ended.
+    /// Returns a message for the user. In that case, the new process has ended, and the agent
+    /// continues unchanged.
     pub(super) fn run(self, executable: &Path, estate: &Estate) -> Result<Successor, String> {
         if rustix::process::getpid().is_init() {
             return Err(
-                "the agent is the init process of its PID namespace, which ends with it; restart the \
-                        container instead"
+                "the agent is the init process of its PID namespace, and when it ends, the kernel also kills the \
+                 successor; restart the container instead"
                     .to_owned(),
             );
         }
@@ -117,21 +118,21 @@ impl Upgrade {
             Err(Failure::Ended) => {
                 let status = end(&mut child, EXIT_TIMEOUT);
                 Err(format!(
-                    "{name} cannot take over, so nothing has changed: it ended ({status}) before it was ready; check that it \
-                     is a version of vipd with `vipd upgrade`, and the log"
+                    "{name} cannot take over, so nothing has changed: it ended ({status}) before it was ready; check the \
+                     log, and that it is a version of vipd that supports `vipd upgrade`"
                 ))
             }
         }
     }
 
-    /// Returns the version of the successor.
+    /// Hands over to the process at the other end of the channel. Returns its version.
     fn converse(self, channel: &Channel, estate: &Estate) -> Result<String, Failure> {
         let (Message::Hello { formats, version }, _) = receive(channel, HELLO_TIMEOUT)? else {
             return Err(unexpected());
         };
         if !formats.contains(&FORMAT) {
             return Err(Failure::Reason(format!(
-                "vipd {version} reads the formats {formats:?} of the state, but this agent writes format {FORMAT}; restart \
+                "vipd {version} reads state in the formats {formats:?}, but this agent writes format {FORMAT}; restart \
                  the agent instead"
             )));
         }
@@ -147,7 +148,7 @@ impl Upgrade {
         let (reply, outcome) = oneshot::channel();
         let until = clock::now() + QUIET_TIMEOUT;
         let channel = channel.try_clone()?;
-        // From now on, clients wait for the successor.
+        // From now on, new clients wait for the successor.
         let _ = self.is_open.send(false);
         self.is_handing_over.store(true, Ordering::SeqCst);
         self.engine.send(Command::HandOver(HandOver { channel, token, until, reply }));
@@ -160,7 +161,7 @@ impl Upgrade {
     }
 }
 
-/// Passes the configuration and all descriptors. The token is the last one.
+/// Passes the offer and all descriptors, of which the token is the last one.
 fn pass(
     channel: &Channel,
     offer: &Offer,
@@ -203,13 +204,13 @@ fn unexpected() -> Failure {
 
 /// Starts a successor, whose standard input is the other end of the channel.
 fn start(executable: &Path, end: OwnedFd) -> io::Result<Child> {
-    // The variable has the ID of this process, and would disable the watchdog of another one.
+    // The variable contains the ID of this process, so the successor would disable its watchdog.
     let mut command = Process::new(executable);
     command.arg(VERB).stdin(Stdio::from(end)).env_remove("WATCHDOG_PID");
     launch(command, Privileges::All)
 }
 
-/// Ends a process, and returns how it ended. Waits up to `patience` before it is killed.
+/// Waits up to `patience` for the end of a process, then kills it. Returns its exit status as text.
 fn end(child: &mut Child, patience: Duration) -> String {
     const PAUSE: Duration = Duration::from_millis(5);
     let until = Instant::now() + patience;

@@ -29,7 +29,8 @@ use crate::xdp::Row;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Maximum delay before a retry.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Interval of the checks for lost group memberships and for XDP programs of other applications.
+/// Interval of the checks for lost group memberships, for XDP programs of other applications, and
+/// for detached fence programs.
 const CHECK: Duration = Duration::from_secs(30);
 /// Interval of the attempts to join multicast groups that could not be joined.
 const JOIN_RETRY: Duration = Duration::from_secs(5);
@@ -43,7 +44,8 @@ pub(crate) trait LinkWork: Send + 'static {
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Returns whether a group of an open link could not be joined.
     fn has_unjoined(&self) -> bool;
-    /// Reports XDP programs that run before vipd's program on open links.
+    /// Reports XDP programs that run before vipd's program on open links, and restores fence
+    /// programs that were detached.
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>);
     /// Undoes [`open`](Self::open), but keeps the macvlans. The interface may no longer exist.
     fn close(&mut self, ifindex: u32);
@@ -53,9 +55,10 @@ pub(crate) trait LinkWork: Send + 'static {
     fn clear_rows(&mut self, rows: &[Row]);
     /// Returns duplicates of the descriptors that a successor needs.
     fn holdings(&self) -> io::Result<Holdings>;
-    /// Leaves all links to a successor. Nothing is detached or deleted any more.
+    /// Leaves all links to a successor. From then on, nothing is detached or deleted.
     fn hand_over(&mut self);
-    /// Replaces the BPF program of a predecessor on all links.
+    /// Takes over the macvlans, claims and pins of a predecessor, and replaces its BPF programs on
+    /// all links.
     fn take_over(&mut self);
     /// Brings a macvlan down unless it must be up. Brings it up again if that has changed in the
     /// meantime.
@@ -114,7 +117,7 @@ impl Worker {
 
     /// Waits until the worker has handled [`Request::HandOver`].
     ///
-    /// Returns whether this completed within `timeout`.
+    /// Returns whether the worker ended within `timeout`.
     pub(super) fn join(self, timeout: Duration) -> bool {
         drop(self.jobs);
         self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
@@ -231,7 +234,7 @@ impl<W: LinkWork> State<W> {
             Request::Drop(io) => drop(io),
             Request::Share(reply) => {
                 self.is_shared = true;
-                // Fails if the upgrade has ended, which is followed by `EndSharing`.
+                // Fails if the upgrade has ended already; `EndSharing` follows.
                 drop(reply.send(self.work.holdings()));
             }
             Request::EndSharing => self.is_shared = false,
@@ -239,7 +242,7 @@ impl<W: LinkWork> State<W> {
                 self.work.take_over();
                 self.work.check(self.open.values());
             }
-            // Handled when it is received.
+            // Handled in `run`.
             Request::HandOver => {}
             Request::Forget { ifindex, entry, row } => {
                 // The link may be opened again before the worker receives a spec without the

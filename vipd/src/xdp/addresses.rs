@@ -10,8 +10,8 @@ use vipd_common::records::AddressKey;
 use super::Row;
 use super::routers::ignore_missing;
 
-/// The map by which the BPF program finds the row of a VIP. The engine owns it, because a VIP must
-/// be in the map before it is added to an interface.
+/// The map in which the BPF program looks up the row of a VIP. The engine owns the map, because a
+/// VIP must be inserted before it is added to an interface.
 pub struct Addresses {
     entries: HashMap<MapData, [u8; 24], u32>,
 }
@@ -24,7 +24,7 @@ impl Addresses {
     /// Returns the VIPs in a dead agent's map.
     ///
     /// # Errors
-    /// Returns an error if this is not a map of VIPs, or it cannot be read.
+    /// Returns an error if the descriptor is not that of a map of VIPs, or the map cannot be read.
     pub(super) fn read(descriptor: OwnedFd) -> io::Result<BTreeSet<AddressKey>> {
         let map = MapData::from_fd(descriptor).map_err(io::Error::other)?;
         let entries: HashMap<_, [u8; 24], u32> =
@@ -33,7 +33,7 @@ impl Addresses {
         keys.collect::<Result<_, _>>().map_err(io::Error::other)
     }
 
-    /// Inserts a VIP, or changes its row. One `bpf(2)` call.
+    /// Inserts a VIP, or changes its row. Makes one `bpf(2)` call.
     ///
     /// # Errors
     /// Returns an error if the map is full.
@@ -41,8 +41,8 @@ impl Addresses {
         self.entries.insert(bytemuck::cast::<_, [u8; 24]>(key), row.number(), 0)
     }
 
-    /// Removes a VIP of `row`. Does nothing if it is not in the map, or has been inserted for
-    /// another row since. At most two `bpf(2)` calls.
+    /// Removes a VIP of `row`. Does nothing if the VIP is not in the map, or has since been
+    /// inserted for another row. Makes at most two `bpf(2)` calls.
     ///
     /// # Errors
     /// Returns an error if `bpf(2)` fails for a reason other than a missing entry.

@@ -3,10 +3,10 @@
 //! Each attachment is a BPF link. [`Attachments::ensure`] is idempotent. It keeps a link in the
 //! wanted mode, or one that was last requested with the same preference; with `Auto`, it keeps any
 //! link. If only the program differs, it is replaced in place (`BPF_LINK_UPDATE`), and no advert is
-//! missed. A new link is created only if there is none, if it was detached, if the mode changes, or if
-//! another program runs before this one. Links are [pinned](super::pin) if possible. A stale link of a
-//! dead agent is reused if it has the preferred mode and its program runs first; otherwise it is
-//! detached.
+//! missed. A new link is created only if there is none, if the present one was detached, if the
+//! mode changes, or if another program runs before this one. Links are [pinned](super::pin) if
+//! possible. A stale link of a dead agent is reused if it has the preferred mode and its program
+//! runs first; otherwise it is detached.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,7 +24,7 @@ use super::pin::Pins;
 use super::program::{Entry, Programs};
 use super::syscall;
 
-/// The names of all modes.
+/// The names of all modes, which are also the hooks in the names of pins.
 const MODES: [&str; 3] = [Mode::Native.as_str(), Mode::Tc.as_str(), Mode::Generic.as_str()];
 
 impl Mode {
@@ -221,8 +221,9 @@ impl Attachments {
         attached
     }
 
-    /// Replaces the program of the link that a dead agent has left on an interface, if it is in the
-    /// wanted mode and runs first. Detaches all others that it has left there.
+    /// Replaces the program of a dead agent's link to an interface, and returns the link, if the
+    /// link is in the wanted mode and its program runs first. Detaches all other links of that
+    /// agent to the interface, except those of the fence.
     fn inherit(
         &mut self,
         programs: &mut Programs<'_>,
@@ -274,7 +275,7 @@ impl Attachments {
         let mut failed = Vec::new();
         for (ifindex, attachment) in &mut self.links {
             if std::mem::take(&mut attachment.is_borrowed) {
-                // The pin refers to the same link.
+                // Closes the descriptor opened through the pin, which refers to the same link.
                 drop(self.pins.take((*ifindex, attachment.mode.as_str())));
                 let program = programs.load(attachment.entry).map_err(|error| error.to_string());
                 let replaced = program.and_then(|program| {
@@ -292,7 +293,7 @@ impl Attachments {
         self.links.get(&ifindex).is_some_and(|attachment| attachment.is_borrowed)
     }
 
-    /// Leaves all links and pins to a successor.
+    /// Leaves all links and pins to a successor. They are not changed any more.
     pub(super) fn hand_over(&mut self) {
         for attachment in self.links.values_mut() {
             attachment.is_borrowed = true;
@@ -300,7 +301,7 @@ impl Attachments {
         self.pins.abandon();
     }
 
-    /// Returns duplicates of all links.
+    /// Returns duplicates of the descriptors of all links.
     pub(super) fn links(&self) -> io::Result<Vec<(AttachmentInfo, OwnedFd)>> {
         let link = |(ifindex, attachment): (&u32, &Attachment)| {
             let Attachment { link, preference, mode, entry, is_pinned, .. } = attachment;

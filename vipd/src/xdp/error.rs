@@ -52,14 +52,14 @@ pub enum LoadError {
         #[source]
         source: MapError,
     },
-    /// The maps of a predecessor are not those of the object.
+    /// The maps of a predecessor differ from those of the object.
     #[error("the BPF map `{name}` differs from that of the running agent; restart the agent instead")]
     OtherMaps {
         /// Name in the object.
         name: String,
     },
-    /// A descriptor of a map cannot be duplicated.
-    #[error("cannot duplicate a descriptor of a BPF map; raise the limit on open files (LimitNOFILE=)")]
+    /// The descriptor of a map cannot be duplicated.
+    #[error("cannot duplicate the descriptor of a BPF map; raise the limit on open files (LimitNOFILE=)")]
     Descriptor(#[source] io::Error),
     /// A BPF map of the object cannot be mapped into memory.
     #[error("cannot map `{name}` of the BPF program into memory; vipd needs Linux 5.18 or later")]

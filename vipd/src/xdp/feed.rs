@@ -25,8 +25,9 @@ impl Feed {
         Ok(Self { ring, asleep: Mapping::new(asleep, 1)? })
     }
 
-    /// Continues where another process has stopped to read the ring. [`pop`](Self::pop) would
-    /// otherwise return records that were pending when this process opened the ring.
+    /// Continues where another process stopped reading the ring. Without this call,
+    /// [`pop`](Self::pop) would return the records again that the other process has read since this
+    /// process opened the ring.
     ///
     /// # Errors
     /// Returns an error if the ring cannot be mapped again.

@@ -1,10 +1,10 @@
-//! Attachments of the fence: the programs that drop packets to and from VIPs at TC.
+//! Attachments of the fence: the programs that drop packets to and from fenced VIPs at TC.
 //!
-//! The program that receives adverts also drops packets to VIPs, so an interface with virtual
-//! routers needs the fence only at egress.
+//! The program that receives adverts also drops packets to fenced VIPs, so an interface with
+//! virtual routers needs the fence only at egress.
 //!
-//! Kernels before Linux 6.6 have no links at TC (TCX). On these, the program is a filter of the clsact
-//! queueing discipline (tc-bpf(8)). A filter outlives the process without a pin.
+//! Kernels before Linux 6.6 have no links at TC (TCX). On these, each program is a filter of
+//! the clsact queueing discipline (tc-bpf(8)). A filter outlives the process without a pin.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,16 +20,16 @@ use super::pin::{PinName, Pins};
 use super::program::{Entry, Programs};
 use super::syscall;
 
-/// How far this host is kept from using the VIPs of a dead or stopped master, from the least to the
-/// most.
+/// How completely this host is cut off from the VIPs of its own agent when the agent is dead or
+/// stopped, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FenceLevel {
-    /// Not at all: configured, or no program could be attached.
+    /// Not at all: `fence = "off"`, or packets to the VIPs cannot be dropped.
     Off,
-    /// Packets to and from the VIPs are dropped as long as the agent's process exists, for example
-    /// while it is stopped.
+    /// Packets to the VIPs, or both to and from them, are dropped only as long as the agent's
+    /// process exists, for example while it is stopped.
     Process,
-    /// Packets to the VIPs are dropped whatever happens to vipd, but packets from the VIPs are not.
+    /// Packets to the VIPs are dropped whatever happens to vipd; packets from the VIPs are not.
     Ingress,
     /// Packets to and from the VIPs are dropped whatever happens to vipd.
     Full,
@@ -58,12 +58,12 @@ impl fmt::Display for FenceLevel {
     }
 }
 
-/// A hook at which packets are filtered.
+/// A TC hook of the fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Hook {
-    /// Packets to VIPs.
+    /// TC ingress, where packets to VIPs are dropped.
     Ingress,
-    /// Packets from VIPs.
+    /// TC egress, where packets from VIPs are dropped.
     Egress,
 }
 
@@ -109,7 +109,7 @@ impl Hook {
 enum Attachment {
     /// A BPF link.
     Link { link: OwnedFd, is_pinned: bool },
-    /// A filter, which is removed when this is dropped, unless another process has added it.
+    /// A filter. Dropping `link` removes it; `None` if another process has added the filter.
     Filter { link: Option<SchedClassifierLink> },
 }
 
@@ -211,7 +211,7 @@ impl FenceLinks {
         self.0.retain(|_, known| !matches!(known.attachment, Attachment::Filter { link: None }));
         for ((ifindex, hook), Known { attachment, is_borrowed }) in &mut self.0 {
             if let (true, Attachment::Link { link, .. }) = (std::mem::take(is_borrowed), attachment) {
-                // The pin refers to the same link.
+                // Closes the descriptor opened through the pin, which refers to the same link.
                 drop(pins.take(hook.pin_name(*ifindex)));
                 let (entry, ..) = hook.attachment();
                 let program = programs.load(entry).map_err(|error| error.to_string());
@@ -235,14 +235,14 @@ impl FenceLinks {
         for Known { attachment, is_borrowed } in self.0.values_mut() {
             *is_borrowed = true;
             if let Attachment::Filter { link } = attachment {
-                // Dropping it would remove a filter of the successor with the same handle.
+                // Dropping the link would remove the successor's filter, which has the same handle.
                 #[expect(clippy::disallowed_methods, reason = "the successor removes the filter")]
                 std::mem::forget(link.take());
             }
         }
     }
 
-    /// Returns duplicates of all links; `None` for a filter.
+    /// Returns all attachments with duplicates of their links' descriptors; `None` for a filter.
     pub(super) fn links(&self) -> io::Result<Vec<(FenceInfo, Option<OwnedFd>)>> {
         let link = |((ifindex, hook), known): (&(u32, Hook), &Known)| {
             let is_pinned = known.attachment.is_permanent();
@@ -255,8 +255,8 @@ impl FenceLinks {
         self.0.iter().map(link).collect()
     }
 
-    /// Returns whether another program runs before the one at TC egress. It may end the processing of
-    /// a packet (`TC_ACT_OK`). Takes the rtnl lock.
+    /// Returns whether another program runs before the fence at TC egress. That program may end the
+    /// processing of a packet (`TC_ACT_OK`). Takes the rtnl lock.
     pub(super) fn is_behind_at_egress(&self, ifindex: u32) -> bool {
         let Some(Known { attachment: Attachment::Link { link, .. }, .. }) =
             self.0.get(&(ifindex, Hook::Egress))
@@ -285,15 +285,15 @@ impl FenceLinks {
     }
 }
 
-/// Adds the program of a hook as a filter, in place of one that a dead agent has left.
+/// Adds the program of a hook as a filter, in place of a stale one.
 fn attach_filter(
     programs: &mut Programs<'_>,
     interface: &str,
     hook: Hook,
 ) -> Result<SchedClassifierLink, String> {
     let (entry, ..) = hook.attachment();
-    // Fails if the interface already has the queueing discipline. If it cannot be added, neither can
-    // the filter.
+    // Fails if the interface already has the queueing discipline. After any other failure, adding
+    // the filter fails, too.
     let _ = tc::qdisc_add_clsact(interface);
     remove_filters(interface, hook);
     let options = TcAttachOptions::Netlink(NlOptions::default());
@@ -305,13 +305,13 @@ fn attach_filter(
     attached.map_err(|error| format!("cannot add a clsact filter: {}", rejection(entry.name(), &error)))
 }
 
-/// Removes the filters of a hook that a dead agent has left, and returns whether there were any.
+/// Removes the filters with the program name of a hook, and returns whether there were any.
 fn remove_filters(interface: &str, hook: Hook) -> bool {
     tc::qdisc_detach_program(interface, hook.filter(), hook.attachment().0.name()).is_ok()
 }
 
-/// Removes the filters that a dead agent has left on an interface, and returns whether there were
-/// any. Only kernels without TCX have filters.
+/// Removes the stale filters on an interface, and returns whether there were any. Filters are used
+/// only on kernels without TCX.
 pub fn remove_stale_filters(interface: &str) -> bool {
     [Hook::Ingress, Hook::Egress].map(|hook| remove_filters(interface, hook)).contains(&true)
 }
@@ -342,8 +342,8 @@ mod tests {
                 #[expect(clippy::disallowed_methods, reason = "the filter must remain, as after SIGKILL")]
                 std::mem::forget(attach(programs)?);
                 let attached = attach(programs)?;
-                assert!(remove_filters(INTERFACE, hook), "one is attached");
-                assert!(!remove_filters(INTERFACE, hook), "no other one is attached");
+                assert!(remove_filters(INTERFACE, hook), "the filter is attached");
+                assert!(!remove_filters(INTERFACE, hook), "only one filter is attached");
                 drop(attached);
                 drop(attach(programs)?);
                 assert!(!remove_stale_filters(INTERFACE));

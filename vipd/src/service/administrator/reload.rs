@@ -44,7 +44,7 @@ pub(in crate::service) enum Step {
     ReloadRejected,
     /// The changes have been made.
     Reloaded(Box<Reloaded>),
-    /// A process of this executable, or of the agent's own, is to succeed the agent.
+    /// A process of `executable` is to succeed the agent; of the agent's own executable if `None`.
     Upgrade { executable: Option<PathBuf>, author: Author },
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Number of lines of one [`Limit`] that may be logged in one burst.
+/// Number of lines that one [`Limit`] permits in a burst.
 const BURST: u32 = 20;
 /// Interval at which one more line is allowed after a burst.
 const REFILL: Duration = Duration::from_millis(500);

@@ -79,8 +79,8 @@ impl Log {
         }
     }
 
-    /// Continues to log the events of a router of a predecessor, which has published its state as
-    /// the first change, and counted discarded adverts.
+    /// Continues to log the events of a predecessor's router. The engine has published the router's
+    /// state as its first change, and the counters include adverts that the predecessor discarded.
     pub(super) fn resume(&mut self, router: RouterId, row_of: impl Fn(Row) -> CounterRow) {
         if let Some(log) = self.instances.get_mut(&router) {
             (log.transitions, log.last) = (1, row_of(log.row));

@@ -46,7 +46,7 @@ impl Notifications {
     /// Continues with the states that instances had in a predecessor, without notifications.
     /// Commands are held back until [`release`](Self::release).
     pub(super) fn resume(&mut self, states: &[(Arc<Instance>, Option<State>)], groups: &[Arc<Group>]) {
-        // Removes the subjects, so that they are added again with their states.
+        // A new runner has no subjects, so that `configure` adds each with its state.
         let counts = self.runner.counts();
         self.runner = Runner::with_counts(counts);
         self.runner.hold();
@@ -58,7 +58,7 @@ impl Notifications {
         }
     }
 
-    /// Starts the commands that were held back, because those of the predecessor have ended.
+    /// Starts the commands that were held back. Called once those of the predecessor have ended.
     pub(super) fn release(&mut self) {
         self.runner.release();
     }

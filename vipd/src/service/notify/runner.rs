@@ -40,7 +40,7 @@ impl Counts {
     }
 }
 
-/// Returns the text by which a successor finds the counts of a subject.
+/// Returns the key of a subject in the counts that are passed to a successor.
 fn key(subject: &Subject) -> String {
     format!("{} {}", subject.upper_case(), subject.name())
 }
@@ -70,7 +70,7 @@ impl SharedCounts {
         shared.former_fifo_dropped + shared.fifo_dropped
     }
 
-    /// Returns the counts of all subjects that have any.
+    /// Returns the counts of all subjects that have any, including those of a predecessor.
     pub(crate) fn all(&self) -> BTreeMap<String, Counts> {
         let shared = self.lock();
         let mut all = shared.former.clone();
@@ -81,7 +81,7 @@ impl SharedCounts {
         all
     }
 
-    /// Adds the counts of a predecessor.
+    /// Sets the counts of a predecessor, to which those of this process are added.
     pub(crate) fn resume(&self, former: &BTreeMap<String, Counts>, fifo_dropped: u64) {
         let mut shared = self.lock();
         shared.former_fifo_dropped = fifo_dropped;
@@ -115,7 +115,7 @@ pub(super) struct Runner {
     /// Failures that have been logged and not been followed by a success, by subject and command.
     failing: BTreeMap<(Subject, &'static str), String>,
     log_limit: Limit,
-    /// Whether commands wait, because those of a predecessor may still be running.
+    /// Whether commands are held back, because those of a predecessor may still be running.
     is_held: bool,
 }
 

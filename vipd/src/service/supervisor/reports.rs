@@ -74,8 +74,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Logs state changes whose reports were dropped or suppressed.
     pub(super) fn log_lost_transitions(&mut self, from: &mut FromEngine) {
         // The order matters: the engine sends the report of a change before it publishes the
-        // change. The report of every change taken here has therefore been sent or dropped, except
-        // for a state resumed from a predecessor, which is not reported.
+        // change. The report of every change taken here has therefore been sent or dropped. A state
+        // resumed from a predecessor is published without a report.
         let published = from.transitions.take();
         while let Ok(report) = from.reports.try_recv() {
             self.write(report);

@@ -41,7 +41,7 @@ pub(in crate::service) enum End {
 /// How [`serve`](Supervisor::serve) has ended.
 pub(super) enum Served {
     Stopped,
-    /// The channel tells the successor when this process has ended.
+    /// Contains the channel to the successor. Its closure signals the end of this process.
     HandedOver(Channel),
 }
 
@@ -56,9 +56,9 @@ pub(super) struct Connections<'a> {
 
 /// A message from the predecessor after this process has taken over.
 pub(super) enum FromPredecessor {
-    /// The state of its service. It no longer calls itself the main process.
+    /// The state of its service. By now, this process is the main process for systemd.
     Service(Option<OwnedFd>),
-    /// It has ended.
+    /// The predecessor has ended.
     Ended,
 }
 
@@ -66,12 +66,12 @@ pub(super) enum FromPredecessor {
 pub(super) struct Upgrading {
     outcome: JoinHandle<Result<Successor, String>>,
     pub(super) author: Author,
-    /// Set once the engine may hand over.
+    /// Set before the engine receives the command to hand over.
     is_handing_over: Arc<AtomicBool>,
 }
 
-/// An upgrade that waits for the end of the predecessor: the commands of both processes would run at
-/// the same time.
+/// An upgrade that waits for the end of this process's predecessor, so that notification commands
+/// of the predecessor and of the new successor do not run at the same time.
 pub(super) struct Waiting {
     pub(super) executable: Option<PathBuf>,
     pub(super) author: Author,
@@ -132,7 +132,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             instances = states.len(),
             "took over from the predecessor"
         );
-        // The engine may have taken over before the signal.
+        // The engine may have taken over before the signal arrived.
         if let Some(signal) = pending {
             self.signal(signal);
         }
@@ -143,7 +143,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     pub(super) fn handle_predecessor(&mut self, message: FromPredecessor, systemd: &mut Systemd) {
         match message {
             FromPredecessor::Service(memory) => {
-                let saved = memory.context("no state").and_then(|memory| {
+                let saved = memory.context("the message contains no state").and_then(|memory| {
                     Ok(serde_json::from_slice::<SavedService>(&handover::read(&memory)?)?)
                 });
                 match saved {
@@ -151,7 +151,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         self.events.log().resume(events);
                         self.notifications.counts().resume(&notifications, fifo_dropped);
                     }
-                    Err(error) => tracing::warn!(%error, "events of the predecessor are lost"),
+                    Err(error) => tracing::warn!(%error, "events and counters of the predecessor are lost"),
                 }
                 systemd.ready();
             }
@@ -159,8 +159,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Waits for the end of the predecessor, if there is one, so that notifications that wait for its
-    /// commands can be delivered.
+    /// Waits for the end of the predecessor, if there is one, so that notifications that were held
+    /// back until the end of its commands can be delivered.
     pub(super) async fn outlive_predecessor(
         &mut self,
         predecessor: &mut Option<AsyncFd<Channel>>,
@@ -184,7 +184,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         connections: &Connections<'_>,
     ) -> Upgrading {
         let (reply, holdings) = oneshot::channel();
-        // If the worker has ended, the upgrade finds that there is no reply.
+        // If the worker has ended, `holdings` is closed, and the upgrade fails.
         connections.worker.submit(Request::Share(reply));
         let is_handing_over = Arc::new(AtomicBool::new(false));
         let rows = self.log.rows().map(|(instance, row)| (instance.name.clone(), row.number()));
@@ -202,7 +202,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         Upgrading { outcome, author, is_handing_over }
     }
 
-    /// Continues after a successor has failed.
+    /// Continues in this process after a successor has failed.
     pub(super) fn upgrade_failed(&mut self, author: Author, reason: String, worker: &Worker) {
         // Does nothing if the worker has ended.
         worker.submit(Request::EndSharing);
@@ -225,7 +225,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         // Does nothing if the worker has ended.
         worker.submit(Request::HandOver);
         if self.is_stopping {
-            // The signal arrived too late for this process.
+            // A termination signal arrived after the engine had handed over, and must stop the
+            // successor instead.
             let successor = i32::try_from(pid).ok().and_then(Pid::from_raw);
             if let Some(Err(error)) = successor.map(|successor| kill_process(successor, Signal::TERM)) {
                 tracing::error!(pid, %error, "cannot stop the successor; stop it with SIGTERM");
@@ -243,12 +244,12 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             .and_then(|saved| handover::write(&saved))
             .and_then(|memory| channel.send(&Message::Service, Some(memory.as_fd())));
         if let Err(error) = sent {
-            tracing::warn!(%error, "events are lost: they cannot be passed to the successor");
+            tracing::warn!(%error, "cannot pass events and counters to the successor; they are lost");
         }
         let line = Line::agent(format!("handed over to process {pid}, vipd {version}"));
         finish(author, Ok(Done { changes: vec![line], ..Done::default() }));
-        // Lets the task of the client send the reply, which fits into the buffer of its socket,
-        // before the control socket is closed.
+        // Lets the client's task send the reply, which fits into the socket's buffer, before the
+        // server is aborted.
         for _ in 0..REPLY_STEPS {
             yield_now().await;
         }
@@ -256,14 +257,15 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     }
 }
 
-/// Maximum time to wait for the end of a predecessor, whose notification commands may still run.
+/// Maximum time for which a stopping process waits for each message of its predecessor, including
+/// the end: notification commands of the predecessor may still run.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum time that an upgrade waits for the end of a predecessor: less than the client waits for
-/// its reply.
+/// Maximum time for which an upgrade waits for the end of a predecessor. Must be shorter than the
+/// time for which the client waits for its reply.
 const MAX_WAIT: Duration = Duration::from_secs(50);
 
-/// Number of times that the task of a client may have to run until it has sent its reply.
+/// Number of times that the task of a client may have to be polled until it has sent its reply.
 const REPLY_STEPS: usize = 16;
 
 /// Waits for the end of an upgrade, or forever if there is none.
@@ -277,7 +279,7 @@ pub(super) async fn outcome(upgrading: &mut Option<Upgrading>) -> Result<Success
     }
 }
 
-/// Waits until an upgrade has waited too long for the end of the predecessor, and takes it.
+/// Returns the waiting upgrade once its deadline has passed. Waits forever if there is none.
 pub(super) async fn overdue(waiting: &mut Option<Waiting>) -> Option<Waiting> {
     match waiting {
         Some(Waiting { deadline, .. }) => {
@@ -288,17 +290,18 @@ pub(super) async fn overdue(waiting: &mut Option<Waiting>) -> Option<Waiting> {
     }
 }
 
-/// Returns why an [overdue] upgrade is refused.
+/// Returns the error for an [overdue] upgrade.
 pub(super) fn overdue_reason() -> String {
     format!(
-        "the process that handed over to this one has not ended within {MAX_WAIT:?}; end it, or wait for its commands"
+        "the process that handed over to the agent has not ended within {MAX_WAIT:?}; wait for its notification \
+         commands, or end it"
     )
 }
 
-/// Returns the successor if the engine has handed over before it ended.
+/// Returns the successor if the engine handed over before it ended.
 pub(super) async fn handed_over(upgrading: Option<Upgrading>) -> Option<(Successor, Author)> {
     let Upgrading { outcome, author, is_handing_over } = upgrading?;
-    // Otherwise, the successor may not be ready for a long time.
+    // Until then, the successor may still take long to become ready.
     if !is_handing_over.load(Ordering::SeqCst) {
         return None;
     }

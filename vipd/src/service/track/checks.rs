@@ -25,8 +25,8 @@ impl Tracker {
             is_used
         });
         let (mut has_new_interface, mut has_new_route) = (false, false);
-        // If an interface or route has a reading, its task runs: only the readings of other kinds of
-        // objects are copied from a replaced object.
+        // If an interface or route has a reading, its task runs: only objects of other kinds take
+        // over the reading of the object that they replace, or of a predecessor.
         let is_checked = |object: &Object| match object.source {
             Source::Interface(_) | Source::Route(..) => object.reading.is_some(),
             Source::Script(_) | Source::Process(_) | Source::File(_) => object.task.is_some(),

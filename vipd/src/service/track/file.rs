@@ -50,7 +50,7 @@ fn warn(file: &TrackedFile, error: &io::Error, repeats: &mut Repeats) {
     if !repeats.is_due(&error.to_string(), Instant::now()) {
         return;
     }
-    // The description of ENOSPC, "No space left on device", suggests another cause.
+    // The description of ENOSPC, "No space left on device", is misleading.
     let reason = match Errno::from_io_error(error) {
         Some(Errno::NOSPC) => {
             "too many inotify watches; raise the sysctl fs.inotify.max_user_watches".to_owned()
@@ -119,7 +119,8 @@ async fn follow(
 /// The watches of a file.
 struct Renewed {
     watches: BTreeSet<i32>,
-    /// Why a watch on the file or its directory could not be added, unless it does not exist.
+    /// Why a watch on the file or on a directory could not be added. A missing file or directory is
+    /// not an error.
     error: Option<Errno>,
     /// Whether the file may change without an event: a watch is missing, or the path contains a
     /// symbolic link, whose target may be replaced or created in a directory without a watch.
@@ -127,14 +128,14 @@ struct Renewed {
 }
 
 /// Watches a file and its directory, or the nearest ancestor that exists, and removes all other
-/// watches. The watches equal `before` if neither was replaced.
+/// watches. The returned watches equal `before` if neither was replaced.
 fn renew(inotify: &OwnedFd, path: &Path, before: &BTreeSet<i32>) -> Renewed {
     let changes = WatchFlags::CLOSE_WRITE | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
     let entries = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
     let mut error = None;
     let mut add = |path: &Path, events| match inotify::add_watch(inotify, path, events) {
         Ok(watch) => Some(watch),
-        // The watch of an ancestor reports when it is created.
+        // If the path is created later, the watch on an ancestor reports it.
         Err(Errno::NOENT | Errno::NOTDIR) => None,
         Err(failure) => {
             error = Some(failure);

@@ -110,14 +110,15 @@ impl SharedTracker {
     }
 
     /// Begins to track the objects of an instance of a predecessor, like [`add`](Self::add). The
-    /// engine receives the result in any case, because the predecessor may have sent another one.
+    /// engine receives the resulting priority and fault even if they are the configured ones,
+    /// because the router resumes with those of the predecessor.
     pub(super) fn inherit(&self, router: RouterId, settings: &Instance, base: u8) {
         let mut tracker = self.lock();
         tracker.is_held = true;
         tracker.set(router, settings, base, Known::default(), false);
     }
 
-    /// Returns the states of all objects that have been read, for a successor.
+    /// Returns the states of all objects that have a reading, for a successor.
     pub(super) fn readings(&self) -> Vec<handover::Reading> {
         self.lock().readings()
     }

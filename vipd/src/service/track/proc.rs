@@ -14,7 +14,7 @@ use crate::config::track::{Process, ProcessMatch};
 use crate::process::capabilities::with;
 
 const PROC: &str = "/proc";
-/// Needed to read which program a process of another user executes.
+/// Capability to read the executable of a process of another user.
 const NEEDED: CapabilitySet = CapabilitySet::SYS_PTRACE;
 /// Length to which the kernel truncates command names.
 const MAX_COMM: usize = 15;

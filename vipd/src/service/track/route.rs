@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Time after a change until the routes are read a second time. The kernel reports that a link goes
 /// down before it removes the routes (`__dev_notify_flags` in `net/core/dev.c`).
 const SECOND_LOOK: Duration = Duration::from_millis(250);
-/// Pause after an error, and maximum pause after a dump that changes have interrupted.
+/// Pause after an error, and maximum pause after a dump that was interrupted by changes.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Watches routes in the main table until the task is aborted.

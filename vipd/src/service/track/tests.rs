@@ -196,8 +196,7 @@ fn nothing_is_sent_to_the_engine_until_all_objects_have_been_read() {
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
 }
 
-/// An added instance whose objects had not been read would start in Fault, and so would its whole
-/// sync group.
+/// Otherwise, the instance and its whole sync group would start in Fault.
 #[test]
 fn objects_of_an_instance_that_a_reload_adds_are_read_before_it_starts() {
     let (engine, commands) = Handle::without_engine().expect("a handle");

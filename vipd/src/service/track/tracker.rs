@@ -265,9 +265,9 @@ impl Tracker {
         read.collect()
     }
 
-    /// Sets the states of a predecessor. Those of files, interfaces and routes are read again before
-    /// the engine starts. A check of a script or process starts with the predecessor's state, because
-    /// a single result need not change it.
+    /// Restores states from a predecessor. Files, interfaces and routes are read again before the
+    /// engine starts. Scripts and processes start in their state in the predecessor, because a
+    /// single check result need not change it.
     pub(super) fn resume(&mut self, readings: &[handover::Reading]) {
         let readings: BTreeMap<&str, &handover::Reading> =
             readings.iter().map(|reading| (reading.object.as_str(), reading)).collect();

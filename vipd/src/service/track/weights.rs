@@ -8,7 +8,7 @@ const MAX_FILE: i64 = 254;
 /// The effect of all tracked objects of a router.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Effect {
-    /// Sum of the contributions of all objects, which is added to the priority.
+    /// Sum of the contributions of all objects to the priority.
     pub(super) sum: i64,
     /// Whether an object without a weight is down or has not been read yet.
     pub(super) is_fault: bool,
