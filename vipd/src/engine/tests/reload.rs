@@ -55,7 +55,8 @@ fn random_configuration(random: &mut Random) -> Config {
     for last in 1..=VIPS {
         let owner = random.below(8);
         let vip = format!("\"10.1.9.{last}/24\"");
-        // Those of the last addresses are on the other interface, which is not always used.
+        // The last three VIPs are on the other interface. If no instance has one of them, the
+        // interface is unused.
         let placed = if last > VIPS - 3 { format!("{{ address = {vip}, dev = \"{OTHER}\" }}") } else { vip };
         vips.entry(owner).or_default().push(placed);
     }
