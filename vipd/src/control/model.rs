@@ -39,8 +39,8 @@ pub struct ChangeReport {
 pub struct StatusReport {
     /// One entry per configured instance, in the order of the configuration.
     pub instances: Vec<InstanceStatus>,
-    /// Whether a guardian watches the engine. Missing with `fence = "off"`, or if the guardian could
-    /// not be prepared when the agent started.
+    /// Whether a guardian watches the engine. Missing with `fence = "off"`, or if the guardian
+    /// could not be prepared when the agent started.
     #[serde(rename = "vipd:guardian", default, skip_serializing_if = "Option::is_none")]
     pub guardian: Option<bool>,
 }
@@ -113,8 +113,8 @@ pub struct InstanceStatus {
     /// Whether a lower-priority master is preempted.
     #[serde(rename = "vipd:preempt")]
     pub preempt: bool,
-    /// How far the kernel stops using the VIPs when the agent is dead or stopped and another node has
-    /// become master: `full`, `ingress`, `process` or `off`; `None` while no interface of the
+    /// How far the kernel stops using the VIPs when the agent is dead or stopped and another node
+    /// has become master: `full`, `ingress`, `process` or `off`; `None` while no interface of the
     /// instance is open.
     #[serde(rename = "vipd:fence")]
     pub fence: Option<String>,

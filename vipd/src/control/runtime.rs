@@ -90,7 +90,8 @@ pub struct RuntimeDir {
     directory: PathBuf,
     // Opened with O_CLOEXEC, so that child processes do not keep the lock.
     lock: File,
-    /// Whether the control socket is removed on drop: false while a predecessor or successor uses it.
+    /// Whether the control socket is removed on drop. False while another process uses the socket
+    /// during an upgrade.
     owns_socket: AtomicBool,
 }
 

@@ -159,8 +159,8 @@ pub(crate) enum Report {
     RoutingNotRemoved { entry: RoutingEntry, errno: i32 },
     /// The kernel refused to bring a macvlan up.
     MacvlanRefused { router: RouterId, error: io::Error },
-    /// A router's VIPs could not be inserted into the BPF program's map. With `accept = false`, they
-    /// were not added to an interface either.
+    /// A router's VIPs could not be inserted into the BPF program's map. With `accept = false`,
+    /// they were not added to an interface either.
     NotCovered { router: RouterId, error: io::Error },
     /// There is no room for the router's record in the guardian's memory.
     NotGuarded { router: RouterId },

@@ -39,8 +39,8 @@ impl Engine {
     }
 
     pub(super) fn opened(&mut self, now: Timestamp, id: LinkId, ifindex: u32, io: Result<LinkIo, String>) {
-        // Ignores the result if the link has been removed since the request, or if its interface has
-        // been removed or replaced.
+        // Ignores the result if the link has been removed since the request, or if its interface
+        // has been removed or replaced.
         let Some(link) = self.topology.links.get_mut(id).filter(|link| link.ifindex == Some(ifindex)) else {
             if let Ok(io) = io {
                 self.request(Request::Drop(io));

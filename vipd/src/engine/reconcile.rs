@@ -180,9 +180,9 @@ impl Engine {
         }
     }
 
-    /// Verifies the routes that use a link, and publishes the records of their routers to the guardian
-    /// again, because the interface index may have changed. Routes through a macvlan may belong to
-    /// another link of the same name.
+    /// Verifies the routes that use a link, and publishes the records of their routers to the
+    /// guardian again, because the interface index may have changed. Routes through a macvlan may
+    /// belong to another link of the same name.
     fn check_routes(&mut self, id: LinkId) {
         let Topology { links, routers, .. } = &self.topology;
         let Some(name) = links.get(id).map(|link| &link.name) else { return };

@@ -1,5 +1,5 @@
-//! Prepares the routers' records, from which the guardian sends priority-0 adverts and removes VIPs if
-//! this process dies.
+//! Prepares the routers' records, from which the guardian sends priority-0 adverts and removes VIPs
+//! if this process dies.
 
 use super::Effects;
 use crate::engine::command::{Report, Reports};

@@ -161,8 +161,8 @@ fn cover(map: &mut Addresses, instance: &mut Instance, links: &Links) -> io::Res
         record(map.remove(key, row));
     }
     for key in wanted {
-        // Also inserts entries that are already recorded: a reload may have given the VIP to another
-        // router in the meantime.
+        // Also inserts entries that are already recorded: a reload may have given the VIP to
+        // another router in the meantime.
         if record(map.insert(key, row)) && !instance.covered.contains(&key) {
             instance.covered.push(key);
         }

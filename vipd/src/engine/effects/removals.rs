@@ -91,8 +91,8 @@ impl Effects {
         }
     }
 
-    /// Queues the renewal of the masters' VIPs that the kernel removes along with the addresses whose
-    /// removal has been queued since the last call.
+    /// Queues the renewal of the masters' VIPs that the kernel removes along with the addresses
+    /// whose removal has been queued since the last call.
     ///
     /// Without `promote_secondaries`, the kernel removes all secondary addresses of a subnet along
     /// with the primary one (`__inet_del_ifa` in `net/ipv4/devinet.c`). The renewals follow the
