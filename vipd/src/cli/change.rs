@@ -12,7 +12,8 @@ use crate::control::protocol::Request;
 /// Requests an upgrade to `executable`, or to the file at the agent's own path if it is `None`.
 pub(super) fn upgrade(executable: Option<PathBuf>, runtime_dir: &Path) -> anyhow::Result<()> {
     let absolute = |path: PathBuf| {
-        std::path::absolute(&path).with_context(|| format!("cannot determine the absolute path of {}", path.display()))
+        std::path::absolute(&path)
+            .with_context(|| format!("cannot determine the absolute path of {}", path.display()))
     };
     let executable = executable.map(absolute).transpose()?;
     run(&Request::Upgrade { executable }, runtime_dir)

@@ -170,7 +170,8 @@ impl Engine {
         }
     }
 
-    /// Returns the state for the successor. Must be called only while no input or action is pending.
+    /// Returns the state for the successor. Must be called only while no inputs or actions are
+    /// pending.
     pub(super) fn save(&mut self) -> SavedEngine {
         let leaving: BTreeSet<RouterId> = self.effects.leaving().collect();
         let name = |id| self.topology.routers.get(id).map(|instance| instance.settings.name.clone());

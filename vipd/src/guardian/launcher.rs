@@ -23,12 +23,12 @@ use crate::process::{Privileges, crash, exec, launch};
 
 /// Time within which a guardian must report that it is ready.
 const READY_TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
-/// Time within which a guardian must end after the engine has ended, or it is killed.
+/// Time for a guardian to end after the engine has ended. A guardian that takes longer is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Delay before another guardian is started after the first failure. The delay doubles with each
 /// further failure.
 const DELAY_MIN: Duration = Duration::from_secs(1);
-/// Maximum of this delay.
+/// Maximum delay before another guardian is started.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 /// Minimum run time of a guardian that is replaced at once when it ends. The delay then starts
 /// again at [`DELAY_MIN`].
@@ -146,8 +146,8 @@ impl Shared {
                 tracing::error!(
                     reason,
                     "the guardian is not running: if this process dies, backups take over only after the \
-                     Active_Down_Interval, and VIPs stay; starting another guardian in {wait:?}; after further \
-                     failures, the delay increases to up to {DELAY_MAX:?}"
+                     Active_Down_Interval, and VIPs stay; starting another guardian in {wait:?}; after \
+                     further failures, the delay increases to up to {DELAY_MAX:?}"
                 );
             }
             reported = Some(reason);

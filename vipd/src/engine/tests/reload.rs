@@ -112,7 +112,7 @@ fn running(bench: &Bench) -> Running {
     routers.collect()
 }
 
-/// Returns the interface's addresses in 10.1.0.0/16, in order.
+/// Returns the addresses in 10.1.0.0/16 on all interfaces, in order.
 fn present() -> Result<Vec<String>> {
     let output = process::Command::new("ip").args(["-o", "-4", "address", "show"]).output()?;
     let text = String::from_utf8(output.stdout)?;
