@@ -87,9 +87,9 @@ Examples:
   sudo vipd upgrade --exe ./target/release/vipd
 
 The new process takes over all states, timers and counters: no instance
-changes its state, and no advert is missing. If it cannot take over, the
-agent continues, and the reason is printed.
-The configuration file is applied as by `vipd reload`.")]
+changes its state, and no advert is missing. Then it applies the configuration
+file, as `vipd reload` does. If the new process cannot take over, the agent
+continues, and the reason is printed.")]
     Upgrade(UpgradeArgs),
     /// Hand instances over to other nodes and keep them in fault until `undrain`
     #[command(after_help = "\
@@ -138,26 +138,27 @@ is disconnected.
 Requires access to the control socket: run as root or as a member of the
 socket's group.")]
     Events(EventsArgs),
-    /// Remove what a dead agent has left: VIPs, routes, macvlans and BPF programs
+    /// Remove VIPs, routes, rules, macvlans and BPF programs left by a dead agent
     #[command(after_help = "\
 Examples:
   sudo vipd cleanup
   sudo ip netns exec NETNS vipd --runtime-dir DIR cleanup
 
-Only needed if the agent is not started again: an agent removes what its
-predecessor has left. Until then, the node of a dead master answers for its
-VIPs until another node becomes master; after that, the kernel drops all
-packets to and from them.
+Only needed if the agent will not be started again: a starting agent removes
+what a dead one with its runtime directory has left. Until the removal, the
+node of a dead master answers for its VIPs. Once another node has become
+master, the kernel drops packets to and from these VIPs if they are fenced.
 
-Run it in the network namespace of the agent. It removes the VIPs, routes and
-rules of all dead agents there, but only the macvlans and BPF programs of the
-agent with this runtime directory. It refuses while another agent runs.")]
+Run the command in the network namespace of the agent. It removes the VIPs,
+routes and rules of all dead agents there, but only the macvlans and pinned
+BPF programs of the agent with this runtime directory. It fails while another
+agent runs in this namespace.")]
     Cleanup,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct UpgradeArgs {
-    /// Executable of the new process; the agent's own path if none is given. Requires root
+    /// Executable of the new process (default: the path of the running agent). Requires root
     #[arg(long, value_name = "FILE")]
     pub(super) exe: Option<PathBuf>,
 }

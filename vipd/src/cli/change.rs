@@ -9,10 +9,11 @@ use super::output;
 use crate::control::client::Client;
 use crate::control::protocol::Request;
 
-/// Requests that another process succeed the agent: `executable`, or the agent's own path.
+/// Requests an upgrade to `executable`, or to the file at the agent's own path if it is `None`.
 pub(super) fn upgrade(executable: Option<PathBuf>, runtime_dir: &Path) -> anyhow::Result<()> {
     let absolute = |path: PathBuf| {
-        std::path::absolute(&path).with_context(|| format!("cannot find the directory of {}", path.display()))
+        std::path::absolute(&path)
+            .with_context(|| format!("cannot determine the absolute path of {}", path.display()))
     };
     let executable = executable.map(absolute).transpose()?;
     run(&Request::Upgrade { executable }, runtime_dir)

@@ -13,16 +13,16 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     let lock = AgentLock::acquire_patiently(runtime_dir)?;
     service::check_privileges()?;
     guardian::stand_down(lock.name());
-    // The BPF file system of the agent may be mounted in another mount namespace, where the links of
-    // its programs stay pinned.
+    // The agent may have pinned its programs in a BPF file system that is mounted only in another
+    // mount namespace. They stay attached.
     if let Some(obstacle) = Pins::obstacle() {
-        eprintln!("vipd: BPF programs that the agent has pinned cannot be removed: {obstacle}");
+        eprintln!("vipd: cannot remove the pinned BPF programs of the agent: {obstacle}");
     }
     output::print(&render(&service::cleanup(&lock)?))?;
     Ok(())
 }
 
-/// Returns a line for each thing that was removed.
+/// Returns a line for each removed object.
 fn render(removed: &[String]) -> String {
     if removed.is_empty() {
         return "nothing to remove in this network namespace\n".to_owned();

@@ -42,7 +42,7 @@ pub(super) fn render(record: &EventRecord) -> String {
             "initialize" => WAITING,
             _ => Style::new(),
         };
-        // In Fault, the cause may change.
+        // A new cause of a fault is an event without a change of state.
         let from = if from == to { String::new() } else { format!("{from} → ") };
         write!(line, "{from}{style}{to}{style:#}")
     } else {

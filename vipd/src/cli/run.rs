@@ -13,10 +13,11 @@ use crate::service;
 
 /// Runs the agent.
 ///
-/// First makes the guardian of a killed agent leave, claims the interfaces and removes stale VIPs
-/// left by a killed agent. This step is skipped if the configuration is invalid, if signals cannot
-/// be blocked, or if another agent with this runtime directory is running. All other failures, such
-/// as a lock held by a process of another user, are reported after this step.
+/// First ends the guardian of a killed agent, if the lock can be acquired. Then claims the
+/// interfaces and removes stale VIPs left by a killed agent. This step is skipped if the
+/// configuration is invalid, if signals cannot be blocked, or if another agent with this runtime
+/// directory is running. All other failures, such as a lock held by a process of another user, are
+/// reported after this step.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     if config.has_password() {

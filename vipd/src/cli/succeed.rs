@@ -13,7 +13,7 @@ use crate::handover::{Channel, VERB};
 use crate::process::Signals;
 use crate::service;
 
-/// Succeeds the agent at the other end of standard input.
+/// Takes over from the agent at the other end of standard input, which is a socket.
 pub(super) fn main() -> ExitCode {
     let input = io::stdin();
     if socket_type(&input) != Ok(SocketType::SEQPACKET) {
@@ -35,7 +35,7 @@ pub(super) fn main() -> ExitCode {
     }
 }
 
-/// Returns whether this process has taken over.
+/// Returns whether this process has taken over. If not, the agent continues.
 fn run(channel: &Channel) -> anyhow::Result<bool> {
     // Must precede the first thread.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;

@@ -15,7 +15,7 @@ use crate::vrrp::config::{Family, PRIORITY_OWNER};
 pub struct Machine {
     /// The interfaces by name. Without any, the configuration is not checked against interfaces.
     pub interfaces: BTreeMap<String, Interface>,
-    /// Why VIPs are not fully fenced on this machine, if so.
+    /// Why the fence ends with the agent's process on this machine; `None` if no reason was found.
     pub fence_obstacle: Option<String>,
     /// Whether to check that the executables of commands exist and are safe to run.
     pub checks_executables: bool,

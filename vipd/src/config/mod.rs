@@ -67,12 +67,12 @@ pub struct Config {
     pub notifications: Notifications,
     /// Warnings about valid but suspicious settings, in file order.
     pub warnings: Vec<Problem>,
-    /// The text that was read.
+    /// The text of the files that were read.
     pub text: ConfigText,
 }
 
-/// The text of a configuration: the main file, followed by all included files. May contain
-/// passwords, so its debug output is empty.
+/// The text of a configuration: the main file, followed by all included files. It may contain
+/// passwords, so `Debug` does not print it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConfigText(pub Arc<str>);
 
@@ -162,7 +162,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Returns whether an instance has a VRRPv2 password.
+    /// Returns whether any instance has a VRRPv2 password.
     pub(crate) fn has_password(&self) -> bool {
         self.instances.iter().any(|instance| instance.password.is_some())
     }
@@ -177,11 +177,11 @@ impl Config {
     }
 
     /// Reads and checks a file, as [`load`](Self::load) does, and also checks it against a machine.
-    /// What does not suit its interfaces is a warning.
+    /// Settings that do not fit the machine's interfaces cause warnings.
     ///
     /// # Errors
-    /// As for [`load`](Self::load). An executable that must not be run is an error as well, if the
-    /// machine's executables are checked.
+    /// Same as for [`load`](Self::load). If executables are checked, also returns an error for a
+    /// command that is missing or not safe to run.
     pub fn load_on(path: impl AsRef<Path>, machine: &Machine) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let file_name = path.display().to_string();

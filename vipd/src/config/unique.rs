@@ -9,7 +9,7 @@ use super::problem::Collector;
 use super::section::instance::Draft;
 use super::table::Located;
 
-/// Reports each conflict, and the position of the definition that it conflicts with.
+/// Reports each conflicting definition with the position of the earlier one.
 pub(super) fn check(drafts: &[Draft], problems: &mut Collector<'_>) {
     names(drafts, problems);
     vrids(drafts, problems);

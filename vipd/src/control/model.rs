@@ -39,7 +39,8 @@ pub struct ChangeReport {
 pub struct StatusReport {
     /// One entry per configured instance, in the order of the configuration.
     pub instances: Vec<InstanceStatus>,
-    /// Whether a guardian runs, which answers the death of the agent; missing with `fence = "off"`.
+    /// Whether a guardian watches the engine. Missing with `fence = "off"`, or if the guardian
+    /// could not be prepared when the agent started.
     #[serde(rename = "vipd:guardian", default, skip_serializing_if = "Option::is_none")]
     pub guardian: Option<bool>,
 }
@@ -112,9 +113,9 @@ pub struct InstanceStatus {
     /// Whether a lower-priority master is preempted.
     #[serde(rename = "vipd:preempt")]
     pub preempt: bool,
-    /// How far this host is kept from using the VIPs when its agent is dead or stopped and another
-    /// node has become master: `full`, `ingress`, `process` or `off`; `None` while the interfaces
-    /// are not open.
+    /// How far the kernel stops using the VIPs when the agent is dead or stopped and another node
+    /// has become master: `full`, `ingress`, `process` or `off`; `None` while no interface of the
+    /// instance is open.
     #[serde(rename = "vipd:fence")]
     pub fence: Option<String>,
     /// XDP mode in use, `native`, `tc` or `generic`; `None` while the program is not attached.

@@ -47,10 +47,10 @@ pub enum Request {
         priority: Option<u8>,
     },
     /// `{"command":"upgrade","executable":"/usr/sbin/vipd"}`: hand over to a new process of this
-    /// executable, or of the agent's own path if it is `null`. The reply is sent before the agent
-    /// ends, or if it continues.
+    /// executable, or of the file at the agent's own path if `executable` is `null`. The reply is
+    /// sent before the agent ends, or when the upgrade has failed and the agent continues.
     Upgrade {
-        /// Absolute path. Only root may name one.
+        /// Absolute path of the executable. Only root may set it.
         #[serde(default)]
         executable: Option<PathBuf>,
     },

@@ -90,7 +90,8 @@ pub struct RuntimeDir {
     directory: PathBuf,
     // Opened with O_CLOEXEC, so that child processes do not keep the lock.
     lock: File,
-    /// Whether the control socket is removed on drop. Not while a predecessor or successor uses it.
+    /// Whether the control socket is removed on drop. False while another process uses the socket
+    /// during an upgrade.
     owns_socket: AtomicBool,
 }
 
@@ -132,12 +133,12 @@ impl RuntimeDir {
         Ok(opened)
     }
 
-    /// Creates the value from the lock file of a predecessor, which has locked it.
+    /// Creates the value from the lock file that a predecessor has opened and locked.
     pub fn inherit(directory: PathBuf, lock: OwnedFd) -> Self {
         Self { directory, lock: lock.into(), owns_socket: AtomicBool::new(false) }
     }
 
-    /// Returns the locked file, for a successor process.
+    /// Returns the lock file, to pass it to a successor.
     pub fn lock_file(&self) -> BorrowedFd<'_> {
         self.lock.as_fd()
     }

@@ -66,8 +66,8 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: 
     serve_while(listener, source, access, is_open).await
 }
 
-/// Serves clients like [`serve`], and accepts new ones only while `is_open` is true. Otherwise they
-/// wait, so that a successor process can accept them.
+/// Serves clients like [`serve`], but accepts new ones only while `is_open` is true. Otherwise, new
+/// clients stay in the listener's queue, so that a successor can accept them.
 ///
 /// # Errors
 /// Same as for [`serve`].
@@ -85,8 +85,8 @@ pub async fn serve_while(
     let mut accepts = true;
     loop {
         let accepted = tokio::select! {
-            // The order matters: no client is accepted after `is_open` has become false, and
-            // clients that connect all the time do not delay the answers to others.
+            // The order matters: no client is accepted after `is_open` has become false, and new
+            // connections, even a flood of them, do not delay the answers to other clients.
             biased;
             Ok(()) = is_open.changed() => continue,
             Some(_) = clients.join_next(), if !clients.is_empty() => continue,

@@ -17,8 +17,8 @@ pub(crate) struct AddressTable {
     /// Addresses that vipd added in this run. The mark in the kernel (`IFA_PROTO`) is lost if
     /// another tool writes the address again.
     added: BTreeSet<(IpAddr, u8)>,
-    /// Addresses that the kernel has removed along with another one, and that vipd has added again.
-    /// The notifications about this are pending.
+    /// Addresses that vipd has added again because the kernel may have removed them along with
+    /// another one. The notifications about their removal and addition are pending.
     renewed: BTreeSet<(IpAddr, u8)>,
     next: u64,
 }
@@ -41,16 +41,16 @@ impl AddressTable {
         self.insert(address);
     }
 
-    /// Records that vipd has added an address again that the kernel had just removed along with
-    /// another one.
+    /// Records that vipd has added an address again because the kernel may have removed it along
+    /// with another one.
     pub(crate) fn renew(&mut self, address: Address) {
         self.remove(address.address, address.prefix);
         self.insert_added(address);
         self.renewed.insert((address.address, address.prefix));
     }
 
-    /// Handles a notification that an address was removed. Ignores it if the address has been added
-    /// again since then.
+    /// Handles a notification that an address was removed. Ignores the notification if vipd has
+    /// added the address again in the meantime.
     pub(crate) fn removal_notified(&mut self, address: IpAddr, prefix: u8) {
         if !self.renewed.remove(&(address, prefix)) {
             self.remove(address, prefix);
@@ -92,7 +92,7 @@ impl AddressTable {
         self.added.iter().copied()
     }
 
-    /// Records that a predecessor added an address. Has no effect if it is not present.
+    /// Records that a predecessor added an address. Has no effect if the address is not present.
     pub(crate) fn added_by_predecessor(&mut self, address: IpAddr, prefix: u8) {
         if self.by_key.contains_key(&(address, prefix)) {
             self.added.insert((address, prefix));
@@ -147,8 +147,8 @@ mod tests {
         let mut table = AddressTable::default();
         table.insert(address(1, 24, PROTO_VIPD));
         let vip = [192, 0, 2, 1].into();
-        // With and without the notification about the removal: the kernel sends it only if it did
-        // not promote the address.
+        // With and without a notification about the removal: the kernel sends none if it has
+        // promoted the address instead of removing it.
         for is_notified in [true, false] {
             table.renew(address(1, 24, PROTO_VIPD));
             if is_notified {

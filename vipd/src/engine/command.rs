@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Ping(oneshot::Sender<()>),
     /// Requests a snapshot of the current state.
     Snapshot(oneshot::Sender<Arc<EngineSnapshot>>),
-    /// Passes the state to a successor at the end of a turn.
+    /// Requests that the engine pass its state to a successor at the end of a turn.
     HandOver(HandOver),
     /// Shuts down all virtual routers and ends the engine.
     Stop,
@@ -115,14 +115,14 @@ pub(crate) enum Request {
         entry: XdpEntry,
         row: Row,
     },
-    /// Returns the descriptors that a successor needs. Until [`EndSharing`](Self::EndSharing), the
-    /// worker opens and closes no links, of which the successor would not know.
+    /// Requests the descriptors that a successor needs. Until [`EndSharing`](Self::EndSharing), the
+    /// worker neither opens nor closes links, so that the successor's descriptors remain complete.
     Share(oneshot::Sender<io::Result<Holdings>>),
-    /// The successor has failed.
+    /// The successor has failed; links may change again.
     EndSharing,
     /// Leaves all links to a successor, and ends the worker.
     HandOver,
-    /// Replaces the predecessor's BPF program on all links. The predecessor no longer uses them.
+    /// Replaces the predecessor's BPF program on all links, which the predecessor no longer uses.
     TakeOver,
     /// Brings a macvlan down unless it must be up again. Takes about 10 ms, because the kernel
     /// waits for all readers (`synchronize_net`).
@@ -159,10 +159,10 @@ pub(crate) enum Report {
     RoutingNotRemoved { entry: RoutingEntry, errno: i32 },
     /// The kernel refused to bring a macvlan up.
     MacvlanRefused { router: RouterId, error: io::Error },
-    /// VIPs could not be inserted into the BPF program's map. Those with `accept = false` were not
-    /// added.
+    /// A router's VIPs could not be inserted into the BPF program's map. With `accept = false`,
+    /// they were not added to an interface either.
     NotCovered { router: RouterId, error: io::Error },
-    /// There is no room for the router in the memory of the guardian.
+    /// There is no room for the router's record in the guardian's memory.
     NotGuarded { router: RouterId },
     /// The kernel refused to send a frame.
     SendRefused { router: RouterId, error: io::Error },
@@ -196,8 +196,8 @@ impl Reports {
         }
     }
 
-    /// Publishes the state that a router had in a predecessor, as its first change. It is not
-    /// reported, because the predecessor has reported it.
+    /// Publishes the state that a router had in the predecessor as its first state change. The
+    /// change is not reported to the log, because the predecessor has reported it.
     pub(crate) fn resume(&mut self, router: RouterId, state: State, reason: Reason, since: Timestamp) {
         self.transitions.publish(router, state, reason, since);
     }
@@ -233,7 +233,7 @@ pub(crate) struct RouterSnapshot {
     pub(crate) primary: Option<IpAddr>,
     /// Mode of the BPF program on the router's link.
     pub(crate) mode: Option<Mode>,
-    /// How far the VIPs are fenced; `None` if no interface is open.
+    /// Lowest fence level of the router's interfaces; `None` if none of them is open.
     pub(crate) fence: Option<FenceLevel>,
     /// Why adverts cannot be sent or received on the router's link.
     pub(crate) failure: Option<String>,
@@ -263,7 +263,8 @@ pub(crate) struct Sent {
     pub(crate) neighbor_advertisements: u64,
     /// Frames that the kernel refused to send.
     pub(crate) send_errors: u64,
-    /// Address changes that the kernel refused, and failures to insert VIPs into the BPF program's map.
+    /// Address changes that the kernel refused, and failures to insert VIPs into the BPF program's
+    /// map.
     pub(crate) address_errors: u64,
     /// Routes and rules added again after they were missing.
     pub(crate) routes_restored: u64,

@@ -39,8 +39,8 @@ impl Engine {
     }
 
     pub(super) fn opened(&mut self, now: Timestamp, id: LinkId, ifindex: u32, io: Result<LinkIo, String>) {
-        // Ignores the result if the link has been removed, or its interface has been removed or
-        // replaced, in the meantime.
+        // Ignores the result if the link has been removed since the request, or if its interface
+        // has been removed or replaced.
         let Some(link) = self.topology.links.get_mut(id).filter(|link| link.ifindex == Some(ifindex)) else {
             if let Ok(io) = io {
                 self.request(Request::Drop(io));
@@ -141,8 +141,8 @@ impl Engine {
     }
 }
 
-/// Returns the source of a router's adverts. `None` before the first advert can be sent, and after
-/// its link has lost this address.
+/// Returns the source of a router's adverts, or `None` before the first advert can be sent and
+/// after its link has lost this address.
 fn source(instance: &Instance, link: &Link) -> Option<IpAddr> {
     let primary = link.primary(instance.router.config().family, instance.settings.source);
     instance.primary().filter(|source| primary == Primary::Own(*source))

@@ -48,7 +48,7 @@ pub(crate) struct Instance {
     pub(crate) wanted_up: Arc<AtomicBool>,
     /// The router's entries in the BPF program's map of VIPs.
     pub(crate) covered: Vec<AddressKey>,
-    /// MAC, primary address and level of the fence for which the guardian has the router's record.
+    /// MAC, primary address and fence level in the router's last record for the guardian.
     pub(crate) guarded_for: Option<(Option<[u8; 6]>, IpAddr, Option<FenceLevel>)>,
     /// Indices of the interfaces for which the map has all VIPs of the router.
     pub(crate) covered_on: BTreeSet<u32>,
@@ -264,21 +264,21 @@ impl Instance {
     }
 
     /// Iterates over the links on which packets to and from a VIP are filtered: the router's own
-    /// link, whose BPF programs see the packets of the router's macvlan as well, and the link that
-    /// the VIP is on. The kernel answers ARP requests for a VIP on both.
+    /// link, whose BPF programs also process the packets of the router's macvlan, and the link of
+    /// the VIP. The kernel answers ARP requests for the VIP on both.
     pub(crate) fn filtering_links(&self, on: LinkId) -> impl Iterator<Item = LinkId> {
         [self.link].into_iter().chain((on != self.link && self.macvlan != Some(on)).then_some(on))
     }
 
-    /// Returns how far the router's VIPs are fenced, on the interface where that is least, or `None`
-    /// if no interface is open.
+    /// Returns the lowest fence level among the interfaces of the router and its VIPs, or `None` if
+    /// none of them is open.
     pub(crate) fn fence(&self, links: &Links) -> Option<FenceLevel> {
         let links_of_vips = self.vip_links.iter().filter(|link| Some(**link) != self.macvlan);
         let ios = links_of_vips.chain([&self.link]).filter_map(|link| links.get(*link)?.io.as_ref());
         ios.map(|io| io.fence).min()
     }
 
-    /// Returns for how long an advert renews the lease, in nanoseconds.
+    /// Returns the time for which an advert renews the lease, in nanoseconds.
     pub(crate) fn lease(&self) -> u64 {
         let config = self.router.config();
         lease::duration(config.interval.nanos(), config.down_after_adverts)

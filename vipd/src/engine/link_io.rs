@@ -63,11 +63,11 @@ pub(crate) struct LinkIo {
     pub(crate) failed_macvlans: Vec<MacvlanFailure>,
 }
 
-/// The descriptors of the service's worker that a successor process needs.
+/// The descriptors that a successor needs from the service's worker.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     pub(crate) links: KernelLinks,
-    /// Claims to interfaces, by interface index.
+    /// Descriptors that claim interfaces, each with the interface index.
     pub(crate) claims: Vec<(u32, OwnedFd)>,
 }
 

@@ -216,7 +216,7 @@ impl Links {
         unnamed.into_iter().filter_map(|id| Some((id, self.gone(id)?))).collect()
     }
 
-    /// Completes a full dump. Call this after the addresses of the dump have been applied.
+    /// Completes a full dump. Must be called after the addresses of the dump have been applied.
     pub(crate) fn end_dump(&mut self) {
         for (_, link) in self.slab.iter_mut() {
             link.addresses.end_dump();

@@ -106,7 +106,7 @@ pub(crate) struct Engine {
     /// Whether netlink notifications are pending.
     has_notices: bool,
     commands: Receiver<Command>,
-    /// Commands that arrived before the state of a predecessor.
+    /// Commands that arrived during the takeover from a predecessor, to be handled after it.
     deferred: VecDeque<Command>,
     requests: mpsc::UnboundedSender<Request>,
     reports: Reports,
@@ -179,7 +179,7 @@ pub(crate) struct Outlets {
     pub(crate) reports: mpsc::Sender<Report>,
     /// State changes; never lost.
     pub(crate) transitions: Publisher,
-    /// Informs the guardian, if there is one.
+    /// Publishes the routers' records to the guardian, if there is one.
     pub(crate) guardian: Option<guardian::Writer>,
 }
 
@@ -288,7 +288,8 @@ impl Engine {
     /// the VIPs that may still be present.
     ///
     /// # Errors
-    /// Returns an error if the predecessor continues, or if waiting for events fails.
+    /// Returns an error if the takeover fails, so that the predecessor continues, if the guardian's
+    /// mutex cannot be acquired, or if waiting for events fails.
     pub(crate) fn run(mut self, predecessor: Option<Predecessor>) -> io::Result<Remaining> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {
@@ -304,7 +305,7 @@ impl Engine {
         if let Some(predecessor) = predecessor {
             self.succeed(predecessor)?;
         }
-        // Until then, the guardian of the predecessor watches.
+        // Before the takeover, the predecessor's guardian watches the predecessor's engine.
         if let Some(guardian) = &self.effects.guardian {
             guardian.hold()?;
         }

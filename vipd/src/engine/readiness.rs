@@ -112,7 +112,7 @@ impl Engine {
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
-            // After every other change, `cover` or a reload has published the record.
+            // `cover` and reloads publish the record after all other changes that affect it.
             let guarded_for = Some((mac, primary, instance.fence(&self.topology.links)));
             if instance.guarded_for != guarded_for {
                 instance.guarded_for = guarded_for;

@@ -180,8 +180,9 @@ impl Engine {
         }
     }
 
-    /// Checks the routes that use a link, and prepares the guardian for their present interface.
-    /// Routes through a macvlan may belong to another link of the same name.
+    /// Verifies the routes that use a link, and publishes the records of their routers to the
+    /// guardian again, because the interface index may have changed. Routes through a macvlan may
+    /// belong to another link of the same name.
     fn check_routes(&mut self, id: LinkId) {
         let Topology { links, routers, .. } = &self.topology;
         let Some(name) = links.get(id).map(|link| &link.name) else { return };
@@ -194,7 +195,7 @@ impl Engine {
         }
     }
 
-    /// Makes a router's VIPs known to the BPF program after the index of an interface may have
+    /// Updates a router's VIPs in the BPF program's map after the index of an interface may have
     /// changed.
     fn cover(&mut self, now: Timestamp, router: RouterId) {
         let Topology { links, routers, .. } = &mut self.topology;

@@ -1,7 +1,8 @@
 //! Changes the settings of a virtual router without a transition.
 //!
-//! The new settings do not differ in what requires a restart of the router: its identity, ownership
-//! of the addresses, transport and interface setup, on which other nodes and the BPF program depend.
+//! The new settings differ only in properties that a running router can change. A change of the
+//! router's identity, address ownership, transport or interface setup, on which other nodes and the
+//! BPF program depend, requires a restart of the router.
 
 use vipd_common::Timestamp;
 

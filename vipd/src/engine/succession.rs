@@ -28,12 +28,12 @@ use crate::handover::{self, Channel, Message, Token};
 use crate::vrrp::saved::{SavedFastPath, SavedRouter};
 use crate::vrrp::{Addresses, FastPath, Policy, Reason, Router, State, VirtualAddress};
 
-/// Minimum time that a successor has to take over, in nanoseconds. At the shortest interval, 10 ms,
-/// the last adverts may be 10 ms old when the handover begins, and backups take over when they are
-/// 30 ms old.
+/// Minimum time limit for the takeover by a successor, in nanoseconds. At the shortest interval of
+/// 10 ms, the last adverts may be 10 ms old when the handover begins, and backups take over when
+/// the adverts are 30 ms old.
 const TAKEOVER_MIN: u64 = 15_000_000;
-/// Maximum time that a successor has to take over, in nanoseconds. A successor that needs longer
-/// than an advertisement interval could delay an advert by more than that.
+/// Maximum time limit for the takeover by a successor, in nanoseconds. A takeover that takes longer
+/// than an advertisement interval could delay an advert by more than one interval.
 const TAKEOVER_MAX: u64 = 1_000_000_000;
 
 /// The engine's state.
@@ -41,7 +41,7 @@ const TAKEOVER_MAX: u64 = 1_000_000_000;
 pub(crate) struct SavedEngine {
     /// The virtual routers, by instance name.
     routers: BTreeMap<String, SavedInstance>,
-    /// Addresses that vipd added, as interface, address and prefix length.
+    /// Addresses that vipd added: interface, address and prefix length.
     added: Vec<(String, IpAddr, u8)>,
     announcements: Vec<SavedBurst>,
     wakeups: u64,
@@ -55,7 +55,7 @@ struct SavedInstance {
     router: SavedRouter,
     fast_path: SavedFastPath,
     sent: Sent,
-    /// Whether it has left Master, and its VIPs could not be removed yet.
+    /// Whether the router has left Master and its VIPs have not been removed yet.
     is_leaving: bool,
 }
 
@@ -76,7 +76,7 @@ struct SavedBurst {
 pub(crate) struct HandOver {
     pub(crate) channel: Channel,
     pub(crate) token: Token,
-    /// When to give up, if the engine is not idle before.
+    /// When to give up if the engine has not become idle.
     pub(crate) until: Timestamp,
     /// Sends the outcome to the service. On success, the engine does nothing more.
     pub(crate) reply: oneshot::Sender<Result<(), String>>,
@@ -106,8 +106,8 @@ pub(crate) struct Resumed {
 }
 
 impl Engine {
-    /// Hands over to a successor, if one waits and nothing is pending. Returns whether another turn
-    /// is needed.
+    /// Hands over to a waiting successor if nothing is pending, or rejects the successor once the
+    /// time limit has passed. Returns whether another turn is needed.
     pub(super) fn continue_handover(&mut self) -> bool {
         let Some(handover) = &self.handover else { return false };
         let has_expired = clock::now() >= handover.until;
@@ -126,8 +126,8 @@ impl Engine {
         }
         // Fails if the service is stopping.
         let _ = reply.send(outcome);
-        // Keeps the sockets until the process ends: closing them takes milliseconds, in which the
-        // successor might not get the CPU.
+        // Keeps the sockets open until the service stops the engine: closing them takes
+        // milliseconds, during which the successor might not be scheduled.
         while self.is_handed_over && !matches!(self.commands.recv(), Ok(Command::Stop) | Err(_)) {}
         true
     }
@@ -146,7 +146,8 @@ impl Engine {
     /// Passes the state to the successor, and waits until it has taken over.
     ///
     /// # Errors
-    /// Returns an error if the successor has failed. The routers then continue in this process.
+    /// Returns an error if the successor did not take over. The routers then continue in this
+    /// process.
     fn hand_over(&mut self, channel: &Channel, token: &Token) -> Result<(), String> {
         let failed = |error: io::Error| format!("cannot pass the state to the successor: {error}");
         let state = serde_json::to_vec(&self.save()).map_err(|error| failed(error.into()))?;
@@ -157,8 +158,8 @@ impl Engine {
         let limit = shortest.unwrap_or(TAKEOVER_MAX).clamp(TAKEOVER_MIN, TAKEOVER_MAX);
         match channel.receive(Some(Duration::from_nanos(limit))) {
             Ok((Message::Taken, _)) => Ok(()),
-            // The token decides, because the answer may be on its way, or the successor may have
-            // been killed after it has taken the token.
+            // The token is authoritative, because the answer may still be on its way, or the
+            // successor may have been killed after it took the token.
             _ if !token.take() => Ok(()),
             Ok((Message::Failed, reason)) => Err(handover::reason(reason)),
             Ok(_) => Err("the successor sent an unexpected message".to_owned()),
@@ -169,7 +170,8 @@ impl Engine {
         }
     }
 
-    /// Returns the state for the successor. Must be called only when no inputs or actions are pending.
+    /// Returns the state for the successor. Must be called only while no inputs or actions are
+    /// pending.
     pub(super) fn save(&mut self) -> SavedEngine {
         let leaving: BTreeSet<RouterId> = self.effects.leaving().collect();
         let name = |id| self.topology.routers.get(id).map(|instance| instance.settings.name.clone());
@@ -207,11 +209,11 @@ impl Engine {
         }
     }
 
-    /// Takes over from a predecessor. If that fails, reports the reason to the predecessor, which
-    /// continues.
+    /// Takes over from a predecessor. If the takeover fails, reports the reason to the predecessor,
+    /// which continues.
     ///
     /// # Errors
-    /// Returns the reason.
+    /// Returns an error with the same reason.
     pub(super) fn succeed(&mut self, predecessor: Predecessor) -> io::Result<()> {
         let Predecessor { channel, token, attached, has_taken_over, is_stopping, taken } = predecessor;
         match self.try_succeed(&channel, &token, &attached, &is_stopping) {
@@ -240,19 +242,21 @@ impl Engine {
         self.settle_netlink();
         channel.send(&Message::Ready, None).context("the predecessor has ended")?;
         let (message, memory) = channel.receive(None).context("the predecessor has ended")?;
-        let (Message::State, Some(memory)) = (message, memory) else { bail!("unexpected message") };
+        let (Message::State, Some(memory)) = (message, memory) else {
+            bail!("the predecessor sent an unexpected message")
+        };
         let state: SavedEngine = serde_json::from_slice(&handover::read(&memory)?)
-            .context("the state of the predecessor cannot be read")?;
+            .context("cannot decode the state of the predecessor")?;
         self.settle_netlink();
         self.feed.skip_consumed()?;
         let resumed = self.resume(clock::now(), state)?;
         if is_stopping.load(Ordering::SeqCst) {
-            bail!("a signal has stopped the successor");
+            bail!("a signal stopped the successor");
         }
         if !token.take() {
-            bail!("the predecessor did not wait");
+            bail!("the predecessor no longer waits for this process");
         }
-        // Fails if the predecessor has just been killed. It does not continue.
+        // Fails if the predecessor has just been killed. Then it does not continue either.
         let _ = channel.send(&Message::Taken, None);
         self.request(Request::TakeOver);
         Ok(resumed)
@@ -261,7 +265,8 @@ impl Engine {
     /// Waits until the service has opened the links that the predecessor uses.
     ///
     /// # Errors
-    /// Returns an error if a VRRP link cannot be opened: its routers would fail.
+    /// Returns an error if a VRRP link cannot be opened or a multicast group cannot be joined:
+    /// routers that work in the predecessor would be in fault.
     fn open_inherited(&mut self, attached: &BTreeSet<u32>) -> anyhow::Result<()> {
         let is_used = |role, ifindex: Option<u32>| match role {
             LinkRole::Vrrp => ifindex.is_some_and(|ifindex| attached.contains(&ifindex)),
@@ -298,7 +303,11 @@ impl Engine {
         while self.drain_netlink(clock::now()) {}
     }
 
-    /// Resumes the routers.
+    /// Resumes the routers in the state that they had in the predecessor.
+    ///
+    /// # Errors
+    /// Returns an error if the instances differ from those of the predecessor, or if a state is
+    /// invalid.
     pub(super) fn resume(&mut self, now: Timestamp, state: SavedEngine) -> anyhow::Result<Vec<Resumed>> {
         let SavedEngine { mut routers, added, announcements, wakeups, overruns, reports_dropped } = state;
         for (interface, address, prefix) in added {
@@ -346,8 +355,8 @@ impl Engine {
         Ok(resumed)
     }
 
-    /// Continues to hold the macvlan, the routes and the rules of a router if it is master. If not,
-    /// brings its macvlan down, because the predecessor may not have done so yet.
+    /// Takes over the routes and rules of a router that is master, and keeps its macvlan up.
+    /// Otherwise, brings the macvlan down, because the predecessor may not have done so yet.
     fn resume_master(&mut self, now: Timestamp, id: RouterId) {
         let Some(instance) = self.topology.routers.get(id) else { return };
         let is_master = instance.is_master();

@@ -95,7 +95,7 @@ impl Topology {
         Ok(self.add_router_in(row, settings))
     }
 
-    /// Adds a virtual router in the row that it had in a predecessor.
+    /// Adds a virtual router in the row that it had in the predecessor.
     ///
     /// # Errors
     /// [`NoRoom`] if the row does not exist or is in use.

@@ -1,5 +1,5 @@
-//! What remains after the engine's death: VIPs stay and answer until another router has taken over,
-//! and are then removed, along with routes, rules and macvlans. VIPs that cannot be fenced any more
+//! Cleans up after the engine's death. VIPs stay and answer until another router has taken over,
+//! and are then removed, along with routes, rules and macvlans. VIPs that can no longer be fenced
 //! are removed at once.
 
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ pub(super) struct Aftermath {
     memory: Memory,
     /// Rows whose VIPs have not been removed.
     rows: Vec<usize>,
-    /// Those of the rows whose fence has ended with the agent's process.
+    /// The rows whose fence has ended with the agent's process.
     unfenced: BTreeSet<usize>,
     macvlans: Option<Macvlans>,
     record: Vec<u64>,
@@ -48,7 +48,7 @@ pub(super) enum Rest {
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Aftermath {
-    /// `masters` tells for each row whether the agent was master.
+    /// Prepares the cleanup of the rows of masters: `masters` has an entry for each row.
     pub(super) fn new(agent: String, leases: GuardianLeases, memory: Memory, masters: &[bool]) -> Self {
         let rows = masters.iter().enumerate().filter(|(_, was_master)| **was_master).map(|(row, _)| row);
         let rows: Vec<usize> = rows.collect();
@@ -71,8 +71,8 @@ impl Aftermath {
         }
     }
 
-    /// Returns the longest advert interval of the rows in milliseconds. A backup takes over within
-    /// it, because Skew_Time is shorter.
+    /// Returns the longest advert interval of the rows in milliseconds. After a priority-0 advert,
+    /// a backup takes over within this time, because Skew_Time is shorter.
     pub(super) fn longest_interval(&mut self) -> u32 {
         let intervals = self.rows.iter().filter_map(|row| {
             let words = self.memory.read(*row, &mut self.record)?;
@@ -81,8 +81,8 @@ impl Aftermath {
         intervals.max().unwrap_or(0)
     }
 
-    /// Returns whether there is something to remove: another router has taken over a row, or could
-    /// do so without fencing it, or no rows are left.
+    /// Returns whether [`remove`](Self::remove) must be called: a row is fenced because another
+    /// router has taken over, or cannot be fenced, or no rows are left.
     pub(super) fn has_work(&self) -> bool {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return false;
@@ -100,8 +100,8 @@ impl Aftermath {
         self.leases.is_fenced(row) || self.unfenced.contains(&row)
     }
 
-    /// Removes the VIPs of the rows that another router has taken over, or of all rows. When no
-    /// rows are left, also deletes the macvlans of backups.
+    /// Removes the VIPs of the rows that another router has taken over or that cannot be fenced, or
+    /// of all rows. When no rows are left, also deletes the macvlans of backups.
     pub(super) fn remove(&mut self, all: bool) -> Rest {
         let mut rows = self.rows.clone();
         rows.retain(|row| all || self.is_due(*row));
@@ -124,7 +124,7 @@ impl Aftermath {
         }
     }
 
-    /// Leaves everything that has not been removed to another agent.
+    /// Ends the cleanup, and leaves everything that has not been removed to another agent.
     pub(super) fn abandon(mut self) {
         if let Some(macvlans) = &mut self.macvlans {
             macvlans.release();
@@ -148,8 +148,9 @@ impl Aftermath {
             }
         }
         let mut netlink = Requests::open()?;
-        // In the order of a clean shutdown, but an error does not prevent the next step: a refused
-        // route must not keep the VIPs. Routers with the same route or rule share it.
+        // In the order of a clean shutdown, but an error does not prevent the next step: if the
+        // removal of a route is refused, the VIPs must still be removed. Routes and rules that are
+        // shared with a remaining row stay.
         let mut result = Ok(());
         for request in requests.difference(&shared) {
             result = result.and(netlink.replay(request));

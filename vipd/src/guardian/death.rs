@@ -1,5 +1,5 @@
-//! The answer to the engine's death: ends the leases and sends the priority-0 adverts. Does not
-//! allocate.
+//! The answer to the engine's death: ends the leases and sends the priority-0 adverts, without
+//! allocating memory.
 
 use super::memory::Memory;
 use super::record::{PacketView, View};
@@ -9,35 +9,37 @@ use crate::xdp::GuardianLeases;
 
 /// Maximum number of Ethernet frames per system call.
 const AT_ONCE: usize = 64;
-/// Bytes for the frames of one system call: more than 64 of the largest frames with five VIPs.
+/// Bytes for the frames of one system call: 512 for each of 64 frames. If frames are longer, fewer
+/// are sent per call.
 const BATCH: usize = 32 << 10;
 
-/// The work, with all memory that it needs.
+/// Answers the engine's death, with buffers allocated in advance.
 pub(super) struct Death {
     memory: Memory,
     leases: GuardianLeases,
     sockets: AnyInterface,
-    /// Whether each row has been master.
+    /// By row, whether the host was master when the engine died.
     masters: Vec<bool>,
     record: Vec<u64>,
     frames: Frames,
 }
 
-/// What was done.
+/// The result of [`Death::answer`], for the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sent {
     /// Rows whose lease was ended.
     pub(super) masters: usize,
     /// Priority-0 adverts sent.
     pub(super) adverts: usize,
-    /// Priority-0 adverts that the kernel has refused.
+    /// Priority-0 adverts that the kernel refused.
     pub(super) refused: usize,
 }
 
 impl Death {
     pub(super) fn new(memory: Memory, leases: GuardianLeases, sockets: AnyInterface) -> Self {
         let masters = vec![false; memory.rows()];
-        // Pages of the buffers take memory once they are used.
+        // A page of the buffers takes memory only once it is used, even if memory is locked
+        // (`MCL_ONFAULT`).
         Self { memory, leases, sockets, masters, record: vec![0; LARGEST], frames: Frames::new() }
     }
 
@@ -45,8 +47,8 @@ impl Death {
         &self.memory
     }
 
-    /// Ends all leases, and sends the priority-0 adverts of all masters that are not fenced. Those
-    /// that are fenced have left Master, or another router has become master.
+    /// Ends all leases, and sends the priority-0 adverts of all masters that are not fenced. A
+    /// fenced router has left Master, or another router has become master.
     pub(super) fn answer(&mut self) -> Sent {
         let mut sent = Sent::default();
         for (row, is_master) in self.masters.iter_mut().enumerate() {
@@ -110,7 +112,7 @@ impl Frames {
         self.count += 1;
     }
 
-    /// Sends the frames. If the kernel refuses one, the frames after it are still sent.
+    /// Sends the frames. If the kernel refuses a frame, the frames after it are still sent.
     fn flush(&mut self, sockets: &AnyInterface, sent: &mut Sent) {
         let mut next = 0;
         while next < self.count {

@@ -1,4 +1,4 @@
-//! The service's end: starts the guardian, and starts another one if it ends.
+//! The service's part: starts the guardian, and starts another one if the guardian ends.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -21,19 +21,20 @@ use crate::packet::AnyInterface;
 use crate::process::capabilities::{ThreadKind, confine};
 use crate::process::{Privileges, crash, exec, launch};
 
-/// Time after which a guardian must have reported that it watches the engine.
+/// Time within which a guardian must report that it is ready.
 const READY_TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
-/// Time for a guardian to end after the engine has ended.
+/// Time for a guardian to end after the engine has ended. A guardian that takes longer is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
-/// Delay before another guardian is started after the first failure. It doubles with each further
-/// one.
+/// Delay before another guardian is started after the first failure. The delay doubles with each
+/// further failure.
 const DELAY_MIN: Duration = Duration::from_secs(1);
-/// Longest such delay.
+/// Maximum delay before another guardian is started.
 const DELAY_MAX: Duration = Duration::from_secs(60);
-/// Time after which a guardian that has ended counts as one that worked, and is replaced at once.
+/// Minimum run time of a guardian that is replaced at once when it ends. The delay then starts
+/// again at [`DELAY_MIN`].
 const STABLE: Duration = Duration::from_secs(10);
 
-/// What a guardian needs.
+/// Parameters of a guardian.
 pub(crate) struct Setup {
     /// The array of leases.
     pub(crate) leases: OwnedFd,
@@ -54,7 +55,7 @@ pub(crate) struct Guardian {
     ended: Receiver<()>,
 }
 
-/// The state of the guardian.
+/// A handle for the state of the guardian.
 #[derive(Clone)]
 pub(crate) struct GuardianState(Arc<Shared>);
 
@@ -74,8 +75,8 @@ struct Shared {
 }
 
 impl Guardian {
-    /// Prepares the memory for the engine, and starts a guardian once the engine runs. A guardian
-    /// that cannot be started is retried.
+    /// Creates the memory and installs the crash handlers. Starts a guardian once the engine runs,
+    /// and retries if the start fails.
     ///
     /// # Errors
     /// Returns an error if no file descriptor, address space or thread is available.
@@ -106,7 +107,7 @@ impl Guardian {
         GuardianState(Arc::clone(&self.shared))
     }
 
-    /// Lets the guardian leave without further action, and waits until it has ended. To be called
+    /// Makes the guardian end without further action, and waits until it has ended. To be called
     /// when the engine has ended and its VIPs have been removed.
     pub(crate) fn dismiss(self) {
         self.shared.memory.set_phase(Phase::Ended);
@@ -140,13 +141,13 @@ impl Shared {
                 let next = (delay * 2).min(DELAY_MAX);
                 std::mem::replace(&mut delay, next)
             };
-            // A guardian that cannot be started again and again is reported once.
+            // A repeated failure with the same reason is reported once.
             if reported.as_ref() != Some(&reason) {
                 tracing::error!(
                     reason,
                     "the guardian is not running: if this process dies, backups take over only after the \
-                     Active_Down_Interval, and VIPs stay; starting another guardian after {wait:?}, and later after up \
-                     to {DELAY_MAX:?}"
+                     Active_Down_Interval, and VIPs stay; starting another guardian in {wait:?}; after \
+                     further failures, the delay increases to up to {DELAY_MAX:?}"
                 );
             }
             reported = Some(reason);
@@ -170,8 +171,8 @@ impl Shared {
         }
         let status = child.wait();
         result?;
-        // If this process is the init process of its PID namespace, it may have collected the
-        // guardian as an orphan.
+        // If this process is the init process of its PID namespace, it may already have reaped the
+        // guardian along with orphans.
         Ok(status.ok())
     }
 
@@ -182,7 +183,7 @@ impl Shared {
         let mut byte = [0];
         let mut ready = [PollFd::new(own, PollFlags::IN)];
         if poll(&mut ready, Some(&READY_TIMEOUT))? == 0 {
-            return Err(io::Error::other("it has not reported that it is ready within 5 s"));
+            return Err(io::Error::other("it did not report that it is ready within 5 s"));
         }
         recv(own, &mut byte, RecvFlags::DONTWAIT)?;
         if byte == [socket::READY] {

@@ -1,19 +1,19 @@
 //! The memory that the engine shares with the guardian.
 //!
 //! ```text
-//!  word 0       phase       the engine's phase: [`Phase`]
+//!  word 0       phase       the engine's phase: `Phase`
 //!       1       crash       number of the signal by which the agent is crashing, else 0
 //!       2       answered    1 once a guardian has answered the engine's death
 //!       3       rows        number of rows
 //!       8…15    mutex       robust; the engine's thread holds it while it runs
 //!       16…     table       one word per row: position of its record (upper half) and length,
 //!                           both in words; 0 if there is none
-//!       …       records     what the guardian needs for a row: `record`
+//!       …       records     the rows' adverts, VIPs, routes and macvlans: `record`
 //! ```
 //!
-//! The engine writes a record to unused words, and then publishes it by one store to the table.
-//! Words of a former record are reused last. The guardian reads the table and the records only
-//! after the engine's thread has ended, so it never finds a partly written record.
+//! The engine writes a record to unused words, and then publishes it with one store to the table.
+//! Words that have been unused longest are reused first. The guardian reads the table and the
+//! records only after the engine's thread has ended, so it never finds a partly written record.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,7 +32,7 @@ const TABLE: usize = 16;
 /// Words for records of each row: eight times the size of a record with a few VIPs. They take no
 /// memory until they are written.
 const WORDS_PER_ROW: usize = 256;
-/// Words for records, in addition.
+/// Further words for records, shared by all rows.
 const WORDS: usize = 1 << 19;
 
 const _: () = assert!(MUTEX + robust_mutex::WORDS <= TABLE);
@@ -44,7 +44,7 @@ pub(super) enum Phase {
     Starting,
     /// The engine's thread holds the mutex. If it releases the mutex in this phase, it has died.
     Running,
-    /// The agent has removed its VIPs, or another process has taken them over.
+    /// The agent has removed its VIPs, or a successor has taken them over.
     Ended,
 }
 
@@ -57,7 +57,7 @@ impl Phase {
 pub(super) struct Memory(Arc<SharedMemory>);
 
 impl Memory {
-    /// Creates the memory for this number of rows.
+    /// Creates the memory for `rows` rows.
     ///
     /// # Errors
     /// Returns an error if no file descriptor or address space is available.
@@ -105,12 +105,12 @@ impl Memory {
         self.word(PHASE).store(phase as u64, Ordering::Release);
     }
 
-    /// Returns the signal by which the agent is crashing.
+    /// Returns the number of the signal by which the agent is crashing, if it is.
     pub(super) fn crash(&self) -> Option<i32> {
         i32::try_from(self.word(CRASH).load(Ordering::Acquire)).ok().filter(|signal| *signal != 0)
     }
 
-    /// Returns whether the caller is the first one to answer the engine's death.
+    /// Marks the engine's death as answered. Returns whether the caller is the first to do so.
     pub(super) fn answer(&self) -> bool {
         self.word(ANSWERED).swap(1, Ordering::AcqRel) == 0
     }

@@ -1,6 +1,7 @@
-//! The guardian: a second process that answers the death of the engine.
+//! The guardian: a second process that sends priority-0 adverts and removes the VIPs when the
+//! engine has died.
 //!
-//! A killed agent sends nothing more. Without the guardian, backups take over only after the
+//! A killed agent cannot do either. Without the guardian, backups take over only after the
 //! Active_Down_Interval (RFC 9568 section 6.1), and the VIPs stay on this host.
 //!
 //! ```text
@@ -16,8 +17,9 @@
 //!  └───────────────────────────┘             └─────────────────────────────────────────────┘
 //! ```
 //!
-//! The guardian inherits no other descriptor of the agent, in particular no map on which the BPF
-//! program relies to find out whether an agent runs.
+//! Apart from the socket and stderr, the guardian receives only descriptors of the memory, of the
+//! array of leases, and of sockets for its adverts. In particular, it does not receive the program
+//! array that shows the BPF program whether an agent runs.
 
 mod aftermath;
 mod death;

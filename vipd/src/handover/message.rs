@@ -65,6 +65,8 @@ pub(crate) struct Offer {
     pub(crate) path: PathBuf,
     /// The running configuration: the text of the file and of all included files.
     pub(crate) configuration: String,
+    /// Whether VIPs are fenced. The configuration may have been changed without effect.
+    pub(crate) has_fence: bool,
     /// The runtime directory.
     pub(crate) runtime_dir: PathBuf,
     /// Sizes of the BPF program's maps.

@@ -29,7 +29,7 @@ use super::plan::Plan;
 use super::track::SharedTracker;
 use crate::config::machine::Machine;
 use crate::config::operate::Group;
-use crate::config::{Config, ConfigError, Instance};
+use crate::config::{Config, ConfigError, Fence, Instance};
 use crate::control::protocol::Request;
 use crate::engine::Handle;
 use crate::engine::command::{Added, Command};
@@ -316,6 +316,7 @@ impl Administrator {
         Offer {
             path: self.path.clone(),
             configuration: self.config.text.0.to_string(),
+            has_fence: self.config.fence == Fence::On,
             runtime_dir: runtime_dir.to_owned(),
             sizes: self.sizes,
             rows,

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{Claims, Start, check_open_files, check_privileges, start, verbosity};
 use crate::config::machine::Machine;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Fence};
 use crate::control::runtime::RuntimeDir;
 use crate::engine::succession::{Predecessor, Resumed};
 use crate::engine::topology::Topology;
@@ -107,9 +107,10 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     // Checks the file, which may have changed; a reload after the takeover applies it.
     let machine = Machine { checks_executables: true, ..Machine::default() };
     Config::load_on(&offer.path, &machine)?;
-    let config = Config::parse(&offer.configuration, &offer.path.display().to_string())
+    let mut config = Config::parse(&offer.configuration, &offer.path.display().to_string())
         .map_err(ConfigError::from)
         .context("this version does not accept the configuration of the running agent")?;
+    config.fence = if offer.has_fence { Fence::On } else { Fence::Off };
     if config.has_password() {
         prevent_core_dumps();
     }

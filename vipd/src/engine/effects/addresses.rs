@@ -19,8 +19,8 @@ use crate::engine::topology::Topology;
 use crate::netlink::{self, Address, Attributes, BATCH, Change, Label};
 use crate::vrrp::{Action, Addresses};
 
-/// Time in nanoseconds after which a netlink request has taken long. The kernel's rtnl lock is global,
-/// so any change of interfaces on the host may delay it.
+/// Duration in nanoseconds above which a netlink request counts as slow. The kernel's rtnl lock is
+/// global, so any change to an interface of the host may delay a request.
 const SLOW: u64 = 5_000_000;
 
 /// A VIP: its router, and its position in the router's list of addresses.
@@ -62,7 +62,7 @@ pub(super) enum Purpose {
     Transition,
     /// A difference between the wanted and the present addresses.
     Reconcile,
-    /// The kernel has removed the VIP along with another address.
+    /// The kernel may remove the VIP along with another address.
     Renewal,
 }
 

@@ -34,8 +34,8 @@ impl Effects {
     /// Sends up to `max` announcements. While changes are pending (`all_made` is false),
     /// announcements of addresses that have not been added yet must wait. Announcements of
     /// addresses that the kernel refused are skipped; they are announced once a retry succeeds.
-    /// If a netlink request has taken long in this turn, all announcements wait for the next one:
-    /// by its adverts, another router may be master by now.
+    /// After a slow netlink request, all announcements wait for the next turn, which first handles
+    /// the adverts received in the meantime: another router may have become master.
     pub(super) fn announce(
         &mut self,
         max: usize,

@@ -40,7 +40,7 @@ impl PartialOrd for Burst {
     }
 }
 
-/// A paced burst, of which some packets have been sent.
+/// A paced burst of which some packets have already been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PacedBurst {
     pub(crate) router: RouterId,
@@ -190,7 +190,7 @@ impl Announcer {
         None
     }
 
-    /// Returns the paced bursts.
+    /// Iterates over the paced bursts that are not void.
     pub(crate) fn paced(&self) -> impl Iterator<Item = PacedBurst> + '_ {
         let valid = self.paced.iter().filter(|Reverse((_, burst))| !self.is_void(burst));
         valid.map(|Reverse((due, burst))| {
@@ -199,7 +199,7 @@ impl Announcer {
         })
     }
 
-    /// Continues a paced burst of a predecessor.
+    /// Continues a paced burst of the predecessor.
     pub(crate) fn continue_burst(&mut self, burst: PacedBurst) {
         let PacedBurst { router, addresses, round, rounds, position, interval, due } = burst;
         self.queued += 1;

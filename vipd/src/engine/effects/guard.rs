@@ -1,4 +1,5 @@
-//! Prepares the records of the routers for the guardian, which needs them if this process dies.
+//! Prepares the routers' records, from which the guardian sends priority-0 adverts and removes VIPs
+//! if this process dies.
 
 use super::Effects;
 use crate::engine::command::{Report, Reports};
@@ -27,8 +28,8 @@ impl Effects {
     }
 }
 
-/// Returns the record of a router, or `None` if it has never been ready, or its interface does not
-/// exist.
+/// Returns the record of a router, or `None` if the router has never been ready or its interface
+/// does not exist.
 fn record(instance: &Instance, links: &Links) -> Option<Record> {
     let ifindex = links.get(instance.link)?.ifindex?;
     let config = instance.router.config();

@@ -1,8 +1,9 @@
-//! Leases and the fence: keeps the BPF program informed of which VIPs this host may use. See
+//! Leases and the fence: writes to the BPF program's maps which VIPs this host may use. See
 //! [`vipd_common::lease`].
 //!
 //! ```text
-//!  becomes master     begin: VIPs in the program's map, closed if accept = false; then VIPs added
+//!  becomes master     begin: VIPs inserted into the program's map, closed if accept = false; then
+//!                     VIPs added
 //!  advert sent        renew
 //!  leaves master      fence, before VIPs are removed
 //!  VIPs removed       end
@@ -25,7 +26,7 @@ use crate::vrrp::Family;
 use crate::xdp::{Addresses, MapError, Row};
 
 impl Effects {
-    /// Inserts a router's VIPs into the BPF program's map, unless they are there. With
+    /// Inserts a router's VIPs into the BPF program's map, unless the map already has them. With
     /// `accept = false`, VIPs that cannot be inserted are not added to an interface either, and are
     /// retried later.
     pub(crate) fn cover(
@@ -42,8 +43,8 @@ impl Effects {
         }
         let result = cover(&mut self.addresses, instance, links);
         self.guard(router, instance, links, reports);
-        // If the map is changed again before the VIPs that are still being removed are gone, their
-        // entries must stay.
+        // Entries that have been inserted again must stay when the pending removal of their VIPs is
+        // completed.
         self.uncovered.retain(|(row, key)| *row != instance.row || !instance.covered.contains(key));
         let Err(error) = result else {
             instance.covered_on = ifindices;
@@ -63,8 +64,8 @@ impl Effects {
         }
     }
 
-    /// Removes the VIPs of a router that no longer exists from the program's map, and ends its
-    /// lease.
+    /// Removes the VIPs of a router that no longer exists from the program's map, ends the router's
+    /// lease, and deletes its record in the guardian's memory.
     pub(crate) fn forget(&mut self, instance: &Instance) {
         for key in &instance.covered {
             self.failed |= self.addresses.remove(*key, instance.row).is_err();
@@ -76,7 +77,8 @@ impl Effects {
         }
     }
 
-    /// Begins the lease of a router that becomes master.
+    /// Inserts the VIPs of a router that becomes master into the program's map, and begins the
+    /// router's lease.
     pub(super) fn begin_lease(
         &mut self,
         router: RouterId,
@@ -101,8 +103,8 @@ impl Effects {
         self.leaving.push((router, instance.row));
     }
 
-    /// Lifts the fence of a router that has handled an advert and is still master, unless its lease
-    /// is over. The fence of a lease that is over is lifted by the next advert.
+    /// Lifts the fence of a router that has handled an advert and is still master. If the lease is
+    /// over, the fence stays until the router sends its next advert.
     pub(crate) fn keep_lease(&mut self, now: Timestamp, instance: &Instance) {
         let row = instance.row;
         if instance.is_master() && self.leases.is_fenced(row) && self.leases.is_valid(row, now) {
@@ -110,7 +112,7 @@ impl Effects {
         }
     }
 
-    /// Ends the leases of routers whose VIPs have been removed.
+    /// Ends the leases of the routers that have left Master and whose VIPs have been removed.
     pub(super) fn end_leases(&mut self, topology: &Topology) {
         if !self.leaving.is_empty() && !self.has_changes() {
             let leases = &self.leases;
@@ -127,8 +129,7 @@ impl Effects {
         }
     }
 
-    /// Returns whether the program passes packets to the VIPs of a router, and the router has no
-    /// lease.
+    /// Returns whether a router has no lease and its VIPs are neither fenced nor closed.
     #[cfg(test)]
     pub(crate) fn is_open(&self, router: RouterId, topology: &Topology) -> bool {
         topology.routers.get(router).is_some_and(|instance| self.leases.is_open(instance.row))
@@ -155,13 +156,13 @@ fn cover(map: &mut Addresses, instance: &mut Instance, links: &Links) -> io::Res
         }
         is_ok
     };
-    // The interface of these entries has another index by now.
+    // These VIPs are no longer configured, or the index of their interface has changed.
     for key in instance.covered.extract_if(.., |key| !wanted.contains(key)) {
         record(map.remove(key, row));
     }
     for key in wanted {
-        // Inserted again even if it is known: a reload may have given the VIP to another router in
-        // between.
+        // Also inserts entries that are already recorded: a reload may have given the VIP to
+        // another router in the meantime.
         if record(map.insert(key, row)) && !instance.covered.contains(&key) {
             instance.covered.push(key);
         }
@@ -186,8 +187,8 @@ fn ifindices(instance: &Instance, links: &Links) -> BTreeSet<u32> {
     on.filter_map(|link| links.get(link)?.ifindex).collect()
 }
 
-/// Returns whether a VIP of a router that has left Master is still present. A VIP that belongs to
-/// another master by now does not count, nor one that must not be removed.
+/// Returns whether a VIP of a router that has left Master is still present. Ignores VIPs that must
+/// not be removed and VIPs that belong to another master by now.
 fn has_vips(router: RouterId, topology: &Topology) -> bool {
     let Topology { links, routers, .. } = topology;
     let Some(instance) = routers.get(router).filter(|instance| !instance.is_owner()) else { return false };

@@ -66,7 +66,7 @@ pub(crate) struct Effects {
     leases: Leases,
     /// Whether leases are kept, so that the BPF program can fence VIPs.
     has_fence: bool,
-    /// Informs the guardian, if there is one.
+    /// Publishes the routers' records to the guardian, if there is one.
     pub(super) guardian: Option<guardian::Writer>,
     actions: Vec<(RouterId, Action)>,
     changes: Vec<Change>,
@@ -76,8 +76,8 @@ pub(crate) struct Effects {
     origins: Vec<Option<Origin>>,
     /// The address changes in `changes`, to find duplicates.
     proposed: BTreeSet<Proposal>,
-    /// IPv4 addresses whose removal has been queued since the last
-    /// [`renew_dependents`](Effects::renew_dependents), apart from secondary ones.
+    /// Primary IPv4 addresses whose removal has been queued since the last
+    /// [`renew_dependents`](Effects::renew_dependents).
     removed_primaries: Vec<(LinkId, Address)>,
     /// Changes that were refused, or postponed by their rate limit.
     pub(super) retries: Retries<Vip>,
@@ -101,7 +101,7 @@ pub(crate) struct Effects {
     batched: Vec<LinkId>,
     /// Time of the current turn.
     now: Timestamp,
-    /// Time of the last turn in which a netlink request has taken long.
+    /// Time of the last turn with a slow netlink request.
     late_turn: Option<Timestamp>,
 }
 
@@ -185,7 +185,7 @@ impl Effects {
             || self.routing.is_busy()
     }
 
-    /// Returns whether nothing is pending but paced announcements and retries.
+    /// Returns whether no work is pending except paced announcements and retries.
     pub(crate) fn is_quiet(&self) -> bool {
         !self.is_busy()
             && self.actions.is_empty()
@@ -195,17 +195,18 @@ impl Effects {
             && !self.routing.has_removals()
     }
 
-    /// Returns the announcements.
+    /// Returns the queue of announcements.
     pub(crate) fn announcer(&mut self) -> &mut Announcer {
         &mut self.announcer
     }
 
-    /// Returns the routers that have left Master and whose leases have not ended.
+    /// Iterates over the routers that have left Master and whose leases have not ended.
     pub(crate) fn leaving(&self) -> impl Iterator<Item = RouterId> + '_ {
         self.leaving.iter().map(|(router, _)| *router)
     }
 
-    /// Continues to wait for the removal of the VIPs of a router that has left Master.
+    /// Makes a router's lease end once its VIPs are removed. The router left Master in the
+    /// predecessor.
     pub(crate) fn keep_leaving(&mut self, router: RouterId, row: Row) {
         self.leaving.push((router, row));
     }

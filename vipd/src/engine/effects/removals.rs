@@ -37,7 +37,8 @@ impl Effects {
         }
     }
 
-    /// Queues the removal of a VIP from all links on which it may be, whichever tool added it.
+    /// Queues the removal of a VIP from all links on which the VIP may be present, whichever tool
+    /// added it.
     pub(super) fn remove(&mut self, vip: Vip, instance: &Instance, links: &Links) {
         let Some((address, on)) = instance.vip(vip.1) else { return };
         let claim = if instance.is_owner() { Claim::Owned } else { Claim::Unwanted };
@@ -90,8 +91,8 @@ impl Effects {
         }
     }
 
-    /// Queues the renewal of the masters' VIPs that the kernel removes along with those whose removal
-    /// has been queued since the last call.
+    /// Queues the renewal of the masters' VIPs that the kernel removes along with the addresses
+    /// whose removal has been queued since the last call.
     ///
     /// Without `promote_secondaries`, the kernel removes all secondary addresses of a subnet along
     /// with the primary one (`__inet_del_ifa` in `net/ipv4/devinet.c`). The renewals follow the

@@ -122,7 +122,8 @@ impl Routing {
         }
     }
 
-    /// Continues to hold the entries of a master of a predecessor, and checks them.
+    /// Takes over the entries that the predecessor added for a master, and schedules a check that
+    /// they are present.
     pub(crate) fn resume(&mut self, now: Timestamp, router: RouterId, wanted: &[Wanted], links: &Links) {
         self.set(now, router, wanted);
         for wanted in wanted {

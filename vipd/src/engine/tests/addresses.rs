@@ -143,7 +143,7 @@ fn removals_are_logged_after_the_kernel_has_acknowledged_them() -> Result<()> {
     })
 }
 
-/// The kernel removes the second VIP along with the first one, whose subnet they share.
+/// All VIPs share a subnet, so the kernel removes the other two along with the primary one.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vips_that_the_kernel_removes_along_with_another_one_are_added_again() -> Result<()> {
@@ -185,8 +185,8 @@ fn vips_that_the_kernel_removes_along_with_another_one_are_added_again() -> Resu
             Input::Impede(Fault::Drained),
         );
         bench.engine.flush(now);
-        assert_eq!(present()?.len(), 2, "they are added again before any notification is read");
-        bench.turn_until("the kernel has reported both", |bench| {
+        assert_eq!(present()?.len(), 2, "the other VIPs are added again before any notification is read");
+        bench.turn_until("the kernel has reported the two remaining VIPs", |bench| {
             on_link(bench, true).len() == 1 && on_link(bench, false).len() == 1
         })?;
         bench.turn_until("no change is pending", |bench| !bench.engine.effects.is_busy())?;

@@ -66,7 +66,7 @@ impl Bench {
         Self::with_room(text, 4096)
     }
 
-    /// Creates an engine whose BPF program has room for this number of VIPs.
+    /// Creates an engine whose BPF program has room for `addresses` VIPs.
     fn with_room(text: &str, addresses: u32) -> Result<Self> {
         let config = Config::parse(text, "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
         Self::with_configuration(&config, addresses)

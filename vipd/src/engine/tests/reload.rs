@@ -55,7 +55,8 @@ fn random_configuration(random: &mut Random) -> Config {
     for last in 1..=VIPS {
         let owner = random.below(8);
         let vip = format!("\"10.1.9.{last}/24\"");
-        // Those of the last addresses are on the other interface, which is not always used.
+        // The last three VIPs are on the other interface. If no instance has one of them, the
+        // interface is unused.
         let placed = if last > VIPS - 3 { format!("{{ address = {vip}, dev = \"{OTHER}\" }}") } else { vip };
         vips.entry(owner).or_default().push(placed);
     }
@@ -111,7 +112,7 @@ fn running(bench: &Bench) -> Running {
     routers.collect()
 }
 
-/// Returns the interface's addresses in 10.1.0.0/16, in order.
+/// Returns the addresses in 10.1.0.0/16 on all interfaces, in order.
 fn present() -> Result<Vec<String>> {
     let output = process::Command::new("ip").args(["-o", "-4", "address", "show"]).output()?;
     let text = String::from_utf8(output.stdout)?;

@@ -53,11 +53,13 @@ impl Administrator {
     /// waits until the objects that added instances track have been read. Returns `None` if the
     /// reload continues.
     pub(super) fn apply(&mut self, read: Result<Config, ConfigError>, author: Author) -> Option<Step> {
-        let planned = read.map_err(|error| rejected(&error)).and_then(|config| {
+        let planned = read.map_err(|error| rejected(&error)).and_then(|mut config| {
             check_open_files(&config).map_err(|error| error.to_string())?;
             let needed = needed_sizes(&config).map_err(|error| error.to_string())?;
             plan::check_room(self.sizes, needed)?;
             let plan = Plan::new(&self.config, &config);
+            // The leases of running routers cannot begin or end to be renewed.
+            config.fence = self.config.fence;
             Ok((config, plan))
         });
         let (config, plan) = match planned {
