@@ -61,7 +61,7 @@ struct Args {
     /// Number of runs per scenario; long scenarios have fewer
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// How often the scenario `owners` plays each fault
+    /// Number of times that the scenario `owners` plays each fault at each interval
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     faults: u32,
     /// Run each scenario only once, and for a shorter time
