@@ -106,7 +106,7 @@ impl Pair {
 
     fn play(&mut self, fault: Fault, point: u32) -> Result<[Figure; 4]> {
         let master = self.settle()?;
-        // A random part of an interval, so that faults occur at any phase of the interval.
+        // Waits for a random part of an interval, so that faults occur at any phase of it.
         let phase = WallTime::now().as_nanos() % 1000;
         thread::sleep(self.interval.mul_f64(f64::from(u32::try_from(phase)?) / 1000.0));
         let time = WallTime::now();
