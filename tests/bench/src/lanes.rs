@@ -214,7 +214,7 @@ mod tests {
     fn only_answers_after_the_takeover_are_highlighted() {
         for (late, count) in [(false, 0), (true, Fault::ALL.len())] {
             let svg = image(&results(late)).unwrap().unwrap().svg;
-            // The legend has one more.
+            // The legend contains one occurrence.
             assert_eq!(svg.matches("#D55E00").count(), count + 1, "{svg}");
             assert!(Fault::ALL.iter().all(|fault| svg.contains(fault.description())), "{svg}");
         }

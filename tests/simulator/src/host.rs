@@ -95,8 +95,8 @@ pub(crate) struct Member {
     pub(crate) digest: u64,
     /// Whether the VIPs are on the interface.
     pub(crate) has_addresses: bool,
-    /// The member's row in the BPF program's map of leases. It stays in the kernel while the process is
-    /// stalled or dead.
+    /// The member's row in the BPF program's map of leases. It stays in the kernel while the
+    /// process is stalled or dead.
     pub(crate) lease: LeaseSlot,
     /// Arrival time of this member's last advert at each member of the virtual router, in true
     /// time.

@@ -360,7 +360,8 @@ impl World {
         }
     }
 
-    /// Updates the start of the period in which several hosts answer for the VIPs of a virtual router.
+    /// Updates the start of the period in which several hosts answer for the VIPs of a virtual
+    /// router.
     pub(crate) fn count_answering(&mut self, group: usize) {
         let members = self.groups[group].members.iter();
         let several = members.filter(|place| self.members[**place].answers()).nth(1).is_some();

@@ -175,7 +175,8 @@ impl Arena {
     fn signal(&mut self, node: u8, sent: Sent) -> Result<()> {
         let agent = self.agent(node)?;
         let is_fatal = matches!(sent, Sent::Kill | Sent::Abort | Sent::Segfault);
-        // keepalived's processes watch each other: if one of them is killed, the others shut down cleanly.
+        // keepalived's processes watch each other: the child of a killed parent shuts down
+        // cleanly.
         if !matches!(agent.kind(), AgentKind::Vipd(_)) {
             return self.signal_all(node, sent);
         }
@@ -206,8 +207,9 @@ impl Arena {
         if is_fatal {
             try_wait_until("the agent to exit", EXIT, || {
                 if processes::is_alive(main) {
-                    // Rust's handler for stack overflows returns from the first SIGSEGV and expects the
-                    // faulting instruction to cause another one. Here, there is no such instruction.
+                    // Rust's handler for stack overflows returns from the first SIGSEGV and expects
+                    // the faulting instruction to cause another one. Here, there is no such
+                    // instruction.
                     send(main, signal)?;
                 }
                 Ok(!processes::is_alive(main))

@@ -96,8 +96,8 @@ struct Pair {
 type Counts = BTreeMap<u8, (u64, u64)>;
 
 impl Pair {
-    /// Drains all instances, and returns the counts once no node sends adverts. The backup is drained
-    /// last, so that it receives all adverts of the master.
+    /// Drains all instances, and returns the counts once no node sends adverts. The backup is
+    /// drained last, so that it receives all adverts of the master.
     fn rest(&self) -> Result<Counts> {
         for agent in [&self.master, &self.backup] {
             change(agent, &self.request("drain"))?;

@@ -152,8 +152,8 @@ mod tests {
         times.into_iter().map(|time| Sign { time: at(time), from, kind }).collect()
     }
 
-    /// Judges signs together with those of a client that sends a request every 2 ms. The fault is at
-    /// 100 ms.
+    /// Judges signs together with those of a client that sends a request every 2 ms. The fault is
+    /// at 100 ms.
     fn judge(groups: &[Vec<Sign>]) -> Result<Outcome> {
         let mut all = groups.concat();
         all.extend(signs(Station::Client, Kind::Request, (1..300).step_by(2)));

@@ -129,8 +129,8 @@ impl Pair {
         .map(|figure| figure.at(point, at)))
     }
 
-    /// Waits until only one node sends adverts, at least two in the last two and a half intervals, and
-    /// only this node answers the client. Returns the index of the node.
+    /// Waits until only one node sends adverts, at least two in the last two and a half intervals,
+    /// and only this node answers the client. Returns the index of the node.
     fn settle(&self) -> Result<usize> {
         let start = WallTime::now();
         let mut master = None;
