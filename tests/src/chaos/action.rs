@@ -36,7 +36,7 @@ pub enum Action {
     Detach,
     /// Fills the file system with the runtime directory.
     FillDisk,
-    /// Empties the file system.
+    /// Frees the space in that file system.
     FreeDisk,
     /// Restricts the agent to one CPU, and keeps that CPU busy with a real-time thread of higher
     /// priority.
@@ -101,8 +101,8 @@ impl fmt::Display for Action {
             Self::Rejoin => f.write_str("end the partition"),
             Self::RemoveAddress(router) => write!(f, "remove the address of router {}", router + 1),
             Self::Detach => f.write_str("detach the BPF programs"),
-            Self::FillDisk => f.write_str("fill the runtime directory"),
-            Self::FreeDisk => f.write_str("empty the runtime directory"),
+            Self::FillDisk => f.write_str("fill the file system of the runtime directory"),
+            Self::FreeDisk => f.write_str("free the file system of the runtime directory"),
             Self::Starve => f.write_str("starve the agent of CPU time"),
             Self::Feed => f.write_str("let the agent run"),
             Self::Reload => f.write_str("change the configuration and reload"),
