@@ -48,7 +48,7 @@ Examples:
   cargo xtask bench                                      everything, five runs; about 38 minutes
   cargo xtask bench --quick                              everything, one short run; about 8 minutes
   cargo xtask bench backup master                        CPU per advert received and sent
-  cargo xtask bench owners --faults 100                  each fault 100 times; about 3 hours
+  cargo xtask bench owners --faults 100                  each fault 100 times; about an hour
   cargo xtask bench --check                              exit status 1 if a target is missed
   cargo xtask bench --json FILE                          all results by key
   cargo xtask bench --markdown docs/bench/README.md      write the report as a document, with charts
