@@ -50,7 +50,7 @@ pub struct Agent {
     process: Option<Process>,
     /// Whether the program runs below an init process.
     below_init: bool,
-    /// What is left of runs whose main process was killed.
+    /// Processes left by runs whose main process was killed.
     abandoned: Vec<Process>,
     /// Additional environment variables of vipd.
     environment: Vec<(String, String)>,
@@ -198,8 +198,8 @@ impl Agent {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Runs the program below an init process, from the next start on. The program's main process
-    /// can then be killed alone, while [`Agent::kill`] still kills all processes.
+    /// Runs the program below an init process, from the next start on. Then the program's main
+    /// process can be killed alone, and [`Agent::kill`] still kills all processes.
     pub fn run_below_init(&mut self) {
         self.below_init = true;
     }
@@ -285,8 +285,8 @@ impl Agent {
         result.with_context(|| format!("killing {self}"))
     }
 
-    /// Gives up the current run, whose main process was killed, without killing the processes that
-    /// are left of it, such as a guardian. They are killed on drop.
+    /// Ends the current run, whose main process was killed, without killing its remaining
+    /// processes, such as a guardian. These are killed when the agent is dropped.
     ///
     /// # Errors
     /// Returns an error if the program is not running.

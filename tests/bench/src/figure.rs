@@ -15,18 +15,18 @@ pub(crate) struct Figure {
     pub(crate) sampled: bool,
     /// The x value that was actually reached at this point of the sweep.
     pub(crate) at: Option<f64>,
-    /// The answers from which the value was computed.
+    /// The timeline from which the value was computed.
     pub(crate) timeline: Option<Timeline>,
 }
 
-/// Which node used the VIP when, in milliseconds after a fault of the old master.
+/// When each node used the VIP, in milliseconds after a fault of the old master.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Timeline {
     /// Spans in which the old master used the VIP without a gap.
     pub(crate) old: Vec<(f64, f64)>,
-    /// The same of the new master.
+    /// Spans in which the new master used the VIP without a gap.
     pub(crate) new: Vec<(f64, f64)>,
-    /// The new master's first advert.
+    /// Time of the new master's first advert.
     pub(crate) takeover: f64,
     /// End of the observation.
     pub(crate) end: f64,
@@ -54,7 +54,7 @@ impl Figure {
         Self { point: Some(point), at: Some(at), ..self }
     }
 
-    /// Adds the answers from which the value was computed.
+    /// Adds the timeline from which the value was computed.
     #[must_use]
     pub(crate) fn with_timeline(self, timeline: Timeline) -> Self {
         Self { timeline: Some(timeline), ..self }

@@ -1,5 +1,5 @@
-//! The chart of the answers after each fault: for each agent, a lane for the old master and one for
-//! the new master.
+//! The chart of the answers before and after each fault: for each agent, a lane for the old master
+//! and one for the new master.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -15,12 +15,12 @@ use crate::scenario::Scenario;
 use crate::subject::Who;
 
 const TITLE: &str = "Signals to the master's processes at 1 s: which node answers for the address";
-/// The interval that is shown, in milliseconds.
+/// Advertisement interval of the charted results, in milliseconds.
 const INTERVAL: u32 = 1000;
 /// Start of the x axis, in milliseconds after the fault.
 const FROM: f64 = -500.0;
 const FONT: &str = "sans-serif";
-/// Colors that are distinguishable with color blindness.
+/// Colors that color-blind readers can distinguish.
 const ANSWERS: RGBColor = RGBColor(0, 114, 178);
 const LATE: RGBColor = RGBColor(213, 94, 0);
 const LANE: RGBColor = RGBColor(232, 232, 232);
@@ -30,15 +30,16 @@ const LEFT: i32 = 112;
 const RIGHT: i32 = 844;
 /// Space between the columns.
 const GUTTER: i32 = 28;
-/// Bottom of the title and of the column headings.
+/// Height of the title and the column headings.
 const TOP: i32 = 84;
-/// Height of the name of a fault, of a lane, and of a fault with its lanes.
+/// Heights of a fault's name and of a lane, distance between the tops of two lanes, and height of a
+/// fault with its lanes.
 const NAME: i32 = 22;
 const LANE_HEIGHT: i32 = 18;
 const LANE_SPACING: i32 = 22;
 const ROW: i32 = NAME + 2 * LANE_SPACING + 14;
 
-/// The timelines of an agent, by fault.
+/// An agent with its timelines, by fault.
 struct Column {
     who: Who,
     timelines: Vec<(Fault, Timeline)>,
@@ -72,7 +73,7 @@ fn column(results: &Results, who: Who) -> Option<Column> {
     (!timelines.is_empty()).then_some(Column { who, timelines })
 }
 
-/// The pixels of a column, and its scale.
+/// The horizontal extent of a column in pixels, and the end of its x axis.
 #[derive(Clone, Copy)]
 struct Scale {
     left: i32,
@@ -130,14 +131,14 @@ fn row(area: &Area<'_>, scale: Scale, top: i32, timeline: &Timeline) -> Drawn {
         let top = lane_top(top, lane);
         bar(area, (scale.left, scale.x(timeline.end)), top, LANE)?;
         for (from, to) in spans {
-            // A single frame is one pixel wide.
+            // A span of a single frame is drawn one pixel wide.
             let pixels = |from, to| (scale.x(from), scale.x(to).max(scale.x(from) + 1));
             let is_old = lane == 0;
             if !is_old || *from < timeline.takeover {
                 let end = if is_old { to.min(timeline.takeover) } else { *to };
                 bar(area, pixels(*from, end), top, ANSWERS)?;
             }
-            // Answers that were on their way at the takeover are not late.
+            // Answers that were in flight at the takeover are not late.
             if is_old && *to > timeline.takeover + 1.0 {
                 bar(area, pixels(from.max(timeline.takeover), *to), top, LATE)?;
             }
@@ -186,7 +187,7 @@ fn dashes(area: &Area<'_>, x: i32, (top, bottom): (i32, i32)) -> Drawn {
     (top..bottom).step_by(6).try_for_each(|y| line(area, (x, y), (x, (y + 3).min(bottom))))
 }
 
-/// Draws a text, vertically centered at a position.
+/// Draws text that is vertically centered at a position.
 fn text(area: &Area<'_>, text: &str, size: i32, anchor: HPos, position: (i32, i32)) -> Drawn {
     let style = (FONT, size).into_font().color(&BLACK).pos(Pos::new(anchor, VPos::Center));
     Ok(area.draw(&Text::new(text, position, style))?)
@@ -213,7 +214,7 @@ mod tests {
     fn only_answers_after_the_takeover_are_highlighted() {
         for (late, count) in [(false, 0), (true, Fault::ALL.len())] {
             let svg = image(&results(late)).unwrap().unwrap().svg;
-            // One occurrence is in the legend.
+            // The legend contains one occurrence.
             assert_eq!(svg.matches("#D55E00").count(), count + 1, "{svg}");
             assert!(Fault::ALL.iter().all(|fault| svg.contains(fault.description())), "{svg}");
         }

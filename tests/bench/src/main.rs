@@ -48,7 +48,7 @@ Examples:
   cargo xtask bench                                      everything, five runs; about 38 minutes
   cargo xtask bench --quick                              everything, one short run; about 8 minutes
   cargo xtask bench backup master                        CPU per advert received and sent
-  cargo xtask bench owners --faults 100                  each fault 100 times; about 3 hours
+  cargo xtask bench owners --faults 100                  each fault 100 times; about an hour
   cargo xtask bench --check                              exit status 1 if a target is missed
   cargo xtask bench --json FILE                          all results by key
   cargo xtask bench --markdown docs/bench/README.md      write the report as a document, with charts
@@ -61,7 +61,7 @@ struct Args {
     /// Number of runs per scenario; long scenarios have fewer
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// How often the scenario `owners` plays each fault
+    /// Number of times that the scenario `owners` plays each fault at each interval
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     faults: u32,
     /// Run each scenario only once, and for a shorter time

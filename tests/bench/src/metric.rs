@@ -94,10 +94,10 @@ metrics! {
     XdpNew "xdp-new" "ns" "valid advert with new content" (cpu);
     XdpLimited "xdp-limited" "ns" "valid advert from a rate-limited sender" (cpu);
     XdpUnchanged "xdp-unchanged" "ns" "valid, unchanged advert" (cpu);
-    FenceSent "fence-sent" "ns" "packet sent, passed by the fence at egress (TC) while nothing is fenced" (cpu);
-    FenceAdded "fence-added" "ns" "packet sent, time added by the fence while nothing is fenced";
+    FenceSent "fence-sent" "ns" "sent packet, passed by the fence at egress (TC) while nothing is fenced" (cpu);
+    FenceAdded "fence-added" "ns" "time added by the fence to a sent packet while nothing is fenced";
     FenceActiveReceived "fence-active-received" "ns" "non-VRRP packet, passed by vipd while a VIP is fenced" (cpu);
-    FenceActiveSent "fence-active-sent" "ns" "packet sent, passed by the fence at egress while a VIP is fenced" (cpu);
+    FenceActiveSent "fence-active-sent" "ns" "sent packet, passed by the fence at egress while a VIP is fenced" (cpu);
     ThroughputWithout "throughput-without" "Gbit/s" "TCP throughput into the node without an agent";
     ThroughputWith "throughput-with" "Gbit/s" "TCP throughput into the node with an agent";
     ThroughputKept "throughput-kept" "%" "TCP throughput with an agent, relative to no agent";

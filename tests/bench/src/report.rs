@@ -118,13 +118,14 @@ const ABOUT_TABLES: &str = "\n## Results\n\n\
     the time that the kernel accounts to the program and its child processes; for adverts sent, this\n\
     includes each frame's path through veth and bridge.\n\n\
     Signals to the master's processes: SIGKILL and SIGABRT are sent to the process that runs VRRP,\n\
-    SIGSTOP and \"SIGKILL to all\" to all processes of the agent, as to a control group. keepalived\n\
-    ignores a SIGABRT from another process, so SIGSEGV replaces it; its parent process restarts a killed\n\
-    VRRP process at once, which removes the address. Nothing restarts the agents themselves. A client\n\
-    sends an ARP request and an echo request to each node every 2 ms. Answers are counted at the ports\n\
-    of the bridge, and include gratuitous ARP and ARP requests with the address as their source. The\n\
-    takeover is the new master's first advert; answers of the old master up to 1 ms later were on their\n\
-    way. The observation ends half a second and half an interval after the takeover.\n";
+    SIGSTOP and \"SIGKILL to all\" to all processes of the agent, as a service manager signals a control\n\
+    group. keepalived ignores a SIGABRT from another process and is sent SIGSEGV instead. Its parent\n\
+    process restarts a killed VRRP process at once, and the new process removes the address. The agents\n\
+    themselves are not restarted. Every 2 ms, a client sends an ARP request and an echo request to each\n\
+    node. Answers are counted at the ports of the bridge, and include gratuitous ARP and ARP requests\n\
+    with the address as their source. The takeover is the new master's first advert; answers of the old\n\
+    master up to 1 ms later were in flight and are not counted. The observation ends half a second and\n\
+    half an interval after the takeover.\n";
 
 /// Returns the names of the measured programs.
 fn programs(results: &Results) -> Result<String> {

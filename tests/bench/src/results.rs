@@ -21,7 +21,7 @@ pub(crate) struct Series {
     pub(crate) sampled: bool,
     /// The x value that was reached in each run.
     at: Vec<f64>,
-    /// The answers of the first run.
+    /// The timeline of the first run.
     pub(crate) timeline: Option<Timeline>,
 }
 

@@ -65,12 +65,12 @@ pub(crate) enum Scenario {
     Floors,
 }
 
-/// Requested number of runs.
+/// Requested numbers of runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Runs {
-    /// Runs of each scenario but [`Scenario::Owners`].
+    /// Runs of each scenario except [`Scenario::Owners`].
     pub(crate) each: u32,
-    /// Runs of [`Scenario::Owners`], each of which plays each fault once.
+    /// Runs of [`Scenario::Owners`]; a run plays each fault once at each interval.
     pub(crate) faults: u32,
 }
 

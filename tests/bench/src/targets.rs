@@ -17,7 +17,7 @@ enum Reading {
     At(Scenario, Metric, u32),
     /// The maximum over all points of a sweep.
     Worst(Scenario, Metric),
-    /// The maximum at a point of a sweep.
+    /// The maximum of all runs at a point of a sweep.
     WorstAt(Scenario, Metric, u32),
     /// The first value divided by the second.
     Ratio(&'static Reading, &'static Reading),

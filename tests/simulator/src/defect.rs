@@ -20,7 +20,7 @@ pub enum Defect {
     NoFence,
     /// The fence is never lifted.
     StuckFence,
-    /// Leases are valid for ten times as long.
+    /// A lease is valid for ten advertisement intervals longer.
     LongLease,
     /// A router is started again right after its shutdown.
     Restarts,

@@ -11,7 +11,7 @@ use vipd_common::records::LeaseSlot;
 use crate::clock::Clock;
 use crate::plan::Role;
 
-/// A time that does not come.
+/// A time that is never reached.
 pub(crate) const NEVER: u64 = u64::MAX;
 
 /// A host and its vipd process.
@@ -19,14 +19,14 @@ pub(crate) struct Host {
     pub(crate) clock: Clock,
     /// Partition of the LAN that the host is in.
     pub(crate) partition: u64,
-    /// Whether the process was started and the link is up. Stays true if the process is killed or
-    /// stalls; see `stalled_until`.
+    /// Whether the process was started and the link is up. Stays true while the process is stalled,
+    /// and after it was killed; see `stalled_until`.
     pub(crate) up: bool,
     /// Set when the process is shut down or the link goes down. While it is set, pending adverts
     /// still arrive and pending timers still fire, and must have no effect.
     pub(crate) left: bool,
-    /// End of the current stall, in true time; [`NEVER`] if the process was killed. The kernel keeps
-    /// the VIPs of a killed process until it is started again.
+    /// End of the current stall, in true time; [`NEVER`] if the process was killed. The VIPs of a
+    /// killed process stay in the kernel until the process is started again.
     pub(crate) stalled_until: Option<u64>,
     /// Records in the ring buffer.
     pub(crate) ring: Vec<Record>,
@@ -82,7 +82,7 @@ impl FastPathSlot for Slot {
     }
 }
 
-/// The row of a router that is not master.
+/// The lease of a router that is not master.
 pub(crate) const NO_LEASE: LeaseSlot = LeaseSlot { valid_until: 0, priority: 0, fenced: 0, closed: 0 };
 
 /// A host's instance of a virtual router.
@@ -95,8 +95,8 @@ pub(crate) struct Member {
     pub(crate) digest: u64,
     /// Whether the VIPs are on the interface.
     pub(crate) has_addresses: bool,
-    /// The row of the BPF program's map, which the kernel keeps while the process is stalled or
-    /// dead.
+    /// The member's row in the BPF program's map of leases. It stays in the kernel while the
+    /// process is stalled or dead.
     pub(crate) lease: LeaseSlot,
     /// Arrival time of this member's last advert at each member of the virtual router, in true
     /// time.
@@ -145,7 +145,7 @@ impl Member {
         self.router.config().preempt || self.router.config().is_owner()
     }
 
-    /// Records that an advert was sent.
+    /// Renews the lease after an advert was sent at `local`, and lifts the fence.
     pub(crate) fn renew_lease(&mut self, local: Timestamp) {
         let config = self.router.config();
         let duration = lease::duration(config.interval.nanos(), config.down_after_adverts);

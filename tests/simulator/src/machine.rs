@@ -65,8 +65,8 @@ impl World {
         }
     }
 
-    /// Kills a host's process. The kernel keeps the VIPs and answers for them until an advert of
-    /// another master arrives.
+    /// Kills a host's process. The VIPs stay, and the kernel answers for them until an advert of
+    /// another master fences them.
     pub(crate) fn kill(&mut self, host: usize) {
         if self.hosts[host].is_running() {
             self.trace.add(self.now, host, None, TraceEvent::Killed);

@@ -21,7 +21,7 @@ pub(crate) struct Group {
     pub(crate) last_master: Option<usize>,
     /// Start of the current period with more than one running master.
     pub(crate) contested_since: Option<u64>,
-    /// Since when several hosts have answered for the VIPs.
+    /// Start of the current period in which several hosts answer for the VIPs.
     pub(crate) answered_twice_since: Option<u64>,
 }
 

@@ -22,7 +22,7 @@ pub enum TraceEvent {
     Stopped,
     /// A host crashed.
     Crashed,
-    /// The process of a host was killed; its kernel keeps running.
+    /// The process of a host was killed; the host's kernel keeps running.
     Killed,
     /// A host lost its link.
     LostLink,

@@ -8,10 +8,10 @@ pub enum Invariant {
     /// Once the LAN has had no partitions for the longest Active_Down_Interval, two masters coexist
     /// for no longer than an advert and its answer take.
     OneMasterAtMost,
-    /// In such a LAN, two hosts answer for the VIPs for no longer than an advert takes, even if the
-    /// process of one of them is stalled or dead.
+    /// Under the same condition, two hosts answer for the VIPs for no longer than an advert and its
+    /// answer take, even if the process of one of them is stalled or dead.
     OneAnswersAtMost,
-    /// A running master answers for its VIPs.
+    /// At rest, a running master answers for its VIPs.
     MasterAnswers,
     /// At rest, each virtual router has one master, no running router that preempts has a higher
     /// priority, and all other running routers follow the master.

@@ -350,8 +350,8 @@ impl World {
         }
     }
 
-    /// Lifts the fence of a router that is still master after it has handled everything, as the
-    /// engine does.
+    /// Lifts the fence of a router that is still master after it has handled its inputs, unless its
+    /// lease is over, as the engine does.
     fn keep_lease(&mut self, member: usize, local: Timestamp) {
         let stuck = self.defect == Defect::StuckFence;
         let Member { lease, router, .. } = &mut self.members[member];
@@ -360,7 +360,8 @@ impl World {
         }
     }
 
-    /// Records since when several hosts have answered for the VIPs of a virtual router.
+    /// Updates the start of the period in which several hosts answer for the VIPs of a virtual
+    /// router.
     pub(crate) fn count_answering(&mut self, group: usize) {
         let members = self.groups[group].members.iter();
         let several = members.filter(|place| self.members[**place].answers()).nth(1).is_some();
@@ -368,7 +369,7 @@ impl World {
         self.groups[group].answered_twice_since = several.then(|| known.unwrap_or(self.now));
     }
 
-    /// Checks for virtual routers for which two hosts answer, and for masters that do not.
+    /// Checks for virtual routers for which two hosts have answered for too long.
     fn watch_answers(&mut self, strict: u64) {
         for group in 0..self.groups.len() {
             let since = self.groups[group].answered_twice_since;

@@ -1,4 +1,4 @@
-//! The primitive actions of a plan. A fault is a sequence of them.
+//! The primitive actions of a plan. A fault is a sequence of actions.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub enum Action {
     Stop,
     /// Starts the agent, unless it is running.
     Start,
-    /// Cuts the cable; the node loses carrier.
+    /// Cuts the cable; the node loses its carrier.
     Cut,
     /// Reconnects the cable.
     Reconnect,
@@ -26,36 +26,36 @@ pub enum Action {
     Impair(Impairment),
     /// Ends the impairment.
     Repair,
-    /// Moves the node to the other side of a partition, away from the client.
+    /// Moves the node to the other side of a partition, away from the clients.
     Part,
     /// Ends the partition for this node.
     Rejoin,
-    /// Removes the address of a router, given by its index, as another tool does.
+    /// Removes the VIP of a router, given by its index, as another tool would.
     RemoveAddress(usize),
     /// Detaches the agent's BPF programs.
     Detach,
     /// Fills the file system with the runtime directory.
     FillDisk,
-    /// Empties it.
+    /// Frees the space in that file system.
     FreeDisk,
     /// Restricts the agent to one CPU, and keeps that CPU busy with a real-time thread of higher
     /// priority.
     Starve,
-    /// Lets the agent run again.
+    /// Ends the starvation.
     Feed,
-    /// Changes the configuration and reloads it.
+    /// Changes and reloads the configuration.
     Reload,
-    /// Lets another process take over from the agent.
+    /// Replaces the agent with a new process (`vipd upgrade`).
     Upgrade,
     /// Drains all instances.
     Drain,
     /// Ends the drain.
     Undrain,
-    /// Hands over mastership of all instances.
+    /// Hands over mastership of all instances of which the node is master.
     Failover,
 }
 
-/// A signal to the agent's process.
+/// A signal sent to the agent's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
     /// SIGKILL.
@@ -79,7 +79,7 @@ pub struct Impairment {
     pub loss_from: u8,
     /// Delay of frames to the node.
     pub delay: Duration,
-    /// Percentage of frames to the node that are not delayed and overtake others.
+    /// Percentage of frames to the node that are not delayed, and so overtake others.
     pub reorder: u8,
     /// Percentage of frames to the node that arrive twice.
     pub duplicate: u8,
@@ -101,8 +101,8 @@ impl fmt::Display for Action {
             Self::Rejoin => f.write_str("end the partition"),
             Self::RemoveAddress(router) => write!(f, "remove the address of router {}", router + 1),
             Self::Detach => f.write_str("detach the BPF programs"),
-            Self::FillDisk => f.write_str("fill the runtime directory"),
-            Self::FreeDisk => f.write_str("empty the runtime directory"),
+            Self::FillDisk => f.write_str("fill the file system of the runtime directory"),
+            Self::FreeDisk => f.write_str("free the file system of the runtime directory"),
             Self::Starve => f.write_str("starve the agent of CPU time"),
             Self::Feed => f.write_str("let the agent run"),
             Self::Reload => f.write_str("change the configuration and reload"),

@@ -27,13 +27,13 @@ use crate::station::{PREFIX, PREFIX6, Station};
 use crate::time::WallTime;
 use crate::wait::try_wait_until;
 
-/// How long a killed process may take to exit: it may have to write a core dump.
+/// Maximum time that a killed process may take to exit, which includes writing a core dump.
 const EXIT: Duration = Duration::from_secs(10);
-/// Longest time for which a CPU is kept busy.
+/// Maximum time for which a CPU is kept busy.
 const LONGEST_HOG: Duration = Duration::from_secs(5);
-/// How long an agent may take to attach its BPF programs again.
+/// Maximum time that an agent may take to attach its BPF programs again.
 const REATTACH: Duration = Duration::from_secs(2);
-/// A line that a reload inserts into, or removes from, each instance. It changes nothing else.
+/// The line that a reload inserts into each instance, and the next reload removes again.
 const RELOADED: &str = "garp = { refresh = \"30s\" }\n";
 
 /// The nodes and the segment. Fields are dropped in order: the agents before the lab they run in.
@@ -123,7 +123,7 @@ impl Arena {
         match action {
             Action::Signal(sent) => self.signal(node, sent)?,
             Action::KillAll => {
-                // The guardian dies with its agent.
+                // The guardian is killed along with the agent.
                 let tampering = self.before_suspension(node)?;
                 self.mark(Change::Process(node, Activity::Dead));
                 self.agent(node)?.kill()?;
@@ -177,7 +177,8 @@ impl Arena {
     fn signal(&mut self, node: u8, sent: Sent) -> Result<()> {
         let agent = self.agent(node)?;
         let is_fatal = matches!(sent, Sent::Kill | Sent::Abort | Sent::Segfault);
-        // keepalived's processes watch each other; without one of them it shuts down cleanly.
+        // keepalived's processes watch each other: the child of a killed parent shuts down
+        // cleanly.
         if !matches!(agent.kind(), AgentKind::Vipd(_)) {
             return self.signal_all(node, sent);
         }
@@ -208,8 +209,9 @@ impl Arena {
         if is_fatal {
             try_wait_until("the agent to exit", EXIT, || {
                 if processes::is_alive(main) {
-                    // Rust's handler for stack overflows returns from the first SIGSEGV, because
-                    // the faulting instruction, which there is none of here, would cause another.
+                    // Rust's handler for stack overflows returns from the first SIGSEGV and expects
+                    // the faulting instruction to cause another one. Here, there is no such
+                    // instruction.
                     send(main, signal)?;
                 }
                 Ok(!processes::is_alive(main))
@@ -247,7 +249,7 @@ impl Arena {
         }
     }
 
-    /// Removes a router's address from the node that has it.
+    /// Removes a router's VIP from the first node that has it, starting with `node`.
     fn remove_address(&self, node: u8, router: usize) -> Result<Outcome> {
         let Some(router) = self.segment.routers.get(router) else {
             return Ok(Outcome::Skipped("there is no such router".to_owned()));
@@ -262,7 +264,7 @@ impl Arena {
             };
             let prefix = if router.address.is_ipv6() { PREFIX6 } else { PREFIX };
             let address = format!("{}/{prefix}", router.address);
-            // Fails if the router has just left Master and removed it.
+            // Fails if the router has just left Master and removed the address.
             return Ok(match run(host, "ip", &["address", "del", &address, "dev", device]) {
                 Ok(_) => Outcome::Done,
                 Err(error) => Outcome::Skipped(format!("{error:#}")),
@@ -326,7 +328,7 @@ impl Arena {
     fn upgrade(&mut self, node: u8) -> Result<Outcome> {
         match control::change(self.agent(node)?, &json!({ "command": "upgrade" })) {
             Ok(_) => Ok(Outcome::Done),
-            // On a busy machine, the agent continues rather than delay its adverts.
+            // On a busy machine, the agent continues instead of delaying its adverts.
             Err(error) if format!("{error:#}").contains("did not take over within") => {
                 Ok(Outcome::Skipped(format!("{error:#}")))
             }
@@ -334,7 +336,7 @@ impl Arena {
         }
     }
 
-    /// Sends a command for some instances, or for all.
+    /// Sends a command for these instances, or for all instances if there are none.
     fn command(&mut self, node: u8, command: &str, instances: &[String]) -> Result<()> {
         let wanted = json!({ "command": command, "instances": instances });
         control::change(self.agent(node)?, &wanted).map(drop)

@@ -130,8 +130,8 @@ fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     }
 }
 
-/// Measures the CPU load with all routers as backups and with all as masters, the number of false
-/// takeovers, and the memory.
+/// Measures the CPU load while all routers are backups and while all are masters, the number of
+/// false takeovers, and the memory usage.
 fn measure_load(
     agent: &mut Agent,
     all: usize,

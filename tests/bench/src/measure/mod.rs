@@ -2,10 +2,10 @@
 //!
 //! [`steady`] measures backups and masters without state changes, [`takeover`] link cuts at the
 //! master, [`flood`] a pair of routers under invalid and low-priority adverts, [`many`] thousands
-//! of virtual routers, [`reload`] reloads of a master, [`commands`] notifications and
-//! checks, [`owners`] who answers after a fault of the master's processes, [`upgrade`] upgrades of
-//! a master and a backup, [`foreign`] the effect on TCP traffic of the node, and [`floors`] only the
-//! system calls. [`cpu`] reads the CPU time of a process, [`spare`] that of the whole machine.
+//! of virtual routers, [`reload`] reloads of a master, [`commands`] notifications and checks,
+//! [`owners`] the answers for the VIP after a fault of the master's processes, [`upgrade`] upgrades
+//! of a master and a backup, [`foreign`] the effect on TCP traffic of the node, and [`floors`] only
+//! the system calls. [`cpu`] reads the CPU time of a process, [`spare`] that of the whole machine.
 
 pub(crate) mod commands;
 pub(crate) mod cpu;

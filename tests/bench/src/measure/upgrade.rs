@@ -1,8 +1,8 @@
-//! Upgrades of a master and of a backup with many virtual routers: each hands over to another
+//! Upgrades of a master and of a backup with many virtual routers: each agent hands over to a new
 //! process.
 //!
-//! The counters are compared with the wire while all instances are drained, since neither changes
-//! then.
+//! The counters are compared with the captured frames while all instances are drained, because no
+//! adverts are sent then.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -46,7 +46,7 @@ pub(crate) fn pair(subject: &Subject, number: u8, interval: Duration, count: u32
     let first = pair.rest()?;
     let since = WallTime::now();
     pair.put_into_service()?;
-    // The repeated announcements are not part of the measurement.
+    // Waits for the repeated announcements, which are not part of the measurement.
     thread::sleep(REST);
 
     let before = WallTime::now();
@@ -60,7 +60,7 @@ pub(crate) fn pair(subject: &Subject, number: u8, interval: Duration, count: u32
             delays.push(WallTime::now().millis_since(asked));
         }
     }
-    // Adverts that the last upgrade delays.
+    // Waits for adverts that the last upgrade has delayed.
     thread::sleep(interval * 3);
     let end = WallTime::now();
     let mut transitions = pair.transitions()? - transitions;
@@ -83,7 +83,7 @@ pub(crate) fn pair(subject: &Subject, number: u8, interval: Duration, count: u32
     ])
 }
 
-/// Two agents with the same virtual routers.
+/// Two agents with the same virtual routers, a master and a backup.
 struct Pair {
     capture: Capture,
     master: Agent,
@@ -92,12 +92,12 @@ struct Pair {
     interval: Duration,
 }
 
-/// Adverts that the master has sent and the backup has received, by VRID.
+/// Numbers of adverts that the master has sent and the backup has received, by VRID.
 type Counts = BTreeMap<u8, (u64, u64)>;
 
 impl Pair {
-    /// Drains all instances, and returns the counts once no node sends adverts. The backup receives
-    /// all adverts of the master, because it is drained last.
+    /// Drains all instances, and returns the counts once no node sends adverts. The backup is
+    /// drained last, so that it receives all adverts of the master.
     fn rest(&self) -> Result<Counts> {
         for agent in [&self.master, &self.backup] {
             change(agent, &self.request("drain"))?;
@@ -113,7 +113,7 @@ impl Pair {
         Ok(self.instances.iter().map(|instance| instance.vrid).zip(counts).collect())
     }
 
-    /// Ends the drained state of all instances, those of the master first.
+    /// Undrains all instances, those of the master first.
     fn put_into_service(&self) -> Result<()> {
         for agent in [&self.master, &self.backup] {
             let start = WallTime::now();
@@ -136,13 +136,13 @@ impl Pair {
     }
 }
 
-/// Returns a counter of all instances.
+/// Returns the values of a counter, one per instance.
 fn counters(agent: &Agent, name: &str) -> Result<Vec<u64>> {
     stats(agent)?.1.iter().map(|instance| instance.number(name)).collect()
 }
 
-/// Returns the number of adverts of the master that one of the agents has not counted, or has
-/// counted twice. `first` and `last` are the counts before and after the frames.
+/// Returns the number of the master's adverts that an agent has not counted, or has counted twice.
+/// `first` and `last` are the counts before and after the frames.
 fn miscounted(frames: &[Frame], first: &Counts, last: &Counts) -> u64 {
     let by_vrid = adverts(frames);
     let differences = last.iter().map(|(vrid, (sent, received))| {

@@ -67,7 +67,7 @@ pub(super) const TARGETS: &[Target] = targets! {
         Median(Reload, Metric::ReloadTakeovers), Fixed(0.0, ""), AtMost(0.0);
     "upgrade" "100 upgrades each of master and backup, 255 virtual routers at 10 ms: longest gap between adverts" "ms"
         Worst(Upgrade, Metric::UpgradeGap), Fixed(10.0, "interval"), AtMost(20.0);
-    "transitions" "100 upgrades each of master and backup: state changes, and adverts that should not be sent" ""
+    "transitions" "100 upgrades each of master and backup: state changes and unexpected adverts" ""
         Worst(Upgrade, Metric::UpgradeTransitions), Fixed(0.0, ""), AtMost(0.0);
     "counts" "100 upgrades each of master and backup: adverts not counted, or counted twice" ""
         Worst(Upgrade, Metric::UpgradeLost), Fixed(0.0, ""), AtMost(0.0);
@@ -77,9 +77,9 @@ pub(super) const TARGETS: &[Target] = targets! {
         Median(Notify, Metric::NotifyMissing), Fixed(0.0, ""), AtMost(0.0);
     "check" "255 virtual routers at 10 ms with a check that hangs: longest gap between adverts" "ms"
         Median(Check, Metric::CheckGap), Fixed(10.0, "interval"), AtMost(20.0);
-    "owners" "signals to the master at 10 ms to 1 s: its answers after the takeover, most of any run" ""
+    "owners" "signals to the master at 10 ms to 1 s: its answers after the takeover, maximum of all runs" ""
         Worst(Owners, Metric::LateAnswers), Fixed(0.0, ""), AtMost(0.0);
-    "guardian" "SIGKILL to the master, 1 virtual router at 1 s: takeover after the signal, longest" "ms"
+    "guardian" "SIGKILL to the master, 1 virtual router at 1 s: longest takeover after the signal" "ms"
         WorstAt(Owners, Metric::TakeoverDelay, point(Fault::Kill, 1000)), Fixed(SKEW, "Skew_Time"), AtMost(SKEW + 5.0);
     "start" "4,080 virtual routers at 100 ms: time from start until all are backups" "ms"
         At(Many, Metric::Start, MOST), Unknown, AtMost(2000.0);
@@ -93,7 +93,7 @@ pub(super) const TARGETS: &[Target] = targets! {
         Median(Foreign, Metric::RoundTripsKept), Fixed(100.0, "no agent"), AtLeast(97.0);
     "foreign" "XDP program: time added to a packet that is not VRRP" "ns"
         Median(Xdp, Metric::XdpAdded), Fixed(0.0, "empty program"), AtMost(15.0);
-    "fence" "fence at egress: time added to a packet that is sent, while nothing is fenced" "ns"
+    "fence" "fence at egress: time added to a sent packet while nothing is fenced" "ns"
         Median(Xdp, Metric::FenceAdded), Fixed(0.0, "empty program"), AtMost(10.0);
     "valid" "XDP program: time for a valid advert" "ns"
         VALID, Measured(Who::Vipd, Median(Xdp, Metric::XdpEmpty), 1.0, "empty program"), AtMost(250.0);

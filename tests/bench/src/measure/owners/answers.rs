@@ -1,4 +1,4 @@
-//! Which node used the VIP when, judged from the captured frames alone.
+//! Determines from the captured frames alone when each node used the VIP.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use vipd_tests::time::{WallTime, millis};
 
 use crate::figure::Timeline;
 
-/// Time for a frame that was on its way when the new master's first advert arrived.
+/// Time after the new master's first advert in which frames of the old master were still in flight.
 const IN_FLIGHT: Duration = Duration::from_millis(1);
-/// Longest time without an answer that a timeline shows as uninterrupted.
+/// Longest wait for the next use of the VIP within one span of a timeline.
 const UNINTERRUPTED: Duration = Duration::from_millis(10);
 
-/// A frame with which a node claims mastership or uses the VIP, or the client asks for the VIP.
+/// A frame by which a node claims mastership or uses the VIP, or a client's request for the VIP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sign {
     pub(super) time: WallTime,
@@ -37,7 +37,7 @@ pub(super) enum Kind {
 }
 
 impl Sign {
-    /// Interprets a frame; `None` if it has nothing to do with the VIP.
+    /// Interprets a frame; returns `None` for a frame of no [`Kind`].
     pub(super) fn in_frame(frame: &Frame) -> Option<Self> {
         let kind = if frame.claims_mastership(frame.from) {
             Kind::Advert
@@ -68,9 +68,9 @@ pub(super) struct Episode {
 /// The result of an episode; times are in milliseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Outcome {
-    /// Number of the old master's frames with the VIP after the new master's first advert.
+    /// Number of the old master's frames that used the VIP after the new master's first advert.
     pub(super) late: u32,
-    /// Time from the new master's first answer to the old master's last one.
+    /// Time from the new master's first use of the VIP to the old master's last one.
     pub(super) both: f64,
     /// Longest time from a request to the next answer of any node.
     pub(super) gap: f64,
@@ -123,8 +123,8 @@ impl Episode {
     }
 }
 
-/// Returns how long the client waited for an answer after the previous one: the time since its
-/// first request in between. The time in which it did not ask, because it was not scheduled, does
+/// Returns how long the client waited for an answer: the time from its first request after the
+/// previous answer. Time in which the client sent no requests, because it was not scheduled, does
 /// not count.
 fn waited(requests: &[WallTime], previous: WallTime, answer: WallTime) -> Duration {
     let request = requests.get(requests.partition_point(|request| *request <= previous));
@@ -152,7 +152,8 @@ mod tests {
         times.into_iter().map(|time| Sign { time: at(time), from, kind }).collect()
     }
 
-    /// Judges the observation of a client that asks every 2 ms. The fault is at 100 ms.
+    /// Judges signs together with those of a client that sends a request every 2 ms. The fault is
+    /// at 100 ms.
     fn judge(groups: &[Vec<Sign>]) -> Result<Outcome> {
         let mut all = groups.concat();
         all.extend(signs(Station::Client, Kind::Request, (1..300).step_by(2)));
@@ -161,7 +162,7 @@ mod tests {
         episode.judge(&all)
     }
 
-    /// A takeover at 140 ms.
+    /// Returns the new master's signs of a takeover at 140 ms.
     fn takeover() -> Vec<Sign> {
         let groups = [
             signs(NEW, Kind::Advert, (140..300).step_by(10)),
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn old_master_that_answers_until_the_takeover_is_not_late() {
-        // The answer at 141 ms was on its way when the advert arrived.
+        // The answer at 141 ms was in flight when the advert arrived.
         let old = signs(OLD, Kind::Answer, (0..140).step_by(2).chain([141]));
         let outcome = judge(&[takeover(), old]).unwrap();
         assert_eq!((outcome.late, outcome.both, outcome.gap, outcome.takeover), (0, 0.0, 2.0, 40.0));
@@ -204,10 +205,10 @@ mod tests {
         assert_eq!(
             (outcome.late, outcome.gap),
             (0, 39.0),
-            "from the request at 103 ms on; announcements are no answers"
+            "the gap begins at the request at 103 ms; announcements are not answers"
         );
         let silent = judge(&[signs(NEW, Kind::Advert, [140])]).unwrap();
-        assert_eq!((silent.late, silent.gap), (0, 249.0), "without answers, until the end");
+        assert_eq!((silent.late, silent.gap), (0, 249.0), "without answers, the gap lasts until the end");
     }
 
     #[test]

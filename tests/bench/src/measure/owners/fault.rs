@@ -13,10 +13,10 @@ pub(crate) enum Fault {
     Kill,
     /// SIGSTOP to all processes of the agent.
     Stop,
-    /// A crash: SIGABRT to the process that runs VRRP, or SIGSEGV if it is keepalived's, which
-    /// ignores a SIGABRT from another process.
+    /// A crash: SIGABRT to the process that runs VRRP. keepalived's process receives SIGSEGV,
+    /// because it ignores a SIGABRT from another process.
     Abort,
-    /// SIGKILL to all processes of the agent, as a service manager sends it to a control group.
+    /// SIGKILL to all processes of the agent, as a service manager kills a control group.
     KillAll,
 }
 
@@ -60,8 +60,9 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Sends a signal to the process that runs VRRP: vipd's main process, but keepalived's child
-/// process, because the child of a killed parent shuts down cleanly.
+/// Sends a signal to the process that runs VRRP: vipd's main process or keepalived's child process.
+/// A signal to keepalived's parent process would not do, because the child of a killed parent shuts
+/// down cleanly.
 fn signal(agent: &Agent, signal: Signal) -> Result<()> {
     let processes = agent.processes();
     let process = match agent.kind() {

@@ -1,6 +1,6 @@
 //! Faults of a master's processes: which node answers for the VIP afterwards.
 //!
-//! Two nodes have equal priority. Each fault strikes the one that is master.
+//! The two nodes have equal priority. Each fault is applied to the node that is master.
 
 mod answers;
 mod fault;
@@ -25,17 +25,17 @@ use answers::{Episode, Kind, Sign};
 
 pub(crate) use fault::Fault;
 
-/// The intervals, in milliseconds: the shortest of VRRPv3, a usual short one, and the default.
+/// The intervals, in milliseconds: the shortest of VRRPv3, a common short one, and the default.
 pub(crate) const INTERVALS: [u32; 3] = [10, 100, 1000];
 const NODES: [Station; 2] = [Station::Node(1), Station::Node(2)];
 /// Priority of both nodes: the default.
 const PRIORITY: u8 = 100;
 /// Skew_Time at the default interval (RFC 9568 section 6.1), in milliseconds.
 pub(crate) const SKEW: f64 = 1000.0 * (256 - PRIORITY as u32) as f64 / 256.0;
-/// Observed time before the fault.
+/// Duration of the observation before the fault.
 const BEFORE: Duration = Duration::from_millis(500);
 
-/// Returns the point of a fault and an interval among the results.
+/// Encodes a fault and an interval as a point of the results.
 pub(crate) const fn point(fault: Fault, interval: u32) -> u32 {
     fault as u32 * 10_000 + interval
 }
@@ -106,7 +106,7 @@ impl Pair {
 
     fn play(&mut self, fault: Fault, point: u32) -> Result<[Figure; 4]> {
         let master = self.settle()?;
-        // Faults strike in every phase of the interval.
+        // Waits for a random part of an interval, so that faults occur at any phase of it.
         let phase = WallTime::now().as_nanos() % 1000;
         thread::sleep(self.interval.mul_f64(f64::from(u32::try_from(phase)?) / 1000.0));
         let time = WallTime::now();
@@ -115,7 +115,7 @@ impl Pair {
         wait_until("the backup to take over", SOON, || {
             self.capture.has(time, |frame| frame.claims_mastership(new))
         })?;
-        // The new master's first adverts, and answers of the old one.
+        // Observes the new master's first adverts, and late answers of the old master.
         thread::sleep(Duration::from_millis(500) + self.interval / 2);
         let episode = Episode { old, new, start: time.before(BEFORE), fault: time, end: WallTime::now() };
         let outcome = episode.judge(&self.capture.filter_map(episode.start, Sign::in_frame))?;
@@ -129,8 +129,8 @@ impl Pair {
         .map(|figure| figure.at(point, at)))
     }
 
-    /// Waits until one node alone sends adverts, of which the other has received two, and alone
-    /// answers the client. Returns its index.
+    /// Waits until only one node sends adverts, at least two in the last two and a half intervals,
+    /// and only this node answers the client. Returns the index of the node.
     fn settle(&self) -> Result<usize> {
         let start = WallTime::now();
         let mut master = None;
@@ -145,7 +145,7 @@ impl Pair {
                 && signs.iter().any(|sign| sign.kind == Kind::Answer)
                 && signs.iter().all(is_alone)
         })?;
-        // The answers before the fault are part of the observation.
+        // The observation begins this long before the fault.
         thread::sleep(BEFORE.saturating_sub(WallTime::now().saturating_since(start)));
         master.context("no node is master")
     }
