@@ -110,7 +110,7 @@ pub(super) fn replace_maps(ebpf: &Ebpf, mut former: MapDescriptors) -> Result<()
 }
 
 /// Replaces the name of a map in errors about an inherited map.
-const INHERITED: &str = "of the running agent";
+const INHERITED: &str = "(inherited)";
 
 /// Returns the type, key size, value size, number of entries and flags of a map.
 fn definition(map: &MapData) -> Result<[u32; 5], LoadError> {

@@ -288,7 +288,7 @@ fn directory_name(agent: &str) -> io::Result<String> {
 }
 
 /// Returns the agent's name from the part of a directory name after the network namespace; `None`
-/// if an escape is invalid.
+/// if that part is invalid.
 fn agent_name(escaped: &str) -> Option<String> {
     let mut name = Vec::new();
     let mut rest = escaped.as_bytes();
