@@ -52,7 +52,7 @@ const STATS: &str = "{\"global\":{\"checksum-errors\":0,\"version-errors\":0,\"v
 fn check_accepts_a_valid_file() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("good.toml");
-    // With the fence, a machine without a BPF file system causes a warning.
+    // With the fence, `check` would also warn on a machine without a BPF file system.
     let instance = "fence = \"off\"\n[[instance]]\nname = \"VI_1\"\ninterface = \"vipd-missing\"\nvrid = 51\n\
                     virtual_addresses = [\"192.0.2.10/24\"]\n";
     fs::write(&path, instance).expect("write");
@@ -104,7 +104,7 @@ fn check_accepts_the_examples() {
     for entry in fs::read_dir(&examples).expect("examples") {
         let path = entry.expect("entry").path();
         let output = run(&["check", "-c", text(&path)]);
-        // The examples' interfaces and a BPF file system may not exist on this machine.
+        // This machine may lack the examples' interfaces and a BPF file system.
         for line in String::from_utf8_lossy(&output.stderr).lines() {
             let expected =
                 [" which does not exist on this machine; ", ": VIPs are not fenced if all processes "];

@@ -24,17 +24,17 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// Play random faults against real agents, and check that no address ever has two owners; needs
 /// root
 ///
-/// Runs agents on 2 to 4 nodes in network namespaces, each master of some virtual routers and backup
-/// of others. Kills, suspends and starves them, cuts and impairs links, partitions the segment,
-/// removes addresses, detaches BPF programs, fills disks, reloads, drains and restarts. Clients ask
-/// for all addresses by ARP, ND and ping, and each answer on the wire is attributed to a node. The
-/// plan of an episode of a minute depends only on its seed and the options; the next episode has the
-/// next seed.
+/// Runs agents on 2 to 4 nodes in network namespaces, each master of some virtual routers and
+/// backup of others. Kills, suspends, starves, reloads, upgrades, drains and restarts agents, cuts
+/// and impairs links, partitions the segment, removes addresses, detaches BPF programs and fills
+/// disks. Clients query all addresses with ARP, ND and ping, and each answer on the wire is
+/// attributed to a node. A run consists of episodes of a minute, with consecutive seeds. The plan
+/// of an episode depends only on its seed and the options.
 ///
-/// Invariants: an old owner is silent once a new master's advert has reached it; no gap between
-/// answers, and no takeover, takes longer than the protocol allows for the fault; after all faults,
-/// exactly one node answers. A violation prints the plan, the seed and a timeline, writes the frames
-/// to a pcapng file, and ends the run.
+/// Invariants: an old owner is silent once a new master's advert has reached it; takeovers, and gaps
+/// between answers, last no longer than the protocol allows for the faults; after all faults,
+/// exactly one node answers for each address. After a violation, prints the plan, the seed and a
+/// timeline, writes the frames to a pcapng file, and ends the run.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -71,7 +71,7 @@ pub(crate) struct Args {
     /// Do not play these kinds of faults
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     without: Vec<Kind>,
-    /// Program on all nodes
+    /// Program to run on all nodes
     #[arg(long, value_enum, default_value = "vipd")]
     agent: Program,
     /// Run this build of vipd instead of building one
@@ -80,16 +80,16 @@ pub(crate) struct Args {
     /// Top-level setting for vipd's configuration, such as 'fence = "off"'; may be repeated
     #[arg(long, value_name = "LINE")]
     set: Vec<String>,
-    /// Simulate a defect of vipd, which must be found: no-fence, stuck-lease or late-guardian
+    /// Simulate a defect of vipd that must be detected: no-fence, stuck-lease or late-guardian
     #[arg(long, value_name = "DEFECT")]
     sabotage: Option<Sabotage>,
     /// Maximum time for a running agent to yield to a master that outranks it
     #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = crate::lab::parse_interval)]
     reaction: Duration,
-    /// Continue after violations, and report them as figures
+    /// Continue after violations, and exit with status 0
     #[arg(long)]
     keep_going: bool,
-    /// Directory for the frames of rounds with violations
+    /// Directory for the pcapng files of rounds with violations
     #[arg(long, value_name = "DIRECTORY", default_value = ".")]
     captures: PathBuf,
     /// Print the plan of the first episode without playing it
@@ -154,7 +154,7 @@ fn outline(args: &Args) -> Result<Outline> {
     Ok(Outline { nodes: args.nodes, routers: args.routers, interval: args.interval, kinds })
 }
 
-/// Prints progress to standard error, and violations with everything needed to understand them.
+/// Prints progress to standard error, and for each violation the details needed to explain it.
 fn report(start: Instant, progress: &Progress<'_>) {
     let clock = format!("{:6.1} s", start.elapsed().as_secs_f64());
     match progress {
@@ -198,8 +198,8 @@ fn write_summary(summary: &Summary, elapsed: Duration, out: &mut impl Write) -> 
     let Summary { answers, unlawful, episodes, .. } = summary;
     writeln!(
         out,
-        "{episodes} episodes in {:.0} s: {answers} answers judged, {unlawful} of old owners; the machine stood still \
-         for {:.0} ms",
+        "{episodes} episodes in {:.0} s: {answers} answers judged; {unlawful} unlawful answers and announcements; the \
+         machine was stalled for {:.0} ms",
         elapsed.as_secs_f64(),
         millis(summary.stalled)
     )?;

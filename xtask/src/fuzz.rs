@@ -158,7 +158,8 @@ impl Fuzzer {
         Ok(folder)
     }
 
-    /// Runs each target on a CPU of its own, and returns the outcomes in the order of the targets.
+    /// Runs the targets, as many at a time as there are CPUs. Returns the outcomes in the order of
+    /// the targets.
     fn run_in_parallel<'a>(&self, targets: &[&'a str], seconds: u32) -> Vec<(&'a str, Result<Outcome>)> {
         let next = AtomicUsize::new(0);
         let work = || {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::support::process::run as run_command;
 use crate::support::workspace;
 
-/// Number of takeovers that the test suite simulates: half of the default, so that the suite takes
+/// Number of takeovers that the test suite simulates: half the default, so that the suite takes
 /// less than 15 minutes.
 const TAKEOVERS: u64 = 500_000;
 

@@ -23,8 +23,8 @@ const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
 /// End-to-end tests that are repeated in native XDP mode. On veth, vipd's default is TC ingress.
 const NATIVE_TESTS: &str = "package(vipd-tests) & (binary(attachment) | binary(readiness) | binary(counting) | \
                             binary(hostile) | binary(pause) | (binary(failover) & !test(keepalived)))";
-/// Selects the crates for the host. All runs have the same selection, because cargo derives the
-/// features of dependencies from it, and would compile them again for another one.
+/// Selects the crates for the host. All runs use the same selection, because cargo derives the
+/// features of dependencies from the selection, and would recompile them for a different one.
 const EVERY_CRATE: [&str; 3] = ["--workspace", "--exclude", "vipd-ebpf"];
 /// The tests of the eBPF object, which use BPF_PROG_TEST_RUN.
 const OBJECT_TESTS: [&str; 4] = ["--package", "vipd", "--test", "xdp"];
@@ -36,9 +36,10 @@ const FUZZ_SECONDS: u32 = 10;
 ///
 /// Installs missing Debian packages and cargo-nextest, builds vipd in release mode, runs the tests
 /// of every crate, and repeats some end-to-end tests in native XDP mode. Then runs the conformance
-/// and interop suites, and on idle CPUs meanwhile rebuilds the eBPF object if the toolchain is
-/// installed, and simulates half a million takeovers. Finally fuzzes every target for 10 s. For tests that need neither privileges nor
-/// a network, run `cargo test`.
+/// and interop suites; meanwhile, on idle CPUs, runs the documentation tests, rebuilds the eBPF
+/// object if the toolchain is installed, and simulates half a million takeovers. Finally tests the
+/// rebuilt object if it differs from the committed one, and fuzzes every target for 10 s. For tests
+/// that need neither privileges nor a network, run `cargo test`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -89,14 +90,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     steps.finish(start)
 }
 
-/// Runs the steps that mostly wait for timers, and meanwhile those that only compute. Returns the
-/// rebuilt eBPF object, as [`rebuilt_object`] does.
+/// Runs the steps that mostly wait for timers, and meanwhile, on idle CPUs, those that only
+/// compute. Returns the result of [`rebuilt_object`].
 fn labs_beside_computation(steps: &mut Steps) -> Result<Option<PathBuf>> {
     thread::scope(|scope| {
         let computation = scope.spawn(|| {
             let mut steps = Steps::default();
             if let Err(error) = scheduling::run_when_idle() {
-                return (steps, Err(error.context("cannot compute on idle CPUs only")));
+                return (steps, Err(error.context("cannot restrict computations to idle CPUs")));
             }
             steps.add("documentation tests", documentation_tests());
             let object = rebuilt_object();

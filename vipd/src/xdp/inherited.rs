@@ -1,9 +1,9 @@
 //! The maps and links that a process passes to its successor.
 //!
 //! The successor loads its own programs on the same maps, so that counters, fast paths and the ring
-//! continue. It creates maps of its own first, and then makes their descriptors refer to the
-//! predecessor's: the instructions of a program refer to a map by the number of its descriptor
-//! until the program is loaded.
+//! continue. It first creates maps of its own, and then makes their descriptors refer to the
+//! predecessor's maps. Programs loaded afterwards use those, because a program that is not loaded
+//! yet refers to a map by descriptor number.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +18,7 @@ use super::fence::FenceInfo;
 use super::mode::{Mode, Preference};
 use super::program::Entry;
 
-/// The maps by name.
+/// Descriptors of the maps, by name.
 pub type MapDescriptors = BTreeMap<String, OwnedFd>;
 
 /// An attachment of the program to an interface.
@@ -28,7 +28,7 @@ pub struct AttachmentInfo {
     pub ifindex: u32,
     /// Mode of the attachment.
     pub mode: Mode,
-    /// The program.
+    /// The attached program.
     pub entry: Entry,
     /// The preference for which the mode was chosen.
     pub preference: Preference,
@@ -39,9 +39,9 @@ pub struct AttachmentInfo {
 /// The links of an agent.
 #[derive(Debug, Default)]
 pub struct KernelLinks {
-    /// The links of the program for adverts.
+    /// The links of the programs that receive adverts.
     pub adverts: Vec<(AttachmentInfo, OwnedFd)>,
-    /// The links of the fence; `None` for a filter.
+    /// The attachments of the fence, with their links; `None` for a TC filter, which has no link.
     pub fences: Vec<(FenceInfo, Option<OwnedFd>)>,
 }
 
@@ -54,14 +54,14 @@ pub struct Inherited {
     pub links: KernelLinks,
 }
 
-/// Returns the name and the data of each map that a successor shares: all but the constants and the
-/// log of a process (aya-log's maps).
+/// Returns the name and the data of each map that a successor shares: all except those with the
+/// constants and the log lines (aya-log's maps), of which each process has its own.
 fn shared(ebpf: &Ebpf) -> impl Iterator<Item = (&str, &MapData)> {
     let is_shared = |name: &str| !name.starts_with('.') && !name.starts_with("AYA_");
     ebpf.maps().filter(move |(name, _)| is_shared(name)).filter_map(|(name, map)| Some((name, data(map)?)))
 }
 
-/// Returns the data of a map of one of the types in vipd's object.
+/// Returns the data of a map; `None` for a type that does not occur in vipd's object.
 fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data)
@@ -100,8 +100,8 @@ pub(super) fn replace_maps(ebpf: &Ebpf, mut former: MapDescriptors) -> Result<()
     }
     for (own, former) in replaced {
         let (from, to) = (former.fd().as_fd().as_raw_fd(), own.fd().as_fd().as_raw_fd());
-        // SAFETY: both descriptors are open. `own` still owns its number, which refers to another
-        // map of the same definition from now on.
+        // SAFETY: both descriptors are open. `own` still owns its descriptor, which from now on
+        // refers to another map with the same definition.
         if unsafe { libc::dup3(from, to, libc::O_CLOEXEC) } < 0 {
             return Err(LoadError::Descriptor(io::Error::last_os_error()));
         }
@@ -109,8 +109,8 @@ pub(super) fn replace_maps(ebpf: &Ebpf, mut former: MapDescriptors) -> Result<()
     Ok(())
 }
 
-/// Stands for the name of an inherited map in errors.
-const INHERITED: &str = "of the running agent";
+/// Replaces the name of a map in errors about an inherited map.
+const INHERITED: &str = "(inherited)";
 
 /// Returns the type, key size, value size, number of entries and flags of a map.
 fn definition(map: &MapData) -> Result<[u32; 5], LoadError> {

@@ -1,5 +1,5 @@
-//! Two memory-mapped arrays of the BPF program: leases and filters by row, and the words that tell
-//! the program whether any row is filtered. See [`vipd_common::lease`].
+//! Two memory-mapped arrays of the BPF program: the lease and filter of each row, and two words
+//! that show whether any row is filtered. See [`vipd_common::lease`].
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -47,8 +47,8 @@ impl Leases {
         Ok(Self { slots: Mapping::new(slots, rows)?, words: Mapping::new(words, 1)? })
     }
 
-    /// Begins a lease that is over at `now`, unless there is one, and lifts the fence. The first
-    /// advert makes it valid.
+    /// Begins a lease that ends at `now`, unless the row already has a lease, and lifts the fence.
+    /// The first advert extends the lease.
     pub fn begin(&self, row: Row, now: Timestamp) {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         if slot.valid_until.load(Ordering::Relaxed) == 0 {
@@ -63,8 +63,8 @@ impl Leases {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         slot.priority.store(priority.into(), Ordering::Relaxed);
         slot.valid_until.store(valid_until.as_nanos(), Ordering::Release);
-        // A store to the cache line that has just been written costs nothing, but one that the
-        // program must see has to come after the renewal.
+        // After the renewal, so that the program cannot fence the row again because of the old
+        // lease. Not worth a condition, because the cache line has just been written.
         slot.fenced.store(0, Ordering::Release);
     }
 
@@ -129,7 +129,8 @@ impl Leases {
         self.words.values().iter().any(|words| words.fenced.load(Ordering::Acquire) != 0)
     }
 
-    /// Makes the program stop looking up packets if no row is fenced any more.
+    /// Lifts the fences of rows without a lease. If no row is fenced then, makes the program stop
+    /// looking up packets, unless a row is closed.
     pub fn settle(&self) {
         for slot in self.slots.values() {
             // The program may have fenced the row while its lease was ending.
@@ -149,13 +150,13 @@ impl Leases {
     }
 }
 
-/// The leases as the guardian sees them: through a descriptor of the array that it has inherited.
+/// The guardian's view of the leases, through a descriptor of the array received from the agent.
 pub struct GuardianLeases {
     slots: Mapping<Slot>,
 }
 
 impl GuardianLeases {
-    /// Maps the leases of `rows` rows. The descriptor is closed.
+    /// Maps the leases of `rows` rows, and closes the descriptor.
     ///
     /// # Errors
     /// Returns an error if the descriptor is not that of an array of leases with enough rows.
@@ -164,10 +165,10 @@ impl GuardianLeases {
         Ok(Self { slots: Mapping::new(&map, rows)? })
     }
 
-    /// Ends the lease of a row whose agent has died: the next advert of another router fences it.
-    /// Returns whether the host was master.
+    /// Ends the lease of a row whose agent has died, so that the next advert from another router
+    /// fences the row. Returns whether the host was master.
     pub fn end(&self, row: usize) -> bool {
-        /// A time that has passed.
+        /// A time in the past. 0 would mean that the row has no lease.
         const OVER: u64 = 1;
         let Some(slot) = self.slots.values().get(row) else { return false };
         let was_master = slot.valid_until.load(Ordering::Acquire) != 0;

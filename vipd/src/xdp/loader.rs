@@ -30,7 +30,8 @@ pub enum Verbosity {
     Discards,
 }
 
-/// The loaded program and its attachments. Dropping it detaches everything.
+/// The loaded program and its attachments. Dropping it detaches everything that has not been
+/// [handed over](Self::hand_over) to a successor.
 pub struct Kernel {
     ebpf: Ebpf,
     routers: Routers,
@@ -39,7 +40,7 @@ pub struct Kernel {
     /// Kept open, because the instructions of a program that is not loaded yet refer to maps by
     /// descriptor.
     arrays: [MapData; 6],
-    /// The map of VIPs, to pin it.
+    /// Descriptor of the map of VIPs, for pinning the map.
     addresses: OwnedFd,
     consumers: Consumers,
 }
@@ -73,11 +74,11 @@ impl Kernel {
         Self::load_on(object, sizes, verbosity, None)
     }
 
-    /// Loads the program like [`load`](Self::load), on the maps of a predecessor. Its attachments
-    /// keep the predecessor's program until [`take_over`](Self::take_over).
+    /// Loads the program like [`load`](Self::load), but on the maps of a predecessor. The
+    /// predecessor's attachments keep its program until [`take_over`](Self::take_over).
     ///
     /// # Errors
-    /// Same as for [`load`](Self::load). [`LoadError::OtherMaps`] if the maps are not those of this
+    /// Same as for [`load`](Self::load), and [`LoadError::OtherMaps`] if the maps do not match this
     /// object.
     pub fn succeed(
         object: &[u8],
@@ -142,8 +143,8 @@ impl Kernel {
         if !is_successor {
             consumers.install(&ebpf)?;
         }
-        // Most hosts need only this program. Loading it shows whether the verifier accepts the
-        // parser, which all programs share.
+        // Shows whether the verifier accepts the parser, which all programs that receive adverts
+        // share.
         Programs(&mut ebpf).load(Entry::Tc).map_err(|error| LoadError::program(names::TC, &error))?;
         let rows = sizes.routers as usize + 1;
         let pinned = maps
@@ -211,24 +212,24 @@ impl Kernel {
     /// Returns the attachments, for a successor process.
     ///
     /// # Errors
-    /// `EMFILE` or `ENFILE` if no file descriptor is available.
+    /// `EMFILE` if no file descriptor is available.
     pub fn links(&self) -> io::Result<KernelLinks> {
         Ok(KernelLinks { adverts: self.attachments.links()?, fences: self.fence.links()? })
     }
 
-    /// Leaves all attachments to a successor. They must not be changed any more.
+    /// Leaves all attachments to a successor. This process must not change them any more.
     pub fn hand_over(&mut self) {
         self.attachments.hand_over();
         self.fence.hand_over();
     }
 
     /// Replaces the programs of all attachments of a predecessor with those of this process, which
-    /// uses the predecessor's pins from now on. Returns the interface indices of the attachments
-    /// that keep the predecessor's program, with the reason.
+    /// from now on uses `pins`, the predecessor's pins. Returns the interface index of each
+    /// attachment that keeps the predecessor's program, with the reason.
     pub fn take_over(&mut self, pins: Option<Pins>) -> Vec<(u32, String)> {
         if let Err(error) = self.consumers.install(&self.ebpf) {
-            // Those of the predecessor do the same.
-            tracing::warn!(%error, "the programs that drop adverts are still those of the previous version");
+            // The predecessor's programs do the same.
+            tracing::warn!(%error, "the programs that drop adverts were not replaced by this version's");
         }
         self.use_pins(pins.unwrap_or_else(Pins::none));
         let programs = &mut Programs(&mut self.ebpf);
@@ -302,14 +303,14 @@ impl Kernel {
         self.attachments.ensure(programs, ifindex, interface, preference, framing)
     }
 
-    /// Pins the map of VIPs, and all links that are created from now on, and lets them replace those
-    /// that a dead agent has left.
+    /// Pins the map of VIPs in place of the dead agent's, and uses `pins` for all links attached
+    /// from now on: each reuses or replaces a link that the dead agent has left.
     pub fn use_pins(&mut self, pins: Pins) {
         pins.pin_addresses(self.addresses.as_fd());
         self.attachments.pins = pins;
     }
 
-    /// Returns whether a program on an interface belongs to a predecessor or a successor.
+    /// Returns whether an attachment to an interface belongs to a predecessor or a successor.
     pub fn is_borrowed(&self, ifindex: u32) -> bool {
         self.attachments.is_borrowed(ifindex) || self.fence.is_borrowed(ifindex)
     }
@@ -320,11 +321,12 @@ impl Kernel {
     }
 
     /// Attaches the programs that drop packets to and from fenced VIPs, or keeps them if they are
-    /// attached. On an interface with virtual routers, the program for adverts must be attached,
-    /// and `advert_is_pinned` tells whether that attachment outlives the process.
+    /// attached. On an interface with virtual routers, the program that receives adverts must be
+    /// attached, and `advert_is_pinned` is whether that attachment outlives the process. On other
+    /// interfaces, `advert_is_pinned` is `None`.
     ///
-    /// Returns how far the VIPs on the interface are fenced, and if that is not [`FenceLevel::Full`]
-    /// or another program may let packets pass, the reason, if it is known.
+    /// Returns the level of the fence on the interface. If the level is not [`FenceLevel::Full`],
+    /// or another program may let packets pass, also returns the reason, if it is known.
     pub fn attach_fence(
         &mut self,
         ifindex: u32,
@@ -352,7 +354,8 @@ impl Kernel {
         }
     }
 
-    /// Detaches the program for adverts from an interface. Does nothing if it is not attached.
+    /// Detaches the program that receives adverts from an interface. Does nothing if it is not
+    /// attached.
     pub fn detach(&mut self, ifindex: u32) {
         self.attachments.detach(ifindex);
     }

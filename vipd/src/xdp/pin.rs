@@ -1,4 +1,4 @@
-//! Pinned BPF links, by which attachments outlive the process, and the pinned map of VIPs.
+//! Pinned BPF links, with which attachments outlive the process, and the pinned map of VIPs.
 //!
 //! ```text
 //!  /sys/fs/bpf/vipd/NETNS-NAME/     NETNS: inode of the network namespace, NAME: of the agent
@@ -8,9 +8,9 @@
 //!      addresses                    the map ADDRESSES
 //! ```
 //!
-//! The program of a link that a dead agent has left is replaced in place by the next agent, or the
-//! link is detached. The map tells which VIPs must be removed before that: an address does not show
-//! which agent has added it.
+//! The next agent either replaces the program of a link that a dead agent has left, or detaches the
+//! link. Before that, it removes the VIPs listed in the dead agent's map. Without the map, they
+//! could not be identified: an address on an interface does not show which agent added it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
@@ -46,7 +46,7 @@ pub struct Pins {
     inherited: BTreeMap<String, OwnedFd>,
     /// The VIPs of the dead agent, if its map is pinned and can be read.
     vips: Option<BTreeSet<AddressKey>>,
-    /// Why links could not be pinned, by the name of the pin.
+    /// Why links could not be pinned, by the name of their pin.
     failures: BTreeMap<String, String>,
 }
 
@@ -58,7 +58,7 @@ pub enum PinError {
     NotMounted,
     /// The directory belongs to another user, who could replace the pins.
     #[error(
-        "{} belongs to user {found}, not to root or to the user of this process ({expected}); remove it, or change its owner",
+        "{} belongs to user {found}, not to root or the user of this process ({expected}); remove it, or change its owner",
         .path.display()
     )]
     OtherUser {
@@ -70,7 +70,7 @@ pub enum PinError {
         expected: u32,
     },
     /// A system call failed.
-    #[error("cannot {action} {}: {cause}; make {ROOT}/vipd a directory of the user of this process", .path.display())]
+    #[error("cannot {action} {}: {cause}; {ROOT}/vipd must be a directory owned by the user of this process", .path.display())]
     System {
         /// The failed action, as a verb.
         action: &'static str,
@@ -82,18 +82,18 @@ pub enum PinError {
 }
 
 impl Pins {
-    /// Returns why links cannot be pinned on this machine, if that can be seen without privileges.
+    /// Returns why links cannot be pinned on this machine. Checks only what needs no privileges.
     pub fn obstacle() -> Option<PinError> {
         (!is_mounted()).then_some(PinError::NotMounted)
     }
 
-    /// Returns no pins: attachments end with the process.
+    /// Returns a value without pins: all attachments end with the process.
     pub fn none() -> Self {
         Self { directory: None, inherited: BTreeMap::new(), vips: None, failures: BTreeMap::new() }
     }
 
-    /// Opens the directory of the agent with this name in this network namespace, and the pins that
-    /// a dead agent left there.
+    /// Opens the directory of the agent with this name in this network namespace, which is created
+    /// if necessary, and the pins that a dead agent has left there.
     ///
     /// # Errors
     /// Returns an error if no BPF file system is mounted, or the directory cannot be used.
@@ -107,7 +107,8 @@ impl Pins {
         };
         let common = Path::new(ROOT).join("vipd");
         let directory = common.join(directory_name(agent).map_err(system("read", Path::new(NETNS)))?);
-        // All agents look for each other's directories. Only root and the agent's user may use them.
+        // All agents list the common directory to find each other's. Only root and the agent's user
+        // may access the agent's own directory.
         for (path, mode) in [(&common, 0o755), (&directory, 0o700)] {
             match DirBuilder::new().mode(mode).create(path) {
                 Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
@@ -126,7 +127,7 @@ impl Pins {
         for entry in entries.filter_map(Result::ok) {
             let path = entry.path();
             let Ok(name) = entry.file_name().into_string() else { continue };
-            // Fails for an object that has been unpinned meanwhile.
+            // Fails if the object has been unpinned meanwhile.
             let Ok(object) = syscall::open_pinned(&path) else { continue };
             if name == ADDRESSES {
                 vips = Addresses::read(object).ok();
@@ -157,23 +158,25 @@ impl Pins {
         self.inherited.keys().filter_map(|name| name.split_once('-'))
     }
 
-    /// Returns the interfaces with inherited links.
+    /// Returns the indices of the interfaces with inherited links.
     pub fn interfaces(&self) -> BTreeSet<u32> {
         self.inherited().filter_map(|(ifindex, _)| ifindex.parse().ok()).collect()
     }
 
-    /// Returns the VIPs of the dead agent, which may include those of its backups; `None` if its map
-    /// is not pinned or has another layout.
+    /// Returns the VIPs of the dead agent, which may include those of routers that were backups;
+    /// `None` if the agent's map is not pinned or has another layout.
     pub fn vips(&self) -> Option<&BTreeSet<AddressKey>> {
         self.vips.as_ref()
     }
 
-    /// Detaches the inherited links, and removes the directory if no other pins are in it.
+    /// Detaches the inherited links, unpins the map of VIPs, and removes the directory if it is
+    /// then empty.
     pub fn clear(mut self) {
         self.detach_inherited(|_, _| true);
         self.unlink(ADDRESSES);
         if let Some(directory) = &self.directory {
-            // Fails if pins remain, or if another agent has pins as well.
+            // Removing the directory fails if pins remain in it, and removing its parent fails if
+            // another agent has a directory there.
             let _ = fs::remove_dir(directory);
             let _ = directory.parent().map(fs::remove_dir);
         }
@@ -198,7 +201,8 @@ impl Pins {
         syscall::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == name.0).then_some(link)
     }
 
-    /// Detaches inherited links. `is_unwanted` gets the index of the interface and the hook.
+    /// Detaches the inherited links for which `is_unwanted` returns `true`. It is called with the
+    /// index of the interface and the hook.
     pub(super) fn detach_inherited(&mut self, is_unwanted: impl Fn(u32, &str) -> bool) {
         let is_kept = |name: &str| {
             let (ifindex, hook) = name.split_once('-').unwrap_or_default();
@@ -215,7 +219,7 @@ impl Pins {
         }
     }
 
-    /// Pins a link and returns whether that succeeded. An existing pin of this name is replaced.
+    /// Pins a link, and returns whether it is pinned. An existing pin with this name is replaced.
     pub(super) fn pin(&mut self, name: PinName, link: BorrowedFd<'_>) -> bool {
         let name = file_name(name);
         match self.pin_object(&name, link) {
@@ -233,11 +237,11 @@ impl Pins {
     /// Pins the map of VIPs in place of the dead agent's.
     pub(super) fn pin_addresses(&self, map: BorrowedFd<'_>) {
         if let Err(reason) = self.pin_object(ADDRESSES, map) {
-            tracing::warn!("the next start will not know the VIPs of this one: {reason}");
+            tracing::warn!("cannot record the VIPs for a restart after a crash: {reason}");
         }
     }
 
-    /// Returns whether the object is pinned. It is not if there are no pins at all.
+    /// Pins an object, and returns whether it is pinned: `false` for [`none`](Self::none).
     fn pin_object(&self, name: &str, object: BorrowedFd<'_>) -> Result<bool, String> {
         let Some(directory) = &self.directory else { return Ok(false) };
         let path = directory.join(name);
@@ -250,7 +254,7 @@ impl Pins {
         pinned.map(|()| true).map_err(|error| format!("cannot pin {}: {error}", path.display()))
     }
 
-    /// Removes a pin. The link stays attached while a descriptor of it is open.
+    /// Removes the pin of a link. The link remains attached while a descriptor of it is open.
     pub(super) fn unpin(&self, name: PinName) {
         self.unlink(&file_name(name));
     }
@@ -270,9 +274,9 @@ fn is_mounted() -> bool {
 
 const NETNS: &str = "/proc/self/ns/net";
 
-/// Returns the directory name of an agent. It contains the network namespace, because agents in
-/// different network namespaces may share a BPF file system. A period is escaped, because the BPF
-/// file system reserves names that contain one.
+/// Returns the name of an agent's directory. The name contains the network namespace, because
+/// agents in different network namespaces may share a BPF file system. A period is escaped, because
+/// the BPF file system reserves names that contain one.
 fn directory_name(agent: &str) -> io::Result<String> {
     let namespace = fs::metadata(NETNS)?.ino();
     let escaped = |byte: u8| match byte {
@@ -283,7 +287,8 @@ fn directory_name(agent: &str) -> io::Result<String> {
     Ok(format!("{namespace}-{agent}"))
 }
 
-/// Returns the name of the agent in a directory name without the network namespace.
+/// Returns the agent's name from the part of a directory name after the network namespace; `None`
+/// if that part is invalid.
 fn agent_name(escaped: &str) -> Option<String> {
     let mut name = Vec::new();
     let mut rest = escaped.as_bytes();

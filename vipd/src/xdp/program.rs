@@ -1,8 +1,8 @@
 //! The programs of the object.
 //!
-//! [`Entry::Tc`] is loaded at startup, which shows whether the kernel accepts the parser. Each of
-//! the others is loaded when it is first attached, because the verifier takes 0.1 s for each, and
-//! most hosts need only one.
+//! [`Entry::Tc`] is loaded at startup, which shows whether the kernel accepts the parser. Each
+//! other [`Entry`] is loaded when it is first attached, because the verifier takes 0.1 s for each,
+//! and no host needs all of them.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -98,7 +98,7 @@ pub enum Action {
     Drop,
 }
 
-/// The program arrays by which the programs drop adverts, and their entries.
+/// The program arrays through which adverts are dropped, and the program that each contains.
 const CONSUMERS: [(&str, &str); 3] = [
     (names::MAP_AGENT_XDP, names::CONSUME_XDP),
     (names::MAP_AGENT_XDP_FRAGS, names::CONSUME_XDP_FRAGS),
@@ -130,7 +130,7 @@ impl Consumers {
         Ok(Self(arrays))
     }
 
-    /// Enters the programs into the arrays, from which they replace those of a predecessor.
+    /// Stores the programs in the arrays, where they replace those of a predecessor.
     pub(super) fn install(&mut self, ebpf: &Ebpf) -> Result<(), LoadError> {
         for (map, name) in &mut self.0 {
             let program = ebpf.program(name).ok_or(LoadError::Missing { kind: "program", name })?;

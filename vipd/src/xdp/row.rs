@@ -61,8 +61,8 @@ impl Rows {
         Some(row)
     }
 
-    /// Allocates a certain row, in which a predecessor has counted. Returns `false` if it does not
-    /// exist or is in use.
+    /// Allocates a particular row, in which a predecessor has counted packets. Returns `false` if
+    /// the row does not exist or is in use.
     pub fn allocate_exactly(&mut self, row: Row) -> bool {
         if let Some(position) = self.free.iter().position(|free| *free == row) {
             self.free.swap_remove(position);

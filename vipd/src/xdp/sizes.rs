@@ -9,7 +9,7 @@ pub struct Sizes {
     pub routers: u32,
     /// Unicast peers of all virtual routers.
     pub peers: u32,
-    /// VIPs of all virtual routers, each once for every interface on which it is filtered.
+    /// VIPs of all virtual routers, each counted once per interface on which it is filtered.
     pub addresses: u32,
     /// Senders whose token buckets are kept, for all virtual routers together.
     pub senders: u32,
@@ -22,8 +22,8 @@ impl Sizes {
     const FLOOR: u32 = 64;
 
     /// Returns larger sizes, so that routers can be added while vipd runs: one and a half times the
-    /// given numbers of routers, peers and VIPs, but at least 64, rounded up to powers of two. The
-    /// number of senders grows with the number of routers.
+    /// given numbers of routers and peers, and three times the number of VIPs, but at least 64 of
+    /// each, rounded up to powers of two. The number of senders grows with the number of routers.
     ///
     /// Memory: 72 bytes per row for `STEADY`, `LEASES` and `LOST`, 256 bytes per row and CPU for
     /// `COUNTERS`, and about 100 bytes per entry of a hash. On 8 CPUs, 64 routers take 150 kB, plus

@@ -1,4 +1,4 @@
-//! The `bpf(2)` commands on BPF links that aya lacks, or whose errors it does not pass on.
+//! The `bpf(2)` commands that aya lacks, or whose errors it does not return.
 
 use std::ffi::CString;
 use std::io;
@@ -51,7 +51,7 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
-/// Pins a link to a new file of a BPF file system.
+/// Pins a link or a map to a new file of a BPF file system.
 pub(super) fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = Object { path: path.as_ptr(), fd: fd(link), flags: 0 };

@@ -142,8 +142,8 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
-    // The generator must reach every counter but these, which are counted beside another one, or not
-    // for a frame alone.
+    // The generator must reach every counter except these, which are counted in addition to another
+    // one, or depend on more than the frame.
     let beside = [
         Counter::PriorityZeroRcvd,
         Counter::ChecksumRfc5798Rcvd,

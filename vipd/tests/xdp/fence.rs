@@ -1,5 +1,5 @@
-//! The fence: an advert of another master makes the programs drop all packets to and from the VIPs
-//! of a router whose lease is over.
+//! The fence: after a router's lease is over, an advert from another master makes the programs drop
+//! all packets to and from the router's VIPs.
 
 use vipd::xdp::{Action, Entry};
 use vipd_common::Timestamp;
@@ -35,7 +35,8 @@ fn packet6(source: [u8; 16], destination: [u8; 16]) -> Vec<u8> {
     Advert { source: source.into(), destination: destination.into(), protocol: 6, ..frame::valid6() }.frame()
 }
 
-/// Returns a Neighbor Solicitation or Advertisement between other hosts' addresses.
+/// Returns a Neighbor Solicitation or Advertisement for `target`. Its source and destination are
+/// not VIPs.
 fn neighbor(kind: u8, target: [u8; 16]) -> Vec<u8> {
     let mut frame = nd::unsolicited(MAC, OTHER6).to_vec();
     let message = ethernet::HEADER_LEN + 40;
@@ -80,7 +81,7 @@ impl Bench {
         for valid in [frame::valid(3), frame::valid6()] {
             let frame = Advert { priority, ..valid }.frame();
             let run = self.loaded.kernel.test_run(entry, &frame, LOOPBACK, 1).expect("a test run");
-            assert_eq!(run.0, Action::Drop, "the agent runs");
+            assert_eq!(run.0, Action::Drop, "the programs drop adverts while the agent runs");
         }
     }
 
@@ -118,7 +119,7 @@ fn advert_after_the_end_of_the_lease_stops_all_packets_to_and_from_the_vips() {
         assert_eq!(bench.fenced(), [true; 2]);
         assert_eq!(all(&bench), (both(&drops), drops.clone(), both(&passes), passes.clone()), "{entry:?}");
         let counted: u64 = ROWS.iter().map(|row| bench.row(*row).get(Counter::Fenced)).sum();
-        assert_eq!(counted, 12, "four frames each from three programs");
+        assert_eq!(counted, 12, "three programs drop four frames each");
         for number in ROWS {
             bench.loaded.leases.end(row(number));
         }
@@ -148,8 +149,9 @@ fn lease_that_is_not_over_is_lost_only_to_a_higher_priority() {
     }
 }
 
-/// Only the engine lifts the fence, so it must receive the advert of a higher priority. The fence
-/// of a lease that is over does not depend on the ring, because a stopped engine does not drain it.
+/// Only the engine lifts the fence, so an advert with a higher priority must not fence unless the
+/// engine receives the advert. After the end of the lease, an advert fences in any case, because a
+/// stopped engine does not drain the ring.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn advert_above_the_rate_limit_fences_only_if_the_lease_is_over() {
@@ -162,7 +164,7 @@ fn advert_above_the_rate_limit_fences_only_if_the_lease_is_over() {
         bench.lease(valid_until);
         let limited = bench.row(ROWS[0]).get(Counter::RateLimited);
         bench.run(&flood, LOOPBACK);
-        // The bucket regains an advert every 2.5 ms.
+        // The bucket regains a token every 2.5 ms, so this advert may not have been limited.
         if bench.row(ROWS[0]).get(Counter::RateLimited) > limited {
             assert_eq!(bench.fenced()[0], fenced);
         } else {

@@ -169,8 +169,8 @@ pub fn leave() -> [Input; 2] {
 }
 
 /// Returns the input to pass to a member: `input`, or the [`Input::Group`] that replaces a timeout
-/// or an advert because of the other members' states. Each member must already have been
-/// passed its last unchanged advert.
+/// or an advert because of the other members' states. The last unchanged advert of each member must
+/// have been passed to that member before.
 pub fn adjust<'a, K: Copy + PartialEq>(
     now: Timestamp,
     member: K,

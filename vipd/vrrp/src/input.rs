@@ -134,8 +134,8 @@ pub enum Fault {
     NoHardwareAddress,
     /// The interface has no IPv4 address, no link-local address, or not the configured source.
     NoPrimaryAddress,
-    /// Without a VIP of this router, which is not the owner, an interface would lose its primary
-    /// address.
+    /// An interface would lose its primary address if a VIP of this router, which is not the owner,
+    /// were removed.
     PrimaryIsVirtual,
     /// An interface for the router's addresses is missing or down. Adverts can still be sent.
     AddressInterface,

@@ -41,7 +41,7 @@
 //! | 7.1 Receive checks that depend on the configuration | `receive.rs` |
 //! | none: sync groups, whose members are masters together | `group.rs` |
 //! | none: unchanged adverts, which the BPF program does not record | `fast_path.rs` |
-//! | none: the state that a successor process continues with | `saved.rs` |
+//! | none: the saved state with which a successor process continues | `saved.rs` |
 //! | all deviations from the RFC | [`deviation`], one file each |
 //!
 //! S1 to S28, M1 to M5, R7, R11 and R12 number the requirements of sections 6 and 7 as in the

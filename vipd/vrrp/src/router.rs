@@ -128,7 +128,7 @@ impl Router {
         self.state.state()
     }
 
-    /// Returns the effective priority, which the router sends.
+    /// Returns the effective priority, which a master sends in its adverts.
     #[inline]
     pub fn priority(&self) -> u8 {
         self.common.priority

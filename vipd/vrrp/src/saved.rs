@@ -3,7 +3,7 @@
 //! [`Router::save`] returns everything that a router has learned or counted, and its timers as
 //! absolute times. [`Router::resume`] creates an equal router from it, so that the next input has
 //! the same effect as in the former process. The types are plain data with serde's traits; the
-//! caller chooses the encoding and its version number. The configuration is not part of it.
+//! caller chooses the encoding and its version number. The configuration is not saved.
 //!
 //! All times are nanoseconds of `CLOCK_MONOTONIC`, which all processes of a host share.
 
@@ -41,13 +41,13 @@ pub struct SavedRouter {
     pub own_priority: u8,
     /// Lowest priority of its sync group; 255 without a group.
     pub group_priority: u8,
-    /// Source address of adverts; unspecified until one has been reported.
+    /// Source address of adverts; unspecified until a primary address has been reported.
     pub primary: IpAddr,
     /// Whether a primary address has been reported since creation or the last shutdown.
     pub has_primary: bool,
     /// The impediments, at most one of each kind.
     pub faults: Vec<Fault>,
-    /// Whether the router must not preempt its successor.
+    /// Whether the router has handed over mastership and must not preempt the new master.
     pub has_yielded: bool,
     /// Whether another router outranked this one soon after its sync group had made it master.
     pub group_takeover_failed: bool,
@@ -122,7 +122,7 @@ pub struct SavedBackup {
     pub active_interval: u16,
     /// Priority and source of the last accepted advert.
     pub master: Option<(u8, IpAddr)>,
-    /// The last advert discarded since then.
+    /// The last advert discarded since that one, from a master about to be preempted.
     pub discarded: Option<SavedAdvert>,
     /// The last advert of the master, if it matches the configuration.
     pub unchanged: Option<SavedSteady>,
@@ -141,19 +141,20 @@ pub struct SavedMaster {
     pub announce_again: Option<Time>,
     /// When the next refresh of the announcements is due.
     pub refresh: Option<Time>,
-    /// When the last advert was sent.
+    /// When the last advert was sent, or when the router became master.
     pub last_sent: Time,
     /// When the router became master, if it or its sync group preempted a master of lower priority.
     pub preempted_at: Option<Time>,
     /// Number of answers that may be sent back to back.
     pub answer_tokens: u64,
-    /// When the number of answers was last increased.
+    /// When `answer_tokens` was last refilled.
     pub answers_refilled: Time,
     /// The competing master, if there was one.
     pub competing: Option<SavedCompetitor>,
     /// When to announce the addresses again after a split brain.
     pub announce_at: Option<Time>,
-    /// First and last advert with the same priority from a higher address.
+    /// First and last advert with the same priority from a higher address, while the sync group
+    /// keeps the router in Master.
     pub contested: Option<(Time, Time)>,
     /// Last advert with the same priority from a lower address.
     pub tie_won: Option<Time>,
@@ -230,9 +231,9 @@ pub enum ResumeError {
         /// The configured one.
         configured: Identity,
     },
-    /// An interval does not exist in this version of VRRP.
+    /// An interval is invalid in this version of VRRP.
     Interval(u16),
-    /// A checksum form does not exist.
+    /// The number of a checksum form is unknown.
     Checksum(u8),
 }
 
@@ -242,8 +243,8 @@ impl fmt::Display for ResumeError {
             Self::Identity { saved, configured } => {
                 write!(f, "the state belongs to {saved}, but {configured} is configured")
             }
-            Self::Interval(units) => write!(f, "the state has the interval {units}, which cannot be encoded"),
-            Self::Checksum(number) => write!(f, "the state has the unknown checksum form {number}"),
+            Self::Interval(units) => write!(f, "the state contains the invalid interval {units}"),
+            Self::Checksum(number) => write!(f, "the state contains the unknown checksum form {number}"),
         }
     }
 }
@@ -321,11 +322,11 @@ impl Router {
     }
 
     /// Creates a router that continues with a saved state. With the same configuration and policy,
-    /// it equals the saved one.
+    /// the router equals the saved one.
     ///
     /// # Errors
-    /// Returns an error if the state belongs to a different virtual router, or contains values that
-    /// no router has.
+    /// Returns an error if the state belongs to a different virtual router, or contains an invalid
+    /// interval or checksum form.
     pub fn resume(config: RouterConfig, policy: Policy, saved: &SavedRouter) -> Result<Self, ResumeError> {
         let configured = Identity::of(&config);
         if saved.identity != configured {
@@ -376,7 +377,7 @@ impl FastPath {
     /// contain the published advert.
     ///
     /// # Errors
-    /// Returns an error if the state contains values that no fast path has.
+    /// Returns an error if the state contains an unknown checksum form.
     pub fn resume(saved: &SavedFastPath) -> Result<Self, ResumeError> {
         let published = saved.published.as_ref().map(SavedSteady::steady).transpose()?;
         Ok(Self::from_parts(published, time(saved.handled)))

@@ -1,4 +1,4 @@
-//! Scheduling of programs that compute beside labs, which must not delay adverts.
+//! Scheduling of computations that run beside labs and must not delay the labs' adverts.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ mod tests {
 
     #[test]
     fn only_the_calling_thread_is_scheduled_when_idle() {
-        // The 41st field, after the name in parentheses, which is the second.
+        // The policy is field 41, and the name in parentheses is field 2.
         let policy = || {
             let status = std::fs::read_to_string("/proc/thread-self/stat").expect("procfs");
             let (_, fields) = status.rsplit_once(')').expect("a name in parentheses");
@@ -30,7 +30,7 @@ mod tests {
         };
         let before = policy();
         let other = std::thread::spawn(move || {
-            run_when_idle().expect("scheduled when idle");
+            run_when_idle().expect("chrt succeeds");
             policy()
         });
         assert_eq!(other.join().expect("no panic"), "5", "SCHED_IDLE is 5");

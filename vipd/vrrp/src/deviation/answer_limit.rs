@@ -36,7 +36,7 @@ impl AnswerLimit {
         (self.tokens, self.refilled)
     }
 
-    /// Returns a bucket as saved, for a router with this Advertisement_Interval.
+    /// Returns a bucket with a saved state, for a router with this Advertisement_Interval.
     pub(crate) fn resume(interval: Nanos, tokens: u64, refilled: Timestamp) -> Self {
         Self { tokens: tokens.min(BURST), refilled, ..Self::new(interval) }
     }

@@ -102,7 +102,7 @@ fn apply(members: &mut [Router], now: Timestamp, member: usize, input: Input) ->
     (actions, steps)
 }
 
-/// A change of a group takes one pass over its members, even if there are thousands.
+/// A change takes one pass over the members of a group, even if there are thousands.
 #[test]
 fn number_of_steps_does_not_depend_on_the_number_of_members() {
     let mut now = Timestamp::from_nanos(1000 * SECOND);

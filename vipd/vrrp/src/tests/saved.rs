@@ -7,7 +7,8 @@ use crate::input::GroupInput;
 use crate::saved::ResumeError;
 use crate::{Announcements, FastPath, FastPathSlot, Steady};
 
-/// The configurations: preemption, delays, a second burst of announcements, an owner, VRRPv2.
+/// Configurations with each combination of version, preemption and delays, and three priorities,
+/// including the owner's. Announcements are sent again and refreshed.
 fn configs() -> impl Strategy<Value = RouterConfig> {
     (any::<bool>(), any::<bool>(), any::<bool>(), prop_oneof![Just(1), Just(100), Just(255)]).prop_map(
         |(is_v2, preempt, has_delays, priority)| RouterConfig {
@@ -21,13 +22,13 @@ fn configs() -> impl Strategy<Value = RouterConfig> {
     )
 }
 
-/// An input, or what happens between inputs.
+/// An input, or a period without inputs.
 #[derive(Clone, Debug)]
 enum Step {
     Input(Input),
-    /// Waits for this share of the time to the next timeout, which is due after 4 of 4.
+    /// Waits for this many quarters of the time until the next timeout.
     Wait(u64),
-    /// Waits for this many milliseconds, although a timer may be due earlier.
+    /// Waits for this many milliseconds without handling a timeout that may be due earlier.
     Stall(u64),
 }
 
@@ -104,7 +105,7 @@ fn take(router: &mut Router, now: &mut Timestamp, step: &Step) -> Vec<Action> {
     actions
 }
 
-/// Returns an advert that arrives now, with the router's own interval unless it has another.
+/// Returns an advert that arrives now. An interval of 0 stands for the router's own.
 fn arrived(router: &Router, now: Timestamp, advert: Received) -> Received {
     let interval = if advert.interval == 0 { router.config().interval.wire() } else { advert.interval };
     Received { arrival: now, interval, ..advert }
@@ -117,7 +118,7 @@ fn resumed(router: &Router, policy: Policy) -> Router {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Resumed after each step, a router equals the one that keeps running.
+    /// A router that is saved and resumed before each step equals one that keeps running.
     #[test]
     fn resumed_router_equals_the_saved_one(
         config in configs(),
@@ -140,7 +141,7 @@ proptest! {
     }
 }
 
-/// Random inputs rarely lead to some of the states.
+/// Random inputs rarely lead to some of the states, so this test enters each of them.
 #[test]
 fn each_state_is_saved() {
     let mut backup = Script::started(config(Version::V3, SECOND));

@@ -91,7 +91,9 @@ impl Episode {
         };
         let of = |node| times(&|sign| sign.from == node && sign.kind.uses_vip());
         let (old, new) = (of(self.old), of(self.new));
-        let adverts = times(&|sign| sign.from == self.new && sign.kind == Kind::Advert);
+        // Another master may have preceded the fault.
+        let takes_over = |sign: &Sign| sign.from == self.new && sign.kind == Kind::Advert;
+        let adverts = times(&|sign| takes_over(sign) && sign.time >= self.fault);
         let takeover = *adverts.first().context("the backup has not taken over")?;
         let late: Vec<_> = old.iter().filter(|time| **time > takeover + IN_FLIGHT).collect();
         let both = late.last().zip(new.first()).map_or(0.0, |(last, first)| last.millis_since(*first));
@@ -196,6 +198,17 @@ mod tests {
         // Answers from 142 to 160 ms, and the announcement.
         assert_eq!((outcome.late, outcome.both), (11, 100.0));
         assert_eq!(outcome.timeline.old, [(-50.0, 60.0), (141.0, 141.0)]);
+    }
+
+    #[test]
+    fn takeover_follows_the_fault_even_if_both_were_masters_before() {
+        let groups = [
+            signs(NEW, Kind::Advert, [60, 70]),
+            takeover(),
+            signs(OLD, Kind::Answer, (0..140).step_by(2)),
+        ];
+        let outcome = judge(&groups).unwrap();
+        assert_eq!((outcome.late, outcome.takeover), (0, 40.0));
     }
 
     #[test]

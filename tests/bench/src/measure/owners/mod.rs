@@ -129,13 +129,18 @@ impl Pair {
         .map(|figure| figure.at(point, at)))
     }
 
-    /// Waits until only one node sends adverts, at least two in the last two and a half intervals,
-    /// and only this node answers the client. Returns the index of the node.
+    /// Waits until only one node has sent adverts in the last two and a half intervals, at least two,
+    /// and only this node has answered the client, also during the observation before the fault.
+    /// Returns the index of the node.
     fn settle(&self) -> Result<usize> {
         let start = WallTime::now();
         let mut master = None;
         wait_until("one master", SOON, || {
-            let since = start.max(WallTime::now().before(self.interval * 5 / 2));
+            let now = WallTime::now();
+            let since = now.before(BEFORE.max(self.interval * 5 / 2));
+            if since < start {
+                return false;
+            }
             let signs = self.capture.filter_map(since, Sign::in_frame);
             let adverts: Vec<_> = signs.iter().filter(|sign| sign.kind == Kind::Advert).collect();
             let Some(first) = adverts.first() else { return false };
@@ -145,8 +150,6 @@ impl Pair {
                 && signs.iter().any(|sign| sign.kind == Kind::Answer)
                 && signs.iter().all(is_alone)
         })?;
-        // The observation begins this long before the fault.
-        thread::sleep(BEFORE.saturating_sub(WallTime::now().saturating_since(start)));
         master.context("no node is master")
     }
 }
