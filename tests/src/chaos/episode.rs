@@ -32,7 +32,7 @@ pub struct Played {
     pub timelines: Vec<Vec<String>>,
     /// Frames of this and the previous round, if there are violations.
     pub records: Vec<Record>,
-    /// How long the machine stood still during the round.
+    /// How long the machine was stalled during the round.
     pub stalled: Duration,
     /// The last log lines of all agents, if there are violations.
     pub logs: String,

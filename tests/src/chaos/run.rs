@@ -66,7 +66,7 @@ pub struct Summary {
     pub unlawful: u64,
     /// Number of episodes that were started.
     pub episodes: u64,
-    /// How long the machine stood still.
+    /// How long the machine was stalled.
     pub stalled: Duration,
 }
 

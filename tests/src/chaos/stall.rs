@@ -1,4 +1,4 @@
-//! Periods in which the machine, or one of its CPUs, stood still, for example because the hypervisor
+//! Periods in which the machine, or one of its CPUs, was stalled, for example because the hypervisor
 //! did not schedule a virtual machine. The judge adds them to its bounds.
 //!
 //! A witness thread on each CPU, with a real-time priority above all agents, wakes up every 2 ms
@@ -19,7 +19,7 @@ const PERIOD: Duration = Duration::from_millis(2);
 /// Greatest lateness of a wake-up that is not recorded.
 const LATE: Duration = Duration::from_millis(1);
 
-/// Periods in which the machine stood still, sorted and without overlaps.
+/// Periods in which the machine was stalled, sorted and without overlaps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stalls(Vec<(WallTime, WallTime)>);
 
@@ -37,7 +37,7 @@ impl Stalls {
         Self(merged)
     }
 
-    /// Returns how long the machine stood still between `from` and `to`.
+    /// Returns how long the machine was stalled between `from` and `to`.
     pub fn within(&self, from: WallTime, to: WallTime) -> Duration {
         // The periods are sorted and do not overlap, so their ends are sorted, too.
         let first = self.0.partition_point(|(_, end)| *end <= from);

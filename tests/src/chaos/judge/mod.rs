@@ -146,7 +146,7 @@ pub struct Observed<'a> {
     pub events: &'a [Event],
     /// The period in which the routers must have settled: its start, and the end of the round.
     pub settled: (WallTime, WallTime),
-    /// Periods in which the machine stood still.
+    /// Periods in which the machine was stalled.
     pub stalls: &'a Stalls,
 }
 
