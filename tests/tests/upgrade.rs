@@ -251,6 +251,31 @@ fn nothing_changes_if_the_successor_fails() {
     assert_eq!(counters(&agent, "master-transitions"), [1; 6]);
 }
 
+/// `fence` takes effect at the next start. If the successor applied it, it would not renew the
+/// leases that it inherits, and any advert would fence its VIPs.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn successor_keeps_the_fence() {
+    let lab = Lab::new(1).expect("create the lab");
+    let text = configuration(&OWN, "");
+    let mut agent = start(&lab, ONE, text.clone());
+    let all: Vec<u8> = OWN.into_iter().chain(OTHERS).collect();
+    wait_for_masters(&agent, &all);
+    let level = |agent: &Agent| status(agent).expect("status")[0].text("vipd:fence").to_owned();
+    assert_eq!(level(&agent), "full");
+    agent.configure(format!("fence = \"off\"\n{text}")).expect("written");
+    change(&agent, &json!({"command": "reload"})).expect("reloaded");
+    for _ in 0..2 {
+        upgrade_successfully(&agent);
+        assert_eq!(level(&agent), "full", "{:#?}", agent.log());
+    }
+    // A restart applies it.
+    agent.stop().expect("stopped");
+    agent.start().expect("started");
+    wait_for_masters(&agent, &all);
+    assert_eq!(level(&agent), "off");
+}
+
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_applies_a_changed_configuration() {

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, recv};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -182,7 +183,7 @@ impl Shared {
         socket::send(own, &self.memory, &self.setup.leases, sockets)?;
         let mut byte = [0];
         let mut ready = [PollFd::new(own, PollFlags::IN)];
-        if poll(&mut ready, Some(&READY_TIMEOUT))? == 0 {
+        if retry_on_intr(|| poll(&mut ready, Some(&READY_TIMEOUT)))? == 0 {
             return Err(io::Error::other("it did not report that it is ready within 5 s"));
         }
         recv(own, &mut byte, RecvFlags::DONTWAIT)?;
@@ -192,7 +193,7 @@ impl Shared {
             tracing::info!(pid = child.id(), "guardian started");
         }
         let mut ended = [PollFd::new(&process, PollFlags::IN)];
-        while let Err(rustix::io::Errno::INTR) = poll(&mut ended, None) {}
+        retry_on_intr(|| poll(&mut ended, None))?;
         Ok(())
     }
 

@@ -349,7 +349,10 @@ impl Kernel {
             }
             (Ok(_), Ok(_)) => (FenceLevel::Process, pins.failure(ifindex).map(str::to_owned)),
             (Ok(true), Err(reason)) => (FenceLevel::Ingress, Some(reason)),
-            (Ok(false), Err(reason)) => (FenceLevel::Process, Some(reason)),
+            (Ok(false), Err(reason)) => {
+                let reasons = pins.failure(ifindex).map(|failure| format!("{failure}; {reason}"));
+                (FenceLevel::Process, Some(reasons.unwrap_or(reason)))
+            }
             (Err(reason), _) => (FenceLevel::Off, Some(reason)),
         }
     }

@@ -149,7 +149,7 @@ fn miscounted(frames: &[Frame], first: &Counts, last: &Counts) -> u64 {
         let seen = by_vrid.get(vrid).into_iter().flatten().filter(|(from, _)| *from == MASTER);
         let seen = seen.map(|_| 1_u64).sum();
         let (sent_first, received_first) = first[vrid];
-        let differs = |now: u64, then: u64| (now - then).abs_diff(seen);
+        let differs = |now: u64, then: u64| now.saturating_sub(then).abs_diff(seen);
         differs(*sent, sent_first) + differs(*received, received_first)
     });
     differences.sum()
