@@ -34,7 +34,7 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     }
     let claims = match lock {
         Err(LockError::Taken { .. }) => service::Claims::new(),
-        _ => service::claim_interfaces(&config),
+        _ => service::claim_interfaces(&config, runtime_dir),
     };
     if let Err(error) = service::check_privileges().and(open_files) {
         return log.and(Err(error));

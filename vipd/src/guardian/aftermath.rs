@@ -29,9 +29,16 @@ pub(super) struct Aftermath {
     record: Vec<u64>,
     /// Whether a failure has been logged.
     has_failed: bool,
+    /// Number of failed attempts since the last successful one.
+    failures: u32,
+    /// Whether rows have been given up after [`ATTEMPTS`].
+    has_given_up: bool,
     /// When the next attempt is made after a failure.
     retry_at: Option<Instant>,
 }
+
+/// Number of attempts after which the guardian gives up what the kernel refuses to remove.
+const ATTEMPTS: u32 = 30;
 
 /// What an attempt to remove everything has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +74,8 @@ impl Aftermath {
             macvlans: None,
             record,
             has_failed: false,
+            failures: 0,
+            has_given_up: false,
             retry_at: None,
         }
     }
@@ -106,16 +115,26 @@ impl Aftermath {
         let mut rows = self.rows.clone();
         rows.retain(|row| all || self.is_due(*row));
         match if rows.is_empty() { Ok(()) } else { self.try_remove(&rows) } {
-            Ok(()) => self.rows.retain(|row| !rows.contains(row)),
+            Ok(()) => {
+                self.rows.retain(|row| !rows.contains(row));
+                self.failures = 0;
+            }
             Err(error) => {
                 self.report(&error);
-                self.retry_at = Some(Instant::now() + RETRY);
+                self.failures += 1;
+                if self.failures < ATTEMPTS {
+                    self.retry_at = Some(Instant::now() + RETRY);
+                } else {
+                    self.rows.retain(|row| !rows.contains(row));
+                    (self.failures, self.has_given_up) = (0, true);
+                }
             }
         }
         if !self.rows.is_empty() {
             return if all { Rest::Refused } else { Rest::Rows };
         }
         match self.macvlans().map(Macvlans::clear) {
+            Ok(()) if self.has_given_up => Rest::Refused,
             Ok(()) => Rest::Nothing,
             Err(error) => {
                 self.report(&error);

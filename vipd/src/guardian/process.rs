@@ -72,6 +72,8 @@ fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::R
     let Some((death, sent)) = wait(socket, &signals, listener.as_ref(), &memory, &death)? else {
         return Ok(());
     };
+    // After an upgrade, the guardian of the predecessor may have listened until now.
+    let listener = listener.or_else(|| stand_down::listen(agent));
     // Without a log, the guardian is still useful.
     let log = start_log();
     let (leases, memory, masters) = death.into_parts();
@@ -186,7 +188,8 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
     } else {
         "its VIPs stay until another router has taken over"
     };
-    let sent = if adverts > 0 { "sent its priority-0 adverts" } else { "could not send its priority-0 adverts" };
+    let sent =
+        if adverts > 0 { "sent its priority-0 adverts" } else { "could not send its priority-0 adverts" };
     tracing::error!(masters, adverts, refused, "guardian: the agent has {cause}; {sent}; {vips}");
 }
 

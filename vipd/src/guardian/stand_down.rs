@@ -29,9 +29,7 @@ pub(super) fn listen(agent: &str) -> Option<UnixListener> {
 /// other than root and this process's user. Once this has returned true, the guardian must not
 /// remove anything, because the agent continues.
 pub(super) fn is_asked(listener: &UnixListener) -> bool {
-    listener
-        .accept()
-        .is_ok_and(|(mut client, _)| is_trusted(&client) && client.write_all(&[LEAVES]).is_ok())
+    listener.accept().is_ok_and(|(mut client, _)| is_trusted(&client) && client.write_all(&[LEAVES]).is_ok())
 }
 
 /// Makes the guardian of a dead agent with this name leave, if there is one, and waits until the

@@ -124,6 +124,12 @@ impl Macvlans {
         self.is_borrowed = false;
     }
 
+    /// Returns whether the macvlans belong to another process: a predecessor that this process has
+    /// not replaced yet, or a successor.
+    pub fn is_borrowed(&self) -> bool {
+        self.is_borrowed
+    }
+
     fn new(owner: &str) -> io::Result<Self> {
         let owner = format!("vipd {owner} ");
         let (created, parents) = (BTreeMap::new(), BTreeMap::new());

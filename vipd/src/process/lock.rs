@@ -86,7 +86,11 @@ impl AgentLock {
     /// Returns an error if another process holds the lock, the path is too long, or the socket
     /// cannot be created.
     pub fn acquire(directory: &Path) -> Result<Self, LockError> {
-        let name = name(directory);
+        Self::acquire_name(agent_name(directory))
+    }
+
+    /// Takes the lock of the agent with this [name](Self::name).
+    fn acquire_name(name: String) -> Result<Self, LockError> {
         let socket_name = format!("{PREFIX}{name}");
         if socket_name.len() > MAX_LEN {
             return Err(LockError::TooLong(name));
@@ -104,9 +108,18 @@ impl AgentLock {
     /// # Errors
     /// See [`acquire`](Self::acquire).
     pub fn acquire_patiently(directory: &Path) -> Result<Self, LockError> {
+        Self::acquire_name_patiently(&agent_name(directory))
+    }
+
+    /// Takes the lock of the agent with this [name](Self::name), like
+    /// [`acquire_patiently`](Self::acquire_patiently).
+    ///
+    /// # Errors
+    /// See [`acquire`](Self::acquire).
+    pub(crate) fn acquire_name_patiently(name: &str) -> Result<Self, LockError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match Self::acquire(directory) {
+            match Self::acquire_name(name.to_owned()) {
                 Err(LockError::Taken { .. }) if Instant::now() < deadline => thread::sleep(RETRY),
                 result => return result,
             }
@@ -115,7 +128,7 @@ impl AgentLock {
 
     /// Creates the lock from the descriptor of a predecessor's lock for the same runtime directory.
     pub fn inherit(directory: &Path, descriptor: OwnedFd) -> Self {
-        Self { name: name(directory), held: NameLock::inherit(descriptor) }
+        Self { name: agent_name(directory), held: NameLock::inherit(descriptor) }
     }
 
     /// Returns the descriptor to pass to a successor.
@@ -166,7 +179,8 @@ fn agents(sockets: &str) -> BTreeSet<&str> {
     names.collect()
 }
 
-fn name(directory: &Path) -> String {
+/// Returns the [name](AgentLock::name) of the agent with this runtime directory.
+pub(crate) fn agent_name(directory: &Path) -> String {
     let path = resolve(&std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()));
     path.to_string_lossy().chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
 }

@@ -304,6 +304,21 @@ impl Administrator {
         &self.config.groups
     }
 
+    /// Accepts changes again until an upgrade that has to wait [continues](Self::resume_upgrade).
+    pub(super) fn postpone_upgrade(&mut self) {
+        self.phase = Phase::Idle;
+    }
+
+    /// Continues a postponed upgrade once the change in progress is complete.
+    pub(super) fn resume_upgrade(&mut self, executable: Option<PathBuf>, by: Author) {
+        self.waiting.push_front(Order { request: Request::Upgrade { executable }, by });
+    }
+
+    /// Refuses a postponed upgrade.
+    pub(super) fn refuse(&self, author: Author, reason: String) {
+        finish(author, Err(reason.into()));
+    }
+
     /// Ends a failed upgrade and accepts changes again.
     pub(super) fn upgrade_failed(&mut self, author: Author, reason: String) {
         self.phase = Phase::Idle;

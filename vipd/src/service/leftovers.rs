@@ -17,7 +17,8 @@ use crate::config::Config;
 use crate::guardian;
 use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests};
 use crate::process::{
-    AgentLock, InterfaceClaim, LockError, another_agent_runs, other_agents_run, several_agents_run,
+    AgentLock, InterfaceClaim, LockError, agent_name, another_agent_runs, other_agents_run,
+    several_agents_run,
 };
 use crate::vrrp::Family;
 use crate::xdp::{Kernel, Pins};
@@ -29,9 +30,9 @@ pub type Claims = BTreeMap<u32, InterfaceClaim>;
 /// agent. Skips the VIPs of routers whose interface cannot be claimed, usually because another agent
 /// serves it; opening the interface reports that failure. While other agents run in the network
 /// namespace, also skips the VIPs of routers whose interface does not exist, and the routes and
-/// rules of all skipped routers. Failed removals are logged and do not prevent the agent from
-/// starting.
-pub fn claim_interfaces(config: &Config) -> Claims {
+/// rules of all skipped routers. Also keeps the VIPs in the maps of running agents other than the one
+/// with this runtime directory. Failed removals are logged and do not prevent the agent from starting.
+pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
     let mut claims = Claims::new();
     let mut refused = BTreeSet::new();
     let interfaces: BTreeSet<&str> =
@@ -55,7 +56,8 @@ pub fn claim_interfaces(config: &Config) -> Claims {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
     let vips: Vec<IpAddr> =
         free.flat_map(|instance| instance.router.all_addresses()).map(|vip| vip.address).collect();
-    if let Err(error) = remove_vips(|found| vips.contains(&found.address)) {
+    let in_use = vips_of_others(&agent_name(runtime_dir));
+    if let Err(error) = remove_vips(|found| vips.contains(&found.address) && !in_use.contains(&key(found))) {
         tracing::error!("{error:#}");
     }
     match routing::remove_stale(config, &refused) {
@@ -118,18 +120,20 @@ pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
 }
 
 fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Result<()> {
+    // Before the lock is acquired: while this process holds it, that agent's guardian would leave.
+    if Pins::open(dead)?.attached_interfaces().is_disjoint(ifindices) {
+        return Ok(());
+    }
     // Keeps that agent from starting meanwhile. A process of an unprivileged user that holds the
     // lock is not an agent.
-    let _lock = match AgentLock::acquire(Path::new(dead)) {
+    let _lock = match AgentLock::acquire_name_patiently(dead) {
         Ok(lock) => Some(lock),
         Err(LockError::OtherUser { .. }) => None,
         Err(LockError::Taken { .. }) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
+    // The agent may have started and ended in the meantime.
     let pins = Pins::open(dead)?;
-    if pins.interfaces().is_disjoint(ifindices) {
-        return Ok(());
-    }
     ensure!(guardian::stand_down(dead), "its guardian still runs");
     remove_vips_of(&pins, dead, agent)?;
     Macvlans::open(dead).context("cannot remove its macvlans")?;
@@ -141,11 +145,7 @@ fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Re
 /// Removes the VIPs of the dead agent with these pins, except those that a running agent also has.
 fn remove_vips_of(pins: &Pins, dead: &str, agent: &str) -> anyhow::Result<()> {
     let in_use = vips_of_others(dead);
-    let key = |found: &Address| {
-        let family = Family::of(found.address).number();
-        AddressKey::new(found.ifindex, family, to_words(found.address))
-    };
-    let interfaces = pins.interfaces();
+    let interfaces = pins.attached_interfaces();
     match pins.vips() {
         Some(vips) => remove_vips(|found| vips.contains(&key(found)) && !in_use.contains(&key(found))),
         None if interfaces.is_empty() => Ok(()),
@@ -155,6 +155,11 @@ fn remove_vips_of(pins: &Pins, dead: &str, agent: &str) -> anyhow::Result<()> {
         ),
         None => remove_vips(|found| interfaces.contains(&found.ifindex) && !in_use.contains(&key(found))),
     }
+}
+
+/// Returns the key of an address in the map of VIPs.
+fn key(found: &Address) -> AddressKey {
+    AddressKey::new(found.ifindex, Family::of(found.address).number(), to_words(found.address))
 }
 
 /// Returns the VIPs of all running agents whose maps can be read, except `dead`.

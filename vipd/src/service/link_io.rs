@@ -91,8 +91,8 @@ impl LinkOpener {
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         self.ensure_claim(spec)?;
         let ifindex = BTreeSet::from([spec.ifindex]);
-        // A successor changes nothing on the predecessor's links before it has taken over.
-        if !self.open.contains_key(&spec.ifindex) && !self.kernel.is_borrowed(spec.ifindex) {
+        // A successor changes nothing before it has taken over.
+        if !self.open.contains_key(&spec.ifindex) && !self.macvlans.is_borrowed() {
             clear_others(&self.agent, &ifindex);
         }
         self.ensure_groups(spec, &Members::default())?;

@@ -205,13 +205,13 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         if !self.is_stopping
                             && let Some(Waiting { executable, author, .. }) = waiting.take()
                         {
-                            upgrading = Some(self.upgrade(executable, author, runtime_dir, &connections));
+                            self.administrator.resume_upgrade(executable, author);
                         }
                     }
                     self.handle_predecessor(message, &mut systemd);
                 }
                 Some(Waiting { author, .. }) = succession::overdue(&mut waiting) => {
-                    self.administrator.upgrade_failed(author, succession::overdue_reason());
+                    self.administrator.refuse(author, succession::overdue_reason());
                 }
                 outcome = succession::outcome(&mut upgrading), if upgrading.is_some() => {
                     let Some(Upgrading { author, .. }) = upgrading.take() else { continue };
@@ -225,7 +225,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     // Notification commands of the predecessor and of the new successor could
                     // otherwise run at the same time.
                     Step::Upgrade { executable, author } if connections.predecessor.is_some() => {
-                        waiting = Some(Waiting::new(executable, author));
+                        self.administrator.postpone_upgrade();
+                        if let Some(earlier) = waiting.replace(Waiting::new(executable, author)) {
+                            self.administrator.refuse(earlier.author, succession::repeated_reason());
+                        }
                     }
                     Step::Upgrade { executable, author } => {
                         upgrading = Some(self.upgrade(executable, author, runtime_dir, &connections));
@@ -304,7 +307,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             return Ok(self.leave(new, author, runtime_dir, worker, &mut systemd, from).await);
         }
         if let Some(Waiting { author, .. }) = waiting {
-            self.administrator.upgrade_failed(author, "the agent is stopping".to_owned());
+            self.administrator.refuse(author, "the agent is stopping".to_owned());
         }
         systemd.stopping();
         self.log_lost_transitions(from);

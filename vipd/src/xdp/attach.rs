@@ -288,11 +288,6 @@ impl Attachments {
         failed
     }
 
-    /// Returns whether the link of an interface belongs to a predecessor or a successor.
-    pub(super) fn is_borrowed(&self, ifindex: u32) -> bool {
-        self.links.get(&ifindex).is_some_and(|attachment| attachment.is_borrowed)
-    }
-
     /// Leaves all links and pins to a successor. They are not changed any more.
     pub(super) fn hand_over(&mut self) {
         for attachment in self.links.values_mut() {

@@ -224,12 +224,6 @@ impl FenceLinks {
         failed
     }
 
-    /// Returns whether an attachment to an interface belongs to a predecessor or a successor.
-    pub(super) fn is_borrowed(&self, ifindex: u32) -> bool {
-        let hooks = [Hook::Ingress, Hook::Egress];
-        hooks.iter().any(|hook| self.0.get(&(ifindex, *hook)).is_some_and(|known| known.is_borrowed))
-    }
-
     /// Leaves all attachments to a successor.
     pub(super) fn hand_over(&mut self) {
         for Known { attachment, is_borrowed } in self.0.values_mut() {

@@ -310,11 +310,6 @@ impl Kernel {
         self.attachments.pins = pins;
     }
 
-    /// Returns whether an attachment to an interface belongs to a predecessor or a successor.
-    pub fn is_borrowed(&self, ifindex: u32) -> bool {
-        self.attachments.is_borrowed(ifindex) || self.fence.is_borrowed(ifindex)
-    }
-
     /// Detaches the links that a dead agent has left on these interfaces.
     pub fn detach_inherited(&mut self, unused: &BTreeSet<u32>) {
         self.attachments.pins.detach_inherited(|ifindex, _| unused.contains(&ifindex));

@@ -158,7 +158,13 @@ impl Pins {
         self.inherited.keys().filter_map(|name| name.split_once('-'))
     }
 
-    /// Returns the indices of the interfaces with inherited links.
+    /// Returns the indices of the interfaces to which inherited links are attached.
+    pub fn attached_interfaces(&self) -> BTreeSet<u32> {
+        let attached = self.inherited.values().filter_map(|link| syscall::link_info(link.as_fd()).ok());
+        attached.map(|info| info.ifindex).filter(|ifindex| *ifindex != 0).collect()
+    }
+
+    /// Returns the indices of the interfaces with inherited links, which may be detached.
     pub fn interfaces(&self) -> BTreeSet<u32> {
         self.inherited().filter_map(|(ifindex, _)| ifindex.parse().ok()).collect()
     }

@@ -10,7 +10,9 @@
 //! | lease over: no advert of its own for three intervals, or its last had priority 0 | at once |
 //! | lease valid, process running, advert of higher priority | within the reaction time |
 //! | lease valid, process running, advert of lower priority | never: the node stays master |
-//! | lease valid, process suspended or killed | at the first advert after the lease |
+//! | lease valid, process suspended, advert of higher priority | at once: the kernel fences |
+//! | lease valid, process suspended, advert of lower priority | at the first advert after the lease |
+//! | lease valid, process killed | at the first advert after the lease |
 //!
 //! The lease of a process that is suspended or killed is over as soon as its next advert is overdue.
 //!
@@ -165,10 +167,11 @@ impl Ownership {
 
     fn set_activity(&mut self, node: u8, activity: Activity, now: WallTime) {
         self.activities[index(node)] = activity;
-        if activity == Activity::Running {
+        if activity != Activity::Dead {
             return;
         }
-        // The process can no longer react before its deadline, so its lease decides.
+        // The process can no longer react before its deadline, and its fence may end with it, so
+        // its lease decides.
         for claims in &mut self.claims {
             let claim = &mut claims[index(node)];
             let in_time = |it: Superseded| it.deadline > now && !it.lease_was_over;
@@ -208,7 +211,8 @@ impl Ownership {
 
     fn received(&mut self, observation: &Observation, node: u8, from: u8, priority: u8) {
         let (interval, now) = (self.intervals[observation.router], observation.time);
-        let is_running = self.activities[index(node)] == Activity::Running;
+        let activity = self.activities[index(node)];
+        let is_running = activity == Activity::Running;
         let claim = &mut self.claims[observation.router][index(node)];
         if from == node || self.deaf_until[index(node)].is_some_and(|until| now < until) {
             return;
@@ -222,7 +226,7 @@ impl Ownership {
         let first = known.map_or(now, |known| known.first);
         claim.received[index(from)] = Some(Received { time: now, priority, first });
         let lease_was_over = claim.lease_is_over(now, interval, is_running);
-        let must_yield = lease_was_over || (is_running && priority > claim.priority);
+        let must_yield = lease_was_over || (activity != Activity::Dead && priority > claim.priority);
         if must_yield && claim.superseded.is_none() {
             let grace = if is_running { self.bounds.reaction } else { self.bounds.kernel };
             let deadline = now + grace;

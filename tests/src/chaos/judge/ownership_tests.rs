@@ -1,4 +1,4 @@
-//! Synthetic hand-overs, lawful and unlawful.
+//! Synthetic handovers, lawful and unlawful.
 
 use std::time::Duration;
 
@@ -200,6 +200,27 @@ fn master_that_dies_while_it_must_yield_is_judged_by_its_lease() {
     assert!(!scene.answer_is_reported(1010, 2));
     scene.advert(1050, HIGH);
     assert!(scene.answer_is_reported(1060, 2));
+}
+
+#[test]
+fn suspended_master_is_fenced_by_an_advert_that_outranks_it() {
+    let mut scene = Scene::with_master(LOW);
+    scene.process(901, 2, Activity::Suspended);
+    scene.advert(950, HIGH);
+    assert!(!scene.answer_is_reported(952, 2), "within the kernel's bound");
+    assert!(scene.answer_is_reported(953, 2));
+    let mut outranking = Scene::with_master(HIGH);
+    outranking.process(901, 1, Activity::Suspended);
+    outranking.advert(950, LOW);
+    assert!(!outranking.answer_is_reported(990, 1), "its own next advert is due at 1.0 s");
+}
+
+#[test]
+fn master_that_is_suspended_while_it_must_yield_has_no_more_time() {
+    let mut scene = Scene::with_master(LOW);
+    scene.advert(950, HIGH);
+    scene.process(952, 2, Activity::Suspended);
+    assert!(scene.answer_is_reported(956, 2));
 }
 
 #[test]

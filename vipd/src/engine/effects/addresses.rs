@@ -10,7 +10,6 @@ use vipd_common::Timestamp;
 use super::announcer::Packet;
 use super::{Effects, Proposal};
 use crate::config::settings::{Placement, Scope};
-use crate::engine::clock;
 use crate::engine::command::{Report, Reports};
 use crate::engine::id::{LinkId, RouterId};
 use crate::engine::instance::Instance;
@@ -18,10 +17,6 @@ use crate::engine::links::Links;
 use crate::engine::topology::Topology;
 use crate::netlink::{self, Address, Attributes, BATCH, Change, Label};
 use crate::vrrp::{Action, Addresses};
-
-/// Duration in nanoseconds above which a netlink request counts as slow. The kernel's rtnl lock is
-/// global, so any change to an interface of the host may delay a request.
-const SLOW: u64 = 5_000_000;
 
 /// A VIP: its router, and its position in the router's list of addresses.
 pub(crate) type Vip = (RouterId, usize);
@@ -240,11 +235,7 @@ impl Effects {
             (changes.get(next.clone()).unwrap_or_default(), origins.get(next).unwrap_or_default());
         self.netlink.submit(due);
         for (batch, origins) in due.chunks(BATCH).zip(from.chunks(BATCH)) {
-            let waiting_since = clock::now();
             self.acknowledge(now, batch, origins, topology, reports);
-            if clock::now() > waiting_since + SLOW {
-                self.late_turn = Some(now);
-            }
             self.announce(batch.len(), now, topology, reports, false);
         }
         // Reuse the allocations for the next changes.

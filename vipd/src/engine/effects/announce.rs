@@ -7,6 +7,7 @@ use vipd_common::Timestamp;
 use super::Effects;
 use super::addresses::is_present;
 use super::announcer::Packet;
+use crate::engine::clock;
 use crate::engine::command::Reports;
 use crate::engine::id::{LinkId, RouterId};
 use crate::engine::instance::{Adverts, Instance};
@@ -15,6 +16,10 @@ use crate::engine::topology::Topology;
 use crate::packet::announcement;
 use crate::vrrp::Action;
 
+/// Time in nanoseconds after the start of a flush from which announcements wait for the next turn.
+/// Netlink requests may take long, because the kernel's rtnl lock is global: any change to an
+/// interface of the host delays them.
+const LATE: u64 = 5_000_000;
 /// Maximum number of neighbor entries read per turn.
 const NEIGHBORS: usize = 4;
 
@@ -34,8 +39,8 @@ impl Effects {
     /// Sends up to `max` announcements. While changes are pending (`all_made` is false),
     /// announcements of addresses that have not been added yet must wait. Announcements of
     /// addresses that the kernel refused are skipped; they are announced once a retry succeeds.
-    /// After a slow netlink request, all announcements wait for the next turn, which first handles
-    /// the adverts received in the meantime: another router may have become master.
+    /// From [`LATE`] on, announcements wait for the next turn, which first handles the adverts
+    /// received in the meantime: another router may have become master.
     pub(super) fn announce(
         &mut self,
         max: usize,
@@ -44,8 +49,10 @@ impl Effects {
         reports: &mut Reports,
         all_made: bool,
     ) {
-        let max = if self.late_turn == Some(now) { 0 } else { max };
         for _ in 0..max {
+            if clock::now() > self.flush_began + LATE {
+                break;
+            }
             let addresses = |router: RouterId| {
                 topology.routers.get(router).map_or(&[][..], |instance| instance.addresses.as_slice())
             };

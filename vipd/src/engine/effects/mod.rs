@@ -24,6 +24,7 @@ use std::sync::atomic::AtomicBool;
 
 use vipd_common::Timestamp;
 
+use super::clock;
 use super::command::{Report, Reports};
 use super::id::{LinkId, RouterId};
 use super::instance::Instance;
@@ -101,8 +102,8 @@ pub(crate) struct Effects {
     batched: Vec<LinkId>,
     /// Time of the current turn.
     now: Timestamp,
-    /// Time of the last turn with a slow netlink request.
-    late_turn: Option<Timestamp>,
+    /// When the current [`flush`](Effects::flush) began.
+    flush_began: Timestamp,
 }
 
 impl Effects {
@@ -136,7 +137,7 @@ impl Effects {
             failed: false,
             batched: Vec::new(),
             now: Timestamp::ZERO,
-            late_turn: None,
+            flush_began: clock::now(),
         }
     }
 
@@ -237,6 +238,7 @@ impl Effects {
         reports: &mut Reports,
     ) {
         self.now = now;
+        self.flush_began = clock::now();
         self.take_routing_results(now, topology, reports);
         let removed;
         if self.actions.is_empty() && !self.has_changes() {

@@ -261,9 +261,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 /// the end: notification commands of the predecessor may still run.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum time for which an upgrade waits for the end of a predecessor. Must be shorter than the
-/// time for which the client waits for its reply.
-const MAX_WAIT: Duration = Duration::from_secs(50);
+/// Maximum time for which an upgrade waits for the end of a predecessor. Together with the time that
+/// a successor may take to become ready, this must be shorter than the time for which the client
+/// waits for its reply.
+const MAX_WAIT: Duration = Duration::from_secs(12);
 
 /// Number of times that the task of a client may have to be polled until it has sent its reply.
 const REPLY_STEPS: usize = 16;
@@ -288,6 +289,11 @@ pub(super) async fn overdue(waiting: &mut Option<Waiting>) -> Option<Waiting> {
         }
         None => std::future::pending().await,
     }
+}
+
+/// Returns the error for a waiting upgrade if another one is requested.
+pub(super) fn repeated_reason() -> String {
+    "another upgrade has been requested in the meantime".to_owned()
 }
 
 /// Returns the error for an [overdue] upgrade.

@@ -202,11 +202,8 @@ mod tests {
 
     #[test]
     fn takeover_follows_the_fault_even_if_both_were_masters_before() {
-        let groups = [
-            signs(NEW, Kind::Advert, [60, 70]),
-            takeover(),
-            signs(OLD, Kind::Answer, (0..140).step_by(2)),
-        ];
+        let groups =
+            [signs(NEW, Kind::Advert, [60, 70]), takeover(), signs(OLD, Kind::Answer, (0..140).step_by(2))];
         let outcome = judge(&groups).unwrap();
         assert_eq!((outcome.late, outcome.takeover), (0, 40.0));
     }
