@@ -202,8 +202,8 @@ pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
     start(namespace, command)?.wait_with_output().with_context(|| format!("waiting for {name}"))
 }
 
-/// Returns a command that runs a program below an init process, so that the program can be killed
-/// without its child processes. The init process exits when the last of them has ended.
+/// Returns a command that runs a program as a child of an init process of its own, so that the
+/// program's child processes survive its death. The init process exits once all have ended.
 pub(crate) fn below_init(command: &Command) -> Command {
     let mut init = Command::new("sh");
     init.args(["-c", INIT, "init"]).arg(command.get_program()).args(command.get_args());

@@ -1,5 +1,5 @@
-//! A small random number generator, with which a seed always gives the same plan, on every machine
-//! and with every version of the dependencies.
+//! A small random number generator. A seed always yields the same plan, on every machine and with
+//! every version of the dependencies.
 
 use std::time::Duration;
 

@@ -57,8 +57,8 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     let (found, expected) = (source_sha256(root, &packages)?, recorded("source-sha256")?);
     if found != expected {
         return Err(format!(
-            "{OBJECT} is stale: the sources of vipd-ebpf and vipd-common have hash {found}, but the object was \
-             built from {expected}; {REMEDY}"
+            "{OBJECT} is stale: its sources and build settings have hash {found}, but the object was built from \
+             hash {expected}; {REMEDY}"
         ));
     }
     Ok(())

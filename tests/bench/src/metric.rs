@@ -72,7 +72,7 @@ metrics! {
     NotifyTime "notify-time" "ms" "from the link cut until all notification commands have run";
     NotifyMissing "notify-missing" "" "instances whose last notification does not report Master";
     CheckGap "check-gap" "ms" "longest gap between adverts while a check hangs";
-    LateAnswers "late-answers" "" "answers of the old master after the takeover";
+    LateAnswers "late-answers" "" "answers and announcements of the old master after the takeover";
     BothAnswer "both-answer" "ms" "time for which both nodes answer";
     AnswerGap "answer-gap" "ms" "client's longest wait for an answer";
     TakeoverDelay "takeover-delay" "ms" "takeover after the signal";

@@ -233,7 +233,7 @@ fn document_cell(series: &Series) -> String {
 
 const NOT_REACHED: &str = "not within 30 s";
 
-/// Formats a value with about three significant digits, at most three of them decimals.
+/// Formats a value with about three significant digits and at most three decimal places.
 fn shown(value: f64, unit: &str) -> String {
     let digits = match value.abs() {
         0.0 => 0,

@@ -79,7 +79,7 @@ fn write_lines(messages: &Receiver<Message>) {
     }
 }
 
-/// Sets up logging for the whole process, including records of the `log` crate and panics.
+/// Sets up logging for the whole process, including panics and records of the `log` crate.
 ///
 /// # Errors
 /// Returns an error if `VIPD_LOG` is not a valid filter, or if the thread cannot be started.

@@ -168,7 +168,7 @@ fn an_instance_may_have_255_addresses() {
     assert_eq!(config.instances[0].router.virtual_addresses.len(), 255);
     assert_eq!(
         problems(&list(255)),
-        "6:21: virtual_addresses is an array of 256; it must be an array of up to 255 addresses, each a string or a \
+        "6:21: virtual_addresses is an array of length 256; it must be an array of up to 255 addresses, each a string or a \
          table; move some to `virtual_addresses_excluded`, or spread them over several instances"
     );
 }

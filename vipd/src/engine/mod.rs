@@ -288,8 +288,8 @@ impl Engine {
     /// the VIPs that may still be present.
     ///
     /// # Errors
-    /// Returns an error if the takeover fails, so that the predecessor continues, if the guardian's
-    /// mutex cannot be acquired, or if waiting for events fails.
+    /// Returns an error if the guardian's mutex cannot be acquired, if waiting for events fails, or if
+    /// taking over from the predecessor fails; in that case, the predecessor continues.
     pub(crate) fn run(mut self, predecessor: Option<Predecessor>) -> io::Result<Remaining> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {

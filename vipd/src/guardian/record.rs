@@ -1,5 +1,5 @@
-//! What the guardian needs for a virtual router: its priority-0 adverts, and what to remove once
-//! another router has taken over.
+//! The guardian's record of a virtual router: its priority-0 adverts, and the addresses and macvlan
+//! to remove once another router has taken over.
 //!
 //! ```text
 //!  0         4      5        6         7      8          12          16        20

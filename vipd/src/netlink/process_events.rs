@@ -141,7 +141,7 @@ impl Drop for ProcessEvents {
     }
 }
 
-/// Returns the process that an event is about; `None` for a new thread.
+/// Returns the process of an event, or `None` if the event reports a new thread.
 fn process(datagram: &[u8]) -> Option<u32> {
     let process = word(datagram, PROCESS as usize)?;
     match word(datagram, WHAT as usize)? {

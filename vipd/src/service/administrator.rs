@@ -89,13 +89,13 @@ pub(super) struct Administrator {
     phase: Phase,
 }
 
-/// The reload in progress.
+/// The reload or upgrade in progress, if any.
 #[derive(Debug)]
 enum Phase {
     Idle,
     /// The file is being read.
     Reading(JoinHandle<Result<Config, ConfigError>>, Author),
-    /// The objects that added instances track are being read for the first time.
+    /// The tracked objects of added instances are being checked for the first time.
     Settling {
         until: Instant,
         author: Author,

@@ -96,13 +96,14 @@ pub(super) struct Supervisor<S> {
 }
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
-    /// Starts the worker and the engine, and runs until the engine ends, either after a signal or
-    /// because it failed. After a signal, all masters have by then sent priority-0 adverts and
-    /// removed their addresses.
+    /// Starts the worker and the engine, and runs until the engine ends after a signal, a successor
+    /// takes over, or something fails. After a signal, all masters have sent priority-0 adverts and
+    /// removed their addresses; the addresses that an owner has on its interface remain.
     ///
     /// # Errors
-    /// Returns an error if the control socket cannot be opened, a thread cannot be started, the
-    /// only interface cannot be opened, signals cannot be received, or the worker panics.
+    /// Returns an error if the control socket cannot be used, a thread cannot be started, the only
+    /// interface cannot be opened at startup, signals cannot be received, the worker panics, or the
+    /// engine or taking over from a predecessor fails.
     pub(super) fn run(
         mut self,
         signals: Signals,

@@ -152,7 +152,7 @@ struct State<W> {
     /// Rows of removed routers. Cleared together when no other job waits, because clearing takes
     /// tens of milliseconds.
     unused: Vec<Row>,
-    /// Whether a successor has received the links. They do not change until the upgrade has ended.
+    /// Whether a successor has received the links. They are not changed until the upgrade has ended.
     is_shared: bool,
     stopping: Arc<AtomicBool>,
     /// Dropped last, after the links are released.

@@ -119,8 +119,8 @@ impl<'a> Takeovers<'a> {
                 return None;
             }
             let found = match sent {
-                Some(_) => format!("sent priority 0 only after {:.0} ms", millis(took)),
-                None => "sent no priority 0".to_owned(),
+                Some(_) => format!("sent its first priority-0 advert after {:.0} ms", millis(took)),
+                None => "sent no priority-0 advert".to_owned(),
             };
             let text = format!(
                 "the agent of node {node} was killed and its guardian {found}; expected within {:.0} ms",

@@ -36,7 +36,7 @@ impl Addresses {
             match elements.len() {
                 // The count is one byte on the wire.
                 256.. => Err(value.rejected(
-                    format!("an array of {}", elements.len()),
+                    format!("an array of length {}", elements.len()),
                     "move some to `virtual_addresses_excluded`, or spread them over several instances",
                 )),
                 _ => Ok(elements),

@@ -72,7 +72,7 @@ pub(super) fn user(value: &Value<'_>) -> Result<User, Rejection> {
     match user_ids(name) {
         Some((uid, gid)) => Ok(User { name: name.to_owned(), uid, gid }),
         None => Err(value.rejected_because(format!(
-            "{} is {name:?}, which is not a user of this machine; create the user, or name another",
+            "{} is {name:?}, which is not a user of this system; create the user, or specify an existing one",
             value.key()
         ))),
     }

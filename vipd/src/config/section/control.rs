@@ -22,7 +22,7 @@ fn group(value: &Value<'_>) -> Result<UserGroup, Rejection> {
     match group_id(name) {
         Some(gid) => Ok(UserGroup { name: name.to_owned(), gid }),
         None => Err(value.rejected_because(format!(
-            "{} is {name:?}, which is not a group of this machine; create the group, or name another",
+            "{} is {name:?}, which is not a group of this system; create the group, or specify an existing one",
             value.key()
         ))),
     }

@@ -39,7 +39,7 @@ fn members(value: &Value<'_>) -> Result<Vec<Located<String>>, Rejection> {
     let elements = value.elements(&schema::MEMBER)?;
     if elements.len() < 2 {
         return Err(value.rejected(
-            format!("an array of {}", elements.len()),
+            format!("an array of length {}", elements.len()),
             "add another instance, or remove the group",
         ));
     }

@@ -8,7 +8,7 @@ use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::table::{Table, Value};
 
-/// Time limit of a command in nanoseconds, unless configured.
+/// Default time limit of a command, in nanoseconds.
 const TIMEOUT: u64 = 10_000_000_000;
 
 /// Reads `[instance.notify]` or `[group.notify]`.

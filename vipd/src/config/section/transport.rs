@@ -33,7 +33,7 @@ pub(in crate::config) fn read(
         match elements.len() {
             0 => Err(value.rejected("empty", "list the other routers, or remove the key for multicast")),
             // Sending to more peers could take longer than an interval.
-            256.. => Err(value.rejected(format!("an array of {}", elements.len()), "use multicast")),
+            256.. => Err(value.rejected(format!("an array of length {}", elements.len()), "use multicast")),
             _ => Ok(elements),
         }
     });

@@ -168,7 +168,7 @@ fn invalid_checks_are_rejected() {
         ),
         (
             "[[script]]\nname = \"a\"\ncommand = [\"/bin/x\"]\nuser = \"no-such-user\"\nrise = 0\n",
-            "10:8: user is \"no-such-user\", which is not a user of this machine; create the user, or name another\n\
+            "10:8: user is \"no-such-user\", which is not a user of this system; create the user, or specify an existing one\n\
              11:8: rise is 0; it must be an integer from 1 to 255; choose another number",
         ),
         (
@@ -253,7 +253,7 @@ fn invalid_groups_are_rejected() {
     for (group, expected) in [
         (
             "members = [\"a\"]",
-            "15:11: members is an array of 1; it must be an array of at least 2 names of instances; add another instance, \
+            "15:11: members is an array of length 1; it must be an array of at least 2 names of instances; add another instance, \
              or remove the group",
         ),
         (

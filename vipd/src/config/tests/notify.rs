@@ -36,7 +36,7 @@ fn invalid_notifications_are_rejected() {
         ),
         (
             "notify = { any = [\"/bin/m\"], user = \"no-such-user\" }",
-            "6:37: notify.user is \"no-such-user\", which is not a user of this machine; create the user, or name another",
+            "6:37: notify.user is \"no-such-user\", which is not a user of this system; create the user, or specify an existing one",
         ),
     ]);
 }
@@ -61,7 +61,7 @@ fn access_to_the_control_socket_is_by_group() {
     assert_eq!(config.control.admin_group, None);
     assert_eq!(
         problems(&source.replace("root", "no-such-group")),
-        "1:26: control.read_group is \"no-such-group\", which is not a group of this machine; create the group, or name \
-         another"
+        "1:26: control.read_group is \"no-such-group\", which is not a group of this system; create the group, or specify \
+         an existing one"
     );
 }

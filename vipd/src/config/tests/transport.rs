@@ -98,7 +98,7 @@ fn invalid_peers_are_rejected() {
     let all: Vec<_> = (0..=255).map(|last| format!("\"10.0.{last}.1\"")).collect();
     assert_rows(&[(
         &format!("unicast_peers = [{}]", all.join(", ")),
-        "6:17: unicast_peers is an array of 256; it must be an array of 1 to 255 peers, each a string or a table; use \
+        "6:17: unicast_peers is an array of length 256; it must be an array of 1 to 255 peers, each a string or a table; use \
          multicast",
     )]);
 }

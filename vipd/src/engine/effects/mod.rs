@@ -206,8 +206,7 @@ impl Effects {
         self.leaving.iter().map(|(router, _)| *router)
     }
 
-    /// Makes a router's lease end once its VIPs are removed. The router left Master in the
-    /// predecessor.
+    /// Ends the lease of a router that left Master in the predecessor, once its VIPs are removed.
     pub(crate) fn keep_leaving(&mut self, router: RouterId, row: Row) {
         self.leaving.push((router, row));
     }
