@@ -37,17 +37,17 @@ pub(super) struct Aftermath {
     retry_at: Option<Instant>,
 }
 
-/// Number of attempts after which the guardian gives up what the kernel refuses to remove.
+/// Number of failed attempts after which the guardian gives up.
 const ATTEMPTS: u32 = 30;
 
-/// What an attempt to remove everything has left.
+/// The outcome of an attempt to remove everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// Nothing.
+    /// Everything is removed.
     Nothing,
     /// Rows whose VIPs stay until another router takes over, or until the next attempt.
     Rows,
-    /// What the kernel has refused to remove in the last attempt. The reason is in the log.
+    /// Rows with VIPs, routes or macvlans that the kernel refused to remove. The reason is in the log.
     Refused,
 }
 

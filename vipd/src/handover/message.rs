@@ -22,7 +22,7 @@ pub(crate) enum Message {
         /// Version of the successor's executable.
         version: String,
     },
-    /// What the successor needs for its preparation: memory with an [`Offer`].
+    /// The data for the successor's preparation: memory with an [`Offer`].
     Offer,
     /// A map of the BPF program, with its descriptor.
     Map {
@@ -58,7 +58,7 @@ pub(crate) enum Message {
     Service,
 }
 
-/// What the successor needs for its preparation.
+/// The data for the successor's preparation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Offer {
     /// The configuration file, for reloads.

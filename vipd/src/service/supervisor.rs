@@ -186,7 +186,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let mut watchdog = Systemd::watchdog_period().map(interval);
         // The agent is ready once the engine answers. Interfaces may appear much later.
         let mut pong = Some(self.ping());
-        // A successor is ready once its predecessor is no longer the main process of the service.
+        // A successor reports READY=1 later, once it is the main process of the service.
         let mut is_ready = connections.predecessor.is_some();
         let mut is_main = !is_ready;
         let mut upgrading = None;
