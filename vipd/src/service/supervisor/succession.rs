@@ -175,7 +175,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Begins an upgrade.
+    /// Starts a successor, and begins to hand over to it.
     pub(super) fn upgrade(
         &self,
         executable: Option<PathBuf>,
