@@ -29,6 +29,7 @@ mod drained;
 mod events;
 mod foreign_xdp;
 mod groups;
+mod health;
 mod leftovers;
 mod line;
 pub(crate) mod link_io;
@@ -73,6 +74,7 @@ use crate::guardian::{self, Guardian};
 use crate::netlink::{Macvlans, Requests};
 use crate::process::capabilities::{ThreadKind, confine, with};
 use crate::process::{AgentLock, Signals};
+use crate::web::Endpoint;
 use crate::xdp::{self, Kernel, Loaded, MapDescriptors, Rows, Sizes, Verbosity};
 
 use administrator::{Administrator, Agent};
@@ -231,9 +233,11 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let counts = notifications.counts();
     let (reader, objects) = (handle.clone(), tracker.clone());
     let source = Reporter::new(counters, reader, latest, orders.clone(), objects, events, counts);
+    let source = Arc::new(source.with_guardian(guardian.as_ref().map(Guardian::state)));
     let supervisor = Supervisor {
         engine: handle.clone(),
-        source: Arc::new(source.with_guardian(guardian.as_ref().map(Guardian::state))),
+        web: Endpoint::new(Arc::clone(&source), config.metrics.clone()),
+        source,
         administrator,
         orders,
         access,
