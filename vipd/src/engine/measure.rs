@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 use vipd_common::Timestamp;
 
+use super::id::RouterId;
 use super::{Engine, clock};
-use crate::engine::id::RouterId;
 use crate::vrrp::interval::Nanos;
 
 /// Upper limits of the buckets in nanoseconds, inclusive, and in seconds as OpenMetrics writes them.
@@ -117,6 +117,8 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -137,7 +139,7 @@ mod tests {
     fn bounds_in_seconds_are_those_in_nanoseconds() {
         for (nanos, seconds) in BOUNDS {
             let parsed: f64 = seconds.parse().expect("a number");
-            assert!((parsed * 1e9 - nanos as f64).abs() < 1e-3, "{seconds}");
+            assert!((parsed - Duration::from_nanos(nanos).as_secs_f64()).abs() < 1e-12, "{seconds}");
         }
         assert!(BOUNDS.is_sorted_by_key(|(nanos, _)| *nanos));
     }

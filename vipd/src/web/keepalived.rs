@@ -115,5 +115,5 @@ fn labels_of_vip(instance: &InstanceStatus, vip: &str) -> Labels {
 }
 
 fn labels(name: &str, interface: &str, vrid: u8) -> Labels {
-    Labels::new([("iname", name), ("intf", interface), ("vrid", &vrid.to_string())])
+    Labels::new([("iname", name), ("intf", interface), ("vrid", vrid.to_string().as_str())])
 }

@@ -36,7 +36,7 @@ fn agent(out: &mut Exposition, scrape: &Scrape) {
     out.metric(
         "vipd_advert_delay_seconds",
         Kind::Histogram,
-        "Time from the end of a master's advertisement timer until the engine sent the advert",
+        "Delay with which the engine handled the advertisement timer of a master and sent the advert",
     )
     .add_histogram(&scrape.delays.advert);
     out.metric(
@@ -186,5 +186,5 @@ fn labels_of_stats(instance: &InstanceStats) -> Labels {
 
 fn labels(name: &str, interface: &str, vrid: u8, family: &str) -> Labels {
     let vrid = vrid.to_string();
-    Labels::new([("name", name), ("interface", interface), ("vrid", &vrid), ("family", family)])
+    Labels::new([("name", name), ("interface", interface), ("vrid", vrid.as_str()), ("family", family)])
 }

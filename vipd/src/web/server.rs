@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -24,7 +26,9 @@ const MAX_CONNECTIONS: usize = 32;
 const MAX_HEADER: usize = 8192;
 /// Maximum duration of a connection, which serves one request.
 const MAX_DURATION: Duration = Duration::from_secs(10);
-/// Pause before another attempt to listen.
+/// Pause before the second attempt to listen.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// Pause before any further attempt to listen.
 const RETRY: Duration = Duration::from_secs(1);
 /// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -73,11 +77,12 @@ async fn serve<S: Source>(source: Arc<S>, settings: Settings) {
     }
 }
 
-/// Listens at an address. If this fails, tries again until it succeeds: the address may be added to
-/// an interface later, and a predecessor may not have closed its listener yet. Logs each kind of
-/// error once.
+/// Listens at an address. If this fails, tries again until it succeeds, because the address may be
+/// added to an interface later. Logs each kind of error once, but not that of the first attempt: a
+/// predecessor may not have closed its listener yet.
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut logged = None;
+    let mut pause = FIRST_RETRY;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
@@ -85,11 +90,12 @@ async fn listen(address: SocketAddr) -> TcpListener {
                 return listener;
             }
             Err(error) => {
-                if logged.replace(error.kind()) != Some(error.kind()) {
+                if pause == RETRY && logged.replace(error.kind()) != Some(error.kind()) {
                     let remedy = remedy(&error);
                     tracing::error!(%error, "cannot serve metrics at {address}: {remedy}; trying again every second");
                 }
-                sleep(RETRY).await;
+                sleep(pause).await;
+                pause = RETRY;
             }
         }
     }
@@ -113,7 +119,7 @@ fn remedy(error: &io::Error) -> &'static str {
 
 /// Serves one request.
 async fn serve_connection<S: Source>(stream: TcpStream, cache: Arc<Cache<S>>) {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let cache = Arc::clone(&cache);
         async move { Ok::<_, Infallible>(respond(&cache, &request).await) }
     });
