@@ -30,11 +30,32 @@ pub(crate) const BOUNDS: [(Nanos, &str); 12] = [
 
 /// A histogram of delays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
 pub(crate) struct Histogram {
     /// Number of delays in each bucket, without those in lower buckets.
     pub(crate) counts: [u64; BOUNDS.len() + 1],
     /// Sum of all delays in nanoseconds.
     pub(crate) sum: u64,
+}
+
+/// A histogram in the state for a successor.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    counts: Vec<u64>,
+    sum: u64,
+}
+
+impl From<Histogram> for Saved {
+    fn from(Histogram { counts, sum }: Histogram) -> Self {
+        Self { counts: counts.to_vec(), sum }
+    }
+}
+
+impl From<Saved> for Histogram {
+    /// Begins with an empty histogram if the predecessor had other buckets.
+    fn from(Saved { counts, sum }: Saved) -> Self {
+        counts.try_into().map_or_else(|_| Self::default(), |counts| Self { counts, sum })
+    }
 }
 
 impl Histogram {
@@ -55,9 +76,10 @@ impl Histogram {
 /// The delays measured since the agent started, including those of predecessors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Delays {
-    /// From the end of Adver_Timer until the turn that sends the advert.
+    /// From the end of Adver_Timer until the turn that handles it.
     pub(crate) advert: Histogram,
-    /// From the timer or event that made a router master until all VIPs were added and announced.
+    /// From the timer or event that made a router master until no VIP of any router was waiting to be
+    /// added or announced.
     pub(crate) takeover: Histogram,
 }
 
@@ -133,6 +155,16 @@ mod tests {
         let twice = histogram;
         histogram.add(&twice);
         assert_eq!((histogram.counts, histogram.sum), (expected.map(|count| 2 * count), 4_000_040_004));
+    }
+
+    #[test]
+    fn histogram_with_other_buckets_is_not_inherited() {
+        let mut histogram = Histogram::default();
+        histogram.record(20_000);
+        let saved = serde_json::to_string(&histogram).expect("JSON");
+        assert_eq!(serde_json::from_str::<Histogram>(&saved).expect("a histogram"), histogram);
+        let other = serde_json::from_str::<Histogram>("{\"counts\":[1,2],\"sum\":3}").expect("a histogram");
+        assert_eq!(other, Histogram::default());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Instances that are not in an expected state, for `/healthz` and `vipd_healthy`.
 
-use crate::control::model::InstanceStatus;
+use crate::control::model::{InstanceStatus, TrackedObject};
 use crate::engine::command::RouterSnapshot;
 use crate::vrrp::{Fault, State};
 use crate::web::Problem;
@@ -20,7 +20,7 @@ pub(super) fn problem(
             if is_requested(fault, own_faults(router, all)) {
                 return None;
             }
-            format!("fault: {}", status.fault_reason.as_deref().unwrap_or("unknown reason"))
+            format!("fault: {}", describe(fault, status))
         }
         State::Initialize => "it has not started yet".to_owned(),
         State::Backup => return None,
@@ -28,6 +28,18 @@ pub(super) fn problem(
             .or_else(|| missing("routes or rules", &status.missing_routes))?,
     };
     Some(Problem { instance: status.name.clone(), reason })
+}
+
+/// Describes a fault without the output of scripts, because anyone may read `/healthz`.
+fn describe(fault: Fault, status: &InstanceStatus) -> String {
+    let is_down = |one: &&TrackedObject| one.weight.is_none() && one.state != "up";
+    let down = status.track.iter().filter(is_down);
+    let down: Vec<_> = down.map(|one| format!("{} {} is {}", one.kind, one.name, one.state)).collect();
+    match &status.fault_reason {
+        _ if fault == Fault::Tracking && !down.is_empty() => down.join("; "),
+        Some(reason) if fault != Fault::Tracking => reason.clone(),
+        _ => "a tracked object failed".to_owned(),
+    }
 }
 
 /// Returns the faults of the members of a router's sync group, without those that merely follow the

@@ -100,11 +100,13 @@ impl Source for Reporter {
     }
 
     async fn status(&self) -> Result<StatusReport, String> {
-        Ok(self.status_of(&*self.snapshot().await?))
+        let snapshot = self.snapshot().await?;
+        Ok(self.status_of(&snapshot))
     }
 
     async fn stats(&self) -> Result<StatsReport, String> {
-        Ok(self.stats_of(&*self.snapshot().await?))
+        let snapshot = self.snapshot().await?;
+        Ok(self.stats_of(&snapshot))
     }
 
     async fn change(&self, request: Request, by: Credentials) -> Result<ChangeReport, String> {

@@ -44,16 +44,19 @@ impl Page {
 /// A snapshot, or the reason why the engine has not provided it.
 type Outcome = Result<Arc<Page>, String>;
 
+/// The latest snapshot, and when it was taken.
+type Latest = Option<(Instant, Outcome)>;
+
 /// Takes snapshots, and keeps the latest one.
 pub(super) struct Cache<S> {
     source: Arc<S>,
     keepalived_names: bool,
-    latest: Mutex<Option<(Instant, Outcome)>>,
+    latest: Arc<Mutex<Latest>>,
 }
 
 impl<S: Source> Cache<S> {
     pub(super) fn new(source: Arc<S>, keepalived_names: bool) -> Self {
-        Self { source, keepalived_names, latest: Mutex::new(None) }
+        Self { source, keepalived_names, latest: Arc::default() }
     }
 
     /// Returns a snapshot of at most [`MAX_AGE`]. Requests that arrive while a snapshot is being
@@ -62,27 +65,29 @@ impl<S: Source> Cache<S> {
     /// # Errors
     /// Returns a message for the client if the engine does not answer.
     pub(super) async fn page(&self) -> Outcome {
-        let mut latest = self.latest.lock().await;
+        let mut latest = Arc::clone(&self.latest).lock_owned().await;
         if let Some((taken, outcome)) = &*latest
             && taken.elapsed() < MAX_AGE
         {
             return outcome.clone();
         }
-        let outcome = self.take().await;
-        *latest = Some((Instant::now(), outcome.clone()));
-        outcome
+        let taking = take(Arc::clone(&self.source), self.keepalived_names);
+        // A separate task completes and keeps the snapshot even if the client disconnects.
+        // Otherwise, clients that disconnect early could cause one snapshot each.
+        let taken = tokio::spawn(async move {
+            let outcome = taking.await;
+            *latest = Some((Instant::now(), outcome.clone()));
+            outcome
+        });
+        taken.await.unwrap_or_else(|error| Err(format!("no snapshot: {error}; this is a bug in vipd")))
     }
+}
 
-    async fn take(&self) -> Outcome {
-        let scrape = match timeout(ANSWER_TIMEOUT, self.source.scrape()).await {
-            Ok(scrape) => scrape?,
-            Err(_) => return Err(format!("the engine did not answer within {} s", ANSWER_TIMEOUT.as_secs())),
-        };
-        Ok(Arc::new(Page {
-            scrape,
-            keepalived_names: self.keepalived_names,
-            prometheus: OnceLock::new(),
-            open_metrics: OnceLock::new(),
-        }))
-    }
+async fn take<S: Source>(source: Arc<S>, keepalived_names: bool) -> Outcome {
+    let scrape = match timeout(ANSWER_TIMEOUT, source.scrape()).await {
+        Ok(scrape) => scrape?,
+        Err(_) => return Err(format!("the engine did not answer within {} s", ANSWER_TIMEOUT.as_secs())),
+    };
+    let (prometheus, open_metrics) = (OnceLock::new(), OnceLock::new());
+    Ok(Arc::new(Page { scrape, keepalived_names, prometheus, open_metrics }))
 }

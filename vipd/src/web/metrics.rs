@@ -36,13 +36,13 @@ fn agent(out: &mut Exposition, scrape: &Scrape) {
     out.metric(
         "vipd_advert_delay_seconds",
         Kind::Histogram,
-        "Delay with which the engine handled the advertisement timer of a master and sent the advert",
+        "Time from the end of the advertisement timer of a master until the engine handled it",
     )
     .add_histogram(&scrape.delays.advert);
     out.metric(
         "vipd_takeover_seconds",
         Kind::Histogram,
-        "Time from the timer or event that made an instance master until its VIPs were added and announced",
+        "Time from the timer or event that made an instance master until its VIPs were added and announced, or refused by the kernel",
     )
     .add_histogram(&scrape.delays.takeover);
 }

@@ -33,6 +33,8 @@ use crate::control::model::{StatsReport, StatusReport};
 use crate::engine::measure::Delays;
 use crate::process::capabilities::{ThreadKind, confine};
 
+pub(crate) use server::MAX_CONNECTIONS;
+
 /// Provides the state of the agent.
 pub(crate) trait Source: Send + Sync + 'static {
     /// Takes a snapshot of the engine. An `Err` is a message for the user.

@@ -11,7 +11,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -21,9 +21,11 @@ use super::respond::respond;
 use super::{Controls, Settings, Source};
 
 /// Maximum number of connections. Further clients wait in the listener's queue.
-const MAX_CONNECTIONS: usize = 32;
+pub(crate) const MAX_CONNECTIONS: usize = 32;
 /// Maximum size of a request line with its headers, in bytes.
 const MAX_HEADER: usize = 8192;
+/// Maximum time until a client has sent its request.
+const MAX_HEADER_DURATION: Duration = Duration::from_secs(2);
 /// Maximum duration of a connection, which serves one request.
 const MAX_DURATION: Duration = Duration::from_secs(10);
 /// Pause before the second attempt to listen.
@@ -128,8 +130,8 @@ async fn serve_connection<S: Source>(stream: TcpStream, cache: Arc<Cache<S>>) {
         .keep_alive(false)
         .max_header_size(MAX_HEADER)
         .max_buf_size(2 * MAX_HEADER)
-        // `MAX_DURATION` covers the headers as well.
-        .header_read_timeout(None)
+        .timer(TokioTimer::new())
+        .header_read_timeout(MAX_HEADER_DURATION)
         .serve_connection(TokioIo::new(stream), service);
     // Errors are those of the client: it has disconnected, or its request was invalid.
     let _ = timeout(MAX_DURATION, connection).await;

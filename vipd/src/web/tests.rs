@@ -252,6 +252,23 @@ fn requests_share_a_snapshot_until_it_is_too_old() {
     }
 }
 
+#[test]
+fn snapshot_of_a_client_that_disconnects_is_shared() {
+    let (source, cache) = cache(Some(scrape()));
+    block_on(async {
+        for _ in 0..10 {
+            // Polled once, then dropped.
+            tokio::select! {
+                biased;
+                _ = cache.page() => {}
+                () = std::future::ready(()) => {}
+            }
+        }
+        assert!(cache.page().await.is_ok());
+        assert_eq!(source.taken.load(Ordering::Relaxed), 1);
+    });
+}
+
 /// An engine that does not answer.
 struct Hung;
 
