@@ -80,9 +80,8 @@ impl Exposition {
         let mut help = help.replace('\\', "\\\\").replace('\n', "\\n");
         let (mut family, mut type_name) = match kind {
             Kind::Counter => (name, "counter"),
-            Kind::Gauge => (name, "gauge"),
+            Kind::Gauge | Kind::Info => (name, "gauge"),
             Kind::Histogram => (name, "histogram"),
-            Kind::Info => (name, "gauge"),
         };
         if self.format == Format::OpenMetrics {
             help = help.replace('"', "\\\"");

@@ -81,14 +81,14 @@ pub(super) fn add(out: &mut Exposition, scrape: &Scrape) {
     // Several instances may track the same script.
     let scripts: BTreeMap<&str, &str> =
         scripts.map(|script| (script.name.as_str(), script.state.as_str())).collect();
-    let mut status = out.metric(
+    let mut script_status = out.metric(
         "keepalived_script_status",
         Kind::Gauge,
         "State of a tracked script: 1 if it is up, 0 if it is down",
     );
     for (name, state) in scripts {
         if matches!(state, "up" | "down") {
-            status.add(&Labels::new([("name", name)]), u8::from(state == "up"));
+            script_status.add(&Labels::new([("name", name)]), u8::from(state == "up"));
         }
     }
 }

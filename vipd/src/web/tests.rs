@@ -1,6 +1,7 @@
 //! Tests of the text of metrics, and of shared snapshots.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::{Method, Request, StatusCode};
@@ -35,13 +36,13 @@ fn status(name: &str, state: &str) -> InstanceStatus {
     serde_json::from_value(status).expect("a status")
 }
 
-fn stats(name: &str, statistics: Statistics) -> InstanceStats {
+fn stats(name: &str, statistics: &Statistics) -> InstanceStats {
     InstanceStats {
         name: name.to_owned(),
         interface: "eth1".to_owned(),
         vrid: 51,
         family: "ipv4".to_owned(),
-        statistics,
+        statistics: *statistics,
     }
 }
 
@@ -62,7 +63,7 @@ fn scrape() -> Scrape {
         },
         stats: StatsReport {
             global: GlobalStatistics { engine_wakeups: 99, ..GlobalStatistics::default() },
-            instances: vec![stats("VI_1", statistics), stats("a\"b\\c\nd", Statistics::default())],
+            instances: vec![stats("VI_1", &statistics), stats("a\"b\\c\nd", &Statistics::default())],
         },
         delays,
         problems: vec![Problem { instance: "a\"b\\c\nd".to_owned(), reason: "fault: no carrier".to_owned() }],
@@ -196,11 +197,11 @@ fn markdown() -> String {
     let is_keepalived = |name: &str| name.starts_with("keepalived_");
     let mut out = String::new();
     for (title, wanted) in [("Metrics of vipd", false), ("Names of keepalived-exporter", true)] {
-        out += &format!("## {title}\n\n| metric | type | meaning |\n| --- | --- | --- |\n");
+        let _ = write!(out, "## {title}\n\n| metric | type | meaning |\n| --- | --- | --- |\n");
         for pair in metadata.chunks(2) {
             let [("HELP", (name, help)), ("TYPE", (_, kind))] = *pair else { panic!("{pair:?}") };
             if is_keepalived(name) == wanted && !counters.contains(name) {
-                out += &format!("| `{name}` | {kind} | {help} |\n");
+                let _ = writeln!(out, "| `{name}` | {kind} | {help} |");
             }
         }
         out.push('\n');
