@@ -1,7 +1,7 @@
 //! vipd: a failover agent for Linux.
 //!
 //! The nodes of a cluster share virtual addresses using VRRP. This is the library behind the `vipd`
-//! program. Only `engine`, [`guardian`], [`service`] and [`cli`] combine the other modules:
+//! program. Only `engine`, [`guardian`], [`service`], `web` and [`cli`] combine the other modules:
 //!
 //! * [`vrrp`]: the protocol as a state machine that does no I/O.
 //! * [`xdp`], [`packet`], [`netlink`], [`realtime`], [`process`]: adapters to the kernel's
@@ -10,6 +10,7 @@
 //! * [`guardian`]: the process that answers the death of the engine.
 //! * `handover`: the messages between an agent and its successor during `vipd upgrade`.
 //! * `engine`: the real-time thread that runs the virtual routers.
+//! * `web`: metrics and health over HTTP.
 //! * [`service`]: startup, supervision, and all work that may block.
 
 #![deny(unsafe_code)]
@@ -31,6 +32,7 @@ pub mod process;
 #[expect(unsafe_code, reason = "sched_setscheduler(2)")]
 pub mod realtime;
 pub mod service;
+mod web;
 #[expect(unsafe_code, reason = "BPF maps mapped into memory, raw bpf(2) calls")]
 pub mod xdp;
 

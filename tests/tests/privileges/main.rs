@@ -241,5 +241,6 @@ fn everything() -> String {
                  { process = \"sleep\" }]\nroutes = [{ to = \"10.9.0.0/16\", via = \"192.168.122.100\" }]\n\
                  [instance.notify]\nmaster = [\"/bin/echo\", \"master\"]\nuser = \"nobody\"\n";
     let first = instance("VI_1", 1, &format!("virtual_mac = true\n{track}"));
-    format!("{checks}{first}{}", instance("VI_2", 2, "accept = false"))
+    let metrics = "[metrics]\nlisten = \"127.0.0.1:9650\"\n";
+    format!("{metrics}{checks}{first}{}", instance("VI_2", 2, "accept = false"))
 }

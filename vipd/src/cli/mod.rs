@@ -9,7 +9,6 @@ mod events;
 mod filter;
 mod logging;
 mod output;
-mod prometheus;
 mod run;
 mod stats;
 mod status;

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::args::StatsArgs;
 use super::filter::Filter;
+use super::output;
 use super::table::{Align, BAD, Cell, Table};
-use super::{output, prometheus};
 use crate::control::client::Client;
 use crate::control::counters::{Counter, Kind};
 use crate::control::model::{InstanceStats, StatsReport};
+use crate::web::metrics::prometheus;
 
 /// The counters shown as columns, and the column headings.
 const COLUMNS: [(&str, &str); 5] = [
@@ -39,7 +40,7 @@ pub(super) fn run(args: &StatsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
         let text = if args.json {
             serde_json::to_string(&report)? + "\n"
         } else if args.prometheus {
-            prometheus::render(&report)
+            prometheus(&report)
         } else {
             let past = before.as_ref().map(|(then, report)| (report, now.duration_since(*then)));
             render(&report, past.filter(|_| terminal))

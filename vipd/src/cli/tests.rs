@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use super::args::{Cli, Command, StatsArgs};
 use super::filter::Filter;
-use super::{check, details, prometheus, report, stats, status};
+use super::{check, details, report, stats, status};
 use crate::config::Config;
 use crate::control::client::ClientError;
 use crate::control::counters::{GLOBAL, INSTANCE};
@@ -16,6 +16,7 @@ use crate::control::model::{
     GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, State, Statistics, StatsReport,
     StatusReport, TrackedObject,
 };
+use crate::web::metrics::prometheus;
 
 fn parse_stats(line: &str) -> Result<StatsArgs, clap::Error> {
     let words = ["vipd", "stats"].into_iter().chain(line.split_whitespace());
@@ -310,7 +311,7 @@ fn filters_select_instances_or_fail_with_a_list_of_them() {
 fn prometheus_has_one_block_per_counter_and_escapes_labels() {
     let mut report = two_instances();
     report.instances[1].name = "a\"b\\c\nd".to_owned();
-    let text = prometheus::render(&report);
+    let text = prometheus(&report);
     let sent = "\
 # HELP vipd_advertisement_sent_total Adverts sent
 # TYPE vipd_advertisement_sent_total counter

@@ -31,11 +31,11 @@ use crate::process::defect;
 use crate::vrrp::config::RouterConfig;
 use include::Sources;
 use machine::Machine;
-use operate::{Control, Group, Notifications, Notify, Route, Rule};
+use operate::{Control, Group, Metrics, Notifications, Notify, Route, Rule};
 use problem::Collector;
 use schema::Section;
 use section::check::Checks;
-use section::{control, group, instance, interface, notify};
+use section::{control, group, instance, interface, metrics, notify};
 use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
 use track::{Process, Script, Track, TrackedFile};
@@ -63,6 +63,8 @@ pub struct Config {
     pub groups: Vec<Arc<Group>>,
     /// Access to the control socket.
     pub control: Control,
+    /// Metrics over HTTP.
+    pub metrics: Metrics,
     /// Settings for all notifications.
     pub notifications: Notifications,
     /// Warnings about valid but suspicious settings, in file order.
@@ -263,6 +265,7 @@ impl Config {
         let checks = checks(table, problems);
         let notifications = notify::notifications(table, problems);
         let control = control::read(table, problems);
+        let metrics = metrics::read(table, problems);
         let (instances, groups) = instances(table, folder, machine, &checks, problems)?;
         Some(Self {
             realtime: realtime?.unwrap_or_default(),
@@ -273,6 +276,7 @@ impl Config {
             files: checks.files.into_values().collect(),
             groups,
             control,
+            metrics,
             notifications,
             warnings: Vec::new(),
             text: ConfigText::default(),

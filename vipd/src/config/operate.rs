@@ -1,7 +1,7 @@
-//! Notifications, groups, routes and rules of instances, and access to the control socket.
+//! Notifications, groups, routes and rules of instances, access to the control socket, and metrics.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -64,6 +64,15 @@ pub struct UserGroup {
     pub name: String,
     /// Group ID.
     pub gid: u32,
+}
+
+/// Metrics over HTTP (`[metrics]`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Address and port of the server; `None` for no server.
+    pub listen: Option<SocketAddr>,
+    /// Whether the metrics of keepalived-exporter are exported as well.
+    pub keepalived_names: bool,
 }
 
 /// A network: its address, in which all host bits are zero, and its prefix length.

@@ -38,6 +38,8 @@ pub(super) enum Section {
     Notifications,
     /// `[control]`.
     Control,
+    /// `[metrics]`.
+    Metrics,
     /// `[[group]]`.
     Group,
     /// An element of `routes`.
@@ -123,6 +125,7 @@ impl fmt::Display for Key {
             Section::Garp => "garp.",
             Section::Notify | Section::Notifications => "notify.",
             Section::Control => "control.",
+            Section::Metrics => "metrics.",
             _ => "",
         };
         write!(f, "{prefix}{}", self.name)
@@ -159,6 +162,7 @@ const NAME_TEXT: Kind = Kind::Other("a string of 1 to 64 printable characters wi
 const ARGV: Kind = Kind::Other("an array of strings: the absolute path of an executable, and its arguments");
 const PATH: Kind = Kind::Other("an absolute path");
 const GROUP: Kind = Kind::Other("the name of a group of users");
+const LISTENER: Kind = Kind::Other("an IPv4 or IPv6 address and a port from 1 to 65535, as a string");
 const USER: Kind = Kind::Other("the name of a user");
 const CHECK_TIME: Kind = Kind::Duration(SECOND / 10, 86_400 * SECOND);
 const NETWORK: Kind = Kind::Other("a network with its prefix length, or an IPv4 or IPv6 address");
@@ -183,6 +187,7 @@ schema! {
         GROUPS "group", Kind::Other("an array of tables"), "none", "…", "instances that are masters together or not at all", "`vrrp_sync_group`";
         NOTIFICATIONS "notify", Kind::Other("a table"), "none", "{ fifo = \"/run/vipd/notify\" }", "settings for all notifications", "";
         CONTROL "control", Kind::Other("a table"), "none", "{ read_group = \"adm\" }", "access to the control socket for users other than root", "";
+        METRICS "metrics", Kind::Other("a table"), "none", "{ listen = \"127.0.0.1:9650\" }", "metrics and health over HTTP", "";
         INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings for individual interfaces", "";
     }
     Instance {
@@ -330,6 +335,12 @@ schema! {
     Control {
         READ_GROUP "read_group", GROUP, "none", "\"adm\"", "group whose members may run `status`, `stats` and `events`", "";
         ADMIN_GROUP "admin_group", GROUP, "none", "\"vipd-admin\"", "group whose members may also run `reload`, `drain`, `undrain`, `failover`, `priority` and `upgrade` (without `--exe`)", "";
+    }
+    Metrics {
+        LISTEN "listen", LISTENER, "none: off", "\"127.0.0.1:9650\"",
+            "address and port of the HTTP server for `/metrics` and `/healthz`; anyone who can connect to it can read them", "";
+        KEEPALIVED_NAMES "keepalived_names", Kind::Boolean, "`false`", "true",
+            "also export the metrics of keepalived-exporter, so that its dashboards and alerts can be used", "";
     }
     Route {
         ROUTE_TO "to", NETWORK, "required", "\"10.0.0.0/8\"",

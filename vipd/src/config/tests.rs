@@ -7,6 +7,7 @@ mod election;
 mod files;
 mod interface;
 mod machine;
+mod metrics;
 mod notify;
 mod password;
 mod routing;

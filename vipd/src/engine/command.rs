@@ -13,6 +13,7 @@ use super::effects::Missing;
 use super::id::{LinkId, RouterId};
 use super::link_io::{Holdings, LinkIo};
 use super::link_spec::{LinkSpec, XdpEntry};
+use super::measure::Delays;
 use super::succession::HandOver;
 use super::topology::NoRoom;
 use crate::config;
@@ -212,6 +213,7 @@ impl Reports {
 pub(crate) struct EngineSnapshot {
     pub(crate) now: Timestamp,
     pub(crate) routers: Vec<RouterSnapshot>,
+    pub(crate) delays: Delays,
     /// Number of wake-ups, including those of predecessors.
     pub(crate) wakeups: u64,
     /// Number of times that netlink notifications were lost.

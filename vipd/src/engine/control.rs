@@ -132,6 +132,7 @@ impl Engine {
         let snapshot = Arc::new(EngineSnapshot {
             now,
             routers: routers.collect(),
+            delays: self.measure.delays,
             wakeups: self.wakeups,
             overruns: self.overruns,
             reports_dropped: self.reports.dropped,

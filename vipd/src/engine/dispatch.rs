@@ -15,7 +15,7 @@ use vipd_common::Timestamp;
 
 use super::Engine;
 use super::id::RouterId;
-use crate::vrrp::{Event, FastPathSlot, Input, Received, Steady};
+use crate::vrrp::{Event, FastPathSlot, Input, Received, State, Steady};
 use crate::xdp::{self, Row};
 
 use super::instance::fingerprint_of;
@@ -101,6 +101,9 @@ impl Engine {
         }
         while let Some(event) = router.poll_event() {
             self.reports.event(now, id, event);
+            if let Event::StateChanged { to: State::Master, late, .. } = event {
+                self.measure.begin_takeover(now, late);
+            }
             if instance.group.is_some() && matches!(event, Event::StateChanged { .. }) {
                 self.changed.push(id);
             }

@@ -41,6 +41,7 @@ mod link;
 pub(crate) mod link_io;
 pub(crate) mod link_spec;
 mod links;
+pub(crate) mod measure;
 mod ownership;
 mod poll;
 mod prober;
@@ -79,6 +80,7 @@ use crate::xdp::{Addresses, Feed, Leases, MAX_PENDING, Steady};
 use command::{Command, EngineSnapshot, Report, Reports, Request};
 use effects::{Budget, Effects};
 use id::RouterId;
+use measure::Measure;
 use poll::{Poll, Source, Waker};
 use prober::Prober;
 use reload::Reload;
@@ -143,6 +145,7 @@ pub(crate) struct Engine {
     is_handed_over: bool,
     /// The snapshot of this turn, if one was requested.
     snapshot: Option<Arc<EngineSnapshot>>,
+    measure: Measure,
     wakeups: u64,
     overruns: u64,
 }
@@ -250,6 +253,7 @@ impl Engine {
             handover: None,
             is_handed_over: false,
             snapshot: None,
+            measure: Measure::default(),
             wakeups: 0,
             overruns: 0,
         };
@@ -270,6 +274,7 @@ impl Engine {
         self.changed.reserve((2 * slots).saturating_sub(self.changed.len()));
         self.waiting.reserve(slots.saturating_sub(self.waiting.len()));
         self.schedule.reserve(router);
+        self.measure.reserve(slots);
     }
 
     /// Returns the links to open: those whose interfaces exist, except macvlans.
@@ -353,6 +358,7 @@ impl Engine {
         if self.announce_added(now) {
             self.flush(now);
         }
+        self.measure_takeovers();
         busy |= self.publish_fast_paths(now);
         busy |= self.continue_reload(now);
         busy |= self.effects.is_busy() || self.resync_needed;

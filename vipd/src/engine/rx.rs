@@ -103,6 +103,7 @@ impl Engine {
         self.schedule.expire_fast_path(now, |row| steady.last_arrival(row));
         while let Some(id) = self.schedule.pop_expired(now) {
             if self.may_elect(now, id) {
+                self.measure_advert(now, id);
                 self.dispatch(now, id, Input::Timeout);
             }
         }

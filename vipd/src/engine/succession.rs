@@ -24,6 +24,7 @@ use super::command::{Command, Request, Sent};
 use super::effects::PacedBurst;
 use super::id::RouterId;
 use super::link::LinkRole;
+use super::measure::Delays;
 use crate::handover::{self, Channel, Message, Token};
 use crate::vrrp::saved::{SavedFastPath, SavedRouter};
 use crate::vrrp::{Addresses, FastPath, Policy, Reason, Router, State, VirtualAddress};
@@ -47,6 +48,9 @@ pub(crate) struct SavedEngine {
     wakeups: u64,
     overruns: u64,
     reports_dropped: u64,
+    /// Missing in the state of a predecessor without metrics.
+    #[serde(default)]
+    delays: Delays,
 }
 
 /// The state of a virtual router.
@@ -206,6 +210,7 @@ impl Engine {
             wakeups: self.wakeups,
             overruns: self.overruns,
             reports_dropped: self.reports.dropped,
+            delays: self.measure.delays,
         }
     }
 
@@ -309,7 +314,8 @@ impl Engine {
     /// Returns an error if the instances differ from those of the predecessor, or if a state is
     /// invalid.
     pub(super) fn resume(&mut self, now: Timestamp, state: SavedEngine) -> anyhow::Result<Vec<Resumed>> {
-        let SavedEngine { mut routers, added, announcements, wakeups, overruns, reports_dropped } = state;
+        let SavedEngine { mut routers, added, announcements, wakeups, overruns, reports_dropped, delays } =
+            state;
         for (interface, address, prefix) in added {
             let links = &mut self.topology.links;
             let id = links.iter().find(|(_, link)| link.name == interface).map(|(id, _)| id);
@@ -352,6 +358,7 @@ impl Engine {
         self.resume_announcements(announcements);
         (self.wakeups, self.overruns) = (self.wakeups + wakeups, self.overruns + overruns);
         self.reports.dropped += reports_dropped;
+        self.measure.delays.add(&delays);
         Ok(resumed)
     }
 

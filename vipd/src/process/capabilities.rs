@@ -31,6 +31,8 @@ pub(crate) enum ThreadKind {
     Guardian,
     /// Reads files and `/proc` for the control thread.
     Pool,
+    /// Serves metrics over HTTP.
+    Metrics,
     /// Writes log lines.
     Log,
 }
@@ -64,6 +66,7 @@ impl ThreadKind {
             Self::LinkIo => (Set::NET_ADMIN | Set::NET_RAW | Set::BPF | Set::PERFMON, none),
             Self::Guardian => (Set::NET_RAW, none),
             Self::Pool => (FILES, Set::SYS_PTRACE),
+            Self::Metrics => (maps, none),
             Self::Log => (none, none),
         };
         // The memory that a thread maps is locked (MCL_FUTURE). Without CAP_IPC_LOCK, this memory
@@ -184,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [ThreadKind; 9] = [
+    const ALL: [ThreadKind; 10] = [
         ThreadKind::Control,
         ThreadKind::Launcher,
         ThreadKind::Engine,
@@ -193,6 +196,7 @@ mod tests {
         ThreadKind::LinkIo,
         ThreadKind::Guardian,
         ThreadKind::Pool,
+        ThreadKind::Metrics,
         ThreadKind::Log,
     ];
 

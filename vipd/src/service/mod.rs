@@ -29,6 +29,7 @@ mod drained;
 mod events;
 mod foreign_xdp;
 mod groups;
+mod health;
 mod leftovers;
 mod line;
 pub(crate) mod link_io;
@@ -73,6 +74,7 @@ use crate::guardian::{self, Guardian};
 use crate::netlink::{Macvlans, Requests};
 use crate::process::capabilities::{ThreadKind, confine, with};
 use crate::process::{AgentLock, Signals};
+use crate::web::Endpoint;
 use crate::xdp::{self, Kernel, Loaded, MapDescriptors, Rows, Sizes, Verbosity};
 
 use administrator::{Administrator, Agent};
@@ -185,8 +187,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
     }
     let (guardian, writer) = guardian(lock.name(), has_fence, &kernel, &config, sizes).unzip();
     let opener = LinkOpener::new(kernel, parts.macvlans, parts.claims, has_fence, lock.name());
-    let to_open = topology.links.iter().filter(|(_, link)| link.is_opened());
-    let has_single_link = to_open.count() == 1;
+    let has_single_link = topology.links.iter().filter(|(_, link)| link.is_opened()).count() == 1;
     let roster = topology.routers.iter();
     let roster: Vec<_> = roster.map(|(id, router)| (id, router.row, Arc::clone(&router.settings))).collect();
     let (requests, requested) = mpsc::unbounded_channel();
@@ -225,15 +226,16 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let estate = estate(maps, &lock, &runtime_dir, &listener).context("cannot duplicate a descriptor")?;
     let events = EventLog::new();
     let recorder = Recorder::new(events.clone(), latest.clone());
-    let mut notifications =
-        Notifications::new(roster.iter().map(|(_, _, settings)| settings), &config.groups);
+    let mut notifications = Notifications::new(roster.iter().map(|one| &one.2), &config.groups);
     notifications.set_fifo(config.notifications.fifo.as_deref());
-    let counts = notifications.counts();
-    let (reader, objects) = (handle.clone(), tracker.clone());
-    let source = Reporter::new(counters, reader, latest, orders.clone(), objects, events, counts);
+    let (reader, track) = (handle.clone(), tracker.clone());
+    let source =
+        Reporter::new(counters, reader, latest, orders.clone(), track, events, notifications.counts());
+    let source = Arc::new(source.with_guardian(guardian.as_ref().map(Guardian::state)));
     let supervisor = Supervisor {
         engine: handle.clone(),
-        source: Arc::new(source.with_guardian(guardian.as_ref().map(Guardian::state))),
+        web: Endpoint::new(Arc::clone(&source), config.metrics.clone()),
+        source,
         administrator,
         orders,
         access,

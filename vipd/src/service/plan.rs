@@ -51,6 +51,10 @@ impl Plan {
         if from.control != to.control {
             plan.lines.push(Line::agent("control: access to the control socket changed"));
         }
+        if from.metrics != to.metrics {
+            let now = to.metrics.listen.map_or_else(|| "off".to_owned(), |at| format!("at {at}"));
+            plan.lines.push(Line::agent(format!("metrics: {now}")));
+        }
         if from.notifications != to.notifications {
             plan.lines.push(Line::agent("notify: fifo changed"));
         }

@@ -9,6 +9,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 use crate::config::Config;
 use crate::control::server::MAX_CLIENTS;
 use crate::process::raise_open_files;
+use crate::web::MAX_CONNECTIONS;
 
 /// The required capabilities and their purposes.
 const NEEDED: [(CapabilitySet, &str); 4] = [
@@ -78,6 +79,8 @@ fn open_files(config: &Config) -> u64 {
     const LINK: usize = 7;
     // Two unicast sockets while a link is reopened.
     const ROUTER: usize = 2;
+    // Listener, epoll instances and wake-ups of the runtime, and a margin.
+    const METRICS: usize = 6;
     // Output and pidfd.
     const SCRIPT: usize = 2;
     // inotify, and the file while it is read.
@@ -97,7 +100,8 @@ fn open_files(config: &Config) -> u64 {
     let processes = config.processes.iter().map(|process| 1 + usize::from(process.quorum));
     // Notification commands are not included, because they wait for free descriptors.
     let checks = SCRIPT * config.scripts.len() + FILE * config.files.len() + processes.sum::<usize>();
-    let files = AGENT + MAX_CLIENTS + LINK * links.len() + ROUTER * config.instances.len() + checks;
+    let metrics = if config.metrics.listen.is_some() { METRICS + MAX_CONNECTIONS } else { 0 };
+    let files = AGENT + MAX_CLIENTS + LINK * links.len() + ROUTER * config.instances.len() + checks + metrics;
     u64::try_from(files).unwrap_or(u64::MAX)
 }
 
@@ -131,6 +135,7 @@ mod tests {
             let check = format!("[[{kind}]]\nname = \"check\"\n{settings}\n");
             assert_eq!(needed(&check) - needed(""), expected, "{kind}");
         }
+        assert_eq!(needed("[metrics]\nlisten = \"127.0.0.1:9650\"\n") - needed(""), 38);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use vipd_common::parse::ChecksumForm;
 use super::bus::{Latest, Transition};
 use super::events::EventLog;
 use super::groups::group_state;
+use super::health;
 use super::notify::{Counts, SharedCounts};
 use super::order::{Author, Order, Orders};
 use super::routing::missing;
@@ -32,6 +33,7 @@ use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
 use crate::guardian::GuardianState;
 use crate::vrrp::{self, Family, Fault, Peer, State};
+use crate::web::{self, Scrape};
 use crate::xdp::{Counters, Row};
 
 /// Builds the reports from the engine's snapshot and the BPF program's counters.
@@ -99,16 +101,46 @@ impl Source for Reporter {
 
     async fn status(&self) -> Result<StatusReport, String> {
         let snapshot = self.snapshot().await?;
-        let instances = snapshot.routers.iter().map(|router| {
-            let transition = self.latest.get(router.id);
-            self.tracked(status(&router.settings, router, transition, &snapshot))
-        });
-        let guardian = self.guardian.as_ref().map(GuardianState::is_running);
-        Ok(StatusReport { instances: instances.collect(), guardian })
+        Ok(self.status_of(&snapshot))
     }
 
     async fn stats(&self) -> Result<StatsReport, String> {
         let snapshot = self.snapshot().await?;
+        Ok(self.stats_of(&snapshot))
+    }
+
+    async fn change(&self, request: Request, by: Credentials) -> Result<ChangeReport, String> {
+        let (reply, answer) = oneshot::channel();
+        let order = Order { request, by: Author::Client(by, reply) };
+        let stopping = || "the agent is stopping".to_owned();
+        self.orders.send(order).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+impl web::Source for Reporter {
+    async fn scrape(&self) -> Result<Scrape, String> {
+        let snapshot = self.snapshot().await?;
+        let status = self.status_of(&snapshot);
+        let routers = &snapshot.routers;
+        let problems = routers.iter().zip(&status.instances);
+        let problems =
+            problems.filter_map(|(router, status)| health::problem(router, status, routers)).collect();
+        Ok(Scrape { status, stats: self.stats_of(&snapshot), delays: snapshot.delays, problems })
+    }
+}
+
+impl Reporter {
+    fn status_of(&self, snapshot: &EngineSnapshot) -> StatusReport {
+        let instances = snapshot.routers.iter().map(|router| {
+            let transition = self.latest.get(router.id);
+            self.tracked(status(&router.settings, router, transition, snapshot))
+        });
+        let guardian = self.guardian.as_ref().map(GuardianState::is_running);
+        StatusReport { instances: instances.collect(), guardian }
+    }
+
+    fn stats_of(&self, snapshot: &EngineSnapshot) -> StatsReport {
         let rows: Vec<_> = snapshot.routers.iter().map(|router| self.row(router.row)).collect();
         let foreign = self.counters.row(ROW_UNASSIGNED).unwrap_or_default();
         let mut sum = foreign;
@@ -117,7 +149,7 @@ impl Source for Reporter {
         }
         let global = global(&GlobalSources {
             kernel: sum,
-            engine: &snapshot,
+            engine: snapshot,
             service: Agentwide { fifo_dropped: self.notifications.fifo_dropped() },
         });
         let instances = snapshot.routers.iter().zip(&rows).map(|(router, row)| InstanceStats {
@@ -136,15 +168,7 @@ impl Source for Reporter {
                 service: self.notifications.of(&router.settings),
             }),
         });
-        Ok(StatsReport { global, instances: instances.collect() })
-    }
-
-    async fn change(&self, request: Request, by: Credentials) -> Result<ChangeReport, String> {
-        let (reply, answer) = oneshot::channel();
-        let order = Order { request, by: Author::Client(by, reply) };
-        let stopping = || "the agent is stopping".to_owned();
-        self.orders.send(order).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        StatsReport { global, instances: instances.collect() }
     }
 }
 

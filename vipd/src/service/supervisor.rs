@@ -35,6 +35,7 @@ use crate::engine::Handle;
 use crate::engine::command::{Command, Report, Request};
 use crate::process::capabilities::{ThreadKind, confine};
 use crate::process::{Received, SignalStream, Signals, reap_orphans};
+use crate::web::Endpoint;
 use crate::xdp::Row;
 
 pub(super) use succession::End;
@@ -71,6 +72,8 @@ pub(super) struct FromEngine {
 pub(super) struct Supervisor<S> {
     pub(super) engine: Handle,
     pub(super) source: Arc<S>,
+    /// The HTTP server of the metrics.
+    pub(super) web: Endpoint,
     /// Carries out changes to the running agent.
     pub(super) administrator: Administrator,
     /// Passes reload requests to the administrator.
@@ -129,7 +132,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 listener,
                 Arc::clone(&self.source),
                 self.access.clone(),
-                open,
+                open.clone(),
             ));
             let worker = Worker::start(work, self.engine.clone(), fatal)?;
             self.tracker.start();
@@ -142,6 +145,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 None => None,
             };
             is_open.send_replace(true);
+            self.web.start(open);
             let connections = Connections { worker: &worker, is_open: &is_open, predecessor };
             let result =
                 self.serve(runtime_dir, &mut signals, connections, &mut failed, &mut from_engine).await;

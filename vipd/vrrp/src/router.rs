@@ -109,6 +109,14 @@ impl Router {
         self.state.next_timeout()
     }
 
+    /// Returns when Adver_Timer fires; `None` unless the router is master.
+    pub fn adver_timer(&self) -> Option<Timestamp> {
+        match &self.state {
+            StateData::Master(master) => Some(master.adver_timer()),
+            StateData::Initialize(_) | StateData::Fault(_) | StateData::Backup(_) => None,
+        }
+    }
+
     /// Returns the unchanged advert of the current master.
     ///
     /// Of consecutive unchanged adverts, only the last has to be passed in, before any input that

@@ -23,6 +23,7 @@ pub(in crate::config) fn markdown() -> String {
         (Section::Group, "`[[group]]`"),
         (Section::Notifications, "`[notify]`"),
         (Section::Control, "`[control]`"),
+        (Section::Metrics, "`[metrics]`"),
         (Section::Interface, "`[[interface]]`"),
     ] {
         let _ = write!(

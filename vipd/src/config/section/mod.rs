@@ -10,6 +10,7 @@ pub(super) mod group;
 pub(super) mod instance;
 pub(super) mod interface;
 mod interval;
+pub(super) mod metrics;
 pub(super) mod notify;
 mod password;
 pub(super) mod routing;

@@ -33,7 +33,7 @@ fn files_without_an_instance_are_rejected() {
             "[[instances]]\n",
             "1:1: no instance is configured; at least one is required; put each under its own `[[instance]]` header\n\
              1:3: unknown key `instances` at the top of the file; did you mean `instance`? (allowed keys: realtime, \
-             xdp, fence, include, instance, script, process, file, group, notify, control, interface)",
+             xdp, fence, include, instance, script, process, file, group, notify, control, metrics, interface)",
         ),
     ]);
 }
@@ -192,7 +192,7 @@ fn syntax_errors_are_reported_once_per_line() {
         (
             "xd = \"tc\"\n [[instance]\nname = \"a\"\nvrid = [\n1]\n",
             "1:1: unknown key `xd` at the top of the file; did you mean `xdp`? (allowed keys: realtime, xdp, fence, include, \
-             instance, script, process, file, group, notify, control, interface)\n\
+             instance, script, process, file, group, notify, control, metrics, interface)\n\
              2:13: TOML syntax: unclosed array table, expected `]`; correct this line",
         ),
         (

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Administrator, Phase, Running};
-use crate::config::operate::{Control, Group, Notifications};
+use crate::config::operate::{Control, Group, Metrics, Notifications};
 use crate::config::{Config, ConfigError, Instance};
 use crate::engine::command::{Added, Addition, Change, Changes, Command};
 use crate::engine::id::RouterId;
@@ -27,6 +27,8 @@ pub(in crate::service) struct Reloaded {
     pub(in crate::service) added: Vec<Added>,
     /// Access to the control socket.
     pub(in crate::service) control: Control,
+    /// Metrics over HTTP.
+    pub(in crate::service) metrics: Metrics,
     /// All instances.
     pub(in crate::service) instances: Vec<Arc<Instance>>,
     /// All sync groups.
@@ -163,8 +165,8 @@ impl Administrator {
         changed: Vec<(RouterId, Arc<Instance>)>,
         added: Vec<Added>,
     ) -> Box<Reloaded> {
-        let Config { control, instances, groups, notifications, .. } = self.config.clone();
-        Box::new(Reloaded { removed, changed, added, control, instances, groups, notifications })
+        let Config { control, metrics, instances, groups, notifications, .. } = self.config.clone();
+        Box::new(Reloaded { removed, changed, added, control, metrics, instances, groups, notifications })
     }
 }
 

@@ -46,6 +46,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         // Covers added routers whose reports were dropped because the channel or `early` was full:
         // the bus has their latest change.
         self.log_lost_transitions(from);
+        self.web.apply(reloaded.metrics.clone());
         if let Err(error) = runtime_dir.set_access(&self.access, rules(&reloaded.control)) {
             tracing::warn!(%error, "cannot apply the new access rules");
         }

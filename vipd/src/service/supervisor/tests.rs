@@ -8,6 +8,7 @@ use std::thread;
 
 use super::*;
 use crate::config::Config;
+use crate::config::operate::Metrics;
 use crate::control::access::Credentials;
 use crate::control::client::Client;
 use crate::control::model::{ChangeReport, StatsReport, StatusReport};
@@ -21,6 +22,7 @@ use crate::service::bus::bus;
 use crate::service::configured::Configured;
 use crate::service::drained::Drained;
 use crate::service::events::EventLog;
+use crate::web;
 use crate::xdp::{Framing, Preference, Sizes};
 
 /// Answers `status` requests, and sends SIGTERM to the control thread while doing so.
@@ -37,6 +39,12 @@ impl Source for Terminating {
     }
 
     async fn change(&self, _request: Change, _by: Credentials) -> Result<ChangeReport, String> {
+        Err("unexpected request".to_owned())
+    }
+}
+
+impl web::Source for Terminating {
+    async fn scrape(&self) -> Result<web::Scrape, String> {
         Err("unexpected request".to_owned())
     }
 }
@@ -153,6 +161,7 @@ fn slow_driver_delays_neither_status_nor_shutdown() {
         listener,
         engine,
         source: Arc::new(Terminating),
+        web: Endpoint::new(Arc::new(Terminating), Metrics::default()),
         administrator,
         orders,
         notifications: Notifications::new([], &[]),

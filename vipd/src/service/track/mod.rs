@@ -51,7 +51,8 @@ pub(super) struct ObjectChange {
     pub(super) detail: Option<String>,
 }
 
-/// The tracker, shared by the parts of the service that run on the control thread.
+/// The tracker, shared by the parts of the service that run on the control thread, and the thread
+/// that serves metrics.
 #[derive(Clone)]
 pub(super) struct SharedTracker(Arc<Mutex<Tracker>>);
 

@@ -74,6 +74,11 @@ impl Master {
         common.remove_addresses();
     }
 
+    /// Returns when Adver_Timer fires.
+    pub(crate) fn adver_timer(&self) -> Timestamp {
+        self.adver_timer
+    }
+
     /// S20: handles Adver_Timer, then the announcement timers.
     pub(crate) fn timeout(&mut self, common: &mut Common, now: Timestamp) {
         // S20: send an advert, Adver_Timer := Advertisement_Interval.

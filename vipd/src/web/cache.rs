@@ -1,0 +1,93 @@
+//! Snapshots that clients share.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::exposition::Format;
+use super::metrics::render;
+use super::{Problem, Scrape, Source};
+
+/// Maximum age of a snapshot. Each snapshot takes time on the engine's thread, so more requests must
+/// not cause more snapshots.
+pub(super) const MAX_AGE: Duration = Duration::from_millis(100);
+/// How long the engine may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A snapshot, and its texts in the formats requested so far.
+pub(super) struct Page {
+    scrape: Scrape,
+    keepalived_names: bool,
+    prometheus: OnceLock<Bytes>,
+    open_metrics: OnceLock<Bytes>,
+}
+
+impl Page {
+    /// Returns the metrics in a text format.
+    pub(super) fn text(&self, format: Format) -> Bytes {
+        let text = match format {
+            Format::Prometheus => &self.prometheus,
+            Format::OpenMetrics => &self.open_metrics,
+        };
+        text.get_or_init(|| render(&self.scrape, format, self.keepalived_names).into()).clone()
+    }
+
+    /// Returns the instances that are not in an expected state.
+    pub(super) fn problems(&self) -> &[Problem] {
+        &self.scrape.problems
+    }
+}
+
+/// A snapshot, or the reason why the engine has not provided it.
+type Outcome = Result<Arc<Page>, String>;
+
+/// The latest snapshot, and when it was taken.
+type Latest = Option<(Instant, Outcome)>;
+
+/// Takes snapshots, and keeps the latest one.
+pub(super) struct Cache<S> {
+    source: Arc<S>,
+    keepalived_names: bool,
+    latest: Arc<Mutex<Latest>>,
+}
+
+impl<S: Source> Cache<S> {
+    pub(super) fn new(source: Arc<S>, keepalived_names: bool) -> Self {
+        Self { source, keepalived_names, latest: Arc::default() }
+    }
+
+    /// Returns a snapshot of at most [`MAX_AGE`]. Requests that arrive while a snapshot is being
+    /// taken share it.
+    ///
+    /// # Errors
+    /// Returns a message for the client if the engine does not answer.
+    pub(super) async fn page(&self) -> Outcome {
+        let mut latest = Arc::clone(&self.latest).lock_owned().await;
+        if let Some((taken, outcome)) = &*latest
+            && taken.elapsed() < MAX_AGE
+        {
+            return outcome.clone();
+        }
+        let taking = take(Arc::clone(&self.source), self.keepalived_names);
+        // A separate task completes and keeps the snapshot even if the client disconnects.
+        // Otherwise, clients that disconnect early could cause one snapshot each.
+        let taken = tokio::spawn(async move {
+            let outcome = taking.await;
+            *latest = Some((Instant::now(), outcome.clone()));
+            outcome
+        });
+        taken.await.unwrap_or_else(|error| Err(format!("no snapshot: {error}; this is a bug in vipd")))
+    }
+}
+
+async fn take<S: Source>(source: Arc<S>, keepalived_names: bool) -> Outcome {
+    let scrape = match timeout(ANSWER_TIMEOUT, source.scrape()).await {
+        Ok(scrape) => scrape?,
+        Err(_) => return Err(format!("the engine did not answer within {} s", ANSWER_TIMEOUT.as_secs())),
+    };
+    let (prometheus, open_metrics) = (OnceLock::new(), OnceLock::new());
+    Ok(Arc::new(Page { scrape, keepalived_names, prometheus, open_metrics }))
+}

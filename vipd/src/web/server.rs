@@ -1,0 +1,138 @@
+//! The HTTP server: listens, and limits the number of connections, their duration and the size of
+//! requests.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::cache::Cache;
+use super::respond::respond;
+use super::{Controls, Settings, Source};
+
+/// Maximum number of connections. Further clients wait in the listener's queue.
+pub(crate) const MAX_CONNECTIONS: usize = 32;
+/// Maximum size of a request line with its headers, in bytes.
+const MAX_HEADER: usize = 8192;
+/// Maximum time until a client has sent its request.
+const MAX_HEADER_DURATION: Duration = Duration::from_secs(2);
+/// Maximum duration of a connection, which serves one request.
+const MAX_DURATION: Duration = Duration::from_secs(10);
+/// Pause before the second attempt to listen.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// Pause before any further attempt to listen.
+const RETRY: Duration = Duration::from_secs(1);
+/// Pause after a connection could not be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves clients until the sender of the settings is dropped.
+pub(super) async fn run<S: Source>(source: Arc<S>, controls: Controls) {
+    let Controls { mut settings, mut is_open } = controls;
+    loop {
+        let present = *settings.borrow_and_update();
+        let may_listen = *is_open.borrow_and_update();
+        tokio::select! {
+            // New settings close the listener and all connections.
+            changed = settings.changed() => if changed.is_err() { return },
+            changed = is_open.changed() => if changed.is_err() { return },
+            () = serve(Arc::clone(&source), present), if may_listen => {}
+        }
+    }
+}
+
+/// Listens at the configured address, and serves clients until the future is dropped.
+async fn serve<S: Source>(source: Arc<S>, settings: Settings) {
+    let listener = listen(settings.listen).await;
+    let cache = Arc::new(Cache::new(source, settings.keepalived_names));
+    let mut connections = JoinSet::new();
+    let mut accepts = true;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                accepts = true;
+                connections.spawn(serve_connection(stream, Arc::clone(&cache)));
+            }
+            Err(error) => {
+                // Most likely there are no file descriptors left. Only the first error is logged
+                // until a client has been accepted.
+                if std::mem::take(&mut accepts) {
+                    tracing::warn!(%error, "cannot accept a client of the metrics; trying again");
+                }
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Listens at an address. If this fails, tries again until it succeeds, because the address may be
+/// added to an interface later. Logs each kind of error once, but not that of the first attempt: a
+/// predecessor may not have closed its listener yet.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let mut logged = None;
+    let mut pause = FIRST_RETRY;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                tracing::info!(%address, "serving metrics");
+                return listener;
+            }
+            Err(error) => {
+                if pause == RETRY && logged.replace(error.kind()) != Some(error.kind()) {
+                    let remedy = remedy(&error);
+                    tracing::error!(%error, "cannot serve metrics at {address}: {remedy}; trying again every second");
+                }
+                sleep(pause).await;
+                pause = RETRY;
+            }
+        }
+    }
+}
+
+/// Returns what the user can do about an address at which the agent cannot listen.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program uses the port; stop it, or choose another port for metrics.listen"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface has the address; add it to an interface, or choose another address for metrics.listen"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "the port is reserved for privileged programs; choose a port from 1024 for metrics.listen"
+        }
+        _ => "choose another address for metrics.listen",
+    }
+}
+
+/// Serves one request.
+async fn serve_connection<S: Source>(stream: TcpStream, cache: Arc<Cache<S>>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let cache = Arc::clone(&cache);
+        async move { Ok::<_, Infallible>(respond(&cache, &request).await) }
+    });
+    let connection = http1::Builder::new()
+        // Without keep-alive, idle clients do not occupy connections.
+        .keep_alive(false)
+        .max_header_size(MAX_HEADER)
+        .max_buf_size(2 * MAX_HEADER)
+        .timer(TokioTimer::new())
+        .header_read_timeout(MAX_HEADER_DURATION)
+        .serve_connection(TokioIo::new(stream), service);
+    // Errors are those of the client: it has disconnected, or its request was invalid.
+    let _ = timeout(MAX_DURATION, connection).await;
+}

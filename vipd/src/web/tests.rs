@@ -1,0 +1,314 @@
+//! Tests of the text of metrics, and of shared snapshots.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::cache::{Cache, MAX_AGE};
+use super::exposition::Format;
+use super::respond::respond;
+use super::*;
+use crate::control::counters::{GLOBAL, INSTANCE};
+use crate::control::model::{GlobalStatistics, InstanceStats, InstanceStatus, Statistics};
+
+fn status(name: &str, state: &str) -> InstanceStatus {
+    let status = json!({
+        "name": name, "interface": "eth1", "vrid": 51, "family": "ipv4", "version": 3, "state": state,
+        "priority": 100, "effective-priority": 80, "last-adv-source": null, "master-down-interval": 3,
+        "skew-time": 6093, "virtual-addresses": ["192.0.2.10/24", "192.0.2.11/32"], "accept-mode": true,
+        "vipd:excluded-addresses": ["2001:db8::10/64"], "vipd:virtual-mac": null, "vipd:transport": "multicast",
+        "vipd:authentication": "none", "vipd:checksum": "rfc9568", "vipd:peers": [],
+        "vipd:advertise-interval-ns": 10_000_000, "vipd:active-advertise-interval-ns": 10_000_000,
+        "vipd:master-down-interval-ns": 36_093_750, "vipd:preempt": true, "vipd:fence": "full",
+        "vipd:xdp-mode": null, "vipd:primary-address": null, "vipd:fault-reason": null,
+        "vipd:last-transition-reason": null, "vipd:last-transition-ms": null, "vipd:master-down-in-ns": null,
+        "vipd:track": [
+            { "kind": "script", "name": "web", "state": "down", "weight": -20, "detail": null, "since-ms": 1, "changes": 0 },
+            { "kind": "script", "name": "web", "state": "down", "weight": null, "detail": null, "since-ms": 1, "changes": 0 },
+            { "kind": "file", "name": "manual", "state": "-7", "weight": 1, "detail": null, "since-ms": 1, "changes": 0 },
+            { "kind": "process", "name": "new", "state": "unknown", "weight": 1, "detail": null, "since-ms": 1, "changes": 0 }
+        ],
+    });
+    serde_json::from_value(status).expect("a status")
+}
+
+fn stats(name: &str, statistics: &Statistics) -> InstanceStats {
+    InstanceStats {
+        name: name.to_owned(),
+        interface: "eth1".to_owned(),
+        vrid: 51,
+        family: "ipv4".to_owned(),
+        statistics: *statistics,
+    }
+}
+
+fn scrape() -> Scrape {
+    let mut delays = Delays::default();
+    delays.advert.record(20_000);
+    delays.advert.record(2_000_000_000);
+    let statistics = Statistics {
+        master_transitions: 3,
+        advertisement_sent: 1200,
+        missing_addresses: 1,
+        ..Statistics::default()
+    };
+    Scrape {
+        status: StatusReport {
+            instances: vec![status("VI_1", "master"), status("a\"b\\c\nd", "fault")],
+            guardian: Some(true),
+        },
+        stats: StatsReport {
+            global: GlobalStatistics { engine_wakeups: 99, ..GlobalStatistics::default() },
+            instances: vec![stats("VI_1", &statistics), stats("a\"b\\c\nd", &Statistics::default())],
+        },
+        delays,
+        problems: vec![Problem { instance: "a\"b\\c\nd".to_owned(), reason: "fault: no carrier".to_owned() }],
+    }
+}
+
+#[track_caller]
+fn assert_contains(text: &str, expected: &str) {
+    assert!(text.contains(expected), "{expected}\nis missing in\n{text}");
+}
+
+#[test]
+fn open_metrics_have_families_units_and_an_end() {
+    let text = metrics::render(&scrape(), Format::OpenMetrics, false);
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    for expected in [
+        "# TYPE vipd_build info\n",
+        concat!("\nvipd_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n"),
+        "# HELP vipd_advertisement_sent Adverts sent\n# TYPE vipd_advertisement_sent counter\n\
+         vipd_advertisement_sent_total{name=\"VI_1\",interface=\"eth1\",vrid=\"51\",family=\"ipv4\"} 1200\n\
+         vipd_advertisement_sent_total{name=\"a\\\"b\\\\c\\nd\",interface=\"eth1\",vrid=\"51\",family=\"ipv4\"} 0\n",
+        "# TYPE vipd_advert_interval_seconds gauge\n# UNIT vipd_advert_interval_seconds seconds\n\
+         vipd_advert_interval_seconds{name=\"VI_1\",interface=\"eth1\",vrid=\"51\",family=\"ipv4\"} 0.010000000\n",
+        "# TYPE vipd_missing_addresses gauge\n",
+        "# TYPE vipd_advert_delay_seconds histogram\n# UNIT vipd_advert_delay_seconds seconds\n\
+         vipd_advert_delay_seconds_bucket{le=\"1e-05\"} 0\n\
+         vipd_advert_delay_seconds_bucket{le=\"2.5e-05\"} 1\n",
+        "vipd_advert_delay_seconds_bucket{le=\"1.0\"} 1\n\
+         vipd_advert_delay_seconds_bucket{le=\"+Inf\"} 2\n\
+         vipd_advert_delay_seconds_count 2\n\
+         vipd_advert_delay_seconds_sum 2.000020000\n",
+    ] {
+        assert_contains(&text, expected);
+    }
+    assert!(!text.contains("keepalived"), "{text}");
+}
+
+#[test]
+fn prometheus_text_has_names_of_samples_and_no_end() {
+    let text = metrics::render(&scrape(), Format::Prometheus, false);
+    for expected in [
+        "# TYPE vipd_build_info gauge\n",
+        "# HELP vipd_advertisement_sent_total Adverts sent\n# TYPE vipd_advertisement_sent_total counter\n",
+        "# TYPE vipd_takeover_seconds histogram\nvipd_takeover_seconds_bucket{le=\"1e-05\"} 0\n",
+    ] {
+        assert_contains(&text, expected);
+    }
+    assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
+}
+
+#[test]
+fn states_and_tracked_objects_are_exported() {
+    let text = metrics::render(&scrape(), Format::OpenMetrics, false);
+    let labels = "name=\"VI_1\",interface=\"eth1\",vrid=\"51\",family=\"ipv4\"";
+    let other = "name=\"a\\\"b\\\\c\\nd\",interface=\"eth1\",vrid=\"51\",family=\"ipv4\"";
+    for expected in [
+        format!(
+            "\nvipd_state{{{labels},state=\"initialize\"}} 0\nvipd_state{{{labels},state=\"backup\"}} 0\n\
+             vipd_state{{{labels},state=\"master\"}} 1\nvipd_state{{{labels},state=\"fault\"}} 0\n"
+        ),
+        format!("\nvipd_healthy{{{labels}}} 1\nvipd_healthy{{{other}}} 0\n"),
+        format!("\nvipd_priority{{{labels}}} 100\n"),
+        format!("\nvipd_effective_priority{{{labels}}} 80\n"),
+        format!("\nvipd_fence{{{labels},level=\"ingress\"}} 0\nvipd_fence{{{labels},level=\"full\"}} 1\n"),
+        format!(
+            "\nvipd_tracked_object{{{labels},kind=\"script\",object=\"web\"}} 0\n\
+             vipd_tracked_object{{{labels},kind=\"file\",object=\"manual\"}} -7\n"
+        ),
+        "\nvipd_guardian_up 1\n".to_owned(),
+    ] {
+        assert_contains(&text, &expected);
+    }
+    assert!(!text.contains("object=\"new\"") && !text.contains("\nvipd_xdp_mode{"), "{text}");
+}
+
+#[test]
+fn keepalived_names_have_the_labels_of_the_exporter() {
+    let text = metrics::render(&scrape(), Format::Prometheus, true);
+    let labels = "iname=\"VI_1\",intf=\"eth1\",vrid=\"51\"";
+    for expected in [
+        "\nkeepalived_up 1\n".to_owned(),
+        format!("\nkeepalived_advertisements_sent_total{{{labels}}} 1200\n"),
+        format!("\nkeepalived_become_master_total{{{labels}}} 3\n"),
+        format!("\nkeepalived_release_master_total{{{labels}}} 2\n"),
+        format!(
+            "\nkeepalived_vrrp_state{{{labels},ip_address=\"192.0.2.10\"}} 2\n\
+             keepalived_vrrp_state{{{labels},ip_address=\"192.0.2.11\"}} 2\n"
+        ),
+        format!("\nkeepalived_vrrp_excluded_state{{{labels},ip_address=\"2001:db8::10\"}} 2\n"),
+        "\nkeepalived_script_status{name=\"web\"} 0\n".to_owned(),
+    ] {
+        assert_contains(&text, &expected);
+    }
+}
+
+/// The formats require that each metric has its metadata once, directly before its samples, and
+/// that no two samples have the same name and labels.
+#[test]
+fn metrics_are_not_repeated() {
+    for (format, keepalived) in [Format::Prometheus, Format::OpenMetrics].map(|format| (format, true)) {
+        let text = metrics::render(&scrape(), format, keepalived);
+        let (mut families, mut samples) = (BTreeSet::new(), BTreeSet::new());
+        let mut family = "";
+        for line in text.lines().filter(|line| *line != "# EOF") {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                family = rest.split(' ').next().expect("a name");
+                assert!(families.insert(family), "{family} is repeated");
+            } else if let Some(rest) = line.strip_prefix("# ") {
+                assert_eq!(rest.split(' ').nth(1), Some(family), "{line}");
+            } else {
+                let (sample, value) = line.rsplit_once(' ').expect("a value");
+                assert!(sample.starts_with(family), "{line} follows {family}");
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                assert!(samples.insert(sample), "{sample} is repeated");
+            }
+        }
+        assert!(families.len() > 80, "{}", families.len());
+    }
+}
+
+/// Returns the tables of `docs/metrics.md`.
+fn markdown() -> String {
+    let counters: BTreeSet<String> = [(GLOBAL, "vipd_global"), (INSTANCE, "vipd")]
+        .into_iter()
+        .flat_map(|(table, prefix)| table.iter().map(move |counter| counter.metric(prefix)))
+        .collect();
+    let text = metrics::render(&scrape(), Format::Prometheus, true);
+    let metadata = text.lines().filter_map(|line| line.strip_prefix("# ")?.split_once(' '));
+    let metadata: Vec<_> =
+        metadata.filter_map(|(keyword, rest)| Some((keyword, rest.split_once(' ')?))).collect();
+    let is_keepalived = |name: &str| name.starts_with("keepalived_");
+    let mut out = String::new();
+    for (title, wanted) in [("Metrics of vipd", false), ("Names of keepalived-exporter", true)] {
+        let _ = write!(out, "## {title}\n\n| metric | type | meaning |\n| --- | --- | --- |\n");
+        for pair in metadata.chunks(2) {
+            let [("HELP", (name, help)), ("TYPE", (_, kind))] = *pair else { panic!("{pair:?}") };
+            if is_keepalived(name) == wanted && !counters.contains(name) {
+                let _ = writeln!(out, "| `{name}` | {kind} | {help} |");
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[test]
+fn the_reference_is_current() {
+    crate::generated::check("docs/metrics.md", &markdown());
+}
+
+/// Counts the snapshots, and answers with an error if there is no scrape.
+struct Counting {
+    taken: AtomicUsize,
+    scrape: Option<Scrape>,
+}
+
+impl Source for Counting {
+    async fn scrape(&self) -> Result<Scrape, String> {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        // Lets other requests arrive.
+        tokio::task::yield_now().await;
+        self.scrape.clone().ok_or_else(|| "the agent is stopping".to_owned())
+    }
+}
+
+fn cache(scrape: Option<Scrape>) -> (Arc<Counting>, Cache<Counting>) {
+    let source = Arc::new(Counting { taken: AtomicUsize::new(0), scrape });
+    (Arc::clone(&source), Cache::new(source, false))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime").block_on(future)
+}
+
+#[test]
+fn requests_share_a_snapshot_until_it_is_too_old() {
+    for scrape in [Some(scrape()), None] {
+        let (source, cache) = cache(scrape);
+        block_on(async {
+            let (one, other) = tokio::join!(cache.page(), cache.page());
+            assert_eq!((one.err(), source.taken.load(Ordering::Relaxed)), (other.err(), 1));
+            sleep(MAX_AGE).await;
+            let _ = cache.page().await;
+            assert_eq!(source.taken.load(Ordering::Relaxed), 2);
+        });
+    }
+}
+
+#[test]
+fn snapshot_of_a_client_that_disconnects_is_shared() {
+    let (source, cache) = cache(Some(scrape()));
+    block_on(async {
+        for _ in 0..10 {
+            // Polled once, then dropped.
+            tokio::select! {
+                biased;
+                _ = cache.page() => {}
+                () = std::future::ready(()) => {}
+            }
+        }
+        assert!(cache.page().await.is_ok());
+        assert_eq!(source.taken.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// An engine that does not answer.
+struct Hung;
+
+impl Source for Hung {
+    async fn scrape(&self) -> Result<Scrape, String> {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn engine_that_does_not_answer_is_unhealthy() {
+    let answer = block_on(async {
+        let cache = Cache::new(Arc::new(Hung), false);
+        respond(&cache, &Request::get("/healthz").body(()).expect("a request")).await
+    });
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
+fn each_request_has_its_status() {
+    let mut healthy = scrape();
+    healthy.problems.clear();
+    for (scrape, method, target, expected) in [
+        (Some(scrape()), Method::GET, "/metrics", 200),
+        (Some(scrape()), Method::HEAD, "/metrics?x=1", 200),
+        (Some(scrape()), Method::GET, "/healthz", 503),
+        (Some(healthy), Method::GET, "/healthz", 200),
+        (Some(scrape()), Method::POST, "/metrics", 405),
+        (Some(scrape()), Method::DELETE, "/healthz", 405),
+        (Some(scrape()), Method::GET, "/metrics/", 404),
+        (Some(scrape()), Method::POST, "/", 404),
+        (None, Method::GET, "/metrics", 503),
+        (None, Method::GET, "/healthz", 503),
+    ] {
+        let (_, cache) = cache(scrape);
+        let request = Request::builder().method(&method).uri(target).body(()).expect("a request");
+        let answer = block_on(respond(&cache, &request));
+        assert_eq!(answer.status().as_u16(), expected, "{method} {target}");
+        let allow = answer.headers().get("allow").map(|value| value.to_str().expect("text"));
+        assert_eq!(allow, (expected == 405).then_some("GET, HEAD"));
+    }
+}
