@@ -102,7 +102,7 @@ impl Model {
     pub(super) fn report(&mut self, report: Report) {
         let Report { at, status, stats } = report;
         let time = self.counters.as_ref().map(|(then, _)| at.duration_since(*then));
-        let then = by_name(self.counters.as_ref().map_or(&[], |(_, then)| then));
+        let then = by_name(self.counters.as_ref().map_or(&[][..], |(_, then)| then.as_slice()));
         let now = by_name(&stats.instances);
         let rows = status.instances.into_iter().map(|instance| {
             let then = then.get(instance.name.as_str()).copied().zip(time);
@@ -191,7 +191,9 @@ impl Model {
             Action::Move(lines) => self.select(lines),
             Action::EditFilter => self.mode = Mode::Filter,
             Action::Type(character) => self.filter.push(character),
-            Action::Delete => drop(self.filter.pop()),
+            Action::Delete => {
+                self.filter.pop();
+            }
             Action::KeepFilter => self.mode = Mode::Browse,
             Action::ClearFilter => {
                 self.filter.clear();

@@ -8,7 +8,7 @@ use crate::control::counters::Counter;
 use crate::control::model::{InstanceStats, InstanceStatus, PeerStatus, State, TrackedObject};
 
 /// An instance, its rates, and what was learned about it from events.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) status: InstanceStatus,
     /// Valid adverts received per second; `None` without two reports of the same agent.
@@ -27,12 +27,6 @@ pub(super) struct Drops {
     pub(super) count: u64,
     /// The count in the previous report, and the time since.
     pub(super) before: Option<(u64, Duration)>,
-}
-
-impl PartialEq for Drops {
-    fn eq(&self, other: &Self) -> bool {
-        (self.counter.name, self.count, self.before) == (other.counter.name, other.count, other.before)
-    }
 }
 
 /// How late the timers that changed the state of an instance were handled, in nanoseconds.

@@ -5,10 +5,11 @@ use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::{Backend as _, CrosstermBackend};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
-use ratatui::{DefaultTerminal, Frame, Terminal};
+use ratatui::layout::{Rect, Size};
+use ratatui::{DefaultTerminal, Frame, Terminal, TerminalOptions, Viewport};
 
 /// Whether the terminal is to be restored. Leaving the alternate screen twice would move the cursor
 /// back over the message of a panic.
@@ -64,7 +65,13 @@ fn set_up() -> io::Result<DefaultTerminal> {
     IS_OPEN.store(true, Ordering::Relaxed);
     enable_raw_mode()?;
     execute!(stdout(), EnterAlternateScreen)?;
-    Terminal::new(CrosstermBackend::new(stdout()))
+    let backend = CrosstermBackend::new(stdout());
+    // The size of a serial console is unknown.
+    let viewport = match backend.size()? {
+        Size { width: 0, .. } | Size { height: 0, .. } => Viewport::Fixed(Rect::new(0, 0, 80, 24)),
+        _ => Viewport::Fullscreen,
+    };
+    Terminal::with_options(backend, TerminalOptions { viewport })
 }
 
 /// Restores the terminal. The cursor becomes visible when ratatui's terminal is dropped.

@@ -62,7 +62,7 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>) {
     if let Some(row) = selected {
         panel(&panels::title(row), cut(details, described.saturating_sub(1)), theme, details_area, buffer);
     }
-    panel("latest transitions", timeline, theme, events_area, buffer);
+    panel("latest transitions (UTC)", timeline, theme, events_area, buffer);
     let is_error = model.notice.as_ref().is_some_and(|notice| notice.is_error);
     Paragraph::new(lines(notice))
         .style(theme.style(if is_error { BAD } else { GOOD }))
