@@ -3,7 +3,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long the main thread may take to exit. It blocks if the terminal accepts no output, for
 /// example over a stalled connection.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause before the next attempt to add to a full queue.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Capacity of the queue. Sources wait while it is full.
 const QUEUE: usize = 256;
 
@@ -144,7 +146,7 @@ fn follow_events(client: &Client, sender: &SyncSender<Update>) {
         });
         let update = match followed {
             Ok(()) => None,
-            Err(error) if error.is::<std::sync::mpsc::SendError<Update>>() => return,
+            Err(error) if error.is::<SendError<Update>>() => return,
             // The reports explain this as well.
             Err(error) if matches!(error.downcast_ref(), Some(ClientError::NoAgent(_))) => None,
             Err(error) => Some(Update::NoEvents(format!("no events: {error:#}"))),
@@ -188,8 +190,14 @@ fn watch(signals: &Signals, sender: &SyncSender<Update>) {
             break;
         }
     }
-    let _ = sender.send(Update::End(Ok(())));
-    thread::sleep(EXIT_TIMEOUT);
+    let deadline = Instant::now() + EXIT_TIMEOUT;
+    // The queue may be full if the main thread is blocked.
+    while matches!(sender.try_send(Update::End(Ok(()))), Err(TrySendError::Full(_)))
+        && Instant::now() < deadline
+    {
+        thread::sleep(FULL_PAUSE);
+    }
+    thread::sleep(deadline.saturating_duration_since(Instant::now()));
     let _ = ratatui::crossterm::terminal::disable_raw_mode();
     let _ = kill_process(getpid(), Signal::KILL);
 }
