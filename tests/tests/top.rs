@@ -38,7 +38,7 @@ struct Terminal {
 impl Terminal {
     /// Starts `vipd top` in a terminal of 80 columns and 24 lines.
     fn start(host: &Namespace, variables: &[(&str, &str)]) -> Self {
-        let mut terminal = Self::start_without_reading(host, variables);
+        let terminal = Self::start_without_reading(host, variables);
         let mut output = terminal.emulator.as_ref().expect("open").try_clone().expect("duplicated");
         let parser = Arc::clone(&terminal.parser);
         thread::spawn(move || {

@@ -194,7 +194,6 @@ impl Model {
             Action::Delete => {
                 self.filter.pop();
             }
-            Action::KeepFilter => self.mode = Mode::Browse,
             Action::ClearFilter => {
                 self.filter.clear();
                 self.mode = Mode::Browse;
@@ -204,7 +203,7 @@ impl Model {
             Action::Reverse => self.is_reversed = !self.is_reversed,
             Action::Propose(verb) => self.propose(verb),
             Action::Confirm => return self.confirm(),
-            Action::Cancel => self.mode = Mode::Browse,
+            Action::KeepFilter | Action::Cancel => self.mode = Mode::Browse,
         }
         None
     }

@@ -170,7 +170,7 @@ fn change_is_requested_only_after_confirmation() {
     assert_eq!(model.perform(Action::Propose(Verb::Drain)), None);
     assert_eq!(model.mode, Mode::Confirm(change.clone()));
     assert_eq!(model.perform(Action::Cancel), None);
-    assert_eq!((&model.mode, model.perform(Action::Confirm)), (&Mode::Browse, None));
+    assert_eq!((model.mode.clone(), model.perform(Action::Confirm)), (Mode::Browse, None));
     model.perform(Action::Propose(Verb::Drain));
     // The question names the instance, so neither the order nor a report may change it.
     model.perform(Action::Reverse);

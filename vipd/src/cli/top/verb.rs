@@ -68,7 +68,8 @@ impl Verb {
                 Self::Undrain => "start again, too, unless another member has a fault",
                 Self::Failover => "hand over mastership, too",
             };
-            text += &format!(" The other members of the sync group {group} {others}.");
+            text.push_str(" The other members of the sync group ");
+            text.extend([group, " ", others, "."]);
         }
         text
     }

@@ -13,6 +13,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Widget as _};
 
 use super::model::{Connection, Mode, Model};
+use super::order::Sort;
 use super::theme::Theme;
 use super::verb::Change;
 use crate::cli::status::age;
@@ -122,8 +123,10 @@ fn header(model: &Model, theme: Theme) -> Line<'static> {
         Some(false) => add("no guardian".to_owned(), BAD),
         None => {}
     }
-    let reversed = if model.is_reversed { ", reversed" } else { "" };
-    add(format!("sorted by {}{reversed}", model.sort.description()), plain);
+    if model.sort != Sort::default() || model.is_reversed {
+        let reversed = if model.is_reversed { ", reversed" } else { "" };
+        add(format!("sorted by {}{reversed}", model.sort.description()), plain);
+    }
     Line::from(spans)
 }
 

@@ -120,16 +120,18 @@ pub(super) fn timeline(model: &Model, limit: usize, theme: Theme) -> Vec<Line<'s
     let error = model.events_error.iter().filter(|_| model.connection == Connection::Up);
     let error = error.map(|error| Line::styled(error.clone(), theme.style(WAITING)));
     let events = model.timeline.latest().filter(|event| model.is_visible(events::subject(event)));
-    error.chain(events.map(|event| moment(event, theme))).take(limit).collect()
+    let events: Vec<_> = events.take(limit).collect();
+    let names = events.iter().map(|event| width(events::subject(event))).max().unwrap_or_default();
+    error.chain(events.into_iter().map(|event| moment(event, names, theme))).take(limit).collect()
 }
 
-/// Renders an event with its time of day.
-fn moment(event: &EventRecord, theme: Theme) -> Line<'static> {
+/// Renders an event with its time of day and a name padded to this width.
+fn moment(event: &EventRecord, names: usize, theme: Theme) -> Line<'static> {
     let time = event.time.get(11..23).unwrap_or(&event.time);
     let is_state = event.event.ends_with("state-changed");
     let style = event.to.as_deref().filter(|_| is_state).map(events::style).unwrap_or_default();
     Line::from(vec![
-        Span::raw(format!("{time}  {:<12}  ", events::subject(event))),
+        Span::raw(format!("{time}  {:<names$}  ", events::subject(event))),
         Span::styled(strip_str(&events::describe(event)).to_string(), theme.style(style)),
     ])
 }

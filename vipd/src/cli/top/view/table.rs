@@ -202,7 +202,10 @@ mod tests {
         assert_eq!(heads(40), ["NAME", "STATE", "PRIO", "MASTER", "LAST-ADV"]);
         assert_eq!(
             heads(80),
-            ["NAME", "STATE", "PRIO", "MASTER", "RCVD/S", "SENT/S", "LAST-ADV", "CHECKS", "FENCE", "SINCE"]
+            [
+                "NAME", "VRID", "STATE", "PRIO", "MASTER", "RCVD/S", "SENT/S", "LAST-ADV", "CHECKS", "FENCE",
+                "SINCE"
+            ]
         );
         assert_eq!(heads(200).len(), COLUMNS.len());
         assert_eq!(heads(0), [""; 0]);

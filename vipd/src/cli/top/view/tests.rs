@@ -40,19 +40,87 @@ fn assert_screen(model: &Model, columns: u16, lines: u16, expected: &str) {
 fn screen_of_80_columns_and_24_lines() {
     let mut model = three_instances(Instant::now());
     model.perform(Action::Move(1));
-    assert_screen(&model, 80, 24, "");
+    assert_screen(
+        &model,
+        80,
+        24,
+        "\
+vipd top  1 master  1 backup  1 fault  5 dropped  guardian runs
+NAME     VRID STATE    PRIO MASTER    RCVD/S SENT/S LAST-ADV CHECKS FENCE  SINCE
+gateway    51 master    100 this node    1.0   10.0        -      - full   1h03m
+web        52 backup 40/100 192.0.2.2    1.0   10.0    320ms    1/2 full   4m05s
+spare      53 fault     100 -            1.0   10.0        -      - full   12.3s
+── web: VRID 52 on eth2, IPv4, VRRPv3 ──────────────────────────────────────────
+priority  40 (configured: 100; weights of tracked objects: -60)
+tracked   script web: down for 3m02s, weight -60, 1 change: exit status 1
+tracked   script disk: up for 3m02s, weight -60, 1 change
+dropped   checksum-errors 5(+1.5/s): invalid VRRP checksum
+master    192.0.2.2, priority 150, checksum rfc5798, last advert 320ms ago
+timers    interval 1s, master-down 3.609s (fires in 3.289s)
+state     backup for 4m05s (higher-priority)
+fence     full, XDP mode native
+addresses 192.0.2.10/24, 192.0.2.11/24
+── latest transitions (UTC) ────────────────────────────────────────────────────
+17:03:52.250  spare    backup → fault  drained
+17:01:02.500  web      master → backup  higher-priority
+16:00:00.000  gateway  backup → master  master-timeout  12 µs late
+
+
+
+
+q quit  d drain  u undrain  f failover  / filter  s sort  r reverse  ↑↓ select
+",
+    );
 }
 
 #[test]
 fn small_screen_shows_the_table_and_the_latest_transitions() {
-    assert_screen(&three_instances(Instant::now()), 40, 10, "");
+    assert_screen(
+        &three_instances(Instant::now()),
+        40,
+        10,
+        "\
+vipd top  1 master  1 backup  1 fault  5
+NAME     STATE    PRIO MASTER    RCVD/S
+gateway  master    100 this node    1.0
+web      backup 40/100 192.0.2.2    1.0
+spare    fault     100 -            1.0
+── latest transitions (UTC) ────────────
+17:03:52.250  spare    backup → fault  d
+17:01:02.500  web      master → backup
+16:00:00.000  gateway  backup → master
+q quit  d drain  u undrain  f failover
+",
+    );
 }
 
 #[test]
 fn question_names_the_instance_and_the_consequence() {
     let mut model = three_instances(Instant::now());
     model.perform(Action::Propose(Verb::Drain));
-    assert_screen(&model, 60, 16, "");
+    assert_screen(
+        &model,
+        60,
+        16,
+        "\
+vipd top  1 master  1 backup  1 fault  5 dropped  guardian r
+NAME     VRID STATE    PRIO MASTER    RCVD/S SENT/S LAST-ADV
+gateway    51 master    100 this node    1.0   10.0        -
+web        52 backup 40/100 192.0.2.2    1.0   10.0    320ms
+spare      53 fault     100 -            1.0   10.0        -
+┌ Drain gateway? ──────────────────────────────────────────┐
+│ gateway is master. It sends a priority-0 advert, so that │
+│ a backup takes over after its Skew_Time, and stays in    │
+│ fault until undrain, even across restarts. Without a     │
+│ backup, 192.0.2.10/24 (and 1 more) cannot be reached.    │
+└ y: yes  n: no ───────────────────────────────────────────┘
+── latest transitions (UTC) ────────────────────────────────
+17:03:52.250  spare    backup → fault  drained
+17:01:02.500  web      master → backup  higher-priority
+16:00:00.000  gateway  backup → master  master-timeout  12 µ
+q quit  d drain  u undrain  f failover  / filter  s sort
+",
+    );
 }
 
 #[test]
