@@ -106,7 +106,8 @@ mod tests {
             screen.draw(|frame| frame.render_widget("drawn", frame.area())).expect("drawn");
             panic!("the message");
         }
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudoterminal");
+        let terminal =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudoterminal");
         grantpt(&terminal).expect("granted");
         unlockpt(&terminal).expect("unlocked");
         let path = ptsname(&terminal, Vec::new()).expect("a path").into_string().expect("UTF-8");
