@@ -220,7 +220,12 @@ VI_1
     );
 }
 
-pub(super) fn instance_stats(name: &str, interface: &str, vrid: u8, statistics: &Statistics) -> InstanceStats {
+pub(super) fn instance_stats(
+    name: &str,
+    interface: &str,
+    vrid: u8,
+    statistics: &Statistics,
+) -> InstanceStats {
     InstanceStats {
         name: name.to_owned(),
         interface: interface.to_owned(),

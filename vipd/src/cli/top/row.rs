@@ -147,8 +147,8 @@ mod tests {
     use crate::cli::tests::{instance_stats, instance_status};
     use crate::control::model::Statistics;
 
-    fn stats(statistics: Statistics) -> InstanceStats {
-        instance_stats("VI_1", "eth1", 51, &statistics)
+    fn stats(statistics: &Statistics) -> InstanceStats {
+        instance_stats("VI_1", "eth1", 51, statistics)
     }
 
     fn row(status: InstanceStatus) -> Row {
@@ -157,8 +157,8 @@ mod tests {
 
     #[test]
     fn rates_and_drops_come_from_two_reports() {
-        let then = stats(Statistics { advertisement_rcvd: 100, checksum_errors: 1, ..Default::default() });
-        let now = stats(Statistics {
+        let then = stats(&Statistics { advertisement_rcvd: 100, checksum_errors: 1, ..Default::default() });
+        let now = stats(&Statistics {
             advertisement_rcvd: 150,
             checksum_errors: 4,
             ip_ttl_errors: 2,
