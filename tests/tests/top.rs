@@ -48,7 +48,7 @@ impl Terminal {
                 parser.lock().unwrap_or_else(PoisonError::into_inner).process(&part[..count]);
             }
         });
-        terminal.wait("vipd top to start", |screen| screen.alternate_screen());
+        terminal.wait("vipd top to start", vt100::Screen::alternate_screen);
         terminal
     }
 
