@@ -209,6 +209,8 @@ fn agent_that_ends_and_starts_again_is_reported() {
     agent.start().expect("start the agent");
     terminal.wait_for_text("1 master");
     assert_eq!(terminal.colors("1 master"), [Color::Default; 8]);
+    // The events are requested separately, and may follow the first report.
+    terminal.wait_for_text("backup → master");
     agent.stop().expect("stop the agent");
     terminal.wait_for_text("reconnecting; last report");
     terminal.wait_for_text("VI_1");
