@@ -192,6 +192,13 @@ fn status_and_stats_without_an_agent_print_the_remedy() {
 }
 
 #[test]
+fn top_requires_a_terminal() {
+    let expected = "vipd: standard input and output of `vipd top` must be a terminal; use `ssh -t` to get one, or use \
+                    `vipd status` or `vipd stats --watch 1`\n";
+    assert_output(&run(&["top"]), 1, "", expected);
+}
+
+#[test]
 fn output_to_a_pipe_has_no_colors() {
     let directory = reply_with("{\"instances\":[]}\n");
     let runtime_dir = text(directory.path());

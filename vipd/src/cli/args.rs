@@ -72,6 +72,24 @@ Examples:
 Requires access to the control socket: run as root or as a member of the
 socket's group.")]
     Status(StatusArgs),
+    /// Watch a running agent, and drain or fail over instances with keys
+    #[command(after_help = "\
+Examples:
+  sudo vipd top
+  ssh -t node1 sudo vipd top
+
+Keys:
+  q, Ctrl-C            quit
+  Up, Down, k, j       select an instance; also PgUp, PgDn, Home, End
+  /                    show only instances whose name contains the typed text;
+                       Enter keeps the filter, Esc clears it
+  s, S, r              sort by the next or previous key, reverse the order
+  d, u, f              drain, undrain or fail over the selected instance, after
+                       a confirmation
+
+Requires a terminal and access to the control socket. If the agent is not
+running, the last report stays on the screen until the agent is back.")]
+    Top,
     /// Apply the configuration file to a running agent, without disturbing unchanged instances
     #[command(after_help = "\
 Examples:

@@ -87,7 +87,8 @@ fn block(one: &InstanceStatus) -> String {
     block.0
 }
 
-fn priority(one: &InstanceStatus) -> String {
+/// Describes the effective priority and why it differs from the configured one.
+pub(super) fn priority(one: &InstanceStatus) -> String {
     let InstanceStatus { effective_priority, priority, track_weight, .. } = one;
     match (effective_priority == priority, *track_weight) {
         (true, 0) => priority.to_string(),
@@ -98,13 +99,14 @@ fn priority(one: &InstanceStatus) -> String {
     }
 }
 
-fn describe_peer(peer: &PeerStatus) -> String {
+/// Describes a peer: `192.0.2.2, priority 150, checksum rfc5798, last advert 320ms ago`.
+pub(super) fn describe_peer(peer: &PeerStatus) -> String {
     let PeerStatus { address, priority, checksum, last_heard_ms } = peer;
     format!("{address}, priority {priority}, checksum {checksum}, last advert {} ago", age(*last_heard_ms))
 }
 
 /// Describes a tracked object: `script web: down for 3m02s, weight -60, 2 changes: exit status 1`.
-fn describe_tracked(object: &TrackedObject) -> String {
+pub(super) fn describe_tracked(object: &TrackedObject) -> String {
     let TrackedObject { kind, name, state, weight, detail, since_ms, changes } = object;
     let weight = match weight {
         Some(weight) => format!("weight {weight:+}"),

@@ -30,18 +30,32 @@ pub(super) fn run(args: &EventsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
 pub(super) fn render(record: &EventRecord) -> String {
     // Microseconds are precise enough for readers.
     let time = record.time.get(..26).map_or_else(|| record.time.clone(), |start| format!("{start}Z"));
-    let instance = record.group.as_ref().unwrap_or(&record.instance);
-    let mut line = format!("{time}  {instance:<12}  ");
+    format!("{time}  {:<12}  {}\n", subject(record), describe(record))
+}
+
+/// Returns the name of the instance or sync group.
+pub(super) fn subject(record: &EventRecord) -> &str {
+    record.group.as_ref().unwrap_or(&record.instance)
+}
+
+/// Returns the style of a state's name.
+pub(super) fn style(state: &str) -> Style {
+    match state {
+        "master" => GOOD,
+        "fault" => BAD,
+        "initialize" => WAITING,
+        _ => Style::new(),
+    }
+}
+
+/// Renders an event without its time and subject.
+pub(super) fn describe(record: &EventRecord) -> String {
+    let mut line = String::new();
     // Writing to a string does not fail.
     let _ = if let (Some(object), Some(to)) = (&record.object, &record.to) {
         write!(line, "{object}: {} → {to}", record.from.as_deref().unwrap_or("unknown"))
     } else if let (Some(from), Some(to)) = (&record.from, &record.to) {
-        let style = match to.as_str() {
-            "master" => GOOD,
-            "fault" => BAD,
-            "initialize" => WAITING,
-            _ => Style::new(),
-        };
+        let style = style(to);
         // A new cause of a fault is an event without a change of state.
         let from = if from == to { String::new() } else { format!("{from} → ") };
         write!(line, "{from}{style}{to}{style:#}")
@@ -59,7 +73,7 @@ pub(super) fn render(record: &EventRecord) -> String {
         line.push_str("  ");
         line.push_str(&text);
     }
-    line + "\n"
+    line
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod stats;
 mod status;
 mod succeed;
 mod table;
+mod top;
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Events(args) => events::run(&args, &cli.runtime_dir),
         Command::Stats(args) => stats::run(&args, &cli.runtime_dir),
         Command::Status(args) => status::run(&args, &cli.runtime_dir),
+        Command::Top => top::run(&cli.runtime_dir),
         Command::Reload => change::run(&Request::Reload, &cli.runtime_dir),
         Command::Upgrade(UpgradeArgs { exe }) => change::upgrade(exe, &cli.runtime_dir),
         Command::Drain(Instances { instances }) => {

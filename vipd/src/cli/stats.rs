@@ -117,26 +117,33 @@ fn then(instance: &InstanceStats, past: Option<(&StatsReport, Duration)>) -> Opt
     Some((Counters::of(report.instances.iter().find(same)?), time))
 }
 
-/// Formats a counter as `1234`, or with its rate as `1234(+100.0/s)`. If the counter has decreased,
-/// the agent was restarted, and no rate is shown.
-fn amount(now: u64, then: Option<(u64, Duration)>) -> String {
-    let rate = then.and_then(|(before, time)| {
-        #[expect(clippy::cast_precision_loss, reason = "a rate is shown with one decimal")]
-        let gained = now.checked_sub(before)? as f64;
-        Some(gained / time.as_secs_f64()).filter(|rate| rate.is_finite())
-    });
+/// Formats a counter as `1234`, or with its rate as `1234(+100.0/s)`.
+pub(super) fn amount(now: u64, then: Option<(u64, Duration)>) -> String {
+    let rate = then.and_then(|(before, time)| rate(now, before, time));
     rate.map_or_else(|| now.to_string(), |rate| format!("{now}(+{rate:.1}/s)"))
 }
 
+/// Returns the increase per second, or `None` if the counter has decreased, because the agent was
+/// restarted.
+pub(super) fn rate(now: u64, before: u64, time: Duration) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a rate is shown with one decimal")]
+    let gained = now.checked_sub(before)? as f64;
+    Some(gained / time.as_secs_f64()).filter(|rate| rate.is_finite())
+}
+
 /// The counters of an instance or of the agent, with their values.
-struct Counters(Vec<(&'static Counter, u64)>);
+pub(super) struct Counters(Vec<(&'static Counter, u64)>);
 
 impl Counters {
-    fn of(instance: &InstanceStats) -> Self {
+    pub(super) fn of(instance: &InstanceStats) -> Self {
         Self(instance.statistics.entries().collect())
     }
 
-    fn get(&self, name: &str) -> u64 {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'static Counter, u64)> {
+        self.0.iter().copied()
+    }
+
+    pub(super) fn get(&self, name: &str) -> u64 {
         self.0.iter().find(|(counter, _)| counter.name == name).map_or(0, |(_, value)| *value)
     }
 

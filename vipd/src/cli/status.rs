@@ -61,7 +61,7 @@ pub(super) fn render(report: &StatusReport) -> String {
 }
 
 /// Returns whether a tracked object changes the priority. Faults are shown with their reason.
-fn is_noteworthy(object: &TrackedObject) -> bool {
+pub(super) fn is_noteworthy(object: &TrackedObject) -> bool {
     let is_zero = object.state == "0" && object.detail.is_none();
     object.weight.is_some_and(|weight| match object.state.as_str() {
         "down" => weight < 0,

@@ -30,6 +30,14 @@ impl Cell {
         Self { text: text.into(), style }
     }
 
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn style(&self) -> Style {
+        self.style
+    }
+
     /// Returns the text between the ANSI sequences of its style.
     pub(super) fn to_ansi(&self) -> String {
         let Self { text, style } = self;

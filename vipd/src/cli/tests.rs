@@ -70,7 +70,7 @@ fn stats_options_are_parsed_and_invalid_ones_rejected() {
     }
 }
 
-fn instance_status(name: &str, state: State) -> InstanceStatus {
+pub(super) fn instance_status(name: &str, state: State) -> InstanceStatus {
     InstanceStatus {
         name: name.to_owned(),
         interface: "eth1".to_owned(),
@@ -221,7 +221,12 @@ VI_1
     );
 }
 
-fn instance_stats(name: &str, interface: &str, vrid: u8, statistics: &Statistics) -> InstanceStats {
+pub(super) fn instance_stats(
+    name: &str,
+    interface: &str,
+    vrid: u8,
+    statistics: &Statistics,
+) -> InstanceStats {
     InstanceStats {
         name: name.to_owned(),
         interface: interface.to_owned(),

@@ -1,0 +1,155 @@
+//! Changes of an instance that keys request, and their consequences.
+
+use super::row::Row;
+use crate::cli::status::seconds;
+use crate::control::model::{InstanceStatus, State};
+use crate::control::protocol::Request;
+use crate::vrrp::config::PRIORITY_OWNER;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Drain,
+    Undrain,
+    Failover,
+}
+
+/// A change of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) verb: Verb,
+    pub(super) instance: String,
+}
+
+impl Verb {
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Drain => "Drain",
+            Self::Undrain => "Undrain",
+            Self::Failover => "Fail over",
+        }
+    }
+
+    /// Returns why the change of this instance is pointless.
+    pub(super) fn objection(self, row: &Row) -> Option<String> {
+        let is_master = row.status.state == State::Master;
+        (self == Self::Failover && !is_master)
+            .then(|| format!("{} is not master; fail it over on the master's node", row.name()))
+    }
+
+    /// Describes what the change of this instance does.
+    pub(super) fn consequence(self, row: &Row) -> String {
+        let InstanceStatus { name, state, .. } = &row.status;
+        let mut text = match (self, state) {
+            (Self::Drain, State::Master) => format!(
+                "{name} is master. It sends a priority-0 advert, so that a backup takes over after its \
+                 Skew_Time, and stays in fault until undrain, even across restarts. Without a backup, {} \
+                 cannot be reached.",
+                addresses(&row.status)
+            ),
+            (Self::Drain, State::Backup) => format!(
+                "{name} is backup. It stays in fault until undrain, even across restarts, and does not take \
+                 over if the master fails."
+            ),
+            (Self::Drain, State::Initialize | State::Fault) => {
+                format!("{name} is not in service, and stays in fault until undrain, even across restarts.")
+            }
+            (Self::Undrain, _) => undrain(&row.status),
+            (Self::Failover, _) => format!(
+                "{name} is master. It sends a priority-0 advert, so that a backup takes over after its \
+                 Skew_Time, and does not preempt the new master. Without a backup, {} cannot be reached until \
+                 {name} takes over again after about {}.",
+                addresses(&row.status),
+                seconds(row.status.master_down_interval_ns)
+            ),
+        };
+        if let Some(group) = &row.status.group {
+            let others = match self {
+                Self::Drain => "have a fault until then, too",
+                Self::Undrain => "start again, too, unless another member has a fault",
+                Self::Failover => "hand over mastership, too",
+            };
+            text.push_str(" The other members of the sync group ");
+            text.extend([group, " ", others, "."]);
+        }
+        text
+    }
+}
+
+fn undrain(status: &InstanceStatus) -> String {
+    let InstanceStatus { name, priority, preempt, .. } = status;
+    if *priority == PRIORITY_OWNER {
+        return format!("{name} is the address owner and becomes master at once.");
+    }
+    let then = if *preempt {
+        "and preempts a master of lower priority"
+    } else {
+        "and becomes master only if there is no other"
+    };
+    format!("{name} takes part in elections again with priority {priority}, {then}.")
+}
+
+fn addresses(status: &InstanceStatus) -> String {
+    match status.virtual_addresses.iter().chain(&status.excluded_addresses).collect::<Vec<_>>().as_slice() {
+        [] => "its VIPs".to_owned(),
+        [one] => (*one).clone(),
+        [first, others @ ..] => format!("{first} (and {} more)", others.len()),
+    }
+}
+
+impl Change {
+    pub(super) fn request(&self) -> Request {
+        let instances = vec![self.instance.clone()];
+        match self.verb {
+            Verb::Drain => Request::Drain { instances },
+            Verb::Undrain => Request::Undrain { instances },
+            Verb::Failover => Request::Failover { instances },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tests::instance_status;
+
+    fn row(state: State, group: Option<&str>) -> Row {
+        let group = group.map(str::to_owned);
+        Row::new(InstanceStatus { group, ..instance_status("VI_1", state) }, None, None, None)
+    }
+
+    #[test]
+    fn consequence_depends_on_state_group_and_preemption() {
+        assert_eq!(
+            Verb::Drain.consequence(&row(State::Master, Some("gateway"))),
+            "VI_1 is master. It sends a priority-0 advert, so that a backup takes over after its Skew_Time, \
+             and stays in fault until undrain, even across restarts. Without a backup, 192.0.2.10/24 (and 1 \
+             more) cannot be reached. The other members of the sync group gateway have a fault until then, \
+             too."
+        );
+        assert_eq!(
+            Verb::Drain.consequence(&row(State::Backup, None)),
+            "VI_1 is backup. It stays in fault until undrain, even across restarts, and does not take over \
+             if the master fails."
+        );
+        assert!(Verb::Failover.consequence(&row(State::Master, None)).ends_with("again after about 3.609s."));
+        let mut fault = row(State::Fault, None);
+        assert_eq!(
+            Verb::Undrain.consequence(&fault),
+            "VI_1 takes part in elections again with priority 100, and preempts a master of lower priority."
+        );
+        fault.status.preempt = false;
+        assert!(Verb::Undrain.consequence(&fault).ends_with("only if there is no other."));
+        fault.status.priority = PRIORITY_OWNER;
+        assert!(Verb::Undrain.consequence(&fault).ends_with("becomes master at once."));
+    }
+
+    #[test]
+    fn only_masters_fail_over() {
+        assert_eq!(Verb::Failover.objection(&row(State::Master, None)), None);
+        assert_eq!(
+            Verb::Failover.objection(&row(State::Backup, None)).as_deref(),
+            Some("VI_1 is not master; fail it over on the master's node")
+        );
+        assert_eq!(Verb::Drain.objection(&row(State::Fault, None)), None);
+    }
+}
