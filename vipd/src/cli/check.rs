@@ -6,12 +6,16 @@ use std::io::{self, Write as _};
 use anyhow::Context as _;
 
 use super::args::ConfigArgs;
-use super::output;
-use super::table::{Align, Table, WAITING};
+use super::problems::{Renderer, Severity};
+use super::table::{Align, NONE, Table, Yield};
+use super::{output, terminal};
+use crate::config::Config;
 use crate::config::machine::{Interface, Machine};
-use crate::config::{Config, Problem};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 use crate::xdp::Pins;
+
+/// How columns yield on a narrow terminal.
+const NARROW: [(&str, Yield); 1] = [("ADDRESSES", Yield::Below(""))];
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     // If the interfaces cannot be read, only the file is checked.
@@ -19,14 +23,11 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let machine = Machine { checks_executables: true, fence_obstacle, ..machine().unwrap_or_default() };
     let config = Config::load_on(&args.config, &machine)?;
     let file = args.config.display().to_string();
-    let mut stderr = anstream::stderr().lock();
-    for Problem { file: included, line, column, message } in &config.warnings {
-        let file = included.as_ref().unwrap_or(&file);
-        let style = WAITING;
-        writeln!(stderr, "{file}:{line}:{column}: {style}warning{style:#}: {message}")
-            .context("cannot write to standard error")?;
-    }
-    output::print(&render(&file, &config))?;
+    let renderer = Renderer::new(terminal::width(&io::stderr()));
+    let warnings = config.warnings.iter().map(|warning| renderer.problem(warning, &file, Severity::Warning));
+    let warnings: String = warnings.collect();
+    anstream::stderr().lock().write_all(warnings.as_bytes()).context("cannot write to standard error")?;
+    output::print(&render(&file, &config, terminal::width(&io::stdout())))?;
     Ok(())
 }
 
@@ -52,8 +53,9 @@ fn machine() -> io::Result<Machine> {
     Ok(machine)
 }
 
-/// Returns a one-line summary and a table of the instances.
-pub(super) fn render(file: &str, config: &Config) -> String {
+/// Returns a one-line summary and a table of the instances, for a terminal of this width or for a
+/// pipe.
+pub(super) fn render(file: &str, config: &Config, width: Option<usize>) -> String {
     let mut summary = counted(config.instances.len(), "instance");
     if !config.warnings.is_empty() {
         summary = format!("{summary}, {}", counted(config.warnings.len(), "warning"));
@@ -79,8 +81,11 @@ pub(super) fn render(file: &str, config: &Config) -> String {
             router.priority.into(),
             router.interval.into(),
             if router.preempt { "yes" } else { "no" }.into(),
-            if addresses.is_empty() { "-".to_owned() } else { addresses.join(",") }.into(),
+            if addresses.is_empty() { NONE.to_owned() } else { addresses.join(",") }.into(),
         ]);
+    }
+    if let Some(width) = width {
+        table.fit(width, &NARROW);
     }
     format!("{file}: ok, {summary}\n{}", table.render())
 }

@@ -1,6 +1,7 @@
 //! Reads and checks the configuration file. All problems in it are reported at once.
 
 mod duration;
+mod excerpt;
 mod host;
 mod include;
 pub mod machine;
@@ -25,14 +26,15 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-pub use problem::{Problem, Problems};
+pub use excerpt::Excerpt;
+pub use problem::{Executable, Problem, Problems};
 
 use crate::process::defect;
 use crate::vrrp::config::RouterConfig;
 use include::Sources;
 use machine::Machine;
 use operate::{Control, Group, Notifications, Notify, Route, Rule};
-use problem::Collector;
+use problem::{Collector, Findings};
 use schema::Section;
 use section::check::Checks;
 use section::{control, group, instance, interface, notify};
@@ -67,6 +69,8 @@ pub struct Config {
     pub notifications: Notifications,
     /// Warnings about valid but suspicious settings, in file order.
     pub warnings: Vec<Problem>,
+    /// The executables of all commands.
+    pub executables: Vec<Executable>,
     /// The text of the files that were read.
     pub text: ConfigText,
 }
@@ -167,6 +171,12 @@ impl Config {
         self.instances.iter().any(|instance| instance.password.is_some())
     }
 
+    /// Returns a problem for each command whose executable is missing or not safe to run on this
+    /// machine. Blocks if a file system does not respond.
+    pub fn check_executables(&self) -> Vec<Problem> {
+        self.executables.iter().filter_map(|executable| executable.check(defect)).collect()
+    }
+
     /// Reads and checks a file.
     ///
     /// # Errors
@@ -233,11 +243,11 @@ impl Config {
         }
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let config = Self::read(&table, folder, machine, &mut problems);
-        let warnings = problems.finish(file_name)?;
+        let Findings { warnings, executables } = problems.finish(file_name)?;
         // `read` returns `None` only after reporting a problem, so `finish` has already returned an
         // error. If it has not, that is a bug, and the file is still rejected.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
-        Ok(Self { warnings, text: ConfigText(source.as_str().into()), ..config })
+        Ok(Self { warnings, executables, text: ConfigText(source.as_str().into()), ..config })
     }
 
     fn read(
@@ -275,6 +285,7 @@ impl Config {
             control,
             notifications,
             warnings: Vec::new(),
+            executables: Vec::new(),
             text: ConfigText::default(),
         })
     }
@@ -319,13 +330,10 @@ fn instances(
     let found = tables(table, &schema::INSTANCES, "in an instance", problems, |table, problems| {
         drafts.push(instance::Draft::read(table, folder, checks, problems));
     });
-    if found == Some(0) {
+    // After a syntax error, the rest of the file may not have been read.
+    if found == Some(0) && !problems.has_syntax_error() {
         let remedy = remedy_for(&schema::INSTANCES);
-        problems.absent(
-            "instance",
-            0,
-            format!("no instance is configured; at least one is required; {remedy}"),
-        );
+        problems.add(0, format!("no instance is configured; at least one is required; {remedy}"));
     }
     found.filter(|count| *count > 0)?;
     let mut groups = Vec::new();

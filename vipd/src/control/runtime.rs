@@ -12,15 +12,47 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::geteuid;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::access::{Access, Rules};
+use crate::process::{agent_name, agents_here};
 
+/// Runtime directory of an agent that is started without `--runtime-dir`.
+pub const DEFAULT_DIRECTORY: &str = "/run/vipd";
 const LOCK: &str = "vipd.lock";
 const SOCKET: &str = "control.sock";
 
 /// Returns the path of the control socket in a runtime directory.
 pub fn socket_path(directory: &Path) -> PathBuf {
     directory.join(SOCKET)
+}
+
+/// Returns the runtime directories of running agents, except `directory`: of all agents in this
+/// network namespace, and of those in other namespaces whose directory is `/run/vipd` followed by
+/// any characters. Agents that this process may not connect to are not found.
+pub fn running_agents(directory: &Path) -> Vec<String> {
+    let mut found = agents_here();
+    let default = Path::new(DEFAULT_DIRECTORY);
+    let beside = default.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten();
+    let prefix = default.file_name().unwrap_or_default().as_encoded_bytes();
+    for entry in beside.filter_map(Result::ok) {
+        if entry.file_name().as_encoded_bytes().starts_with(prefix) && accepts_connections(&entry.path()) {
+            found.insert(agent_name(&entry.path()));
+        }
+    }
+    found.remove(&agent_name(directory));
+    found.into_iter().collect()
+}
+
+/// Returns whether a process listens on the control socket in a directory.
+fn accepts_connections(directory: &Path) -> bool {
+    let connect = || -> io::Result<()> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // A blocking connect would wait for an agent that has stopped accepting connections.
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(socket_path(directory))?)
+    };
+    connect().is_ok()
 }
 
 /// Why a runtime directory cannot be used, with the remedy.

@@ -139,7 +139,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 Some(heir) => {
                     Some(self.take_over(heir, runtime_dir, &worker, &mut signals, &mut from_engine).await?)
                 }
-                None => None,
+                None => {
+                    self.administrator.check_commands();
+                    None
+                }
             };
             is_open.send_replace(true);
             let connections = Connections { worker: &worker, is_open: &is_open, predecessor };

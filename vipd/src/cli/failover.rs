@@ -1,0 +1,105 @@
+//! `vipd failover`: releases mastership, and waits until another router takes over.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use super::status::seconds;
+use super::{change, details, output};
+use crate::control::client::Client;
+use crate::control::model::{InstanceStatus, State};
+use crate::control::protocol::Request;
+
+/// First pause between two queries. It doubles up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
+/// Time in addition to the Active_Down_Interval, after which the router would be master again.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// What has happened to a released mastership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The router still waits for an advert of another master.
+    Open,
+    /// Another router has taken over.
+    TakenOver(String),
+    /// The router is master again, or unable to observe the takeover.
+    Failed(String),
+}
+
+/// # Errors
+/// Returns an error if the agent refuses, or if no other router takes over an instance.
+pub(super) fn run(instances: Vec<String>, runtime_dir: &Path) -> anyhow::Result<()> {
+    let names = instances.clone();
+    change::run(&Request::Failover { instances }, runtime_dir)?;
+    let client = Client::new(runtime_dir);
+    let begin = Instant::now();
+    let mut pause = MIN_PAUSE;
+    let mut reported: Vec<String> = Vec::new();
+    let mut failed = Vec::new();
+    loop {
+        let report = details::select(client.status()?, &names)?;
+        let mut open = Vec::new();
+        for one in report.instances.iter().filter(|one| !reported.contains(&one.name)) {
+            match outcome(one) {
+                Outcome::Open => {
+                    open.push(one);
+                    continue;
+                }
+                Outcome::TakenOver(text) => output::print(&format!("{}: {text}\n", one.name))?,
+                Outcome::Failed(text) => failed.push(format!("{}: {text}", one.name)),
+            }
+            reported.push(one.name.clone());
+        }
+        let longest = open.iter().map(|one| one.master_down_interval_ns).max();
+        let Some(longest) = longest else { break };
+        if begin.elapsed() > Duration::from_nanos(longest) + MARGIN {
+            let text = format!("no other router has taken over within {}", seconds(longest));
+            failed.extend(open.iter().map(|one| format!("{}: {text}", one.name)));
+            break;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
+}
+
+/// Returns what has happened to the mastership of an instance that was master before. The agent has
+/// handled the request before it replies to a later query.
+fn outcome(one: &InstanceStatus) -> Outcome {
+    match (one.state, one.last_adv_source) {
+        (State::Backup, Some(source)) => Outcome::TakenOver(format!("{source} is master")),
+        (State::Backup, None) => Outcome::Open,
+        (State::Master, _) => {
+            Outcome::Failed("no other router took over, and this node is master again".to_owned())
+        }
+        (State::Fault, _) => {
+            Outcome::Failed(format!("fault: {}", one.fault_reason.as_deref().unwrap_or("unknown")))
+        }
+        (State::Initialize, _) => Outcome::Failed("the instance was started again".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::cli::tests::instance_status;
+
+    #[test]
+    fn outcome_depends_on_the_state() {
+        let status = |state, source: Option<[u8; 4]>| InstanceStatus {
+            last_adv_source: source.map(IpAddr::from),
+            ..instance_status("VI_1", state)
+        };
+        let taken_over = Outcome::TakenOver("192.0.2.2 is master".to_owned());
+        assert_eq!(outcome(&status(State::Backup, Some([192, 0, 2, 2]))), taken_over);
+        assert_eq!(outcome(&status(State::Backup, None)), Outcome::Open);
+        for state in [State::Master, State::Fault, State::Initialize] {
+            assert!(matches!(outcome(&status(state, None)), Outcome::Failed(_)), "{state:?}");
+        }
+    }
+}
