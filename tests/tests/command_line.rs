@@ -64,7 +64,10 @@ fn failover_succeeds_only_if_another_node_takes_over() {
     .unwrap();
     let Finished { code, stdout, stderr } = run(&lab, TWO, &["failover", "VI_1"]);
     assert_eq!(stdout, "");
-    assert!(stderr.contains("VI_1 is in state backup, not master; run the command on the master"), "{stderr}");
+    assert!(
+        stderr.contains("VI_1 is in state backup, not master; run the command on the master"),
+        "{stderr}"
+    );
     assert_eq!(code, Some(1));
     let Finished { code, stdout, stderr } = run(&lab, ONE, &["failover", "VI_1"]);
     let source = wait_for_state(&two, "master", TIMEOUT).unwrap().address("vipd:primary-address").unwrap();
@@ -120,8 +123,10 @@ fn status_shows_settings_and_what_an_instance_waits_for() {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn agent_warns_about_commands_that_cannot_be_run() {
     let lab = Lab::new(1).unwrap();
-    let text = instance(100, "track = [{ script = \"web\", weight = -1 }]\nnotify = { master = [\"/nonexistent/notify\"] }")
-        + "[[script]]\nname = \"web\"\ncommand = [\"/nonexistent/check\"]\n";
+    let text = instance(
+        100,
+        "track = [{ script = \"web\", weight = -1 }]\nnotify = { master = [\"/nonexistent/notify\"] }",
+    ) + "[[script]]\nname = \"web\"\ncommand = [\"/nonexistent/check\"]\n";
     let agent = start(&lab, ONE, text);
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
     for warning in [
@@ -162,7 +167,10 @@ fn reload_reports_each_error_on_one_line_in_a_pipe() {
     let lines: Vec<&str> = refused.stderr.lines().collect();
     let [problem, summary] = lines.as_slice() else { panic!("{}", refused.stderr) };
     assert!(problem.contains(":12: priority is 0; it must be an integer from 1 to 255"), "{problem}");
-    assert!(summary.starts_with("vipd: ") && summary.ends_with(": 1 problem; nothing has changed"), "{summary}");
+    assert!(
+        summary.starts_with("vipd: ") && summary.ends_with(": 1 problem; nothing has changed"),
+        "{summary}"
+    );
     assert_eq!((refused.stdout.as_str(), refused.code), ("", Some(1)));
     agent.configure(instance(120, "")).unwrap();
     let applied = run(&lab, ONE, &["reload"]);

@@ -74,7 +74,8 @@ fn block(one: &InstanceStatus, width: Option<usize>) -> String {
     let down = seconds(one.master_down_interval_ns);
     block.line("master-down", format_args!("{down}{}", fires.unwrap_or_default()));
     block.optional("last advert", one.last_adv_source.map(|source| format!("from {source}")));
-    let is_configured = |peer: &PeerStatus| one.unicast_peers.iter().any(|found| found.address == peer.address);
+    let is_configured =
+        |peer: &PeerStatus| one.unicast_peers.iter().any(|found| found.address == peer.address);
     for peer in &one.unicast_peers {
         block.line("unicast peer", unicast_peer(peer, &one.peers));
     }

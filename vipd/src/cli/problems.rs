@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn problems_have_an_excerpt_on_a_terminal_only() {
-        let source = "[[instance]]\nname = \"a\"\ninterface = \"eth1\"\n\tvrid = 510\nvirtual_addresses = []\n";
+        let source =
+            "[[instance]]\nname = \"a\"\ninterface = \"eth1\"\n\tvrid = 510\nvirtual_addresses = []\n";
         let problems = Config::parse(source, "a.toml").expect_err("the VRID is invalid");
         let render = |width, severity| {
             let rendered = Renderer::new(width).problem(&problems.list()[0], "a.toml", severity);
@@ -162,9 +163,8 @@ mod tests {
         let path = directory.path().join("a.toml");
         fs::write(&path, "# a\nvrid = 510\n").expect("written");
         let path = path.display();
-        let render = |width, text: &str| {
-            strip_str(&Renderer::new(width).line(text, Severity::Error)).to_string()
-        };
+        let render =
+            |width, text: &str| strip_str(&Renderer::new(width).line(text, Severity::Error)).to_string();
         let problem = format!("{path}:2:8: vrid is 510");
         assert_eq!(render(None, &problem), format!("{problem}\n"));
         let excerpt = "    2 | vrid = 510\n      |        ^\n";

@@ -75,7 +75,7 @@ fn window(cells: &[Cell], at: usize, available: usize) -> (usize, usize) {
     }
     let available = available - 2;
     let (mut start, mut end, mut used) = (at, at, 0);
-    let mut extend_left = |start: &mut usize, used: &mut usize, limit: usize| {
+    let extend_left = |start: &mut usize, used: &mut usize, limit: usize| {
         while let Some((_, width)) = start.checked_sub(1).map(|left| cells[left])
             && *used + width <= limit
         {
@@ -135,7 +135,10 @@ mod tests {
         for (column, expected) in [
             (1, ["    7 | virtual_addresses = [\"192.0.2.…", "      | ^"]),
             (39, ["    7 | …2.10/24\", \"192.0.2.11/24\", …", "      |             ^"]),
-            (73, ["    7 | …192.0.2.11/24\", \"192.0.2.12/24\"]", "      |                                 ^"]),
+            (
+                73,
+                ["    7 | …192.0.2.11/24\", \"192.0.2.12/24\"]", "      |                                 ^"],
+            ),
         ] {
             check(line, column, 41, expected);
         }
@@ -145,6 +148,11 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_still_shows_some_text() {
-        check("virtual_addresses = []", 21, 5, ["    7 | …rtual_addresses = […", "      |                    ^"]);
+        check(
+            "virtual_addresses = []",
+            21,
+            5,
+            ["    7 | …rtual_addresses = […", "      |                    ^"],
+        );
     }
 }

@@ -100,7 +100,11 @@ impl fmt::Display for NoAgent {
             [] => f.write_str(", or specify the directory of a running one with --runtime-dir DIR"),
             [one] => write!(f, ", or use the running one with --runtime-dir {one}"),
             several => {
-                write!(f, ", or use a running one with --runtime-dir DIR, where DIR is {}", several.join(" or "))
+                write!(
+                    f,
+                    ", or use a running one with --runtime-dir DIR, where DIR is {}",
+                    several.join(" or ")
+                )
             }
         }
     }

@@ -76,13 +76,19 @@ fn color_option_overrides_the_environment_and_the_kind_of_output() {
     };
     let plain = check("auto", None);
     assert!(plain.lines().count() == 2 && !plain.contains(ESCAPE), "{plain:?}");
-    for (color, variable) in [("never", None), ("never", Some("CLICOLOR_FORCE")), ("auto", Some("NO_COLOR"))] {
+    for (color, variable) in [("never", None), ("never", Some("CLICOLOR_FORCE")), ("auto", Some("NO_COLOR"))]
+    {
         assert_eq!(check(color, variable), plain, "{color}, {variable:?}");
     }
-    for (color, variable) in [("always", None), ("always", Some("NO_COLOR")), ("auto", Some("CLICOLOR_FORCE"))] {
+    for (color, variable) in
+        [("always", None), ("always", Some("NO_COLOR")), ("auto", Some("CLICOLOR_FORCE"))]
+    {
         let colored = check(color, variable);
         // Colored or not, a pipe receives one line for each problem.
-        assert!(colored.contains(ESCAPE) && colored.lines().count() == 2, "{color}, {variable:?}: {colored:?}");
+        assert!(
+            colored.contains(ESCAPE) && colored.lines().count() == 2,
+            "{color}, {variable:?}: {colored:?}"
+        );
     }
 }
 

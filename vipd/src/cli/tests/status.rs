@@ -135,7 +135,9 @@ MASTER-DOWN, INTERVAL and XDP hidden on this terminal; see `vipd status NAME`
 "
     );
     let pipe = render(None);
-    for text in ["MASTER-DOWN", "2001:db8:1:2:3:4:5:1/64,2001:db8:1:2:3:4:5:2/64", "initialize: startup_delay"] {
+    for text in
+        ["MASTER-DOWN", "2001:db8:1:2:3:4:5:1/64,2001:db8:1:2:3:4:5:2/64", "initialize: startup_delay"]
+    {
         assert!(pipe.contains(text), "{pipe}");
     }
     assert_eq!(render(Some(500)), pipe, "on a wide terminal");
