@@ -33,9 +33,9 @@ enum Outcome {
 /// Returns an error if the agent refuses, or if no other router takes over an instance.
 pub(super) fn run(instances: Vec<String>, runtime_dir: &Path) -> anyhow::Result<()> {
     let names = instances.clone();
+    let begin = Instant::now();
     change::run(&Request::Failover { instances }, runtime_dir)?;
     let client = Client::new(runtime_dir);
-    let begin = Instant::now();
     let mut pause = MIN_PAUSE;
     let mut reported: Vec<String> = Vec::new();
     let mut failed = Vec::new();
@@ -43,7 +43,7 @@ pub(super) fn run(instances: Vec<String>, runtime_dir: &Path) -> anyhow::Result<
         let report = details::select(client.status()?, &names)?;
         let mut open = Vec::new();
         for one in report.instances.iter().filter(|one| !reported.contains(&one.name)) {
-            match outcome(one) {
+            match outcome(one, begin.elapsed()) {
                 Outcome::Open => {
                     open.push(one);
                     continue;
@@ -66,10 +66,12 @@ pub(super) fn run(instances: Vec<String>, runtime_dir: &Path) -> anyhow::Result<
     if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
 }
 
-/// Returns what has happened to the mastership of an instance that was master before. The agent has
-/// handled the request before it replies to a later query.
-fn outcome(one: &InstanceStatus) -> Outcome {
+/// Returns what has happened to the mastership of an instance, which was master when the request was
+/// sent, `elapsed` ago.
+fn outcome(one: &InstanceStatus, elapsed: Duration) -> Outcome {
+    let has_changed = one.last_transition_ms.is_some_and(|age| Duration::from_millis(age) <= elapsed);
     match (one.state, one.last_adv_source) {
+        _ if !has_changed => Outcome::Open,
         (State::Backup, Some(source)) => Outcome::TakenOver(format!("{source} is master")),
         (State::Backup, None) => Outcome::Open,
         (State::Master, _) => {
@@ -90,16 +92,22 @@ mod tests {
     use crate::cli::tests::instance_status;
 
     #[test]
-    fn outcome_depends_on_the_state() {
-        let status = |state, source: Option<[u8; 4]>| InstanceStatus {
-            last_adv_source: source.map(IpAddr::from),
-            ..instance_status("VI_1", state)
+    fn outcome_depends_on_the_state_since_the_request() {
+        let after = |seconds, state, source: Option<[u8; 4]>| {
+            let last_adv_source = source.map(IpAddr::from);
+            // The last change of state was 245 s ago.
+            let status = InstanceStatus { last_adv_source, ..instance_status("VI_1", state) };
+            outcome(&status, Duration::from_secs(seconds))
         };
+        let other = Some([192, 0, 2, 2]);
         let taken_over = Outcome::TakenOver("192.0.2.2 is master".to_owned());
-        assert_eq!(outcome(&status(State::Backup, Some([192, 0, 2, 2]))), taken_over);
-        assert_eq!(outcome(&status(State::Backup, None)), Outcome::Open);
+        assert_eq!(after(246, State::Backup, other), taken_over);
+        assert_eq!(after(246, State::Backup, None), Outcome::Open);
         for state in [State::Master, State::Fault, State::Initialize] {
-            assert!(matches!(outcome(&status(state, None)), Outcome::Failed(_)), "{state:?}");
+            assert!(matches!(after(246, state, None), Outcome::Failed(_)), "{state:?}");
+        }
+        for state in [State::Master, State::Backup] {
+            assert_eq!(after(244, state, other), Outcome::Open, "{state:?}");
         }
     }
 }

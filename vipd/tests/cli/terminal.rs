@@ -63,6 +63,22 @@ fn errors_have_a_caret_on_a_terminal() {
     }
 }
 
+/// The agent reports the position, and the client reads the line from the file.
+#[test]
+fn errors_of_a_reload_have_a_caret_on_a_terminal() {
+    let (_directory, path) = invalid();
+    let reply =
+        format!("{{\"error\":\"{path}:4:9: vrid is 510\\n{path}: 1 problem; nothing has changed\"}}\n");
+    let agent = reply_with(reply.leak());
+    let arguments = ["reload", "--runtime-dir", text(agent.path())];
+    let summary = format!("vipd: {path}: 1 problem; nothing has changed\n");
+    let shown = run_on_terminal(80, &arguments, &[("NO_COLOR", "1")]);
+    let caret = "    4 |     vrid = 510\n      |            ^\n";
+    assert_eq!(shown, format!("{path}:4:9: vrid is 510\n{caret}{summary}"));
+    let piped = run(&arguments);
+    assert_eq!(String::from_utf8_lossy(&piped.stderr), format!("{path}:4:9: vrid is 510\n{summary}"));
+}
+
 #[test]
 fn color_option_overrides_the_environment_and_the_kind_of_output() {
     let (_directory, path) = invalid();
