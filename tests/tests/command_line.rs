@@ -84,12 +84,11 @@ fn status_shows_settings_and_what_an_instance_waits_for() {
                 startup_delay = \"1000s\"\npreempt_delay = \"30s\"\naccept = false\n\
                 routes = [{ to = \"10.9.0.0/16\", via = \"192.168.122.9\" }]\n\
                 rules = [{ from = \"10.9.0.1\", table = 100, priority = 100 }]";
-    let host = lab.host(ONE).unwrap();
     let agent = start(&lab, ONE, instance(100, more));
     let waiting = wait_for(&agent, "waiting for startup_delay", TIMEOUT, |status| {
         status.text("vipd:initialize-reason") == "startup_delay"
     })
-    .unwrap_or_else(|error| panic!("{host:?}: {error:#}"));
+    .unwrap_or_else(|error| panic!("{error:#}"));
     assert_eq!(waiting.text("state"), "initialize");
     let left = waiting.number("vipd:starts-in-ns").unwrap();
     assert!((900_000_000_000..=1_000_000_000_000).contains(&left), "{left}");

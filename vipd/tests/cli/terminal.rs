@@ -112,12 +112,12 @@ fn color_option_overrides_the_environment_and_the_kind_of_output() {
 fn help_and_usage_errors_follow_the_color_option() {
     for arguments in [&["--help"][..], &["status", "--nonsense"]] {
         let output = |color| {
-            let output = run(&[&["--color", color], arguments].concat());
+            let output = run(&[&["--color", color][..], arguments].concat());
             String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8")
         };
         assert!(output("always").contains(ESCAPE), "{arguments:?}");
         assert!(!output("never").contains(ESCAPE), "{arguments:?}");
-        let shown = run_on_terminal(80, &[&["--color", "never"], arguments].concat(), &[]);
+        let shown = run_on_terminal(80, &[&["--color", "never"][..], arguments].concat(), &[]);
         assert!(!shown.contains(ESCAPE), "{shown:?}");
     }
 }
