@@ -118,7 +118,7 @@ changed because of an error.")]
     /// Replace a running agent by a new process, for example of a new version
     #[command(after_help = "\
 Examples:
-  sudo vipd upgrade                            after the package has been updated
+  sudo vipd upgrade                after the package has been updated
   sudo vipd upgrade --exe ./target/release/vipd
 
 The new process takes over all states, timers and counters: no instance

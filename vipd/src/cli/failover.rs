@@ -42,7 +42,10 @@ pub(super) fn run(instances: Vec<String>, runtime_dir: &Path) -> anyhow::Result<
     loop {
         let report = details::select(client.status()?, &names)?;
         let mut open = Vec::new();
-        for one in report.instances.iter().filter(|one| !reported.contains(&one.name)) {
+        for one in &report.instances {
+            if reported.contains(&one.name) {
+                continue;
+            }
             match outcome(one, begin.elapsed()) {
                 Outcome::Open => {
                     open.push(one);

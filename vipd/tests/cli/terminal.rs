@@ -140,10 +140,10 @@ fn status_is_narrow_on_a_terminal_and_wide_in_a_pipe() {
     let shown = run_on_terminal(80, &arguments, &[("NO_COLOR", "1")]);
     assert_eq!(
         shown,
-        "NAME  INTERFACE        VRID  STATE   PRIO  LAST-ADVERT-FROM          SINCE\n\
-         VI_6  enp129s0f0v12.7    51  backup   100  fe80::a00:27ff:fe4e:66a1  4m05s\n\
+        "NAME  INTERFACE        VRID  STATE   PRIO  LAST-ADVERT-FROM          XDP  SINCE\n\
+         VI_6  enp129s0f0v12.7    51  backup   100  fe80::a00:27ff:fe4e:66a1  tc   4m05s\n\
          \x20 2001:db8::1/64, 2001:db8::2/64\n\
-         MASTER-DOWN, INTERVAL and XDP hidden on this terminal; see `vipd status NAME`\n"
+         MASTER-DOWN and INTERVAL hidden on this terminal; see `vipd status NAME`\n"
     );
     let wide = "NAME  INTERFACE        VRID  STATE   PRIO  INTERVAL  MASTER-DOWN  LAST-ADVERT-FROM          XDP  SINCE  \
                 ADDRESSES\n\

@@ -48,7 +48,8 @@ fn syntax_error_hides_that_no_instance_was_found() {
         ),
         (
             "include = \"\"\"\n[[instance]]\nname = \"a\"\n",
-            "4:1: TOML syntax: invalid multi-line basic string, expected `\"`; correct this line",
+            "1:11: include is a string; it must be an array of strings; use e.g. `include = [\"conf.d/*.toml\"]`\n\
+             4:1: TOML syntax: invalid multi-line basic string, expected `\"`; correct this line",
         ),
     ]);
 }
