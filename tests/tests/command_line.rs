@@ -129,7 +129,7 @@ fn agent_warns_about_commands_that_cannot_be_run() {
     let agent = start(&lab, ONE, text);
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
     for warning in [
-        ":21: master: /nonexistent/notify cannot be run: No such file or directory",
+        ":21: notify.master: /nonexistent/notify cannot be run: No such file or directory",
         ":11: command: /nonexistent/check cannot be run: No such file or directory",
     ] {
         wait_until(&format!("the warning {warning}"), TIMEOUT, || {

@@ -94,7 +94,13 @@ impl Renderer {
             fs::metadata(path).ok().filter(|found| path.is_absolute() && is_suitable(found))?;
             fs::read_to_string(path).ok()
         });
-        Excerpt::new(text.as_deref()?.split('\n').nth(line.checked_sub(1)?)?, column)
+        let mut lines = text.as_deref()?.split('\n');
+        let previous = match line.checked_sub(2) {
+            Some(index) => lines.nth(index)?,
+            None => "",
+        };
+        // Line 0 does not exist.
+        Excerpt::new(previous, lines.next().filter(|_| line > 0)?, column)
     }
 }
 
@@ -155,6 +161,24 @@ mod tests {
         let problems = Config::parse(source, "a.toml").expect_err("the password is too long");
         let rendered = Renderer::new(Some(80)).problem(&problems.list()[0], "a.toml", Severity::Error);
         assert!(rendered.lines().count() == 1 && !rendered.contains("too long a"), "{rendered}");
+    }
+
+    #[test]
+    fn password_on_its_own_line_is_not_shown() {
+        let source = "[[instance]]\nauth_pass =\n\"a secret\"\n";
+        let problems = Config::parse(source, "a.toml").expect_err("the value is on another line");
+        for problem in problems.list() {
+            let rendered = Renderer::new(Some(80)).problem(problem, "a.toml", Severity::Error);
+            assert!(!rendered.contains("a secret"), "{rendered}");
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.toml");
+        fs::write(&path, source).expect("written");
+        let text = format!("{}:3:1: x", path.display());
+        assert_eq!(
+            strip_str(&Renderer::new(Some(80)).line(&text, Severity::Error)).to_string(),
+            format!("{text}\n")
+        );
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn cells(text: &str) -> Vec<Cell> {
         match character {
             '\t' => cells.extend([(' ', 1); TAB]),
             // Marks, overrides and isolates of the bidirectional algorithm (Unicode TR9).
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 cells.push((char::REPLACEMENT_CHARACTER, 1));
             }
             _ => cells.push(match character.width() {
@@ -100,7 +100,7 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, column: usize, width: usize, expected: [&str; 2]) {
-        let excerpt = Excerpt::new(line, column).expect("an excerpt");
+        let excerpt = Excerpt::new("", line, column).expect("an excerpt");
         let rendered = render(7, &excerpt, width, Style::new());
         let rendered = anstream::adapter::strip_str(&rendered).to_string();
         assert_eq!(rendered.lines().collect::<Vec<_>>(), expected, "{line:?}, column {column}");
@@ -123,6 +123,7 @@ mod tests {
             ("name = \"e\u{301}\" x", 13, ["    7 | name = \"e\u{301}\" x", "      |            ^"]),
             // Control characters do not reach the terminal.
             ("a\u{1b}[2J = 1", 8, ["    7 | a\u{fffd}[2J = 1", "      |        ^"]),
+            ("a\u{61c}b = 1", 7, ["    7 | a\u{fffd}b = 1", "      |       ^"]),
             ("a\u{202e}b = 1", 7, ["    7 | a\u{fffd}b = 1", "      |       ^"]),
         ] {
             check(line, column, 80, expected);

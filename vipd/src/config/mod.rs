@@ -27,7 +27,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 pub use excerpt::Excerpt;
-pub use problem::{Executable, Problem, Problems};
+pub use problem::{Executables, Problem, Problems};
 
 use crate::process::defect;
 use crate::vrrp::config::RouterConfig;
@@ -70,7 +70,7 @@ pub struct Config {
     /// Warnings about valid but suspicious settings, in file order.
     pub warnings: Vec<Problem>,
     /// The executables of all commands.
-    pub executables: Vec<Executable>,
+    pub executables: Executables,
     /// The text of the files that were read.
     pub text: ConfigText,
 }
@@ -171,12 +171,6 @@ impl Config {
         self.instances.iter().any(|instance| instance.password.is_some())
     }
 
-    /// Returns a problem for each command whose executable is missing or not safe to run on this
-    /// machine. Blocks if a file system does not respond.
-    pub fn check_executables(&self) -> Vec<Problem> {
-        self.executables.iter().filter_map(|executable| executable.check(defect)).collect()
-    }
-
     /// Reads and checks a file.
     ///
     /// # Errors
@@ -243,11 +237,12 @@ impl Config {
         }
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let config = Self::read(&table, folder, machine, &mut problems);
-        let Findings { warnings, executables } = problems.finish(file_name)?;
+        let text = ConfigText(source.as_str().into());
+        let Findings { warnings, executables } = problems.finish(file_name, text.clone())?;
         // `read` returns `None` only after reporting a problem, so `finish` has already returned an
         // error. If it has not, that is a bug, and the file is still rejected.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
-        Ok(Self { warnings, executables, text: ConfigText(source.as_str().into()), ..config })
+        Ok(Self { warnings, executables, text, ..config })
     }
 
     fn read(
@@ -285,7 +280,7 @@ impl Config {
             control,
             notifications,
             warnings: Vec::new(),
-            executables: Vec::new(),
+            executables: Executables::default(),
             text: ConfigText::default(),
         })
     }

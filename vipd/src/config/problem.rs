@@ -3,8 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::ConfigText;
 use super::excerpt::Excerpt;
 use super::schema::Key;
+use crate::process::defect;
 
 /// A problem and its position in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +41,18 @@ impl Problem {
     /// Creates a problem at a byte offset of the main file.
     pub(super) fn at(source: &str, at: usize, message: String) -> Self {
         let (line, column) = position(source, at);
-        Self { file: None, line, column, message, excerpt: Excerpt::new(line_at(source, at), column) }
+        let (previous, text) = lines_at(source, at);
+        Self { file: None, line, column, message, excerpt: Excerpt::new(previous, text, column) }
+    }
+
+    /// Changes a line in the text of all files to the included file and the line in it, if the line
+    /// is in one. `included` has the first line and the name of each.
+    fn in_included(mut self, included: &[(usize, String)]) -> Self {
+        if let Some((first, file)) = file_of(self.line, included) {
+            self.line = self.line + 1 - first;
+            self.file = Some(file.clone());
+        }
+        self
     }
 }
 
@@ -105,21 +118,42 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// An executable that the configuration names, and its position in the file.
+/// An executable that the configuration names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Executable {
-    /// Key of the command.
-    key: &'static str,
+struct Executable {
+    /// Key of the command, as in messages.
+    key: String,
     path: PathBuf,
-    position: Problem,
+    /// Byte offset of the command in the text of all files.
+    at: usize,
 }
 
 impl Executable {
-    /// Returns the problem of an executable for which `defect` returns a reason not to run it.
-    pub(super) fn check(&self, defect: fn(&Path) -> Option<String>) -> Option<Problem> {
+    /// Returns the message for an executable for which `defect` returns a reason not to run it.
+    fn check(&self, defect: fn(&Path) -> Option<String>) -> Option<String> {
         let reason = defect(&self.path)?;
-        let message = format!("{}: {} {reason}", self.key, self.path.display());
-        Some(Problem { message, ..self.position.clone() })
+        Some(format!("{}: {} {reason}", self.key, self.path.display()))
+    }
+}
+
+/// The executables of all commands in a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executables {
+    list: Vec<Executable>,
+    text: ConfigText,
+    /// First line of each included file in `text`, and its name.
+    included: Vec<(usize, String)>,
+}
+
+impl Executables {
+    /// Returns a problem for each command whose executable is missing or not safe to run on this
+    /// machine. Blocks if a file system does not respond.
+    pub fn check(&self) -> Vec<Problem> {
+        let check = |executable: &Executable| {
+            let message = executable.check(defect)?;
+            Some(Problem::at(&self.text.0, executable.at, message).in_included(&self.included))
+        };
+        self.list.iter().filter_map(check).collect()
     }
 }
 
@@ -128,7 +162,7 @@ impl Executable {
 pub(super) struct Findings {
     /// Warnings in file order.
     pub(super) warnings: Vec<Problem>,
-    pub(super) executables: Vec<Executable>,
+    pub(super) executables: Executables,
 }
 
 /// Collects problems while a file is read.
@@ -170,10 +204,9 @@ impl<'s> Collector<'s> {
     /// Adds the executable named by `key` at byte offset `at`. If executables are checked, also
     /// reports a problem if it must not be run on this machine.
     pub(super) fn executable(&mut self, at: usize, key: &Key, program: &str) {
-        let position = Problem::at(self.source, at, String::new());
-        let executable = Executable { key: key.name, path: program.into(), position };
-        if let Some(problem) = self.defect.and_then(|defect| executable.check(defect)) {
-            self.add(at, problem.message);
+        let executable = Executable { key: key.to_string(), path: program.into(), at };
+        if let Some(message) = self.defect.and_then(|defect| executable.check(defect)) {
+            self.add(at, message);
         }
         self.executables.push(executable);
     }
@@ -234,31 +267,26 @@ impl<'s> Collector<'s> {
     /// Formats byte offset `at` as line and column, for messages that refer to another position.
     pub(super) fn place(&self, at: usize) -> String {
         let (line, column) = position(self.source, at);
-        match self.file_of(line) {
+        match file_of(line, self.included) {
             Some((first, file)) => format!("line {} of {file}, column {column}", line + 1 - first),
             None if self.included.is_empty() => format!("line {line}, column {column}"),
             None => format!("line {line} of the main file, column {column}"),
         }
     }
 
-    /// Returns the findings, or the problems in file order if there are any.
-    pub(super) fn finish(mut self, file: &str) -> Result<Findings, Problems> {
-        let mut found = std::mem::take(&mut self.found);
-        let mut warnings = std::mem::take(&mut self.warnings);
-        let mut executables = std::mem::take(&mut self.executables);
-        for list in [&mut found, &mut warnings] {
+    /// Returns the findings, or the problems in file order if there are any. `text` is the source.
+    pub(super) fn finish(self, file: &str, text: ConfigText) -> Result<Findings, Problems> {
+        let in_order = |mut list: Vec<Problem>| -> Vec<Problem> {
             list.sort_by_key(|problem| (problem.line, problem.column));
-        }
-        let positions = executables.iter_mut().map(|executable| &mut executable.position);
-        for problem in found.iter_mut().chain(&mut warnings).chain(positions) {
-            if let Some((first, file)) = self.file_of(problem.line) {
-                problem.line = problem.line + 1 - first;
-                problem.file = Some(file.clone());
-            }
-        }
-        match Problems::in_file(file, found) {
+            list.into_iter().map(|problem| problem.in_included(self.included)).collect()
+        };
+        match Problems::in_file(file, in_order(self.found)) {
             Some(problems) => Err(problems),
-            None => Ok(Findings { warnings, executables }),
+            None => {
+                let included = self.included.to_vec();
+                let executables = Executables { list: self.executables, text, included };
+                Ok(Findings { warnings: in_order(self.warnings), executables })
+            }
         }
     }
 
@@ -267,22 +295,23 @@ impl<'s> Collector<'s> {
         !self.broken_lines.is_empty()
     }
 
-    /// Returns the first line and the name of the included file that a line is in.
-    fn file_of(&self, line: usize) -> Option<&'s (usize, String)> {
-        self.included.iter().rev().find(|(first, _)| *first <= line)
-    }
-
     fn text_of(&self, line: usize) -> &'s str {
         self.source.lines().nth(line - 1).unwrap_or_default()
     }
 }
 
-/// Returns the line that contains byte offset `at`.
-fn line_at(source: &str, at: usize) -> &str {
+/// Returns the first line and the name of the included file that a line is in.
+fn file_of(line: usize, included: &[(usize, String)]) -> Option<&(usize, String)> {
+    included.iter().rev().find(|(first, _)| *first <= line)
+}
+
+/// Returns the line before the one that contains byte offset `at`, and this line.
+fn lines_at(source: &str, at: usize) -> (&str, &str) {
     let (before, after) = source.split_at_checked(at).unwrap_or((source, ""));
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let end = after.find('\n').map_or(source.len(), |length| before.len() + length);
-    &source[start..end]
+    let previous = source[..start].lines().next_back().unwrap_or_default();
+    (previous, &source[start..end])
 }
 
 /// Returns the line and column of byte offset `at`, both counted from 1. A byte-order mark is not

@@ -161,9 +161,9 @@ impl Administrator {
     /// Logs a warning for each command that cannot be run. Does not wait, because a file system that
     /// does not respond must not delay the start.
     pub(super) fn check_commands(&self) {
-        let (config, main) = (self.config.clone(), self.path.display().to_string());
+        let (executables, main) = (self.config.executables.clone(), self.path.display().to_string());
         spawn_blocking(move || {
-            for problem in config.check_executables() {
+            for problem in executables.check() {
                 tracing::warn!("{}", problem.in_file(&main));
             }
         });

@@ -215,13 +215,12 @@ fn commands_of_a_valid_file_can_be_checked_later() {
     let source = with("notify = { any = [\"/no/such/notify\"], stop = [\"/bin/sh\"] }")
         + "[[script]]\nname = \"a\"\ncommand = [\"/no/such/file\"]\n";
     let config = Config::parse(&source, "f").expect("valid");
-    assert_eq!(config.executables.len(), 3);
-    let found: Vec<String> = config.check_executables().iter().map(|problem| problem.in_file("f")).collect();
+    let found: Vec<String> = config.executables.check().iter().map(|problem| problem.in_file("f")).collect();
     assert_eq!(
         found,
         [
             "f:9:11: command: /no/such/file cannot be run: No such file or directory (os error 2)",
-            "f:6:18: any: /no/such/notify cannot be run: No such file or directory (os error 2)",
+            "f:6:18: notify.any: /no/such/notify cannot be run: No such file or directory (os error 2)",
         ]
     );
 }
