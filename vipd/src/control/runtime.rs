@@ -1,5 +1,6 @@
 //! The runtime directory, which contains the control socket of one agent.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -29,19 +30,27 @@ pub fn socket_path(directory: &Path) -> PathBuf {
 
 /// Returns the runtime directories of running agents, except `directory`: of all agents in this
 /// network namespace, and of those in other namespaces whose directory is `/run/vipd` followed by
-/// any characters. Agents that this process may not connect to are not found.
+/// any characters. Directories that do not exist in this mount namespace, or whose path has spaces
+/// or non-ASCII characters, are left out, and so are agents in other network namespaces that this
+/// process may not connect to.
 pub fn running_agents(directory: &Path) -> Vec<String> {
-    let mut found = agents_here();
+    // In the name of an agent, `_` may stand for another character of the path.
+    let here = agents_here().into_iter().filter(|name| Path::new(name).is_dir());
+    let mut found: BTreeMap<String, String> = here.map(|name| (name.clone(), name)).collect();
     let default = Path::new(DEFAULT_DIRECTORY);
     let beside = default.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten();
     let prefix = default.file_name().unwrap_or_default().as_encoded_bytes();
     for entry in beside.filter_map(Result::ok) {
-        if entry.file_name().as_encoded_bytes().starts_with(prefix) && accepts_connections(&entry.path()) {
-            found.insert(agent_name(&entry.path()));
+        let path = entry.path();
+        let Some(text) = path.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic())) else {
+            continue;
+        };
+        if entry.file_name().as_encoded_bytes().starts_with(prefix) && accepts_connections(&path) {
+            found.entry(agent_name(&path)).or_insert_with(|| text.to_owned());
         }
     }
     found.remove(&agent_name(directory));
-    found.into_iter().collect()
+    found.into_values().collect()
 }
 
 /// Returns whether a process listens on the control socket in a directory.
@@ -293,4 +302,26 @@ fn read_pid(lock: &mut File) -> Option<u32> {
     let mut text = String::new();
     lock.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::AgentLock;
+
+    #[test]
+    fn only_agents_whose_directory_is_known_are_listed() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let [plain, spaced] = ["plain", "with space"].map(|name| parent.path().join(name));
+        let mut locks = Vec::new();
+        for directory in [&plain, &spaced] {
+            fs::create_dir(directory).expect("created");
+            locks.push(AgentLock::acquire(directory).expect("the lock is free"));
+        }
+        let below = |name: &String| name.starts_with(&agent_name(parent.path()));
+        let found: Vec<String> =
+            running_agents(Path::new("/nonexistent")).into_iter().filter(below).collect();
+        assert_eq!(found, [agent_name(&plain)]);
+        assert!(!running_agents(&plain).iter().any(below));
+    }
 }
