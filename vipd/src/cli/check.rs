@@ -1,21 +1,25 @@
 //! `vipd check`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 
 use super::args::ConfigArgs;
 use super::problems::{Renderer, Severity};
-use super::table::{Align, NONE, Table, Yield};
+use super::status::list;
+use super::table::{Align, HINT, NONE, Table, Yield};
+use super::wrap::wrap;
 use super::{output, terminal};
 use crate::config::Config;
 use crate::config::machine::{Interface, Machine};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 use crate::xdp::Pins;
 
-/// How columns yield on a narrow terminal.
-const NARROW: [(&str, Yield); 1] = [("ADDRESSES", Yield::Below(""))];
+/// How columns yield on a narrow terminal, those first that are needed least.
+const NARROW: [(&str, Yield); 3] =
+    [("ADDRESSES", Yield::Below("")), ("VERSION", Yield::Hide), ("PREEMPT", Yield::Hide)];
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     // If the interfaces cannot be read, only the file is checked.
@@ -84,10 +88,14 @@ pub(super) fn render(file: &str, config: &Config, width: Option<usize>) -> Strin
             if addresses.is_empty() { NONE.to_owned() } else { addresses.join(",") }.into(),
         ]);
     }
-    if let Some(width) = width {
-        table.fit(width, &NARROW);
+    let hidden = width.map(|width| table.fit(width, &NARROW)).unwrap_or_default();
+    let mut text = format!("{file}: ok, {summary}\n{}", table.render());
+    if let Some(width) = width.filter(|_| !hidden.is_empty()) {
+        let hint = format!("{} hidden on this terminal", list(&hidden));
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{HINT}{}{HINT:#}", wrap(&hint, width, 0));
     }
-    format!("{file}: ok, {summary}\n{}", table.render())
+    text
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -85,7 +85,7 @@ pub(super) fn render(report: &StatusReport, width: Option<usize>) -> String {
 }
 
 /// Joins headings: `A`, `A and B`, `A, B and C`.
-fn list(headings: &[&str]) -> String {
+pub(super) fn list(headings: &[&str]) -> String {
     match headings {
         [] => String::new(),
         [one] => (*one).to_owned(),

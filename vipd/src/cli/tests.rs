@@ -229,6 +229,23 @@ VI_1  eth1         51        3   100      10ms  yes      192.0.2.10/24,192.0.2.1
 }
 
 #[test]
+fn check_hides_columns_on_a_narrow_terminal() {
+    let name = "a".repeat(41);
+    let source = format!(
+        "[[instance]]\nname = \"{name}\"\ninterface = \"enp129s0f0v12.7\"\nvrid = 51\n\
+         virtual_addresses = [\"192.0.2.10/24\"]\n"
+    );
+    let config = Config::parse(&source, "a.toml").expect("valid");
+    let heads = format!("{:41}  INTERFACE        VRID  PRIO  INTERVAL", "NAME");
+    let expected = format!(
+        "a.toml: ok, 1 instance\n{heads}\n{name}  enp129s0f0v12.7    51   100        1s\n  192.0.2.10/24\n\
+         VERSION and PREEMPT hidden on this terminal\n"
+    );
+    assert_eq!(strip_str(&check::render("a.toml", &config, Some(80))).to_string(), expected);
+    assert!(expected.lines().all(|line| line.len() <= 80), "{expected}");
+}
+
+#[test]
 fn an_error_is_printed_with_its_causes_on_one_line() {
     let error = anyhow::anyhow!("the cause").context("what failed");
     assert_eq!(report(&error, None), "vipd: what failed: the cause\n");
