@@ -1,5 +1,5 @@
 //! Decides whether output is colored: by `--color`, or else by the stream and the environment
-//! (`NO_COLOR`, `CLICOLOR_FORCE`, `TERM`).
+//! (`NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, `CI`).
 
 use std::process::Command;
 

@@ -144,10 +144,10 @@ pub struct InstanceStatus {
     /// VIPs that a master should have but does not, because the kernel refused to add them.
     #[serde(rename = "vipd:missing-addresses", default)]
     pub missing_addresses: Vec<String>,
-    /// Routes that exist while the instance is master, in the notation of `ip route`.
+    /// Routes that exist while the instance is master: `route `, and the notation of `ip route`.
     #[serde(rename = "vipd:routes", default)]
     pub routes: Vec<String>,
-    /// Policy rules that exist while the instance is master, in the notation of `ip rule`.
+    /// Policy rules that exist while the instance is master: `rule `, and the notation of `ip rule`.
     #[serde(rename = "vipd:rules", default)]
     pub rules: Vec<String>,
     /// Routes and policy rules that a master should have but does not, each with the reason.
