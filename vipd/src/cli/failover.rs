@@ -8,7 +8,7 @@ use anyhow::bail;
 
 use super::status::seconds;
 use super::{change, details, output};
-use crate::control::client::Client;
+use crate::control::client::{Client, ClientError};
 use crate::control::model::{InstanceStatus, State};
 use crate::control::protocol::Request;
 
@@ -40,7 +40,14 @@ pub(super) fn run(instances: Vec<String>, runtime_dir: &Path) -> anyhow::Result<
     let mut reported: Vec<String> = Vec::new();
     let mut failed = Vec::new();
     loop {
-        let report = details::select(client.status()?, &names)?;
+        let report = match client.status() {
+            // The agent is busy, for example because many instances are being handed over.
+            Err(ClientError::Agent(_) | ClientError::Timeout(_)) if begin.elapsed() <= MARGIN => {
+                thread::sleep(pause);
+                continue;
+            }
+            report => details::select(report?, &names)?,
+        };
         let mut open = Vec::new();
         for one in &report.instances {
             if reported.contains(&one.name) {
