@@ -280,14 +280,12 @@ impl<'s> Collector<'s> {
             list.sort_by_key(|problem| (problem.line, problem.column));
             list.into_iter().map(|problem| problem.in_included(self.included)).collect()
         };
-        match Problems::in_file(file, in_order(self.found)) {
-            Some(problems) => Err(problems),
-            None => {
-                let included = self.included.to_vec();
-                let executables = Executables { list: self.executables, text, included };
-                Ok(Findings { warnings: in_order(self.warnings), executables })
-            }
+        if let Some(problems) = Problems::in_file(file, in_order(self.found)) {
+            return Err(problems);
         }
+        let included = self.included.to_vec();
+        let executables = Executables { list: self.executables, text, included };
+        Ok(Findings { warnings: in_order(self.warnings), executables })
     }
 
     /// Returns whether the file has a syntax error.
