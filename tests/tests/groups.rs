@@ -156,7 +156,7 @@ fn commands_accept_the_name_of_a_group() {
     assert_eq!(request("undrain").unwrap(), ["WAN: no longer drained", "LAN: no longer drained"]);
     wait_for_vips_on(&lab, ONE).unwrap();
     wait_for_states(&two, "backup", "backup").unwrap();
-    assert_eq!(request("failover").unwrap(), ["WAN: mastership handed over", "LAN: mastership handed over"]);
+    assert_eq!(request("failover").unwrap(), ["WAN: mastership released", "LAN: mastership released"]);
     wait_for_vips_on(&lab, TWO).unwrap();
     let priority = json!({ "command": "priority", "instance": "gateway", "priority": 10 });
     let refused = format!("{:#}", change(&one, &priority).expect_err("a group has no priority"));

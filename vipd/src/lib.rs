@@ -11,11 +11,13 @@
 //! * `handover`: the messages between an agent and its successor during `vipd upgrade`.
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * `web`: metrics and health over HTTP.
+//! * `color`: the decision whether output is colored.
 //! * [`service`]: startup, supervision, and all work that may block.
 
 #![deny(unsafe_code)]
 
 pub mod cli;
+mod color;
 pub mod config;
 pub mod control;
 mod engine;

@@ -43,7 +43,7 @@ fn changes_are_logged_with_the_instance_and_the_user_as_fields() {
         ("INFO drained ", &["instance=\"VI_51\"", "instance=\"VI_52\""][..]),
         ("INFO no longer drained ", &["instance=\"VI_51\"", "instance=\"VI_52\""]),
         ("INFO priority 150 → 160, until `vipd priority VI_51 reset` ", &["instance=\"VI_51\""]),
-        ("INFO mastership handed over ", &["instance=\"VI_52\""]),
+        ("INFO mastership released ", &["instance=\"VI_52\""]),
         (
             "ERROR VI_52 is in state fault, not master; run the command on the master ",
             &["instance=\"VI_52\""],
@@ -187,7 +187,7 @@ fn failover_moves_mastership_once_although_the_priority_is_higher() {
     assert!(refused.contains("VI_51 is in state backup, not master"), "{refused}");
 
     let since = WallTime::now();
-    assert_eq!(change(&one, &failover).unwrap(), ["VI_51: mastership handed over"]);
+    assert_eq!(change(&one, &failover).unwrap(), ["VI_51: mastership released"]);
     wait_for_state(&two, "master", TIMEOUT).unwrap();
     wait_for_state(&one, "backup", TIMEOUT).unwrap();
     assert_eq!(status(&one).unwrap()[0].text("vipd:last-transition-reason"), "failover");

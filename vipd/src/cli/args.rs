@@ -1,9 +1,12 @@
 //! Command-line arguments and help.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum as _};
+
+use crate::control::runtime::DEFAULT_DIRECTORY;
 
 /// A VRRP failover agent for Linux.
 #[derive(Debug, Parser)]
@@ -20,14 +23,23 @@ Examples:
 Environment:
   VIPD_LOG          log level of `vipd run`, e.g. debug or vipd=trace [default: info]
   VIPD_RUNTIME_DIR  same as --runtime-dir
-  NO_COLOR          disable colors
+  NO_COLOR          with --color auto: disable colors
 
-Configuration keys and counters are documented in docs/configuration.md and docs/counters.md."
+Exit status:
+  0  success
+  1  failure: the reason is printed to standard error
+  2  invalid command line
+
+The pages docs/commands.md, docs/configuration.md and docs/counters.md describe
+the commands, the configuration keys and the counters."
 )]
 pub(super) struct Cli {
     /// Runtime directory with the control socket, one per agent
-    #[arg(long, global = true, value_name = "DIR", env = "VIPD_RUNTIME_DIR", default_value = "/run/vipd")]
+    #[arg(long, global = true, value_name = "DIR", env = "VIPD_RUNTIME_DIR", default_value = DEFAULT_DIRECTORY)]
     pub(super) runtime_dir: PathBuf,
+    /// Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    pub(super) color: ColorChoice,
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -39,7 +51,11 @@ pub(super) enum Command {
 Examples:
   sudo vipd run
   sudo VIPD_LOG=debug vipd run -c vipd.toml
-  sudo vipd run -c second.toml --runtime-dir /run/vipd-second")]
+  sudo vipd run -c second.toml --runtime-dir /run/vipd-second
+
+Exit status: 0 after a clean shutdown by SIGTERM, SIGINT or SIGQUIT, or after
+another process has succeeded this one (`vipd upgrade`); 1 if the agent cannot
+start or has failed.")]
     Run(ConfigArgs),
     /// Check a configuration file and report all errors and warnings with line and column
     #[command(after_help = "\
@@ -47,9 +63,13 @@ Examples:
   vipd check
   vipd check && sudo systemctl reload vipd
 
-The file is also checked against the network interfaces of this machine.
-Errors and warnings are printed to standard error. The exit status is 1 if
-there are errors; warnings do not affect it.")]
+The file is also checked against the network interfaces of this machine, and
+the executables of its commands are checked. Errors and warnings are printed to
+standard error, one line each: FILE:LINE:COLUMN: TEXT. On a terminal, the line
+of the file follows, with a caret under the column.
+
+Exit status: 0 if the file is valid, even with warnings; 1 if it has errors or
+cannot be read.")]
     Check(ConfigArgs),
     /// Show the counters of a running agent
     #[command(after_help = "\
@@ -58,6 +78,12 @@ Examples:
   vipd stats --interface eth1 --vrid 51    show a single virtual router
   vipd stats --json | jq .global
   vipd stats --prometheus > /var/lib/node_exporter/vipd.prom
+
+With --watch, rates per second follow the totals on a terminal. In a pipe, only
+totals are printed, so that each column remains a number; --json and
+--prometheus have totals only as well.
+
+Exit status: 1 if no instance matches --interface and --vrid.
 
 Requires access to the control socket: run as root or as a member of the
 socket's group.")]
@@ -68,6 +94,12 @@ Examples:
   vipd status
   vipd status VI_1                 show details of an instance or a group
   vipd status --json | jq -r '.instances[] | select(.state == \"master\") | .name'
+
+On a narrow terminal, columns are moved below their row or hidden; in a pipe,
+all columns are printed.
+
+Exit status: 0 in any state, even with a fault; 1 if no instance or group has
+one of the names.
 
 Requires access to the control socket: run as root or as a member of the
 socket's group.")]
@@ -96,18 +128,23 @@ Examples:
   vipd check && sudo vipd reload
 
 Prints a line for each change. If the file has errors, prints all of them and
-changes nothing. Signal SIGHUP does the same, with the result in the log.")]
+changes nothing. Signal SIGHUP does the same, with the result in the log.
+
+Exit status: 0 if the file was applied, even without a change; 1 if nothing has
+changed because of an error.")]
     Reload,
     /// Replace a running agent by a new process, for example of a new version
     #[command(after_help = "\
 Examples:
-  sudo vipd upgrade                            after the package has been updated
+  sudo vipd upgrade                after the package has been updated
   sudo vipd upgrade --exe ./target/release/vipd
 
 The new process takes over all states, timers and counters: no instance
 changes its state, and no advert is missing. Then it applies the configuration
 file, as `vipd reload` does. If the new process cannot take over, the agent
-continues, and the reason is printed.")]
+continues, and the reason is printed.
+
+Exit status: 0 if the new process has taken over; 1 if the agent continues.")]
     Upgrade(UpgradeArgs),
     /// Hand instances over to other nodes and keep them in fault until `undrain`
     #[command(after_help = "\
@@ -118,13 +155,19 @@ Examples:
 A master sends a priority-0 advert, so that a backup takes over after its
 Skew_Time.
 Instances stay drained when the configuration is reloaded and when the agent
-is restarted.")]
+is restarted.
+
+Exit status: 0 if all are drained, even before; 1 if none has changed because a
+name is unknown.")]
     Drain(Instances),
     /// Put drained instances back into service
     #[command(after_help = "\
 Examples:
   sudo vipd undrain
-  sudo vipd undrain VI_1 VI_2")]
+  sudo vipd undrain VI_1 VI_2
+
+Exit status: 0 if none is drained any more; 1 if none has changed because a
+name is unknown.")]
     Undrain(Instances),
     /// Hand mastership of instances over to another node once
     #[command(after_help = "\
@@ -134,7 +177,13 @@ Examples:
 Run it on the master. It sends a priority-0 advert, so that a backup takes
 over after its Skew_Time, and then does not preempt the new master, even if
 its own priority is higher. It takes over again when the new master fails or
-hands over mastership, or after about three intervals if there is no backup.")]
+hands over mastership, or after about three intervals if there is no backup.
+
+The command ends once another node is master, or this one again.
+
+Exit status: 0 if other nodes have taken over all instances; 1 if none has
+changed because a name is unknown or an instance is not master, or if no other
+node has taken over an instance.")]
     Failover(Masters),
     /// Change the priority of an instance until the next start
     #[command(after_help = "\
@@ -142,7 +191,9 @@ Examples:
   sudo vipd priority VI_1 150
   sudo vipd priority VI_1 reset    restore the configured priority
 
-A reload keeps this priority unless it changes the configured one.")]
+A reload keeps this priority unless it changes the configured one.
+
+Exit status: 1 if the instance is unknown or the owner of its addresses.")]
     Priority(PriorityArgs),
     /// Show the latest events of a running agent, such as state changes
     #[command(after_help = "\
@@ -152,6 +203,9 @@ Examples:
 
 The agent keeps the last 1024 events. With --follow, a reader that is too slow
 is disconnected.
+
+Exit status: 0 at the end of the events, also if the agent has ended the
+connection; 1 if the events cannot be read.
 
 Requires access to the control socket: run as root or as a member of the
 socket's group.")]
@@ -170,7 +224,10 @@ master, the kernel drops packets to and from these VIPs if they are fenced.
 Run the command in the network namespace of the agent. It removes the VIPs,
 routes and rules of all dead agents there, but only the macvlans and pinned
 BPF programs of the agent with this runtime directory. It fails while another
-agent runs in this namespace.")]
+agent runs in this namespace.
+
+Exit status: 0 even if there was nothing to remove; 1 if an agent is running or
+something could not be removed.")]
     Cleanup,
 }
 
@@ -262,6 +319,23 @@ pub(super) struct StatusArgs {
     /// Print one line of JSON, with RFC 8347 names
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Returns the value of `--color` in a command line that is not valid or asks for help, and for which
+/// clap therefore returns no values.
+pub(super) fn color(arguments: &[OsString]) -> ColorChoice {
+    let options = arguments.iter().take_while(|word| *word != "--");
+    let mut words = options.map(|word| word.to_str().unwrap_or_default());
+    let mut chosen = ColorChoice::Auto;
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix("--color") {
+            Some("") => words.next(),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        chosen = value.and_then(|value| ColorChoice::from_str(value, false).ok()).unwrap_or(chosen);
+    }
+    chosen
 }
 
 /// Parses a number of seconds, which may have a fraction. It must be above 0 and at most a day, so

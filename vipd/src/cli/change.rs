@@ -1,11 +1,14 @@
 //! The commands that change a running agent: `reload`, `upgrade`, `drain`, `undrain`,
 //! `failover` and `priority`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::output;
+use super::problems::{Renderer, Severity};
+use super::table::WAITING;
+use super::{output, terminal};
 use crate::control::client::Client;
 use crate::control::protocol::Request;
 
@@ -22,8 +25,10 @@ pub(super) fn upgrade(executable: Option<PathBuf>, runtime_dir: &Path) -> anyhow
 /// Sends a request to the agent and prints its warnings and one line for each change made.
 pub(super) fn run(request: &Request, runtime_dir: &Path) -> anyhow::Result<()> {
     let report = Client::new(runtime_dir).change(request)?;
+    let mut renderer = Renderer::new(terminal::width(&io::stderr()));
     for warning in &report.warnings {
-        eprintln!("vipd: warning: {warning}");
+        let warning = renderer.line(warning, Severity::Warning);
+        anstream::eprint!("vipd: {WAITING}warning{WAITING:#}: {warning}");
     }
     let text: String = report.changes.iter().flat_map(|change| [change, "\n"]).collect();
     output::print(&text)?;

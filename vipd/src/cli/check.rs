@@ -1,17 +1,25 @@
 //! `vipd check`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 
 use super::args::ConfigArgs;
-use super::output;
-use super::table::{Align, Table, WAITING};
+use super::problems::{Renderer, Severity};
+use super::status::list;
+use super::table::{Align, HINT, NONE, Table, Yield};
+use super::wrap::wrap;
+use super::{output, terminal};
+use crate::config::Config;
 use crate::config::machine::{Interface, Machine};
-use crate::config::{Config, Problem};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 use crate::xdp::Pins;
+
+/// How columns yield on a narrow terminal, those first that are needed least.
+const NARROW: [(&str, Yield); 3] =
+    [("ADDRESSES", Yield::Below("")), ("VERSION", Yield::Hide), ("PREEMPT", Yield::Hide)];
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     // If the interfaces cannot be read, only the file is checked.
@@ -19,14 +27,11 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let machine = Machine { checks_executables: true, fence_obstacle, ..machine().unwrap_or_default() };
     let config = Config::load_on(&args.config, &machine)?;
     let file = args.config.display().to_string();
-    let mut stderr = anstream::stderr().lock();
-    for Problem { file: included, line, column, message } in &config.warnings {
-        let file = included.as_ref().unwrap_or(&file);
-        let style = WAITING;
-        writeln!(stderr, "{file}:{line}:{column}: {style}warning{style:#}: {message}")
-            .context("cannot write to standard error")?;
-    }
-    output::print(&render(&file, &config))?;
+    let renderer = Renderer::new(terminal::width(&io::stderr()));
+    let warnings = config.warnings.iter().map(|warning| renderer.problem(warning, &file, Severity::Warning));
+    let warnings: String = warnings.collect();
+    anstream::stderr().lock().write_all(warnings.as_bytes()).context("cannot write to standard error")?;
+    output::print(&render(&file, &config, terminal::width(&io::stdout())))?;
     Ok(())
 }
 
@@ -52,8 +57,9 @@ fn machine() -> io::Result<Machine> {
     Ok(machine)
 }
 
-/// Returns a one-line summary and a table of the instances.
-pub(super) fn render(file: &str, config: &Config) -> String {
+/// Returns a one-line summary and a table of the instances, for a terminal of this width or for a
+/// pipe.
+pub(super) fn render(file: &str, config: &Config, width: Option<usize>) -> String {
     let mut summary = counted(config.instances.len(), "instance");
     if !config.warnings.is_empty() {
         summary = format!("{summary}, {}", counted(config.warnings.len(), "warning"));
@@ -79,10 +85,17 @@ pub(super) fn render(file: &str, config: &Config) -> String {
             router.priority.into(),
             router.interval.into(),
             if router.preempt { "yes" } else { "no" }.into(),
-            if addresses.is_empty() { "-".to_owned() } else { addresses.join(",") }.into(),
+            if addresses.is_empty() { NONE.to_owned() } else { addresses.join(",") }.into(),
         ]);
     }
-    format!("{file}: ok, {summary}\n{}", table.render())
+    let hidden = width.map(|width| table.fit(width, &NARROW)).unwrap_or_default();
+    let mut text = format!("{file}: ok, {summary}\n{}", table.render());
+    if let Some(width) = width.filter(|_| !hidden.is_empty()) {
+        let hint = format!("{} hidden on this terminal", list(&hidden));
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{HINT}{}{HINT:#}", wrap(&hint, width, 0));
+    }
+    text
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -2,7 +2,7 @@
 //!
 //! If stderr blocks, only that thread blocks. Lines that do not fit in its queue are dropped.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::color;
 use crate::process::capabilities::{ThreadKind, confine};
 
 /// Capacity of the queue in lines: four for each of 4,080 virtual routers (255 VRIDs on each of 16
@@ -104,9 +105,7 @@ pub(super) fn init() -> anyhow::Result<Guard> {
         .with_env_filter(filter)
         .with_target(false)
         .with_writer(move || Writer(writer.clone()))
-        .with_ansi(
-            io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
-        )
+        .with_ansi(color::is_enabled(&io::stderr()))
         .finish()
         .try_init()
         .context("logging is already initialized")?;

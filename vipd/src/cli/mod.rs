@@ -6,15 +6,20 @@ mod check;
 mod cleanup;
 mod details;
 mod events;
+mod failover;
 mod filter;
 mod logging;
 mod output;
+mod problems;
 mod run;
+mod snippet;
 mod stats;
 mod status;
 mod succeed;
 mod table;
+mod terminal;
 mod top;
+mod wrap;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +31,7 @@ use std::thread;
 
 use clap::Parser as _;
 
+use crate::color;
 use crate::config::ConfigError;
 use crate::control::client::ClientError;
 use crate::control::protocol::Request;
@@ -34,8 +40,12 @@ use crate::handover;
 use crate::process::exec;
 use args::{Cli, Command, Instances, Masters, NewPriority, PriorityArgs, UpgradeArgs};
 use output::OutputError;
+use problems::{Renderer, Severity};
 
-/// Runs the program. Exit codes: 0 success, 1 error, 2 invalid command line.
+/// Exit code for an invalid command line.
+const INVALID: u8 = 2;
+
+/// Runs the program. Exit codes: 0 success, 1 failure, 2 invalid command line.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     if let Some((_, rest)) = arguments.split_first().filter(|(verb, _)| *verb == exec::VERB) {
@@ -47,7 +57,17 @@ pub fn main() -> ExitCode {
     if arguments == [handover::VERB] {
         return succeed::main();
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // An invalid command line, or a request for help.
+        Err(message) => {
+            color::choose(args::color(&arguments));
+            // If the stream fails, only the exit code reports the error.
+            let _ = message.print();
+            return if message.use_stderr() { ExitCode::from(INVALID) } else { ExitCode::SUCCESS };
+        }
+    };
+    color::choose(cli.color);
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &cli.runtime_dir),
         Command::Check(args) => check::run(&args),
@@ -64,9 +84,7 @@ pub fn main() -> ExitCode {
         Command::Undrain(Instances { instances }) => {
             change::run(&Request::Undrain { instances }, &cli.runtime_dir)
         }
-        Command::Failover(Masters { instances }) => {
-            change::run(&Request::Failover { instances }, &cli.runtime_dir)
-        }
+        Command::Failover(Masters { instances }) => failover::run(instances, &cli.runtime_dir),
         Command::Priority(PriorityArgs { instance, priority: NewPriority(priority) }) => {
             change::run(&Request::Priority { instance, priority }, &cli.runtime_dir)
         }
@@ -90,31 +108,36 @@ fn report_without_blocking(error: &anyhow::Error) {
     if logging::is_blocked() {
         return;
     }
-    let mut text = Vec::new();
-    // Writing to memory does not fail.
-    let _ = report(error, &mut text);
+    let text = color::adapt(report(error, terminal::width(&io::stderr())), &io::stderr());
+    // If stderr fails, only the exit code reports the error.
+    let write = |text: &str| drop(io::stderr().lock().write_all(text.as_bytes()));
     let (done, written) = sync_channel(1);
-    let write = move || {
-        // If stderr fails, only the exit code reports the error.
-        let _ = io::stderr().lock().write_all(&text);
+    let copy = text.clone();
+    let started = thread::Builder::new().spawn(move || {
+        write(&copy);
         let _ = done.try_send(());
-    };
-    match thread::Builder::new().spawn(write) {
+    });
+    match started {
         Ok(_) => drop(written.recv_timeout(logging::FLUSH_TIMEOUT)),
-        Err(_) => drop(report(error, &mut io::stderr().lock())),
+        Err(_) => write(&text),
     }
 }
 
-/// Prints the error as one `vipd: …` line. For a configuration error, here or in the agent, the
-/// problems come first, in the format that editors recognize.
-fn report(error: &anyhow::Error, stderr: &mut impl io::Write) -> io::Result<()> {
+/// Returns the error as one `vipd: …` line. For a configuration error, here or in the agent, the
+/// problems come first, in the format that editors recognize; on a terminal of this width, with
+/// excerpts of the file.
+fn report(error: &anyhow::Error, width: Option<usize>) -> String {
+    let mut renderer = Renderer::new(width);
     if let Some(ConfigError::Problems(problems)) = error.downcast_ref() {
-        return writeln!(stderr, "{problems}\nvipd: {}", problems.summary());
+        let main = problems.file();
+        let each = problems.list().iter().map(|problem| renderer.problem(problem, main, Severity::Error));
+        return format!("{}vipd: {}\n", each.collect::<String>(), problems.summary());
     }
     if let Some(ClientError::Agent(refusal)) = error.downcast_ref()
         && let Some((problems, summary)) = refusal.rsplit_once('\n')
     {
-        return writeln!(stderr, "{problems}\nvipd: {summary}");
+        let each = problems.lines().map(|line| renderer.line(line, Severity::Error));
+        return format!("{}vipd: {summary}\n", each.collect::<String>());
     }
-    writeln!(stderr, "vipd: {error:#}")
+    format!("vipd: {error:#}\n")
 }

@@ -46,5 +46,7 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{}", warning.in_file(&main));
     }
-    service::run(&config, &args.config, lock, claims, runtime_dir, signals)
+    // A reload reports problems to clients, which may have another working directory.
+    let path = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
+    service::run(&config, &path, lock, claims, runtime_dir, signals)
 }

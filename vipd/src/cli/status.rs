@@ -1,30 +1,44 @@
 //! `vipd status`.
 
+use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 
 use anstyle::Style;
 
 use super::args::StatusArgs;
-use super::table::{Align, BAD, Cell, GOOD, Table, WAITING};
-use super::{details, output};
+use super::table::{Align, BAD, Cell, GOOD, HINT, NONE, Table, WAITING, Yield};
+use super::wrap::wrap;
+use super::{details, output, terminal};
 use crate::control::client::Client;
 use crate::control::model::{InstanceStatus, State, StatusReport, TrackedObject};
 
+/// How columns yield on a narrow terminal, those first that are needed least.
+const NARROW: [(&str, Yield); 5] = [
+    ("ADDRESSES", Yield::Below("")),
+    ("MASTER-DOWN", Yield::Hide),
+    ("INTERVAL", Yield::Hide),
+    ("XDP", Yield::Hide),
+    ("LAST-ADVERT-FROM", Yield::Below("last advert from ")),
+];
+
 pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let report = details::select(Client::new(runtime_dir).status()?, &args.names)?;
+    let width = terminal::width(&io::stdout());
     let text = if args.json {
         serde_json::to_string(&report)? + "\n"
     } else if args.names.is_empty() {
-        render(&report)
+        render(&report, width)
     } else {
-        details::render(&report)
+        details::render(&report, width)
     };
     output::print(&text)?;
     Ok(())
 }
 
-/// Renders the table, with notes that explain faults, missing VIPs and missing routes.
-pub(super) fn render(report: &StatusReport) -> String {
+/// Renders the table, with notes that explain states, missing VIPs and missing routes, for a terminal
+/// of this width or for a pipe.
+pub(super) fn render(report: &StatusReport, width: Option<usize>) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
         ("INTERFACE", Align::Left),
@@ -40,6 +54,9 @@ pub(super) fn render(report: &StatusReport) -> String {
     ]);
     for instance in &report.instances {
         table.row(row(instance));
+        if let Some(reason) = waits_for(instance) {
+            table.note(Cell::styled(format!("initialize: {reason}"), WAITING));
+        }
         if let Some(reason) = &instance.fault_reason {
             table.note(Cell::styled(format!("fault: {reason}"), BAD));
         }
@@ -57,7 +74,32 @@ pub(super) fn render(report: &StatusReport) -> String {
             table.note(Cell::styled(format!("missing: {route}"), BAD));
         }
     }
-    table.render()
+    let hidden = width.map(|width| (width, table.fit(width, &NARROW)));
+    let mut text = table.render();
+    if let Some((width, hidden)) = hidden.filter(|(_, hidden)| !hidden.is_empty()) {
+        let hint = format!("{} hidden on this terminal; see `vipd status NAME`", list(&hidden));
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{HINT}{}{HINT:#}", wrap(&hint, width, 0));
+    }
+    text
+}
+
+/// Joins headings: `A`, `A and B`, `A, B and C`.
+pub(super) fn list(headings: &[&str]) -> String {
+    match headings {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// Returns why an instance is in Initialize, and for how much longer.
+pub(super) fn waits_for(instance: &InstanceStatus) -> Option<String> {
+    let reason = instance.initialize_reason.as_ref()?;
+    Some(match instance.starts_in_ns {
+        Some(left) => format!("{reason}, {} left", age(left / 1_000_000)),
+        None => reason.clone(),
+    })
 }
 
 /// Returns whether a tracked object changes the priority. Faults are shown with their reason.
@@ -106,7 +148,7 @@ pub(super) fn state(state: State) -> Cell {
 }
 
 fn or_dash<T: ToString>(value: Option<&T>) -> String {
-    value.map_or_else(|| "-".to_owned(), ToString::to_string)
+    value.map_or_else(|| NONE.to_owned(), ToString::to_string)
 }
 
 /// Formats an interval as `10ms`, `30.07ms` or `3.609s`: up to two decimals below a second, three

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
 
-use super::{logging, report_without_blocking};
+use super::{INVALID, logging, report_without_blocking};
 use crate::handover::{Channel, VERB};
 use crate::process::Signals;
 use crate::service;
@@ -18,7 +18,7 @@ pub(super) fn main() -> ExitCode {
     let input = io::stdin();
     if socket_type(&input) != Ok(SocketType::SEQPACKET) {
         eprintln!("`vipd {VERB}` is for internal use only; use `vipd upgrade`");
-        return ExitCode::from(2);
+        return ExitCode::from(INVALID);
     }
     match input
         .as_fd()

@@ -1,22 +1,24 @@
 //! Tests of arguments and output.
 
-use std::net::IpAddr;
+mod help;
+mod status;
+
+use std::ffi::OsString;
 use std::time::Duration;
 
 use anstream::adapter::strip_str;
-use clap::{CommandFactory as _, Parser as _};
+use clap::{ColorChoice, CommandFactory as _, Parser as _};
 
-use super::args::{Cli, Command, StatsArgs};
+use super::args::{self, Cli, Command, StatsArgs};
 use super::filter::Filter;
-use super::{check, details, report, stats, status};
+use super::{check, report, stats};
 use crate::config::Config;
 use crate::control::client::ClientError;
 use crate::control::counters::{GLOBAL, INSTANCE};
-use crate::control::model::{
-    GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, State, Statistics, StatsReport,
-    StatusReport, TrackedObject,
-};
+use crate::control::model::{GlobalStatistics, InstanceStats, Statistics, StatsReport};
 use crate::web::metrics::prometheus;
+
+pub(super) use status::instance_status;
 
 fn parse_stats(line: &str) -> Result<StatsArgs, clap::Error> {
     let words = ["vipd", "stats"].into_iter().chain(line.split_whitespace());
@@ -45,6 +47,32 @@ fn config_has_a_default_and_runtime_dir_is_global() {
 }
 
 #[test]
+fn colors_are_chosen_before_or_after_the_command() {
+    for (line, expected) in [
+        ("vipd status", Some(ColorChoice::Auto)),
+        ("vipd --color never status", Some(ColorChoice::Never)),
+        ("vipd status --color=always", Some(ColorChoice::Always)),
+        ("vipd status --color", None),
+        ("vipd status --color red", None),
+    ] {
+        let parsed = Cli::try_parse_from(line.split(' ')).ok().map(|cli| cli.color);
+        assert_eq!(parsed, expected, "{line}");
+    }
+    // For messages about an invalid command line, and for help.
+    for (line, expected) in [
+        ("status --nonsense", ColorChoice::Auto),
+        ("--color never --help", ColorChoice::Never),
+        ("--color=never status --color always --nonsense", ColorChoice::Always),
+        ("status --color red --color", ColorChoice::Auto),
+        ("status --colors always", ColorChoice::Auto),
+        ("drain -- --color always", ColorChoice::Auto),
+    ] {
+        let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+        assert_eq!(args::color(&words), expected, "{line}");
+    }
+}
+
+#[test]
 fn stats_options_are_parsed_and_invalid_ones_rejected() {
     let args = parse_stats("--interface eth1 --vrid 51 --json --watch 0.5").expect("valid");
     assert_eq!((args.interface.as_deref(), args.vrid), (Some("eth1"), Some(51)));
@@ -68,157 +96,6 @@ fn stats_options_are_parsed_and_invalid_ones_rejected() {
         let error = parse_stats(invalid).expect_err(invalid);
         assert_eq!(error.exit_code(), 2, "{invalid}");
     }
-}
-
-pub(super) fn instance_status(name: &str, state: State) -> InstanceStatus {
-    InstanceStatus {
-        name: name.to_owned(),
-        interface: "eth1".to_owned(),
-        vrid: 51,
-        family: "ipv4".to_owned(),
-        version: 3,
-        state,
-        priority: 100,
-        effective_priority: 100,
-        last_adv_source: Some(IpAddr::from([192, 0, 2, 2])),
-        master_down_interval: 360,
-        skew_time: 609_375,
-        virtual_addresses: vec!["192.0.2.10/24".to_owned(), "192.0.2.11/24".to_owned()],
-        accept_mode: true,
-        excluded_addresses: Vec::new(),
-        virtual_mac: None,
-        transport: "multicast".to_owned(),
-        authentication: "none".to_owned(),
-        checksum: "rfc5798".to_owned(),
-        peers: Vec::new(),
-        group: None,
-        group_state: None,
-        advertise_interval_ns: 1_000_000_000,
-        active_advertise_interval_ns: 1_000_000_000,
-        master_down_interval_ns: 3_609_375_000,
-        preempt: true,
-        fence: Some("full".to_owned()),
-        xdp_mode: Some("native".to_owned()),
-        missing_addresses: Vec::new(),
-        missing_routes: Vec::new(),
-        primary_address: Some(IpAddr::from([192, 0, 2, 1])),
-        fault_reason: None,
-        last_transition_reason: Some("startup".to_owned()),
-        last_transition_ms: Some(245_000),
-        track: Vec::new(),
-        track_weight: 0,
-        master_down_in_ns: None,
-    }
-}
-
-#[test]
-fn status_shows_faults_and_missing_routes_below_their_instance() {
-    let broken = InstanceStatus {
-        interface: "bond0.12".to_owned(),
-        vrid: 7,
-        last_adv_source: None,
-        fence: Some("full".to_owned()),
-        xdp_mode: None,
-        last_transition_ms: None,
-        fault_reason: Some("the interface is down".to_owned()),
-        virtual_addresses: vec!["198.51.100.1/32".to_owned()],
-        ..instance_status("broken", State::Fault)
-    };
-    let reason = "route 10.0.0.0/8 via 192.0.2.3: its interface is down";
-    let master =
-        InstanceStatus { missing_routes: vec![reason.to_owned()], ..instance_status("VI_1", State::Master) };
-    let report = StatusReport { instances: vec![master, broken], guardian: None };
-    let colored = status::render(&report);
-    assert!(colored.contains("\u{1b}[32mmaster\u{1b}[0m"), "{colored:?}");
-    assert!(colored.contains("\u{1b}[31mfault\u{1b}[0m"), "{colored:?}");
-    assert_eq!(
-        strip_str(&colored).to_string(),
-        "\
-NAME    INTERFACE  VRID  STATE   PRIO  INTERVAL  MASTER-DOWN  LAST-ADVERT-FROM  XDP     SINCE  ADDRESSES
-VI_1    eth1         51  master   100        1s       3.609s  192.0.2.2         native  4m05s  192.0.2.10/24,192.0.2.11/24
-  missing: route 10.0.0.0/8 via 192.0.2.3: its interface is down
-broken  bond0.12      7  fault    100        1s       3.609s  -                 -           -  198.51.100.1/32
-  fault: the interface is down
-"
-    );
-}
-
-#[test]
-fn details_have_a_line_for_each_property_that_is_known() {
-    let object = TrackedObject {
-        kind: "script".to_owned(),
-        name: "web".to_owned(),
-        state: "down".to_owned(),
-        weight: Some(-60),
-        detail: Some("exit status 1".to_owned()),
-        since_ms: 182_000,
-        changes: 2,
-    };
-    let uplink = TrackedObject {
-        kind: "interface".to_owned(),
-        name: "eth2".to_owned(),
-        state: "up".to_owned(),
-        weight: None,
-        detail: None,
-        since_ms: 3_600_000,
-        changes: 1,
-    };
-    let backup = InstanceStatus {
-        effective_priority: 40,
-        track_weight: -60,
-        track: vec![object, uplink],
-        group: Some("gateway".to_owned()),
-        group_state: Some(State::Backup),
-        active_advertise_interval_ns: 500_000_000,
-        master_down_in_ns: Some(1_204_000_000),
-        excluded_addresses: vec!["10.0.0.1/32".to_owned()],
-        missing_routes: vec!["route 10.0.0.0/8: its interface is down".to_owned()],
-        peers: vec![PeerStatus {
-            address: IpAddr::from([192, 0, 2, 2]),
-            priority: 150,
-            checksum: "rfc5798".to_owned(),
-            last_heard_ms: 320,
-        }],
-        ..instance_status("VI_1", State::Backup)
-    };
-    let report =
-        StatusReport { instances: vec![backup, instance_status("VI_2", State::Master)], guardian: None };
-    let selected = |names: &[&str]| {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        details::select(report.clone(), &names).map(|report| report.instances.len())
-    };
-    assert_eq!(selected(&[]).expect("all"), 2);
-    assert_eq!(selected(&["gateway"]).expect("the members"), 1);
-    assert_eq!(selected(&["VI_2", "gateway", "VI_2"]).expect("each once"), 2);
-    assert_eq!(
-        selected(&["VI_2", "VI_3"]).expect_err("unknown").to_string(),
-        "no instance or sync group is named \"VI_3\"; instances: VI_1, VI_2"
-    );
-    let first = details::select(report.clone(), &["VI_1".to_owned()]).expect("one");
-    assert_eq!(
-        strip_str(&details::render(&first)).to_string(),
-        "\
-VI_1
-  state           backup for 4m05s (startup)
-  virtual router  VRID 51 on eth1, IPv4, VRRPv3, multicast
-  priority        40 (configured: 100; weights of tracked objects: -60)
-  preempt         yes
-  sync group      gateway (backup)
-  interval        1s (learned from the master: 500ms)
-  master-down     3.609s (fires in 1.204s)
-  last advert     from 192.0.2.2
-  peer            192.0.2.2, priority 150, checksum rfc5798, last advert 320ms ago
-  source          192.0.2.1
-  XDP mode        native
-  fence           full
-  address         192.0.2.10/24
-  address         192.0.2.11/24
-  address         10.0.0.1/32 (not advertised)
-  missing         route 10.0.0.0/8: its interface is down
-  tracked         script web: down for 3m02s, weight -60, 2 changes: exit status 1
-  tracked         interface eth2: up for 1h00m, fault while down, 1 change
-"
-    );
 }
 
 pub(super) fn instance_stats(
@@ -348,7 +225,7 @@ virtual_addresses = [\"192.0.2.10/24\", \"192.0.2.11\"]
 ";
     let config = Config::parse(source, "a.toml").expect("valid");
     assert_eq!(
-        strip_str(&check::render("a.toml", &config)).to_string(),
+        strip_str(&check::render("a.toml", &config, None)).to_string(),
         "\
 a.toml: ok, 1 instance
 NAME  INTERFACE  VRID  VERSION  PRIO  INTERVAL  PREEMPT  ADDRESSES
@@ -358,20 +235,33 @@ VI_1  eth1         51        3   100      10ms  yes      192.0.2.10/24,192.0.2.1
 }
 
 #[test]
+fn check_hides_columns_on_a_narrow_terminal() {
+    let name = "a".repeat(41);
+    let source = format!(
+        "[[instance]]\nname = \"{name}\"\ninterface = \"enp129s0f0v12.7\"\nvrid = 51\n\
+         virtual_addresses = [\"192.0.2.10/24\"]\n"
+    );
+    let config = Config::parse(&source, "a.toml").expect("valid");
+    let heads = format!("{:41}  INTERFACE        VRID  PRIO  INTERVAL", "NAME");
+    let expected = format!(
+        "a.toml: ok, 1 instance\n{heads}\n{name}  enp129s0f0v12.7    51   100        1s\n  192.0.2.10/24\n\
+         VERSION and PREEMPT hidden on this terminal\n"
+    );
+    assert_eq!(strip_str(&check::render("a.toml", &config, Some(80))).to_string(), expected);
+    assert!(expected.lines().all(|line| line.len() <= 80), "{expected}");
+}
+
+#[test]
 fn an_error_is_printed_with_its_causes_on_one_line() {
     let error = anyhow::anyhow!("the cause").context("what failed");
-    let mut stderr = Vec::new();
-    report(&error, &mut stderr).expect("written");
-    assert_eq!(String::from_utf8_lossy(&stderr), "vipd: what failed: the cause\n");
+    assert_eq!(report(&error, None), "vipd: what failed: the cause\n");
 }
 
 #[test]
 fn problems_that_the_agent_reports_are_printed_like_those_of_a_file() {
     let refusal = "a.toml:3:8: vrid is 510\na.toml: 1 problem; nothing has changed".to_owned();
-    let mut stderr = Vec::new();
-    report(&ClientError::Agent(refusal).into(), &mut stderr).expect("written");
     assert_eq!(
-        String::from_utf8_lossy(&stderr),
+        report(&ClientError::Agent(refusal).into(), None),
         "a.toml:3:8: vrid is 510\nvipd: a.toml: 1 problem; nothing has changed\n"
     );
 }

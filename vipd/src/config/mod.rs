@@ -1,6 +1,7 @@
 //! Reads and checks the configuration file. All problems in it are reported at once.
 
 mod duration;
+mod excerpt;
 mod host;
 mod include;
 pub mod machine;
@@ -25,14 +26,15 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-pub use problem::{Problem, Problems};
+pub use excerpt::Excerpt;
+pub use problem::{Executables, Problem, Problems};
 
 use crate::process::defect;
 use crate::vrrp::config::RouterConfig;
 use include::Sources;
 use machine::Machine;
 use operate::{Control, Group, Metrics, Notifications, Notify, Route, Rule};
-use problem::Collector;
+use problem::{Collector, Findings};
 use schema::Section;
 use section::check::Checks;
 use section::{control, group, instance, interface, metrics, notify};
@@ -69,6 +71,8 @@ pub struct Config {
     pub notifications: Notifications,
     /// Warnings about valid but suspicious settings, in file order.
     pub warnings: Vec<Problem>,
+    /// The executables of all commands.
+    pub executables: Executables,
     /// The text of the files that were read.
     pub text: ConfigText,
 }
@@ -235,11 +239,12 @@ impl Config {
         }
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let config = Self::read(&table, folder, machine, &mut problems);
-        let warnings = problems.finish(file_name)?;
+        let text = ConfigText(source.as_str().into());
+        let Findings { warnings, executables } = problems.finish(file_name, text.clone())?;
         // `read` returns `None` only after reporting a problem, so `finish` has already returned an
         // error. If it has not, that is a bug, and the file is still rejected.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
-        Ok(Self { warnings, text: ConfigText(source.as_str().into()), ..config })
+        Ok(Self { warnings, executables, text, ..config })
     }
 
     fn read(
@@ -279,6 +284,7 @@ impl Config {
             metrics,
             notifications,
             warnings: Vec::new(),
+            executables: Executables::default(),
             text: ConfigText::default(),
         })
     }
@@ -323,13 +329,10 @@ fn instances(
     let found = tables(table, &schema::INSTANCES, "in an instance", problems, |table, problems| {
         drafts.push(instance::Draft::read(table, folder, checks, problems));
     });
-    if found == Some(0) {
+    // After a syntax error, the rest of the file may not have been read.
+    if found == Some(0) && !problems.has_syntax_error() {
         let remedy = remedy_for(&schema::INSTANCES);
-        problems.absent(
-            "instance",
-            0,
-            format!("no instance is configured; at least one is required; {remedy}"),
-        );
+        problems.add(0, format!("no instance is configured; at least one is required; {remedy}"));
     }
     found.filter(|count| *count > 0)?;
     let mut groups = Vec::new();

@@ -1,9 +1,12 @@
 //! Problems in a configuration, with their positions in the file.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::ConfigText;
+use super::excerpt::Excerpt;
 use super::schema::Key;
+use crate::process::defect;
 
 /// A problem and its position in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +19,14 @@ pub struct Problem {
     pub column: usize,
     /// The value found, the allowed values, and the remedy.
     pub message: String,
+    /// The text around the position; `None` if it must not be shown.
+    pub excerpt: Option<Excerpt>,
 }
 
 /// Formats the problem as `line:column: message`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file: _, line, column, message } = self;
+        let Self { line, column, message, .. } = self;
         write!(f, "{line}:{column}: {message}")
     }
 }
@@ -36,7 +41,18 @@ impl Problem {
     /// Creates a problem at a byte offset of the main file.
     pub(super) fn at(source: &str, at: usize, message: String) -> Self {
         let (line, column) = position(source, at);
-        Self { file: None, line, column, message }
+        let (previous, text) = lines_at(source, at);
+        Self { file: None, line, column, message, excerpt: Excerpt::new(previous, text, column) }
+    }
+
+    /// Changes a line in the text of all files to the included file and the line in it, if the line
+    /// is in one. `included` has the first line and the name of each.
+    fn in_included(mut self, included: &[(usize, String)]) -> Self {
+        if let Some((first, file)) = file_of(self.line, included) {
+            self.line = self.line + 1 - first;
+            self.file = Some(file.clone());
+        }
+        self
     }
 }
 
@@ -74,12 +90,11 @@ impl Problems {
 
     /// Creates the problem for a file whose bytes are valid UTF-8 only up to `valid_up_to`.
     pub(super) fn not_utf8(bytes: &[u8], valid_up_to: usize, file: &str) -> Self {
-        let valid = String::from_utf8_lossy(&bytes[..valid_up_to]);
-        let (line, column) = position(&valid, valid.len());
+        let text = String::from_utf8_lossy(bytes);
         let found = bytes.get(valid_up_to).copied().unwrap_or_default();
         let message =
             format!("byte 0x{found:02x} is not valid UTF-8, which TOML requires; save the file as UTF-8");
-        Self { file: file.to_owned(), list: vec![Problem { file: None, line, column, message }] }
+        Self { file: file.to_owned(), list: vec![Problem::at(&text, valid_up_to, message)] }
     }
 
     /// Creates the problem for a configuration that was rejected without a message, which is a bug.
@@ -87,7 +102,7 @@ impl Problems {
         let message =
             "the configuration was rejected without a reason; please report this bug and attach the file"
                 .to_owned();
-        Self { file: file.to_owned(), list: vec![Problem { file: None, line: 1, column: 1, message }] }
+        Self { file: file.to_owned(), list: vec![Problem::at("", 0, message)] }
     }
 }
 
@@ -103,6 +118,53 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// An executable that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Executable {
+    /// Key of the command, as in messages.
+    key: String,
+    path: PathBuf,
+    /// Byte offset of the command in the text of all files.
+    at: usize,
+}
+
+impl Executable {
+    /// Returns the message for an executable for which `defect` returns a reason not to run it.
+    fn check(&self, defect: fn(&Path) -> Option<String>) -> Option<String> {
+        let reason = defect(&self.path)?;
+        Some(format!("{}: {} {reason}", self.key, self.path.display()))
+    }
+}
+
+/// The executables of all commands in a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executables {
+    list: Vec<Executable>,
+    text: ConfigText,
+    /// First line of each included file in `text`, and its name.
+    included: Vec<(usize, String)>,
+}
+
+impl Executables {
+    /// Returns a problem for each command whose executable is missing or not safe to run on this
+    /// machine. Blocks if a file system does not respond.
+    pub fn check(&self) -> Vec<Problem> {
+        let check = |executable: &Executable| {
+            let message = executable.check(defect)?;
+            Some(Problem::at(&self.text.0, executable.at, message).in_included(&self.included))
+        };
+        self.list.iter().filter_map(check).collect()
+    }
+}
+
+/// The findings in a valid file.
+#[derive(Debug)]
+pub(super) struct Findings {
+    /// Warnings in file order.
+    pub(super) warnings: Vec<Problem>,
+    pub(super) executables: Executables,
+}
+
 /// Collects problems while a file is read.
 ///
 /// A syntax error hides the problems that follow from it: other problems on its line, keys missing
@@ -115,6 +177,7 @@ pub(super) struct Collector<'s> {
     broken_lines: Vec<usize>,
     found: Vec<Problem>,
     warnings: Vec<Problem>,
+    executables: Vec<Executable>,
     /// Returns the reason why an executable of this machine must not be run. `None` if executables
     /// are not checked.
     defect: Option<fn(&Path) -> Option<String>>,
@@ -128,28 +191,30 @@ impl<'s> Collector<'s> {
             broken_lines: Vec::new(),
             found: Vec::new(),
             warnings: Vec::new(),
+            executables: Vec::new(),
             defect: None,
         }
     }
 
-    /// Makes [`check_executable`](Self::check_executable) report what `defect` returns for an
-    /// executable.
+    /// Makes [`executable`](Self::executable) report what `defect` returns for an executable.
     pub(super) fn check_executables(&mut self, defect: fn(&Path) -> Option<String>) {
         self.defect = Some(defect);
     }
 
-    /// Reports a problem if the executable named by `key` at byte offset `at` must not be run on
-    /// this machine.
-    pub(super) fn check_executable(&mut self, at: usize, key: &Key, program: &str) {
-        if let Some(defect) = self.defect.and_then(|defect| defect(Path::new(program))) {
-            self.add(at, format!("{key}: {program} {defect}"));
+    /// Adds the executable named by `key` at byte offset `at`. If executables are checked, also
+    /// reports a problem if it must not be run on this machine.
+    pub(super) fn executable(&mut self, at: usize, key: &Key, program: &str) {
+        let executable = Executable { key: key.to_string(), path: program.into(), at };
+        if let Some(message) = self.defect.and_then(|defect| executable.check(defect)) {
+            self.add(at, message);
         }
+        self.executables.push(executable);
     }
 
     /// Adds a syntax error from the TOML parser.
     pub(super) fn syntax(&mut self, error: &toml::de::Error) {
         let span = error.span().unwrap_or(0..0);
-        let (line, column) = position(self.source, span.start);
+        let (line, _) = position(self.source, span.start);
         let rest = self.source.get(span.start..).unwrap_or_default();
         let value_missing = span.is_empty() && rest.lines().next().is_none_or(|rest| rest.trim().is_empty());
         let message = if value_missing && self.text_of(line).trim_end().ends_with('=') {
@@ -160,15 +225,15 @@ impl<'s> Collector<'s> {
         // The parser continues after an error and may report the same line several times.
         if !self.broken_lines.contains(&line) {
             self.broken_lines.push(line);
-            self.found.push(Problem { file: None, line, column, message });
+            self.found.push(Problem::at(self.source, span.start, message));
         }
     }
 
     /// Adds a problem at byte offset `at`.
     pub(super) fn add(&mut self, at: usize, message: impl Into<String>) {
-        let (line, column) = position(self.source, at);
-        if !self.broken_lines.contains(&line) {
-            self.found.push(Problem { file: None, line, column, message: message.into() });
+        let problem = Problem::at(self.source, at, message.into());
+        if !self.broken_lines.contains(&problem.line) {
+            self.found.push(problem);
         }
     }
 
@@ -189,8 +254,7 @@ impl<'s> Collector<'s> {
 
     /// Adds a warning about a valid but suspicious setting at byte offset `at`.
     pub(super) fn warn(&mut self, at: usize, message: impl Into<String>) {
-        let (line, column) = position(self.source, at);
-        self.warnings.push(Problem { file: None, line, column, message: message.into() });
+        self.warnings.push(Problem::at(self.source, at, message.into()));
     }
 
     /// Adds a problem for a key that is missing from the table at byte offset `at`.
@@ -203,40 +267,49 @@ impl<'s> Collector<'s> {
     /// Formats byte offset `at` as line and column, for messages that refer to another position.
     pub(super) fn place(&self, at: usize) -> String {
         let (line, column) = position(self.source, at);
-        match self.file_of(line) {
+        match file_of(line, self.included) {
             Some((first, file)) => format!("line {} of {file}, column {column}", line + 1 - first),
             None if self.included.is_empty() => format!("line {line}, column {column}"),
             None => format!("line {line} of the main file, column {column}"),
         }
     }
 
-    /// Returns the warnings, or the problems if there are any, in file order.
-    pub(super) fn finish(self, file: &str) -> Result<Vec<Problem>, Problems> {
-        let ordered = |mut list: Vec<Problem>| {
+    /// Returns the findings, or the problems in file order if there are any. `text` is the source.
+    pub(super) fn finish(self, file: &str, text: ConfigText) -> Result<Findings, Problems> {
+        let in_order = |mut list: Vec<Problem>| -> Vec<Problem> {
             list.sort_by_key(|problem| (problem.line, problem.column));
-            for problem in &mut list {
-                if let Some((first, file)) = self.file_of(problem.line) {
-                    problem.line = problem.line + 1 - first;
-                    problem.file = Some(file.clone());
-                }
-            }
-            list
+            list.into_iter().map(|problem| problem.in_included(self.included)).collect()
         };
-        if self.found.is_empty() {
-            Ok(ordered(self.warnings.clone()))
-        } else {
-            Err(Problems { file: file.to_owned(), list: ordered(self.found.clone()) })
+        if let Some(problems) = Problems::in_file(file, in_order(self.found)) {
+            return Err(problems);
         }
+        let included = self.included.to_vec();
+        let executables = Executables { list: self.executables, text, included };
+        Ok(Findings { warnings: in_order(self.warnings), executables })
     }
 
-    /// Returns the first line and the name of the included file that a line is in.
-    fn file_of(&self, line: usize) -> Option<&'s (usize, String)> {
-        self.included.iter().rev().find(|(first, _)| *first <= line)
+    /// Returns whether the file has a syntax error.
+    pub(super) fn has_syntax_error(&self) -> bool {
+        !self.broken_lines.is_empty()
     }
 
     fn text_of(&self, line: usize) -> &'s str {
         self.source.lines().nth(line - 1).unwrap_or_default()
     }
+}
+
+/// Returns the first line and the name of the included file that a line is in.
+fn file_of(line: usize, included: &[(usize, String)]) -> Option<&(usize, String)> {
+    included.iter().rev().find(|(first, _)| *first <= line)
+}
+
+/// Returns the line before the one that contains byte offset `at`, and this line.
+fn lines_at(source: &str, at: usize) -> (&str, &str) {
+    let (before, after) = source.split_at_checked(at).unwrap_or((source, ""));
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let end = after.find('\n').map_or(source.len(), |length| before.len() + length);
+    let previous = source[..start].lines().next_back().unwrap_or_default();
+    (previous, &source[start..end])
 }
 
 /// Returns the line and column of byte offset `at`, both counted from 1. A byte-order mark is not

@@ -1,5 +1,7 @@
 //! Client of the control socket. Blocks, with a timeout on each operation.
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::model::{ChangeReport, StatsReport, StatusReport};
 use super::protocol::{ErrorReply, MAX_REPLY_BYTES, Request};
-use super::runtime::socket_path;
+use super::runtime::{DEFAULT_DIRECTORY, running_agents, socket_path};
 
 /// Timeout for connecting, for sending the request, and for each read of the reply.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,12 +24,8 @@ pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No agent listens on the socket.
-    #[error(
-        "no agent is running with the runtime directory {}; start one with `vipd run`, or specify its directory \
-         with --runtime-dir DIR",
-        .0.display()
-    )]
-    NoAgent(PathBuf),
+    #[error(transparent)]
+    NoAgent(NoAgent),
     /// The socket is not accessible to this user.
     #[error(
         "permission denied on the control socket in {}; run as the agent's user (usually root), or as a member of \
@@ -76,6 +74,43 @@ pub enum ClientError {
     #[error("the agent refused the request: {0}")]
     Agent(String),
 }
+
+/// No agent is running with a runtime directory.
+#[derive(Debug)]
+pub struct NoAgent {
+    /// The runtime directory.
+    pub directory: PathBuf,
+    /// Runtime directories of other agents that were found.
+    pub others: Vec<String>,
+}
+
+/// The message tells how to start the agent, and how to reach other agents.
+impl fmt::Display for NoAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { directory, others } = self;
+        let is_default = directory == Path::new(DEFAULT_DIRECTORY);
+        let directory = directory.display();
+        write!(f, "no agent is running with the runtime directory {directory}; start one with ")?;
+        if is_default {
+            f.write_str("`systemctl start vipd` or `sudo vipd run -c FILE`")?;
+        } else {
+            write!(f, "`sudo vipd run -c FILE --runtime-dir {directory}`")?;
+        }
+        match others.as_slice() {
+            [] => f.write_str(", or specify the directory of a running one with --runtime-dir DIR"),
+            [one] => write!(f, ", or use the running one with --runtime-dir {one}"),
+            several => {
+                write!(
+                    f,
+                    ", or use a running one with --runtime-dir DIR, where DIR is {}",
+                    several.join(" or ")
+                )
+            }
+        }
+    }
+}
+
+impl Error for NoAgent {}
 
 /// Queries the agent with a given runtime directory. Opens a connection for each request.
 #[derive(Clone, Debug)]
@@ -185,7 +220,10 @@ impl Client {
     fn explain(&self, cause: io::Error) -> ClientError {
         let directory = self.directory.clone();
         match cause.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoAgent(directory),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                let others = running_agents(&directory);
+                ClientError::NoAgent(NoAgent { directory, others })
+            }
             io::ErrorKind::PermissionDenied => ClientError::Permission(directory),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Timeout(directory),
             io::ErrorKind::InvalidInput => ClientError::PathTooLong(directory),

@@ -2,7 +2,8 @@
 //!
 //! Where RFC 8347 (`ietf-vrrp`) has a leaf for a value, the report uses its name and unit. Other
 //! names have the prefix `vipd:`, except those that identify an instance or are inside
-//! `vipd:peers`. Names must not change, because scripts depend on them.
+//! `vipd:peers`, `vipd:unicast-peers` and `vipd:track`. Names must not change, because scripts
+//! depend on them.
 
 use std::net::IpAddr;
 
@@ -91,6 +92,9 @@ pub struct InstanceStatus {
     /// Checksum form of sent adverts: `v2`, `rfc5798`, `rfc9568` or `ipv6`.
     #[serde(rename = "vipd:checksum")]
     pub checksum: String,
+    /// Configured unicast peers; empty with multicast.
+    #[serde(rename = "vipd:unicast-peers", default)]
+    pub unicast_peers: Vec<UnicastPeer>,
     /// Other routers that have sent valid adverts for this virtual router, at most 16.
     #[serde(rename = "vipd:peers")]
     pub peers: Vec<PeerStatus>,
@@ -113,6 +117,22 @@ pub struct InstanceStatus {
     /// Whether a lower-priority master is preempted.
     #[serde(rename = "vipd:preempt")]
     pub preempt: bool,
+    /// Delay before a lower-priority master is preempted, in nanoseconds.
+    #[serde(rename = "vipd:preempt-delay-ns", default)]
+    pub preempt_delay_ns: u64,
+    /// In Backup, nanoseconds until the end of this delay, while the instance follows a
+    /// lower-priority master.
+    #[serde(rename = "vipd:preempt-in-ns", default)]
+    pub preempt_in_ns: Option<u64>,
+    /// Time in Initialize after the start, in nanoseconds.
+    #[serde(rename = "vipd:startup-delay-ns", default)]
+    pub startup_delay_ns: u64,
+    /// In Initialize, nanoseconds until the end of this delay.
+    #[serde(rename = "vipd:starts-in-ns", default)]
+    pub starts_in_ns: Option<u64>,
+    /// What the instance waits for in `initialize`.
+    #[serde(rename = "vipd:initialize-reason", default)]
+    pub initialize_reason: Option<String>,
     /// How far the kernel stops using the VIPs when the agent is dead or stopped and another node
     /// has become master: `full`, `ingress`, `process` or `off`; `None` while no interface of the
     /// instance is open.
@@ -124,6 +144,12 @@ pub struct InstanceStatus {
     /// VIPs that a master should have but does not, because the kernel refused to add them.
     #[serde(rename = "vipd:missing-addresses", default)]
     pub missing_addresses: Vec<String>,
+    /// Routes that exist while the instance is master: `route `, and the notation of `ip route`.
+    #[serde(rename = "vipd:routes", default)]
+    pub routes: Vec<String>,
+    /// Policy rules that exist while the instance is master: `rule `, and the notation of `ip rule`.
+    #[serde(rename = "vipd:rules", default)]
+    pub rules: Vec<String>,
     /// Routes and policy rules that a master should have but does not, each with the reason.
     #[serde(rename = "vipd:missing-routes", default)]
     pub missing_routes: Vec<String>,
@@ -170,6 +196,16 @@ pub struct TrackedObject {
     pub since_ms: u64,
     /// Number of changes of state since the object was first read.
     pub changes: u64,
+}
+
+/// A configured unicast peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UnicastPeer {
+    /// Address of the peer.
+    pub address: IpAddr,
+    /// Minimum TTL or Hop Limit of its adverts.
+    pub min_ttl: u8,
 }
 
 /// Another router that has sent adverts with the same VRID.

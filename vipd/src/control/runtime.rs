@@ -1,5 +1,6 @@
 //! The runtime directory, which contains the control socket of one agent.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -12,15 +13,55 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::geteuid;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::access::{Access, Rules};
+use crate::process::{agent_name, agents_here};
 
+/// Runtime directory of an agent that is started without `--runtime-dir`.
+pub const DEFAULT_DIRECTORY: &str = "/run/vipd";
 const LOCK: &str = "vipd.lock";
 const SOCKET: &str = "control.sock";
 
 /// Returns the path of the control socket in a runtime directory.
 pub fn socket_path(directory: &Path) -> PathBuf {
     directory.join(SOCKET)
+}
+
+/// Returns the runtime directories of running agents, except `directory`: of all agents in this
+/// network namespace, and of those in other namespaces whose directory is `/run/vipd` followed by
+/// any characters. Directories that do not exist in this mount namespace, or whose path has spaces
+/// or non-ASCII characters, are left out, and so are agents in other network namespaces that this
+/// process may not connect to.
+pub fn running_agents(directory: &Path) -> Vec<String> {
+    // In the name of an agent, `_` may stand for another character of the path.
+    let here = agents_here().into_iter().filter(|name| Path::new(name).is_dir());
+    let mut found: BTreeMap<String, String> = here.map(|name| (name.clone(), name)).collect();
+    let default = Path::new(DEFAULT_DIRECTORY);
+    let beside = default.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten();
+    let prefix = default.file_name().unwrap_or_default().as_encoded_bytes();
+    for entry in beside.filter_map(Result::ok) {
+        let path = entry.path();
+        let Some(text) = path.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic())) else {
+            continue;
+        };
+        if entry.file_name().as_encoded_bytes().starts_with(prefix) && accepts_connections(&path) {
+            found.entry(agent_name(&path)).or_insert_with(|| text.to_owned());
+        }
+    }
+    found.remove(&agent_name(directory));
+    found.into_values().collect()
+}
+
+/// Returns whether a process listens on the control socket in a directory.
+fn accepts_connections(directory: &Path) -> bool {
+    let connect = || -> io::Result<()> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // A blocking connect would wait for an agent that has stopped accepting connections.
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(socket_path(directory))?)
+    };
+    connect().is_ok()
 }
 
 /// Why a runtime directory cannot be used, with the remedy.
@@ -261,4 +302,26 @@ fn read_pid(lock: &mut File) -> Option<u32> {
     let mut text = String::new();
     lock.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::AgentLock;
+
+    #[test]
+    fn only_agents_whose_directory_is_known_are_listed() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let [plain, spaced] = ["plain", "with space"].map(|name| parent.path().join(name));
+        let mut locks = Vec::new();
+        for directory in [&plain, &spaced] {
+            fs::create_dir(directory).expect("created");
+            locks.push(AgentLock::acquire(directory).expect("the lock is free"));
+        }
+        let below = |name: &String| name.starts_with(&agent_name(parent.path()));
+        let found: Vec<String> =
+            running_agents(Path::new("/nonexistent")).into_iter().filter(below).collect();
+        assert_eq!(found, [agent_name(&plain)]);
+        assert!(!running_agents(&plain).iter().any(below));
+    }
 }

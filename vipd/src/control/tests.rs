@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::access::{Access, Credentials};
-use super::client::{Client, ClientError};
+use super::client::{Client, ClientError, NoAgent};
 use super::model::{ChangeReport, GlobalStatistics, StatsReport, StatusReport};
 use super::protocol::{MAX_REQUEST_BYTES, Request};
 use super::runtime::{RuntimeDir, RuntimeError, socket_path};
@@ -183,11 +183,35 @@ fn without_an_agent_the_error_gives_the_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let missing = Client::new(directory.path()).stats().expect_err("no agent");
     let expected = format!(
-        "no agent is running with the runtime directory {}; start one with `vipd run`, or specify its directory \
-         with --runtime-dir DIR",
+        "no agent is running with the runtime directory {0}; start one with `sudo vipd run -c FILE --runtime-dir \
+         {0}`, or ",
         directory.path().display()
     );
-    assert_eq!(missing.to_string(), expected);
+    let missing = missing.to_string();
+    assert!(missing.starts_with(&expected), "{missing}");
+    for (directory, others, expected) in [
+        (
+            "/run/vipd",
+            &[][..],
+            "no agent is running with the runtime directory /run/vipd; start one with `systemctl start vipd` or `sudo \
+             vipd run -c FILE`, or specify the directory of a running one with --runtime-dir DIR",
+        ),
+        (
+            "/run/vipd",
+            &["/run/vipd-second"],
+            "no agent is running with the runtime directory /run/vipd; start one with `systemctl start vipd` or `sudo \
+             vipd run -c FILE`, or use the running one with --runtime-dir /run/vipd-second",
+        ),
+        (
+            "/run/x",
+            &["/run/a", "/run/b"],
+            "no agent is running with the runtime directory /run/x; start one with `sudo vipd run -c FILE --runtime-dir \
+             /run/x`, or use a running one with --runtime-dir DIR, where DIR is /run/a or /run/b",
+        ),
+    ] {
+        let others = others.iter().map(|other| (*other).to_owned()).collect();
+        assert_eq!(NoAgent { directory: directory.into(), others }.to_string(), expected);
+    }
 
     // A stale socket.
     drop(std::os::unix::net::UnixListener::bind(socket_path(directory.path())).expect("bind"));

@@ -18,6 +18,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::memory::{CRASH, Memory, Phase};
 use super::socket;
 use super::writer::Writer;
+use crate::color;
 use crate::packet::AnyInterface;
 use crate::process::capabilities::{ThreadKind, confine};
 use crate::process::{Privileges, crash, exec, launch};
@@ -202,6 +203,7 @@ impl Shared {
         let scheduling = if self.setup.is_realtime { "realtime" } else { "ordinary" };
         command.args([super::VERB, &self.setup.agent, scheduling]);
         command.current_dir("/").stdin(socket).stdout(Stdio::null());
+        color::pass_on(&mut command);
         command
     }
 

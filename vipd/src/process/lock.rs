@@ -185,6 +185,16 @@ pub(crate) fn other_agents_run(except: &[&str]) -> bool {
     agents(&sockets).iter().any(|agent| !except.contains(agent))
 }
 
+/// Returns the [names](AgentLock::name) of the agents in this thread's network namespace. Returns an
+/// empty set if /proc cannot be read.
+pub(crate) fn agents_here() -> BTreeSet<String> {
+    let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+    // Any user can bind a name, which is displayed. Names of agents are absolute paths.
+    let is_path = |name: &str| name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let named = agents(&sockets).into_iter().filter(|name| is_path(name) && another_agent_runs(name, None));
+    named.map(str::to_owned).collect()
+}
+
 /// Returns the names of the agents in the contents of /proc/net/unix (proc_net_unix(5)). The result
 /// is a set, because a connection to a lock is listed under the same name as the lock.
 fn agents(sockets: &str) -> BTreeSet<&str> {

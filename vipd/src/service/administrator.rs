@@ -158,6 +158,17 @@ impl Administrator {
         }
     }
 
+    /// Logs a warning for each command that cannot be run. Does not wait, because a file system that
+    /// does not respond must not delay the start.
+    pub(super) fn check_commands(&self) {
+        let (executables, main) = (self.config.executables.clone(), self.path.display().to_string());
+        spawn_blocking(move || {
+            for problem in executables.check() {
+                tracing::warn!("{}", problem.in_file(&main));
+            }
+        });
+    }
+
     /// Carries out requested changes until the next step of a reload. Safe to cancel.
     pub(super) async fn next(&mut self) -> Step {
         loop {

@@ -1,6 +1,7 @@
 //! Builds the `status` and `stats` reports.
 
-use std::collections::BTreeSet;
+mod reason;
+
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -18,12 +19,12 @@ use super::routing::missing;
 use super::supervisor::DiscardCounters;
 use super::track::SharedTracker;
 use crate::config::Instance;
-use crate::config::settings::Transport;
+use crate::config::settings::{self, Transport};
 use crate::control::access::Credentials;
 use crate::control::counters::table;
 use crate::control::model::{
     self, ChangeReport, GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, Statistics, StatsReport,
-    StatusReport,
+    StatusReport, UnicastPeer,
 };
 use crate::control::protocol::Request;
 use crate::control::server::Source;
@@ -32,7 +33,7 @@ use crate::engine::Handle;
 use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
 use crate::guardian::GuardianState;
-use crate::vrrp::{self, Family, Fault, Peer, State};
+use crate::vrrp::{self, Peer, State};
 use crate::web::{self, Scrape};
 use crate::xdp::{Counters, Row};
 
@@ -69,10 +70,10 @@ impl Reporter {
     /// Adds the tracked objects of the instance.
     fn tracked(&self, status: InstanceStatus) -> InstanceStatus {
         let (track, track_weight) = self.tracker.report(&status.name);
-        let fault_reason = status.fault_reason.map(|reason| {
+        let fault_reason = status.fault_reason.map(|found| {
             let is_down = |one: &&model::TrackedObject| one.weight.is_none() && one.state != "up";
             let down: Vec<_> = track.iter().filter(is_down).map(describe_tracked).collect();
-            if reason == TRACKED_FAILED && !down.is_empty() { down.join("; ") } else { reason }
+            if found == reason::TRACKED_FAILED && !down.is_empty() { down.join("; ") } else { found }
         });
         InstanceStatus { fault_reason, track, track_weight, ..status }
     }
@@ -181,6 +182,7 @@ fn status(
     let router = &instance.router;
     let members =
         snapshot.routers.iter().filter(|other| other.group.is_some() && other.group == instance.group);
+    let left = |until: Option<Timestamp>| until.map(|until| until.nanos_since(snapshot.now));
     InstanceStatus {
         name: config.name.clone(),
         interface: config.interface.clone(),
@@ -204,6 +206,7 @@ fn status(
         .to_owned(),
         authentication: if config.password.is_some() { "pass" } else { "none" }.to_owned(),
         checksum: form(checksum_form(config)),
+        unicast_peers: unicast_peers(&config.transport),
         peers: instance.peers.iter().map(|peer| peer_status(peer, snapshot.now)).collect(),
         group: instance.group.as_ref().map(ToString::to_string),
         group_state: group_state(members.clone().map(|member| member.router.state)).map(state),
@@ -211,26 +214,26 @@ fn status(
         active_advertise_interval_ns: router.active_interval.nanos(),
         master_down_interval_ns: router.master_down_interval,
         preempt: config.router.preempt,
+        preempt_delay_ns: config.router.preempt_delay,
+        preempt_in_ns: left(router.hold_until),
+        startup_delay_ns: config.router.startup_delay,
+        starts_in_ns: left(router.starts_at),
         fence: instance.fence.map(|fence| fence.to_string()),
         xdp_mode: instance.mode.map(|mode| mode.to_string()),
         missing_addresses: instance.missing.iter().map(ToString::to_string).collect(),
+        routes: config.routes.iter().map(ToString::to_string).collect(),
+        rules: config.rules.iter().map(ToString::to_string).collect(),
         missing_routes: instance.missing_routes.iter().filter_map(|one| missing(config, *one)).collect(),
         primary_address: instance.primary,
-        fault_reason: match router.state {
-            State::Fault(Fault::Group) => Some(failed_member(members)),
-            State::Fault(fault) => Some(describe(fault, config, instance)),
-            State::Initialize | State::Backup | State::Master => None,
-        },
+        initialize_reason: reason::of_initialize(router),
+        fault_reason: reason::of_fault(config, instance, members),
         last_transition_reason: transition.map(|transition| transition.reason.to_string()),
         last_transition_ms: transition.map(|transition| snapshot.now.nanos_since(transition.at) / 1_000_000),
         track: Vec::new(),
         track_weight: 0,
-        master_down_in_ns: router.master_down_at.map(|at| at.nanos_since(snapshot.now)),
+        master_down_in_ns: left(router.master_down_at),
     }
 }
-
-/// Fault reason that is replaced by the names of the failed objects.
-const TRACKED_FAILED: &str = "a tracked object failed";
 
 /// Describes a tracked object that is not up.
 fn describe_tracked(object: &model::TrackedObject) -> String {
@@ -250,21 +253,14 @@ fn state(state: State) -> model::State {
     }
 }
 
-/// Describes the fault of a sync group: the fault of its first member that did not merely follow
-/// the group.
-fn failed_member<'a>(mut members: impl Iterator<Item = &'a RouterSnapshot>) -> String {
-    let failed = members.find_map(|member| match member.router.state {
-        State::Fault(fault) if fault != Fault::Group => Some((member, fault)),
-        _ => None,
-    });
-    failed.map_or_else(
-        || "another member of its sync group failed".to_owned(),
-        |(member, fault)| {
-            let group = member.group.as_deref().unwrap_or_default();
-            let reason = describe(fault, &member.settings, member);
-            format!("{} of the sync group {group} has a fault: {reason}", member.settings.name)
-        },
-    )
+fn unicast_peers(transport: &Transport) -> Vec<UnicastPeer> {
+    match transport {
+        Transport::Multicast => Vec::new(),
+        Transport::Unicast(peers) => {
+            let peer = |peer: &settings::Peer| UnicastPeer { address: peer.address, min_ttl: peer.min_ttl };
+            peers.iter().map(peer).collect()
+        }
+    }
 }
 
 fn peer_status(peer: &Peer, now: Timestamp) -> PeerStatus {
@@ -288,65 +284,6 @@ fn form(form: ChecksumForm) -> String {
 
 fn mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// Describes a fault to the user, with a remedy where there is one.
-fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> String {
-    let interface = &config.interface;
-    match fault {
-        Fault::NoInterface => format!("interface {interface} does not exist"),
-        Fault::InterfaceDown => format!("interface {interface} is down or has no carrier"),
-        Fault::NoPrimaryAddress => match (config.source, config.router.family) {
-            (Some(source), _) => {
-                format!("interface {interface} does not have the configured source {source}")
-            }
-            (None, Family::V4) => format!("interface {interface} has no IPv4 address of its own"),
-            (None, Family::V6) => format!("interface {interface} has no usable link-local address"),
-        },
-        Fault::PrimaryIsVirtual => {
-            let vip = instance.conflict.map_or_else(|| "a VIP".to_owned(), |vip| vip.to_string());
-            format!(
-                "{vip} is the primary address of {interface} and a VIP with priority {}; make another address of the \
-                 interface primary, or configure priority 255",
-                config.router.priority
-            )
-        }
-        Fault::NoHardwareAddress => {
-            let remedy = match config.transport {
-                Transport::Multicast => "configure unicast_peers, or use another interface",
-                Transport::Unicast(_) => "use an Ethernet or point-to-point interface",
-            };
-            format!("interface {interface} has no Ethernet address and cannot carry adverts; {remedy}")
-        }
-        Fault::AddressInterface => {
-            instance.macvlan_failure.clone().unwrap_or_else(|| describe_address_interfaces(config))
-        }
-        Fault::NotAttached => {
-            instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
-        }
-        Fault::NotReceiving => instance
-            .failure
-            .clone()
-            .unwrap_or_else(|| format!("the BPF program was detached from interface {interface}")),
-        Fault::Tracking => TRACKED_FAILED.to_owned(),
-        Fault::Group => "a member of its sync group failed".to_owned(),
-        Fault::Administrator => "disabled by the administrator".to_owned(),
-        Fault::Drained => "drained by the administrator".to_owned(),
-    }
-}
-
-/// Describes a [`Fault::AddressInterface`] by the interfaces to which the VIPs are to be added.
-fn describe_address_interfaces(config: &Instance) -> String {
-    let devs: BTreeSet<&str> =
-        config.placements.iter().filter_map(|placement| placement.interface.as_deref()).collect();
-    match Vec::from_iter(devs).as_slice() {
-        [] => format!("the macvlan on {} for the VIPs is missing", config.interface),
-        [dev] => format!("interface {dev} (`dev` of a VIP) does not exist, is down or has no carrier"),
-        devs => format!(
-            "one of the interfaces {} (`dev` of a VIP) does not exist, is down or has no carrier",
-            devs.join(", ")
-        ),
-    }
 }
 
 /// Sources of the agent's global counters.

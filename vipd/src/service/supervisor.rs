@@ -138,11 +138,11 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             self.tracker.start();
             self.events.objects(self.readings.settle(&self.tracker, FIRST_READINGS).await);
             start_engine()?;
-            let predecessor = match heir {
-                Some(heir) => {
-                    Some(self.take_over(heir, runtime_dir, &worker, &mut signals, &mut from_engine).await?)
-                }
-                None => None,
+            let predecessor = if let Some(heir) = heir {
+                Some(self.take_over(heir, runtime_dir, &worker, &mut signals, &mut from_engine).await?)
+            } else {
+                self.administrator.check_commands();
+                None
             };
             is_open.send_replace(true);
             self.web.start(open);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
 use super::notify::Counts;
+use crate::color;
 use crate::engine::Handle;
 use crate::engine::clock;
 use crate::engine::command::Command;
@@ -207,6 +208,7 @@ fn start(executable: &Path, end: OwnedFd) -> io::Result<Child> {
     // The variable contains the ID of this process, so the successor would disable its watchdog.
     let mut command = Process::new(executable);
     command.arg(VERB).stdin(Stdio::from(end)).env_remove("WATCHDOG_PID");
+    color::pass_on(&mut command);
     launch(command, Privileges::All)
 }
 

@@ -43,7 +43,7 @@ fn command(
     };
     let Located { at, value } = found?;
     if let Some(program) = value.first() {
-        problems.check_executable(at, key, program);
+        problems.executable(at, key, program);
     }
     Some(value)
 }

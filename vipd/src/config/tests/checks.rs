@@ -209,6 +209,22 @@ fn missing_executable_is_an_error_only_where_the_machine_is_checked() {
     );
 }
 
+/// The agent starts although a command cannot be run, and checks the commands afterwards.
+#[test]
+fn commands_of_a_valid_file_can_be_checked_later() {
+    let source = with("notify = { any = [\"/no/such/notify\"], stop = [\"/bin/sh\"] }")
+        + "[[script]]\nname = \"a\"\ncommand = [\"/no/such/file\"]\n";
+    let config = Config::parse(&source, "f").expect("valid");
+    let found: Vec<String> = config.executables.check().iter().map(|problem| problem.in_file("f")).collect();
+    assert_eq!(
+        found,
+        [
+            "f:9:11: command: /no/such/file cannot be run: No such file or directory (os error 2)",
+            "f:6:18: notify.any: /no/such/notify cannot be run: No such file or directory (os error 2)",
+        ]
+    );
+}
+
 #[test]
 fn a_rejected_check_is_not_reported_as_undefined_where_it_is_tracked() {
     let source = with("track = [{ script = \"a\" }, { file = \"a\" }]")

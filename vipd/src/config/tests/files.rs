@@ -38,6 +38,22 @@ fn files_without_an_instance_are_rejected() {
     ]);
 }
 
+/// After a syntax error, the rest of the file may not have been read.
+#[test]
+fn syntax_error_hides_that_no_instance_was_found() {
+    assert_sources(&[
+        (
+            "# a comment\nvrrp_instance VI_1 {\n",
+            "2:15: TOML syntax: key with no value, expected `=`; correct this line",
+        ),
+        (
+            "include = \"\"\"\n[[instance]]\nname = \"a\"\n",
+            "1:11: include is a string; it must be an array of strings; use e.g. `include = [\"conf.d/*.toml\"]`\n\
+             4:1: TOML syntax: invalid multi-line basic string, expected `\"`; correct this line",
+        ),
+    ]);
+}
+
 #[test]
 fn realtime_is_auto_or_off() {
     assert_sources(&[

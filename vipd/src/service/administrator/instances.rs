@@ -51,7 +51,7 @@ impl Administrator {
         let mut changes = Vec::new();
         for (router, name) in routers {
             self.engine.send(input(router, Input::Failover));
-            changes.push(Line::instance(&name, "mastership handed over"));
+            changes.push(Line::instance(&name, "mastership released"));
         }
         Ok(Done { changes, ..Done::default() })
     }

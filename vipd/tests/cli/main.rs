@@ -1,5 +1,7 @@
 //! Tests of the program's arguments, output and exit codes.
 
+mod terminal;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
@@ -177,18 +179,58 @@ fn a_missing_file_is_reported_once() {
 #[test]
 fn status_and_stats_without_an_agent_print_the_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
+    // The end of the line depends on whether other agents run on this machine.
     let expected = format!(
-        "vipd: no agent is running with the runtime directory {}; start one with `vipd run`, or specify its directory with \
-         --runtime-dir DIR\n",
+        "vipd: no agent is running with the runtime directory {0}; start one with `sudo vipd run -c FILE --runtime-dir \
+         {0}`, or ",
         directory.path().display()
     );
     for command in ["status", "stats"] {
         let option = run(&[command, "--runtime-dir", text(directory.path())]);
-        assert_output(&option, 1, "", &expected);
         let environment =
             vipd(&[command]).env("VIPD_RUNTIME_DIR", directory.path()).output().expect("vipd starts");
-        assert_output(&environment, 1, "", &expected);
+        for output in [option, environment] {
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(stderr.starts_with(&expected) && stderr.lines().count() == 1, "{stderr}");
+            assert_output(&output, 1, "", &stderr);
+        }
     }
+}
+
+/// Every command that needs an agent fails in the same way without one.
+#[test]
+fn commands_without_an_agent_exit_with_1() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    for command in [
+        "status",
+        "status VI_1",
+        "stats",
+        "stats --watch 1",
+        "events",
+        "events --follow",
+        "reload",
+        "upgrade",
+        "drain",
+        "undrain",
+        "failover VI_1",
+        "priority VI_1 reset",
+    ] {
+        let words: Vec<&str> = command.split(' ').chain(["--runtime-dir", text(directory.path())]).collect();
+        let output = run(&words);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(stderr.starts_with("vipd: no agent is running with"), "{command}: {stderr}");
+        assert_output(&output, 1, "", &stderr);
+    }
+}
+
+/// `status` succeeds in any state, but not for a name that does not exist.
+#[test]
+fn status_of_an_unknown_name_exits_with_1() {
+    let directory = reply_with("{\"instances\":[]}\n");
+    let run = |arguments: &[&str]| run(&[arguments, &["--runtime-dir", text(directory.path())]].concat());
+    assert_eq!(run(&["status", "--json"]).status.code(), Some(0));
+    let expected = "vipd: no instance or sync group is named \"VI_1\"; instances: none\n";
+    assert_output(&run(&["status", "VI_1"]), 1, "", expected);
 }
 
 #[test]
@@ -255,9 +297,23 @@ fn watch_separates_reports_in_a_pipe() {
 
 #[test]
 fn an_invalid_command_line_exits_with_2() {
-    for arguments in [&["stats", "--json", "--prometheus"][..], &["status", "--vrid", "1"], &["reboot"], &[]]
-    {
-        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    for arguments in [
+        &["stats", "--json", "--prometheus"][..],
+        &["status", "--vrid", "1"],
+        &["status", "--color", "red"],
+        &["failover"],
+        &["priority", "VI_1", "255"],
+        &["reboot"],
+        &[],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
+    }
+    for arguments in [&["--help"][..], &["--version"], &["help", "check"], &["check", "--help"]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");
     }
 }
 

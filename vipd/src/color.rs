@@ -1,0 +1,40 @@
+//! Decides whether output is colored: by `--color`, or else by the stream and the environment
+//! (`NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, `CI`).
+
+use std::process::Command;
+
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+
+/// Sets the choice of the command line for the whole process, including clap's messages.
+pub(crate) fn choose(choice: clap::ColorChoice) {
+    let choice = match choice {
+        clap::ColorChoice::Auto => ColorChoice::Auto,
+        clap::ColorChoice::Always => ColorChoice::Always,
+        clap::ColorChoice::Never => ColorChoice::Never,
+    };
+    choice.write_global();
+}
+
+/// Returns whether output to a stream is colored.
+pub(crate) fn is_enabled(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
+/// Removes the colors from a text for a stream whose output is not colored.
+pub(crate) fn adapt(text: String, stream: &impl RawStream) -> String {
+    if is_enabled(stream) { text } else { anstream::adapter::strip_str(&text).to_string() }
+}
+
+/// Passes the choice on to another process of vipd, which writes to the same log.
+pub(crate) fn pass_on(command: &mut Command) {
+    match ColorChoice::global() {
+        ColorChoice::Auto => {}
+        ColorChoice::Always | ColorChoice::AlwaysAnsi => {
+            command.env_remove("NO_COLOR").env("CLICOLOR_FORCE", "1");
+        }
+        ColorChoice::Never => {
+            command.env("NO_COLOR", "1");
+        }
+    }
+}

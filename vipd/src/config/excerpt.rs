@@ -1,0 +1,103 @@
+//! The line of a file that has a problem.
+
+/// Maximum number of characters kept before and after the position. Few terminals are wider.
+const CONTEXT: usize = 200;
+/// A line that contains this text in any case is not shown, because it may contain a password.
+const SECRET: &str = "pass";
+/// A line is not shown if the line before ends in one of these: it may have the value of a password.
+const CONTINUED: [&str; 3] = ["=", "\"\"\"", "'''"];
+
+/// The part of a line around the position of a problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    /// Characters before the position.
+    pub before: String,
+    /// Characters from the position to the end of the line.
+    pub after: String,
+}
+
+impl Excerpt {
+    /// Stands for characters that are not kept.
+    pub const ELLIPSIS: char = '…';
+
+    /// Creates the excerpt around a column of a line, counted in characters from 1. `previous` is the
+    /// line before it, or empty. Returns `None` if the line may contain a password or does not have
+    /// this column.
+    pub fn new(previous: &str, line: &str, column: usize) -> Option<Self> {
+        // A byte-order mark is not counted.
+        let line = line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+        let previous = previous.trim_end();
+        if line.to_ascii_lowercase().contains(SECRET) || CONTINUED.iter().any(|end| previous.ends_with(end)) {
+            return None;
+        }
+        let mut positions = line.char_indices().map(|(at, _)| at).chain([line.len()]);
+        let (before, after) = line.split_at(positions.nth(column.checked_sub(1)?)?);
+        Some(Self { before: last(before), after: first(after.trim_end()) })
+    }
+}
+
+/// Returns the last characters of a text.
+fn last(text: &str) -> String {
+    match text.char_indices().rev().nth(CONTEXT) {
+        Some((at, cut)) => format!("{}{}", Excerpt::ELLIPSIS, &text[at + cut.len_utf8()..]),
+        None => text.to_owned(),
+    }
+}
+
+/// Returns the first characters of a text.
+fn first(text: &str) -> String {
+    match text.char_indices().nth(CONTEXT) {
+        Some((at, _)) => format!("{}{}", &text[..at], Excerpt::ELLIPSIS),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_is_split_at_the_column() {
+        for (line, column, expected) in [
+            ("vrid = 510", 8, Some(("vrid = ", "510"))),
+            ("vrid = 510", 1, Some(("", "vrid = 510"))),
+            ("name = \"é\"\r", 9, Some(("name = \"", "é\""))),
+            ("name = \"é\"\r", 10, Some(("name = \"é", "\""))),
+            ("\u{feff}vrid = 510", 8, Some(("vrid = ", "510"))),
+            ("vrid =", 7, Some(("vrid =", ""))),
+            ("vrid =   ", 9, Some(("vrid =  ", ""))),
+            ("", 1, Some(("", ""))),
+            ("vrid = 510", 0, None),
+            ("vrid = 510", 12, None),
+        ] {
+            let found = Excerpt::new("", line, column);
+            let found = found.as_ref().map(|found| (found.before.as_str(), found.after.as_str()));
+            assert_eq!(found, expected, "{line:?}, column {column}");
+        }
+    }
+
+    #[test]
+    fn line_that_may_contain_a_password_is_hidden() {
+        for (previous, line, is_hidden) in [
+            ("", "auth_pass = \"secret\"", true),
+            ("", "AUTH_PASS = \"secret\"", true),
+            ("", "Password: secret", true),
+            ("", "{ interface = \"eth1\", authpass = \"secret\" }", true),
+            ("auth_pass =", "\"secret\"", true),
+            ("auth_pass = \r", "  \"secret\"", true),
+            ("auth_pass = \"\"\"", "secret\"\"\"", true),
+            ("auth_pass = \"secret\"", "vrid = 510", false),
+            ("vrid = 51", "priority = 300", false),
+        ] {
+            assert_eq!(Excerpt::new(previous, line, 1).is_none(), is_hidden, "{previous:?}, {line:?}");
+        }
+    }
+
+    #[test]
+    fn long_line_is_cut() {
+        let line = format!("{}|{}", "a".repeat(1000), "é".repeat(1000));
+        let excerpt = Excerpt::new("", &line, 1001).expect("an excerpt");
+        assert_eq!(excerpt.before, format!("…{}", "a".repeat(CONTEXT)));
+        assert_eq!(excerpt.after, format!("|{}…", "é".repeat(CONTEXT - 1)));
+    }
+}
