@@ -34,6 +34,8 @@ use machine::Machine;
 use operate::{Control, Group, Notifications, Notify, Route, Rule};
 use problem::Collector;
 use schema::Section;
+#[cfg(test)]
+pub(crate) use schema::reference::{has_key, keepalived_words};
 use section::check::Checks;
 use section::{control, group, instance, interface, notify};
 use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};

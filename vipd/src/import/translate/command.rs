@@ -1,0 +1,127 @@
+//! Commands: scripts and notifications.
+
+use super::context::Context;
+use crate::import::line;
+use crate::import::report::Position;
+use crate::import::tree::Statement;
+
+/// Characters that have a meaning for a shell but not in a list of arguments.
+const SHELL: [char; 14] = ['<', '>', '|', '&', ';', '$', '`', '*', '?', '(', ')', '~', '[', '{'];
+
+/// A command and the user that it runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Command {
+    pub(super) argv: Vec<String>,
+    /// The user and the group given with the command.
+    pub(super) user: Option<String>,
+}
+
+/// Translates `notify… COMMAND [USER [GROUP]]`.
+pub(super) fn notification(statement: &Statement, context: &mut Context<'_>) -> Option<Command> {
+    let mut words = statement.arguments().iter();
+    let Some(text) = words.next() else {
+        context.invalid(statement, "a command");
+        return None;
+    };
+    let user = words.next().cloned();
+    if let (Some(user), Some(group)) = (&user, words.next()) {
+        context.group_of_user(&statement.at, user, group);
+    }
+    if let Some(extra) = words.next() {
+        context.attention(
+            &statement.at,
+            format!("`{}` is left out: a command with arguments must be in quotes", extra.escape_debug()),
+        );
+    }
+    let argv = argv(&statement.at, text, context)?;
+    Some(Command { argv, user })
+}
+
+/// Translates `script COMMAND`. Without quotes, the command is the rest of the line.
+pub(super) fn script(statement: &Statement, context: &mut Context<'_>) -> Option<Vec<String>> {
+    let text = statement.arguments().join(" ");
+    if text.trim().is_empty() {
+        context.invalid(statement, "a command");
+        return None;
+    }
+    argv(&statement.at, &text, context)
+}
+
+/// Splits a command into an absolute path and arguments. What needs a shell gets one.
+fn argv(at: &Position, text: &str, context: &mut Context<'_>) -> Option<Vec<String>> {
+    if needs_shell(text) {
+        context.note(at, format!("the command {text:?} needs a shell, and runs with /bin/sh -c"));
+        return Some(["/bin/sh", "-c", text].map(str::to_owned).to_vec());
+    }
+    let mut argv = line::words(text);
+    let program = argv.first_mut()?;
+    if program.contains('\0') || program.is_empty() {
+        context.attention(at, format!("{text:?} is not a command; it is left out; correct it"));
+        return None;
+    }
+    if program.starts_with('/') {
+        return Some(argv);
+    }
+    if program.contains('/') {
+        context.attention(
+            at,
+            format!("the path of the command {program:?} is relative; make it absolute, as vipd requires"),
+        );
+        return Some(argv);
+    }
+    match context.files.program(program).and_then(|path| path.to_str().map(str::to_owned)) {
+        Some(path) => {
+            context.note(at, format!("the command {program:?} becomes {path}, its path on this machine"));
+            *program = path;
+        }
+        None => {
+            context.attention(
+                at,
+                format!("the program {program:?} is not installed on this machine; replace it by its path"),
+            );
+            argv.insert(0, "/usr/bin/env".to_owned());
+        }
+    }
+    Some(argv)
+}
+
+/// Returns whether a command has characters outside of quotes that only a shell interprets.
+fn needs_shell(text: &str) -> bool {
+    let mut quote = None;
+    let mut is_escaped = false;
+    for c in text.chars() {
+        match (c, quote) {
+            _ if std::mem::take(&mut is_escaped) => {}
+            ('\\', None | Some('"')) => is_escaped = true,
+            ('"' | '\'', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            // A shell expands these in double quotes, too.
+            ('$' | '`', Some('"')) => return true,
+            (c, None) if SHELL.contains(&c) => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_with_shell_syntax_need_a_shell() {
+        for (text, expected) in [
+            ("/bin/true a b", false),
+            ("/bin/sh -c 'a | b > $C'", false),
+            ("/bin/x \"a | b\"", false),
+            ("/bin/x \"$A\"", true),
+            ("killall -0 sshd", false),
+            ("</dev/tcp/127.0.0.1/80", true),
+            ("a && b", true),
+            ("echo \\$x", false),
+            ("/bin/x *", true),
+        ] {
+            assert_eq!(needs_shell(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The tables of an instance in vipd's configuration.
+
+use super::{Instance, OWNER};
+use crate::import::report::Position;
+use crate::import::toml::{Table, Value};
+use crate::import::translate::annotate;
+use crate::import::translate::check::Checks;
+use crate::import::translate::context::Context;
+use crate::import::translate::global::Global;
+use crate::import::translate::track::{Owner, Track};
+use crate::import::translate::values::{self, SECOND};
+
+/// Unit of the interval in VRRPv3.
+const CENTISECOND: u64 = SECOND / 100;
+/// Maximum length of a VRRPv2 password.
+const PASSWORD_MAX: usize = 8;
+
+/// What an instance needs from the rest of the configuration.
+pub(in crate::import::translate) struct Surroundings<'a> {
+    pub(in crate::import::translate) global: &'a Global,
+    pub(in crate::import::translate) checks: &'a Checks,
+    /// Whether the weights of the instance's tracked objects are ignored, because it is in a group.
+    pub(in crate::import::translate) is_member: bool,
+    /// The objects of a group that has no other member.
+    pub(in crate::import::translate) more_tracks: &'a [Track],
+}
+
+impl Instance {
+    /// Returns `[[instance]]` and `[instance.notify]`. `unnumbered` is the number of policy rules
+    /// so far without a preference.
+    pub(in crate::import::translate) fn tables(
+        &self,
+        surroundings: &Surroundings<'_>,
+        unnumbered: &mut u32,
+        context: &mut Context<'_>,
+    ) -> Vec<Table> {
+        let global = surroundings.global;
+        let start = context.report.len();
+        let mut table = Table::new("[[instance]]");
+        table.text("name", &self.name);
+        match self.interface(global) {
+            Some(interface) => table.text("interface", interface),
+            None => context.attention(&self.at, "the instance has no interface; add `interface`"),
+        }
+        match self.vrid {
+            Some(vrid) => table.set("vrid", Value::Integer(vrid.into())),
+            None => context.attention(&self.at, "the instance has no virtual_router_id; add `vrid`"),
+        }
+        let version = self.version(global);
+        if self.is_ipv6() {
+            if self.addresses.is_empty() {
+                table.text("family", "ipv6");
+            }
+            if let Some((2, at)) = &self.version {
+                context.note(at, "version 3 is used, because VRRPv2 is for IPv4 only; keepalived does the same");
+            }
+        } else {
+            table.set("version", Value::Integer(version.into()));
+        }
+        self.write_election(version, global, &mut table, context);
+        if !self.is_ipv6() && version == 3 && self.has_rfc9568_checksum.unwrap_or(global.has_rfc9568_checksum) {
+            table.text("checksum", "rfc9568");
+        }
+        self.write_password(version, &mut table, context);
+        self.write_virtual_mac(&mut table, context);
+        self.transport.write(self.is_ipv6(), &mut table, context);
+        self.write_addresses(global, &mut table, context);
+        self.write_tracks(surroundings, &mut table, context);
+        for (key, values) in [("routes", self.routes(context)), ("rules", self.rules(unnumbered, context))] {
+            if !values.is_empty() {
+                table.set(key, Value::Array(values));
+            }
+        }
+        let interface = self.interface.as_deref();
+        if let Some(garp) = self.garp.or(&global.garp_on(interface)).translate(self.is_ipv6()) {
+            table.set("garp", garp);
+        }
+        let notify = self.notify.table("[instance.notify]", context);
+        annotate(&mut table, &self.messages);
+        annotate(&mut table, context.report.since(start));
+        [Some(table), notify].into_iter().flatten().collect()
+    }
+
+    fn write_election(&self, version: u8, global: &Global, table: &mut Table, context: &mut Context<'_>) {
+        let priority = self.priority();
+        if self.priority.is_none() && self.is_state_master {
+            context.attention(
+                &self.at,
+                "without a priority, keepalived uses 255 in state MASTER, the priority of an address owner; set the \
+                 priority that you want",
+            );
+        }
+        table.set("priority", Value::Integer(priority.into()));
+        if let Some((nanos, at)) = &self.interval {
+            table.text("advert_interval", values::duration(encodable(*nanos, version, at, context)));
+        }
+        let down_after = self.down_after_adverts.or(global.down_after_adverts);
+        if let Some(adverts) = down_after.filter(|adverts| *adverts != 3) {
+            table.set("down_after_adverts", Value::Integer(adverts.into()));
+        }
+        self.write_preemption(priority, table, context);
+        if let Some(delay) = global.startup_delay.filter(|delay| *delay > 0) {
+            table.text("startup_delay", values::duration(delay));
+        }
+        let is_strict = self.is_strict.unwrap_or(global.is_strict);
+        let accept = self.accept.unwrap_or(!is_strict);
+        if !accept && priority == OWNER {
+            if self.accept == Some(false) {
+                context.note(&self.at, "`no_accept` is left out: an address owner accepts packets to its addresses");
+            }
+        } else if !accept {
+            if self.accept.is_none() {
+                context.attention(
+                    &self.at,
+                    "strict mode drops packets to the VIPs, which therefore do not answer; if they should answer, remove \
+                     `accept = false`",
+                );
+            }
+            table.set("accept", Value::Boolean(false));
+        }
+    }
+
+    fn write_preemption(&self, priority: u8, table: &mut Table, context: &mut Context<'_>) {
+        let delay = self.preempt_delay.as_ref().filter(|(delay, _)| *delay > 0);
+        let ignored = |at: &Position, keyword: &str, reason: &str, context: &mut Context<'_>| {
+            context.note(at, format!("`{keyword}` is left out: keepalived ignores it, too, {reason}"));
+        };
+        if self.is_state_master || priority == OWNER {
+            let reason = if priority == OWNER { "for an address owner" } else { "in state MASTER" };
+            if let Some(at) = &self.nopreempt {
+                ignored(at, "nopreempt", reason, context);
+            }
+            if let Some((_, at)) = delay {
+                ignored(at, "preempt_delay", reason, context);
+            }
+            return;
+        }
+        if self.nopreempt.is_some() {
+            table.set("preempt", Value::Boolean(false));
+            if let Some((_, at)) = delay {
+                ignored(at, "preempt_delay", "with `nopreempt`", context);
+            }
+        } else if let Some((delay, _)) = delay {
+            table.text("preempt_delay", values::duration(*delay));
+        }
+    }
+
+    fn write_password(&self, version: u8, table: &mut Table, context: &mut Context<'_>) {
+        let Some((password, at)) = &self.password else { return };
+        if version == 3 {
+            context.note(at, "the password is left out: VRRPv3 has no authentication, and keepalived ignores it, too");
+            return;
+        }
+        match password.get(..password.len().min(PASSWORD_MAX)) {
+            Some(start) => {
+                if start.len() < password.len() {
+                    context.note(at, "the password is cut to its first 8 bytes, as in keepalived");
+                }
+                table.text("auth_pass", start);
+            }
+            None => context.attention(
+                at,
+                "the password has more than 8 bytes, and the first 8 are not whole characters; add `auth_pass_file`",
+            ),
+        }
+    }
+
+    fn write_virtual_mac(&self, table: &mut Table, context: &mut Context<'_>) {
+        if self.has_virtual_mac {
+            table.set("virtual_mac", Value::Boolean(true));
+        }
+        match &self.transmits_on_base {
+            Some(_) if self.has_virtual_mac => table.set("virtual_mac_transmit_on_base", Value::Boolean(true)),
+            Some(at) => context.note(at, "`vmac_xmit_base` is left out: it has no effect without `use_vmac`"),
+            None => {}
+        }
+    }
+
+    fn write_addresses(&self, global: &Global, table: &mut Table, context: &mut Context<'_>) {
+        let interface = self.interface(global);
+        let mut known = Vec::new();
+        let (mut advertised, mut excluded) = (Vec::new(), Vec::new());
+        for (address, is_advertised) in self
+            .addresses
+            .iter()
+            .map(|address| (address, true))
+            .chain(self.excluded.iter().map(|address| (address, false)))
+        {
+            if known.contains(&address.address) {
+                context.attention(
+                    &address.at,
+                    format!("{} is listed twice; the second one is left out; check its options", address.address),
+                );
+                continue;
+            }
+            known.push(address.address);
+            let element = address.translate(interface.as_deref());
+            if is_advertised && address.address.is_ipv6() == self.is_ipv6() {
+                advertised.push(element);
+                continue;
+            }
+            if is_advertised {
+                context.attention(
+                    &address.at,
+                    format!(
+                        "{} is not of the family of the first VIP, and is not advertised; keepalived does not accept it",
+                        address.address
+                    ),
+                );
+            }
+            excluded.push(element);
+        }
+        table.set("virtual_addresses", Value::Array(advertised));
+        if !excluded.is_empty() {
+            table.set("virtual_addresses_excluded", Value::Array(excluded));
+        }
+    }
+
+    fn write_tracks(&self, surroundings: &Surroundings<'_>, table: &mut Table, context: &mut Context<'_>) {
+        let owner = if self.priority() == OWNER {
+            Owner::AddressOwner
+        } else if surroundings.is_member {
+            Owner::Member
+        } else {
+            Owner::Independent
+        };
+        let own = self.tracks.iter().filter_map(|track| track.translate(surroundings.checks, owner, context));
+        let mut tracks: Vec<Value> = own.collect();
+        let of_group = surroundings.more_tracks.iter();
+        tracks.extend(
+            of_group.filter_map(|track| track.translate(surroundings.checks, Owner::Independent, context)),
+        );
+        if !tracks.is_empty() {
+            table.set("track", Value::Array(tracks));
+        }
+    }
+}
+
+/// Returns the interval that keepalived uses, because the configured one cannot be encoded: whole
+/// seconds in VRRPv2, and at most 40.95 s in steps of 10 ms in VRRPv3.
+fn encodable(nanos: u64, version: u8, at: &Position, context: &mut Context<'_>) -> u64 {
+    let (unit, most) = if version == 2 { (SECOND, 255 * SECOND) } else { (CENTISECOND, 4095 * CENTISECOND) };
+    let rounded = ((nanos + unit / 2) / unit * unit).clamp(unit, most);
+    if rounded != nanos {
+        context.note(
+            at,
+            format!(
+                "`advert_int` becomes {}, to which keepalived rounds it in VRRPv{version}",
+                values::duration(rounded)
+            ),
+        );
+    }
+    rounded
+}
