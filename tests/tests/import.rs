@@ -138,7 +138,8 @@ struct Said {
 
 impl From<Advert> for Said {
     fn from(advert: Advert) -> Self {
-        let Advert { version, priority, interval, addresses, authentication, destination, source, .. } = advert;
+        let Advert { version, priority, interval, addresses, authentication, destination, source, .. } =
+            advert;
         Self {
             version,
             priority,
@@ -155,7 +156,10 @@ impl From<Advert> for Said {
 fn await_master(capture: &Capture, since: WallTime, master: Station) -> BTreeMap<u8, Said> {
     let last = |vrid: u8| {
         let of_router = |frame: &Frame| {
-            frame.advert().filter(|advert| advert.vrid == vrid && advert.priority > 0).map(|advert| (frame.from, advert))
+            frame
+                .advert()
+                .filter(|advert| advert.vrid == vrid && advert.priority > 0)
+                .map(|advert| (frame.from, advert))
         };
         let adverts = capture.filter_map(since, of_router);
         let alone = adverts.iter().rev().take_while(|(from, _)| *from == master).count();

@@ -298,7 +298,8 @@ fn import_translates_and_reports() {
     assert_output(&run(&["import", text(&from), "-o", text(&to)]), 0, "", &note);
     assert_eq!(fs::read_to_string(&to).expect("written"), expected(""));
 
-    let refused = format!("vipd: {} exists; specify another file, or --force to overwrite it\n", to.display());
+    let refused =
+        format!("vipd: {} exists; specify another file, or --force to overwrite it\n", to.display());
     assert_output(&run(&["import", text(&from), "-o", text(&to)]), 1, "", &refused);
     assert_output(&run(&["import", text(&from), "-o", text(&to), "--force"]), 0, "", &note);
 
@@ -306,7 +307,10 @@ fn import_translates_and_reports() {
     let output = run(&["import", text(&from)]);
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.starts_with(&format!("{}:6: attention: `virtual_server` is not translated", from.display())), "{stderr}");
+    assert!(
+        stderr.starts_with(&format!("{}:6: attention: `virtual_server` is not translated", from.display())),
+        "{stderr}"
+    );
     assert!(stderr.ends_with("vipd: 1 setting needs attention\n"), "{stderr}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("# ATTENTION "), "{output:?}");
 

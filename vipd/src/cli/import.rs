@@ -16,8 +16,7 @@ use crate::import::{self, Files, ImportError, Message, Options, Severity};
 /// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 /// Directories in which programs are searched, as in `PATH` of vipd's commands.
-const PROGRAMS: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Mode of the written file, which may contain passwords.
 const MODE: u32 = 0o640;
 

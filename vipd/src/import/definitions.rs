@@ -46,11 +46,7 @@ impl Definitions {
 
     /// Replaces the parameters in a line. Undefined ones stay as they are. `predefined` returns the
     /// value of a predefined parameter.
-    pub(super) fn substitute(
-        &self,
-        line: &str,
-        predefined: impl Fn(&str) -> Option<String>,
-    ) -> Substituted {
+    pub(super) fn substitute(&self, line: &str, predefined: impl Fn(&str) -> Option<String>) -> Substituted {
         let mut text = line.to_owned();
         let mut start = 0;
         let mut count = 0;

@@ -11,33 +11,29 @@ pub(super) struct Cleaned {
 }
 
 /// Removes the comment, which begins with `#` or `!` outside of double quotes. A backslash before
-/// one of these characters is removed.
+/// one of these characters is removed. A backslash at the end of the line continues a definition
+/// even in a comment.
 pub(super) fn clean(physical: &str) -> Cleaned {
     let mut text = String::new();
     let mut is_quoted = false;
+    let mut is_comment = false;
     let mut continues = false;
-    let mut chars = physical.trim().chars().peekable();
+    let mut chars = physical.trim().chars();
     while let Some(c) = chars.next() {
-        match c {
-            '"' => is_quoted = !is_quoted,
-            '#' | '!' if !is_quoted => break,
-            '\\' => match chars.next() {
-                None => {
-                    continues = true;
-                    break;
-                }
-                Some(next @ ('#' | '!')) if !is_quoted => {
-                    text.push(next);
-                    continue;
-                }
-                Some(next) => {
-                    text.extend([c, next]);
-                    continue;
-                }
-            },
-            _ => {}
+        if c == '\\' {
+            match chars.next() {
+                None => continues = true,
+                Some(_) if is_comment => {}
+                Some(next @ ('#' | '!')) if !is_quoted => text.push(next),
+                Some(next) => text.extend([c, next]),
+            }
+            continue;
         }
-        text.push(c);
+        is_comment |= !is_quoted && matches!(c, '#' | '!');
+        if !is_comment {
+            is_quoted ^= c == '"';
+            text.push(c);
+        }
     }
     text.truncate(text.trim_end().len());
     Cleaned { text, continues, unterminated: is_quoted }
@@ -46,7 +42,7 @@ pub(super) fn clean(physical: &str) -> Cleaned {
 /// A part of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part<'t> {
-    /// Text without braces, except in quotes and in `${NAME}`; not empty.
+    /// Text without braces, except in double quotes and in `${NAME}`; not empty.
     Text(&'t str),
     /// `{`.
     Open,
@@ -54,10 +50,10 @@ pub(super) enum Part<'t> {
     Close,
 }
 
-/// Splits a line at its braces.
+/// Splits a line at its braces. Single quotes do not protect them, as in keepalived.
 pub(super) fn parts(line: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
-    let mut quote = None;
+    let mut is_quoted = false;
     let mut start = 0;
     let mut is_reference = false;
     let mut is_escaped = false;
@@ -67,13 +63,12 @@ pub(super) fn parts(line: &str) -> Vec<Part<'_>> {
         if std::mem::take(&mut is_escaped) {
             continue;
         }
-        match (c, quote) {
-            ('\\', _) => is_escaped = true,
-            ('"' | '\'', None) => quote = Some(c),
-            (c, Some(open)) if c == open => quote = None,
-            ('{', None) if previous == '$' => is_reference = true,
-            ('}', None) if is_reference => is_reference = false,
-            ('{' | '}', None) => {
+        match c {
+            '\\' => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            '{' if !is_quoted && previous == '$' => is_reference = true,
+            '}' if !is_quoted && is_reference => is_reference = false,
+            '{' | '}' if !is_quoted => {
                 parts.extend(text(&line[start..at]));
                 parts.push(if c == '{' { Part::Open } else { Part::Close });
                 start = at + 1;
@@ -90,7 +85,8 @@ fn text(text: &str) -> Option<Part<'_>> {
 }
 
 /// Splits a text into words at white space. Quotes are removed, and the white space in them is
-/// kept. Outside of single quotes, a backslash escapes the next character as in C.
+/// kept. A single quote without a second one is an apostrophe. A backslash escapes the next
+/// character as in C.
 pub(super) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -99,7 +95,11 @@ pub(super) fn words(text: &str) -> Vec<String> {
     while let Some(c) = chars.next() {
         match (c, quote) {
             (c, None) if c.is_whitespace() => words.extend(word.take()),
-            ('"' | '\'', None) => {
+            ('"', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            ('\'', None) if chars.clone().any(|c| c == '\'') => {
                 quote = Some(c);
                 word.get_or_insert_default();
             }
@@ -158,7 +158,7 @@ mod tests {
             ("\"a\\\"#b\" #c", "\"a\\\"#b\"", false, false),
             ("$A= \\", "$A=", true, false),
             ("x \\", "x", true, false),
-            ("x # y \\", "x", false, false),
+            ("x # y \\", "x", true, false),
             ("a \"b", "a \"b", false, true),
         ] {
             let expected = Cleaned { text: text.to_owned(), continues, unterminated };
@@ -173,7 +173,7 @@ mod tests {
             ("vrrp_instance A {", vec![Text("vrrp_instance A"), Open]),
             ("a{b}c", vec![Text("a"), Open, Text("b"), Close, Text("c")]),
             ("script \"a { b\" }", vec![Text("script \"a { b\""), Close]),
-            ("script 'a } b'", vec![Text("script 'a } b'")]),
+            ("it's }", vec![Text("it's"), Close]),
             ("a ${B} }", vec![Text("a ${B}"), Close]),
             ("a \\{ b", vec![Text("a \\{ b")]),
             ("}}", vec![Close, Close]),
@@ -194,6 +194,7 @@ mod tests {
             ("a\\ b \\x41\\102\\n\\E\\cA\\q", vec!["a b", "AB\n\u{1b}\u{1}q"]),
             ("\"a\\\"b\"", vec!["a\"b"]),
             ("\"open a", vec!["open a"]),
+            ("it's a", vec!["it's", "a"]),
             ("\\", vec![]),
             ("", vec![]),
         ] {

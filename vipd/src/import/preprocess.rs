@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::definitions::{self, Definition, Definitions, Substituted};
 use super::glob;
@@ -86,16 +86,15 @@ pub(super) fn run(
         files_read: 0,
         work: 0,
     };
-    let bytes =
-        files.read(main).map_err(|cause| ImportError::Read { path: main.to_owned(), cause })?;
+    let bytes = files.read(main).map_err(|cause| ImportError::Read { path: main.to_owned(), cause })?;
     preprocessor.file(main, &bytes)?;
     Ok(preprocessor.lines)
 }
 
 impl Preprocessor<'_> {
     fn file(&mut self, path: &Path, bytes: &[u8]) -> Result<(), ImportError> {
-        let file: Rc<str> = path.display().to_string().into();
-        let start = Position { file: Rc::clone(&file), line: 1 };
+        let file: Arc<str> = path.display().to_string().into();
+        let start = Position { file: Arc::clone(&file), line: 1 };
         self.files_read += 1;
         if bytes.len() > MAX_FILE {
             return Err(limit(&start, "the file is larger than 1 MiB"));
@@ -106,7 +105,7 @@ impl Preprocessor<'_> {
         let text = String::from_utf8_lossy(bytes);
         if let Err(error) = std::str::from_utf8(bytes) {
             let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-            let at = Position { file: Rc::clone(&file), line };
+            let at = Position { file: Arc::clone(&file), line };
             self.report.attention(&at, "has a byte that is not valid UTF-8, replaced by U+FFFD; correct it");
         }
         self.including.push(path.to_owned());
@@ -114,7 +113,7 @@ impl Preprocessor<'_> {
         let mut open: Option<Open> = None;
         let mut last = start;
         for (index, physical) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-            last = Position { file: Rc::clone(&file), line: index + 1 };
+            last = Position { file: Arc::clone(&file), line: index + 1 };
             let Cleaned { text, continues, unterminated } = line::clean(physical);
             if unterminated {
                 self.report.attention(&last, "has a quote that is not closed on this line; close it");
@@ -137,7 +136,8 @@ impl Preprocessor<'_> {
             }
         }
         if let Some(Open { name, lines }) = open {
-            self.report.attention(&last, format!("the definition of ${name} continues after the end of the file"));
+            self.report
+                .attention(&last, format!("the definition of ${name} continues after the end of the file"));
             self.definitions.define(&name, Definition::Lines(lines));
         }
         self.including.pop();
@@ -171,6 +171,13 @@ impl Preprocessor<'_> {
                 }
                 self.definitions.define(name, Definition::Line(value.to_owned()));
                 return Ok(None);
+            }
+            if continues {
+                self.report.attention(
+                    place.at,
+                    "ends with a backslash, which continues only definitions ($NAME=); keepalived takes the next line as a \
+                     separate one, and so does the import; write both on one line",
+                );
             }
             if text.starts_with('~') {
                 self.sequence(&text, place, nesting)?;
@@ -233,7 +240,9 @@ impl Preprocessor<'_> {
             for name in definitions::predefined_names(text) {
                 self.report.attention(
                     place.at,
-                    format!("keepalived computes the value of ${{{name}}} when it starts; replace it by a value"),
+                    format!(
+                        "keepalived computes the value of ${{{name}}} when it starts; replace it by a value"
+                    ),
                 );
             }
         }
@@ -242,7 +251,8 @@ impl Preprocessor<'_> {
 
     fn sequence(&mut self, text: &str, place: Place<'_>, nesting: usize) -> Result<(), ImportError> {
         let Some((kind, inside, rest)) = sequence::parts(text) else {
-            self.report.attention(place.at, format!("{text:?} is not a valid sequence; use e.g. ~SEQ(NAME, 1, 10)"));
+            self.report
+                .attention(place.at, format!("{text:?} is not a valid sequence; use e.g. ~SEQ(NAME, 1, 10)"));
             return Ok(());
         };
         let inside = match self.substitute(inside, place) {
@@ -305,7 +315,10 @@ impl Preprocessor<'_> {
                 if self.including.contains(&path) {
                     self.report.attention(
                         place.at,
-                        format!("{} is included in itself, and skipped here; remove the include", path.display()),
+                        format!(
+                            "{} is included in itself, and skipped here; remove the include",
+                            path.display()
+                        ),
                     );
                     continue;
                 }
@@ -313,7 +326,8 @@ impl Preprocessor<'_> {
                     Ok(bytes) => self.file(&path, &bytes)?,
                     // Like keepalived, skips directories that a pattern matches.
                     Err(error)
-                        if error.kind() == io::ErrorKind::IsADirectory && glob::has_wildcards(&alternative) => {}
+                        if error.kind() == io::ErrorKind::IsADirectory
+                            && glob::has_wildcards(&alternative) => {}
                     Err(error) => self.not_included(&path, &error, place.at),
                 }
             }
@@ -324,7 +338,10 @@ impl Preprocessor<'_> {
     fn not_included(&mut self, path: &Path, error: &io::Error, at: &Position) {
         self.report.attention(
             at,
-            format!("{} cannot be included: {error}; correct the path, or remove the include", path.display()),
+            format!(
+                "{} cannot be included: {error}; correct the path, or remove the include",
+                path.display()
+            ),
         );
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A line of a configuration file of keepalived.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     /// The file, as named on the command line or by `include`.
-    pub file: Rc<str>,
+    pub file: Arc<str>,
     /// Line, counted from 1.
     pub line: usize,
 }
@@ -87,13 +87,13 @@ impl Report {
     pub(super) fn finish(self) -> Vec<Message> {
         let mut messages = self.messages;
         // Stable: the order of files is that of their first message.
-        let mut files: Vec<Rc<str>> = Vec::new();
+        let mut files: Vec<Arc<str>> = Vec::new();
         for message in &messages {
             if !files.contains(&message.at.file) {
-                files.push(Rc::clone(&message.at.file));
+                files.push(Arc::clone(&message.at.file));
             }
         }
-        let rank = |file: &Rc<str>| files.iter().position(|other| other == file);
+        let rank = |file: &Arc<str>| files.iter().position(|other| other == file);
         messages.sort_by_key(|message| (rank(&message.at.file), message.at.line));
         messages
     }

@@ -149,8 +149,10 @@ mod tests {
             ("~SEQ(X, 010, 011) a", "X=8, X=9: a"),
             ("~LST(X, 1, a b) c", "X=1, X=a b: c"),
             ("~LST({X,   Y}, {10,1},{20,4}) z", "X=10 Y=1, X=20 Y=4: z"),
-            ("~SEQ(X, 9223372036854775806, 9223372036854775807) a",
-                "X=9223372036854775806, X=9223372036854775807: a"),
+            (
+                "~SEQ(X, 9223372036854775806, 9223372036854775807) a",
+                "X=9223372036854775806, X=9223372036854775807: a",
+            ),
         ] {
             assert_eq!(expand(line).as_deref(), Ok(expected), "{line}");
         }
@@ -159,9 +161,21 @@ mod tests {
     #[test]
     fn invalid_sequences_are_rejected() {
         for line in [
-            "~SEQ(X) a", "~SEQ(,1,2) a", "~SEQ(X,a,2) a", "~SEQ(X,1,0,2) a", "~SEQ(X,1,-1,2) a",
-            "~SEQ(X,1,2,3,4) a", "~SEQx(X,-1,2) a", "~SEQ(X,1,1000000) a", "~LST(X) a", "~LST() a",
-            "~LST({X,Y},{1},{2}) a", "~FOO(X,1) a", "~SEQ(X,--1) a", "~SEQ(X,0x) a", "~SEQ a",
+            "~SEQ(X) a",
+            "~SEQ(,1,2) a",
+            "~SEQ(X,a,2) a",
+            "~SEQ(X,1,0,2) a",
+            "~SEQ(X,1,-1,2) a",
+            "~SEQ(X,1,2,3,4) a",
+            "~SEQx(X,-1,2) a",
+            "~SEQ(X,1,1000000) a",
+            "~LST(X) a",
+            "~LST() a",
+            "~LST({X,Y},{1},{2}) a",
+            "~FOO(X,1) a",
+            "~SEQ(X,--1) a",
+            "~SEQ(X,0x) a",
+            "~SEQ a",
         ] {
             assert!(expand(line).is_err(), "{line}: {:?}", expand(line));
         }

@@ -170,10 +170,13 @@ mod tests {
         table.comment("a comment");
         table.text("name", "VI_1");
         table.set("short", Value::texts(["a", "b"]));
-        table.set("weight", Value::Array(vec![Value::Inline(vec![
-            ("interface", Value::Text("eth2".to_owned())),
-            ("weight", Value::Weight(-5)),
-        ])]));
+        table.set(
+            "weight",
+            Value::Array(vec![Value::Inline(vec![
+                ("interface", Value::Text("eth2".to_owned())),
+                ("weight", Value::Weight(-5)),
+            ])]),
+        );
         table.set("long", Value::texts(vec!["x".repeat(60); 2]));
         let mut out = "first = 1\n".to_owned();
         table.write(&mut out);

@@ -57,17 +57,16 @@ pub(super) fn build(lines: &[Line], report: &mut Report) -> Vec<Statement> {
             match part {
                 Part::Open if ignored > 0 || stack.len() == MAX_DEPTH => {
                     if ignored == 0 {
-                        report.attention(at, "more than 16 blocks are within each other; this one is left out");
+                        report
+                            .attention(at, "more than 16 blocks are within each other; this one is left out");
                     }
                     ignored += 1;
                 }
                 Part::Close if ignored > 0 => ignored -= 1,
                 Part::Text(_) if ignored > 0 => {}
-                Part::Text(text) => current.statements.push(Statement {
-                    at: at.clone(),
-                    words: words(text),
-                    block: None,
-                }),
+                Part::Text(text) => {
+                    current.statements.push(Statement { at: at.clone(), words: words(text), block: None })
+                }
                 Part::Open => {
                     if current.statements.last().is_none_or(|last| last.block.is_some()) {
                         report.attention(at, "`{` does not follow a keyword; remove it and its `}`");

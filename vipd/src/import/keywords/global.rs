@@ -12,7 +12,8 @@ const SCHEDULING: &str = "vipd runs with SCHED_FIFO and locked memory (`realtime
 const SNMP: &str = "vipd has no SNMP agent; use `vipd stats --prometheus` or `vipd status --json`";
 const DBUS: &str = "vipd has no DBus interface; use `vipd status --json` and `vipd events --follow --json`";
 const HOOK: &str = "use ExecStartPre= and ExecStopPost= of the unit";
-const STATIC: &str = "vipd only has addresses, routes and rules of the master; move it to the host's network configuration";
+const STATIC: &str =
+    "vipd only has addresses, routes and rules of the master; move it to the host's network configuration";
 const SCHEDULED: &str = "schedule `vipd reload` with a timer, for example `systemd-run --on-calendar`";
 const DUMP: &str = "`vipd status --json` and `vipd stats --json` print to standard output";
 const BFD: &str = "vipd has no BFD; use a shorter `advert_interval`";
@@ -44,7 +45,9 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(
         Top,
         "interface_up_down_delays",
-        Unsupported("vipd reacts to a change of the carrier at once; configure the delay at the interface, for example `updelay` of a bond"),
+        Unsupported(
+            "vipd reacts to a change of the carrier at once; configure the delay at the interface, for example `updelay` of a bond",
+        ),
     ),
     line(Top, "linkbeat_interfaces", NotNeeded(LINK_STATE)),
     line(Top, "linkbeat_use_polling", NotNeeded(LINK_STATE)),
@@ -186,7 +189,9 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(
         Global,
         "dynamic_interfaces",
-        NotNeeded("an instance waits in Fault until its interface exists, and an interface may be deleted and created again"),
+        NotNeeded(
+            "an instance waits in Fault until its interface exists, and an interface may be deleted and created again",
+        ),
     ),
     line(Global, "vrrp_netlink_cmd_rcv_bufs", NotNeeded(RECEIVE_BUFFERS)),
     line(Global, "vrrp_netlink_cmd_rcv_bufs_force", NotNeeded(RECEIVE_BUFFERS)),
@@ -197,7 +202,11 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Global, "lvs_netlink_monitor_rcv_bufs", LoadBalancer),
     line(Global, "lvs_netlink_monitor_rcv_bufs_force", LoadBalancer),
     line(Global, "process_monitor_rcv_bufs", NotNeeded("after lost process events, vipd searches /proc")),
-    line(Global, "process_monitor_rcv_bufs_force", NotNeeded("after lost process events, vipd searches /proc")),
+    line(
+        Global,
+        "process_monitor_rcv_bufs_force",
+        NotNeeded("after lost process events, vipd searches /proc"),
+    ),
     line(Global, "vrrp_rx_bufs_policy", NotNeeded(super::vrrp::RECEIVE_BUFFER)),
     line(Global, "vrrp_rx_bufs_multiplier", NotNeeded(super::vrrp::RECEIVE_BUFFER)),
     line(Global, "umask", Unsupported("use UMask= of the unit")),
@@ -208,7 +217,11 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Global, "reload_check_config", NotNeeded("a reload never applies a file with errors")),
     line(Global, "reload_time_file", Unsupported(SCHEDULED)),
     line(Global, "reload_repeat", Unsupported(SCHEDULED)),
-    line(Global, "reload_file", Unsupported("`vipd reload` returns after the file has been read and applied")),
+    line(
+        Global,
+        "reload_file",
+        Unsupported("`vipd reload` returns after the file has been read and applied"),
+    ),
     line(Global, "data_use_instance", NotNeeded(DUMP)),
     line(Global, "json_version", NotNeeded(DUMP)),
     line(Global, "state_dump_file", NotNeeded(DUMP)),

@@ -57,8 +57,7 @@ pub(super) enum Kind {
 }
 
 /// What to do about the parts of keepalived's load balancer.
-pub(super) const LOAD_BALANCER: &str =
-    "vipd does not configure LVS; move the load balancer's part to a file of its own, for `keepalived --check`";
+pub(super) const LOAD_BALANCER: &str = "vipd does not configure LVS; move the load balancer's part to a file of its own, for `keepalived --check`";
 
 /// A keyword of keepalived.
 #[derive(Debug)]

@@ -26,7 +26,8 @@ const TITLES: [(Block, &str); 14] = [
 pub(in crate::import) fn markdown() -> String {
     let mut out = String::new();
     for (block, title) in TITLES {
-        let _ = write!(out, "### {title}\n\n| keyword | result | key, reason or remedy |\n| --- | --- | --- |\n");
+        let _ =
+            write!(out, "### {title}\n\n| keyword | result | key, reason or remedy |\n| --- | --- | --- |\n");
         for Keyword { name, kind, .. } in all().filter(|keyword| keyword.block == block) {
             let (result, text) = match kind {
                 Kind::Translated(keys) => {

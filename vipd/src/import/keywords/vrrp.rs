@@ -14,14 +14,14 @@ pub(super) const LAST_ADVERT: &str = "a master that yields always sends a last a
 pub(super) const SOURCE_CHECK: &str = "vipd always drops adverts from sources other than the peers";
 pub(super) const ADDRESS_LIST: &str = "vipd accepts adverts with another address list, and counts them";
 pub(super) const STALL: &str = "a master that was not scheduled always yields to the router that took over";
-pub(super) const OWNER: &str = "an address owner answers the adverts of another owner; correct the other router";
+pub(super) const OWNER: &str =
+    "an address owner answers the adverts of another owner; correct the other router";
 pub(super) const EXTRA_GARP: &str =
     "`garp.refresh` also announces the VIPs on other interfaces; set it if switches forget their MAC";
 pub(super) const PRIORITY_NOTICE: &str =
     "the FIFO has no lines for changes of priority; read `effective-priority` with `vipd status --json`";
 pub(super) const RECEIVE_BUFFER: &str = "adverts are received through a ring buffer of the BPF program";
-pub(in crate::import) const MACVLAN_NAME: &str =
-    "vipd names the macvlan vrrp4-VRID or vrrp6-VRID; adapt firewall rules and settings that have the other name";
+pub(in crate::import) const MACVLAN_NAME: &str = "vipd names the macvlan vrrp4-VRID or vrrp6-VRID; adapt firewall rules and settings that have the other name";
 
 const MAIL: &str = "vipd sends no mail; send it from a command in `notify`";
 const LINK_STATE: &str = "the kernel notifies vipd of changes of the carrier";
@@ -29,9 +29,11 @@ const IGNORED_REMOVAL: &str = "vipd restores what is removed, without a change o
 const ROUTE_ATTRIBUTE: &str = "vipd cannot set it; add the route with a command in `notify`";
 const RULE_ATTRIBUTE: &str = "vipd cannot set it; add the rule with a command in `notify`";
 const ADDRESS_FLAG: &str = "vipd cannot set it; remove it, or change the address with a command in `notify`";
-const REVERSE: &str = "vipd cannot invert the state of an object; invert the check, for example with a script";
+const REVERSE: &str =
+    "vipd cannot invert the state of an object; invert the check, for example with a script";
 const BFD: &str = "vipd has no BFD; use a shorter `advert_interval`";
-const WEIGHTS: &str = "the members of a group always advertise the lowest of their priorities; check the weights";
+const WEIGHTS: &str =
+    "the members of a group always advertise the lowest of their priorities; check the weights";
 const ARGUMENTS: &str = "vipd does not compare arguments of processes; use a `[[script]]` with `pgrep -f`";
 
 /// The rows of these blocks.
@@ -103,17 +105,31 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Instance, "owner_ignore_adverts", Unsupported(OWNER)),
     line(Instance, "timer_expired_backup", NotNeeded(STALL)),
     line(Instance, "thread_timer_expired", NotNeeded(STALL)),
-    line(Instance, "promote_secondaries", NotNeeded("if the removal of a VIP removes others, vipd adds them again")),
+    line(
+        Instance,
+        "promote_secondaries",
+        NotNeeded("if the removal of a VIP removes others, vipd adds them again"),
+    ),
     line(Instance, "linkbeat_use_polling", NotNeeded(LINK_STATE)),
     line(Instance, "kernel_rx_buf_size", NotNeeded(RECEIVE_BUFFER)),
     line(Instance, "debug", NotNeeded("it has no effect; vipd has `VIPD_LOG`")),
     line(
         Instance,
         "dont_track_primary",
-        Unsupported("an instance is always in Fault while its interface is down; check whether this is acceptable"),
+        Unsupported(
+            "an instance is always in Fault while its interface is down; check whether this is acceptable",
+        ),
     ),
-    line(Instance, "mcast_dst_ip", Unsupported("vipd uses 224.0.0.18 and ff02::12; set it on the other routers, too")),
-    line(Instance, "unicast_ttl", Unsupported("vipd sends adverts with a TTL of 255; set `min_ttl` on the peers")),
+    line(
+        Instance,
+        "mcast_dst_ip",
+        Unsupported("vipd uses 224.0.0.18 and ff02::12; set it on the other routers, too"),
+    ),
+    line(
+        Instance,
+        "unicast_ttl",
+        Unsupported("vipd sends adverts with a TTL of 255; set `min_ttl` on the peers"),
+    ),
     line(
         Instance,
         "unicast_fault_no_peer",

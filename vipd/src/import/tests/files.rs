@@ -32,7 +32,8 @@ fn folder() -> std::path::PathBuf {
 #[track_caller]
 fn check(name: &str, id: Option<&str>, needs_attention: bool) {
     let path = format!("{name}.conf");
-    let translation = import(Path::new(&path), &options(id), &fixtures()).unwrap_or_else(|error| panic!("{error}"));
+    let translation =
+        import(Path::new(&path), &options(id), &fixtures()).unwrap_or_else(|error| panic!("{error}"));
     let found = translation.attention().count() > 0;
     let log = messages(&translation).join("\n") + "\n";
     for (extension, text) in [("toml", &translation.toml), ("messages", &log)] {

@@ -1,9 +1,11 @@
 //! Tests of the translation: files from the field, single keywords, and arbitrary input.
 
 mod files;
+mod instances;
 mod keywords;
+mod lines;
 mod mutation;
-mod rows;
+mod objects;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -84,5 +86,53 @@ fn settings(translation: &Translation) -> Vec<&str> {
 fn assert_valid(translation: &Translation) {
     if let Err(problems) = Config::parse(&translation.toml, "vipd.toml") {
         panic!("{problems}\n{}", translation.toml);
+    }
+}
+
+/// Settings of every instance in these tests. A key in the expected result is in addition to them.
+const BASE: [&str; 7] = [
+    "[[instance]]",
+    "name = \"V\"",
+    "interface = \"eth0\"",
+    "vrid = 1",
+    "version = 2",
+    "priority = 100",
+    "virtual_addresses = [\"192.0.2.1/24\"]",
+];
+
+fn instance(setting: &str) -> String {
+    format!(
+        "vrrp_instance V {{\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress {{ 192.0.2.1/24 }}\n{setting}\n}}\n"
+    )
+}
+
+/// Checks the settings that the result has beyond [`BASE`] (each is one line; a line that begins
+/// with `-` is missing from the base), and the messages without their positions.
+#[track_caller]
+fn assert_row(text: &str, expected: &[&str], expected_messages: &[&str]) {
+    let translation = translated(text);
+    let found = settings(&translation);
+    let additional: Vec<&str> = found.iter().copied().filter(|line| !BASE.contains(line)).collect();
+    let missing = BASE.iter().filter(|line| !found.contains(line)).map(|line| format!("-{line}"));
+    let mut all: Vec<String> = additional.iter().map(|line| (*line).to_owned()).collect();
+    all.extend(missing);
+    assert_eq!(all, expected, "\n{text}\n{}", translation.toml);
+    let messages: Vec<String> = messages(&translation)
+        .iter()
+        .map(|line| line.split_once(": ").map_or("", |(_, message)| message).to_owned())
+        .collect();
+    assert_eq!(messages.len(), expected_messages.len(), "{text}\n{messages:#?}");
+    for (message, expected) in messages.iter().zip(expected_messages) {
+        assert!(message.contains(expected), "{text}\n{message}\ndoes not contain {expected:?}");
+    }
+    if translation.attention().count() == 0 {
+        assert_valid(&translation);
+    }
+}
+
+#[track_caller]
+fn assert_rows(rows: &[(&str, &[&str], &[&str])]) {
+    for (setting, expected, messages) in rows {
+        assert_row(&instance(setting), expected, messages);
     }
 }

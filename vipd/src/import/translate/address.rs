@@ -32,10 +32,7 @@ pub(super) fn read(statement: &Statement, context: &mut Context<'_>) -> Vec<Addr
 fn one(line: &Statement, context: &mut Context<'_>) -> Option<Address> {
     let at = &line.at;
     let Some((address, length)) = values::network(line.keyword()) else {
-        context.attention(
-            at,
-            format!("{:?} is not an address; it is left out; correct it", line.keyword()),
-        );
+        context.attention(at, format!("{:?} is not an address; it is left out; correct it", line.keyword()));
         return None;
     };
     let mut found = Address {
@@ -61,9 +58,11 @@ fn one(line: &Statement, context: &mut Context<'_>) -> Option<Address> {
         }
     }
     if address.is_ipv6() {
-        for (is_set, name) in
-            [(found.label.is_some(), "label"), (found.scope.is_some(), "scope"), (found.broadcast.is_some(), "brd")]
-        {
+        for (is_set, name) in [
+            (found.label.is_some(), "label"),
+            (found.scope.is_some(), "scope"),
+            (found.broadcast.is_some(), "brd"),
+        ] {
             if is_set {
                 context.attention(at, format!("`{name}` is left out: vipd has it for IPv4 addresses only"));
             }

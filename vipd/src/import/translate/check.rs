@@ -48,7 +48,10 @@ impl Checks {
         let key = (object, original);
         if self.named.contains_key(&key) {
             let (kind, name) = (object.key(), &key.1);
-            context.attention(&statement.at, format!("a {kind} {name:?} is already defined; this one is left out; rename it"));
+            context.attention(
+                &statement.at,
+                format!("a {kind} {name:?} is already defined; this one is left out; rename it"),
+            );
             return true;
         }
         let mut draft = Draft::default();
@@ -202,7 +205,10 @@ fn file(statement: &Statement, draft: &mut Draft, context: &mut Context<'_>) {
     match path {
         Some(path) if path.starts_with('/') => {}
         Some(path) => {
-            context.attention(&statement.at, format!("the path {path:?} is relative; make it absolute, as vipd requires"));
+            context.attention(
+                &statement.at,
+                format!("the path {path:?} is relative; make it absolute, as vipd requires"),
+            );
         }
         None => context.attention(&statement.at, "the check has no file; add `path`"),
     }

@@ -5,9 +5,6 @@ use crate::import::line;
 use crate::import::report::Position;
 use crate::import::tree::Statement;
 
-/// Characters that have a meaning for a shell but not in a list of arguments.
-const SHELL: [char; 14] = ['<', '>', '|', '&', ';', '$', '`', '*', '?', '(', ')', '~', '[', '{'];
-
 /// A command and the user that it runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
@@ -47,10 +44,11 @@ pub(super) fn script(statement: &Statement, context: &mut Context<'_>) -> Option
     argv(&statement.at, &text, context)
 }
 
-/// Splits a command into an absolute path and arguments. What needs a shell gets one.
+/// Splits a command into an absolute path and arguments. Like keepalived, runs only a redirection
+/// such as `</dev/tcp/127.0.0.1/80` with a shell.
 fn argv(at: &Position, text: &str, context: &mut Context<'_>) -> Option<Vec<String>> {
-    if needs_shell(text) {
-        context.note(at, format!("the command {text:?} needs a shell, and runs with /bin/sh -c"));
+    if text.trim_start().starts_with('<') {
+        context.note(at, format!("{text:?} runs with /bin/sh -c, as in keepalived"));
         return Some(["/bin/sh", "-c", text].map(str::to_owned).to_vec());
     }
     let mut argv = line::words(text);
@@ -83,45 +81,4 @@ fn argv(at: &Position, text: &str, context: &mut Context<'_>) -> Option<Vec<Stri
         }
     }
     Some(argv)
-}
-
-/// Returns whether a command has characters outside of quotes that only a shell interprets.
-fn needs_shell(text: &str) -> bool {
-    let mut quote = None;
-    let mut is_escaped = false;
-    for c in text.chars() {
-        match (c, quote) {
-            _ if std::mem::take(&mut is_escaped) => {}
-            ('\\', None | Some('"')) => is_escaped = true,
-            ('"' | '\'', None) => quote = Some(c),
-            (c, Some(open)) if c == open => quote = None,
-            // A shell expands these in double quotes, too.
-            ('$' | '`', Some('"')) => return true,
-            (c, None) if SHELL.contains(&c) => return true,
-            _ => {}
-        }
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_with_shell_syntax_need_a_shell() {
-        for (text, expected) in [
-            ("/bin/true a b", false),
-            ("/bin/sh -c 'a | b > $C'", false),
-            ("/bin/x \"a | b\"", false),
-            ("/bin/x \"$A\"", true),
-            ("killall -0 sshd", false),
-            ("</dev/tcp/127.0.0.1/80", true),
-            ("a && b", true),
-            ("echo \\$x", false),
-            ("/bin/x *", true),
-        ] {
-            assert_eq!(needs_shell(text), expected, "{text}");
-        }
-    }
 }

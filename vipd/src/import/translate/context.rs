@@ -90,7 +90,10 @@ impl Context<'_> {
         at: &Position,
     ) -> Parsed {
         let Some(keyword) = keywords::find(block, word) else {
-            self.attention(at, format!("unknown option `{}`; it is left out; correct it", word.escape_debug()));
+            self.attention(
+                at,
+                format!("unknown option `{}`; it is left out; correct it", word.escape_debug()),
+            );
             return Parsed::LeftOut;
         };
         let mut value = String::new();
@@ -139,7 +142,8 @@ impl Context<'_> {
 
     /// Returns an integer within a range.
     pub(super) fn integer(&mut self, statement: &Statement, range: RangeInclusive<u8>) -> Option<u8> {
-        let found = statement.argument().and_then(|text| text.parse().ok()).filter(|found| range.contains(found));
+        let found =
+            statement.argument().and_then(|text| text.parse().ok()).filter(|found| range.contains(found));
         if found.is_none() {
             self.invalid(statement, format_args!("an integer from {} to {}", range.start(), range.end()));
         }

@@ -29,10 +29,10 @@ impl Garp {
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let keyword = statement.keyword();
         match keyword.strip_prefix("vrrp_").unwrap_or(keyword) {
-            "garp_master_repeat" => self.repeat = context.integer(statement, 1..=255),
+            "garp_master_repeat" => self.repeat = repeat(statement, context),
             "garp_master_delay" => self.delay = context.time(statement, DELAY),
             "garp_master_refresh" => self.refresh = context.time(statement, REFRESH),
-            "garp_master_refresh_repeat" => self.refresh_repeat = context.integer(statement, 1..=255),
+            "garp_master_refresh_repeat" => self.refresh_repeat = repeat(statement, context),
             "garp_interval" => self.arp_interval = context.time(statement, PAUSE),
             "gna_interval" => self.na_interval = context.time(statement, PAUSE),
             "min_garp" => {
@@ -74,6 +74,16 @@ impl Garp {
         }
         (!entries.is_empty()).then_some(Value::Inline(entries))
     }
+}
+
+/// Returns a number of packets. Like keepalived, changes 0 to 1.
+fn repeat(statement: &Statement, context: &mut Context<'_>) -> Option<u8> {
+    let repeat = context.integer(statement, 0..=255)?;
+    if repeat == 0 {
+        let keyword = statement.keyword();
+        context.note(&statement.at, format!("`{keyword}` becomes 1, to which keepalived changes 0"));
+    }
+    Some(repeat.max(1))
 }
 
 /// The pauses of a `garp_group` and the interfaces that they apply to.

@@ -1,11 +1,13 @@
 //! `vrrp_sync_group`.
 
+use std::collections::HashSet;
+
 use super::annotate;
 use super::check::Checks;
 use super::context::Context;
 use super::notify::Notify;
 use super::track::{self, Owner, Track};
-use crate::import::keywords::{self, Block};
+use crate::import::keywords::Block;
 use crate::import::report::{Message, Position};
 use crate::import::toml::{Table, Value};
 use crate::import::tree::Statement;
@@ -40,11 +42,6 @@ impl Group {
             messages: Vec::new(),
         };
         for setting in statement.children() {
-            // Names of members may also be directly in the block.
-            if keywords::find(Block::Group, setting.keyword()).is_none() && setting.block.is_none() {
-                group.members.extend(setting.words.iter().cloned());
-                continue;
-            }
             group.has_weights_of_members |=
                 matches!(setting.keyword(), "global_tracking" | "sync_group_tracking_weight");
             if !context.is_translated(Block::Group, setting)
@@ -68,7 +65,7 @@ impl Group {
     /// returns the priority of an instance, `None` if it does not exist.
     pub(super) fn check(
         &mut self,
-        taken: &mut Vec<String>,
+        taken: &mut HashSet<String>,
         priority: impl Fn(&str) -> Option<u8>,
         context: &mut Context<'_>,
     ) {
@@ -77,13 +74,15 @@ impl Group {
         self.members.retain(|member| {
             let problem = if priority(member).is_none() {
                 "is not defined"
-            } else if taken.contains(member) {
+            } else if !taken.insert(member.clone()) {
                 "is already a member of a group"
             } else {
-                taken.push(member.clone());
                 return true;
             };
-            context.attention(&at, format!("the instance {member:?} {problem}; it is left out; correct the group"));
+            context.attention(
+                &at,
+                format!("the instance {member:?} {problem}; it is left out; correct the group"),
+            );
             false
         });
         let mut priorities: Vec<u8> = self.members.iter().filter_map(|member| priority(member)).collect();

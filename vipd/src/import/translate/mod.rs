@@ -46,6 +46,7 @@ pub(super) fn run(
     }
     let mut checks = Checks::default();
     let (mut instances, mut groups): (Vec<Instance>, Vec<Group>) = (Vec::new(), Vec::new());
+    let mut names = HashSet::new();
     for statement in statements {
         if matches!(statement.keyword(), "global_defs" | "garp_group")
             || !context.is_translated(Block::Top, statement)
@@ -54,6 +55,15 @@ pub(super) fn run(
             continue;
         }
         match statement.keyword() {
+            keyword @ ("vrrp_instance" | "vrrp_sync_group")
+                if !names.insert((keyword, statement.argument().unwrap_or_default())) =>
+            {
+                let name = statement.argument().unwrap_or_default();
+                context.attention(
+                    &statement.at,
+                    format!("{name:?} is already defined; keepalived ignores this one, too; rename it"),
+                );
+            }
             "vrrp_instance" => instances.push(Instance::read(statement, &mut context)),
             "vrrp_sync_group" => groups.push(Group::read(statement, &mut context)),
             keyword => context.no_translation(keyword, &statement.at),
@@ -82,8 +92,8 @@ fn tables(
 ) -> Vec<Table> {
     let known: HashMap<&str, &Instance> =
         instances.iter().map(|instance| (instance.original.as_str(), instance)).collect();
-    let mut taken = Vec::new();
-    for group in groups.iter_mut() {
+    let mut taken = HashSet::new();
+    for group in &mut *groups {
         group.check(&mut taken, |name| known.get(name).map(|instance| instance.priority()), context);
         if !group.is_group() {
             group.report_too_small(context);
@@ -101,7 +111,9 @@ fn tables(
             global,
             checks,
             is_member: group.is_some_and(|group| !group.has_weights_of_members),
-            more_tracks: group.filter(|group| !group.is_group()).map_or(&[], |group| &group.tracks),
+            more_tracks: group
+                .filter(|group| !group.is_group())
+                .map_or(&[][..], |group| group.tracks.as_slice()),
         };
         tables.extend(instance.tables(&surroundings, &mut unnumbered, context));
     }

@@ -76,19 +76,27 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
             "to" => destination = Some(value),
             "via" | "gw" => {
                 // The family may be given, too.
-                let value = if matches!(value.as_str(), "inet" | "inet6") { words.next().cloned() } else { Some(value) };
+                let value = if matches!(value.as_str(), "inet" | "inet6") {
+                    words.next().cloned()
+                } else {
+                    Some(value)
+                };
                 draft.set("via", Value::Text(value.unwrap_or_default()));
             }
             "dev" | "oif" => draft.set("dev", Value::Text(value)),
             "src" => draft.set("source", Value::Text(value)),
-            "table" => draft.entries.extend(table(&value, at, context).map(|table| ("table", Value::Integer(table)))),
+            "table" => {
+                draft.entries.extend(table(&value, at, context).map(|table| ("table", Value::Integer(table))))
+            }
             "metric" | "priority" | "preference" => integer(&mut draft, "metric", &value, at, context),
             "scope" => {
                 let scope = address::scope(&value, at, context);
                 draft.entries.extend(scope.map(|scope| ("scope", Value::Text(scope.to_owned()))));
             }
             "onlink" => draft.set("onlink", Value::Boolean(true)),
-            "blackhole" | "unreachable" | "prohibit" | "throw" => draft.set("type", Value::Text(word.clone())),
+            "blackhole" | "unreachable" | "prohibit" | "throw" => {
+                draft.set("type", Value::Text(word.clone()))
+            }
             "unicast" => {}
             _ => context.no_translation(word, at),
         }
@@ -97,9 +105,10 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
         context.attention(at, "the route is left out, because it would lead elsewhere without the attribute");
         return None;
     }
-    let via_ipv6 = draft.entries.iter().any(|(key, value)| {
-        *key == "via" && matches!(value, Value::Text(text) if text.contains(':'))
-    });
+    let via_ipv6 = draft
+        .entries
+        .iter()
+        .any(|(key, value)| *key == "via" && matches!(value, Value::Text(text) if text.contains(':')));
     let to = match destination.as_deref() {
         Some("default") if is_forced_ipv6 || via_ipv6 => "::/0".to_owned(),
         Some("default") => "0.0.0.0/0".to_owned(),
@@ -115,11 +124,7 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
 
 /// Translates the rules of a block. `preference` is the number of rules so far that have no
 /// configured preference.
-pub(super) fn rules(
-    statement: &Statement,
-    unnumbered: &mut u32,
-    context: &mut Context<'_>,
-) -> Vec<Value> {
+pub(super) fn rules(statement: &Statement, unnumbered: &mut u32, context: &mut Context<'_>) -> Vec<Value> {
     statement.children().iter().filter_map(|line| rule(line, unnumbered, context)).collect()
 }
 
@@ -152,7 +157,10 @@ fn rule(line: &Statement, unnumbered: &mut u32, context: &mut Context<'_>) -> Op
         }
     }
     if matches_more {
-        context.attention(at, "the rule is left out, because it would match other packets without the attribute");
+        context.attention(
+            at,
+            "the rule is left out, because it would match other packets without the attribute",
+        );
         return None;
     }
     if !draft.has("priority") {
@@ -202,7 +210,8 @@ fn fwmark(text: &str, at: &Position, context: &mut Context<'_>) -> Option<Value>
         (Some(mark), None) => Some(Value::Integer(mark)),
         (Some(mark), Some(Some(mask))) => Some(Value::Text(format!("{mark:#x}/{mask:#x}"))),
         _ => {
-            context.attention(at, format!("{text:?} is not a firewall mark; the rule is left out; correct it"));
+            context
+                .attention(at, format!("{text:?} is not a firewall mark; the rule is left out; correct it"));
             None
         }
     }

@@ -65,9 +65,11 @@ pub(super) struct Track {
 pub(super) enum Owner {
     /// An instance without a group, or a group.
     Independent,
-    /// An instance of a group. keepalived ignores the weights of its objects.
+    /// An instance of a group. Of its objects with weights, keepalived ignores the weights of
+    /// interfaces, and all scripts and files.
     Member,
-    /// An instance with priority 255.
+    /// An instance with priority 255. keepalived ignores all its interfaces, scripts and files with
+    /// weights.
     AddressOwner,
 }
 
@@ -124,6 +126,19 @@ fn limited(at: &Position, value: i32, context: &mut Context<'_>) -> i16 {
 }
 
 impl Track {
+    /// Returns whether this is an interface with this name.
+    pub(super) fn is_interface(&self, name: Option<&str>) -> bool {
+        self.object == Object::Interface && Some(self.name.as_str()) == name
+    }
+
+    /// Reports that the object is the interface of its instance.
+    pub(super) fn report_own_interface(&self, context: &mut Context<'_>) {
+        context.note(
+            &self.at,
+            format!("{:?} is left out: an instance always tracks its own interface", self.name),
+        );
+    }
+
     /// Returns the element of `track`; `None` if vipd has no equivalent, which is reported.
     pub(super) fn translate(
         &self,
@@ -149,13 +164,21 @@ impl Track {
             Object::Interface | Object::Script => Weight::default(),
             Object::Process | Object::File => Weight { value: 1, is_reverse: false },
         });
-        let ignores_weight = match owner {
+        let reason = match owner {
             Owner::Independent => None,
-            Owner::Member => Some("keepalived ignores the weights of the members of a group"),
-            Owner::AddressOwner => Some("keepalived ignores the weights of an address owner"),
+            _ if *object == Object::Process || weight.value == 0 => None,
+            Owner::Member => Some("because its instance is in a group"),
+            Owner::AddressOwner => Some("because its instance is an address owner"),
         };
-        if let (Some(reason), true) = (ignores_weight, weight.value != 0) {
-            context.note(at, format!("the weight of {name:?} is left out: {reason}"));
+        if let Some(reason) = reason {
+            if (owner, *object) != (Owner::Member, Object::Interface) {
+                context.note(at, format!("{name:?} is not tracked: keepalived ignores it, too, {reason}"));
+                return None;
+            }
+            context.note(
+                at,
+                format!("the weight of {name:?} is left out: keepalived ignores it, too, {reason}"),
+            );
             weight.value = 0;
         }
         if weight.is_reverse {
@@ -164,10 +187,8 @@ impl Track {
             else {
                 return None;
             };
-            context.attention(
-                at,
-                format!("`reverse` is not translated, and {name:?} is not tracked: {remedy}"),
-            );
+            context
+                .attention(at, format!("`reverse` is not translated, and {name:?} is not tracked: {remedy}"));
             return None;
         }
         if *object == Object::File && weight.value == 0 {

@@ -12,12 +12,13 @@ use super::global::Global;
 use super::notify::Notify;
 use super::routing;
 use super::track::{self, Track};
-use super::values::SECOND;
+use super::values::{self, SECOND};
 use crate::import::keywords::Block;
 use crate::import::report::{Message, Position};
 use crate::import::toml::Value;
 use crate::import::tree::Statement;
 
+pub(super) use output::Surroundings;
 use transport::Transport;
 
 /// Priority of an address owner.
@@ -146,8 +147,12 @@ impl Instance {
             },
             "priority" => self.priority = context.integer(setting, 1..=255),
             "advert_int" => {
-                let interval = context.time(setting, SECOND / 100..=255 * SECOND);
-                self.interval = interval.map(|nanos| (nanos, setting.at.clone()));
+                // keepalived ignores other intervals, too.
+                let range = SECOND / 100..=255 * SECOND;
+                match setting.argument().and_then(values::seconds).filter(|nanos| range.contains(nanos)) {
+                    Some(nanos) => self.interval = Some((nanos, setting.at.clone())),
+                    None => context.invalid(setting, "a number of seconds from 0.01 to 255"),
+                }
             }
             "down_timer_adverts" => self.down_after_adverts = context.integer(setting, 1..=100),
             "preempt" => self.nopreempt = None,
@@ -195,7 +200,9 @@ impl Instance {
             if word.contains(':') {
                 context.attention(
                     &setting.at,
-                    format!("the MAC {word} is not translated: vipd uses the one of the RFC, 00:00:5e:00:01:VRID"),
+                    format!(
+                        "the MAC {word} is not translated: vipd uses the one of the RFC, 00:00:5e:00:01:VRID"
+                    ),
                 );
             } else {
                 context.attention(

@@ -52,17 +52,19 @@ impl Instance {
                 table.text("family", "ipv6");
             }
             if let Some((2, at)) = &self.version {
-                context.note(at, "version 3 is used, because VRRPv2 is for IPv4 only; keepalived does the same");
+                context
+                    .note(at, "version 3 is used, because VRRPv2 is for IPv4 only; keepalived does the same");
             }
         } else {
             table.set("version", Value::Integer(version.into()));
         }
         self.write_election(version, global, &mut table, context);
-        if !self.is_ipv6() && version == 3 && self.has_rfc9568_checksum.unwrap_or(global.has_rfc9568_checksum) {
+        if !self.is_ipv6() && version == 3 && self.has_rfc9568_checksum.unwrap_or(global.has_rfc9568_checksum)
+        {
             table.text("checksum", "rfc9568");
         }
-        self.write_password(version, &mut table, context);
-        self.write_virtual_mac(&mut table, context);
+        self.write_password(version, global, &mut table, context);
+        self.write_virtual_mac(global, &mut table, context);
         self.transport.write(self.is_ipv6(), &mut table, context);
         self.write_addresses(global, &mut table, context);
         self.write_tracks(surroundings, &mut table, context);
@@ -94,33 +96,50 @@ impl Instance {
         if let Some((nanos, at)) = &self.interval {
             table.text("advert_interval", values::duration(encodable(*nanos, version, at, context)));
         }
+        let is_strict = self.is_strict.unwrap_or(global.is_strict);
         let down_after = self.down_after_adverts.or(global.down_after_adverts);
-        if let Some(adverts) = down_after.filter(|adverts| *adverts != 3) {
-            table.set("down_after_adverts", Value::Integer(adverts.into()));
+        match down_after.filter(|adverts| *adverts != 3) {
+            Some(_) if is_strict => {
+                context.note(
+                    &self.at,
+                    "`down_timer_adverts` is left out: keepalived ignores it, too, in strict mode",
+                );
+            }
+            Some(adverts) => table.set("down_after_adverts", Value::Integer(adverts.into())),
+            None => {}
         }
-        self.write_preemption(priority, table, context);
+        self.write_preemption(priority, is_strict, table, context);
         if let Some(delay) = global.startup_delay.filter(|delay| *delay > 0) {
             table.text("startup_delay", values::duration(delay));
         }
-        let is_strict = self.is_strict.unwrap_or(global.is_strict);
-        let accept = self.accept.unwrap_or(!is_strict);
-        if !accept && priority == OWNER {
-            if self.accept == Some(false) {
-                context.note(&self.at, "`no_accept` is left out: an address owner accepts packets to its addresses");
-            }
-        } else if !accept {
-            if self.accept.is_none() {
-                context.attention(
+        // In strict mode, only VRRPv3 has an Accept_Mode.
+        let accept = match self.accept {
+            Some(true) if is_strict && version == 2 => None,
+            accept => accept,
+        };
+        if accept.unwrap_or(!is_strict) {
+            return;
+        }
+        if priority == OWNER {
+            if accept == Some(false) {
+                context.note(
                     &self.at,
-                    "strict mode drops packets to the VIPs, which therefore do not answer; if they should answer, remove \
-                     `accept = false`",
+                    "`no_accept` is left out: an address owner accepts packets to its addresses",
                 );
             }
-            table.set("accept", Value::Boolean(false));
+            return;
         }
+        if accept.is_none() {
+            context.attention(
+                &self.at,
+                "strict mode drops packets to the VIPs, which therefore do not answer; if they should answer, remove \
+                 `accept = false`",
+            );
+        }
+        table.set("accept", Value::Boolean(false));
     }
 
-    fn write_preemption(&self, priority: u8, table: &mut Table, context: &mut Context<'_>) {
+    fn write_preemption(&self, priority: u8, is_strict: bool, table: &mut Table, context: &mut Context<'_>) {
         let delay = self.preempt_delay.as_ref().filter(|(delay, _)| *delay > 0);
         let ignored = |at: &Position, keyword: &str, reason: &str, context: &mut Context<'_>| {
             context.note(at, format!("`{keyword}` is left out: keepalived ignores it, too, {reason}"));
@@ -140,15 +159,29 @@ impl Instance {
             if let Some((_, at)) = delay {
                 ignored(at, "preempt_delay", "with `nopreempt`", context);
             }
-        } else if let Some((delay, _)) = delay {
-            table.text("preempt_delay", values::duration(*delay));
+        } else if let Some((delay, at)) = delay {
+            if is_strict {
+                ignored(at, "preempt_delay", "in strict mode", context);
+            } else {
+                table.text("preempt_delay", values::duration(*delay));
+            }
         }
     }
 
-    fn write_password(&self, version: u8, table: &mut Table, context: &mut Context<'_>) {
+    fn write_password(&self, version: u8, global: &Global, table: &mut Table, context: &mut Context<'_>) {
         let Some((password, at)) = &self.password else { return };
+        if self.is_strict.unwrap_or(global.is_strict) {
+            context.attention(
+                at,
+                "the password is left out: keepalived ignores it in strict mode; if other routers have it, add `auth_pass`",
+            );
+            return;
+        }
         if version == 3 {
-            context.note(at, "the password is left out: VRRPv3 has no authentication, and keepalived ignores it, too");
+            context.note(
+                at,
+                "the password is left out: VRRPv3 has no authentication, and keepalived ignores it, too",
+            );
             return;
         }
         match password.get(..password.len().min(PASSWORD_MAX)) {
@@ -165,12 +198,18 @@ impl Instance {
         }
     }
 
-    fn write_virtual_mac(&self, table: &mut Table, context: &mut Context<'_>) {
+    fn write_virtual_mac(&self, global: &Global, table: &mut Table, context: &mut Context<'_>) {
+        let is_strict = self.is_strict.unwrap_or(global.is_strict);
         if self.has_virtual_mac {
             table.set("virtual_mac", Value::Boolean(true));
         }
         match &self.transmits_on_base {
-            Some(_) if self.has_virtual_mac => table.set("virtual_mac_transmit_on_base", Value::Boolean(true)),
+            Some(at) if self.has_virtual_mac && is_strict => {
+                context.note(at, "`vmac_xmit_base` is left out: keepalived ignores it, too, in strict mode");
+            }
+            Some(_) if self.has_virtual_mac => {
+                table.set("virtual_mac_transmit_on_base", Value::Boolean(true))
+            }
             Some(at) => context.note(at, "`vmac_xmit_base` is left out: it has no effect without `use_vmac`"),
             None => {}
         }
@@ -189,26 +228,29 @@ impl Instance {
             if known.contains(&address.address) {
                 context.attention(
                     &address.at,
-                    format!("{} is listed twice; the second one is left out; check its options", address.address),
+                    format!(
+                        "{} is listed twice; the second one is left out; check its options",
+                        address.address
+                    ),
                 );
                 continue;
             }
             known.push(address.address);
             let element = address.translate(interface.as_deref());
-            if is_advertised && address.address.is_ipv6() == self.is_ipv6() {
+            if !is_advertised {
+                excluded.push(element);
+            } else if address.address.is_ipv6() == self.is_ipv6() {
                 advertised.push(element);
-                continue;
-            }
-            if is_advertised {
+            } else {
                 context.attention(
                     &address.at,
                     format!(
-                        "{} is not of the family of the first VIP, and is not advertised; keepalived does not accept it",
+                        "{} is left out, because it is not of the family of the first VIP; keepalived ignores it, too; move \
+                         it to `virtual_ipaddress_excluded`",
                         address.address
                     ),
                 );
             }
-            excluded.push(element);
         }
         table.set("virtual_addresses", Value::Array(advertised));
         if !excluded.is_empty() {
@@ -224,8 +266,14 @@ impl Instance {
         } else {
             Owner::Independent
         };
-        let own = self.tracks.iter().filter_map(|track| track.translate(surroundings.checks, owner, context));
-        let mut tracks: Vec<Value> = own.collect();
+        let mut tracks: Vec<Value> = Vec::new();
+        for track in &self.tracks {
+            if track.is_interface(self.interface.as_deref()) {
+                track.report_own_interface(context);
+            } else {
+                tracks.extend(track.translate(surroundings.checks, owner, context));
+            }
+        }
         let of_group = surroundings.more_tracks.iter();
         tracks.extend(
             of_group.filter_map(|track| track.translate(surroundings.checks, Owner::Independent, context)),

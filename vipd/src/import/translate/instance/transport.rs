@@ -46,30 +46,35 @@ impl Transport {
     /// Reads a line with a peer and its options.
     fn peer(&mut self, line: &Statement, context: &mut Context<'_>) {
         let at = &line.at;
-        let mut words = line.words.iter().peekable();
+        let Ok(address) = line.keyword().parse() else {
+            context.attention(
+                at,
+                format!("{:?} is not the address of a peer; it is left out; correct it", line.keyword()),
+            );
+            return;
+        };
+        let mut peer = Peer { at: at.clone(), address, min_ttl: None };
+        let mut words = line.arguments().iter();
         while let Some(word) = words.next() {
-            let Ok(address) = word.parse() else {
+            if word.parse::<IpAddr>().is_ok() {
                 context.attention(
                     at,
-                    format!("{:?} is not the address of a peer; it is left out; correct it", word),
+                    format!("the peer {word} is left out: keepalived reads one peer per line, too; put it on a line of its own"),
                 );
                 continue;
-            };
-            let mut peer = Peer { at: at.clone(), address, min_ttl: None };
-            // Up to the next address.
-            while let Some(word) = words.next_if(|word| word.parse::<IpAddr>().is_err()) {
-                if let Parsed::Value(value) = context.option(Block::Peer, word, &mut words, at) {
-                    match value.parse() {
-                        Ok(ttl) => peer.min_ttl = Some(ttl),
-                        Err(_) => context.attention(
-                            at,
-                            format!("`min_ttl` is {value:?}; it must be an integer up to 255; it is left out; correct it"),
-                        ),
-                    }
-                }
             }
-            self.peers.push(peer);
+            let Parsed::Value(value) = context.option(Block::Peer, word, &mut words, at) else { continue };
+            match value.parse() {
+                Ok(ttl) => peer.min_ttl = Some(ttl),
+                Err(_) => context.attention(
+                    at,
+                    format!(
+                        "`{word}` is {value:?}; it must be an integer up to 255; it is left out; correct it"
+                    ),
+                ),
+            }
         }
+        self.peers.push(peer);
     }
 
     pub(super) fn has_peers(&self) -> bool {
@@ -133,7 +138,10 @@ impl Transport {
                 });
                 continue;
             };
-            context.attention(at, format!("the peer {address} {problem}; it is left out; check the list of peers"));
+            context.attention(
+                at,
+                format!("the peer {address} {problem}; it is left out; check the list of peers"),
+            );
         }
         if has_unlimited {
             table.comment(
@@ -144,12 +152,7 @@ impl Transport {
         table.set("unicast_peers", Value::Array(elements));
     }
 
-    fn multicast(
-        &self,
-        source: Option<&(IpAddr, Position)>,
-        table: &mut Table,
-        context: &mut Context<'_>,
-    ) {
+    fn multicast(&self, source: Option<&(IpAddr, Position)>, table: &mut Table, context: &mut Context<'_>) {
         let Some((address, at)) = source else { return };
         if matches!(address, IpAddr::V6(address) if !address.is_unicast_link_local()) {
             context.attention(
