@@ -82,7 +82,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(
         Instance,
         "notify_master_rx_lower_pri",
-        Unsupported("follow `vipd events --follow --json`, which has an event for a competing master"),
+        Unsupported("run it for each event `split-brain` of `vipd events --follow --json`"),
     ),
     line(Instance, "notify_priority_changes", Unsupported(PRIORITY_NOTICE)),
     line(Instance, "smtp_alert", Unsupported(MAIL)),

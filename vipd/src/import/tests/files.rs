@@ -57,12 +57,12 @@ fn simple_pair() {
 
 #[test]
 fn unicast_with_password() {
-    check("unicast", None, true);
+    check("unicast", None, false);
 }
 
 #[test]
 fn sync_group_with_notifications() {
-    check("firewall", None, true);
+    check("firewall", None, false);
 }
 
 #[test]

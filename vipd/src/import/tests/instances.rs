@@ -115,7 +115,7 @@ fn addresses() {
         let text = instance("").replace("192.0.2.1/24", address);
         let list = format!("virtual_addresses = [{element}]");
         let missing = format!("-{}", BASE[6]);
-        assert_row(&text, &[&list, &missing], expected);
+        assert_row(&text, &[list.as_str(), missing.as_str()], expected);
     };
     row("192.0.2.5", "\"192.0.2.5\"", &[]);
     row("192.0.2.5/32 dev eth0", "\"192.0.2.5/32\"", &[]);

@@ -130,7 +130,10 @@ fn rules_without_preference_get_the_number_that_keepalived_would_choose() {
         (
             "virtual_rules {\nfrom 10.0.0.1 table 5\nto 10.0.0.2 table 6\n}",
             &[
-                "rules = [{ from = \"10.0.0.1\", table = 5, priority = 16384 }, { to = \"10.0.0.2\", table = 6, priority = 16383 }]",
+                "rules = [",
+                "    { from = \"10.0.0.1\", table = 5, priority = 16384 },",
+                "    { to = \"10.0.0.2\", table = 6, priority = 16383 },",
+                "]",
             ],
             &[
                 "attention: the rule has no preference; it gets 16384",

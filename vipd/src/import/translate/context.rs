@@ -110,6 +110,7 @@ impl Context<'_> {
                 self.note(at, format!("`{word}` is not needed: {reason}"));
                 Parsed::NotNeeded
             }
+            Kind::Unsupported(_) if word == "max_ttl" && value == "255" => Parsed::NotNeeded,
             Kind::Unsupported(remedy) => {
                 self.attention(at, format!("`{word}` is not translated: {remedy}"));
                 Parsed::LeftOut
