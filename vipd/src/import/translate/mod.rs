@@ -46,7 +46,7 @@ pub(super) fn run(
     }
     let mut checks = Checks::default();
     let (mut instances, mut groups): (Vec<Instance>, Vec<Group>) = (Vec::new(), Vec::new());
-    let mut names = HashSet::new();
+    let (mut names, mut used) = (HashSet::new(), HashSet::new());
     for statement in statements {
         if matches!(statement.keyword(), "global_defs" | "garp_group")
             || !context.is_translated(Block::Top, statement)
@@ -64,7 +64,18 @@ pub(super) fn run(
                     format!("{name:?} is already defined; keepalived ignores this one, too; rename it"),
                 );
             }
-            "vrrp_instance" => instances.push(Instance::read(statement, &mut context)),
+            "vrrp_instance" => {
+                let mut instance = Instance::read(statement, &mut context);
+                if !used.insert(instance.name.clone()) {
+                    instance.name.push('_');
+                    let name = &instance.name;
+                    context.attention(
+                        &statement.at,
+                        format!("another instance has the same name in vipd; this one becomes {name:?}; adapt scripts"),
+                    );
+                }
+                instances.push(instance);
+            }
             "vrrp_sync_group" => groups.push(Group::read(statement, &mut context)),
             keyword => context.no_translation(keyword, &statement.at),
         }
