@@ -195,7 +195,7 @@ mod tests {
             ("\"a\\\"b\"", vec!["a\"b"]),
             ("\"open a", vec!["open a"]),
             ("it's a", vec!["it's", "a"]),
-            ("\\", vec![]),
+            ("\\", vec![""]),
             ("", vec![]),
         ] {
             assert_eq!(words(text), expected, "{text}");

@@ -121,10 +121,11 @@ fn addresses() {
     row("192.0.2.5/32 dev eth0", "\"192.0.2.5/32\"", &[]);
     row("192.0.2.5/24 dev eth1", "{ address = \"192.0.2.5/24\", dev = \"eth1\" }", &[]);
     row(
-        "192.0.2.5/25 brd + scope link label eth0:x no_track",
-        "{ address = \"192.0.2.5/25\", label = \"eth0:x\", scope = \"link\", broadcast = \"192.0.2.127\" }",
+        "192.0.2.5/25 brd + scope link no_track",
+        "{ address = \"192.0.2.5/25\", scope = \"link\", broadcast = \"192.0.2.127\" }",
         &["note: `no_track` is not needed"],
     );
+    row("192.0.2.5/24 label eth0:x", "{ address = \"192.0.2.5/24\", label = \"eth0:x\" }", &[]);
     row("192.0.2.5/24 brd -", "\"192.0.2.5/24\"", &[]);
     row("192.0.2.5/24 home", "\"192.0.2.5/24\"", &["attention: `home` is not translated"]);
     row("192.0.2.5/24 dev", "\"192.0.2.5/24\"", &["attention: `dev` has no value"]);
@@ -134,6 +135,10 @@ fn addresses() {
 
 #[test]
 fn ipv6_instances_use_version_3() {
+    let old = instance("version 2").replace("192.0.2.1/24", "fe80::1/64");
+    let found = translated(&old);
+    assert!(found.messages[0].text.starts_with("version 3 is used"), "{:?}", found.messages);
+    assert_eq!((found.messages.len(), found.attention().count()), (1, 1));
     let base = "vrrp_instance V {\ninterface eth0\nvirtual_router_id 1\nSETTING\n}\n";
     for (setting, expected) in [
         ("virtual_ipaddress { fe80::1/64 }", vec!["virtual_addresses = [\"fe80::1/64\"]"]),

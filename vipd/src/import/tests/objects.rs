@@ -22,7 +22,7 @@ fn tracked_objects() {
         ("track_script { s weight 7 }", Some("{ script = \"s\", weight = 7 }"), vec![]),
         ("track_script { s weight 0 }", Some("{ script = \"s\" }"), vec![]),
         ("track_script { t }", None, vec!["attention: no script is named \"t\""]),
-        ("track_process { p }", Some("{ process = \"p\", weight = 1 }"), vec![]),
+        ("track_process { p }", Some("{ process = \"p\" }"), vec![]),
         ("track_file { f }", Some("{ file = \"f\", weight = 1 }"), vec![]),
         ("track_file { f weight 0 }", None, vec!["attention: a file with weight 0 is not translated"]),
         (

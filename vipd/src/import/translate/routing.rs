@@ -85,9 +85,7 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
             }
             "dev" | "oif" => draft.set("dev", Value::Text(value)),
             "src" => draft.set("source", Value::Text(value)),
-            "table" => {
-                draft.entries.extend(table(&value, at, context).map(|table| ("table", Value::Integer(table))))
-            }
+            "table" => draft.set("table", Value::Integer(table(&value, at, context)?)),
             "metric" | "priority" | "preference" => integer(&mut draft, "metric", &value, at, context),
             "scope" => {
                 let scope = address::scope(&value, at, context);
@@ -232,7 +230,7 @@ fn table(text: &str, at: &Position, context: &mut Context<'_>) -> Option<u32> {
     if found.is_none() {
         context.attention(
             at,
-            format!("the routing table {text:?} is not in {TABLE_NAMES} of this machine; use its number"),
+            format!("the routing table {text:?} is not in {TABLE_NAMES} of this machine; the line is left out; use the number of the table"),
         );
     }
     found

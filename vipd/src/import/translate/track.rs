@@ -161,8 +161,8 @@ impl Track {
             },
         };
         let mut weight = weight.or(defined.and_then(|check| check.weight)).unwrap_or_else(|| match object {
-            Object::Interface | Object::Script => Weight::default(),
-            Object::Process | Object::File => Weight { value: 1, is_reverse: false },
+            Object::File => Weight { value: 1, is_reverse: false },
+            _ => Weight::default(),
         });
         let reason = match owner {
             Owner::Independent => None,

@@ -52,8 +52,11 @@ impl Instance {
                 table.text("family", "ipv6");
             }
             if let Some((2, at)) = &self.version {
-                context
-                    .note(at, "version 3 is used, because VRRPv2 is for IPv4 only; keepalived does the same");
+                context.attention(
+                    at,
+                    "version 3 is used, because VRRPv2 is for IPv4 only (RFC 3768); remove `version 2` on all routers \
+                     before the first one is replaced",
+                );
             }
         } else {
             table.set("version", Value::Integer(version.into()));
