@@ -104,7 +104,7 @@ impl Preprocessor<'_> {
         }
         let text = String::from_utf8_lossy(bytes);
         if let Err(error) = std::str::from_utf8(bytes) {
-            let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
             let at = Position { file: Arc::clone(&file), line };
             self.report.attention(&at, "has a byte that is not valid UTF-8, replaced by U+FFFD; correct it");
         }
@@ -118,21 +118,17 @@ impl Preprocessor<'_> {
             if unterminated {
                 self.report.attention(&last, "has a quote that is not closed on this line; close it");
             }
-            match &mut open {
-                Some(Open { name, lines }) => {
-                    if !text.is_empty() {
-                        lines.push(text);
-                    }
-                    if !continues {
-                        let lines = std::mem::take(lines);
-                        self.definitions.define(name, Definition::Lines(lines));
-                        open = None;
-                    }
-                }
-                None => {
-                    let place = Place { at: &last, directory };
-                    open = self.line(text, continues, place, 0)?;
-                }
+            let Some(Open { name, lines }) = &mut open else {
+                let place = Place { at: &last, directory };
+                open = self.line(text, continues, place, 0)?;
+                continue;
+            };
+            if !text.is_empty() {
+                lines.push(text);
+            }
+            if !continues {
+                self.definitions.define(name, Definition::Lines(std::mem::take(lines)));
+                open = None;
             }
         }
         if let Some(Open { name, lines }) = open {
@@ -188,7 +184,7 @@ impl Preprocessor<'_> {
                     self.finish(text, place)?;
                     return Ok(None);
                 }
-                Substituted::Line(changed) => text = changed.trim().to_owned(),
+                Substituted::Line(changed) => changed.trim().clone_into(&mut text),
                 Substituted::Lines(lines) => {
                     for line in lines {
                         self.line(line, false, place, nesting + 1)?;

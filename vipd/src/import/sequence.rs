@@ -109,12 +109,12 @@ fn list(inside: &str) -> Result<Vec<Vec<(String, String)>>, String> {
 fn groups(inside: &str) -> Vec<Vec<String>> {
     let (mut groups, mut rest) = (Vec::new(), inside.trim());
     while !rest.is_empty() {
-        let (group, after) = match rest.strip_prefix('{').and_then(|open| open.split_once('}')) {
-            Some((words, after)) => (words.split(',').map(|word| word.trim().to_owned()).collect(), after),
-            None => {
-                let (word, after) = rest.find(',').map_or((rest, ""), |comma| rest.split_at(comma));
-                (vec![word.trim().to_owned()], after)
-            }
+        let in_braces = rest.strip_prefix('{').and_then(|open| open.split_once('}'));
+        let (group, after) = if let Some((words, after)) = in_braces {
+            (words.split(',').map(|word| word.trim().to_owned()).collect(), after)
+        } else {
+            let (word, after) = rest.find(',').map_or((rest, ""), |comma| rest.split_at(comma));
+            (vec![word.trim().to_owned()], after)
         };
         groups.push(group);
         let after = after.trim_start();

@@ -65,7 +65,7 @@ pub(super) fn build(lines: &[Line], report: &mut Report) -> Vec<Statement> {
                 Part::Close if ignored > 0 => ignored -= 1,
                 Part::Text(_) if ignored > 0 => {}
                 Part::Text(text) => {
-                    current.statements.push(Statement { at: at.clone(), words: words(text), block: None })
+                    current.statements.push(Statement { at: at.clone(), words: words(text), block: None });
                 }
                 Part::Open => {
                     if current.statements.last().is_none_or(|last| last.block.is_some()) {

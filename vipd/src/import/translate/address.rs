@@ -11,7 +11,7 @@ use crate::import::tree::Statement;
 
 /// A VIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
+pub(super) struct Vip {
     pub(super) at: Position,
     pub(super) address: IpAddr,
     length: Option<u8>,
@@ -25,17 +25,17 @@ pub(super) struct Address {
 }
 
 /// Translates the VIPs of a block.
-pub(super) fn read(statement: &Statement, context: &mut Context<'_>) -> Vec<Address> {
+pub(super) fn read(statement: &Statement, context: &mut Context<'_>) -> Vec<Vip> {
     statement.children().iter().filter_map(|line| one(line, context)).collect()
 }
 
-fn one(line: &Statement, context: &mut Context<'_>) -> Option<Address> {
+fn one(line: &Statement, context: &mut Context<'_>) -> Option<Vip> {
     let at = &line.at;
     let Some((address, length)) = values::network(line.keyword()) else {
         context.attention(at, format!("{:?} is not an address; it is left out; correct it", line.keyword()));
         return None;
     };
-    let mut found = Address {
+    let mut found = Vip {
         at: at.clone(),
         address,
         length,
@@ -90,7 +90,7 @@ pub(super) fn scope(text: &str, at: &Position, context: &mut Context<'_>) -> Opt
     }
 }
 
-fn broadcast(found: &Address, text: &str, context: &mut Context<'_>) -> Option<String> {
+fn broadcast(found: &Vip, text: &str, context: &mut Context<'_>) -> Option<String> {
     match (text, found.address) {
         ("-", _) => None,
         ("+", IpAddr::V4(address)) => {
@@ -121,7 +121,7 @@ fn preferred(text: &str, at: &Position, context: &mut Context<'_>) -> Option<boo
     }
 }
 
-impl Address {
+impl Vip {
     /// Returns the element of `virtual_addresses`: a string if there are no options. `interface` is
     /// that of the instance.
     pub(super) fn translate(&self, interface: Option<&str>) -> Value {

@@ -67,18 +67,16 @@ fn argv(at: &Position, text: &str, context: &mut Context<'_>) -> Option<Vec<Stri
         );
         return Some(argv);
     }
-    match context.files.program(program).and_then(|path| path.to_str().map(str::to_owned)) {
-        Some(path) => {
-            context.note(at, format!("the command {program:?} becomes {path}, its path on this machine"));
-            *program = path;
-        }
-        None => {
-            context.attention(
-                at,
-                format!("the program {program:?} is not installed on this machine; replace it by its path"),
-            );
-            argv.insert(0, "/usr/bin/env".to_owned());
-        }
+    let found = context.files.program(program).and_then(|path| path.to_str().map(str::to_owned));
+    if let Some(path) = found {
+        context.note(at, format!("the command {program:?} becomes {path}, its path on this machine"));
+        *program = path;
+    } else {
+        context.attention(
+            at,
+            format!("the program {program:?} is not installed on this machine; replace it by its path"),
+        );
+        argv.insert(0, "/usr/bin/env".to_owned());
     }
     Some(argv)
 }

@@ -6,7 +6,7 @@ use super::annotate;
 use super::check::Checks;
 use super::context::Context;
 use super::notify::Notify;
-use super::track::{self, Owner, Track};
+use super::track::{self, Role, Track};
 use crate::import::keywords::Block;
 use crate::import::report::{Message, Position};
 use crate::import::toml::{Table, Value};
@@ -135,7 +135,7 @@ impl Group {
         let tracks: Vec<Value> = self
             .tracks
             .iter()
-            .filter_map(|track| track.translate(checks, Owner::Independent, context))
+            .filter_map(|track| track.translate(checks, Role::Independent, context))
             .collect();
         if !tracks.is_empty() {
             table.set("track", Value::Array(tracks));

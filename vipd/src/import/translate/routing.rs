@@ -93,7 +93,7 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
             }
             "onlink" => draft.set("onlink", Value::Boolean(true)),
             "blackhole" | "unreachable" | "prohibit" | "throw" => {
-                draft.set("type", Value::Text(word.clone()))
+                draft.set("type", Value::Text(word.clone()));
             }
             "unicast" => {}
             _ => context.no_translation(word, at),
@@ -202,11 +202,10 @@ fn integer(draft: &mut Draft, key: &'static str, text: &str, at: &Position, cont
 }
 
 fn fwmark(text: &str, at: &Position, context: &mut Context<'_>) -> Option<Value> {
-    let (mark, mask) = text.split_once('/').map_or((text, None), |(mark, mask)| (mark, Some(mask)));
-    let numbers = (values::number(mark), mask.map(values::number));
-    match numbers {
-        (Some(mark), None) => Some(Value::Integer(mark)),
-        (Some(mark), Some(Some(mask))) => Some(Value::Text(format!("{mark:#x}/{mask:#x}"))),
+    let (bits, mask) = text.split_once('/').map_or((text, None), |(bits, mask)| (bits, Some(mask)));
+    match (values::number(bits), mask.map(values::number)) {
+        (Some(bits), None) => Some(Value::Integer(bits)),
+        (Some(bits), Some(Some(mask))) => Some(Value::Text(format!("{bits:#x}/{mask:#x}"))),
         _ => {
             context
                 .attention(at, format!("{text:?} is not a firewall mark; the rule is left out; correct it"));

@@ -62,7 +62,7 @@ pub(super) struct Track {
 
 /// Where a tracked object is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(super) enum Role {
     /// An instance without a group, or a group.
     Independent,
     /// An instance of a group. Of its objects with weights, keepalived ignores the weights of
@@ -140,38 +140,28 @@ impl Track {
     }
 
     /// Returns the element of `track`; `None` if vipd has no equivalent, which is reported.
-    pub(super) fn translate(
-        &self,
-        checks: &Checks,
-        owner: Owner,
-        context: &mut Context<'_>,
-    ) -> Option<Value> {
+    pub(super) fn translate(&self, checks: &Checks, role: Role, context: &mut Context<'_>) -> Option<Value> {
         let Self { at, object, name, weight } = self;
-        let defined = match object {
-            Object::Interface => None,
-            _ => match checks.find(*object, name) {
-                Some(check) => Some(check),
-                None => {
-                    context.attention(
-                        at,
-                        format!("no {} is named {name:?}; it is left out; correct the name", object.key()),
-                    );
-                    return None;
-                }
-            },
-        };
+        let defined = checks.find(*object, name);
+        if defined.is_none() && *object != Object::Interface {
+            context.attention(
+                at,
+                format!("no {} is named {name:?}; it is left out; correct the name", object.key()),
+            );
+            return None;
+        }
         let mut weight = weight.or(defined.and_then(|check| check.weight)).unwrap_or_else(|| match object {
             Object::File => Weight { value: 1, is_reverse: false },
             _ => Weight::default(),
         });
-        let reason = match owner {
-            Owner::Independent => None,
+        let reason = match role {
+            Role::Independent => None,
             _ if *object == Object::Process || weight.value == 0 => None,
-            Owner::Member => Some("because its instance is in a group"),
-            Owner::AddressOwner => Some("because its instance is an address owner"),
+            Role::Member => Some("because its instance is in a group"),
+            Role::AddressOwner => Some("because its instance is an address owner"),
         };
         if let Some(reason) = reason {
-            if (owner, *object) != (Owner::Member, Object::Interface) {
+            if (role, *object) != (Role::Member, Object::Interface) {
                 context.note(at, format!("{name:?} is not tracked: keepalived ignores it, too, {reason}"));
                 return None;
             }

@@ -5,7 +5,7 @@ mod transport;
 
 use std::net::IpAddr;
 
-use super::address::{self, Address};
+use super::address::{self, Vip};
 use super::context::Context;
 use super::garp::Garp;
 use super::global::Global;
@@ -52,8 +52,8 @@ pub(super) struct Instance {
     has_virtual_mac: bool,
     transmits_on_base: Option<Position>,
     transport: Transport,
-    addresses: Vec<Address>,
-    excluded: Vec<Address>,
+    addresses: Vec<Vip>,
+    excluded: Vec<Vip>,
     pub(super) tracks: Vec<Track>,
     routes: Vec<Statement>,
     rules: Vec<Statement>,

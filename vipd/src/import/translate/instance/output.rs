@@ -7,7 +7,7 @@ use crate::import::translate::annotate;
 use crate::import::translate::check::Checks;
 use crate::import::translate::context::Context;
 use crate::import::translate::global::Global;
-use crate::import::translate::track::{Owner, Track};
+use crate::import::translate::track::{Role, Track};
 use crate::import::translate::values::{self, SECOND};
 
 /// Unit of the interval in VRRPv3.
@@ -211,7 +211,7 @@ impl Instance {
                 context.note(at, "`vmac_xmit_base` is left out: keepalived ignores it, too, in strict mode");
             }
             Some(_) if self.has_virtual_mac => {
-                table.set("virtual_mac_transmit_on_base", Value::Boolean(true))
+                table.set("virtual_mac_transmit_on_base", Value::Boolean(true));
             }
             Some(at) => context.note(at, "`vmac_xmit_base` is left out: it has no effect without `use_vmac`"),
             None => {}
@@ -262,24 +262,24 @@ impl Instance {
     }
 
     fn write_tracks(&self, surroundings: &Surroundings<'_>, table: &mut Table, context: &mut Context<'_>) {
-        let owner = if self.priority() == OWNER {
-            Owner::AddressOwner
+        let role = if self.priority() == OWNER {
+            Role::AddressOwner
         } else if surroundings.is_member {
-            Owner::Member
+            Role::Member
         } else {
-            Owner::Independent
+            Role::Independent
         };
         let mut tracks: Vec<Value> = Vec::new();
         for track in &self.tracks {
             if track.is_interface(self.interface.as_deref()) {
                 track.report_own_interface(context);
             } else {
-                tracks.extend(track.translate(surroundings.checks, owner, context));
+                tracks.extend(track.translate(surroundings.checks, role, context));
             }
         }
         let of_group = surroundings.more_tracks.iter();
         tracks.extend(
-            of_group.filter_map(|track| track.translate(surroundings.checks, Owner::Independent, context)),
+            of_group.filter_map(|track| track.translate(surroundings.checks, Role::Independent, context)),
         );
         if !tracks.is_empty() {
             table.set("track", Value::Array(tracks));

@@ -103,7 +103,7 @@ impl Transport {
                     "no peer is configured; vipd uses multicast, like keepalived; add the peers if you want unicast",
                 );
             }
-            self.multicast(source, table, context);
+            multicast(source, table, context);
             return;
         }
         match source {
@@ -151,16 +151,19 @@ impl Transport {
         }
         table.set("unicast_peers", Value::Array(elements));
     }
+}
 
-    fn multicast(&self, source: Option<&(IpAddr, Position)>, table: &mut Table, context: &mut Context<'_>) {
-        let Some((address, at)) = source else { return };
-        if matches!(address, IpAddr::V6(address) if !address.is_unicast_link_local()) {
-            context.attention(
-                at,
-                format!("the source {address} is left out: IPv6 adverts are sent from a link-local address (RFC 9568)"),
-            );
-            return;
-        }
-        table.text("source", address.to_string());
+/// Adds `source`, the source of multicast adverts.
+fn multicast(source: Option<&(IpAddr, Position)>, table: &mut Table, context: &mut Context<'_>) {
+    let Some((address, at)) = source else { return };
+    if matches!(address, IpAddr::V6(address) if !address.is_unicast_link_local()) {
+        context.attention(
+            at,
+            format!(
+                "the source {address} is left out: IPv6 adverts are sent from a link-local address (RFC 9568)"
+            ),
+        );
+        return;
     }
+    table.text("source", address.to_string());
 }
