@@ -288,8 +288,8 @@ fn nodes_are_replaced_one_by_one_and_back() {
         .expect("answered");
     drop(agents);
 
-    let probes = prober.stop().expect("pinged");
-    let replies: Vec<WallTime> = probes.0.iter().filter_map(|probe| probe.answered).collect();
+    let pings = prober.stop().expect("pinged");
+    let replies: Vec<WallTime> = pings.0.iter().filter_map(|probe| probe.answered).collect();
     let within = replies.iter().filter(|time| **time >= answered && **time <= settled);
     let times: Vec<&WallTime> = within.collect();
     let outages: Vec<Duration> = times
