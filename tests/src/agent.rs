@@ -26,10 +26,11 @@ use kind::PID_FILES;
 pub use crate::configuration::Instance;
 pub use kind::AgentKind;
 
-/// How long an agent may take to exit after SIGTERM.
-const STOP: Duration = Duration::from_secs(10);
+/// How long an agent may take to exit after SIGTERM. While other tests use all CPUs, changes to
+/// interfaces may wait for tens of seconds for the kernel's rtnl lock.
+const STOP: Duration = Duration::from_secs(60);
 /// How long an agent may take to start.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 /// Environment variable with the XDP mode (`native` or `generic`) for every vipd whose
 /// configuration does not set one. If unset, vipd's default applies.
 const XDP_VARIABLE: &str = "VIPD_TEST_XDP";

@@ -16,7 +16,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// File with the memory limit in cgroup v1, where -1 means no limit.
 const MEMORY_LIMIT: &str = "memory.limit_in_bytes";
 /// How long the kernel may take to remove the last process from a control group.
-const END: Duration = Duration::from_secs(10);
+const END: Duration = Duration::from_secs(60);
 
 /// Number of control groups that this process has created.
 static CREATED: AtomicU32 = AtomicU32::new(0);

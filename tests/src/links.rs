@@ -95,7 +95,7 @@ pub fn set_down(name: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(name).down().build()).with_context(|| format!("setting {name} down"))
 }
 
-/// Renames a link, which must be down.
+/// Renames a link. Before Linux 6.2, the link must be down.
 ///
 /// # Errors
 /// Returns an error if the link does not exist, or the kernel rejects the request.

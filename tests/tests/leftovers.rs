@@ -3,11 +3,13 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::{vipd, vipd_binary};
@@ -40,7 +42,7 @@ impl Other {
         let file = directory.with_extension("toml");
         let mut command = Command::new(vipd_binary()?);
         command.arg("run").arg("-c").arg(&file).arg("--runtime-dir").arg(&directory);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let child = host.run(move || -> Result<Child> {
             fs::write(&file, configuration)?;
             Ok(command.spawn()?)
@@ -69,8 +71,9 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        // A destructor cannot report an error.
-        let _ = self.kill();
+        // With its guardian. A destructor cannot report an error.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.wait();
     }
 }
 

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, setrlimit};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::vipd_binary;
@@ -63,6 +63,7 @@ impl Plain {
     }
 
     fn spawn(node: &Namespace, name: &str, mut command: Command) -> Self {
+        command.process_group(0);
         let child = node.run(move || command.spawn()).expect("run the process");
         Self { child, node: node.clone(), name: name.to_owned() }
     }
@@ -111,8 +112,8 @@ impl Plain {
 
 impl Drop for Plain {
     fn drop(&mut self) {
-        // Fails if the process has already exited.
-        let _ = self.child.kill();
+        // With its guardian. Fails if the processes have already exited.
+        let _ = kill_process_group(self.pid(), Signal::KILL);
         let _ = self.child.wait();
     }
 }

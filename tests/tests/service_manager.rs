@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::vipd_binary;
 use vipd_tests::frozen_thread::FrozenThread;
@@ -52,8 +53,8 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Fails if the process has already exited.
-        let _ = self.agent.kill();
+        // With its guardian. Fails if the processes have already exited.
+        let _ = kill_process_group(Pid::from_child(&self.agent), Signal::KILL);
         let _ = self.agent.wait();
     }
 }
@@ -66,7 +67,7 @@ fn start(lab: &Lab, directory: &Path) -> Service {
     let manager = UnixDatagram::bind(&path).expect("a socket");
     let mut command = Command::new(vipd_binary().expect("vipd binary"));
     command.arg("run").arg("-c").arg(&file).arg("--runtime-dir").arg(Agent::runtime_dir().join("managed"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000");
     let node = lab.host(NODE).expect("the node");
     let agent = node.run(move || command.spawn()).expect("run the agent");

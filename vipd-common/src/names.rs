@@ -33,7 +33,7 @@ pub const MAP_DISCARDED: &str = "DISCARDED";
 pub const MAP_LOST: &str = "LOST";
 /// Array of [`SteadySlot`](crate::records::SteadySlot), indexed by row, memory-mapped.
 pub const MAP_STEADY: &str = "STEADY";
-/// LRU hash of [`SenderKey`](crate::records::SenderKey) to a u64: the senders' token buckets.
+/// LRU hash map from [`SenderKey`](crate::records::SenderKey) to a u64: the senders' token buckets.
 pub const MAP_SENDERS: &str = "SENDERS";
 /// Hash map from [`RouterKey`](crate::records::RouterKey) to
 /// [`RouterSlot`](crate::records::RouterSlot).

@@ -67,8 +67,8 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
 /// Hashes all sources of the object in the workspace.
 ///
 /// `packages` lists the dependencies compiled in, as `name version`. Of the workspace manifest, only
-/// the lines that affect them are hashed, so that a new dependency of the agent does not make the
-/// object stale.
+/// the lines that affect the object are hashed, so that a new dependency of the agent does not make
+/// the object stale.
 pub(crate) fn source_sha256(root: &Path, packages: &[String]) -> Result<String, String> {
     let mut files: Vec<PathBuf> = MANIFESTS.iter().map(|path| root.join(path)).collect();
     for folder in SOURCES {

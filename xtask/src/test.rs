@@ -49,10 +49,10 @@ Examples:
   cargo xtask test                      everything, as in CI; under 15 minutes
   cargo xtask test -- --test failover   some tests; arguments as for `cargo nextest run`")]
 pub(crate) struct Args {
-    /// Run only the tests of every crate
+    /// Run only the tests of all crates, some of them also in native XDP mode
     #[arg(long, conflicts_with = "quick")]
     privileged: bool,
-    /// Run only the tests of every crate, except those that run keepalived
+    /// Run only the tests of all crates, once, and not those that run keepalived
     #[arg(long)]
     quick: bool,
     /// Arguments for `cargo nextest run`: a filter, `--test NAME`

@@ -28,7 +28,7 @@ use crate::time::WallTime;
 use crate::wait::try_wait_until;
 
 /// Maximum time that a killed process may take to exit, which includes writing a core dump.
-const EXIT: Duration = Duration::from_secs(10);
+const EXIT: Duration = Duration::from_secs(60);
 /// Maximum time for which a CPU is kept busy.
 const LONGEST_HOG: Duration = Duration::from_secs(5);
 /// Maximum time that an agent may take to attach its BPF programs again.

@@ -127,7 +127,7 @@ impl Stage {
 
     /// Waits until `master` is the only router sending adverts and has announced the VIP.
     fn await_master(&self, since: WallTime, master: Station, other: Station) -> Result<()> {
-        let timeout = 20 * self.interval + Duration::from_secs(15);
+        let timeout = 20 * self.interval + Duration::from_secs(60);
         let described = format!("{master} to be the only master and to have announced the VIP");
         wait_until(&described, timeout, || {
             let adverts = self.capture.filter_map(since, |frame| {

@@ -82,8 +82,8 @@ impl Scenario {
         self.play_with_progress(setup, &mut |_| {})
     }
 
-    /// Like [`Scenario::play`], but reports each action and wait to `watch`. Some waits are as long
-    /// as the protocol's deadlines.
+    /// Like [`Scenario::play`], but reports each action and wait to `watch`. A wait can
+    /// last more than twice Active_Down_Interval, so callers should show progress.
     ///
     /// # Errors
     /// See [`Scenario::play`].

@@ -153,7 +153,7 @@ fn macvlans_are_deleted_and_sysctls_restored_after_the_takeover() {
 /// The guardian acts for the routers and VIPs that the last reload configured.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn guardian_knows_the_routers_after_a_reload() {
+fn guardian_acts_for_the_routers_of_the_last_reload() {
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
     let (mut master, mut backup) = pair(&lab, 3);

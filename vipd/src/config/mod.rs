@@ -155,7 +155,7 @@ pub enum ConfigError {
         path: String,
         /// The underlying error.
         cause: io::Error,
-        /// What the user can do about it.
+        /// How the user can resolve the error.
         remedy: &'static str,
     },
     /// The file has errors.

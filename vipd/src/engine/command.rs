@@ -102,7 +102,7 @@ pub(crate) enum Request {
         link: LinkId,
         /// The previous index of the interface.
         ifindex: u32,
-        /// Sockets of the link.
+        /// Link I/O, unless it is not open.
         io: Option<LinkIo>,
     },
     /// Closes sockets that have been replaced.

@@ -123,7 +123,8 @@ pub(crate) struct Engine {
     prober: Prober,
     /// Backups whose election waits for a probe, with the time at which the wait began.
     waiting: Vec<(RouterId, Timestamp)>,
-    /// When to check again whether an advert is overdue on any link.
+    /// When to check attachments again: an advert may be overdue on a link, or a lost BPF program is
+    /// due to be attached again.
     check_attachments_at: Option<Timestamp>,
     /// When the earliest grace period ends. If a master's BPF program is still detached at that
     /// time, the master becomes impeded.

@@ -22,8 +22,8 @@ use crate::xdp::Position;
 /// Stack size in bytes. Small, because the process's memory is locked.
 const STACK: usize = 128 * 1024;
 
-/// The latest probe results of an attachment. The thread stops probing when the engine drops the
-/// attachment.
+/// The latest probe results of an attachment. The thread stops probing when it finds the program
+/// detached or behind another one, or when the engine drops the attachment.
 #[derive(Debug, Default)]
 pub(crate) struct Attachment {
     /// Start time of the last probe that found the program attached and first, in nanoseconds; 0 if

@@ -29,25 +29,35 @@ pub(super) struct Aftermath {
     record: Vec<u64>,
     /// Whether a failure has been logged.
     has_failed: bool,
-    /// Number of failed attempts since the last successful one.
+    /// Number of failed attempts for the rows in `failing`.
     failures: u32,
-    /// Whether rows have been given up after [`ATTEMPTS`].
+    failing: Vec<usize>,
+    /// Whether routes or rules have been given up after [`ATTEMPTS`].
     has_given_up: bool,
     /// When the next attempt is made after a failure.
     retry_at: Option<Instant>,
 }
 
-/// Number of attempts after which the guardian gives up what the kernel refuses to remove.
+/// Number of attempts after which the guardian gives up routes and rules that the kernel refuses to
+/// remove. VIPs are never given up: they may no longer be fenced.
 const ATTEMPTS: u32 = 30;
 
-/// What an attempt to remove everything has left.
+/// Why something could not be removed.
+enum Failure {
+    /// VIPs may still be present.
+    Vips(io::Error),
+    /// The VIPs are removed, but not all routes and rules.
+    Routing(io::Error),
+}
+
+/// The outcome of an attempt to remove everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// Nothing.
+    /// Everything is removed.
     Nothing,
     /// Rows whose VIPs stay until another router takes over, or until the next attempt.
     Rows,
-    /// What the kernel has refused to remove in the last attempt. The reason is in the log.
+    /// Rows with VIPs, routes or macvlans that the kernel refused to remove. The reason is in the log.
     Refused,
 }
 
@@ -75,6 +85,7 @@ impl Aftermath {
             record,
             has_failed: false,
             failures: 0,
+            failing: Vec::new(),
             has_given_up: false,
             retry_at: None,
         }
@@ -114,21 +125,20 @@ impl Aftermath {
     pub(super) fn remove(&mut self, all: bool) -> Rest {
         let mut rows = self.rows.clone();
         rows.retain(|row| all || self.is_due(*row));
-        match if rows.is_empty() { Ok(()) } else { self.try_remove(&rows) } {
-            Ok(()) => {
-                self.rows.retain(|row| !rows.contains(row));
-                self.failures = 0;
-            }
-            Err(error) => {
-                self.report(&error);
-                self.failures += 1;
-                if self.failures < ATTEMPTS {
-                    self.retry_at = Some(Instant::now() + RETRY);
-                } else {
-                    self.rows.retain(|row| !rows.contains(row));
-                    (self.failures, self.has_given_up) = (0, true);
-                }
-            }
+        if self.failing != rows {
+            (self.failing, self.failures) = (rows.clone(), 0);
+        }
+        let removed = if rows.is_empty() { Ok(()) } else { self.try_remove(&rows) };
+        self.failures += 1;
+        let has_given_up = matches!(removed, Err(Failure::Routing(_))) && self.failures >= ATTEMPTS;
+        if removed.is_ok() || has_given_up {
+            self.rows.retain(|row| !rows.contains(row));
+        } else {
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+        self.has_given_up |= has_given_up;
+        if let Err(Failure::Vips(error) | Failure::Routing(error)) = removed {
+            self.report(&error);
         }
         if !self.rows.is_empty() {
             return if all { Rest::Refused } else { Rest::Rows };
@@ -150,7 +160,7 @@ impl Aftermath {
         }
     }
 
-    fn try_remove(&mut self, rows: &[usize]) -> io::Result<()> {
+    fn try_remove(&mut self, rows: &[usize]) -> Result<(), Failure> {
         let (mut addresses, mut requests, mut macvlans) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         let mut shared = BTreeSet::new();
         for row in &self.rows {
@@ -166,27 +176,27 @@ impl Aftermath {
                 macvlans.push((record.ifindex(), record.family(), record.vrid()));
             }
         }
-        let mut netlink = Requests::open()?;
+        let mut netlink = Requests::open().map_err(Failure::Vips)?;
         // In the order of a clean shutdown, but an error does not prevent the next step: if the
         // removal of a route is refused, the VIPs must still be removed. Routes and rules that are
         // shared with a remaining row stay.
-        let mut result = Ok(());
+        let mut routing = Ok(());
         for request in requests.difference(&shared) {
-            result = result.and(netlink.replay(request));
+            routing = routing.and(netlink.replay(request));
         }
         let removed = netlink.remove_stale(|found| {
             let family = Family::of(found.address).number();
             found.protocol == PROTO_VIPD
                 && addresses.contains(&AddressKey::new(found.ifindex, family, to_words(found.address)))
         });
-        result = result.and(removed.map(drop));
         if !macvlans.is_empty() {
-            let existing = self.macvlans()?;
+            let existing = self.macvlans().map_err(Failure::Vips)?;
             for (parent, family, vrid) in macvlans {
                 existing.remove(parent, family, vrid);
             }
         }
-        result
+        removed.map_err(Failure::Vips)?;
+        routing.map_err(Failure::Routing)
     }
 
     fn macvlans(&mut self) -> io::Result<&mut Macvlans> {
@@ -201,5 +211,69 @@ impl Aftermath {
         if !std::mem::replace(&mut self.has_failed, true) {
             tracing::error!(%error, "cannot remove VIPs, routes or macvlans of the dead agent; run `vipd cleanup`");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use anyhow::Result;
+    use vipd_tests::lab::Lab;
+    use vipd_tests::station::{INTERFACE, Station};
+
+    use super::*;
+    use crate::guardian::record::Record;
+    use crate::guardian::writer::Writer;
+    use crate::netlink::{Address, Attributes, Change};
+    use crate::xdp::{Kernel, OBJECT, Rows, Sizes, Verbosity};
+
+    #[test]
+    #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON"]
+    fn vips_are_removed_before_a_refused_route_is_given_up() -> Result<()> {
+        let lab = Lab::new(1)?;
+        lab.host(Station::Node(1))?.run(|| {
+            let ifindex = vipd_tests::links::index(INTERFACE)?;
+            let vip = Address::vipd(ifindex, "10.0.1.1".parse()?, 32);
+            let mut requests = Requests::open()?;
+            requests.apply(&[Change::Add(vip, Attributes::default())], |_, error| panic!("{error}"))?;
+
+            let sizes = Sizes { routers: 2, peers: 0, addresses: 8, senders: 16, burst: 1024 };
+            let kernel = Kernel::load(OBJECT, sizes, Verbosity::Quiet)?.kernel;
+            let memory = Memory::create(2)?;
+            let leases = GuardianLeases::open(kernel.leases_descriptor()?, memory.rows())?;
+            let mut writer = Writer::new(memory.clone(), sync_channel(1).0);
+            let row = Rows::new(2).allocate().expect("a row");
+            let record = Record {
+                ifindex,
+                is_fence_permanent: true,
+                addresses: vec![AddressKey::new(ifindex, 4, to_words(vip.address))],
+                requests: vec![refused_request()],
+                ..Record::default()
+            };
+            writer.publish(row, &record).expect("room");
+            let masters: Vec<bool> = (0..2).map(|number| number == row.number() as usize).collect();
+            let mut aftermath = Aftermath::new("/test/aftermath".to_owned(), leases, memory, &masters);
+
+            for _ in 1..ATTEMPTS {
+                assert_eq!(aftermath.remove(true), Rest::Refused);
+                assert_eq!(aftermath.rows, [row.number() as usize]);
+            }
+            assert!(requests.remove_stale(|found| found.address == vip.address)?.is_empty(), "removed");
+            assert_eq!(aftermath.remove(true), Rest::Refused);
+            assert!(aftermath.rows.is_empty(), "given up");
+            Ok(())
+        })
+    }
+
+    /// Returns a deletion of a route of an unknown address family.
+    fn refused_request() -> Vec<u8> {
+        let mut request = vec![0; 28];
+        request[..4].copy_from_slice(&28_u32.to_ne_bytes());
+        request[4..6].copy_from_slice(&libc::RTM_DELROUTE.to_ne_bytes());
+        let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_ACK).expect("16 bits");
+        request[6..8].copy_from_slice(&flags.to_ne_bytes());
+        request[16] = u8::MAX;
+        request
     }
 }

@@ -188,8 +188,11 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
     } else {
         "its VIPs stay until another router has taken over"
     };
-    let sent =
-        if adverts > 0 { "sent its priority-0 adverts" } else { "could not send its priority-0 adverts" };
+    let sent = match (adverts, refused) {
+        (0, 0) => "sent no priority-0 adverts, because another router is already master",
+        (0, _) => "could not send its priority-0 adverts",
+        _ => "sent its priority-0 adverts",
+    };
     tracing::error!(masters, adverts, refused, "guardian: the agent has {cause}; {sent}; {vips}");
 }
 

@@ -22,7 +22,7 @@ pub(super) const CRASH: u8 = b'C';
 /// Maximum number of descriptors: the memory, the array of leases and the sockets.
 const DESCRIPTORS: usize = 5;
 
-/// What the guardian receives.
+/// The resources that the guardian receives when it starts.
 pub(super) struct Received {
     pub(super) memory: Memory,
     pub(super) leases: GuardianLeases,

@@ -22,7 +22,7 @@ pub(crate) enum Message {
         /// Version of the successor's executable.
         version: String,
     },
-    /// What the successor needs for its preparation: memory with an [`Offer`].
+    /// The data for the successor's preparation: memory with an [`Offer`].
     Offer,
     /// A map of the BPF program, with its descriptor.
     Map {
@@ -58,14 +58,16 @@ pub(crate) enum Message {
     Service,
 }
 
-/// What the successor needs for its preparation.
+/// The data for the successor's preparation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Offer {
     /// The configuration file, for reloads.
     pub(crate) path: PathBuf,
     /// The running configuration: the text of the file and of all included files.
     pub(crate) configuration: String,
-    /// Whether VIPs are fenced. The configuration may have been changed without effect.
+    /// Whether VIPs are fenced. The configuration may have been changed without effect. Missing in
+    /// offers of the first agents that could be upgraded, which usually fence.
+    #[serde(default = "is_fenced_by_default")]
     pub(crate) has_fence: bool,
     /// The runtime directory.
     pub(crate) runtime_dir: PathBuf,
@@ -77,6 +79,10 @@ pub(crate) struct Offer {
     pub(crate) priorities: BTreeMap<String, u8>,
     /// States of the tracked objects that have been read.
     pub(crate) readings: Vec<Reading>,
+}
+
+const fn is_fenced_by_default() -> bool {
+    true
 }
 
 /// The state of a tracked object.

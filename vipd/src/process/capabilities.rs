@@ -23,7 +23,7 @@ pub(crate) enum ThreadKind {
     Engine,
     /// Adds and checks routes and rules.
     Routes,
-    /// Checks whether BPF programs are still attached, and first at their hook.
+    /// Checks whether BPF programs are still attached, and still the first at their hooks.
     XdpProbe,
     /// Opens link I/O: loads and attaches BPF programs, and creates sockets and macvlans.
     LinkIo,

@@ -86,19 +86,27 @@ impl AgentLock {
     /// Returns an error if another process holds the lock, the path is too long, or the socket
     /// cannot be created.
     pub fn acquire(directory: &Path) -> Result<Self, LockError> {
-        Self::acquire_name(agent_name(directory))
+        Self::acquire_name(agent_name(directory), || false)
     }
 
-    /// Takes the lock of the agent with this [name](Self::name).
-    fn acquire_name(name: String) -> Result<Self, LockError> {
+    /// Takes the lock of the agent with this [name](Self::name). `wait` is called after each failed
+    /// attempt, and returns whether to make another one.
+    fn acquire_name(name: String, mut wait: impl FnMut() -> bool) -> Result<Self, LockError> {
         let socket_name = format!("{PREFIX}{name}");
         if socket_name.len() > MAX_LEN {
             return Err(LockError::TooLong(name));
         }
-        match NameLock::acquire(&socket_name) {
-            Ok(held) => Ok(Self { name, held }),
-            Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => Err(taken(name, &socket_name)),
-            Err(cause) => Err(LockError::System { name, cause }),
+        loop {
+            match NameLock::acquire(&socket_name) {
+                Ok(held) => return Ok(Self { name, held }),
+                Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => {
+                    if !wait() {
+                        // Only now: each search leaves a connection in the holder's backlog.
+                        return Err(taken(name, &socket_name));
+                    }
+                }
+                Err(cause) => return Err(LockError::System { name, cause }),
+            }
         }
     }
 
@@ -118,12 +126,13 @@ impl AgentLock {
     /// See [`acquire`](Self::acquire).
     pub(crate) fn acquire_name_patiently(name: &str) -> Result<Self, LockError> {
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            match Self::acquire_name(name.to_owned()) {
-                Err(LockError::Taken { .. }) if Instant::now() < deadline => thread::sleep(RETRY),
-                result => return result,
+        Self::acquire_name(name.to_owned(), || {
+            let is_early = Instant::now() < deadline;
+            if is_early {
+                thread::sleep(RETRY);
             }
-        }
+            is_early
+        })
     }
 
     /// Creates the lock from the descriptor of a predecessor's lock for the same runtime directory.
@@ -155,6 +164,11 @@ pub(crate) fn another_agent_runs(name: &str, except: Option<Pid>) -> bool {
         let pid = holder.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         holder.is_trusted() && (pid.is_none() || pid != except)
     })
+}
+
+/// Returns whether the holder of the agent lock with this name is an agent that is not about to end.
+pub(crate) fn agent_stays(name: &str) -> bool {
+    Holder::find(&format!("{PREFIX}{name}")).is_some_and(|holder| holder.is_trusted() && !holder.is_ending())
 }
 
 /// Returns whether several agents run in this thread's network namespace. Returns false if /proc
@@ -220,9 +234,24 @@ mod tests {
         // Recreating the directory does not release the lock.
         fs::create_dir(&directory).expect("created again");
         assert!(matches!(AgentLock::acquire(&directory), Err(LockError::Taken { .. })));
-        let next = thread::spawn(move || AgentLock::acquire_patiently(&directory));
         drop(first);
-        next.join().expect("no panic").expect("free again");
+        AgentLock::acquire(&directory).expect("free again");
+    }
+
+    #[test]
+    fn lock_of_an_ending_holder_is_taken_by_a_later_attempt() {
+        let name = format!("/test/ending-{}", std::process::id());
+        let mut holder = Some(AgentLock::acquire_name(name.clone(), || false).expect("the lock is free"));
+        let mut attempts = 0;
+        let taken = AgentLock::acquire_name(name, || {
+            attempts += 1;
+            if attempts == 2 {
+                holder = None;
+            }
+            true
+        });
+        taken.expect("free again");
+        assert_eq!(attempts, 2);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use interface_claim::{ClaimError, InterfaceClaim};
 pub(crate) use launcher::{Privileges, launch, start_launcher};
 pub use limits::raise_open_files;
 pub use lock::{AgentLock, LockError, several_agents_run};
-pub(crate) use lock::{agent_name, another_agent_runs, other_agents_run};
+pub(crate) use lock::{agent_name, agent_stays, another_agent_runs, other_agents_run};
 pub(crate) use orphans::reap_orphans;
 pub(crate) use peer::peer_groups;
 pub(crate) use shared_memory::SharedMemory;

@@ -85,6 +85,34 @@ impl Holder {
             || self.uid == rustix::process::geteuid().as_raw()
             || self.pid.and_then(permitted_capabilities).is_none_or(|set| set & CAP_NET_ADMIN != 0)
     }
+
+    /// Returns whether the process exits or has been killed, so that the kernel will soon release
+    /// the name. Returns false if the process is not visible.
+    pub(super) fn is_ending(self) -> bool {
+        self.pid.is_some_and(|pid| is_ending(pid).unwrap_or(true))
+    }
+}
+
+/// Flags of a task that is exiting or writes a core (`PF_EXITING`, `PF_DUMPCORE` and `PF_SIGNALED`
+/// in the kernel's include/linux/sched.h).
+const ENDING: u64 = 0x4 | 0x200 | 0x400;
+/// SIGKILL in a mask of pending signals.
+const KILL: u64 = 1 << (libc::SIGKILL - 1);
+
+/// Returns whether the main thread of a process exits, or will exit because of a pending SIGKILL
+/// (proc_pid_stat(5), proc_pid_status(5)). `None` if the process does not exist or cannot be read.
+fn is_ending(pid: u32) -> Option<bool> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let pending = status.lines().filter_map(|line| {
+        let set = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"))?;
+        u64::from_str_radix(set.trim(), 16).ok()
+    });
+    let is_killed = pending.into_iter().any(|set| set & KILL != 0);
+    // The name in parentheses may contain spaces and parentheses.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields = stat.rsplit_once(") ")?.1;
+    let flags: u64 = fields.split(' ').nth(6)?.parse().ok()?;
+    Some(is_killed || flags & ENDING != 0)
 }
 
 /// Returns the permitted capabilities of a process's main thread (proc_pid_status(5)). The

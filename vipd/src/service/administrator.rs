@@ -314,11 +314,6 @@ impl Administrator {
         self.waiting.push_front(Order { request: Request::Upgrade { executable }, by });
     }
 
-    /// Refuses a postponed upgrade.
-    pub(super) fn refuse(&self, author: Author, reason: String) {
-        finish(author, Err(reason.into()));
-    }
-
     /// Ends a failed upgrade and accepts changes again.
     pub(super) fn upgrade_failed(&mut self, author: Author, reason: String) {
         self.phase = Phase::Idle;

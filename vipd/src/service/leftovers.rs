@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::guardian;
 use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests};
 use crate::process::{
-    AgentLock, InterfaceClaim, LockError, agent_name, another_agent_runs, other_agents_run,
+    AgentLock, InterfaceClaim, LockError, agent_name, agent_stays, another_agent_runs, other_agents_run,
     several_agents_run,
 };
 use crate::vrrp::Family;
@@ -100,9 +100,9 @@ pub(super) fn clear_programs(
     Ok(())
 }
 
-/// Removes the VIPs, macvlans and programs of dead agents other than `agent` whose programs are
-/// attached to one of these interfaces: the programs may drop packets to VIPs of this agent. A
-/// failure is logged, and the programs stay attached.
+/// Removes the VIPs, macvlans and programs of dead agents other than `agent` with programs or VIPs
+/// on one of these interfaces: the programs may drop packets to VIPs of this agent. A failure is
+/// logged, and the programs stay attached.
 pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
     let owners = Pins::owners_other_than(agent).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
@@ -121,7 +121,7 @@ pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
 
 fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Result<()> {
     // Before the lock is acquired: while this process holds it, that agent's guardian would leave.
-    if Pins::open(dead)?.attached_interfaces().is_disjoint(ifindices) {
+    if agent_stays(dead) || interfaces_of(&Pins::open(dead)?).is_disjoint(ifindices) {
         return Ok(());
     }
     // Keeps that agent from starting meanwhile. A process of an unprivileged user that holds the
@@ -155,6 +155,13 @@ fn remove_vips_of(pins: &Pins, dead: &str, agent: &str) -> anyhow::Result<()> {
         ),
         None => remove_vips(|found| interfaces.contains(&found.ifindex) && !in_use.contains(&key(found))),
     }
+}
+
+/// Returns the indices of the interfaces to which a dead agent's programs are attached, or on which
+/// it had VIPs: another tool may have detached the programs.
+fn interfaces_of(pins: &Pins) -> BTreeSet<u32> {
+    let vips = pins.vips().into_iter().flatten().map(|vip| vip.ifindex);
+    pins.attached_interfaces().into_iter().chain(vips).collect()
 }
 
 /// Returns the key of an address in the map of VIPs.

@@ -296,14 +296,19 @@ impl LinkWork for LinkOpener {
         self.open.values().any(|open| !open.unjoined.is_empty())
     }
 
-    fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) {
+    fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
+        let mut changed = Vec::new();
         for spec in specs {
             self.check_xdp(spec.ifindex, &spec.name);
             // Another tool may have detached the programs.
             if let Some(fence) = self.open.get(&spec.ifindex).and_then(|open| open.fence.as_ref()) {
-                self.ensure_fence(spec, fence.advert_is_pinned);
+                let (level, advert_is_pinned) = (fence.level, fence.advert_is_pinned);
+                if self.ensure_fence(spec, advert_is_pinned) != level {
+                    changed.push(spec.clone());
+                }
             }
         }
+        changed
     }
 
     fn close(&mut self, ifindex: u32) {

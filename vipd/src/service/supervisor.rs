@@ -20,7 +20,7 @@ use super::bus::Transitions;
 use super::events::Recorder;
 use super::log::Log;
 use super::notify::Notifications;
-use super::order::{Author, Order, Orders};
+use super::order::{Author, Order, Orders, finish};
 use super::signals::Response;
 use super::successor::Heir;
 use super::systemd::Systemd;
@@ -186,7 +186,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let mut watchdog = Systemd::watchdog_period().map(interval);
         // The agent is ready once the engine answers. Interfaces may appear much later.
         let mut pong = Some(self.ping());
-        // A successor is ready once its predecessor is no longer the main process of the service.
+        // A successor reports READY=1 later, once it is the main process of the service.
         let mut is_ready = connections.predecessor.is_some();
         let mut is_main = !is_ready;
         let mut upgrading = None;
@@ -212,7 +212,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     self.handle_predecessor(message, &mut systemd);
                 }
                 Some(Waiting { author, .. }) = succession::overdue(&mut waiting) => {
-                    self.administrator.refuse(author, succession::overdue_reason());
+                    finish(author, Err(succession::overdue_reason().into()));
                 }
                 outcome = succession::outcome(&mut upgrading), if upgrading.is_some() => {
                     let Some(Upgrading { author, .. }) = upgrading.take() else { continue };
@@ -228,7 +228,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     Step::Upgrade { executable, author } if connections.predecessor.is_some() => {
                         self.administrator.postpone_upgrade();
                         if let Some(earlier) = waiting.replace(Waiting::new(executable, author)) {
-                            self.administrator.refuse(earlier.author, succession::repeated_reason());
+                            finish(earlier.author, Err(succession::repeated_reason().into()));
                         }
                     }
                     Step::Upgrade { executable, author } => {
@@ -308,7 +308,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             return Ok(self.leave(new, author, runtime_dir, worker, &mut systemd, from).await);
         }
         if let Some(Waiting { author, .. }) = waiting {
-            self.administrator.refuse(author, "the agent is stopping".to_owned());
+            finish(author, Err("the agent is stopping".to_owned().into()));
         }
         systemd.stopping();
         self.log_lost_transitions(from);

@@ -45,8 +45,9 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Returns whether a group of an open link could not be joined.
     fn has_unjoined(&self) -> bool;
     /// Reports XDP programs that run before vipd's program on open links, and restores fence
-    /// programs that were detached.
-    fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>);
+    /// programs that were detached. Returns the links that must be opened again because the level of
+    /// their fence has changed.
+    fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Undoes [`open`](Self::open), but keeps the macvlans. The interface may no longer exist.
     fn close(&mut self, ifindex: u32);
     /// Removes a router from the BPF program's maps and deletes its macvlan.
@@ -240,7 +241,7 @@ impl<W: LinkWork> State<W> {
             Request::EndSharing => self.is_shared = false,
             Request::TakeOver => {
                 self.work.take_over();
-                self.work.check(self.open.values());
+                self.check_programs();
             }
             // Handled in `run`.
             Request::HandOver => {}
@@ -321,8 +322,14 @@ impl<W: LinkWork> State<W> {
     /// attached by other applications. The kernel does not always send notifications of these
     /// events.
     fn check(&mut self) {
-        self.work.check(self.open.values());
+        self.check_programs();
         for spec in self.work.renew_groups(self.open.values()) {
+            self.open(spec);
+        }
+    }
+
+    fn check_programs(&mut self) {
+        for spec in self.work.check(self.open.values()) {
             self.open(spec);
         }
     }

@@ -45,7 +45,7 @@ pub struct KernelLinks {
     pub fences: Vec<(FenceInfo, Option<OwnedFd>)>,
 }
 
-/// What a predecessor passes to [`Kernel::succeed`](super::Kernel::succeed).
+/// Resources of a predecessor, for [`Kernel::succeed`](super::Kernel::succeed).
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// The maps, by name.

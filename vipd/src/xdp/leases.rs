@@ -138,12 +138,18 @@ impl Leases {
                 slot.fenced.store(0, Ordering::Release);
             }
         }
+        let is_fenced = || self.slots.values().iter().any(|slot| slot.fenced.load(Ordering::Relaxed) != 0);
+        // The word must not be 0, not even briefly, while a row is fenced: this thread may be stopped
+        // at any time.
+        if is_fenced() {
+            return;
+        }
         for words in self.words.values() {
             words.fenced.store(0, Ordering::Relaxed);
             // The program fences a row, then reads the word and sets it if it is 0, with a barrier in
             // between. So either it finds 0 and sets the word, or the row is found here.
             fence(Ordering::SeqCst);
-            if self.slots.values().iter().any(|slot| slot.fenced.load(Ordering::Relaxed) != 0) {
+            if is_fenced() {
                 words.fenced.store(1, Ordering::Release);
             }
         }

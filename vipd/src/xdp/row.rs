@@ -32,9 +32,9 @@ impl Row {
 /// Allocates rows.
 #[derive(Debug)]
 pub struct Rows {
-    /// Released rows.
+    /// Unused rows below `next`.
     free: Vec<Row>,
-    /// The lowest row that has never been allocated.
+    /// The lowest row above all rows allocated so far, or `None` if there is no higher number.
     next: Option<Row>,
     /// The highest row that exists in the maps.
     last: u32,

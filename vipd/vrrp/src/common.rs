@@ -45,7 +45,7 @@ pub(crate) struct Common {
     /// Reason and time of the last transition.
     pub(crate) reason: Option<Reason>,
     pub(crate) since: Timestamp,
-    /// Bit set of the [`Repeating`] events returned since the state or the master last changed.
+    /// Bit set of the [`Repeating`] events that have been returned and are not returned again yet.
     pub(crate) logged: u8,
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,
@@ -53,8 +53,8 @@ pub(crate) struct Common {
     pub(crate) events: VecDeque<Event>,
 }
 
-/// Events that other routers can trigger without limit, each logged once until the state or the
-/// master changes.
+/// Events that other routers can trigger without limit, each logged once until the state, the
+/// master, or the configured interval or virtual addresses change.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(crate) enum Repeating {

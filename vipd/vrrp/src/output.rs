@@ -164,7 +164,7 @@ pub enum Discard {
 }
 
 /// An event for the log. Events that other routers can trigger repeatedly are returned once until
-/// the state or the master changes.
+/// the state, the master, or the configured interval or virtual addresses change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The state changed.

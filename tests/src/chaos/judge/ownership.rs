@@ -96,6 +96,9 @@ struct Superseded {
     since: WallTime,
     deadline: WallTime,
     lease_was_over: bool,
+    /// Whether the node sent its advert shortly after the first advert of the new master: the kernel
+    /// fences it only at the next one.
+    crossed: bool,
     reported: bool,
 }
 
@@ -167,15 +170,16 @@ impl Ownership {
 
     fn set_activity(&mut self, node: u8, activity: Activity, now: WallTime) {
         self.activities[index(node)] = activity;
-        if activity != Activity::Dead {
+        if activity == Activity::Running {
             return;
         }
-        // The process can no longer react before its deadline, and its fence may end with it, so
-        // its lease decides.
+        // The process can no longer react before its deadline. Unless the kernel has fenced the
+        // address, its lease decides. The fence of a dead process may have ended with it.
         for claims in &mut self.claims {
             let claim = &mut claims[index(node)];
+            let is_unfenced = |it: Superseded| it.crossed || activity == Activity::Dead;
             let in_time = |it: Superseded| it.deadline > now && !it.lease_was_over;
-            if claim.superseded.is_some_and(in_time) {
+            if claim.superseded.is_some_and(|it| in_time(it) && is_unfenced(it)) {
                 claim.superseded = None;
             }
         }
@@ -202,8 +206,14 @@ impl Ownership {
             None => claim.superseded = None,
             Some((first, by)) if claim.superseded.is_some() && observation.time <= first + reaction => {
                 let deadline = first + reaction;
-                claim.superseded =
-                    Some(Superseded { by, since: first, deadline, lease_was_over: false, reported: false });
+                claim.superseded = Some(Superseded {
+                    by,
+                    since: first,
+                    deadline,
+                    lease_was_over: false,
+                    crossed: true,
+                    reported: false,
+                });
             }
             Some(_) => {}
         }
@@ -230,8 +240,14 @@ impl Ownership {
         if must_yield && claim.superseded.is_none() {
             let grace = if is_running { self.bounds.reaction } else { self.bounds.kernel };
             let deadline = now + grace;
-            claim.superseded =
-                Some(Superseded { by: from, since: now, deadline, lease_was_over, reported: false });
+            claim.superseded = Some(Superseded {
+                by: from,
+                since: now,
+                deadline,
+                lease_was_over,
+                crossed: false,
+                reported: false,
+            });
         }
     }
 

@@ -224,6 +224,17 @@ fn master_that_is_suspended_while_it_must_yield_has_no_more_time() {
 }
 
 #[test]
+fn master_suspended_after_crossing_adverts_is_fenced_by_the_next_one() {
+    let mut scene = Scene::new(2);
+    scene.advert(1000, HIGH);
+    scene.lost_advert(1001, LOW);
+    scene.process(1002, 2, Activity::Suspended);
+    assert!(!scene.answer_is_reported(1050, 2), "no advert has reached the node since its own");
+    scene.advert(1100, HIGH);
+    assert!(scene.answer_is_reported(1103, 2));
+}
+
+#[test]
 fn master_whose_last_adverts_were_lost_is_judged_by_its_lease() {
     let dead = |since: i64| {
         let mut scene = Scene::new(2);

@@ -43,7 +43,7 @@ fn checks_have_defaults() {
 }
 
 #[test]
-fn checks_take_all_their_keys() {
+fn optional_keys_of_checks_override_the_defaults() {
     let source = "[[script]]\nname = \"s\"\ncommand = [\"/bin/x\", \"\", \"a b\"]\ninterval = \"5s\"\nrise = 2\nfall = 3\n\
                   user = \"root\"\ninitially = \"down\"\n\
                   [[process]]\nname = \"p\"\ncomm = \"web\"\nquorum = 4\nterminate_delay = \"2s\"\n";

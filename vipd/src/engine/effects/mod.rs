@@ -216,6 +216,12 @@ impl Effects {
         [self.announcer.next(), self.retries.next(), self.routing.next()].into_iter().flatten().min()
     }
 
+    /// Makes the current turn too late for announcements.
+    #[cfg(test)]
+    pub(crate) fn make_late(&mut self) {
+        self.flush_began = Timestamp::ZERO;
+    }
+
     #[cfg(test)]
     pub(crate) fn has_actions(&self) -> bool {
         !self.actions.is_empty()
@@ -236,8 +242,11 @@ impl Effects {
         topology: &mut Topology,
         reports: &mut Reports,
     ) {
+        // A second flush in the same turn has not read the adverts received since the first.
+        if self.now != now {
+            self.flush_began = clock::now();
+        }
         self.now = now;
-        self.flush_began = clock::now();
         self.take_routing_results(now, topology, reports);
         let removed;
         if self.actions.is_empty() && !self.has_changes() {

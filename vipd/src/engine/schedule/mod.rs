@@ -105,7 +105,7 @@ impl Schedule {
     /// returns the next timeout of a router.
     pub(crate) fn next(&mut self, next_timeout: impl Fn(RouterId) -> Option<Timestamp>) -> Option<Timestamp> {
         let fast_path = &self.fast_path;
-        // A router on the fast path has no deadline in the heap.
+        // An entry in the heap for a router that is now on the fast path is stale.
         let heap = self.heap.settle(|id| next_timeout(id).filter(|_| !fast_path.is_armed(id)));
         let spin_from = |next: Timestamp| Timestamp::from_nanos(next.as_nanos().saturating_sub(SPIN_WINDOW));
         let next = self.fast_path.next();

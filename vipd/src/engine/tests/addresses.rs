@@ -91,6 +91,35 @@ fn vips_stay_closed_if_their_router_becomes_master_before_they_are_removed() -> 
     })
 }
 
+/// The engine may flush twice in a turn, but reads adverts only once.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn late_announcements_wait_for_the_next_turn() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::with_room(&closed(), 8)?;
+        bench.turn_until("the router is master", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all VIPs are announced", |bench| bench.engine.effects.is_quiet())?;
+        let announced = |bench: &Bench| bench.last_router().sent.gratuitous_arps;
+        let before = announced(&bench);
+        let flush = |bench: &mut Bench, now| {
+            let Engine { effects, topology, reports, .. } = &mut bench.engine;
+            effects.flush(now, BUDGET, topology, reports);
+        };
+        let now = clock::now();
+        flush(&mut bench, now);
+        bench.engine.effects.make_late();
+        let (id, _) = bench.engine.topology.routers.iter().next().expect("a router");
+        bench.engine.effects.push(id, Action::Announce { addresses: Addresses::All, rounds: 1 });
+        flush(&mut bench, now);
+        assert_eq!(announced(&bench), before);
+        assert!(bench.engine.effects.is_busy(), "the next turn follows at once");
+        flush(&mut bench, clock::now());
+        assert_eq!(announced(&bench), before + 3);
+        Ok(())
+    })
+}
+
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vips_that_cannot_be_closed_are_reported_once_and_not_added() -> Result<()> {

@@ -175,7 +175,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Begins an upgrade.
+    /// Starts a successor, and begins to hand over to it.
     pub(super) fn upgrade(
         &self,
         executable: Option<PathBuf>,
@@ -264,7 +264,7 @@ const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for which an upgrade waits for the end of a predecessor. Together with the time that
 /// a successor may take to become ready, this must be shorter than the time for which the client
 /// waits for its reply.
-const MAX_WAIT: Duration = Duration::from_secs(12);
+const MAX_WAIT: Duration = Duration::from_secs(8);
 
 /// Number of times that the task of a client may have to be polled until it has sent its reply.
 const REPLY_STEPS: usize = 16;

@@ -72,7 +72,9 @@ impl LinkWork for Slow {
         false
     }
 
-    fn check<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) {}
+    fn check<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
+        Vec::new()
+    }
 
     fn close(&mut self, _ifindex: u32) {}
 

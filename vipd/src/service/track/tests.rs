@@ -117,7 +117,7 @@ fn new_settings_keep_the_states_of_known_objects() {
 
 /// A master must not go into Fault because a reload has added an object that has not been read yet.
 #[test]
-fn object_added_to_a_running_instance_counts_as_up_until_it_is_read() {
+fn object_added_to_a_running_instance_has_no_effect_until_it_is_read() {
     let (mut tracker, commands) = tracker();
     let router = RouterId::new(3, 1);
     tracker.set(router, &instance(""), 100, NOTHING_TRACKED, false);

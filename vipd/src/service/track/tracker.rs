@@ -145,8 +145,7 @@ impl Tracker {
 
     pub(super) fn change(&mut self, router: RouterId, settings: &Instance, base: u8) {
         let known = self.instances.get(&settings.name).map_or(Some(false), |known| known.engine.is_fault);
-        // The reload has replaced the priority in the engine, possibly after a newer one had been
-        // sent.
+        // The priority is sent again: the reload may have overwritten a newer one in the engine.
         self.set(router, settings, base, Known { is_fault: known, priority: None }, true);
     }
 

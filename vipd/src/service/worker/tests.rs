@@ -17,7 +17,9 @@ impl LinkWork for Refusing {
         false
     }
 
-    fn check<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) {}
+    fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
+        specs.into_iter().cloned().collect()
+    }
 
     fn close(&mut self, _ifindex: u32) {}
 
@@ -47,10 +49,9 @@ fn spec(ifindex: u32) -> LinkSpec {
     }
 }
 
-#[test]
-fn retry_delay_doubles_until_the_reason_or_the_interface_changes() {
+fn state() -> State<Refusing> {
     let (engine, _commands) = Handle::without_engine().expect("a handle");
-    let mut state = State {
+    State {
         work: Refusing,
         engine,
         fatal: None,
@@ -60,7 +61,20 @@ fn retry_delay_doubles_until_the_reason_or_the_interface_changes() {
         is_shared: false,
         stopping: Arc::default(),
         _running: mpsc::channel().0,
-    };
+    }
+}
+
+#[test]
+fn link_whose_fence_has_changed_is_opened_again() {
+    let mut state = state();
+    state.open.insert(LinkId::new(0, 0), spec(1));
+    state.check();
+    assert_eq!(state.failed.len(), 1, "opened again, and refused");
+}
+
+#[test]
+fn retry_delay_doubles_until_the_reason_or_the_interface_changes() {
+    let mut state = state();
     let delay =
         |state: &State<Refusing>| state.failed.values().map(|failure| failure.delay.as_secs()).sum::<u64>();
     let mut delays = Vec::new();

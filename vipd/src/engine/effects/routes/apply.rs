@@ -137,7 +137,8 @@ impl Effects {
         }
     }
 
-    /// Records the results of changes.
+    /// Records the results of changes, removes appended routes that the kernel has accepted, and
+    /// discards entries without holders.
     fn record(
         &mut self,
         changes: &[Change],
