@@ -50,21 +50,17 @@ pub(super) enum Part<'t> {
     Close,
 }
 
-/// Splits a line at its braces. Single quotes do not protect them, as in keepalived.
+/// Splits a line at its braces. Only double quotes protect them: single quotes and backslashes do
+/// not, as in keepalived.
 pub(super) fn parts(line: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut is_quoted = false;
     let mut start = 0;
     let mut is_reference = false;
-    let mut is_escaped = false;
     let mut before = ' ';
     for (at, c) in line.char_indices() {
         let previous = std::mem::replace(&mut before, c);
-        if std::mem::take(&mut is_escaped) {
-            continue;
-        }
         match c {
-            '\\' => is_escaped = true,
             '"' => is_quoted = !is_quoted,
             '{' if !is_quoted && previous == '$' => is_reference = true,
             '}' if !is_quoted && is_reference => is_reference = false,
@@ -84,10 +80,27 @@ fn text(text: &str) -> Option<Part<'_>> {
     Some(text.trim()).filter(|text| !text.is_empty()).map(Part::Text)
 }
 
-/// Splits a text into words at white space. Quotes are removed, and the white space in them is
-/// kept. A single quote without a second one is an apostrophe. A backslash escapes the next
-/// character as in C.
+/// Splits a statement into words at white space and double quotes. The quotes are removed, and the
+/// text between them is one word. Single quotes and backslashes are literal.
 pub(super) fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (word, after) = if let Some(quoted) = rest.strip_prefix('"') {
+            quoted.split_once('"').unwrap_or((quoted, ""))
+        } else {
+            rest.split_at(rest.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(rest.len()))
+        };
+        words.push(word.to_owned());
+        rest = after.trim_start();
+    }
+    words
+}
+
+/// Splits a command, or a statement with a command, into words at white space. Quotes are removed,
+/// and the white space in them is kept. A single quote without a second one is an apostrophe. A backslash escapes the next
+/// character as in C.
+pub(super) fn command_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -175,7 +188,8 @@ mod tests {
             ("script \"a { b\" }", vec![Text("script \"a { b\""), Close]),
             ("it's }", vec![Text("it's"), Close]),
             ("a ${B} }", vec![Text("a ${B}"), Close]),
-            ("a \\{ b", vec![Text("a \\{ b")]),
+            ("a \\{ b", vec![Text("a \\"), Open, Text("b")]),
+            ("\"a\\\"{ b\"", vec![Text("\"a\\\""), Open, Text("b\"")]),
             ("}}", vec![Close, Close]),
             ("é{é", vec![Text("é"), Open, Text("é")]),
         ] {
@@ -184,7 +198,23 @@ mod tests {
     }
 
     #[test]
-    fn words_have_no_quotes() {
+    fn only_double_quotes_group_words_of_statements() {
+        for (text, expected) in [
+            ("a  b\tc", vec!["a", "b", "c"]),
+            ("a\"b c\"d", vec!["a", "b c", "d"]),
+            ("p 'x y'", vec!["p", "'x", "y'"]),
+            ("p a\\x41\\ b", vec!["p", "a\\x41\\", "b"]),
+            ("p \"a\\\" b", vec!["p", "a\\", "b"]),
+            ("\"\" x", vec!["", "x"]),
+            ("\"open a", vec!["open a"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(words(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_of_commands_have_no_quotes() {
         for (text, expected) in [
             ("a  b\tc", vec!["a", "b", "c"]),
             ("abcd\" efg h jkl \"mnop", vec!["abcd efg h jkl mnop"]),
@@ -198,7 +228,7 @@ mod tests {
             ("\\", vec![""]),
             ("", vec![]),
         ] {
-            assert_eq!(words(text), expected, "{text}");
+            assert_eq!(command_words(text), expected, "{text}");
         }
     }
 }

@@ -11,8 +11,10 @@ const MAX_DEPTH: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Statement {
     pub(super) at: Position,
-    /// At least one word, without quotes.
+    /// At least one word, without double quotes.
     pub(super) words: Vec<String>,
+    /// The text that the words are from. Commands are split differently.
+    pub(super) text: String,
     /// The statements of the block; `None` without a block.
     pub(super) block: Option<Vec<Self>>,
 }
@@ -31,6 +33,11 @@ impl Statement {
     /// Returns the first word after the keyword.
     pub(super) fn argument(&self) -> Option<&str> {
         self.words.get(1).map(String::as_str)
+    }
+
+    /// Returns the words after the first one, split as those of a command.
+    pub(super) fn command_arguments(&self) -> Vec<String> {
+        line::command_words(&self.text).into_iter().skip(1).collect()
     }
 
     /// Returns the statements of the block; none without a block.
@@ -65,13 +72,19 @@ pub(super) fn build(lines: &[Line], report: &mut Report) -> Vec<Statement> {
                 Part::Close if ignored > 0 => ignored -= 1,
                 Part::Text(_) if ignored > 0 => {}
                 Part::Text(text) => {
-                    current.statements.push(Statement { at: at.clone(), words: words(text), block: None });
+                    if text.contains("\\\"") && text.matches('"').count() % 2 == 1 {
+                        report.attention(
+                            at,
+                            "has a quote that is not closed: keepalived ignores the line, because a backslash does not \
+                             escape a quote here; correct it",
+                        );
+                    }
+                    current.statements.push(statement(at, text));
                 }
                 Part::Open => {
                     if current.statements.last().is_none_or(|last| last.block.is_some()) {
                         report.attention(at, "`{` does not follow a keyword; remove it and its `}`");
-                        let words = vec![String::new()];
-                        current.statements.push(Statement { at: at.clone(), words, block: None });
+                        current.statements.push(statement(at, ""));
                     }
                     let open = Open { statements: Vec::new(), at: Some(at.clone()) };
                     stack.push(std::mem::replace(&mut current, open));
@@ -100,9 +113,11 @@ fn close(current: &mut Open, outer: Open) {
     }
 }
 
-fn words(text: &str) -> Vec<String> {
+/// Returns a statement without a block.
+fn statement(at: &Position, text: &str) -> Statement {
     let words = line::words(text);
-    if words.is_empty() { vec![String::new()] } else { words }
+    let words = if words.is_empty() { vec![String::new()] } else { words };
+    Statement { at: at.clone(), words, text: text.to_owned(), block: None }
 }
 
 #[cfg(test)]

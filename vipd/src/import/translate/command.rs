@@ -15,14 +15,14 @@ pub(super) struct Command {
 
 /// Translates `notify… COMMAND [USER [GROUP]]`.
 pub(super) fn notification(statement: &Statement, context: &mut Context<'_>) -> Option<Command> {
-    let mut words = statement.arguments().iter();
+    let mut words = statement.command_arguments().into_iter();
     let Some(text) = words.next() else {
         context.invalid(statement, "a command");
         return None;
     };
-    let user = words.next().cloned();
+    let user = words.next();
     if let (Some(user), Some(group)) = (&user, words.next()) {
-        context.group_of_user(&statement.at, user, group);
+        context.group_of_user(&statement.at, user, &group);
     }
     if let Some(extra) = words.next() {
         context.attention(
@@ -30,18 +30,29 @@ pub(super) fn notification(statement: &Statement, context: &mut Context<'_>) -> 
             format!("`{}` is left out: a command with arguments must be in quotes", extra.escape_debug()),
         );
     }
-    let argv = argv(&statement.at, text, context)?;
+    let argv = argv(&statement.at, &text, context)?;
     Some(Command { argv, user })
 }
 
-/// Translates `script COMMAND`. Without quotes, the command is the rest of the line.
+/// Translates `script COMMAND`. Like keepalived, uses only the first word, which has the whole
+/// command if it is in quotes.
 pub(super) fn script(statement: &Statement, context: &mut Context<'_>) -> Option<Vec<String>> {
-    let text = statement.arguments().join(" ");
-    if text.trim().is_empty() {
+    let words = statement.command_arguments();
+    let Some((text, rest)) = words.split_first().filter(|(text, _)| !text.trim().is_empty()) else {
         context.invalid(statement, "a command");
         return None;
+    };
+    if !rest.is_empty() {
+        context.attention(
+            &statement.at,
+            format!(
+                "`{}` is left out: keepalived ignores it, too, because a command with arguments must be in quotes; if the \
+                 command needs it, add it to `command`",
+                rest.join(" ").escape_debug()
+            ),
+        );
     }
-    argv(&statement.at, &text, context)
+    argv(&statement.at, text, context)
 }
 
 /// Splits a command into an absolute path and arguments. Like keepalived, runs only a redirection
@@ -51,7 +62,7 @@ fn argv(at: &Position, text: &str, context: &mut Context<'_>) -> Option<Vec<Stri
         context.note(at, format!("{text:?} runs with /bin/sh -c, as in keepalived"));
         return Some(["/bin/sh", "-c", text].map(str::to_owned).to_vec());
     }
-    let mut argv = line::words(text);
+    let mut argv = line::command_words(text);
     let program = argv.first_mut()?;
     if program.contains('\0') || program.is_empty() {
         context.attention(at, format!("{text:?} is not a command; it is left out; correct it"));
