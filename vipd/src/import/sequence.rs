@@ -1,7 +1,7 @@
 //! `~SEQ` and `~LST`: lines that are repeated with different values of a parameter.
 
 /// Maximum number of repetitions of a line by one sequence.
-const MAX_STEPS: usize = 1 << 16;
+const MAX_STEPS: u128 = 1 << 16;
 
 /// A line that is repeated.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,12 +54,13 @@ fn numbers(inside: &str, is_hexadecimal: bool) -> Result<Vec<Vec<(String, String
     if is_hexadecimal && (start < 0 || end < 0) {
         return Err("has a negative number, which ~SEQx does not allow".to_owned());
     }
+    let last = i128::from(end).abs_diff(start.into()) / u128::from(step.unsigned_abs());
+    if last >= MAX_STEPS {
+        return Err(format!("has more than {MAX_STEPS} repetitions; use several sequences"));
+    }
     let mut steps = Vec::new();
     let mut next = Some(start);
     while let Some(value) = next.filter(|value| if step > 0 { *value <= end } else { *value >= end }) {
-        if steps.len() == MAX_STEPS {
-            return Err(format!("has more than {MAX_STEPS} repetitions; use several sequences"));
-        }
         let text = if is_hexadecimal { format!("{value:x}") } else { value.to_string() };
         steps.push(vec![(name.to_owned(), text)]);
         next = value.checked_add(step);

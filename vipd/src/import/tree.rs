@@ -172,6 +172,13 @@ mod tests {
     }
 
     #[test]
+    fn escaped_quotes_are_reported() {
+        let message = "f:1: has a quote that is not closed: keepalived ignores the line, because a backslash does not escape a quote \
+             here; correct it";
+        assert_eq!(parse("a \"b\\\"c\""), ("1:a,b\\,c,".to_owned(), vec![message.to_owned()]));
+    }
+
+    #[test]
     fn deep_blocks_are_left_out() {
         let (shown, messages) = parse(&format!("{}{}z", "a { ".repeat(100), "} ".repeat(100)));
         assert!(shown.ends_with(" 1:z"), "{shown}");

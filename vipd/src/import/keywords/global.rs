@@ -107,6 +107,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Global, "vrrp_garp_lower_prio_delay", NotNeeded(super::vrrp::LOWER_PRIORITY_GARP)),
     line(Global, "vrrp_garp_lower_prio_repeat", NotNeeded(super::vrrp::LOWER_PRIORITY_GARP)),
     line(Global, "vrrp_garp_extra_if", Unsupported(super::vrrp::EXTRA_GARP)),
+    line(Global, "vrrp_vmac_garp_intvl", Unsupported(super::vrrp::EXTRA_GARP)),
     line(Global, "vrrp_down_timer_adverts", Translated(&["instance.down_after_adverts"])),
     line(Global, "vrrp_lower_prio_no_advert", NotNeeded(super::vrrp::LOWER_PRIORITY_ADVERT)),
     line(Global, "vrrp_higher_prio_send_advert", NotNeeded(super::vrrp::LAST_ADVERT)),

@@ -93,6 +93,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Instance, "garp_lower_prio_delay", NotNeeded(LOWER_PRIORITY_GARP)),
     line(Instance, "garp_lower_prio_repeat", NotNeeded(LOWER_PRIORITY_GARP)),
     line(Instance, "garp_extra_if", Unsupported(EXTRA_GARP)),
+    line(Instance, "vmac_garp_intvl", Unsupported(EXTRA_GARP)),
     line(Instance, "lower_prio_no_advert", NotNeeded(LOWER_PRIORITY_ADVERT)),
     line(Instance, "higher_prio_send_advert", NotNeeded(LAST_ADVERT)),
     line(Instance, "check_unicast_src", NotNeeded(SOURCE_CHECK)),

@@ -1,6 +1,6 @@
 //! Single settings of an instance.
 
-use super::{BASE, assert_row, assert_rows, assert_valid, instance, settings, translated};
+use super::{BASE, assert_row, assert_rows, assert_valid, instance, messages, settings, translated};
 
 #[test]
 fn election() {
@@ -21,6 +21,17 @@ fn election() {
             "state MASTER\npriority 100\nnopreempt\npreempt_delay 4",
             &[],
             &["note: `nopreempt` is left out", "note: `preempt_delay` is left out"],
+        ),
+        (
+            "strict_mode on\nno_accept\nstate MASTER\npriority 100\nnopreempt",
+            &["preempt = false", "accept = false"],
+            &[],
+        ),
+        ("state BACKUP\nstate MASTER\npriority 100", &[], &[]),
+        (
+            "state MASTER\nstate BACKUP\npriority 100\nnopreempt",
+            &[],
+            &["attention: `state BACKUP` is left out", "note: `nopreempt` is left out"],
         ),
         ("down_timer_adverts 5", &["down_after_adverts = 5"], &[]),
         ("down_timer_adverts 3", &[], &[]),
@@ -90,6 +101,17 @@ fn passwords() {
             &["version = 3", "-version = 2"],
             &["note: the password is left out"],
         ),
+        ("authentication {\nauth_type PASS\nauth_pass 'a\\x\n}", &["auth_pass = \"'a\\\\x\""], &[]),
+        (
+            "authentication {\nauth_type pass\nauth_pass 1\n}",
+            &[],
+            &["attention: the password is left out: keepalived ignores it, too, without `auth_type PASS`"],
+        ),
+        (
+            "authentication {\nauth_pass 1\n}",
+            &[],
+            &["attention: the password is left out: keepalived ignores it, too, without `auth_type PASS`"],
+        ),
         (
             "authentication {\nauth_type AH\nauth_pass 1\n}",
             &[],
@@ -135,10 +157,6 @@ fn addresses() {
 
 #[test]
 fn ipv6_instances_use_version_3() {
-    let old = instance("version 2").replace("192.0.2.1/24", "fe80::1/64");
-    let found = translated(&old);
-    assert!(found.messages[0].text.starts_with("version 3 is used"), "{:?}", found.messages);
-    assert_eq!((found.messages.len(), found.attention().count()), (1, 1));
     let base = "vrrp_instance V {\ninterface eth0\nvirtual_router_id 1\nSETTING\n}\n";
     for (setting, expected) in [
         ("virtual_ipaddress { fe80::1/64 }", vec!["virtual_addresses = [\"fe80::1/64\"]"]),
@@ -160,6 +178,24 @@ fn ipv6_instances_use_version_3() {
         let found: Vec<&str> =
             settings(&translation).into_iter().filter(|line| !BASE.contains(line)).collect();
         assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn version_2_of_ipv6_instances_needs_attention_if_keepalived_uses_it() {
+    let before = |settings: &str| instance(settings).replace("192.0.2.1/24", "fe80::1/64");
+    let vips = "virtual_ipaddress { 192.0.2.1/24 }\n";
+    let after = |settings: &str| {
+        let text = instance("").replace(vips, "");
+        text.replace("\n\n}", &format!("\n{settings}\nvirtual_ipaddress {{ fe80::1/64 }}\n}}"))
+    };
+    for (text, expected) in [
+        (after("version 2"), "attention: version 3 is used"),
+        (after("version 2\nstrict_mode on\nno_accept"), "note: `version 2` is left out: keepalived uses 3"),
+        (before("version 2"), "note: `version 2` is left out: keepalived ignores it"),
+    ] {
+        let found = messages(&translated(&text));
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}\n{found:#?}");
     }
 }
 
@@ -207,6 +243,18 @@ fn announcements() {
             &[],
         ),
         ("garp_master_delay 5\ngarp_master_repeat 5\ngarp_master_refresh 0", &[], &[]),
+        (
+            "garp_master_delay 2.5\ngarp_master_refresh 3.5",
+            &["garp = { delay = \"2s\", refresh = \"3s\" }"],
+            &["note: `garp_master_delay` becomes 2s", "note: `garp_master_refresh` becomes 3s"],
+        ),
+        ("vmac_garp_intvl 5", &[], &["attention: `vmac_garp_intvl` is not translated"]),
+        ("zzz 5", &[], &["attention: unknown keyword `zzz`; keepalived ignores it, too"]),
+        (
+            "zzz {\n}",
+            &[],
+            &["attention: unknown keyword `zzz`; keepalived applies the settings in its block"],
+        ),
         ("garp_master_repeat 0", &["garp = { repeat = 1 }"], &["note: `garp_master_repeat` becomes 1"]),
         ("garp_lower_prio_repeat 1", &[], &["note: `garp_lower_prio_repeat` is not needed"]),
     ]);

@@ -32,6 +32,19 @@ fn tracked_objects() {
                 "note: \"s\" is not tracked: keepalived ignores it, too, because its instance is an address owner",
             ],
         ),
+        (
+            "priority 255\ntrack_file { f }",
+            None,
+            vec![
+                "note: the weight of \"f\" is left out",
+                "attention: a file with weight 0 is not translated",
+            ],
+        ),
+        (
+            "priority 255\ntrack_file { f weight 2 }",
+            None,
+            vec!["note: \"f\" is not tracked: keepalived ignores it, too"],
+        ),
         ("track_interface { eth0 weight 5 }", None, vec!["note: \"eth0\" is left out"]),
     ] {
         let translation = translated(&format!("{checks}{}", instance(setting)));
@@ -53,6 +66,12 @@ fn commands() {
         ("script \"/bin/true a 'b c'\"", "[\"/bin/true\", \"a\", \"b c\"]", vec![]),
         ("script /bin/true", "[\"/bin/true\"]", vec![]),
         ("script \"/bin/true a | b\"", "[\"/bin/true\", \"a\", \"|\", \"b\"]", vec![]),
+        (
+            "script /bin/true a 'b c'",
+            "[\"/bin/true\"]",
+            vec!["attention: `a b c` is left out: keepalived ignores it, too"],
+        ),
+        ("script \"/bin/true 'a b' c\\\\ d\"", "[\"/bin/true\", \"a b\", \"c d\"]", vec![]),
         (
             "script \"pgrep -x a\"",
             "[\"/usr/bin/pgrep\", \"-x\", \"a\"]",
@@ -98,6 +117,11 @@ fn notifications() {
         &[],
     );
     row(
+        "notify \"/bin/echo a\"\nnotify \"/bin/echo b\"",
+        &["[instance.notify]", "any = [\"/bin/echo\", \"a\"]", "user = \"root\""],
+        &["attention: the second `notify` is left out"],
+    );
+    row(
         "notify_stop \"/bin/echo a\"",
         &["[instance.notify]", "stop = [\"/bin/echo\", \"a\"]", "user = \"root\""],
         &[],
@@ -122,6 +146,21 @@ fn notifications() {
         &["[instance.notify]", "fault = [\"/bin/echo\"]", "user = \"root\""],
         &["attention: the group adm is not translated"],
     );
+}
+
+#[test]
+fn checks_must_be_defined_before_they_are_tracked() {
+    let checks = "global_defs {\nscript_user root\n}\nvrrp_script x {\nscript /bin/true\n}\n\
+                  vrrp_track_process x {\nprocess nginx\n}\ntrack_file x {\nfile /f\n}\n";
+    for kind in ["script", "process", "file"] {
+        let user = instance(&format!("track_{kind} {{ x }}"));
+        let translation = translated(&format!("{user}{checks}"));
+        assert!(!translation.toml.contains("track ="), "{}", translation.toml);
+        let found = messages(&translation);
+        let expected = format!("attention: the {kind} \"x\" is not tracked");
+        assert!(found.len() == 1 && found[0].contains(&expected), "{found:#?}");
+        assert!(translated(&format!("{checks}{user}")).toml.contains("track ="));
+    }
 }
 
 #[test]

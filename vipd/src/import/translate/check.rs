@@ -66,6 +66,7 @@ impl Checks {
             table.set(key, value);
         }
         super::annotate(&mut table, context.report.since(start));
+        context.defined.insert(key.clone());
         self.named.insert(key, self.list.len());
         self.list.push(Check { name, weight: draft.weight, table });
         true

@@ -1,8 +1,10 @@
 //! What the translation of each block has in common: reports, values and commands.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use super::track::Object;
 use super::values;
 use crate::import::Files;
 use crate::import::keywords::{self, Block, Kind, LOAD_BALANCER};
@@ -26,6 +28,8 @@ pub(super) struct Context<'a> {
     pub(super) files: &'a dyn Files,
     /// `script_user`.
     pub(super) script_user: Option<String>,
+    /// The checks that are defined so far, with keepalived's names.
+    pub(super) defined: HashSet<(Object, String)>,
     /// Whether the absence of a user has been reported.
     pub(super) has_reported_user: bool,
 }
@@ -72,6 +76,11 @@ impl Context<'_> {
             None => {
                 let remedy = match keywords::nearest(block, name) {
                     Some(near) => format!("did you mean `{near}`?"),
+                    None if statement.block.is_some() && block != Block::Top => {
+                        "keepalived applies the settings in its block to the enclosing one, which ends at its `}`; remove \
+                         the block, or move the settings out of it"
+                            .to_owned()
+                    }
                     None => "keepalived ignores it, too; remove it".to_owned(),
                 };
                 self.attention(at, format!("unknown keyword `{}`; {remedy}", name.escape_debug()));
@@ -175,6 +184,23 @@ impl Context<'_> {
         Some(nearest)
     }
 
+    /// Returns a whole number of seconds in nanoseconds. Like keepalived, cuts off a fraction.
+    pub(super) fn whole_seconds(&mut self, statement: &Statement, range: RangeInclusive<u64>) -> Option<u64> {
+        let nanos = self.time(statement, range)?;
+        let whole = nanos / values::SECOND * values::SECOND;
+        if whole != nanos {
+            self.note(
+                &statement.at,
+                format!(
+                    "`{}` becomes {}, to which keepalived cuts it",
+                    statement.keyword(),
+                    values::duration(whole)
+                ),
+            );
+        }
+        Some(whole)
+    }
+
     /// Returns the boolean of a keyword, which is true without one.
     pub(super) fn boolean(&mut self, statement: &Statement) -> Option<bool> {
         let Some(text) = statement.argument() else { return Some(true) };
@@ -263,7 +289,9 @@ fn is_default(statement: &Statement) -> bool {
         "mcast_dst_ip" => matches!(value, Some("224.0.0.18" | "ff02::12")),
         "unicast_ttl" => value == Some("255"),
         "old_unicast_checksum" => value == Some("never"),
-        "garp_extra_if" | "vrrp_garp_extra_if" => value == Some("0"),
+        "garp_extra_if" | "vrrp_garp_extra_if" | "vmac_garp_intvl" | "vrrp_vmac_garp_intvl" => {
+            value == Some("0")
+        }
         "smtp_alert"
         | "smtp_alert_vrrp"
         | "notify_priority_changes"

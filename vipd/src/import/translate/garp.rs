@@ -30,8 +30,8 @@ impl Garp {
         let keyword = statement.keyword();
         match keyword.strip_prefix("vrrp_").unwrap_or(keyword) {
             "garp_master_repeat" => self.repeat = repeat(statement, context),
-            "garp_master_delay" => self.delay = context.time(statement, DELAY),
-            "garp_master_refresh" => self.refresh = context.time(statement, REFRESH),
+            "garp_master_delay" => self.delay = context.whole_seconds(statement, DELAY),
+            "garp_master_refresh" => self.refresh = context.whole_seconds(statement, REFRESH),
             "garp_master_refresh_repeat" => self.refresh_repeat = repeat(statement, context),
             "garp_interval" => self.arp_interval = context.time(statement, PAUSE),
             "gna_interval" => self.na_interval = context.time(statement, PAUSE),

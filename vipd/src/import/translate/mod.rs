@@ -35,7 +35,8 @@ pub(super) fn run(
     files: &dyn Files,
     report: &mut Report,
 ) -> Option<String> {
-    let mut context = Context { report, files, script_user: None, has_reported_user: false };
+    let mut context =
+        Context { report, files, script_user: None, defined: HashSet::new(), has_reported_user: false };
     let mut global = Global::default();
     for statement in statements {
         match statement.keyword() {

@@ -26,8 +26,15 @@ impl Notify {
         let Some((_, key)) = KEYS.iter().find(|(keyword, _)| *keyword == statement.keyword()) else {
             return false;
         };
-        if let Some(command) = command::notification(statement, context) {
-            self.commands.retain(|(known, ..)| known != key);
+        if self.commands.iter().any(|(known, ..)| known == key) {
+            context.attention(
+                &statement.at,
+                format!(
+                    "the second `{}` is left out: keepalived ignores it, too; remove one of them",
+                    statement.keyword()
+                ),
+            );
+        } else if let Some(command) = command::notification(statement, context) {
             self.commands.push((*key, command, statement.clone()));
         }
         true

@@ -58,6 +58,8 @@ pub(super) struct Track {
     name: String,
     /// `None` for the weight of the check.
     weight: Option<Weight>,
+    /// Whether the object is a check that is not defined before this line.
+    is_used_early: bool,
 }
 
 /// Where a tracked object is configured.
@@ -79,7 +81,8 @@ pub(super) fn read(statement: &Statement, tracks: &mut Vec<Track>, context: &mut
     for line in statement.children() {
         let (name, options) = (line.keyword().to_owned(), line.arguments());
         let weight = weight(&line.at, options, context);
-        tracks.push(Track { at: line.at.clone(), object, name, weight });
+        let is_used_early = object != Object::Interface && !context.defined.contains(&(object, name.clone()));
+        tracks.push(Track { at: line.at.clone(), object, name, weight, is_used_early });
     }
     true
 }
@@ -141,12 +144,23 @@ impl Track {
 
     /// Returns the element of `track`; `None` if vipd has no equivalent, which is reported.
     pub(super) fn translate(&self, checks: &Checks, role: Role, context: &mut Context<'_>) -> Option<Value> {
-        let Self { at, object, name, weight } = self;
+        let Self { at, object, name, weight, is_used_early } = self;
         let defined = checks.find(*object, name);
         if defined.is_none() && *object != Object::Interface {
             context.attention(
                 at,
                 format!("no {} is named {name:?}; it is left out; correct the name", object.key()),
+            );
+            return None;
+        }
+        if *is_used_early {
+            context.attention(
+                at,
+                format!(
+                    "the {0} {name:?} is not tracked: keepalived ignores it, too, because the {0} is defined after this \
+                     line; add it to `track`, or move its definition and repeat the import",
+                    object.key()
+                ),
             );
             return None;
         }
@@ -161,7 +175,9 @@ impl Track {
             Role::AddressOwner => Some("because its instance is an address owner"),
         };
         if let Some(reason) = reason {
-            if (role, *object) != (Role::Member, Object::Interface) {
+            // keepalived takes 1 for the default, and tracks the file without a weight.
+            let is_fault = *object == Object::File && weight.value == 1;
+            if !is_fault && (role, *object) != (Role::Member, Object::Interface) {
                 context.note(at, format!("{name:?} is not tracked: keepalived ignores it, too, {reason}"));
                 return None;
             }

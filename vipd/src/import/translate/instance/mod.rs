@@ -36,6 +36,8 @@ pub(super) struct Instance {
     interface: Option<String>,
     vrid: Option<u8>,
     version: Option<(u8, Position)>,
+    /// Whether `version` follows a setting that determines IPv6, and is therefore ignored.
+    is_version_after_ipv6: bool,
     is_native_ipv6: bool,
     priority: Option<u8>,
     /// In nanoseconds.
@@ -76,6 +78,7 @@ impl Instance {
             interface: None,
             vrid: None,
             version: None,
+            is_version_after_ipv6: false,
             is_native_ipv6: false,
             priority: None,
             interval: None,
@@ -121,6 +124,7 @@ impl Instance {
             "version" => {
                 let version = context.integer(setting, 2..=3);
                 self.version = version.map(|version| (version, setting.at.clone()));
+                self.is_version_after_ipv6 = self.is_ipv6();
             }
             "native_ipv6" => self.is_native_ipv6 = true,
             "authentication" => self.authentication(setting, context),
@@ -142,7 +146,11 @@ impl Instance {
         match setting.keyword() {
             "state" => match setting.argument() {
                 Some("MASTER") => self.is_state_master = true,
-                Some("BACKUP") => self.is_state_master = false,
+                Some("BACKUP") if self.is_state_master => context.attention(
+                    &setting.at,
+                    "`state BACKUP` is left out: keepalived ignores it, too, after `state MASTER`; remove one of them",
+                ),
+                Some("BACKUP") => {}
                 _ => context.invalid(setting, "MASTER or BACKUP"),
             },
             "priority" => self.priority = context.integer(setting, 1..=255),
@@ -187,9 +195,14 @@ impl Instance {
                 "authentication AH is not translated: vipd does not have the IP Authentication Header; change all \
                  routers to PASS, or remove it from all, before the first one is replaced",
             ),
-            (_, Some((password, at))) if !password.is_empty() => {
+            (Some("PASS"), Some((password, at))) if !password.is_empty() => {
                 self.password = Some((password.to_owned(), at.clone()));
             }
+            (kind, Some((password, at))) if kind != Some("PASS") && !password.is_empty() => context.attention(
+                at,
+                "the password is left out: keepalived ignores it, too, without `auth_type PASS`; if other routers have it, \
+                 add `auth_pass`",
+            ),
             _ => context.attention(&block.at, "the authentication has no password; it is left out; add `auth_pass`"),
         }
     }

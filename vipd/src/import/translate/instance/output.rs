@@ -51,12 +51,19 @@ impl Instance {
             if self.addresses.is_empty() {
                 table.text("family", "ipv6");
             }
-            if let Some((2, at)) = &self.version {
-                context.attention(
+            match &self.version {
+                Some((2, at)) if self.is_version_after_ipv6 => {
+                    context.note(at, "`version 2` is left out: keepalived ignores it, too, after settings of IPv6");
+                }
+                Some((2, at)) if self.is_strict.unwrap_or(global.is_strict) => {
+                    context.note(at, "`version 2` is left out: keepalived uses 3, too, for IPv6 in strict mode");
+                }
+                Some((2, at)) => context.attention(
                     at,
-                    "version 3 is used, because VRRPv2 is for IPv4 only (RFC 3768); remove `version 2` on all routers \
-                     before the first one is replaced",
-                );
+                    "version 3 is used, because VRRPv2 is for IPv4 only (RFC 3768), but keepalived sends VRRPv2 adverts here; \
+                     remove `version 2` on all routers before the first one is replaced",
+                ),
+                _ => {}
             }
         } else {
             table.set("version", Value::Integer(version.into()));
@@ -147,7 +154,8 @@ impl Instance {
         let ignored = |at: &Position, keyword: &str, reason: &str, context: &mut Context<'_>| {
             context.note(at, format!("`{keyword}` is left out: keepalived ignores it, too, {reason}"));
         };
-        if self.is_state_master || priority == OWNER {
+        // In strict mode, keepalived changes state MASTER to BACKUP, unless the router is an owner.
+        if (self.is_state_master && !is_strict) || priority == OWNER {
             let reason = if priority == OWNER { "for an address owner" } else { "in state MASTER" };
             if let Some(at) = &self.nopreempt {
                 ignored(at, "nopreempt", reason, context);
