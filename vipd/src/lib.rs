@@ -9,6 +9,7 @@
 //! * [`config`], [`control`], [`cli`]: the user interfaces.
 //! * [`guardian`]: the process that answers the death of the engine.
 //! * `handover`: the messages between an agent and its successor during `vipd upgrade`.
+//! * [`import`]: translates keepalived's configuration.
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * `web`: metrics and health over HTTP.
 //! * `color`: the decision whether output is colored.
@@ -25,6 +26,7 @@ mod engine;
 mod generated;
 pub mod guardian;
 mod handover;
+pub mod import;
 #[expect(unsafe_code, reason = "borrows rtnetlink's sockets as descriptors")]
 pub mod netlink;
 #[expect(unsafe_code, reason = "sockaddr_ll and sendmmsg(2)")]

@@ -71,6 +71,18 @@ of the file follows, with a caret under the column.
 Exit status: 0 if the file is valid, even with warnings; 1 if it has errors or
 cannot be read.")]
     Check(ConfigArgs),
+    /// Translate keepalived's configuration file, and report all that needs attention
+    #[command(after_help = "\
+Examples:
+  vipd import /etc/keepalived/keepalived.conf -o vipd.toml
+  vipd import --config-id main keepalived.conf -o vipd.toml
+  vipd import keepalived.conf 2>/dev/null | less
+
+Messages with file and line are printed to standard error: notes about
+settings that are not needed or were adapted, and settings that need
+attention, which are also marked in the result. The exit status is 1 if a
+setting needs attention, otherwise 0. See docs/migration.md.")]
+    Import(ImportArgs),
     /// Show the counters of a running agent
     #[command(after_help = "\
 Examples:
@@ -290,6 +302,22 @@ pub(super) struct ConfigArgs {
     /// Configuration file
     #[arg(short = 'c', value_name = "FILE", default_value = "/etc/vipd/vipd.toml")]
     pub(super) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// Configuration file of keepalived
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Write the result to this file, which must not exist (default: standard output)
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Overwrite the output file
+    #[arg(long, requires = "output")]
+    pub(super) force: bool,
+    /// ID for conditional lines (default: the host name up to its first dot)
+    #[arg(long, value_name = "ID")]
+    pub(super) config_id: Option<String>,
 }
 
 #[derive(Debug, Args)]

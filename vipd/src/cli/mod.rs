@@ -8,6 +8,7 @@ mod details;
 mod events;
 mod failover;
 mod filter;
+mod import;
 mod logging;
 mod output;
 mod problems;
@@ -71,6 +72,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &cli.runtime_dir),
         Command::Check(args) => check::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Cleanup => cleanup::run(&cli.runtime_dir),
         Command::Events(args) => events::run(&args, &cli.runtime_dir),
         Command::Stats(args) => stats::run(&args, &cli.runtime_dir),

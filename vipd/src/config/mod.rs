@@ -36,6 +36,8 @@ use machine::Machine;
 use operate::{Control, Group, Metrics, Notifications, Notify, Route, Rule};
 use problem::{Collector, Findings};
 use schema::Section;
+#[cfg(test)]
+pub(crate) use schema::reference::{has_key, keepalived_words};
 use section::check::Checks;
 use section::{control, group, instance, interface, metrics, notify};
 use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};

@@ -338,3 +338,49 @@ fn run_rejects_an_invalid_log_level() {
     let expected = "vipd: VIPD_LOG is \"=loud=\"; it must be a level such as `debug`, or a filter such as `info,vipd=trace`\n";
     assert_output(&output, 1, "", expected);
 }
+
+#[test]
+fn import_translates_and_reports() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (from, to) = (directory.path().join("keepalived.conf"), directory.path().join("vipd.toml"));
+    let instance = "vrrp_instance VI_1 {\n    interface eth0\n    virtual_router_id 51\n    virtual_ipaddress { 192.0.2.10/24 }\n";
+    let expected = |comments: &str| {
+        format!(
+            "# Translated from {} by `vipd import`.\n{comments}\n[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 51\n\
+             version = 2\npriority = 100\nvirtual_addresses = [\"192.0.2.10/24\"]\n",
+            from.display()
+        )
+    };
+    fs::write(&from, format!("{instance}    track_src_ip\n}}\n")).expect("write");
+    let note = format!(
+        "{}:5: note: `track_src_ip` is not needed: an instance is always in Fault while its interface does not have the source \
+         address\n",
+        from.display()
+    );
+    assert_output(&run(&["import", text(&from)]), 0, &expected(""), &note);
+    assert_output(&run(&["import", text(&from), "-o", text(&to)]), 0, "", &note);
+    assert_eq!(fs::read_to_string(&to).expect("written"), expected(""));
+
+    let refused =
+        format!("vipd: {} exists; specify another file, or --force to overwrite it\n", to.display());
+    assert_output(&run(&["import", text(&from), "-o", text(&to)]), 1, "", &refused);
+    assert_output(&run(&["import", text(&from), "-o", text(&to), "--force"]), 0, "", &note);
+
+    fs::write(&from, format!("{instance}}}\nvirtual_server 192.0.2.10 80 {{\n}}\n")).expect("write");
+    let output = run(&["import", text(&from)]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with(&format!("{}:6: attention: `virtual_server` is not translated", from.display())),
+        "{stderr}"
+    );
+    assert!(stderr.ends_with("vipd: 1 setting needs attention\n"), "{stderr}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("# ATTENTION "), "{output:?}");
+
+    let missing = directory.path().join("missing.conf");
+    let error = format!(
+        "vipd: cannot read {}: No such file or directory (os error 2); specify keepalived's configuration file\n",
+        missing.display()
+    );
+    assert_output(&run(&["import", text(&missing)]), 1, "", &error);
+}

@@ -39,3 +39,33 @@ pub(in crate::config) fn markdown() -> String {
     }
     out
 }
+
+/// Returns whether a key exists. `path` is its name, preceded by that of its table except at the top
+/// of the file: `instance.vrid`.
+pub(crate) fn has_key(path: &str) -> bool {
+    let (table, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let section = match table {
+        "" => Section::Top,
+        "instance" => Section::Instance,
+        "instance.notify" => Section::Notify,
+        "virtual_addresses" => Section::VirtualAddress,
+        "unicast_peers" => Section::Peer,
+        "garp" => Section::Garp,
+        "track" => Section::Track,
+        "routes" => Section::Route,
+        "rules" => Section::Rule,
+        "script" => Section::Script,
+        "process" => Section::Process,
+        "file" => Section::File,
+        "group" => Section::Group,
+        "notify" => Section::Notifications,
+        _ => return false,
+    };
+    KEYS.iter().any(|key| key.section == section && key.name == name)
+}
+
+/// Returns keepalived's equivalents of all keys, as words and phrases.
+pub(crate) fn keepalived_words() -> Vec<&'static str> {
+    let quoted = |key: &&Key| key.keepalived.split('`').skip(1).step_by(2);
+    KEYS.iter().flat_map(quoted).collect()
+}
