@@ -36,8 +36,8 @@ pub(super) struct Instance {
     interface: Option<String>,
     vrid: Option<u8>,
     version: Option<(u8, Position)>,
-    /// Whether `version` follows a setting that determines IPv6, and is therefore ignored.
-    is_version_after_ipv6: bool,
+    /// The position of a `version 2` that keepalived ignores, because it follows a setting of IPv6.
+    late_version: Option<Position>,
     is_native_ipv6: bool,
     priority: Option<u8>,
     /// In nanoseconds.
@@ -78,7 +78,7 @@ impl Instance {
             interface: None,
             vrid: None,
             version: None,
-            is_version_after_ipv6: false,
+            late_version: None,
             is_native_ipv6: false,
             priority: None,
             interval: None,
@@ -124,7 +124,7 @@ impl Instance {
             "version" => {
                 let version = context.integer(setting, 2..=3);
                 self.version = version.map(|version| (version, setting.at.clone()));
-                self.is_version_after_ipv6 = self.is_ipv6();
+                self.late_version = Some(setting.at.clone()).filter(|_| self.is_ipv6());
             }
             "native_ipv6" => self.is_native_ipv6 = true,
             "authentication" => self.authentication(setting, context),

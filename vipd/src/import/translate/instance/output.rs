@@ -52,7 +52,7 @@ impl Instance {
                 table.text("family", "ipv6");
             }
             match &self.version {
-                Some((2, at)) if self.is_version_after_ipv6 => {
+                Some((2, at)) if self.late_version.is_some() => {
                     context.note(at, "`version 2` is left out: keepalived ignores it, too, after settings of IPv6");
                 }
                 Some((2, at)) if self.is_strict.unwrap_or(global.is_strict) => {
