@@ -76,12 +76,15 @@ cannot be read.")]
 Examples:
   vipd import /etc/keepalived/keepalived.conf -o vipd.toml
   vipd import --config-id main keepalived.conf -o vipd.toml
-  vipd import keepalived.conf 2>/dev/null | less
+  vipd import keepalived.conf | less
 
 Messages with file and line are printed to standard error: notes about
 settings that are not needed or were adapted, and settings that need
-attention, which are also marked in the result. The exit status is 1 if a
-setting needs attention, otherwise 0. See docs/migration.md.")]
+attention, which are also marked in the result. See docs/migration.md.
+
+Exit status: 0 if the result has the same meaning; 1 if a setting needs
+attention, the file cannot be read or has no vrrp_instance, or the result is
+not valid.")]
     Import(ImportArgs),
     /// Show the counters of a running agent
     #[command(after_help = "\
@@ -132,7 +135,10 @@ Keys:
                        a confirmation
 
 Requires a terminal and access to the control socket. If the agent is not
-running, the last report stays on the screen until the agent is back.")]
+running, the last report stays on the screen until the agent is back.
+
+Exit status: 0 after q, Ctrl-C, SIGTERM or the end of the terminal; 1 if there
+is no terminal.")]
     Top,
     /// Apply the configuration file to a running agent, without disturbing unchanged instances
     #[command(after_help = "\

@@ -1,7 +1,7 @@
 //! `vipd top`: a live view of a running agent.
 //!
-//! The [`feed`] queues reports and events of the agent, keys and signals. The [`model`] turns them
-//! into what is shown, the [`view`] draws it, and [`keys`] become actions of the model. Only the
+//! The [`feed`] queues reports and events of the agent, keys and signals. The [`model`] combines
+//! them, the [`view`] draws the model, and [`keys`] become actions of the model. Only the
 //! feed, the [`screen`] and this loop do I/O.
 
 mod feed;
