@@ -47,6 +47,7 @@ mod packet_socket;
 pub mod probe;
 pub mod process;
 pub mod protocol;
+pub mod pty;
 pub mod random;
 pub mod report;
 pub mod routers;

@@ -153,8 +153,8 @@ fn without_an_agent_the_error_names_the_running_ones() {
     assert_eq!(output.code, Some(1));
 }
 
-/// The agent reads the file again, and the client shows the lines that it reports. The exit status
-/// tells whether the file was applied.
+/// The agent reads the file again, and the client shows the lines that it reports. The client exits
+/// with status 1 if the file was not applied.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn reload_reports_each_error_on_one_line_in_a_pipe() {

@@ -124,9 +124,9 @@ fn agent(lab: &Lab, station: Station, kind: &AgentKind, original: &str) -> Agent
     Agent::with_configuration(lab, station, kind.clone(), configuration).expect("create the agent")
 }
 
-/// What an advert says about its router, apart from addresses of the node.
+/// The contents of an advert, without addresses of the node.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
+struct Contents {
     version: u8,
     priority: u8,
     interval: u16,
@@ -136,7 +136,7 @@ struct Said {
     source: IpAddr,
 }
 
-impl From<Advert> for Said {
+impl From<Advert> for Contents {
     fn from(advert: Advert) -> Self {
         let Advert { version, priority, interval, addresses, authentication, destination, source, .. } =
             advert;
@@ -153,7 +153,7 @@ impl From<Advert> for Said {
 }
 
 /// Waits until a node is the only master of all virtual routers and returns its last adverts.
-fn await_master(capture: &Capture, since: WallTime, master: Station) -> BTreeMap<u8, Said> {
+fn await_master(capture: &Capture, since: WallTime, master: Station) -> BTreeMap<u8, Contents> {
     let last = |vrid: u8| {
         let of_router = |frame: &Frame| {
             frame
@@ -193,9 +193,9 @@ fn addresses(agent: &Agent) -> Vec<String> {
     lines
 }
 
-/// What a pair of agents does: the adverts and the addresses of node 1 as master, then those of
+/// The behavior of a pair of agents: the adverts and addresses of node 1 as master, then those of
 /// node 2 after node 1 has been stopped.
-type Behavior = [(BTreeMap<u8, Said>, Vec<String>); 2];
+type Behavior = [(BTreeMap<u8, Contents>, Vec<String>); 2];
 
 fn play(first: &AgentKind, second: &AgentKind) -> Behavior {
     let lab = Lab::new(2).expect("create the lab");

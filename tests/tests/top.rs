@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, tcgetattr};
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::control::{wait_for, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::namespace::Namespace;
+use vipd_tests::pty::{Pty, resize};
 use vipd_tests::station::Station;
 use vipd_tests::wait::wait_until;
 use vt100::{Color, Parser};
@@ -54,12 +54,8 @@ impl Terminal {
 
     /// Starts `vipd top` in a terminal that stores only a few kilobytes of output.
     fn start_without_reading(host: &Namespace, variables: &[(&str, &str)]) -> Self {
-        let emulator =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudoterminal");
-        grantpt(&emulator).expect("granted");
-        unlockpt(&emulator).expect("unlocked");
-        let path = ptsname(&emulator, Vec::new()).expect("a path").into_string().expect("UTF-8");
-        let device = File::options().read(true).write(true).open(path).expect("opened");
+        // The parser's default is the same size.
+        let Pty { emulator, terminal: device } = Pty::open(24, 80).expect("a pseudoterminal");
         let end = || device.try_clone().expect("duplicated");
         // vipd runs in a session of its own with this controlling terminal, as in a shell.
         let mut command = Command::new("setsid");
@@ -67,10 +63,8 @@ impl Terminal {
         command.arg("top").arg("--runtime-dir").arg(Agent::runtime_dir());
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR").envs(variables.iter().copied());
         command.stdin(end()).stdout(end()).stderr(end());
-        resize(&device, 24, 80);
         let child = host.run(move || command.spawn()).expect("vipd starts");
-        // The parser's default is the same size.
-        Self { emulator: Some(emulator.into()), device, parser: Arc::default(), child }
+        Self { emulator: Some(emulator), device, parser: Arc::default(), child }
     }
 
     fn press(&mut self, keys: &str) {
@@ -82,7 +76,7 @@ impl Terminal {
         let mut parser = self.parser.lock().unwrap_or_else(PoisonError::into_inner);
         let size = |length| NonZeroU16::new(length).expect("not empty");
         parser.set_size(size(lines), size(columns));
-        resize(&self.device, lines, columns);
+        resize(&self.device, lines, columns).expect("resized");
     }
 
     fn text(&self) -> String {
@@ -141,11 +135,6 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn resize(device: &File, lines: u16, columns: u16) {
-    let size = Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(device.as_fd(), size).expect("resized");
 }
 
 fn agent(lab: &Lab) -> Agent {
@@ -246,7 +235,7 @@ fn terminal_that_is_closed_or_blocked_does_not_keep_the_program_running() {
     let mut blocked = Terminal::start_without_reading(host, &[]);
     wait_until("raw mode", TIMEOUT, || is_raw(&blocked.device)).expect("it starts");
     // A rule across the screen is longer than the terminal's buffer.
-    resize(&blocked.device, 24, 8000);
+    resize(&blocked.device, 24, 8000).expect("resized");
     wait_until("a full buffer", TIMEOUT, || !is_writable(&blocked.device)).expect("it writes");
     blocked.signal(Signal::TERM);
     blocked.exit_status();

@@ -77,7 +77,7 @@ fn block(one: &InstanceStatus, width: Option<usize>) -> String {
     let is_configured =
         |peer: &PeerStatus| one.unicast_peers.iter().any(|found| found.address == peer.address);
     for peer in &one.unicast_peers {
-        block.line("unicast peer", unicast_peer(peer, &one.peers));
+        block.line("unicast peer", describe_unicast_peer(peer, &one.peers));
     }
     for peer in one.peers.iter().filter(|peer| !is_configured(peer)) {
         block.line("peer", format_args!("{}, {}", peer.address, adverts(peer)));
@@ -134,11 +134,12 @@ pub(super) fn describe_peer(peer: &PeerStatus) -> String {
 }
 
 /// Describes a configured peer, and the adverts received from it.
-fn unicast_peer(peer: &UnicastPeer, heard: &[PeerStatus]) -> String {
+fn describe_unicast_peer(peer: &UnicastPeer, senders: &[PeerStatus]) -> String {
     let UnicastPeer { address, min_ttl } = peer;
     let min_ttl = if *min_ttl == u8::MAX { String::new() } else { format!(" (min_ttl {min_ttl})") };
-    let received = heard.iter().find(|found| found.address == *address).map(adverts);
-    format!("{address}{min_ttl}, {}", received.unwrap_or_else(|| "no advert received".to_owned()))
+    let sender = senders.iter().find(|sender| sender.address == *address);
+    let adverts = sender.map(adverts);
+    format!("{address}{min_ttl}, {}", adverts.unwrap_or_else(|| "no advert received".to_owned()))
 }
 
 /// Describes the adverts of another router.

@@ -18,7 +18,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(200);
 /// Time in addition to the Active_Down_Interval, after which the router would be master again.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// What has happened to a released mastership.
+/// The outcome for an instance that has released mastership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
     /// The router still waits for an advert of another master.
@@ -84,8 +84,7 @@ pub(super) fn run(instances: Vec<String>, runtime_dir: &Path) -> anyhow::Result<
     if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
 }
 
-/// Returns what has happened to the mastership of an instance, which was master when the request was
-/// sent, `elapsed` ago.
+/// Returns the outcome for an instance that was master when the request was sent, `elapsed` ago.
 fn outcome(one: &InstanceStatus, elapsed: Duration) -> Outcome {
     let has_changed = one.last_transition_ms.is_some_and(|age| Duration::from_millis(age) <= elapsed);
     match one.state {

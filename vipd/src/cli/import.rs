@@ -1,7 +1,7 @@
 //! `vipd import`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,9 @@ use anyhow::{Context as _, bail};
 use super::args::ImportArgs;
 use super::output;
 use super::table::WAITING;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::import::{self, Files, ImportError, Message, Options, Severity};
 
-/// Maximum size of a file, in bytes.
-const MAX_FILE: u64 = 1 << 20;
 /// Directories in which programs are searched, as in `PATH` of vipd's commands.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Mode of the written file, which may contain passwords.
@@ -46,7 +44,7 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let file = args.output.as_deref().unwrap_or(Path::new("the result"));
     let attention = translation.attention().count();
     if let Err(problems) = Config::parse(&translation.toml, &file.display().to_string()) {
-        return Err(anyhow::Error::new(crate::config::ConfigError::Problems(problems)));
+        return Err(anyhow::Error::new(config::ConfigError::Problems(problems)));
     }
     match attention {
         0 => Ok(()),
@@ -81,6 +79,10 @@ fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
         options.create_new(true);
     }
     let written = options.open(path).and_then(|mut file| {
+        // An existing file keeps its mode otherwise.
+        if file.metadata()?.is_file() {
+            file.set_permissions(Permissions::from_mode(MODE))?;
+        }
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });
@@ -106,12 +108,7 @@ impl Files for Disk {
         if !found.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        let mut bytes = Vec::new();
-        File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
-        }
-        Ok(bytes)
+        config::read(path)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -141,7 +138,9 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("written").permissions().mode() & 0o137, 0);
         let refused = format!("{:#}", write(&path, "second", false).expect_err("the file exists"));
         assert!(refused.contains("File exists"), "{refused}");
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("changed");
         write(&path, "2", true).expect("overwritten");
+        assert_eq!(fs::metadata(&path).expect("written").permissions().mode() & 0o777, MODE);
         assert_eq!(fs::read_to_string(&path).expect("written"), "2");
     }
 

@@ -386,7 +386,11 @@ fn remedy_for(key: &schema::Key) -> String {
     format!("put each under its own `[[{key}]]` header")
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, or is larger than 1 MiB.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {

@@ -84,7 +84,7 @@ pub struct NoAgent {
     pub others: Vec<String>,
 }
 
-/// The message tells how to start the agent, and how to reach other agents.
+/// The message contains the commands that start the agent and reach other agents.
 impl fmt::Display for NoAgent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { directory, others } = self;

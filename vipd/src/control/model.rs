@@ -130,7 +130,7 @@ pub struct InstanceStatus {
     /// In Initialize, nanoseconds until the end of this delay.
     #[serde(rename = "vipd:starts-in-ns", default)]
     pub starts_in_ns: Option<u64>,
-    /// What the instance waits for in `initialize`.
+    /// Why the instance is in `initialize`.
     #[serde(rename = "vipd:initialize-reason", default)]
     pub initialize_reason: Option<String>,
     /// How far the kernel stops using the VIPs when the agent is dead or stopped and another node

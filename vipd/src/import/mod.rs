@@ -6,8 +6,8 @@
 //!            parameters, sequences                     keyword
 //! ```
 //!
-//! Nothing is dropped silently: each keyword is translated, or a [`Message`] says why it is not
-//! needed or what to do instead. The table of keywords is in `keywords`.
+//! Nothing is dropped silently: each keyword is translated, or a [`Message`] has the reason why it is
+//! not needed, or the remedy. The table of keywords is in `keywords`.
 //!
 //! The module does no I/O. It reads files through [`Files`].
 

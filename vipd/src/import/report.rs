@@ -36,7 +36,7 @@ pub struct Message {
     pub at: Position,
     /// Whether it requires an action.
     pub severity: Severity,
-    /// What was found, what became of it and, if it requires an action, what to do.
+    /// The setting, its result and, if it requires an action, the remedy.
     pub text: String,
 }
 

@@ -103,7 +103,7 @@ async fn listen(address: SocketAddr) -> TcpListener {
     }
 }
 
-/// Returns what the user can do about an address at which the agent cannot listen.
+/// Returns the remedy for an address at which the agent cannot listen.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

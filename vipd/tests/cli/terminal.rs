@@ -1,11 +1,10 @@
 //! Output on a terminal, and `--color`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
 use std::process::Stdio;
 
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use vipd_tests::pty::Pty;
 
 use super::{reply_with, run, text, vipd};
 
@@ -14,12 +13,7 @@ const ESCAPE: &str = "\u{1b}[";
 
 /// Runs vipd on a terminal with this number of columns. Returns its output, with `\n` as line end.
 fn run_on_terminal(columns: u16, arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let controller = openpt(flags).expect("a pseudoterminal");
-    unlockpt(&controller).expect("unlocked");
-    let terminal = ioctl_tiocgptpeer(&controller, flags).expect("the terminal");
-    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&controller, size).expect("resized");
+    let Pty { mut emulator, terminal } = Pty::open(24, columns).expect("a pseudoterminal");
     let mut command = vipd(arguments);
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);
@@ -30,7 +24,7 @@ fn run_on_terminal(columns: u16, arguments: &[&str], environment: &[(&str, &str)
     // The command has descriptors of the terminal. When all are closed, reading fails with EIO.
     drop(command);
     let mut output = Vec::new();
-    let error = File::from(controller).read_to_end(&mut output).expect_err("the terminal was closed");
+    let error = emulator.read_to_end(&mut output).expect_err("the terminal was closed");
     assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()), "{error}");
     child.wait().expect("ends");
     String::from_utf8(output).expect("UTF-8").replace("\r\n", "\n")

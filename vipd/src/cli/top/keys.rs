@@ -8,7 +8,7 @@ use super::verb::Verb;
 /// Number of instances that Page Up and Page Down skip.
 const PAGE: isize = 10;
 
-/// What a key does.
+/// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Quit,

@@ -1,5 +1,4 @@
-//! What `vipd top` knows and shows: reports and events in, rows out. Pure: does no I/O and reads no
-//! clock.
+//! The data behind the screen: reports and events in, rows out. Pure: does no I/O and reads no clock.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -33,7 +32,7 @@ pub(super) enum Connection {
     },
 }
 
-/// What the keys apply to.
+/// The part of the screen that receives the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// The table.
@@ -51,7 +50,7 @@ pub(super) struct Notice {
     pub(super) is_error: bool,
 }
 
-/// What the loop must do after an action.
+/// The I/O that an action requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Quit,

@@ -7,7 +7,7 @@ use crate::cli::status::is_noteworthy;
 use crate::control::counters::Counter;
 use crate::control::model::{InstanceStats, InstanceStatus, PeerStatus, State, TrackedObject};
 
-/// An instance, its rates, and what was learned about it from events.
+/// An instance, its rates, and its lateness, which is read from events.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) status: InstanceStatus,

@@ -85,13 +85,12 @@ fn restore() {
 #[cfg(test)]
 mod tests {
     use std::env;
-    use std::fs::File;
     use std::io::Read as _;
     use std::os::fd::AsFd as _;
     use std::process::Command;
 
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::{LocalModes, tcgetattr};
+    use vipd_tests::pty::Pty;
 
     use super::*;
 
@@ -106,14 +105,9 @@ mod tests {
             screen.draw(|frame| frame.render_widget("drawn", frame.area())).expect("drawn");
             panic!("the message");
         }
-        let terminal =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudoterminal");
-        grantpt(&terminal).expect("granted");
-        unlockpt(&terminal).expect("unlocked");
-        let path = ptsname(&terminal, Vec::new()).expect("a path").into_string().expect("UTF-8");
-        let user = File::options().read(true).write(true).open(path).expect("opened");
+        let Pty { mut emulator, terminal } = Pty::open(24, 80).expect("a pseudoterminal");
         let is_cooked = || {
-            tcgetattr(user.as_fd())
+            tcgetattr(terminal.as_fd())
                 .expect("attributes")
                 .local_modes
                 .contains(LocalModes::ICANON | LocalModes::ECHO)
@@ -125,14 +119,13 @@ mod tests {
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(env::current_exe().expect("a path"));
         command.args(["--exact", name, "--nocapture"]).env(VARIABLE, "").env("TERM", "xterm");
-        let open = || user.try_clone().expect("duplicated");
+        let open = || terminal.try_clone().expect("duplicated");
         let mut child = command.stdin(open()).stdout(open()).stderr(open()).spawn().expect("it starts");
         let mut output = Vec::new();
-        let mut reader = File::from(terminal);
         // The test harness reports the failure after the panic.
         while !String::from_utf8_lossy(&output).contains("test result: FAILED") {
             let mut part = [0; 1024];
-            let count = reader.read(&mut part).expect("read");
+            let count = emulator.read(&mut part).expect("read");
             output.extend(&part[..count]);
         }
         assert!(!child.wait().expect("it ends").success());

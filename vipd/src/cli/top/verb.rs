@@ -36,7 +36,7 @@ impl Verb {
             .then(|| format!("{} is not master; fail it over on the master's node", row.name()))
     }
 
-    /// Describes what the change of this instance does.
+    /// Describes the consequence of the change for this instance.
     pub(super) fn consequence(self, row: &Row) -> String {
         let InstanceStatus { name, state, .. } = &row.status;
         let mut text = match (self, state) {

@@ -49,10 +49,9 @@ impl Effects {
         reports: &mut Reports,
         all_made: bool,
     ) {
+        // The loop only fills the batches, so a single reading of the clock suffices.
+        let max = if clock::now() > self.flush_began + LATE { 0 } else { max };
         for _ in 0..max {
-            if clock::now() > self.flush_began + LATE {
-                break;
-            }
             let addresses = |router: RouterId| {
                 topology.routers.get(router).map_or(&[][..], |instance| instance.addresses.as_slice())
             };

@@ -43,20 +43,20 @@ pub(super) enum Block {
     Track,
 }
 
-/// What becomes of a keyword.
+/// The result of a keyword.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Translated to these keys of vipd.
     Translated(&'static [&'static str]),
     /// Has no equivalent because vipd does not need it, for this reason.
     NotNeeded(&'static str),
-    /// Has no equivalent. The text is what to do instead.
+    /// Has no equivalent. The text is the remedy.
     Unsupported(&'static str),
     /// Belongs to keepalived's load balancer.
     LoadBalancer,
 }
 
-/// What to do about the parts of keepalived's load balancer.
+/// The remedy for the parts of keepalived's load balancer.
 pub(super) const LOAD_BALANCER: &str = "vipd does not configure LVS; move the load balancer's part to a file of its own, for `keepalived --check`";
 
 /// A keyword of keepalived.

@@ -25,7 +25,7 @@ pub(in crate::import) const MACVLAN_NAME: &str = "vipd names the macvlan vrrp4-V
 
 const MAIL: &str = "vipd sends no mail; send it from a command in `notify`";
 const LINK_STATE: &str = "the kernel notifies vipd of changes of the carrier";
-const IGNORED_REMOVAL: &str = "vipd restores what is removed, without a change of master";
+const IGNORED_REMOVAL: &str = "vipd restores a removed VIP, route or rule without a change of master";
 const ROUTE_ATTRIBUTE: &str = "vipd cannot set it; add the route with a command in `notify`";
 const RULE_ATTRIBUTE: &str = "vipd cannot set it; add the rule with a command in `notify`";
 const ADDRESS_FLAG: &str = "vipd cannot set it; remove it, or change the address with a command in `notify`";

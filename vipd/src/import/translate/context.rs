@@ -1,4 +1,4 @@
-//! What the translation of each block has in common: reports, values and commands.
+//! The context of a translation: reports, values and commands.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -43,7 +43,7 @@ impl Context<'_> {
         self.report.note(at, text);
     }
 
-    /// Returns whether a statement is translated. Otherwise, reports what becomes of it.
+    /// Returns whether a statement is translated. Otherwise, reports its result.
     pub(super) fn is_translated(&mut self, block: Block, statement: &Statement) -> bool {
         let name = statement.keyword();
         let at = &statement.at;
@@ -89,7 +89,7 @@ impl Context<'_> {
         }
     }
 
-    /// Reads an option within a line. Reports what becomes of it if it is not translated. `words`
+    /// Reads an option within a line. Reports its result if it is not translated. `words`
     /// are the words after it.
     pub(super) fn option<'w>(
         &mut self,
@@ -280,7 +280,7 @@ fn has_block(name: &str) -> bool {
     BLOCKS.contains(&name)
 }
 
-/// Returns whether an unsupported keyword sets what vipd does anyway.
+/// Returns whether an unsupported keyword requests vipd's own behavior.
 fn is_default(statement: &Statement) -> bool {
     let value = statement.argument();
     match statement.keyword() {

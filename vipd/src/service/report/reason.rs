@@ -10,7 +10,7 @@ use crate::vrrp::{Family, Fault, Reason, Snapshot, State};
 /// Fault reason that is replaced by the names of the failed objects.
 pub(super) const TRACKED_FAILED: &str = "a tracked object failed";
 
-/// Returns what a router in Initialize waits for; `None` in other states.
+/// Returns why a router is in Initialize; `None` in other states.
 pub(super) fn of_initialize(router: &Snapshot) -> Option<String> {
     let reason = match (router.state, router.starts_at, router.reason) {
         (State::Initialize, Some(_), _) => "startup_delay",

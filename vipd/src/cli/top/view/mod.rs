@@ -25,7 +25,7 @@ use text::{shorten, wrap};
 const MESSAGE_LINES: usize = 3;
 /// Maximum width of the confirmation.
 const DIALOG_WIDTH: u16 = 64;
-/// Keys and what they do, the most important first.
+/// Keys and their actions, the most important first.
 const HELP: [(&str, &str); 8] = [
     ("q", "quit"),
     ("d", "drain"),

@@ -38,7 +38,7 @@ pub(super) fn title(row: &Row) -> String {
     )
 }
 
-/// Describes an instance, what needs attention first.
+/// Describes an instance, the most urgent first.
 pub(super) fn details(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     let status = &row.status;
     let mut details = Details { lines: Vec::new(), columns, theme };
