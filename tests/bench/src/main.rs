@@ -25,6 +25,7 @@ use anyhow::{Context, Error, Result, ensure};
 use clap::{Parser, ValueEnum as _};
 use serde_json::json;
 
+use measure::owners;
 use progress::Progress;
 use report::Run;
 use results::{Measured, Results};
@@ -49,6 +50,7 @@ Examples:
   cargo xtask bench --quick                              everything, one short run; about 8 minutes
   cargo xtask bench backup master                        CPU per advert received and sent
   cargo xtask bench owners --faults 100                  each fault 100 times; about an hour
+  cargo xtask bench owners --only 'SIGKILL at 1 s'       one fault, alone
   cargo xtask bench --check                              exit status 1 if a target is missed
   cargo xtask bench --json FILE                          all results by key
   cargo xtask bench --markdown docs/bench/README.md      write the report as a document, with charts
@@ -64,8 +66,11 @@ struct Args {
     /// Number of times that the scenario `owners` plays each fault at each interval
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     faults: u32,
+    /// Play only this fault in the scenario `owners`, instead of all at the same time
+    #[arg(long, value_name = "FAULT", value_parser = owners::parse_point)]
+    only: Option<u32>,
     /// Run each scenario only once, and for a shorter time
-    #[arg(long, conflicts_with_all = ["runs", "faults"])]
+    #[arg(long, conflicts_with_all = ["runs", "faults", "only"])]
     quick: bool,
     /// Fail if a target is missed or, with --vipd, if a CPU metric increased by more than 5 %
     /// beyond noise
@@ -91,6 +96,7 @@ impl Args {
             words.push("--quick".to_owned());
         } else {
             words.push(format!("--runs {} --faults {}", self.runs, self.faults));
+            words.extend(self.only.map(|point| format!("--only '{}'", owners::point_name(point))));
         }
         words.extend(self.vipd.iter().map(|path| format!("--vipd {}", path.display())));
         words.extend(self.markdown.iter().map(|path| format!("--markdown {}", path.display())));
@@ -115,7 +121,7 @@ fn run(args: &Args) -> Result<()> {
     let (runs, effort) = if args.quick {
         (Runs { each: 1, faults: 1 }, Effort::QUICK)
     } else {
-        (Runs { each: args.runs, faults: args.faults }, Effort::FULL)
+        (Runs { each: args.runs, faults: args.faults }, Effort::FULL.playing(args.only))
     };
     let start = Instant::now();
     let results = measure(scenarios, &programs, runs, effort)?;

@@ -85,6 +85,8 @@ pub(crate) struct Effort {
     rates: &'static [Option<u32>],
     /// Number of link cuts with one address, and with 100.
     cuts: (u32, u32),
+    /// The only fault and interval to play, as a point of [`Scenario::Owners`]; all if `None`.
+    only: Option<u32>,
     /// Whether this is a single short run of everything.
     quick: bool,
 }
@@ -96,6 +98,7 @@ impl Effort {
         flood: Duration::from_secs(6),
         rates: &flood::RATES,
         cuts: (10, 4),
+        only: None,
         quick: false,
     };
     /// Effort for a single short run (`--quick`).
@@ -104,8 +107,14 @@ impl Effort {
         flood: Duration::from_secs(2),
         rates: &[Some(4_000), Some(30_000), Some(120_000), None],
         cuts: (6, 2),
+        only: None,
         quick: true,
     };
+
+    /// Returns the effort with only one point of [`Scenario::Owners`] to play, if there is one.
+    pub(crate) const fn playing(self, only: Option<u32>) -> Self {
+        Self { only, ..self }
+    }
 }
 
 impl Scenario {
@@ -177,7 +186,7 @@ impl Scenario {
             Self::Upgrade => upgrade::pair(subject, ALL, FAST, UPGRADES),
             Self::Notify => commands::notifications(subject, ALL, FAST),
             Self::Check => commands::hanging_check(subject, ALL, FAST, length * 2),
-            Self::Owners => owners::of_faults(subject),
+            Self::Owners => owners::of_faults(subject, effort.only),
             Self::Many => many::routers(subject, FAST * 10, length),
             Self::Foreign => foreign::traffic(subject, length / 3),
             Self::Xdp => xdp_program(),

@@ -50,13 +50,28 @@ pub(crate) fn point_name(point: u32) -> String {
     }
 }
 
-/// Plays each fault once at each interval. Each play has a lab of its own, and all run at the same
-/// time, because they mostly wait.
+/// Returns the point with a name, for the command line.
+///
+/// # Errors
+/// Returns an error that lists all names.
+pub(crate) fn parse_point(name: &str) -> Result<u32> {
+    let points = || plays().map(|(interval, fault)| point(fault, interval));
+    let names = || points().map(point_name).collect::<Vec<_>>().join(", ");
+    points().find(|point| point_name(*point) == name).with_context(|| format!("expected one of: {}", names()))
+}
+
+/// Iterates over all intervals and faults.
+fn plays() -> impl Iterator<Item = (u32, Fault)> {
+    INTERVALS.into_iter().flat_map(|interval| Fault::ALL.map(|fault| (interval, fault)))
+}
+
+/// Plays each fault once at each interval, or only the point `only`. Each play has a lab of its own,
+/// and all run at the same time, because they mostly wait.
 ///
 /// # Errors
 /// Returns an error if a lab fails, or if a backup does not take over.
-pub(crate) fn of_faults(subject: &Subject) -> Result<Vec<Figure>> {
-    let plays = INTERVALS.into_iter().flat_map(|interval| Fault::ALL.map(|fault| (interval, fault)));
+pub(crate) fn of_faults(subject: &Subject, only: Option<u32>) -> Result<Vec<Figure>> {
+    let plays = plays().filter(|(interval, fault)| only.is_none_or(|only| only == point(*fault, *interval)));
     thread::scope(|scope| {
         let plays: Vec<_> =
             plays.map(|(interval, fault)| scope.spawn(move || of_fault(subject, interval, fault))).collect();
@@ -162,6 +177,9 @@ mod tests {
     fn points_have_names() {
         assert_eq!(point_name(point(Fault::Kill, 10)), "SIGKILL at 10 ms");
         assert_eq!(point_name(point(Fault::KillAll, 1000)), "SIGKILL to all at 1 s");
+        assert_eq!(parse_point("SIGABRT at 100 ms").unwrap(), point(Fault::Abort, 100));
+        let error = parse_point("SIGKILL").unwrap_err().to_string();
+        assert!(error.contains("SIGKILL to all at 10 ms"), "{error}");
     }
 
     #[test]
