@@ -27,12 +27,12 @@ use super::link::LinkRole;
 use super::measure::Delays;
 use crate::handover::{self, Channel, Message, Token};
 use crate::vrrp::saved::{SavedFastPath, SavedRouter};
-use crate::vrrp::{Addresses, FastPath, Policy, Reason, Router, State, VirtualAddress};
+use crate::vrrp::{Addresses, FastPath, Input, Policy, Reason, Router, State, VirtualAddress};
 
-/// Minimum time limit for the takeover by a successor, in nanoseconds. At the shortest interval of
-/// 10 ms, the last adverts may be 10 ms old when the handover begins, and backups take over when
-/// the adverts are 30 ms old.
-const TAKEOVER_MIN: u64 = 15_000_000;
+/// Minimum time limit for the takeover by a successor, in nanoseconds. Adverts are sent just before
+/// the handover begins, and at the shortest interval of 10 ms, backups take over when the last
+/// adverts are 30 ms old.
+const TAKEOVER_MIN: u64 = 20_000_000;
 /// Maximum time limit for the takeover by a successor, in nanoseconds. A takeover that takes longer
 /// than an advertisement interval could delay an advert by more than one interval.
 const TAKEOVER_MAX: u64 = 1_000_000_000;
@@ -82,6 +82,8 @@ pub(crate) struct HandOver {
     pub(crate) token: Token,
     /// When to give up if the engine has not become idle.
     pub(crate) until: Timestamp,
+    /// Whether the routers have been prepared for their suspension.
+    pub(crate) is_prepared: bool,
     /// Sends the outcome to the service. On success, the engine does nothing more.
     pub(crate) reply: oneshot::Sender<Result<(), String>>,
 }
@@ -114,15 +116,19 @@ impl Engine {
     /// time limit has passed. Returns whether another turn is needed.
     pub(super) fn continue_handover(&mut self) -> bool {
         let Some(handover) = &self.handover else { return false };
-        let has_expired = clock::now() >= handover.until;
-        if !self.is_quiet() && !has_expired {
+        let (has_expired, is_prepared) = (clock::now() >= handover.until, handover.is_prepared);
+        let limit = self.takeover_limit();
+        if !has_expired && !is_prepared && self.is_quiet() {
+            self.suspend(limit);
+        }
+        if !has_expired && !self.is_quiet() {
             return false;
         }
         let Some(HandOver { channel, token, reply, .. }) = self.handover.take() else { return false };
         let outcome = if has_expired {
             Err("the agent was busy for too long; try again later".to_owned())
         } else {
-            self.hand_over(&channel, &token)
+            self.hand_over(&channel, &token, limit)
         };
         self.is_handed_over = outcome.is_ok();
         if let (true, Some(guardian)) = (self.is_handed_over, &self.effects.guardian) {
@@ -147,19 +153,40 @@ impl Engine {
             && self.effects.is_quiet()
     }
 
-    /// Passes the state to the successor, and waits until it has taken over.
+    /// Sends the adverts that would become due within `limit` nanoseconds, the time limit for the
+    /// takeover. Otherwise, an advert that becomes due at the beginning of the takeover would be late
+    /// by its whole duration.
+    fn suspend(&mut self, limit: u64) {
+        if let Some(handover) = &mut self.handover {
+            handover.is_prepared = true;
+        }
+        let now = clock::now();
+        for slot in 0..self.topology.routers.slots() {
+            if let Some(id) = self.topology.routers.id_at(slot) {
+                self.dispatch(now, id, Input::Suspend(now + limit));
+            }
+        }
+        self.flush(now);
+    }
+
+    /// Returns the time limit for the takeover by a successor, in nanoseconds.
+    fn takeover_limit(&self) -> u64 {
+        let routers = self.topology.routers.iter();
+        let shortest = routers.map(|(_, instance)| instance.router.config().interval.nanos()).min();
+        shortest.unwrap_or(TAKEOVER_MAX).clamp(TAKEOVER_MIN, TAKEOVER_MAX)
+    }
+
+    /// Passes the state to the successor, and waits until it has taken over, for at most `limit`
+    /// nanoseconds.
     ///
     /// # Errors
     /// Returns an error if the successor did not take over. The routers then continue in this
     /// process.
-    fn hand_over(&mut self, channel: &Channel, token: &Token) -> Result<(), String> {
+    fn hand_over(&mut self, channel: &Channel, token: &Token, limit: u64) -> Result<(), String> {
         let failed = |error: io::Error| format!("cannot pass the state to the successor: {error}");
         let state = serde_json::to_vec(&self.save()).map_err(|error| failed(error.into()))?;
         let memory = handover::write(&state).map_err(failed)?;
         channel.send(&Message::State, Some(memory.as_fd())).map_err(failed)?;
-        let shortest =
-            self.topology.routers.iter().map(|(_, one)| one.router.config().interval.nanos()).min();
-        let limit = shortest.unwrap_or(TAKEOVER_MAX).clamp(TAKEOVER_MIN, TAKEOVER_MAX);
         match channel.receive(Some(Duration::from_nanos(limit))) {
             Ok((Message::Taken, _)) => Ok(()),
             // The token is authoritative, because the answer may still be on its way, or the

@@ -37,6 +37,10 @@ pub enum Input {
     /// or restarts, it does not preempt, because it would otherwise preempt its lower-priority
     /// successor immediately. Has no effect in other states.
     Failover,
+    /// The router receives no input and carries out no action until this time at the latest, while
+    /// it passes to another process. A master whose Adver_Timer would fire by then sends the advert
+    /// now and restarts the timer, so that backups count from now.
+    Suspend(Timestamp),
     /// An input from the router's sync group.
     Group(GroupInput),
     /// The agent is stopping: the RFC's Shutdown event. The router starts again at the next

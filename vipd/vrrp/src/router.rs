@@ -76,6 +76,11 @@ impl Router {
             }
             Input::Priority(priority) => self.set_priority(priority),
             Input::Failover => self.fail_over(now),
+            Input::Suspend(until) => {
+                if let StateData::Master(master) = &mut self.state {
+                    master.suspend(&mut self.common, now, until);
+                }
+            }
             Input::Group(input) => self.group(now, input),
             Input::Shutdown => self.shutdown(now),
         }

@@ -100,6 +100,14 @@ impl Master {
         }
     }
 
+    /// Sends the advert that would be due by `until`, and restarts Adver_Timer as S21 does.
+    pub(crate) fn suspend(&mut self, common: &mut Common, now: Timestamp, until: Timestamp) {
+        if self.adver_timer <= until {
+            common.send_advert();
+            self.adver_timer = advert_phase::adver_timer(common.policy, now, common.config.interval.nanos());
+        }
+    }
+
     /// S21 to S24, S26: handles a received advert.
     pub(crate) fn advert(
         &mut self,

@@ -62,6 +62,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => sources().prop_map(Input::PrimaryAddress),
         1 => (1_u8..=254).prop_map(Input::Priority),
         1 => Just(Input::Failover),
+        1 => (0_u64..20_000).prop_map(|at| Input::Suspend(Timestamp::from_nanos(1000 * SECOND + at * MILLI))),
         1 => Just(Input::Shutdown),
         1 => (1_u8..=255).prop_map(|priority| Input::Group(GroupInput::Priority(priority))),
         1 => Just(Input::Group(GroupInput::Lead)),
