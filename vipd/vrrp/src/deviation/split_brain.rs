@@ -16,9 +16,9 @@ use vipd_common::Timestamp;
 use crate::interval::Nanos;
 use crate::saved::{self, SavedCompetitor, Time};
 
-/// Maximum quiet time required of a competing master that is not persistent.
+/// Maximum quiet time required of a competing master that is not persistent, in nanoseconds.
 const QUIET_MAX: Nanos = 100_000_000;
-/// Minimum quiet time required of a persistent competing master.
+/// Minimum quiet time required of a persistent competing master, in nanoseconds.
 const PERSISTENT_QUIET: Nanos = 1_000_000_000;
 /// Number of adverts, beyond two per interval, after which a sender counts as persistent. Leaves
 /// room for a burst of answers.
