@@ -87,8 +87,8 @@ pub(super) fn counters(before: &Counters, after: &Counters) {
     }
 }
 
-/// Checks the rate of answers to lower-priority and priority-0 adverts: a burst of three, then one
-/// per 100 ms, or one per interval if that is shorter.
+/// Checks the rate of answers to losing and priority-0 adverts: a burst of three, then one per
+/// 100 ms, or one per interval if that is shorter.
 pub(super) fn answers(
     config: &RouterConfig,
     now: Timestamp,
