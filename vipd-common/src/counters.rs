@@ -60,8 +60,8 @@ pub enum Counter {
     /// Row 0 only: packets of IP protocol 112 to a destination other than their virtual router's,
     /// or in unicast for a VRID that is not configured, passed.
     DestinationPassed = 21,
-    /// Row 0 only: packets of IP protocol 112 that are too short or too malformed to contain a VRID,
-    /// passed.
+    /// Row 0 only: packets of IP protocol 112 that are too short or too malformed to contain a
+    /// VRID, passed.
     UnparsablePassed = 22,
     /// Valid adverts dropped by their sender's rate limit
     /// ([`TOKEN_INTERVAL`](crate::records::TOKEN_INTERVAL)).

@@ -21,10 +21,10 @@ use crate::records::LeaseSlot;
 /// interval, are in nanoseconds.
 ///
 /// The lease ends an eighth of an interval or 5 ms after the next advert is due, whichever is
-/// longer, so that it remains valid if the engine is a little late, or has just been replaced (`vipd
-/// upgrade`). At intervals below 10 ms, half an interval takes the place of the 5 ms. If backups take
-/// over after the first missing advert (`down_after_adverts` is 1), the lease ends when the next
-/// advert is due.
+/// longer, so that it remains valid if the engine is a little late, or has just been replaced
+/// (`vipd upgrade`). At intervals below 10 ms, half an interval takes the place of the 5 ms. If
+/// backups take over after the first missing advert (`down_after_adverts` is 1), the lease ends
+/// when the next advert is due.
 pub const fn duration(interval: u64, down_after_adverts: u8) -> u64 {
     const LATE: u64 = 5_000_000;
     if down_after_adverts <= 1 {

@@ -140,8 +140,8 @@ pub struct LeaseSlot {
     /// The priority that this host sends, 1 to 255. Valid while `valid_until` is not 0.
     pub priority: u64,
     /// 1 while this host must not use the VIPs. Set by the BPF program when an advert shows that
-    /// another router is or becomes master, and by the engine before it removes the VIPs; cleared by
-    /// the engine.
+    /// another router is or becomes master, and by the engine before it removes the VIPs; cleared
+    /// by the engine.
     pub fenced: u64,
     /// 1 while the VIPs are present with Accept_Mode false (RFC 9568 section 6.1).
     pub closed: u64,

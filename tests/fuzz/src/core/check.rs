@@ -150,7 +150,8 @@ pub(super) fn follows(
     assert!(floor || after.master_down_at == deadline, "{advert:?}: {after:?}");
 }
 
-/// Checks that a lower-priority master is not preempted within `preempt_delay` (RFC 8347 `hold-time`).
+/// Checks that a lower-priority master is not preempted within `preempt_delay` (RFC 8347
+/// `hold-time`).
 pub(super) fn preempt_delay(config: &RouterConfig, now: Timestamp, before: &Snapshot, after: &Snapshot) {
     if (before.state, after.state, after.reason) == (State::Backup, State::Master, Some(Reason::Preempted)) {
         assert!(before.hold_until.is_none_or(|until| now >= until), "preempted within preempt_delay");

@@ -131,7 +131,7 @@ pub(super) enum Step {
     Recover(u8),
 }
 
-/// An input other than a timeout or an advert that goes directly to the router.
+/// An input other than [`Input::Timeout`] and [`Input::Advert`].
 #[derive(Debug, Arbitrary)]
 pub(super) enum Piece {
     PrimaryAddress(u8),

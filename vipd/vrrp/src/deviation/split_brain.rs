@@ -6,10 +6,10 @@
 //!
 //! The announcement waits until the competing master has sent no adverts for long enough to have
 //! yielded: one and a half intervals, but no more than 100 ms. A competing master is persistent if
-//! it keeps advertising for more than a second and three intervals or resumes right after the
-//! announcement (it does not receive this router's adverts), or if it sends faster than a VRRP
-//! router would. Announcing at each of its pauses would not help, so the quiet time required of a
-//! persistent competing master is one and a half intervals, but no less than a second.
+//! it keeps advertising for longer than a second and longer than three intervals, or resumes right
+//! after the announcement (it does not receive this router's adverts), or if it sends faster than a
+//! VRRP router would. Announcing at each of its pauses would not help, so the quiet time required
+//! of a persistent competing master is one and a half intervals, but no less than a second.
 
 use vipd_common::Timestamp;
 

@@ -173,7 +173,8 @@ impl Master {
         self.preempted_at.is_some_and(|at| now.nanos_since(at) < common.longer_interval(advert))
     }
 
-    /// Records an advert from a competing master. Hosts may have learned its MAC.
+    /// Records an advert from a competing master. Hosts may have learned that router's MAC, so the
+    /// addresses are announced again once its adverts stop.
     pub(crate) fn competing_master(&mut self, common: &Common, now: Timestamp, advert: &Received) {
         if common.policy.reannounce_after_split_brain && common.has_addresses() {
             self.split_brain.advert(now, common.longer_interval(advert));

@@ -308,7 +308,7 @@ fn added_member_becomes_master_with_the_group() {
 }
 
 #[test]
-fn wait_ends_the_fast_path() {
+fn waiting_for_another_member_ends_the_fast_path() {
     let mut pair = Pair::new([100, 100]);
     pair.advert(0, 150, LOWER);
     assert!(pair.members[0].steady().is_some());
