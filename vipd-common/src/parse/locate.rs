@@ -11,7 +11,7 @@ pub enum NotOurs {
     /// An IP fragment, which the kernel may reassemble. VRRP routers do not fragment adverts.
     Fragment,
     /// A destination other than the virtual router's (the multicast group, or its own address in
-    /// unicast), or any unicast destination if the VRID is not configured.
+    /// unicast) or, if the VRID is not configured, other than the multicast group.
     Destination,
     /// Too short or too malformed to contain a VRID.
     Unparsable,

@@ -123,7 +123,8 @@ pub struct SavedBackup {
     pub active_interval: u16,
     /// Priority and source of the last accepted advert.
     pub master: Option<(u8, IpAddr)>,
-    /// The last advert discarded since then, from a lower-priority master about to be preempted.
+    /// The last advert discarded since the last accepted one, from a lower-priority master about to
+    /// be preempted.
     pub discarded: Option<SavedAdvert>,
     /// The last advert of the master, if it matches the configuration.
     pub unchanged: Option<SavedSteady>,
