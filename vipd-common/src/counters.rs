@@ -20,10 +20,10 @@ pub enum Counter {
     ChecksumRfc9568Rcvd = 3,
     /// Valid adverts lost because the ring buffer was full.
     RingFull = 4,
-    /// IP header with a wrong checksum (IPv4) or an invalid source address.
+    /// An IP header with a wrong checksum (IPv4) or an invalid source address.
     IpHeaderErrors = 5,
-    /// TTL other than 255 (from a unicast peer: below its `min_ttl`; RFC 9568 section 7.1;
-    /// `ip-ttl-errors`).
+    /// A TTL or Hop Limit other than 255, or from a unicast peer, below the peer's `min_ttl` (RFC
+    /// 9568 section 7.1; `ip-ttl-errors`).
     IpTtlErrors = 6,
     /// A VRRP version other than the configured one (`version-errors`).
     VersionErrors = 7,
@@ -32,7 +32,7 @@ pub enum Counter {
     /// A truncated packet, or a length that does not match the address count
     /// (`packet-length-errors`).
     PacketLengthErrors = 9,
-    /// An address count of 0 (RFC 9568 section 5.2.5).
+    /// An address count of 0 (RFC 9568 section 5.2.5), unless this router has no VIPs.
     AddressCountErrors = 10,
     /// A wrong VRRP checksum (`checksum-errors`).
     ChecksumErrors = 11,
@@ -57,10 +57,11 @@ pub enum Counter {
     VridErrors = 19,
     /// Row 0 only: packets of IP protocol 112 in fragments, passed.
     FragmentsPassed = 20,
-    /// Row 0 only: packets of IP protocol 112 to a destination that no virtual router uses, passed.
+    /// Row 0 only: packets of IP protocol 112 to a destination other than their virtual router's
+    /// or, for a VRID that is not configured, other than the VRRP group, passed.
     DestinationPassed = 21,
-    /// Row 0 only: packets of IP protocol 112 that are too short or too malformed to contain a VRID,
-    /// passed.
+    /// Row 0 only: packets of IP protocol 112 that are too short or too malformed to contain a
+    /// VRID, passed.
     UnparsablePassed = 22,
     /// Valid adverts dropped by their sender's rate limit
     /// ([`TOKEN_INTERVAL`](crate::records::TOKEN_INTERVAL)).
@@ -75,7 +76,7 @@ pub const COUNTERS: usize = 25;
 /// Number of cells in a row: a multiple of 8, so that a row fills whole cache lines (4 × 64 bytes).
 pub const ROW_CELLS: usize = 32;
 
-/// The row that counts packets of no virtual router.
+/// The row that counts packets that belong to no virtual router.
 pub const ROW_UNASSIGNED: u32 = 0;
 
 /// One row of counters, a value of the per-CPU map [`MAP_COUNTERS`](crate::names::MAP_COUNTERS).

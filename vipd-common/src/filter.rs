@@ -1,10 +1,10 @@
 //! The packets by which a host uses a VIP, and which of them are dropped.
 //!
 //! ```text
-//!                received: about the VIP if it is    sent: about the VIP if it is
+//!                a received packet is about          a sent packet is about
 //!  ARP           the target address                  the sender address
-//!  IPv4          the destination                     the source, except in adverts
-//!  IPv6          the destination                     the source, except in adverts
+//!  IPv4          the destination                     the source; an advert: nothing
+//!  IPv6          the destination                     the source; an advert: nothing
 //!  Neighbor S.   the target                          the source
 //!  Neighbor A.   the destination                     the target
 //! ```
@@ -37,12 +37,12 @@ pub enum Network {
     Ipv6,
 }
 
-/// Whether a packet is received or sent by this host.
+/// The direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Received.
+    /// Received by this host.
     Received,
-    /// Sent.
+    /// Sent by this host.
     Sent,
 }
 
@@ -51,7 +51,7 @@ pub enum Direction {
 pub struct Subject {
     /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
     pub family: u8,
-    /// The address.
+    /// The address; a VIP or any other.
     pub address: Address,
     /// Whether the packet resolves or announces the address: ARP, Neighbor Solicitation or Neighbor
     /// Advertisement.

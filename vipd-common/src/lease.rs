@@ -1,9 +1,9 @@
 //! Leases: when a host must stop using the VIPs of a virtual router.
 //!
-//! A master holds a lease, which it renews with every advert. The lease ends shortly after the next
-//! advert is due. A master whose engine is running on time therefore has a valid lease. The lease of a master
-//! whose engine was stopped, killed or starved more than about an interval ago is over when a backup
-//! takes over, even if the master's last adverts were lost on their way to the backup.
+//! A master has a lease, which it renews with every advert. The lease ends shortly after the next
+//! advert is due, so it remains valid while the master's engine runs on time. If the engine was
+//! stopped, killed or starved more than about an interval before a backup takes over, the lease is
+//! over by then, even if the master's last adverts were lost on their way to the backup.
 //!
 //! ```text
 //!  advert sent        advert not sent                                a backup takes over
@@ -21,10 +21,10 @@ use crate::records::LeaseSlot;
 /// interval, are in nanoseconds.
 ///
 /// The lease ends an eighth of an interval or 5 ms after the next advert is due, whichever is
-/// longer, so that it remains valid if the engine is a little late, or has just been replaced (`vipd
-/// upgrade`). At intervals below 10 ms, half an interval takes the place of the 5 ms. If backups take
-/// over after the first missing advert (`down_after_adverts` is 1), the lease ends when the next
-/// advert is due.
+/// longer, so that it remains valid if the engine is a little late, or has just been replaced
+/// (`vipd upgrade`). At intervals below 10 ms, half an interval takes the place of the 5 ms. If
+/// backups take over after the first missing advert (`down_after_adverts` is 1), the lease ends
+/// when the next advert is due.
 pub const fn duration(interval: u64, down_after_adverts: u8) -> u64 {
     const LATE: u64 = 5_000_000;
     if down_after_adverts <= 1 {
@@ -35,7 +35,7 @@ pub const fn duration(interval: u64, down_after_adverts: u8) -> u64 {
 }
 
 /// Returns why a valid advert of another router with this priority fences a row at `now`, in
-/// nanoseconds of `CLOCK_MONOTONIC`.
+/// nanoseconds of `CLOCK_MONOTONIC`; `None` if it does not.
 #[inline(always)]
 pub const fn fences(lease: &LeaseSlot, priority: u8, now: u64) -> Option<Reason> {
     // A priority-0 advert relinquishes mastership.
@@ -55,9 +55,9 @@ pub const fn fences(lease: &LeaseSlot, priority: u8, now: u64) -> Option<Reason>
 pub enum Reason {
     /// The lease is over.
     Expired,
-    /// The advert has a higher priority, so that the engine will transition to Backup (RFC 9568
-    /// section 6.4.3). This must fence only if the engine receives the advert, because only the
-    /// engine can clear the fence.
+    /// The advert has a higher priority, so the engine will transition to Backup (RFC 9568 section
+    /// 6.4.3). Fence a row for this reason only if the engine receives the advert, because only the
+    /// engine can lift the fence.
     Outranked,
 }
 

@@ -1,10 +1,10 @@
 //! Code shared by vipd's BPF program and its user space.
 //!
-//! * [`wire`]: formats on the wire (Ethernet, ARP, IPv4, IPv6, Neighbor Discovery, VRRP) and the Internet
-//!   checksum.
-//! * [`parse`]: the advert parser. The BPF program runs it on a window of the frame, user space on a
-//!   slice. Both reach the same verdict on the same bytes.
-//! * [`lease`]: when a host must stop using its VIPs. [`filter`]: the packets by which it uses them.
+//! * [`wire`]: formats on the wire (Ethernet, ARP, IPv4, IPv6, Neighbor Discovery, VRRP) and the
+//!   Internet checksum.
+//! * [`parse`]: the advert parser. The BPF program runs it on a window of the frame, user space on
+//!   a slice. Both reach the same verdict on the same bytes.
+//! * [`lease`]: when a host must stop using its VIPs. [`filter`]: which packets use a VIP.
 //! * [`records`]: `#[repr(C)]` records, map keys and map values.
 //! * [`counters`]: rows of counters.
 //! * [`names`]: the names of the programs and maps.

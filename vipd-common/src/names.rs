@@ -11,7 +11,7 @@ pub const XDP_BARE: &str = "vipd_xdp_bare";
 pub const TC: &str = "vipd_tc";
 /// TC ingress program for interfaces without a link-layer header.
 pub const TC_BARE: &str = "vipd_tc_bare";
-/// TC program that drops packets to VIPs, for interfaces without virtual routers.
+/// TC ingress program that drops packets to VIPs, for interfaces without virtual routers.
 pub const FENCE_INGRESS: &str = "vipd_fence_in";
 /// TC egress program that drops packets from VIPs.
 pub const FENCE_EGRESS: &str = "vipd_fence_out";

@@ -2,8 +2,8 @@
 //!
 //! Three steps over a [`Cursor`]; the caller looks up the virtual router between the last two:
 //!
-//! 1. [`ethernet::ip`](crate::wire::ethernet::ip) finds the IP packet in a frame of the interface's own
-//!    LAN. On an interface without a link-layer header, [`ip::bare`](crate::wire::ip::bare) does.
+//! 1. [`ethernet::ip`](crate::wire::ethernet::ip) finds the IP packet in a frame of the interface's
+//!    own LAN, or [`ip::bare`](crate::wire::ip::bare) on an interface without a link-layer header.
 //! 2. [`locate`] finds the VRRP message and its VRID, or returns [`NotOurs`].
 //! 3. [`validate`] compares the message with the configuration ([`Expected`]) and returns an
 //!    [`Advert`], or the [`Counter`](crate::counters::Counter) for the reason to drop it.
@@ -41,7 +41,7 @@ pub enum ChecksumForm {
 
 impl ChecksumForm {
     /// Returns the form with this number, as in
-    /// [`AdvertRecord::checksum`](crate::records::AdvertRecord::checksum).
+    /// [`AdvertRecord::checksum`](crate::records::AdvertRecord::checksum); `None` if there is none.
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
             2 => Some(Self::V2),
@@ -74,7 +74,7 @@ pub struct Advert {
     pub source: Address,
     /// [Digest](address_digest) of the addresses.
     pub addresses: u64,
-    /// Whether the first IPv6 address is link-local (RFC 9568 section 5.2.9); true in IPv4.
+    /// False if the first IPv6 address is not link-local (RFC 9568 section 5.2.9); otherwise true.
     pub link_local: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Records, map keys and map values shared by the BPF program and user space.
 //!
-//! All are `#[repr(C)]` without padding, which bytemuck's derive rejects. Drawings mark the byte
-//! order of each field: `h` is host byte order, `n` network byte order, `b` single bytes.
+//! All are `#[repr(C)]`. None has padding, which bytemuck's derive would reject. Drawings mark the
+//! byte order of each field: `h` is host byte order, `n` network byte order, `b` single bytes.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -62,8 +62,8 @@ pub struct RouterSlot {
     pub empty: u8,
     /// 1 if the source must be in [`MAP_PEERS`](crate::names::MAP_PEERS), else 0.
     pub unicast: u8,
-    /// Destination of its adverts: the VRRP group in multicast, the router's own address in
-    /// unicast. Adverts to another destination are passed.
+    /// Destination of the adverts it receives: the VRRP group in multicast, the router's own
+    /// address in unicast. Adverts to another destination are passed.
     pub destination: Address,
     /// VRRPv2's authentication data in network byte order.
     pub password: [u32; 2],
@@ -134,14 +134,14 @@ impl AddressKey {
 #[repr(C)]
 pub struct LeaseSlot {
     /// When the lease ends, in nanoseconds of `CLOCK_MONOTONIC`; 0 if this host is not master.
-    /// Written by the engine when the lease begins and with each advert, and by the guardian when
-    /// the engine has died.
+    /// Written by the engine when the lease begins or ends and with each advert, and by the
+    /// guardian when the engine has died.
     pub valid_until: u64,
     /// The priority that this host sends, 1 to 255. Valid while `valid_until` is not 0.
     pub priority: u64,
     /// 1 while this host must not use the VIPs. Set by the BPF program when an advert shows that
-    /// another router is or becomes master, and by the engine before it removes the VIPs; cleared by
-    /// the engine.
+    /// another router is or becomes master, and by the engine before it removes the VIPs; cleared
+    /// by the engine.
     pub fenced: u64,
     /// 1 while the VIPs are present with Accept_Mode false (RFC 9568 section 6.1).
     pub closed: u64,

@@ -1,5 +1,5 @@
-//! The fast path: recognizes unchanged adverts and only stores their arrival time. Wakes the reader
-//! in user space for all other adverts.
+//! The fast path: recognizes unchanged adverts and only stores their arrival time. Also wakes the
+//! reader in user space when a record has been written for another advert.
 
 use core::arch::asm;
 

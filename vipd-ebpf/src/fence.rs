@@ -21,8 +21,8 @@ pub(crate) fn check(row: u32, priority: u8, arrival: u64) -> Option<Reason> {
     fences(&unsafe { slot.read_volatile() }, priority, arrival)
 }
 
-/// Fences a row: its own word first, so that user space that has read the word in `FILTER` finds the
-/// row.
+/// Fences a row. Sets the row's own word before the word in `FILTER`: when user space finds the
+/// latter set, it also finds the row.
 #[inline(always)]
 pub(crate) fn fence(row: u32) {
     let Some(slot) = LEASES.get_ptr_mut(row) else { return };
@@ -30,8 +30,8 @@ pub(crate) fn fence(row: u32) {
     let fenced = unsafe { &raw mut (*slot).fenced };
     // SAFETY: an aligned word of a map, which others write whole.
     if unsafe { fenced.read_volatile() } == 0 {
-        // A barrier, because `set` reads the other word: user space may be about to clear it, and must
-        // then find this row. SAFETY: as above.
+        // A barrier, because `set` reads the other word, which user space may be about to clear.
+        // User space must then find this row. SAFETY: as above.
         unsafe { set_with_barrier(fenced) };
     }
     // SAFETY: as for the slot.

@@ -1,4 +1,4 @@
-//! Drops packets to and from VIPs. While a VIP is fenced, drops all of them; while it is closed
+//! Drops packets to and from VIPs: all except adverts while a VIP is fenced; while it is closed
 //! (Accept_Mode false, RFC 9568 section 6.1), only those that this host must not accept.
 
 use core::mem::MaybeUninit;
@@ -13,7 +13,7 @@ use vipd_common::wire::ethernet;
 use crate::frame::Frame;
 use crate::maps::{ADDRESSES, FILTER, LEASES, count};
 
-/// Returns whether any row is fenced or closed. If not, no packet has to be looked at.
+/// Returns whether any row may be fenced or is closed. If not, the filter passes all packets.
 #[inline(always)]
 pub(crate) fn is_active() -> bool {
     let Some(words) = FILTER.get_ptr(0) else { return false };

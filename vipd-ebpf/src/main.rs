@@ -1,4 +1,4 @@
-//! vipd's program for the XDP hooks and for TC ingress.
+//! vipd's BPF programs for the XDP hooks, for TC ingress, and for TC egress.
 //!
 //! The entry points convert a verdict to the action of their hook. The parser,
 //! `vipd_common::parse`, is shared with user space:
@@ -10,7 +10,7 @@
 //!  packet to or from a VIP that is fenced or closed  ─► counted ─► drop
 //! ```
 //!
-//! After the agent's process has ended, adverts are passed as well, but still fence its VIPs.
+//! After the agent's process has ended, adverts are also passed, but still fence its VIPs.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
@@ -145,7 +145,7 @@ mod program {
             Verdict::Pass => xdp_action::XDP_PASS,
             Verdict::Drop => xdp_action::XDP_DROP,
             Verdict::Consume => {
-                // SAFETY: nothing is left to be dropped here.
+                // SAFETY: a successful tail call does not return, and no value must be dropped.
                 unsafe { agent.tail_call(ctx, 0) };
                 xdp_action::XDP_PASS
             }
@@ -160,7 +160,7 @@ mod program {
             Verdict::Pass => tcx_action_base::TCX_NEXT,
             Verdict::Drop => tcx_action_base::TCX_DROP,
             Verdict::Consume => {
-                // SAFETY: nothing is left to be dropped here.
+                // SAFETY: a successful tail call does not return, and no value must be dropped.
                 unsafe { AGENT_TC.tail_call(ctx, 0) };
                 tcx_action_base::TCX_NEXT
             }
@@ -201,8 +201,8 @@ mod program {
         if drops { Verdict::Drop } else { Verdict::Pass }
     }
 
-    /// Classifies and counts the frame of an IP packet. Publishes the packet to user space if it is
-    /// a valid advert. `arp` returns the offset of the ARP packet in a frame without an IP packet.
+    /// Returns the verdict on a frame with this IP packet. Counts adverts and publishes valid ones
+    /// to user space. `arp` finds the ARP packet in a frame without an IP packet.
     #[inline(always)]
     fn classify<F: Frame>(ctx: &F, ip: Option<Ip>, arp: impl FnOnce() -> Option<usize>) -> Verdict {
         let Some(ip) = ip else {
@@ -281,9 +281,9 @@ mod program {
         validate(packet, located, &expected)
     }
 
-    /// Counts the advert. If it is unchanged, stores its arrival time. Otherwise, if it is within
-    /// the rate limit, writes a record to the ring and wakes the reader, or counts the loss if the
-    /// ring is full.
+    /// Counts the advert, and fences the row if necessary. Stores the arrival time of an unchanged
+    /// advert. For any other advert within the rate limit, writes a record to the ring and wakes
+    /// the reader, or counts the loss if the ring is full.
     #[inline(always)]
     fn publish(ifindex: u32, row: u32, advert: &Advert) {
         count(row, Counter::AdvertisementRcvd);

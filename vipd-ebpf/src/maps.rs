@@ -65,7 +65,7 @@ pub(crate) static ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entrie
 #[map]
 pub(crate) static LEASES: Array<LeaseSlot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Whether any row is fenced or closed.
+/// Whether any row may be fenced or is closed.
 #[map]
 pub(crate) static FILTER: Array<FilterWords> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 

@@ -74,13 +74,13 @@ fn command_does_not_start_after_the_agent_has_ended() {
 }
 
 #[test]
-fn status_of_a_command_that_dies_by_a_signal_has_that_signal() {
+fn exit_status_reports_the_signal_that_killed_the_command() {
     let output = exec("", &["/bin/sh", "-c", "kill -TERM $$"]);
     assert_eq!(output.status.signal(), Some(15));
 }
 
 #[test]
-fn verb_is_not_in_the_help() {
+fn exec_is_not_in_the_help() {
     let output = Command::new(env!("CARGO_BIN_EXE_vipd")).arg("--help").output().expect("vipd starts");
     let help = String::from_utf8_lossy(&output.stdout);
     assert!(!help.contains("exec"), "{help}");

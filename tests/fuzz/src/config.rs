@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use vipd::config::{Config, ConfigError, Instance, Problems};
 use vipd::vrrp::{Family, Version};
 
-/// A valid file that contains every key. It is also the source of words for edits.
+/// A valid file: the base of edits, and the source of words for them.
 const EXAMPLE: &str = include_str!("../../../examples/vipd.toml");
 /// The example without comments, because edits in comments would have no effect.
 static BASE: LazyLock<String> = LazyLock::new(|| code().fold(String::new(), |text, line| text + line + "\n"));

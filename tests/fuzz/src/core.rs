@@ -42,7 +42,8 @@ struct Watched {
     has_addresses: bool,
     /// Start of the current mastership, and the number of answers sent before it.
     mastership: (Timestamp, u64),
-    /// Earliest time at which the router can start.
+    /// When the router first had a primary address and no impediments: the start of
+    /// `startup_delay`.
     startable: Option<Timestamp>,
     /// Whether a primary address was reported since the last shutdown.
     has_primary: bool,

@@ -148,7 +148,7 @@ fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
 mod tests {
     use super::{IPV6_HEADER_LEN, MESSAGE_ONLY, ethernet, frame, internet_checksum};
 
-    /// Returns an input whose frame is all zeros except for EtherType and message.
+    /// Returns an input whose frame is all zeros except for the EtherType and the message.
     fn input(fields: u8, ethertype: u16, header: usize, message: &[u8]) -> Vec<u8> {
         let mut input = vec![0; 1 + 14 + header];
         input[0] = fields;

@@ -14,7 +14,8 @@ use crate::repair;
 const TESTABLE: std::ops::RangeInclusive<usize> = 14..=3520;
 
 thread_local! {
-    /// Created only once: verifying the program takes longer than running it on 100,000 frames.
+    /// Created once per thread: verifying the program takes longer than running it on 100,000
+    /// frames.
     static BENCH: RefCell<Bench> = RefCell::new(Bench::new());
 }
 

@@ -20,8 +20,8 @@ pub enum Defect {
     NoFence,
     /// The fence is never lifted.
     StuckFence,
-    /// A lease is valid for ten advertisement intervals longer.
+    /// A lease is ten advertisement intervals too long.
     LongLease,
-    /// A router is started again right after its shutdown.
+    /// A router is started again right after its shutdown or the loss of its link.
     Restarts,
 }

@@ -126,7 +126,7 @@ impl Member {
         }
     }
 
-    /// Resets the member after a crash of the host, which loses all state.
+    /// Resets the member after a crash of the host or a restart of its killed process.
     pub(crate) fn reset(&mut self) {
         self.router = Router::new(self.router.config().clone());
         self.has_addresses = false;

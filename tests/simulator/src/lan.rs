@@ -55,9 +55,9 @@ impl World {
         }
     }
 
-    /// Schedules the arrival of an advert after a random delay. A switch keeps the order of frames
-    /// between two hosts. A router that shuts down relies on this: if its last advert arrived after
-    /// its priority-0 advert, backups would follow it again.
+    /// Schedules the arrival of an advert after a random delay. Unless `reorders` is set, adverts
+    /// between two hosts arrive in order, as through a switch. A router that shuts down relies on
+    /// this: if its last advert arrived after its priority-0 advert, backups would follow it again.
     fn deliver(&mut self, from: usize, index: usize, to: usize, in_transit: InTransit) {
         let mut arrival = self.now + self.random.between(self.delay / 10, self.delay);
         let last = &mut self.members[from].last_arrival[index];
@@ -84,7 +84,7 @@ impl World {
             self.count_answering(self.members[to].group);
         }
         let member = &mut self.members[to];
-        // For an unchanged advert, XDP stores only the arrival time.
+        // For an unchanged advert, the BPF program stores only the arrival time.
         if member.fast_path.published().is_some_and(|steady| steady.at(arrival) == advert) {
             member.slot.arrival = arrival;
             return;

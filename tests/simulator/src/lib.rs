@@ -4,9 +4,9 @@
 //! ```text
 //!   seed ─► plan ─► World ─┬─ Host: a drifting clock, a process that may stall, a ring buffer
 //!                          ├─ Member: vipd's core, for one virtual router on that host
-//!                          ├─ lan: adverts in transit, with delay, reordering, duplication, loss, partition
+//!                          ├─ lan: adverts in transit: delay, order, duplicates, loss, partitions
 //!                          └─ invariants, the last events, and counts
-//!   phases: simultaneous failures ─► healing ─► at rest ─► single failures ─► simultaneous failures …
+//!   phases, repeated: simultaneous failures ─► healing ─► at rest ─► single failures
 //! ```
 //!
 //! A world depends only on its seed, so a seed reproduces a failure.

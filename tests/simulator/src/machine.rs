@@ -1,4 +1,4 @@
-//! Failures of hosts: shutdown, crash, link loss, and stall.
+//! Failures of hosts: shutdown, crash, link loss, killed process, and stall.
 
 use vipd::vrrp::{Fault, Impediment, Input};
 
@@ -27,7 +27,8 @@ impl World {
         }
     }
 
-    /// Shuts a host's process down cleanly or takes its link down. Has no effect on a stalled host.
+    /// Shuts a host's process down cleanly or takes its link down. Has no effect if the host is
+    /// down or stalled, or its process was killed.
     pub(crate) fn stop(&mut self, host: usize, shutdown: bool) {
         if !self.hosts[host].is_running() {
             return;

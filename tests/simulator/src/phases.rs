@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    /// Simulates the external removal of VIPs on a host.
+    /// Simulates the external removal of one VIP of each router on a host.
     fn remove_addresses_externally(&mut self, host: usize) {
         if self.hosts[host].is_running() {
             for index in 0..self.hosts[host].members.len() {
@@ -153,8 +153,8 @@ impl World {
         self.expect_no_takeover_since(&before, &[], "without a failure");
     }
 
-    /// Simulates the failure and the return of a host that is a master, and checks that every
-    /// virtual router whose master it was has a new master in time.
+    /// Simulates the failure and the return of a host with at least one master, and checks that
+    /// each virtual router whose master was on that host has a new master in time.
     fn fail_master(&mut self, loss: Loss) {
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
         let group = self.random.index(self.groups.len());
@@ -175,7 +175,7 @@ impl World {
                 self.violate(
                     candidate,
                     Invariant::TakeoverInTime,
-                    &format!("no master took over after {loss:?}"),
+                    &format!("no router took over after {loss:?}"),
                 );
             }
         }

@@ -6,7 +6,8 @@ use crate::violation::Invariant;
 use crate::world::World;
 
 impl World {
-    /// Returns the longest Active_Down_Interval of any router.
+    /// Returns an upper bound for the Active_Down_Interval of any router, in nanoseconds of true
+    /// time.
     pub(crate) fn longest_down(&self) -> u64 {
         let downs = self.members.iter().map(|member| {
             let config = member.router.config();
@@ -17,7 +18,8 @@ impl World {
         longest(downs.max().unwrap_or(0))
     }
 
-    /// Returns the longest sum of `preempt_delay` and `startup_delay` of any router.
+    /// Returns an upper bound for the sum of `preempt_delay` and `startup_delay` of any router, in
+    /// nanoseconds of true time.
     pub(crate) fn longest_delay(&self) -> u64 {
         let delays = self.members.iter().map(|member| {
             let config = member.router.config();
@@ -26,8 +28,8 @@ impl World {
         longest(delays.max().unwrap_or(0))
     }
 
-    /// Checks that every virtual router has one master, that it is the right one, and that all
-    /// others follow it.
+    /// Checks that every virtual router with a running member has one master, that the master
+    /// answers, that no member should have preempted it, and that all other members follow it.
     pub(crate) fn expect_rest(&mut self) {
         self.tally.rests += 1;
         for group in 0..self.groups.len() {
@@ -65,8 +67,8 @@ impl World {
         }
     }
 
-    /// Returns whether the member can take over, that is, it is neither stalled nor waiting to
-    /// start.
+    /// Returns whether the member can take over, that is, its host is running and the member is in
+    /// Backup or Master.
     fn is_ready(&self, member: usize) -> bool {
         use vipd::vrrp::State;
         let member = &self.members[member];

@@ -15,7 +15,7 @@
 //! 3. Once all segments are connected and no node is drained, one node is master on all segments,
 //!    if all routers of each node are in one group.
 //!
-//! In worlds whose groups change at random moments, these are checked as well:
+//! In worlds whose groups change at random moments, these are also checked:
 //!
 //! 4. No router becomes master by a change of the groups while it receives adverts from a master
 //!    that outranks it.
@@ -45,7 +45,7 @@ pub struct Outcome {
     pub events: Vec<String>,
 }
 
-/// The nodes of a world that have the sync group.
+/// The kind of a world: which of its nodes have a sync group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nodes {
     /// All nodes have the sync group.
@@ -57,7 +57,7 @@ pub enum Nodes {
 }
 
 impl Nodes {
-    /// Returns one of the three kinds.
+    /// Returns the kind with this number: 0, 1 or 2.
     fn of(number: u64) -> Self {
         match number {
             0 => Self::Grouped,

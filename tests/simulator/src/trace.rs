@@ -47,7 +47,7 @@ impl fmt::Display for TraceEvent {
             Self::Started => f.write_str("starts"),
             Self::Stopped => f.write_str("stops"),
             Self::Crashed => f.write_str("crashes"),
-            Self::Killed => f.write_str("loses its process"),
+            Self::Killed => f.write_str("has its process killed"),
             Self::LostLink => f.write_str("loses its link"),
             Self::Stalled(nanos) => write!(f, "stalls for {} ms", nanos / 1_000_000),
             Self::Resumed => f.write_str("resumes"),

@@ -23,7 +23,8 @@ pub enum Invariant {
     NoFalseTakeover,
     /// Only a master has the VIPs, and only VIPs that are on the interface are announced.
     AddressesInMasterOnly,
-    /// On shutdown, a master sends one priority-0 advert, and nothing after it.
+    /// On shutdown, a master sends one priority-0 advert. Afterwards, or after the loss of its
+    /// link, a router sends nothing.
     SilentAfterShutdown,
 }
 

@@ -38,7 +38,7 @@ pub struct Tally {
     pub adverts: u64,
     /// Number of inputs that routers handled.
     pub inputs: u64,
-    /// Number of checks that found every virtual router at rest, with the right master.
+    /// Number of checks that every virtual router is at rest, with the right master.
     pub rests: u64,
 }
 

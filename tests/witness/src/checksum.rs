@@ -40,8 +40,8 @@ impl Checksum {
     }
 }
 
-/// Returns the pseudo-header of a VRRP message of `length` bytes (IPv4: RFC 9568 section 5.2.8,
-/// IPv6: RFC 8200 section 8.1).
+/// Returns the pseudo-header of a VRRP message of `length` bytes (IPv4: RFC 5798 section 5.2.8 as
+/// most routers implement it, IPv6: RFC 8200 section 8.1).
 ///
 /// # Panics
 /// Panics if the addresses are of different families, or if `length` exceeds 65535 in IPv4.

@@ -35,8 +35,9 @@ fn packet6(next: u8, kind: u8, source: [u8; 16], destination: [u8; 16], target: 
     packet
 }
 
-/// A packet, whether it is about the VIP when received and when sent, and whether it belongs to
-/// neighbor resolution then.
+/// A description, the protocol and the bytes of a packet, and the expected
+/// [`is_neighbor`](Subject::is_neighbor) if the packet is received and if it is sent; `None` if it
+/// is not about the VIP.
 type Case = (&'static str, Network, Vec<u8>, Option<bool>, Option<bool>);
 
 fn cases() -> Vec<Case> {
@@ -62,7 +63,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn packets_are_about_the_address_that_they_use() {
+fn the_vip_that_a_packet_is_about_is_found_in_both_directions() {
     for (what, network, packet, received, sent) in cases() {
         for (direction, expected) in [(Direction::Received, received), (Direction::Sent, sent)] {
             let subject = subject(&packet.as_slice(), network, direction);
@@ -75,7 +76,7 @@ fn packets_are_about_the_address_that_they_use() {
 }
 
 #[test]
-fn truncated_packets_pass() {
+fn truncated_packets_do_not_panic_and_pass_unless_they_contain_the_address() {
     for (what, network, packet, ..) in cases() {
         let needed = match network {
             Network::Arp => arp::LEN,
@@ -84,7 +85,7 @@ fn truncated_packets_pass() {
         };
         for length in 0..needed {
             for direction in [Direction::Received, Direction::Sent] {
-                // A shorter packet may still contain the address, but never makes it panic.
+                // A truncated packet may still contain the address.
                 let found = subject(&&packet[..length], network, direction);
                 assert!(found.is_none() || length >= 16, "{what} of {length} bytes");
             }
@@ -102,7 +103,7 @@ fn arp_for_other_hardware_or_protocols_passes() {
 }
 
 #[test]
-fn a_fenced_row_drops_everything_and_a_closed_row_received_packets() {
+fn a_fenced_row_drops_all_packets_and_a_closed_row_received_ones_except_neighbor_packets() {
     use Direction::{Received, Sent};
     let slot = |fenced, closed| LeaseSlot { valid_until: 1, priority: 1, fenced, closed };
     for (fenced, closed, is_neighbor, direction, expected) in [

@@ -112,7 +112,7 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
 /// Mask for the first byte of an address, in its first word.
 const FIRST_BYTE: u32 = u32::from_ne_bytes([0xff, 0, 0, 0]);
 
-/// Validates the IP header, as the kernel would for a raw socket. Returns the TTL or Hop Limit.
+/// Validates the IP header, as the kernel does for raw sockets. Returns the TTL or Hop Limit.
 #[inline(always)]
 fn ip_header<C: Cursor>(packet: &C, located: &Located) -> Result<u8, Counter> {
     const SHORT: Counter = Counter::PacketLengthErrors;

@@ -9,9 +9,9 @@
 
 use crate::wire::ethernet;
 
-/// Length of an ARP packet for Ethernet and IPv4, bytes.
+/// Length of an ARP packet for Ethernet and IPv4, in bytes.
 pub const LEN: usize = 28;
-/// Length of the frame, bytes.
+/// Length of the frame, in bytes.
 pub const FRAME_LEN: usize = ethernet::HEADER_LEN + LEN;
 /// The first bytes of a packet for Ethernet and IPv4: hardware type, protocol type and the lengths
 /// of their addresses.

@@ -16,7 +16,7 @@ use crate::parse::Cursor;
 use crate::wire::ip::Ip;
 use crate::wire::{ipv4, ipv6};
 
-/// Length of the header without tags, bytes.
+/// Length of the header without tags, in bytes.
 pub const HEADER_LEN: usize = 14;
 /// EtherType of IPv4.
 pub const TYPE_IPV4: u16 = 0x0800;

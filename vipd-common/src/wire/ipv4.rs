@@ -13,9 +13,9 @@
 
 use crate::wire::checksum::Sum;
 
-/// Length of a header without options, bytes.
+/// Length of a header without options, in bytes.
 pub const HEADER_LEN: usize = 20;
-/// Length of the longest header, bytes.
+/// Length of the longest header, in bytes.
 pub const MAX_HEADER_LEN: usize = 60;
 /// Offset of the total length.
 pub const TOTAL_LENGTH: usize = 2;
@@ -44,7 +44,7 @@ pub const TOS_CS6: u8 = 0xc0;
 
 /// Writes the header of an advert to [`VRRP_GROUP`]: no options, Don't Fragment, TTL 255.
 ///
-/// `message` is the length of the VRRP message, bytes.
+/// `message` is the length of the VRRP message, in bytes.
 ///
 /// # Errors
 /// `None` if the buffer is shorter than [`HEADER_LEN`] or the packet is longer than 65,535 bytes.

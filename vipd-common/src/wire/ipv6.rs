@@ -11,7 +11,7 @@
 //!  +------------------------------+----------------+
 //! ```
 
-/// Length of the header, bytes; extension headers are payload.
+/// Length of the header, in bytes; extension headers are payload.
 pub const HEADER_LEN: usize = 40;
 /// Offset of the payload length.
 pub const PAYLOAD_LENGTH: usize = 4;
@@ -39,7 +39,7 @@ pub const HOP_LIMIT_MAX: u8 = 255;
 
 /// Writes a header with Hop Limit 255 and traffic class CS6, and without a flow label.
 ///
-/// `payload` is the length of the payload, bytes.
+/// `payload` is the length of the payload, in bytes.
 ///
 /// # Errors
 /// `None` if the buffer is shorter than [`HEADER_LEN`] or the payload is longer than 65,535 bytes.

@@ -16,9 +16,9 @@ pub const TYPE_SOLICITATION: u8 = 135;
 pub const TYPE_ADVERTISEMENT: u8 = 136;
 /// Offset of the target address in both messages (RFC 4861 sections 4.3 and 4.4).
 pub const TARGET: usize = 8;
-/// Length of the ICMPv6 message with its one option, bytes.
+/// Length of the ICMPv6 message with its one option, in bytes.
 pub const LEN: usize = 32;
-/// Length of the frame, bytes.
+/// Length of the frame, in bytes.
 pub const FRAME_LEN: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN + LEN;
 /// Flags R and O set, S clear: an unsolicited advertisement of a router that overrides the neighbor
 /// entry (RFC 9568 section 6.4.2).

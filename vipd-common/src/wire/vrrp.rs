@@ -20,13 +20,13 @@ use crate::parse::ChecksumForm;
 use crate::wire::checksum::Sum;
 use crate::wire::ipv4;
 
-/// Length of the fixed part, bytes.
+/// Length of the fixed part, in bytes.
 pub const HEADER_LEN: usize = 8;
-/// Length of VRRPv2's authentication data, bytes.
+/// Length of VRRPv2's authentication data, in bytes.
 pub const AUTH_LEN: usize = 8;
 /// VRRPv2's authentication type 1: a password in plain text (RFC 2338 section 5.3.6).
 pub const AUTH_PASS: u8 = 1;
-/// The longest message: VRRPv3 with 255 IPv6 addresses, bytes.
+/// Length of the longest message, VRRPv3 with 255 IPv6 addresses, in bytes.
 pub const MAX_LEN: usize = HEADER_LEN + 16 * 255;
 /// ADVERTISEMENT, the only type.
 pub const TYPE_ADVERTISEMENT: u8 = 1;
@@ -38,12 +38,12 @@ pub const PRIORITY: usize = 2;
 pub const COUNT: usize = 3;
 /// Offset of VRRPv2's authentication type.
 pub const AUTH_TYPE: usize = 4;
-/// Offset of the interval word: 4 reserved bits and 12 of centiseconds in VRRPv3.
+/// Offset of the interval word: in VRRPv3, 4 reserved bits and 12 bits of centiseconds.
 pub const INTERVAL: usize = 4;
 /// Offset of the checksum.
 pub const CHECKSUM: usize = 6;
 
-/// Length of a message with `count` addresses of this family (4 or 6), bytes.
+/// Returns the length of a message with `count` addresses of this family (4 or 6), in bytes.
 #[inline(always)]
 pub const fn message_len(version: u8, family: u8, count: u8) -> usize {
     let auth = if version == 2 { AUTH_LEN } else { 0 };

@@ -94,7 +94,8 @@ fn color_option_overrides_the_environment_and_the_kind_of_output() {
         [("always", None), ("always", Some("NO_COLOR")), ("auto", Some("CLICOLOR_FORCE"))]
     {
         let colored = check(color, variable);
-        // Colored or not, a pipe receives one line for each problem.
+        // Colored or not, a pipe receives one line for the problem and one for the summary, without
+        // the source line.
         assert!(
             colored.contains(ESCAPE) && colored.lines().count() == 2,
             "{color}, {variable:?}: {colored:?}"

@@ -16,8 +16,8 @@ use vipd::vrrp::Policy;
 use vipd_tests::conformance::lab::At;
 use vipd_tests::conformance::{Note, Program, document, items};
 
-/// vipd's policy without `group_adverts`, which shortens some intervals by up to 1 ms: a lab
-/// tolerates this, but the exact times checked here do not.
+/// vipd's policy without `group_adverts`, which shortens some intervals by up to 1 ms. The lab
+/// tolerates this, but this test checks exact times.
 const POLICY: Policy = Policy { group_adverts: false, ..Policy::VIPD };
 
 #[test]

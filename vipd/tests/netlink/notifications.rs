@@ -79,7 +79,7 @@ fn a_watched_link_that_appears_or_is_renamed_is_reported_with_its_addresses() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn a_link_that_is_renamed_to_a_watched_name_has_appeared() {
+fn a_link_that_is_renamed_to_a_watched_name_counts_as_appeared() {
     private_namespace();
     let index = pair("eth9");
     let mut monitor = Monitor::open().expect("a monitor");

@@ -1,4 +1,4 @@
-//! The program for interfaces without a link-layer header.
+//! The programs for interfaces without a link-layer header.
 
 use vipd::xdp::{Action, Entry, Framing, Mode, Preference, Verbosity};
 use vipd_common::address::ipv4 as words;
@@ -83,7 +83,7 @@ fn packets_to_a_vip_with_accept_false_are_dropped() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn the_program_is_never_attached_in_native_mode() {
+fn the_programs_are_never_attached_in_native_mode() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
     for (preference, mode) in [(Preference::Native, Mode::Tc), (Preference::Generic, Mode::Generic)] {

@@ -89,7 +89,7 @@ impl Bench {
         let mut loaded = Kernel::load(OBJECT, sizes, verbosity).unwrap_or_else(|error| {
             panic!(
                 "cannot load the BPF program: {error}\n{error:?}\n\
-                 These tests need CAP_BPF and CAP_NET_ADMIN; run them as root with `cargo xtask test`."
+                 These tests need CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; run them as root with `cargo xtask test`."
             )
         });
         loaded.kernel.prepare(Entry::XdpFrags).expect("the verifier accepts the program");
@@ -133,7 +133,7 @@ impl Bench {
         self.maps.peers.retain(|(known, _)| *known != peer);
     }
 
-    /// Closes an address, with the row [`CLOSED_ROW`].
+    /// Closes an address. Its packets are counted in [`CLOSED_ROW`].
     pub(crate) fn close(&mut self, key: AddressKey) {
         self.loaded.addresses.insert(key, row(CLOSED_ROW)).expect("there is room");
         self.loaded.leases.set_closed(row(CLOSED_ROW), true);
@@ -152,7 +152,8 @@ impl Bench {
         self.maps.verdict(self.entry.framing(), &self.padded(frame), ifindex)
     }
 
-    /// Runs the program once and compares it with the user-space parser.
+    /// Runs the program once, and compares its action, counters and record with the verdict of the
+    /// user-space parser.
     ///
     /// # Errors
     /// Returns the first difference.

@@ -14,7 +14,7 @@ use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, UNICAST};
 use crate::frame;
 use crate::reference::Verdict;
 
-/// Minimum number of mutated valid frames to compare.
+/// Number of mutated valid frames.
 const MUTATED: u32 = 20_000;
 /// Number of random frames.
 const NOISE: u32 = 5000;
@@ -101,8 +101,8 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
-/// Returns a bench for each program except [`Entry::Xdp`], which has the same code as
-/// [`Entry::XdpFrags`].
+/// Returns a bench for each program that receives adverts, except [`Entry::Xdp`], which has the
+/// same code as [`Entry::XdpFrags`].
 fn benches() -> [Bench; 4] {
     [Entry::Tc, Entry::XdpFrags, Entry::TcBare, Entry::XdpBare].map(|entry| Bench::new().on(entry))
 }
@@ -163,7 +163,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn noise_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
+fn a_random_frame_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
     let benches = RefCell::new(benches());
     let mut runner = TestRunner::new(config(NOISE));
     let start = prop_oneof![

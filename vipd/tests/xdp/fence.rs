@@ -131,7 +131,7 @@ fn advert_after_the_end_of_the_lease_stops_all_packets_to_and_from_the_vips() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn lease_that_is_not_over_is_lost_only_to_a_higher_priority() {
+fn advert_fences_if_the_lease_is_over_or_its_priority_is_higher() {
     for (valid_until, priority, fenced) in [
         (u64::MAX, OURS, false),
         (u64::MAX, OURS + 1, true),
@@ -149,9 +149,9 @@ fn lease_that_is_not_over_is_lost_only_to_a_higher_priority() {
     }
 }
 
-/// Only the engine lifts the fence, so an advert with a higher priority must not fence unless the
-/// engine receives the advert. After the end of the lease, an advert fences in any case, because a
-/// stopped engine does not drain the ring.
+/// Only the engine lifts the fence, so a higher priority must not fence a router unless the engine
+/// receives the advert. After the end of the lease, any advert fences it, because a stopped engine
+/// does not drain the ring.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn advert_above_the_rate_limit_fences_only_if_the_lease_is_over() {

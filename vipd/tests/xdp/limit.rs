@@ -78,7 +78,7 @@ fn unchanged_adverts_are_not_rate_limited() {
 }
 
 /// A forged flood from the master's address does not drain the bucket of the master's known advert,
-/// and a replay of that advert is rate limited as well.
+/// and a replay of that advert is also rate limited.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn the_previously_unchanged_advert_has_its_own_bucket() {
@@ -104,13 +104,13 @@ fn the_previously_unchanged_advert_has_its_own_bucket() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_dropped_advert_sets_the_flag_once() {
+fn an_invalid_or_rate_limited_advert_sets_the_discarded_flag() {
     let mut bench = Bench::limiting();
     let valid = frame::valid(3);
     assert!(!bench.loaded.counters.take_discarded(), "initially unset");
     flood(&mut bench, &valid, BURST);
     bench.run(&Advert { vrid: 200, ..valid.clone() }.frame(), LOOPBACK);
-    assert!(!bench.loaded.counters.take_discarded(), "valid and unassigned adverts are not dropped");
+    assert!(!bench.loaded.counters.take_discarded(), "valid and unassigned adverts are not discarded");
     let wrong = Advert { corrupt: vec![ipv4::HEADER_LEN + 7], ..valid.clone() }.frame();
     bench.run(&wrong, LOOPBACK);
     bench.run(&wrong, LOOPBACK);

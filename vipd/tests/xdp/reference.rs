@@ -7,7 +7,8 @@ use vipd_common::parse::{Advert, Expected, locate, validate};
 use vipd_common::records::{AddressKey, LeaseSlot, PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire::{ethernet, ip, ipv4};
 
-/// Number of bytes that the program reads, starting at the IP header. An advert has at most 4128.
+/// Maximum number of bytes that the program reads, starting at the IP header. An advert has at most
+/// 4128.
 const WINDOW: usize = 8192;
 
 /// The verdict on a frame.

@@ -21,13 +21,14 @@ use crate::snapshot::Counters;
 pub(crate) struct Common {
     pub(crate) config: RouterConfig,
     pub(crate) policy: Policy,
-    /// Effective priority: the RFC's Priority. The lower of the router's own and the group's.
+    /// Effective priority: the RFC's Priority. The lower of the router's own and the group's; 255
+    /// for the owner.
     pub(crate) priority: u8,
     /// The router's own effective priority.
     pub(crate) own_priority: u8,
     /// Lowest priority of its sync group; 255 without a group.
     pub(crate) group_priority: u8,
-    /// Digest of the configured addresses.
+    /// Digest of the advertised addresses.
     pub(crate) digest: u64,
     /// Source address of adverts; unspecified until a primary address has been reported.
     pub(crate) primary: IpAddr,
@@ -42,8 +43,9 @@ pub(crate) struct Common {
     pub(crate) group_takeover_failed: bool,
     /// End of `startup_delay`, counted from when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,
-    /// Reason and time of the last transition.
+    /// Reason for the last transition; `None` before the first.
     pub(crate) reason: Option<Reason>,
+    /// Time of the last transition.
     pub(crate) since: Timestamp,
     /// Bit set of the [`Repeating`] events that have been returned and are not returned again yet.
     pub(crate) logged: u8,
@@ -95,8 +97,8 @@ impl Common {
         }
     }
 
-    /// Sets the router's own effective priority and the lowest priority of its group. The owner's
-    /// priority is fixed.
+    /// Sets the router's own effective priority and the lowest priority of its group, which does
+    /// not lower the priority of an owner.
     pub(crate) fn set_priority(&mut self, own: u8, group: u8) {
         (self.own_priority, self.group_priority) = (own, group);
         self.priority = if self.config.is_owner() { own } else { own.min(group) };
@@ -131,7 +133,7 @@ impl Common {
             && !self.is_owner_conflict(advert)
     }
 
-    /// Returns the longer of the configured interval and the advert's interval.
+    /// Returns the longer of the configured interval and the advert's interval, in nanoseconds.
     pub(crate) fn longer_interval(&self, advert: &Received) -> Nanos {
         let theirs = Interval::from_wire(self.config.version(), advert.interval).map_or(0, Interval::nanos);
         self.config.interval.nanos().max(theirs)

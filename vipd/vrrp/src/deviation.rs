@@ -1,7 +1,8 @@
 //! Deviations from RFC 9568 and RFC 3768, one file each, with the reason and the tests.
 //!
-//! [`Policy`] has a switch for each. With [`Policy::RFC`] every scenario of the conformance suite
-//! passes, including those in which vipd deviates; `vipd/tests/conformance` checks this.
+//! [`Policy`] has a switch for each. With [`Policy::RFC`], every scenario of the conformance suite
+//! that can run on this crate passes, including those in which vipd deviates;
+//! `vipd/tests/conformance` checks this.
 //!
 //! | switch | section | scenario in which vipd deviates |
 //! | --- | --- | --- |

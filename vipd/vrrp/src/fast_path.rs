@@ -41,7 +41,7 @@ impl FastPath {
         self.handled
     }
 
-    /// Returns the published advert.
+    /// Returns the published advert; `None` while every advert is recorded.
     pub fn published(&self) -> Option<&Steady> {
         self.published.as_ref()
     }

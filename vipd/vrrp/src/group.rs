@@ -1,7 +1,7 @@
 //! Sync groups: virtual routers of one node that are masters together or not at all.
 //!
-//! The functions compute the inputs that a member needs because of another one. They keep no state,
-//! so that a group can gain and lose members at any time.
+//! The functions compute the inputs that a member needs because of another member. They keep no
+//! state, so that a group can gain and lose members at any time.
 //!
 //! 1. While one member has a fault of its own, all others have [`Fault::Group`].
 //! 2. All members advertise the lowest of their effective priorities, so that two nodes have the
@@ -12,8 +12,9 @@
 //!    become backups.
 //! 5. If two nodes have equal priorities, the first member with a competing master decides by the
 //!    addresses. The others wait for it.
-//! 6. Routers that join keep the members as they are, unless this would make a second master on a
-//!    segment.
+//! 6. When routers join, all members become masters if one is master, unless this could make a
+//!    second master on a segment: then the masters become backups. Members that were already
+//!    masters do so only for a master that outranks a router that joins.
 //!
 //! Rules 3 and 5 prevent repeated transitions when one segment is cut, or when the addresses of two
 //! nodes rank differently on two segments. The reasons are in `docs/design/groups.md`.
@@ -107,10 +108,11 @@ pub fn next<'a, K: Copy + PartialEq>(
 /// inputs of each step, until it returns `None`. The last unchanged adverts of all members must
 /// have been passed in.
 ///
-/// Unlike in [`next`], the step depends only on the present states, not on how a member came into
-/// its state. If some members are masters and others are backups, the masters yield if one of the
+/// Unlike in [`next`], the step depends only on the present states, not on how a member entered its
+/// state. If some members are masters and others are backups, the masters yield if one of the
 /// backups follows a running master; otherwise, the backups become masters. If one of the masters
-/// was a member before, the masters yield only if a backup follows a master that outranks it.
+/// was a member before, the masters yield only if a backup follows a running master that outranks
+/// this backup.
 pub fn joined<'a, K: Copy + PartialEq>(
     now: Timestamp,
     has_joined: impl Fn(K) -> bool,
@@ -157,7 +159,8 @@ fn first_needed<'a, K: Copy + PartialEq>(
     steps.into_iter().flatten().find(is_needed)
 }
 
-/// Returns whether [`next`] returns the same step for a change of either of two members.
+/// Returns whether changes of two members have the same consequences: if [`next`] returns no step
+/// for one of the changes, it returns none for the other.
 pub fn is_alike(one: &Router, other: &Router) -> bool {
     let kind = |router: &Router| (core::mem::discriminant(&router.state), has_left_master(router));
     kind(one) == kind(other)

@@ -67,8 +67,8 @@ pub enum GroupInput {
     /// Another member has left Master: a master sends a priority-0 advert and transitions to
     /// Backup. A stalled master sends none, because another router may have taken over.
     Yield,
-    /// Another member follows a master: a backup checks again at this time whether it may become
-    /// master.
+    /// Another member follows a running master, or has not started: a backup checks again at this
+    /// time whether it may become master.
     Wait(Timestamp),
     /// An advert with the same priority from a higher address. The router answers it like a losing
     /// advert, because an earlier member of the group decides the tie.
@@ -136,16 +136,17 @@ pub enum Fault {
     NotReceiving,
     /// The interface has no Ethernet address, for example WireGuard, GRE or tun.
     NoHardwareAddress,
-    /// The interface has no IPv4 address, no link-local address, or not the configured source.
+    /// The interface has no address of its own to send adverts from (IPv4, or link-local IPv6), or
+    /// lacks the configured source address.
     NoPrimaryAddress,
-    /// An interface would lose its primary address if a VIP of this router, which is not the owner,
-    /// were removed.
+    /// An interface would lose its primary address if a VIP of this router were removed, and the
+    /// router is not the owner.
     PrimaryIsVirtual,
     /// An interface for the router's addresses is missing or down. Adverts can still be sent.
     AddressInterface,
     /// A tracked object failed; the agent reports its name.
     Tracking,
-    /// A member of the router's sync group failed.
+    /// Another member of the router's sync group has a fault of its own.
     Group,
     /// Disabled by the administrator.
     Administrator,

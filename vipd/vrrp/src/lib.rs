@@ -24,8 +24,9 @@
 //!    address, then clear impediments: the router starts as soon as no impediment is left.
 //!
 //! `handle` returns no errors. Invalid adverts never reach this crate. Adverts that do not match
-//! the configuration are counted, and each kind of mismatch is logged once until the state or the
-//! master changes. Durations are in [nanoseconds](interval::Nanos).
+//! the configuration are counted, and each kind of mismatch is logged once until the state, the
+//! master, or the configured interval or virtual addresses change. Durations are in
+//! [nanoseconds](interval::Nanos).
 //!
 //! The crate is `no_std` and uses no clocks, sockets, threads or random numbers. The same inputs at
 //! the same times give the same results.
@@ -44,8 +45,8 @@
 //! | none: the saved state with which a successor process continues | `saved.rs` |
 //! | all deviations from the RFC | [`deviation`], one file each |
 //!
-//! S1 to S28, M1 to M5, R7, R11 and R12 number the requirements of sections 6 and 7 as in the
-//! conformance suite (`tests/conformance/items/items.md`).
+//! S1 to S28, M1 to M5, R7, R11, R12 and P2 number the requirements of sections 6, 7 and 8.3 as in
+//! the conformance suite (`tests/conformance/items/items.md`).
 //!
 //! # Glossary
 //!

@@ -16,7 +16,7 @@ use crate::interval::Nanos;
 pub enum State {
     /// Not started, or shut down.
     Initialize,
-    /// Cannot take part in elections. RFC 9568 uses Initialize for this case as well.
+    /// Cannot take part in elections. RFC 9568 has no separate state for this: it uses Initialize.
     Fault(Fault),
     /// Monitors the master.
     Backup,
@@ -103,7 +103,8 @@ impl Steady {
 /// Why the state changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reason {
-    /// First start, or restart after an impediment for which RFC 8347 defines no event.
+    /// First start, or restart after a shutdown or after an impediment for which RFC 8347 defines
+    /// no event.
     Startup,
     /// The interface came up (RFC 8347 `vrrp-event-interface-up`).
     InterfaceUp,
@@ -122,7 +123,7 @@ pub enum Reason {
     HigherPriority,
     /// No advert was sent for so long that another router may have taken over.
     Stalled,
-    /// The master handed over mastership at the administrator's request.
+    /// As master, the router handed over mastership at the administrator's request.
     Failover,
     /// Another member of the sync group changed its state, and the router adopted that state.
     Group,

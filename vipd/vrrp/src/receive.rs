@@ -6,7 +6,7 @@
 //! | S28 source is the router's own address | discarded | discarded |
 //! | R7 received by the owner | accepted (erratum 8298) | discarded |
 //! | R11 interval differs | accepted, logged | discarded |
-//! | R12 address list differs | accepted, logged | discarded unless its priority is 255 |
+//! | R12 address list differs | accepted, logged | discarded unless the advert has priority 255 |
 
 use core::net::IpAddr;
 

@@ -14,6 +14,9 @@
 //!        └────────────────────────────────────────────►│             │
 //!                          Startup, priority 255       └─────────────┘
 //! ```
+//!
+//! A sync group also causes transitions between Backup and Master, and a failover request causes
+//! one from Master to Backup.
 
 use core::net::IpAddr;
 
@@ -39,7 +42,8 @@ pub struct Router {
 }
 
 impl Router {
-    /// Creates a router in [`State::Initialize`]. It starts when a primary address is reported.
+    /// Creates a router in [`State::Initialize`]. It starts once it has a primary address and no
+    /// impediment, and `startup_delay` is over.
     pub fn new(config: RouterConfig) -> Self {
         Self::with_policy(config, Policy::default())
     }

@@ -57,7 +57,8 @@ pub struct SavedRouter {
     pub reason: Option<Reason>,
     /// Time of the last transition.
     pub since: Time,
-    /// Bit set of the events that are not logged again until the state or the master changes.
+    /// Bit set of the events that are not logged again until the state, the master, or the
+    /// configured interval or virtual addresses change.
     pub logged: u8,
     /// Counters since the router was created.
     pub counters: Counters,
@@ -122,7 +123,8 @@ pub struct SavedBackup {
     pub active_interval: u16,
     /// Priority and source of the last accepted advert.
     pub master: Option<(u8, IpAddr)>,
-    /// The last advert discarded since that one, from a master about to be preempted.
+    /// The last advert discarded since the last accepted one, from a lower-priority master about to
+    /// be preempted.
     pub discarded: Option<SavedAdvert>,
     /// The last advert of the master, if it matches the configuration.
     pub unchanged: Option<SavedSteady>,
@@ -143,7 +145,8 @@ pub struct SavedMaster {
     pub refresh: Option<Time>,
     /// When the last advert was sent, or when the router became master.
     pub last_sent: Time,
-    /// When the router became master, if it or its sync group preempted a master of lower priority.
+    /// When the router became master, if it preempted a lower-priority master, or may have done so
+    /// with its sync group.
     pub preempted_at: Option<Time>,
     /// Number of answers that may be sent back to back.
     pub answer_tokens: u64,
@@ -153,10 +156,10 @@ pub struct SavedMaster {
     pub competing: Option<SavedCompetitor>,
     /// When to announce the addresses again after a split brain.
     pub announce_at: Option<Time>,
-    /// First and last advert with the same priority from a higher address, while the sync group
-    /// keeps the router in Master.
+    /// Times of the first and the last advert with the same priority from a higher address, while
+    /// the sync group keeps the router in Master.
     pub contested: Option<(Time, Time)>,
-    /// Last advert with the same priority from a lower address.
+    /// Time of the last advert with the same priority from a lower address.
     pub tie_won: Option<Time>,
 }
 
@@ -208,7 +211,7 @@ pub struct SavedCompetitor {
     pub last: Time,
     /// Number of its adverts.
     pub adverts: u64,
-    /// Whether it did not yield within a reasonable time.
+    /// Whether it kept advertising instead of yielding, or sent faster than a VRRP router would.
     pub persistent: bool,
 }
 
@@ -228,7 +231,7 @@ pub enum ResumeError {
     Identity {
         /// The virtual router that was saved.
         saved: Identity,
-        /// The configured one.
+        /// The virtual router that is configured.
         configured: Identity,
     },
     /// An interval is invalid in this version of VRRP.

@@ -46,8 +46,9 @@ pub struct Snapshot {
     pub since: Timestamp,
     /// Effective priority: 1 to 254, or 255 for the owner.
     pub priority: u8,
-    /// Whether the router preempts a lower-priority master: the configured `preempt`, but not after
-    /// [`Input::Failover`](crate::Input::Failover) until it is master again or restarts.
+    /// Whether the router preempts a lower-priority master. Always true for the owner; otherwise
+    /// the configured `preempt`, but false after [`Input::Failover`](crate::Input::Failover) until
+    /// the router is master again or restarts.
     pub preempts: bool,
     /// In Backup, the source of the last accepted advert.
     pub master: Option<IpAddr>,

@@ -87,8 +87,8 @@ pub(super) fn counters(before: &Counters, after: &Counters) {
     }
 }
 
-/// Checks the rate of answers to lower-priority and priority-0 adverts: a burst of three, then one
-/// per 100 ms, or one per interval if that is shorter.
+/// Checks the rate of answers to losing and priority-0 adverts: a burst of three, then one per
+/// 100 ms, or one per interval if that is shorter.
 pub(super) fn answers(
     config: &RouterConfig,
     now: Timestamp,
@@ -150,7 +150,8 @@ pub(super) fn follows(
     assert!(floor || after.master_down_at == deadline, "{advert:?}: {after:?}");
 }
 
-/// Checks that a lower-priority master is not preempted within `preempt_delay` (RFC 8347 `hold-time`).
+/// Checks that a lower-priority master is not preempted within `preempt_delay` (RFC 8347
+/// `hold-time`).
 pub(super) fn preempt_delay(config: &RouterConfig, now: Timestamp, before: &Snapshot, after: &Snapshot) {
     if (before.state, after.state, after.reason) == (State::Backup, State::Master, Some(Reason::Preempted)) {
         assert!(before.hold_until.is_none_or(|until| now >= until), "preempted within preempt_delay");

@@ -131,7 +131,7 @@ pub(super) enum Step {
     Recover(u8),
 }
 
-/// An input other than an advert or a timeout.
+/// An input other than [`Input::Timeout`] and [`Input::Advert`].
 #[derive(Debug, Arbitrary)]
 pub(super) enum Piece {
     PrimaryAddress(u8),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::world::{DELAY, LATE, LastAdvert, Node, World};
 
-/// Number of longest intervals after which nodes must be at rest.
+/// Settling time as a multiple of the longest interval; twice `preempt_delay` is added.
 const SETTLING: u64 = 40;
 
 impl World {

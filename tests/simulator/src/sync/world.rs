@@ -189,8 +189,8 @@ impl World {
         self.queue.push(Reverse((at, self.planned, due)));
     }
 
-    /// Simulates cuts, losses, drained nodes, broken cables, crashes, changed priorities and
-    /// changed groups.
+    /// Simulates cuts, losses, drained routers, broken cables, crashes, failover requests, changed
+    /// priorities and changed groups.
     pub(super) fn disturb(&mut self) {
         self.loss = self.random.of(&[0, 0, 5, 30]);
         for _ in 0..self.random.between(1, 12) {
@@ -229,9 +229,9 @@ impl World {
         }
     }
 
-    /// Connects all segments and starts all nodes.
+    /// Connects all segments, starts all nodes and clears all faults.
     pub(super) fn heal(&mut self) {
-        self.log(|| "all faults end".to_owned());
+        self.log(|| "all cuts and faults end".to_owned());
         self.cuts.clear();
         for node in 0..self.nodes.len() {
             self.start(node);

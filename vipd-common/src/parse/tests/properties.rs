@@ -102,7 +102,7 @@ proptest! {
         prop_assert_eq!((advert.vrid, advert.priority, advert.interval), (vrid, priority, fields.interval));
         prop_assert_eq!(usize::from(advert.count), addresses.len());
         prop_assert_eq!(advert.addresses, address_digest(addresses.iter().rev().copied()), "in any order");
-        // 0xffff in place of 0x0000 can make both forms match; the parser then returns the first.
+        // If the pseudo-header adds up to 0xffff, both forms match: the parser returns the first.
         prop_assert!(advert.checksum == form || advert.checksum == ChecksumForm::Rfc5798);
     }
 
@@ -186,7 +186,7 @@ fn the_vrid_is_read_after_ip_options() {
 }
 
 #[test]
-fn priority_tags_are_skipped_and_vlan_tags_are_not_ip() {
+fn priority_tags_are_skipped_and_frames_of_other_vlans_are_ignored() {
     let frame = |tags: &[(u16, u16)], inner: u16| {
         let mut frame = std::vec![0; 12];
         for (tpid, tci) in tags {

@@ -177,7 +177,7 @@ fn r4_a_truncated_packet_is_never_an_advert() {
 }
 
 #[test]
-fn the_digest_depends_on_everything_but_the_order() {
+fn the_digest_depends_on_the_addresses_but_not_on_their_order() {
     let digest = |list: &[[u8; 4]]| address_digest(list.iter().copied().map(Into::into));
     let (a, b, zero) = ([10, 0, 0, 1], [10, 0, 0, 2], [0; 4]);
     assert_eq!(digest(&[a, b]), digest(&[b, a]), "RFC 9568 section 5.2.9 only recommends an order");

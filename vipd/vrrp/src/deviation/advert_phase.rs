@@ -3,9 +3,9 @@
 //! RFC 9568 section 6.4 sets Adver_Timer to Advertisement_Interval when a router becomes master, so
 //! thousands of masters would send at as many different times, each with its own wake-up. vipd
 //! rounds this first deadline down to a multiple of 1 ms, or of a 64th of the interval if that is
-//! shorter, and does the same when a master restarts the timer after it has answered priority 0.
-//! The interval before that deadline is up to 1.6 % shorter. All others are exact, because the
-//! timer keeps its phase.
+//! shorter. It does the same when a master restarts the timer after it has answered priority 0, or
+//! because its configured interval has become shorter. The interval before such a deadline is up to
+//! 1.6 % shorter. All others are exact, because the timer keeps its phase.
 
 use vipd_common::Timestamp;
 
@@ -14,7 +14,8 @@ use crate::interval::Nanos;
 
 /// Number of groups per interval, if the interval is shorter than [`STEP_MAX`] times this number.
 const GROUPS: u64 = 64;
-/// Maximum time between two groups. The first interval is shortened by less than this.
+/// Maximum time between two groups, in nanoseconds. The first interval is shortened by less than
+/// this.
 const STEP_MAX: Nanos = 1_000_000;
 
 /// Returns the deadline of Adver_Timer when it is set to `interval` at `now`.

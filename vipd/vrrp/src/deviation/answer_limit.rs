@@ -12,7 +12,7 @@ use crate::interval::Nanos;
 
 /// Number of answers that may be sent back to back.
 const BURST: u64 = 3;
-/// Upper limit of the refill period.
+/// Maximum refill period, in nanoseconds.
 const PERIOD_MAX: Nanos = 100_000_000;
 
 /// A token bucket; each answer costs one token.

@@ -58,7 +58,8 @@ impl DownTimerFloor {
         Ok(Self { source, priority, arrival: saved::time(arrival), interval })
     }
 
-    /// Returns when the sender's next advert is overdue, for a backup with `own_priority`.
+    /// Returns when the sender's next advert is overdue by the Skew_Time of a backup with
+    /// `own_priority`.
     #[inline]
     pub(crate) fn deadline(&self, own_priority: u8) -> Timestamp {
         self.arrival + self.interval.master_down(own_priority, 1)

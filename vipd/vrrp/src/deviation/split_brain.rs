@@ -6,19 +6,19 @@
 //!
 //! The announcement waits until the competing master has sent no adverts for long enough to have
 //! yielded: one and a half intervals, but no more than 100 ms. A competing master is persistent if
-//! it keeps advertising for more than a second and three intervals or resumes right after the
-//! announcement (it does not receive this router's adverts), or if it sends faster than a VRRP
-//! router would. Announcing at each of its pauses would not help, so the quiet time required of a
-//! persistent competing master is one and a half intervals, but no less than a second.
+//! it keeps advertising for longer than a second and longer than three intervals, or resumes right
+//! after the announcement (it does not receive this router's adverts), or if it sends faster than a
+//! VRRP router would. Announcing at each of its pauses would not help, so the quiet time required
+//! of a persistent competing master is one and a half intervals, but no less than a second.
 
 use vipd_common::Timestamp;
 
 use crate::interval::Nanos;
 use crate::saved::{self, SavedCompetitor, Time};
 
-/// Maximum quiet time required of a competing master that is not persistent.
+/// Maximum quiet time required of a competing master that is not persistent, in nanoseconds.
 const QUIET_MAX: Nanos = 100_000_000;
-/// Minimum quiet time required of a persistent competing master.
+/// Minimum quiet time required of a persistent competing master, in nanoseconds.
 const PERSISTENT_QUIET: Nanos = 1_000_000_000;
 /// Number of adverts, beyond two per interval, after which a sender counts as persistent. Leaves
 /// room for a burst of answers.

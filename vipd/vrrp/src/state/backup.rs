@@ -34,8 +34,8 @@ pub(crate) struct Backup {
     active_interval: Interval,
     /// Priority and source of the last accepted advert.
     master: Option<(u8, IpAddr)>,
-    /// The last advert discarded since that advert, from a lower-priority master that the router is
-    /// about to preempt.
+    /// The last advert discarded since the last accepted one, from a lower-priority master that the
+    /// router is about to preempt.
     discarded: Option<Received>,
     /// The last advert of the master, if it matches the configuration. Adverts that do not match
     /// are counted, so the BPF program must record them.

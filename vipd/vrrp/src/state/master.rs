@@ -34,10 +34,10 @@ pub(crate) struct Master {
     preempted_at: Option<Timestamp>,
     answers: AnswerLimit,
     split_brain: SplitBrain,
-    /// First and last advert with the same priority from a higher address, while the sync group
-    /// keeps the router in Master.
+    /// Times of the first and the last advert with the same priority from a higher address, while
+    /// the sync group keeps the router in Master.
     contested: Option<(Timestamp, Timestamp)>,
-    /// Last advert with the same priority from a lower address.
+    /// Time of the last advert with the same priority from a lower address.
     tie_won: Option<Timestamp>,
 }
 
@@ -65,8 +65,8 @@ impl Master {
         }
     }
 
-    /// S19: handles Shutdown or an impediment. Sends a priority-0 advert before the transition to
-    /// Initialize or Fault, unless the link is down.
+    /// S19: handles Shutdown or an impediment. Before the transition to Initialize or Fault, sends
+    /// a priority-0 advert, unless the interface is missing or down, and removes the addresses.
     pub(crate) fn leave(common: &mut Common, fault: Option<Fault>) {
         if !matches!(fault, Some(Fault::NoInterface | Fault::InterfaceDown)) {
             common.send_priority_zero();
@@ -181,7 +181,8 @@ impl Master {
         self.preempted_at.is_some_and(|at| now.nanos_since(at) < common.longer_interval(advert))
     }
 
-    /// Records an advert from a competing master. Hosts may have learned its MAC.
+    /// Records an advert from a competing master. Hosts may have learned that router's MAC, so the
+    /// addresses are announced again once its adverts stop.
     pub(crate) fn competing_master(&mut self, common: &Common, now: Timestamp, advert: &Received) {
         if common.policy.reannounce_after_split_brain && common.has_addresses() {
             self.split_brain.advert(now, common.longer_interval(advert));
@@ -202,7 +203,8 @@ impl Master {
         Self::yield_mastership(common, now, Reason::Failover)
     }
 
-    /// Leaves Master because another member of the sync group did.
+    /// Leaves Master because another member of the sync group did. Sends a priority-0 advert unless
+    /// this router has stalled.
     pub(crate) fn follow_group(&self, common: &mut Common, now: Timestamp) -> Transition {
         if !self.is_stalled(common, now) {
             common.send_priority_zero();

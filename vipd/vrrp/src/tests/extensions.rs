@@ -47,7 +47,7 @@ fn master_that_handed_over_mastership_does_not_preempt_its_successor() {
         assert_eq!(script.state(), State::Backup);
         for _ in 0..10 {
             script.advert(50, LOWER);
-            assert_eq!(script.wait(SECOND), [], "it follows the lower-priority master");
+            assert_eq!(script.wait(SECOND), [], "the lower-priority master is followed");
         }
         assert_eq!(script.input(Input::Failover), [], "a backup has no mastership to hand over");
         // The successor fails. The router takes over, and from then on preempts as configured.
@@ -62,7 +62,7 @@ fn master_that_handed_over_mastership_does_not_preempt_its_successor() {
 }
 
 #[test]
-fn owner_does_not_give_mastership_away() {
+fn owner_does_not_hand_over_mastership() {
     let mut script = Script::master(owner(Version::V3, SECOND));
     assert_eq!(script.input(Input::Failover), []);
     assert_eq!(script.state(), State::Master);

@@ -201,7 +201,7 @@ fn member_without_a_master_waits_while_another_member_follows_one() {
 /// A member still waits if the other member, which follows a master, also receives adverts from a
 /// lower-priority master.
 #[test]
-fn member_that_also_receives_adverts_of_a_lower_priority_master_follows_the_other_one() {
+fn a_second_lower_priority_master_does_not_end_the_wait_for_a_higher_priority_master() {
     let mut pair = Pair::new([100, 100]);
     for _ in 0..20 {
         pair.now = pair.now + SECOND;
@@ -210,7 +210,7 @@ fn member_that_also_receives_adverts_of_a_lower_priority_master_follows_the_othe
         assert_eq!(pair.input(0, Input::Timeout), [vec![], vec![]]);
         assert_eq!(pair.states(), [State::Backup; 2]);
     }
-    // The member preempts the lower-priority master once the other one has failed.
+    // The second member preempts the lower-priority master once the higher-priority one has failed.
     pair.now = pair.members[1].next_timeout().expect("Active_Down_Timer");
     pair.input(1, Input::Timeout);
     assert_eq!(pair.states(), [State::Master; 2]);
@@ -281,7 +281,7 @@ fn first_member_with_a_competing_master_decides_a_tie() {
 
 /// The group preempts the masters of two segments, both of which yield with a last advert.
 #[test]
-fn last_advert_of_a_preempted_master_is_no_split_brain_for_a_member_that_follows() {
+fn last_advert_of_a_preempted_master_is_not_a_split_brain_for_the_other_member() {
     let mut pair = Pair::new([150, 150]);
     pair.advert(0, 100, LOWER);
     pair.advert(1, 100, LOWER);
@@ -308,7 +308,7 @@ fn added_member_becomes_master_with_the_group() {
 }
 
 #[test]
-fn wait_ends_the_fast_path() {
+fn waiting_for_another_member_ends_the_fast_path() {
     let mut pair = Pair::new([100, 100]);
     pair.advert(0, 150, LOWER);
     assert!(pair.members[0].steady().is_some());

@@ -5,7 +5,8 @@
 //!   6.4. S27: all other inputs are ignored in Initialize. S28: adverts from the router's own
 //!   address are ignored.
 //! * M1 to M5: the timers (section 6.1). T7: the interval sent. R7, R11 and R12: the checks of
-//!   section 7.1 that depend on the configuration.
+//!   section 7.1 that depend on the configuration. P2: several owners (section 8.3.2). F7: IPv4 and
+//!   IPv6 virtual routers with the same VRID.
 //!
 //! S3, S7, S14 and S17 (answering ARP for the virtual addresses and accepting packets to them)
 //! reduce to one invariant: the addresses are on the interface in Master and in no other state.

@@ -55,7 +55,8 @@ fn a_running_active_down_timer_is_recomputed() {
             assert_eq!(snapshot.skew, skew(priority.into()));
             assert_eq!(snapshot.master_down_interval, down(priority.into()));
         }
-        // After the original priority is restored, the timer runs as if it had never changed.
+        // After the original priority is restored, the timer runs as if the priority had never
+        // changed.
         script.input(Input::Priority(100));
         assert_eq!(script.next(), Some(down(100) - SECOND));
     }
@@ -75,7 +76,7 @@ fn skew_time_after_priority_zero_is_recomputed() {
 
 /// The higher-priority backup takes over first, even if its priority has only just been raised.
 #[test]
-fn a_deadline_moved_into_the_past_fires_at_the_next_timeout() {
+fn a_timer_whose_deadline_moves_into_the_past_fires_at_the_next_timeout() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.wait(down(100) - MILLI);

@@ -9,7 +9,7 @@ impl Script {
     /// Applies a configuration whose effective priority is its configured priority.
     fn reconfigure(&mut self, config: RouterConfig) -> Vec<Action> {
         let priority = config.priority;
-        assert!(self.router.reconfigure(self.now, config, priority), "possible without a restart");
+        assert!(self.router.reconfigure(self.now, config, priority), "the change needs no restart");
         assert_eq!(self.router.poll_event(), None, "no event");
         std::iter::from_fn(|| self.router.poll_action()).collect()
     }

@@ -1,4 +1,5 @@
-//! The complete transition table: every state and input, in both versions.
+//! The transition table: each state with each input, in both versions. Changes of priority,
+//! failover requests and sync groups have tests of their own.
 
 use super::*;
 

@@ -51,7 +51,7 @@ fn an_outranked_master_does_not_replace_the_floor() {
 }
 
 #[test]
-fn priority_zero_a_newer_advert_or_a_higher_priority_master_ends_the_floor() {
+fn the_floor_ends_with_priority_zero_a_newer_advert_or_a_higher_priority_master() {
     let down = 3 * 10 * MILLI + 156 * 10 * MILLI / 256;
     // The master sends a priority-0 advert after an advert from another router.
     let mut script = Script::started(config(Version::V3, SECOND));
