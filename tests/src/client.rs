@@ -1,5 +1,5 @@
-//! A client that continually sends requests for the VIP to all nodes, so that each node that uses the
-//! VIP answers on the wire.
+//! A client that continually sends requests for the VIP to all nodes, so that each node that uses
+//! the VIP answers on the wire.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,8 +75,8 @@ pub fn is_request(frame: &Frame) -> bool {
     frame.from == Station::Client && frame.arp().is_some_and(asks)
 }
 
-/// Returns whether a frame is an answer from the VIP: an ARP reply other than an announcement, or an
-/// echo reply.
+/// Returns whether a frame is an answer from the VIP: an ARP reply other than an announcement, or
+/// an echo reply.
 pub fn is_answer(frame: &Frame) -> bool {
     let is_reply =
         frame.arp().is_some_and(|arp| arp.operation == 2 && arp.sender == VIP && arp.target != VIP);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_no_use_of_the_vip() {
+    fn requests_do_not_use_the_vip() {
         for (bytes, is_first) in [(arp_request(), true), (echo_request(Station::Node(1).mac()), false)] {
             let frame = Frame { from: Station::Client, ..frame(bytes) };
             assert!(!uses_vip(&frame));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn announcements_and_requests_from_the_vip_are_no_answers() {
+    fn announcements_and_requests_from_the_vip_are_not_answers() {
         let client = Station::Client.ipv4().octets();
         for (operation, target, answers) in
             [(2, client, true), (1, client, false), (1, VIP.octets(), false), (2, VIP.octets(), false)]

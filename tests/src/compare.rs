@@ -70,22 +70,24 @@ pub fn compare(
 }
 
 impl Series {
-    /// Returns how late the new master's first advert was (t1 - t0 - deadline).
+    /// Returns how late the new master's first advert was (t1 - t0 - deadline), in milliseconds.
     pub fn lateness(&self) -> Option<Spread> {
         Spread::of(self.failovers().filter_map(Takeover::lateness))
     }
 
-    /// Returns the time from the new master's first advert to its first gratuitous ARP (t2 - t1).
+    /// Returns the time from the new master's first advert to its first gratuitous ARP (t2 - t1),
+    /// in milliseconds.
     pub fn announcement(&self) -> Option<Spread> {
         Spread::of(self.failovers().map(Takeover::announcement))
     }
 
-    /// Returns the time from the new master's first advert to its first echo reply (t3 - t1).
+    /// Returns the time from the new master's first advert to its first echo reply (t3 - t1), in
+    /// milliseconds.
     pub fn service(&self) -> Option<Spread> {
         Spread::of(self.failovers().map(Takeover::service))
     }
 
-    /// Returns the longest gap in the client's ping around the failover.
+    /// Returns the longest gap in the client's ping around the failover, in milliseconds.
     pub fn outage(&self) -> Option<Spread> {
         Spread::of(self.outcomes.iter().filter_map(|outcome| {
             let failover = outcome.takeovers.first()?;

@@ -38,8 +38,8 @@ impl Controller {
         }
     }
 
-    /// Returns the name of the file with the limit, in the controller's own hierarchy (cgroup v1) or
-    /// in the common one (cgroup v2).
+    /// Returns the name of the file with the limit, in the controller's own hierarchy (cgroup v1)
+    /// or in the common one (cgroup v2).
     fn limit(self, is_common: bool) -> &'static str {
         match (self, is_common) {
             (Self::Memory, false) => MEMORY_LIMIT,

@@ -6,8 +6,8 @@ use std::ptr;
 
 use anyhow::{Context, Result, ensure};
 
-/// A stopped thread of a process whose other threads continue to run. The thread continues when this
-/// value is dropped, which must happen on the thread that created the value.
+/// A stopped thread of a process whose other threads continue to run. The thread continues when
+/// this value is dropped, which must happen on the thread that created the value.
 #[derive(Debug)]
 pub struct FrozenThread(libc::pid_t);
 

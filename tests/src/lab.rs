@@ -98,7 +98,7 @@ impl Lab {
     }
 
     /// Isolates a station without loss of carrier: the switch no longer forwards frames to or from
-    /// it. Frames it sends are still captured.
+    /// it. Frames that it sends are still captured.
     ///
     /// # Errors
     /// Returns an error if the station is not plugged in.

@@ -99,8 +99,8 @@ impl Namespace {
         }
     }
 
-    /// Returns a file descriptor of the network namespace, for moving a link into it. It stays open
-    /// as long as this handle exists.
+    /// Returns a file descriptor of the network namespace, for moving a link into it. The
+    /// descriptor stays open as long as this handle exists.
     pub(crate) fn net_fd(&self) -> RawFd {
         self.shared.net.as_raw_fd()
     }

@@ -60,8 +60,8 @@ impl Station {
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, self.host().into())
     }
 
-    /// Returns the station's MAC: 02:00:00:00:00:NN, where NN is the node's number, or 64 for the
-    /// client.
+    /// Returns the station's MAC: 02:00:00:00:00:NN, where NN is the node's number in
+    /// hexadecimal, or 64 for the client.
     pub fn mac(self) -> Mac {
         match self {
             Self::Node(number) => Mac([2, 0, 0, 0, 0, number]),

@@ -64,7 +64,7 @@ fn tc_program(interface: &str) -> Result<u64> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn backup_with_detached_xdp_link_recovers_without_takeover() {
+fn backup_with_detached_bpf_link_recovers_without_takeover() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
     let one = start_agent(&lab, ONE, &[instance(200)]).unwrap();
@@ -96,7 +96,7 @@ fn backup_with_detached_xdp_link_recovers_without_takeover() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn master_with_detached_xdp_link_recovers_without_state_change() {
+fn master_with_detached_bpf_link_recovers_without_state_change() {
     let lab = Lab::new(1).unwrap();
     // The program must be attached again within a master-down interval.
     let slow = Instance { interval: Duration::from_secs(1), ..instance(200) };
@@ -207,7 +207,7 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
 /// in the meantime are received.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn xdp_link_is_kept_and_no_advert_is_lost_when_an_interface_is_reopened() {
+fn bpf_link_is_kept_and_no_advert_is_lost_when_an_interface_is_reopened() {
     const ROUNDS: usize = 5;
     const ADVERTS: usize = 200;
     let lab = Lab::new(2).unwrap();

@@ -50,8 +50,8 @@ fn random_faults_violate_no_invariant() -> TestResult {
     Ok(())
 }
 
-/// Plays faults of one kind against agents with this defect. Checks that the judge finds a violation
-/// of `invariant` and that a description contains `text`.
+/// Plays faults of one kind against agents with this defect. Checks that the judge finds a
+/// violation of `invariant` and that a description contains `text`.
 #[track_caller]
 fn expect(sabotage: Sabotage, kind: Kind, invariant: Invariant, text: &str) -> TestResult {
     let (summary, found) = play(SEED, 8, &[kind], Some(sabotage))?;

@@ -77,7 +77,7 @@ fn failover_succeeds_only_if_another_node_takes_over() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn status_shows_settings_and_what_an_instance_waits_for() {
+fn status_shows_settings_and_the_reason_for_initialize() {
     let lab = Lab::new(1).unwrap();
     let more = "unicast_source = \"192.168.122.11\"\n\
                 unicast_peers = [\"192.168.122.2\", { address = \"192.168.122.3\", min_ttl = 64 }]\n\
@@ -153,8 +153,8 @@ fn without_an_agent_the_error_names_the_running_ones() {
     assert_eq!(output.code, Some(1));
 }
 
-/// The agent reads the file again, and the client shows the lines that it reports. The client exits
-/// with status 1 if the file was not applied.
+/// The agent reads the file again, and the client shows the lines that the agent reports. The
+/// client exits with status 1 if the file was not applied.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn reload_reports_each_error_on_one_line_in_a_pipe() {

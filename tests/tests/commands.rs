@@ -1,4 +1,5 @@
-//! Scripts and notification commands do not inherit the agent's scheduling, signals and OOM score.
+//! Scripts and notification commands do not inherit the agent's scheduling, signal mask or OOM
+//! score.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

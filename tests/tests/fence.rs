@@ -211,10 +211,10 @@ fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
     Ok(())
 }
 
-/// The agents have an excluded VIP on an address-only interface.
+/// The VIP on that interface is an excluded one.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn vip_on_another_interface_is_fenced_as_well() -> TestResult {
+fn vip_on_an_address_only_interface_is_fenced() -> TestResult {
     const OTHER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
@@ -285,7 +285,7 @@ fn program_that_runs_before_the_fence_at_egress_is_reported() -> TestResult {
 /// Without a BPF file system, the fence lasts as long as the stopped process exists.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn without_a_bpf_file_system_a_stopped_master_is_silent_as_well() -> TestResult {
+fn without_a_bpf_file_system_a_stopped_master_is_fenced() -> TestResult {
     let pair = Pair::start_with(None, false, "on", |host| {
         host.run(|| unmount("/sys/fs/bpf", UnmountFlags::DETACH)).context("unmounting the BPF file system")
     })?;
@@ -301,7 +301,7 @@ fn without_a_bpf_file_system_a_stopped_master_is_silent_as_well() -> TestResult 
 /// Also shows that the checks of the other tests can fail.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn without_a_fence_a_stopped_master_goes_on_answering() -> TestResult {
+fn without_a_fence_a_stopped_master_keeps_answering() -> TestResult {
     let pair = Pair::start_with(None, false, "off", |_| Ok(()))?;
     assert_eq!(status(&pair.preferred)?[0].text("vipd:fence"), "off");
     let stopped = WallTime::now();

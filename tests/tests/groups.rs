@@ -1,5 +1,5 @@
-//! Sync groups on two nodes, each with an interface on two segments: `eth1` on the lab's, and `lan`
-//! on another one.
+//! Sync groups on two nodes, each with one interface on each of two segments: `eth1` on the lab's,
+//! and `lan` on another one.
 
 use std::time::Duration;
 
@@ -182,7 +182,7 @@ fn ipv4_and_ipv6_routers_are_a_group() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn group_and_a_sync_group_of_keepalived_take_over_from_each_other() {
+fn sync_groups_of_vipd_and_keepalived_take_over_from_each_other() {
     let instance = |name, interface, vrid, vip| {
         format!(
             "vrrp_instance {name} {{\n interface {interface}\n virtual_router_id {vrid}\n priority 100\n \

@@ -69,7 +69,7 @@ fn noise(random: &mut Generator) -> Vec<u8> {
 }
 
 /// Returns an advert with a few random fields. Its priority is lower than that of every router and
-/// never 0, so that no router acts on it even if it is valid.
+/// never 0, so that it does not change any router's state even if it is valid.
 fn unusual(random: &mut Generator) -> Vec<u8> {
     let version = if random.one_in(4) { Version::V2 } else { Version::V3 };
     let mut advert = SENDER.advert(version, 51, 1 + random.byte() % 50);

@@ -1,5 +1,6 @@
 //! `vipd import`: a node with the translated configuration behaves on the wire like keepalived with
-//! the original, and nodes are replaced one after the other without a further interruption.
+//! the original, and nodes are replaced one after the other, with an interruption only at each
+//! stop of a master.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -238,7 +239,7 @@ fn typical(priority: u8) -> String {
 /// Skew_Time of node 2: the outage after the priority-0 advert of a master that is stopped.
 const SKEW: Duration = Duration::from_millis(610);
 
-/// Replaces keepalived by vipd, or vipd by keepalived: first on the backup, then on the master.
+/// Replaces keepalived with vipd, or vipd with keepalived: first on the backup, then on the master.
 fn replace(lab: &Lab, capture: &Capture, agents: [Agent; 2], with: &AgentKind) -> [Agent; 2] {
     let [mut one, mut two] = agents;
     let is_master = |station: Station, since: WallTime| {

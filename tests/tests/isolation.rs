@@ -22,7 +22,7 @@ use vipd_tests::wait::wait_until;
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The minimum interval: if the master is delayed by 36 ms, the backup takes over.
+/// The minimum interval: the backup takes over after 36 ms without an advert from the master.
 const INTERVAL: Duration = Duration::from_millis(10);
 
 fn router(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {

@@ -142,7 +142,7 @@ fn owners(host: &Namespace) -> Result<Vec<String>> {
 /// has a VIP on the same interface.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn start_removes_what_a_dead_agent_with_another_runtime_directory_has_left() -> TestResult {
+fn start_removes_leftovers_of_a_dead_agent_with_another_runtime_directory() -> TestResult {
     const STALE: [Ipv4Addr; 3] =
         [Ipv4Addr::new(10, 0, 0, 51), Ipv4Addr::new(10, 0, 0, 52), Ipv4Addr::new(10, 0, 0, 53)];
     const LIVE: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 1, 0, 2)];
@@ -287,7 +287,7 @@ fn programs_that_an_interface_no_longer_needs_are_detached() -> TestResult {
 /// finds the VIPs to remove.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn vips_of_a_successor_are_known_to_the_next_start() -> TestResult {
+fn vips_of_a_killed_successor_are_removed_at_the_next_start() -> TestResult {
     const KEPT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     let lab = Lab::new(1)?;
     let host = lab.host(NODE)?;

@@ -115,8 +115,8 @@ fn vip_added_to_a_running_backup_is_removed() {
     assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
 }
 
-/// After a netlink overrun, vipd dumps the addresses, and the kernel may list the entry that
-/// another tool added before vipd's own.
+/// After a netlink overrun, vipd dumps the addresses, and the kernel may list another tool's
+/// entry before vipd's own.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {

@@ -70,7 +70,7 @@ fn pins_are_replaced_by_the_next_start_and_removed_by_a_clean_shutdown() -> Test
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn cleanup_removes_what_a_dead_agent_has_left() -> TestResult {
+fn cleanup_removes_the_leftovers_of_a_dead_agent() -> TestResult {
     let lab = Lab::new(1)?;
     let host = lab.host(NODE)?;
     let cleanup = || -> Result<(bool, String)> {

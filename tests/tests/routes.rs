@@ -194,7 +194,7 @@ fn reload_changes_routes_and_rules_without_a_transition() {
         .expect("written");
     assert_eq!(reload(&agent).expect("reloaded").len(), 5);
     wait_for_marked(&lab, ONE, &["blackhole 10.9.0.0/16"]);
-    // A route replaces an existing one with the same destination and metric.
+    // The new configuration has another route with the same destination and metric.
     let other = "{ to = \"10.9.0.0/16\", via = \"192.168.122.100\" }";
     agent.configure(configuration(200, other, "")).expect("written");
     assert_eq!(

@@ -220,8 +220,8 @@ fn agent_that_ends_and_starts_again_is_reported() {
     agent.stop().expect("stop the agent");
 }
 
-/// The library that reads keys would spin on a closed terminal, and a write to a blocked one does
-/// not return.
+/// The library that reads keys would spin on a closed terminal, and a write to a blocked terminal
+/// does not return.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn terminal_that_is_closed_or_blocked_does_not_keep_the_program_running() {

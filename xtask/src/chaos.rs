@@ -31,8 +31,8 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// attributed to a node. A run consists of episodes of a minute, with consecutive seeds. The plan
 /// of an episode depends only on its seed and the options.
 ///
-/// Invariants: an old owner is silent once a new master's advert has reached it; takeovers, and gaps
-/// between answers, last no longer than the protocol allows for the faults; after all faults,
+/// Invariants: an old owner is silent once a new master's advert has reached it; takeovers, and
+/// gaps between answers, last no longer than the protocol allows for the faults; after all faults,
 /// exactly one node answers for each address. After a violation, prints the plan, the seed and a
 /// timeline, writes the frames to a pcapng file, and ends the run.
 #[derive(clap::Args, Debug)]

@@ -159,8 +159,8 @@ fn documentation_tests() -> Result<()> {
     run_command(workspace::cargo().args(["test", "--locked", "--doc"]).args(EVERY_CRATE))
 }
 
-/// Rebuilds the eBPF object if the toolchain is installed. Returns the result if it differs from the
-/// committed object.
+/// Rebuilds the eBPF object if the toolchain is installed. Returns the result if it differs from
+/// the committed object.
 fn rebuilt_object() -> Result<Option<PathBuf>> {
     let toolchain = match Toolchain::find() {
         Ok(toolchain) => toolchain,

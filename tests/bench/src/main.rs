@@ -155,8 +155,8 @@ fn check(results: &Results, verdicts: &[Verdict]) -> Result<()> {
     Ok(())
 }
 
-/// Runs the scenarios. The programs of a scenario take turns, so that changes in the
-/// machine's load affect all of them.
+/// Runs the scenarios. The programs of a scenario take turns, so that changes in the machine's
+/// load affect all of them.
 fn measure(scenarios: &[Scenario], programs: &Programs, runs: Runs, effort: Effort) -> Result<Results> {
     let columns = |scenario: Scenario| -> Vec<Who> {
         scenario.who().iter().copied().filter(|who| programs.subject(*who).is_some()).collect()

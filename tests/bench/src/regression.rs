@@ -5,7 +5,7 @@
 //! false-positive rate of 10 % would report two or three metrics even if the builds were equal. An
 //! increase therefore counts only if almost all runs of this build cost more than almost all runs
 //! of the other one (the Mann-Whitney test). With five runs each, this happens by chance once in
-//! 125 comparisons.
+//! 126 comparisons.
 
 use std::fmt;
 

@@ -43,8 +43,8 @@ impl Kind {
         }
     }
 
-    /// Returns the longest gap between answers that this fault may cause, without the delay of
-    /// packets and processes by the machine.
+    /// Returns the longest gap between answers that this fault may cause, excluding delays that
+    /// the machine adds to packets and processes.
     pub fn gap(self, length: Duration, router: &Router) -> Duration {
         let (down, skew) = (router.longest_down(), router.longest_skew());
         match self {

@@ -8,10 +8,10 @@
 //! ```
 //!
 //! A [`Plan`](plan::Plan) is drawn from a seed. An [`Episode`](episode::Episode) plays the plan in
-//! a new lab, while clients continuously send ARP, ND and echo requests for all addresses. All frames at all
-//! switch ports are captured in both directions and stamped by one clock, and each answer is
-//! attributed to the node behind the port. The [`judge`] applies the protocol's rules to the
-//! frames, given the plan and the times of its actions, without querying the agents. A
+//! a new lab, while clients continuously send ARP, ND and echo requests for all addresses. All
+//! frames at all switch ports are captured in both directions and stamped by one clock, and each
+//! answer is attributed to the node behind the port. The [`judge`] applies the protocol's rules to
+//! the frames, given the plan and the times of its actions, without querying the agents. A
 //! [`run`](run::run) plays episode after episode.
 //!
 //! A new kind of fault is added to [`fault`], and to [`Action`](action::Action) if it needs a new

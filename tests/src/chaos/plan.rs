@@ -17,7 +17,7 @@ pub(crate) const OBSERVATION: Duration = Duration::from_millis(400);
 /// Percentage of rounds with two faults, among those whose first fault is not a partition.
 const PAIRS: usize = 25;
 
-/// The options that, with a seed, determine a plan.
+/// The options that, with a seed and a length, determine a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
     /// Number of nodes, from 2 to [`super::segment::MAX_NODES`].
@@ -136,8 +136,8 @@ impl Round {
         if let [fault] = &self.faults[..] {
             return fault.kind.gap(fault.length, router);
         }
-        // It is possible that no node works while both faults last, and that the gaps that they
-        // cause then follow one another.
+        // In the worst case, no node serves the address while both faults last, and then the gaps
+        // of both faults follow one after the other.
         let start = self.faults.iter().map(|fault| fault.at).min().unwrap_or_default();
         let gaps: Duration = self.faults.iter().map(|fault| fault.kind.gap(fault.length, router)).sum();
         self.end().saturating_sub(start) + gaps + router.longest_down()

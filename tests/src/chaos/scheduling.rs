@@ -1,5 +1,5 @@
-//! Real-time priorities and CPU affinity of the lab's own threads, and CPU affinity of an agent that
-//! is starved.
+//! Real-time priorities and CPU affinity of the lab's own threads, and CPU affinity of an agent
+//! that is starved.
 
 use std::fs;
 use std::io;
@@ -54,8 +54,8 @@ pub(crate) fn restrict(processes: &[u32], cpus: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// A thread that keeps a CPU busy, so that threads of lower priority do not run there. It stops when
-/// the `Hog` is dropped.
+/// A thread that keeps a CPU busy, so that threads of lower priority do not run there. It stops
+/// when the `Hog` is dropped.
 #[derive(Debug)]
 pub(crate) struct Hog {
     stop: Arc<AtomicBool>,
@@ -66,7 +66,8 @@ impl Hog {
     /// Starts the thread. It also stops after `longest`, so that it cannot hang the machine.
     ///
     /// # Errors
-    /// Returns an error without CAP_SYS_NICE, or if the thread cannot be created or moved to the CPU.
+    /// Returns an error without CAP_SYS_NICE, or if the thread cannot be created or moved to the
+    /// CPU.
     pub(crate) fn start(cpu: usize, longest: Duration) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

@@ -1,5 +1,5 @@
-//! The virtual routers of an episode: their configuration on each node, and the deadlines that result
-//! from it.
+//! The virtual routers of an episode: their configuration on each node, and the deadlines that
+//! result from it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -48,8 +48,8 @@ pub struct Router {
 }
 
 impl Segment {
-    /// Generates a random segment. The preferred node differs from router to router, so that each node is
-    /// master of some and backup of others.
+    /// Generates a random segment. The preferred node differs from router to router, so that each
+    /// node is master of some and backup of others.
     pub(crate) fn draw(nodes: u8, routers: usize, random: &mut Random) -> Self {
         let interval = match random.below(100) {
             0..60 => Duration::from_millis(100),
@@ -160,8 +160,8 @@ impl fmt::Display for Router {
     }
 }
 
-/// Formats the segment in several lines: the number of nodes and routers and the advert interval, then
-/// a line for each router.
+/// Formats the segment in several lines: the number of nodes and routers and the advert interval,
+/// then a line for each router.
 impl fmt::Display for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (nodes, interval) = (self.nodes, self.interval.as_millis());

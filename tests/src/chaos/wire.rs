@@ -1,8 +1,8 @@
 //! Captures all frames at the switch's ports, in both directions.
 //!
-//! A frame to a node is captured when the switch sends it to the node, after any delay; a frame from
-//! a node is captured when it enters the switch, before it may be lost. All timestamps come from one
-//! clock.
+//! A frame to a node is captured when the switch sends it to the node, after any delay; a frame
+//! from a node is captured when it enters the switch, before it may be lost. All timestamps come
+//! from one clock.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -80,8 +80,8 @@ impl Learned {
 }
 
 impl Wire {
-    /// Starts a capture in the switch's namespace. Also returns the MACs that the client learns while
-    /// the capture runs.
+    /// Starts a capture in the switch's namespace. Also returns the MACs that the client learns
+    /// while the capture runs.
     ///
     /// # Errors
     /// Returns an error if the socket or the thread cannot be created.

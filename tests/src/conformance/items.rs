@@ -11,9 +11,9 @@ use super::directory;
 pub struct Item {
     /// Identifier that scenarios and tests refer to: a letter and a number.
     pub name: String,
-    /// RFC and section that the requirement comes from.
+    /// RFC and section that the requirement comes from, or `vipd`.
     pub source: String,
-    /// MUST, SHOULD or MAY, or `custom` if no RFC requires it.
+    /// Keyword of RFC 2119, such as MUST or SHOULD NOT, or `custom` if no RFC requires it.
     pub level: String,
     /// The requirement, in one sentence.
     pub requirement: String,

@@ -68,8 +68,8 @@ use mismatch;
 ///
 /// # Errors
 /// Returns an error for the first step that does not match, with its line ([`At`]), the observed
-/// frame and [`Mismatch`]. An error without [`Mismatch`] means that the lab failed or the program
-/// exited.
+/// frame if there is one, and [`Mismatch`]. An error without [`Mismatch`] means that the lab failed
+/// or the program exited.
 pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<()> {
     let lab = Lab::new(3)?;
     let mut stage = Stage {

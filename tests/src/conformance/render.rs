@@ -20,7 +20,8 @@ fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
     remarks
 }
 
-/// Renders the verdicts for a terminal: one line per item, followed by the scenarios with remarks.
+/// Renders the verdicts for a terminal: one line per item, followed by the scenarios with remarks
+/// or unexplained verdicts.
 pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
     let programs = programs(rows);
     let mut text = String::from("item");

@@ -76,7 +76,7 @@ impl Scenario {
     }
 }
 
-/// One line of the script.
+/// The statement on a line of the script.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// `router …`: configures the router under test, which is node 2.

@@ -1,4 +1,4 @@
-//! The master's agent is killed. Its kernel keeps the VIP and answers the client until the new
+//! The master's agent is killed. The node keeps the VIP and answers the client until the new
 //! master's gratuitous ARP updates the client's ARP table.
 
 use anyhow::Result;

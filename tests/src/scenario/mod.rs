@@ -2,7 +2,8 @@
 //!
 //! A scenario starts two agents, waits until the preferred one (node 1) is master and answers the
 //! client's ping, makes that master fail, and waits for the reaction that the protocol requires.
-//! All measurements are taken at the switch and do not depend on the implementation.
+//! All measurements are taken at the switch and at the client, in the same way for each
+//! implementation.
 
 mod crash;
 mod cut;

@@ -1,6 +1,6 @@
-//! The master is suspended for longer than the backup's Active_Down_Interval, as a busy hypervisor
-//! or a debugger might do, and resumed, still in state Master, once the backup has taken over. The
-//! protocol guarantees that a single master remains; which node that is depends on the
+//! The master's agent is suspended for longer than the backup's Active_Down_Interval, as a busy
+//! hypervisor or a debugger might do, and resumed, still in state Master, once the backup has taken
+//! over. The protocol guarantees that a single master remains; which node that is depends on the
 //! implementation.
 
 use anyhow::Result;

@@ -1,4 +1,4 @@
-//! The guardian of a running agent, and what ends the guardian: the end of the agent, a signal, or
+//! The guardian of a running agent, and the events that end it: the end of the agent, a signal, or
 //! the start of the next agent.
 
 use super::*;
@@ -141,7 +141,7 @@ fn restarted_agent_replaces_the_guardian() {
 /// VIPs even if no other router has taken over.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn guardian_that_is_asked_to_end_removes_the_vips() {
+fn guardian_that_receives_sigterm_removes_the_vips() {
     let lab = Lab::new(1).expect("create the lab");
     let mut agent = start(&lab, ONE, &[instance(1, 100)]);
     wait_for_state(&agent, "master", TIMEOUT).expect("master");

@@ -21,7 +21,7 @@ use crate::metric::Metric;
 const NODE: Station = Station::Node(1);
 /// Frames per system call.
 const BATCH: usize = 64;
-/// Number of repetitions of measurements that take less than a millisecond.
+/// How many times adding and announcing addresses is measured.
 const REPEATS: u32 = 100;
 
 /// Measures the floors for sending adverts and for adding and announcing addresses. The lab has a
@@ -73,8 +73,8 @@ struct Announcing {
 }
 
 fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
-    // One subnet, as in the scenario `addresses`: all addresses except the first are secondary, which
-    // makes them cheaper to add.
+    // One subnet, as in the scenario `addresses`: all addresses except the first are secondary,
+    // which makes them cheaper to add.
     let addresses: Vec<_> = (1..=count).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
     let garps: Vec<_> = addresses.iter().map(|address| garp(NODE.mac(), *address)).collect();
     let garps: Vec<&[u8]> = garps.iter().map(Vec::as_slice).collect();

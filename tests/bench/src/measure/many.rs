@@ -36,7 +36,8 @@ const BOUND: Duration = Duration::from_secs(30);
 /// after the masters stop.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or if not all of vipd's routers become master.
+/// Returns an error if the lab fails, if one of vipd's routers does not become master exactly once,
+/// or if vipd does not shut down cleanly.
 pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for interfaces in INTERFACES {

@@ -14,7 +14,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::figure::percentile;
 
 /// Gaps between two readings that are longer than this are counted. A reading takes a tenth of
-/// this, an interrupt several times as long.
+/// this time, an interrupt a multiple of it.
 const GAP: Duration = Duration::from_nanos(400);
 /// Time is divided into slices of this length. The result is the first quartile of the slices,
 /// which excludes occasional unrelated work.

@@ -14,7 +14,8 @@
 //! | lease valid, process suspended, advert of lower priority | at the first advert after the lease |
 //! | lease valid, process killed | at the first advert after the lease |
 //!
-//! The lease of a process that is suspended or killed is over as soon as its next advert is overdue.
+//! The lease of a process that is suspended or killed is over as soon as its next advert is
+//! overdue.
 //!
 //! "At once" allows [`Bounds::kernel`] for fencing. A running process has the reaction time in any
 //! case, because the first adverts of two backups whose timers fire together may cross. A node that
@@ -38,8 +39,8 @@ use crate::time::{WallTime, millis};
 const ECHOES: usize = 512;
 /// Intervals without an advert after which the lease of a running process is over.
 const LEASE: u32 = 3;
-/// A quarter of an interval, by which the next advert of a suspended or dead process may be late
-/// before its lease is over.
+/// Divisor of an interval: a quarter of it is how late the next advert of a suspended or dead
+/// process may be before its lease is over.
 const OVERDUE: u32 = 4;
 /// Minimum of that time.
 const MIN_OVERDUE: Duration = Duration::from_millis(6);
@@ -57,7 +58,8 @@ pub(super) struct Ownership {
     /// By node: the time until which the node may lose adverts that were sent to it.
     deaf_until: Vec<Option<WallTime>>,
     bounds: Bounds,
-    /// Number of answers and announcements that were sent after the deadline.
+    /// Number of announcements that were sent after the deadline, and of answers to questions that
+    /// arrived after it.
     pub(super) unlawful: u64,
 }
 
@@ -96,8 +98,8 @@ struct Superseded {
     since: WallTime,
     deadline: WallTime,
     lease_was_over: bool,
-    /// Whether the node sent its advert shortly after the first advert of the new master: the kernel
-    /// fences it only at the next one.
+    /// Whether the node sent its advert shortly after the first advert of the new master: the
+    /// kernel fences it only at the next one.
     crossed: bool,
     reported: bool,
 }

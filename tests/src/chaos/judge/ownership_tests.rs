@@ -125,7 +125,7 @@ fn advert_sent_just_after_that_of_another_new_master_is_lawful_within_the_reacti
 }
 
 #[test]
-fn each_hand_over_is_reported_once_but_all_answers_are_counted() {
+fn each_handover_is_reported_once_but_all_answers_are_counted() {
     let mut scene = Scene::with_dead_master();
     scene.advert(1240, LOW);
     assert!(scene.answer_is_reported(1260, 1));

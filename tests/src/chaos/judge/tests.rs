@@ -109,7 +109,7 @@ fn invariants(verdict: &Verdict) -> Vec<Invariant> {
 }
 
 #[test]
-fn takeover_by_the_rules_is_no_violation() {
+fn takeover_in_time_is_no_violation() {
     let verdict = killed(1300).judge(Kind::Kill, unguarded(), 5000);
     assert_eq!(verdict.violations, []);
     assert_eq!(verdict.longest_takeover, Some(Duration::from_millis(300)));
@@ -169,7 +169,7 @@ fn master_that_survives_the_fault_needs_no_takeover() {
 }
 
 #[test]
-fn gap_is_judged_by_what_the_fault_allows() {
+fn gap_is_judged_by_the_bound_of_its_fault() {
     let verdict = silent(700).judge(Kind::KillAll, Bounds::default(), 5000);
     assert_eq!(verdict.violations, [], "within Active_Down_Interval and the margin");
     let verdict = silent(900).judge(Kind::KillAll, Bounds::default(), 5000);

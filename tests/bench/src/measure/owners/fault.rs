@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use vipd_tests::agent::{Agent, AgentKind};
 
-/// A fault of a master's processes. The link stays up, and the VIP stays on the interface.
+/// A fault of a master's processes. It affects neither the link nor the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// SIGKILL to the process that runs VRRP.
@@ -61,8 +61,8 @@ impl fmt::Display for Fault {
 }
 
 /// Sends a signal to the process that runs VRRP: vipd's main process or keepalived's child process.
-/// A signal to keepalived's parent process would not do, because the child of a killed parent shuts
-/// down cleanly.
+/// keepalived's parent process is not signaled, because the child of a killed parent shuts down
+/// cleanly.
 fn signal(agent: &Agent, signal: Signal) -> Result<()> {
     let processes = agent.processes();
     let process = match agent.kind() {

@@ -144,9 +144,9 @@ impl Pair {
         .map(|figure| figure.at(point, at)))
     }
 
-    /// Waits until only one node has sent adverts in the last two and a half intervals, at least two,
-    /// and only this node has answered the client, also during the observation before the fault.
-    /// Returns the index of the node.
+    /// Waits until only one node has sent adverts in the last two and a half intervals, at least
+    /// two, and only this node has answered the client, also during the observation before the
+    /// fault. Returns the index of the node.
     fn settle(&self) -> Result<usize> {
         let start = WallTime::now();
         let mut master = None;
