@@ -87,8 +87,8 @@ impl Frame for TcContext {
 }
 
 /// Number of bytes that the parser reads in place: an Ethernet header with two VLAN tags, and an
-/// IPv6 header up to and including Next Header.
-const HEADERS: usize = 14 + 2 * 4 + 7;
+/// IPv4 header up to and including Protocol. Next Header of IPv6 is at a smaller offset.
+const HEADERS: usize = 14 + 2 * 4 + 10;
 
 /// Makes the headers readable in place. A driver may leave them outside the linear part of the
 /// buffer until the IP layer pulls them. If they are already in the linear part, this costs two

@@ -12,12 +12,26 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use vipd::config::{Config, ConfigError, Instance, Problems};
 use vipd::vrrp::{Family, Version};
 
-/// A valid file: the base of edits, and the source of words for them.
+/// A valid file: the base of edits.
 const EXAMPLE: &str = include_str!("../../../examples/vipd.toml");
+/// Valid files with further keys.
+const OTHERS: [&str; 6] = [
+    include_str!("../../../examples/dual-stack.toml"),
+    include_str!("../../../examples/routes.toml"),
+    include_str!("../../../examples/sync-group.toml"),
+    include_str!("../../../examples/tracking.toml"),
+    include_str!("../../../examples/unicast.toml"),
+    include_str!("../../../examples/virtual-mac.toml"),
+];
 /// The example without comments, because edits in comments would have no effect.
-static BASE: LazyLock<String> = LazyLock::new(|| code().fold(String::new(), |text, line| text + line + "\n"));
-static WORDS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| code().flat_map(str::split_whitespace).chain(BOUNDARIES).collect());
+static BASE: LazyLock<String> =
+    LazyLock::new(|| code(EXAMPLE).fold(String::new(), |text, line| text + line + "\n"));
+/// The words of all files, without duplicates, and the boundary values.
+static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let files = [EXAMPLE].into_iter().chain(OTHERS);
+    let words: BTreeSet<_> = files.flat_map(code).flat_map(str::split_whitespace).collect();
+    words.into_iter().chain(BOUNDARIES).collect()
+});
 /// Boundary values and special characters.
 const BOUNDARIES: [&str; 29] = [
     "0",
@@ -51,12 +65,10 @@ const BOUNDARIES: [&str; 29] = [
     "\u{feff}é\r\n",
 ];
 
-/// Returns the lines of the example without comments and empty lines.
-fn code() -> impl Iterator<Item = &'static str> {
-    EXAMPLE
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim())
-        .filter(|line| !line.is_empty())
+/// Returns the lines of a file without comments and empty lines.
+fn code(text: &'static str) -> impl Iterator<Item = &'static str> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines.filter(|line| !line.is_empty())
 }
 
 /// An edit of a file.

@@ -50,15 +50,16 @@ pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Sna
     assert!(allowed, "from {from} to {to} by {input:?}");
 }
 
-/// Returns whether an input must have no effect: a timeout that is not due, or an advert to a
-/// router that does not take part in elections.
+/// Returns whether an input must have no effect: a timeout that is not due, the suspension of a
+/// router that is not master, or an advert to a router that does not take part in elections.
 pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
-    match state {
-        State::Backup | State::Master => input == Input::Timeout && !due,
-        State::Initialize if due => false,
-        State::Initialize | State::Fault(_) => {
-            matches!(input, Input::Advert(_) | Input::FeedLoss | Input::AddressRestored(_) | Input::Timeout)
-        }
+    match (state, input) {
+        (State::Backup | State::Master, Input::Timeout) => !due,
+        (State::Initialize, _) if due => false,
+        (State::Initialize | State::Fault(_), Input::Advert(_) | Input::FeedLoss) => true,
+        (State::Initialize | State::Fault(_), Input::AddressRestored(_) | Input::Timeout) => true,
+        (State::Backup | State::Initialize | State::Fault(_), Input::Suspend(_)) => true,
+        _ => false,
     }
 }
 

@@ -25,11 +25,12 @@ pub(super) const KINDS: [Impediment; 8] = [
     Impediment::Group,
 ];
 
-const FAULTS: [Fault; 11] = [
+const FAULTS: [Fault; 12] = [
     Fault::NoInterface,
     Fault::InterfaceDown,
     Fault::NotAttached,
     Fault::NotReceiving,
+    Fault::NoHardwareAddress,
     Fault::NoPrimaryAddress,
     Fault::PrimaryIsVirtual,
     Fault::AddressInterface,
@@ -142,6 +143,7 @@ pub(super) enum Piece {
     FeedLoss,
     Restored(u8),
     Failover,
+    Suspend(Span),
     Group(GroupPiece),
 }
 
@@ -187,6 +189,7 @@ impl Piece {
             Self::Priority(priority) => Input::Priority(*priority),
             Self::Shutdown => Input::Shutdown,
             Self::Failover => Input::Failover,
+            Self::Suspend(span) => Input::Suspend(now + span.nanos()),
             Self::FeedLoss => Input::FeedLoss,
             Self::Group(piece) => Input::Group(match piece {
                 GroupPiece::Priority(priority) => GroupInput::Priority((*priority).max(1)),
