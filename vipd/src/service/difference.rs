@@ -30,7 +30,8 @@ impl Differences {
         found
     }
 
-    /// Adds the differences in the identity and transport of the virtual router.
+    /// Adds the differences in the identity, the transport and the interface setup of the virtual
+    /// router.
     fn identity(&mut self, from: &Instance, to: &Instance) {
         // All fields are listed, so that a new field cannot be forgotten. The names are known to be
         // equal.
@@ -127,7 +128,7 @@ impl Differences {
         }
     }
 
-    /// Adds the remaining differences, which affect at most the content of adverts.
+    /// Adds the remaining differences, all of which take effect in place.
     fn service(&mut self, from: &Instance, to: &Instance) {
         let in_place = &mut self.in_place;
         note_changed(in_place, "checksum", &from.checksum, &to.checksum);

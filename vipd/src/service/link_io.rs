@@ -66,9 +66,9 @@ struct Open {
 #[derive(PartialEq, Eq)]
 struct Fence {
     level: FenceLevel,
-    /// Why packets from or to fenced VIPs may pass.
+    /// The reason if VIPs are not fully fenced.
     reason: Option<String>,
-    /// Whether the program that receives adverts is pinned, if there is one.
+    /// Whether the program that receives adverts is pinned; `None` if the link has no such program.
     advert_is_pinned: Option<bool>,
 }
 
@@ -110,7 +110,7 @@ impl LinkOpener {
             Some(self.ensure_attached(spec)?)
         };
         let fence = self.ensure_fence(spec, attached.as_ref().map(|attached| attached.is_pinned));
-        // Programs of the previous run that the interface no longer needs.
+        // Detaches the programs of the previous run that the interface no longer needs.
         self.kernel.detach_inherited(&ifindex);
         Ok(LinkIo {
             fence,
@@ -245,7 +245,7 @@ impl LinkOpener {
         level
     }
 
-    /// Reports an XDP program that runs before vipd's.
+    /// Reports an XDP program that runs before vipd's program at TC ingress.
     fn check_xdp(&mut self, ifindex: u32, interface: &str) {
         if self.open.get(&ifindex).and_then(|open| open.mode) == Some(Mode::Tc) {
             self.foreign_xdp.check(ifindex, interface);
