@@ -31,7 +31,7 @@ pub enum Source {
     Kernel(Cell),
     /// The protocol's state machine.
     Core,
-    /// The engine, for the frames, address changes and route changes of a virtual router.
+    /// The engine, for the frames and the address, route and rule changes of a virtual router.
     Sent,
     /// The engine, for everything else.
     Engine,
@@ -78,7 +78,7 @@ macro_rules! table {
                 destination_passed: "vipd:destination-passed", Counter, Traffic, Kernel(DestinationPassed),
                     "IP protocol 112 packets to an address that no instance uses, passed to the network stack";
                 unparsable_passed: "vipd:unparsable-passed", Counter, Traffic, Kernel(UnparsablePassed),
-                    "IP protocol 112 packets too short or malformed to contain a VRID, passed to the network stack";
+                    "IP protocol 112 packets too short or too malformed to contain a VRID, passed to the network stack";
                 ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
                     "Valid adverts lost because the ring buffer was full";
                 events_dropped: "vipd:events-dropped", Counter, Error, Engine(reports_dropped),
@@ -88,7 +88,7 @@ macro_rules! table {
                 engine_wakeups: "vipd:engine-wakeups", Counter, Traffic, Engine(wakeups),
                     "Wake-ups of the engine";
                 fifo_dropped: "vipd:fifo-dropped", Counter, Error, Service(fifo_dropped),
-                    "Lines missing from the notification FIFO because it was full";
+                    "Lines missing from the notification FIFO, usually because it was full";
             }
 
             /// Counters of one instance since the agent started.

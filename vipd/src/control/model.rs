@@ -66,7 +66,7 @@ pub struct InstanceStatus {
     pub priority: u8,
     /// Effective priority: 1 to 254, or 255 for the owner.
     pub effective_priority: u8,
-    /// Source of the last accepted advert, if any.
+    /// In Backup, source of the last accepted advert, if any.
     pub last_adv_source: Option<IpAddr>,
     /// Active_Down_Interval in **centiseconds** (RFC 8347), rounded down.
     pub master_down_interval: u64,
@@ -120,28 +120,29 @@ pub struct InstanceStatus {
     /// Delay before a lower-priority master is preempted, in nanoseconds.
     #[serde(rename = "vipd:preempt-delay-ns", default)]
     pub preempt_delay_ns: u64,
-    /// In Backup, nanoseconds until the end of this delay, while the instance follows a
+    /// In Backup, nanoseconds until the preemption delay ends, while the instance follows a
     /// lower-priority master.
     #[serde(rename = "vipd:preempt-in-ns", default)]
     pub preempt_in_ns: Option<u64>,
-    /// Time in Initialize after the start, in nanoseconds.
+    /// Configured startup delay, which the instance spends in Initialize, in nanoseconds.
     #[serde(rename = "vipd:startup-delay-ns", default)]
     pub startup_delay_ns: u64,
-    /// In Initialize, nanoseconds until the end of this delay.
+    /// In Initialize, nanoseconds until the startup delay ends.
     #[serde(rename = "vipd:starts-in-ns", default)]
     pub starts_in_ns: Option<u64>,
-    /// Why the instance is in `initialize`.
+    /// The reason why the instance is in `initialize`; `None` in other states.
     #[serde(rename = "vipd:initialize-reason", default)]
     pub initialize_reason: Option<String>,
-    /// How far the kernel stops using the VIPs when the agent is dead or stopped and another node
-    /// has become master: `full`, `ingress`, `process` or `off`; `None` while no interface of the
-    /// instance is open.
+    /// Fence level (`full`, `ingress`, `process` or `off`): how completely the kernel stops using
+    /// the VIPs when the agent is dead or stopped and another node has become master. `None` while
+    /// no interface of the instance is open.
     #[serde(rename = "vipd:fence")]
     pub fence: Option<String>,
     /// XDP mode in use, `native`, `tc` or `generic`; `None` while the program is not attached.
     #[serde(rename = "vipd:xdp-mode")]
     pub xdp_mode: Option<String>,
-    /// VIPs that a master should have but does not, because the kernel refused to add them.
+    /// VIPs that a master should have but does not, for example because the kernel refused to add
+    /// them.
     #[serde(rename = "vipd:missing-addresses", default)]
     pub missing_addresses: Vec<String>,
     /// Routes that exist while the instance is master: `route `, and the notation of `ip route`.
@@ -158,7 +159,7 @@ pub struct InstanceStatus {
     /// this address.
     #[serde(rename = "vipd:primary-address")]
     pub primary_address: Option<IpAddr>,
-    /// Why the instance is in `fault`.
+    /// The reason why the instance is in `fault`; `None` in other states.
     #[serde(rename = "vipd:fault-reason")]
     pub fault_reason: Option<String>,
     /// Reason for the last change of state (`startup`, `master-timeout`, …).
@@ -184,7 +185,7 @@ pub struct InstanceStatus {
 pub struct TrackedObject {
     /// `interface`, `script`, `process`, `file` or `route`.
     pub kind: String,
-    /// Name of the interface or of the check.
+    /// Name of the interface, script, process or file; for a route, `default` or the prefix.
     pub name: String,
     /// `up`, `down`, the number in a file, or `unknown` until the first reading.
     pub state: String,
