@@ -1,4 +1,4 @@
-//! Changes to the running agent: reload, drain, failover, priority.
+//! Changes to the running agent: reload, drain, failover, priority, upgrade.
 //!
 //! Changes are made one at a time. A reload waits until the file has been read, which may block,
 //! then for the first readings of objects that only added instances track, and then for the
@@ -112,7 +112,8 @@ enum Phase {
 }
 
 impl Administrator {
-    /// `roster` contains the routers of `config`, which was read from `path`.
+    /// Creates an administrator and the channel for requesting changes. `roster` contains the
+    /// routers of `config`, which was read from `path`.
     pub(super) fn new(
         path: PathBuf,
         config: Config,

@@ -13,7 +13,7 @@ use crate::vrrp::{RouterConfig, VirtualAddress};
 /// The differences between two configurations of an instance, as text.
 #[derive(Debug, Default)]
 pub(super) struct Differences {
-    /// Differences that take effect without a transition.
+    /// Differences that take effect while the instance continues to run.
     pub(super) in_place: Vec<String>,
     /// Differences that require a restart of the instance: they change its identity on the network,
     /// its transport, or the setup of its interfaces.

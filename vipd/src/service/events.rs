@@ -25,7 +25,7 @@ const HISTORY: usize = 1024;
 /// several times while the client is not scheduled.
 const BACKLOG: usize = 16_384;
 
-/// The events, shared by the control thread and its clients.
+/// The kept events and the channel of new ones. Clones share both.
 #[derive(Clone, Debug)]
 pub(super) struct EventLog(Arc<Mutex<Shared>>);
 

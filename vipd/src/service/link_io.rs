@@ -73,8 +73,8 @@ struct Fence {
 }
 
 impl LinkOpener {
-    /// `claims` are the interfaces that this agent has already claimed, by index.
-    /// `agent` is the agent's name.
+    /// Creates an opener without open links. `claims` contains the interfaces that this agent has
+    /// already claimed, by index. `agent` is the agent's name.
     pub(crate) fn new(
         kernel: Kernel,
         macvlans: Macvlans,

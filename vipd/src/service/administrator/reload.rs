@@ -19,7 +19,7 @@ use crate::service::sizes::needed_sizes;
 use crate::service::supervisor::FIRST_READINGS;
 use crate::vrrp::Fault;
 
-/// The routers that a reload has removed, changed and added.
+/// The routers that a reload has removed, changed and added, and the settings now in use.
 #[derive(Debug, Default)]
 pub(in crate::service) struct Reloaded {
     pub(in crate::service) removed: Vec<RouterId>,

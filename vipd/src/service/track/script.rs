@@ -21,7 +21,8 @@ struct Hysteresis {
 }
 
 impl Hysteresis {
-    /// `former` is the state under the previous settings, if there was one.
+    /// Creates the state before the first result. `former` is the state under the previous
+    /// settings, if there was one.
     fn new(script: &Script, former: Option<Reading>) -> Self {
         let is_up = former.map_or(script.initially_up, |former| former == Reading::Up);
         Self { is_up, streak: 0, rise: script.rise, fall: script.fall }
