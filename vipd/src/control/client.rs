@@ -128,8 +128,8 @@ impl Client {
     /// Requests `status`.
     ///
     /// # Errors
-    /// Returns an error if there is no agent, access is denied, or no valid reply arrives within
-    /// [`TIMEOUT`].
+    /// Returns an error if there is no agent, access is denied, the agent refuses the request, or
+    /// no valid reply arrives within [`TIMEOUT`].
     pub fn status(&self) -> Result<StatusReport, ClientError> {
         self.request(&Request::Status, TIMEOUT)
     }
@@ -145,8 +145,7 @@ impl Client {
     /// Requests a change.
     ///
     /// # Errors
-    /// Same as for [`Client::status`], but with [`CHANGE_TIMEOUT`]. [`ClientError::Agent`] if the
-    /// agent refuses the change.
+    /// Same as for [`Client::status`], but with [`CHANGE_TIMEOUT`].
     pub fn change(&self, request: &Request) -> Result<ChangeReport, ClientError> {
         self.request(request, CHANGE_TIMEOUT).map_err(|error| match error {
             ClientError::Timeout(directory) => ClientError::ChangeTimeout(directory),

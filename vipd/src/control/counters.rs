@@ -1,7 +1,8 @@
 //! The table of counters, from which reports, tables, metrics, log texts and `docs/counters.md` are
 //! generated.
 //!
-//! To add a counter, add a row here and, if its source is new, an accessor in `service/report.rs`.
+//! To add a counter, add a row here and, unless its source already has the value, a field of the
+//! source in `service/report.rs`.
 
 use serde::{Deserialize, Serialize};
 use vipd_common::counters::Counter as Cell;
@@ -52,7 +53,7 @@ pub struct Counter {
     pub source: Source,
     /// One line for `# HELP` and the reference.
     pub help: &'static str,
-    /// For dropped adverts, the reason shown in the log; `None` if they are not logged.
+    /// For a counter of dropped adverts, the reason shown in the log; `None` for other counters.
     pub reason: Option<&'static str>,
 }
 
@@ -91,7 +92,7 @@ macro_rules! table {
                     "Lines missing from the notification FIFO, usually because it was full";
             }
 
-            /// Counters of one instance since the agent started.
+            /// Counters of one instance since the agent, or a predecessor, added it.
             Statistics, INSTANCE, instance {
                 master_transitions: "master-transitions", Counter, Traffic, Core(master_transitions),
                     "Transitions to master";

@@ -29,7 +29,7 @@ pub struct EventRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// `state-changed`: delay in handling the timer that caused the change, in nanoseconds; 0 if no
-    /// timer caused the change. Absent if the measurement was lost.
+    /// timer caused the change. Absent if the report with the delay was dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_ns: Option<u64>,
     /// `state-changed`: number of earlier changes that have no event of their own, because the

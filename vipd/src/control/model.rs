@@ -38,7 +38,8 @@ pub struct ChangeReport {
 /// Reply to `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReport {
-    /// One entry per configured instance, in the order of the configuration.
+    /// One entry per configured instance, in the order of the configuration at startup. Instances
+    /// added by a reload replace removed ones or come last.
     pub instances: Vec<InstanceStatus>,
     /// Whether a guardian watches the engine. Missing with `fence = "off"`, or if the guardian
     /// could not be prepared when the agent started.
@@ -171,7 +172,7 @@ pub struct InstanceStatus {
     /// Objects that the instance tracks.
     #[serde(rename = "vipd:track", default)]
     pub track: Vec<TrackedObject>,
-    /// Sum of the weights of the tracked objects, which is added to the priority.
+    /// Sum of the weights that the states of the tracked objects select; added to the priority.
     #[serde(rename = "vipd:track-weight", default)]
     pub track_weight: i64,
     /// In Backup, nanoseconds until the master-down timer fires.
@@ -228,7 +229,7 @@ pub struct PeerStatus {
 pub struct StatsReport {
     /// Counters of the agent as a whole.
     pub global: GlobalStatistics,
-    /// One entry per instance, in the order of the configuration.
+    /// One entry per instance, in the order of [`StatusReport::instances`].
     pub instances: Vec<InstanceStats>,
 }
 

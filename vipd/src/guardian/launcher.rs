@@ -1,4 +1,4 @@
-//! The service's part: starts the guardian, and starts another one if the guardian ends.
+//! The service's part of the guardian: starts the process, and starts another one when it ends.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -40,7 +40,7 @@ const STABLE: Duration = Duration::from_secs(10);
 pub(crate) struct Setup {
     /// The array of leases.
     pub(crate) leases: OwnedFd,
-    /// Number of its rows.
+    /// Number of rows in the array of leases.
     pub(crate) rows: usize,
     /// Name of the agent ([`AgentLock::name`](crate::process::AgentLock::name)).
     pub(crate) agent: String,

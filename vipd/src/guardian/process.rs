@@ -27,7 +27,7 @@ const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 const AGENT_CHECK: Duration = Duration::from_secs(1);
 /// Maximum time for which VIPs stay after a signal has asked the guardian to end.
 const LINGER_MAX: Duration = Duration::from_secs(5);
-/// Stack of the watching thread in bytes.
+/// Stack size of the watcher thread in bytes.
 const STACK: usize = 256 << 10;
 
 /// Runs the guardian. `arguments` are those after the verb: the agent's name, and

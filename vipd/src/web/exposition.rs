@@ -74,7 +74,7 @@ impl Exposition {
     /// Begins a metric. `name` is the name of its samples. Both formats require that all samples of
     /// a metric follow its metadata.
     ///
-    /// A name that ends with `_seconds` gets that unit.
+    /// In OpenMetrics, a name that ends with `_seconds` gets that unit.
     pub(crate) fn metric<'a>(&'a mut self, name: &'a str, kind: Kind, help: &str) -> Samples<'a> {
         let text = &mut self.text;
         let mut help = help.replace('\\', "\\\\").replace('\n', "\\n");
