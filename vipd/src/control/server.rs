@@ -204,7 +204,8 @@ async fn report<T: Serialize>(
     if is_wanted { Some(reply_line(in_time(building).await).into()) } else { None }
 }
 
-/// Serves one client until it disconnects, is idle for too long, or exceeds a limit.
+/// Serves one client until it disconnects, is idle for longer than [`READ_TIMEOUT`], exceeds a
+/// limit, loses the right to query the agent, or its stream of events ends.
 async fn serve_client(
     mut stream: UnixStream,
     peer: Credentials,

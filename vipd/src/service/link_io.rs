@@ -1,13 +1,13 @@
 //! Opens and closes links, in idempotent steps.
 //!
 //! ```text
-//!  ensure_claim      claims the interface                 kept until the link is closed
+//!  ensure_claim      claims the interface                 kept while the link has routers
 //!  clear_others      cleans up after dead agents          when the link is first opened
-//!  ensure_groups     joins the multicast groups           kept until the link is closed
+//!  ensure_groups     joins the multicast groups           kept while the family has routers
 //!  open_sockets      opens the sockets for sending        handed to the engine
 //!  ensure_macvlans   creates the macvlans, down           kept until the router is removed
 //!  ensure_routers    adds VRIDs to the BPF program's maps, before the program is attached
-//!  ensure_attached   attaches the program                 kept until the link is closed
+//!  ensure_attached   attaches the program                 kept while the link has routers
 //!  ensure_fence      attaches the fence programs          kept until the link is closed
 //! ```
 

@@ -266,8 +266,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 error = &mut *failed, if may_fail => {
-                    // If the sender was dropped without an error, the only link is open or there
-                    // are several links.
+                    // If the sender was dropped without an error, the only link is open, there are
+                    // several links, or this process is a successor.
                     may_fail = false;
                     if let Ok(error) = error {
                         self.stop();
