@@ -3,7 +3,8 @@
 //! The kernel reports the user and the groups of a client ([`Credentials`]); they cannot be forged.
 //! Without `[control]`, the mode of the socket file admits its owner and its group, and only root
 //! and the agent's user may change the agent. With `[control]`, any process can connect, and the
-//! agent immediately rejects clients outside the configured groups.
+//! agent immediately rejects clients other than root, its own user and members of the configured
+//! groups.
 
 use std::fmt;
 use std::io;
@@ -39,7 +40,7 @@ pub struct Group {
 pub struct Credentials {
     /// Effective user ID.
     pub uid: u32,
-    /// Process ID, if it is in a visible PID namespace.
+    /// Process ID, if the agent's PID namespace contains the process.
     pub pid: Option<i32>,
     /// Effective group ID and supplementary groups.
     pub groups: Vec<u32>,
@@ -135,7 +136,8 @@ impl Access {
         }
     }
 
-    /// Returns the error for a client with insufficient rights; it names the group that has them.
+    /// Returns the error for a client without the right `needed`. The error names a configured
+    /// group that has this right.
     pub(super) fn refusal(&self, client: &Credentials, needed: Right) -> Refusal {
         let rules = &self.current().rules;
         let group = match needed {

@@ -1,4 +1,5 @@
-//! Client of the control socket. Blocks, with a timeout on each operation.
+//! Client of the control socket. Blocks, with a timeout on each operation except the wait for later
+//! events.
 
 use std::error::Error;
 use std::fmt;
@@ -67,7 +68,7 @@ pub enum ClientError {
     Protocol {
         /// The runtime directory.
         directory: PathBuf,
-        /// Why it cannot be parsed.
+        /// The reason why it cannot be parsed.
         reason: String,
     },
     /// The agent refused the request.
@@ -84,7 +85,7 @@ pub struct NoAgent {
     pub others: Vec<String>,
 }
 
-/// The message contains the commands that start the agent and reach other agents.
+/// The message contains the command that starts the agent and the option that selects another one.
 impl fmt::Display for NoAgent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { directory, others } = self;
@@ -127,8 +128,8 @@ impl Client {
     /// Requests `status`.
     ///
     /// # Errors
-    /// Returns an error if there is no agent, access is denied, or no valid reply arrives within
-    /// [`TIMEOUT`].
+    /// Returns an error if there is no agent, access is denied, the agent refuses the request, or
+    /// no valid reply arrives within [`TIMEOUT`].
     pub fn status(&self) -> Result<StatusReport, ClientError> {
         self.request(&Request::Status, TIMEOUT)
     }
@@ -144,8 +145,7 @@ impl Client {
     /// Requests a change.
     ///
     /// # Errors
-    /// Same as for [`Client::status`], but with [`CHANGE_TIMEOUT`]. [`ClientError::Agent`] if the
-    /// agent refuses the change.
+    /// Same as for [`Client::status`], but with [`CHANGE_TIMEOUT`].
     pub fn change(&self, request: &Request) -> Result<ChangeReport, ClientError> {
         self.request(request, CHANGE_TIMEOUT).map_err(|error| match error {
             ClientError::Timeout(directory) => ClientError::ChangeTimeout(directory),

@@ -1,7 +1,8 @@
 //! The table of counters, from which reports, tables, metrics, log texts and `docs/counters.md` are
 //! generated.
 //!
-//! To add a counter, add a row here and, if its source is new, an accessor in `service/report.rs`.
+//! To add a counter, add a row here and, unless its source already has the value, a field of the
+//! source in `service/report.rs`.
 
 use serde::{Deserialize, Serialize};
 use vipd_common::counters::Counter as Cell;
@@ -31,7 +32,7 @@ pub enum Source {
     Kernel(Cell),
     /// The protocol's state machine.
     Core,
-    /// The engine, for the frames, address changes and route changes of a virtual router.
+    /// The engine, for the frames and the address, route and rule changes of a virtual router.
     Sent,
     /// The engine, for everything else.
     Engine,
@@ -52,7 +53,7 @@ pub struct Counter {
     pub source: Source,
     /// One line for `# HELP` and the reference.
     pub help: &'static str,
-    /// For dropped adverts, the reason shown in the log; `None` if they are not logged.
+    /// For a counter of dropped adverts, the reason shown in the log; `None` for other counters.
     pub reason: Option<&'static str>,
 }
 
@@ -78,7 +79,7 @@ macro_rules! table {
                 destination_passed: "vipd:destination-passed", Counter, Traffic, Kernel(DestinationPassed),
                     "IP protocol 112 packets to an address that no instance uses, passed to the network stack";
                 unparsable_passed: "vipd:unparsable-passed", Counter, Traffic, Kernel(UnparsablePassed),
-                    "IP protocol 112 packets too short or malformed to contain a VRID, passed to the network stack";
+                    "IP protocol 112 packets too short or too malformed to contain a VRID, passed to the network stack";
                 ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
                     "Valid adverts lost because the ring buffer was full";
                 events_dropped: "vipd:events-dropped", Counter, Error, Engine(reports_dropped),
@@ -88,10 +89,10 @@ macro_rules! table {
                 engine_wakeups: "vipd:engine-wakeups", Counter, Traffic, Engine(wakeups),
                     "Wake-ups of the engine";
                 fifo_dropped: "vipd:fifo-dropped", Counter, Error, Service(fifo_dropped),
-                    "Lines missing from the notification FIFO because it was full";
+                    "Lines missing from the notification FIFO, usually because it was full";
             }
 
-            /// Counters of one instance since the agent started.
+            /// Counters of one instance since the agent, or a predecessor, added it.
             Statistics, INSTANCE, instance {
                 master_transitions: "master-transitions", Counter, Traffic, Core(master_transitions),
                     "Transitions to master";

@@ -18,17 +18,18 @@ pub struct EventRecord {
     pub group: Option<String>,
     /// Kind of event, for example `state-changed`.
     pub event: String,
-    /// `state-changed`, `object-changed`: the previous state.
+    /// `state-changed`, `group-state-changed`, `object-changed`: the previous state. Absent in the
+    /// first `object-changed` event of an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// `state-changed`, `object-changed`: the new state.
+    /// `state-changed`, `group-state-changed`, `object-changed`: the new state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// Reason for the event.
+    /// Reason for the event; in `object-changed`, the explanation of the new state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// `state-changed`: how late the timer that caused the change was handled, in nanoseconds; 0 if
-    /// no timer caused it. Absent if the measurement was lost.
+    /// `state-changed`: delay in handling the timer that caused the change, in nanoseconds; 0 if no
+    /// timer caused the change. Absent if the report with the delay was dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_ns: Option<u64>,
     /// `state-changed`: number of earlier changes that have no event of their own, because the
@@ -38,10 +39,10 @@ pub struct EventRecord {
     /// `object-changed`: the tracked object, such as `script web`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// Router or address that the event is about.
+    /// Address of the router that the event is about, or the VIP or primary address that changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// Priority of that router.
+    /// `master-changed`, `split-brain`: priority in that router's advert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
 }

@@ -38,7 +38,8 @@ pub struct ChangeReport {
 /// Reply to `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReport {
-    /// One entry per configured instance, in the order of the configuration.
+    /// One entry per configured instance, in the order of the configuration at startup. Instances
+    /// added by a reload replace removed ones or come last.
     pub instances: Vec<InstanceStatus>,
     /// Whether a guardian watches the engine. Missing with `fence = "off"`, or if the guardian
     /// could not be prepared when the agent started.
@@ -66,7 +67,7 @@ pub struct InstanceStatus {
     pub priority: u8,
     /// Effective priority: 1 to 254, or 255 for the owner.
     pub effective_priority: u8,
-    /// Source of the last accepted advert, if any.
+    /// In Backup, source of the last accepted advert, if any.
     pub last_adv_source: Option<IpAddr>,
     /// Active_Down_Interval in **centiseconds** (RFC 8347), rounded down.
     pub master_down_interval: u64,
@@ -120,28 +121,29 @@ pub struct InstanceStatus {
     /// Delay before a lower-priority master is preempted, in nanoseconds.
     #[serde(rename = "vipd:preempt-delay-ns", default)]
     pub preempt_delay_ns: u64,
-    /// In Backup, nanoseconds until the end of this delay, while the instance follows a
+    /// In Backup, nanoseconds until the preemption delay ends, while the instance follows a
     /// lower-priority master.
     #[serde(rename = "vipd:preempt-in-ns", default)]
     pub preempt_in_ns: Option<u64>,
-    /// Time in Initialize after the start, in nanoseconds.
+    /// Configured startup delay, which the instance spends in Initialize, in nanoseconds.
     #[serde(rename = "vipd:startup-delay-ns", default)]
     pub startup_delay_ns: u64,
-    /// In Initialize, nanoseconds until the end of this delay.
+    /// In Initialize, nanoseconds until the startup delay ends.
     #[serde(rename = "vipd:starts-in-ns", default)]
     pub starts_in_ns: Option<u64>,
-    /// Why the instance is in `initialize`.
+    /// The reason why the instance is in `initialize`; `None` in other states.
     #[serde(rename = "vipd:initialize-reason", default)]
     pub initialize_reason: Option<String>,
-    /// How far the kernel stops using the VIPs when the agent is dead or stopped and another node
-    /// has become master: `full`, `ingress`, `process` or `off`; `None` while no interface of the
-    /// instance is open.
+    /// Fence level (`full`, `ingress`, `process` or `off`): how completely the kernel stops using
+    /// the VIPs when the agent is dead or stopped and another node has become master. `None` while
+    /// no interface of the instance is open.
     #[serde(rename = "vipd:fence")]
     pub fence: Option<String>,
     /// XDP mode in use, `native`, `tc` or `generic`; `None` while the program is not attached.
     #[serde(rename = "vipd:xdp-mode")]
     pub xdp_mode: Option<String>,
-    /// VIPs that a master should have but does not, because the kernel refused to add them.
+    /// VIPs that a master should have but does not, for example because the kernel refused to add
+    /// them.
     #[serde(rename = "vipd:missing-addresses", default)]
     pub missing_addresses: Vec<String>,
     /// Routes that exist while the instance is master: `route `, and the notation of `ip route`.
@@ -158,7 +160,7 @@ pub struct InstanceStatus {
     /// this address.
     #[serde(rename = "vipd:primary-address")]
     pub primary_address: Option<IpAddr>,
-    /// Why the instance is in `fault`.
+    /// The reason why the instance is in `fault`; `None` in other states.
     #[serde(rename = "vipd:fault-reason")]
     pub fault_reason: Option<String>,
     /// Reason for the last change of state (`startup`, `master-timeout`, …).
@@ -170,7 +172,7 @@ pub struct InstanceStatus {
     /// Objects that the instance tracks.
     #[serde(rename = "vipd:track", default)]
     pub track: Vec<TrackedObject>,
-    /// Sum of the weights of the tracked objects, which is added to the priority.
+    /// Sum of the weights that the states of the tracked objects select; added to the priority.
     #[serde(rename = "vipd:track-weight", default)]
     pub track_weight: i64,
     /// In Backup, nanoseconds until the master-down timer fires.
@@ -184,7 +186,7 @@ pub struct InstanceStatus {
 pub struct TrackedObject {
     /// `interface`, `script`, `process`, `file` or `route`.
     pub kind: String,
-    /// Name of the interface or of the check.
+    /// Name of the interface, script, process or file; for a route, `default` or the prefix.
     pub name: String,
     /// `up`, `down`, the number in a file, or `unknown` until the first reading.
     pub state: String,
@@ -227,7 +229,7 @@ pub struct PeerStatus {
 pub struct StatsReport {
     /// Counters of the agent as a whole.
     pub global: GlobalStatistics,
-    /// One entry per instance, in the order of the configuration.
+    /// One entry per instance, in the order of [`StatusReport::instances`].
     pub instances: Vec<InstanceStats>,
 }
 

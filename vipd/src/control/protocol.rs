@@ -17,23 +17,24 @@ pub enum Request {
     Status,
     /// `{"command":"stats"}`. The reply is a [`StatsReport`](super::model::StatsReport).
     Stats,
-    /// `{"command":"reload"}`: apply the configuration file again. The reply to this and to the
-    /// following requests is a [`ChangeReport`](super::model::ChangeReport).
+    /// `{"command":"reload"}`: read the configuration file again and apply it. The reply to this
+    /// and to the following requests, except `events`, is a
+    /// [`ChangeReport`](super::model::ChangeReport).
     Reload,
     /// `{"command":"drain","instances":["VI_1"]}`: hand these instances over to other nodes, or all
     /// instances if the list is empty.
     Drain {
-        /// Names of instances; all instances if empty.
+        /// Names of instances or sync groups; all instances if empty.
         instances: Vec<String>,
     },
     /// `{"command":"undrain","instances":["VI_1"]}`: undo `drain`.
     Undrain {
-        /// Names of instances; all instances if empty.
+        /// Names of instances or sync groups; all instances if empty.
         instances: Vec<String>,
     },
     /// `{"command":"failover","instances":["VI_1"]}`: hand over mastership of these instances once.
     Failover {
-        /// Names of instances, at least one. All must be masters.
+        /// Names of instances or sync groups, at least one. All instances must be masters.
         instances: Vec<String>,
     },
     /// `{"command":"priority","instance":"VI_1","priority":150}`: replace the configured priority,
@@ -41,8 +42,8 @@ pub enum Request {
     Priority {
         /// Name of the instance.
         instance: String,
-        /// Priority, 1 to 254. Must be present, so that a misspelled key does not
-        /// restore the configured priority.
+        /// Priority, 1 to 254, or `null`. The key must be present, so that a misspelled key does
+        /// not restore the configured priority.
         #[serde(deserialize_with = "Option::deserialize")]
         priority: Option<u8>,
     },

@@ -34,7 +34,8 @@ pub fn socket_path(directory: &Path) -> PathBuf {
 /// or non-ASCII characters, are left out, and so are agents in other network namespaces that this
 /// process may not connect to.
 pub fn running_agents(directory: &Path) -> Vec<String> {
-    // In the name of an agent, `_` may stand for another character of the path.
+    // In the name of an agent, `_` may stand for another character of the path, so not every name
+    // is an existing path.
     let here = agents_here().into_iter().filter(|name| Path::new(name).is_dir());
     let mut found: BTreeMap<String, String> = here.map(|name| (name.clone(), name)).collect();
     let default = Path::new(DEFAULT_DIRECTORY);

@@ -27,11 +27,11 @@ pub const MAX_CLIENTS: usize = 64;
 /// Slots reserved for clients that may change the agent. Other clients may follow events
 /// indefinitely, and could otherwise occupy all slots.
 const RESERVED: usize = 8;
-/// How long a client may take to send its next request.
+/// Maximum time for a client to send its next request.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take to read a reply.
+/// Maximum time for a client to read a reply.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the agent may take to build a report.
+/// Maximum time for the agent to build a report.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An encoded reply, which may be shared by several clients.
@@ -55,8 +55,8 @@ pub trait Source: Send + Sync + 'static {
     }
 }
 
-/// Serves clients that `access` admits until the future is dropped, which closes their connections.
-/// Must be called in a tokio runtime.
+/// Serves the clients that `access` admits, until the future is dropped, which closes their
+/// connections. Must be called in a tokio runtime.
 ///
 /// # Errors
 /// Returns an error if the listener cannot be registered with the runtime. Otherwise it does not
@@ -204,7 +204,8 @@ async fn report<T: Serialize>(
     if is_wanted { Some(reply_line(in_time(building).await).into()) } else { None }
 }
 
-/// Serves one client until it disconnects, is idle for too long, or exceeds a limit.
+/// Serves one client until it disconnects, is idle for longer than [`READ_TIMEOUT`], exceeds a
+/// limit, loses the right to query the agent, or its stream of events ends.
 async fn serve_client(
     mut stream: UnixStream,
     peer: Credentials,
@@ -213,7 +214,7 @@ async fn serve_client(
     access: Access,
     connected: Generation,
 ) {
-    // Checked again for each request and event, because a reload may change the rules.
+    // Checked again for each request and batch of events, because a reload may change the rules.
     let is_admitted = || access.still_admits(&peer, connected);
     let (read_half, mut write_half) = stream.split();
     let mut reader = BufReader::new(read_half);

@@ -22,7 +22,7 @@ pub struct Subscription {
 }
 
 /// Sends the stored events and, with `follow`, later ones until the client disconnects, sends
-/// anything, is too slow, or loses the right to receive them.
+/// anything, is too slow, or loses the right to receive them, or the agent stops.
 pub(super) async fn stream_events(
     events: Option<Subscription>,
     follow: bool,

@@ -1,6 +1,6 @@
-//! Cleans up after the engine's death. VIPs stay and answer until another router has taken over,
-//! and are then removed, along with routes, rules and macvlans. VIPs that can no longer be fenced
-//! are removed at once.
+//! Cleans up after the engine's death. The host keeps its VIPs, and answers for them, until another
+//! router has taken over. They are then removed, along with routes, rules and macvlans. VIPs that
+//! can no longer be fenced are removed at once.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -32,17 +32,17 @@ pub(super) struct Aftermath {
     /// Number of failed attempts for the rows in `failing`.
     failures: u32,
     failing: Vec<usize>,
-    /// Whether routes or rules have been given up after [`ATTEMPTS`].
+    /// Whether the removal of routes or rules has been given up after [`ATTEMPTS`].
     has_given_up: bool,
     /// When the next attempt is made after a failure.
     retry_at: Option<Instant>,
 }
 
-/// Number of attempts after which the guardian gives up routes and rules that the kernel refuses to
-/// remove. VIPs are never given up: they may no longer be fenced.
+/// Number of attempts after which the guardian gives up removing routes and rules that the kernel
+/// refuses to remove. It does not give up removing VIPs, which may no longer be fenced.
 const ATTEMPTS: u32 = 30;
 
-/// Why something could not be removed.
+/// The reason why an attempt has failed.
 enum Failure {
     /// VIPs may still be present.
     Vips(io::Error),
@@ -50,7 +50,7 @@ enum Failure {
     Routing(io::Error),
 }
 
-/// The outcome of an attempt to remove everything.
+/// The resources that remain after an attempt to remove rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
     /// Everything is removed.
@@ -102,7 +102,8 @@ impl Aftermath {
     }
 
     /// Returns whether [`remove`](Self::remove) must be called: a row is fenced because another
-    /// router has taken over, or cannot be fenced, or no rows are left.
+    /// router has taken over, or cannot be fenced, or no rows are left. Returns false during the
+    /// pause after a failed attempt.
     pub(super) fn has_work(&self) -> bool {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return false;

@@ -1,4 +1,4 @@
-//! The service's part: starts the guardian, and starts another one if the guardian ends.
+//! The service's part of the guardian: starts the process, and starts another one when it ends.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -32,15 +32,15 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 const DELAY_MIN: Duration = Duration::from_secs(1);
 /// Maximum delay before another guardian is started.
 const DELAY_MAX: Duration = Duration::from_secs(60);
-/// Minimum run time of a guardian that is replaced at once when it ends. The delay then starts
-/// again at [`DELAY_MIN`].
+/// A guardian that has run for at least this time is replaced at once when it ends, and the delay
+/// starts again at [`DELAY_MIN`].
 const STABLE: Duration = Duration::from_secs(10);
 
 /// Parameters of a guardian.
 pub(crate) struct Setup {
     /// The array of leases.
     pub(crate) leases: OwnedFd,
-    /// Number of its rows.
+    /// Number of rows in the array of leases.
     pub(crate) rows: usize,
     /// Name of the agent ([`AgentLock::name`](crate::process::AgentLock::name)).
     pub(crate) agent: String,
@@ -109,8 +109,9 @@ impl Guardian {
         GuardianState(Arc::clone(&self.shared))
     }
 
-    /// Makes the guardian end without further action, and waits until it has ended. To be called
-    /// when the engine has ended and its VIPs have been removed.
+    /// Makes the guardian end without further action, and kills it if it has not ended within
+    /// [`END_TIMEOUT`]. Called after the engine has ended and its VIPs have been removed or handed
+    /// over.
     pub(crate) fn dismiss(self) {
         self.shared.memory.set_phase(Phase::Ended);
         let Self { shared, stop, ended } = self;
@@ -185,7 +186,7 @@ impl Shared {
         let mut byte = [0];
         let mut ready = [PollFd::new(own, PollFlags::IN)];
         if retry_on_intr(|| poll(&mut ready, Some(&READY_TIMEOUT)))? == 0 {
-            return Err(io::Error::other("it did not report that it is ready within 5 s"));
+            return Err(io::Error::other("it did not become ready within 5 s"));
         }
         recv(own, &mut byte, RecvFlags::DONTWAIT)?;
         if byte == [socket::READY] {

@@ -13,7 +13,8 @@
 //!
 //! The engine writes a record to unused words, and then publishes it with one store to the table.
 //! Words that have been unused longest are reused first. The guardian reads the table and the
-//! records only after the engine's thread has ended, so it never finds a partly written record.
+//! records only after the engine's thread has ended or a crash handler has stopped it, so it never
+//! finds a partly written record.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -72,7 +73,7 @@ impl Memory {
     /// Maps memory that the agent has created.
     ///
     /// # Errors
-    /// Returns an error if the memory is too small.
+    /// Returns an error if the memory cannot be mapped or is too small.
     pub(super) fn map(descriptor: OwnedFd) -> io::Result<Self> {
         let memory = Self(Arc::new(SharedMemory::map(descriptor)?));
         let words = memory.0.words().len();

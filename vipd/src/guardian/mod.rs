@@ -37,5 +37,5 @@ pub(crate) use record::{Packet, Record};
 pub use stand_down::stand_down;
 pub(crate) use writer::Writer;
 
-/// First argument of vipd's executable that selects this mode.
+/// First argument of vipd's executable that selects the guardian.
 pub(crate) const VERB: &str = "guardian";

@@ -25,9 +25,9 @@ use crate::realtime;
 const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 /// Interval at which the guardian checks whether another agent runs.
 const AGENT_CHECK: Duration = Duration::from_secs(1);
-/// Longest time that VIPs stay after the service manager has asked the guardian to end.
+/// Maximum time for which VIPs stay after a signal has asked the guardian to end.
 const LINGER_MAX: Duration = Duration::from_secs(5);
-/// Stack of the watching thread in bytes.
+/// Stack size of the watcher thread in bytes.
 const STACK: usize = 256 << 10;
 
 /// Runs the guardian. `arguments` are those after the verb: the agent's name, and
@@ -84,9 +84,9 @@ fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::R
     Ok(())
 }
 
-/// The answer to the engine's death, given by the thread that notices the death first.
+/// The answer to the engine's death, given by the thread that detects the death first.
 struct Answer {
-    /// `None` after the death has been answered and taken.
+    /// `None` after [`take`](Self::take).
     state: Mutex<Option<(Death, Option<Sent>)>>,
     /// Wakes the main thread.
     given: OwnedFd,
@@ -124,8 +124,8 @@ impl Answer {
 fn watch(memory: &Memory, answer: &Arc<Answer>) -> io::Result<()> {
     let (memory, answer) = (memory.clone(), Arc::clone(answer));
     thread::Builder::new().name("watcher".to_owned()).stack_size(STACK).spawn(move || {
-        // A mutex released in the phase `Running` counts as the end of the engine's thread, too. If
-        // waiting fails, the main thread notices the end of the process.
+        // A mutex that is released in the phase `Running` also counts as the end of the engine's
+        // thread. If waiting fails, the main thread detects the end of the process.
         if memory.mutex().and_then(|mutex| mutex.lock()).is_ok() {
             answer.give();
         }
@@ -196,7 +196,8 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
     tracing::error!(masters, adverts, refused, "guardian: the agent has {cause}; {sent}; {vips}");
 }
 
-/// Removes VIPs as other routers take over, until none are left or another agent has started.
+/// Removes VIPs as other routers take over, until none are left, another agent has started, or the
+/// time after a termination signal is over.
 fn remain(
     mut aftermath: Aftermath,
     agent: &str,

@@ -1,5 +1,5 @@
-//! The guardian's record of a virtual router: its priority-0 adverts, and the addresses and macvlan
-//! to remove once another router has taken over.
+//! The guardian's record of a virtual router: its priority-0 adverts, and the addresses, routes,
+//! rules and macvlan to remove once another router has taken over.
 //!
 //! ```text
 //!  0         4      5        6         7      8          12          16        20

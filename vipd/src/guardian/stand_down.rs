@@ -25,16 +25,16 @@ pub(super) fn listen(agent: &str) -> Option<UnixListener> {
     Some(listener)
 }
 
-/// Returns whether an agent has connected and has been told that the guardian leaves. Ignores users
-/// other than root and this process's user. Once this has returned true, the guardian must not
-/// remove anything, because the agent continues.
+/// Returns whether an agent has connected and has been sent the answer that the guardian leaves.
+/// Ignores users other than root and this process's user. Once this has returned true, the guardian
+/// must not remove anything, because the agent continues its start.
 pub(super) fn is_asked(listener: &UnixListener) -> bool {
     listener.accept().is_ok_and(|(mut client, _)| is_trusted(&client) && client.write_all(&[LEAVES]).is_ok())
 }
 
-/// Makes the guardian of a dead agent with this name leave, if there is one, and waits until the
-/// guardian has agreed. The caller must have made sure that the agent is dead, usually by acquiring
-/// its lock. Returns false if a guardian may still remove something.
+/// Makes the guardian of a dead agent with this name leave, if there is one, and waits up to 2 s
+/// for its answer. The caller must have made sure that the agent is dead, usually by acquiring its
+/// lock. Returns false if a guardian may still remove something.
 pub fn stand_down(agent: &str) -> bool {
     let Ok(mut guardian) = connect(agent) else { return true };
     // Root also waits for the guardian of another user.

@@ -168,7 +168,7 @@ mod tests {
 
     /// Unwinding does not release the mutex, so a panic of the engine wakes the guardian, too.
     #[test]
-    fn panic_of_the_engine_is_a_death_while_it_runs() {
+    fn panic_of_the_engine_counts_as_its_death() {
         let (writer, memory) = writer(1);
         let engine = thread::spawn(move || {
             writer.hold().expect("acquired");

@@ -13,7 +13,8 @@ use rustix::net::{
 
 use super::message::Message;
 
-/// Maximum length of an encoded message. Longer contents are passed in [memory](super::memory).
+/// Maximum length of an encoded message in bytes. Longer contents are passed in
+/// [memory](super::memory).
 const MAX_MESSAGE: usize = 16 * 1024;
 
 /// One end of the socket. The socket preserves message boundaries (SOCK_SEQPACKET), and each
@@ -42,7 +43,7 @@ impl Channel {
     /// Sends a message.
     ///
     /// # Errors
-    /// Returns an error if the other process has ended.
+    /// Returns an error if the other process has ended, or the kernel refuses the message.
     pub(crate) fn send(&self, message: &Message, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let bytes = serde_json::to_vec(message)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -55,11 +56,11 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for the next message, for at most `timeout`.
+    /// Waits for the next message, for at most `timeout`, or without a limit if it is `None`.
     ///
     /// # Errors
-    /// `TimedOut` if none arrives in time; `UnexpectedEof` if the other process has ended;
-    /// `InvalidData` if the message cannot be decoded.
+    /// `TimedOut` if none arrives in time; `UnexpectedEof` or `ConnectionReset` if the other
+    /// process has ended; `InvalidData` if the message cannot be decoded.
     pub(crate) fn receive(&self, timeout: Option<Duration>) -> io::Result<(Message, Option<OwnedFd>)> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),

@@ -11,7 +11,8 @@ use crate::xdp::{AttachmentInfo, FenceInfo, Sizes};
 /// change that makes them unreadable for another version of vipd.
 pub(crate) const FORMAT: u32 = 1;
 
-/// A message. The memory, link or socket that a variant describes is passed as a descriptor.
+/// A message. The memory, map, link, file or socket that a variant describes is passed as a
+/// descriptor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case")]
 pub(crate) enum Message {
@@ -65,8 +66,9 @@ pub(crate) struct Offer {
     pub(crate) path: PathBuf,
     /// The running configuration: the text of the file and of all included files.
     pub(crate) configuration: String,
-    /// Whether VIPs are fenced. The configuration may have been changed without effect. Missing in
-    /// offers of the first agents that could be upgraded, which usually fence.
+    /// Whether VIPs are fenced. May differ from `configuration`, because a reload has no effect on
+    /// the fence. Missing in offers of the first versions that supported upgrades, in which the
+    /// fence was on by default.
     #[serde(default = "is_fenced_by_default")]
     pub(crate) has_fence: bool,
     /// The runtime directory.

@@ -6,7 +6,7 @@
 //!    │  Offer, descriptors ────────────────────────► loads the configuration and the BPF program,
 //!    │                                               opens sockets
 //!    │  Ready, or Failed ◄─────────────────────────
-//!    │  engine finishes its turn
+//!    │  engine completes its pending work
 //!    │  State ─────────────────────────────────────► resumes its routers, takes the token
 //!    │  Taken ◄────────────────────────────────────  sends and receives adverts from now on
 //!    │  Service ───────────────────────────────────► events and counters of the service
@@ -33,7 +33,7 @@ pub(crate) use token::Token;
 /// The only command-line argument of a successor. The successor's standard input is the channel.
 pub(crate) const VERB: &str = "succeed";
 
-/// Reports to the predecessor why this process gives up.
+/// Reports to the predecessor the reason why this process gives up.
 pub(crate) fn fail(channel: &Channel, reason: &str) {
     // Fails only if the predecessor has ended.
     let _ = write(reason.as_bytes()).and_then(|memory| channel.send(&Message::Failed, Some(memory.as_fd())));

@@ -1,10 +1,10 @@
-//! Changes to the running agent: reload, drain, failover, priority.
+//! Changes to the running agent: reload, drain, failover, priority, upgrade.
 //!
-//! Changes are made one at a time. A reload waits for the file, because reading it may block, for
-//! the first readings of objects that only added instances track, and for the engine's answer.
-//! Meanwhile, the control thread handles other events. Changes other than reloads are made even
-//! while a file or an object is being read, so a file server that does not respond cannot block
-//! `vipd drain`.
+//! Changes are made one at a time. A reload waits until the file has been read, which may block,
+//! then for the first readings of objects that only added instances track, and then for the
+//! engine's answer. Meanwhile, the control thread handles other events. Changes other than reloads
+//! and upgrades are made even while the file or an object is being read, so a file server that does
+//! not respond cannot block `vipd drain`.
 
 mod instances;
 mod reload;
@@ -84,7 +84,7 @@ pub(super) struct Administrator {
     tracker: SharedTracker,
     configured: Configured,
     orders: mpsc::Receiver<Order>,
-    /// Reloads that were requested while another one was reading the file.
+    /// Reloads and upgrades that wait until the reload in progress is complete.
     waiting: VecDeque<Order>,
     phase: Phase,
 }
@@ -95,7 +95,7 @@ enum Phase {
     Idle,
     /// The file is being read.
     Reading(JoinHandle<Result<Config, ConfigError>>, Author),
-    /// The tracked objects of added instances are being checked for the first time.
+    /// The tracked objects of added instances are being read for the first time.
     Settling {
         until: Instant,
         author: Author,
@@ -112,7 +112,8 @@ enum Phase {
 }
 
 impl Administrator {
-    /// `roster` contains the routers of `config`, which was read from `path`.
+    /// Creates an administrator and the channel for requesting changes. `roster` contains the
+    /// routers of `config`, which was read from `path`.
     pub(super) fn new(
         path: PathBuf,
         config: Config,
@@ -169,7 +170,7 @@ impl Administrator {
         });
     }
 
-    /// Carries out requested changes until the next step of a reload. Safe to cancel.
+    /// Carries out requested changes until the next step of a reload or upgrade. Safe to cancel.
     pub(super) async fn next(&mut self) -> Step {
         loop {
             match &mut self.phase {
@@ -262,7 +263,7 @@ impl Administrator {
             let machine = Machine { checks_executables: true, ..Machine::default() };
             let read = move || {
                 let config = Config::load_on(path, &machine);
-                // A file with errors may contain a password as well.
+                // A file with errors may also contain a password.
                 if config.as_ref().map_or(true, Config::has_password) {
                     prevent_core_dumps();
                 }
@@ -368,7 +369,7 @@ impl Administrator {
     }
 }
 
-/// Pause between two checks whether tracked objects have been read.
+/// Interval at which a reload checks whether the tracked objects have been read.
 const SETTLING: Duration = Duration::from_millis(2);
 
 /// Capacity of the channel of requested changes.

@@ -40,7 +40,8 @@ struct Slot {
 }
 
 impl Slot {
-    /// Returns the latest change in the slot and the generation of the router it belongs to.
+    /// Returns the latest change in the slot and the generation of its router; `None` before the
+    /// first change.
     fn read(&self) -> Option<(u32, Transition)> {
         loop {
             let before = self.sequence.load(Ordering::Acquire);
@@ -58,7 +59,7 @@ impl Slot {
         }
     }
 
-    /// Stores a state change. Must always be called from the same thread.
+    /// Stores a state change. Two calls must not overlap.
     fn write(&self, generation: u32, state: State, reason: Reason, at: Timestamp) {
         let same = generation_of(self.packed.load(Ordering::Relaxed)) == generation;
         let before = if same { self.count.load(Ordering::Relaxed) } else { 0 };

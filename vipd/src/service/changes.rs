@@ -28,7 +28,8 @@ pub(crate) struct Change {
     /// Delay in handling the timer that caused the change, if it is known; 0 if no timer caused the
     /// change.
     pub(crate) late: Option<Nanos>,
-    /// Number of changes since the last call, including this one; above 1 if reports were dropped.
+    /// Number of the router's changes since the previously returned one, including this one; above
+    /// 1 if reports were dropped.
     pub(crate) changes: u64,
 }
 

@@ -13,7 +13,7 @@ use crate::vrrp::{RouterConfig, VirtualAddress};
 /// The differences between two configurations of an instance, as text.
 #[derive(Debug, Default)]
 pub(super) struct Differences {
-    /// Differences that take effect without a transition.
+    /// Differences that take effect while the instance continues to run.
     pub(super) in_place: Vec<String>,
     /// Differences that require a restart of the instance: they change its identity on the network,
     /// its transport, or the setup of its interfaces.
@@ -30,7 +30,8 @@ impl Differences {
         found
     }
 
-    /// Adds the differences in the identity and transport of the virtual router.
+    /// Adds the differences in the identity, the transport and the interface setup of the virtual
+    /// router.
     fn identity(&mut self, from: &Instance, to: &Instance) {
         // All fields are listed, so that a new field cannot be forgotten. The names are known to be
         // equal.
@@ -127,7 +128,7 @@ impl Differences {
         }
     }
 
-    /// Adds the remaining differences, which affect at most the content of adverts.
+    /// Adds the remaining differences, all of which take effect in place.
     fn service(&mut self, from: &Instance, to: &Instance) {
         let in_place = &mut self.in_place;
         note_changed(in_place, "checksum", &from.checksum, &to.checksum);

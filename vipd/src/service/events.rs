@@ -25,7 +25,7 @@ const HISTORY: usize = 1024;
 /// several times while the client is not scheduled.
 const BACKLOG: usize = 16_384;
 
-/// The events, shared by the control thread and its clients.
+/// The kept events and the channel of new ones. Clones share both.
 #[derive(Clone, Debug)]
 pub(super) struct EventLog(Arc<Mutex<Shared>>);
 
@@ -154,9 +154,9 @@ impl Recorder {
         }
     }
 
-    /// Records and returns the latest change of each router that has not been recorded, because its
-    /// report was dropped or arrived before the router was known. All earlier reports must have
-    /// been recorded.
+    /// Records and returns each router's latest change, unless it has already been recorded. A
+    /// change is recorded here if its report was dropped, or arrived while a reload was adding the
+    /// router. All earlier reports must have been passed to [`report`](Self::report).
     pub(super) fn published<'a>(
         &mut self,
         published: &[(RouterId, Transition)],
@@ -272,8 +272,7 @@ mod tests {
         assert_eq!(wall_clock(at, now, wall), SystemTime::UNIX_EPOCH + Duration::from_secs(98));
     }
 
-    /// The engine may report the fault of a router before the service has recorded that it was
-    /// added.
+    /// The engine may report a fault of a new router before the service has added the router.
     #[test]
     fn change_of_a_router_that_is_not_known_yet_is_recorded_later() {
         let (_publisher, transitions) = crate::service::bus::bus(1);

@@ -82,7 +82,7 @@ impl GroupStates {
         self.last = states.collect();
     }
 
-    /// Returns the changes of the groups that are in another state since their members were
+    /// Returns the changes of the groups that are in a different state since their members were
     /// [replaced](Self::replace). The states of the members may have changed before, while the
     /// group still had other members.
     pub(super) fn regrouped(&mut self) -> Vec<GroupChange> {
@@ -91,7 +91,8 @@ impl GroupStates {
         known.iter().filter_map(|group| self.update(group, Reason::Group)).collect()
     }
 
-    /// Returns the state that all members of a group are in.
+    /// Returns the common state of all members of a group; `None` if their states differ or are
+    /// unknown.
     fn common_state(&self, group: &Group) -> Option<State> {
         let mut states = group.members.iter().map(|member| self.instances.get(member).copied());
         let first = states.next()??;
@@ -181,7 +182,8 @@ mod tests {
         assert_eq!(changes, expected);
     }
 
-    /// The engine clears the faults of the others before the service knows the new members.
+    /// The engine clears the faults of the other members before the service has the new list of
+    /// members.
     #[test]
     fn group_that_loses_its_faulty_member_changes() {
         let group = |members: &[&str]| {
@@ -202,7 +204,7 @@ mod tests {
         let (name, from, to, reason) = ("all".to_owned(), State::Fault(down), State::Backup, Reason::Startup);
         assert_eq!(states.regrouped(), [GroupChange { name, from, to, reason }]);
         assert_eq!(states.regrouped(), []);
-        // A member that has not started yet does not stop the group.
+        // The group keeps its state while a new member has not started yet.
         states.replace(&[group(&["a", "new"])]);
         assert_eq!(states.regrouped(), []);
     }

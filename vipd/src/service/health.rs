@@ -5,8 +5,8 @@ use crate::engine::command::RouterSnapshot;
 use crate::vrrp::{Fault, State};
 use crate::web::Problem;
 
-/// Returns why an instance is not in an expected state, or `None` if it is. `all` are the routers of
-/// the agent.
+/// Returns the reason why an instance is not in an expected state, or `None` if it is in one. `all`
+/// contains all routers of the agent.
 pub(super) fn problem(
     router: &RouterSnapshot,
     status: &InstanceStatus,
@@ -42,8 +42,7 @@ fn describe(fault: Fault, status: &InstanceStatus) -> String {
     }
 }
 
-/// Returns the faults of the members of a router's sync group, without those that merely follow the
-/// group.
+/// Returns the faults of the members of a router's sync group, except [`Fault::Group`].
 fn own_faults<'a>(router: &'a RouterSnapshot, all: &'a [RouterSnapshot]) -> impl Iterator<Item = Fault> + 'a {
     let members = all.iter().filter(|other| other.group.is_some() && other.group == router.group);
     members.filter_map(|member| match member.router.state {
@@ -52,8 +51,8 @@ fn own_faults<'a>(router: &'a RouterSnapshot, all: &'a [RouterSnapshot]) -> impl
     })
 }
 
-/// Returns whether an administrator has requested a fault, directly or for a member of the sync
-/// group. `own` are the faults of the group's members.
+/// Returns whether an administrator has requested a fault or, for [`Fault::Group`], all faults that
+/// caused it: `own` contains those of the sync group's members.
 fn is_requested(fault: Fault, own: impl Iterator<Item = Fault>) -> bool {
     let is_administrative = |fault: Fault| matches!(fault, Fault::Drained | Fault::Administrator);
     if fault != Fault::Group {
@@ -68,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_of_an_administrator_are_expected() {
+    fn faults_requested_by_an_administrator_are_expected() {
         use Fault::{Administrator, Drained, Group, InterfaceDown, Tracking};
         for (fault, own, expected) in [
             (Drained, &[][..], true),

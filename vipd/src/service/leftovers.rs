@@ -120,7 +120,8 @@ pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
 }
 
 fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Result<()> {
-    // Before the lock is acquired: while this process holds it, that agent's guardian would leave.
+    // Checked before the lock is acquired, because that agent's guardian leaves while another
+    // process holds the lock.
     if agent_stays(dead) || interfaces_of(&Pins::open(dead)?).is_disjoint(ifindices) {
         return Ok(());
     }

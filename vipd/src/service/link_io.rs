@@ -1,13 +1,13 @@
 //! Opens and closes links, in idempotent steps.
 //!
 //! ```text
-//!  ensure_claim      claims the interface                 kept until the link is closed
+//!  ensure_claim      claims the interface                 kept while the link has routers
 //!  clear_others      cleans up after dead agents          when the link is first opened
-//!  ensure_groups     joins the multicast groups           kept until the link is closed
+//!  ensure_groups     joins the multicast groups           kept while the family has routers
 //!  open_sockets      opens the sockets for sending        handed to the engine
 //!  ensure_macvlans   creates the macvlans, down           kept until the router is removed
 //!  ensure_routers    adds VRIDs to the BPF program's maps, before the program is attached
-//!  ensure_attached   attaches the program                 kept until the link is closed
+//!  ensure_attached   attaches the program                 kept while the link has routers
 //!  ensure_fence      attaches the fence programs          kept until the link is closed
 //! ```
 
@@ -66,15 +66,15 @@ struct Open {
 #[derive(PartialEq, Eq)]
 struct Fence {
     level: FenceLevel,
-    /// Why packets from or to fenced VIPs may pass.
+    /// The reason if VIPs are not fully fenced.
     reason: Option<String>,
-    /// Whether the program that receives adverts is pinned, if there is one.
+    /// Whether the program that receives adverts is pinned; `None` if the link has no such program.
     advert_is_pinned: Option<bool>,
 }
 
 impl LinkOpener {
-    /// `claims` are the interfaces that this agent has already claimed, by index.
-    /// `agent` is the agent's name.
+    /// Creates an opener without open links. `claims` contains the interfaces that this agent has
+    /// already claimed, by index. `agent` is the agent's name.
     pub(crate) fn new(
         kernel: Kernel,
         macvlans: Macvlans,
@@ -110,7 +110,7 @@ impl LinkOpener {
             Some(self.ensure_attached(spec)?)
         };
         let fence = self.ensure_fence(spec, attached.as_ref().map(|attached| attached.is_pinned));
-        // Programs of the previous run that the interface no longer needs.
+        // Detaches the programs of the previous run that the interface no longer needs.
         self.kernel.detach_inherited(&ifindex);
         Ok(LinkIo {
             fence,
@@ -245,7 +245,7 @@ impl LinkOpener {
         level
     }
 
-    /// Reports an XDP program that runs before vipd's.
+    /// Reports an XDP program that runs before vipd's program at TC ingress.
     fn check_xdp(&mut self, ifindex: u32, interface: &str) {
         if self.open.get(&ifindex).and_then(|open| open.mode) == Some(Mode::Tc) {
             self.foreign_xdp.check(ifindex, interface);

@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Requests are rare and never lost. Reports are dropped and counted if the log cannot keep up, but
-//! the latest state change of each router always reaches it through the `bus`. Commands wake the
-//! engine through an eventfd.
+//! the latest state change of each router always reaches the log through the `bus`. Commands wake
+//! the engine through an eventfd.
 
 mod administrator;
 pub(crate) mod bus;
@@ -140,9 +140,10 @@ fn verbosity() -> Verbosity {
 /// that `config` was read from, which a reload reads again.
 ///
 /// # Errors
-/// Returns an error if stale VIPs or macvlans cannot be removed, the runtime directory or the BPF
-/// program cannot be used, the only interface cannot be opened, the engine fails, or VIPs may
-/// remain after shutdown.
+/// Returns an error if stale VIPs or macvlans cannot be removed, the runtime directory, its control
+/// socket or the BPF program cannot be used, there are too many instances, a thread cannot be
+/// started or fails, the only interface cannot be opened at startup, signals cannot be received, or
+/// VIPs may remain after shutdown.
 pub fn run(
     config: &Config,
     path: &Path,
@@ -171,7 +172,7 @@ pub fn run(
     })
 }
 
-/// Starts all threads, and runs until the engine ends.
+/// Starts all threads, and runs until the engine ends or, in a successor, taking over fails.
 fn start(parts: Start) -> anyhow::Result<()> {
     let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
     let (predecessor, heir) = parts.succession.unzip();
@@ -269,7 +270,9 @@ fn start(parts: Start) -> anyhow::Result<()> {
     if has_taken_over.is_some_and(|flag| !Heir::has_taken_over(&flag)) {
         // The routers and their addresses belong to the predecessor, which continues. The engine's
         // thread ends with the process.
-        return served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked"))).map(drop);
+        return served
+            .unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")))
+            .map(drop);
     }
     if let Ok(Ok(End::HandedOver)) = served {
         // The engine has stopped, and the routers and their addresses belong to the successor, which
@@ -322,7 +325,7 @@ fn wind_up(
     ended.map(drop).and(served.map(drop)).and(withdrawn)
 }
 
-/// Prepares the guardian if VIPs are fenced. Logs a failure and returns `None`.
+/// Prepares the guardian if VIPs are fenced. If this fails, logs the error and returns `None`.
 fn guardian(
     agent: &str,
     has_fence: bool,
@@ -350,10 +353,10 @@ fn guardian(
         .ok()
 }
 
-/// Returns the path of this executable. An upgrade runs the file that has this path by then.
+/// Returns the path of this executable. An upgrade runs the file that is at this path at that time.
 fn executable() -> PathBuf {
     let found = std::fs::read_link("/proc/self/exe").unwrap_or_default();
-    // The kernel marks a file that has been replaced since this process started.
+    // The kernel appends this text if the file has been replaced since this process started.
     match found.to_str().and_then(|found| found.strip_suffix(" (deleted)")) {
         Some(path) => path.into(),
         None => found,
@@ -370,13 +373,15 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
     Ok(topology)
 }
 
-/// Removes the VIPs that may remain after the engine has ended.
+/// Removes the VIPs that may remain after the engine has ended and, if the engine has failed, the
+/// routes and rules of all instances.
 ///
 /// # Errors
 /// Returns an error if VIPs may still remain.
 fn withdraw_remaining(ended: &anyhow::Result<Remaining>, configured: &Configured) -> anyhow::Result<()> {
     // The engine has added only VIPs of routers that have been master. Other VIPs may belong to
-    // another agent and must stay. If the engine has failed, its VIPs are unknown.
+    // another agent and must stay. If the engine has failed, it is unknown which VIPs it had added,
+    // so all configured VIPs are removed.
     match ended {
         Ok(Remaining { vips, .. }) if vips.is_empty() => Ok(()),
         Ok(Remaining { interfaces, vips }) => withdraw(interfaces, vips),

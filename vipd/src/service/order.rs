@@ -51,7 +51,7 @@ pub(super) struct Order {
 pub(super) enum Author {
     /// A client of the control socket, which waits for the outcome.
     Client(Credentials, oneshot::Sender<Result<ChangeReport, String>>),
-    /// The sender of SIGHUP. The outcome is logged.
+    /// The sender of SIGHUP, by process ID. The outcome is logged.
     Signal(u32),
     /// This process, after it has succeeded another. The outcome is logged.
     Succession,
@@ -68,10 +68,10 @@ impl Author {
     }
 }
 
-/// The channel through which changes are requested.
+/// The sending end of the channel of requested changes.
 pub(super) type Orders = mpsc::Sender<Order>;
 
-/// Logs the outcome of a change and passes it to the client.
+/// Logs the outcome of a change and, if a client requested the change, sends the outcome to it.
 pub(super) fn finish(author: Author, outcome: Outcome) {
     let (user, process) = match &author {
         Author::Client(peer, _) => (Some(peer.uid), peer.pid.and_then(|pid| u32::try_from(pid).ok())),

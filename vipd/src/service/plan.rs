@@ -72,7 +72,7 @@ impl Plan {
         plan
     }
 
-    /// Adds an instance that is in both configurations, with different settings.
+    /// Adds an instance that is in both configurations, but with different settings.
     fn change(&mut self, known: &Arc<Instance>, one: &Arc<Instance>) {
         let Differences { in_place, restarting } = Differences::between(known, one);
         let name = &one.name;
@@ -90,7 +90,7 @@ impl Plan {
 /// Checks that the BPF program's maps have room for a configuration.
 ///
 /// # Errors
-/// Returns a message that names the map that is too small.
+/// Returns a message that names the first kind of entry for which there is not enough room.
 pub(crate) fn check_room(available: Sizes, needed: Sizes) -> Result<(), String> {
     for (what, available, needed) in [
         ("instances", available.routers, needed.routers),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn rejection_of_a_configuration_names_the_map_that_is_too_small() {
+    fn configuration_without_room_is_rejected_with_the_needed_and_available_number() {
         let sizes = Sizes { routers: 64, peers: 64, addresses: 64, senders: 4096, burst: 1 };
         assert_eq!(check_room(sizes, sizes), Ok(()));
         let error = check_room(sizes, Sizes { peers: 65, ..sizes }).expect_err("too many peers");

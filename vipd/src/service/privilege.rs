@@ -1,5 +1,5 @@
-//! Checks at startup, after stale VIPs were removed and before the agent makes any other change:
-//! capabilities, clock, limit on open files.
+//! Checks of the capabilities, the clock and the limit on open files. At startup, a failed check
+//! ends the agent after it has removed stale VIPs and before it makes any other change.
 
 use std::fs;
 
@@ -56,7 +56,7 @@ pub fn check() -> anyhow::Result<()> {
 /// configuration.
 ///
 /// # Errors
-/// Returns an error if the hard limit is too low.
+/// Returns an error if the soft limit cannot be raised, or the hard limit is too low.
 pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
     let limit = raise_open_files().context("cannot raise the limit on open files")?;
     let needed = open_files(config);
@@ -81,9 +81,9 @@ fn open_files(config: &Config) -> u64 {
     const ROUTER: usize = 2;
     // Listener, epoll instances and wake-ups of the runtime, and a margin.
     const METRICS: usize = 6;
-    // Output and pidfd.
+    // The output pipe and the pidfd of the command.
     const SCRIPT: usize = 2;
-    // inotify, and the file while it is read.
+    // The inotify instance, and the file while it is read.
     const FILE: usize = 2;
     let mut links: Vec<&str> = config.instances.iter().map(|instance| instance.interface.as_str()).collect();
     links.extend(

@@ -67,7 +67,8 @@ impl Reporter {
         Self { guardian, ..self }
     }
 
-    /// Adds the tracked objects of the instance.
+    /// Adds the tracked objects of the instance. If a tracked object caused its fault, replaces the
+    /// fault reason with descriptions of the objects that are down.
     fn tracked(&self, status: InstanceStatus) -> InstanceStatus {
         let (track, track_weight) = self.tracker.report(&status.name);
         let fault_reason = status.fault_reason.map(|found| {
@@ -288,7 +289,7 @@ fn mac(mac: [u8; 6]) -> String {
 
 /// Sources of the agent's global counters.
 struct GlobalSources<'a> {
-    /// The XDP program's counters, summed over all rows.
+    /// The BPF program's counters, summed over row 0 and the rows of all routers.
     kernel: CounterRow,
     engine: &'a EngineSnapshot,
     service: Agentwide,

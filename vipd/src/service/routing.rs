@@ -47,9 +47,9 @@ pub(super) fn reason(settings: &Instance, position: usize, errno: i32) -> String
     }
 }
 
-/// Removes stale routes and rules of a killed agent. If another agent runs in the network
-/// namespace, it removes only those that are configured for instances whose interface is not in
-/// `refused`.
+/// Removes and returns stale routes and rules of a killed agent. If another agent runs in the
+/// network namespace, removes only those that are configured for instances whose interface is not
+/// in `refused`.
 pub(super) fn remove_stale(config: &Config, refused: &BTreeSet<&str>) -> io::Result<Vec<RoutingEntry>> {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
     let free: Vec<&Instance> = free.map(AsRef::as_ref).collect();

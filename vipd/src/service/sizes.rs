@@ -42,8 +42,8 @@ pub(super) fn needed_sizes(config: &Config) -> anyhow::Result<Sizes> {
     })
 }
 
-/// Returns the number of entries of an instance in the map of VIPs: one on the instance's interface
-/// for each VIP, and another one for each VIP on another interface.
+/// Returns the number of entries of an instance in the map of VIPs: for each VIP, one with the
+/// instance's interface and, if the VIP is on another interface, a second one with that interface.
 fn addresses(instance: &Arc<Instance>) -> usize {
     let elsewhere = instance.placements.iter().filter(|placement| placement.interface.is_some());
     instance.placements.len() + elsewhere.count()

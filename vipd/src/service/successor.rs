@@ -27,7 +27,7 @@ use crate::xdp::{self, Inherited, Kernel, Row, Rows};
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Context of errors of the channel to the predecessor.
-const GONE: &str = "no message from the predecessor";
+const GONE: &str = "the connection to the predecessor failed";
 
 /// The control thread's part of a succession.
 pub(super) struct Heir {
@@ -66,7 +66,7 @@ struct Descriptors {
 /// been reported to the predecessor, which continues.
 ///
 /// # Errors
-/// Same as for [`run`](super::run).
+/// Returns an error if the agent fails after it has taken over (see [`run`](super::run)).
 pub(crate) fn succeed(channel: &Channel, signals: Signals) -> anyhow::Result<bool> {
     let has_taken_over = Arc::new(AtomicBool::new(false));
     let result = prepare(channel, signals, &has_taken_over).and_then(start);
@@ -80,7 +80,7 @@ pub(crate) fn succeed(channel: &Channel, signals: Signals) -> anyhow::Result<boo
     }
 }
 
-/// Returns an error as text for the user of `vipd upgrade`. If a configuration is invalid, the text
+/// Formats an error for the user of `vipd upgrade`. If a configuration is invalid, the text
 /// contains all its problems.
 fn describe(error: &anyhow::Error) -> String {
     match error.downcast_ref() {
@@ -89,7 +89,7 @@ fn describe(error: &anyhow::Error) -> String {
     }
 }
 
-/// Receives everything from the predecessor, and prepares the start.
+/// Receives the offer and the descriptors from the predecessor, and prepares the start.
 fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>) -> anyhow::Result<Start> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     // If this fails, the limit may still suffice.
@@ -157,7 +157,7 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     })
 }
 
-/// Receives all descriptors, of which the token is the last one.
+/// Receives all descriptors; the token comes last.
 fn receive(channel: &Channel) -> anyhow::Result<(Descriptors, Token)> {
     let mut all = Descriptors::default();
     loop {

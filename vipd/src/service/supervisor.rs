@@ -45,7 +45,7 @@ use succession::{Connections, FromPredecessor, Served, Upgrading, Waiting};
 /// of commands are reaped.
 const REGULAR_CHECK: Duration = Duration::from_secs(5);
 /// Maximum time that the engine's start, or a reload that adds instances, waits for the first
-/// readings of tracked objects. They usually take milliseconds.
+/// readings of tracked objects. The readings usually take milliseconds.
 pub(super) const FIRST_READINGS: Duration = Duration::from_secs(1);
 /// Maximum time to wait for the worker at shutdown; it may be waiting for a slow driver.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ pub(super) trait DiscardCounters {
 pub(super) struct FromEngine {
     /// Requests for the worker, which may block.
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
-    /// Events to log. The channel closes when the engine ends.
+    /// Reports to log and to record as events. The channel closes when the engine ends.
     pub(super) reports: mpsc::Receiver<Report>,
     /// The latest state changes, which reach the control thread even if their reports are dropped.
     pub(super) transitions: Transitions,
@@ -100,8 +100,8 @@ pub(super) struct Supervisor<S> {
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Starts the worker and the engine, and runs until the engine ends after a signal, a successor
-    /// takes over, or something fails. After a signal, all masters have sent priority-0 adverts and
-    /// removed their addresses; the addresses that an owner has on its interface remain.
+    /// takes over, or an error occurs. After a signal, all masters have sent priority-0 adverts and
+    /// removed their VIPs, except an address owner's VIPs, which belong to its interface.
     ///
     /// # Errors
     /// Returns an error if the control socket cannot be used, a thread cannot be started, the only
@@ -266,8 +266,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 error = &mut *failed, if may_fail => {
-                    // If the sender was dropped without an error, the only link is open or there
-                    // are several links.
+                    // If the sender was dropped without an error, the only link is open, there are
+                    // several links, or this process is a successor.
                     may_fail = false;
                     if let Ok(error) = error {
                         self.stop();
@@ -341,7 +341,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Pings the engine. Returns the receiver of the answer, which is missing if the engine hangs.
+    /// Pings the engine. Returns the receiver of the answer, which never arrives if the engine
+    /// hangs.
     fn ping(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.engine.send(Command::Ping(sender));

@@ -16,13 +16,13 @@ impl Systemd {
         Self { failed: false }
     }
 
-    /// Returns how often to call [`alive`](Self::alive): twice per watchdog interval
+    /// Returns the interval at which to call [`alive`](Self::alive): half of the watchdog interval
     /// (`WatchdogSec=`). `None` if the watchdog is off.
     pub(super) fn watchdog_period() -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|interval| interval / 2)
     }
 
-    /// Reports that the agent has started, or has finished a reload.
+    /// Reports that the agent has started, or that a reload has been completed or rejected.
     pub(super) fn ready(&mut self) {
         self.send(&[NotifyState::Ready]);
     }

@@ -94,8 +94,8 @@ impl Upgrade {
     /// Starts a process of this executable and hands over to it. Blocks.
     ///
     /// # Errors
-    /// Returns a message for the user. In that case, the new process has ended, and the agent
-    /// continues unchanged.
+    /// Returns a message for the user. In that case, no new process runs, and the agent continues
+    /// unchanged.
     pub(super) fn run(self, executable: &Path, estate: &Estate) -> Result<Successor, String> {
         if rustix::process::getpid().is_init() {
             return Err(
@@ -162,7 +162,7 @@ impl Upgrade {
     }
 }
 
-/// Passes the offer and all descriptors, of which the token is the last one.
+/// Passes the offer and all descriptors; the token comes last.
 fn pass(
     channel: &Channel,
     offer: &Offer,
@@ -205,7 +205,7 @@ fn unexpected() -> Failure {
 
 /// Starts a successor, whose standard input is the other end of the channel.
 fn start(executable: &Path, end: OwnedFd) -> io::Result<Child> {
-    // The variable contains the ID of this process, so the successor would disable its watchdog.
+    // WATCHDOG_PID contains the ID of this process, so the successor would disable its watchdog.
     let mut command = Process::new(executable);
     command.arg(VERB).stdin(Stdio::from(end)).env_remove("WATCHDOG_PID");
     color::pass_on(&mut command);

@@ -32,15 +32,15 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Interval of the checks for lost group memberships, for XDP programs of other applications, and
 /// for detached fence programs.
 const CHECK: Duration = Duration::from_secs(30);
-/// Interval of the attempts to join multicast groups that could not be joined.
+/// Interval between attempts to join multicast groups that could not be joined.
 const JOIN_RETRY: Duration = Duration::from_secs(5);
 
-/// The operations of the worker thread. Each call may block for seconds.
+/// The operations of the worker thread. Most of them may block for seconds.
 pub(crate) trait LinkWork: Send + 'static {
     /// Makes a link ready for its routers. Opening a link again does not interrupt them.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
-    /// Restores the multicast memberships of open links that the kernel has dropped. Returns the
-    /// links that must be opened again because the set of groups that they cannot join has changed.
+    /// Restores multicast memberships that the kernel has dropped on open links. Returns the links
+    /// that must be opened again because the set of groups that they cannot join has changed.
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Returns whether a group of an open link could not be joined.
     fn has_unjoined(&self) -> bool;
@@ -50,7 +50,8 @@ pub(crate) trait LinkWork: Send + 'static {
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Undoes [`open`](Self::open), but keeps the macvlans. The interface may no longer exist.
     fn close(&mut self, ifindex: u32);
-    /// Removes a router from the BPF program's maps and deletes its macvlan.
+    /// Removes a router from the BPF program's maps and deletes its macvlan. `ifindex` is `None` if
+    /// the interface no longer exists.
     fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry);
     /// Clears the rows of removed routers, so that other routers can use them.
     fn clear_rows(&mut self, rows: &[Row]);
@@ -61,8 +62,8 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Takes over the macvlans, claims and pins of a predecessor, and replaces its BPF programs on
     /// all links.
     fn take_over(&mut self);
-    /// Brings a macvlan down unless it must be up. Brings it up again if that has changed in the
-    /// meantime.
+    /// Brings a macvlan down unless `wanted_up` is set. Brings it up if `wanted_up` is set, also if
+    /// it was set in the meantime.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
 }
 
@@ -70,7 +71,7 @@ pub(crate) trait LinkWork: Send + 'static {
 pub(super) struct Worker {
     jobs: Sender<Request>,
     stopping: Arc<AtomicBool>,
-    /// Disconnected once the thread has released all links.
+    /// Disconnected once the thread has ended and, except after a handover, released all links.
     ended: Receiver<()>,
 }
 
@@ -135,7 +136,7 @@ impl Worker {
     }
 }
 
-/// A link that could not be opened.
+/// A link that could not be opened, or that lacks macvlans.
 struct Failure {
     spec: LinkSpec,
     reason: String,
@@ -318,9 +319,9 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Restores multicast memberships that the kernel has dropped, and reports XDP programs
-    /// attached by other applications. The kernel does not always send notifications of these
-    /// events.
+    /// Restores multicast memberships that the kernel has dropped and fence programs that were
+    /// detached, and reports XDP programs attached by other applications. The kernel does not
+    /// always send notifications of these events.
     fn check(&mut self) {
         self.check_programs();
         for spec in self.work.renew_groups(self.open.values()) {

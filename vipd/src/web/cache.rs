@@ -14,7 +14,7 @@ use super::{Problem, Scrape, Source};
 /// Maximum age of a snapshot. Each snapshot takes time on the engine's thread, so more requests must
 /// not cause more snapshots.
 pub(super) const MAX_AGE: Duration = Duration::from_millis(100);
-/// How long the engine may take to answer.
+/// Maximum time for the engine to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A snapshot, and its texts in the formats requested so far.
@@ -59,8 +59,8 @@ impl<S: Source> Cache<S> {
         Self { source, keepalived_names, latest: Arc::default() }
     }
 
-    /// Returns a snapshot of at most [`MAX_AGE`]. Requests that arrive while a snapshot is being
-    /// taken share it.
+    /// Returns a snapshot that is not older than [`MAX_AGE`]. Requests that arrive while a snapshot
+    /// is being taken share it.
     ///
     /// # Errors
     /// Returns a message for the client if the engine does not answer.

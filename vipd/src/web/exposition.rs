@@ -1,7 +1,7 @@
 //! Writes metrics as text: OpenMetrics 1.0, or Prometheus text format 0.0.4.
 //!
-//! The formats differ in the names of counters in metadata, in the type of information, in units,
-//! and in the end of the text.
+//! The formats differ in the metadata of counters and of constant labels (`_info`), in the escaping
+//! of help texts, in units, and in the end of the text.
 
 use std::fmt::{Display, Write as _};
 
@@ -74,7 +74,7 @@ impl Exposition {
     /// Begins a metric. `name` is the name of its samples. Both formats require that all samples of
     /// a metric follow its metadata.
     ///
-    /// A name that ends with `_seconds` gets that unit.
+    /// In OpenMetrics, a name that ends with `_seconds` gets that unit.
     pub(crate) fn metric<'a>(&'a mut self, name: &'a str, kind: Kind, help: &str) -> Samples<'a> {
         let text = &mut self.text;
         let mut help = help.replace('\\', "\\\\").replace('\n', "\\n");

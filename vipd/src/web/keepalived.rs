@@ -1,7 +1,7 @@
 //! Metrics under the names and labels of keepalived-exporter, for dashboards and alerts that were
 //! made for it (`keepalived_names`).
 //!
-//! Missing are the metrics for which vipd has no equivalent: the delay of gratuitous ARP, which is a
+//! Metrics without an equivalent in vipd are missing: the delay of gratuitous ARP, which is a
 //! setting, the state of script processes, and the check script of the exporter itself.
 
 use std::collections::BTreeMap;
@@ -18,20 +18,26 @@ const COUNTERS: [Counter; 13] = [
     ("keepalived_advertisements_sent_total", "Adverts sent", |one| one.advertisement_sent),
     ("keepalived_become_master_total", "Transitions to master", |one| one.master_transitions),
     ("keepalived_packet_length_errors_total", "Adverts with a wrong length", |one| one.packet_length_errors),
-    ("keepalived_advertisements_interval_errors_total", "Adverts with another interval", |one| {
-        one.interval_errors
-    }),
+    (
+        "keepalived_advertisements_interval_errors_total",
+        "Adverts with an interval other than the configured one",
+        |one| one.interval_errors,
+    ),
     ("keepalived_ip_ttl_errors_total", "Adverts with a wrong TTL", |one| one.ip_ttl_errors),
     ("keepalived_invalid_type_received_total", "Adverts with a wrong type", |one| one.invalid_type_pkts_rcvd),
-    ("keepalived_address_list_errors_total", "Adverts with another address list", |one| {
-        one.address_list_errors
-    }),
+    (
+        "keepalived_address_list_errors_total",
+        "Adverts with an address list other than the configured one",
+        |one| one.address_list_errors,
+    ),
     ("keepalived_authentication_invalid_total", "Adverts with an unknown authentication type", |one| {
         one.invalid_auth_type
     }),
-    ("keepalived_authentication_mismatch_total", "Adverts with another authentication type", |one| {
-        one.auth_type_mismatch
-    }),
+    (
+        "keepalived_authentication_mismatch_total",
+        "Adverts with an authentication type other than the configured one",
+        |one| one.auth_type_mismatch,
+    ),
     ("keepalived_authentication_failure_total", "Adverts with a wrong password", |one| one.auth_failures),
     ("keepalived_priority_zero_received_total", "Priority-0 adverts received", |one| {
         one.priority_zero_pkts_rcvd
@@ -41,7 +47,7 @@ const COUNTERS: [Counter; 13] = [
 
 /// Adds the metrics.
 pub(super) fn add(out: &mut Exposition, scrape: &Scrape) {
-    // A scrape without an answer of the engine has no metrics at all.
+    // Always 1: if the engine does not answer, the scrape fails and has no metrics.
     out.metric("keepalived_up", Kind::Gauge, "Whether the agent runs").add(&Labels::default(), 1);
     let instances = &scrape.stats.instances;
     let labels: Vec<Labels> = instances.iter().map(labels_of_stats).collect();

@@ -36,7 +36,7 @@ fn agent(out: &mut Exposition, scrape: &Scrape) {
     out.metric(
         "vipd_advert_delay_seconds",
         Kind::Histogram,
-        "Time from the end of the advertisement timer of a master until the engine handled it",
+        "Delay from the expiry of a master's advertisement timer until the engine handled it",
     )
     .add_histogram(&scrape.delays.advert);
     out.metric(

@@ -51,7 +51,7 @@ pub(crate) struct Scrape {
     pub(crate) problems: Vec<Problem>,
 }
 
-/// Why an instance is not in an expected state.
+/// An instance that is not in an expected state, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     /// Name of the instance.
@@ -98,7 +98,8 @@ impl Endpoint {
         self.update();
     }
 
-    /// Applies new settings. A running server then listens at the new address.
+    /// Applies new settings. A running server then listens at the new address, or ends if there is
+    /// none.
     pub(crate) fn apply(&mut self, metrics: Metrics) {
         self.metrics = metrics;
         self.update();
@@ -121,7 +122,7 @@ impl Endpoint {
         match (self.spawn)(Controls { settings, is_open: is_open.clone() }) {
             Ok(()) => self.running = Some(sender),
             Err(error) => {
-                tracing::error!(%listen, %error, "no metrics: cannot start their thread; free memory and reload");
+                tracing::error!(%listen, %error, "cannot start the thread that serves metrics; free memory and reload");
             }
         }
     }

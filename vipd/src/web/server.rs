@@ -24,7 +24,7 @@ use super::{Controls, Settings, Source};
 pub(crate) const MAX_CONNECTIONS: usize = 32;
 /// Maximum size of a request line with its headers, in bytes.
 const MAX_HEADER: usize = 8192;
-/// Maximum time until a client has sent its request.
+/// Maximum time until a client has sent its request line and headers.
 const MAX_HEADER_DURATION: Duration = Duration::from_secs(2);
 /// Maximum duration of a connection, which serves one request.
 const MAX_DURATION: Duration = Duration::from_secs(10);
@@ -71,7 +71,7 @@ async fn serve<S: Source>(source: Arc<S>, settings: Settings) {
                 // Most likely there are no file descriptors left. Only the first error is logged
                 // until a client has been accepted.
                 if std::mem::take(&mut accepts) {
-                    tracing::warn!(%error, "cannot accept a client of the metrics; trying again");
+                    tracing::warn!(%error, "cannot accept a connection to the metrics server; trying again");
                 }
                 sleep(PAUSE).await;
             }
@@ -80,8 +80,9 @@ async fn serve<S: Source>(source: Arc<S>, settings: Settings) {
 }
 
 /// Listens at an address. If this fails, tries again until it succeeds, because the address may be
-/// added to an interface later. Logs each kind of error once, but not that of the first attempt: a
-/// predecessor may not have closed its listener yet.
+/// added to an interface later. Logs an error if its kind differs from that of the previous one.
+/// The error of the first attempt is not logged: a predecessor may not have closed its listener
+/// yet.
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut logged = None;
     let mut pause = FIRST_RETRY;
@@ -113,7 +114,7 @@ fn remedy(error: &io::Error) -> &'static str {
             "no interface has the address; add it to an interface, or choose another address for metrics.listen"
         }
         io::ErrorKind::PermissionDenied => {
-            "the port is reserved for privileged programs; choose a port from 1024 for metrics.listen"
+            "the port is reserved for privileged programs; choose port 1024 or higher for metrics.listen"
         }
         _ => "choose another address for metrics.listen",
     }

@@ -102,7 +102,7 @@ fn open_metrics_have_families_units_and_an_end() {
 }
 
 #[test]
-fn prometheus_text_has_names_of_samples_and_no_end() {
+fn prometheus_text_has_sample_names_in_its_metadata_and_no_end() {
     let text = metrics::render(&scrape(), Format::Prometheus, false);
     for expected in [
         "# TYPE vipd_build_info gauge\n",
@@ -289,7 +289,7 @@ fn engine_that_does_not_answer_is_unhealthy() {
 }
 
 #[test]
-fn each_request_has_its_status() {
+fn status_code_depends_on_path_method_and_health() {
     let mut healthy = scrape();
     healthy.problems.clear();
     for (scrape, method, target, expected) in [

@@ -19,7 +19,7 @@ use crate::service::sizes::needed_sizes;
 use crate::service::supervisor::FIRST_READINGS;
 use crate::vrrp::Fault;
 
-/// The routers that a reload has removed, changed and added.
+/// The routers that a reload has removed, changed and added, and the settings now in use.
 #[derive(Debug, Default)]
 pub(in crate::service) struct Reloaded {
     pub(in crate::service) removed: Vec<RouterId>,
@@ -37,16 +37,17 @@ pub(in crate::service) struct Reloaded {
     pub(in crate::service) notifications: Notifications,
 }
 
-/// A step of a reload, reported to the service manager.
+/// A step of a reload, which is reported to the service manager, or the start of an upgrade.
 #[derive(Debug)]
 pub(in crate::service) enum Step {
     /// The file is being read.
     ReloadBegun,
-    /// Nothing has changed, because the file has errors or the agent is stopping.
+    /// Nothing has changed, because the configuration was rejected or the agent is stopping.
     ReloadRejected,
     /// The changes have been made.
     Reloaded(Box<Reloaded>),
-    /// A process of `executable` is to succeed the agent; of the agent's own executable if `None`.
+    /// A process of `executable` is to succeed the agent. `None` selects the agent's own
+    /// executable.
     Upgrade { executable: Option<PathBuf>, author: Author },
 }
 
@@ -60,7 +61,7 @@ impl Administrator {
             let needed = needed_sizes(&config).map_err(|error| error.to_string())?;
             plan::check_room(self.sizes, needed)?;
             let plan = Plan::new(&self.config, &config);
-            // The leases of running routers cannot begin or end to be renewed.
+            // The engine cannot start or stop fencing while routers run.
             config.fence = self.config.fence;
             Ok((config, plan))
         });
@@ -79,13 +80,13 @@ impl Administrator {
         self.send(config, plan, author)
     }
 
-    /// Passes the difference to the engine. Returns `None` if the engine has work to do.
+    /// Passes the difference to the engine. Returns `None` if the reload waits for the engine.
     pub(super) fn send(&mut self, config: Config, plan: Plan, author: Author) -> Option<Step> {
         let main = self.path.display().to_string();
         let warnings = config.warnings.iter().map(|warning| warning.in_file(&main)).collect();
         let done = Done { changes: plan.lines.clone(), warnings };
         let id = |instance: &Arc<Instance>| self.running.get(&instance.name).map(|running| running.id);
-        // An instance that is started again keeps the priority set by an administrator as well.
+        // An instance that is started again also keeps the priority set by an administrator.
         let base = |settings: &Instance| {
             let running = self.running.get(&settings.name);
             running.and_then(|running| running.kept_priority(settings)).unwrap_or(settings.router.priority)
@@ -120,8 +121,8 @@ impl Administrator {
     }
 
     /// Completes a reload that the engine has applied. The caller must release the tracker once the
-    /// rest of the service uses the new settings, so that the consequences of newly tracked objects
-    /// are notified.
+    /// rest of the service uses the new settings, so that state changes caused by newly tracked
+    /// objects trigger the new notifications.
     pub(super) fn applied(
         &mut self,
         (config, plan, mut done): (Config, Plan, Done),
@@ -170,7 +171,7 @@ impl Administrator {
     }
 }
 
-/// Formats the reason for which a configuration was rejected, with all of its problems.
+/// Formats the reason why a configuration was rejected, with all of its problems.
 fn rejected(error: &ConfigError) -> String {
     match error {
         ConfigError::Problems(problems) => format!("{problems}\n{}; nothing has changed", problems.summary()),

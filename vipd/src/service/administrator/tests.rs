@@ -20,7 +20,7 @@ struct Bench {
     commands: Receiver<Command>,
     tracker: SharedTracker,
     readings: Readings,
-    /// Must not be dropped before the administrator.
+    /// The engine's end of the bus.
     _publisher: Publisher,
 }
 

@@ -29,7 +29,7 @@ use limit::{Limit, Repeats, Scope};
 /// Writes reports as log lines.
 pub(super) struct Log {
     instances: BTreeMap<RouterId, InstanceLog>,
-    /// Limit for reports that do not belong to an instance.
+    /// Limit shared by all reports that have no limit of their own.
     agent: Limit,
     /// Failures of the agent that may repeat, by subject.
     failures: BTreeMap<String, Repeats>,
@@ -46,7 +46,7 @@ struct InstanceLog {
     logged: BTreeSet<&'static str>,
     /// The counters at the last check.
     last: CounterRow,
-    /// Number of state changes logged so far, including those in a line for several changes.
+    /// Number of state changes logged so far, including those combined in one line.
     transitions: u64,
 }
 

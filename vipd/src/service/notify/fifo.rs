@@ -45,8 +45,8 @@ impl Fifo {
         &self.path
     }
 
-    /// Writes a line without blocking. If the FIFO is full, drops and counts the line, and logs
-    /// this once until a line can be written again.
+    /// Writes a line without blocking. If this fails, usually because the FIFO is full, drops and
+    /// counts the line, and logs this once until a line can be written again.
     pub(super) fn write(&mut self, subject: &Subject, notice: &Notice) {
         let Notice { kind, priority, .. } = notice;
         let line =
@@ -133,7 +133,7 @@ pub(super) mod tests {
 
     /// Some readers create the FIFO when they start.
     #[test]
-    fn lines_follow_a_fifo_that_is_replaced() {
+    fn lines_are_written_to_the_fifo_that_has_replaced_the_open_one() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("fifo");
         let mut fifo = Fifo::open(&path).expect("created");

@@ -22,7 +22,7 @@ use runner::{Runner, STOP_TIMEOUT};
 
 pub(super) use runner::{Counts, SharedCounts};
 
-/// Delivers notifications. All methods must be called in a tokio runtime.
+/// Delivers notifications. Methods that may start commands must be called in a tokio runtime.
 pub(super) struct Notifications {
     runner: Runner,
     fifo: Option<Fifo>,
@@ -121,12 +121,12 @@ impl Notifications {
     }
 
     /// Applies a reload. Reports of the removed instances must have been passed to
-    /// [`change`](Self::change) before. An instance with the same name as a removed instance is its
-    /// successor: notifications of both are delivered in order. `instances` are all instances after
-    /// the reload: the group of an instance may have changed although the instance's own settings
-    /// have not.
+    /// [`change`](Self::change) before. An instance with the same name as a removed instance
+    /// replaces it: notifications of both are delivered in order. `instances` contains all
+    /// instances after the reload, because the group of an instance may have changed although the
+    /// instance's own settings have not.
     ///
-    /// Returns the changes of groups that are in another state with their new members.
+    /// Returns the changes of groups that are in a different state with their new members.
     pub(super) fn reload(
         &mut self,
         removed: &[Arc<Instance>],
@@ -199,8 +199,8 @@ impl Notifications {
         self.runner.push(subject, notice, changes);
     }
 
-    /// Waits until the commands of an instance have ended, and starts others. Waits forever if no
-    /// command is running. Safe to cancel.
+    /// Waits until the commands of an instance or a group have ended, and starts the next ones.
+    /// Waits forever if no command is running. Safe to cancel.
     pub(super) async fn next(&mut self) {
         self.runner.next().await;
     }

@@ -14,7 +14,7 @@ pub(crate) enum Kind {
     Master,
     Backup,
     Fault,
-    /// The agent has stopped, or the instance was removed by a reload.
+    /// The agent has stopped, or a reload has removed the instance or group.
     Stop,
 }
 

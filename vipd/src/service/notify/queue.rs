@@ -22,7 +22,7 @@ pub(super) struct Job<K, C> {
     pub(super) subject: K,
     /// The latest change.
     pub(super) notice: Notice,
-    /// State in the previous notification of this subject, if there was one.
+    /// The value of [`Subject::notified`] before this notification.
     pub(super) previous: Option<Kind>,
     pub(super) commands: C,
 }
@@ -90,8 +90,8 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
     pub(super) fn push(&mut self, subject: &K, notice: Notice, changes: u64) {
         let Some(known) = self.subjects.get_mut(subject) else { return };
         let missed = changes.saturating_sub(1);
-        // Skips a change within a state, such as another fault while in Fault. Only such a single
-        // change leads from a state to itself.
+        // Skips a change within a state, such as another fault while in Fault. If further changes
+        // were missed, the subject may have been in another state in the meantime.
         if missed == 0 && known.latest() == Some(notice.kind) {
             return;
         }
@@ -134,7 +134,7 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         }
     }
 
-    /// Returns whether no command is running and none may be started.
+    /// Returns whether no commands are running and none are waiting to be started.
     pub(super) fn is_idle(&self) -> bool {
         self.running == 0 && self.ready.is_empty()
     }
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn states_without_a_command_do_not_count_towards_the_limit() {
+    fn states_without_a_command_do_not_count_toward_the_limit() {
         let mut queue = Queue::new(1);
         queue.configure(0, Only(Kind::Stop), None);
         queue.configure(1, Only(Kind::Master), None);
@@ -323,7 +323,7 @@ mod tests {
         /// the number of running jobs stays within the limit, and in the end the last notification
         /// of each subject is for its latest state.
         #[test]
-        fn latest_change_of_each_subject_has_its_notification_in_order(
+        fn last_notification_of_each_subject_is_for_its_latest_state(
             steps in proptest::collection::vec(step(), 0..200),
             limit in 1..4_usize,
         ) {

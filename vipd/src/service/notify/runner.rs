@@ -18,11 +18,11 @@ use crate::service::log::limit::{Limit, Scope};
 /// Number of subjects per CPU whose commands may run at the same time. It is greater than 1,
 /// because commands spend most of their time waiting.
 const PER_CPU: usize = 4;
-/// Pause before another attempt to start a command for which no process or descriptor was
+/// Pause before another attempt to start a command for which no process, memory or descriptor was
 /// available.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long the agent waits for commands when it stops. The timeout of each command applies as
-/// well.
+/// Maximum time for which a stopping agent waits for commands. The timeout of each command also
+/// applies.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Counts of one subject.
@@ -187,8 +187,8 @@ impl Runner {
         }
     }
 
-    /// Waits until the commands of a subject have ended, and starts others. Waits forever if no
-    /// command is running. Safe to cancel.
+    /// Waits until the commands of a subject have ended, and starts the next ones. Waits forever if
+    /// no command is running. Safe to cancel.
     pub(super) async fn next(&mut self) {
         match self.running.join_next().await {
             Some(Ok(finished)) => {
@@ -202,8 +202,8 @@ impl Runner {
         }
     }
 
-    /// Waits until all commands have ended, but at most `timeout`. After that, the remaining ones
-    /// are killed or not started.
+    /// Waits until all commands have ended, but at most `timeout`. Commands that are still running
+    /// then are killed when the runner is dropped, and commands still waiting are not started.
     pub(super) async fn stop(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         while !self.queue.is_idle() {
@@ -263,7 +263,8 @@ async fn deliver(job: Job<Subject, Arc<Target>>) -> Finished {
     Finished { subject: job.subject, results }
 }
 
-/// Runs a command. Tries again for as long as `timeout` if no process or descriptor is available.
+/// Runs a command. If no process, memory or descriptor is available, tries again for up to
+/// `timeout`.
 async fn run(spec: &Spec, timeout: Duration) -> io::Result<Outcome> {
     let deadline = Instant::now() + timeout;
     loop {
@@ -312,7 +313,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(600);
 
     #[test]
-    fn notifications_of_many_subjects_all_run_once_in_order() {
+    fn first_and_last_notifications_of_many_subjects_run_in_order() {
         let directory = tempfile::tempdir().expect("a directory");
         let script = format!("echo $3 >>{}/$2", directory.path().display());
         on_runtime(async || {

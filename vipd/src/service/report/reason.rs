@@ -10,7 +10,7 @@ use crate::vrrp::{Family, Fault, Reason, Snapshot, State};
 /// Fault reason that is replaced by the names of the failed objects.
 pub(super) const TRACKED_FAILED: &str = "a tracked object failed";
 
-/// Returns why a router is in Initialize; `None` in other states.
+/// Returns the reason why a router is in Initialize; `None` in other states.
 pub(super) fn of_initialize(router: &Snapshot) -> Option<String> {
     let reason = match (router.state, router.starts_at, router.reason) {
         (State::Initialize, Some(_), _) => "startup_delay",
@@ -21,8 +21,8 @@ pub(super) fn of_initialize(router: &Snapshot) -> Option<String> {
     Some(reason.to_owned())
 }
 
-/// Returns why a router is in Fault; `None` in other states. `members` are the routers of its sync
-/// group.
+/// Returns the reason why a router is in Fault; `None` in other states. `members` are the routers
+/// of its sync group.
 pub(super) fn of_fault<'a>(
     config: &Instance,
     instance: &RouterSnapshot,
@@ -35,8 +35,7 @@ pub(super) fn of_fault<'a>(
     }
 }
 
-/// Describes the fault of a sync group: the fault of its first member that did not merely follow
-/// the group.
+/// Describes the fault of a sync group: the first fault of a member other than [`Fault::Group`].
 fn failed_member<'a>(mut members: impl Iterator<Item = &'a RouterSnapshot>) -> String {
     let failed = members.find_map(|member| match member.router.state {
         State::Fault(fault) if fault != Fault::Group => Some((member, fault)),

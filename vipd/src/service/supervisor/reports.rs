@@ -1,5 +1,5 @@
-//! Reports of the engine: logs and records them, delivers notifications, and adds state changes
-//! whose reports were dropped.
+//! Handles the engine's reports: logs and records them, delivers notifications, and adds state
+//! changes whose reports were dropped.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,19 @@ use crate::engine::command::Report;
 use crate::service::administrator::Reloaded;
 use crate::service::rules;
 
-/// Maximum number of reports to keep until their routers are known. If there are more, the bus
-/// still has the latest state of each router.
+/// Maximum number of reports to keep until the reload that adds their routers is complete. If there
+/// are more, the bus still has the latest state change of each router.
 const MAX_EARLY: usize = 16_384;
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
-    /// Logs the last events of removed routers, which are all in the channel by now, and then
-    /// begins to log the events of added routers.
+    /// Logs the last events of removed routers, which are all in the channel by now. Then applies a
+    /// reload to the log, the events, the notifications, the metrics and the access rules.
     pub(super) fn reloaded(&mut self, reloaded: &Reloaded, runtime_dir: &RuntimeDir, from: &mut FromEngine) {
         let new: BTreeSet<_> = reloaded.added.iter().map(|added| added.router).collect();
         let mut of_new = Vec::new();
         while let Ok(report) = from.reports.try_recv() {
             match report {
-                // Kept until the notification commands of the added instance are known.
+                // Kept until the notification commands of the added instance are configured.
                 Report::Router { router, .. } if new.contains(&router) => of_new.push(report),
                 _ => self.write(report),
             }
@@ -57,7 +57,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         if let Report::Router { router, .. } = &report
             && self.log.instance(*router).is_none()
         {
-            // A reload is adding the router, and its notification commands are not known yet.
+            // A reload is adding the router, and its notification commands are not configured yet.
             if self.early.len() < MAX_EARLY {
                 self.early.push(report);
             }
@@ -72,7 +72,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.log.write(report);
     }
 
-    /// Logs state changes whose reports were dropped or suppressed.
+    /// Handles the remaining reports, then state changes whose reports were dropped, and logs
+    /// changes that the rate limit suppressed.
     pub(super) fn log_lost_transitions(&mut self, from: &mut FromEngine) {
         // The order matters: the engine sends the report of a change before it publishes the
         // change. The report of every change taken here has therefore been sent or dropped. A state

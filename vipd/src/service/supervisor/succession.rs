@@ -29,7 +29,7 @@ use crate::service::systemd::Systemd;
 use crate::service::upgrade::{SavedService, Successor, Upgrade};
 use crate::service::worker::Worker;
 
-/// How the control thread has ended.
+/// The outcome of running the control thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::service) enum End {
     /// All routers have been shut down.
@@ -38,7 +38,7 @@ pub(in crate::service) enum End {
     HandedOver,
 }
 
-/// How [`serve`](Supervisor::serve) has ended.
+/// The outcome of [`serve`](Supervisor::serve).
 pub(super) enum Served {
     Stopped,
     /// Contains the channel to the successor. Its closure signals the end of this process.
@@ -56,7 +56,8 @@ pub(super) struct Connections<'a> {
 
 /// A message from the predecessor after this process has taken over.
 pub(super) enum FromPredecessor {
-    /// The state of its service. By now, this process is the main process for systemd.
+    /// Memory with a [`SavedService`], the state of the predecessor's service. By now, the
+    /// predecessor has reported this process to systemd as the main process.
     Service(Option<OwnedFd>),
     /// The predecessor has ended.
     Ended,
@@ -139,7 +140,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         Ok(register(channel)?)
     }
 
-    /// Handles a message of the predecessor.
+    /// Handles a message from the predecessor.
     pub(super) fn handle_predecessor(&mut self, message: FromPredecessor, systemd: &mut Systemd) {
         match message {
             FromPredecessor::Service(memory) => {
@@ -299,15 +300,15 @@ pub(super) fn repeated_reason() -> String {
 /// Returns the error for an [overdue] upgrade.
 pub(super) fn overdue_reason() -> String {
     format!(
-        "the process that handed over to the agent has not ended within {MAX_WAIT:?}; wait for its notification \
-         commands, or end it"
+        "the agent's predecessor has not ended within {MAX_WAIT:?}; wait until its notification commands have \
+         ended, or kill it, and try again"
     )
 }
 
 /// Returns the successor if the engine handed over before it ended.
 pub(super) async fn handed_over(upgrading: Option<Upgrading>) -> Option<(Successor, Author)> {
     let Upgrading { outcome, author, is_handing_over } = upgrading?;
-    // Until then, the successor may still take long to become ready.
+    // Before the handover begins, the successor may still need a long time to become ready.
     if !is_handing_over.load(Ordering::SeqCst) {
         return None;
     }

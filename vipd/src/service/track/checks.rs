@@ -9,7 +9,7 @@ use super::source::Source;
 use super::tracker::{Object, Tracker};
 use super::{file, interface, process, route, script};
 
-/// Time between the first runs of two scripts, in nanoseconds.
+/// Time between the first runs of successive scripts, in nanoseconds.
 const STAGGER: u64 = 20_000_000;
 
 impl Tracker {
@@ -25,8 +25,8 @@ impl Tracker {
             is_used
         });
         let (mut has_new_interface, mut has_new_route) = (false, false);
-        // If an interface or route has a reading, its task runs: only objects of other kinds take
-        // over the reading of the object that they replace, or of a predecessor.
+        // An interface or route that has a reading is watched by a running task: only objects of
+        // other kinds take over the reading of the object that they replace, or of a predecessor.
         let is_checked = |object: &Object| match object.source {
             Source::Interface(_) | Source::Route(..) => object.reading.is_some(),
             Source::Script(_) | Source::Process(_) | Source::File(_) => object.task.is_some(),

@@ -21,7 +21,7 @@ use crate::config::track::TrackedFile;
 use crate::process::register;
 use crate::service::log::limit::Repeats;
 
-/// Number of bytes that are read: a number with white space around it.
+/// Maximum number of bytes that are read: enough for a number with white space around it.
 const MAX_BYTES: u64 = 64;
 /// Pause after an event, so that many events in the directory cause one reading.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -33,9 +33,10 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Watches a file until the task is aborted.
 ///
 /// The watches are on the file, which may be a symbolic link, and on its directory, because most
-/// programs replace a file by renaming another. They are renewed after each event, before the file
-/// is read, so that no change is missed. Another thread does both, because a file server may not
-/// respond. If the watches do not report all changes, the file is also read every [`INTERVAL`].
+/// programs replace a file by renaming another file to its name. The watches are renewed after each
+/// event, before the file is read, so that no change is missed. Another thread renews them and
+/// reads the file, because a file server may not respond. If the watches do not report all changes,
+/// the file is also read every [`INTERVAL`].
 pub(super) async fn watch(object: ObjectId, file: Arc<TrackedFile>, updates: Updates) {
     let mut last = None;
     let mut repeats = Repeats::default();
@@ -119,8 +120,8 @@ async fn follow(
 /// The watches of a file.
 struct Renewed {
     watches: BTreeSet<i32>,
-    /// Why a watch on the file or on a directory could not be added. A missing file or directory is
-    /// not an error.
+    /// The error if a watch on the file or on a directory could not be added. A missing file or
+    /// directory is not an error.
     error: Option<Errno>,
     /// Whether the file may change without an event: a watch is missing, or the path contains a
     /// symbolic link, whose target may be replaced or created in a directory without a watch.
@@ -153,7 +154,7 @@ fn renew(inotify: &OwnedFd, path: &Path, before: &BTreeSet<i32>) -> Renewed {
     Renewed { watches, error, is_partial }
 }
 
-/// Reads the number.
+/// Reads the number. The error describes the file without naming it.
 fn read(path: &Path) -> Result<i32, String> {
     // A FIFO without a writer must not block.
     let flags = OFlags::NONBLOCK.bits().cast_signed();

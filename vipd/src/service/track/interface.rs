@@ -16,7 +16,7 @@ const BUDGET: usize = 64;
 /// Pause before the interfaces are read again after an error.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Watches interfaces by name until the task is aborted.
+/// Watches the interfaces with these names until the task is aborted.
 pub(super) async fn watch(objects: Vec<(ObjectId, String)>, updates: Updates) {
     let mut links = Links::default();
     let mut sent = BTreeMap::new();

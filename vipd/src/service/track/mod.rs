@@ -8,7 +8,7 @@
 //!  route ──────┘
 //! ```
 //!
-//! Each object is checked once, however many instances track it. The tracker computes the effective
+//! All instances that track an object share one check of it. The tracker computes the effective
 //! priority: the priority that was configured or set by an administrator, plus the weights.
 
 mod checks;
@@ -76,8 +76,8 @@ impl SharedTracker {
         self.lock().preview(settings, base)
     }
 
-    /// Begins to check the objects of instances that a reload is about to add. Returns whether some
-    /// have not been read yet. Must be called in the control thread's runtime.
+    /// Begins to check the objects of instances that a reload is about to add. Returns whether any
+    /// of these objects has not been read yet. Must be called in the control thread's runtime.
     ///
     /// Without this, an added instance with a new object would start in Fault, and its sync group
     /// would be in Fault until the object has been read.
@@ -99,9 +99,8 @@ impl SharedTracker {
         objects.any(|object| object.reading.is_none())
     }
 
-    /// Begins to track the objects of an instance that has not started yet. Call
-    /// [`start`](Self::start) and [`settle`](Readings::settle) afterwards, and before the engine
-    /// starts.
+    /// Begins to track the objects of an instance that has not started yet. [`start`](Self::start)
+    /// and [`settle`](Readings::settle) must follow before the engine starts.
     pub(super) fn add(&self, router: RouterId, settings: &Instance) {
         let base = settings.router.priority;
         let known = Known { is_fault: Some(false), priority: Some(base) };
@@ -130,7 +129,7 @@ impl SharedTracker {
     }
 
     /// Holds back changes for the engine until [`release`](Self::release), for example until the
-    /// notifications of their consequences are configured.
+    /// notifications of the resulting state changes are configured.
     pub(super) fn hold(&self) {
         self.lock().is_held = true;
     }
@@ -140,19 +139,19 @@ impl SharedTracker {
         self.lock().release();
     }
 
-    /// Tracks the objects in the new settings of a running instance. Call [`start`](Self::start)
-    /// afterwards.
+    /// Tracks the objects in the new settings of a running instance. [`start`](Self::start) must
+    /// follow.
     pub(super) fn change(&self, router: RouterId, settings: &Instance, base: u8) {
         self.lock().change(router, settings, base);
     }
 
-    /// Begins to track the objects of an instance that a reload has added. It started with the
-    /// result of [`preview`](Self::preview), which may be outdated by now.
+    /// Begins to track the objects of an instance that a reload has added. The instance started
+    /// with the result of [`preview`](Self::preview), which may be outdated by now.
     pub(super) fn set_added(&self, router: RouterId, settings: &Instance, base: u8) {
         self.lock().set(router, settings, base, Known::default(), false);
     }
 
-    /// Returns the lowest effective priority of these instances.
+    /// Returns the lowest effective priority of these instances; `None` if none of them runs.
     pub(super) fn lowest_priority<'a>(&self, instances: impl IntoIterator<Item = &'a String>) -> Option<u8> {
         let tracker = self.lock();
         let found = instances.into_iter().filter_map(|name| tracker.instances.get(name));

@@ -1,4 +1,4 @@
-//! Updates that the sources of checks send to the tracker.
+//! Updates that the checks of objects send to the tracker.
 
 /// Identifies a tracked object. Never reused while the agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,5 +25,5 @@ pub(super) struct Update {
     pub(super) detail: Option<String>,
 }
 
-/// The channel from the sources to the tracker.
+/// The sending end of the channel from the checks to the tracker.
 pub(super) type Updates = tokio::sync::mpsc::Sender<Update>;

@@ -16,7 +16,7 @@ use crate::process::capabilities::with;
 const PROC: &str = "/proc";
 /// Capability to read the executable of a process of another user.
 const NEEDED: CapabilitySet = CapabilitySet::SYS_PTRACE;
-/// Length to which the kernel truncates command names.
+/// Length in bytes to which the kernel truncates command names.
 const MAX_COMM: usize = 15;
 
 /// The result of a search.

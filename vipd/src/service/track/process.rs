@@ -2,10 +2,11 @@
 //!
 //! Their exits are reported by pidfds, and their starts by the kernel's process events connector
 //! ([`ProcessEvents`]), which also reports when one of them executes another program. `/proc` is
-//! authoritative: it is searched at the start, and whenever an event shows that the result may have
-//! changed. Without the connector (outside the initial network and PID namespaces), `/proc` is
-//! searched periodically while there are too few processes, and while it shows processes of another
-//! PID namespace, which have no pidfd here.
+//! authoritative: it is searched at the start, whenever an event shows that the result may have
+//! changed, and periodically while there are too few processes. Without the connector (outside the
+//! initial network and PID namespaces), the periodic searches are more frequent. Searches also
+//! continue while `/proc` shows processes of another PID namespace, for which no pidfd can be
+//! opened.
 
 use std::collections::HashSet;
 use std::io;
@@ -26,10 +27,11 @@ use crate::netlink::{ProcessEvents, Selection};
 use crate::process::capabilities::with;
 use crate::process::register;
 
-/// Interval of the searches while there are too few processes, without the connector.
+/// Interval of the searches while there are too few processes, without the connector, and while a
+/// process has no pidfd.
 const SEARCH: Duration = Duration::from_millis(500);
-/// Interval of the searches with the connector. They are necessary because the kernel drops events
-/// if it cannot allocate memory for them.
+/// Interval of the searches while there are too few processes, with the connector. They are
+/// necessary because the kernel drops events if it cannot allocate memory for them.
 const SEARCH_WITH_EVENTS: Duration = Duration::from_secs(10);
 /// Number of events that are handled before other tasks run.
 const BUDGET: usize = 64;
@@ -51,7 +53,7 @@ pub(super) async fn watch(
     let mut known = HashSet::new();
     let mut last = None;
     // Time since which there have been too few processes. The delay does not apply to the first
-    // reading.
+    // reading, unless the state was up under the previous settings.
     let mut missing_since: Option<Instant> = None;
     loop {
         // Selected before the search, so that no process that starts during the search is missed.
@@ -97,8 +99,8 @@ pub(super) async fn watch(
             }
             continue;
         }
-        // After a search that found new processes, another one follows without waiting: a new
-        // process may have forked before its forks were selected.
+        // With the connector, a search that found new processes is followed by another one without
+        // waiting for an event: a new process may have forked before its forks were selected.
         if is_complete || !events.are_available() {
             let end = missing_since.map_or_else(Instant::now, |since| since + delay);
             let interval = if events.are_available() { SEARCH_WITH_EVENTS } else { SEARCH };
@@ -133,7 +135,7 @@ impl Events {
         Self::of(with(CapabilitySet::NET_ADMIN, ProcessEvents::open).and_then(register))
     }
 
-    /// Logs once if the connector is not available.
+    /// Logs if the connector is not available, but only once while the agent runs.
     fn of(opened: io::Result<AsyncFd<ProcessEvents>>) -> Self {
         static IS_LOGGED: AtomicBool = AtomicBool::new(false);
         if let Err(error) = &opened

@@ -10,7 +10,7 @@ use super::object::{ObjectId, Reading, Update, Updates};
 use crate::config::track::Script;
 use crate::process::child::{Child, End, Outcome, Spec};
 
-/// The state of a check, which changes after several equal results in a row.
+/// The state of a check, which changes after `rise` successes or `fall` failures in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hysteresis {
     is_up: bool,
@@ -21,7 +21,8 @@ struct Hysteresis {
 }
 
 impl Hysteresis {
-    /// `former` is the state under the previous settings, if there was one.
+    /// Creates the state before the first result. `former` is the state under the previous
+    /// settings, if there was one.
     fn new(script: &Script, former: Option<Reading>) -> Self {
         let is_up = former.map_or(script.initially_up, |former| former == Reading::Up);
         Self { is_up, streak: 0, rise: script.rise, fall: script.fall }
@@ -44,9 +45,9 @@ impl Hysteresis {
     }
 }
 
-/// Runs a script until the task is aborted, which also kills the command. The first run starts
-/// after `delay`, so that many scripts do not start simultaneously. Each later run waits until the
-/// previous one has ended.
+/// Runs a script periodically until the task is aborted, which also kills the command. The first
+/// run starts after `delay`, so that many scripts do not start simultaneously. Each later run waits
+/// until the previous one has ended.
 ///
 /// `former` is the state under the previous settings, if there was one.
 pub(super) async fn watch(
@@ -76,8 +77,8 @@ pub(super) async fn watch(
         let mut running = match Child::spawn(&spec) {
             Ok(running) => running,
             Err(error) => {
-                // A lack of resources does not show that the tracked service has failed, but the
-                // check must not count as up.
+                // A lack of resources does not show that the tracked service has failed, but a run
+                // that cannot start must not count as a success.
                 let last_line = format!("cannot start a process: {error}");
                 check.add(&Outcome { end: End::Unknown, last_line }).await;
                 continue;

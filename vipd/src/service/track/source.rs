@@ -1,4 +1,4 @@
-//! What to check for each tracked object.
+//! The sources of tracked objects: the interfaces, scripts, processes, files and routes to check.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,7 +38,8 @@ impl Source {
         }
     }
 
-    /// Returns whether this check replaces `former` in a reload: both have the same kind and name.
+    /// Returns whether this script, process or file replaces `former` in a reload: both have the
+    /// same kind and name. Always false for interfaces and routes.
     pub(super) fn is_successor(&self, former: &Self) -> bool {
         let is_check = matches!(self, Self::Script(_) | Self::Process(_) | Self::File(_));
         is_check && (self.kind(), self.name()) == (former.kind(), former.name())

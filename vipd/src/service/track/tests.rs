@@ -1,5 +1,5 @@
-//! Tests of the tracker without its sources: each test supplies readings and compares the inputs
-//! that the engine receives.
+//! Tests of the tracker. Except in the last test, no checks run: each test supplies readings and
+//! compares the inputs that the engine receives.
 
 use std::sync::mpsc::Receiver;
 
@@ -60,7 +60,7 @@ fn only_changes_are_sent_to_the_engine() {
     let (mut tracker, commands) = tracker();
     let settings =
         instance("{ interface = \"eth2\" }, { script = \"web\", weight = -60 }, { file = \"manual\" }");
-    assert_eq!(tracker.preview(&settings, 100), (true, 100), "eth2 is not known yet");
+    assert_eq!(tracker.preview(&settings, 100), (true, 100), "eth2 has not been read yet");
     tracker.set(RouterId::new(3, 1), &settings, 100, NOTHING_TRACKED, false);
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
     let changes = update(&mut tracker, "interface eth2", Reading::Up);
@@ -210,12 +210,12 @@ fn objects_of_an_instance_that_a_reload_adds_are_read_before_it_starts() {
         }
         let known: Vec<_> = tracker.lock().objects.values().map(|object| object.reading).collect();
         assert_eq!(known, [Some(Reading::Down), Some(Reading::Value(0))]);
-        assert!(!tracker.expect([&settings]), "they are known");
+        assert!(!tracker.expect([&settings]), "they have been read");
         let router = RouterId::new(3, 1);
         tracker.set_added(router, &settings, 100);
         tracker.start();
         assert_eq!(tracker.lock().objects.len(), 2, "the same checks continue");
-        // A reload that fails later does not keep the checks.
+        // The checks that a failed reload has started end with the next one.
         tracker.expect([&instance("{ interface = \"eth7\" }")]);
         tracker.start();
         assert_eq!(tracker.lock().objects.len(), 2);

@@ -40,14 +40,14 @@ pub(super) struct Tracking {
     /// The configured priority, or the one set by an administrator.
     pub(super) base: u8,
     pub(super) objects: Vec<(ObjectId, Option<i16>)>,
-    /// Whether objects count as up until they are read for the first time. Otherwise, a reload that
-    /// adds an object would put a running instance into Fault for a moment.
+    /// Whether objects without a weight count as up until they are read for the first time.
+    /// Otherwise, a reload that adds an object would put a running instance into Fault for a
+    /// moment.
     assumes_up: bool,
     pub(super) engine: Known,
 }
 
-/// Values last sent to the engine for an instance; `None` if another value may have been sent
-/// since.
+/// Values that the engine has for an instance; `None` if the value is unknown and must be sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
     pub(super) is_fault: Option<bool>,
@@ -184,7 +184,7 @@ impl Tracker {
         id
     }
 
-    /// Returns the effective priority of an instance.
+    /// Returns the effective priority of an instance, as last sent to the engine if that is known.
     pub(super) fn priority(&self, tracking: &Tracking) -> u8 {
         let computed = || priority::effective(tracking.base, [self.effect(tracking).sum]);
         tracking.engine.priority.unwrap_or_else(computed)
@@ -215,7 +215,7 @@ impl Tracker {
         }
     }
 
-    /// Sends the states of all objects to the engine.
+    /// Sends the changes that were held back to the engine.
     pub(super) fn release(&mut self) {
         self.is_held = false;
         let instances: Vec<String> = self.instances.keys().cloned().collect();
@@ -226,7 +226,7 @@ impl Tracker {
 
     pub(super) fn apply(&mut self, update: Update) -> Vec<ObjectChange> {
         let Update { object: id, reading, detail } = update;
-        // The object has been removed.
+        // The object is no longer tracked.
         let Some(object) = self.objects.get_mut(&id) else { return Vec::new() };
         object.detail.clone_from(&detail);
         if object.reading == Some(reading) {
