@@ -17,7 +17,7 @@ fn only_instances_that_differ_are_changed() {
     let mut agent = start(&lab, &[kept, moved, removed]).unwrap();
     let since = WallTime::now();
     let moved_to = Settings { vip: 99, more: "accept = false", ..moved };
-    agent.configure(configuration(&[kept, moved_to, added])).unwrap();
+    agent.configure(configuration(&[added, kept, moved_to])).unwrap();
     assert_eq!(
         reload(&agent).unwrap(),
         [
@@ -47,7 +47,9 @@ fn only_instances_that_differ_are_changed() {
     }
     assert_eq!([51, 52, 53, 54].map(|vrid| priority_zero_adverts(&capture, since, vrid)), [0, 1, 1, 0]);
     assert_eq!(priorities(&capture, since, 51), [150], "the unchanged instance keeps advertising");
-    let untouched = status(&agent).unwrap().iter().position(|status| status.text("name") == "VI_51");
+    let names: Vec<_> = status(&agent).unwrap().iter().map(|one| one.text("name").to_owned()).collect();
+    assert_eq!(names, ["VI_54", "VI_51", "VI_52"], "the order of the configuration");
+    let untouched = names.iter().position(|name| name == "VI_51");
     let transitions = master_transitions(&agent).unwrap();
     assert_eq!(transitions[untouched.expect("it is listed")], 1);
 }

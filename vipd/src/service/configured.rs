@@ -1,5 +1,6 @@
-//! The instances whose VIPs may be on the interfaces.
+//! The instances whose VIPs may be on the interfaces, in the order of the configuration.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +8,8 @@ use crate::config::Instance;
 use crate::engine::routing::is_configured;
 use crate::netlink::Requests;
 
-/// The instances whose VIPs may be on the interfaces. Needed if the engine fails.
+/// The instances whose VIPs may be on the interfaces, in the order of the configuration. Needed for
+/// reports, and if the engine fails.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Configured(Arc<Mutex<Vec<Arc<Instance>>>>);
 
@@ -20,6 +22,11 @@ impl Configured {
     /// Keeps only these instances. The engine has removed the VIPs of the others.
     pub(super) fn replace(&self, instances: &[Arc<Instance>]) {
         *self.lock() = instances.to_vec();
+    }
+
+    /// Returns the positions of the instances in the configuration, by name.
+    pub(super) fn positions(&self) -> HashMap<String, usize> {
+        self.lock().iter().enumerate().map(|(position, one)| (one.name.clone(), position)).collect()
     }
 
     /// Returns the names of the interfaces and the VIPs of all instances.

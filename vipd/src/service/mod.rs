@@ -229,10 +229,17 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let recorder = Recorder::new(events.clone(), latest.clone());
     let mut notifications = Notifications::new(roster.iter().map(|one| &one.2), &config.groups);
     notifications.set_fifo(config.notifications.fifo.as_deref());
-    let (reader, track) = (handle.clone(), tracker.clone());
-    let source =
-        Reporter::new(counters, reader, latest, orders.clone(), track, events, notifications.counts());
-    let source = Arc::new(source.with_guardian(guardian.as_ref().map(Guardian::state)));
+    let source = Arc::new(Reporter {
+        counters,
+        engine: handle.clone(),
+        latest,
+        orders: orders.clone(),
+        tracker: tracker.clone(),
+        events,
+        notifications: notifications.counts(),
+        configured: configured.clone(),
+        guardian: guardian.as_ref().map(Guardian::state),
+    });
     let supervisor = Supervisor {
         engine: handle.clone(),
         web: Endpoint::new(Arc::clone(&source), config.metrics.clone()),

@@ -74,9 +74,9 @@ fn open_files(config: &Config) -> u64 {
     // Standard streams, runtime, signals, netlink and BPF objects need about 30. The rest is a
     // margin.
     const AGENT: usize = 40;
-    // Packet socket, two group sockets, the BPF link, the claim, and two spare descriptors for
-    // reopening the link.
-    const LINK: usize = 7;
+    // Packet socket, two group sockets, the BPF link, the claim, the fence's links at TC ingress and
+    // egress, and two spare descriptors for reopening the link.
+    const LINK: usize = 9;
     // Two unicast sockets while a link is reopened.
     const ROUTER: usize = 2;
     // Listener, epoll instances and wake-ups of the runtime, and a margin.

@@ -10,6 +10,7 @@ use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
 use vipd_common::parse::ChecksumForm;
 
 use super::bus::{Latest, Transition};
+use super::configured::Configured;
 use super::events::EventLog;
 use super::groups::group_state;
 use super::health;
@@ -39,34 +40,19 @@ use crate::xdp::{Counters, Row};
 
 /// Builds the reports from the engine's snapshot and the BPF program's counters.
 pub(super) struct Reporter {
-    counters: Arc<Counters>,
-    engine: Handle,
-    latest: Latest,
-    orders: Orders,
-    tracker: SharedTracker,
-    events: EventLog,
-    notifications: SharedCounts,
-    guardian: Option<GuardianState>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) engine: Handle,
+    pub(super) latest: Latest,
+    pub(super) orders: Orders,
+    pub(super) tracker: SharedTracker,
+    pub(super) events: EventLog,
+    pub(super) notifications: SharedCounts,
+    pub(super) configured: Configured,
+    /// State of the guardian, if there is one.
+    pub(super) guardian: Option<GuardianState>,
 }
 
 impl Reporter {
-    pub(super) fn new(
-        counters: Arc<Counters>,
-        engine: Handle,
-        latest: Latest,
-        orders: Orders,
-        tracker: SharedTracker,
-        events: EventLog,
-        notifications: SharedCounts,
-    ) -> Self {
-        Self { counters, engine, latest, orders, tracker, events, notifications, guardian: None }
-    }
-
-    /// Adds the state of the guardian, if there is one, to the status report.
-    pub(super) fn with_guardian(self, guardian: Option<GuardianState>) -> Self {
-        Self { guardian, ..self }
-    }
-
     /// Adds the tracked objects of the instance. If a tracked object caused its fault, replaces the
     /// fault reason with descriptions of the objects that are down.
     fn tracked(&self, status: InstanceStatus) -> InstanceStatus {
@@ -103,12 +89,12 @@ impl Source for Reporter {
 
     async fn status(&self) -> Result<StatusReport, String> {
         let snapshot = self.snapshot().await?;
-        Ok(self.status_of(&snapshot))
+        Ok(self.status_of(&snapshot, &self.in_order(&snapshot)))
     }
 
     async fn stats(&self) -> Result<StatsReport, String> {
         let snapshot = self.snapshot().await?;
-        Ok(self.stats_of(&snapshot))
+        Ok(self.stats_of(&snapshot, &self.in_order(&snapshot)))
     }
 
     async fn change(&self, request: Request, by: Credentials) -> Result<ChangeReport, String> {
@@ -123,18 +109,28 @@ impl Source for Reporter {
 impl web::Source for Reporter {
     async fn scrape(&self) -> Result<Scrape, String> {
         let snapshot = self.snapshot().await?;
-        let status = self.status_of(&snapshot);
-        let routers = &snapshot.routers;
+        let routers = self.in_order(&snapshot);
+        let status = self.status_of(&snapshot, &routers);
         let problems = routers.iter().zip(&status.instances);
-        let problems =
-            problems.filter_map(|(router, status)| health::problem(router, status, routers)).collect();
-        Ok(Scrape { status, stats: self.stats_of(&snapshot), delays: snapshot.delays, problems })
+        let problems = problems
+            .filter_map(|(router, status)| health::problem(router, status, &snapshot.routers))
+            .collect();
+        Ok(Scrape { status, stats: self.stats_of(&snapshot, &routers), delays: snapshot.delays, problems })
     }
 }
 
 impl Reporter {
-    fn status_of(&self, snapshot: &EngineSnapshot) -> StatusReport {
-        let instances = snapshot.routers.iter().map(|router| {
+    /// Returns the routers in the order of the configuration.
+    fn in_order<'a>(&self, snapshot: &'a EngineSnapshot) -> Vec<&'a RouterSnapshot> {
+        let positions = self.configured.positions();
+        let mut routers: Vec<_> = snapshot.routers.iter().collect();
+        routers
+            .sort_by_cached_key(|router| positions.get(&router.settings.name).copied().unwrap_or(usize::MAX));
+        routers
+    }
+
+    fn status_of(&self, snapshot: &EngineSnapshot, routers: &[&RouterSnapshot]) -> StatusReport {
+        let instances = routers.iter().map(|router| {
             let transition = self.latest.get(router.id);
             self.tracked(status(&router.settings, router, transition, snapshot))
         });
@@ -142,8 +138,8 @@ impl Reporter {
         StatusReport { instances: instances.collect(), guardian }
     }
 
-    fn stats_of(&self, snapshot: &EngineSnapshot) -> StatsReport {
-        let rows: Vec<_> = snapshot.routers.iter().map(|router| self.row(router.row)).collect();
+    fn stats_of(&self, snapshot: &EngineSnapshot, routers: &[&RouterSnapshot]) -> StatsReport {
+        let rows: Vec<_> = routers.iter().map(|router| self.row(router.row)).collect();
         let foreign = self.counters.row(ROW_UNASSIGNED).unwrap_or_default();
         let mut sum = foreign;
         for row in &rows {
@@ -154,7 +150,7 @@ impl Reporter {
             engine: snapshot,
             service: Agentwide { fifo_dropped: self.notifications.fifo_dropped() },
         });
-        let instances = snapshot.routers.iter().zip(&rows).map(|(router, row)| InstanceStats {
+        let instances = routers.iter().zip(&rows).map(|(router, row)| InstanceStats {
             name: router.settings.name.clone(),
             interface: router.settings.interface.clone(),
             vrid: router.settings.router.vrid,
