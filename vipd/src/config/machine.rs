@@ -98,7 +98,8 @@ impl Machine {
 }
 
 impl Interface {
-    /// Returns whether the interface has an address, other than a VIP, to send adverts from.
+    /// Returns whether the interface has an address to send adverts from, other than the VIPs of
+    /// routers that do not own their addresses.
     fn has_own(&self, family: Family, drafts: &[Draft]) -> bool {
         let is_vip = |address: IpAddr| {
             drafts

@@ -20,7 +20,7 @@ pub struct Notify {
     pub fault: Option<Vec<String>>,
     /// Runs when the instance has stopped, at shutdown or in a reload that removes it.
     pub stop: Option<Vec<String>>,
-    /// Runs on every transition, after the command for the state.
+    /// Runs on every transition and stop, after the specific command if there is one.
     pub any: Option<Vec<String>>,
     /// User that the commands run as; `None` for the agent's own.
     pub user: Option<User>,
@@ -71,7 +71,7 @@ pub struct UserGroup {
 pub struct Metrics {
     /// Address and port of the server; `None` for no server.
     pub listen: Option<SocketAddr>,
-    /// Whether the metrics of keepalived-exporter are exported as well.
+    /// Whether the metrics of keepalived-exporter are also exported.
     pub keepalived_names: bool,
 }
 
