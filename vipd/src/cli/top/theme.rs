@@ -6,7 +6,7 @@ use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Effects};
 use ratatui::style::{Color, Modifier, Style};
 
-/// Converts styles. Without colors, emphasis remains.
+/// Converts styles. Without colors, bold text remains bold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Theme {
     pub(super) has_color: bool,

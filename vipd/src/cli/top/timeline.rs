@@ -9,7 +9,7 @@ use crate::control::event::EventRecord;
 /// sends all of its events again, and they are recognized even if others precede them here.
 const CAPACITY: usize = 2048;
 
-/// The latest events, also of previous runs of the agent.
+/// The latest events, including those of previous runs of the agent.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     events: VecDeque<EventRecord>,

@@ -37,7 +37,7 @@ fn assert_screen(model: &Model, columns: u16, lines: u16, expected: &str) {
 }
 
 #[test]
-fn screen_of_80_columns_and_24_lines() {
+fn screen_of_80_by_24_has_the_table_details_and_transitions() {
     let mut model = three_instances(Instant::now());
     model.perform(Action::Move(1));
     assert_screen(
@@ -111,7 +111,7 @@ spare      53 fault     100 -            1.0   10.0        -
 ┌ Drain gateway? ──────────────────────────────────────────┐
 │ gateway is master. It sends a priority-0 advert, so that │
 │ a backup takes over after its Skew_Time, and stays in    │
-│ fault until undrain, even across restarts. Without a     │
+│ fault until undrained, even across restarts. Without a   │
 │ backup, 192.0.2.10/24 (and 1 more) cannot be reached.    │
 └ y: yes  n: no ───────────────────────────────────────────┘
 ── latest transitions (UTC) ────────────────────────────────
