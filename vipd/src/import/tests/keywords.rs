@@ -81,7 +81,7 @@ fn each_keyword_is_handled() {
                 has_message |= text.contains(&format!("`{name}`"));
             }
         }
-        // These are no settings of their own.
+        // These cause no message of their own.
         let is_silent = *block == Block::Track || name.starts_with("include") || *name == "global_defs";
         assert!(has_message || is_silent || matches!(kind, Kind::Translated(_)), "{block:?} {name}");
     }

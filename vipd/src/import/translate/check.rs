@@ -34,7 +34,7 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Translates a statement if it defines a check.
+    /// Translates a statement if it defines a check. Returns whether it does.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let (object, read): (_, fn(&Statement, &mut Draft, &mut Context<'_>)) = match statement.keyword() {
             "vrrp_script" => (Object::Script, script),

@@ -75,7 +75,7 @@ pub(super) enum Role {
     AddressOwner,
 }
 
-/// Translates a statement if it tracks objects.
+/// Translates a statement if it tracks objects. Returns whether it does.
 pub(super) fn read(statement: &Statement, tracks: &mut Vec<Track>, context: &mut Context<'_>) -> bool {
     let Some(object) = Object::of_keyword(statement.keyword()) else { return false };
     for line in statement.children() {
@@ -87,7 +87,7 @@ pub(super) fn read(statement: &Statement, tracks: &mut Vec<Track>, context: &mut
     true
 }
 
-/// Parses `[weight N] [reverse]`. Reports everything else.
+/// Parses `[weight N] [reverse]`. Reports invalid weights and unknown options.
 pub(super) fn weight(at: &Position, options: &[String], context: &mut Context<'_>) -> Option<Weight> {
     let mut weight: Option<Weight> = None;
     let mut words = options.iter();
