@@ -32,7 +32,7 @@ pub struct Link {
     pub name: String,
     /// Whether the link is up and has a carrier (IFF_UP and IFF_RUNNING).
     pub running: bool,
-    /// Ethernet address, or `None` if the link has none.
+    /// Ethernet address, or `None` if the link has no address of 6 bytes.
     pub mac: Option<[u8; 6]>,
     /// Whether the link is point-to-point (IFF_POINTOPOINT).
     pub is_point_to_point: bool,
