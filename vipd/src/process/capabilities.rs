@@ -2,8 +2,8 @@
 //!
 //! Capabilities belong to threads. The agent starts with all that it needs; each thread drops, at
 //! its start, those that it does not need. `docs/design/privileges.md` lists the capabilities by
-//! thread and describes the limits of this separation: threads share their memory, so it contains
-//! mistakes, not an attacker who executes code in the agent.
+//! thread and describes the limits of this separation: threads share their memory, so the
+//! separation limits the effects of mistakes, but not an attacker who executes code in the agent.
 
 use std::io;
 use std::sync::OnceLock;
@@ -60,7 +60,7 @@ impl ThreadKind {
             Self::Control => (FILES | maps, Set::NET_ADMIN | Set::SYS_PTRACE),
             Self::Launcher => (Set::KILL, Set::all()),
             Self::Routes => (Set::NET_ADMIN, none),
-            // The prober needs CAP_NET_ADMIN for BPF_PROG_QUERY.
+            // The thread xdp-probe needs CAP_NET_ADMIN for BPF_PROG_QUERY.
             Self::Engine | Self::XdpProbe => (Set::NET_ADMIN | maps, none),
             // Opening a link may load another program of the object.
             Self::LinkIo => (Set::NET_ADMIN | Set::NET_RAW | Set::BPF | Set::PERFMON, none),

@@ -170,8 +170,8 @@ impl fmt::Display for End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) end: End,
-    /// Last nonblank line that the command wrote to stdout or stderr: at most 256 bytes, without
-    /// control characters. Empty if there was none.
+    /// Last nonblank line that the command wrote to stdout or stderr, cut to 256 bytes, with
+    /// control characters replaced by U+FFFD. Empty if there was none.
     pub(crate) last_line: String,
 }
 

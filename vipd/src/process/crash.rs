@@ -34,7 +34,7 @@ static FORMER: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 /// which stays mapped from now on.
 ///
 /// # Errors
-/// Returns an error if the handlers are already installed.
+/// Returns an error if the handlers are already installed, or the kernel rejects one.
 pub(crate) fn install(memory: Arc<SharedMemory>, index: usize) -> io::Result<()> {
     // SAFETY: all fields of sigaction are integers and pointers, for which zero is a valid value.
     let mut former: [libc::sigaction; SIGNALS.len()] = unsafe { mem::zeroed() };
@@ -59,7 +59,7 @@ pub(crate) fn install(memory: Arc<SharedMemory>, index: usize) -> io::Result<()>
     Ok(())
 }
 
-/// Lets the handlers wake the guardian at the other end of this socket, which must stay open until
+/// Makes the handlers wake the guardian at the other end of this socket, which must stay open until
 /// [`disarm`].
 pub(crate) fn arm(socket: libc::c_int) {
     SOCKET.store(socket, Ordering::Release);
@@ -146,8 +146,8 @@ fn inform(socket: libc::c_int, signal: libc::c_int) {
     unsafe { libc::send(socket, message.as_ptr().cast(), 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
 }
 
-/// Ends the process by the default action of the signal: when the handler returns, the signal is
-/// delivered again.
+/// Ends the process by the default action of the signal, which is raised here and delivered when
+/// the handler returns.
 fn end_with(signal: libc::c_int) {
     set_default(signal);
     // SAFETY: no preconditions.

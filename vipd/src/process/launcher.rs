@@ -59,7 +59,7 @@ impl Privileges {
 }
 
 /// Starts the thread. Must be called while the calling thread has all capabilities. Without this
-/// call, programs are started and signaled by the calling thread, as in unit tests.
+/// call, as in unit tests, [`launch`] and [`signal_group`] run in the thread that calls them.
 ///
 /// # Errors
 /// `EAGAIN` if the thread cannot be started.

@@ -96,8 +96,8 @@ const DENIED_HERE: [libc::c_long; 5] =
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_HERE: [libc::c_long; 0] = [];
 
-/// Denies the calling thread, and the threads that it starts, the system calls in [`DENIED`], and
-/// `clone` except for starting a thread.
+/// Denies the calling thread, and the threads that it starts, the system calls in [`DENIED`] and
+/// [`DENIED_HERE`], and `clone` except for starting a thread.
 ///
 /// Does nothing on an architecture that the filter does not support.
 ///
