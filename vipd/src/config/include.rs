@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn included_files_are_read_in_order_of_their_names() {
+    fn files_that_match_a_pattern_are_read_in_order_of_their_names() {
         let main = "include = [\"conf.d/*.toml\", \"last.conf\"]\n".to_owned() + &instance("main", 1);
         let config = load(&[
             ("vipd.toml", main.clone()),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_cannot_be_read_are_named() {
+    fn errors_name_the_files_that_cannot_be_read() {
         let main = "include = [\"conf.d/*.toml\", \"conf.d\"]\n".to_owned() + &instance("main", 1);
         let directory = tempfile::tempdir().expect("a directory");
         fs::create_dir(directory.path().join("conf.d")).expect("created");

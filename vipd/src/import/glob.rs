@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn braces_stand_for_alternatives() {
+    fn braces_are_expanded_to_alternatives() {
         for (pattern, expected) in [
             ("a", vec!["a"]),
             ("a{b,c}d", vec!["abd", "acd"]),

@@ -102,7 +102,7 @@ pub enum ImportError {
         what: &'static str,
     },
     /// No virtual router is configured.
-    #[error("{path} has no vrrp_instance; vipd has nothing to do")]
+    #[error("{path} has no vrrp_instance; vipd requires at least one")]
     NoInstance {
         /// The main file, as given.
         path: PathBuf,

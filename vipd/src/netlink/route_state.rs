@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn only_routes_with_the_same_prefix_in_the_main_table_count() {
+    fn only_routes_with_the_same_prefix_in_the_main_table_match() {
         let network = (libc::RTA_DST, &[10, 1, 0, 0][..]);
         let body = route(16, 1, 0, &[network]);
         let entry = RouteEntry::new(&body).expect("a route");

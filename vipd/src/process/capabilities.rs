@@ -86,7 +86,7 @@ pub(crate) fn confine(kind: ThreadKind) {
         _ => seccomp::deny_programs(),
     });
     if let Err(error) = confined {
-        tracing::warn!(thread = ?kind, %error, "cannot drop the privileges of a thread");
+        tracing::warn!(thread = ?kind, %error, "cannot drop the privileges of the thread, which keeps them");
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
 
     /// The launcher may pass CAP_BPF on to a successor (`vipd upgrade`), but never uses it.
     #[test]
-    fn only_the_worker_may_load_bpf_programs() {
+    fn only_the_link_io_thread_may_load_bpf_programs() {
         for kind in ALL {
             let sets = reduced(CapabilitySet::all(), kind.kept(CapabilitySet::empty()));
             let may_load = sets.effective.intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN);

@@ -142,7 +142,7 @@ mod tests {
 
     /// A command that is being started while the interface is closed and reopened has such a copy.
     #[test]
-    fn claim_waits_until_copies_of_the_former_one_are_closed() {
+    fn claim_waits_until_copies_of_the_former_claim_are_closed() {
         let ifindex = 0x7ffe_0000 | (std::process::id() & 0xffff);
         let first = InterfaceClaim::acquire(ifindex, "eth1").expect("free");
         let holder = thread::spawn(move || {

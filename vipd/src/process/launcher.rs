@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn program_inherits_only_the_capabilities_for_it() {
+    fn program_inherits_only_the_capabilities_passed_to_it() {
         let permitted = capabilities(None).expect("capabilities").permitted;
         for privileges in [Privileges::None, Privileges::SwitchUser, Privileges::All, Privileges::None] {
             let expected = (permitted & privileges.set()).bits();

@@ -185,7 +185,7 @@ mod tests {
     /// Makes only calls that are harmless without the filter, because a faulty filter would let
     /// them through.
     #[test]
-    fn users_and_other_processes_are_out_of_reach() {
+    fn system_calls_on_users_and_other_processes_are_denied() {
         if ARCHITECTURE.is_none() {
             return;
         }

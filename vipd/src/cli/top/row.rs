@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn time_since_the_last_advert_is_that_of_the_master() {
+    fn time_since_the_last_advert_refers_to_the_master() {
         let peer = |last: u8, priority, last_heard_ms| PeerStatus {
             address: [192, 0, 2, last].into(),
             priority,

@@ -205,7 +205,7 @@ fn pointless_changes_are_refused() {
 }
 
 #[test]
-fn question_ends_when_its_instance_is_removed() {
+fn confirmation_closes_when_its_instance_is_removed() {
     let start = Instant::now();
     let mut model = three_instances(start);
     model.perform(Action::Propose(Verb::Drain));

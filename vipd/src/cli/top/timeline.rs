@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn discarded_adverts_are_no_transitions() {
+    fn discarded_adverts_are_not_listed() {
         let mut timeline = Timeline::default();
         timeline.add(EventRecord { event: "advert-discarded".to_owned(), ..event(1, 0) });
         assert_eq!(timeline.latest().count(), 0);

@@ -35,7 +35,7 @@ fn routes_have_defaults() {
 }
 
 #[test]
-fn routes_and_rules_take_all_their_keys() {
+fn all_keys_of_routes_and_rules_are_read() {
     let instance = parsed(
         "routes = [{ to = \"10.0.0.1\", via = \"192.0.2.1\", dev = \"eth2\", table = 4294967295, metric = 5, \
          source = \"192.0.2.10\", scope = \"link\", onlink = true }, { to = \"::/0\", type = \"unreachable\", table = 9 }]\n\

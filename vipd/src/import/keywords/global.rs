@@ -59,7 +59,11 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Top, "namespace_with_ipsets", NotNeeded(FIREWALL)),
     line(Top, "instance", NotNeeded("each agent has its own `--runtime-dir`")),
     line(Top, "use_pid_dir", NotNeeded("vipd writes no PID files")),
-    line(Top, "child_wait_time", NotNeeded("vipd waits for its commands, up to their `timeout`")),
+    line(
+        Top,
+        "child_wait_time",
+        NotNeeded("vipd waits for its commands, up to their `timeout` and at most 60 s"),
+    ),
     line(Top, "bfd_instance", Unsupported(BFD)),
     line(Top, "virtual_server", LoadBalancer),
     line(Top, "virtual_server_group", LoadBalancer),

@@ -15,7 +15,7 @@ fn each_keyword_is_listed_once() {
 }
 
 #[test]
-fn translated_keywords_name_keys_of_vipd() {
+fn keys_of_translated_keywords_exist() {
     for Keyword { name, kind, .. } in keywords::all() {
         if let Kind::Translated(keys) = kind {
             assert!(!keys.is_empty(), "{name}");

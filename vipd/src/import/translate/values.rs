@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_the_notation_of_c() {
+    fn numbers_are_parsed_as_in_c() {
         for (text, expected) in [
             ("0", Some(0)),
             ("10", Some(10)),

@@ -95,7 +95,7 @@ q quit  d drain  u undrain  f failover
 }
 
 #[test]
-fn question_names_the_instance_and_the_consequence() {
+fn confirmation_names_the_instance_and_the_consequence() {
     let mut model = three_instances(Instant::now());
     model.perform(Action::Propose(Verb::Drain));
     assert_screen(
@@ -195,7 +195,7 @@ fn colors_are_optional() {
 }
 
 #[test]
-fn no_size_breaks_the_screen() {
+fn any_terminal_size_is_drawn_without_a_panic() {
     let start = Instant::now();
     let mut question = three_instances(start);
     question.perform(Action::Propose(Verb::Drain));
