@@ -252,7 +252,7 @@ something could not be removed.")]
 
 #[derive(Debug, Args)]
 pub(super) struct UpgradeArgs {
-    /// Executable of the new process (default: the path of the running agent). Requires root
+    /// Executable of the new process (default: the file at the agent's own path). Requires root
     #[arg(long, value_name = "FILE")]
     pub(super) exe: Option<PathBuf>,
 }
@@ -296,7 +296,7 @@ fn new_priority(text: &str) -> Result<NewPriority, String> {
 }
 #[derive(Debug, Args)]
 pub(super) struct EventsArgs {
-    /// Continue to print new events until interrupted
+    /// Keep printing new events until interrupted
     #[arg(long, short = 'f')]
     pub(super) follow: bool,
     /// Print one JSON object per line

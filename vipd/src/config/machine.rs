@@ -13,7 +13,7 @@ use crate::vrrp::config::{Family, PRIORITY_OWNER};
 /// The properties of this machine that a configuration is checked against.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    /// The interfaces by name. Without any, the configuration is not checked against interfaces.
+    /// The interfaces by name. If empty, the configuration is not checked against interfaces.
     pub interfaces: BTreeMap<String, Interface>,
     /// Why the fence ends with the agent's process on this machine; `None` if no reason was found.
     pub fence_obstacle: Option<String>,

@@ -115,7 +115,8 @@ pub enum RouteKind {
     Unicast,
     /// Packets are dropped silently.
     Blackhole,
-    /// Packets are dropped, and the sender receives ICMP "host unreachable".
+    /// Packets are dropped, and the sender receives ICMP "host unreachable" or ICMPv6 "no route to
+    /// destination".
     Unreachable,
     /// Packets are dropped, and the sender receives ICMP "communication administratively
     /// prohibited".
@@ -130,9 +131,9 @@ pub enum RouteKind {
 pub struct Rule {
     /// Whether the rule is for IPv6.
     pub is_ipv6: bool,
-    /// Source of packets.
+    /// Source network of packets.
     pub from: Option<Network>,
-    /// Destination of packets.
+    /// Destination network of packets.
     pub to: Option<Network>,
     /// Interface on which packets arrive.
     pub iif: Option<String>,

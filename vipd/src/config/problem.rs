@@ -306,7 +306,7 @@ fn file_of(line: usize, included: &[(usize, String)]) -> Option<&(usize, String)
     included.iter().rev().find(|(first, _)| *first <= line)
 }
 
-/// Returns the line before the one that contains byte offset `at`, and this line.
+/// Returns the previous line and the line that contains byte offset `at`.
 fn lines_at(source: &str, at: usize) -> (&str, &str) {
     let (before, after) = source.split_at_checked(at).unwrap_or((source, ""));
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);

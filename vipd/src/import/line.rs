@@ -10,9 +10,9 @@ pub(super) struct Cleaned {
     pub(super) unterminated: bool,
 }
 
-/// Removes the comment, which begins with `#` or `!` outside of double quotes. A backslash before
-/// one of these characters there makes it literal and is removed. A backslash at the end of the
-/// line continues a definition even in a comment.
+/// Removes the comment, which begins with `#` or `!` outside of double quotes. Outside of double
+/// quotes, a backslash makes one of these characters literal, and is removed. A backslash at the
+/// end of the line continues a definition even in a comment.
 pub(super) fn clean(physical: &str) -> Cleaned {
     let mut text = String::new();
     let mut is_quoted = false;

@@ -53,7 +53,7 @@ pub struct Address {
     /// is running or has failed (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`). IPv6 only.
     pub unusable: bool,
     /// Whether the kernel removes the address along with the primary address of its subnet
-    /// (`IFA_F_SECONDARY`). IPv4 only.
+    /// (`IFA_F_SECONDARY`), unless `promote_secondaries` is set. IPv4 only.
     pub secondary: bool,
 }
 

@@ -70,8 +70,8 @@ pub(crate) fn disarm() {
     SOCKET.store(-1, Ordering::Release);
 }
 
-/// Records the calling thread as the engine's, which must send nothing once the guardian has been
-/// informed, or records that the engine has ended.
+/// Records the calling thread as the engine's, or records that the engine has ended. The engine
+/// must send nothing once the guardian has been informed.
 pub(crate) fn set_engine(is_running: bool) {
     ENGINE.store(if is_running { thread_id() } else { 0 }, Ordering::Release);
 }
@@ -82,7 +82,7 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
         Ok(_) => {}
         // The handler itself has crashed, or a former handler has called abort(3).
         Err(first) if first == own => return end_with(signal),
-        // Another thread has crashed first, and ends the process.
+        // Another thread crashed first, and ends the process.
         Err(_) => {
             if ENGINE.load(Ordering::Acquire) == own {
                 IS_STOPPED.store(true, Ordering::Release);

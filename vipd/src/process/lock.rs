@@ -18,7 +18,7 @@ use super::name_lock::{Holder, MAX_LEN, NameLock};
 
 /// Prefix of the socket name; the agent's name follows.
 const PREFIX: &str = "vipd ";
-/// How long a new process waits for the end of the lock's holder.
+/// How long a new process waits for the lock's holder to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two attempts.
 const RETRY: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! Keys as actions.
+//! Maps keys to actions.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 

@@ -1,4 +1,4 @@
-//! Styles of the other commands, for ratatui.
+//! Converts the styles of the other commands to ratatui's.
 
 use std::io;
 
