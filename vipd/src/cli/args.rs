@@ -23,7 +23,7 @@ Examples:
 Environment:
   VIPD_LOG          log level of `vipd run`, e.g. debug or vipd=trace [default: info]
   VIPD_RUNTIME_DIR  same as --runtime-dir
-  NO_COLOR          with --color auto: disable colors
+  NO_COLOR          disables colors with --color auto
 
 Exit status:
   0  success
@@ -37,7 +37,8 @@ pub(super) struct Cli {
     /// Runtime directory with the control socket, one per agent
     #[arg(long, global = true, value_name = "DIR", env = "VIPD_RUNTIME_DIR", default_value = DEFAULT_DIRECTORY)]
     pub(super) runtime_dir: PathBuf,
-    /// Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set
+    /// Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is
+    /// set
     #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
     pub(super) color: ColorChoice,
     #[command(subcommand)]
@@ -96,7 +97,7 @@ Examples:
 
 With --watch, rates per second follow the totals on a terminal. In a pipe, only
 totals are printed, so that each column remains a number; --json and
---prometheus have totals only as well.
+--prometheus also print only totals.
 
 Exit status: 1 if no instance matches --interface and --vrid.
 
@@ -137,8 +138,8 @@ Keys:
 Requires a terminal and access to the control socket. If the agent is not
 running, the last report stays on the screen until the agent is back.
 
-Exit status: 0 after q, Ctrl-C, SIGTERM or the end of the terminal; 1 if there
-is no terminal.")]
+Exit status: 0 after q, Ctrl-C or SIGTERM, or if the terminal is closed; 1 if
+there is no terminal.")]
     Top,
     /// Apply the configuration file to a running agent, without disturbing unchanged instances
     #[command(after_help = "\
@@ -151,14 +152,14 @@ changes nothing. Signal SIGHUP does the same, with the result in the log.
 Exit status: 0 if the file was applied, even without a change; 1 if nothing has
 changed because of an error.")]
     Reload,
-    /// Replace a running agent by a new process, for example of a new version
+    /// Replace a running agent with a new process, for example of a new version
     #[command(after_help = "\
 Examples:
   sudo vipd upgrade                after the package has been updated
   sudo vipd upgrade --exe ./target/release/vipd
 
 The new process takes over all states, timers and counters: no instance
-changes its state, and no advert is missing. Then it applies the configuration
+changes its state, and no advert is missed. Then it applies the configuration
 file, as `vipd reload` does. If the new process cannot take over, the agent
 continues, and the reason is printed.
 
@@ -175,8 +176,8 @@ Skew_Time.
 Instances stay drained when the configuration is reloaded and when the agent
 is restarted.
 
-Exit status: 0 if all are drained, even before; 1 if none has changed because a
-name is unknown.")]
+Exit status: 0 if all are drained, even if they were before; 1 if none has
+changed because a name is unknown.")]
     Drain(Instances),
     /// Put drained instances back into service
     #[command(after_help = "\
@@ -184,24 +185,24 @@ Examples:
   sudo vipd undrain
   sudo vipd undrain VI_1 VI_2
 
-Exit status: 0 if none is drained any more; 1 if none has changed because a
-name is unknown.")]
+Exit status: 0 if none of them is drained anymore; 1 if none has changed
+because a name is unknown.")]
     Undrain(Instances),
     /// Hand mastership of instances over to another node once
     #[command(after_help = "\
 Examples:
   sudo vipd failover VI_1
 
-Run it on the master. It sends a priority-0 advert, so that a backup takes
-over after its Skew_Time, and then does not preempt the new master, even if
-its own priority is higher. It takes over again when the new master fails or
+Run it on the master, which sends a priority-0 advert, so that a backup takes
+over after its Skew_Time. The former master does not preempt the new one, even
+if its priority is higher. It takes over again when the new master fails or
 hands over mastership, or after about three intervals if there is no backup.
 
-The command ends once another node is master, or this one again.
+The command ends once another node, or this one again, is master.
 
 Exit status: 0 if other nodes have taken over all instances; 1 if none has
-changed because a name is unknown or an instance is not master, or if no other
-node has taken over an instance.")]
+changed because a name is unknown, or an instance is not master or owns its
+addresses; 1 also if no other node has taken over an instance.")]
     Failover(Masters),
     /// Change the priority of an instance until the next start
     #[command(after_help = "\
@@ -222,7 +223,7 @@ Examples:
 The agent keeps the last 1024 events. With --follow, a reader that is too slow
 is disconnected.
 
-Exit status: 0 at the end of the events, also if the agent has ended the
+Exit status: 0 at the end of the events, even if the agent has closed the
 connection; 1 if the events cannot be read.
 
 Requires access to the control socket: run as root or as a member of the
@@ -235,8 +236,8 @@ Examples:
   sudo ip netns exec NETNS vipd --runtime-dir DIR cleanup
 
 Only needed if the agent will not be started again: a starting agent removes
-what a dead one with its runtime directory has left. Until the removal, the
-node of a dead master answers for its VIPs. Once another node has become
+the objects left by a dead agent with the same runtime directory. Until then,
+the node of a dead master answers for its VIPs. Once another node has become
 master, the kernel drops packets to and from these VIPs if they are fenced.
 
 Run the command in the network namespace of the agent. It removes the VIPs,
@@ -251,7 +252,7 @@ something could not be removed.")]
 
 #[derive(Debug, Args)]
 pub(super) struct UpgradeArgs {
-    /// Executable of the new process (default: the path of the running agent). Requires root
+    /// Executable of the new process (default: the file at the agent's own path). Requires root
     #[arg(long, value_name = "FILE")]
     pub(super) exe: Option<PathBuf>,
 }
@@ -295,7 +296,7 @@ fn new_priority(text: &str) -> Result<NewPriority, String> {
 }
 #[derive(Debug, Args)]
 pub(super) struct EventsArgs {
-    /// Continue to print new events until interrupted
+    /// Keep printing new events until interrupted
     #[arg(long, short = 'f')]
     pub(super) follow: bool,
     /// Print one JSON object per line
@@ -355,8 +356,8 @@ pub(super) struct StatusArgs {
     pub(super) json: bool,
 }
 
-/// Returns the value of `--color` in a command line that is not valid or asks for help, and for which
-/// clap therefore returns no values.
+/// Returns the value of `--color` in a command line that is not valid or asks for help, and for
+/// which clap therefore returns no values.
 pub(super) fn color(arguments: &[OsString]) -> ColorChoice {
     let options = arguments.iter().take_while(|word| *word != "--");
     let mut words = options.map(|word| word.to_str().unwrap_or_default());

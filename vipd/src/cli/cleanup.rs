@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_removed_thing_has_a_line() {
+    fn each_removed_object_has_a_line() {
         assert_eq!(render(&[]), "nothing to remove in this network namespace\n");
         assert_eq!(render(&["a".to_owned(), "b".to_owned()]), "removed a\nremoved b\n");
     }

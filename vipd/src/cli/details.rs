@@ -9,7 +9,7 @@ use super::table::{BAD, Cell, HEAD, WAITING};
 use super::wrap::wrap;
 use crate::control::model::{InstanceStatus, PeerStatus, StatusReport, TrackedObject, UnicastPeer};
 
-/// Column of the values.
+/// Column in which the values start.
 const VALUE: usize = 18;
 
 /// Selects the instances with these names, and the members of sync groups with these names. Without

@@ -1,4 +1,4 @@
-//! `vipd failover`: releases mastership, and waits until another router takes over.
+//! `vipd failover`: hands over mastership, and waits until another router is master.
 
 use std::path::Path;
 use std::thread;
@@ -15,10 +15,11 @@ use crate::control::protocol::Request;
 /// First pause between two queries. It doubles up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
-/// Time in addition to the Active_Down_Interval, after which the router would be master again.
+/// Time to wait in addition to the Active_Down_Interval, after which the router becomes master
+/// again if no other router has taken over.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// The outcome for an instance that has released mastership.
+/// The outcome for an instance that has handed over mastership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
     /// The router still waits for an advert of another master.
@@ -29,8 +30,11 @@ enum Outcome {
     Failed(String),
 }
 
+/// Requests the failover and prints a line for each instance that another router has taken over.
+///
 /// # Errors
-/// Returns an error if the agent refuses, or if no other router takes over an instance.
+/// Returns an error if the agent refuses or does not reply, or if an instance is in Fault, was
+/// started again or was not taken over by another router.
 pub(super) fn run(instances: Vec<String>, runtime_dir: &Path) -> anyhow::Result<()> {
     let names = instances.clone();
     let begin = Instant::now();
@@ -100,8 +104,8 @@ fn outcome(one: &InstanceStatus, elapsed: Duration) -> Outcome {
     }
 }
 
-/// Returns which router is master, if the instance is its backup. At the deadline, this suffices:
-/// the instance may have left Master on its own just before the request.
+/// Returns a text that names the master, if the instance is its backup. At the deadline, this
+/// suffices: the instance may have left Master on its own just before the request.
 fn taken_over(one: &InstanceStatus) -> Option<String> {
     let source = one.last_adv_source.filter(|_| one.state == State::Backup)?;
     Some(format!("{source} is master"))

@@ -13,7 +13,7 @@ use super::table::WAITING;
 use crate::config::{self, Config};
 use crate::import::{self, Files, ImportError, Message, Options, Severity};
 
-/// Directories in which programs are searched, as in `PATH` of vipd's commands.
+/// Directories that are searched for programs, as in the `PATH` of vipd's commands.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Mode of the written file, which may contain passwords.
 const MODE: u32 = 0o640;
@@ -79,7 +79,7 @@ fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
         options.create_new(true);
     }
     let written = options.open(path).and_then(|mut file| {
-        // An existing file keeps its mode otherwise.
+        // Otherwise, an existing file would keep its mode.
         if file.metadata()?.is_file() {
             file.set_permissions(Permissions::from_mode(MODE))?;
         }

@@ -83,7 +83,8 @@ fn write_lines(messages: &Receiver<Message>) {
 /// Sets up logging for the whole process, including panics and records of the `log` crate.
 ///
 /// # Errors
-/// Returns an error if `VIPD_LOG` is not a valid filter, or if the thread cannot be started.
+/// Returns an error if `VIPD_LOG` is not a valid filter, if the thread cannot be started, or if
+/// logging is already set up.
 pub(super) fn init() -> anyhow::Result<Guard> {
     let found = std::env::var_os(VARIABLE).unwrap_or_default();
     let filter = found.to_str().and_then(filter).ok_or_else(|| {

@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // An invalid command line, or a request for help.
+        // An invalid command line, or a request for the help or the version.
         Err(message) => {
             color::choose(args::color(&arguments));
             // If the stream fails, only the exit code reports the error.

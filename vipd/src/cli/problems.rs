@@ -1,4 +1,4 @@
-//! Prints problems in a configuration: one line each, `file:line:column: message`, which editors
+//! Renders problems in a configuration: one line each, `file:line:column: message`, which editors
 //! recognize. On a terminal, the line of the file follows, with a caret under the position.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::snippet;
 use super::table::{BAD, HEAD, WAITING};
 use crate::config::{Excerpt, Problem};
 
-/// Maximum size of a file that is read to show a line of it, as in the agent.
+/// Maximum size in bytes of a file from which an excerpt is read, as for a configuration file.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Whether a problem makes the configuration invalid.
@@ -193,7 +193,8 @@ mod tests {
         assert_eq!(render(None, &problem), format!("{problem}\n"));
         let excerpt = "    2 | vrid = 510\n      |        ^\n";
         assert_eq!(render(Some(80), &problem), format!("{problem}\n{excerpt}"));
-        // The file has changed in the meantime, does not exist, or is relative to another directory.
+        // The file has changed in the meantime, does not exist, or is relative to another
+        // directory.
         for text in [&format!("{path}:7:1: x"), &format!("{path}-:2:8: x"), "Cargo.toml:1:1: x", "nothing"] {
             assert_eq!(render(Some(80), text), format!("{text}\n"));
         }

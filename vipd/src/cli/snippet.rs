@@ -17,7 +17,8 @@ const NUMBER: Style = Style::new().dimmed();
 /// A character and the number of columns that it occupies.
 type Cell = (char, usize);
 
-/// Renders an excerpt of a line in two lines of at most `width` columns.
+/// Renders an excerpt of a line in two lines of at most `width` columns. On a terminal that is too
+/// narrow, the excerpt still has [`MIN_WIDTH`] columns.
 pub(super) fn render(line: usize, excerpt: &Excerpt, width: usize, caret: Style) -> String {
     let number = format!("{line:>5} | ");
     let margin = format!("{:>1$}", "| ", number.len());
@@ -69,7 +70,7 @@ fn columns(cells: &[Cell]) -> usize {
 /// Returns the range of cells to show, around position `at`. If cells are cut off, leaves room for
 /// two ellipses.
 fn window(cells: &[Cell], at: usize, available: usize) -> (usize, usize) {
-    // The caret may be behind the last character.
+    // The caret may be after the last character.
     if columns(cells) < available {
         return (0, cells.len());
     }

@@ -13,7 +13,7 @@ use super::{details, output, terminal};
 use crate::control::client::Client;
 use crate::control::model::{InstanceStatus, State, StatusReport, TrackedObject};
 
-/// How columns yield on a narrow terminal, those first that are needed least.
+/// How columns make room on a narrow terminal, the least important first.
 const NARROW: [(&str, Yield); 5] = [
     ("ADDRESSES", Yield::Below("")),
     ("MASTER-DOWN", Yield::Hide),
@@ -36,8 +36,8 @@ pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Renders the table, with notes that explain states, missing VIPs and missing routes, for a terminal
-/// of this width or for a pipe.
+/// Renders the table, with notes that explain states, missing VIPs and missing routes, for a
+/// terminal of this width or for a pipe.
 pub(super) fn render(report: &StatusReport, width: Option<usize>) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
@@ -102,7 +102,9 @@ pub(super) fn waits_for(instance: &InstanceStatus) -> Option<String> {
     })
 }
 
-/// Returns whether a tracked object changes the priority. Faults are shown with their reason.
+/// Returns whether a tracked object with a weight changes the priority, has not been read yet, or
+/// is a file that cannot be read. An object without a weight causes a fault, which has a note of
+/// its own.
 pub(super) fn is_noteworthy(object: &TrackedObject) -> bool {
     let is_zero = object.state == "0" && object.detail.is_none();
     object.weight.is_some_and(|weight| match object.state.as_str() {

@@ -5,9 +5,9 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::wrap::wrap;
 
-/// Master.
+/// The Master state, or a change that succeeded.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// Needs attention.
+/// A fault, an error, or a nonzero error counter.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 /// A transitional state, or a warning.
 pub(super) const WAITING: Style = AnsiColor::Yellow.on_default();
@@ -102,8 +102,8 @@ impl Table {
         self.rows.push(Row::Note(note));
     }
 
-    /// Makes columns yield, in the given order, until the table fits in this width, and breaks lines
-    /// below rows. Returns the headings of hidden columns.
+    /// Makes columns yield, in the given order, until the table fits in this width, and breaks
+    /// lines below rows. Returns the headings of hidden columns.
     pub(super) fn fit(&mut self, width: usize, yielding: &[(&str, Yield)]) -> Vec<&'static str> {
         let mut hidden = Vec::new();
         for (head, how) in yielding {

@@ -3,7 +3,7 @@
 /// The reason why a string is not a valid duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DurationError {
-    /// No number, or characters other than digits and one decimal point.
+    /// The number is missing, or is not digits with at most one decimal point between them.
     Number,
     /// No unit after the number, or an unknown unit.
     Unit,

@@ -1,28 +1,32 @@
-//! The line of a file that has a problem.
+//! Excerpt of a line that has a problem, to show below its message.
 
-/// Maximum number of characters kept before and after the position. Few terminals are wider.
+/// Maximum number of characters kept on each side of the position. Few terminals are wider.
 const CONTEXT: usize = 200;
-/// A line that contains this text in any case is not shown, because it may contain a password.
+/// A line that contains this text, in uppercase or lowercase, is not shown, because it may contain
+/// a password.
 const SECRET: &str = "pass";
-/// A line is not shown if the line before ends in one of these: it may have the value of a password.
+/// A line is not shown if the previous line ends in one of these, because it may contain the value
+/// of a password.
 const CONTINUED: [&str; 3] = ["=", "\"\"\"", "'''"];
 
 /// The part of a line around the position of a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
-    /// Characters before the position.
+    /// The last characters before the position, after an [ellipsis](Self::ELLIPSIS) if others are
+    /// cut off.
     pub before: String,
-    /// Characters from the position to the end of the line.
+    /// The first characters from the position on, before an [ellipsis](Self::ELLIPSIS) if others
+    /// are cut off.
     pub after: String,
 }
 
 impl Excerpt {
-    /// Stands for characters that are not kept.
+    /// Stands for the characters that are cut off.
     pub const ELLIPSIS: char = '…';
 
-    /// Creates the excerpt around a column of a line, counted in characters from 1. `previous` is the
-    /// line before it, or empty. Returns `None` if the line may contain a password or does not have
-    /// this column.
+    /// Creates the excerpt around a column of a line, counted in characters from 1. `previous` is
+    /// the previous line, or empty. Returns `None` if the line may contain a password or does not
+    /// have this column.
     pub fn new(previous: &str, line: &str, column: usize) -> Option<Self> {
         // A byte-order mark is not counted.
         let line = line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
@@ -36,7 +40,7 @@ impl Excerpt {
     }
 }
 
-/// Returns the last characters of a text.
+/// Returns the last [`CONTEXT`] characters of a text, after an ellipsis if the text is longer.
 fn last(text: &str) -> String {
     match text.char_indices().rev().nth(CONTEXT) {
         Some((at, cut)) => format!("{}{}", Excerpt::ELLIPSIS, &text[at + cut.len_utf8()..]),
@@ -44,7 +48,7 @@ fn last(text: &str) -> String {
     }
 }
 
-/// Returns the first characters of a text.
+/// Returns the first [`CONTEXT`] characters of a text, before an ellipsis if the text is longer.
 fn first(text: &str) -> String {
     match text.char_indices().nth(CONTEXT) {
         Some((at, _)) => format!("{}{}", &text[..at], Excerpt::ELLIPSIS),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::table::{Rejection, Value};
 use crate::vrrp::config::Family;
 
-/// Returns why a host cannot use this address; `None` if it can.
+/// Returns why a host cannot use this address, as the end of a sentence; `None` if it can.
 pub(super) fn unusable(address: IpAddr) -> Option<&'static str> {
     if address.is_loopback() {
         return Some("a loopback address");
@@ -52,7 +52,8 @@ pub(super) fn family_name(family: Family) -> &'static str {
     }
 }
 
-/// Reads an interface name. Rejects `lo` and names that the kernel does not allow.
+/// Reads an interface name. Rejects `lo`, control characters, and names that the kernel does not
+/// allow.
 pub(super) fn interface(value: &Value<'_>) -> Result<String, Rejection> {
     let name = any_interface(value)?;
     if name == "lo" {
@@ -64,14 +65,15 @@ pub(super) fn interface(value: &Value<'_>) -> Result<String, Rejection> {
     Ok(name)
 }
 
-/// Reads an interface name. Rejects names that the kernel does not allow.
+/// Reads an interface name. Rejects control characters, and names that the kernel does not allow
+/// (`dev_valid_name` in `net/core/dev.c`).
 pub(super) fn any_interface(value: &Value<'_>) -> Result<String, Rejection> {
     let (key, name) = (value.key(), value.string()?);
     let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if !(1..=15).contains(&name.len()) || name.contains(forbidden) || name == "." || name == ".." {
         return Err(value.rejected_because(format!(
-            "{key} is {name:?}; it must be 1 to 15 bytes without `/`, `:` or white space; \
-             `ip link` lists the interfaces"
+            "{key} is {name:?}; it must be 1 to 15 bytes without `/`, `:`, white space or control characters, and not \
+             `.` or `..`; `ip link` lists the interfaces"
         )));
     }
     Ok(name.to_owned())

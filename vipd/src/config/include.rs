@@ -33,12 +33,14 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Appends the files that the main file includes, sorted by name. `folder` is the directory of
-    /// the main file, `name` its name in messages.
+    /// Appends the files that the main file includes, in the order of its patterns; the files that
+    /// match a pattern are sorted by name. `folder` is the directory of the main file, `name` its
+    /// name in messages.
     ///
     /// # Errors
-    /// Returns an error if a file or pattern cannot be read, if the files together are too large,
-    /// or if an included file contains keys that are not allowed there.
+    /// Returns an error if a file or pattern cannot be read, if a file is not UTF-8, if a file or
+    /// all files together are too large, or if an included file contains keys that are not allowed
+    /// there.
     pub(super) fn gather(main: String, folder: &Path, name: &str) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let mut files = files(&main, folder, &mut problems);
@@ -66,7 +68,8 @@ impl Sources {
             sources.included.push((sources.text.matches('\n').count() + 1, file));
             sources.text += text;
             if sources.text.len() > MAX_TOTAL {
-                let cause = io::Error::new(io::ErrorKind::FileTooLarge, "all files together are too large");
+                let cause =
+                    io::Error::new(io::ErrorKind::FileTooLarge, "all files together are larger than 16 MiB");
                 return Err(ConfigError::Read {
                     path: name.to_owned(),
                     remedy: "include fewer files",
@@ -81,13 +84,13 @@ impl Sources {
     }
 }
 
-/// Returns the device and inode of a file.
+/// Returns the device and inode, which identify a file; `None` if they cannot be read.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Returns the files that `include` names. Values of a wrong type are reported when the whole text
-/// is read.
+/// Returns the files that `include` names, and reports patterns that cannot be read. Values of a
+/// wrong type are reported when the whole text is read.
 fn files(main: &str, folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let (document, _) = DeTable::parse_recoverable(main);
     let include = document.get_ref().get(schema::INCLUDE.name);
@@ -113,8 +116,8 @@ fn files(main: &str, folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf>
     all
 }
 
-/// Returns the files that a pattern matches, in order. `*` in the last component stands for any
-/// characters. A pattern without `*` must name a regular file.
+/// Returns the regular files that match a pattern, sorted by name. `*` in the last component stands
+/// for any characters. A pattern without `*` must name a regular file.
 fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let folder = pattern.parent().unwrap_or(Path::new(""));
@@ -156,8 +159,9 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Reports keys that an included file must not contain. Only arrays of tables are allowed, because
-/// anything else would become part of the last table before it.
+/// Reports keys that an included file must not contain. Only arrays of tables are allowed: in the
+/// combined text, another key at the start of the file would belong to the last table of the
+/// previous file, and `[instance.notify]` to its last instance.
 fn check(text: &str, file: &str, problems: &mut Vec<Problem>) {
     let (document, _) = DeTable::parse_recoverable(text);
     let allowed = schema::INCLUDABLE;
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn included_files_are_read_in_order_of_their_names() {
+    fn files_that_match_a_pattern_are_read_in_order_of_their_names() {
         let main = "include = [\"conf.d/*.toml\", \"last.conf\"]\n".to_owned() + &instance("main", 1);
         let config = load(&[
             ("vipd.toml", main.clone()),
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn main_file_and_byte_order_marks_are_not_included() {
+    fn main_file_that_matches_a_pattern_and_byte_order_marks_are_skipped() {
         let main = "include = [\"*.toml\"]\n".to_owned() + &instance("main", 1);
         let marked = "\u{feff}".to_owned() + &instance("a", 2);
         let config = load(&[("vipd.toml", main), ("a.toml", marked)]);
@@ -254,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_cannot_be_read_are_named() {
+    fn errors_name_the_files_that_cannot_be_read() {
         let main = "include = [\"conf.d/*.toml\", \"conf.d\"]\n".to_owned() + &instance("main", 1);
         let directory = tempfile::tempdir().expect("a directory");
         fs::create_dir(directory.path().join("conf.d")).expect("created");

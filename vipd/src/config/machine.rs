@@ -13,7 +13,7 @@ use crate::vrrp::config::{Family, PRIORITY_OWNER};
 /// The properties of this machine that a configuration is checked against.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    /// The interfaces by name. Without any, the configuration is not checked against interfaces.
+    /// The interfaces by name. If empty, the configuration is not checked against interfaces.
     pub interfaces: BTreeMap<String, Interface>,
     /// Why the fence ends with the agent's process on this machine; `None` if no reason was found.
     pub fence_obstacle: Option<String>,
@@ -98,7 +98,8 @@ impl Machine {
 }
 
 impl Interface {
-    /// Returns whether the interface has an address, other than a VIP, to send adverts from.
+    /// Returns whether the interface has an address to send adverts from, other than the VIPs of
+    /// routers that do not own their addresses.
     fn has_own(&self, family: Family, drafts: &[Draft]) -> bool {
         let is_vip = |address: IpAddr| {
             drafts

@@ -44,8 +44,8 @@ use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
 use track::{Process, Script, Track, TrackedFile};
 
-/// Maximum size of the file in bytes. A larger file is probably the wrong one, such as a device or
-/// a log file.
+/// Maximum size of a file in bytes. A larger file is probably not a configuration file, but a
+/// device or a log file.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// A valid configuration.
@@ -57,13 +57,13 @@ pub struct Config {
     pub fence: Fence,
     /// The instances in file order, at least one. Shared by the engine and the service.
     pub instances: Vec<Arc<Instance>>,
-    /// Scripts that instances and groups can track, by name.
+    /// Scripts that instances and groups can track, sorted by name.
     pub scripts: Vec<Arc<Script>>,
-    /// Processes that instances and groups can track, by name.
+    /// Processes that instances and groups can track, sorted by name.
     pub processes: Vec<Arc<Process>>,
-    /// Files that instances and groups can track, by name.
+    /// Files that instances and groups can track, sorted by name.
     pub files: Vec<Arc<TrackedFile>>,
-    /// Sync groups.
+    /// Sync groups in file order.
     pub groups: Vec<Arc<Group>>,
     /// Access to the control socket.
     pub control: Control,
@@ -178,8 +178,8 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read, or if it has problems, all of which are
-    /// reported.
+    /// Returns an error if the file or an included one cannot be read, or if they have problems,
+    /// all of which are reported.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Self::load_on(path, &Machine::default())
     }
@@ -355,8 +355,8 @@ fn instances(
     Some((instances.collect::<Option<_>>()?, groups))
 }
 
-/// Reads an array of tables and returns the number of elements. If the value is not an array,
-/// reports this and returns `None`.
+/// Reads an array of tables and returns the number of elements, 0 if the key is missing. If the
+/// value is not an array, reports this and returns `None`.
 fn tables(
     table: &Table<'_>,
     key: &schema::Key,

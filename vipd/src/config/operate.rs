@@ -20,7 +20,7 @@ pub struct Notify {
     pub fault: Option<Vec<String>>,
     /// Runs when the instance has stopped, at shutdown or in a reload that removes it.
     pub stop: Option<Vec<String>>,
-    /// Runs on every transition, after the command for the state.
+    /// Runs on every transition and stop, after the specific command if there is one.
     pub any: Option<Vec<String>>,
     /// User that the commands run as; `None` for the agent's own.
     pub user: Option<User>,
@@ -71,7 +71,7 @@ pub struct UserGroup {
 pub struct Metrics {
     /// Address and port of the server; `None` for no server.
     pub listen: Option<SocketAddr>,
-    /// Whether the metrics of keepalived-exporter are exported as well.
+    /// Whether the metrics of keepalived-exporter are also exported.
     pub keepalived_names: bool,
 }
 
@@ -115,7 +115,8 @@ pub enum RouteKind {
     Unicast,
     /// Packets are dropped silently.
     Blackhole,
-    /// Packets are dropped, and the sender receives ICMP "host unreachable".
+    /// Packets are dropped, and the sender receives ICMP "host unreachable" or ICMPv6 "no route to
+    /// destination".
     Unreachable,
     /// Packets are dropped, and the sender receives ICMP "communication administratively
     /// prohibited".
@@ -130,9 +131,9 @@ pub enum RouteKind {
 pub struct Rule {
     /// Whether the rule is for IPv6.
     pub is_ipv6: bool,
-    /// Source of packets.
+    /// Source network of packets.
     pub from: Option<Network>,
-    /// Destination of packets.
+    /// Destination network of packets.
     pub to: Option<Network>,
     /// Interface on which packets arrive.
     pub iif: Option<String>,

@@ -45,8 +45,8 @@ impl Problem {
         Self { file: None, line, column, message, excerpt: Excerpt::new(previous, text, column) }
     }
 
-    /// Changes a line in the text of all files to the included file and the line in it, if the line
-    /// is in one. `included` has the first line and the name of each.
+    /// If the problem is in an included file, sets this file, and replaces the line in the combined
+    /// text with the line in the file. `included` has the first line and the name of each file.
     fn in_included(mut self, included: &[(usize, String)]) -> Self {
         if let Some((first, file)) = file_of(self.line, included) {
             self.line = self.line + 1 - first;
@@ -56,7 +56,7 @@ impl Problem {
     }
 }
 
-/// All problems in a file, in file order; never empty.
+/// All problems in a configuration, in the order of its text; never empty.
 ///
 /// Displayed as one line each: `file:line:column: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ struct Executable {
 }
 
 impl Executable {
-    /// Returns the message for an executable for which `defect` returns a reason not to run it.
+    /// Returns a message if `defect` returns a reason not to run the executable.
     fn check(&self, defect: fn(&Path) -> Option<String>) -> Option<String> {
         let reason = defect(&self.path)?;
         Some(format!("{}: {} {reason}", self.key, self.path.display()))
@@ -178,8 +178,8 @@ pub(super) struct Collector<'s> {
     found: Vec<Problem>,
     warnings: Vec<Problem>,
     executables: Vec<Executable>,
-    /// Returns the reason why an executable of this machine must not be run. `None` if executables
-    /// are not checked.
+    /// A function that returns why an executable must not be run on this machine. `None` if
+    /// executables are not checked.
     defect: Option<fn(&Path) -> Option<String>>,
 }
 
@@ -196,7 +196,8 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// Makes [`executable`](Self::executable) report what `defect` returns for an executable.
+    /// Makes [`executable`](Self::executable) check executables with `defect`, which returns the
+    /// reason not to run one.
     pub(super) fn check_executables(&mut self, defect: fn(&Path) -> Option<String>) {
         self.defect = Some(defect);
     }
@@ -229,7 +230,7 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// Adds a problem at byte offset `at`.
+    /// Adds a problem at byte offset `at`, unless its line has a syntax error.
     pub(super) fn add(&mut self, at: usize, message: impl Into<String>) {
         let problem = Problem::at(self.source, at, message.into());
         if !self.broken_lines.contains(&problem.line) {
@@ -237,7 +238,8 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// Adds a problem for an unknown key at byte offset `at`.
+    /// Adds a problem for an unknown key at byte offset `at`, unless the header of its table has a
+    /// syntax error.
     pub(super) fn unknown(&mut self, at: usize, message: impl Into<String>) {
         if self.broken_lines.is_empty() {
             return self.add(at, message);
@@ -257,7 +259,8 @@ impl<'s> Collector<'s> {
         self.warnings.push(Problem::at(self.source, at, message.into()));
     }
 
-    /// Adds a problem for a key that is missing from the table at byte offset `at`.
+    /// Adds a problem for a key that is missing from the table at byte offset `at`, unless a line
+    /// with a syntax error contains the key.
     pub(super) fn absent(&mut self, key: &str, at: usize, message: impl Into<String>) {
         if !self.broken_lines.iter().any(|line| self.text_of(*line).contains(key)) {
             self.add(at, message);
@@ -303,7 +306,7 @@ fn file_of(line: usize, included: &[(usize, String)]) -> Option<&(usize, String)
     included.iter().rev().find(|(first, _)| *first <= line)
 }
 
-/// Returns the line before the one that contains byte offset `at`, and this line.
+/// Returns the previous line and the line that contains byte offset `at`.
 fn lines_at(source: &str, at: usize) -> (&str, &str) {
     let (before, after) = source.split_at_checked(at).unwrap_or((source, ""));
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);

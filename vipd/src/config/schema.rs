@@ -175,7 +175,7 @@ schema! {
         REALTIME "realtime", Kind::Choice(&["auto", "off"]), "`\"auto\"`", "\"auto\"",
             "`\"auto\"` requests SCHED_FIFO and locked memory; if they are denied, the agent runs without them", "`vrrp_rt_priority`";
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
-            "XDP mode of all interfaces; `\"auto\"` uses TC ingress on drivers whose native mode disables offloads or interrupts traffic", "";
+            "XDP mode of all interfaces; `\"auto\"` is native on drivers whose native mode is known not to affect other traffic, and TC ingress on all others", "";
         FENCE "fence", Kind::Choice(&["on", "off"]), "`\"on\"`", "\"on\"",
             "`\"on\"` makes the kernel stop using the VIPs of a dead or stopped master once another node has become master", "";
         INCLUDE "include", Kind::Other("an array of strings"), "`[]`", "[\"conf.d/*.toml\"]",
@@ -259,7 +259,7 @@ schema! {
         SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`", "\"global\"", "address scope (IPv4 only)", "`scope`";
         BROADCAST "broadcast", Kind::Other("an IPv4 address"), "none", "\"192.0.2.255\"", "broadcast address (IPv4 only)", "`brd`";
         PREFERRED "preferred", Kind::Boolean, "`true`; `false` for an IPv6 /128", "false",
-            "whether the kernel may use the VIP as source address of new connections (IPv6 only); `false` sets the preferred lifetime to 0", "`preferred_lft`, default 0 for /128";
+            "whether the kernel may use the VIP as the source address of new connections (IPv6 only); `false` sets the preferred lifetime to 0", "`preferred_lft`, default 0 for /128";
     }
     Peer {
         PEER_ADDRESS "address", HOST, "required", "\"192.0.2.2\"", "the peer's address, of the instance's family", "";

@@ -77,8 +77,8 @@ pub struct Placement {
     /// Broadcast address (`IFA_BROADCAST`, IPv4 only).
     pub broadcast: Option<std::net::Ipv4Addr>,
     /// Whether to set the preferred lifetime to 0, so that the kernel never selects the VIP as the
-    /// source address of new connections (IPv6 only, `preferred = false`). True by default for a
-    /// /128.
+    /// source address of new connections (IPv6 only, `preferred = false`). True by default for an
+    /// IPv6 /128.
     pub deprecated: bool,
 }
 

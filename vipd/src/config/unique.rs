@@ -165,7 +165,8 @@ fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
     }
 }
 
-/// Returns whether the selectors of a rule are a proper subset of those of another rule.
+/// Returns whether the selectors of `rule` are a proper subset of those of `other`, with the same
+/// family, table and priority.
 fn covers(rule: &Rule, other: &Rule) -> bool {
     fn is_common<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
         one.is_none() || one == other

@@ -8,8 +8,8 @@ use super::Files;
 /// Maximum number of patterns that the braces of a pattern stand for.
 const MAX_ALTERNATIVES: usize = 1000;
 
-/// Returns the patterns that a pattern with braces stands for: `a{b,c}` is `ab` and `ac`. At most
-/// [`MAX_ALTERNATIVES`] are returned.
+/// Returns the patterns that a pattern with braces stands for: `a{b,c}` is `ab` and `ac`. Returns
+/// at most [`MAX_ALTERNATIVES`] and drops the others.
 pub(super) fn alternatives(pattern: &str) -> Vec<String> {
     let mut done = Vec::new();
     // A stack: the next pattern is the last element.
@@ -157,7 +157,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn class(pattern: &[char], c: char) -> Option<usize> {
     let is_negated = matches!(pattern.get(1), Some('!' | '^'));
     let first = if is_negated { 2 } else { 1 };
-    // A `]` in the first place belongs to the class.
+    // A `]` in the first position belongs to the class.
     let length = pattern.iter().skip(first + 1).position(|c| *c == ']').map(|at| first + 1 + at);
     let Some(end) = length else { return (c == '[').then_some(1) };
     let members = &pattern[first..end];
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn braces_stand_for_alternatives() {
+    fn braces_are_expanded_to_alternatives() {
         for (pattern, expected) in [
             ("a", vec!["a"]),
             ("a{b,c}d", vec!["abd", "acd"]),

@@ -10,9 +10,9 @@ pub(super) struct Cleaned {
     pub(super) unterminated: bool,
 }
 
-/// Removes the comment, which begins with `#` or `!` outside of double quotes. A backslash before
-/// one of these characters is removed. A backslash at the end of the line continues a definition
-/// even in a comment.
+/// Removes the comment, which begins with `#` or `!` outside of double quotes. Outside of double
+/// quotes, a backslash makes one of these characters literal, and is removed. A backslash at the
+/// end of the line continues a definition even in a comment.
 pub(super) fn clean(physical: &str) -> Cleaned {
     let mut text = String::new();
     let mut is_quoted = false;
@@ -98,8 +98,8 @@ pub(super) fn words(text: &str) -> Vec<String> {
 }
 
 /// Splits a command, or a statement with a command, into words at white space. Quotes are removed,
-/// and the white space in them is kept. A single quote without a second one is an apostrophe. A backslash escapes the next
-/// character as in C.
+/// and the white space in them is kept. A single quote without a second one is an apostrophe. A
+/// backslash escapes the next character as in C.
 pub(super) fn command_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -6,8 +6,8 @@
 //!            parameters, sequences                     keyword
 //! ```
 //!
-//! Nothing is dropped silently: each keyword is translated, or a [`Message`] has the reason why it is
-//! not needed, or the remedy. The table of keywords is in `keywords`.
+//! Nothing is dropped silently: each keyword is translated, or a [`Message`] has the reason why it
+//! is not needed, or the remedy. The table of keywords is in `keywords`.
 //!
 //! The module does no I/O. It reads files through [`Files`].
 
@@ -31,7 +31,7 @@ pub use report::{Message, Position, Severity};
 
 use report::Report;
 
-/// Access to the machine on which the configuration was written.
+/// Access to the files and programs of the machine whose configuration is translated.
 pub trait Files {
     /// Returns the contents of a regular file of at most 1 MiB.
     ///
@@ -102,7 +102,7 @@ pub enum ImportError {
         what: &'static str,
     },
     /// No virtual router is configured.
-    #[error("{path} has no vrrp_instance; vipd has nothing to do")]
+    #[error("{path} has no vrrp_instance; vipd requires at least one")]
     NoInstance {
         /// The main file, as given.
         path: PathBuf,

@@ -14,7 +14,7 @@ use super::{Files, ImportError, Options};
 
 /// Maximum size of a file, in bytes.
 pub(super) const MAX_FILE: usize = 1 << 20;
-/// Maximum number of files that include each other.
+/// Maximum nesting of included files, including the main file.
 const MAX_DEPTH: usize = 16;
 /// Maximum number of files.
 const MAX_FILES: usize = 1000;
@@ -22,7 +22,7 @@ const MAX_FILES: usize = 1000;
 const MAX_LINES: usize = 500_000;
 /// Maximum size of the result, in bytes.
 const MAX_BYTES: usize = 16 << 20;
-/// Maximum number of sequences and definitions of several lines within each other.
+/// Maximum nesting of sequences and definitions of several lines.
 const MAX_NESTING: usize = 16;
 /// Maximum number of lines that are processed, including those without a result.
 const MAX_WORK: usize = 2_000_000;
@@ -140,7 +140,8 @@ impl Preprocessor<'_> {
         Ok(())
     }
 
-    /// Resolves a line. Returns the definition that it begins, if this continues on the next line.
+    /// Resolves a line. Returns a definition that begins in this line and continues on the next
+    /// one.
     fn line(
         &mut self,
         mut text: String,
@@ -153,7 +154,7 @@ impl Preprocessor<'_> {
             return Err(limit(place.at, "the sequences have more than 2 million steps"));
         }
         if nesting > MAX_NESTING {
-            return Err(limit(place.at, "more than 16 sequences or definitions are within each other"));
+            return Err(limit(place.at, "sequences or definitions are nested more than 16 levels deep"));
         }
         for _ in 0..MAX_PASSES {
             text = match self.condition(text, place.at) {
@@ -201,7 +202,8 @@ impl Preprocessor<'_> {
         Ok(None)
     }
 
-    /// Returns the rest of a conditional line if its condition is true, and any other line as it is.
+    /// Returns the rest of a conditional line if its condition is true, and any other line as it
+    /// is.
     fn condition(&mut self, text: String, at: &Position) -> Option<String> {
         let Some(condition) = text.strip_prefix('@') else { return Some(text) };
         let (is_negated, condition) = match condition.strip_prefix('^') {
@@ -237,7 +239,7 @@ impl Preprocessor<'_> {
                 self.report.attention(
                     place.at,
                     format!(
-                        "keepalived computes the value of ${{{name}}} when it starts; replace it by a value"
+                        "keepalived computes the value of ${{{name}}} when it starts; replace it with a value"
                     ),
                 );
             }
@@ -269,7 +271,7 @@ impl Preprocessor<'_> {
         Ok(())
     }
 
-    /// Adds a resolved line, or reads the file that it includes.
+    /// Adds a resolved line, or reads the files that it includes.
     fn finish(&mut self, text: String, place: Place<'_>) -> Result<(), ImportError> {
         let words = if text.starts_with(INCLUDE[0]) { line::words(&text) } else { Vec::new() };
         match &words[..] {
@@ -293,7 +295,7 @@ impl Preprocessor<'_> {
 
     fn include(&mut self, pattern: &str, place: Place<'_>) -> Result<(), ImportError> {
         if self.including.len() >= MAX_DEPTH {
-            return Err(limit(place.at, "more than 16 files include each other"));
+            return Err(limit(place.at, "included files are nested more than 16 levels deep"));
         }
         for alternative in glob::alternatives(pattern) {
             let path = place.directory.join(&alternative);

@@ -86,7 +86,8 @@ impl Report {
     /// Returns all messages, in the order of files and lines.
     pub(super) fn finish(self) -> Vec<Message> {
         let mut messages = self.messages;
-        // Stable: the order of files is that of their first message.
+        // The files are in the order of their first messages. The sort is stable, so messages about
+        // the same line keep their order.
         let mut files: Vec<Arc<str>> = Vec::new();
         for message in &messages {
             if !files.contains(&message.at.file) {

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences_have_all_values() {
+    fn sequences_expand_to_all_values() {
         for (line, expected) in [
             ("~SEQ(X, 0, 3) a $X", "X=0, X=1, X=2, X=3: a $X"),
             ("~SEQ (X,3,1)a", "X=3, X=2, X=1: a"),

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-/// Maximum length of a line. Longer arrays have one element per line, longer comments are wrapped.
+/// Maximum length of a line in characters. Longer arrays have one element per line; longer comments
+/// are wrapped.
 const WIDTH: usize = 100;
 
 /// A TOML value.

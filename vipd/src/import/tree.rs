@@ -4,7 +4,7 @@ use super::line::{self, Part};
 use super::preprocess::Line;
 use super::report::{Position, Report};
 
-/// Maximum number of blocks within each other. keepalived uses five.
+/// Maximum nesting of blocks. keepalived uses five levels.
 const MAX_DEPTH: usize = 16;
 
 /// A line of a block, with the block that it opens.
@@ -53,7 +53,7 @@ struct Open {
     at: Option<Position>,
 }
 
-/// Builds the statements outside of all blocks. Reports braces without a partner.
+/// Builds the tree and returns the statements outside of all blocks. Reports unmatched braces.
 pub(super) fn build(lines: &[Line], report: &mut Report) -> Vec<Statement> {
     let mut stack = Vec::new();
     let mut current = Open { statements: Vec::new(), at: None };
@@ -64,8 +64,10 @@ pub(super) fn build(lines: &[Line], report: &mut Report) -> Vec<Statement> {
             match part {
                 Part::Open if ignored > 0 || stack.len() == MAX_DEPTH => {
                     if ignored == 0 {
-                        report
-                            .attention(at, "more than 16 blocks are within each other; this one is left out");
+                        report.attention(
+                            at,
+                            "blocks are nested more than 16 levels deep; this one is left out",
+                        );
                     }
                     ignored += 1;
                 }
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn braces_without_a_partner_are_reported() {
+    fn unmatched_braces_are_reported() {
         for (source, expected, message) in [
             ("a {\nb", "1:a {2:b}", "f:1: the block is not closed; add `}`"),
             ("a\n}\nb", "1:a 3:b", "f:2: `}` closes no block; remove it"),
@@ -182,6 +184,6 @@ mod tests {
     fn deep_blocks_are_left_out() {
         let (shown, messages) = parse(&format!("{}{}z", "a { ".repeat(100), "} ".repeat(100)));
         assert!(shown.ends_with(" 1:z"), "{shown}");
-        assert_eq!(messages, ["f:1: more than 16 blocks are within each other; this one is left out"]);
+        assert_eq!(messages, ["f:1: blocks are nested more than 16 levels deep; this one is left out"]);
     }
 }

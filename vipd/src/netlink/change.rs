@@ -55,10 +55,10 @@ pub struct Attributes {
     pub scope: Scope,
     /// `IFA_BROADCAST`, IPv4 only.
     pub broadcast: Option<Ipv4Addr>,
-    /// Sets the preferred lifetime to 0, so that the kernel does not use the address as the source
-    /// of new connections (RFC 4862 section 5.5.4).
+    /// Whether the preferred lifetime is 0, so that the kernel does not use the address as the
+    /// source of new connections (RFC 4862 section 5.5.4).
     pub deprecated: bool,
-    /// Does not add a route to the prefix (`IFA_F_NOPREFIXROUTE`).
+    /// Whether the kernel adds no route to the prefix (`IFA_F_NOPREFIXROUTE`).
     pub no_prefix_route: bool,
 }
 

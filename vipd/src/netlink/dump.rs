@@ -115,7 +115,7 @@ impl Requests {
     /// Returns whether the kernel has resolved the MAC address of a neighbor.
     ///
     /// # Errors
-    /// `ENOENT` if there is no neighbor entry.
+    /// The error returned by the kernel: `ENOENT` if there is no neighbor entry.
     pub fn is_resolved(&mut self, ifindex: u32, address: IpAddr) -> io::Result<bool> {
         let mut is_resolved = false;
         let mut wanted = NeighbourMessage::default();

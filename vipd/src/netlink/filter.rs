@@ -23,7 +23,7 @@ const MAX_LEN: usize = 4096;
 const RANGE_LEN: usize = 3;
 /// Maximum number of instructions for a name.
 const NAME_LEN: usize = 14;
-/// Maximum number of instructions for a peer.
+/// Number of instructions for a peer.
 const PEER_LEN: usize = 2;
 /// Maximum number of instructions for a destination of vipd's routes.
 const DESTINATION_LEN: usize = 12;

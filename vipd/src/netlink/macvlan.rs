@@ -6,8 +6,8 @@
 //! do not receive each other's frames, and adverts that the current master sends from the virtual
 //! MAC are not mistaken for looped-back frames.
 //!
-//! The alias of the link records what the next run needs to clean up after a crash: the agent that
-//! created it and the parent's original sysctls.
+//! The alias of the link records the agent that created it and the parent's original sysctls, so
+//! that the next run can clean up after a crash.
 //!
 //! ```text
 //! vipd /run/vipd arp_ignore=0 arp_announce=0
@@ -59,8 +59,8 @@ impl Wanted<'_> {
         [0x00, 0x00, 0x5e, 0x00, block, self.vrid]
     }
 
-    /// Returns the name of the macvlan and an alternative. The first name is already in use if
-    /// another interface has a router with the same VRID.
+    /// Returns the name of the macvlan and an alternative. The first name may already be in use for
+    /// a router with the same VRID on another interface.
     fn names(&self) -> [String; 2] {
         let Self { parent, family, vrid, .. } = self;
         [format!("vrrp{family}-{vrid}"), format!("v{family}-{vrid}-{parent}")]
@@ -87,8 +87,8 @@ pub struct Macvlans {
 }
 
 impl Macvlans {
-    /// Deletes stale macvlans of the same agent. `owner` is the agent's name and must not contain
-    /// spaces.
+    /// Opens a netlink socket, and deletes stale macvlans of the same agent. `owner` is the agent's
+    /// name and must not contain spaces.
     ///
     /// # Errors
     /// Returns an error if the netlink socket cannot be opened or the links cannot be read.
@@ -140,8 +140,9 @@ impl Macvlans {
     /// Returns the macvlan, creating it if it does not exist. A new macvlan is down.
     ///
     /// # Errors
-    /// Returns an error if the kernel rejects the macvlan, or if a sysctl has the wrong value and
-    /// cannot be set. In the latter case, the macvlan is deleted again.
+    /// Returns an error if both names are in use, if the kernel rejects the macvlan or its alias, or
+    /// if a sysctl has the wrong value and cannot be set. A macvlan whose alias or sysctls cannot be
+    /// set is deleted again.
     pub fn ensure(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
         self.forget_former_parent(wanted);
         if let Some((known, _)) = self.created.get(&wanted.key()).cloned() {
@@ -176,7 +177,8 @@ impl Macvlans {
         let mut macvlans = Self::new(owner)?;
         let (found, names) = macvlans.find_stale()?;
         for Stale { macvlan, parent, mac, before } in found {
-            // The last two bytes of a virtual MAC are a code for the family, and the VRID.
+            // The last two bytes of a virtual MAC are the family, 1 for IPv4 or 2 for IPv6, and the
+            // VRID.
             let (Some(parent), Some([0x00, 0x00, 0x5e, 0x00, block, vrid])) = (parent, mac) else { continue };
             let family = if block == 2 { 6 } else { 4 };
             let name = names.get(&parent).cloned().unwrap_or_default();
@@ -304,8 +306,8 @@ impl Macvlans {
         self.requests.request(RouteNetlinkMessage::NewLink(link.build()), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Sets the alias and the sysctls. The kernel does not accept an alias in the request that
-    /// creates a link.
+    /// Sets the alias and the sysctls. The kernel ignores an alias in the request that creates a
+    /// link.
     fn complete(&mut self, macvlan: &Macvlan, wanted: &Wanted<'_>, before: &Sysctls) -> io::Result<()> {
         let alias = format!("{}{before}", self.owner);
         self.set(LinkUnspec::new_with_index(macvlan.ifindex).alias(alias).build())?;

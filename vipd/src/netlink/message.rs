@@ -32,7 +32,7 @@ pub struct Link {
     pub name: String,
     /// Whether the link is up and has a carrier (IFF_UP and IFF_RUNNING).
     pub running: bool,
-    /// Ethernet address, or `None` if the link has none.
+    /// Ethernet address, or `None` if the link has no address of 6 bytes.
     pub mac: Option<[u8; 6]>,
     /// Whether the link is point-to-point (IFF_POINTOPOINT).
     pub is_point_to_point: bool,
@@ -53,7 +53,7 @@ pub struct Address {
     /// is running or has failed (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`). IPv6 only.
     pub unusable: bool,
     /// Whether the kernel removes the address along with the primary address of its subnet
-    /// (`IFA_F_SECONDARY`). IPv4 only.
+    /// (`IFA_F_SECONDARY`), unless `promote_secondaries` is set. IPv4 only.
     pub secondary: bool,
 }
 

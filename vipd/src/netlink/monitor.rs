@@ -76,7 +76,8 @@ pub struct Drained {
 pub struct MonitorTraffic {
     /// Notifications that passed the socket filter.
     pub received: u64,
-    /// Notifications that were decoded because they concern the links in use.
+    /// Notifications that were decoded because they may concern the links in use, unicast peers, or
+    /// vipd's routes and rules.
     pub decoded: u64,
 }
 

@@ -71,7 +71,7 @@ impl ProcessEvents {
         let cookie = std::process::id();
         events.request(LISTEN, cookie)?;
         // The kernel has queued the reply by the time the send returns. Replies to requests of
-        // other programs may be queued as well.
+        // other programs may also be queued.
         loop {
             events.buffer.clear();
             match events.socket.recv(&mut events.buffer, 0) {
@@ -141,7 +141,8 @@ impl Drop for ProcessEvents {
     }
 }
 
-/// Returns the process of an event, or `None` if the event reports a new thread.
+/// Returns the process of an event, or `None` if the event reports a new thread or is of a type
+/// that vipd does not use.
 fn process(datagram: &[u8]) -> Option<u32> {
     let process = word(datagram, PROCESS as usize)?;
     match word(datagram, WHAT as usize)? {

@@ -14,7 +14,8 @@ pub struct Batch {
 }
 
 /// Receives at most `budget` datagrams from a nonblocking socket and passes each to `datagram`.
-/// Makes one system call per datagram, and another one that finds no datagram.
+/// Makes one system call per datagram and, unless the budget is used up, another one that finds no
+/// datagram.
 ///
 /// # Errors
 /// Any socket error except `ENOBUFS`, which sets [`Batch::overrun`].

@@ -51,7 +51,8 @@ pub enum RouteKind {
     Unicast,
     /// Packets are dropped silently.
     Blackhole,
-    /// Packets are dropped, and the sender receives ICMP "host unreachable".
+    /// Packets are dropped, and the sender receives ICMP "host unreachable" or ICMPv6 "no route to
+    /// destination".
     Unreachable,
     /// Packets are dropped, and the sender receives ICMP "communication administratively
     /// prohibited".

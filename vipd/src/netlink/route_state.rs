@@ -54,15 +54,15 @@ impl fmt::Display for Destination {
     }
 }
 
-/// State of the routes to a destination. If there are several routes, this is the state of the best
-/// one.
+/// State of the routes to a destination. If there are several routes, for example with different
+/// metrics, this is the highest of their states, in the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteState {
     /// The main table contains no route with this prefix.
     Missing,
     /// The route rejects packets, for example with type `unreachable` or `blackhole`.
     Rejecting,
-    /// All next hops are dead, or their links have no carrier.
+    /// Each next hop is dead, or its link has no carrier.
     Unusable,
     /// At least one next hop can be used.
     Usable,
@@ -71,7 +71,7 @@ pub enum RouteState {
 /// The tracked routes in the main table, and their interfaces and source addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes {
-    /// States of the destinations, in their order.
+    /// States of the routes to the destinations, in the order of the destinations.
     pub states: Vec<RouteState>,
     /// Whether changes interrupted the dump, so that routes may be missing from it.
     pub is_interrupted: bool,
@@ -143,7 +143,7 @@ impl Routes {
         }
     }
 
-    /// Adds a route from the dump if it leads to one of the destinations.
+    /// Adds a route from the dump if its prefix is one of the destinations.
     fn add(&mut self, destinations: &[Destination], message: &Message<'_>) {
         let Some(route) = RouteEntry::new(message.payload()) else { return };
         let Some(index) = destinations.iter().position(|destination| route.is_to(destination)) else {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn only_routes_with_the_same_prefix_in_the_main_table_count() {
+    fn only_routes_with_the_same_prefix_in_the_main_table_match() {
         let network = (libc::RTA_DST, &[10, 1, 0, 0][..]);
         let body = route(16, 1, 0, &[network]);
         let entry = RouteEntry::new(&body).expect("a route");

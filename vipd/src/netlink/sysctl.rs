@@ -84,7 +84,7 @@ impl Sysctls {
             if let Err(error) = set(4, interface, name, *value)
                 && error.error.kind() != io::ErrorKind::NotFound
             {
-                tracing::warn!(interface, %error, "cannot restore a sysctl");
+                tracing::warn!(interface, %error, "cannot restore a sysctl of the interface to its original value");
             }
         }
     }

@@ -59,7 +59,8 @@ impl AnyInterface {
     ///
     /// # Errors
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down, `ENXIO`
-    /// if it does not exist, `ENOBUFS` if its queue is full, `EAGAIN` if the send buffer stays full.
+    /// if it does not exist, `ENOBUFS` if its queue is full, `EAGAIN` if the send buffer stays
+    /// full.
     pub fn send_frames<'a>(&self, frames: impl Iterator<Item = (u32, &'a [u8])>) -> io::Result<usize> {
         let mut bytes: [&[u8]; AT_ONCE] = [&[]; AT_ONCE];
         let mut interfaces: [Option<SockAddr>; AT_ONCE] = [const { None }; AT_ONCE];
@@ -75,7 +76,9 @@ impl AnyInterface {
     /// without blocking or allocating.
     ///
     /// # Errors
-    /// `Unsupported` without IPv6; otherwise as for [`UnicastSocket`](super::UnicastSocket).
+    /// `Unsupported` without IPv6; otherwise as for
+    /// [`UnicastSocket::open`](super::UnicastSocket::open) and
+    /// [`UnicastSocket::send_to`](super::UnicastSocket::send_to).
     pub fn send_to(&self, ifindex: u32, source: IpAddr, peer: IpAddr, message: &[u8]) -> io::Result<()> {
         let index = Some(NonZeroU32::new(ifindex).ok_or(io::ErrorKind::InvalidInput)?);
         let socket = match (source, &self.unicast6) {

@@ -33,7 +33,8 @@ impl AdvertFrame {
     /// Prepares an advert to the VRRP multicast group of the source's family.
     ///
     /// # Errors
-    /// [`FrameError`] if there are more than 255 addresses, or addresses of another family.
+    /// [`FrameError`] if there are more than 255 addresses, or if an address or the checksum form
+    /// is of another family than the source.
     pub fn multicast(
         mac: [u8; 6],
         source: IpAddr,
@@ -49,7 +50,8 @@ impl AdvertFrame {
     /// Prepares an advert from `source` to `peer`.
     ///
     /// # Errors
-    /// [`FrameError`] if there are more than 255 addresses, or addresses of another family.
+    /// [`FrameError`] if there are more than 255 addresses, or if an address or the checksum form
+    /// is of another family than the source.
     pub fn unicast(
         source: IpAddr,
         peer: IpAddr,

@@ -37,7 +37,7 @@ impl PacketSocket {
     ///
     /// # Errors
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down,
-    /// `ENOBUFS` or `EAGAIN` if its queue is full.
+    /// `ENOBUFS` if its queue is full, `EAGAIN` if the send buffer is full.
     pub(super) fn send_many<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
         send_many(&self.0, frames.map(|frame| (frame, &None)))
     }

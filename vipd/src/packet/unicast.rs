@@ -37,8 +37,8 @@ impl UnicastSocket {
     /// Sends one message to a peer without blocking.
     ///
     /// # Errors
-    /// `ENETUNREACH` or `EHOSTUNREACH` if there is no route to the peer, `EAGAIN` if the queue is
-    /// full.
+    /// `ENETUNREACH` or `EHOSTUNREACH` if there is no route to the peer, `EAGAIN` if the send
+    /// buffer is full.
     pub fn send_to(&self, peer: IpAddr, message: &[u8]) -> io::Result<()> {
         self.socket.send_to(message, &address(self.ifindex, peer)).map(drop)
     }

@@ -11,13 +11,14 @@ const MAX_GROUPS: usize = 65_536;
 /// Maximum size of an entry of the user or group database, in bytes.
 const MAX_ENTRY: usize = 1 << 20;
 
-/// Returns the user ID and the primary group ID of a user, given by name or numeric ID.
+/// Returns the user ID and the primary group ID of a user, given by name or numeric ID; `None` if
+/// there is no such user.
 pub(crate) fn user_ids(name: &str) -> Option<(u32, u32)> {
     let user = User::find(OsStr::new(name)).ok().flatten()?;
     Some((user.uid, user.gid))
 }
 
-/// Returns the ID of a group, given by name.
+/// Returns the ID of a group, given by name; `None` if there is no such group.
 pub(crate) fn group_id(name: &str) -> Option<u32> {
     let name = CString::new(name).ok()?;
     let mut buffer = vec![0; 1024];

@@ -2,8 +2,8 @@
 //!
 //! Capabilities belong to threads. The agent starts with all that it needs; each thread drops, at
 //! its start, those that it does not need. `docs/design/privileges.md` lists the capabilities by
-//! thread and describes the limits of this separation: threads share their memory, so it contains
-//! mistakes, not an attacker who executes code in the agent.
+//! thread and describes the limits of this separation: threads share their memory, so the
+//! separation limits the effects of mistakes, but not an attacker who executes code in the agent.
 
 use std::io;
 use std::sync::OnceLock;
@@ -60,7 +60,7 @@ impl ThreadKind {
             Self::Control => (FILES | maps, Set::NET_ADMIN | Set::SYS_PTRACE),
             Self::Launcher => (Set::KILL, Set::all()),
             Self::Routes => (Set::NET_ADMIN, none),
-            // The prober needs CAP_NET_ADMIN for BPF_PROG_QUERY.
+            // The thread xdp-probe needs CAP_NET_ADMIN for BPF_PROG_QUERY.
             Self::Engine | Self::XdpProbe => (Set::NET_ADMIN | maps, none),
             // Opening a link may load another program of the object.
             Self::LinkIo => (Set::NET_ADMIN | Set::NET_RAW | Set::BPF | Set::PERFMON, none),
@@ -86,7 +86,7 @@ pub(crate) fn confine(kind: ThreadKind) {
         _ => seccomp::deny_programs(),
     });
     if let Err(error) = confined {
-        tracing::warn!(thread = ?kind, %error, "cannot drop the privileges of a thread");
+        tracing::warn!(thread = ?kind, %error, "cannot drop the privileges of the thread, which keeps them");
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
 
     /// The launcher may pass CAP_BPF on to a successor (`vipd upgrade`), but never uses it.
     #[test]
-    fn only_the_worker_may_load_bpf_programs() {
+    fn only_the_link_io_thread_may_load_bpf_programs() {
         for kind in ALL {
             let sets = reduced(CapabilitySet::all(), kind.kept(CapabilitySet::empty()));
             let may_load = sets.effective.intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN);

@@ -1,11 +1,11 @@
 //! Runs commands that an administrator has configured: checks and notifications.
 //!
-//! A command starts in two steps. The agent starts its own executable with [`exec::VERB`] as first
-//! argument. The new process prepares itself (see [`exec`](super::exec)) and then executes the
-//! command. The agent itself only calls `posix_spawn`, which does not copy its page tables. `fork`
-//! would copy them, which is slow with locked memory and delays page faults of the engine. The
-//! standard library uses `posix_spawn` only if neither a user nor a hook to run before exec is set
-//! here.
+//! A command starts in two steps. The agent starts its own executable with [`exec::VERB`] as the
+//! first argument. The new process prepares itself (see [`exec`](super::exec)) and then executes
+//! the command. The agent itself only calls `posix_spawn`, which does not copy its page tables.
+//! `fork` would copy them, which is slow with locked memory and delays page faults of the engine.
+//! The standard library uses `posix_spawn` only if neither a user nor a hook to run before exec is
+//! set here.
 //!
 //! stdout and stderr are one pipe. All output is read, but only the last line is kept.
 
@@ -170,8 +170,8 @@ impl fmt::Display for End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) end: End,
-    /// Last nonblank line that the command wrote to stdout or stderr: at most 256 bytes, without
-    /// control characters. Empty if there was none.
+    /// Last nonblank line that the command wrote to stdout or stderr, cut to 256 bytes, with
+    /// control characters replaced by U+FFFD. Empty if there was none.
     pub(crate) last_line: String,
 }
 

@@ -34,7 +34,7 @@ static FORMER: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 /// which stays mapped from now on.
 ///
 /// # Errors
-/// Returns an error if the handlers are already installed.
+/// Returns an error if the handlers are already installed, or the kernel rejects one.
 pub(crate) fn install(memory: Arc<SharedMemory>, index: usize) -> io::Result<()> {
     // SAFETY: all fields of sigaction are integers and pointers, for which zero is a valid value.
     let mut former: [libc::sigaction; SIGNALS.len()] = unsafe { mem::zeroed() };
@@ -59,7 +59,7 @@ pub(crate) fn install(memory: Arc<SharedMemory>, index: usize) -> io::Result<()>
     Ok(())
 }
 
-/// Lets the handlers wake the guardian at the other end of this socket, which must stay open until
+/// Makes the handlers wake the guardian at the other end of this socket, which must stay open until
 /// [`disarm`].
 pub(crate) fn arm(socket: libc::c_int) {
     SOCKET.store(socket, Ordering::Release);
@@ -70,8 +70,8 @@ pub(crate) fn disarm() {
     SOCKET.store(-1, Ordering::Release);
 }
 
-/// Records the calling thread as the engine's, which must send nothing once the guardian has been
-/// informed, or records that the engine has ended.
+/// Records the calling thread as the engine's, or records that the engine has ended. The engine
+/// must send nothing once the guardian has been informed.
 pub(crate) fn set_engine(is_running: bool) {
     ENGINE.store(if is_running { thread_id() } else { 0 }, Ordering::Release);
 }
@@ -82,7 +82,7 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
         Ok(_) => {}
         // The handler itself has crashed, or a former handler has called abort(3).
         Err(first) if first == own => return end_with(signal),
-        // Another thread has crashed first, and ends the process.
+        // Another thread crashed first, and ends the process.
         Err(_) => {
             if ENGINE.load(Ordering::Acquire) == own {
                 IS_STOPPED.store(true, Ordering::Release);
@@ -146,8 +146,8 @@ fn inform(socket: libc::c_int, signal: libc::c_int) {
     unsafe { libc::send(socket, message.as_ptr().cast(), 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
 }
 
-/// Ends the process by the default action of the signal: when the handler returns, the signal is
-/// delivered again.
+/// Ends the process by the default action of the signal, which is raised here and delivered when
+/// the handler returns.
 fn end_with(signal: libc::c_int) {
     set_default(signal);
     // SAFETY: no preconditions.

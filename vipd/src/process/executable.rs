@@ -14,14 +14,14 @@ const MAX_LINKS: usize = 40;
 /// `None` if it may be run.
 ///
 /// The agent runs commands with its own privileges. A user who can replace the file, or a directory
-/// on its path, would gain these privileges as well.
+/// on its path, would also gain these privileges.
 pub(crate) fn defect(path: &Path) -> Option<String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) => return Some(format!("cannot be run: {error}")),
     };
     if !metadata.is_file() {
-        return Some("is not a file".to_owned());
+        return Some("is not a regular file".to_owned());
     }
     if metadata.mode() & 0o111 == 0 {
         return Some("is not executable; use chmod +x".to_owned());
@@ -37,7 +37,7 @@ pub(crate) fn defect(path: &Path) -> Option<String> {
         };
         if found.uid() != 0 && found.uid() != geteuid().as_raw() {
             return Some(format!(
-                "is unsafe: {what} belongs to user {}; it must belong to root",
+                "is unsafe: {what} belongs to user {}; it must belong to root or the agent's user",
                 found.uid()
             ));
         }
@@ -123,7 +123,7 @@ mod tests {
         let link = directory.path().join("link");
         symlink(&path, &link).expect("linked");
         assert_eq!(defect(&link), None);
-        assert_eq!(defect(directory.path()).as_deref(), Some("is not a file"));
+        assert_eq!(defect(directory.path()).as_deref(), Some("is not a regular file"));
     }
 
     /// A user who can write to a link's directory could replace the link after the check, so that

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::name_lock::{Holder, NameLock};
 
-/// Maximum time to wait for this process's own former claim. It lasts until the commands that were
-/// being started when it was released have closed the descriptors that they inherited.
+/// Maximum time to wait for this process's own former claim. A claim persists after its release
+/// until the commands that were being started at that time have closed the descriptors that they
+/// inherited.
 const OWN_CLAIM: Duration = Duration::from_millis(500);
 /// Pause between two attempts.
 const RETRY: Duration = Duration::from_millis(1);
@@ -139,9 +140,9 @@ mod tests {
         InterfaceClaim::acquire(ifindex, "eth1").expect("free again");
     }
 
-    /// As by a command that is being started while the interface is closed and opened again.
+    /// A command that is being started while the interface is closed and reopened has such a copy.
     #[test]
-    fn claim_waits_until_copies_of_the_former_one_are_closed() {
+    fn claim_waits_until_copies_of_the_former_claim_are_closed() {
         let ifindex = 0x7ffe_0000 | (std::process::id() & 0xffff);
         let first = InterfaceClaim::acquire(ifindex, "eth1").expect("free");
         let holder = thread::spawn(move || {

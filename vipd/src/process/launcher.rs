@@ -59,7 +59,7 @@ impl Privileges {
 }
 
 /// Starts the thread. Must be called while the calling thread has all capabilities. Without this
-/// call, programs are started and signaled by the calling thread, as in unit tests.
+/// call, as in unit tests, [`launch`] and [`signal_group`] run in the thread that calls them.
 ///
 /// # Errors
 /// `EAGAIN` if the thread cannot be started.
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn program_inherits_only_the_capabilities_for_it() {
+    fn program_inherits_only_the_capabilities_passed_to_it() {
         let permitted = capabilities(None).expect("capabilities").permitted;
         for privileges in [Privileges::None, Privileges::SwitchUser, Privileges::All, Privileges::None] {
             let expected = (permitted & privileges.set()).bits();

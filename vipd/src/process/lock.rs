@@ -18,7 +18,7 @@ use super::name_lock::{Holder, MAX_LEN, NameLock};
 
 /// Prefix of the socket name; the agent's name follows.
 const PREFIX: &str = "vipd ";
-/// How long a new process waits for the end of the lock's holder.
+/// How long a new process waits for the lock's holder to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two attempts.
 const RETRY: Duration = Duration::from_millis(10);
@@ -101,7 +101,8 @@ impl AgentLock {
                 Ok(held) => return Ok(Self { name, held }),
                 Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => {
                     if !wait() {
-                        // Only now: each search leaves a connection in the holder's backlog.
+                        // The holder is determined only now, because each search leaves a
+                        // connection in its backlog.
                         return Err(taken(name, &socket_name));
                     }
                 }
@@ -110,8 +111,9 @@ impl AgentLock {
         }
     }
 
-    /// Takes the lock like [`acquire`](Self::acquire), but waits up to a second for a holder that is
-    /// ending: the kernel releases the lock of a killed agent only when it closes its descriptors.
+    /// Takes the lock like [`acquire`](Self::acquire), but retries for up to a second, because the
+    /// holder may be ending: the kernel releases the lock of a killed agent only when it closes the
+    /// agent's descriptors.
     ///
     /// # Errors
     /// See [`acquire`](Self::acquire).
@@ -166,7 +168,8 @@ pub(crate) fn another_agent_runs(name: &str, except: Option<Pid>) -> bool {
     })
 }
 
-/// Returns whether the holder of the agent lock with this name is an agent that is not about to end.
+/// Returns whether the holder of the agent lock with this name is an agent that is not about to
+/// end.
 pub(crate) fn agent_stays(name: &str) -> bool {
     Holder::find(&format!("{PREFIX}{name}")).is_some_and(|holder| holder.is_trusted() && !holder.is_ending())
 }
@@ -185,11 +188,12 @@ pub(crate) fn other_agents_run(except: &[&str]) -> bool {
     agents(&sockets).iter().any(|agent| !except.contains(agent))
 }
 
-/// Returns the [names](AgentLock::name) of the agents in this thread's network namespace. Returns an
-/// empty set if /proc cannot be read.
+/// Returns the [names](AgentLock::name) of the agents in this thread's network namespace. Returns
+/// an empty set if /proc cannot be read.
 pub(crate) fn agents_here() -> BTreeSet<String> {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
-    // Any user can bind a name, which is displayed. Names of agents are absolute paths.
+    // Any user can bind a name with this prefix, and the result is displayed. Names of agents are
+    // absolute paths.
     let is_path = |name: &str| name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
     let named = agents(&sockets).into_iter().filter(|name| is_path(name) && another_agent_runs(name, None));
     named.map(str::to_owned).collect()

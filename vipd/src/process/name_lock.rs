@@ -86,21 +86,22 @@ impl Holder {
             || self.pid.and_then(permitted_capabilities).is_none_or(|set| set & CAP_NET_ADMIN != 0)
     }
 
-    /// Returns whether the process exits or has been killed, so that the kernel will soon release
-    /// the name. Returns false if the process is not visible.
+    /// Returns whether the process is exiting, has been killed or no longer exists, so that the
+    /// kernel will soon release the name. Returns false if the process is not visible.
     pub(super) fn is_ending(self) -> bool {
         self.pid.is_some_and(|pid| is_ending(pid).unwrap_or(true))
     }
 }
 
-/// Flags of a task that is exiting or writes a core (`PF_EXITING`, `PF_DUMPCORE` and `PF_SIGNALED`
-/// in the kernel's include/linux/sched.h).
+/// Flags of a task that is exiting or writing a core dump (`PF_EXITING`, `PF_DUMPCORE` and
+/// `PF_SIGNALED` in the kernel's include/linux/sched.h).
 const ENDING: u64 = 0x4 | 0x200 | 0x400;
 /// SIGKILL in a mask of pending signals.
 const KILL: u64 = 1 << (libc::SIGKILL - 1);
 
-/// Returns whether the main thread of a process exits, or will exit because of a pending SIGKILL
-/// (proc_pid_stat(5), proc_pid_status(5)). `None` if the process does not exist or cannot be read.
+/// Returns whether the main thread of a process is exiting, or will exit because of a pending
+/// SIGKILL (proc_pid_stat(5), proc_pid_status(5)). `None` if the process does not exist or cannot
+/// be read.
 fn is_ending(pid: u32) -> Option<bool> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let pending = status.lines().filter_map(|line| {

@@ -22,8 +22,8 @@ fn commands() -> MutexGuard<'static, BTreeSet<i32>> {
 pub(super) struct Entry(i32);
 
 impl Entry {
-    /// Must be called in the thread that calls [`reap_orphans`], right after the command was
-    /// started.
+    /// Registers a command. Must be called in the thread that calls [`reap_orphans`], right after
+    /// the command was started.
     pub(super) fn new(command: Pid) -> Self {
         let number = command.as_raw_nonzero().get();
         commands().insert(number);
@@ -43,7 +43,7 @@ pub(crate) fn reap_orphans() {
     if !getpid().is_init() {
         return;
     }
-    // The next call continues after a command that its task has not reaped yet.
+    // Stops at a command that its task has not reaped yet. The next call continues.
     while let Some(ended) = first_zombie()
         && !commands().contains(&ended.as_raw_nonzero().get())
         && waitpid(Some(ended), WaitOptions::NOHANG).is_ok()

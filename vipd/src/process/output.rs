@@ -35,8 +35,8 @@ pub(super) async fn read_all(output: &AsyncFd<PipeReader>, tail: &mut Tail) {
     }
 }
 
-/// Reads the output that is in the pipe, without waiting for more. Reads no more than the pipe can
-/// hold, because other processes may still be writing.
+/// Reads the output that is in the pipe, without waiting for more. Reads at most [`BURST`] bytes,
+/// the default capacity of a pipe, because other processes may still be writing.
 pub(super) fn read_available(mut output: &PipeReader, tail: &mut Tail) {
     let mut buffer = [0; 4096];
     for _ in 0..BURST / buffer.len() {
@@ -47,7 +47,7 @@ pub(super) fn read_available(mut output: &PipeReader, tail: &mut Tail) {
     }
 }
 
-/// The last line of a stream of bytes.
+/// The last nonblank line of a stream of bytes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tail {
     /// Last complete line that is not blank.

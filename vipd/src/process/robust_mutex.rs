@@ -1,5 +1,5 @@
 //! A robust mutex in shared memory (pthread_mutexattr_setrobust(3)): a thread that locks the mutex
-//! waits until the holder, a thread of another process, has ended.
+//! waits until the holder, a thread of another process, has released it or has ended.
 //!
 //! The kernel wakes the waiting thread at the start of the holder's exit (`exit_robust_list` in
 //! `kernel/futex/core.c`), before it closes the descriptors of the holder's process. A pidfd
@@ -42,7 +42,8 @@ impl<'a> RobustMutex<'a> {
         checked(unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) })?;
         // SAFETY: as above.
         checked(unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) })?;
-        // SAFETY: as above. With this type, unlocking fails in a thread that does not hold the mutex.
+        // SAFETY: as above. With this type, unlocking fails in a thread that does not hold the
+        // mutex.
         checked(unsafe { libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK) })?;
         // SAFETY: the words have the size of a mutex and a sufficient alignment.
         checked(unsafe { libc::pthread_mutex_init(mutex.pointer(), attributes) })?;

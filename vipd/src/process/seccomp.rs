@@ -96,8 +96,8 @@ const DENIED_HERE: [libc::c_long; 5] =
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_HERE: [libc::c_long; 0] = [];
 
-/// Denies the calling thread, and the threads that it starts, the system calls in [`DENIED`], and
-/// `clone` except for starting a thread.
+/// Denies the calling thread, and the threads that it starts, the system calls in [`DENIED`] and
+/// [`DENIED_HERE`], and `clone` except for starting a thread.
 ///
 /// Does nothing on an architecture that the filter does not support.
 ///
@@ -185,7 +185,7 @@ mod tests {
     /// Makes only calls that are harmless without the filter, because a faulty filter would let
     /// them through.
     #[test]
-    fn users_and_other_processes_are_out_of_reach() {
+    fn system_calls_on_users_and_other_processes_are_denied() {
         if ARCHITECTURE.is_none() {
             return;
         }

@@ -17,7 +17,7 @@ pub(crate) struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// Creates a region of `words` words, all 0, and seals its size.
+    /// Creates a region of `words` 64-bit words, all 0, and seals its size.
     ///
     /// # Errors
     /// Returns an error if no file descriptor or address space is available.
@@ -29,7 +29,7 @@ impl SharedMemory {
         Self::map(descriptor)
     }
 
-    /// Maps the whole region.
+    /// Maps the whole region of a descriptor.
     ///
     /// # Errors
     /// Returns an error if the file is empty, or no address space is available.

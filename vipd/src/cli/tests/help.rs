@@ -71,7 +71,7 @@ fn every_command_documents_its_exit_status() {
     }
 }
 
-/// Lines of 80 columns and more would be broken on many terminals, also within commands.
+/// Lines of more than 80 columns would be broken on many terminals, even within commands.
 #[test]
 fn help_fits_a_terminal() {
     for command in &commands() {

@@ -159,7 +159,7 @@ fn details_fit_a_terminal() {
 }
 
 #[test]
-fn details_have_a_line_for_each_property_that_is_known() {
+fn details_have_a_line_for_each_known_property() {
     let object = TrackedObject {
         kind: "script".to_owned(),
         name: "web".to_owned(),

@@ -18,32 +18,32 @@ use crate::control::client::{Client, ClientError};
 use crate::control::event::EventRecord;
 use crate::process::Signals;
 
-/// Interval of reports.
+/// Interval between requests for reports.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Reports take at most one part in this many of the time: an agent with thousands of instances
-/// needs a while for each.
+/// Requests for reports take at most `1 / SHARE` of the time, because an agent with thousands of
+/// instances is busy with each of them for a while.
 const SHARE: u32 = 10;
 /// Pause before the events are requested again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long the main thread may take to exit. It blocks if the terminal accepts no output, for
-/// example over a stalled connection.
+/// How long the main thread may take to exit before the process is killed. The thread blocks if the
+/// terminal accepts no output, for example over a stalled connection.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before the next attempt to add to a full queue.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Capacity of the queue. Sources wait while it is full.
 const QUEUE: usize = 256;
 
-/// News for the loop.
+/// An update for the main loop.
 #[derive(Debug)]
 pub(super) enum Update {
     Report(Box<Report>),
-    /// The agent did not reply.
+    /// The request for a report failed.
     Disconnected {
         at: Instant,
         error: String,
     },
     Event(Box<EventRecord>),
-    /// The agent refuses to send events.
+    /// The events cannot be read.
     NoEvents(String),
     /// The answer to a requested change.
     Changed(Notice),
@@ -147,7 +147,7 @@ fn follow_events(client: &Client, sender: &SyncSender<Update>) {
         let update = match followed {
             Ok(()) => None,
             Err(error) if error.is::<SendError<Update>>() => return,
-            // The reports explain this as well.
+            // The request for a report fails for the same reason, which is then shown.
             Err(error) if matches!(error.downcast_ref(), Some(ClientError::NoAgent(_))) => None,
             Err(error) => Some(Update::NoEvents(format!("no events: {error:#}"))),
         };
@@ -174,12 +174,14 @@ fn read_keys(sender: &SyncSender<Update>) {
     }
 }
 
-/// Waits for a signal that asks the process to end, or until the terminal is closed. Then the
-/// program ends without an error.
+/// Waits for a signal that asks the process to end, or until the terminal is closed. Then ends the
+/// program without an error, or with SIGKILL if the main thread has not exited after
+/// [`EXIT_TIMEOUT`].
 fn watch(signals: &Signals, sender: &SyncSender<Update>) {
     let stdin = io::stdin();
     loop {
-        // A closed terminal is reported without being asked for. crossterm does not detect it.
+        // crossterm does not detect a closed terminal. poll(2) reports POLLHUP and POLLERR even if
+        // they are not requested.
         let mut ready = [PollFd::new(signals, PollFlags::IN), PollFd::new(&stdin, PollFlags::empty())];
         if poll(&mut ready, None).is_err() {
             continue;

@@ -1,4 +1,4 @@
-//! Keys as actions.
+//! Maps keys to actions.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_commands_text_or_answers() {
+    fn meaning_of_letters_depends_on_the_mode() {
         let typed = |letter, mode: &Mode| press(KeyCode::Char(letter), KeyModifiers::NONE, mode);
         for (letter, browsing, answering) in [
             ('q', Some(Action::Quit), Some(Action::Cancel)),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn enter_confirms_nothing() {
+    fn enter_does_not_confirm_a_change() {
         assert_eq!(press(KeyCode::Enter, KeyModifiers::NONE, &confirm()), None);
         assert_eq!(press(KeyCode::Enter, KeyModifiers::NONE, &Mode::Browse), None);
         assert_eq!(press(KeyCode::Enter, KeyModifiers::NONE, &Mode::Filter), Some(Action::KeepFilter));

@@ -34,7 +34,7 @@ const FRAME: Duration = Duration::from_millis(50);
 
 pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     // Before any thread is started: threads inherit the signal mask.
-    let signals = Signals::block().context("cannot block signals")?;
+    let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let theme = Theme::detect();
     let mut screen = Screen::open()?;
     let feed = Feed::start(Client::new(runtime_dir), signals)?;

@@ -1,4 +1,5 @@
-//! The data behind the screen: reports and events in, rows out. Pure: does no I/O and reads no clock.
+//! The data behind the screen: reports and events in, rows out. Pure: does no I/O and reads no
+//! clock.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -62,7 +63,7 @@ pub(super) struct Model {
     pub(super) connection: Connection,
     pub(super) guardian: Option<bool>,
     pub(super) timeline: Timeline,
-    /// Why the agent sends no events, while it sends reports.
+    /// Why events cannot be read. Shown while the agent sends reports.
     pub(super) events_error: Option<String>,
     pub(super) mode: Mode,
     pub(super) notice: Option<Notice>,
@@ -75,7 +76,7 @@ pub(super) struct Model {
     counters: Option<(Instant, Vec<InstanceStats>)>,
     /// Name of the selected instance.
     selected: Option<String>,
-    /// The change that has been requested and not answered.
+    /// The change that has been requested and not yet answered.
     requested: Option<Change>,
 }
 
@@ -121,7 +122,7 @@ impl Model {
         }
     }
 
-    /// Keeps the last report, whose counters no longer give rates.
+    /// Keeps the last report, without its rates.
     pub(super) fn disconnected(&mut self, at: Instant, error: String) {
         let silent = self.counters.as_ref().map(|(then, _)| at.duration_since(*then));
         self.connection = Connection::Down { error, silent };
@@ -151,13 +152,13 @@ impl Model {
         rows
     }
 
-    /// Returns whether the filter passes events of this instance or sync group.
+    /// Returns whether the filter matches this name of an instance or sync group.
     pub(super) fn is_visible(&self, name: &str) -> bool {
         self.filter.is_empty() || name.to_lowercase().contains(&self.filter.to_lowercase())
     }
 
-    /// Returns the position of the selected instance among the visible ones; the first one if it is
-    /// not visible.
+    /// Returns the position of the selected instance among the visible ones; 0 if it is not
+    /// visible.
     pub(super) fn position(&self, visible: &[&Row]) -> usize {
         let is_selected = |row: &&Row| Some(row.name()) == self.selected.as_deref();
         visible.iter().position(is_selected).unwrap_or_default()

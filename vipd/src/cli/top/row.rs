@@ -36,7 +36,7 @@ pub(super) struct Lateness {
     pub(super) longest: u64,
 }
 
-/// The router that is master, as far as this node knows.
+/// The router that is master, as seen by this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Master<'a> {
     Unknown,
@@ -47,8 +47,8 @@ pub(super) enum Master<'a> {
 }
 
 impl Row {
-    /// `now` are the instance's counters, and `then` those of the previous report and the time
-    /// since.
+    /// Creates a row. `now` are the instance's counters, and `then` those of the previous report
+    /// and the time since.
     pub(super) fn new(
         status: InstanceStatus,
         now: Option<&InstanceStats>,
@@ -109,8 +109,8 @@ impl Row {
         self.status.track.iter().filter(|object| !is_failing(object)).count()
     }
 
-    /// Explains in a few words why the instance is in fault, or why its effective priority is not
-    /// the configured one.
+    /// Explains in a few words why the instance is in fault, which address or route is missing, or
+    /// why its effective priority is not the configured one.
     pub(super) fn note(&self) -> Option<String> {
         let status = &self.status;
         if let Some(reason) = &status.fault_reason {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn time_since_the_last_advert_is_that_of_the_master() {
+    fn time_since_the_last_advert_refers_to_the_master() {
         let peer = |last: u8, priority, last_heard_ms| PeerStatus {
             address: [192, 0, 2, last].into(),
             priority,

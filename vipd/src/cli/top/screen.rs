@@ -11,7 +11,7 @@ use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
 use ratatui::layout::{Rect, Size};
 use ratatui::{DefaultTerminal, Frame, Terminal, TerminalOptions, Viewport};
 
-/// Whether the terminal is to be restored. Leaving the alternate screen twice would move the cursor
+/// Whether the terminal must be restored. Leaving the alternate screen twice would move the cursor
 /// back over the message of a panic.
 static IS_OPEN: AtomicBool = AtomicBool::new(false);
 
@@ -20,10 +20,11 @@ static IS_OPEN: AtomicBool = AtomicBool::new(false);
 pub(super) struct Screen(DefaultTerminal);
 
 impl Screen {
-    /// Requires that standard input and output are a terminal.
+    /// Switches the terminal to raw mode and its alternate screen.
     ///
     /// # Errors
-    /// Returns an error if they are not, or if the terminal does not accept its new settings.
+    /// Returns an error if standard input and output are not a terminal, or if the terminal does
+    /// not accept the new settings.
     pub(super) fn open() -> anyhow::Result<Self> {
         if !(io::stdin().is_terminal() && stdout().is_terminal()) {
             bail!(

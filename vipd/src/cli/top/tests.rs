@@ -12,7 +12,7 @@ use crate::control::model::{
     GlobalStatistics, InstanceStatus, PeerStatus, State, Statistics, StatsReport, StatusReport, TrackedObject,
 };
 
-/// Returns a report with counters that all have this value.
+/// Returns a report in which each instance has received `value` adverts and sent ten times as many.
 pub(super) fn report(at: Instant, instances: Vec<InstanceStatus>, value: u64) -> Report {
     let statistics =
         Statistics { advertisement_rcvd: value, advertisement_sent: 10 * value, ..Statistics::default() };
@@ -106,7 +106,7 @@ fn type_filter(model: &mut Model, text: &str) {
 }
 
 #[test]
-fn reports_give_rates_and_a_lost_agent_none() {
+fn rates_come_from_consecutive_reports_of_a_running_agent() {
     let start = Instant::now();
     let mut model = three_instances(start);
     let rates = |model: &Model| model.row("gateway").map(|row| (row.received, row.sent));
@@ -127,7 +127,7 @@ fn reports_give_rates_and_a_lost_agent_none() {
 }
 
 #[test]
-fn filter_matches_parts_of_names_in_any_case() {
+fn filter_matches_parts_of_names_regardless_of_case() {
     let mut model = three_instances(Instant::now());
     type_filter(&mut model, "WE");
     assert_eq!(names(&model), "web");
@@ -205,7 +205,7 @@ fn pointless_changes_are_refused() {
 }
 
 #[test]
-fn question_ends_when_its_instance_is_removed() {
+fn confirmation_closes_when_its_instance_is_removed() {
     let start = Instant::now();
     let mut model = three_instances(start);
     model.perform(Action::Propose(Verb::Drain));

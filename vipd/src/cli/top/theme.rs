@@ -1,4 +1,4 @@
-//! Styles of the other commands, for ratatui.
+//! Converts the styles of the other commands to ratatui's.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Effects};
 use ratatui::style::{Color, Modifier, Style};
 
-/// Converts styles. Without colors, emphasis remains.
+/// Converts styles. Without colors, bold text remains bold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Theme {
     pub(super) has_color: bool,

@@ -9,7 +9,7 @@ use crate::control::event::EventRecord;
 /// sends all of its events again, and they are recognized even if others precede them here.
 const CAPACITY: usize = 2048;
 
-/// The latest events, also of previous runs of the agent.
+/// The latest events, including those of previous runs of the agent.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     events: VecDeque<EventRecord>,
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn discarded_adverts_are_no_transitions() {
+    fn discarded_adverts_are_not_listed() {
         let mut timeline = Timeline::default();
         timeline.add(EventRecord { event: "advert-discarded".to_owned(), ..event(1, 0) });
         assert_eq!(timeline.latest().count(), 0);

@@ -1,4 +1,4 @@
-//! Changes of an instance that keys request, and their consequences.
+//! Changes of an instance that are requested with keys, and their consequences.
 
 use super::row::Row;
 use crate::cli::status::seconds;
@@ -29,7 +29,7 @@ impl Verb {
         }
     }
 
-    /// Returns why the change of this instance is pointless.
+    /// Returns why the change of this instance would be pointless; `None` if it would not.
     pub(super) fn objection(self, row: &Row) -> Option<String> {
         let is_master = row.status.state == State::Master;
         (self == Self::Failover && !is_master)
@@ -42,16 +42,16 @@ impl Verb {
         let mut text = match (self, state) {
             (Self::Drain, State::Master) => format!(
                 "{name} is master. It sends a priority-0 advert, so that a backup takes over after its \
-                 Skew_Time, and stays in fault until undrain, even across restarts. Without a backup, {} \
+                 Skew_Time, and stays in fault until undrained, even across restarts. Without a backup, {} \
                  cannot be reached.",
                 addresses(&row.status)
             ),
             (Self::Drain, State::Backup) => format!(
-                "{name} is backup. It stays in fault until undrain, even across restarts, and does not take \
-                 over if the master fails."
+                "{name} is backup. It stays in fault until undrained, even across restarts, and does not \
+                 take over if the master fails."
             ),
             (Self::Drain, State::Initialize | State::Fault) => {
-                format!("{name} is not in service, and stays in fault until undrain, even across restarts.")
+                format!("{name} is not in service, and stays in fault until undrained, even across restarts.")
             }
             (Self::Undrain, _) => undrain(&row.status),
             (Self::Failover, _) => format!(
@@ -122,13 +122,13 @@ mod tests {
         assert_eq!(
             Verb::Drain.consequence(&row(State::Master, Some("gateway"))),
             "VI_1 is master. It sends a priority-0 advert, so that a backup takes over after its Skew_Time, \
-             and stays in fault until undrain, even across restarts. Without a backup, 192.0.2.10/24 (and 1 \
-             more) cannot be reached. The other members of the sync group gateway have a fault until then, \
+             and stays in fault until undrained, even across restarts. Without a backup, 192.0.2.10/24 (and \
+             1 more) cannot be reached. The other members of the sync group gateway have a fault until then, \
              too."
         );
         assert_eq!(
             Verb::Drain.consequence(&row(State::Backup, None)),
-            "VI_1 is backup. It stays in fault until undrain, even across restarts, and does not take over \
+            "VI_1 is backup. It stays in fault until undrained, even across restarts, and does not take over \
              if the master fails."
         );
         assert!(Verb::Failover.consequence(&row(State::Master, None)).ends_with("again after about 3.609s."));

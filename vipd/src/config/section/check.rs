@@ -16,7 +16,7 @@ pub(in crate::config) struct Checks {
     pub(in crate::config) scripts: BTreeMap<String, Arc<Script>>,
     pub(in crate::config) processes: BTreeMap<String, Arc<Process>>,
     pub(in crate::config) files: BTreeMap<String, Arc<TrackedFile>>,
-    /// Byte offset of the first use of each name. The key is the kind of table and the name.
+    /// Byte offset of the first definition of each name. The key is the kind of table and the name.
     names: BTreeMap<(&'static str, String), usize>,
 }
 

@@ -106,8 +106,8 @@ fn check_member(
     }
 }
 
-/// Reports a group in which only some members are address owners, because the priority of an owner
-/// is not limited to that of its group. If all members are owners, warns about weights.
+/// Reports a group in which only some members are address owners, because an owner always
+/// advertises 255, not the priority of its group. If all members are owners, warns about weights.
 fn check_owners(
     name: &str,
     members: &Located<Vec<Located<String>>>,

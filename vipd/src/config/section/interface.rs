@@ -46,7 +46,10 @@ pub(in crate::config) fn modes(
         let Some(Located { at, value: name }) = &interface.name else { continue };
         if let Some(taken) = first.get(name) {
             let place = problems.place(*taken);
-            problems.add(*at, format!("interface {name:?} is already configured at {place}; merge them"));
+            problems.add(
+                *at,
+                format!("interface {name:?} is already configured at {place}; merge the two tables"),
+            );
         } else if !used.contains(&name.as_str()) {
             let mut used = used.clone();
             used.sort_unstable();

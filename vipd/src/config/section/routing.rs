@@ -204,7 +204,7 @@ fn rule(table: &Table<'_>, family: Option<Family>, problems: &mut Collector<'_>)
     if from.is_none() && to.is_none() && iif.is_none() && oif.is_none() && fwmark.is_none() {
         problems.add(
             table.at(),
-            "a rule selects all packets; with a higher priority than the main table's rule it would replace that table; \
+            "a rule selects all packets; if its priority is below 32766, it overrides the main table; \
              add at least one of from, to, iif, oif and fwmark, e.g. `from = \"192.0.2.10\"`",
         );
         return None;
@@ -261,10 +261,14 @@ fn fwmark(value: &Value<'_>) -> Result<(u32, u32), Rejection> {
         None => (number(text), Some(u32::MAX)),
     };
     match (bits, mask) {
-        // The kernel ignores a mark of 0 without a mask.
+        // Without a mask, a mark of 0 matches all packets (`fib_nl2rule` in
+        // `net/core/fib_rules.c`).
         (Some(bits), Some(mask)) if mask > 0 && bits & !mask == 0 && (bits > 0 || mask < u32::MAX) => {
             Ok((bits, mask))
         }
-        _ => Err(value.rejected(format!("{text:?}"), "the mark must not have bits outside the mask")),
+        _ => Err(value.rejected(
+            format!("{text:?}"),
+            "the mark must have no bits outside its mask, and 0 requires a mask",
+        )),
     }
 }

@@ -186,7 +186,7 @@ fn invalid_address_tables_are_rejected() {
         ),
         (
             "{ address = \"192.0.2.1\", dev = \"a b\" }",
-            "53: dev is \"a b\"; it must be 1 to 15 bytes without `/`, `:` or white space; `ip link` lists the interfaces",
+            "53: dev is \"a b\"; it must be 1 to 15 bytes without `/`, `:`, white space or control characters, and not `.` or `..`; `ip link` lists the interfaces",
         ),
         (
             "{ address = \"192.0.2.1\", dev = \"lo\" }",

@@ -1,4 +1,4 @@
-//! `garp`.
+//! Rules for `garp`.
 
 use super::{assert_rows, parsed};
 use crate::vrrp::config::Announcements;

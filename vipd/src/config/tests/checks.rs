@@ -209,7 +209,7 @@ fn missing_executable_is_an_error_only_where_the_machine_is_checked() {
     );
 }
 
-/// The agent starts although a command cannot be run, and checks the commands afterwards.
+/// The agent starts even if a command cannot be run, and checks the commands afterwards.
 #[test]
 fn commands_of_a_valid_file_can_be_checked_later() {
     let source = with("notify = { any = [\"/no/such/notify\"], stop = [\"/bin/sh\"] }")
@@ -234,7 +234,7 @@ fn a_rejected_check_is_not_reported_as_undefined_where_it_is_tracked() {
     assert_eq!(lines, ["9", "12"], "{found}");
 }
 
-/// Returns a file with the instances `a` and `b`, and these further lines.
+/// Returns a file with the instances `a` and `b`, which have these priorities, followed by `more`.
 fn pair(priorities: [u8; 2], more: &str) -> String {
     let instance = |name: &str, vrid: u8, priority: u8| {
         format!(
@@ -246,7 +246,7 @@ fn pair(priorities: [u8; 2], more: &str) -> String {
 }
 
 #[test]
-fn members_track_what_their_group_tracks() {
+fn members_track_the_objects_of_their_group() {
     let source = pair(
         [100; 2],
         "[[group]]\nname = \"g\"\nmembers = [\"a\", \"b\"]\ntrack = [{ interface = \"eth2\", weight = -5 }]\n",

@@ -40,7 +40,7 @@ fn files_without_an_instance_are_rejected() {
 
 /// After a syntax error, the rest of the file may not have been read.
 #[test]
-fn syntax_error_hides_that_no_instance_was_found() {
+fn missing_instances_are_not_reported_after_a_syntax_error() {
     assert_sources(&[
         (
             "# a comment\nvrrp_instance VI_1 {\n",

@@ -30,7 +30,7 @@ fn invalid_interface_tables_are_rejected() {
         ),
         (
             "[[interface]]\nname = \"eth1\"\n[[interface]]\nname = \"eth1\"",
-            "4:8: interface \"eth1\" is already configured at line 2, column 8; merge them",
+            "4:8: interface \"eth1\" is already configured at line 2, column 8; merge the two tables",
         ),
         (
             "[[interface]]\nname = \"eth1\"\nxdp = \"fast\"",

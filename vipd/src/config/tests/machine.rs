@@ -36,7 +36,7 @@ fn multicast_on_an_interface_without_an_ethernet_address_causes_a_warning() {
 }
 
 #[test]
-fn interfaces_that_do_not_exist_cause_a_warning_each() {
+fn each_missing_interface_causes_one_warning() {
     let missing = "3:13: interface is eth1, which does not exist on this machine; the instance is in fault until it exists";
     assert_eq!(warnings("", "eth2", true, &["192.0.2.10"]), missing);
     let dev = "virtual_addresses_excluded = [{ address = \"192.0.2.11\", dev = \"eth3\" }, { address = \"192.0.2.12\", dev = \"eth3\" }]";
@@ -47,7 +47,7 @@ fn interfaces_that_do_not_exist_cause_a_warning_each() {
 }
 
 #[test]
-fn fence_that_ends_with_the_process_is_a_warning_unless_it_is_off() {
+fn fence_that_ends_with_the_process_causes_a_warning_unless_turned_off() {
     let machine = Machine { fence_obstacle: Some("no file system".to_owned()), ..Machine::default() };
     for (fence, warnings) in [("", 1), ("fence = \"on\"\n", 1), ("fence = \"off\"\n", 0)] {
         let text = format!(

@@ -24,7 +24,7 @@ fn metrics_are_off_unless_an_address_is_configured() {
 }
 
 #[test]
-fn names_without_an_address_cause_a_warning() {
+fn keepalived_names_without_listen_cause_a_warning() {
     let warnings = metrics("{ keepalived_names = true }").warnings;
     let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -54,7 +54,7 @@ fn fifo_is_set_at_the_top_of_the_file() {
 }
 
 #[test]
-fn access_to_the_control_socket_is_by_group() {
+fn groups_grant_access_to_the_control_socket() {
     let source = format!("control = {{ read_group = \"root\" }}\n{}", with(""));
     let config = Config::parse(&source, "f").unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.control.read_group.map(|group| (group.name, group.gid)), Some(("root".to_owned(), 0)));

@@ -35,7 +35,7 @@ fn routes_have_defaults() {
 }
 
 #[test]
-fn routes_and_rules_take_all_their_keys() {
+fn all_keys_of_routes_and_rules_are_read() {
     let instance = parsed(
         "routes = [{ to = \"10.0.0.1\", via = \"192.0.2.1\", dev = \"eth2\", table = 4294967295, metric = 5, \
          source = \"192.0.2.10\", scope = \"link\", onlink = true }, { to = \"::/0\", type = \"unreachable\", table = 9 }]\n\
@@ -135,7 +135,7 @@ fn invalid_rules_are_rejected() {
         ),
         (
             "{ from = \"0.0.0.0/0\", table = 100, priority = 1 }",
-            "6:10: a rule selects all packets; with a higher priority than the main table's rule it would replace that table; add at least one of from, to, iif, oif and fwmark, e.g. `from = \"192.0.2.10\"`",
+            "6:10: a rule selects all packets; if its priority is below 32766, it overrides the main table; add at least one of from, to, iif, oif and fwmark, e.g. `from = \"192.0.2.10\"`",
         ),
         (
             "{ from = \"192.0.2.10\", to = \"2001:db8::/32\", table = 100, priority = 1 }",
@@ -143,7 +143,7 @@ fn invalid_rules_are_rejected() {
         ),
         (
             "{ fwmark = \"0x100/0xff\", table = 100, priority = 1 }",
-            "6:21: fwmark is \"0x100/0xff\"; it must be an integer from 1 to 4294967295, or a string with a mark and its mask such as \"0x10/0xff\"; the mark must not have bits outside the mask",
+            "6:21: fwmark is \"0x100/0xff\"; it must be an integer from 1 to 4294967295, or a string with a mark and its mask such as \"0x10/0xff\"; the mark must have no bits outside its mask, and 0 requires a mask",
         ),
         (
             "{ iif = \"eth1\", table = 9, priority = 1 }, { iif = \"eth1\", table = 9, priority = 1 }",
@@ -158,7 +158,7 @@ fn invalid_rules_are_rejected() {
     }
 }
 
-/// Returns a file with two instances that have these routes.
+/// Returns a file with two instances, each with one of these routes.
 fn two_instances(one: &str, other: &str) -> String {
     let second = with(&format!("routes = [{other}]")).replace("\"a\"", "\"b\"").replace("51", "52");
     with(&format!("routes = [{one}]")) + &second.replace("192.0.2.10", "192.0.2.11")

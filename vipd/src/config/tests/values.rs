@@ -42,32 +42,31 @@ fn invalid_interfaces_are_rejected() {
         ),
         (
             "interface = \"\"",
-            "6:13: interface is \"\"; it must be 1 to 15 bytes without `/`, `:` or white space; `ip link` lists the interfaces",
+            "6:13: interface is \"\"; it must be 1 to 15 bytes without `/`, `:`, white space or control characters, and not `.` or `..`; `ip link` lists the interfaces",
         ),
         (
             "interface = \"0123456789abcdef\"",
-            "6:13: interface is \"0123456789abcdef\"; it must be 1 to 15 bytes without `/`, `:` or white \
-             space; `ip link` lists the interfaces",
+            "6:13: interface is \"0123456789abcdef\"; it must be 1 to 15 bytes without `/`, `:`, white space or control characters, and not `.` or `..`; `ip link` lists the interfaces",
         ),
         (
             "interface = \"a/b\"",
-            "6:13: interface is \"a/b\"; it must be 1 to 15 bytes without `/`, `:` or white space; `ip link` lists the interfaces",
+            "6:13: interface is \"a/b\"; it must be 1 to 15 bytes without `/`, `:`, white space or control characters, and not `.` or `..`; `ip link` lists the interfaces",
         ),
         (
             "interface = \"a:1\"",
-            "6:13: interface is \"a:1\"; it must be 1 to 15 bytes without `/`, `:` or white space; `ip link` lists the interfaces",
+            "6:13: interface is \"a:1\"; it must be 1 to 15 bytes without `/`, `:`, white space or control characters, and not `.` or `..`; `ip link` lists the interfaces",
         ),
         (
             "interface = \"a b\"",
-            "6:13: interface is \"a b\"; it must be 1 to 15 bytes without `/`, `:` or white space; `ip link` lists the interfaces",
+            "6:13: interface is \"a b\"; it must be 1 to 15 bytes without `/`, `:`, white space or control characters, and not `.` or `..`; `ip link` lists the interfaces",
         ),
         (
             "interface = \".\"",
-            "6:13: interface is \".\"; it must be 1 to 15 bytes without `/`, `:` or white space; `ip link` lists the interfaces",
+            "6:13: interface is \".\"; it must be 1 to 15 bytes without `/`, `:`, white space or control characters, and not `.` or `..`; `ip link` lists the interfaces",
         ),
         (
             "interface = \"..\"",
-            "6:13: interface is \"..\"; it must be 1 to 15 bytes without `/`, `:` or white space; `ip link` lists the interfaces",
+            "6:13: interface is \"..\"; it must be 1 to 15 bytes without `/`, `:`, white space or control characters, and not `.` or `..`; `ip link` lists the interfaces",
         ),
         (
             "interface = [\"eth1\"]",

@@ -12,15 +12,14 @@ const SCHEDULING: &str = "vipd runs with SCHED_FIFO and locked memory (`realtime
 const SNMP: &str = "vipd has no SNMP agent; use `vipd stats --prometheus` or `vipd status --json`";
 const DBUS: &str = "vipd has no DBus interface; use `vipd status --json` and `vipd events --follow --json`";
 const HOOK: &str = "use ExecStartPre= and ExecStopPost= of the unit";
-const STATIC: &str =
-    "vipd only has addresses, routes and rules of the master; move it to the host's network configuration";
+const STATIC: &str = "vipd manages only the addresses, routes and rules of a master; move it to the host's network configuration";
 const SCHEDULED: &str = "schedule `vipd reload` with a timer, for example `systemd-run --on-calendar`";
 const DUMP: &str = "`vipd status --json` and `vipd stats --json` print to standard output";
 const BFD: &str = "vipd has no BFD; use a shorter `advert_interval`";
 const BFD_PROCESS: &str = "vipd has no BFD process";
 const INCLUDED: &str = "the file is read, and its settings become part of the result";
 const FIFO_READER: &str = "start the program that reads the FIFO as a service of its own";
-const LINK_STATE: &str = "the kernel notifies vipd of changes of the carrier";
+const LINK_STATE: &str = "the kernel notifies vipd of carrier changes";
 
 /// The rows of these blocks.
 pub(super) static KEYWORDS: &[Keyword] = &[
@@ -46,7 +45,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
         Top,
         "interface_up_down_delays",
         Unsupported(
-            "vipd reacts to a change of the carrier at once; configure the delay at the interface, for example `updelay` of a bond",
+            "vipd reacts to a carrier change at once; configure the delay on the interface, for example `updelay` of a bond",
         ),
     ),
     line(Top, "linkbeat_interfaces", NotNeeded(LINK_STATE)),
@@ -60,7 +59,11 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Top, "namespace_with_ipsets", NotNeeded(FIREWALL)),
     line(Top, "instance", NotNeeded("each agent has its own `--runtime-dir`")),
     line(Top, "use_pid_dir", NotNeeded("vipd writes no PID files")),
-    line(Top, "child_wait_time", NotNeeded("vipd waits for its commands, up to their `timeout`")),
+    line(
+        Top,
+        "child_wait_time",
+        NotNeeded("vipd waits for its commands, up to their `timeout` and at most 60 s"),
+    ),
     line(Top, "bfd_instance", Unsupported(BFD)),
     line(Top, "virtual_server", LoadBalancer),
     line(Top, "virtual_server_group", LoadBalancer),
@@ -117,7 +120,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(
         Global,
         "vrrp_delay_after_boot",
-        Unsupported("vipd counts from the start of the agent; set `startup_delay`"),
+        Unsupported("vipd counts the delay from the start of the agent; set `startup_delay`"),
     ),
     line(Global, "vrrp_check_unicast_src", NotNeeded(super::vrrp::SOURCE_CHECK)),
     line(Global, "vrrp_skip_check_adv_addr", NotNeeded(super::vrrp::ADDRESS_LIST)),

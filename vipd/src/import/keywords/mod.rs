@@ -43,7 +43,7 @@ pub(super) enum Block {
     Track,
 }
 
-/// The result of a keyword.
+/// How the import treats a keyword.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Translated to these keys of vipd.

@@ -1,4 +1,4 @@
-//! The reference of all keywords.
+//! Generates the reference of all keywords.
 
 use std::fmt::Write as _;
 

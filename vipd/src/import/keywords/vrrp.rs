@@ -16,15 +16,14 @@ pub(super) const ADDRESS_LIST: &str = "vipd accepts adverts with another address
 pub(super) const STALL: &str = "a master that was not scheduled always yields to the router that took over";
 pub(super) const OWNER: &str =
     "an address owner answers the adverts of another owner; correct the other router";
-pub(super) const EXTRA_GARP: &str =
-    "`garp.refresh` also announces the VIPs on other interfaces; set it if switches forget their MAC";
+pub(super) const EXTRA_GARP: &str = "`garp.refresh` also announces the VIPs on other interfaces; set it if switches age out the MAC of these VIPs";
 pub(super) const PRIORITY_NOTICE: &str =
     "the FIFO has no lines for changes of priority; read `effective-priority` with `vipd status --json`";
 pub(super) const RECEIVE_BUFFER: &str = "adverts are received through a ring buffer of the BPF program";
-pub(in crate::import) const MACVLAN_NAME: &str = "vipd names the macvlan vrrp4-VRID or vrrp6-VRID; adapt firewall rules and settings that have the other name";
+pub(in crate::import) const MACVLAN_NAME: &str = "vipd names the macvlan vrrp4-VRID or vrrp6-VRID; adapt firewall rules and settings that use the old name";
 
 const MAIL: &str = "vipd sends no mail; send it from a command in `notify`";
-const LINK_STATE: &str = "the kernel notifies vipd of changes of the carrier";
+const LINK_STATE: &str = "the kernel notifies vipd of carrier changes";
 const IGNORED_REMOVAL: &str = "vipd restores a removed VIP, route or rule without a change of master";
 const ROUTE_ATTRIBUTE: &str = "vipd cannot set it; add the route with a command in `notify`";
 const RULE_ATTRIBUTE: &str = "vipd cannot set it; add the rule with a command in `notify`";
@@ -153,7 +152,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Authentication, "auth_type", Translated(&["instance.auth_pass"])),
     line(Authentication, "auth_pass", Translated(&["instance.auth_pass"])),
     option(Peer, "min_ttl", 1, Translated(&["unicast_peers.min_ttl"])),
-    option(Peer, "max_ttl", 1, Unsupported("vipd does not limit the TTL upwards; remove it")),
+    option(Peer, "max_ttl", 1, Unsupported("vipd has no maximum TTL; remove it")),
     option(Address, "dev", 1, Translated(&["virtual_addresses.dev"])),
     option(Address, "label", 1, Translated(&["virtual_addresses.label"])),
     option(Address, "scope", 1, Translated(&["virtual_addresses.scope"])),

@@ -28,7 +28,7 @@ fn folder() -> std::path::PathBuf {
 }
 
 /// Checks the result and the messages of a file. If the environment variable `UPDATE` is set,
-/// rewrites them instead.
+/// first rewrites the expected ones.
 #[track_caller]
 fn check(name: &str, id: Option<&str>, needs_attention: bool) {
     let path = format!("{name}.conf");
@@ -51,51 +51,51 @@ fn check(name: &str, id: Option<&str>, needs_attention: bool) {
 }
 
 #[test]
-fn simple_pair() {
+fn simple_pair_is_translated() {
     check("pair", None, false);
 }
 
 #[test]
-fn unicast_with_password() {
+fn unicast_with_password_is_translated() {
     check("unicast", None, false);
 }
 
 #[test]
-fn sync_group_with_notifications() {
+fn sync_group_with_notifications_is_translated() {
     check("firewall", None, false);
 }
 
 #[test]
-fn checks_with_weights() {
+fn checks_with_weights_are_translated() {
     check("checks", None, false);
 }
 
 #[test]
-fn dual_stack_with_virtual_macs() {
+fn dual_stack_with_virtual_macs_is_translated() {
     check("dual-stack", None, false);
 }
 
 #[test]
-fn routes_and_rules() {
+fn routes_and_rules_are_translated() {
     check("routes", None, false);
 }
 
 #[test]
-fn timers_and_global_defaults() {
+fn timers_and_global_defaults_are_translated() {
     check("timers", None, false);
 }
 
 #[test]
-fn template_with_includes_conditions_parameters_and_sequences() {
+fn template_with_includes_conditions_parameters_and_sequences_is_translated() {
     check("template", Some("main"), false);
 }
 
 #[test]
-fn contradictory_example_with_load_balancer() {
+fn contradictory_example_with_load_balancer_needs_attention() {
     check("shipped", None, true);
 }
 
 #[test]
-fn settings_that_need_attention() {
+fn settings_without_an_equivalent_need_attention() {
     check("attention", None, true);
 }

@@ -3,7 +3,7 @@
 use super::{BASE, assert_row, assert_rows, assert_valid, instance, messages, settings, translated};
 
 #[test]
-fn election() {
+fn election_settings_are_translated() {
     assert_rows(&[
         ("", &[], &[]),
         ("state BACKUP", &[], &[]),
@@ -82,7 +82,7 @@ fn intervals_are_rounded_as_keepalived_does() {
 }
 
 #[test]
-fn passwords() {
+fn passwords_are_translated_or_left_out_as_in_keepalived() {
     assert_rows(&[
         ("authentication {\nauth_type PASS\nauth_pass 12345678\n}", &["auth_pass = \"12345678\""], &[]),
         ("authentication {\nauth_type PASS\nauth_pass \"a b#c\"\n}", &["auth_pass = \"a b#c\""], &[]),
@@ -122,7 +122,7 @@ fn passwords() {
 }
 
 #[test]
-fn virtual_macs() {
+fn virtual_macs_are_translated() {
     assert_rows(&[
         ("use_vmac", &["virtual_mac = true"], &[]),
         ("use_vmac\nvmac_xmit_base", &["virtual_mac = true", "virtual_mac_transmit_on_base = true"], &[]),
@@ -132,7 +132,7 @@ fn virtual_macs() {
 }
 
 #[test]
-fn addresses() {
+fn addresses_are_translated_with_their_options() {
     let row = |address: &str, element: &str, expected: &[&str]| {
         let text = instance("").replace("192.0.2.1/24", address);
         let list = format!("virtual_addresses = [{element}]");
@@ -200,7 +200,7 @@ fn version_2_of_ipv6_instances_needs_attention_if_keepalived_uses_it() {
 }
 
 #[test]
-fn unicast() {
+fn sources_and_unicast_peers_are_translated() {
     assert_rows(&[
         (
             "unicast_src_ip 10.0.0.1\nunicast_peer {\n10.0.0.2 min_ttl 255\n10.0.0.3\n}",
@@ -235,7 +235,7 @@ fn unicast() {
 }
 
 #[test]
-fn announcements() {
+fn announcement_settings_are_translated() {
     assert_rows(&[
         (
             "garp_master_delay 0\ngarp_master_repeat 2\ngarp_master_refresh 60\ngarp_master_refresh_repeat 2",

@@ -15,7 +15,7 @@ fn each_keyword_is_listed_once() {
 }
 
 #[test]
-fn translated_keywords_name_keys_of_vipd() {
+fn keys_of_translated_keywords_exist() {
     for Keyword { name, kind, .. } in keywords::all() {
         if let Kind::Translated(keys) = kind {
             assert!(!keys.is_empty(), "{name}");
@@ -81,7 +81,7 @@ fn each_keyword_is_handled() {
                 has_message |= text.contains(&format!("`{name}`"));
             }
         }
-        // These are no settings of their own.
+        // These cause no message of their own.
         let is_silent = *block == Block::Track || name.starts_with("include") || *name == "global_defs";
         assert!(has_message || is_silent || matches!(kind, Kind::Translated(_)), "{block:?} {name}");
     }

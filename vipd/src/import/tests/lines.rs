@@ -16,7 +16,7 @@ fn conditional_lines_depend_on_the_id() {
 }
 
 #[test]
-fn includes() {
+fn included_files_are_read_and_problems_are_reported() {
     let main = instance(
         "include conf.d/*.conf\ninclude loop.conf\ninclude missing.conf\ninclude a b\nincludea none*.conf",
     );
@@ -50,7 +50,10 @@ fn limits_end_the_translation() {
         (0..20).map(|n| (format!("{n}.conf"), format!("include {}.conf\n", n + 1))).collect();
     let mut memory = Memory::new(deep.iter().map(|(path, text)| (path.as_str(), text.as_str())));
     memory.files.insert("k.conf".into(), b"include 0.conf\n".to_vec());
-    assert_eq!(error(&memory), "14.conf:1: more than 16 files include each other; split the configuration");
+    assert_eq!(
+        error(&memory),
+        "14.conf:1: included files are nested more than 16 levels deep; split the configuration"
+    );
 
     memory.files.insert("k.conf".into(), vec![b'\n'; (1 << 20) + 1]);
     assert_eq!(error(&memory), "k.conf:1: the file is larger than 1 MiB; split the configuration");
@@ -63,7 +66,7 @@ fn limits_end_the_translation() {
     let nested = "$A= \\\n$A\n\n$A\n";
     assert_eq!(
         error(&Memory::new([("k.conf", nested)])),
-        "k.conf:4: more than 16 sequences or definitions are within each other; split the configuration"
+        "k.conf:4: sequences or definitions are nested more than 16 levels deep; split the configuration"
     );
 }
 

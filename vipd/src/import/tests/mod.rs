@@ -62,7 +62,7 @@ fn translated(text: &str) -> Translation {
     translate(&Memory::new([("k.conf", text)])).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// Returns the messages, one per line: `line: severity: text`.
+/// Returns the messages in the form `line: severity: text`.
 fn messages(translation: &Translation) -> Vec<String> {
     let severity = |severity| match severity {
         Severity::Note => "note",
@@ -81,7 +81,7 @@ fn settings(translation: &Translation) -> Vec<&str> {
     translation.toml.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }
 
-/// Checks that a result without attention is a valid configuration.
+/// Checks that the result is a valid configuration.
 #[track_caller]
 fn assert_valid(translation: &Translation) {
     if let Err(problems) = Config::parse(&translation.toml, "vipd.toml") {
@@ -89,7 +89,7 @@ fn assert_valid(translation: &Translation) {
     }
 }
 
-/// Settings of every instance in these tests. A key in the expected result is in addition to them.
+/// Settings of every instance in these tests. Expected results list only the differences from them.
 const BASE: [&str; 7] = [
     "[[instance]]",
     "name = \"V\"",
@@ -106,8 +106,8 @@ fn instance(setting: &str) -> String {
     )
 }
 
-/// Checks the settings that the result has beyond [`BASE`] (each is one line; a line that begins
-/// with `-` is missing from the base), and the messages without their positions.
+/// Checks the lines of the result that are not in [`BASE`], followed by the lines of `BASE` that
+/// are not in the result, each after a `-`; then the messages without their positions.
 #[track_caller]
 fn assert_row(text: &str, expected: &[&str], expected_messages: &[&str]) {
     let translation = translated(text);

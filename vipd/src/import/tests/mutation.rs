@@ -1,4 +1,4 @@
-//! Arbitrary input: no text may cause a panic, and no setting may vanish without a message.
+//! Arbitrary input: no text may cause a panic, and no setting may be dropped without a message.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ const FIXTURES: [&str; 5] = [
     include_str!("fixtures/dual-stack.conf"),
 ];
 
-/// Texts with a meaning in some place.
+/// Texts with a special meaning in some context.
 const WORDS: [&str; 32] = [
     "{",
     "}",
@@ -94,7 +94,7 @@ proptest! {
     }
 }
 
-/// Each word of a line that is not a keyword appears in the result or in a message about its line.
+/// Misspells the keyword of each line in turn.
 #[test]
 fn misspelled_keywords_are_reported() {
     for fixture in FIXTURES {

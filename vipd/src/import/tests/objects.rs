@@ -5,7 +5,7 @@ use super::{
 };
 
 #[test]
-fn tracked_objects() {
+fn tracked_objects_are_translated_with_their_weights() {
     let checks = "global_defs {\nscript_user root\n}\nvrrp_script s {\nscript \"/bin/true\"\nweight -5\n}\n\
                   vrrp_track_process p {\nprocess nginx\n}\ntrack_file f {\nfile /f\n}\n";
     for (setting, expected, expected_messages) in [
@@ -60,7 +60,7 @@ fn tracked_objects() {
 }
 
 #[test]
-fn commands() {
+fn commands_are_split_and_begin_with_an_absolute_path() {
     let base = "global_defs {\nscript_user root\n}\nvrrp_script s {\nSETTING\n}\n";
     for (setting, expected, expected_messages) in [
         ("script \"/bin/true a 'b c'\"", "[\"/bin/true\", \"a\", \"b c\"]", vec![]),
@@ -101,7 +101,7 @@ fn commands() {
 }
 
 #[test]
-fn notifications() {
+fn notification_commands_are_translated_with_their_user() {
     let header = "global_defs {\nscript_user root\n}\n";
     let row = |setting: &str, expected: &[&str], messages: &[&str]| {
         assert_row(&format!("{header}{}", instance(setting)), expected, messages);

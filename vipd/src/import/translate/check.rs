@@ -20,7 +20,7 @@ const CHECK_TIME: std::ops::RangeInclusive<u64> = SECOND / 10..=86_400 * SECOND;
 pub(super) struct Check {
     /// Name in vipd's configuration.
     pub(super) name: String,
-    /// Weight for objects that have none of their own.
+    /// Weight of tracked objects without a weight of their own.
     pub(super) weight: Option<Weight>,
     table: Table,
 }
@@ -34,7 +34,7 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Translates a statement if it defines a check.
+    /// Translates a statement if it defines a check. Returns whether it does.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let (object, read): (_, fn(&Statement, &mut Draft, &mut Context<'_>)) = match statement.keyword() {
             "vrrp_script" => (Object::Script, script),

@@ -9,7 +9,7 @@ use crate::import::tree::Statement;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
     pub(super) argv: Vec<String>,
-    /// The user and the group given with the command.
+    /// The user given with the command.
     pub(super) user: Option<String>,
 }
 
@@ -85,7 +85,7 @@ fn argv(at: &Position, text: &str, context: &mut Context<'_>) -> Option<Vec<Stri
     } else {
         context.attention(
             at,
-            format!("the program {program:?} is not installed on this machine; replace it by its path"),
+            format!("the program {program:?} is not installed on this machine; replace it with its path"),
         );
         argv.insert(0, "/usr/bin/env".to_owned());
     }

@@ -43,7 +43,7 @@ impl Context<'_> {
         self.report.note(at, text);
     }
 
-    /// Returns whether a statement is translated. Otherwise, reports its result.
+    /// Returns whether a statement is translated. Otherwise, reports why it is not.
     pub(super) fn is_translated(&mut self, block: Block, statement: &Statement) -> bool {
         let name = statement.keyword();
         let at = &statement.at;
@@ -89,8 +89,8 @@ impl Context<'_> {
         }
     }
 
-    /// Reads an option within a line. Reports its result if it is not translated. `words`
-    /// are the words after it.
+    /// Reads an option within a line. Reports an option that is not translated. `words` are the
+    /// words after it.
     pub(super) fn option<'w>(
         &mut self,
         block: Block,
@@ -192,7 +192,7 @@ impl Context<'_> {
             self.note(
                 &statement.at,
                 format!(
-                    "`{}` becomes {}, to which keepalived cuts it",
+                    "`{}` becomes {}: keepalived cuts off the fraction",
                     statement.keyword(),
                     values::duration(whole)
                 ),
@@ -201,7 +201,7 @@ impl Context<'_> {
         Some(whole)
     }
 
-    /// Returns the boolean of a keyword, which is true without one.
+    /// Returns the boolean argument of a keyword, or true without an argument.
     pub(super) fn boolean(&mut self, statement: &Statement) -> Option<bool> {
         let Some(text) = statement.argument() else { return Some(true) };
         let found = values::boolean(text);
@@ -220,7 +220,7 @@ impl Context<'_> {
         if valid != name {
             self.attention(
                 at,
-                format!("the name {name:?} is not possible in vipd; it becomes {valid:?}; adapt scripts that use it"),
+                format!("the name {name:?} is not allowed in vipd; it becomes {valid:?}; adapt scripts that use it"),
             );
         }
         valid

@@ -19,13 +19,14 @@ pub(super) struct Garp {
     na_interval: Option<u64>,
 }
 
-/// vipd's range of delays, refresh intervals and pauses.
+// vipd's ranges for delays, refresh intervals and pauses, in nanoseconds.
 const DELAY: std::ops::RangeInclusive<u64> = 0..=1000 * SECOND;
 const REFRESH: std::ops::RangeInclusive<u64> = 0..=86_400 * SECOND;
 const PAUSE: std::ops::RangeInclusive<u64> = 0..=SECOND;
 
 impl Garp {
     /// Translates a statement of an instance or of `global_defs` if it belongs to announcements.
+    /// Returns whether it does.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let keyword = statement.keyword();
         match keyword.strip_prefix("vrrp_").unwrap_or(keyword) {
@@ -81,7 +82,7 @@ fn repeat(statement: &Statement, context: &mut Context<'_>) -> Option<u8> {
     let repeat = context.integer(statement, 0..=255)?;
     if repeat == 0 {
         let keyword = statement.keyword();
-        context.note(&statement.at, format!("`{keyword}` becomes 1, to which keepalived changes 0"));
+        context.note(&statement.at, format!("`{keyword}` becomes 1: keepalived changes 0 to 1"));
     }
     Some(repeat.max(1))
 }

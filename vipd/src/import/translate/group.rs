@@ -61,8 +61,9 @@ impl Group {
         group
     }
 
-    /// Reports members that do not exist or are in another group, and removes them. `priority`
-    /// returns the priority of an instance, `None` if it does not exist.
+    /// Reports members that do not exist or are in another group, and removes them. Also reports
+    /// members with different priorities. `priority` returns the priority of an instance, `None` if
+    /// it does not exist.
     pub(super) fn check(
         &mut self,
         taken: &mut HashSet<String>,

@@ -21,7 +21,7 @@ const KEYS: [(&str, &str); 5] = [
 ];
 
 impl Notify {
-    /// Translates a statement if it is a notification.
+    /// Translates a statement if it is a notification. Returns whether it is.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let Some((_, key)) = KEYS.iter().find(|(keyword, _)| *keyword == statement.keyword()) else {
             return false;
@@ -70,7 +70,7 @@ impl Notify {
         Some(table)
     }
 
-    /// Returns the first command.
+    /// Returns the statement of the first command.
     pub(super) fn first(&self) -> Option<&Statement> {
         self.commands.first().map(|(.., statement)| statement)
     }

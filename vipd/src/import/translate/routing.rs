@@ -11,7 +11,7 @@ use crate::import::report::Position;
 use crate::import::toml::Value;
 use crate::import::tree::Statement;
 
-/// Names of routing tables that need no file.
+/// Routing tables whose names are not read from a file.
 const TABLES: [(&str, u32); 3] = [("default", 253), ("main", 254), ("local", 255)];
 /// The file with the names of further routing tables.
 const TABLE_NAMES: &str = "/etc/iproute2/rt_tables";
@@ -45,7 +45,7 @@ impl Draft {
     }
 }
 
-/// Translates the routes of a block. `is_ipv6` is the family of the instance.
+/// Translates the routes of a block. `is_ipv6` states whether the instance is for IPv6.
 pub(super) fn routes(statement: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Vec<Value> {
     statement.children().iter().filter_map(|line| route(line, is_ipv6, context)).collect()
 }
@@ -75,7 +75,7 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
         match word.as_str() {
             "to" => destination = Some(value),
             "via" | "gw" => {
-                // The family may be given, too.
+                // The address may follow its family.
                 let value = if matches!(value.as_str(), "inet" | "inet6") {
                     words.next().cloned()
                 } else {
@@ -120,7 +120,7 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
     Some(draft.ordered(&["to", "via", "dev", "table", "metric", "source", "scope", "type", "onlink"]))
 }
 
-/// Translates the rules of a block. `preference` is the number of rules so far that have no
+/// Translates the rules of a block. `unnumbered` is the number of rules so far that have no
 /// configured preference.
 pub(super) fn rules(statement: &Statement, unnumbered: &mut u32, context: &mut Context<'_>) -> Vec<Value> {
     statement.children().iter().filter_map(|line| rule(line, unnumbered, context)).collect()

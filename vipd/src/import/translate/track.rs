@@ -75,7 +75,7 @@ pub(super) enum Role {
     AddressOwner,
 }
 
-/// Translates a statement if it tracks objects.
+/// Translates a statement if it tracks objects. Returns whether it does.
 pub(super) fn read(statement: &Statement, tracks: &mut Vec<Track>, context: &mut Context<'_>) -> bool {
     let Some(object) = Object::of_keyword(statement.keyword()) else { return false };
     for line in statement.children() {
@@ -87,7 +87,7 @@ pub(super) fn read(statement: &Statement, tracks: &mut Vec<Track>, context: &mut
     true
 }
 
-/// Parses `[weight N] [reverse]`. Reports everything else.
+/// Parses `[weight N] [reverse]`. Reports invalid weights and unknown options.
 pub(super) fn weight(at: &Position, options: &[String], context: &mut Context<'_>) -> Option<Weight> {
     let mut weight: Option<Weight> = None;
     let mut words = options.iter();
@@ -175,7 +175,8 @@ impl Track {
             Role::AddressOwner => Some("because its instance is an address owner"),
         };
         if let Some(reason) = reason {
-            // keepalived takes 1 for the default, and tracks the file without a weight.
+            // keepalived takes a weight of 1 for the default, and then tracks the file without a
+            // weight.
             let is_fault = *object == Object::File && weight.value == 1;
             if !is_fault && (role, *object) != (Role::Member, Object::Interface) {
                 context.note(at, format!("{name:?} is not tracked: keepalived ignores it, too, {reason}"));

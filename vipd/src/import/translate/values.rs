@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_the_notation_of_c() {
+    fn numbers_are_parsed_as_in_c() {
         for (text, expected) in [
             ("0", Some(0)),
             ("10", Some(10)),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_and_their_broadcast_addresses() {
+    fn networks_are_masked_and_have_broadcast_addresses() {
         for (text, expected) in [
             ("10.1.2.3/16", Some(("10.1.0.0", Some("10.1.255.255")))),
             ("10.1.2.3/31", Some(("10.1.2.2", None))),

@@ -14,7 +14,7 @@ use crate::cli::top::row::{Drops, Master, Row, is_failing};
 use crate::cli::top::theme::Theme;
 use crate::control::event::EventRecord;
 
-/// Width of the labels of details.
+/// Width of the labels of details, in columns.
 const LABEL: usize = 10;
 
 /// A title in a horizontal rule.
@@ -38,7 +38,7 @@ pub(super) fn title(row: &Row) -> String {
     )
 }
 
-/// Describes an instance, the most urgent first.
+/// Describes an instance, the most urgent facts first.
 pub(super) fn details(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     let status = &row.status;
     let mut details = Details { lines: Vec::new(), columns, theme };
@@ -115,7 +115,8 @@ impl Details {
     }
 }
 
-/// Returns the latest `limit` events of visible instances and sync groups, the latest first.
+/// Returns at most `limit` lines: the error if events cannot be read, then the latest events of
+/// visible instances and sync groups, the latest first.
 pub(super) fn timeline(model: &Model, limit: usize, theme: Theme) -> Vec<Line<'static>> {
     let error = model.events_error.iter().filter(|_| model.connection == Connection::Up);
     let error = error.map(|error| Line::styled(error.clone(), theme.style(WAITING)));

@@ -74,7 +74,7 @@ fn per_second(rate: Option<f64>) -> Cell {
     rate.map_or_else(|| "-".into(), |rate| format!("{rate:.1}").into())
 }
 
-/// The master is overdue after more than one of its intervals, but an advert may be on its way.
+/// Highlights the time after more than two intervals: after one, an advert may still be on its way.
 fn last_advert(row: &Row) -> Cell {
     let Some(millis) = row.last_advert_ms() else { return "-".into() };
     let interval = row.status.active_advertise_interval_ns / 1_000_000;

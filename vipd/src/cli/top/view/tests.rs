@@ -37,7 +37,7 @@ fn assert_screen(model: &Model, columns: u16, lines: u16, expected: &str) {
 }
 
 #[test]
-fn screen_of_80_columns_and_24_lines() {
+fn screen_of_80_by_24_has_the_table_details_and_transitions() {
     let mut model = three_instances(Instant::now());
     model.perform(Action::Move(1));
     assert_screen(
@@ -95,7 +95,7 @@ q quit  d drain  u undrain  f failover
 }
 
 #[test]
-fn question_names_the_instance_and_the_consequence() {
+fn confirmation_names_the_instance_and_the_consequence() {
     let mut model = three_instances(Instant::now());
     model.perform(Action::Propose(Verb::Drain));
     assert_screen(
@@ -111,7 +111,7 @@ spare      53 fault     100 -            1.0   10.0        -
 ┌ Drain gateway? ──────────────────────────────────────────┐
 │ gateway is master. It sends a priority-0 advert, so that │
 │ a backup takes over after its Skew_Time, and stays in    │
-│ fault until undrain, even across restarts. Without a     │
+│ fault until undrained, even across restarts. Without a   │
 │ backup, 192.0.2.10/24 (and 1 more) cannot be reached.    │
 └ y: yes  n: no ───────────────────────────────────────────┘
 ── latest transitions (UTC) ────────────────────────────────
@@ -195,7 +195,7 @@ fn colors_are_optional() {
 }
 
 #[test]
-fn no_size_breaks_the_screen() {
+fn any_terminal_size_is_drawn_without_a_panic() {
     let start = Instant::now();
     let mut question = three_instances(start);
     question.perform(Action::Propose(Verb::Drain));

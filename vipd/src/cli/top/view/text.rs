@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_lines_are_indicated() {
+    fn cut_lines_are_marked_with_an_ellipsis() {
         let lines = || ["one".to_owned(), "two".to_owned(), "three".to_owned()].to_vec();
         assert_eq!(shorten(lines(), 3, 5), ["one", "two", "three"]);
         assert_eq!(shorten(lines(), 2, 5), ["one", "two…"]);

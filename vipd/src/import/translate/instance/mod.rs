@@ -36,7 +36,7 @@ pub(super) struct Instance {
     interface: Option<String>,
     vrid: Option<u8>,
     version: Option<(u8, Position)>,
-    /// The position of a `version 2` that keepalived ignores, because it follows a setting of IPv6.
+    /// The position of a `version` that follows a setting of IPv6. keepalived ignores a 2 there.
     late_version: Option<Position>,
     is_native_ipv6: bool,
     priority: Option<u8>,
@@ -141,7 +141,7 @@ impl Instance {
         }
     }
 
-    /// Reads a setting of the election.
+    /// Translates a setting if it belongs to the election. Returns whether it does.
     fn election(&mut self, setting: &Statement, context: &mut Context<'_>) -> bool {
         match setting.keyword() {
             "state" => match setting.argument() {

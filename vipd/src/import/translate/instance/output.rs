@@ -122,7 +122,7 @@ impl Instance {
         if let Some(delay) = global.startup_delay.filter(|delay| *delay > 0) {
             table.text("startup_delay", values::duration(delay));
         }
-        // In strict mode, only VRRPv3 has an Accept_Mode.
+        // In strict mode, keepalived has an Accept_Mode only in VRRPv3.
         let accept = match self.accept {
             Some(true) if is_strict && version == 2 => None,
             accept => accept,
@@ -295,8 +295,8 @@ impl Instance {
     }
 }
 
-/// Returns the interval that keepalived uses, because the configured one cannot be encoded: whole
-/// seconds in VRRPv2, and at most 40.95 s in steps of 10 ms in VRRPv3.
+/// Rounds an interval as keepalived does, and reports a change: in VRRPv2 to whole seconds from 1 s
+/// to 255 s, in VRRPv3 to multiples of 10 ms from 10 ms to 40.95 s.
 fn encodable(nanos: u64, version: u8, at: &Position, context: &mut Context<'_>) -> u64 {
     let (unit, most) = if version == 2 { (SECOND, 255 * SECOND) } else { (CENTISECOND, 4095 * CENTISECOND) };
     let rounded = ((nanos + unit / 2) / unit * unit).clamp(unit, most);
@@ -304,7 +304,7 @@ fn encodable(nanos: u64, version: u8, at: &Position, context: &mut Context<'_>) 
         context.note(
             at,
             format!(
-                "`advert_int` becomes {}, to which keepalived rounds it in VRRPv{version}",
+                "`advert_int` becomes {}: keepalived rounds it in VRRPv{version}",
                 values::duration(rounded)
             ),
         );

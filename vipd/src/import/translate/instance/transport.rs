@@ -26,7 +26,7 @@ struct Peer {
 }
 
 impl Transport {
-    /// Translates a statement if it belongs to the transport.
+    /// Translates a statement if it belongs to the transport. Returns whether it does.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         match statement.keyword() {
             "mcast_src_ip" | "unicast_src_ip" => {
@@ -85,7 +85,7 @@ impl Transport {
         self.peers.first().is_some_and(|peer| peer.address.is_ipv6())
     }
 
-    /// Adds the keys of the transport. `is_ipv6` is the family of the instance.
+    /// Adds the keys of the transport. `is_ipv6` states whether the instance is for IPv6.
     pub(super) fn write(&self, is_ipv6: bool, table: &mut Table, context: &mut Context<'_>) {
         let source = self.source.as_ref();
         if let Some((address, at)) = source.filter(|(address, _)| address.is_ipv6() != is_ipv6) {
