@@ -38,7 +38,7 @@ pub(crate) struct Topology {
 pub(crate) struct Changed {
     /// New position of each former VIP, or `None` if it was removed.
     pub(crate) positions: Vec<Option<usize>>,
-    /// Removed links, which no router uses any more.
+    /// Removed links, which no router uses anymore.
     pub(crate) unused: Vec<(LinkId, Link)>,
 }
 

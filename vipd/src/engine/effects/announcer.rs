@@ -92,7 +92,7 @@ impl Announcer {
         self.ready.push(Reverse(Burst { round: 0, order, router, addresses, rounds, position: 0, interval }));
     }
 
-    /// Drops the bursts of a router, because it no longer has the addresses.
+    /// Drops all bursts of a router, for example after its addresses were removed.
     pub(crate) fn silence(&mut self, router: RouterId) {
         let slots = self.void.len().max(router.index() + 1);
         self.void.resize(slots, 0);
