@@ -13,13 +13,13 @@ use super::mode::Preference;
 /// The BPF program could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// `EPERM` from `bpf(2)`.
+    /// A capability is missing, or the kernel is locked down (`EPERM` from `bpf(2)`).
     #[error(
         "not permitted to load the BPF program: vipd needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW \
          (run as root, or grant them in the service's unit), and a kernel that is not locked down"
     )]
     Permission,
-    /// `ENOSYS` from `bpf(2)`.
+    /// The kernel was built without BPF (`ENOSYS` from `bpf(2)`).
     #[error("this kernel has no BPF: vipd needs Linux 5.18 or later with CONFIG_BPF_SYSCALL")]
     NoBpf,
     /// The object does not match this binary.
@@ -118,7 +118,7 @@ pub enum AttachError {
         /// Name of the interface.
         interface: String,
     },
-    /// `EPERM`.
+    /// A capability is missing (`EPERM`).
     #[error("not permitted to attach to {interface}: vipd needs CAP_NET_ADMIN and CAP_BPF (run as root)")]
     Permission {
         /// Name of the interface.

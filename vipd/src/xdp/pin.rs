@@ -1,7 +1,7 @@
 //! Pinned BPF links, with which attachments outlive the process, and the pinned map of VIPs.
 //!
 //! ```text
-//!  /sys/fs/bpf/vipd/NETNS-NAME/     NETNS: inode of the network namespace, NAME: of the agent
+//!  /sys/fs/bpf/vipd/NETNS-NAME/     NETNS: inode of the network namespace, NAME: name of the agent
 //!      IFINDEX-native|tc|generic    the program that receives adverts
 //!      IFINDEX-ingress              FenceIngress
 //!      IFINDEX-egress               FenceEgress
@@ -82,7 +82,8 @@ pub enum PinError {
 }
 
 impl Pins {
-    /// Returns why links cannot be pinned on this machine. Checks only what needs no privileges.
+    /// Returns why links cannot be pinned on this machine. Performs only checks that need no
+    /// privileges.
     pub fn obstacle() -> Option<PinError> {
         (!is_mounted()).then_some(PinError::NotMounted)
     }
@@ -107,8 +108,8 @@ impl Pins {
         };
         let common = Path::new(ROOT).join("vipd");
         let directory = common.join(directory_name(agent).map_err(system("read", Path::new(NETNS)))?);
-        // All agents list the common directory to find each other's. Only root and the agent's user
-        // may access the agent's own directory.
+        // All agents list the common directory to find the directories of other agents. Only root
+        // and the agent's user may access the agent's own directory.
         for (path, mode) in [(&common, 0o755), (&directory, 0o700)] {
             match DirBuilder::new().mode(mode).create(path) {
                 Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
@@ -127,7 +128,7 @@ impl Pins {
         for entry in entries.filter_map(Result::ok) {
             let path = entry.path();
             let Ok(name) = entry.file_name().into_string() else { continue };
-            // Fails if the object has been unpinned meanwhile.
+            // Fails if the object has been unpinned in the meantime.
             let Ok(object) = syscall::open_pinned(&path) else { continue };
             if name == ADDRESSES {
                 vips = Addresses::read(object).ok();
@@ -164,7 +165,8 @@ impl Pins {
         attached.map(|info| info.ifindex).filter(|ifindex| *ifindex != 0).collect()
     }
 
-    /// Returns the indices of the interfaces with inherited links, which may be detached.
+    /// Returns the indices of the interfaces in the names of the inherited links, whether or not
+    /// the links are still attached.
     pub fn interfaces(&self) -> BTreeSet<u32> {
         self.inherited().filter_map(|(ifindex, _)| ifindex.parse().ok()).collect()
     }
@@ -207,8 +209,8 @@ impl Pins {
         syscall::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == name.0).then_some(link)
     }
 
-    /// Detaches the inherited links for which `is_unwanted` returns `true`. It is called with the
-    /// index of the interface and the hook.
+    /// Detaches the inherited links for which `is_unwanted` returns true, given the index of the
+    /// interface and the hook, and those with an invalid name.
     pub(super) fn detach_inherited(&mut self, is_unwanted: impl Fn(u32, &str) -> bool) {
         let is_kept = |name: &str| {
             let (ifindex, hook) = name.split_once('-').unwrap_or_default();
