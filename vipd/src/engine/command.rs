@@ -138,7 +138,8 @@ pub(crate) enum Report {
     Router { router: RouterId, event: Event },
     /// A stale VIP of a previous run was removed.
     StaleVipRemoved(Address),
-    /// A VIP was removed because its router is not master.
+    /// A VIP that another tool had added was removed, because its router is not master or has the
+    /// VIP on another interface.
     VipRemoved { router: RouterId, address: Address },
     /// The BPF program of a link was detached externally or is behind another program. It is
     /// attached again, after a pause unless the previous attachment `lasted`.

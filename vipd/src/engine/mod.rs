@@ -92,15 +92,15 @@ use topology::Topology;
 /// ring never becomes empty, but records that arrived after the turn began can wait for the next
 /// turn.
 const RING_BUDGET: usize = MAX_PENDING;
-/// Limits per turn on address changes, on repeated announcements, and on changes to routes and
+/// Limits per turn on address changes, on further announcements, and on changes to routes and
 /// rules, so that adverts are sent on time. An address change with its first announcement takes
-/// about 20 µs; a repeated announcement or a route change takes about 10 µs.
+/// about 20 µs; a further announcement or a route change takes about 10 µs.
 const BUDGET: Budget = Budget { changes: 128, announcements: 64, routing: 32 };
 /// Delay before the resync that follows a failed change, dump or read of notifications, in
 /// nanoseconds.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
 
-/// The engine. [`Engine::run`] runs it on its own thread.
+/// The engine. [`Engine::run`] runs it on the calling thread.
 pub(crate) struct Engine {
     poll: Poll,
     feed: Feed,

@@ -98,7 +98,7 @@ impl Engine {
         }
         self.prepare_routing()?;
         self.watch_routing()?;
-        // The lost notifications may have reported removed routes.
+        // Notifications about removed routes may have been lost.
         self.effects.routing.verify_all();
         Ok(())
     }

@@ -94,8 +94,8 @@ impl Schedule {
         self.fast_path.expire(now, arrival, |id| expired.push(id));
     }
 
-    /// Returns a router whose deadline has passed. After its timeout was handled, it must be
-    /// [armed](Self::arm) again.
+    /// Returns a router whose deadline has passed. After its timeout has been handled, the router
+    /// must be [armed](Self::arm) again.
     pub(crate) fn pop_expired(&mut self, now: Timestamp) -> Option<RouterId> {
         self.expired.pop().or_else(|| self.heap.pop_expired(now))
     }

@@ -112,7 +112,7 @@ fn running(bench: &Bench) -> Running {
     routers.collect()
 }
 
-/// Returns the addresses in 10.1.0.0/16 on all interfaces, in order.
+/// Returns the addresses in 10.1.0.0/16 on all interfaces, sorted.
 fn present() -> Result<Vec<String>> {
     let output = process::Command::new("ip").args(["-o", "-4", "address", "show"]).output()?;
     let text = String::from_utf8(output.stdout)?;
@@ -122,7 +122,7 @@ fn present() -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Returns the routes and rules with vipd's mark, sorted and without duplicates.
+/// Returns the routes and rules with vipd's mark, sorted.
 fn present_routing() -> Result<Vec<String>> {
     let mut found = Vec::new();
     Requests::open()?.dump_routing(|entry| found.push(entry.to_string()))?;
