@@ -310,7 +310,7 @@ impl Attachments {
     pub(super) fn detach(&mut self, ifindex: u32) {
         let attached = self.links.remove(&ifindex).filter(|attachment| !attachment.is_borrowed);
         if let Some(Attachment { link, mode, .. }) = attached {
-            // Detaching fails only for a link that is already detached.
+            // Succeeds even if the link is already detached.
             let _ = syscall::detach_link(link.link.as_fd());
             self.pins.unpin((ifindex, mode.as_str()));
         }

@@ -287,7 +287,7 @@ impl Kernel {
     }
 
     /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached.
-    /// Loading the program, before it is first attached, takes 0.1 s.
+    /// If the program is not loaded yet, loading it takes 0.1 s.
     ///
     /// An attachment in the wanted mode is not interrupted. If the mode changes, or another program
     /// runs before this one, the program is detached and attached again.

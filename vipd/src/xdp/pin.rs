@@ -220,7 +220,7 @@ impl Pins {
             if is_kept(&name) {
                 self.inherited.insert(name, link);
             } else {
-                // Detaching fails only for a link that is already detached.
+                // Succeeds even if the link is already detached.
                 let _ = syscall::detach_link(link.as_fd());
                 self.unlink(&name);
             }
