@@ -39,8 +39,8 @@ fn return_freed_memory() {
     /// threshold, which glibc would otherwise raise to the size of the largest mapping freed so
     /// far.
     const LARGE: libc::c_int = 128 << 10;
-    // SAFETY: has no preconditions.
+    // SAFETY: mallopt(3) has no preconditions.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
-    // SAFETY: has no preconditions.
+    // SAFETY: malloc_trim(3) has no preconditions.
     unsafe { libc::malloc_trim(0) };
 }
