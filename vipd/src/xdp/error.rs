@@ -62,7 +62,7 @@ pub enum LoadError {
     #[error("cannot duplicate the descriptor of a BPF map; raise the limit on open files (LimitNOFILE=)")]
     Descriptor(#[source] io::Error),
     /// A BPF map of the object cannot be mapped into memory.
-    #[error("cannot map `{name}` of the BPF program into memory; vipd needs Linux 5.18 or later")]
+    #[error("cannot map the array `{name}` of the BPF program into memory; vipd needs Linux 5.18 or later")]
     Mapping {
         /// Name in the object.
         name: &'static str,

@@ -10,7 +10,8 @@
 //!
 //! The next agent either replaces the program of a link that a dead agent has left, or detaches the
 //! link. Before that, it removes the VIPs listed in the dead agent's map. Without the map, they
-//! could not be identified: an address on an interface does not show which agent added it.
+//! could not be distinguished from the VIPs of other agents: an address on an interface does not
+//! show which agent added it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
@@ -245,7 +246,7 @@ impl Pins {
     /// Pins the map of VIPs in place of the dead agent's.
     pub(super) fn pin_addresses(&self, map: BorrowedFd<'_>) {
         if let Err(reason) = self.pin_object(ADDRESSES, map) {
-            tracing::warn!("cannot record the VIPs for a restart after a crash: {reason}");
+            tracing::warn!("cannot pin the map that identifies stale VIPs after a crash: {reason}");
         }
     }
 
