@@ -193,7 +193,7 @@ fn route_is_added_after_the_route_to_its_gateway() -> Result<()> {
 /// use it. Both checks are in the same batch.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn route_through_an_interface_that_was_created_again_is_removed_at_the_end() -> Result<()> {
+fn route_through_an_interface_that_was_created_again_is_removed_at_shutdown() -> Result<()> {
     let all = configuration();
     let text = format!(
         "{}routes = [{{ to = \"10.9.0.0/16\", dev = \"other\", table = 100 }}]\n",
