@@ -186,7 +186,7 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
         // vipd displaces the other program immediately, then after 1 s and 2 s.
         let elapsed = start.elapsed();
         let in_fault = wait_for(&two, "fault", TIMEOUT, |status| {
-            status.text("vipd:fault-reason").contains("another program was attached before vipd's")
+            status.text("vipd:fault-reason").contains("another program runs before vipd's")
         });
         is_over.store(true, Ordering::Relaxed);
         displaced.unwrap();

@@ -1,12 +1,12 @@
-//! Decides whether output is colored: by `--color`, or else by the stream and the environment
-//! (`NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, `CI`).
+//! Decides whether output is colored: by `--color`, or otherwise by the environment (`NO_COLOR`,
+//! `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, `CI`) and whether the stream is a terminal.
 
 use std::process::Command;
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 
-/// Sets the choice of the command line for the whole process, including clap's messages.
+/// Applies the value of `--color` to all output of the process, including clap's messages.
 pub(crate) fn choose(choice: clap::ColorChoice) {
     let choice = match choice {
         clap::ColorChoice::Auto => ColorChoice::Auto,
@@ -21,12 +21,13 @@ pub(crate) fn is_enabled(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-/// Removes the colors from a text for a stream whose output is not colored.
+/// Returns the text for a stream: unchanged if its output is colored, otherwise without escape
+/// sequences.
 pub(crate) fn adapt(text: String, stream: &impl RawStream) -> String {
     if is_enabled(stream) { text } else { anstream::adapter::strip_str(&text).to_string() }
 }
 
-/// Passes the choice on to another process of vipd, which writes to the same log.
+/// Passes the choice to a child process of vipd, which writes to the same log, in its environment.
 pub(crate) fn pass_on(command: &mut Command) {
     match ColorChoice::global() {
         ColorChoice::Auto => {}

@@ -9,7 +9,8 @@ const END: &str = "<!-- end of generated -->\n";
 /// `expected`. If the environment variable `UPDATE` is set, rewrites it instead.
 ///
 /// # Panics
-/// Panics if the part differs, or if the document lacks one of the two lines.
+/// Panics if the part differs and `UPDATE` is not set, if the document lacks one of the two lines,
+/// or if it cannot be read or written.
 #[track_caller]
 pub(crate) fn check(document: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);

@@ -1,13 +1,14 @@
 //! vipd: a failover agent for Linux.
 //!
 //! The nodes of a cluster share virtual addresses using VRRP. This is the library behind the `vipd`
-//! program. Only `engine`, [`guardian`], [`service`], `web` and [`cli`] combine the other modules:
+//! program. The adapters do not import each other; `engine`, [`guardian`], [`service`], `web` and
+//! [`cli`] combine them:
 //!
 //! * [`vrrp`]: the protocol as a state machine that does no I/O.
 //! * [`xdp`], [`packet`], [`netlink`], [`realtime`], [`process`]: adapters to the kernel's
 //!   interfaces.
 //! * [`config`], [`control`], [`cli`]: the user interfaces.
-//! * [`guardian`]: the process that answers the death of the engine.
+//! * [`guardian`]: the process that sends priority-0 adverts after the engine has died.
 //! * `handover`: the messages between an agent and its successor during `vipd upgrade`.
 //! * [`import`]: translates keepalived's configuration.
 //! * `engine`: the real-time thread that runs the virtual routers.
@@ -33,11 +34,11 @@ pub mod netlink;
 pub mod packet;
 #[expect(unsafe_code, reason = "signals, users and groups, socket options, preparation of child processes")]
 pub mod process;
-#[expect(unsafe_code, reason = "sched_setscheduler(2)")]
+#[expect(unsafe_code, reason = "sched_setscheduler(2), mallopt(3), malloc_trim(3)")]
 pub mod realtime;
 pub mod service;
 mod web;
-#[expect(unsafe_code, reason = "BPF maps mapped into memory, raw bpf(2) calls")]
+#[expect(unsafe_code, reason = "BPF maps mapped into memory, bpf(2), dup3(2), ioctl(2), membarrier(2)")]
 pub mod xdp;
 
 pub use vipd_vrrp as vrrp;

@@ -69,14 +69,15 @@ pub(super) fn run(instances: Vec<String>, runtime_dir: &Path) -> anyhow::Result<
         }
         let longest = open.iter().map(|one| one.master_down_interval_ns).max();
         let Some(longest) = longest else { break };
-        if begin.elapsed() > Duration::from_nanos(longest) + MARGIN {
+        let limit = Duration::from_nanos(longest) + MARGIN;
+        if begin.elapsed() > limit {
             for one in open {
                 match taken_over(one) {
                     Some(text) => output::print(&format!("{}: {text}\n", one.name))?,
                     None => failed.push(format!(
                         "{}: no other router has taken over within {}",
                         one.name,
-                        seconds(longest)
+                        seconds(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
                     )),
                 }
             }

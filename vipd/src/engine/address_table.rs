@@ -9,13 +9,13 @@ use crate::netlink::{Address, PROTO_VIPD};
 ///
 /// The prefix length is part of the key: the kernel allows 192.0.2.1/24 and 192.0.2.1/32 at the
 /// same time, and answers ARP requests as long as one of them exists. The order matters because the
-/// first address of a family is the primary one.
+/// first suitable address of a family is the primary address.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AddressTable {
     in_order: BTreeMap<u64, Address>,
     by_key: BTreeMap<(IpAddr, u8), u64>,
-    /// Addresses that vipd added in this run. The mark in the kernel (`IFA_PROTO`) is lost if
-    /// another tool writes the address again.
+    /// Addresses added by this process or its predecessors. The mark in the kernel (`IFA_PROTO`) is
+    /// lost if another tool writes the address again.
     added: BTreeSet<(IpAddr, u8)>,
     /// Addresses that vipd has added again because the kernel may have removed them along with
     /// another one. The notifications about their removal and addition are pending.
@@ -57,8 +57,8 @@ impl AddressTable {
         }
     }
 
-    /// Returns whether vipd added an address, either in this run or, according to its mark, in a
-    /// previous one.
+    /// Returns whether vipd added an address, according to this table's record or to the mark in
+    /// the kernel, which may stem from a previous run.
     pub(crate) fn is_ours(&self, address: &Address) -> bool {
         address.protocol == PROTO_VIPD || self.added.contains(&(address.address, address.prefix))
     }
@@ -87,7 +87,8 @@ impl AddressTable {
         *self = Self::default();
     }
 
-    /// Iterates over the addresses that vipd added in this run, with their prefix lengths.
+    /// Iterates over the addresses added by this process or its predecessors, with their prefix
+    /// lengths.
     pub(crate) fn added(&self) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
         self.added.iter().copied()
     }

@@ -5,11 +5,12 @@
 //! itself. The [`prober`](super::prober) thread therefore queries the kernel.
 //!
 //! Every advert that arrives proves that the program is attached. A link with backups is therefore
-//! probed only when the next advert is overdue by half an interval, and never in the steady state.
-//! With advert intervals of a third of a second or more, the engine wakes up for this check. With
-//! shorter intervals, it checks whenever it is awake, and at least every half second: a wake-up
-//! costs hundreds of times as much CPU time as an unchanged advert, and the election, a few
-//! intervals later, requests its own probe.
+//! probed only when the next advert is overdue by half an interval, or after 1.5 s without adverts.
+//! With advert intervals of up to 1 s, there are no probes in the steady state. With intervals of a
+//! third of a second or more, the engine wakes up for this check. With shorter intervals, it checks
+//! whenever it is awake, and at least every half second: a wake-up costs hundreds of times as much
+//! CPU time as an unchanged advert, and the election, a few intervals later, requests its own
+//! probe.
 //!
 //! A link without backups usually receives no adverts, and is probed once a second. Probing at the
 //! advert interval would cost about half as much CPU time as sending the adverts, and a master that
@@ -17,13 +18,13 @@
 //!
 //! Before an election, a probe must have found the program attached, and must have begun at least
 //! one and a half advert intervals after the last advert. This proves that the master's adverts are
-//! really missing. A later advert that is recorded in the ring proves the same, for example one
-//! with priority 0. If there is no proof yet, a probe is requested when the engine begins to spin
-//! for the deadline. Before a member of a sync group makes the group master, the same proof is
+//! really missing. An advert recorded in the ring since then is also sufficient proof, for example
+//! a priority-0 advert. If there is no proof yet, a probe is requested when the engine begins to
+//! spin for the deadline. Before a member of a sync group makes the group master, the same proof is
 //! required for all other members.
 //!
 //! An election without proof waits for a probe. That takes microseconds, unless another process
-//! holds the rtnl lock, which adding VIPs takes as well.
+//! holds the rtnl lock. Adding the VIPs would then also have to wait for the lock.
 
 use vipd_common::Timestamp;
 
@@ -37,7 +38,7 @@ use super::topology::Topology;
 use crate::vrrp::{Input, State};
 use crate::xdp::{Position, Row, Steady};
 
-/// Delay before retrying an election that waits for a probe, in nanoseconds. Usually the probe's
+/// Delay before an election that waits for a probe is retried, in nanoseconds. Usually the probe's
 /// result wakes the engine earlier.
 const ELECTION_RETRY: u64 = 10_000_000;
 /// Maximum time without adverts before a link with backups is probed, in nanoseconds: one and a
@@ -86,7 +87,7 @@ impl Watch {
     }
 
     /// Returns whether to probe the link now. `backups` returns the row and advert interval of each
-    /// backup on the link, `arrival` the last arrival time in a row.
+    /// backup on the link, and `arrival` returns the arrival time of a row's last unchanged advert.
     fn is_due<I: Iterator<Item = (Row, u64)>>(
         &mut self,
         now: Timestamp,
@@ -173,9 +174,9 @@ impl Engine {
         }
     }
 
-    /// Returns whether a router whose timer has fired may handle the timeout now. If a backup that
-    /// would become master, itself or with its sync group, has no recent proof that its program is
-    /// attached, requests a probe and postpones the timeout.
+    /// Returns whether a router whose timer has fired may handle the timeout now. If the proof of
+    /// attachment is missing for a backup or for another backup of its sync group, requests the
+    /// missing probes and postpones the timeout.
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let backup = |instance: &&Instance| instance.router.state() == State::Backup;
         let Some(instance) = self.topology.routers.get(id).filter(backup) else { return true };
@@ -201,7 +202,7 @@ impl Engine {
         is_proven
     }
 
-    /// Handles elections that were waiting for a probe which has now completed.
+    /// Dispatches the timeouts of elections whose missing proof has arrived in the meantime.
     pub(super) fn elect_waiting(&mut self, now: Timestamp) {
         for position in (0..self.waiting.len()).rev() {
             let Some((id, since)) = self.waiting.get(position).copied() else { continue };
@@ -214,9 +215,9 @@ impl Engine {
     }
 }
 
-/// Returns the attachments that must be probed before a backup whose timer has fired at `at`
-/// becomes master: its own, and those of the other members of its sync group, which would become
-/// masters, too.
+/// Returns the attachments that must be probed before a backup whose timer fires at `at` becomes
+/// master: its own, and those of the other members of its sync group, which would also become
+/// masters.
 pub(super) fn unproven<'a>(
     topology: &'a Topology,
     steady: &Steady,
@@ -284,8 +285,8 @@ mod tests {
     }
 
     /// Returns the times up to `end` at which a link is probed. `backups` contains the advert
-    /// interval of each backup, `last` is the time of the last adverts, and `awake` the interval at
-    /// which the engine wakes up anyway. All times are in milliseconds.
+    /// interval of each backup, `last` is the time after which no more adverts arrive, and `awake`
+    /// is the interval at which the engine wakes up anyway. All times are in milliseconds.
     fn probed(watch: &mut Watch, end: u64, backups: &[u64], last: u64, awake: u64) -> Vec<u64> {
         let rows = || (1..).map(row).zip(backups.iter().map(|interval| interval * MS));
         let mut probed = Vec::new();

@@ -51,11 +51,11 @@ pub(crate) enum Command {
 /// The difference between two configurations.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// Routers to remove. Masters send a priority-0 advert, and remove their addresses.
+    /// Routers to remove. Masters send a priority-0 advert and remove their addresses.
     pub(crate) removed: Vec<RouterId>,
     /// Routers that keep running with other settings.
     pub(crate) changed: Vec<Change>,
-    /// Routers to add, after the others have been removed.
+    /// Routers to add, after the removals and changes.
     pub(crate) added: Vec<Addition>,
     /// All sync groups, unchanged ones included. They take effect after the routers have been
     /// added.
@@ -89,7 +89,8 @@ pub(crate) struct Added {
     pub(crate) settings: Arc<config::Instance>,
 }
 
-/// Messages from the engine to the service: work that may block. Never lost.
+/// Work that may block, for the service's worker thread. Requested by the engine, or by the service
+/// during an upgrade. Never lost.
 pub(crate) enum Request {
     /// Opens a link whose interface exists, or updates a link that is already open.
     Open(LinkSpec),
@@ -103,13 +104,13 @@ pub(crate) enum Request {
         link: LinkId,
         /// The previous index of the interface.
         ifindex: u32,
-        /// Link I/O, unless it is not open.
+        /// The link's I/O resources; `None` if the link is not open.
         io: Option<LinkIo>,
     },
-    /// Closes sockets that have been replaced.
+    /// Closes sockets that are no longer needed.
     Drop(LinkIo),
-    /// Removes a router's entries from the BPF program and clears its row. The service responds
-    /// with [`Command::RowReleased`].
+    /// Removes a router's entries from the BPF program's maps, deletes its macvlan, and clears its
+    /// row. The service responds with [`Command::RowReleased`].
     Forget {
         /// Index of the router's VRRP interface, if it exists.
         ifindex: Option<u32>,
@@ -123,10 +124,11 @@ pub(crate) enum Request {
     EndSharing,
     /// Leaves all links to a successor, and ends the worker.
     HandOver,
-    /// Replaces the predecessor's BPF program on all links, which the predecessor no longer uses.
+    /// Takes over the macvlans, claims and pins of a predecessor that no longer uses them, and
+    /// replaces its BPF programs on all links.
     TakeOver,
     /// Brings a macvlan down unless it must be up again. Takes about 10 ms, because the kernel
-    /// waits for all readers (`synchronize_net`).
+    /// waits for an RCU grace period (`synchronize_net`).
     Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
 }
 
@@ -136,10 +138,11 @@ pub(crate) enum Report {
     Router { router: RouterId, event: Event },
     /// A stale VIP of a previous run was removed.
     StaleVipRemoved(Address),
-    /// A VIP was removed because its router is not master.
+    /// A VIP that another tool had added was removed, because its router is not master or has the
+    /// VIP on another interface.
     VipRemoved { router: RouterId, address: Address },
-    /// The BPF program of a link was detached externally or is behind another program; the service
-    /// attaches it again, after a pause if the previous attachment did not last.
+    /// The BPF program of a link was detached externally or is behind another program. It is
+    /// attached again, after a pause unless the previous attachment `lasted`.
     ProgramLost { interface: String, position: Position, lasted: bool },
     /// There is no room for another virtual router.
     NoRoom(NoRoom),
@@ -160,8 +163,8 @@ pub(crate) enum Report {
     RoutingNotRemoved { entry: RoutingEntry, errno: i32 },
     /// The kernel refused to bring a macvlan up.
     MacvlanRefused { router: RouterId, error: io::Error },
-    /// A router's VIPs could not be inserted into the BPF program's map. With `accept = false`,
-    /// they were not added to an interface either.
+    /// Not all VIPs of a router could be inserted into the BPF program's map. VIPs that are not in
+    /// the map are not added to an interface either if `accept = false`.
     NotCovered { router: RouterId, error: io::Error },
     /// There is no room for the router's record in the guardian's memory.
     NotGuarded { router: RouterId },
@@ -169,7 +172,7 @@ pub(crate) enum Report {
     SendRefused { router: RouterId, error: io::Error },
     /// Netlink notifications were lost, and a resync follows.
     NetlinkOverrun,
-    /// Links and addresses could not be read or changed.
+    /// Notifications, links, addresses or routes could not be read, or changes could not be made.
     NetlinkFailed(io::Error),
     /// The engine runs without `what`: real-time scheduling or locked memory.
     NotRealtime { what: &'static str, error: io::Error },
@@ -209,12 +212,13 @@ impl Reports {
     }
 }
 
-/// The state of the engine and its virtual routers at a point in time.
+/// The state of the engine and its virtual routers at a point in time. The delays and counters
+/// include those of predecessors.
 pub(crate) struct EngineSnapshot {
     pub(crate) now: Timestamp,
     pub(crate) routers: Vec<RouterSnapshot>,
     pub(crate) delays: Delays,
-    /// Number of wake-ups, including those of predecessors.
+    /// Number of times the engine woke up.
     pub(crate) wakeups: u64,
     /// Number of times that netlink notifications were lost.
     pub(crate) overruns: u64,
@@ -250,7 +254,7 @@ pub(crate) struct RouterSnapshot {
     /// A VIP whose removal would make an interface lose its primary address, if the router is in
     /// Fault for this reason.
     pub(crate) conflict: Option<IpAddr>,
-    /// Other routers with the same VRID.
+    /// Other routers that have sent valid adverts for the same virtual router.
     pub(crate) peers: Vec<Peer>,
 }
 
@@ -258,18 +262,19 @@ pub(crate) struct RouterSnapshot {
 /// and rules, and the routes and rules restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sent {
-    /// Adverts, priority 0 included.
+    /// Adverts, priority 0 included. An advert to several unicast peers counts once.
     pub(crate) adverts: u64,
     pub(crate) priority_zero: u64,
     pub(crate) gratuitous_arps: u64,
     pub(crate) neighbor_advertisements: u64,
-    /// Frames that the kernel refused to send.
+    /// Frames that the kernel refused to send. An advert to several unicast peers counts at most
+    /// once.
     pub(crate) send_errors: u64,
-    /// Address changes that the kernel refused, and failures to insert VIPs into the BPF program's
-    /// map.
+    /// Changes of addresses and macvlans that the kernel refused, and failures to insert VIPs into
+    /// the BPF program's map.
     pub(crate) address_errors: u64,
     /// Routes and rules added again after they were missing.
     pub(crate) routes_restored: u64,
-    /// Routes and rules that the kernel refused to add.
+    /// Failed attempts to add a route or rule.
     pub(crate) route_errors: u64,
 }

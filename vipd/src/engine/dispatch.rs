@@ -1,4 +1,4 @@
-//! Passes inputs to the routers. No other code calls
+//! Passes inputs to the routers. No other module of the agent calls
 //! [`Router::handle`](crate::vrrp::Router::handle).
 //!
 //! ```text

@@ -22,7 +22,8 @@ pub(crate) struct Group {
 
 impl Topology {
     /// Replaces all groups. Returns the routers that have joined, left or moved to another group;
-    /// the engine must regroup them. Names of routers that do not exist are skipped.
+    /// the engine must pass them the resulting inputs. Names of routers that do not exist are
+    /// skipped.
     pub(crate) fn set_groups(&mut self, groups: &[Arc<operate::Group>]) -> BTreeSet<RouterId> {
         if groups.is_empty() && self.groups.is_empty() {
             return BTreeSet::new();
@@ -61,7 +62,7 @@ impl Topology {
         moved
     }
 
-    /// Removes a router from its group. Returns one of the remaining members.
+    /// Removes a router from its group. Returns one of the remaining members, if there are any.
     pub(super) fn leave_group(&mut self, router: RouterId) -> Option<RouterId> {
         let position = self.routers.get_mut(router)?.group.take()?;
         let members = &mut self.groups.get_mut(position)?.members;

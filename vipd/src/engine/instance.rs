@@ -48,7 +48,8 @@ pub(crate) struct Instance {
     pub(crate) wanted_up: Arc<AtomicBool>,
     /// The router's entries in the BPF program's map of VIPs.
     pub(crate) covered: Vec<AddressKey>,
-    /// MAC, primary address and fence level in the router's last record for the guardian.
+    /// MAC, primary address and fence level for which the router's record was last published to the
+    /// guardian.
     pub(crate) guarded_for: Option<(Option<[u8; 6]>, IpAddr, Option<FenceLevel>)>,
     /// Indices of the interfaces for which the map has all VIPs of the router.
     pub(crate) covered_on: BTreeSet<u32>,
@@ -122,16 +123,17 @@ impl Instance {
         if before == Some((mac, primary)) {
             return false;
         }
-        // Always succeeds, because the configuration allows at most 255 addresses of one family.
+        // Always succeeds: the configuration allows at most 255 addresses of one family, and a
+        // multicast router is ready only if its interface has a MAC.
         self.frames =
             self.build_adverts(mac, primary, prefix).map(|adverts| Frames { mac, primary, prefix, adverts });
         before.is_some_and(|(old, _)| old != mac)
     }
 
-    /// Replaces the settings, and prepares the adverts for them. The router itself has been
-    /// [reconfigured](Router::reconfigure). `vip_links` contains the link of each VIP, and
+    /// Replaces the settings, and prepares the adverts for them. Call this after the router itself
+    /// has been [reconfigured](Router::reconfigure). `vip_links` contains the link of each VIP, and
     /// `routing` contains the routes and rules of the new settings. Returns the new position of
-    /// each former VIP.
+    /// each former VIP, or `None` if the VIP was removed.
     pub(crate) fn change(
         &mut self,
         settings: Arc<config::Instance>,
@@ -232,8 +234,9 @@ impl Instance {
         self.router.state() == State::Master
     }
 
-    /// Returns when a master whose BPF program was detached becomes impeded. Returns `None` for a
-    /// backup, which is impeded immediately because it may miss the master's adverts.
+    /// Returns when a master whose BPF program was detached becomes impeded. Returns `None` if the
+    /// program is attached, and for a backup, which is impeded immediately because it may miss the
+    /// master's adverts.
     pub(crate) fn grace_ends(&self, link: &Link) -> Option<Timestamp> {
         let detached_at = link.io.as_ref()?.detached_at.filter(|_| self.is_master())?;
         Some(detached_at + self.router.snapshot().master_down_interval)

@@ -57,7 +57,7 @@ pub(crate) struct Link {
     pub(crate) neighbors: BTreeMap<IpAddr, Neighbor>,
     /// Why the link could not be opened, or the macvlan could not be created.
     pub(crate) failure: Option<String>,
-    /// Routers that use the link for adverts or addresses.
+    /// Routers that use the link for adverts, addresses or routes.
     pub(crate) routers: Vec<RouterId>,
     /// Whether opening the link has been requested. After a failure, the service retries on its
     /// own.
@@ -167,7 +167,7 @@ impl Link {
             let io = self.io.as_ref().filter(|io| io.detached_at.is_some())?;
             let position = io.attachment.as_ref()?.position();
             (position == Position::Behind).then(|| {
-                format!("another program was attached before vipd's BPF program on interface {}", self.name)
+                format!("another program runs before vipd's BPF program at TC ingress of {}", self.name)
             })
         })
     }
@@ -180,7 +180,7 @@ impl Link {
     }
 
     /// Returns the source of adverts: the configured `source` if there is one, otherwise the first
-    /// IPv4 or link-local IPv6 address that is not a VIP.
+    /// IPv4 or link-local IPv6 address that is not a VIP or belongs to an address owner.
     pub(crate) fn primary(&self, family: Family, source: Option<IpAddr>) -> Primary {
         match source {
             Some(source) => Primary::configured(&self.addresses, source),
@@ -206,8 +206,8 @@ impl Link {
     }
 
     /// Returns whether the link is open and its group memberships must be renewed: since the last
-    /// call, the link came up, gained a primary address or lost an address other than a VIP, or a
-    /// full dump began. When the kernel disables IPv4 or IPv6 on an interface (for example because
+    /// call, the link came up, gained a primary address or lost an address of its own, or a full
+    /// dump began. When the kernel disables IPv4 or IPv6 on an interface (for example because
     /// its MTU falls below 68 or 1280), it removes the addresses and drops all memberships.
     pub(crate) fn take_groups_uncertain(&mut self) -> bool {
         self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
@@ -287,8 +287,8 @@ impl Link {
         self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }
 
-    /// Returns whether routes that use the link must be checked: since the last call, it came up,
-    /// went down or was replaced, or lost its last IPv4 address or an address other than a VIP.
+    /// Returns whether routes that use the link must be checked: since the last call, the link came
+    /// up, went down or was replaced, or lost its last IPv4 address or an address of its own.
     pub(crate) fn take_routes_uncertain(&mut self) -> bool {
         std::mem::take(&mut self.routes_uncertain)
     }

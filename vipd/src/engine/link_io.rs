@@ -34,9 +34,10 @@ pub(crate) enum FrameKind {
 /// The I/O resources of an open link. Opened and dropped by the service, because closing a packet
 /// socket blocks (`synchronize_net`).
 pub(crate) struct LinkIo {
-    /// Routers that have an entry in the BPF program's map, so that it accepts their adverts.
+    /// Routers that have an entry in the BPF program's map, so that the program accepts adverts for
+    /// them.
     pub(crate) routers: Vec<RouterId>,
-    /// How far the VIPs on the interface are fenced.
+    /// Fence level of the VIPs on the interface.
     pub(crate) fence: FenceLevel,
     /// Mode of the BPF program; `None` on an address-only link.
     pub(crate) mode: Option<Mode>,
@@ -51,7 +52,7 @@ pub(crate) struct LinkIo {
     /// Families whose group cannot be joined, each with a human-readable error. Their routers do
     /// not receive multicast adverts.
     pub(crate) unjoined: Vec<(Family, String)>,
-    /// Sends adverts and announcements.
+    /// Sends multicast adverts, announcements and solicitations.
     pub(crate) socket: PacketSocket,
     /// Frames to send on the socket.
     pub(crate) batch: Batch<Tag>,

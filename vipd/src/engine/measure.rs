@@ -1,8 +1,8 @@
 //! Delays that the engine measures: histograms with fixed buckets, in plain integers.
 //!
 //! Each delay is known from deadlines and from clock readings that the turn makes in any case, with
-//! one exception: a turn that completes a takeover reads the clock once more. Adverts on the fast
-//! path are not measured.
+//! one exception: a turn that completes a takeover reads the clock once more. Nothing is measured
+//! for received adverts.
 
 use serde::{Deserialize, Serialize};
 use vipd_common::Timestamp;
@@ -12,7 +12,7 @@ use super::{Engine, clock};
 use crate::vrrp::interval::Nanos;
 
 /// Upper limits of the buckets in nanoseconds, inclusive, and in seconds as OpenMetrics writes them.
-/// The last bucket has no limit.
+/// One more bucket has no limit.
 pub(crate) const BOUNDS: [(Nanos, &str); 12] = [
     (10_000, "1e-05"),
     (25_000, "2.5e-05"),
@@ -76,7 +76,7 @@ impl Histogram {
 /// The delays measured since the agent started, including those of predecessors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Delays {
-    /// From the end of Adver_Timer until the turn that handles it.
+    /// From the deadline of Adver_Timer to the start of the turn that handles it.
     pub(crate) advert: Histogram,
     /// From the timer or event that made a router master until no VIP of any router was waiting to be
     /// added or announced.
@@ -106,7 +106,7 @@ impl Measure {
 
     /// Begins to measure a takeover, which was due `late` before `now`.
     pub(super) fn begin_takeover(&mut self, now: Timestamp, late: Nanos) {
-        // A router that is master several times before its VIPs are announced may exceed the
+        // A router that becomes master several times before its VIPs are announced may exceed the
         // reserved memory; such takeovers are not measured.
         if self.takeovers.len() < self.takeovers.capacity() {
             self.takeovers.push(Timestamp::from_nanos(now.as_nanos().saturating_sub(late)));
@@ -121,7 +121,7 @@ impl Measure {
 }
 
 impl Engine {
-    /// Measures the delay of a master's advert whose Adver_Timer has ended.
+    /// Measures the delay of a master's advert if Adver_Timer has fired.
     pub(super) fn measure_advert(&mut self, now: Timestamp, router: RouterId) {
         let timer = self.topology.routers.get(router).and_then(|instance| instance.router.adver_timer());
         if let Some(due) = timer.filter(|due| *due <= now) {

@@ -1,8 +1,8 @@
 //! The engine: the real-time thread that runs the virtual routers. It waits only for the kernel,
 //! never for the log, a disk or a client. It takes the rtnl lock, which a driver may hold for
 //! seconds, only to read links, addresses and neighbor entries, to change addresses, to remove
-//! routes and to bring macvlans up. Probing XDP attachments and adding routes also take that lock,
-//! and therefore run on separate threads (`prober`, `effects/routes/thread`).
+//! routes and rules, and to bring macvlans up. Probing XDP attachments and adding routes and rules
+//! also take that lock, and therefore run on separate threads (`prober`, `effects/routes/thread`).
 //!
 //! ```text
 //!  BPF program ── ring ──────► rx ────────┐
@@ -16,7 +16,7 @@
 //! which contains the routers (`instance`) and the links (`link`, `links`, `address_table`),
 //! identified by the types in `id`.
 //!
-//! An advert and the takeover it causes pass through seven files:
+//! The path from an advert to a takeover and the announced addresses leads through seven files:
 //!
 //! 1. `vipd-ebpf/src/main.rs`: classifies the frame. Writes a record to the ring, or only stores
 //!    the arrival time if the advert is unchanged.
@@ -92,14 +92,15 @@ use topology::Topology;
 /// ring never becomes empty, but records that arrived after the turn began can wait for the next
 /// turn.
 const RING_BUDGET: usize = MAX_PENDING;
-/// Limits per turn on address changes, on repeated announcements, and on changes to routes and
+/// Limits per turn on address changes, on further announcements, and on changes to routes and
 /// rules, so that adverts are sent on time. An address change with its first announcement takes
-/// about 20 µs; a repeated announcement or a route change takes about 10 µs.
+/// about 20 µs; a further announcement or a route change takes about 10 µs.
 const BUDGET: Budget = Budget { changes: 128, announcements: 64, routing: 32 };
-/// Delay before the next reconciliation after a failed change or dump, in nanoseconds.
+/// Delay before the resync that follows a failed change, dump or read of notifications, in
+/// nanoseconds.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
 
-/// The engine. [`Engine::run`] runs it on its own thread.
+/// The engine. [`Engine::run`] runs it on the calling thread.
 pub(crate) struct Engine {
     poll: Poll,
     feed: Feed,
@@ -115,7 +116,7 @@ pub(crate) struct Engine {
     topology: Topology,
     /// Inputs waiting to be handled by their routers.
     worklist: VecDeque<(RouterId, Input)>,
-    /// Members of sync groups whose change may affect the other members.
+    /// Members of sync groups that have changed in a way that may affect the other members.
     changed: Vec<RouterId>,
     /// Routers whose fast path may have to be published again. Each is listed at most once, or
     /// twice during publication.
@@ -137,7 +138,7 @@ pub(crate) struct Engine {
     /// Whether links and addresses must be read again, for example because netlink notifications
     /// were lost.
     resync_needed: bool,
-    /// When to read links and addresses again after a failed change or dump.
+    /// When to read links and addresses again after a failed change, dump or read of notifications.
     reconcile_at: Option<Timestamp>,
     /// The successor that waits for the state.
     handover: Option<HandOver>,
@@ -205,11 +206,11 @@ pub(crate) struct KernelSide {
 }
 
 impl Engine {
-    /// Opens the engine's netlink sockets and timers, and reads the links and addresses.
+    /// Opens the engine's descriptors, starts the prober thread, and reads the links and addresses.
     ///
     /// # Errors
-    /// Returns an error if a file descriptor cannot be opened, the prober thread cannot be started,
-    /// or links and addresses cannot be read.
+    /// Returns an error if a descriptor cannot be opened, a thread cannot be started, notifications
+    /// cannot be subscribed to, or links and addresses cannot be read.
     pub(crate) fn new(
         topology: Topology,
         kernel: KernelSide,
@@ -277,7 +278,8 @@ impl Engine {
         self.measure.reserve(slots);
     }
 
-    /// Returns the links to open: those whose interfaces exist, except macvlans.
+    /// Returns the links to open: those whose interfaces exist, except macvlans and route-only
+    /// links.
     #[cfg(test)]
     pub(crate) fn present(&self) -> Vec<id::LinkId> {
         let links = self.topology.links.iter();
@@ -290,12 +292,13 @@ impl Engine {
         &self.topology
     }
 
-    /// Runs until [`Command::Stop`], after taking over from a predecessor if there is one. Returns
-    /// the VIPs that may still be present.
+    /// Takes over from the predecessor, if there is one, and then runs until [`Command::Stop`], or
+    /// until a successor runs the routers. Returns the VIPs that may still be present; none after a
+    /// handover.
     ///
     /// # Errors
-    /// Returns an error if the guardian's mutex cannot be acquired, if waiting for events fails, or if
-    /// taking over from the predecessor fails; in that case, the predecessor continues.
+    /// Returns an error if the guardian's mutex cannot be acquired, if waiting for events fails, or
+    /// if taking over from the predecessor fails. In the last case, the predecessor continues.
     pub(crate) fn run(mut self, predecessor: Option<Predecessor>) -> io::Result<Remaining> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {
@@ -306,12 +309,13 @@ impl Engine {
             }
         }
         confine(ThreadKind::Engine);
-        // Without the worker thread, addresses are announced slightly later.
+        // If the worker thread cannot be started, addresses are only announced slightly later.
         let _ = self.effects.netlink().start_worker();
         if let Some(predecessor) = predecessor {
             self.succeed(predecessor)?;
         }
-        // Before the takeover, the predecessor's guardian watches the predecessor's engine.
+        // The mutex is acquired only now: until the takeover, the predecessor's guardian watches
+        // the predecessor's engine.
         if let Some(guardian) = &self.effects.guardian {
             guardian.hold()?;
         }
@@ -367,8 +371,8 @@ impl Engine {
             return Ok(false);
         }
         if !busy {
-            // The BPF program wakes the reader only if it is marked as asleep. A record may have
-            // arrived just before it was marked.
+            // The BPF program wakes the reader only if the reader is marked as asleep. A record may
+            // have arrived just before the mark was set, so the ring is read once more.
             self.feed.sleep();
             busy = self.receive(now);
         }
@@ -411,7 +415,8 @@ impl Engine {
         }
     }
 
-    /// Carries out actions until no changes of addresses and no removals of routes are pending.
+    /// Carries out actions until no changes of addresses and no removals of routes or rules are
+    /// pending.
     fn flush_all(&mut self, now: Timestamp) {
         self.flush(now);
         while self.effects.has_changes() || self.effects.routing.has_removals() {

@@ -84,8 +84,9 @@ impl Poll {
         Waker(Arc::clone(&self.event))
     }
 
-    /// Waits until a source is ready or `deadline` has passed. Returns the sources that are ready.
-    /// If the deadline has changed, setting the timer takes an additional system call.
+    /// Waits until a source is ready, `deadline` has passed or a signal arrives. Returns the
+    /// sources that are ready. If the deadline has changed or the timer has expired, setting the
+    /// timer takes an additional system call.
     ///
     /// # Errors
     /// Not expected, because the descriptors are valid.

@@ -112,7 +112,8 @@ impl Engine {
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
-            // `cover` and reloads publish the record after all other changes that affect it.
+            // After other changes that affect the record, `cover`, `check_routes` and reloads
+            // publish it.
             let guarded_for = Some((mac, primary, instance.fence(&self.topology.links)));
             if instance.guarded_for != guarded_for {
                 instance.guarded_for = guarded_for;

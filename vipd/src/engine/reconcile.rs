@@ -98,12 +98,12 @@ impl Engine {
         }
         self.prepare_routing()?;
         self.watch_routing()?;
-        // The lost notifications may have reported removed routes.
+        // Notifications about removed routes may have been lost.
         self.effects.routing.verify_all();
         Ok(())
     }
 
-    /// Starts the thread that adds routes, if the present configuration contains routes or rules.
+    /// Starts the thread that adds routes and rules, if the present configuration contains any.
     pub(super) fn prepare_routing(&mut self) -> io::Result<()> {
         if self.topology.uses_routing() {
             self.effects.routing.start_thread(self.poll.waker(), self.realtime)?;
@@ -111,7 +111,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Subscribes to notifications about the routes of the present configuration.
+    /// Subscribes to notifications about the routes and rules of the present configuration, or
+    /// unsubscribes if there are none.
     pub(super) fn watch_routing(&mut self) -> io::Result<()> {
         self.monitor.watch_routing(destinations(&self.topology).as_deref())
     }
@@ -180,9 +181,9 @@ impl Engine {
         }
     }
 
-    /// Verifies the routes that use a link, and publishes the records of their routers to the
-    /// guardian again, because the interface index may have changed. Routes through a macvlan may
-    /// belong to another link of the same name.
+    /// Queues a check of the routes that use a link, and publishes the records of their routers to
+    /// the guardian again, because the interface index may have changed. Routes through a macvlan
+    /// may belong to another link of the same name.
     fn check_routes(&mut self, id: LinkId) {
         let Topology { links, routers, .. } = &self.topology;
         let Some(name) = links.get(id).map(|link| &link.name) else { return };
@@ -264,7 +265,8 @@ impl Engine {
     }
 
     /// Reconciles one VIP. Returns whether there was a difference. Does nothing while the router's
-    /// link is not open: another agent may serve the interface, and the VIP may belong to it.
+    /// link is not open: another agent may serve the interface, and the VIP may belong to that
+    /// agent.
     fn reconcile_vip(&mut self, now: Timestamp, vip: Vip) -> bool {
         let Some(instance) = self.topology.routers.get(vip.0) else { return false };
         let Some((address, on)) = instance.vip(vip.1) else { return false };
@@ -352,9 +354,9 @@ impl Engine {
         true
     }
 
-    /// Removes stale VIPs of a previous run that are no longer configured. Runs once per link, when
-    /// it has been opened. Does nothing if another agent runs in this network namespace, because
-    /// the VIPs may belong to it.
+    /// Removes stale VIPs of a previous run that are no longer configured. Runs once after the link
+    /// has been opened, and again if a removed router has left VIPs on the link. Does nothing if
+    /// another agent runs in this network namespace, because the VIPs may belong to that agent.
     fn sweep(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if (link.io.is_none() && !link.is_virtual_mac()) || std::mem::replace(&mut link.swept, true) {

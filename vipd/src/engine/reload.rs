@@ -5,10 +5,10 @@
 //! Initialize until then, because the BPF program does not accept its VRID yet.
 //!
 //! A reload takes several turns, so that the adverts of other routers are not delayed: the
-//! addresses of removed routers are removed within the budget of a turn, and then up to
+//! addresses of removed routers are removed within the budget of each turn, and then up to
 //! [`ROUTERS_PER_TURN`] routers are removed, changed or added per turn. Interfaces that changed
-//! routers need for new VIPs are opened first: a running router must not go into Fault for them,
-//! and its new VIPs must be announced.
+//! routers need for new VIPs are opened first: otherwise, a running router would go into Fault, or
+//! would add its new VIPs without announcing them.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -157,7 +157,7 @@ impl Engine {
     }
 
     /// Removes a router that has been stopped, and releases its resources. Returns the router's
-    /// link if other routers use it.
+    /// link, unless the link was removed along with the router.
     fn remove_router(&mut self, router: RouterId) -> Option<LinkId> {
         self.schedule.remove(router);
         self.dirty.retain(|other| *other != router);
@@ -199,8 +199,8 @@ impl Engine {
         }
     }
 
-    /// Requests that the service open a link again for its present routers, if it has been opened
-    /// before. Otherwise, it is opened once its interface exists.
+    /// Requests that the service open a link again for its present routers, if opening it has been
+    /// requested before. Otherwise, the link is opened once its interface exists.
     fn reopen(&mut self, id: LinkId) {
         let is_open = self.topology.links.get(id).is_some_and(|link| link.requested);
         if let (true, Some(spec)) = (is_open, self.topology.spec(id)) {

@@ -113,7 +113,7 @@ mod tests {
         assert_eq!((retries.take(7), retries.next()), (None, None));
     }
 
-    /// Otherwise, the engine would not sleep until the result arrives.
+    /// If the retry stayed due, the engine would not sleep until the result arrives.
     #[test]
     fn retry_that_has_begun_is_not_due_again_and_the_next_pause_is_longer() {
         let (mut retries, now) = (Retries::default(), Timestamp::from_nanos(5));

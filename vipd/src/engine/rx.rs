@@ -19,7 +19,8 @@ impl Engine {
         while drained < RING_BUDGET && self.receive(now) {
             drained += 1;
         }
-        // Records are lost only if the ring is full, in which case at least this many were pending.
+        // Records are lost only if the ring is full, in which case at least half of the budget was
+        // pending.
         if drained >= RING_BUDGET / 2 {
             self.check_for_losses(now);
         }

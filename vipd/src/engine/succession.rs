@@ -1,8 +1,8 @@
 //! Passes the engine's state to a successor process, and takes over from a predecessor.
 //!
-//! The predecessor hands over at the end of a turn in which nothing is pending: all adverts,
-//! address changes and removals of routes have been carried out. From then on it sends and handles
-//! nothing. The successor has already opened its sockets and read the links and addresses. It
+//! The predecessor hands over at the end of a turn, once nothing is pending: all adverts, address
+//! changes and removals of routes have been carried out. From then on, it neither sends nor handles
+//! adverts. The successor has already opened its sockets and read the links and addresses. It
 //! resumes the routers, and continues to read the ring where the predecessor has stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,11 +33,12 @@ use crate::vrrp::{Addresses, FastPath, Input, Policy, Reason, Router, State, Vir
 /// the handover begins, and at the shortest interval of 10 ms, backups take over when the last
 /// adverts are 30 ms old.
 const TAKEOVER_MIN: u64 = 20_000_000;
-/// Maximum time limit for the takeover by a successor, in nanoseconds. A takeover that takes longer
-/// than an advertisement interval could delay an advert by more than one interval.
+/// Maximum time limit for the takeover by a successor, in nanoseconds. Between the minimum and the
+/// maximum, the limit is the shortest advertisement interval, so that the takeover delays no advert
+/// by more than one interval.
 const TAKEOVER_MAX: u64 = 1_000_000_000;
 
-/// The engine's state.
+/// The engine's state, encoded as JSON for a successor.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SavedEngine {
     /// The virtual routers, by instance name.
@@ -142,7 +143,7 @@ impl Engine {
         true
     }
 
-    /// Returns whether the routers have no pending inputs or actions.
+    /// Returns whether no inputs, actions, elections or reloads are pending.
     fn is_quiet(&self) -> bool {
         self.worklist.is_empty()
             && self.changed.is_empty()
@@ -389,8 +390,8 @@ impl Engine {
         Ok(resumed)
     }
 
-    /// Takes over the routes and rules of a router that is master, and keeps its macvlan up.
-    /// Otherwise, brings the macvlan down, because the predecessor may not have done so yet.
+    /// If a router is master, takes over its routes and rules, and keeps its macvlan up. Otherwise,
+    /// brings the macvlan down, because the predecessor may not have done so yet.
     fn resume_master(&mut self, now: Timestamp, id: RouterId) {
         let Some(instance) = self.topology.routers.get(id) else { return };
         let is_master = instance.is_master();

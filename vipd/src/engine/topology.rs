@@ -19,7 +19,7 @@ use crate::vrrp::Family;
 use crate::xdp::Row;
 use crate::xdp::Rows;
 
-/// The virtual routers, and the links used for their adverts and addresses.
+/// The virtual routers, and the links used for their adverts, addresses and routes.
 pub(crate) struct Topology {
     pub(crate) links: Links,
     pub(crate) routers: Slab<RouterId, Instance>,
@@ -38,7 +38,7 @@ pub(crate) struct Topology {
 pub(crate) struct Changed {
     /// New position of each former VIP, or `None` if it was removed.
     pub(crate) positions: Vec<Option<usize>>,
-    /// Removed links, which no router uses any more.
+    /// Removed links, which no router uses anymore.
     pub(crate) unused: Vec<(LinkId, Link)>,
 }
 
@@ -195,7 +195,8 @@ impl Topology {
         links.any(Link::is_opening)
     }
 
-    /// Removes those of the given links that no router uses, and returns them.
+    /// Removes those of the given links that no router uses and that are not reserved. Returns the
+    /// removed links.
     fn remove_unused(&mut self, links: Vec<LinkId>) -> Vec<(LinkId, Link)> {
         let mut unused = Vec::new();
         for id in links {

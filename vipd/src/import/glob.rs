@@ -6,18 +6,17 @@ use std::path::{Path, PathBuf};
 use super::Files;
 
 /// Maximum number of patterns that the braces of a pattern stand for.
-const MAX_ALTERNATIVES: usize = 1000;
+pub(super) const MAX_ALTERNATIVES: usize = 1000;
 
 /// Returns the patterns that a pattern with braces stands for: `a{b,c}` is `ab` and `ac`. Returns
-/// at most [`MAX_ALTERNATIVES`] and drops the others.
-pub(super) fn alternatives(pattern: &str) -> Vec<String> {
+/// `None` if there are more than [`MAX_ALTERNATIVES`].
+pub(super) fn alternatives(pattern: &str) -> Option<Vec<String>> {
     let mut done = Vec::new();
     // A stack: the next pattern is the last element.
     let mut open = vec![pattern.to_owned()];
     while let Some(pattern) = open.pop() {
         if done.len() + open.len() >= MAX_ALTERNATIVES {
-            done.push(pattern);
-            return done;
+            return None;
         }
         match first_braces(&pattern) {
             Some((before, inside, after)) => {
@@ -26,7 +25,7 @@ pub(super) fn alternatives(pattern: &str) -> Vec<String> {
             None => done.push(pattern),
         }
     }
-    done
+    Some(done)
 }
 
 /// Returns the text before, inside and after the first pair of braces. `{}` is not a pair.
@@ -195,9 +194,14 @@ mod tests {
             ("a}", vec!["a}"]),
             ("{a}", vec!["a"]),
         ] {
-            assert_eq!(alternatives(pattern), expected, "{pattern}");
+            let expected: Vec<_> = expected.into_iter().map(str::to_owned).collect();
+            assert_eq!(alternatives(pattern), Some(expected), "{pattern}");
         }
-        assert!(alternatives(&"{a,b}".repeat(30)).len() <= MAX_ALTERNATIVES);
+        for (choices, is_accepted) in [(MAX_ALTERNATIVES, true), (MAX_ALTERNATIVES + 1, false)] {
+            let pattern = format!("{{{}}}", vec!["a"; choices].join(","));
+            assert_eq!(alternatives(&pattern).is_some(), is_accepted, "{choices}");
+        }
+        assert_eq!(alternatives(&"{a,b}".repeat(30)), None);
     }
 
     #[test]

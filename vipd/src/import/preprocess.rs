@@ -297,7 +297,11 @@ impl Preprocessor<'_> {
         if self.including.len() >= MAX_DEPTH {
             return Err(limit(place.at, "included files are nested more than 16 levels deep"));
         }
-        for alternative in glob::alternatives(pattern) {
+        let Some(alternatives) = glob::alternatives(pattern) else {
+            let what = format!("the braces stand for more than {} patterns", glob::MAX_ALTERNATIVES);
+            return Err(limit(place.at, &what));
+        };
+        for alternative in alternatives {
             let path = place.directory.join(&alternative);
             let paths = match glob::expand(&path, self.files) {
                 Ok(paths) => paths,

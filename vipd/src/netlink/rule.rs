@@ -109,8 +109,9 @@ impl Rule {
             let bytes = find(kind)?;
             Label::new(std::str::from_utf8(bytes.strip_suffix(&[0]).unwrap_or(bytes)).ok()?)
         };
+        // The kernel omits a mark of 0, and both attributes if the mask is 0 as well.
         let bits = find(FRA_FWMARK).and_then(number);
-        let mask = find(FRA_FWMASK).and_then(number).unwrap_or(u32::MAX);
+        let mask = find(FRA_FWMASK).and_then(number);
         Some(Self {
             is_ipv6,
             priority: find(FRA_PRIORITY).and_then(number).unwrap_or_default(),
@@ -119,7 +120,7 @@ impl Rule {
             to: network(FRA_DST, to_prefix),
             iif: name(FRA_IIFNAME),
             oif: name(FRA_OIFNAME),
-            fwmark: bits.map(|bits| (bits, mask)),
+            fwmark: bits.or(mask).map(|_| (bits.unwrap_or_default(), mask.unwrap_or(u32::MAX))),
         })
     }
 }

@@ -1,14 +1,14 @@
-//! Real-time scheduling and memory locking for the engine thread.
+//! Real-time scheduling of threads, and memory locking.
 
 use std::io;
 
 use rustix::mm::{MlockAllFlags, mlockall};
 
-/// SCHED_FIFO priority of the engine: above all threads with ordinary scheduling, and below the
-/// kernel's threaded interrupts (50), which deliver the adverts.
+/// SCHED_FIFO priority of the engine and of the guardian: above all threads with ordinary
+/// scheduling, and below the kernel's threaded interrupts (50), which deliver the adverts.
 const PRIORITY: i32 = 40;
 
-/// Schedules the calling thread with SCHED_FIFO.
+/// Schedules the calling thread with SCHED_FIFO at priority 40.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_NICE or a sufficient RLIMIT_RTPRIO.
@@ -30,17 +30,17 @@ pub fn lock_memory() -> io::Result<()> {
     Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
 }
 
-/// Returns freed memory to the kernel while this is still possible: once the pages of the heap are
-/// locked, freed blocks stay there. From now on, large blocks, such as the status of thousands of
-/// instances, get their own mappings, which are returned when the blocks are freed.
+/// Returns freed memory to the kernel before the heap is locked, because glibc cannot return locked
+/// pages within the heap. From now on, large blocks, such as the status of thousands of instances,
+/// get their own mappings, which are returned when the blocks are freed.
 #[cfg(target_env = "gnu")]
 fn return_freed_memory() {
     /// Minimum size in bytes of a block that gets its own mapping. This is glibc's initial
     /// threshold, which glibc would otherwise raise to the size of the largest mapping freed so
     /// far.
     const LARGE: libc::c_int = 128 << 10;
-    // SAFETY: has no preconditions.
+    // SAFETY: mallopt(3) has no preconditions.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
-    // SAFETY: has no preconditions.
+    // SAFETY: malloc_trim(3) has no preconditions.
     unsafe { libc::malloc_trim(0) };
 }

@@ -4,8 +4,8 @@
 //! wanted mode, or one that was last requested with the same preference; with `Auto`, it keeps any
 //! link. If only the program differs, it is replaced in place (`BPF_LINK_UPDATE`), and no advert is
 //! missed. A new link is created only if there is none, if the present one was detached, if the
-//! mode changes, or if another program runs before this one. Links are [pinned](super::pin) if
-//! possible. A stale link of a dead agent is reused if it has the preferred mode and its program
+//! mode changes, or if another program runs before this one. With [pins](super::pin), links outlive
+//! the process. A stale link of a dead agent is reused if it has the preferred mode and its program
 //! runs first; otherwise it is detached.
 
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ pub struct Attached {
 pub enum Position {
     /// The program is attached and is the first to run at its hook.
     First,
-    /// Another program was attached before it at TC ingress, and may drop or redirect adverts.
+    /// Another program runs before it at TC ingress, and may drop or redirect adverts.
     Behind,
     /// The program is no longer attached.
     Detached,
@@ -78,8 +78,8 @@ impl LinkProbe {
     /// (`bpftool link detach`) and after the interface was deleted, and [`Position::First`] if a
     /// query fails.
     ///
-    /// Makes one system call, two at TC ingress, and does not allocate. The kernel takes the rtnl
-    /// lock, so the calls block while another process reconfigures an interface.
+    /// Makes one system call, or two at TC ingress, and does not allocate. The kernel takes the
+    /// rtnl lock, so the calls block while another process reconfigures an interface.
     pub fn position(&self) -> Position {
         let Ok(info) = syscall::link_info(self.link.as_fd()) else { return Position::First };
         if info.ifindex == 0 {
@@ -288,7 +288,7 @@ impl Attachments {
         failed
     }
 
-    /// Leaves all links and pins to a successor. They are not changed any more.
+    /// Leaves all links and pins to a successor, and no longer changes them.
     pub(super) fn hand_over(&mut self) {
         for attachment in self.links.values_mut() {
             attachment.is_borrowed = true;
@@ -310,7 +310,7 @@ impl Attachments {
     pub(super) fn detach(&mut self, ifindex: u32) {
         let attached = self.links.remove(&ifindex).filter(|attachment| !attachment.is_borrowed);
         if let Some(Attachment { link, mode, .. }) = attached {
-            // Detaching fails only for a link that is already detached.
+            // Succeeds even if the link is already detached.
             let _ = syscall::detach_link(link.link.as_fd());
             self.pins.unpin((ifindex, mode.as_str()));
         }

@@ -35,7 +35,8 @@ pub(super) enum Cost {
 /// The driver reinitializes its rings, or closes and reopens the interface.
 const RESTARTS: Cost = Cost::Loses("interrupts all traffic when it is enabled and disabled");
 
-/// The drivers whose cost is known: those in Linux 6.12, and idpf and mana from later kernels.
+/// The drivers whose cost is known, according to Linux 6.12; for idpf and mana, also according to
+/// later kernels.
 const DRIVERS: [(&str, Cost); 92] = [
     ("veth", Cost::Loses("disables segmentation offload of its peer")),
     ("virtio_net", Cost::Loses("disables the host's segmentation and checksum offloads")),
@@ -154,8 +155,8 @@ impl Driver {
     }
 }
 
-/// Opens a socket for an ioctl(2). The commands that the service starts meanwhile do not inherit
-/// it.
+/// Opens a socket for an ioctl(2). Commands that the service starts in the meantime do not inherit
+/// the socket.
 fn inet_socket() -> Result<OwnedFd> {
     socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }

@@ -13,13 +13,13 @@ use super::mode::Preference;
 /// The BPF program could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// `EPERM` from `bpf(2)`.
+    /// A capability is missing, or the kernel is locked down (`EPERM` from `bpf(2)`).
     #[error(
         "not permitted to load the BPF program: vipd needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW \
          (run as root, or grant them in the service's unit), and a kernel that is not locked down"
     )]
     Permission,
-    /// `ENOSYS` from `bpf(2)`.
+    /// The kernel was built without BPF (`ENOSYS` from `bpf(2)`).
     #[error("this kernel has no BPF: vipd needs Linux 5.18 or later with CONFIG_BPF_SYSCALL")]
     NoBpf,
     /// The object does not match this binary.
@@ -27,7 +27,7 @@ pub enum LoadError {
         "the BPF object has no {kind} `{name}`: it does not match this binary; rebuild it with `cargo xtask ebpf`"
     )]
     Missing {
-        /// `program`, `map` or `array`.
+        /// Kind of the missing object: `program`, `map` or `array`.
         kind: &'static str,
         /// Name in the object.
         name: &'static str,
@@ -62,7 +62,7 @@ pub enum LoadError {
     #[error("cannot duplicate the descriptor of a BPF map; raise the limit on open files (LimitNOFILE=)")]
     Descriptor(#[source] io::Error),
     /// A BPF map of the object cannot be mapped into memory.
-    #[error("cannot map `{name}` of the BPF program into memory; vipd needs Linux 5.18 or later")]
+    #[error("cannot map the array `{name}` of the BPF program into memory; vipd needs Linux 5.18 or later")]
     Mapping {
         /// Name in the object.
         name: &'static str,
@@ -118,7 +118,7 @@ pub enum AttachError {
         /// Name of the interface.
         interface: String,
     },
-    /// `EPERM`.
+    /// A capability is missing (`EPERM`).
     #[error("not permitted to attach to {interface}: vipd needs CAP_NET_ADMIN and CAP_BPF (run as root)")]
     Permission {
         /// Name of the interface.

@@ -26,7 +26,7 @@ impl Feed {
     }
 
     /// Continues where another process stopped reading the ring. Without this call,
-    /// [`pop`](Self::pop) would return the records again that the other process has read since this
+    /// [`pop`](Self::pop) would also return the records that the other process has read since this
     /// process opened the ring.
     ///
     /// # Errors

@@ -265,7 +265,7 @@ impl FenceLinks {
     pub(super) fn detach(&mut self, pins: &Pins, ifindex: u32, hook: Hook) {
         let attached = self.0.remove(&(ifindex, hook)).filter(|known| !known.is_borrowed);
         if let Some(Known { attachment: Attachment::Link { link, .. }, .. }) = attached {
-            // Detaching fails only for a link that is already detached.
+            // Succeeds even if the link is already detached.
             let _ = syscall::detach_link(link.as_fd());
             pins.unpin(hook.pin_name(ifindex));
         }

@@ -77,8 +77,8 @@ impl Leases {
         }
     }
 
-    /// Ends the lease of a router that is not master and whose VIPs have been removed, and opens
-    /// the row.
+    /// Ends the lease of a router that is not master and whose VIPs have been removed, and stops
+    /// filtering the row.
     pub fn end(&self, row: Row) {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         slot.valid_until.store(0, Ordering::Release);
@@ -171,8 +171,8 @@ impl GuardianLeases {
         Ok(Self { slots: Mapping::new(&map, rows)? })
     }
 
-    /// Ends the lease of a row whose agent has died, so that the next advert from another router
-    /// fences the row. Returns whether the host was master.
+    /// Ends the lease of a row whose agent has died, so that the next advert from another router,
+    /// unless its priority is 0, fences the row. Returns whether the host was master.
     pub fn end(&self, row: usize) -> bool {
         /// A time in the past. 0 would mean that the row has no lease.
         const OVER: u64 = 1;

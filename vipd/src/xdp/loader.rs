@@ -217,7 +217,7 @@ impl Kernel {
         Ok(KernelLinks { adverts: self.attachments.links()?, fences: self.fence.links()? })
     }
 
-    /// Leaves all attachments to a successor. This process must not change them any more.
+    /// Leaves all attachments to a successor. This process no longer changes them.
     pub fn hand_over(&mut self) {
         self.attachments.hand_over();
         self.fence.hand_over();
@@ -229,7 +229,10 @@ impl Kernel {
     pub fn take_over(&mut self, pins: Option<Pins>) -> Vec<(u32, String)> {
         if let Err(error) = self.consumers.install(&self.ebpf) {
             // The predecessor's programs do the same.
-            tracing::warn!(%error, "the programs that drop adverts were not replaced by this version's");
+            tracing::warn!(
+                %error,
+                "cannot replace the predecessor's programs that drop processed adverts; they remain in use"
+            );
         }
         self.use_pins(pins.unwrap_or_else(Pins::none));
         let programs = &mut Programs(&mut self.ebpf);
@@ -284,14 +287,14 @@ impl Kernel {
     }
 
     /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached.
-    /// Loads the program if this is its first attachment, which takes 0.1 s.
+    /// If the program is not loaded yet, loading it takes 0.1 s.
     ///
     /// An attachment in the wanted mode is not interrupted. If the mode changes, or another program
     /// runs before this one, the program is detached and attached again.
     ///
     /// # Errors
-    /// Returns an error if the interface does not exist, or no mode works, for example because
-    /// another XDP program is attached.
+    /// Returns an error if a capability is missing, if the interface does not exist, or if no mode
+    /// works, for example because another XDP program is attached.
     pub fn attach(
         &mut self,
         ifindex: u32,
@@ -358,7 +361,8 @@ impl Kernel {
         self.attachments.detach(ifindex);
     }
 
-    /// Detaches the programs that [`attach_fence`](Self::attach_fence) has attached.
+    /// Detaches the programs that [`attach_fence`](Self::attach_fence) has attached to an
+    /// interface.
     pub fn detach_fence(&mut self, ifindex: u32) {
         for hook in [Hook::Ingress, Hook::Egress] {
             self.fence.detach(&self.attachments.pins, ifindex, hook);

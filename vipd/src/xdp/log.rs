@@ -8,7 +8,7 @@ use ::log::Log;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
-/// Maximum delay of a log line from the BPF program.
+/// Time between two reads of the BPF program's log lines.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The BPF program's log: one line for each discarded advert, at debug level.

@@ -4,7 +4,8 @@
 //! [`Kernel`] owns the program, its attachments and the router entries. [`Feed`] owns the reading
 //! end of the ring, [`Steady`] the fast path, [`Addresses`] the map of VIPs, [`Leases`] the leases
 //! and filters of the rows, and [`Counters`] a view of the counters. They are separate because
-//! different threads use them.
+//! different threads use them: the service's worker thread uses [`Kernel`], threads that report
+//! counters use [`Counters`], and the engine uses the others.
 
 mod addresses;
 mod attach;

@@ -94,7 +94,7 @@ pub(super) struct Selection {
 
 impl Selection {
     pub(super) fn new(preference: Preference, framing: Framing, driver: Option<&Driver>) -> Self {
-        let name = driver.map_or("unknown driver", |driver| &driver.name);
+        let name = driver.map_or("an unidentified driver", |driver| &driver.name);
         let (native, reason) = match (preference, framing) {
             (Preference::Generic, _) => (false, "configured".to_owned()),
             // No driver has a native mode for frames without an Ethernet header.
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_is_native_only_where_the_driver_loses_nothing() {
+    fn auto_is_native_only_if_native_mode_does_not_affect_other_traffic() {
         let auto = |driver| modes(Preference::Auto, Framing::Ethernet, driver);
         assert_eq!(auto(Some("sfc")), [Mode::Native, Mode::Tc, Mode::Generic]);
         for driver in [Some("veth"), Some("virtio_net"), Some("bridge"), Some("mlx5_core"), None] {

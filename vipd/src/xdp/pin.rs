@@ -1,7 +1,7 @@
 //! Pinned BPF links, with which attachments outlive the process, and the pinned map of VIPs.
 //!
 //! ```text
-//!  /sys/fs/bpf/vipd/NETNS-NAME/     NETNS: inode of the network namespace, NAME: of the agent
+//!  /sys/fs/bpf/vipd/NETNS-NAME/     NETNS: inode of the network namespace, NAME: name of the agent
 //!      IFINDEX-native|tc|generic    the program that receives adverts
 //!      IFINDEX-ingress              FenceIngress
 //!      IFINDEX-egress               FenceEgress
@@ -10,7 +10,8 @@
 //!
 //! The next agent either replaces the program of a link that a dead agent has left, or detaches the
 //! link. Before that, it removes the VIPs listed in the dead agent's map. Without the map, they
-//! could not be identified: an address on an interface does not show which agent added it.
+//! could not be distinguished from the VIPs of other agents: an address on an interface does not
+//! show which agent added it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
@@ -82,7 +83,8 @@ pub enum PinError {
 }
 
 impl Pins {
-    /// Returns why links cannot be pinned on this machine. Checks only what needs no privileges.
+    /// Returns why links cannot be pinned on this machine. Performs only checks that need no
+    /// privileges.
     pub fn obstacle() -> Option<PinError> {
         (!is_mounted()).then_some(PinError::NotMounted)
     }
@@ -107,8 +109,8 @@ impl Pins {
         };
         let common = Path::new(ROOT).join("vipd");
         let directory = common.join(directory_name(agent).map_err(system("read", Path::new(NETNS)))?);
-        // All agents list the common directory to find each other's. Only root and the agent's user
-        // may access the agent's own directory.
+        // All agents list the common directory to find the directories of other agents. Only root
+        // and the agent's user may access the agent's own directory.
         for (path, mode) in [(&common, 0o755), (&directory, 0o700)] {
             match DirBuilder::new().mode(mode).create(path) {
                 Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
@@ -127,7 +129,7 @@ impl Pins {
         for entry in entries.filter_map(Result::ok) {
             let path = entry.path();
             let Ok(name) = entry.file_name().into_string() else { continue };
-            // Fails if the object has been unpinned meanwhile.
+            // Fails if the object has been unpinned in the meantime.
             let Ok(object) = syscall::open_pinned(&path) else { continue };
             if name == ADDRESSES {
                 vips = Addresses::read(object).ok();
@@ -164,7 +166,8 @@ impl Pins {
         attached.map(|info| info.ifindex).filter(|ifindex| *ifindex != 0).collect()
     }
 
-    /// Returns the indices of the interfaces with inherited links, which may be detached.
+    /// Returns the indices of the interfaces in the names of the inherited links, whether or not
+    /// the links are still attached.
     pub fn interfaces(&self) -> BTreeSet<u32> {
         self.inherited().filter_map(|(ifindex, _)| ifindex.parse().ok()).collect()
     }
@@ -207,8 +210,8 @@ impl Pins {
         syscall::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == name.0).then_some(link)
     }
 
-    /// Detaches the inherited links for which `is_unwanted` returns `true`. It is called with the
-    /// index of the interface and the hook.
+    /// Detaches the inherited links for which `is_unwanted` returns true, given the index of the
+    /// interface and the hook, and those with an invalid name.
     pub(super) fn detach_inherited(&mut self, is_unwanted: impl Fn(u32, &str) -> bool) {
         let is_kept = |name: &str| {
             let (ifindex, hook) = name.split_once('-').unwrap_or_default();
@@ -218,7 +221,7 @@ impl Pins {
             if is_kept(&name) {
                 self.inherited.insert(name, link);
             } else {
-                // Detaching fails only for a link that is already detached.
+                // Succeeds even if the link is already detached.
                 let _ = syscall::detach_link(link.as_fd());
                 self.unlink(&name);
             }
@@ -243,7 +246,7 @@ impl Pins {
     /// Pins the map of VIPs in place of the dead agent's.
     pub(super) fn pin_addresses(&self, map: BorrowedFd<'_>) {
         if let Err(reason) = self.pin_object(ADDRESSES, map) {
-            tracing::warn!("cannot record the VIPs for a restart after a crash: {reason}");
+            tracing::warn!("cannot pin the map that identifies stale VIPs after a crash: {reason}");
         }
     }
 

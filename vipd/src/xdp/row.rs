@@ -61,8 +61,8 @@ impl Rows {
         Some(row)
     }
 
-    /// Allocates a particular row, in which a predecessor has counted packets. Returns `false` if
-    /// the row does not exist or is in use.
+    /// Allocates the row that a router had in the predecessor. Returns false if the row does not
+    /// exist or is in use.
     pub fn allocate_exactly(&mut self, row: Row) -> bool {
         if let Some(position) = self.free.iter().position(|free| *free == row) {
             self.free.swap_remove(position);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn certain_rows_are_allocated_once() {
+    fn inherited_rows_are_allocated_once() {
         let mut rows = Rows::new(4);
         let row = |number| Row::new(number).expect("not 0");
         assert!(rows.allocate_exactly(row(3)) && rows.allocate_exactly(row(1)));

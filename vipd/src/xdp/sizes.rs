@@ -26,8 +26,8 @@ impl Sizes {
     /// each, rounded up to powers of two. The number of senders grows with the number of routers.
     ///
     /// Memory: 72 bytes per row for `STEADY`, `LEASES` and `LOST`, 256 bytes per row and CPU for
-    /// `COUNTERS`, and about 100 bytes per entry of a hash. On 8 CPUs, 64 routers take 150 kB, plus
-    /// 400 kB for the senders; 8192 routers take 19 MB, plus 13 MB.
+    /// `COUNTERS`, and about 100 bytes per entry of a hash map. On 8 CPUs, 64 routers take 150 kB,
+    /// plus 400 kB for the senders; 8192 routers take 19 MB, plus 13 MB.
     #[must_use]
     pub fn with_head_room(self) -> Self {
         let room = |needed: u32| {
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_room_for_half_as_many_again_and_for_64() {
+    fn sizes_have_room_for_half_as_many_again_and_for_at_least_64() {
         let needed = |routers, senders| Sizes { routers, peers: 0, addresses: 3, senders, burst: 32 };
         let small = needed(1, 4096).with_head_room();
         assert_eq!((small.routers, small.peers, small.addresses, small.senders), (64, 64, 64, 4096));

@@ -95,6 +95,7 @@ fn all(ifindex: u32) -> Vec<RoutingEntry> {
         Rule { from: None, iif: Label::new("not-there"), ..rule("192.0.2.10", 32, 102) },
         Rule { fwmark: Some((0x10, 0xff)), table: 70_000, ..rule("2001:db8::", 32, 103) },
         Rule { from: None, fwmark: Some((1, u32::MAX)), ..rule("2001:db8::", 32, 104) },
+        Rule { from: None, fwmark: Some((0, 0xff)), ..rule("2001:db8::", 32, 105) },
     ];
     let routes = routes.into_iter().map(RoutingEntry::Route);
     let mut all: Vec<_> = routes.chain(rules.into_iter().map(RoutingEntry::Rule)).collect();

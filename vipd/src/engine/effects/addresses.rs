@@ -44,7 +44,8 @@ impl Origin {
 /// A removal to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removal {
-    /// A VIP of a router that is not master, added by another tool.
+    /// A VIP that another tool added while the router is not master, or on the parent of the
+    /// router's macvlan.
     NotMaster(RouterId),
     /// A stale VIP of a previous run.
     Stale,
@@ -137,7 +138,7 @@ impl Effects {
     }
 
     /// Updates the positions in pending work after a router's list of VIPs has changed. `positions`
-    /// has the new position of each former VIP.
+    /// has the new position of each former VIP, or `None` if the VIP was removed.
     pub(crate) fn renumber(&mut self, router: RouterId, positions: &[Option<usize>]) {
         let renumbered = |vip: Vip| match vip {
             (other, position) if other == router && position != MACVLAN => {
@@ -207,7 +208,7 @@ impl Effects {
         self.actions.iter().any(|(other, action)| *other == router && adds(action))
     }
 
-    /// Queues a change. A correction is skipped if the same change is already queued.
+    /// Queues a change. Skips a [`Purpose::Reconcile`] change that is already queued.
     pub(super) fn enqueue(&mut self, change: Change, origin: Option<Origin>) {
         if let Some(proposal) = proposal(&change) {
             let is_new = self.proposed.insert(proposal);

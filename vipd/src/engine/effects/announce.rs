@@ -16,9 +16,9 @@ use crate::engine::topology::Topology;
 use crate::packet::announcement;
 use crate::vrrp::Action;
 
-/// Time in nanoseconds after the start of a flush from which announcements wait for the next turn.
-/// Netlink requests may take long, because the kernel's rtnl lock is global: any change to an
-/// interface of the host delays them.
+/// Duration of a flush, in nanoseconds, after which its remaining announcements wait for the next
+/// turn. Netlink requests may take a long time, because the kernel's rtnl lock is global: any
+/// change to an interface of the host delays them.
 const LATE: u64 = 5_000_000;
 /// Maximum number of neighbor entries read per turn.
 const NEIGHBORS: usize = 4;
@@ -39,7 +39,7 @@ impl Effects {
     /// Sends up to `max` announcements. While changes are pending (`all_made` is false),
     /// announcements of addresses that have not been added yet must wait. Announcements of
     /// addresses that the kernel refused are skipped; they are announced once a retry succeeds.
-    /// From [`LATE`] on, announcements wait for the next turn, which first handles the adverts
+    /// After [`LATE`], announcements wait for the next turn, which first handles the adverts
     /// received in the meantime: another router may have become master.
     pub(super) fn announce(
         &mut self,
@@ -69,8 +69,8 @@ impl Effects {
     }
 
     /// Announces the source of a router's unicast adverts on its link and solicits its peers. This
-    /// updates the neighbor entries of peers immediately, even if they failed while the link was
-    /// down.
+    /// immediately updates the peers' neighbor entries for this node and this node's entries for
+    /// the peers, even if they failed while the link was down.
     pub(crate) fn announce_source(
         &mut self,
         now: Timestamp,

@@ -92,7 +92,7 @@ impl Announcer {
         self.ready.push(Reverse(Burst { round: 0, order, router, addresses, rounds, position: 0, interval }));
     }
 
-    /// Drops the bursts of a router, because it no longer has the addresses.
+    /// Drops all bursts of a router, for example after its addresses were removed.
     pub(crate) fn silence(&mut self, router: RouterId) {
         let slots = self.void.len().max(router.index() + 1);
         self.void.resize(slots, 0);
@@ -126,7 +126,7 @@ impl Announcer {
         self.void.get(burst.router.index()).is_some_and(|void| burst.order <= *void)
     }
 
-    /// Returns whether a packet can be sent immediately.
+    /// Returns whether a burst is ready. It may be void.
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }

@@ -1,5 +1,5 @@
-//! Prepares the routers' records, from which the guardian sends priority-0 adverts and removes VIPs
-//! if this process dies.
+//! Prepares the routers' records, from which the guardian sends priority-0 adverts, and removes
+//! VIPs, routes and rules, after the engine has died.
 
 use super::Effects;
 use crate::engine::command::{Report, Reports};
@@ -12,7 +12,8 @@ use crate::netlink::RoutingEntry;
 use crate::xdp::FenceLevel;
 
 impl Effects {
-    /// Publishes the record of a router after its adverts, VIPs or interfaces may have changed.
+    /// Publishes the record of a router after its adverts, VIPs, routes or interfaces may have
+    /// changed, or clears it if the router has no record.
     pub(crate) fn guard(
         &mut self,
         router: RouterId,

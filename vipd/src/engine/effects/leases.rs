@@ -142,7 +142,7 @@ impl Effects {
     }
 }
 
-/// Makes the entries of a router in the map equal to its VIPs.
+/// Makes a router's entries in the map match its VIPs.
 fn cover(map: &mut Addresses, instance: &mut Instance, links: &Links) -> io::Result<()> {
     let wanted = keys(instance, links);
     let row = instance.row;

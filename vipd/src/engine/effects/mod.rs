@@ -1,8 +1,9 @@
 //! Carries out the actions of the virtual routers.
 //!
 //! The actions of a turn are carried out together, in passes over all routers: adverts, addresses,
-//! announcements, and finally routes and policy rules. This preserves the order required for each
-//! router (RFC 9568 section 6.4: advert, addresses, announcement; or priority-0 advert, removal).
+//! and announcements. This preserves the order required for each router (RFC 9568 section 6.4:
+//! advert, addresses, announcement; or priority-0 advert, removal). Routes and policy rules are
+//! removed before the addresses, and added after the first announcements.
 //! All adverts are sent before any slower work, and address changes are combined into a few netlink
 //! batches. An address is announced as soon as netlink has acknowledged it. Further announcements
 //! are limited per turn, so that they do not delay adverts.
@@ -233,8 +234,7 @@ impl Effects {
     }
 
     /// Sends all adverts, then applies changes and sends announcements within the budget. Routes
-    /// and rules are removed before addresses, but do not delay the removal of addresses beyond
-    /// their own budget.
+    /// and rules are removed before addresses, within a separate budget that limits the delay.
     pub(crate) fn flush(
         &mut self,
         now: Timestamp,
@@ -242,7 +242,7 @@ impl Effects {
         topology: &mut Topology,
         reports: &mut Reports,
     ) {
-        // A second flush in the same turn has not read the adverts received since the first.
+        // No adverts are read between two flushes of a turn, so they share the time limit.
         if self.now != now {
             self.flush_began = clock::now();
         }

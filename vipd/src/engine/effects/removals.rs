@@ -38,7 +38,8 @@ impl Effects {
     }
 
     /// Queues the removal of a VIP from all links on which the VIP may be present, whichever tool
-    /// added it.
+    /// added it. Protected addresses stay, and an owner's addresses stay unless they have vipd's
+    /// mark.
     pub(super) fn remove(&mut self, vip: Vip, instance: &Instance, links: &Links) {
         let Some((address, on)) = instance.vip(vip.1) else { return };
         let claim = if instance.is_owner() { Claim::Owned } else { Claim::Unwanted };
@@ -58,7 +59,7 @@ impl Effects {
                     }
                 },
             );
-            // The notification about an address that was just added may still be pending.
+            // The addition of the address may still be queued, or its outcome may be unknown.
             if id == on && link.addresses.get(address.address, address.prefix).is_none() {
                 let added = Address::vipd(ifindex, address.address, address.prefix);
                 self.enqueue_removal(added, origin);

@@ -1,15 +1,15 @@
 //! Last pass: routes and policy rules, which exist while their router is master.
 //!
-//! They are removed before the addresses of the router and added after all addresses, so that a
-//! source address exists as long as its routes. Routers may share an entry; it is removed when no
-//! master has it any more.
+//! They are removed before the addresses of the router and added after all addresses, so that the
+//! source address of a route exists as long as the route. Routers may share an entry; it is removed
+//! once no master has it.
 //!
 //! The kernel removes IPv4 routes without a notification when their interface goes down. An entry
 //! is therefore checked after events that may have removed it, and every 30 s ([`VERIFY_AFTER`]),
-//! by adding it again: the kernel answers `EEXIST` if it is present. A dump would have to walk the
-//! whole table, which may contain a million routes of a routing daemon. `EEXIST` is also the answer
-//! if another tool has replaced vipd's route and the notification about it was lost. For IPv4,
-//! appending the route distinguishes the two cases.
+//! by adding it again: the kernel returns `EEXIST` if it is present. A dump would have to walk the
+//! whole table, which may contain a million routes of a routing daemon. The kernel also returns
+//! `EEXIST` if another tool has replaced vipd's route and the notification about it was lost. For
+//! IPv4, appending the route distinguishes the two cases.
 //!
 //! Each request takes the rtnl lock, so a separate thread adds and checks the entries. The engine
 //! does not change an entry that is in flight in this thread.
@@ -70,8 +70,8 @@ struct InFlight {
 struct Entry {
     /// Masters that have it in their configuration.
     holders: Vec<RouterId>,
-    /// The entry as vipd added it, until vipd removes it. Another tool may have removed it in the
-    /// meantime.
+    /// The entry as vipd added it, until vipd removes it or is notified that another tool has
+    /// replaced it. Another tool may have removed it in the meantime.
     added: Option<RoutingEntry>,
     /// Error number of the last attempt to add it, if it failed.
     refused: Option<i32>,
@@ -101,8 +101,8 @@ impl Routing {
         self.thread = Some(RouteThread::ended());
     }
 
-    /// Replaces the entries of a router: those of its configuration if it is master, otherwise
-    /// none.
+    /// Replaces the entries of a router with `wanted`: those of its configuration if it is master,
+    /// otherwise none.
     pub(crate) fn set(&mut self, now: Timestamp, router: RouterId, wanted: &[Wanted]) {
         let former = if wanted.is_empty() {
             self.held.remove(&router)
@@ -171,15 +171,15 @@ impl Routing {
         self.in_flight.as_ref().is_some_and(|in_flight| in_flight.subjects.contains(wanted))
     }
 
-    /// Checks the entries of a router after an event that may have removed them.
+    /// Queues a check of the entries of a router after an event that may have removed them.
     pub(crate) fn verify(&mut self, router: RouterId) {
         let held = self.held.get(&router).into_iter().flatten();
         self.additions.extend(held.map(|wanted| (wanted.stage(), *wanted)));
     }
 
-    /// Checks the entries of a router after a VIP was missing. Along with an address, the kernel
-    /// removes the IPv4 routes that use it as their source. IPv6 routes only lose their source
-    /// address; they are therefore added again.
+    /// Queues a check of the entries of a router after a VIP was missing. Along with an address,
+    /// the kernel removes the IPv4 routes that use it as their source. IPv6 routes only lose their
+    /// source address; they are therefore removed and added again.
     pub(crate) fn vip_restored(&mut self, router: RouterId, vip: IpAddr) {
         for wanted in self.held.get(&router).into_iter().flatten() {
             if let Some(Entry { added: Some(RoutingEntry::Route(added)), .. }) = self.entries.get_mut(wanted)
@@ -192,7 +192,7 @@ impl Routing {
         self.verify(router);
     }
 
-    /// Checks all entries.
+    /// Begins a check of all entries.
     pub(crate) fn verify_all(&mut self) {
         self.unverified = Some(Bound::Unbounded);
     }
@@ -214,9 +214,9 @@ impl Routing {
         !self.additions.is_empty() || self.unverified.is_some()
     }
 
-    /// Checks an entry after a notification about its removal, which vipd may have caused itself.
-    /// Makes at most one check per second after a burst of five, because another tool may remove
-    /// the entry every time.
+    /// Queues a check of an entry after a notification about its removal, which vipd may have
+    /// caused itself. Queues at most one check per second after a burst of five, because another
+    /// tool may remove the entry every time.
     pub(crate) fn gone(&mut self, now: Timestamp, found: RoutingEntry) {
         const PERIOD: u64 = 1_000_000_000;
         const BURST: u64 = 5;
@@ -262,7 +262,8 @@ impl Routing {
         }
     }
 
-    /// Records changes whose outcome is unknown. A resync follows, which checks the entries.
+    /// Records changes whose outcome is unknown: additions as made, removals to be retried. A
+    /// resync follows, which checks the entries.
     fn assume_added(&mut self, now: Timestamp, changes: &[Change], subjects: &[Wanted]) {
         const PAUSE: u64 = 1_000_000_000;
         for (change, wanted) in changes.iter().zip(subjects) {

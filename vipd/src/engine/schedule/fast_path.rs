@@ -2,9 +2,8 @@
 //!
 //! For an unchanged advert of the current master, the BPF program only updates the arrival time in
 //! a memory-mapped array. These deadlines are therefore not in the heap. When the earliest deadline
-//! may have passed, all deadlines are computed from the arrival times in one pass. On a quiet
-//! segment, this happens once every two to three advert intervals, for all virtual routers
-//! together.
+//! may have passed, all deadlines are computed from the arrival times in one pass. In the steady
+//! state, this happens once every two to three advert intervals, for all virtual routers together.
 
 use vipd_common::Timestamp;
 
@@ -64,8 +63,8 @@ impl FastPathDeadlines {
         self.armed.resize(slots, Armed::default());
     }
 
-    /// Arms the deadline of a router: `down_interval` nanoseconds after the last arrival in `row`,
-    /// but not before `not_before`.
+    /// Arms the deadline of a router: `down_interval` nanoseconds after the last unchanged advert
+    /// of `row` arrived, but not before `not_before`.
     pub(crate) fn arm(&mut self, id: RouterId, row: Row, down_interval: u64, not_before: Timestamp) {
         let Some((slot, armed)) = self.slots.get_mut(id.index()).zip(self.armed.get_mut(id.index())) else {
             return;
@@ -108,7 +107,7 @@ impl FastPathDeadlines {
     }
 
     /// Calls `expired` for each router whose deadline has passed at `now`. `arrival` returns the
-    /// last arrival in a row.
+    /// arrival time of a row's last unchanged advert.
     pub(crate) fn expire(
         &mut self,
         now: Timestamp,

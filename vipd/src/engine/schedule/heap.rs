@@ -59,7 +59,8 @@ impl Heap {
     }
 
     /// Returns the earliest deadline that is current according to `next_timeout`. Corrects the
-    /// outdated entries before it, so that the engine does not wake for a deadline that has moved.
+    /// outdated entries before it, so that the engine does not wake up for a deadline that has
+    /// moved.
     pub(crate) fn settle(
         &mut self,
         next_timeout: impl Fn(RouterId) -> Option<Timestamp>,

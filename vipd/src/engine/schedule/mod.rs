@@ -16,9 +16,9 @@ use fast_path::FastPathDeadlines;
 use heap::Heap;
 
 /// Time before a master-down deadline during which the engine busy-waits, in nanoseconds. In a
-/// virtual machine, timer wake-up and context switch take up to 70 µs. Then another thread makes
-/// the probe that the election requires: with a window of 100 µs, elections had to wait for its
-/// result.
+/// virtual machine, timer wake-up and context switch take up to 70 µs of it. In the rest, another
+/// thread makes the probe that the election requires: with a window of 100 µs, elections had to
+/// wait for its result.
 const SPIN_WINDOW: u64 = 250_000;
 
 /// The deadlines of all virtual routers.
@@ -87,22 +87,22 @@ impl Schedule {
         self.heap.disarm(id);
     }
 
-    /// Collects the routers on the fast path whose deadline has passed. `arrival` returns the last
-    /// arrival time in a row.
+    /// Collects the routers on the fast path whose deadline has passed. `arrival` returns the
+    /// arrival time of a row's last unchanged advert.
     pub(crate) fn expire_fast_path(&mut self, now: Timestamp, arrival: impl Fn(Row) -> Timestamp) {
         let expired = &mut self.expired;
         self.fast_path.expire(now, arrival, |id| expired.push(id));
     }
 
-    /// Returns a router whose deadline has passed. After its timeout was handled, it must be
-    /// [armed](Self::arm) again.
+    /// Returns a router whose deadline has passed. After its timeout has been handled, the router
+    /// must be [armed](Self::arm) again.
     pub(crate) fn pop_expired(&mut self, now: Timestamp) -> Option<RouterId> {
         self.expired.pop().or_else(|| self.heap.pop_expired(now))
     }
 
-    /// Returns when the engine must wake up next: at the earliest deadline in the heap, or one spin
-    /// window before the earliest deadline on the fast path that it spins for. `next_timeout`
-    /// returns the next timeout of a router.
+    /// Returns when the engine must wake up next: at the earliest deadline in the heap or on the
+    /// fast path, but one spin window before the latter if the engine may spin for it.
+    /// `next_timeout` returns the next timeout of a router.
     pub(crate) fn next(&mut self, next_timeout: impl Fn(RouterId) -> Option<Timestamp>) -> Option<Timestamp> {
         let fast_path = &self.fast_path;
         // An entry in the heap for a router that is now on the fast path is stale.
@@ -115,9 +115,9 @@ impl Schedule {
 
     /// Returns the master-down deadline to spin for, if one lies within the spin window.
     ///
-    /// Considers only routers for which `spins` returns true. With `down_after_adverts = 1`, the
-    /// next advert may still be in flight at every deadline, and spinning for all of them would
-    /// occupy a core.
+    /// Returns `None` unless `spins` returns true for a router whose deadline is within the window.
+    /// With `down_after_adverts = 1`, the next advert may still be in flight at every deadline, and
+    /// spinning for all of them would occupy a core.
     pub(crate) fn spin_deadline(
         &mut self,
         now: Timestamp,

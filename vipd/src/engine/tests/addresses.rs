@@ -43,7 +43,7 @@ fn takeover_of_many_addresses_takes_several_turns() -> Result<()> {
         })?;
         assert!(turns >= 4 * ADDRESSES / BUDGET.changes, "{turns} turns");
         assert!(Some(adverts(&bench)) > first, "adverts that became due were sent in the meantime");
-        bench.turn_until("all are announced", |bench| {
+        bench.turn_until("all addresses are announced", |bench| {
             bench.sum(|instance| instance.sent.gratuitous_arps) >= 4 * ADDRESSES as u64
         })?;
         assert_eq!(bench.sum(|instance| instance.sent.gratuitous_arps), 4 * ADDRESSES as u64);
@@ -144,7 +144,7 @@ fn vips_that_cannot_be_closed_are_reported_once_and_not_added() -> Result<()> {
 fn removals_are_logged_after_the_kernel_has_acknowledged_them() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
-        // A VIP added by another tool, and one with vipd's mark as left by a previous run.
+        // A VIP added by another tool, and a stale VIP with vipd's mark.
         vipd_tests::links::add_address("eth1", Ipv4Addr::new(10, 0, 1, 1), 32)?;
         let mut requests = Requests::open()?;
         let ifindex = vipd_tests::links::index("eth1")?;

@@ -12,7 +12,7 @@ fn master_does_not_allocate_in_its_steady_state() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::new()?;
-        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
         // Each address is announced five times after a takeover.
         let announced = |bench: &Bench| bench.sum(|instance| instance.sent.gratuitous_arps);
         bench
@@ -47,7 +47,7 @@ fn backup_does_not_allocate_in_its_steady_state() -> Result<()> {
     });
     let measured = lab.host(NODE)?.run(|| -> Result<()> {
         let mut bench = Bench::new()?;
-        bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+        bench.turn_until("all routers are backups", |bench| bench.all_are(State::Backup))?;
         bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
         bench.allocations(20)?;
         let changed = bench.last_router().router.peers()[0].last_arrival;

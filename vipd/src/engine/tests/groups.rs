@@ -45,7 +45,7 @@ fn members_share_mastership_faults_and_priority_until_the_group_is_removed() -> 
             Config::parse(CONFIGURATION, "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
         config.groups = group(&["v6", "v4"]);
         let mut bench = Bench::with_configuration(&config, 0)?;
-        bench.serve_until("all are masters", |bench| states(bench) == [State::Master; 3])?;
+        bench.serve_until("all routers are masters", |bench| states(bench) == [State::Master; 3])?;
         assert_eq!(priorities(&bench), [120, 120, 100]);
         let ids: Vec<_> = bench.engine.topology().routers.iter().map(|(id, _)| id).collect();
         let reasons = |bench: &Bench| {
@@ -101,7 +101,7 @@ fn election_waits_for_probes_of_all_members() -> Result<()> {
         let both_are = |bench: &Bench, state| is(bench, "v4", state) && is(bench, "other", state);
         bench.serve_until("both are backups", |bench| both_are(bench, State::Backup))?;
         let release = block_probes(&mut bench);
-        bench.serve_until("the elections on eth1 wait", |bench| bench.engine.waiting.len() == 4)?;
+        bench.serve_until("all four elections wait", |bench| bench.engine.waiting.len() == 4)?;
         for _ in 0..20 {
             bench.engine.turn()?;
         }

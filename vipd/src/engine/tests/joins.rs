@@ -31,7 +31,7 @@ struct Masters {
 impl Masters {
     fn new() -> Result<Self> {
         let mut bench = Bench::new()?;
-        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
         let ids = bench.engine.topology.routers.iter().map(|(id, _)| id).collect();
         Ok(Self { bench, ids, now: clock::now() })
     }
@@ -154,7 +154,7 @@ fn unchanged_adverts_are_handled_before_a_router_joins() -> Result<()> {
         all.bench.turn_until("the first router is on the fast path", is_on_fast_path)?;
         let row = Row::new(1).expect("not 0");
         let first = all.bench.engine.steady.last_arrival(row);
-        // No turn runs for longer than the master-down interval.
+        // Simulates a stall: no turn runs for longer than the master-down interval.
         while clock::now() < first + u64::from(2 * MISSING) * 10_000_000 {
             thread::yield_now();
         }

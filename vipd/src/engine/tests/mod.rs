@@ -61,7 +61,7 @@ impl Bench {
         Self::configured(&configuration())
     }
 
-    /// Creates an engine with another configuration.
+    /// Creates an engine with the configuration in `text`.
     fn configured(text: &str) -> Result<Self> {
         Self::with_room(text, 4096)
     }
@@ -141,7 +141,7 @@ impl Bench {
         Ok(added.unwrap_or_default())
     }
 
-    /// Handles the engine's requests as the service would.
+    /// Handles the engine's requests like the service, except those that the tests do not need.
     fn serve(&mut self) -> Result<()> {
         while let Ok(request) = self.requested.try_recv() {
             match request {

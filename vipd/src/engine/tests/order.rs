@@ -16,7 +16,7 @@ fn unchanged_adverts_are_handled_before_later_records_and_snapshots() -> Result<
     let injector = Injector::open(lab.host(Station::Client)?)?;
     lab.host(NODE)?.run(move || {
         let mut bench = Bench::new()?;
-        bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+        bench.turn_until("all routers are backups", |bench| bench.all_are(State::Backup))?;
         injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
         bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
         let master = Station::Client.ipv4();
@@ -60,7 +60,7 @@ fn stopped_master_is_replaced_on_and_off_the_fast_path() -> Result<()> {
         let injector = Injector::open(lab.host(Station::Client)?)?;
         lab.host(NODE)?.run(move || -> Result<()> {
             let mut bench = Bench::new()?;
-            bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+            bench.turn_until("all routers are backups", |bench| bench.all_are(State::Backup))?;
             injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
             bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
             // The clock is read before the adverts are sent, because the next turn waits for the
@@ -97,7 +97,7 @@ fn record_of_a_removed_router_is_not_passed_to_the_next_router_with_its_row() ->
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::new()?;
-        bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+        bench.turn_until("all routers are backups", |bench| bench.all_are(State::Backup))?;
         let first = bench.engine.topology.routers.values().next().expect("there are routers");
         let (row, link) = (first.row.number(), first.link);
         let ifindex = bench.engine.topology.links.get(link).and_then(|link| link.ifindex).unwrap_or_default();

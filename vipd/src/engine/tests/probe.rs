@@ -65,7 +65,7 @@ fn master_sends_adverts_while_a_probe_is_blocked() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::new()?;
-        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
         let _blocked = block_probes(&mut bench);
         let sent = |bench: &Bench| bench.sum(|instance| instance.sent.adverts);
         let before = sent(&bench);
@@ -83,13 +83,13 @@ fn election_after_priority_zero_does_not_wait_for_a_probe() -> Result<()> {
     let injector = Injector::open(lab.host(Station::Client)?)?;
     lab.host(NODE)?.run(move || -> Result<()> {
         let mut bench = Bench::new()?;
-        bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+        bench.turn_until("all routers are backups", |bench| bench.all_are(State::Backup))?;
         let _blocked = block_probes(&mut bench);
         injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
         bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
         let last: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, 0)).collect();
         injector.send_paced(&last, ROUTERS.into(), Duration::ZERO)?;
-        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))
     })
 }
 
@@ -101,7 +101,7 @@ fn election_waits_for_a_probe_that_began_after_adverts_were_missed() -> Result<(
         let injector = Injector::open(lab.host(Station::Client)?)?;
         lab.host(NODE)?.run(move || -> Result<()> {
             let mut bench = Bench::new()?;
-            bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+            bench.turn_until("all routers are backups", |bench| bench.all_are(State::Backup))?;
             let release = block_probes(&mut bench);
             if was_followed {
                 injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
@@ -116,7 +116,7 @@ fn election_waits_for_a_probe_that_began_after_adverts_were_missed() -> Result<(
             assert!(bench.engine.wakeups >= wakeups + 5, "the engine sleeps between retries");
             assert!(bench.all_are(State::Backup) && waiting(&bench));
             drop(release);
-            bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+            bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
             assert!(bench.engine.waiting.is_empty());
             Ok(())
         })?;

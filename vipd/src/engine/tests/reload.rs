@@ -1,4 +1,4 @@
-//! Random sequences of configurations.
+//! Reloads: random sequences of configurations, and VIPs that are added or moved.
 
 use std::collections::BTreeMap;
 use std::process;
@@ -62,7 +62,7 @@ fn random_configuration(random: &mut Random) -> Config {
     }
     let mut text = String::from("realtime = \"off\"\n");
     for number in 0..count {
-        // Most keys have the same value in every configuration.
+        // The VRID changes less often than the other keys, because a change restarts the router.
         let vrid = number + 1 + if random.below(8) == 0 { 100 } else { 0 };
         let priority = 100 + 50 * random.below(2);
         let interval = 10 * (1 + random.below(2));
@@ -112,7 +112,7 @@ fn running(bench: &Bench) -> Running {
     routers.collect()
 }
 
-/// Returns the addresses in 10.1.0.0/16 on all interfaces, in order.
+/// Returns the addresses in 10.1.0.0/16 on all interfaces, sorted.
 fn present() -> Result<Vec<String>> {
     let output = process::Command::new("ip").args(["-o", "-4", "address", "show"]).output()?;
     let text = String::from_utf8(output.stdout)?;
@@ -122,7 +122,7 @@ fn present() -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Returns the routes and rules with vipd's mark, sorted and without duplicates.
+/// Returns the routes and rules with vipd's mark, sorted.
 fn present_routing() -> Result<Vec<String>> {
     let mut found = Vec::new();
     Requests::open()?.dump_routing(|entry| found.push(entry.to_string()))?;
@@ -177,7 +177,7 @@ fn any_sequence_of_reloads_ends_in_the_state_of_a_fresh_start() -> Result<()> {
             let mut random = Random(seed);
             let mut config = random_configuration(&mut random);
             let mut bench = Bench::with_configuration(&config, 0)?;
-            bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+            bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
             for round in 0..RELOADS {
                 let next = random_configuration(&mut random);
                 let plan = Plan::new(&config, &next);
@@ -284,7 +284,7 @@ fn backup_on_the_fast_path_preempts_after_a_reload_that_raises_its_priority() ->
         bench.turn_until("all routers are on the fast path", Bench::all_on_fast_path)?;
         let running = running(&bench);
         reload(&mut bench, Plan::new(&config, &with_priority(250)), &running)?;
-        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))
     });
     done.store(true, Ordering::Relaxed);
     master.join().expect("the master does not panic")?;
@@ -300,12 +300,12 @@ fn reload_adds_a_vip_to_a_master_without_waiting() -> Result<()> {
         let config = with_vips("\"10.1.1.1/32\"");
         let mut bench = Bench::with_configuration(&config, 0)?;
         bench.turn_until("the router is master", |bench| bench.all_are(State::Master))?;
-        bench.turn_until("it is announced", |bench| bench.engine.effects.next().is_none())?;
+        bench.turn_until("its VIP is announced", |bench| bench.engine.effects.next().is_none())?;
         let (running, wakeups) = (running(&bench), bench.engine.wakeups);
         let next = with_vips("\"10.1.1.1/32\", \"10.1.1.2/32\"");
         reload(&mut bench, Plan::new(&config, &next), &running)?;
         assert_eq!(bench.engine.wakeups, wakeups);
-        bench.turn_until("it is added", |_| present().is_ok_and(|found| found.len() == 2))?;
+        bench.turn_until("the new VIP is added", |_| present().is_ok_and(|found| found.len() == 2))?;
         let routers = bench.engine.topology.routers.values();
         let restored = routers.map(|one| one.router.snapshot().counters.addresses_restored);
         assert_eq!(restored.sum::<u64>(), 0, "nothing was removed externally");
@@ -332,7 +332,7 @@ fn master_adds_a_vip_on_an_interface_that_was_not_used_before() -> Result<()> {
         let config = with("\"10.1.1.1/32\"");
         let mut bench = Bench::with_configuration(&config, 0)?;
         bench.turn_until("the router is master", |bench| bench.all_are(State::Master))?;
-        bench.turn_until("it is announced", |bench| !bench.engine.effects.is_busy())?;
+        bench.turn_until("its VIP is announced", |bench| !bench.engine.effects.is_busy())?;
         let before = running(&bench);
         let next = with(
             "\"10.1.1.1/32\", { address = \"10.1.2.1/32\", dev = \"unused\" }, \
@@ -341,7 +341,7 @@ fn master_adds_a_vip_on_an_interface_that_was_not_used_before() -> Result<()> {
         while bench.reported.try_recv().is_ok() {}
         let arps = bench.sum(|instance| instance.sent.gratuitous_arps);
         reload(&mut bench, Plan::new(&config, &next), &before)?;
-        bench.serve_until("both are added and announced", |bench| {
+        bench.serve_until("both VIPs are added and announced", |bench| {
             let routers = bench.engine.topology.routers.values();
             let is_complete = |one: &Instance| one.missing(&bench.engine.topology.links).next().is_none();
             routers.clone().all(is_complete)
@@ -349,13 +349,14 @@ fn master_adds_a_vip_on_an_interface_that_was_not_used_before() -> Result<()> {
         })?;
         assert_eq!(running(&bench), before, "no transition and no priority-0 advert");
         while let Ok(report) = bench.reported.try_recv() {
-            assert!(!matches!(report, Report::Router { .. }), "nothing to report");
+            assert!(!matches!(report, Report::Router { .. }), "no event is reported");
         }
         Ok(())
     })
 }
 
-/// The instance that loses the VIP is changed first, and is then the last that uses the interface.
+/// The instance that loses the VIP is changed first. Until the VIP's new instance is changed, no
+/// instance uses the interface.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_on_another_interface_moves_between_masters_without_a_transition() -> Result<()> {
@@ -378,7 +379,7 @@ fn vip_on_another_interface_moves_between_masters_without_a_transition() -> Resu
         };
         let mut config = with(1);
         let mut bench = Bench::with_configuration(&config, 0)?;
-        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
         for holder in [2, 3, 1] {
             let before = running(&bench);
             let next = with(holder);
@@ -396,8 +397,8 @@ fn vip_on_another_interface_moves_between_masters_without_a_transition() -> Resu
     })
 }
 
-/// Returns the configuration of instances that close their VIPs. Instance `n` has the VIP
-/// `n + offset`, modulo their number.
+/// Returns the configuration of `count` instances with `accept = false`. Instance `n` has the VIP
+/// 10.1.9.x, where x is `(n + offset) % count`.
 fn closed_vips(count: u8, offset: u8) -> Config {
     let mut text = String::from("realtime = \"off\"\n");
     for number in 0..count {
@@ -412,7 +413,7 @@ fn closed_vips(count: u8, offset: u8) -> Config {
     parsed(&text)
 }
 
-/// Each instance gives its VIP to the previous one. In part of them, the new master of a VIP is
+/// The VIP of each instance moves to the previous instance. For some of the VIPs, the new master is
 /// changed in an earlier turn than the former one.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
@@ -422,17 +423,17 @@ fn vips_that_move_between_masters_stay_present_and_closed() -> Result<()> {
     lab.host(NODE)?.run(|| {
         let config = closed_vips(COUNT, 0);
         let mut bench = Bench::with_configuration(&config, 2 * u32::from(COUNT))?;
-        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
         bench.turn_until("all VIPs are added", |bench| !bench.engine.effects.is_busy())?;
         let before = running(&bench);
         let next = closed_vips(COUNT, 1);
         reload(&mut bench, Plan::new(&config, &next), &before)?;
-        bench.turn_until("all is done", |bench| !bench.engine.effects.is_busy())?;
+        bench.turn_until("no change is pending", |bench| !bench.engine.effects.is_busy())?;
         assert_eq!(present()?, configured(&next));
         assert_eq!(bench.engine.effects.covered_count(), usize::from(COUNT));
         assert_eq!(running(&bench), before);
         let restored = bench.sum(|instance| instance.router.snapshot().counters.addresses_restored);
-        assert_eq!(restored, 0, "none was missing");
+        assert_eq!(restored, 0, "no VIP was missing");
         Ok(())
     })
 }

@@ -30,7 +30,7 @@ fn present() -> usize {
     read.map_or(0, |()| count)
 }
 
-/// A master adds its routes after its address, and removes them, without delaying its adverts.
+/// A master adds its routes after its address and removes them without delaying its adverts.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn many_routes_take_several_turns() -> Result<()> {
@@ -60,7 +60,7 @@ fn many_routes_take_several_turns() -> Result<()> {
         assert_eq!(bench.sum(|instance| instance.sent.route_errors), 0);
         assert_eq!(bench.sum(|instance| instance.sent.routes_restored), 0);
         // Without changes, the engine makes no requests.
-        bench.turn_until("all are done", |bench| !bench.engine.effects.is_busy())?;
+        bench.turn_until("no change is pending", |bench| !bench.engine.effects.is_busy())?;
         let before = bench.engine.effects.netlink().traffic();
         for _ in 0..5 {
             bench.engine.turn()?;
@@ -85,7 +85,7 @@ fn routes_that_are_being_added_are_removed_when_their_router_leaves_master() -> 
             bench.turn_until("routes are being added", is_adding)?;
             let (id, _) = bench.engine.topology.routers.iter().next().expect("a router");
             bench.engine.dispatch(clock::now(), id, Input::Impede(Fault::Drained));
-            bench.turn_until("they are removed", |bench| !bench.engine.effects.routing.has_removals())?;
+            bench.turn_until("no routes remain", |bench| !bench.engine.effects.routing.has_removals())?;
             assert_eq!(present(), 0);
             bench.engine.dispatch(clock::now(), id, Input::Clear(Impediment::Drained));
         }
@@ -143,7 +143,7 @@ fn adverts_are_sent_while_a_check_of_routes_waits_for_the_rtnl_lock() -> Result<
     })
 }
 
-/// Without the thread, the engine cannot tell whether the last additions were made.
+/// After the thread has ended, it is unknown whether the last additions were made.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn routes_are_removed_after_the_routes_thread_has_ended() -> Result<()> {
@@ -189,10 +189,11 @@ fn route_is_added_after_the_route_to_its_gateway() -> Result<()> {
     })
 }
 
-/// A resync checks all routes, and the change of the interface those that use it: both in one batch.
+/// A resync checks all routes, and the change of the interface causes a check of the routes that
+/// use it. Both checks are in the same batch.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn route_through_an_interface_that_was_created_again_is_removed_at_the_end() -> Result<()> {
+fn route_through_an_interface_that_was_created_again_is_removed_at_shutdown() -> Result<()> {
     let all = configuration();
     let text = format!(
         "{}routes = [{{ to = \"10.9.0.0/16\", dev = \"other\", table = 100 }}]\n",

@@ -13,7 +13,7 @@ fn routers_are_added_and_removed_while_others_run() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::new()?;
-        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
         let transitions =
             |bench: &Bench| bench.sum(|instance| instance.router.snapshot().counters.master_transitions);
         for round in 0..ROUNDS {
@@ -48,7 +48,7 @@ fn router_is_added_when_the_rows_of_removed_routers_are_released() -> Result<()>
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::new()?;
-        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
         let (id, last) = bench.engine.topology.routers.iter().last().expect("there are routers");
         let settings = Arc::clone(&last.settings);
         let added = vec![Addition { settings, faults: Vec::new(), priority: 100 }];

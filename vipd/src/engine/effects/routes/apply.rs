@@ -102,7 +102,7 @@ impl Effects {
             && let Some(wanted) = self.routing.next_addition()
         {
             // The check of all entries may return one that is in the batch already. If the entry has
-            // moved, the second removal would make it appear not to be vipd's.
+            // moved, its second removal would clear the record that vipd has added it.
             if subjects.contains(&wanted) {
                 continue;
             }
