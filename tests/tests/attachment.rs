@@ -144,7 +144,7 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
     assert_eq!(counter(&two, "master-transitions").unwrap(), 0);
     wait_for_state(&two, "backup", TIMEOUT).unwrap();
     wait_until("the cause to be logged", TIMEOUT, || {
-        two.log().iter().any(|line| line.text.contains("another program was attached before vipd's"))
+        two.log().iter().any(|line| line.text.contains("another program now runs before vipd's"))
     })
     .unwrap();
     drop(programs);

@@ -175,7 +175,7 @@ macro_rules! table {
                 addresses_restored: "vipd:addresses-restored", Counter, Error, Core(addresses_restored),
                     "VIPs restored after they were removed externally";
                 address_errors: "vipd:address-errors", Counter, Error, Sent(address_errors),
-                    "Address changes that the kernel refused";
+                    "Failed changes of VIPs, macvlans and the BPF program's map of VIPs";
                 missing_addresses: "vipd:missing-addresses", Gauge, Error, Engine(missing_addresses),
                     "VIPs that a master should have but does not";
                 notifications_coalesced: "vipd:notifications-coalesced", Counter, Traffic, Service(coalesced),
@@ -185,7 +185,7 @@ macro_rules! table {
                 routes_restored: "vipd:routes-restored", Counter, Error, Sent(routes_restored),
                     "Routes and rules restored after they were missing";
                 route_errors: "vipd:route-errors", Counter, Error, Sent(route_errors),
-                    "Attempts to add a route or rule that the kernel refused";
+                    "Failed attempts to add a route or rule";
                 missing_routes: "vipd:missing-routes", Gauge, Error, Engine(missing_routes),
                     "Routes and rules that a master should have but does not";
                 fenced: "vipd:fenced", Counter, Traffic, Kernel(Fenced),

@@ -138,9 +138,9 @@ pub(crate) enum Report {
     Router { router: RouterId, event: Event },
     /// A stale VIP of a previous run was removed.
     StaleVipRemoved(Address),
-    /// A VIP that another tool had added was removed, because its router is not master or has the
-    /// VIP on another interface.
-    VipRemoved { router: RouterId, address: Address },
+    /// A VIP that another tool had added was removed, because its router is not master, or is
+    /// master and has the VIP on a macvlan instead.
+    VipRemoved { router: RouterId, address: Address, is_master: bool },
     /// The BPF program of a link was detached externally or is behind another program. It is
     /// attached again, after a pause unless the previous attachment `lasted`.
     ProgramLost { interface: String, position: Position, lasted: bool },

@@ -314,8 +314,10 @@ impl Engine {
         if let Some(at) = instance.correct(vip.1, now) {
             return self.effects.retries.postpone(vip, at, false);
         }
+        let is_master = instance.is_master();
         let is_swept = self.topology.links.get(link).is_some_and(|link| link.swept);
         let removal = match (found.protocol == PROTO_VIPD, is_swept) {
+            (false, _) if is_master => Some(Removal::OnParent(vip.0)),
             (false, _) => Some(Removal::NotMaster(vip.0)),
             (true, false) => Some(Removal::Stale),
             // A VIP of this run whose removal was refused before.

@@ -95,19 +95,14 @@ impl Topology {
         Ok(self.add_router_in(row, settings))
     }
 
-    /// Adds a virtual router in the row that it had in the predecessor.
-    ///
-    /// # Errors
-    /// [`NoRoom`] if the row does not exist or is in use.
+    /// Adds a virtual router in the row that it had in the predecessor. Returns `None` if the row
+    /// does not exist or is in use.
     pub(crate) fn add_inherited_router(
         &mut self,
         row: Row,
         settings: Arc<config::Instance>,
-    ) -> Result<RouterId, NoRoom> {
-        if !self.rows.allocate_exactly(row) {
-            return Err(NoRoom { name: settings.name.clone(), capacity: self.rows.capacity() });
-        }
-        Ok(self.add_router_in(row, settings))
+    ) -> Option<RouterId> {
+        self.rows.allocate_exactly(row).then(|| self.add_router_in(row, settings))
     }
 
     fn add_router_in(&mut self, row: Row, settings: Arc<config::Instance>) -> RouterId {

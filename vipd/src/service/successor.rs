@@ -191,7 +191,9 @@ fn topology(config: &Config, offer: &Offer) -> anyhow::Result<Topology> {
     for instance in &config.instances {
         let row = rows.get(&instance.name).and_then(|row| Row::new(*row));
         let row = row.with_context(|| format!("the predecessor has no instance {}", instance.name))?;
-        topology.add_inherited_router(row, Arc::clone(instance))?;
+        topology
+            .add_inherited_router(row, Arc::clone(instance))
+            .with_context(|| format!("row {row:?} of instance {} is missing or in use", instance.name))?;
     }
     topology.set_groups(&config.groups);
     Ok(topology)

@@ -151,7 +151,7 @@ impl Kernel {
             .get(names::MAP_ADDRESSES)
             .ok_or(LoadError::Missing { kind: "map", name: names::MAP_ADDRESSES })?
             .try_clone()
-            .map_err(|error| LoadError::mapping(names::MAP_ADDRESSES, error))?;
+            .map_err(LoadError::Descriptor)?;
         let addresses = Addresses::new(take(&mut ebpf, names::MAP_ADDRESSES, HashMap::try_from)?);
         let filter = take_array(&mut ebpf, names::MAP_FILTER)?;
         let leases_map = take_array(&mut ebpf, names::MAP_LEASES)?;

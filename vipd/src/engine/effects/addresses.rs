@@ -44,9 +44,10 @@ impl Origin {
 /// A removal to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removal {
-    /// A VIP that another tool added while the router is not master, or on the parent of the
-    /// router's macvlan.
+    /// A VIP that another tool added while the router is not master.
     NotMaster(RouterId),
+    /// A VIP of a master that another tool added on the parent of the router's macvlan.
+    OnParent(RouterId),
     /// A stale VIP of a previous run.
     Stale,
 }
@@ -307,7 +308,10 @@ impl Effects {
             };
             match origin.removal {
                 Some(Removal::NotMaster(router)) => {
-                    reports.send(Report::VipRemoved { router, address: *address });
+                    reports.send(Report::VipRemoved { router, address: *address, is_master: false });
+                }
+                Some(Removal::OnParent(router)) => {
+                    reports.send(Report::VipRemoved { router, address: *address, is_master: true });
                 }
                 Some(Removal::Stale) => reports.send(Report::StaleVipRemoved(*address)),
                 None => {}

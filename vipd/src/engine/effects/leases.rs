@@ -157,9 +157,7 @@ fn cover(map: &mut Addresses, instance: &mut Instance, links: &Links) -> io::Res
         is_ok
     };
     // These VIPs are no longer configured, or the index of their interface has changed.
-    for key in instance.covered.extract_if(.., |key| !wanted.contains(key)) {
-        record(map.remove(key, row));
-    }
+    instance.covered.retain(|key| wanted.contains(key) || !record(map.remove(*key, row)));
     for key in wanted {
         // Also inserts entries that are already recorded: a reload may have given the VIP to
         // another router in the meantime.

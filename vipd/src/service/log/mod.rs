@@ -140,7 +140,10 @@ impl Log {
             Report::NetlinkFailed(error) => {
                 let failure = error.to_string();
                 if self.is_due("netlink dump", &failure) {
-                    tracing::error!(error = failure, "cannot read links and addresses; trying again");
+                    tracing::error!(
+                        error = failure,
+                        "cannot read or change links and addresses; trying again"
+                    );
                 }
             }
             Report::NetlinkOverrun => {
@@ -150,7 +153,7 @@ impl Log {
             }
             Report::ProgramLost { interface, position, lasted } => {
                 let what = match position {
-                    Position::Behind => "another program was attached before vipd's BPF program",
+                    Position::Behind => "another program now runs before vipd's BPF program",
                     _ => "BPF program detached externally",
                 };
                 let remedy = if lasted { "attaching it again" } else { "attaching it again after 1 to 60 s" };
@@ -163,9 +166,10 @@ impl Log {
             Report::StaleVipRemoved(found) => {
                 tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
             }
-            Report::VipRemoved { router, address: Address { address, prefix, .. } } => {
+            Report::VipRemoved { router, address: Address { address, prefix, .. }, is_master } => {
                 let instance = self.instance(router).map(|config| config.name.as_str());
-                tracing::warn!(instance, %address, prefix, "VIP present while not master; removed");
+                let found = if is_master { "on the macvlan's parent" } else { "while not master" };
+                tracing::warn!(instance, %address, prefix, "VIP present {found}; removed");
             }
             Report::AddressRefused { address: Address { address, prefix, .. }, is_added, error } => {
                 let verb = if is_added { "add" } else { "remove" };

@@ -112,7 +112,7 @@ fn new_settings_keep_the_states_of_known_objects() {
     tracker.change(router, &instance(""), 100);
     assert_eq!(inputs(&commands), [Input::Priority(100), Input::Clear(Impediment::Tracking)]);
     tracker.start();
-    assert!(tracker.objects.is_empty(), "no object is tracked any more");
+    assert!(tracker.objects.is_empty(), "no object is tracked anymore");
 }
 
 /// A master must not go into Fault because a reload has added an object that has not been read yet.
