@@ -134,7 +134,7 @@ fn step(text: &str) -> Result<Step> {
         ("expect", "echo") => Step::Echo(true),
         ("expect", "no echo") => Step::Echo(false),
         ("expect", _) => expect(rest)?,
-        _ => bail!("unknown verb {verb:?}"),
+        _ => bail!("unknown step {text:?}"),
     })
 }
 
@@ -201,7 +201,8 @@ mod tests {
             ),
             ("receive advert priority 300", "invalid priority \"300\": number too large"),
             ("expect advert after 3x", "invalid duration"),
-            ("sleep 3s", "unknown verb \"sleep\""),
+            ("sleep 3s", "unknown step \"sleep 3s\""),
+            ("start now", "unknown step \"start now\""),
             ("expect advert  # not bird", "unknown program"),
             ("expect advert  # not FRR", "keepalived: a `differs: …` note requires a script line"),
             ("expect advert mac vritual", "mac must be virtual or own, not \"vritual\""),

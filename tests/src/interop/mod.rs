@@ -18,7 +18,7 @@ pub use play::{STEPS, Verdict, play};
 /// The implementation that runs with vipd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Peer {
-    /// keepalived.
+    /// keepalived, with or without a virtual MAC.
     Keepalived,
     /// FRR's vrrpd.
     Frr,

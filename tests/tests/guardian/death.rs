@@ -43,13 +43,13 @@ fn check_death(signal: Signal) {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn killed_master_sends_priority_zero_and_loses_its_vips_after_the_takeover() {
+fn guardian_of_a_killed_master_sends_priority_zero_and_removes_its_vips() {
     check_death(Signal::KILL);
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn crashed_master_sends_priority_zero_and_loses_its_vips_after_the_takeover() {
+fn guardian_of_a_crashed_master_sends_priority_zero_and_removes_its_vips() {
     for signal in [Signal::ABORT, Signal::SEGV, Signal::TRAP, Signal::SYS] {
         check_death(signal);
     }
@@ -58,7 +58,7 @@ fn crashed_master_sends_priority_zero_and_loses_its_vips_after_the_takeover() {
 /// The maximum number of virtual routers of one family on an interface.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn killed_master_of_255_routers_sends_priority_zero_for_each() {
+fn guardian_of_a_killed_master_sends_priority_zero_for_each_of_255_routers() {
     const COUNT: u8 = 255;
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("start the capture");

@@ -199,7 +199,7 @@ impl Drop for Running {
     }
 }
 
-/// A process of root that the agent tracks.
+/// A process that runs as root and is tracked by the agent.
 struct Sleep(Child);
 
 impl Sleep {

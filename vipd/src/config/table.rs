@@ -10,7 +10,7 @@ use super::schema::{self, Key, Kind, Section};
 /// A rejected value: its byte offset and the message.
 pub(super) type Rejection = (usize, String);
 
-/// A table and the byte offset of its header.
+/// A table and the byte offset at which it starts.
 #[derive(Debug)]
 pub(super) struct Table<'t> {
     entries: &'t DeTable<'t>,

@@ -190,7 +190,8 @@ pub struct TrackedObject {
     pub name: String,
     /// `up`, `down`, the number in a file, or `unknown` until the first reading.
     pub state: String,
-    /// Weight; `None` if the instance is in fault while the object is down.
+    /// Configured weight. `None` if there is none: the instance is then in Fault while the object is
+    /// down.
     pub weight: Option<i16>,
     /// Explanation of the state, for example the last line of a script's output.
     pub detail: Option<String>,

@@ -1,8 +1,8 @@
-//! A name that only one process at a time can hold in a network namespace: an abstract Unix socket
-//! (unix(7)).
+//! A name that can be bound only once in a network namespace: an abstract Unix socket (unix(7)).
 //!
 //! Like addresses and macvlans, the socket belongs to the network namespace. The kernel removes it
-//! when the process ends for any reason.
+//! once all its descriptors are closed, for example because the process ended. A successor inherits
+//! the descriptor.
 
 use std::fs;
 use std::io;

@@ -48,7 +48,7 @@ pub(super) struct Estate {
 pub(super) struct SavedService {
     /// The kept events, as lines of JSON.
     pub(super) events: Vec<String>,
-    /// Counts of notifications, by subject.
+    /// Numbers of coalesced and of failed notifications, by subject.
     pub(super) notifications: BTreeMap<String, Counts>,
     pub(super) fifo_dropped: u64,
 }

@@ -54,8 +54,8 @@ impl Routers {
             self.steady.clear(*row);
             self.counters.set(row.number(), PerCpuValues::try_from(vec![[0; ROW_CELLS]; cpus])?, 0)?;
         }
-        // Collected first, because removing an entry during the iteration would restart it.
         let cleared: BTreeSet<[u8; 4]> = rows.iter().map(|row| row.number().to_ne_bytes()).collect();
+        // The keys are collected first, because removing one during the iteration would restart it.
         let keys = self.senders.keys().filter_map(Result::ok);
         let senders = senders_of(&cleared, keys, self.sender_room);
         senders.iter().try_for_each(|key| ignore_missing(self.senders.remove(key)))

@@ -47,7 +47,8 @@ pub(crate) struct Common {
     pub(crate) reason: Option<Reason>,
     /// Time of the last transition.
     pub(crate) since: Timestamp,
-    /// Bit set of the [`Repeating`] events that have been returned and are not returned again yet.
+    /// Bit set of the [`Repeating`] events that have been returned, and are suppressed until it is
+    /// cleared.
     pub(crate) logged: u8,
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,

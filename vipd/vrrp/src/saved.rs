@@ -97,7 +97,7 @@ pub struct SavedPeer {
 /// The protocol state and its timers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SavedState {
-    /// Initialize.
+    /// Not started; no fault.
     Initialize {
         /// End of `startup_delay`, if nothing else keeps the router from starting.
         starts_at: Option<Time>,

@@ -128,7 +128,7 @@ fn adverts_are_sent_while_a_check_of_routes_waits_for_the_rtnl_lock() -> Result<
             let mut sent_before = adverts(&bench);
             // A check takes a few milliseconds, unless another process holds the lock.
             while adverts(&bench) < sent_before + ADVERTS {
-                anyhow::ensure!(start.elapsed() < SOON, "no adverts during a check");
+                anyhow::ensure!(start.elapsed() < SOON, "no check during which {ADVERTS} adverts were sent");
                 if !bench.engine.effects.routing.has_removals() {
                     bench.engine.effects.routing.verify_all();
                     sent_before = adverts(&bench);

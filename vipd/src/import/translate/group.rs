@@ -98,8 +98,8 @@ impl Group {
         self.messages.extend_from_slice(context.report.since(start));
     }
 
-    /// Returns whether the group has enough members for vipd. The settings of a smaller one become
-    /// those of its member.
+    /// Returns whether the group has the two members that vipd requires. A smaller group is left
+    /// out; its member, if any, tracks its objects.
     pub(super) fn is_group(&self) -> bool {
         self.members.len() > 1
     }

@@ -79,8 +79,8 @@ impl SharedTracker {
     /// Begins to check the objects of instances that a reload is about to add. Returns whether any
     /// of these objects has not been read yet. Must be called in the control thread's runtime.
     ///
-    /// Without this, an added instance with a new object would start in Fault, and its sync group
-    /// would be in Fault until the object has been read.
+    /// Without this, an added instance with a new object would start in Fault or with a wrong
+    /// priority, and its sync group would be in Fault until the object has been read.
     pub(super) fn expect<'a>(&self, instances: impl IntoIterator<Item = &'a Instance>) -> bool {
         let mut tracker = self.lock();
         tracker.expect(instances);
