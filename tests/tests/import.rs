@@ -173,8 +173,8 @@ fn await_master(capture: &Capture, since: WallTime, master: Station) -> BTreeMap
     VRIDS.iter().filter_map(|vrid| Some((*vrid, last(*vrid)?.1.into()))).collect()
 }
 
-/// Returns the addresses of a node's interface, with label, scope, broadcast address and lifetime.
-/// The order and the marks of the agents are not included.
+/// Returns the addresses of a node's interface, with label, scope, broadcast address and lifetime,
+/// sorted and without the agents' marks.
 fn addresses(agent: &Agent) -> Vec<String> {
     let all = run(agent.host(), "ip", &["-o", "address", "show", "dev", INTERFACE]).expect("ip runs");
     let line = |line: &str| {

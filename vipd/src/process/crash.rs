@@ -98,7 +98,7 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
         stop_engine(own);
         inform(socket, signal);
     }
-    // SAFETY: the kernel passes a valid pointer to a handler with SA_SIGINFO.
+    // SAFETY: the kernel passes a valid `info` to a handler that was installed with SA_SIGINFO.
     let is_sent = unsafe { (*info).si_code } <= 0;
     let position = SIGNALS.iter().position(|known| *known == signal);
     let former = FORMER.get().zip(position).map(|(former, position)| former[position].sa_sigaction);

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_without_room_is_rejected_with_the_needed_and_available_number() {
+    fn configuration_that_does_not_fit_is_rejected_with_needed_and_available_numbers() {
         let sizes = Sizes { routers: 64, peers: 64, addresses: 64, senders: 4096, burst: 1 };
         assert_eq!(check_room(sizes, sizes), Ok(()));
         let error = check_room(sizes, Sizes { peers: 65, ..sizes }).expect_err("too many peers");

@@ -27,7 +27,7 @@ pub struct Counters {
     pub asserts_sent: u64,
     /// Answers suppressed by the rate limit or after a stall.
     pub asserts_suppressed: u64,
-    /// Priority-0 adverts from a router other than the current master, ignored as backup.
+    /// Priority-0 adverts from a router other than the current master, ignored in Backup.
     pub priority_zero_ignored: u64,
     /// Times the router yielded mastership after a stall.
     pub stalls: u64,

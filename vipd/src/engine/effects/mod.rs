@@ -287,8 +287,8 @@ impl Effects {
     }
 }
 
-/// Counts a frame that was sent, or counts and reports one that was refused. An advert renews the
-/// lease of a master.
+/// Counts a frame that was sent, or counts and reports one that was refused. A sent advert also
+/// renews the master's lease.
 fn account(
     now: Timestamp,
     tag: Tag,

@@ -48,7 +48,7 @@ pub(super) enum Block {
 pub(super) enum Kind {
     /// Translated to these keys of vipd.
     Translated(&'static [&'static str]),
-    /// Has no equivalent because vipd does not need it, for this reason.
+    /// Has no equivalent because vipd does not need it. The text is the reason.
     NotNeeded(&'static str),
     /// Has no equivalent. The text is the remedy.
     Unsupported(&'static str),
