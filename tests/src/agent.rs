@@ -53,7 +53,7 @@ pub struct Agent {
     below_init: bool,
     /// Processes left by runs whose main process was killed.
     abandoned: Vec<Process>,
-    /// Additional environment variables of vipd.
+    /// Additional environment variables for vipd.
     environment: Vec<(String, String)>,
     /// Where standard error goes; `None` if the lab collects it.
     stderr: Option<OwnedFd>,

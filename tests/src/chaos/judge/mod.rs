@@ -135,7 +135,7 @@ pub struct Verdict {
     pub longest_takeover: Option<Duration>,
     /// Number of answers that reached the clients, except answers to pings at a node's switch port.
     pub answers: u64,
-    /// Number of answers and announcements that old owners sent when they had to be silent.
+    /// Number of answers and announcements that old owners sent although they had to be silent.
     pub unlawful: u64,
 }
 
