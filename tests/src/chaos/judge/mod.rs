@@ -170,7 +170,7 @@ impl Judge {
         }
     }
 
-    /// Judges a round, or with `None` the start of an episode, in which any gap is allowed.
+    /// Judges a round. `None` stands for the start of an episode, in which any gap is allowed.
     pub fn judge(&mut self, round: Option<&Round>, observed: &Observed<'_>) -> Verdict {
         let Observed { events, settled: (from, to), stalls } = *observed;
         let mut verdict = Verdict::default();
@@ -182,7 +182,7 @@ impl Judge {
         };
         let unlawful_before = self.ownership.unlawful;
         for event in events {
-            // Before this event changes the ownership.
+            // First, because `takeovers` needs the ownership before the event.
             takeovers.observe(event, &self.ownership);
             verdict.violations.extend(self.ownership.observe(event, stalls));
             if let Event::Observation(observation) = event {
