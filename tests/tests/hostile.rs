@@ -131,7 +131,8 @@ fn counted(frame: &[u8]) -> Option<bool> {
     }
 }
 
-/// Counters of the agent. Each advert is counted in exactly one of these and [`PER_INSTANCE`].
+/// Agent-wide counters. Each advert increments exactly one counter of this list or of
+/// [`PER_INSTANCE`].
 const GLOBAL: [&str; 4] =
     ["vrid-errors", "vipd:fragments-passed", "vipd:destination-passed", "vipd:unparsable-passed"];
 /// Counters of an instance.

@@ -138,7 +138,7 @@ fn file_with_errors_changes_nothing_and_every_problem_is_reported() {
     }
     assert!(error.matches("300").count() >= 2, "both instances are reported: {error}");
     assert!(error.ends_with("vipd.toml: 3 problems; nothing has changed"), "{error}");
-    // A script without a weight that cannot be run would put the instance into Fault.
+    // An unweighted script that cannot be run would put the instance into Fault.
     let with_script = Settings { more: "track = [{ script = \"web\" }]", ..Settings::new(51) };
     let script = "[[script]]\nname = \"web\"\ncommand = [\"/no/such/script\"]\n";
     agent.configure(configuration(&[with_script]) + script).unwrap();
