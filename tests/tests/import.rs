@@ -1,6 +1,6 @@
 //! `vipd import`: a node with the translated configuration behaves on the wire like keepalived with
-//! the original, and nodes are replaced one after the other, with an interruption only at each
-//! stop of a master.
+//! the original, and nodes can be replaced one at a time, with an interruption only when a master
+//! stops.
 
 use std::collections::BTreeMap;
 use std::fs;

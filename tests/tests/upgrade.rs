@@ -23,9 +23,9 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// VRIDs of which node 1 is master.
+/// VRIDs for which node 1 is master.
 const OWN: [u8; 4] = [1, 2, 3, 4];
-/// VRIDs of which node 2 is master.
+/// VRIDs for which node 2 is master.
 const OTHERS: [u8; 2] = [5, 6];
 
 /// Returns the configuration of an agent that is master of the VRIDs in `masters` and backup of the

@@ -1,4 +1,4 @@
-//! The kinds of faults: their names, and the actions of which each consists.
+//! The kinds of faults: their names, and the actions that make up each.
 //!
 //! A new kind needs a variant of [`Kind`], an entry in [`Kind::ALL`], an arm in the `match`
 //! expressions of this file, and its bounds in `bound.rs`.

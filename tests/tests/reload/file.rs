@@ -112,7 +112,7 @@ fn master_changes_its_settings_without_a_transition() {
     let advertised = priorities(&capture, since, 1);
     assert!([&[200][..], &[150, 200]].contains(&advertised.as_slice()), "{advertised:?}");
 
-    // The backup is reconfigured as well, and takes over when the master stops.
+    // The backup is also reconfigured, and takes over when the master stops.
     backup.configure(text(100, "50ms", [added, kept])).unwrap();
     assert_eq!(reload(&backup).unwrap().len(), 3);
     assert_eq!(master_transitions(&agent).unwrap(), [1]);
