@@ -53,7 +53,7 @@ pub struct Agent {
     below_init: bool,
     /// Processes left by runs whose main process was killed.
     abandoned: Vec<Process>,
-    /// Additional environment variables of vipd.
+    /// Additional environment variables for vipd.
     environment: Vec<(String, String)>,
     /// Where standard error goes; `None` if the lab collects it.
     stderr: Option<OwnedFd>,
@@ -124,7 +124,7 @@ impl Agent {
     /// Returns whether the agent's process is still running.
     ///
     /// # Errors
-    /// Returns an error if the program was not started or waitpid(2) fails.
+    /// Returns an error if the program was not started, has been stopped, or waitpid(2) fails.
     pub fn is_alive(&mut self) -> Result<bool> {
         let described = format!("{self} is not running");
         self.process.as_mut().context(described)?.is_running()
@@ -313,7 +313,8 @@ impl Agent {
         self.running()?.resume()
     }
 
-    /// Returns the process ID of the program, as seen outside its PID namespace.
+    /// Returns the process ID of the program or, after [`Agent::run_below_init`], of its init
+    /// process, as seen outside the PID namespace.
     ///
     /// # Errors
     /// Returns an error if the program is not running.

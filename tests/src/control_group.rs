@@ -108,7 +108,7 @@ impl ControlGroup {
 impl Drop for ControlGroup {
     fn drop(&mut self) {
         let is_removed = || match fs::remove_dir(&self.directory) {
-            // A process that exits belongs to the control group for a moment longer.
+            // An exiting process remains in the control group for a moment.
             Err(error) => error.kind() != io::ErrorKind::ResourceBusy,
             Ok(()) => true,
         };

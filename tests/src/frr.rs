@@ -1,8 +1,8 @@
 //! Runs FRR's vrrpd on a node: its daemons, and the macvlans it requires.
 //!
 //! vrrpd creates neither interfaces nor addresses. Each virtual router needs a macvlan with the
-//! virtual MAC and the VIPs, which vrrpd sets protodown in Backup. IPv6 adverts use the macvlan's
-//! link-local address as their source.
+//! virtual MAC and the VIPs. In Backup, vrrpd sets the macvlan protodown. IPv6 adverts use the
+//! macvlan's link-local address as their source.
 
 use std::path::Path;
 use std::process::Command;

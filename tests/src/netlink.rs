@@ -17,7 +17,7 @@ pub(crate) fn change(message: RouteNetlinkMessage) -> io::Result<()> {
     transact(message, NLM_F_ACK).map(drop)
 }
 
-/// Creates an object that must not exist yet and waits for the acknowledgment.
+/// Creates an object, which must not exist yet, and waits for the acknowledgment.
 pub(crate) fn create(message: RouteNetlinkMessage) -> io::Result<()> {
     transact(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).map(drop)
 }

@@ -8,8 +8,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// A point in time: nanoseconds of `CLOCK_REALTIME`.
 ///
-/// The kernel timestamps frames and replies with this clock. Log lines and events use it as well,
-/// so that all of them can be ordered.
+/// The kernel timestamps frames and replies with this clock. Log lines and events use the same
+/// clock, so that all of them can be ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(u64);
 

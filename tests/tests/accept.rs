@@ -91,7 +91,7 @@ fn accept_filter_is_restored_after_interface_recreation() {
         })
         .expect("dropped and counted");
     }
-    // The agent may find the program detached before it receives the notification of the removal.
+    // The agent may find the program detached before it is notified that the interface was removed.
     let is_failure = |text: &str| text.contains("cannot") && !text.contains("the interface has been removed");
     assert!(!agent.log().iter().any(|line| is_failure(&line.text)), "{:#?}", agent.log());
 }

@@ -150,9 +150,9 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
     drop(programs);
 }
 
-/// Whenever vipd's program is the first, another application attaches its own in front of it and
-/// drops all adverts. vipd waits longer before each further attempt, and the backup is in Fault
-/// during these pauses.
+/// Whenever vipd's program runs first, another application attaches one in front of it that drops
+/// all adverts. vipd waits longer before each further attempt to run first, and the backup is in
+/// Fault during these pauses.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn competing_tc_program_is_displaced_with_growing_pauses() {
@@ -207,7 +207,7 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
 /// in the meantime are received.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn bpf_link_is_kept_and_no_advert_is_lost_when_an_interface_is_reopened() {
+fn no_advert_is_lost_when_an_interface_is_reopened() {
     const ROUNDS: usize = 5;
     const ADVERTS: usize = 200;
     let lab = Lab::new(2).unwrap();

@@ -187,7 +187,7 @@ fn foreign_xdp_program_is_reported_and_kept() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn next_to_a_foreign_xdp_program_vipd_uses_tc_ingress() {
+fn tc_ingress_is_used_next_to_a_foreign_xdp_program() {
     let lab = Lab::new(2).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
     let foreign = foreign_xdp(node);
@@ -252,8 +252,8 @@ fn macvlans(node: &Namespace, interface: &str) -> usize {
     list.as_array().expect("an array").iter().filter(|macvlan| macvlan["link"] == interface).count()
 }
 
-/// The first agent changes sysctls of the interface and restores them. A second agent must not take
-/// the changed values for the original ones.
+/// The first agent changes sysctls of the interface and restores them on shutdown. A second agent
+/// must not record the changed values as the original ones.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn rejected_agent_creates_no_macvlan_and_keeps_the_original_sysctls() {

@@ -21,7 +21,7 @@ struct Finished {
     stderr: String,
 }
 
-/// Runs `vipd` on a node, by default with the runtime directory of its agent.
+/// Runs `vipd` on a node, by default with the runtime directory of the node's agent.
 fn run(lab: &Lab, station: Station, arguments: &[&str]) -> Finished {
     let mut command = Command::new(vipd_binary().unwrap());
     command.env("VIPD_RUNTIME_DIR", Agent::runtime_dir()).args(arguments);
@@ -141,7 +141,7 @@ fn agent_warns_about_commands_that_cannot_be_run() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn without_an_agent_the_error_names_the_running_ones() {
+fn error_lists_other_running_agents_if_none_uses_the_directory() {
     let lab = Lab::new(1).unwrap();
     let agent = start(&lab, ONE, instance(100, ""));
     wait_for_state(&agent, "master", TIMEOUT).unwrap();

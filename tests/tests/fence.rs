@@ -1,5 +1,5 @@
-//! The fence: from the first advert of a new master on, the old master's node does not use the VIP,
-//! even while the VIP is still on its interface.
+//! The fence: once a new master has sent its first advert, the old master's node does not use the
+//! VIP, even while the VIP is still on its interface.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -33,7 +33,7 @@ const PREFERRED: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How long after the advert a frame that was already on its way may be captured.
+/// How long after the advert a frame that was already in flight may still be captured.
 const IN_FLIGHT: Duration = Duration::from_millis(1);
 
 /// A master and its backup. Fields are dropped in order: the agents before the lab they run in.
@@ -117,7 +117,7 @@ impl Pair {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn stopped_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestResult {
+fn stopped_master_is_silent_after_the_new_masters_first_advert() -> TestResult {
     for (mode, virtual_mac) in
         [(None, false), (Some(XdpMode::Native), false), (Some(XdpMode::Generic), false), (None, true)]
     {
@@ -142,7 +142,7 @@ fn stopped_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestRes
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn killed_master_is_silent_from_the_first_advert_of_the_new_one_on() -> TestResult {
+fn killed_master_is_silent_after_the_new_masters_first_advert() -> TestResult {
     for mode in [None, Some(XdpMode::Native), Some(XdpMode::Generic)] {
         let mut pair = Pair::start(mode, false)?;
         let killed = WallTime::now();
@@ -211,7 +211,7 @@ fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
     Ok(())
 }
 
-/// The VIP on that interface is an excluded one.
+/// The VIP on the address-only interface is an excluded address.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_on_an_address_only_interface_is_fenced() -> TestResult {

@@ -97,7 +97,7 @@ fn unusual(random: &mut Generator) -> Vec<u8> {
 }
 
 /// Returns an advert with a flipped bit after the Ethernet addresses, sometimes also truncated. The
-/// IPv4 checksum is often recomputed, so that the message is parsed as well. The VRRP checksum
+/// IPv4 checksum is often recomputed, so that the message is also parsed. The VRRP checksum
 /// never is, so an advert with a mutated priority is never valid.
 fn corrupted(random: &mut Generator) -> Vec<u8> {
     let mut frame = SENDER.advert(Version::V3, 51, 50).frame();
@@ -131,7 +131,8 @@ fn counted(frame: &[u8]) -> Option<bool> {
     }
 }
 
-/// Counters of the agent. Each advert is counted in exactly one of these and [`PER_INSTANCE`].
+/// Agent-wide counters. Each advert increments exactly one counter of this list or of
+/// [`PER_INSTANCE`].
 const GLOBAL: [&str; 4] =
     ["vrid-errors", "vipd:fragments-passed", "vipd:destination-passed", "vipd:unparsable-passed"];
 /// Counters of an instance.

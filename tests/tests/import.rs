@@ -1,6 +1,6 @@
 //! `vipd import`: a node with the translated configuration behaves on the wire like keepalived with
-//! the original, and nodes are replaced one after the other, with an interruption only at each
-//! stop of a master.
+//! the original, and nodes can be replaced one at a time, with an interruption only when a master
+//! stops.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -125,7 +125,7 @@ fn agent(lab: &Lab, station: Station, kind: &AgentKind, original: &str) -> Agent
     Agent::with_configuration(lab, station, kind.clone(), configuration).expect("create the agent")
 }
 
-/// The contents of an advert, without addresses of the node.
+/// The contents of an advert, without the node's own addresses.
 #[derive(Debug, PartialEq, Eq)]
 struct Contents {
     version: u8,
@@ -263,8 +263,9 @@ fn replace(lab: &Lab, capture: &Capture, agents: [Agent; 2], with: &AgentKind) -
     [one, two]
 }
 
-/// Node by node, keepalived is replaced by vipd and vipd by keepalived. A client that pings the VIP
-/// has no reply during Skew_Time after each stop of a master, and at no other time.
+/// Node by node, keepalived is replaced with vipd, and then vipd with keepalived. A client that
+/// pings the VIP gets no replies during Skew_Time after each stop of a master, and loses none at
+/// any other time.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn nodes_are_replaced_one_by_one_and_back() {

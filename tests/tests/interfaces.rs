@@ -196,8 +196,8 @@ fn primary_address_configured_as_vip_is_never_removed() -> TestResult {
     Ok(())
 }
 
-/// A bridge reports its ports in link messages of family AF_BRIDGE. When a port is detached, it
-/// sends RTM_DELLINK although the interface still exists.
+/// A bridge reports its ports in link messages of family AF_BRIDGE. When a port is detached, the
+/// bridge sends RTM_DELLINK although the interface still exists.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn former_bridge_port_is_still_tracked() -> TestResult {

@@ -60,7 +60,7 @@ fn check_undisturbed<T>(
     assert_eq!(counter(&backup, "master-transitions")? - before, 0, "{:#?}", backup.log());
     assert_eq!(counter(&master, "master-transitions")?, 1, "{:#?}", master.log());
     assert!(!capture.has(start, |frame| frame.from == TWO && frame.advert().is_some()));
-    // A clean shutdown must work during the disturbance as well.
+    // A clean shutdown must also work during the disturbance.
     let stopped = WallTime::now();
     assert!(master.stop()?.success());
     assert!(

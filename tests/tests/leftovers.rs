@@ -71,7 +71,7 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        // With its guardian. A destructor cannot report an error.
+        // Kills the agent and its guardian. Drop cannot report an error.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
@@ -283,8 +283,8 @@ fn programs_that_an_interface_no_longer_needs_are_detached() -> TestResult {
     Ok(())
 }
 
-/// The map of VIPs stays pinned across an upgrade, so the start after a crash of the successor
-/// finds the VIPs to remove.
+/// The map of VIPs stays pinned across an upgrade, so an agent that starts after a crash of the
+/// successor finds the VIPs to remove.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vips_of_a_killed_successor_are_removed_at_the_next_start() -> TestResult {

@@ -55,7 +55,7 @@ fn start_master(lab: &Lab) -> Result<Agent> {
     Ok(agent)
 }
 
-/// An answer of the server.
+/// The server's HTTP response.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -75,11 +75,11 @@ fn connect(host: &Namespace, port: u16) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request, and reads the answer until the server closes the connection.
+/// Sends a request, and reads the response until the server closes the connection.
 fn exchange(mut stream: &TcpStream, request: &str) -> Result<Answer> {
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
-    // If the server has not read the whole request, the connection is reset after the answer.
+    // If the server has not read the whole request, the connection is reset after the response.
     if let Err(error) = stream.read_to_end(&mut bytes)
         && error.kind() != ErrorKind::ConnectionReset
     {
@@ -175,7 +175,7 @@ fn metrics_have_the_counters_of_vipd_stats() -> TestResult {
     try_wait_until("a guardian", TIMEOUT, || {
         Ok(get(agent.host(), 9650, "/metrics")?.body.contains("\nvipd_guardian_up 1\n"))
     })?;
-    // All adverts except the one at the takeover are sent when a timer fires.
+    // All adverts except the one at the takeover are sent when Adver_Timer fires.
     let sent = samples[format!("vipd_advertisement_sent_total{{{labels}}}").as_str()];
     let delayed = samples["vipd_advert_delay_seconds_count"];
     assert!((sent - delayed - 1.0).abs() < 0.5, "{delayed} delays of {sent} adverts");

@@ -123,7 +123,7 @@ fn recreated_interface_is_used_again() -> TestResult {
     assert!(counter(&one, "advertisement-sent")? > sent, "the counters were reset");
     assert_eq!(counter(&one, "master-transitions")?, 2);
 
-    // The backup must receive adverts on its recreated interface as well.
+    // The backup must also receive adverts on its recreated interface.
     let received = counter(&two, "advertisement-rcvd")?;
     lab.unplug(TWO)?;
     wait_for_state(&two, "fault", TIMEOUT)?;

@@ -308,8 +308,8 @@ fn fifo_receives_a_line_for_each_change() {
     );
 }
 
-/// The commands of a sync group run once per state of the group. The FIFO also receives lines of
-/// the members, which have no commands here.
+/// The commands of a sync group run once per state change of the group. The FIFO also receives
+/// lines for the members, which have no commands in this test.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn group_notifies_once_for_all_members() {

@@ -67,9 +67,9 @@ fn backup_adopts_the_interval_of_the_master() -> TestResult {
     Ok(())
 }
 
-/// Isolates node 1 until both nodes are master, then ends the isolation such that `receiver`
-/// receives an advert from `sender` before sending one itself. Returns the time at which the
-/// isolation ended.
+/// Isolates node 1 until both nodes are master, then ends the isolation so that `receiver` receives
+/// an advert from `sender` before sending one itself. Returns the time at which the isolation
+/// ended.
 fn split_and_heal(lab: &Lab, (receiver, sender): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
     lab.isolate(ONE)?;
     wait_for_state(receiver, "master", TIMEOUT)?;

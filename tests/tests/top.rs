@@ -27,9 +27,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A terminal emulator that runs `vipd top` on a node.
 struct Terminal {
-    /// The emulator's side. `None` after it was closed.
+    /// The emulator's side; `None` once it is closed.
     emulator: Option<File>,
-    /// The program's side, for its attributes.
+    /// The program's side, used to check and resize the terminal.
     device: File,
     parser: Arc<Mutex<Parser>>,
     child: Child,

@@ -23,9 +23,9 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// VRIDs of which node 1 is master.
+/// VRIDs for which node 1 is master.
 const OWN: [u8; 4] = [1, 2, 3, 4];
-/// VRIDs of which node 2 is master.
+/// VRIDs for which node 2 is master.
 const OTHERS: [u8; 2] = [5, 6];
 
 /// Returns the configuration of an agent that is master of the VRIDs in `masters` and backup of the
@@ -185,7 +185,7 @@ fn masters_and_backups_keep_their_states_and_counters() {
 /// Each successor inherits descriptors and maps from its predecessor.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn twenty_upgrades_leave_no_traces_and_the_last_process_shuts_down_cleanly() {
+fn twenty_upgrades_leave_no_traces() {
     let lab = Lab::new(1).expect("create the lab");
     let mut agent = start(&lab, ONE, configuration(&OWN, ""));
     let all: Vec<u8> = OWN.into_iter().chain(OTHERS).collect();
@@ -251,8 +251,8 @@ fn nothing_changes_if_the_successor_fails() {
     assert_eq!(counters(&agent, "master-transitions"), [1; 6]);
 }
 
-/// `fence` takes effect at the next start. If the successor applied it, it would not renew the
-/// leases that it inherits, and any advert would fence its VIPs.
+/// A changed `fence` takes effect at the next start. A successor that applied it would not renew
+/// the leases that it inherits, and any advert would fence its VIPs.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_keeps_the_fence() {
@@ -269,7 +269,7 @@ fn successor_keeps_the_fence() {
         upgrade_successfully(&agent);
         assert_eq!(level(&agent), "full", "{:#?}", agent.log());
     }
-    // A restart applies it.
+    // A restart applies the changed `fence`.
     agent.stop().expect("stopped");
     agent.start().expect("started");
     wait_for_masters(&agent, &all);
@@ -294,8 +294,8 @@ fn successor_applies_a_changed_configuration() {
     assert_eq!(counters(&agent, "master-transitions"), [1; 6]);
 }
 
-/// Drained instances, changed priorities, tracked objects and events belong to the service, not to
-/// the routers.
+/// The state of the service is what the routers do not contain: drained instances, changed
+/// priorities, tracked objects and events.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_keeps_the_state_of_the_service() {

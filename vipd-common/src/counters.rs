@@ -57,8 +57,8 @@ pub enum Counter {
     VridErrors = 19,
     /// Row 0 only: packets of IP protocol 112 in fragments, passed.
     FragmentsPassed = 20,
-    /// Row 0 only: packets of IP protocol 112 to a destination other than their virtual router's
-    /// or, for a VRID that is not configured, other than the VRRP group, passed.
+    /// Row 0 only: packets of IP protocol 112 to a destination other than that of their virtual
+    /// router, passed. If the VRID is not configured, the expected destination is the VRRP group.
     DestinationPassed = 21,
     /// Row 0 only: packets of IP protocol 112 that are too short or too malformed to contain a
     /// VRID, passed.

@@ -1,4 +1,4 @@
-//! The packets by which a host uses a VIP, and which of them are dropped.
+//! Determines which packets use a VIP, and which of them are dropped.
 //!
 //! ```text
 //!                a received packet is about          a sent packet is about

@@ -34,8 +34,8 @@ pub const fn duration(interval: u64, down_after_adverts: u8) -> u64 {
     interval + if least > interval / 8 { least } else { interval / 8 }
 }
 
-/// Returns why a valid advert of another router with this priority fences a row at `now`, in
-/// nanoseconds of `CLOCK_MONOTONIC`; `None` if it does not.
+/// Returns the reason for which a valid advert with this priority from another router fences a row,
+/// or `None` if the advert does not fence it. `now` is in nanoseconds of `CLOCK_MONOTONIC`.
 #[inline(always)]
 pub const fn fences(lease: &LeaseSlot, priority: u8, now: u64) -> Option<Reason> {
     // A priority-0 advert relinquishes mastership.
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_master_whose_lease_is_over_or_which_is_outranked_is_fenced() {
+    fn only_expired_or_outranked_masters_are_fenced() {
         for (valid_until, priority, now, expected) in [
             (0, 255, 1, None),
             (0, 1, u64::MAX, None),

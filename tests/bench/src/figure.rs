@@ -9,7 +9,7 @@ pub(crate) struct Figure {
     /// Nominal point of a sweep: the number of virtual routers, or flood adverts per second (0:
     /// unlimited).
     pub(crate) point: Option<u32>,
-    /// A single value, or all samples of the run. Empty if a time limit was exceeded.
+    /// A single value, or all samples of the run; empty if a time limit was exceeded.
     pub(crate) values: Vec<f64>,
     /// Whether the values are samples, for which percentiles are meaningful.
     pub(crate) sampled: bool,
@@ -48,7 +48,7 @@ impl Figure {
         Self { values: value.into_iter().collect(), ..Self::new(metric, 0.0) }
     }
 
-    /// Makes the figure a point of a sweep. `at` is the x value that was reached.
+    /// Turns the figure into a point of a sweep. `at` is the x value that was actually reached.
     #[must_use]
     pub(crate) fn at(self, point: u32, at: f64) -> Self {
         Self { point: Some(point), at: Some(at), ..self }

@@ -20,7 +20,7 @@ const INTERVAL: u32 = 1000;
 /// Start of the x axis, in milliseconds after the fault.
 const FROM: f64 = -500.0;
 const FONT: &str = "sans-serif";
-/// Colors that color-blind readers can distinguish.
+/// Chosen to be distinguishable with color blindness.
 const ANSWERS: RGBColor = RGBColor(0, 114, 178);
 const LATE: RGBColor = RGBColor(213, 94, 0);
 const LANE: RGBColor = RGBColor(232, 232, 232);
@@ -32,11 +32,12 @@ const RIGHT: i32 = 844;
 const GUTTER: i32 = 28;
 /// Height of the title and the column headings.
 const TOP: i32 = 84;
-/// Heights of a fault's name and of a lane, distance between the tops of two lanes, and height of a
-/// fault with its lanes.
+/// Height of a fault's name.
 const NAME: i32 = 22;
 const LANE_HEIGHT: i32 = 18;
+/// Distance between the tops of two lanes.
 const LANE_SPACING: i32 = 22;
+/// Height of a fault's name and its two lanes.
 const ROW: i32 = NAME + 2 * LANE_SPACING + 14;
 
 /// An agent with its timelines, by fault.

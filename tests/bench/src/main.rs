@@ -33,7 +33,7 @@ use scenario::{Effort, Runs, Scenario};
 use subject::{Programs, Who};
 use targets::{Verdict, judge};
 
-/// File next to the report that lists why targets are missed.
+/// Name of the file with the reasons for missed targets, in the report's folder.
 const REASONS: &str = "misses.md";
 
 /// Compare vipd with keepalived, run in turn in identical labs; needs root
@@ -66,7 +66,7 @@ struct Args {
     /// Number of times that the scenario `owners` plays each fault at each interval
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     faults: u32,
-    /// Play only this fault in the scenario `owners`, instead of all at the same time
+    /// In the scenario `owners`, play only this fault instead of all of them in parallel
     #[arg(long, value_name = "FAULT", value_parser = owners::parse_point)]
     only: Option<u32>,
     /// Run each scenario only once, and for a shorter time

@@ -4,7 +4,7 @@
 //! There are some 25 metrics, and the runs of one build differ by 15 %. A test with a
 //! false-positive rate of 10 % would report two or three metrics even if the builds were equal. An
 //! increase therefore counts only if almost all runs of this build cost more than almost all runs
-//! of the other one (the Mann-Whitney test). With five runs each, this happens by chance once in
+//! of the other build (the Mann-Whitney test). With five runs each, this happens by chance once in
 //! 126 comparisons.
 
 use std::fmt;

@@ -111,7 +111,7 @@ impl Effort {
         quick: true,
     };
 
-    /// Returns the effort with only one point of [`Scenario::Owners`] to play, if there is one.
+    /// Restricts [`Scenario::Owners`] to the point `only`; `None` plays all points.
     pub(crate) const fn playing(self, only: Option<u32>) -> Self {
         Self { only, ..self }
     }

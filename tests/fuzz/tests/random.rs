@@ -1,6 +1,6 @@
 //! Runs the fuzz target `core` on random bytes.
 
-/// Number of inputs, which together take a few seconds.
+/// Number of inputs; together, they take a few seconds.
 const RUNS: u64 = 1_500;
 
 #[test]

@@ -9,7 +9,7 @@ use vipd_fuzz::TARGETS;
 /// Limit on the total size of all inputs. They only need to reach most code quickly.
 const CORPUS_BYTES: u64 = 100 * 1024;
 
-/// Returns all files in a target's folder, sorted. Returns none if the folder does not exist.
+/// Returns all files in a target's folder, sorted; empty if the folder does not exist.
 fn inputs(folder: &str, target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(target);
     let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };

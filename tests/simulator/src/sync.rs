@@ -17,10 +17,10 @@
 //!
 //! In worlds whose groups change at random moments, these are also checked:
 //!
-//! 4. No router becomes master by a change of the groups while it receives adverts from a master
+//! 4. No router becomes master because of a group change while it receives adverts from a master
 //!    that outranks it.
-//! 5. A change of the groups causes no transition in a group of masters, in a group of backups, or
-//!    of a router that leaves its group.
+//! 5. A group change causes no transition in a group of masters, in a group of backups, or of a
+//!    router that leaves its group.
 //! 6. While all segments are connected, masters of different priorities coexist only until the next
 //!    advert and its answer have arrived.
 
@@ -67,7 +67,7 @@ impl Nodes {
     }
 }
 
-/// A rule of sync groups that is left out, to check that the invariants detect this.
+/// The rule of sync groups that is left out, to check that the invariants detect the defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
     /// All rules apply.

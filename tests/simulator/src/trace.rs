@@ -74,7 +74,7 @@ pub(crate) struct Trace {
     verbose: bool,
 }
 
-/// Number of events that are kept, several hundred per virtual router.
+/// Number of events that are kept: several hundred per virtual router.
 const KEPT: usize = 20_000;
 /// Number of events that are shown for a virtual router.
 const SHOWN: usize = 60;

@@ -162,8 +162,8 @@ impl World {
         }
     }
 
-    /// Passes the unchanged advert that arrived at `arrival` to a member, unless this was done
-    /// before.
+    /// Passes the unchanged advert that arrived at `arrival` to a member, unless the member has
+    /// already handled it.
     fn catch_up(&mut self, member: usize, arrival: Timestamp) {
         if let Some(advert) = self.members[member].fast_path.catch_up(arrival) {
             let (host, group) = (self.members[member].host, self.members[member].group);
@@ -350,8 +350,8 @@ impl World {
         }
     }
 
-    /// Lifts the fence of a router that is still master after it has handled its inputs, unless its
-    /// lease is over, as the engine does.
+    /// Like the engine, lifts the fence of a router that is still master after handling its inputs,
+    /// unless its lease has expired.
     fn keep_lease(&mut self, member: usize, local: Timestamp) {
         let stuck = self.defect == Defect::StuckFence;
         let Member { lease, router, .. } = &mut self.members[member];

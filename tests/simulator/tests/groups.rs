@@ -9,7 +9,7 @@ use vipd_simulator::sync::{LeftOut, Nodes, run, run_all};
 const WORLDS: u64 = 300;
 
 #[test]
-fn groups_settle_alongside_other_groups_and_independent_routers_and_after_changes() {
+fn all_kinds_of_worlds_settle() {
     let summary = run_all(1, WORLDS, available_parallelism().map_or(1, Into::into));
     if let Some((_, violation)) = summary.violation {
         panic!("{violation}");

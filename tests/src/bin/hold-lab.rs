@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let (mut running, mut frozen) = (agent(1)?, agent(2)?);
     running.start()?;
     frozen.start()?;
-    // A stopped process reacts only to SIGKILL and SIGCONT.
+    // The harder case: a stopped process reacts only to SIGKILL and SIGCONT.
     frozen.pause()?;
     println!("{} {}", running.pid()?, frozen.pid()?);
     loop {

@@ -34,7 +34,7 @@ pub enum Action {
     RemoveAddress(usize),
     /// Detaches the agent's BPF programs.
     Detach,
-    /// Fills the file system with the runtime directory.
+    /// Fills the file system that contains the runtime directory.
     FillDisk,
     /// Frees the space in that file system.
     FreeDisk,
@@ -51,7 +51,7 @@ pub enum Action {
     Drain,
     /// Ends the drain.
     Undrain,
-    /// Hands over mastership of all instances of which the node is master.
+    /// Hands over all instances in Master to another node.
     Failover,
 }
 
@@ -75,7 +75,7 @@ pub enum Sent {
 pub struct Impairment {
     /// Percentage of frames to the node that are lost.
     pub loss_to: u8,
-    /// Percentage of frames from the node that are lost, after they were captured.
+    /// Percentage of frames from the node that are lost after capture.
     pub loss_from: u8,
     /// Delay of frames to the node.
     pub delay: Duration,

@@ -33,7 +33,7 @@ const EXIT: Duration = Duration::from_secs(60);
 const LONGEST_HOG: Duration = Duration::from_secs(5);
 /// Maximum time that an agent may take to attach its BPF programs again.
 const REATTACH: Duration = Duration::from_secs(2);
-/// The line that a reload inserts into each instance, and the next reload removes again.
+/// The line that one reload inserts into each instance and the next one removes.
 const RELOADED: &str = "garp = { refresh = \"30s\" }\n";
 
 /// The nodes and the segment. Fields are dropped in order: the agents before the lab they run in.
@@ -313,7 +313,7 @@ impl Arena {
         Ok(())
     }
 
-    /// Hands over the instances of which the node is master.
+    /// Hands over the node's instances in Master to another node.
     fn failover(&mut self, node: u8) -> Result<Outcome> {
         let instances = control::status(self.agent(node)?)?;
         let masters = instances.iter().filter(|instance| instance.text("state") == "master");

@@ -30,10 +30,11 @@ impl Takeover {
 }
 
 impl Kind {
-    /// Returns the deadline for the takeover from a router's master on which this fault lasts for
-    /// `length`, or `None` if no takeover is required.
+    /// Returns the deadline for taking over from a master that has this fault for `length`, or
+    /// `None` if no takeover is required.
     pub fn takeover(self, length: Duration, router: &Router) -> Option<Takeover> {
-        // A master that recovers about when its backup's master-down timer fires may remain master.
+        // A master may remain master if it recovers at about the time that its backup's master-down
+        // timer fires.
         let is_long = length > router.longest_down() + router.interval;
         match self {
             Self::Kill | Self::Abort | Self::Segfault if is_long => Some(Takeover::Guardian),

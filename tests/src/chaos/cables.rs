@@ -91,12 +91,12 @@ impl Cables {
     }
 }
 
-/// Returns the name of the end of an impaired link at the relay.
+/// Returns the name of the relay's end of an impaired link.
 fn stub(node: u8) -> String {
     format!("stub{node}")
 }
 
-/// Returns the name of the end of an impaired link at the bridge.
+/// Returns the name of the bridge's end of an impaired link.
 fn trunk(node: u8) -> String {
     format!("trunk{node}")
 }

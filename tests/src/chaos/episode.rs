@@ -121,7 +121,8 @@ impl<'a> Episode<'a> {
         }
         std::thread::sleep(quiescence(&self.plan.segment));
         let from = WallTime::now();
-        // A period, not a deadline: a thread that is woken late would observe for too short a time.
+        // Sleeps for a period rather than until a deadline. If this thread were woken late, a
+        // deadline would leave too short a time to observe.
         std::thread::sleep(OBSERVATION);
         let to = WallTime::now();
         std::thread::sleep(LATENCY);
@@ -134,10 +135,10 @@ impl<'a> Episode<'a> {
         Ok(self.report((number, verdict), (events, records), (&stalls, began, to), skipped, &notes))
     }
 
-    /// Records the start of the faults whose first step this is.
+    /// Records the start of each fault that begins with this step.
     fn strike(&mut self, round: Option<&Round>, step: &Step) {
         let faults = round.iter().flat_map(|round| round.faults.iter().enumerate());
-        // A partition has first steps on several nodes, and requires no takeover.
+        // Partitions are not recorded: they begin on several nodes, and require no takeover.
         let begins = |kind: Kind, node: u8, at: Duration| {
             kind != Kind::Partition && node == step.node && at == step.at
         };

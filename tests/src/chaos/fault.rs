@@ -1,4 +1,4 @@
-//! The kinds of faults: their names, and the actions of which each consists.
+//! The kinds of faults: their names, and the actions that make up each.
 //!
 //! A new kind needs a variant of [`Kind`], an entry in [`Kind::ALL`], an arm in the `match`
 //! expressions of this file, and its bounds in `bound.rs`.
@@ -16,7 +16,7 @@ use crate::random::Random;
 
 /// Longest time for which an agent is starved of CPU time.
 const LONGEST_STARVATION: Duration = Duration::from_secs(2);
-/// Shortest length of a fault, except of faults that end at once.
+/// Shortest length of a fault that does not end at once.
 const SHORTEST: Duration = Duration::from_millis(20);
 
 /// A kind of fault.
@@ -52,7 +52,7 @@ pub enum Kind {
     Delay,
     /// Frames to the node arrive twice.
     Duplicate,
-    /// Frames to the node are delayed, except for some, which overtake the others.
+    /// Most frames to the node are delayed; the others overtake them.
     Reorder,
     /// The segment is partitioned.
     Partition,
@@ -60,7 +60,7 @@ pub enum Kind {
     RemoveAddress,
     /// The agent's BPF programs are detached.
     Detach,
-    /// The file system with the runtime directory is full.
+    /// The file system that contains the runtime directory is full.
     FullDisk,
     /// The configuration is reloaded.
     Reload,

@@ -12,8 +12,8 @@ use crate::configuration::Family;
 use crate::station::Station;
 use crate::time::WallTime;
 
-/// Number of the clients' source addresses for ARP requests and Neighbor Solicitations. Each
-/// question uses the next address, so that its answer can be matched with it.
+/// Number of source addresses that the clients use for ARP requests and Neighbor Solicitations.
+/// Each question uses the next address, so that an answer can be matched with its question.
 pub(crate) const SOURCES: u16 = 32;
 /// Last byte of the first IPv4 source address.
 const FIRST_SOURCE: u8 = 128;

@@ -9,8 +9,8 @@ use crate::random::Random;
 use crate::time::millis;
 
 /// Time that the routers have to settle after the last step of a round, in addition to two
-/// Active_Down_Intervals. A process may have to start, or to retry attaching its BPF programs after
-/// a second.
+/// Active_Down_Intervals. Long enough for a process to start, or to retry attaching its BPF
+/// programs after a second.
 const START: Duration = Duration::from_millis(2500);
 /// How long the settled routers are observed.
 pub(crate) const OBSERVATION: Duration = Duration::from_millis(400);
@@ -99,8 +99,8 @@ impl Round {
         let mut round = Self { faults: Vec::new(), steps: Vec::new() };
         let first = round.add(node, start, segment, kinds, random);
         if random.percent(PAIRS) && first.kind != Kind::Partition {
-            // The steps of the two faults must not undo each other: the second fault is on another
-            // node, and is no partition, which moves several nodes.
+            // The steps of the two faults must not undo each other. The second fault is therefore
+            // on another node, and is not a partition, which would move several nodes.
             let others: Vec<_> = nodes.into_iter().filter(|other| *other != node).collect();
             let kinds: Vec<_> = kinds.iter().copied().filter(|kind| *kind != Kind::Partition).collect();
             let start = random.between(start, start + first.length);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_gives_one_plan_and_a_longer_one_begins_with_it() {
+    fn longer_plan_from_the_same_seed_begins_with_the_same_rounds() {
         let minute = Duration::from_secs(60);
         for seed in 0..50 {
             let plan = Plan::draw(seed, &outline(3), minute);

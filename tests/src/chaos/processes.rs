@@ -25,8 +25,8 @@ pub(super) fn find(agent: &Agent, role: Role) -> Option<u32> {
     let is_guardian = |process: &u32| arguments(*process).iter().any(|argument| argument == "guardian");
     let mut alive = agent.processes().into_iter().filter(|process| is_alive(*process));
     match role {
-        // The init process runs `sleep` once the agent that it started has ended: after an upgrade,
-        // another process may be the agent by then.
+        // Skip `sleep`, which the init process runs once the agent that it started has ended. After
+        // an upgrade, the agent is another process.
         Role::Main => alive.find(|process| !is_guardian(process) && name(*process) != "sleep"),
         Role::Guardian => alive.find(is_guardian),
     }

@@ -62,7 +62,7 @@ pub struct Summary {
     pub violations: BTreeMap<Invariant, u64>,
     /// Number of answers to clients.
     pub answers: u64,
-    /// Number of answers and announcements that old owners sent when they had to be silent.
+    /// Number of answers and announcements that old owners sent although they had to be silent.
     pub unlawful: u64,
     /// Number of episodes that were started.
     pub episodes: u64,
@@ -77,7 +77,7 @@ pub struct Figures {
     pub rounds: u64,
     /// Number of rounds with a violation.
     pub violated: u64,
-    /// Number of answers and announcements that old owners sent when they had to be silent.
+    /// Number of answers and announcements that old owners sent although they had to be silent.
     pub unlawful: u64,
     /// The longest gap between answers to a client.
     pub longest_gap: Duration,

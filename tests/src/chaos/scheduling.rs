@@ -13,7 +13,7 @@ use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// SCHED_FIFO priority of the threads that send, relay and capture frames and detect stalls: above
-/// the hog, so that it does not starve them, too.
+/// [`HOG`], so that the hog does not starve them.
 pub(crate) const WITNESS: i32 = 60;
 /// SCHED_FIFO priority of the thread that starves an agent: above the agent's engine.
 const HOG: i32 = 50;

@@ -123,7 +123,7 @@ impl Wire {
         }
         ensure_no_drops(&self.socket)?;
         let mut all = std::mem::take(&mut *self.shared.records());
-        // Frames from several CPUs may be queued in a different order from their timestamps.
+        // Frames received on different CPUs may be queued out of timestamp order.
         all.sort_by_key(|record| record.time);
         let later = all.split_off(all.partition_point(|record| record.time <= until));
         self.shared.records().splice(0..0, later);

@@ -58,7 +58,7 @@ impl fmt::Display for At {
     }
 }
 
-/// Returns an error marked as a [`Mismatch`].
+/// Returns from the enclosing function with an error marked as a [`Mismatch`].
 macro_rules! mismatch {
     ($($words:tt)*) => { return Err(anyhow::anyhow!($($words)*).context($crate::conformance::lab::Mismatch)) };
 }
@@ -67,9 +67,8 @@ use mismatch;
 /// Plays a scenario to its end.
 ///
 /// # Errors
-/// Returns an error for the first step that does not match, with its line ([`At`]), the observed
-/// frame if there is one, and [`Mismatch`]. An error without [`Mismatch`] means that the lab failed
-/// or the program exited.
+/// Returns an error for the first step that does not match, with its line ([`At`]) and
+/// [`Mismatch`]. An error without [`Mismatch`] means that the lab failed or the program exited.
 pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<()> {
     let lab = Lab::new(3)?;
     let mut stage = Stage {

@@ -103,7 +103,8 @@ fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
     for (_, verdict) in of_item.flat_map(|row| &row.verdicts).filter(|(who, _)| *who == program) {
         match verdict {
             Verdict::Unsupported => {}
-            // vipd's core has passed these scenarios in virtual time. The others did not play them.
+            // vipd's core has passed these scenarios in virtual time. The other programs did not
+            // play them.
             Verdict::InCore if program != Program::Vipd => {}
             Verdict::Passes | Verdict::PassesOnRetry(_) | Verdict::UnexpectedPass | Verdict::InCore => {
                 (passed, played) = (passed + 1, played + 1);

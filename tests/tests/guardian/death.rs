@@ -185,7 +185,7 @@ fn guardian_acts_for_the_routers_of_the_last_reload() {
 /// takeover.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn vips_that_cannot_be_fenced_any_more_are_removed_at_once() {
+fn vips_are_removed_at_once_without_a_bpf_file_system() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
     let node = host(&lab, ONE);

@@ -28,7 +28,7 @@ fn switches(process: Pid) -> u64 {
 /// running. While the agent runs, the guardian is never scheduled.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn guardian_is_idle_and_has_no_other_descriptors() {
+fn guardian_is_idle_and_has_only_the_descriptors_it_needs() {
     let lab = Lab::new(2).expect("create the lab");
     let (master, _backup) = pair(&lab, 3);
     let process = guardian(&master).expect("a guardian");

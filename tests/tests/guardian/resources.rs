@@ -21,8 +21,7 @@ fn number(process: Pid) -> u32 {
 }
 
 /// The robust mutex wakes the guardian. The kernel finds the mutex through a list in the memory of
-/// the killed process, which it therefore does not reclaim at once (`OOM_REAPER_DELAY` in
-/// `mm/oom_kill.c`).
+/// the killed process, so it delays reclaiming that memory (`OOM_REAPER_DELAY` in `mm/oom_kill.c`).
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn master_killed_for_lack_of_memory_sends_priority_zero() {

@@ -80,7 +80,7 @@ impl Running {
         let to = binary.clone();
         node.run(move || {
             fs::create_dir_all(&folder).expect("created");
-            // The user may have no access to the build directory.
+            // The user may lack access to the build directory.
             fs::copy(from, &to).expect("copied");
             fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("executable");
             fs::write(folder.join("vipd.toml"), text).expect("written");
@@ -203,7 +203,7 @@ impl Drop for Running {
 struct Sleep(Child);
 
 impl Sleep {
-    /// Runs a copy of `sleep`, because other tests run `sleep` as well.
+    /// Runs a copy of `sleep`, because other tests also run `sleep`.
     fn start(node: &Namespace) -> Self {
         let child = node.run(|| {
             fs::copy("/usr/bin/sleep", TRACKED).expect("copied");

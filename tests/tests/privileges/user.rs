@@ -26,7 +26,7 @@ fn outputs(agent: &Running) -> BTreeMap<String, String> {
     read()
 }
 
-/// Without root, the agent can do everything that needs a capability or another user.
+/// An agent without root can still do everything that needs a capability or runs as another user.
 #[test]
 #[ignore = "needs root"]
 fn agent_with_only_the_privileges_of_the_unit_works() {
@@ -127,11 +127,11 @@ impl Drop for Successor {
     }
 }
 
-/// The commands of an agent run as the agent's user, without its capabilities. `vipd upgrade` must
-/// not be a way for them to gain these capabilities.
+/// The commands of an agent run as the agent's user, without the agent's capabilities. They must not
+/// gain these capabilities through `vipd upgrade`.
 #[test]
 #[ignore = "needs root"]
-fn agent_of_an_unprivileged_user_is_upgraded_but_not_to_an_executable_of_its_user() {
+fn only_root_may_choose_the_executable_of_an_upgrade() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("the node");
     let directory = Agent::runtime_dir().join("agent");

@@ -13,8 +13,8 @@ use vipd_tests::process::Process;
 
 use super::*;
 
-/// Each change is logged as one line per instance or group, with its name as a field, as in all
-/// other log lines.
+/// Each change is logged as one line per instance or group. As in all other log lines, the name of
+/// the instance or group is a field.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn changes_are_logged_with_the_instance_and_the_user_as_fields() {
@@ -171,7 +171,7 @@ fn rights_to_query_and_change_the_agent_depend_on_groups() {
 }
 
 /// The higher-priority master hands over mastership, and becomes master again when its successor
-/// does the same.
+/// hands it back.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn failover_moves_mastership_once_although_the_priority_is_higher() {

@@ -112,7 +112,7 @@ fn master_changes_its_settings_without_a_transition() {
     let advertised = priorities(&capture, since, 1);
     assert!([&[200][..], &[150, 200]].contains(&advertised.as_slice()), "{advertised:?}");
 
-    // The backup is reconfigured as well, and takes over when the master stops.
+    // The backup is also reconfigured, and takes over when the master stops.
     backup.configure(text(100, "50ms", [added, kept])).unwrap();
     assert_eq!(reload(&backup).unwrap().len(), 3);
     assert_eq!(master_transitions(&agent).unwrap(), [1]);
@@ -138,7 +138,7 @@ fn file_with_errors_changes_nothing_and_every_problem_is_reported() {
     }
     assert!(error.matches("300").count() >= 2, "both instances are reported: {error}");
     assert!(error.ends_with("vipd.toml: 3 problems; nothing has changed"), "{error}");
-    // A script without a weight that cannot be run would put the instance into Fault.
+    // An unweighted script that cannot be run would put the instance into Fault.
     let with_script = Settings { more: "track = [{ script = \"web\" }]", ..Settings::new(51) };
     let script = "[[script]]\nname = \"web\"\ncommand = [\"/no/such/script\"]\n";
     agent.configure(configuration(&[with_script]) + script).unwrap();

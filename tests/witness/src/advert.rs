@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn v2_advert_ends_with_authentication_data_and_its_checksum_covers_only_the_message() {
+    fn v2_advert_matches_the_rfc() {
         let frame = ipv4(Version::V2, 51).frame();
         let message = &frame[34..];
         assert_eq!(message.len(), 20);

@@ -76,7 +76,7 @@ fn the_vip_that_a_packet_is_about_is_found_in_both_directions() {
 }
 
 #[test]
-fn truncated_packets_do_not_panic_and_pass_unless_they_contain_the_address() {
+fn truncated_packets_pass_unless_they_contain_the_address() {
     for (what, network, packet, ..) in cases() {
         let needed = match network {
             Network::Arp => arp::LEN,
@@ -103,7 +103,7 @@ fn arp_for_other_hardware_or_protocols_passes() {
 }
 
 #[test]
-fn a_fenced_row_drops_all_packets_and_a_closed_row_received_ones_except_neighbor_packets() {
+fn fenced_and_closed_rows_drop_the_right_packets() {
     use Direction::{Received, Sent};
     let slot = |fenced, closed| LeaseSlot { valid_until: 1, priority: 1, fenced, closed };
     for (fenced, closed, is_neighbor, direction, expected) in [

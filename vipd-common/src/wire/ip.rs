@@ -30,7 +30,7 @@ pub struct Ip {
 /// Returns the IP packet at the start of the frame, or `None` if its version is neither 4 nor 6.
 #[inline(always)]
 pub fn bare<C: Cursor>(frame: &C) -> Option<Ip> {
-    // Two bytes, because the BPF verifier derives no bound from a comparison for a single byte.
+    // Reads two bytes, because the BPF verifier derives no bound from a one-byte comparison.
     let [first, _] = frame.be16(0)?.to_be_bytes();
     match first >> 4 {
         FAMILY_IPV4 => Some(Ip { offset: 0, version: FAMILY_IPV4, protocol: frame.byte(ipv4::PROTOCOL)? }),

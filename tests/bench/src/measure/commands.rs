@@ -65,8 +65,8 @@ pub(crate) fn notifications(subject: &Subject, number: u8, interval: Duration) -
     ])
 }
 
-/// Measures the adverts of masters while a check that they track hangs, and is killed once a
-/// second.
+/// Measures the longest gap between adverts of masters that track a hanging check, which the agent
+/// kills once a second.
 ///
 /// # Errors
 /// Returns an error if the lab fails.

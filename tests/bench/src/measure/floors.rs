@@ -21,7 +21,7 @@ use crate::metric::Metric;
 const NODE: Station = Station::Node(1);
 /// Frames per system call.
 const BATCH: usize = 64;
-/// How many times adding and announcing addresses is measured.
+/// Number of times that adding and announcing addresses is measured.
 const REPEATS: u32 = 100;
 
 /// Measures the floors for sending adverts and for adding and announcing addresses. The lab has a

@@ -25,7 +25,7 @@ const CHUNK: usize = 128 * 1024;
 /// Duration of a connection's warm-up, long enough for slow start and socket buffer tuning.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// Measures throughput and round trips without and with the agent, for `length` each time.
+/// Measures throughput and round trips, each for `length`, with and without the agent.
 ///
 /// # Errors
 /// Returns an error if the lab or a connection fails.

@@ -71,7 +71,7 @@ pub(crate) fn master(subject: &Subject, number: u8, interval: Duration, count: u
     ])
 }
 
-/// Sends SIGHUP, which makes every program reload.
+/// Sends SIGHUP, which makes vipd and keepalived reload.
 fn hang_up(agent: &Agent) -> Result<()> {
     let pid = Pid::from_raw(agent.pid()?.try_into()?).context("the process ID is 0")?;
     kill_process(pid, Signal::HUP).context("cannot send SIGHUP")

@@ -20,8 +20,8 @@ const GAP: Duration = Duration::from_nanos(400);
 /// which excludes occasional unrelated work.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Runs `work`, which should load the machine evenly. Returns its result and the CPU time used by
-/// the machine meanwhile, in CPUs.
+/// Runs `work`, which should load the machine evenly. Returns its result and the CPU time that the
+/// whole machine used during the work, in CPUs.
 ///
 /// # Errors
 /// Returns the error from `work`, or an error if `work` is shorter than a few slices or a thread

@@ -155,8 +155,8 @@ fn miscounted(frames: &[Frame], first: &Counts, last: &Counts) -> u64 {
     differences.sum()
 }
 
-/// Returns the longest gap between two adverts of the master for the same VRID, of VRIDs 1 to
-/// `number`, in milliseconds. `start` and `end` count as adverts.
+/// Returns the longest gap between the master's adverts for any of the VRIDs 1 to `number`, in
+/// milliseconds. `start` and `end` count as adverts.
 fn longest_gap(frames: &[Frame], number: u8, start: WallTime, end: WallTime) -> f64 {
     let by_vrid = adverts(frames);
     let gap = |vrid| {

@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// Passes the consequences to the members of a group that routers have joined or left.
+    /// Passes the consequences of joining or leaving routers to the members of a group.
     fn settle_group(&mut self, node: usize, group: u8, moved: &BTreeSet<usize>) {
         if self.left_out == LeftOut::Joining {
             return self.follow_up(node, moved.iter().copied().collect());

@@ -326,7 +326,7 @@ impl World {
         }
     }
 
-    /// Passes the input of a step to each member of a group that needs it. Returns the members
+    /// Passes a step's input to each group member for which the step has one. Returns the members
     /// whose state has changed.
     pub(super) fn take_step(&mut self, node: usize, group: u8, step: Step<usize>) -> Vec<usize> {
         let mut changed = Vec::new();

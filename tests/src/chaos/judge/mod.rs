@@ -135,7 +135,7 @@ pub struct Verdict {
     pub longest_takeover: Option<Duration>,
     /// Number of answers that reached the clients, except answers to pings at a node's switch port.
     pub answers: u64,
-    /// Number of answers and announcements that old owners sent when they had to be silent.
+    /// Number of answers and announcements that old owners sent although they had to be silent.
     pub unlawful: u64,
 }
 
@@ -170,7 +170,7 @@ impl Judge {
         }
     }
 
-    /// Judges a round, or with `None` the start of an episode, in which any gap is allowed.
+    /// Judges a round. `None` stands for the start of an episode, in which any gap is allowed.
     pub fn judge(&mut self, round: Option<&Round>, observed: &Observed<'_>) -> Verdict {
         let Observed { events, settled: (from, to), stalls } = *observed;
         let mut verdict = Verdict::default();
@@ -182,7 +182,7 @@ impl Judge {
         };
         let unlawful_before = self.ownership.unlawful;
         for event in events {
-            // Before this event changes the ownership.
+            // First, because `takeovers` needs the ownership before the event.
             takeovers.observe(event, &self.ownership);
             verdict.violations.extend(self.ownership.observe(event, stalls));
             if let Event::Observation(observation) = event {

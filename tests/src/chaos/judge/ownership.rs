@@ -39,13 +39,13 @@ use crate::time::{WallTime, millis};
 const ECHOES: usize = 512;
 /// Intervals without an advert after which the lease of a running process is over.
 const LEASE: u32 = 3;
-/// Divisor of an interval: a quarter of it is how late the next advert of a suspended or dead
-/// process may be before its lease is over.
+/// How late the next advert of a suspended or dead process may be before its lease is over, as a
+/// divisor of the interval: a quarter.
 const OVERDUE: u32 = 4;
-/// Minimum of that time.
+/// Lower limit of that lateness for short intervals.
 const MIN_OVERDUE: Duration = Duration::from_millis(6);
-/// Tolerance for the difference between the times at which an advert is captured and at which the
-/// kernel of a node sends or accepts it.
+/// Tolerance for the difference between an advert's capture time and the time at which a node's
+/// kernel sends or accepts the advert.
 const LEASE_TOLERANCE: Duration = Duration::from_micros(500);
 
 /// The state of all nodes for all routers.
@@ -74,8 +74,8 @@ struct Claim {
     /// When the last priority-0 advert reached this node.
     zero_received: Option<WallTime>,
     superseded: Option<Superseded>,
-    /// By number: when the last question with that number reached the node. For echo requests, by
-    /// number modulo [`ECHOES`], with the number.
+    /// When the last question with each number reached the node. Echo requests are indexed by their
+    /// number modulo [`ECHOES`], and stored with it.
     neighbor_requests: Vec<Option<WallTime>>,
     echo_requests: Vec<Option<(u16, WallTime)>>,
     direct_requests: Vec<Option<(u16, WallTime)>>,
@@ -86,8 +86,8 @@ struct Claim {
 struct Received {
     time: WallTime,
     priority: u8,
-    /// When the sender's first advert after three intervals without one, or after its last
-    /// priority-0 advert, reached the node.
+    /// When the sender's first advert reached the node: the first since three intervals without
+    /// adverts, or since its last priority-0 advert.
     first: WallTime,
 }
 
@@ -98,8 +98,8 @@ struct Superseded {
     since: WallTime,
     deadline: WallTime,
     lease_was_over: bool,
-    /// Whether the node sent its advert shortly after the first advert of the new master: the
-    /// kernel fences it only at the next one.
+    /// Whether the node sent an advert shortly after the new master's first one. The kernel then
+    /// fences the node only at the new master's next advert.
     crossed: bool,
     reported: bool,
 }
@@ -175,8 +175,8 @@ impl Ownership {
         if activity == Activity::Running {
             return;
         }
-        // The process can no longer react before its deadline. Unless the kernel has fenced the
-        // address, its lease decides. The fence of a dead process may have ended with it.
+        // The process can no longer yield before its deadline, so the lease decides, unless the
+        // kernel has fenced the address. A fence may have ended with the death of its process.
         for claims in &mut self.claims {
             let claim = &mut claims[index(node)];
             let is_unfenced = |it: Superseded| it.crossed || activity == Activity::Dead;

@@ -101,7 +101,7 @@ fn dead_master_may_answer_until_the_new_masters_advert() {
 }
 
 #[test]
-fn advert_sent_just_after_that_of_another_new_master_is_lawful_within_the_reaction_time() {
+fn advert_that_crosses_another_new_masters_advert_is_lawful_within_the_reaction_time() {
     let adverts = |third: i64| {
         let mut scene = Scene::new(3);
         for millis in (0..=900).step_by(100) {
@@ -216,7 +216,7 @@ fn suspended_master_is_fenced_by_an_advert_that_outranks_it() {
 }
 
 #[test]
-fn master_that_is_suspended_while_it_must_yield_has_no_more_time() {
+fn master_suspended_while_it_must_yield_must_be_silent_at_once() {
     let mut scene = Scene::with_master(LOW);
     scene.advert(950, HIGH);
     scene.process(952, 2, Activity::Suspended);

@@ -27,7 +27,7 @@ pub(super) struct Takeovers<'a> {
     guarded: Vec<Guarded>,
 }
 
-/// A takeover that the judge waits for.
+/// An expected takeover that has not happened yet.
 #[derive(Debug, Clone, Copy)]
 struct Pending {
     router: usize,

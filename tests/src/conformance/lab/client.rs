@@ -22,10 +22,11 @@ const WAIT: Duration = Duration::from_millis(50);
 const UNANSWERED_REQUESTS: u32 = 4;
 
 impl Stage {
-    /// Checks whether the router's last VIP resolves, and to the correct MAC.
+    /// Checks that the router's last VIP resolves to the correct MAC or, unless `wanted`, that it
+    /// does not resolve.
     pub(super) fn address(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
-        // The first address is link-local in IPv6, and the client's kernel may resolve it as well.
+        // In IPv6, the first VIP is link-local, and the client's kernel may also resolve it.
         let address = *router.virtual_addresses().last().unwrap_or(&IpAddr::from(UNDER_TEST.ipv4()));
         let is_virtual = router.virtual_mac || self.program == Program::Frr;
         let expected_mac = if is_virtual { virtual_mac(router) } else { UNDER_TEST.mac() };
@@ -59,7 +60,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Checks whether the router's first VIP answers an echo request sent to the router's MAC.
+    /// Checks that the router's first VIP answers an echo request sent to the router's MAC or,
+    /// unless `wanted`, that it does not answer.
     pub(super) fn echo(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
         let address = router.virtual_addresses().first().copied().unwrap_or(UNDER_TEST.ipv4().into());

@@ -80,7 +80,7 @@ pub(super) struct Outcome {
 }
 
 impl Episode {
-    /// Judges the signs of the episode, which are in chronological order.
+    /// Evaluates the signs of the episode, which must be in chronological order.
     ///
     /// # Errors
     /// Returns an error if the new master sent no adverts.
@@ -91,7 +91,7 @@ impl Episode {
         };
         let of = |node| times(&|sign| sign.from == node && sign.kind.uses_vip());
         let (old, new) = (of(self.old), of(self.new));
-        // Another master may have preceded the fault.
+        // Ignore adverts before the fault: both nodes may have been masters then.
         let takes_over = |sign: &Sign| sign.from == self.new && sign.kind == Kind::Advert;
         let adverts = times(&|sign| takes_over(sign) && sign.time >= self.fault);
         let takeover = *adverts.first().context("the backup has not taken over")?;
@@ -154,8 +154,8 @@ mod tests {
         times.into_iter().map(|time| Sign { time: at(time), from, kind }).collect()
     }
 
-    /// Judges signs together with those of a client that sends a request every 2 ms. The fault is
-    /// at 100 ms.
+    /// Evaluates these signs together with a client's requests, which are sent every 2 ms. The
+    /// fault is at 100 ms.
     fn judge(groups: &[Vec<Sign>]) -> Result<Outcome> {
         let mut all = groups.concat();
         all.extend(signs(Station::Client, Kind::Request, (1..300).step_by(2)));

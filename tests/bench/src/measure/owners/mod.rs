@@ -130,7 +130,7 @@ impl Pair {
         wait_until("the backup to take over", SOON, || {
             self.capture.has(time, |frame| frame.claims_mastership(new))
         })?;
-        // Observes the new master's first adverts, and late answers of the old master.
+        // Long enough for the new master's first adverts and late answers of the old master.
         thread::sleep(Duration::from_millis(500) + self.interval / 2);
         let episode = Episode { old, new, start: time.before(BEFORE), fault: time, end: WallTime::now() };
         let outcome = episode.judge(&self.capture.filter_map(episode.start, Sign::in_frame))?;
@@ -144,9 +144,9 @@ impl Pair {
         .map(|figure| figure.at(point, at)))
     }
 
-    /// Waits until only one node has sent adverts in the last two and a half intervals, at least
-    /// two, and only this node has answered the client, also during the observation before the
-    /// fault. Returns the index of the node.
+    /// Waits until, for `BEFORE` and at least two and a half intervals, one node has sent at least
+    /// two adverts and has answered the client, and the other has done neither. Returns the index
+    /// of the first node.
     fn settle(&self) -> Result<usize> {
         let start = WallTime::now();
         let mut master = None;
