@@ -1,8 +1,8 @@
 //! `vipd top`: a live view of a running agent.
 //!
-//! The [`feed`] queues reports and events of the agent, keys and signals. The [`model`] combines
-//! them, the [`view`] draws the model, and [`keys`] become actions of the model. Only the
-//! feed, the [`screen`] and this loop do I/O.
+//! The [`feed`] queues keys, signals, and the agent's reports and events. The [`model`] combines
+//! them, the [`view`] draws the model, and [`keys`] become actions of the model. Only the feed, the
+//! [`screen`] and this loop do I/O.
 
 mod feed;
 mod keys;
