@@ -127,7 +127,7 @@ pub(crate) enum Request {
     /// Takes over the macvlans, claims and pins of a predecessor that no longer uses them, and
     /// replaces its BPF programs on all links.
     TakeOver,
-    /// Brings a macvlan down, unless it is wanted up again by then. Takes about 10 ms, because the
+    /// Brings a macvlan down, unless it must be up again by then. Takes about 10 ms, because the
     /// kernel waits for an RCU grace period (`synchronize_net`).
     Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
 }
@@ -163,8 +163,8 @@ pub(crate) enum Report {
     RoutingNotRemoved { entry: RoutingEntry, errno: i32 },
     /// The kernel refused to bring a macvlan up.
     MacvlanRefused { router: RouterId, error: io::Error },
-    /// Not all VIPs of a router could be inserted into the BPF program's map. With `accept =
-    /// false`, VIPs that are not in the map are not added to an interface either.
+    /// Not all VIPs of a router could be inserted into the BPF program's map. With
+    /// `accept = false`, VIPs that are missing from the map are not added to an interface either.
     NotCovered { router: RouterId, error: io::Error },
     /// There is no room for the router's record in the guardian's memory.
     NotGuarded { router: RouterId },

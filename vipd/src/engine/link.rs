@@ -180,7 +180,7 @@ impl Link {
     }
 
     /// Returns the source of adverts: the configured `source` if there is one, otherwise the first
-    /// IPv4 or link-local IPv6 address that is not a VIP or belongs to an address owner.
+    /// IPv4 or link-local IPv6 address that is not a VIP, or is a VIP of an address owner.
     pub(crate) fn primary(&self, family: Family, source: Option<IpAddr>) -> Primary {
         match source {
             Some(source) => Primary::configured(&self.addresses, source),
