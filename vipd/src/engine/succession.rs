@@ -155,8 +155,8 @@ impl Engine {
     }
 
     /// Sends the adverts that would become due within `limit` nanoseconds, the time limit for the
-    /// takeover. Otherwise, an advert that becomes due at the beginning of the takeover would be late
-    /// by its whole duration.
+    /// takeover. Otherwise, an advert that becomes due at the beginning of the takeover would be
+    /// late by the whole duration of the takeover.
     fn suspend(&mut self, limit: u64) {
         if let Some(handover) = &mut self.handover {
             handover.is_prepared = true;
