@@ -132,7 +132,7 @@ impl Context<'_> {
     }
 
     /// Reports a keyword that the table lists as translated, but for which there is no code. Tests
-    /// check that there is none.
+    /// check that no such keyword exists.
     pub(super) fn no_translation(&mut self, keyword: &str, at: &Position) {
         self.attention(at, format!("`{keyword}` has no translation; please report this bug"));
     }

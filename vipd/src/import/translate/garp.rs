@@ -1,4 +1,4 @@
-//! Settings of announcements, of `global_defs`, `garp_group` and instances.
+//! Settings of announcements in `global_defs`, `garp_group` and instances.
 
 use super::context::Context;
 use super::values::{self, SECOND};
@@ -46,7 +46,7 @@ impl Garp {
         true
     }
 
-    /// Returns these settings, with those of `other` where none is set.
+    /// Returns these settings, with missing ones taken from `other`.
     pub(super) fn or(&self, other: &Self) -> Self {
         Self {
             repeat: self.repeat.or(other.repeat),
