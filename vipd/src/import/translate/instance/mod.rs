@@ -36,7 +36,8 @@ pub(super) struct Instance {
     interface: Option<String>,
     vrid: Option<u8>,
     version: Option<(u8, Position)>,
-    /// The position of a `version` that follows a setting of IPv6. keepalived ignores a 2 there.
+    /// The position of a `version` after a setting that makes the instance IPv6. There, keepalived
+    /// ignores version 2.
     late_version: Option<Position>,
     is_native_ipv6: bool,
     priority: Option<u8>,
