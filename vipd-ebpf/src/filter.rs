@@ -1,5 +1,6 @@
-//! Drops packets to and from VIPs: all except adverts while a VIP is fenced; while it is closed
-//! (Accept_Mode false, RFC 9568 section 6.1), only those that this host must not accept.
+//! Drops packets to and from VIPs. While a VIP is fenced, drops all of them except adverts. While a
+//! VIP is closed (Accept_Mode false, RFC 9568 section 6.1), drops only those that this host must
+//! not accept.
 
 use core::mem::MaybeUninit;
 

@@ -10,7 +10,7 @@
 //!  packet to or from a VIP that is fenced or closed  ─► counted ─► drop
 //! ```
 //!
-//! After the agent's process has ended, adverts are also passed, but still fence its VIPs.
+//! After the agent's process has ended, all adverts are passed, but still fence the agent's VIPs.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",

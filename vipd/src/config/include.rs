@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn main_file_that_matches_a_pattern_and_byte_order_marks_are_skipped() {
+    fn main_file_and_byte_order_marks_are_skipped() {
         let main = "include = [\"*.toml\"]\n".to_owned() + &instance("main", 1);
         let marked = "\u{feff}".to_owned() + &instance("a", 2);
         let config = load(&[("vipd.toml", main), ("a.toml", marked)]);

@@ -192,7 +192,8 @@ impl Reports {
     }
 
     /// Sends an event to the log. A state change is also published on the bus, but only afterwards:
-    /// when a reader of the bus sees the change, its report has been sent or dropped.
+    /// when a reader of the bus receives the change, the event has already been sent to the log or
+    /// dropped.
     pub(crate) fn event(&mut self, now: Timestamp, router: RouterId, event: Event) {
         self.send(Report::Router { router, event });
         if let Event::StateChanged { to, reason, .. } = event {

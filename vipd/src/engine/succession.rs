@@ -177,8 +177,8 @@ impl Engine {
         shortest.unwrap_or(TAKEOVER_MAX).clamp(TAKEOVER_MIN, TAKEOVER_MAX)
     }
 
-    /// Passes the state to the successor, and waits until it has taken over, for at most `limit`
-    /// nanoseconds.
+    /// Passes the state to the successor, and waits at most `limit` nanoseconds until the successor
+    /// has taken over.
     ///
     /// # Errors
     /// Returns an error if the successor did not take over. The routers then continue in this

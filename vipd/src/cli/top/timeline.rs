@@ -6,8 +6,8 @@ use super::row::Lateness;
 use crate::control::event::EventRecord;
 
 /// Number of events that are kept: twice as many as an agent keeps. After a reconnection, the agent
-/// sends all of its events again. All of them are then still here to be recognized, even if events
-/// of its previous process are kept as well.
+/// sends all of its events again. They are recognized because they are still kept, even alongside
+/// the events of the agent's previous process.
 const CAPACITY: usize = 2048;
 
 /// The latest events, including those of previous runs of the agent.

@@ -25,7 +25,7 @@ const REFRESH: std::ops::RangeInclusive<u64> = 0..=86_400 * SECOND;
 const PAUSE: std::ops::RangeInclusive<u64> = 0..=SECOND;
 
 impl Garp {
-    /// Translates a statement of an instance or of `global_defs` if it belongs to announcements.
+    /// Translates a statement of an instance or of `global_defs` if it configures announcements.
     /// Returns whether it does.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let keyword = statement.keyword();

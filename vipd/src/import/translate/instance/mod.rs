@@ -142,7 +142,7 @@ impl Instance {
         }
     }
 
-    /// Translates a setting if it belongs to the election. Returns whether it does.
+    /// Translates a setting if it concerns the election. Returns whether it does.
     fn election(&mut self, setting: &Statement, context: &mut Context<'_>) -> bool {
         match setting.keyword() {
             "state" => match setting.argument() {
@@ -227,8 +227,8 @@ impl Instance {
         }
     }
 
-    /// Returns the priority: without a configured one, keepalived uses that of an owner if the
-    /// initial state is MASTER.
+    /// Returns the priority. If none is configured and the initial state is MASTER, keepalived uses
+    /// an owner's priority.
     pub(super) fn priority(&self) -> u8 {
         self.priority.unwrap_or(if self.is_state_master { OWNER } else { 100 })
     }
