@@ -112,7 +112,7 @@ impl Plain {
 
 impl Drop for Plain {
     fn drop(&mut self) {
-        // With its guardian. Fails if the processes have already exited.
+        // Kills the guardian as well. Fails if both processes have already exited.
         let _ = kill_process_group(self.pid(), Signal::KILL);
         let _ = self.child.wait();
     }

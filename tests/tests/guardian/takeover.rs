@@ -48,7 +48,7 @@ fn keepalived_takes_over_from_a_killed_agent_within_its_skew_time() {
         .expect("a priority-0 advert");
     let takeover = first(&|frame| frame.claims_mastership(TWO)).expect("an advert of keepalived");
     // Skew_Time is 0.5 s, the Active_Down_Interval 6.5 s.
-    assert!(takeover > zero, "keepalived waited for the priority-0 advert");
+    assert!(takeover > zero, "keepalived did not wait for the priority-0 advert");
     let skew = takeover.saturating_since(zero);
     assert!(skew < 2 * interval, "took over after {skew:?}");
     let late = capture.filter_map(killed, |frame| {

@@ -12,7 +12,7 @@ pub(super) enum Value {
     Text(String),
     Integer(u32),
     Boolean(bool),
-    /// An integer that is written with its sign, even if it is positive.
+    /// A signed integer.
     Weight(i16),
     Array(Vec<Self>),
     /// An inline table.

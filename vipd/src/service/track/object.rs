@@ -20,8 +20,8 @@ pub(super) enum Reading {
 pub(super) struct Update {
     pub(super) object: ObjectId,
     pub(super) reading: Reading,
-    /// Explains the state in `status` and in the log, for example the last line of a script's
-    /// output.
+    /// Explanation of the state, shown in `status` and in the log; for example, the last line of a
+    /// script's output.
     pub(super) detail: Option<String>,
 }
 
