@@ -89,8 +89,8 @@ impl Windowed {
         if offset + N > self.len { None } else { Some(self.load_masked(offset)) }
     }
 
-    /// Reads `N` bytes at a multiple of `N`, a power of two. The mask keeps the offset inside the
-    /// window and aligned, so that the read is a single instruction.
+    /// Reads `N` bytes; `N` is a power of two. The mask rounds the offset down to a multiple of `N`
+    /// inside the window, so that the read is a single instruction.
     #[inline(always)]
     fn load_masked<const N: usize>(&self, offset: usize) -> [u8; N] {
         let offset = opaque(offset) & (WINDOW_LEN - N);

@@ -12,8 +12,8 @@ use crate::maps::{ADVERTS, ASLEEP, STEADY};
 pub(crate) enum Novelty {
     /// Equal to the expected advert. Its arrival time has been stored.
     Unchanged,
-    /// Equal to the previously expected advert, which is no longer expected. It has its own token
-    /// bucket.
+    /// Equal to the previously expected advert, which is no longer expected. Such adverts have a
+    /// token bucket of their own.
     PreviouslySteady { last_unchanged: u64, bucket: *mut u64 },
     /// Any other advert.
     New { last_unchanged: u64 },
@@ -27,7 +27,7 @@ pub(crate) fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
     let fingerprint = advert.fingerprint();
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let last = unsafe { &raw mut (*slot).arrival };
-    // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
+    // SAFETY: an aligned word of a map; other CPUs and user space write it with single stores.
     let last_unchanged = unsafe { last.read_volatile() };
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let expected = unsafe { &raw const (*slot).expected };
@@ -92,15 +92,15 @@ unsafe fn compare_exchange(word: *mut u64, known: u64, new: u64) -> u64 {
     found
 }
 
-/// Wakes the reader if it is blocked. The wake-up is an interrupt on this CPU, which takes
-/// microseconds in a virtual machine, so it happens only once per sleep.
+/// Wakes the reader if it is blocked. The wake-up is an interrupt on this CPU. In a virtual
+/// machine, the interrupt takes microseconds, so the reader is woken only once per sleep.
 ///
 /// The ring's adaptive wake-up does not suffice. It wakes only a reader that has read all previous
 /// records, but a reader may be blocked by another CPU's uncommitted record.
 #[inline(always)]
 pub(crate) fn wake() {
     let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return };
-    // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
+    // SAFETY: an aligned word of a map; other CPUs and user space write it with single stores.
     if unsafe { asleep.read_volatile() } == 0 {
         return;
     }

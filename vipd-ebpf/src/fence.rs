@@ -1,4 +1,4 @@
-//! Fences the row of a master whose lease is over, or which is outranked.
+//! Fences the row of a master whose lease has expired, or that a received advert outranks.
 
 use core::arch::asm;
 
@@ -6,14 +6,15 @@ use vipd_common::lease::{Reason, fences};
 
 use crate::maps::{FILTER, LEASES, set};
 
-/// Returns why an advert with this priority, which arrived at `arrival`, fences the row.
+/// Returns the reason why an advert with this priority, received at `arrival`, fences the row;
+/// `None` if it does not.
 #[inline(always)]
 pub(crate) fn check(row: u32, priority: u8, arrival: u64) -> Option<Reason> {
     let slot = LEASES.get_ptr(row)?;
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let valid_until = unsafe { &raw const (*slot).valid_until };
     // Backups, which receive most adverts, need only this word. SAFETY: an aligned word of a map,
-    // which others write whole.
+    // which others write with single stores.
     if unsafe { valid_until.read_volatile() } == 0 {
         return None;
     }
@@ -28,13 +29,13 @@ pub(crate) fn fence(row: u32) {
     let Some(slot) = LEASES.get_ptr_mut(row) else { return };
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let fenced = unsafe { &raw mut (*slot).fenced };
-    // SAFETY: an aligned word of a map, which others write whole.
+    // SAFETY: an aligned word of a map, which others write with single stores.
     if unsafe { fenced.read_volatile() } == 0 {
-        // A barrier, because `set` reads the other word, which user space may be about to clear.
-        // User space must then find this row. SAFETY: as above.
+        // A barrier, because `set` below reads the word in `FILTER`. If user space is about to
+        // clear that word, it must find this row. SAFETY: as above.
         unsafe { set_with_barrier(fenced) };
     }
-    // SAFETY: as for the slot.
+    // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     set(FILTER.get_ptr_mut(0).map(|words| unsafe { &raw mut (*words).fenced }));
 }
 

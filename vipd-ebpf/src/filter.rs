@@ -1,5 +1,6 @@
-//! Drops packets to and from VIPs: all except adverts while a VIP is fenced; while it is closed
-//! (Accept_Mode false, RFC 9568 section 6.1), only those that this host must not accept.
+//! Drops packets to and from VIPs. While a VIP is fenced, drops all of them except adverts. While a
+//! VIP is closed (Accept_Mode false, RFC 9568 section 6.1), drops only those that this host must
+//! not accept.
 
 use core::mem::MaybeUninit;
 
@@ -17,7 +18,7 @@ use crate::maps::{ADDRESSES, FILTER, LEASES, count};
 #[inline(always)]
 pub(crate) fn is_active() -> bool {
     let Some(words) = FILTER.get_ptr(0) else { return false };
-    // SAFETY: words of a map, which others write whole.
+    // SAFETY: words of a map, which others write with single stores.
     let words = unsafe { words.read_volatile() };
     words.fenced | words.closed != 0
 }
@@ -30,7 +31,8 @@ pub(crate) fn drops<B: Bytes>(packet: &B, ifindex: u32, network: Network, direct
     // SAFETY: the value is read once and copied.
     let Some(row) = (unsafe { ADDRESSES.get(key) }).copied() else { return false };
     let Some(slot) = LEASES.get_ptr(row) else { return false };
-    // SAFETY: words of a map, which others write whole. The verdict reads each of them once.
+    // SAFETY: words of a map, which others write with single stores. The verdict reads each of them
+    // once.
     let slot = unsafe { slot.read_volatile() };
     match verdict(&slot, subject.is_neighbor, direction) {
         Some(counter) => {

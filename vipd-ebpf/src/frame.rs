@@ -87,7 +87,7 @@ impl Frame for TcContext {
 }
 
 /// Number of bytes that the parser reads in place: an Ethernet header with two VLAN tags, and an
-/// IPv4 header up to and including Protocol. Next Header of IPv6 is at a smaller offset.
+/// IPv4 header up to and including Protocol. The Next Header field of IPv6 is at a smaller offset.
 const HEADERS: usize = 14 + 2 * 4 + 10;
 
 /// Makes the headers readable in place. A driver may leave them outside the linear part of the

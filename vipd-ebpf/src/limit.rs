@@ -3,8 +3,8 @@
 //!
 //! The token buckets use the generic cell rate algorithm (ITU-T I.371, virtual scheduling): each is
 //! one word, the time at which the bucket is full again. Unchanged adverts are exempt, because user
-//! space does not handle them. There is no limit across sources, because it would drop adverts of a
-//! router that takes over.
+//! space does not handle them. There is no common limit for all senders, because it could drop
+//! adverts of a router that takes over.
 
 use vipd_common::parse::Advert;
 use vipd_common::records::{SenderKey, TOKEN_INTERVAL};

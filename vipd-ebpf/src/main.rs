@@ -10,7 +10,7 @@
 //!  packet to or from a VIP that is fenced or closed  ─► counted ─► drop
 //! ```
 //!
-//! After the agent's process has ended, adverts are also passed, but still fence its VIPs.
+//! After the agent's process has ended, all adverts are passed, but still fence the agent's VIPs.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
@@ -145,7 +145,7 @@ mod program {
             Verdict::Pass => xdp_action::XDP_PASS,
             Verdict::Drop => xdp_action::XDP_DROP,
             Verdict::Consume => {
-                // SAFETY: a successful tail call does not return, and no value must be dropped.
+                // SAFETY: a successful tail call does not return, and no value needs to be dropped.
                 unsafe { agent.tail_call(ctx, 0) };
                 xdp_action::XDP_PASS
             }
@@ -160,7 +160,7 @@ mod program {
             Verdict::Pass => tcx_action_base::TCX_NEXT,
             Verdict::Drop => tcx_action_base::TCX_DROP,
             Verdict::Consume => {
-                // SAFETY: a successful tail call does not return, and no value must be dropped.
+                // SAFETY: a successful tail call does not return, and no value needs to be dropped.
                 unsafe { AGENT_TC.tail_call(ctx, 0) };
                 tcx_action_base::TCX_NEXT
             }
@@ -173,8 +173,8 @@ mod program {
         Pass,
         /// Drop the frame: a packet to or from a VIP that is fenced or closed.
         Drop,
-        /// Drop the frame if the agent's process exists, otherwise pass it: an advert for a
-        /// configured virtual router, valid or not. Another VRRP daemon may have been started.
+        /// An advert for a configured virtual router, valid or not: drop the frame if the agent's
+        /// process exists. Otherwise pass it, because another VRRP daemon may have been started.
         Consume,
     }
 

@@ -27,12 +27,12 @@ pub(crate) static ADVERTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub(crate) static ASLEEP: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// 1 if an invalid or rate-limited advert was dropped since user space last reset it.
+/// 1 if an invalid or rate-limited advert was dropped since user space last reset this word.
 #[map]
 pub(crate) static DISCARDED: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Indexed by row: 1 if a record was lost because the ring was full, since user space last reset
-/// it. Sized by the loader.
+/// Indexed by row: 1 if a record was lost to a full ring since user space last reset the row's
+/// word. Sized by the loader.
 #[map]
 pub(crate) static LOST: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -69,10 +69,10 @@ pub(crate) static LEASES: Array<LeaseSlot> = Array::with_max_entries(1, BPF_F_MM
 #[map]
 pub(crate) static FILTER: Array<FilterWords> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// The programs that drop a processed advert. The kernel empties a program array when no process
-/// has it open any more (`prog_array_map_clear`, `kernel/bpf/arraymap.c`), so that adverts pass to
-/// the network stack after the agent's process has ended, even if the program is still attached.
-/// There is one array for each kind of program, because the kernel does not mix kinds.
+/// The programs that drop a processed advert. The kernel empties a program array once no process
+/// has it open (`prog_array_map_clear`, `kernel/bpf/arraymap.c`), so that adverts pass to the
+/// network stack after the agent's process has ended, even if the program is still attached. There
+/// is one array for each kind of program, because an array cannot hold programs of different kinds.
 #[map]
 pub(crate) static AGENT_XDP: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
@@ -121,7 +121,7 @@ pub(crate) fn set(flag: Option<*mut u64>) {
     let Some(flag) = flag else { return };
     // SAFETY: an aligned word of a map; other CPUs and user space write it with single stores.
     if unsafe { flag.read_volatile() } == 0 {
-        // Store only if the flag changes. Otherwise, CPUs would contend for the cache line in a
+        // Store only if the flag changes. Otherwise, CPUs would contend for the cache line during a
         // flood. SAFETY: as above.
         unsafe { flag.write_volatile(1) };
     }

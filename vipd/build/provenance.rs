@@ -14,7 +14,7 @@ pub(crate) const OBJECT: &str = "vipd-ebpf/vipd.bpf.o";
 /// The record of the sources and tools that the object was built from, relative to the root of the
 /// workspace.
 pub(crate) const PROVENANCE: &str = "vipd-ebpf/vipd.bpf.toml";
-/// Remedy for a stale object. Every error message below ends with it.
+/// Remedy for a stale object. Most error messages below end with it.
 const REMEDY: &str = "run `cargo xtask ebpf` and commit the files it writes";
 
 /// The workspace manifest, which sets the profile, the edition and the features of the packages

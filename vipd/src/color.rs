@@ -27,7 +27,7 @@ pub(crate) fn adapt(text: String, stream: &impl RawStream) -> String {
     if is_enabled(stream) { text } else { anstream::adapter::strip_str(&text).to_string() }
 }
 
-/// Passes the choice to a child process of vipd, which writes to the same log, in its environment.
+/// Passes the choice in the environment of a child process of vipd, which writes to the same log.
 pub(crate) fn pass_on(command: &mut Command) {
     match ColorChoice::global() {
         ColorChoice::Auto => {}

@@ -356,8 +356,8 @@ pub(super) struct StatusArgs {
     pub(super) json: bool,
 }
 
-/// Returns the value of `--color` in a command line that is not valid or asks for help, and for
-/// which clap therefore returns no values.
+/// Returns the value of `--color` in a command line that is invalid or asks for help. For such a
+/// command line, clap returns no values.
 pub(super) fn color(arguments: &[OsString]) -> ColorChoice {
     let options = arguments.iter().take_while(|word| *word != "--");
     let mut words = options.map(|word| word.to_str().unwrap_or_default());

@@ -17,7 +17,7 @@ use crate::config::machine::{Interface, Machine};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 use crate::xdp::Pins;
 
-/// How columns make room on a narrow terminal, the least important first.
+/// How columns yield on a narrow terminal, in this order.
 const NARROW: [(&str, Yield); 3] =
     [("ADDRESSES", Yield::Below("")), ("VERSION", Yield::Hide), ("PREEMPT", Yield::Hide)];
 
@@ -35,7 +35,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the interfaces of this machine and their usable addresses, without those that vipd
+/// Returns the interfaces of this machine and their usable addresses, except addresses that vipd
 /// added.
 fn machine() -> io::Result<Machine> {
     let mut names = BTreeMap::new();

@@ -14,7 +14,7 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     service::check_privileges()?;
     guardian::stand_down(lock.name());
     // The agent may have pinned its programs in a BPF file system that is mounted only in another
-    // mount namespace. They stay attached.
+    // mount namespace. Those programs stay attached.
     if let Some(obstacle) = Pins::obstacle() {
         eprintln!("vipd: cannot remove the pinned BPF programs of the agent: {obstacle}");
     }

@@ -105,8 +105,8 @@ fn outcome(one: &InstanceStatus, elapsed: Duration) -> Outcome {
     }
 }
 
-/// Returns a text that names the master, if the instance is its backup. At the deadline, this
-/// suffices: the instance may have left Master on its own just before the request.
+/// If the instance is in Backup, returns a text that names the master. At the deadline, this counts
+/// as a takeover even if the last transition preceded the request.
 fn taken_over(one: &InstanceStatus) -> Option<String> {
     let source = one.last_adv_source.filter(|_| one.state == State::Backup)?;
     Some(format!("{source} is master"))

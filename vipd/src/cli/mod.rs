@@ -125,9 +125,9 @@ fn report_without_blocking(error: &anyhow::Error) {
     }
 }
 
-/// Returns the error as one `vipd: …` line. For a configuration error, here or in the agent, the
-/// problems come first, in the format that editors recognize; on a terminal of this width, with
-/// excerpts of the file.
+/// Returns the error as one `vipd: …` line. The problems of a configuration, found here or by the
+/// agent, precede it in the format that editors recognize. On a terminal, whose width is given,
+/// each problem has an excerpt of the file.
 fn report(error: &anyhow::Error, width: Option<usize>) -> String {
     let mut renderer = Renderer::new(width);
     if let Some(ConfigError::Problems(problems)) = error.downcast_ref() {

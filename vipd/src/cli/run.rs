@@ -13,11 +13,10 @@ use crate::service;
 
 /// Runs the agent.
 ///
-/// First ends the guardian of a killed agent, if the lock can be acquired. Then claims the
-/// interfaces and removes stale VIPs left by a killed agent. This step is skipped if the
-/// configuration is invalid, if signals cannot be blocked, or if another agent with this runtime
-/// directory is running. All other failures, such as a lock held by a process of another user, are
-/// reported after this step.
+/// After the configuration has been loaded and signals are blocked, ends the guardian of a killed
+/// agent, if the lock can be acquired. Then claims the interfaces and removes stale VIPs left by a
+/// killed agent, unless another agent with this runtime directory is running. All other failures,
+/// such as a lock held by a process of another user, are reported only after these steps.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     if config.has_password() {

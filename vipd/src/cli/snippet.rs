@@ -9,7 +9,7 @@ use crate::config::Excerpt;
 
 /// Number of columns that a tab is shown as.
 const TAB: usize = 4;
-/// The line is not cut to fewer columns than this.
+/// Minimum number of columns to which a line is cut.
 const MIN_WIDTH: usize = 20;
 /// Style of the line number.
 const NUMBER: Style = Style::new().dimmed();

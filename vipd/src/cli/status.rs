@@ -13,7 +13,7 @@ use super::{details, output, terminal};
 use crate::control::client::Client;
 use crate::control::model::{InstanceStatus, State, StatusReport, TrackedObject};
 
-/// How columns make room on a narrow terminal, the least important first.
+/// How columns yield on a narrow terminal, in this order.
 const NARROW: [(&str, Yield); 5] = [
     ("ADDRESSES", Yield::Below("")),
     ("MASTER-DOWN", Yield::Hide),

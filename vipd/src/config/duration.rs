@@ -7,7 +7,7 @@ pub(super) enum DurationError {
     Number,
     /// No unit after the number, or an unknown unit.
     Unit,
-    /// Does not fit in 64 bits of nanoseconds, or is not a whole number of nanoseconds.
+    /// The number of nanoseconds does not fit in 64 bits, or is not a whole number.
     Range,
 }
 

@@ -34,8 +34,8 @@ pub(super) struct Sources {
 
 impl Sources {
     /// Appends the files that the main file includes, in the order of its patterns; the files that
-    /// match a pattern are sorted by name. `folder` is the directory of the main file, `name` its
-    /// name in messages.
+    /// match a pattern are sorted by name. `folder` is the directory of the main file, and `name`
+    /// is the main file's name in messages.
     ///
     /// # Errors
     /// Returns an error if a file or pattern cannot be read, if a file is not UTF-8, if a file or
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn main_file_that_matches_a_pattern_and_byte_order_marks_are_skipped() {
+    fn main_file_and_byte_order_marks_are_skipped() {
         let main = "include = [\"*.toml\"]\n".to_owned() + &instance("main", 1);
         let marked = "\u{feff}".to_owned() + &instance("a", 2);
         let config = load(&[("vipd.toml", main), ("a.toml", marked)]);

@@ -15,7 +15,8 @@ use crate::vrrp::config::{Family, PRIORITY_OWNER};
 pub struct Machine {
     /// The interfaces by name. If empty, the configuration is not checked against interfaces.
     pub interfaces: BTreeMap<String, Interface>,
-    /// Why the fence ends with the agent's process on this machine; `None` if no reason was found.
+    /// Why the fence does not outlast the agent's process on this machine; `None` if no reason was
+    /// found.
     pub fence_obstacle: Option<String>,
     /// Whether to check that the executables of commands exist and are safe to run.
     pub checks_executables: bool,
@@ -26,7 +27,7 @@ pub struct Machine {
 pub struct Interface {
     /// Whether the interface has an Ethernet address.
     pub has_ethernet: bool,
-    /// Usable addresses of the interface, without those that vipd added.
+    /// Usable addresses of the interface, except those that vipd added.
     pub addresses: Vec<IpAddr>,
 }
 

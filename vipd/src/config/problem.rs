@@ -141,7 +141,7 @@ impl Executable {
 pub struct Executables {
     list: Vec<Executable>,
     text: ConfigText,
-    /// First line of each included file in `text`, and its name.
+    /// First line of each included file in `text`, and the file's name.
     included: Vec<(usize, String)>,
 }
 
@@ -172,7 +172,7 @@ pub(super) struct Findings {
 #[derive(Debug)]
 pub(super) struct Collector<'s> {
     source: &'s str,
-    /// First line of each included file, and its name.
+    /// First line and name of each included file.
     included: &'s [(usize, String)],
     broken_lines: Vec<usize>,
     found: Vec<Problem>,
@@ -301,7 +301,8 @@ impl<'s> Collector<'s> {
     }
 }
 
-/// Returns the first line and the name of the included file that a line is in.
+/// Returns the first line and the name of the included file that contains a line; `None` if the
+/// line is in the main file.
 fn file_of(line: usize, included: &[(usize, String)]) -> Option<&(usize, String)> {
     included.iter().rev().find(|(first, _)| *first <= line)
 }

@@ -16,7 +16,7 @@ pub enum XdpMode {
     Generic,
 }
 
-/// Checksum form of VRRPv3 adverts sent over IPv4. Received adverts may use either.
+/// Checksum form of VRRPv3 adverts sent over IPv4. Received adverts may use either form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
     /// The checksum also covers the pseudo-header (RFC 5798 section 5.2.8 as usually implemented).
@@ -68,7 +68,7 @@ pub struct VirtualMac {
 /// Placement of a VIP on an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// Interface, if it is not the instance's.
+    /// Name of the interface; `None` for the instance's own.
     pub interface: Option<String>,
     /// Label (`IFA_LABEL`, IPv4 only), up to 15 bytes.
     pub label: Option<String>,

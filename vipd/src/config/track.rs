@@ -81,7 +81,8 @@ pub struct Track {
 /// A tracked object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tracked {
-    /// Name of an interface. It is up while it exists, is administratively up and has a carrier.
+    /// Name of an interface. The object is up while the interface exists, is administratively up
+    /// and has a carrier.
     Interface(String),
     /// A script.
     Script(Arc<Script>),
@@ -89,7 +90,8 @@ pub enum Tracked {
     Process(Arc<Process>),
     /// A file with a number.
     File(Arc<TrackedFile>),
-    /// A route in the main table. It is up while the table contains it with a usable next hop.
+    /// A route in the main table. The object is up while the table contains the route with a usable
+    /// next hop.
     Route(TrackedRoute),
 }
 

@@ -76,7 +76,7 @@ pub enum ClientError {
     Agent(String),
 }
 
-/// No agent is running with a runtime directory.
+/// No agent is running with the given runtime directory.
 #[derive(Debug)]
 pub struct NoAgent {
     /// The runtime directory.

@@ -39,7 +39,7 @@ pub struct ChangeReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReport {
     /// One entry per configured instance, in the order of the configuration at startup. Instances
-    /// added by a reload replace removed ones or come last.
+    /// added by a reload take the places of removed ones or come last.
     pub instances: Vec<InstanceStatus>,
     /// Whether a guardian watches the engine. Missing with `fence = "off"`, or if the guardian
     /// could not be prepared when the agent started.
@@ -125,7 +125,7 @@ pub struct InstanceStatus {
     /// lower-priority master.
     #[serde(rename = "vipd:preempt-in-ns", default)]
     pub preempt_in_ns: Option<u64>,
-    /// Configured startup delay, which the instance spends in Initialize, in nanoseconds.
+    /// Configured startup delay in nanoseconds, which the instance spends in Initialize.
     #[serde(rename = "vipd:startup-delay-ns", default)]
     pub startup_delay_ns: u64,
     /// In Initialize, nanoseconds until the startup delay ends.
@@ -146,10 +146,12 @@ pub struct InstanceStatus {
     /// them.
     #[serde(rename = "vipd:missing-addresses", default)]
     pub missing_addresses: Vec<String>,
-    /// Routes that exist while the instance is master: `route `, and the notation of `ip route`.
+    /// Routes that exist while the instance is master, each as `route ` followed by the notation of
+    /// `ip route`.
     #[serde(rename = "vipd:routes", default)]
     pub routes: Vec<String>,
-    /// Policy rules that exist while the instance is master: `rule `, and the notation of `ip rule`.
+    /// Policy rules that exist while the instance is master, each as `rule ` followed by the
+    /// notation of `ip rule`.
     #[serde(rename = "vipd:rules", default)]
     pub rules: Vec<String>,
     /// Routes and policy rules that a master should have but does not, each with the reason.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Maximum length of a request in bytes, without the newline.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// Maximum number of bytes that a client reads of a reply: enough for thousands of instances.
+/// Maximum length in bytes of a reply that a client reads: enough for thousands of instances.
 pub const MAX_REPLY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A request from a client.

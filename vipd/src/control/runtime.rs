@@ -28,10 +28,10 @@ pub fn socket_path(directory: &Path) -> PathBuf {
     directory.join(SOCKET)
 }
 
-/// Returns the runtime directories of running agents, except `directory`: of all agents in this
-/// network namespace, and of those in other namespaces whose directory is `/run/vipd` followed by
-/// any characters. Directories that do not exist in this mount namespace, or whose path has spaces
-/// or non-ASCII characters, are left out, and so are agents in other network namespaces that this
+/// Returns the runtime directories of running agents, except `directory`. Finds all agents in this
+/// network namespace and, in other network namespaces, those whose directory is `/run/vipd`
+/// followed by any characters. Leaves out directories that do not exist in this mount namespace or
+/// whose path has spaces or non-ASCII characters, and agents in other network namespaces that this
 /// process may not connect to.
 pub fn running_agents(directory: &Path) -> Vec<String> {
     // In the name of an agent, `_` may stand for another character of the path, so not every name

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_without_the_right_to_change_the_agent_leave_slots_to_others() {
+    fn slots_are_reserved_for_clients_that_may_change_the_agent() {
         assert_eq!(limit(Right::Change), MAX_CLIENTS);
         assert_eq!(limit(Right::Query), MAX_CLIENTS - RESERVED);
     }

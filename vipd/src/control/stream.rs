@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::server::{WRITE_TIMEOUT, error_line};
 
-/// Number of bytes at which no further event is added to a write.
+/// Once a write has this many bytes, no further event is added to it.
 const EVENT_BATCH: usize = 64 * 1024;
 
 /// Events, each an encoded line.
@@ -22,7 +22,7 @@ pub struct Subscription {
 }
 
 /// Sends the stored events and, with `follow`, later ones until the client disconnects, sends
-/// anything, is too slow, or loses the right to receive them, or the agent stops.
+/// anything, is too slow or loses the right to receive events, or until the agent stops.
 pub(super) async fn stream_events(
     events: Option<Subscription>,
     follow: bool,
@@ -87,7 +87,8 @@ mod tests {
             streamed.expect("streamed");
             drop(agent);
             let mut text = String::new();
-            // Fails if the agent has closed the connection with unread input, which resets it.
+            // Fails if the agent closed the connection before it had read all input, which resets
+            // the connection.
             let _ = client.read_to_string(&mut text).await;
             text
         })

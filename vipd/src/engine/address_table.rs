@@ -18,7 +18,7 @@ pub(crate) struct AddressTable {
     /// lost if another tool writes the address again.
     added: BTreeSet<(IpAddr, u8)>,
     /// Addresses that vipd has added again because the kernel may have removed them along with
-    /// another one. The notifications about their removal and addition are pending.
+    /// another address. The notifications about their removal and addition are pending.
     renewed: BTreeSet<(IpAddr, u8)>,
     next: u64,
 }
@@ -42,7 +42,7 @@ impl AddressTable {
     }
 
     /// Records that vipd has added an address again because the kernel may have removed it along
-    /// with another one.
+    /// with another address.
     pub(crate) fn renew(&mut self, address: Address) {
         self.remove(address.address, address.prefix);
         self.insert_added(address);

@@ -18,10 +18,10 @@
 //!
 //! Before an election, a probe must have found the program attached, and must have begun at least
 //! one and a half advert intervals after the last advert. This proves that the master's adverts are
-//! really missing. An advert recorded in the ring since then is also sufficient proof, for example
-//! a priority-0 advert. If there is no proof yet, a probe is requested when the engine begins to
-//! spin for the deadline. Before a member of a sync group makes the group master, the same proof is
-//! required for all other members.
+//! actually missing. An advert recorded in the ring since then is also sufficient proof, for
+//! example a priority-0 advert. If there is no proof yet, a probe is requested when the engine
+//! begins to spin for the deadline. Before a member of a sync group makes the group master, the
+//! same proof is required for all other members.
 //!
 //! An election without proof waits for a probe. That takes microseconds, unless another process
 //! holds the rtnl lock. Adding the VIPs would then also have to wait for the lock.
@@ -174,9 +174,9 @@ impl Engine {
         }
     }
 
-    /// Returns whether a router whose timer has fired may handle the timeout now. If the proof of
-    /// attachment is missing for a backup or for another backup of its sync group, requests the
-    /// missing probes and postpones the timeout.
+    /// Returns whether a router whose timer has fired may handle the timeout now. If the router is
+    /// a backup, and the proof of attachment is missing for it or for another backup of its sync
+    /// group, requests the missing probes and postpones the timeout.
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let backup = |instance: &&Instance| instance.router.state() == State::Backup;
         let Some(instance) = self.topology.routers.get(id).filter(backup) else { return true };

@@ -127,8 +127,8 @@ pub(crate) enum Request {
     /// Takes over the macvlans, claims and pins of a predecessor that no longer uses them, and
     /// replaces its BPF programs on all links.
     TakeOver,
-    /// Brings a macvlan down unless it must be up again. Takes about 10 ms, because the kernel
-    /// waits for an RCU grace period (`synchronize_net`).
+    /// Brings a macvlan down, unless it must be up again by then. Takes about 10 ms, because the
+    /// kernel waits for an RCU grace period (`synchronize_net`).
     Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
 }
 
@@ -141,8 +141,8 @@ pub(crate) enum Report {
     /// A VIP that another tool had added was removed, because its router is not master, or is
     /// master and has the VIP on a macvlan instead.
     VipRemoved { router: RouterId, address: Address, is_master: bool },
-    /// The BPF program of a link was detached externally or is behind another program. It is
-    /// attached again, after a pause unless the previous attachment `lasted`.
+    /// The BPF program of a link was detached externally or is behind another program. The program
+    /// is attached again: at once if the previous attachment `lasted`, otherwise after a pause.
     ProgramLost { interface: String, position: Position, lasted: bool },
     /// There is no room for another virtual router.
     NoRoom(NoRoom),
@@ -163,8 +163,8 @@ pub(crate) enum Report {
     RoutingNotRemoved { entry: RoutingEntry, errno: i32 },
     /// The kernel refused to bring a macvlan up.
     MacvlanRefused { router: RouterId, error: io::Error },
-    /// Not all VIPs of a router could be inserted into the BPF program's map. VIPs that are not in
-    /// the map are not added to an interface either if `accept = false`.
+    /// Not all VIPs of a router could be inserted into the BPF program's map. With
+    /// `accept = false`, VIPs that are missing from the map are not added to an interface either.
     NotCovered { router: RouterId, error: io::Error },
     /// There is no room for the router's record in the guardian's memory.
     NotGuarded { router: RouterId },
@@ -192,7 +192,8 @@ impl Reports {
     }
 
     /// Sends an event to the log. A state change is also published on the bus, but only afterwards:
-    /// when a reader of the bus sees the change, its report has been sent or dropped.
+    /// when a reader of the bus receives the change, the event has already been sent to the log or
+    /// dropped.
     pub(crate) fn event(&mut self, now: Timestamp, router: RouterId, event: Event) {
         self.send(Report::Router { router, event });
         if let Event::StateChanged { to, reason, .. } = event {

@@ -180,7 +180,7 @@ impl Link {
     }
 
     /// Returns the source of adverts: the configured `source` if there is one, otherwise the first
-    /// IPv4 or link-local IPv6 address that is not a VIP or belongs to an address owner.
+    /// IPv4 or link-local IPv6 address that is not a VIP, or is a VIP of an address owner.
     pub(crate) fn primary(&self, family: Family, source: Option<IpAddr>) -> Primary {
         match source {
             Some(source) => Primary::configured(&self.addresses, source),
@@ -226,8 +226,8 @@ impl Link {
         self.addresses.entries(vip).any(|found| self.is_protected(found))
     }
 
-    /// Returns whether the interface exists, or has not been searched for yet, and the service has
-    /// not yet completed its first attempt to open the link. Always false for a macvlan.
+    /// Returns whether the service has yet to complete its first attempt to open the link. False if
+    /// the interface was searched for and does not exist, and always false for a macvlan.
     pub(crate) fn is_opening(&self) -> bool {
         let may_exist = self.ifindex.is_some() || !self.is_looked_up;
         may_exist && self.io.is_none() && self.failure.is_none() && !self.is_virtual_mac()

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_renewed_after_losing_a_non_vip_address_and_after_a_dump() {
+    fn memberships_are_renewed_after_a_lost_address_or_a_dump() {
         let (mut links, eth0, _) = links();
         let vip: IpAddr = [192, 0, 2, 50].into();
         links.get_mut(eth0).expect("it exists").add_router(RouterId::new(0, 0), false, [vip].into_iter());

@@ -1,8 +1,8 @@
 //! Delays that the engine measures: histograms with fixed buckets, in plain integers.
 //!
-//! Each delay is known from deadlines and from clock readings that the turn makes in any case, with
-//! one exception: a turn that completes a takeover reads the clock once more. Nothing is measured
-//! for received adverts.
+//! Each delay is computed from deadlines and from clock readings that the turn makes in any case,
+//! with one exception: a turn that completes a takeover reads the clock once more. Nothing is
+//! measured for received adverts.
 
 use serde::{Deserialize, Serialize};
 use vipd_common::Timestamp;
@@ -32,7 +32,7 @@ pub(crate) const BOUNDS: [(Nanos, &str); 12] = [
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Saved", into = "Saved")]
 pub(crate) struct Histogram {
-    /// Number of delays in each bucket, without those in lower buckets.
+    /// Number of delays in each bucket, not including those in lower buckets.
     pub(crate) counts: [u64; BOUNDS.len() + 1],
     /// Sum of all delays in nanoseconds.
     pub(crate) sum: u64,
@@ -94,7 +94,7 @@ impl Delays {
 #[derive(Debug, Default)]
 pub(super) struct Measure {
     pub(super) delays: Delays,
-    /// When each takeover that is not complete was due.
+    /// Due times of the takeovers in progress.
     takeovers: Vec<Timestamp>,
 }
 
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_in_seconds_are_those_in_nanoseconds() {
+    fn bounds_in_seconds_and_nanoseconds_are_equal() {
         for (nanos, seconds) in BOUNDS {
             let parsed: f64 = seconds.parse().expect("a number");
             assert!((parsed - Duration::from_nanos(nanos).as_secs_f64()).abs() < 1e-12, "{seconds}");

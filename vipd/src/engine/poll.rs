@@ -40,7 +40,7 @@ pub(crate) struct Poll {
     timer: OwnedFd,
     event: Arc<OwnedFd>,
     armed: Option<Timestamp>,
-    /// Whether the timer has expired. It stays readable until it is set again.
+    /// Whether the timer has expired. The timerfd stays readable until the timer is set again.
     expired: bool,
 }
 

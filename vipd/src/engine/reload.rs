@@ -81,7 +81,7 @@ impl Engine {
         if !std::mem::replace(&mut reload.has_links, true) {
             let changed = reload.changed.iter();
             if self.topology.reserve_links(changed.map(|change| &*change.settings)) {
-                // The next turn finds their interfaces and opens them.
+                // The next turn finds the interfaces of the new links and opens the links.
                 self.resync_needed = true;
                 self.reloads.push_front(reload);
                 return true;

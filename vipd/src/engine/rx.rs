@@ -111,7 +111,8 @@ impl Engine {
     }
 }
 
-/// Returns the time to use for handling a record: `now`, but not before the advert's arrival.
+/// Returns the time to use for handling a record: `now` or the advert's arrival time, whichever is
+/// later.
 fn handled_at(now: Timestamp, record: &AdvertRecord) -> Timestamp {
     now.max(Timestamp::from_nanos(record.arrival))
 }

@@ -155,8 +155,8 @@ impl Engine {
     }
 
     /// Sends the adverts that would become due within `limit` nanoseconds, the time limit for the
-    /// takeover. Otherwise, an advert that becomes due at the beginning of the takeover would be late
-    /// by its whole duration.
+    /// takeover. Otherwise, an advert that becomes due at the beginning of the takeover would be
+    /// late by the whole duration of the takeover.
     fn suspend(&mut self, limit: u64) {
         if let Some(handover) = &mut self.handover {
             handover.is_prepared = true;
@@ -177,8 +177,8 @@ impl Engine {
         shortest.unwrap_or(TAKEOVER_MAX).clamp(TAKEOVER_MIN, TAKEOVER_MAX)
     }
 
-    /// Passes the state to the successor, and waits until it has taken over, for at most `limit`
-    /// nanoseconds.
+    /// Passes the state to the successor, and waits at most `limit` nanoseconds until the successor
+    /// has taken over.
     ///
     /// # Errors
     /// Returns an error if the successor did not take over. The routers then continue in this

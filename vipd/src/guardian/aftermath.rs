@@ -65,7 +65,8 @@ pub(super) enum Rest {
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Aftermath {
-    /// Prepares the cleanup of the rows of masters: `masters` has an entry for each row.
+    /// Prepares the cleanup of the rows of masters. `masters` states for each row whether the host
+    /// was master.
     pub(super) fn new(agent: String, leases: GuardianLeases, memory: Memory, masters: &[bool]) -> Self {
         let rows = masters.iter().enumerate().filter(|(_, was_master)| **was_master).map(|(row, _)| row);
         let rows: Vec<usize> = rows.collect();
@@ -154,7 +155,7 @@ impl Aftermath {
         }
     }
 
-    /// Ends the cleanup, and leaves everything that has not been removed to another agent.
+    /// Ends the cleanup, and leaves to another agent everything that has not been removed.
     pub(super) fn abandon(mut self) {
         if let Some(macvlans) = &mut self.macvlans {
             macvlans.release();

@@ -99,7 +99,7 @@ impl Memory {
 
     pub(super) fn phase(&self) -> Phase {
         let number = self.word(PHASE).load(Ordering::Acquire);
-        // The agent stores only numbers of phases.
+        // The agent stores only valid phase numbers.
         Phase::ALL.into_iter().find(|phase| *phase as u64 == number).unwrap_or(Phase::Ended)
     }
 

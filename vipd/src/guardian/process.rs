@@ -72,7 +72,7 @@ fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::R
     let Some((death, sent)) = wait(socket, &signals, listener.as_ref(), &memory, &death)? else {
         return Ok(());
     };
-    // After an upgrade, the guardian of the predecessor may have listened until now.
+    // After an upgrade, the predecessor's guardian may have been listening until now.
     let listener = listener.or_else(|| stand_down::listen(agent));
     // Without a log, the guardian is still useful.
     let log = start_log();
@@ -197,7 +197,7 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
 }
 
 /// Removes VIPs as other routers take over, until none are left, another agent has started, or the
-/// time after a termination signal is over.
+/// time limit after a termination signal has passed.
 fn remain(
     mut aftermath: Aftermath,
     agent: &str,

@@ -151,8 +151,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     pattern[at..].iter().all(|c| *c == '*')
 }
 
-/// Returns the length of the class at the start of a pattern if it contains a character. A `[`
-/// without a `]` stands for itself.
+/// Returns the length of the character class at the start of a pattern if the class matches `c`. A
+/// `[` without a `]` stands for itself.
 fn class(pattern: &[char], c: char) -> Option<usize> {
     let is_negated = matches!(pattern.get(1), Some('!' | '^'));
     let first = if is_negated { 2 } else { 1 };

@@ -6,8 +6,8 @@
 //!            parameters, sequences                     keyword
 //! ```
 //!
-//! Nothing is dropped silently: each keyword is translated, or a [`Message`] has the reason why it
-//! is not needed, or the remedy. The table of keywords is in `keywords`.
+//! Nothing is dropped silently: each keyword is translated, or a [`Message`] states why it is not
+//! needed or gives the remedy. The table of keywords is in `keywords`.
 //!
 //! The module does no I/O. It reads files through [`Files`].
 
@@ -36,13 +36,13 @@ pub trait Files {
     /// Returns the contents of a regular file of at most 1 MiB.
     ///
     /// # Errors
-    /// Returns an error if it cannot be read, is not a regular file or is too large.
+    /// Returns an error if the file cannot be read, is not a regular file or is too large.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
     /// Returns the names of the entries of a directory. An empty path is the working directory.
     ///
     /// # Errors
-    /// Returns an error if it cannot be read.
+    /// Returns an error if the directory cannot be read.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
     /// Returns the absolute path of a program, as found by a search in `PATH`.
@@ -54,7 +54,7 @@ pub trait Files {
 pub struct Options {
     /// ID for conditional lines, as specified with `keepalived --config-id`.
     pub id: Option<String>,
-    /// Host name up to its first dot, which is the ID if none is specified.
+    /// Host name up to its first dot, used as the ID if none is specified.
     pub host_name: String,
     /// Absolute path of the working directory, for `${_PWD}`.
     pub directory: PathBuf,

@@ -38,7 +38,7 @@ pub(super) struct Line {
     pub(super) at: Position,
 }
 
-/// A definition of several lines whose last line has not been read.
+/// A multi-line definition whose last line has not been read yet.
 struct Open {
     name: String,
     lines: Vec<String>,

@@ -34,7 +34,7 @@ pub enum Severity {
 pub struct Message {
     /// Where the setting is.
     pub at: Position,
-    /// Whether it requires an action.
+    /// Whether the setting requires an action.
     pub severity: Severity,
     /// The setting, its result and, if it requires an action, the remedy.
     pub text: String,

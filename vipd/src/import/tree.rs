@@ -107,7 +107,7 @@ pub(super) fn build(lines: &[Line], report: &mut Report) -> Vec<Statement> {
     current.statements
 }
 
-/// Ends the current block, which belongs to the last statement of the outer one.
+/// Ends the current block, which belongs to the last statement of the outer block.
 fn close(current: &mut Open, outer: Open) {
     let inner = std::mem::replace(current, outer);
     if let Some(owner) = current.statements.last_mut() {

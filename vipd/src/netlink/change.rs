@@ -186,8 +186,8 @@ impl Attributes {
         attributes.push(AddressAttribute::Protocol(AddressProtocol::from(PROTO_VIPD)));
         let mut flags = AddressFlags::empty();
         if address.is_ipv6() {
-            // Makes the address usable immediately. With DAD, it would become unusable in a split
-            // brain.
+            // Makes the address usable immediately. With DAD, the address would become unusable in
+            // a split brain.
             flags |= AddressFlags::Nodad;
         }
         if self.no_prefix_route {

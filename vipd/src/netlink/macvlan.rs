@@ -140,9 +140,9 @@ impl Macvlans {
     /// Returns the macvlan, creating it if it does not exist. A new macvlan is down.
     ///
     /// # Errors
-    /// Returns an error if both names are in use, if the kernel rejects the macvlan or its alias, or
-    /// if a sysctl has the wrong value and cannot be set. A macvlan whose alias or sysctls cannot be
-    /// set is deleted again.
+    /// Returns an error if both possible names are in use, if the kernel rejects the macvlan or its
+    /// alias, or if a sysctl has the wrong value and cannot be set. A macvlan whose alias or
+    /// sysctls cannot be set is deleted again.
     pub fn ensure(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
         self.forget_former_parent(wanted);
         if let Some((known, _)) = self.created.get(&wanted.key()).cloned() {
@@ -167,12 +167,12 @@ impl Macvlans {
         Ok(macvlan)
     }
 
-    /// Takes over the macvlans that another process of the agent `owner` has created, with the
-    /// original sysctls of their parents, without changing them. [`remove`](Self::remove) and
+    /// Takes over, unchanged, the macvlans that another process of the agent `owner` has created,
+    /// and the original sysctls of their parents. [`remove`](Self::remove) and
     /// [`clear`](Self::clear) then work as if this process had created the macvlans.
     ///
     /// # Errors
-    /// Returns an error if netlink is not available or the dump fails.
+    /// Returns an error if the netlink socket cannot be opened or the links cannot be read.
     pub fn inherit(owner: &str) -> io::Result<Self> {
         let mut macvlans = Self::new(owner)?;
         let (found, names) = macvlans.find_stale()?;
@@ -268,7 +268,7 @@ impl Macvlans {
     }
 
     /// Drops the records of the macvlans and sysctls of a former interface with the parent's name.
-    /// The kernel deleted the macvlans along with that interface, and the new one has its own
+    /// The kernel deleted the macvlans along with that interface, and the new interface has its own
     /// sysctls.
     fn forget_former_parent(&mut self, wanted: &Wanted<'_>) {
         let former = |key: &Key, parent: &str| parent == wanted.parent_name && key.0 != wanted.parent;

@@ -65,7 +65,7 @@ pub struct Drained {
     /// Whether notifications were lost (`ENOBUFS`). The caller must resync: read everything again.
     pub overrun: bool,
     /// Whether a watched name now belongs to a different interface, new or renamed. The caller must
-    /// read its addresses, because earlier notifications about them were not received.
+    /// read the interface's addresses, because earlier notifications about them were not received.
     pub appeared: bool,
     /// Whether the budget was used up, in which case more notifications may be pending.
     pub more: bool,
@@ -151,7 +151,7 @@ impl Monitor {
         let former = std::mem::replace(&mut self.routes, routes.map(<[_]>::to_vec));
         let mut groups = ROUTING.into_iter();
         let result = if routes.is_some() {
-            // The filter is attached first, so that no other notification is queued. Joining a
+            // The filter is attached first, so that no unrelated notification is queued. Joining a
             // group again has no effect.
             self.attach_filter().and_then(|()| groups.try_for_each(|group| self.socket.add_membership(group)))
         } else {

@@ -223,7 +223,7 @@ pub(super) mod tests {
         assert_eq!(found, [0; 0], "nothing is selected yet");
         events.select(Selection::Starts(&[])).expect("selected");
         let expected = child();
-        // The events of this process's child were queued before it ended.
+        // The events of this process's child were queued before the child ended.
         events.drain(100_000, |process| found.push(process)).expect("read");
         assert!(found.contains(&expected), "{expected} in {found:?}");
         events.select(Selection::Changes(&[1])).expect("selected");

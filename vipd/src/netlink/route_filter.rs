@@ -1,7 +1,7 @@
 //! The socket filter of [`RouteMonitor`](super::RouteMonitor).
 //!
-//! On a router with a full BGP table, thousands of routes may change per second. The filter drops
-//! the notifications about routes that are not tracked before they are queued.
+//! On a router with a full BGP table, thousands of routes may change per second. Before
+//! notifications are queued, the filter drops those about routes that are not tracked.
 
 use std::net::IpAddr;
 

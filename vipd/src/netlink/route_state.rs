@@ -97,7 +97,7 @@ impl Routes {
         }
         if destinations.iter().any(|destination| destination.address.is_ipv6()) {
             routes.dump(destinations, AddressFamily::Inet6, &mut requests)?;
-            // If a route is removed during a dump, the kernel may silently skip another one
+            // If a route is removed during a dump, the kernel may silently skip another route
             // (`fib6_dump_table` in `net/ipv6/ip6_fib.c`).
             let states = destinations.iter().zip(&routes.states);
             let mut states = states.filter(|(destination, _)| destination.address.is_ipv6());

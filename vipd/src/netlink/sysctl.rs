@@ -31,8 +31,8 @@ pub(super) struct SysctlError {
     /// The current value, or `None` if it cannot be read.
     found: Option<u32>,
     wanted: u32,
-    /// Whether the interface is a new macvlan. It is deleted after this error, so the remedy is to
-    /// change the default for new interfaces.
+    /// Whether the interface is a new macvlan. A new macvlan is deleted after this error, so the
+    /// remedy is to change the default for new interfaces.
     is_new: bool,
     error: io::Error,
 }

@@ -46,8 +46,8 @@ pub(super) fn append(buffer: &mut Vec<u8>, request: RouteNetlinkMessage, flags: 
     message.serialize(&mut buffer[start..]);
 }
 
-/// Returns the errno of the last answer to a request, which is an error, an acknowledgment (0), or
-/// the end of a dump. Returns `None` for other messages.
+/// Returns the errno of the message that ends the answer to a request: an error, an acknowledgment
+/// (0) or the end of a dump. Returns `None` for other messages.
 pub(super) fn errno(message: &Message<'_>) -> Option<i32> {
     let body = message.payload();
     match message.message_type() {

@@ -20,8 +20,8 @@ use crate::process::Signals;
 
 /// Interval between requests for reports.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Requests for reports take at most `1 / SHARE` of the time, because an agent with thousands of
-/// instances is busy with each of them for a while.
+/// Requests for reports take at most `1 / SHARE` of the time, because each request occupies an
+/// agent with thousands of instances for a while.
 const SHARE: u32 = 10;
 /// Pause before the events are requested again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ const QUEUE: usize = 256;
 #[derive(Debug)]
 pub(super) enum Update {
     Report(Box<Report>),
-    /// The request for a report failed.
+    /// A request for a report failed.
     Disconnected {
         at: Instant,
         error: String,
@@ -98,8 +98,8 @@ impl Feed {
         })
     }
 
-    /// Starts a thread. A panic in it ends the program: the panic hook has left the alternate
-    /// screen.
+    /// Starts a thread. If the thread panics, the program ends, because the panic hook has left the
+    /// alternate screen.
     fn spawn(
         &self,
         name: &'static str,

@@ -77,7 +77,7 @@ fn edit(code: KeyCode) -> Option<Action> {
     }
 }
 
-/// Only `y` confirms: Enter could still be meant for something else.
+/// Only `y` confirms: Enter may have been meant for something else.
 fn answer(code: KeyCode) -> Option<Action> {
     match code {
         KeyCode::Char('y' | 'Y') => Some(Action::Confirm),

@@ -1,7 +1,7 @@
 //! `vipd top`: a live view of a running agent.
 //!
-//! The [`feed`] queues reports and events of the agent, keys and signals. The [`model`] combines
-//! them, the [`view`] draws the model, and [`keys`] become actions of the model. Only the
+//! The [`feed`] queues keys, signals, and the agent's reports and events. The [`model`] combines
+//! them, the [`view`] draws the model, and [`keys`] maps keys to actions on the model. Only the
 //! feed, the [`screen`] and this loop do I/O.
 
 mod feed;
@@ -29,7 +29,7 @@ use model::{Effect, Model};
 use screen::Screen;
 use theme::Theme;
 
-/// Minimum interval of frames, so that a burst of events costs little over a slow connection.
+/// Minimum interval between frames, so that a burst of events costs little over a slow connection.
 const FRAME: Duration = Duration::from_millis(50);
 
 pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {

@@ -25,7 +25,7 @@ pub(super) struct Row {
 pub(super) struct Drops {
     pub(super) counter: &'static Counter,
     pub(super) count: u64,
-    /// The count in the previous report, and the time since.
+    /// The count in the previous report, and the time since that report.
     pub(super) before: Option<(u64, Duration)>,
 }
 
@@ -47,8 +47,8 @@ pub(super) enum Master<'a> {
 }
 
 impl Row {
-    /// Creates a row. `now` are the instance's counters, and `then` those of the previous report
-    /// and the time since.
+    /// Creates a row. `now` holds the instance's counters; `then` holds those of the previous
+    /// report and the time since that report.
     pub(super) fn new(
         status: InstanceStatus,
         now: Option<&InstanceStats>,
@@ -104,7 +104,7 @@ impl Row {
         }
     }
 
-    /// Returns the number of tracked objects that are not down or unknown.
+    /// Returns the number of tracked objects that are neither down nor unknown.
     pub(super) fn passing_checks(&self) -> usize {
         self.status.track.iter().filter(|object| !is_failing(object)).count()
     }
@@ -162,7 +162,7 @@ mod tests {
             advertisement_rcvd: 150,
             checksum_errors: 4,
             ip_ttl_errors: 2,
-            // Not an advert that was dropped.
+            // Not a counter of dropped adverts.
             gratuitous_arp_sent: 9,
             ..Default::default()
         });
@@ -178,7 +178,7 @@ mod tests {
         );
         let first = Row::new(status.clone(), Some(&now), None, None);
         assert_eq!((first.received, first.dropped()), (None, 6));
-        // The agent was restarted: its counters began again.
+        // The agent was restarted: its counters were reset.
         let restarted = Row::new(status, Some(&then), Some((&now, time)), None);
         assert_eq!(restarted.received, None);
     }

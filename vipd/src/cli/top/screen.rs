@@ -46,7 +46,7 @@ impl Screen {
         }
     }
 
-    /// Draws a frame, and sends the cells that have changed.
+    /// Draws a frame, and sends the cells that have changed to the terminal.
     pub(super) fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> anyhow::Result<()> {
         // After a panic of another thread, the program is about to end.
         if IS_OPEN.load(Ordering::Relaxed) {
@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// Set in the process that panics.
+    /// Environment variable that is set in the process that is to panic.
     const VARIABLE: &str = "VIPD_TEST_PANIC_IN_TERMINAL";
 
     /// Runs this test again in a pseudoterminal, where it opens the screen and panics.

@@ -1,4 +1,4 @@
-//! Tests of the model, and the model that the tests of the view draw.
+//! Tests of the model, and a sample model for the tests of the view.
 
 use std::time::{Duration, Instant};
 
@@ -172,11 +172,12 @@ fn change_is_requested_only_after_confirmation() {
     assert_eq!(model.perform(Action::Cancel), None);
     assert_eq!((model.mode.clone(), model.perform(Action::Confirm)), (Mode::Browse, None));
     model.perform(Action::Propose(Verb::Drain));
-    // The question names the instance, so neither the order nor a report may change it.
+    // The question names the instance, so neither sorting nor a report may change which instance is
+    // meant.
     model.perform(Action::Reverse);
     assert_eq!(model.perform(Action::Confirm), Some(Effect::Request(change)));
 
-    // One change at a time.
+    // Only one change may be pending at a time.
     model.perform(Action::Propose(Verb::Undrain));
     let waiting = "the agent has not yet answered the change of gateway";
     assert_eq!(

@@ -6,7 +6,8 @@ use super::row::Lateness;
 use crate::control::event::EventRecord;
 
 /// Number of events that are kept: twice as many as an agent keeps. After a reconnection, the agent
-/// sends all of its events again, and they are recognized even if others precede them here.
+/// sends all of its events again. They are recognized because they are still kept, even alongside
+/// the events of the agent's previous process.
 const CAPACITY: usize = 2048;
 
 /// The latest events, including those of previous runs of the agent.
@@ -17,8 +18,8 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// Adds an event unless it is known. Discarded adverts are not transitions, and a flood of them
-    /// would displace all others.
+    /// Adds an event unless it is known. Ignores discarded adverts, because a flood of them would
+    /// displace all other events.
     pub(super) fn add(&mut self, event: EventRecord) {
         if event.event == "advert-discarded" || self.is_known(&event) {
             return;
@@ -66,7 +67,7 @@ mod tests {
     #[test]
     fn events_that_are_sent_again_are_recognized() {
         let mut timeline = Timeline::default();
-        // An agent that was restarted: its 1,024 events follow those of the previous one.
+        // The agent was restarted: its 1,024 events follow those of its previous process.
         for number in 0..CAPACITY + 10 {
             timeline.add(event(number, 0));
         }

@@ -40,9 +40,9 @@ pub(in crate::config) fn markdown() -> String {
     out
 }
 
-/// Returns whether a key exists. `path` is its name, preceded by that of its table except at the
-/// top of the file: `instance.vrid`. Does not find keys of `control`, `metrics` and `interface`,
-/// which have no equivalent in keepalived.
+/// Returns whether a key exists. `path` consists of the names of the table and the key, as in
+/// `instance.vrid`, or of the key alone at the top of the file. Does not find keys of `control`,
+/// `metrics` and `interface`, which have no equivalent in keepalived.
 pub(crate) fn has_key(path: &str) -> bool {
     let (table, name) = path.rsplit_once('.').unwrap_or(("", path));
     let section = match table {

@@ -14,7 +14,7 @@ use crate::config::table::{Located, Rejection, Table, Value};
 use crate::config::track::Track;
 use crate::vrrp::config::PRIORITY_OWNER;
 
-/// The valid settings of a group. Problems with the others have been reported.
+/// The valid settings of a group. Invalid ones have been reported.
 #[derive(Debug)]
 pub(in crate::config) struct GroupDraft {
     name: Option<Located<String>>,

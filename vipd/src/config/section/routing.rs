@@ -11,13 +11,13 @@ use crate::config::settings::Scope;
 use crate::config::table::{Located, Rejection, Table, Value};
 use crate::vrrp::config::Family;
 
-/// The valid routes and rules of an instance. Problems with the others have been reported.
+/// The valid routes and rules of an instance. Invalid ones have been reported.
 #[derive(Debug, Default)]
 pub(in crate::config) struct Routing {
     pub(in crate::config) routes: Vec<Located<Route>>,
     pub(in crate::config) rules: Vec<Located<Rule>>,
-    /// Valid values of `dev`, even of routes that are otherwise invalid. Checked against the
-    /// machine.
+    /// Valid values of `dev`, including those of routes that are otherwise invalid. Checked against
+    /// the machine.
     pub(in crate::config) devs: Vec<Located<String>>,
 }
 

@@ -179,7 +179,7 @@ impl Check<'_> {
         }
     }
 
-    /// Returns the virtual router's family if the address has the other family.
+    /// Returns the name of the virtual router's family if the address is of the other family.
     fn other_family(&self, address: IpAddr) -> Option<&'static str> {
         self.addresses.family.filter(|family| *family != Family::of(address)).map(host::family_name)
     }

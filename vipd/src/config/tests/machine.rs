@@ -15,7 +15,7 @@ fn warnings(line: &str, interface: &str, has_ethernet: bool, addresses: &[&str])
 }
 
 #[test]
-fn a_vip_that_is_the_primary_address_causes_a_warning_unless_owned_by_the_router() {
+fn vip_that_is_the_primary_address_causes_a_warning_unless_the_router_owns_it() {
     let warned = "5:22: virtual address 192.0.2.10 is the primary address of eth1, but the priority is 100; assign eth1 an address that is not a VIP, or set `priority = 255`";
     assert_eq!(warnings("", "eth1", true, &["192.0.2.10"]), warned);
     assert_eq!(warnings("", "eth1", true, &["192.0.2.10", "2001:db8::1"]), warned);

@@ -70,7 +70,7 @@ impl Effects {
 
     /// Announces the source of a router's unicast adverts on its link and solicits its peers. This
     /// immediately updates the peers' neighbor entries for this node and this node's entries for
-    /// the peers, even if they failed while the link was down.
+    /// the peers, including entries that failed while the link was down.
     pub(crate) fn announce_source(
         &mut self,
         now: Timestamp,

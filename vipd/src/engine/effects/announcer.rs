@@ -126,7 +126,7 @@ impl Announcer {
         self.void.get(burst.router.index()).is_some_and(|void| burst.order <= *void)
     }
 
-    /// Returns whether a burst is ready. It may be void.
+    /// Returns whether any burst is ready, even a void one.
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }

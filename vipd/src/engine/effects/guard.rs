@@ -1,5 +1,5 @@
-//! Prepares the routers' records, from which the guardian sends priority-0 adverts, and removes
-//! VIPs, routes and rules, after the engine has died.
+//! Prepares the routers' records. After the engine has died, the guardian uses them to send
+//! priority-0 adverts and to remove VIPs, routes and rules.
 
 use super::Effects;
 use crate::engine::command::{Report, Reports};

@@ -64,7 +64,7 @@ impl Effects {
         }
     }
 
-    /// Removes the VIPs of a router that no longer exists from the program's map, ends the router's
+    /// Removes from the program's map the VIPs of a router that no longer exists, ends the router's
     /// lease, and deletes its record in the guardian's memory.
     pub(crate) fn forget(&mut self, instance: &Instance) {
         for key in &instance.covered {
@@ -77,7 +77,7 @@ impl Effects {
         }
     }
 
-    /// Inserts the VIPs of a router that becomes master into the program's map, and begins the
+    /// Inserts into the program's map the VIPs of a router that becomes master, and begins the
     /// router's lease.
     pub(super) fn begin_lease(
         &mut self,
@@ -103,8 +103,8 @@ impl Effects {
         self.leaving.push((router, instance.row));
     }
 
-    /// Lifts the fence of a router that has handled an advert and is still master. If the lease is
-    /// over, the fence stays until the router sends its next advert.
+    /// Lifts the fence of a router that has handled an advert and is still master. If the lease has
+    /// expired, the fence stays until the router sends its next advert.
     pub(crate) fn keep_lease(&mut self, now: Timestamp, instance: &Instance) {
         let row = instance.row;
         if instance.is_master() && self.leases.is_fenced(row) && self.leases.is_valid(row, now) {

@@ -157,7 +157,8 @@ impl Effects {
         self.enqueue(change, None);
     }
 
-    /// Returns the VIPs added outside of a transition since the last call, which must be announced.
+    /// Returns the VIPs that have been added outside of a transition since the last call and must
+    /// be announced.
     pub(crate) fn take_added(&mut self) -> Vec<Added> {
         std::mem::take(&mut self.added)
     }
@@ -207,7 +208,8 @@ impl Effects {
         self.leaving.iter().map(|(router, _)| *router)
     }
 
-    /// Ends the lease of a router that left Master in the predecessor, once its VIPs are removed.
+    /// Ends the lease of a router that left Master in the predecessor, once the router's VIPs are
+    /// removed.
     pub(crate) fn keep_leaving(&mut self, router: RouterId, row: Row) {
         self.leaving.push((router, row));
     }

@@ -8,8 +8,8 @@
 //! is therefore checked after events that may have removed it, and every 30 s ([`VERIFY_AFTER`]),
 //! by adding it again: the kernel returns `EEXIST` if it is present. A dump would have to walk the
 //! whole table, which may contain a million routes of a routing daemon. The kernel also returns
-//! `EEXIST` if another tool has replaced vipd's route and the notification about it was lost. For
-//! IPv4, appending the route distinguishes the two cases.
+//! `EEXIST` if another tool has replaced vipd's route, and the notification about that may have
+//! been lost. For IPv4, appending the route distinguishes the two cases.
 //!
 //! Each request takes the rtnl lock, so a separate thread adds and checks the entries. The engine
 //! does not change an entry that is in flight in this thread.
@@ -50,7 +50,7 @@ pub(crate) struct Routing {
     retries: Retries<Wanted>,
     /// When to check all entries.
     verify_at: Option<Timestamp>,
-    /// Where the check of all entries continues; `None` if none is in progress.
+    /// Where the check of all entries continues; `None` if no check is in progress.
     unverified: Option<Bound<Wanted>>,
     /// Adds and checks entries. If `None`, the engine does so itself.
     thread: Option<RouteThread>,
@@ -68,7 +68,7 @@ struct InFlight {
 /// A route or rule in use by masters, or not yet removed from the kernel.
 #[derive(Debug, Default)]
 struct Entry {
-    /// Masters that have it in their configuration.
+    /// Masters that have the entry in their configuration.
     holders: Vec<RouterId>,
     /// The entry as vipd added it, until vipd removes it or is notified that another tool has
     /// replaced it. Another tool may have removed it in the meantime.
@@ -216,7 +216,7 @@ impl Routing {
 
     /// Queues a check of an entry after a notification about its removal, which vipd may have
     /// caused itself. Queues at most one check per second after a burst of five, because another
-    /// tool may remove the entry every time.
+    /// tool may remove the entry each time it is added.
     pub(crate) fn gone(&mut self, now: Timestamp, found: RoutingEntry) {
         const PERIOD: u64 = 1_000_000_000;
         const BURST: u64 = 5;
@@ -262,8 +262,8 @@ impl Routing {
         }
     }
 
-    /// Records changes whose outcome is unknown: additions as made, removals to be retried. A
-    /// resync follows, which checks the entries.
+    /// Handles changes whose outcome is unknown: assumes that additions have succeeded, and retries
+    /// removals. A resync follows, which checks the entries.
     fn assume_added(&mut self, now: Timestamp, changes: &[Change], subjects: &[Wanted]) {
         const PAUSE: u64 = 1_000_000_000;
         for (change, wanted) in changes.iter().zip(subjects) {

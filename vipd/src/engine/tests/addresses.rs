@@ -175,7 +175,7 @@ fn removals_are_logged_after_the_kernel_has_acknowledged_them() -> Result<()> {
 /// All VIPs share a subnet, so the kernel removes the other two along with the primary one.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn vips_that_the_kernel_removes_along_with_another_one_are_added_again() -> Result<()> {
+fn vips_removed_along_with_their_primary_address_are_added_again() -> Result<()> {
     let text = (1..=3).fold(String::from("realtime = \"off\"\n"), |text, vrid| {
         format!(
             "{text}[[instance]]\nname = \"{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\nadvert_interval = \"10ms\"\n\

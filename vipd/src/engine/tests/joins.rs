@@ -99,7 +99,7 @@ fn joining_routers_follow_the_running_members() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn group_leaves_master_for_a_router_that_joins_and_follows_a_higher_priority_master() -> Result<()> {
+fn group_leaves_master_if_a_joining_router_follows_a_higher_priority_master() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut all = Masters::new()?;
@@ -154,7 +154,7 @@ fn unchanged_adverts_are_handled_before_a_router_joins() -> Result<()> {
         all.bench.turn_until("the first router is on the fast path", is_on_fast_path)?;
         let row = Row::new(1).expect("not 0");
         let first = all.bench.engine.steady.last_arrival(row);
-        // Simulates a stall: no turn runs for longer than the master-down interval.
+        // Simulates a stall: for longer than the master-down interval, no turn runs.
         while clock::now() < first + u64::from(2 * MISSING) * 10_000_000 {
             thread::yield_now();
         }

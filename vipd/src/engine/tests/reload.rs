@@ -234,7 +234,7 @@ fn parsed(text: &str) -> Config {
 /// remove it.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn reload_that_makes_the_primary_address_a_vip_of_a_master_leaves_it_unchanged() -> Result<()> {
+fn primary_address_that_a_reload_makes_a_vip_stays_unchanged() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let config = with_vips("\"10.1.1.1/32\"");
@@ -291,7 +291,7 @@ fn backup_on_the_fast_path_preempts_after_a_reload_that_raises_its_priority() ->
     result
 }
 
-/// The next advert, for which the engine would wake up, may be due in 40 seconds.
+/// The next advert, for which the engine would wake up, may not be due for 40 seconds.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn reload_adds_a_vip_to_a_master_without_waiting() -> Result<()> {
@@ -313,8 +313,8 @@ fn reload_adds_a_vip_to_a_master_without_waiting() -> Result<()> {
     })
 }
 
-/// The interface is opened by another thread, and the instance must neither go into Fault until
-/// then, nor add the VIP without announcing it.
+/// Another thread opens the interface. Until then, the instance must not go into Fault, and must
+/// not add the VIP without announcing it.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn master_adds_a_vip_on_an_interface_that_was_not_used_before() -> Result<()> {
@@ -414,7 +414,7 @@ fn closed_vips(count: u8, offset: u8) -> Config {
 }
 
 /// The VIP of each instance moves to the previous instance. For some of the VIPs, the new master is
-/// changed in an earlier turn than the former one.
+/// changed in an earlier turn than the former master.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vips_that_move_between_masters_stay_present_and_closed() -> Result<()> {

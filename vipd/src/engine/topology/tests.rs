@@ -93,8 +93,8 @@ fn adding_and_removing_routers_ten_thousand_times_leaks_nothing() {
     assert_eq!(eth1, Some(vec![kept]));
 }
 
-/// On a link with 255 routers that have 20 VIPs each, the notifications caused by a takeover
-/// mark only the routers concerned for reconciliation.
+/// On a link with 255 routers that have 20 VIPs each, the notifications caused by a takeover mark
+/// only the affected routers for reconciliation.
 #[test]
 fn notification_about_a_vip_affects_only_its_router() {
     const VIPS: u8 = 20;

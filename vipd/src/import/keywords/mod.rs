@@ -69,12 +69,12 @@ pub(super) struct Keyword {
     pub(super) kind: Kind,
 }
 
-/// A row of a keyword that begins a line.
+/// Creates the row of a keyword that begins a line.
 const fn line(block: Block, name: &'static str, kind: Kind) -> Keyword {
     Keyword { block, name, arguments: 0, kind }
 }
 
-/// A row of an option within a line.
+/// Creates the row of an option within a line.
 const fn option(block: Block, name: &'static str, arguments: u8, kind: Kind) -> Keyword {
     Keyword { block, name, arguments, kind }
 }

@@ -72,7 +72,7 @@ impl Checks {
         true
     }
 
-    /// Returns the check with one of keepalived's names.
+    /// Returns the check that has this name in keepalived's configuration.
     pub(super) fn find(&self, object: Object, name: &str) -> Option<&Check> {
         self.named.get(&(object, name.to_owned())).and_then(|position| self.list.get(*position))
     }

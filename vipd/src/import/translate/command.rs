@@ -34,8 +34,8 @@ pub(super) fn notification(statement: &Statement, context: &mut Context<'_>) -> 
     Some(Command { argv, user })
 }
 
-/// Translates `script COMMAND`. Like keepalived, uses only the first word, which has the whole
-/// command if it is in quotes.
+/// Translates `script COMMAND`. Like keepalived, uses only the first word, which is the whole
+/// command if the command is in quotes.
 pub(super) fn script(statement: &Statement, context: &mut Context<'_>) -> Option<Vec<String>> {
     let words = statement.command_arguments();
     let Some((text, rest)) = words.split_first().filter(|(text, _)| !text.trim().is_empty()) else {

@@ -132,7 +132,7 @@ impl Context<'_> {
     }
 
     /// Reports a keyword that the table lists as translated, but for which there is no code. Tests
-    /// check that there is none.
+    /// check that no such keyword exists.
     pub(super) fn no_translation(&mut self, keyword: &str, at: &Position) {
         self.attention(at, format!("`{keyword}` has no translation; please report this bug"));
     }
@@ -184,7 +184,7 @@ impl Context<'_> {
         Some(nearest)
     }
 
-    /// Returns a whole number of seconds in nanoseconds. Like keepalived, cuts off a fraction.
+    /// Returns a time in nanoseconds, cut off to whole seconds as in keepalived.
     pub(super) fn whole_seconds(&mut self, statement: &Statement, range: RangeInclusive<u64>) -> Option<u64> {
         let nanos = self.time(statement, range)?;
         let whole = nanos / values::SECOND * values::SECOND;

@@ -1,4 +1,4 @@
-//! Settings of announcements, of `global_defs`, `garp_group` and instances.
+//! Settings of announcements in `global_defs`, `garp_group` and instances.
 
 use super::context::Context;
 use super::values::{self, SECOND};
@@ -25,7 +25,7 @@ const REFRESH: std::ops::RangeInclusive<u64> = 0..=86_400 * SECOND;
 const PAUSE: std::ops::RangeInclusive<u64> = 0..=SECOND;
 
 impl Garp {
-    /// Translates a statement of an instance or of `global_defs` if it belongs to announcements.
+    /// Translates a statement of an instance or of `global_defs` if it configures announcements.
     /// Returns whether it does.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let keyword = statement.keyword();
@@ -46,7 +46,7 @@ impl Garp {
         true
     }
 
-    /// Returns these settings, with those of `other` where none is set.
+    /// Returns these settings, with missing ones taken from `other`.
     pub(super) fn or(&self, other: &Self) -> Self {
         Self {
             repeat: self.repeat.or(other.repeat),

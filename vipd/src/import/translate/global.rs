@@ -25,7 +25,7 @@ pub(super) struct Global {
 }
 
 impl Global {
-    /// Translates a `global_defs`.
+    /// Translates a `global_defs` block.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) {
         for setting in statement.children() {
             if !context.is_translated(Block::Global, setting) || self.garp.read(setting, context) {

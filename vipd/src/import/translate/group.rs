@@ -98,8 +98,8 @@ impl Group {
         self.messages.extend_from_slice(context.report.since(start));
     }
 
-    /// Returns whether the group has the two members that vipd requires. A smaller group is left
-    /// out; its member, if any, tracks its objects.
+    /// Returns whether the group has at least two members, as vipd requires. A smaller group is
+    /// left out; its only member, if any, tracks the group's objects.
     pub(super) fn is_group(&self) -> bool {
         self.members.len() > 1
     }

@@ -27,8 +27,8 @@ use global::Global;
 use group::Group;
 use instance::{Instance, Surroundings};
 
-/// Translates a configuration. `name` is that of the main file. Returns the text of the result, or
-/// `None` if the configuration has no instance.
+/// Translates a configuration. `name` is the name of the main file. Returns the text of the result,
+/// or `None` if the configuration has no instance.
 pub(super) fn run(
     statements: &[Statement],
     name: &str,
@@ -138,7 +138,7 @@ fn tables(
     tables
 }
 
-/// Adds the messages that require an action to a table, as comments.
+/// Adds comments to a table: the messages that require an action.
 fn annotate(table: &mut Table, messages: &[Message]) {
     for message in attention(messages) {
         table.comment(comment(message));

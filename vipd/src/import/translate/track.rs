@@ -44,7 +44,7 @@ impl Object {
 /// How a state changes the priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Weight {
-    /// 0 for a fault.
+    /// 0 if the object causes a fault instead.
     pub(super) value: i16,
     pub(super) is_reverse: bool,
 }
@@ -56,7 +56,7 @@ pub(super) struct Track {
     object: Object,
     /// As in keepalived's configuration.
     name: String,
-    /// `None` for the weight of the check.
+    /// `None` to use the weight of the check.
     weight: Option<Weight>,
     /// Whether the object is a check that is not defined before this line.
     is_used_early: bool,
@@ -67,8 +67,8 @@ pub(super) struct Track {
 pub(super) enum Role {
     /// An instance without a group, or a group.
     Independent,
-    /// An instance of a group. Of its objects with weights, keepalived ignores the weights of
-    /// interfaces, and all scripts and files.
+    /// An instance of a group. Among its objects with weights, keepalived ignores scripts and
+    /// files, and treats interfaces as if they had no weight.
     Member,
     /// An instance with priority 255. keepalived ignores all its interfaces, scripts and files with
     /// weights.

@@ -75,8 +75,8 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>) {
 }
 
 /// Divides lines among the table, the details and the timeline, given the number of lines in each.
-/// Includes a heading for each of them. The table is never left out; the timeline needs four lines,
-/// and the details as many.
+/// The returned numbers of lines include a heading for each. The table is never left out; the
+/// details need at least four lines.
 fn share(lines: usize, contents: [usize; 3]) -> [usize; 3] {
     const LEAST: usize = 4;
     let [rows, details, events] = contents.map(|lines| lines + 1);
@@ -185,7 +185,7 @@ fn panel(title: &str, content: Vec<Line<'static>>, theme: Theme, area: Rect, buf
     Paragraph::new(content).render(below, buffer);
 }
 
-/// Keeps as many lines as fit. The last one shows how many are missing.
+/// Keeps as many lines as fit. If some do not, the last line shows how many.
 fn cut(mut lines: Vec<Line<'static>>, room: usize) -> Vec<Line<'static>> {
     if lines.len() > room {
         let shown = room.saturating_sub(1);

@@ -93,7 +93,7 @@ pub(super) fn details(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'stat
     details.lines
 }
 
-/// Lines with a label and a value, whose further lines are indented.
+/// Lines with a label and a value. Continuation lines of a value are indented.
 struct Details {
     lines: Vec<Line<'static>>,
     columns: usize,

@@ -74,7 +74,8 @@ fn per_second(rate: Option<f64>) -> Cell {
     rate.map_or_else(|| "-".into(), |rate| format!("{rate:.1}").into())
 }
 
-/// Highlights the time after more than two intervals: after one, an advert may still be on its way.
+/// Highlights the time since the last advert if it exceeds two intervals: after one, an advert may
+/// still be on its way.
 fn last_advert(row: &Row) -> Cell {
     let Some(millis) = row.last_advert_ms() else { return "-".into() };
     let interval = row.status.active_advertise_interval_ns / 1_000_000;

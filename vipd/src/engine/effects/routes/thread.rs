@@ -62,7 +62,7 @@ impl RouteThread {
         Self { submitted: channel().0, results: channel().1 }
     }
 
-    /// Submits changes. The results of the previous changes must have been received before.
+    /// Submits changes. The results of the previous changes must already have been received.
     pub(super) fn submit(&self, changes: &[Change]) {
         // If the thread has ended, receiving the results returns an error.
         let _ = self.submitted.send(changes.to_vec());

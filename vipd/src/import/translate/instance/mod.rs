@@ -36,7 +36,8 @@ pub(super) struct Instance {
     interface: Option<String>,
     vrid: Option<u8>,
     version: Option<(u8, Position)>,
-    /// The position of a `version` that follows a setting of IPv6. keepalived ignores a 2 there.
+    /// The position of a `version` after a setting that makes the instance IPv6. There, keepalived
+    /// ignores version 2.
     late_version: Option<Position>,
     is_native_ipv6: bool,
     priority: Option<u8>,
@@ -141,7 +142,7 @@ impl Instance {
         }
     }
 
-    /// Translates a setting if it belongs to the election. Returns whether it does.
+    /// Translates a setting if it concerns the election. Returns whether it does.
     fn election(&mut self, setting: &Statement, context: &mut Context<'_>) -> bool {
         match setting.keyword() {
             "state" => match setting.argument() {
@@ -226,8 +227,8 @@ impl Instance {
         }
     }
 
-    /// Returns the priority: without a configured one, keepalived uses that of an owner if the
-    /// initial state is MASTER.
+    /// Returns the priority. If none is configured and the initial state is MASTER, keepalived uses
+    /// an owner's priority.
     pub(super) fn priority(&self) -> u8 {
         self.priority.unwrap_or(if self.is_state_master { OWNER } else { 100 })
     }
