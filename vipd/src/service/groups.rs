@@ -82,9 +82,9 @@ impl GroupStates {
         self.last = states.collect();
     }
 
-    /// Returns the changes of the groups that are in a different state since their members were
-    /// [replaced](Self::replace). The states of the members may have changed before, while the
-    /// group still had other members.
+    /// Returns the state changes of groups that result from their new lists of members (see
+    /// [`replace`](Self::replace)). The members may have changed state earlier, while the group
+    /// still had other members.
     pub(super) fn regrouped(&mut self) -> Vec<GroupChange> {
         let known = self.groups.iter().filter(|group| self.last.contains_key(&group.name));
         let known: Vec<_> = known.cloned().collect();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn group_has_the_state_of_all_members_or_a_fault() {
+    fn group_state_is_the_common_state_of_its_members_or_a_fault() {
         let fault = State::Fault(Fault::InterfaceDown);
         for (members, state) in [
             (&[State::Master, State::Master][..], Some(State::Master)),

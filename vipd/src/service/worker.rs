@@ -62,8 +62,8 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Takes over the macvlans, claims and pins of a predecessor, and replaces its BPF programs on
     /// all links.
     fn take_over(&mut self);
-    /// Brings a macvlan down unless `wanted_up` is set. Brings it up if `wanted_up` is set, also if
-    /// it was set in the meantime.
+    /// Brings a macvlan down, or up if `wanted_up` is set, even if it becomes set only during the
+    /// call.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
 }
 

@@ -100,7 +100,8 @@ pub(super) async fn watch(
             continue;
         }
         // With the connector, a search that found new processes is followed by another one without
-        // waiting for an event: a new process may have forked before its forks were selected.
+        // waiting for an event: a new process may have forked before events of its forks were
+        // selected.
         if is_complete || !events.are_available() {
             let end = missing_since.map_or_else(Instant::now, |since| since + delay);
             let interval = if events.are_available() { SEARCH_WITH_EVENTS } else { SEARCH };
