@@ -1,8 +1,8 @@
 //! Metrics under the names and labels of keepalived-exporter, for dashboards and alerts that were
 //! made for it (`keepalived_names`).
 //!
-//! Three metrics have no equivalent in vipd and are missing: the delay of gratuitous ARP (a
-//! setting), the state of script processes, and the check script of the exporter itself.
+//! Metrics without an equivalent in vipd are missing: the delay of gratuitous ARP (a setting), the
+//! state of script processes, and the check script of the exporter itself.
 
 use std::collections::BTreeMap;
 

@@ -63,8 +63,8 @@ impl Leases {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         slot.priority.store(priority.into(), Ordering::Relaxed);
         slot.valid_until.store(valid_until.as_nanos(), Ordering::Release);
-        // After the renewal, so that the program cannot fence the row again because of the old
-        // lease. Not worth a condition, because the cache line has just been written.
+        // Cleared after the renewal, so that the program cannot fence the row again because of the
+        // old lease. Cleared unconditionally, because the cache line has just been written.
         slot.fenced.store(0, Ordering::Release);
     }
 
@@ -129,7 +129,7 @@ impl Leases {
         self.words.values().iter().any(|words| words.fenced.load(Ordering::Acquire) != 0)
     }
 
-    /// Lifts the fences of rows without a lease. If no row is fenced then, makes the program stop
+    /// Lifts the fences of rows without a lease. If no row remains fenced, makes the program stop
     /// looking up packets, unless a row is closed.
     pub fn settle(&self) {
         for slot in self.slots.values() {
