@@ -14,7 +14,7 @@
 //!    addresses. The others wait for it.
 //! 6. When routers join, all members become masters if one is master, unless this could make a
 //!    second master on a segment: then the masters become backups. Members that were already
-//!    masters do so only for a master that outranks a router that joins.
+//!    masters become backups only for a master that outranks a joining router.
 //!
 //! Rules 3 and 5 prevent repeated transitions when one segment is cut, or when the addresses of two
 //! nodes rank differently on two segments. The reasons are in `docs/design/groups.md`.
