@@ -84,7 +84,7 @@ impl Interval {
         Ok(Self { version, units: u16::try_from(units).map_err(|_| error)? })
     }
 
-    /// Converts a wire field; `None` for 0 and for values that exceed the field.
+    /// Converts a wire field; `None` for 0 and for values above the version's maximum.
     pub fn from_wire(version: Version, units: u16) -> Option<Self> {
         let max = match version {
             Version::V2 => 255,

@@ -81,7 +81,7 @@ pub struct Identity {
     pub is_owner: bool,
 }
 
-/// A [`Peer`].
+/// A saved [`Peer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedPeer {
     /// Source address of its adverts.
@@ -104,7 +104,7 @@ pub enum SavedState {
     },
     /// Fault, with the fault that the router reports.
     Fault(Fault),
-    /// Backup.
+    /// Backup, with its timers.
     Backup(SavedBackup),
     /// Master.
     Master(SavedMaster),
@@ -163,7 +163,7 @@ pub struct SavedMaster {
     pub tie_won: Option<Time>,
 }
 
-/// A valid advert.
+/// A saved advert, which was valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedAdvert {
     /// Arrival in the kernel.
@@ -180,7 +180,7 @@ pub struct SavedAdvert {
     pub checksum: u8,
 }
 
-/// An unchanged advert.
+/// A saved unchanged advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedSteady {
     /// The advert. Its arrival is 0.
@@ -196,7 +196,7 @@ pub struct SavedFloor {
     pub source: IpAddr,
     /// Priority.
     pub priority: u8,
-    /// Arrival.
+    /// Arrival in the kernel.
     pub arrival: Time,
     /// Interval in the unit of the wire.
     pub interval: u16,
