@@ -106,7 +106,7 @@ pub enum SavedState {
     Fault(Fault),
     /// Backup, with its timers.
     Backup(SavedBackup),
-    /// Master.
+    /// Master, with its timers.
     Master(SavedMaster),
 }
 
