@@ -42,7 +42,7 @@ pub(crate) enum ThreadKind {
 struct Kept {
     /// Effective at all times.
     effective: CapabilitySet,
-    /// Effective only during [`with`].
+    /// Permitted, and effective only during [`with`].
     raised: CapabilitySet,
 }
 

@@ -175,7 +175,7 @@ pub(crate) struct Outcome {
     pub(crate) last_line: String,
 }
 
-/// A command that has started. Dropping it kills its process group.
+/// A command that has started. Dropping it kills its process group if the command is still running.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: process::Child,

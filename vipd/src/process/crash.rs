@@ -32,7 +32,7 @@ static IS_STOPPED: AtomicBool = AtomicBool::new(false);
 static FORMER: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 
 /// Installs the handlers. They store the number of the signal in the word at `index` of `memory`,
-/// which stays mapped from now on.
+/// which stays mapped until the process ends.
 ///
 /// # Errors
 /// Returns an error if the handlers are already installed, or the kernel rejects one.
@@ -72,8 +72,8 @@ pub(crate) fn disarm() {
     SOCKET.store(-1, Ordering::Release);
 }
 
-/// Records the calling thread as the engine's, or records that the engine has ended. The engine
-/// must send nothing once the guardian has been informed.
+/// Records the calling thread as the engine's, or records that the engine has ended. The handlers
+/// stop that thread, because the engine must send nothing once the guardian has been informed.
 pub(crate) fn set_engine(is_running: bool) {
     ENGINE.store(if is_running { thread_id() } else { 0 }, Ordering::Release);
 }

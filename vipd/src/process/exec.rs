@@ -2,8 +2,8 @@
 //!
 //! This command is not meant for users and does not appear in the help. It must not depend on
 //! anything that the agent has set up. The configured command does not inherit the agent's
-//! descriptors, signal mask, scheduling priority or lowered OOM score. A command that runs as
-//! another user does not inherit the agent's privileges either.
+//! descriptors, signal mask, scheduling priority or lowered OOM score. Only a command that runs as
+//! root has capabilities.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

@@ -153,8 +153,8 @@ impl AgentLock {
     }
 
     /// Returns the agent's name, which is unique in the network namespace: the absolute path of its
-    /// runtime directory with symbolic links resolved, and with `_` in place of spaces and
-    /// non-ASCII characters.
+    /// runtime directory with symbolic links resolved, and with `_` in place of spaces, control
+    /// characters and non-ASCII characters.
     pub fn name(&self) -> &str {
         &self.name
     }
