@@ -123,8 +123,8 @@ impl User {
         (effective, real) != (self.uid, self.uid)
     }
 
-    /// Switches this process to the user and its groups. The process thereby loses the privileges
-    /// of the current user.
+    /// Switches this process to the user and its groups. The process then no longer has the
+    /// privileges of the current user.
     pub(super) fn switch(&self) -> io::Result<()> {
         let mut groups: Vec<libc::gid_t> = vec![0; 64];
         loop {

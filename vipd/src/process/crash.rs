@@ -22,9 +22,9 @@ const ENGINE_TIMEOUT: i64 = 1_000_000;
 static MEMORY: OnceLock<(Arc<SharedMemory>, usize)> = OnceLock::new();
 /// The socket through which the guardian is woken; -1 if there is none.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
-/// Thread ID of the engine, or 0.
+/// Thread ID of the engine; 0 while it is not running.
 static ENGINE: AtomicI32 = AtomicI32::new(0);
-/// Thread ID of the first thread that has crashed, or 0.
+/// Thread ID of the first thread that has crashed; 0 if none has.
 static CRASHING: AtomicI32 = AtomicI32::new(0);
 /// Whether the engine's thread has been stopped because another thread has crashed.
 static IS_STOPPED: AtomicBool = AtomicBool::new(false);

@@ -114,7 +114,8 @@ impl InterfaceClaim {
     }
 }
 
-/// Returns whether a name is held by this process, or has just been released.
+/// Returns whether a name is held by this process or has just been released. Also returns true if
+/// the holder cannot be determined.
 fn is_own(holder: Option<Holder>) -> bool {
     holder.is_none_or(|holder| holder.pid == Some(std::process::id()))
 }

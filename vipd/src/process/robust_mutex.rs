@@ -21,7 +21,7 @@ pub(crate) enum Acquired {
     OwnerDied,
 }
 
-/// A mutex in the first [`WORDS`] words of shared memory.
+/// A mutex in [`WORDS`] words of shared memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RobustMutex<'a>(&'a [AtomicU64; WORDS]);
 

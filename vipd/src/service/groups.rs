@@ -10,9 +10,7 @@ use crate::vrrp::{Reason, State};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupChange {
     pub(super) name: String,
-    /// The previous state.
     pub(super) from: State,
-    /// The new state.
     pub(super) to: State,
     /// Reason for the member's state change that caused the group's state change.
     pub(super) reason: Reason,
@@ -34,7 +32,7 @@ pub(super) struct GroupStates {
 }
 
 impl GroupStates {
-    /// Returns the group of an instance.
+    /// Returns the group of an instance; `None` if it belongs to no group.
     pub(super) fn of(&self, instance: &str) -> Option<&Arc<Group>> {
         self.of.get(instance)
     }

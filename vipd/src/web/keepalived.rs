@@ -45,7 +45,6 @@ const COUNTERS: [Counter; 13] = [
     ("keepalived_priority_zero_sent_total", "Priority-0 adverts sent", |one| one.priority_zero_pkts_sent),
 ];
 
-/// Adds the metrics.
 pub(super) fn add(out: &mut Exposition, scrape: &Scrape) {
     // Always 1: if the engine does not answer, the scrape fails and has no metrics.
     out.metric("keepalived_up", Kind::Gauge, "Whether the agent runs").add(&Labels::default(), 1);

@@ -73,7 +73,7 @@ pub enum Hook {
 pub struct FenceInfo {
     /// Interface index.
     pub ifindex: u32,
-    /// The hook.
+    /// The TC hook to which the program is attached.
     pub hook: Hook,
     /// Whether the attachment outlives the process.
     pub is_pinned: bool,

@@ -103,7 +103,7 @@ impl Leases {
         slot.is_some_and(|slot| slot.valid_until.load(Ordering::Acquire) >= now.as_nanos())
     }
 
-    /// Returns whether a row is fenced.
+    /// Returns whether a row is fenced; false if the row does not exist.
     pub fn is_fenced(&self, row: Row) -> bool {
         self.slots.values().get(row.index()).is_some_and(|slot| slot.fenced.load(Ordering::Acquire) != 0)
     }
@@ -184,7 +184,7 @@ impl GuardianLeases {
         was_master
     }
 
-    /// Returns whether a row is fenced.
+    /// Returns whether a row is fenced; false if the row does not exist.
     pub fn is_fenced(&self, row: usize) -> bool {
         self.slots.values().get(row).is_some_and(|slot| slot.fenced.load(Ordering::Acquire) != 0)
     }

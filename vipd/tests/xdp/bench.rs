@@ -45,7 +45,6 @@ const SIZES: Sizes = Sizes { routers: 9, peers: 4, addresses: 4, senders: 0, bur
 
 type Cells = [u64; ROW_CELLS];
 
-/// Returns the row with this number.
 pub(crate) fn row(number: u32) -> Row {
     Row::new(number).expect("row 0 belongs to no virtual router")
 }

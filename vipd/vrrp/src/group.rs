@@ -215,8 +215,8 @@ fn waits_until<'a, K: Copy + PartialEq>(
         return None;
     }
     let master_left = backup.priority_zero_at();
-    // The master has left with a priority-0 advert and has not sent an advert to the other member
-    // since.
+    // The master has relinquished mastership with a priority-0 advert, and has sent no advert to
+    // the other member since.
     let overrides = |other: &Backup, common: &Common| {
         !common.group_takeover_failed && master_left.is_some_and(|at| other.down_from() <= at)
     };

@@ -130,7 +130,7 @@ impl Interval {
     }
 }
 
-/// In milliseconds or seconds, as in the configuration: `10ms`, `1s`, `1.5s`.
+/// Formats the interval in milliseconds or seconds, as in the configuration: `10ms`, `1s`, `1.5s`.
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.nanos() / 1_000_000;

@@ -32,7 +32,7 @@ use crate::state::{Backup, Initialize, Master, StateData};
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 pub type Time = u64;
 
-/// A virtual router without its configuration.
+/// The saved state of a virtual router, without its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedRouter {
     /// The virtual router that the state belongs to.
@@ -163,7 +163,7 @@ pub struct SavedMaster {
     pub tie_won: Option<Time>,
 }
 
-/// A saved advert, which was valid.
+/// A saved valid advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedAdvert {
     /// Arrival in the kernel.
@@ -368,7 +368,7 @@ impl Router {
 }
 
 impl FastPath {
-    /// Returns the state of the fast path.
+    /// Returns the state, for [`resume`](Self::resume).
     pub fn save(&self) -> SavedFastPath {
         SavedFastPath {
             published: self.published().map(SavedSteady::of),

@@ -40,7 +40,6 @@ impl Fifo {
         Ok(Self { path: path.to_owned(), descriptor, dropped: 0, is_full: false })
     }
 
-    /// Returns the path of the FIFO.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -84,7 +83,7 @@ impl Fifo {
         }
     }
 
-    /// Returns the number of dropped lines.
+    /// Returns the number of lines that were dropped since the FIFO was opened.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
