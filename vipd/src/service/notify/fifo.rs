@@ -83,7 +83,8 @@ impl Fifo {
         }
     }
 
-    /// Returns the number of lines that were dropped since the FIFO was opened.
+    /// Returns the number of lines dropped so far, including those of a FIFO that has been
+    /// replaced.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
