@@ -76,8 +76,8 @@ impl Membership {
     }
 }
 
-/// The interfaces that are members of the VRRP groups, through any socket. Each family is read from
-/// the kernel once, when it is first needed.
+/// The interfaces on which any socket in the network namespace has joined the VRRP groups. The
+/// memberships of each family are read from the kernel once, when they are first needed.
 #[derive(Debug, Default)]
 pub struct Members {
     v4: OnceCell<Option<BTreeSet<u32>>>,
@@ -85,7 +85,8 @@ pub struct Members {
 }
 
 impl Members {
-    /// Returns whether the interface is a member. Returns true if /proc cannot be read.
+    /// Returns whether the VRRP group of the family has been joined on the interface. Returns true
+    /// if /proc cannot be read.
     fn may_contain(&self, is_ipv6: bool, ifindex: u32) -> bool {
         // /proc/net would show the network namespace of the main thread, which may differ from the
         // namespace of this thread.
@@ -104,8 +105,9 @@ impl Members {
     }
 }
 
-/// Returns the members of a group in the contents of `/proc/net/igmp6`. Each line is one group and
-/// starts with the interface index, the interface name and the group address.
+/// Parses `/proc/net/igmp6` and returns the indices of the interfaces on which a group has been
+/// joined. Each line is one group and starts with the interface index, the interface name and the
+/// group address.
 fn members_ipv6(table: &str, group: Ipv6Addr) -> BTreeSet<u32> {
     let group = format!("{:032x}", group.to_bits());
     let members = table.lines().filter_map(|line| {
@@ -116,9 +118,10 @@ fn members_ipv6(table: &str, group: Ipv6Addr) -> BTreeSet<u32> {
     members.collect()
 }
 
-/// Returns the members of a group in the contents of `/proc/net/igmp`. Each interface has a line
-/// that starts with its index, followed by an indented line per group. The line of a group starts
-/// with the address in network byte order, printed as an integer in host byte order.
+/// Parses `/proc/net/igmp` and returns the indices of the interfaces on which a group has been
+/// joined. Each interface has a line that starts with its index, followed by an indented line per
+/// group. The line of a group starts with the address in network byte order, printed as an integer
+/// in host byte order.
 fn members_ipv4(table: &str, group: Ipv4Addr) -> BTreeSet<u32> {
     let group = format!("{:08X}", u32::from_ne_bytes(group.octets()));
     let mut interface: Option<u32> = None;

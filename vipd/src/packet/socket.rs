@@ -32,8 +32,8 @@ impl PacketSocket {
     }
 
     /// Sends up to [`AT_ONCE`] frames in one system call, without blocking. Returns the number of
-    /// frames sent; if it is less than the number of frames, the kernel refused the next one. A
-    /// packet socket sends a frame completely or not at all.
+    /// frames sent. If it is less than [`AT_ONCE`] and frames remain, the kernel refused the next
+    /// one. A packet socket sends a frame completely or not at all.
     ///
     /// # Errors
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down,

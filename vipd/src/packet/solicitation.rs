@@ -39,7 +39,7 @@ impl Solicitation {
         }
     }
 
-    /// Returns the frame.
+    /// Returns the complete Ethernet frame.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Arp(frame) => frame,

@@ -18,7 +18,7 @@ pub struct UnicastSocket {
 
 impl UnicastSocket {
     /// Opens a socket on the interface with this index. The source address need not exist yet:
-    /// until it does, sending fails in IPv4, but not in IPv6.
+    /// until it does, sending fails for IPv4, but not for IPv6.
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist.

@@ -58,7 +58,7 @@ pub(super) struct User {
 
 impl User {
     /// Finds a user by name or numeric ID, or the current user if `user` is empty. Returns `None`
-    /// if the current user has no name.
+    /// if the current user is not in the user database.
     pub(super) fn find(user: &OsStr) -> Result<Option<Self>, String> {
         if user.is_empty() {
             // SAFETY: no preconditions.
@@ -123,8 +123,8 @@ impl User {
         (effective, real) != (self.uid, self.uid)
     }
 
-    /// Switches this process to the user and its groups. The process thereby loses the privileges
-    /// of the current user.
+    /// Switches this process to the user and its groups. The process then no longer has the
+    /// privileges of the current user.
     pub(super) fn switch(&self) -> io::Result<()> {
         let mut groups: Vec<libc::gid_t> = vec![0; 64];
         loop {
@@ -146,8 +146,8 @@ impl User {
             |result: libc::c_int| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
         // SAFETY: the list has `len` groups.
         checked(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
-        // SAFETY: no preconditions. The user ID is set last, because the process may then no longer
-        // set the others.
+        // SAFETY: no preconditions. The user ID is set last, because the process may afterwards
+        // lack the privilege to set the group IDs.
         checked(unsafe { libc::setresgid(self.gid, self.gid, self.gid) })?;
         // SAFETY: no preconditions.
         checked(unsafe { libc::setresuid(self.uid, self.uid, self.uid) })
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_is_found_by_name_and_number_and_an_unknown_name_is_not() {
+    fn accounts_are_found_by_name_and_users_also_by_id() {
         assert_eq!(user_ids("root"), Some((0, 0)));
         assert_eq!(user_ids("0"), Some((0, 0)));
         assert_eq!(group_id("root"), Some(0));

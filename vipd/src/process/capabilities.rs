@@ -42,12 +42,12 @@ pub(crate) enum ThreadKind {
 struct Kept {
     /// Effective at all times.
     effective: CapabilitySet,
-    /// Effective only during [`with`].
+    /// Permitted, and effective only during [`with`].
     raised: CapabilitySet,
 }
 
-/// Capabilities for access to files of other users. The unit does not grant them. An agent that
-/// runs as root keeps them, because each reload reads the configuration, which may belong to
+/// Capabilities for access to files of other users. The systemd unit does not grant them. An agent
+/// that runs as root keeps them, because each reload reads the configuration, which may belong to
 /// another user.
 const FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::DAC_READ_SEARCH);
 
@@ -62,7 +62,7 @@ impl ThreadKind {
             Self::Routes => (Set::NET_ADMIN, none),
             // The thread xdp-probe needs CAP_NET_ADMIN for BPF_PROG_QUERY.
             Self::Engine | Self::XdpProbe => (Set::NET_ADMIN | maps, none),
-            // Opening a link may load another program of the object.
+            // Opening link I/O may load another program of the BPF object.
             Self::LinkIo => (Set::NET_ADMIN | Set::NET_RAW | Set::BPF | Set::PERFMON, none),
             Self::Guardian => (Set::NET_RAW, none),
             Self::Pool => (FILES, Set::SYS_PTRACE),
@@ -86,7 +86,7 @@ pub(crate) fn confine(kind: ThreadKind) {
         _ => seccomp::deny_programs(),
     });
     if let Err(error) = confined {
-        tracing::warn!(thread = ?kind, %error, "cannot drop the privileges of the thread, which keeps them");
+        tracing::warn!(thread = ?kind, %error, "cannot drop the thread's privileges; it keeps running with them");
     }
 }
 
@@ -129,11 +129,11 @@ fn maps() -> io::Result<CapabilitySet> {
     Ok(*MAPS.get_or_init(|| maps))
 }
 
-/// Returns whether the kernel denies this thread queries of BPF objects. The test query has an
+/// Returns whether this thread lacks the permission to query BPF objects. The test query has an
 /// invalid descriptor, so it fails with `EBADF` if the thread has the permission.
 fn is_bpf_refused() -> bool {
     const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
-    // The descriptor -1, then length and address of the buffer.
+    // The descriptor -1, then the length and the address of the buffer.
     let attributes: [u32; 4] = [u32::MAX, 0, 0, 0];
     // SAFETY: the kernel only reads the attributes, and `size_of_val` is their length.
     let result = unsafe {
@@ -166,7 +166,7 @@ pub(crate) fn with<T>(needed: CapabilitySet, call: impl FnOnce() -> T) -> T {
 }
 
 /// Drops the capabilities that this process would pass to a command. As root, clears only the
-/// inheritable set: the kernel grants a command of root the bounding set in any case.
+/// inheritable set: the kernel grants a command that runs as root the bounding set in any case.
 ///
 /// # Errors
 /// Not expected: any process may drop its capabilities.
@@ -237,8 +237,8 @@ mod tests {
         assert!(sets.effective.contains(CapabilitySet::SYS_ADMIN));
     }
 
-    /// A capability of [`Kept::raised`] is effective during the call only. Without privileges,
-    /// nothing changes.
+    /// A capability of [`Kept::raised`] is effective only during the call. Without privileges, the
+    /// call changes nothing, and the test passes.
     #[test]
     fn capabilities_are_effective_only_during_the_call() {
         let thread = thread::spawn(|| {

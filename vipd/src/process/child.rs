@@ -4,8 +4,8 @@
 //! first argument. The new process prepares itself (see [`exec`](super::exec)) and then executes
 //! the command. The agent itself only calls `posix_spawn`, which does not copy its page tables.
 //! `fork` would copy them, which is slow with locked memory and delays page faults of the engine.
-//! The standard library uses `posix_spawn` only if neither a user nor a hook to run before exec is
-//! set here.
+//! The standard library uses `posix_spawn` only if the `Command` has neither a user nor a hook to
+//! run before exec.
 //!
 //! stdout and stderr are one pipe. All output is read, but only the last line is kept.
 
@@ -175,7 +175,7 @@ pub(crate) struct Outcome {
     pub(crate) last_line: String,
 }
 
-/// A command that has started. Dropping it kills its process group.
+/// A command that has started. Dropping it kills its process group if the command is still running.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: process::Child,
@@ -303,7 +303,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(600);
 
     #[test]
-    fn outcome_has_the_end_and_the_last_line() {
+    fn outcome_contains_the_exit_status_and_the_last_line() {
         let outcome = |script| {
             let Outcome { end, last_line } = run(script, LONG);
             (end, last_line)
@@ -351,7 +351,7 @@ mod tests {
 
     /// The caller reports the failure before it ends the command, because ending it may be slow.
     #[test]
-    fn command_that_has_timed_out_runs_until_it_is_ended() {
+    fn timed_out_command_keeps_running_until_it_is_terminated() {
         let argv = ["/bin/sh", "-c", "echo started; exec sleep 1000"].map(str::to_owned).to_vec();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {

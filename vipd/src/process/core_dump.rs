@@ -1,4 +1,4 @@
-//! Core dumps of an agent with passwords in its configuration.
+//! Prevents core dumps of an agent with passwords in its configuration.
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 

@@ -17,13 +17,14 @@ const SIGNALS: [libc::c_int; 7] =
 /// Longest time that a crashing thread waits until the engine's thread has stopped, in nanoseconds.
 const ENGINE_TIMEOUT: i64 = 1_000_000;
 
-/// The memory in which the number of the signal is stored, and the index of the word in it.
+/// The memory in which the number of the signal is stored, and the index of the word that receives
+/// it.
 static MEMORY: OnceLock<(Arc<SharedMemory>, usize)> = OnceLock::new();
 /// The socket through which the guardian is woken; -1 if there is none.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
-/// Thread ID of the engine, or 0.
+/// Thread ID of the engine; 0 while it is not running.
 static ENGINE: AtomicI32 = AtomicI32::new(0);
-/// Thread ID of the first thread that has crashed, or 0.
+/// Thread ID of the first thread that has crashed; 0 if none has.
 static CRASHING: AtomicI32 = AtomicI32::new(0);
 /// Whether the engine's thread has been stopped because another thread has crashed.
 static IS_STOPPED: AtomicBool = AtomicBool::new(false);
@@ -31,7 +32,7 @@ static IS_STOPPED: AtomicBool = AtomicBool::new(false);
 static FORMER: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 
 /// Installs the handlers. They store the number of the signal in the word at `index` of `memory`,
-/// which stays mapped from now on.
+/// which stays mapped until the process ends.
 ///
 /// # Errors
 /// Returns an error if the handlers are already installed, or the kernel rejects one.
@@ -48,7 +49,8 @@ pub(crate) fn install(memory: Arc<SharedMemory>, index: usize) -> io::Result<()>
         // SAFETY: as above.
         let mut action: libc::sigaction = unsafe { mem::zeroed() };
         action.sa_sigaction = handler as extern "C" fn(_, _, _) as libc::sighandler_t;
-        // The stack may have overflowed; the Rust runtime gives each thread a second one.
+        // The stack may have overflowed. The Rust runtime gives each thread an alternate signal
+        // stack.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         // SAFETY: the handler has the signature that SA_SIGINFO requires, and is
         // async-signal-safe.
@@ -65,13 +67,13 @@ pub(crate) fn arm(socket: libc::c_int) {
     SOCKET.store(socket, Ordering::Release);
 }
 
-/// Ends the use of the socket.
+/// Stops the handlers from using the socket.
 pub(crate) fn disarm() {
     SOCKET.store(-1, Ordering::Release);
 }
 
-/// Records the calling thread as the engine's, or records that the engine has ended. The engine
-/// must send nothing once the guardian has been informed.
+/// Records the calling thread as the engine's, or records that the engine has ended. The handlers
+/// stop that thread, because the engine must send nothing once the guardian has been informed.
 pub(crate) fn set_engine(is_running: bool) {
     ENGINE.store(if is_running { thread_id() } else { 0 }, Ordering::Release);
 }
@@ -103,8 +105,8 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     let position = SIGNALS.iter().position(|known| *known == signal);
     let former = FORMER.get().zip(position).map(|(former, position)| former[position].sa_sigaction);
     match former {
-        // For example, the Rust runtime's handler, which reports a stack overflow. It relies on the
-        // fault occurring again after it has returned.
+        // A former handler, for example that of the Rust runtime, which reports a stack overflow.
+        // It relies on the fault occurring again after it has returned.
         Some(action) if !is_sent && action != libc::SIG_DFL && action != libc::SIG_IGN => {
             set_default(signal);
             // SAFETY: the Rust runtime is the only other code in this process that installs
@@ -165,7 +167,7 @@ fn thread_id() -> libc::pid_t {
     libc::pid_t::try_from(id).unwrap_or(0)
 }
 
-/// Returns the nanoseconds of `CLOCK_MONOTONIC`.
+/// Returns the time of `CLOCK_MONOTONIC` in nanoseconds.
 fn monotonic() -> i64 {
     let mut now = MaybeUninit::<libc::timespec>::zeroed();
     // SAFETY: the pointer is valid for the call.

@@ -2,8 +2,8 @@
 //!
 //! This command is not meant for users and does not appear in the help. It must not depend on
 //! anything that the agent has set up. The configured command does not inherit the agent's
-//! descriptors, signal mask, scheduling priority or lowered OOM score, nor its privileges if it
-//! runs as another user.
+//! descriptors, signal mask, scheduling priority or lowered OOM score. Only a command that runs as
+//! root has capabilities.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -61,8 +61,8 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     ExitCode::from(CANNOT_RUN)
 }
 
-/// Prepares this process for the command. Returns the user that it runs as, if that user has a
-/// name.
+/// Prepares this process for the command. Returns the user that the command runs as; `None` if that
+/// user is not in the user database.
 fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     let cannot = |what: &'static str| move |error: io::Error| format!("cannot {what}: {error}");
     setsid().map_err(|error| cannot("start a session")(error.into()))?;
@@ -80,7 +80,7 @@ fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     }
     capabilities::drop_all().map_err(cannot("drop capabilities"))?;
     close_descriptors().map_err(cannot("close file descriptors"))?;
-    // The signal is set only after the user was switched, because switching clears it.
+    // The signal is set after the switch to the user, which would clear it.
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| cannot("set the signal to receive when the agent ends")(error.into()))?;
     let agent = getppid().map(|pid| pid.as_raw_nonzero().to_string());
@@ -126,7 +126,7 @@ fn reset_scheduling() -> io::Result<()> {
 }
 
 /// Resets the score for the out-of-memory killer to 0, so that the killer does not spare a command
-/// that leaks memory. Without the privilege to do so, keeps a score that is higher.
+/// that leaks memory. Without the privilege to do so, keeps a positive score.
 fn reset_oom_score() -> io::Result<()> {
     let is_spared = || fs::read_to_string(OOM_SCORE).is_ok_and(|score| score.starts_with('-'));
     match fs::write(OOM_SCORE, "0") {

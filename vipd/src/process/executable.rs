@@ -13,8 +13,8 @@ const MAX_LINKS: usize = 40;
 /// Returns why a command must not be run, as the end of a sentence that starts with its path;
 /// `None` if it may be run.
 ///
-/// The agent runs commands with its own privileges. A user who can replace the file, or a directory
-/// on its path, would also gain these privileges.
+/// A command runs as the agent's user or as a configured user. Anyone who can replace the file, or
+/// a directory on its path, would gain the rights of that user.
 pub(crate) fn defect(path: &Path) -> Option<String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::name_lock::{Holder, NameLock};
 
-/// Maximum time to wait for this process's own former claim. A claim persists after its release
-/// until the commands that were being started at that time have closed the descriptors that they
-/// inherited.
+/// Maximum time to wait until this process's own former claim is gone. A claim persists after its
+/// release until the commands that were being started at that time have closed the descriptors that
+/// they inherited.
 const OWN_CLAIM: Duration = Duration::from_millis(500);
 /// Pause between two attempts.
 const RETRY: Duration = Duration::from_millis(1);
@@ -63,7 +63,7 @@ impl InterfaceClaim {
         self.0.as_ref().map(NameLock::as_fd)
     }
 
-    /// Makes other agents find this process as the holder of an inherited claim.
+    /// Records this process as the holder of an inherited claim.
     pub fn take_over(&self) {
         if let Some(lock) = &self.0 {
             lock.take_over();
@@ -71,7 +71,7 @@ impl InterfaceClaim {
     }
 
     /// Claims the interface with this index in this thread's network namespace. `interface` is the
-    /// name of the interface for error messages. May block for half a second.
+    /// name of the interface for error messages. May block for up to half a second.
     ///
     /// If a process that cannot be an agent holds the name of the claim, logs a warning and returns
     /// a claim that does not exclude other agents. Otherwise any local user could block the
@@ -114,7 +114,8 @@ impl InterfaceClaim {
     }
 }
 
-/// Returns whether a name is held by this process, or has just been released.
+/// Returns whether a name is held by this process or has just been released. Also returns true if
+/// the holder cannot be determined.
 fn is_own(holder: Option<Holder>) -> bool {
     holder.is_none_or(|holder| holder.pid == Some(std::process::id()))
 }
@@ -140,7 +141,8 @@ mod tests {
         InterfaceClaim::acquire(ifindex, "eth1").expect("free again");
     }
 
-    /// A command that is being started while the interface is closed and reopened has such a copy.
+    /// A command that is being started while the interface is closed and reopened has a copy of the
+    /// claim's descriptor.
     #[test]
     fn claim_waits_until_copies_of_the_former_claim_are_closed() {
         let ifindex = 0x7ffe_0000 | (std::process::id() & 0xffff);

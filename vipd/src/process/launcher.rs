@@ -1,10 +1,10 @@
 //! The thread that starts and signals other programs. Only this thread keeps the privileges that
-//! doing so requires.
+//! this requires.
 //!
 //! An agent that does not run as root passes capabilities to a program through the thread's ambient
 //! set (capabilities(7)). The launcher fills this set for one program at a time, and has no
 //! effective capability except CAP_KILL and CAP_IPC_LOCK. Root needs no ambient set: the kernel
-//! grants a program of root the bounding set.
+//! grants a program that runs as root the bounding set.
 
 use std::io;
 use std::process::{Child, Command};
@@ -31,14 +31,14 @@ static LAUNCHER: OnceLock<Sender<Job>> = OnceLock::new();
 /// has those of the bounding set in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Privileges {
-    /// None.
+    /// No capabilities.
     None,
-    /// Those for switching to another user.
+    /// The capabilities for switching to another user.
     SwitchUser,
-    /// Those of the guardian: for removing VIPs, for selecting the interface of each unicast
-    /// advert, and for real-time scheduling and locked memory.
+    /// The capabilities of the guardian: for removing VIPs, for selecting the interface of each
+    /// unicast advert, and for real-time scheduling and locked memory.
     Guardian,
-    /// All that the agent was started with.
+    /// All capabilities that the agent was started with.
     All,
 }
 
@@ -58,8 +58,9 @@ impl Privileges {
     }
 }
 
-/// Starts the thread. Must be called while the calling thread has all capabilities. Without this
-/// call, as in unit tests, [`launch`] and [`signal_group`] run in the thread that calls them.
+/// Starts the launcher thread. Must be called while the calling thread has all capabilities.
+/// Without this call, as in unit tests, [`launch`] and [`signal_group`] run in the thread that
+/// calls them.
 ///
 /// # Errors
 /// `EAGAIN` if the thread cannot be started.
@@ -71,7 +72,7 @@ pub(crate) fn start_launcher() -> io::Result<()> {
             job();
         }
     })?;
-    // Fails only in a second call, whose thread then ends.
+    // Fails only if called a second time; the new thread then ends.
     let _ = LAUNCHER.set(jobs);
     Ok(())
 }

@@ -102,7 +102,7 @@ impl AgentLock {
                 Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => {
                     if !wait() {
                         // The holder is determined only now, because each search leaves a
-                        // connection in its backlog.
+                        // connection in the backlog of the holder's socket.
                         return Err(taken(name, &socket_name));
                     }
                 }
@@ -147,14 +147,14 @@ impl AgentLock {
         self.held.as_fd()
     }
 
-    /// Makes other processes find this process as the holder of an inherited lock.
+    /// Records this process as the holder of an inherited lock.
     pub fn take_over(&self) {
         self.held.take_over();
     }
 
     /// Returns the agent's name, which is unique in the network namespace: the absolute path of its
-    /// runtime directory with symbolic links resolved, and with `_` in place of spaces and
-    /// non-ASCII characters.
+    /// runtime directory with symbolic links resolved, and with `_` in place of spaces, control
+    /// characters and non-ASCII characters.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -192,8 +192,8 @@ pub(crate) fn other_agents_run(except: &[&str]) -> bool {
 /// an empty set if /proc cannot be read.
 pub(crate) fn agents_here() -> BTreeSet<String> {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
-    // Any user can bind a name with this prefix, and the result is displayed. Names of agents are
-    // absolute paths.
+    // Any user can bind a name with this prefix, and the names are displayed. So only names that
+    // can be those of agents are kept: absolute paths of printable ASCII characters.
     let is_path = |name: &str| name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
     let named = agents(&sockets).into_iter().filter(|name| is_path(name) && another_agent_runs(name, None));
     named.map(str::to_owned).collect()

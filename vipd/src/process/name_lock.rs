@@ -53,7 +53,7 @@ impl NameLock {
         Self { socket: socket.into() }
     }
 
-    /// Makes other processes find this process as the holder. Has no effect on the lock itself.
+    /// Records this process as the holder. Has no effect on the lock itself.
     pub(super) fn take_over(&self) {
         // The kernel records the credentials of the process that called listen(2) last. If the call
         // fails, error messages of other agents give the ID of the former holder.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 
-/// Commands whose exit status is needed.
+/// Process IDs of commands whose exit status is still needed.
 static COMMANDS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 fn commands() -> MutexGuard<'static, BTreeSet<i32>> {
@@ -43,7 +43,8 @@ pub(crate) fn reap_orphans() {
     if !getpid().is_init() {
         return;
     }
-    // Stops at a command that its task has not reaped yet. The next call continues.
+    // Stops at a command that the task that waits for it has not reaped yet. The next call
+    // continues.
     while let Some(ended) = first_zombie()
         && !commands().contains(&ended.as_raw_nonzero().get())
         && waitpid(Some(ended), WaitOptions::NOHANG).is_ok()

@@ -1,4 +1,4 @@
-//! Output of commands: reads all of it, and keeps its last line.
+//! Reads all output of a command and keeps its last line.
 
 use std::io::{self, PipeReader, Read as _};
 use std::time::Duration;

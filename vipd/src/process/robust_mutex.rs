@@ -9,7 +9,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::AtomicU64;
 
-/// Number of words that a mutex occupies.
+/// Size of a mutex in 64-bit words.
 pub(crate) const WORDS: usize = size_of::<libc::pthread_mutex_t>().div_ceil(size_of::<AtomicU64>());
 
 /// How a mutex was acquired.
@@ -21,7 +21,7 @@ pub(crate) enum Acquired {
     OwnerDied,
 }
 
-/// A mutex in the first [`WORDS`] words of shared memory.
+/// A mutex in [`WORDS`] words of shared memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RobustMutex<'a>(&'a [AtomicU64; WORDS]);
 

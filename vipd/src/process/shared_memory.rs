@@ -29,7 +29,7 @@ impl SharedMemory {
         Self::map(descriptor)
     }
 
-    /// Maps the whole region of a descriptor.
+    /// Maps the whole file of the descriptor.
     ///
     /// # Errors
     /// Returns an error if the file is empty, or no address space is available.

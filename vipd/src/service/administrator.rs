@@ -103,7 +103,7 @@ enum Phase {
     },
     /// An upgrade is in progress, or waits for the end of this process's predecessor.
     Upgrading,
-    /// The engine is applying the difference.
+    /// The engine is applying the changes of a reload.
     Applying {
         answer: oneshot::Receiver<Vec<Added>>,
         author: Author,
@@ -311,7 +311,7 @@ impl Administrator {
         finish(by, outcome);
     }
 
-    /// Returns the sync groups.
+    /// Returns the configured sync groups.
     pub(super) fn groups(&self) -> &[Arc<Group>] {
         &self.config.groups
     }
@@ -361,8 +361,8 @@ impl Administrator {
         self.waiting.push_back(Order { request: Request::Reload, by: Author::Succession });
     }
 
-    /// Forgets drained instances that are not configured. Returns a warning if the new list cannot
-    /// be stored.
+    /// Removes instances that are not configured from the list of drained instances. Returns a
+    /// warning if the list cannot be stored.
     fn forget_drained(&mut self) -> Option<String> {
         let names: BTreeSet<&str> = self.running.keys().map(String::as_str).collect();
         self.drained.retain(|name| names.contains(name)).err().as_ref().map(not_stored)

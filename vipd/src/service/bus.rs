@@ -19,7 +19,6 @@ use crate::vrrp::{Fault, Reason, State};
 pub(crate) struct Transition {
     /// The new state.
     pub(crate) state: State,
-    /// Reason for the change.
     pub(crate) reason: Reason,
     /// Time of the change.
     pub(crate) at: Timestamp,

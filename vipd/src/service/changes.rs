@@ -19,9 +19,7 @@ pub(crate) struct Change {
     /// The previous state. If reports of earlier changes were dropped, the state before the first
     /// of these changes.
     pub(crate) from: State,
-    /// The new state.
     pub(crate) to: State,
-    /// Reason for the change.
     pub(crate) reason: Reason,
     /// Time of the change, if it is known.
     pub(crate) at: Option<Timestamp>,

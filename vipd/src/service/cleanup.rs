@@ -17,7 +17,7 @@ use crate::xdp::{PinError, Pins, remove_stale_filters};
 pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
     if several_agents_run() {
         anyhow::bail!(
-            "another vipd runs in this network namespace, and a VIP does not show which agent added it; stop the \
+            "another vipd runs in this network namespace, and the agent that added a VIP cannot be identified; stop the \
              running agent first, or start the dead agent again, which removes the VIPs of its configuration"
         );
     }

@@ -10,9 +10,7 @@ use crate::vrrp::{Reason, State};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupChange {
     pub(super) name: String,
-    /// The previous state.
     pub(super) from: State,
-    /// The new state.
     pub(super) to: State,
     /// Reason for the member's state change that caused the group's state change.
     pub(super) reason: Reason,
@@ -34,7 +32,7 @@ pub(super) struct GroupStates {
 }
 
 impl GroupStates {
-    /// Returns the group of an instance.
+    /// Returns the group of an instance; `None` if it belongs to no group.
     pub(super) fn of(&self, instance: &str) -> Option<&Arc<Group>> {
         self.of.get(instance)
     }
@@ -82,9 +80,9 @@ impl GroupStates {
         self.last = states.collect();
     }
 
-    /// Returns the changes of the groups that are in a different state since their members were
-    /// [replaced](Self::replace). The states of the members may have changed before, while the
-    /// group still had other members.
+    /// Returns the state changes of groups that result from their new lists of members (see
+    /// [`replace`](Self::replace)). The members may have changed state earlier, while the group
+    /// still had other members.
     pub(super) fn regrouped(&mut self) -> Vec<GroupChange> {
         let known = self.groups.iter().filter(|group| self.last.contains_key(&group.name));
         let known: Vec<_> = known.cloned().collect();
@@ -210,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn group_has_the_state_of_all_members_or_a_fault() {
+    fn group_state_is_the_common_state_of_its_members_or_a_fault() {
         let fault = State::Fault(Fault::InterfaceDown);
         for (members, state) in [
             (&[State::Master, State::Master][..], Some(State::Master)),

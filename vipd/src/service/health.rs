@@ -51,8 +51,8 @@ fn own_faults<'a>(router: &'a RouterSnapshot, all: &'a [RouterSnapshot]) -> impl
     })
 }
 
-/// Returns whether an administrator has requested a fault or, for [`Fault::Group`], all faults that
-/// caused it: `own` contains those of the sync group's members.
+/// Returns whether an administrator has requested a fault. For [`Fault::Group`], returns whether an
+/// administrator has requested all faults of the sync group's members, which `own` contains.
 fn is_requested(fault: Fault, own: impl Iterator<Item = Fault>) -> bool {
     let is_administrative = |fault: Fault| matches!(fault, Fault::Drained | Fault::Administrator);
     if fault != Fault::Group {

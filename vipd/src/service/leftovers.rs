@@ -27,11 +27,11 @@ use crate::xdp::{Kernel, Pins};
 pub type Claims = BTreeMap<u32, InterfaceClaim>;
 
 /// Claims the VRRP interfaces that exist, and removes stale VIPs, routes and rules of a killed
-/// agent. Skips the VIPs of routers whose interface cannot be claimed, usually because another agent
-/// serves it; opening the interface reports that failure. While other agents run in the network
-/// namespace, also skips the VIPs of routers whose interface does not exist, and the routes and
-/// rules of all skipped routers. Also keeps the VIPs in the maps of running agents other than the one
-/// with this runtime directory. Failed removals are logged and do not prevent the agent from starting.
+/// agent. Skips the VIPs of routers whose interface cannot be claimed, usually because another
+/// agent serves it; opening the interface reports that failure. While other agents run in the
+/// network namespace, also skips the VIPs of routers whose interface does not exist, and the routes
+/// and rules of all skipped routers. Also skips the VIPs in the maps of other running agents.
+/// Failed removals are logged and do not prevent the agent from starting.
 pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
     let mut claims = Claims::new();
     let mut refused = BTreeSet::new();
@@ -72,9 +72,9 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
 }
 
 /// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence
-/// them. Then detaches the programs of that run, except, if VIPs are fenced, those on interfaces in
-/// use: these programs are replaced in place when the interfaces are opened. Also
-/// [cleans up](clear_others) after dead agents with other names on the interfaces.
+/// them. Then detaches the programs of that run. If VIPs are fenced, the programs on interfaces in
+/// use stay attached, and are replaced in place when the interfaces are opened. Also [cleans
+/// up](clear_others) after dead agents with other names on the interfaces.
 ///
 /// # Errors
 /// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached,
@@ -100,9 +100,9 @@ pub(super) fn clear_programs(
     Ok(())
 }
 
-/// Removes the VIPs, macvlans and programs of dead agents other than `agent` with programs or VIPs
-/// on one of these interfaces: the programs may drop packets to VIPs of this agent. A failure is
-/// logged, and the programs stay attached.
+/// Removes the VIPs, macvlans and programs of each dead agent other than `agent` that has programs
+/// or VIPs on one of these interfaces. Its programs may drop packets to VIPs of this agent. A
+/// failure is logged, and the programs stay attached.
 pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
     let owners = Pins::owners_other_than(agent).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
@@ -120,8 +120,8 @@ pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
 }
 
 fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Result<()> {
-    // Checked before the lock is acquired, because that agent's guardian leaves while another
-    // process holds the lock.
+    // Checked before the lock is acquired, because that agent's guardian exits when another process
+    // holds the lock.
     if agent_stays(dead) || interfaces_of(&Pins::open(dead)?).is_disjoint(ifindices) {
         return Ok(());
     }

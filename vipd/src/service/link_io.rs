@@ -140,7 +140,7 @@ impl LinkOpener {
 
     /// Joins the multicast groups of the families that have routers on the link, restores
     /// memberships that the kernel has dropped, and leaves groups that are no longer needed.
-    /// Returns whether the set of families whose group cannot be joined has changed.
+    /// Returns whether the families whose group cannot be joined, or the reasons, have changed.
     ///
     /// # Errors
     /// Returns an error if the link was not open and no group can be joined. In all other cases, a

@@ -360,7 +360,8 @@ fn guardian(
         .ok()
 }
 
-/// Returns the path of this executable. An upgrade runs the file that is at this path at that time.
+/// Returns the path of this executable. An upgrade runs the file that is at this path at the time
+/// of the upgrade.
 fn executable() -> PathBuf {
     let found = std::fs::read_link("/proc/self/exe").unwrap_or_default();
     // The kernel appends this text if the file has been replaced since this process started.

@@ -41,8 +41,8 @@ use crate::xdp::Row;
 pub(super) use succession::End;
 use succession::{Connections, FromPredecessor, Served, Upgrading, Waiting};
 
-/// Interval at which the counters of discarded adverts are read for the log, and orphaned processes
-/// of commands are reaped.
+/// Interval at which the counters of discarded adverts are read for the log, state changes that the
+/// rate limit suppressed are logged, and orphaned processes of commands are reaped.
 const REGULAR_CHECK: Duration = Duration::from_secs(5);
 /// Maximum time that the engine's start, or a reload that adds instances, waits for the first
 /// readings of tracked objects. The readings usually take milliseconds.

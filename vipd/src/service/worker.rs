@@ -2,9 +2,10 @@
 //! handled in the meantime.
 //!
 //! Jobs run one at a time in the order submitted, except that reattaching a detached BPF program
-//! takes precedence over jobs for other links. A link that cannot be opened is retried after 1 s,
-//! with the delay doubling up to [`RETRY_MAX`]. A failure is logged when it first occurs and when
-//! its reason changes.
+//! takes precedence over jobs for other links. While a successor prepares to take over, jobs that
+//! would change the links wait. A link that cannot be opened is retried after 1 s, with the delay
+//! doubling up to [`RETRY_MAX`]. A failure is logged when it first occurs and when its reason
+//! changes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -40,7 +41,8 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Makes a link ready for its routers. Opening a link again does not interrupt them.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
     /// Restores multicast memberships that the kernel has dropped on open links. Returns the links
-    /// that must be opened again because the set of groups that they cannot join has changed.
+    /// that must be opened again because the groups that they cannot join, or the reasons, have
+    /// changed.
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Returns whether a group of an open link could not be joined.
     fn has_unjoined(&self) -> bool;
@@ -62,8 +64,8 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Takes over the macvlans, claims and pins of a predecessor, and replaces its BPF programs on
     /// all links.
     fn take_over(&mut self);
-    /// Brings a macvlan down unless `wanted_up` is set. Brings it up if `wanted_up` is set, also if
-    /// it was set in the meantime.
+    /// Brings a macvlan down, or up if `wanted_up` is set, even if it becomes set only during the
+    /// call.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
 }
 

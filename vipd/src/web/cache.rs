@@ -26,7 +26,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Returns the metrics in a text format.
+    /// Returns the metrics in this format, and renders them at the first call.
     pub(super) fn text(&self, format: Format) -> Bytes {
         let text = match format {
             Format::Prometheus => &self.prometheus,

@@ -7,7 +7,6 @@ use std::fmt::{Display, Write as _};
 
 use crate::engine::measure::{BOUNDS, Histogram};
 
-/// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Prometheus text exposition format 0.0.4.
@@ -47,7 +46,7 @@ impl Labels {
         labels.fold(Self::default(), |labels, (name, value)| labels.with(name, value))
     }
 
-    /// Adds a label.
+    /// Returns these labels with another one added. Escapes its value.
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         let mut text = self.0.clone();
         if !text.is_empty() {
@@ -98,7 +97,7 @@ impl Exposition {
         Samples { text, name }
     }
 
-    /// Returns the complete text.
+    /// Returns the text, completed with `# EOF` in OpenMetrics.
     pub(crate) fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
@@ -114,7 +113,6 @@ pub(crate) struct Samples<'a> {
 }
 
 impl Samples<'_> {
-    /// Adds a sample.
     pub(crate) fn add(&mut self, labels: &Labels, value: impl Display) {
         self.write("", labels, value);
     }

@@ -1,8 +1,8 @@
 //! Metrics under the names and labels of keepalived-exporter, for dashboards and alerts that were
 //! made for it (`keepalived_names`).
 //!
-//! Metrics without an equivalent in vipd are missing: the delay of gratuitous ARP, which is a
-//! setting, the state of script processes, and the check script of the exporter itself.
+//! Metrics without an equivalent in vipd are missing: the delay of gratuitous ARP (a setting), the
+//! state of script processes, and the check script of the exporter itself.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,6 @@ const COUNTERS: [Counter; 13] = [
     ("keepalived_priority_zero_sent_total", "Priority-0 adverts sent", |one| one.priority_zero_pkts_sent),
 ];
 
-/// Adds the metrics.
 pub(super) fn add(out: &mut Exposition, scrape: &Scrape) {
     // Always 1: if the engine does not answer, the scrape fails and has no metrics.
     out.metric("keepalived_up", Kind::Gauge, "Whether the agent runs").add(&Labels::default(), 1);

@@ -113,7 +113,7 @@ mod tests {
             ("application/openmetrics-text;q=0.4, text/plain;q=0.5", Prometheus),
             ("application/openmetrics-text;q=0.5, text/plain;q=0.5", OpenMetrics),
             ("text/plain;version=0.0.4;q=0.25,application/openmetrics-text;q=0.3", OpenMetrics),
-            // The header of Prometheus 2.
+            // The `Accept` header of Prometheus 2.
             (
                 "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
                  text/plain;version=0.0.4;q=0.3,*/*;q=0.2",

@@ -27,7 +27,7 @@ impl Counters {
         self.discarded.values().iter().any(|discarded| discarded.swap(0, Ordering::AcqRel) != 0)
     }
 
-    /// Returns a row, summed over all CPUs. One `bpf(2)` call.
+    /// Returns a row, summed over all CPUs. Makes one `bpf(2)` call.
     ///
     /// # Errors
     /// Returns an error if the row does not exist.

@@ -20,16 +20,17 @@ use super::pin::{PinName, Pins};
 use super::program::{Entry, Programs};
 use super::syscall;
 
-/// How completely this host is cut off from the VIPs of its own agent when the agent is dead or
-/// stopped, in ascending order.
+/// How completely packets to and from the agent's VIPs are dropped on this host while the agent is
+/// dead or stopped, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FenceLevel {
-    /// Not at all: `fence = "off"`, or packets to the VIPs cannot be dropped.
+    /// No packets are dropped: `fence = "off"`, or packets to the VIPs cannot be dropped.
     Off,
     /// Packets to the VIPs, or both to and from them, are dropped only as long as the agent's
     /// process exists, for example while it is stopped.
     Process,
-    /// Packets to the VIPs are dropped whatever happens to vipd; packets from the VIPs are not.
+    /// Packets to the VIPs are dropped whatever happens to vipd; packets from the VIPs are not
+    /// dropped.
     Ingress,
     /// Packets to and from the VIPs are dropped whatever happens to vipd.
     Full,
@@ -72,7 +73,7 @@ pub enum Hook {
 pub struct FenceInfo {
     /// Interface index.
     pub ifindex: u32,
-    /// The hook.
+    /// The TC hook to which the program is attached.
     pub hook: Hook,
     /// Whether the attachment outlives the process.
     pub is_pinned: bool,
@@ -287,7 +288,7 @@ fn attach_filter(
 ) -> Result<SchedClassifierLink, String> {
     let (entry, ..) = hook.attachment();
     // Fails if the interface already has the queueing discipline. After any other failure, adding
-    // the filter fails, too.
+    // the filter also fails.
     let _ = tc::qdisc_add_clsact(interface);
     remove_filters(interface, hook);
     let options = TcAttachOptions::Netlink(NlOptions::default());
@@ -299,7 +300,8 @@ fn attach_filter(
     attached.map_err(|error| format!("cannot add a clsact filter: {}", rejection(entry.name(), &error)))
 }
 
-/// Removes the filters with the program name of a hook, and returns whether there were any.
+/// Removes the filters at a hook that have the name of its program, and returns whether there were
+/// any.
 fn remove_filters(interface: &str, hook: Hook) -> bool {
     tc::qdisc_detach_program(interface, hook.filter(), hook.attachment().0.name()).is_ok()
 }

@@ -63,8 +63,8 @@ impl Leases {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         slot.priority.store(priority.into(), Ordering::Relaxed);
         slot.valid_until.store(valid_until.as_nanos(), Ordering::Release);
-        // After the renewal, so that the program cannot fence the row again because of the old
-        // lease. Not worth a condition, because the cache line has just been written.
+        // Cleared after the renewal, so that the program cannot fence the row again because of the
+        // old lease. Cleared unconditionally, because the cache line has just been written.
         slot.fenced.store(0, Ordering::Release);
     }
 
@@ -103,7 +103,7 @@ impl Leases {
         slot.is_some_and(|slot| slot.valid_until.load(Ordering::Acquire) >= now.as_nanos())
     }
 
-    /// Returns whether a row is fenced.
+    /// Returns whether a row is fenced; false if the row does not exist.
     pub fn is_fenced(&self, row: Row) -> bool {
         self.slots.values().get(row.index()).is_some_and(|slot| slot.fenced.load(Ordering::Acquire) != 0)
     }
@@ -129,7 +129,7 @@ impl Leases {
         self.words.values().iter().any(|words| words.fenced.load(Ordering::Acquire) != 0)
     }
 
-    /// Lifts the fences of rows without a lease. If no row is fenced then, makes the program stop
+    /// Lifts the fences of rows without a lease. If no row remains fenced, makes the program stop
     /// looking up packets, unless a row is closed.
     pub fn settle(&self) {
         for slot in self.slots.values() {
@@ -184,7 +184,7 @@ impl GuardianLeases {
         was_master
     }
 
-    /// Returns whether a row is fenced.
+    /// Returns whether a row is fenced; false if the row does not exist.
     pub fn is_fenced(&self, row: usize) -> bool {
         self.slots.values().get(row).is_some_and(|slot| slot.fenced.load(Ordering::Acquire) != 0)
     }

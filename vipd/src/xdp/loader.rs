@@ -241,7 +241,7 @@ impl Kernel {
         failed
     }
 
-    /// Starts to receive the adverts of a virtual router. One `bpf(2)` call.
+    /// Starts to receive the adverts of a virtual router. Makes one `bpf(2)` call.
     ///
     /// # Errors
     /// Returns an error if the map is full.
@@ -320,8 +320,8 @@ impl Kernel {
 
     /// Attaches the programs that drop packets to and from fenced VIPs, or keeps them if they are
     /// attached. On an interface with virtual routers, the program that receives adverts must be
-    /// attached, and `advert_is_pinned` is whether that attachment outlives the process. On other
-    /// interfaces, `advert_is_pinned` is `None`.
+    /// attached, and `advert_is_pinned` states whether that attachment outlives the process. On
+    /// other interfaces, `advert_is_pinned` is `None`.
     ///
     /// Returns the level of the fence on the interface. If the level is not [`FenceLevel::Full`],
     /// or another program may let packets pass, also returns the reason, if it is known.

@@ -51,7 +51,7 @@ impl<T: Shared> Mapping<T> {
         Ok(Self { start, values })
     }
 
-    /// Returns the values.
+    /// Returns the values, which the BPF program may change at any time.
     pub(super) fn values(&self) -> &[T] {
         // SAFETY: the mapping is page-aligned, has this length and lives as long as `self`.
         // `Shared` guarantees that any bytes are valid values and that they may change

@@ -94,8 +94,8 @@ impl Pins {
         Self { directory: None, inherited: BTreeMap::new(), vips: None, failures: BTreeMap::new() }
     }
 
-    /// Opens the directory of the agent with this name in this network namespace, which is created
-    /// if necessary, and the pins that a dead agent has left there.
+    /// Opens the directory of the agent with this name in this network namespace, and the pins that
+    /// a dead agent has left there. Creates the directory if necessary.
     ///
     /// # Errors
     /// Returns an error if no BPF file system is mounted, or the directory cannot be used.

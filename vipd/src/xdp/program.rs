@@ -71,9 +71,9 @@ impl Entry {
         }
     }
 
-    /// Returns the program for a mode. In native mode, `frags` selects the program for multi-buffer
-    /// frames. Generic mode always uses that program, because the kernel would linearize
-    /// multi-buffer packets for the other one.
+    /// Returns the program for a mode. For frames with an Ethernet header, `frags` selects the
+    /// program for multi-buffer frames in native mode. Generic mode always uses that program,
+    /// because the kernel would linearize multi-buffer packets for the other one.
     pub(super) const fn of(mode: Mode, framing: Framing, frags: bool) -> Self {
         match (mode, framing) {
             (Mode::Tc, Framing::Ethernet) => Self::Tc,

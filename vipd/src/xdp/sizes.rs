@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_room_for_half_as_many_again_and_for_at_least_64() {
+    fn sizes_grow_by_half_and_are_at_least_64() {
         let needed = |routers, senders| Sizes { routers, peers: 0, addresses: 3, senders, burst: 32 };
         let small = needed(1, 4096).with_head_room();
         assert_eq!((small.routers, small.peers, small.addresses, small.senders), (64, 64, 64, 4096));

@@ -41,8 +41,8 @@ impl Steady {
     /// record. Without a fingerprint, every advert within the rate limit writes a record.
     ///
     /// Returns the last arrival time under the previous fingerprint. If the program is handling an
-    /// advert at the same moment, its arrival time may be stored too late or not at all. In the
-    /// worst case, this has the effect of one advert lost on the wire.
+    /// advert at the same moment, that advert's arrival time may be stored too late or not at all.
+    /// In the worst case, this has the effect of one advert lost on the wire.
     pub fn publish(&self, row: Row, fingerprint: Option<u64>, arrival: Timestamp) -> Timestamp {
         let Some(slot) = self.slots.values().get(row.index()) else { return arrival };
         slot.expected.store(0, Ordering::Relaxed);

@@ -11,7 +11,8 @@ use super::{reply_with, run, text, vipd};
 /// Start of an ANSI sequence.
 const ESCAPE: &str = "\u{1b}[";
 
-/// Runs vipd on a terminal with this number of columns. Returns its output, with `\n` as line end.
+/// Runs vipd on a terminal with this number of columns. Returns its output, with `\n` as the line
+/// ending.
 fn run_on_terminal(columns: u16, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let Pty { mut emulator, terminal } = Pty::open(24, columns).expect("a pseudoterminal");
     let mut command = vipd(arguments);
@@ -30,7 +31,7 @@ fn run_on_terminal(columns: u16, arguments: &[&str], environment: &[(&str, &str)
     String::from_utf8(output).expect("UTF-8").replace("\r\n", "\n")
 }
 
-/// A configuration with an error in line 4.
+/// A configuration with an error on line 4.
 fn invalid() -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("a.toml");

@@ -18,8 +18,8 @@ pub(crate) const LOOPBACK: u32 = 1;
 
 /// VRID, family, version and counter row of the multicast routers on [`LOOPBACK`].
 pub(crate) const WATCHED: [(u8, u8, u8, u32); 3] = [(51, 4, 3, 1), (52, 4, 2, 2), (51, 6, 3, 3)];
-/// VRID and row of the unicast router on [`LOOPBACK`]: IPv4, version 3, at [`OURS`], for [`PEER`]
-/// with TTL 250 or more.
+/// VRID and row of the unicast router on [`LOOPBACK`]: IPv4, version 3, with the address [`OURS`].
+/// It accepts adverts from [`PEER`] with a TTL of 250 or more.
 pub(crate) const UNICAST: (u8, u32) = (61, 4);
 /// VRID and row of the VRRPv2 router with [`PASSWORD`].
 pub(crate) const AUTHENTIC: (u8, u32) = (62, 5);
@@ -45,7 +45,6 @@ const SIZES: Sizes = Sizes { routers: 9, peers: 4, addresses: 4, senders: 0, bur
 
 type Cells = [u64; ROW_CELLS];
 
-/// Returns the row with this number.
 pub(crate) fn row(number: u32) -> Row {
     Row::new(number).expect("row 0 belongs to no virtual router")
 }

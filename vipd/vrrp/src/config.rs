@@ -54,7 +54,7 @@ impl fmt::Display for Family {
 pub struct VirtualAddress {
     /// An IPv4 or IPv6 address.
     pub address: IpAddr,
-    /// Prefix length: 1 to 32 in IPv4, 1 to 128 in IPv6.
+    /// Prefix length: 1 to 32 for IPv4, 1 to 128 for IPv6.
     pub prefix: u8,
 }
 

@@ -14,7 +14,7 @@
 //!    addresses. The others wait for it.
 //! 6. When routers join, all members become masters if one is master, unless this could make a
 //!    second master on a segment: then the masters become backups. Members that were already
-//!    masters do so only for a master that outranks a router that joins.
+//!    masters become backups only for a master that outranks a joining router.
 //!
 //! Rules 3 and 5 prevent repeated transitions when one segment is cut, or when the addresses of two
 //! nodes rank differently on two segments. The reasons are in `docs/design/groups.md`.
@@ -215,8 +215,8 @@ fn waits_until<'a, K: Copy + PartialEq>(
         return None;
     }
     let master_left = backup.priority_zero_at();
-    // The master has left with a priority-0 advert and has not sent an advert to the other member
-    // since.
+    // The master has relinquished mastership with a priority-0 advert, and has sent no advert to
+    // the other member since.
     let overrides = |other: &Backup, common: &Common| {
         !common.group_takeover_failed && master_left.is_some_and(|at| other.down_from() <= at)
     };

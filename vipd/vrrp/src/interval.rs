@@ -84,7 +84,7 @@ impl Interval {
         Ok(Self { version, units: u16::try_from(units).map_err(|_| error)? })
     }
 
-    /// Converts a wire field; `None` for 0 and for values that exceed the field.
+    /// Converts a wire field; `None` for 0 and for values above the version's maximum.
     pub fn from_wire(version: Version, units: u16) -> Option<Self> {
         let max = match version {
             Version::V2 => 255,
@@ -130,7 +130,7 @@ impl Interval {
     }
 }
 
-/// In milliseconds or seconds, as in the configuration: `10ms`, `1s`, `1.5s`.
+/// Formats the interval in milliseconds or seconds, as in the configuration: `10ms`, `1s`, `1.5s`.
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.nanos() / 1_000_000;

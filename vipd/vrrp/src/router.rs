@@ -172,7 +172,7 @@ impl Router {
         self.common.impediments.first().filter(|fault| *fault != Fault::Group)
     }
 
-    /// Returns the configuration.
+    /// Returns the configuration, as last set by [`reconfigure`](Self::reconfigure).
     #[inline]
     pub fn config(&self) -> &RouterConfig {
         &self.common.config

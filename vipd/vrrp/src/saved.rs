@@ -32,7 +32,7 @@ use crate::state::{Backup, Initialize, Master, StateData};
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 pub type Time = u64;
 
-/// A virtual router without its configuration.
+/// The saved state of a virtual router, without its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedRouter {
     /// The virtual router that the state belongs to.
@@ -81,7 +81,7 @@ pub struct Identity {
     pub is_owner: bool,
 }
 
-/// A [`Peer`].
+/// A saved [`Peer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedPeer {
     /// Source address of its adverts.
@@ -104,9 +104,9 @@ pub enum SavedState {
     },
     /// Fault, with the fault that the router reports.
     Fault(Fault),
-    /// Backup.
+    /// Backup, with its timers.
     Backup(SavedBackup),
-    /// Master.
+    /// Master, with its timers.
     Master(SavedMaster),
 }
 
@@ -163,7 +163,7 @@ pub struct SavedMaster {
     pub tie_won: Option<Time>,
 }
 
-/// A valid advert.
+/// A saved valid advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedAdvert {
     /// Arrival in the kernel.
@@ -180,7 +180,7 @@ pub struct SavedAdvert {
     pub checksum: u8,
 }
 
-/// An unchanged advert.
+/// A saved unchanged advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedSteady {
     /// The advert. Its arrival is 0.
@@ -196,7 +196,7 @@ pub struct SavedFloor {
     pub source: IpAddr,
     /// Priority.
     pub priority: u8,
-    /// Arrival.
+    /// Arrival in the kernel.
     pub arrival: Time,
     /// Interval in the unit of the wire.
     pub interval: u16,
@@ -368,7 +368,7 @@ impl Router {
 }
 
 impl FastPath {
-    /// Returns the state of the fast path.
+    /// Returns the state, for [`resume`](Self::resume).
     pub fn save(&self) -> SavedFastPath {
         SavedFastPath {
             published: self.published().map(SavedSteady::of),

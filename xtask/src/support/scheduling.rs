@@ -1,4 +1,4 @@
-//! Scheduling of computations that run beside labs and must not delay the labs' adverts.
+//! Scheduling of computations that run alongside labs and must not delay the labs' adverts.
 
 use std::fs;
 

@@ -29,9 +29,9 @@ pub(in crate::service) struct Reloaded {
     pub(in crate::service) control: Control,
     /// Metrics over HTTP.
     pub(in crate::service) metrics: Metrics,
-    /// All instances.
+    /// All instances of the configuration in use.
     pub(in crate::service) instances: Vec<Arc<Instance>>,
-    /// All sync groups.
+    /// All sync groups of the configuration in use.
     pub(in crate::service) groups: Vec<Arc<Group>>,
     /// Settings for all notifications.
     pub(in crate::service) notifications: Notifications,
@@ -46,8 +46,8 @@ pub(in crate::service) enum Step {
     ReloadRejected,
     /// The changes have been made.
     Reloaded(Box<Reloaded>),
-    /// A process of `executable` is to succeed the agent. `None` selects the agent's own
-    /// executable.
+    /// A new process, which runs `executable`, is to succeed the agent. `None` selects the agent's
+    /// own executable.
     Upgrade { executable: Option<PathBuf>, author: Author },
 }
 

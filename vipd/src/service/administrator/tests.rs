@@ -111,7 +111,7 @@ fn other_changes_do_not_wait_until_a_reload_has_read_the_file() {
             answer = &mut answer => answer.expect("an answer"),
         };
         assert_eq!(answer.map(|report| report.changes), Ok(vec!["VI_1: drained".to_owned()]));
-        // Writes the file, which lets one reload finish reading. Needed once for each of the two
+        // Writes the file, which lets one reload finish reading. Called once for each of the two
         // reloads.
         let write = || {
             let path = path.clone();

@@ -1,9 +1,9 @@
 //! Writes log lines.
 //!
 //! Two limits apply to lines that another router can trigger repeatedly: the core reports each kind
-//! of event once until the state or the master changes, and this module limits the rate per
-//! instance. The latest state change is always logged, if necessary as one line for several
-//! changes.
+//! of event once until the state, the master, or the configured interval or virtual addresses
+//! change, and this module limits the rate per instance. The latest state change is always logged,
+//! if necessary as one line for several changes.
 
 mod event;
 pub(super) mod limit;

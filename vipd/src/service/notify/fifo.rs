@@ -40,7 +40,6 @@ impl Fifo {
         Ok(Self { path: path.to_owned(), descriptor, dropped: 0, is_full: false })
     }
 
-    /// Returns the path of the FIFO.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -84,7 +83,8 @@ impl Fifo {
         }
     }
 
-    /// Returns the number of dropped lines.
+    /// Returns the number of lines dropped so far, including those of a FIFO that has been
+    /// replaced.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -46,7 +46,7 @@ impl Notifications {
     /// Continues with the states that instances had in a predecessor, without notifications.
     /// Commands are held back until [`release`](Self::release).
     pub(super) fn resume(&mut self, states: &[(Arc<Instance>, Option<State>)], groups: &[Arc<Group>]) {
-        // A new runner has no subjects, so that `configure` adds each with its state.
+        // A new runner has no subjects, so `configure` adds each of them with its present state.
         let counts = self.runner.counts();
         self.runner = Runner::with_counts(counts);
         self.runner.hold();
@@ -168,9 +168,9 @@ impl Notifications {
         self.groups.of(instance).map_or(slice::from_ref(instance), |group| &group.members)
     }
 
-    /// Delivers the notification of an instance's state change and, if the state of its group
-    /// changes as well, the notification of the group. Returns the group's change. `priority` is
-    /// the effective priority, if it is known.
+    /// Delivers the notification of an instance's state change and, if the state of its group also
+    /// changes, the notification of the group. Returns the group's change. `priority` is the
+    /// effective priority, if it is known.
     pub(super) fn change(
         &mut self,
         change: &Change,
@@ -306,7 +306,7 @@ mod tests {
 
     /// A reload adds commands and a group to an instance that is master.
     #[test]
-    fn first_notification_after_a_reload_has_the_new_group_and_the_present_state_as_previous() {
+    fn first_notification_after_a_reload_contains_the_new_group_and_the_previous_state() {
         let directory = tempfile::tempdir().expect("a directory");
         let [out, script] = ["out", "script"].map(|name| directory.path().join(name));
         let text = format!("echo $1 $3 ${{VIPD_GROUP-none}} $VIPD_PREVIOUS_STATE >>{}", out.display());
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn fifo_has_one_line_per_state_with_the_effective_priority_and_can_be_replaced() {
+    fn fifo_has_one_line_per_state_with_the_effective_priority() {
         let directory = tempfile::tempdir().expect("a directory");
         let [first, second] = ["first", "second"].map(|name| directory.path().join(name));
         let one = instance("VI_1", 1, None);

@@ -57,7 +57,6 @@ impl fmt::Display for Kind {
 pub(crate) struct Notice {
     /// The new state.
     pub(crate) kind: Kind,
-    /// Reason for the change.
     pub(crate) reason: String,
     /// Effective priority, or the configured priority if the effective one is not known. 0 for a
     /// group.

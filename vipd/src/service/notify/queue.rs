@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::notice::{Kind, Notice};
 
-/// The commands of a subject, as far as the queue needs them.
+/// The property of a subject's commands that the queue uses.
 pub(super) trait Commands {
     /// Returns whether any command is configured for this state.
     fn has(&self, kind: Kind) -> bool;

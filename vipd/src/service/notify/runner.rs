@@ -112,7 +112,7 @@ pub(super) struct Runner {
     queue: Queue<Subject, Arc<Target>>,
     running: JoinSet<Finished>,
     counts: SharedCounts,
-    /// Failures that have been logged and not been followed by a success, by subject and command.
+    /// Logged failures that no success has followed yet, by subject and command.
     failing: BTreeMap<(Subject, &'static str), String>,
     log_limit: Limit,
     /// Whether commands are held back, because those of a predecessor may still be running.
@@ -203,7 +203,7 @@ impl Runner {
     }
 
     /// Waits until all commands have ended, but at most `timeout`. Commands that are still running
-    /// then are killed when the runner is dropped, and commands still waiting are not started.
+    /// at that point are killed when the runner is dropped, and waiting commands are not started.
     pub(super) async fn stop(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         while !self.queue.is_idle() {

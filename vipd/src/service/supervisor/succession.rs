@@ -258,8 +258,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     }
 }
 
-/// Maximum time for which a stopping process waits for each message of its predecessor, including
-/// the end: notification commands of the predecessor may still run.
+/// Maximum time for which a stopping process waits for each message of its predecessor, and then
+/// for the predecessor's end, which its notification commands may delay.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum time for which an upgrade waits for the end of a predecessor. Together with the time that

@@ -25,7 +25,7 @@ use crate::service::events::EventLog;
 use crate::web;
 use crate::xdp::{Framing, Preference, Sizes};
 
-/// Answers `status` requests, and sends SIGTERM to the control thread while doing so.
+/// Answers `status` requests. Sends SIGTERM to the control thread before each answer.
 struct Terminating;
 
 impl Source for Terminating {

@@ -156,7 +156,7 @@ fn renew(inotify: &OwnedFd, path: &Path, before: &BTreeSet<i32>) -> Renewed {
 
 /// Reads the number. The error describes the file without naming it.
 fn read(path: &Path) -> Result<i32, String> {
-    // A FIFO without a writer must not block.
+    // Opening a FIFO without a writer must not block.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
     let file: File = file.map_err(|error| format!("cannot be read: {error}"))?;

@@ -51,8 +51,7 @@ pub(super) struct ObjectChange {
     pub(super) detail: Option<String>,
 }
 
-/// The tracker, shared by the parts of the service that run on the control thread, and the thread
-/// that serves metrics.
+/// The tracker, shared by the control thread and the thread that serves metrics.
 #[derive(Clone)]
 pub(super) struct SharedTracker(Arc<Mutex<Tracker>>);
 
@@ -110,8 +109,8 @@ impl SharedTracker {
     }
 
     /// Begins to track the objects of an instance of a predecessor, like [`add`](Self::add). The
-    /// engine receives the resulting priority and fault even if they are the configured ones,
-    /// because the router resumes with those of the predecessor.
+    /// resulting priority and fault are always sent to the engine, because the router resumes with
+    /// those of the predecessor.
     pub(super) fn inherit(&self, router: RouterId, settings: &Instance, base: u8) {
         let mut tracker = self.lock();
         tracker.is_held = true;

@@ -27,16 +27,15 @@ use crate::netlink::{ProcessEvents, Selection};
 use crate::process::capabilities::with;
 use crate::process::register;
 
-/// Interval of the searches while there are too few processes, without the connector, and while a
-/// process has no pidfd.
+/// Interval of the searches without the connector while there are too few processes, and of the
+/// searches while a process has no pidfd.
 const SEARCH: Duration = Duration::from_millis(500);
 /// Interval of the searches while there are too few processes, with the connector. They are
 /// necessary because the kernel drops events if it cannot allocate memory for them.
 const SEARCH_WITH_EVENTS: Duration = Duration::from_secs(10);
 /// Number of events that are handled before other tasks run.
 const BUDGET: usize = 64;
-/// Pause after events while there are too few processes, to limit wake-ups on a host that starts
-/// many processes.
+/// Pause after events, to limit wake-ups on a host that starts many processes.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Watches the processes of a program until the task is aborted. `former` is the state under the
@@ -100,7 +99,8 @@ pub(super) async fn watch(
             continue;
         }
         // With the connector, a search that found new processes is followed by another one without
-        // waiting for an event: a new process may have forked before its forks were selected.
+        // waiting for an event: a new process may have forked before events of its forks were
+        // selected.
         if is_complete || !events.are_available() {
             let end = missing_since.map_or_else(Instant::now, |since| since + delay);
             let interval = if events.are_available() { SEARCH_WITH_EVENTS } else { SEARCH };

@@ -28,7 +28,7 @@ impl Hysteresis {
         Self { is_up, streak: 0, rise: script.rise, fall: script.fall }
     }
 
-    /// Adds a result.
+    /// Counts a result, and changes the state after enough results in a row.
     fn add(&mut self, is_success: bool) {
         if is_success == self.is_up {
             self.streak = 0;
@@ -111,7 +111,7 @@ struct Check {
 }
 
 impl Check {
-    /// Adds the result of a run.
+    /// Adds the result of a run, and sends an update if the state or its detail has changed.
     async fn add(&mut self, outcome: &Outcome) {
         self.state.add(outcome.end.is_success());
         let (reading, detail) = (self.state.reading(), Some(describe(outcome)));

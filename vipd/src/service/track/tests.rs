@@ -215,7 +215,7 @@ fn objects_of_an_instance_that_a_reload_adds_are_read_before_it_starts() {
         tracker.set_added(router, &settings, 100);
         tracker.start();
         assert_eq!(tracker.lock().objects.len(), 2, "the same checks continue");
-        // The checks that a failed reload has started end with the next one.
+        // The next reload ends the checks that a failed reload has started.
         tracker.expect([&instance("{ interface = \"eth7\" }")]);
         tracker.start();
         assert_eq!(tracker.lock().objects.len(), 2);

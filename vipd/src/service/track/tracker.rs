@@ -184,7 +184,8 @@ impl Tracker {
         id
     }
 
-    /// Returns the effective priority of an instance, as last sent to the engine if that is known.
+    /// Returns the effective priority of an instance: the one last sent to the engine or, if that
+    /// is unknown, the computed one.
     pub(super) fn priority(&self, tracking: &Tracking) -> u8 {
         let computed = || priority::effective(tracking.base, [self.effect(tracking).sum]);
         tracking.engine.priority.unwrap_or_else(computed)
@@ -265,7 +266,7 @@ impl Tracker {
     }
 
     /// Restores states from a predecessor. Files, interfaces and routes are read again before the
-    /// engine starts. Scripts and processes start in their state in the predecessor, because a
+    /// engine starts. Scripts and processes resume with their state in the predecessor, because a
     /// single check result need not change it.
     pub(super) fn resume(&mut self, readings: &[handover::Reading]) {
         let readings: BTreeMap<&str, &handover::Reading> =

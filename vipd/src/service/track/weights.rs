@@ -2,7 +2,7 @@
 
 use super::object::Reading;
 
-/// Limit of a file's contribution: the range of a priority.
+/// Maximum amount by which a file can raise or lower the priority.
 const MAX_FILE: i64 = 254;
 
 /// The effect of all tracked objects of a router.

@@ -5,7 +5,7 @@
 //! rounds this first deadline down to a multiple of 1 ms, or of a 64th of the interval if that is
 //! shorter. It does the same when a master restarts the timer after it has answered priority 0, or
 //! because its configured interval has become shorter. The interval before such a deadline is up to
-//! 1.6 % shorter. All others are exact, because the timer keeps its phase.
+//! 1.6 % shorter. All other intervals are exact, because the timer keeps its phase.
 
 use vipd_common::Timestamp;
 

@@ -228,7 +228,7 @@ impl Master {
     }
 
     /// Returns whether another master with the same priority and a lower address has sent an advert
-    /// within three intervals.
+    /// within the last three intervals.
     pub(crate) fn wins_tie(&self, common: &Common, now: Timestamp) -> bool {
         self.tie_won.is_some_and(|at| now.nanos_since(at) <= 3 * common.config.interval.nanos())
     }

@@ -201,7 +201,7 @@ fn member_without_a_master_waits_while_another_member_follows_one() {
 /// A member still waits if the other member, which follows a master, also receives adverts from a
 /// lower-priority master.
 #[test]
-fn a_second_lower_priority_master_does_not_end_the_wait_for_a_higher_priority_master() {
+fn adverts_from_a_lower_priority_master_do_not_end_the_wait() {
     let mut pair = Pair::new([100, 100]);
     for _ in 0..20 {
         pair.now = pair.now + SECOND;
@@ -227,8 +227,9 @@ fn priority_zero_to_one_member_is_enough_to_take_over() {
     assert_eq!(pair.states(), [State::Master; 2]);
 }
 
-/// The master that the first member follows leaves repeatedly. On the other segment, an independent
-/// router wins a tie against the second member, which has answered its first adverts.
+/// The master that the first member follows relinquishes mastership repeatedly. On the other
+/// segment, an independent router wins a tie against the second member, which has answered its
+/// first adverts.
 #[test]
 fn takeover_that_ends_with_a_lost_tie_is_not_repeated() {
     let base = || RouterConfig { down_after_adverts: 2, ..config(Version::V3, SECOND) };

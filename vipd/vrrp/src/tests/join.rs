@@ -21,7 +21,7 @@ enum Member {
     Split,
     /// Backup that has received nothing for so long that its master may have failed.
     Silent,
-    /// Backup whose master has left with a priority-0 advert.
+    /// Backup whose master has relinquished mastership with a priority-0 advert.
     Left,
     /// Backup that has left Master, and follows its successor.
     Outranked,
@@ -219,7 +219,7 @@ fn one_joiner_decides_for_others_that_join_at_the_same_time() {
 }
 
 /// The lowest priority in the new group applies before the group decides, because the master on the
-/// other node compares its own priority with it too.
+/// other node also compares its own priority with it.
 #[test]
 fn priority_of_the_new_group_decides_who_outranks_whom() {
     for (own, leads) in [(151, true), (150, false)] {

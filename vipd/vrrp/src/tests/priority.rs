@@ -163,7 +163,7 @@ fn a_master_that_is_still_outranked_is_preempted_after_a_priority_decrease() {
     assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
 }
 
-/// When the master leaves, a lower-priority router is still advertising.
+/// When the master relinquishes mastership, a lower-priority router is still advertising.
 #[test]
 fn another_master_is_followed_after_priority_zero_and_a_priority_decrease() {
     let mut script = Script::started(config(Version::V3, SECOND));
