@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Files;
 
 /// Maximum number of patterns that the braces of a pattern stand for.
-pub(super) const MAX_ALTERNATIVES: usize = 1000;
+const MAX_ALTERNATIVES: usize = 1000;
 
 /// Returns the patterns that a pattern with braces stands for: `a{b,c}` is `ab` and `ac`. Returns
 /// `None` if there are more than [`MAX_ALTERNATIVES`].

@@ -298,8 +298,7 @@ impl Preprocessor<'_> {
             return Err(limit(place.at, "included files are nested more than 16 levels deep"));
         }
         let Some(alternatives) = glob::alternatives(pattern) else {
-            let what = format!("the braces stand for more than {} patterns", glob::MAX_ALTERNATIVES);
-            return Err(limit(place.at, &what));
+            return Err(limit(place.at, "the braces stand for more than 1,000 patterns"));
         };
         for alternative in alternatives {
             let path = place.directory.join(&alternative);
