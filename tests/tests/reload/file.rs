@@ -22,10 +22,10 @@ fn only_instances_that_differ_are_changed() {
         reload(&agent).unwrap(),
         [
             "VI_53: removed",
+            "VI_54: added",
             "VI_52: virtual address 10.0.0.52/32 removed",
             "VI_52: virtual address 10.0.0.99/32 added",
-            "VI_52: accept true → false; started again",
-            "VI_54: added"
+            "VI_52: accept true → false; started again"
         ]
     );
     for vrid in [51, 52, 54] {

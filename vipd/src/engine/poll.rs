@@ -115,7 +115,7 @@ impl Poll {
         let mut ready = Ready::default();
         for event in events.iter().take(count) {
             match event.data.u64() {
-                // The timer is not read, because setting it again makes it unreadable.
+                // The timer need not be read: setting it again clears its readiness.
                 TIMER => self.expired = true,
                 EVENT => {
                     let mut count = [0; size_of::<u64>()];
