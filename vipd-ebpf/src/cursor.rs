@@ -135,11 +135,11 @@ impl Cursor for Windowed {
 /// Hides a value's range from the compiler, which would otherwise drop the mask that the verifier
 /// needs.
 ///
-/// The assembly moves a register to itself, but the compiler must assume that it changes the
-/// register and memory. (With empty assembly, the next instruction would have two source lines in
-/// the BTF, which the kernel rejects.) `core::hint::black_box` would write the value to the stack.
-/// Without the memory barrier, the compiler would move all reads to the front, and their results
-/// would need more than ten registers and 512 bytes of stack.
+/// The assembly moves a register to itself, but the compiler must assume that the assembly changes
+/// the register and memory. (With empty assembly, the next instruction would have two source lines
+/// in the BTF, which the kernel rejects.) `core::hint::black_box` would write the value to the
+/// stack. Without the memory barrier, the compiler would move all reads to the front, and their
+/// results would need more than ten registers and 512 bytes of stack.
 #[inline(always)]
 fn opaque(mut value: usize) -> usize {
     // SAFETY: the register keeps its value.

@@ -1,5 +1,5 @@
-//! The fast path: recognizes unchanged adverts and only stores their arrival time. Also wakes the
-//! reader in user space when a record has been written for another advert.
+//! The fast path: recognizes unchanged adverts and only stores their arrival time. Wakes the reader
+//! in user space when a record has been written for any other advert.
 
 use core::arch::asm;
 
@@ -48,13 +48,13 @@ pub(crate) fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
     }
 }
 
-/// Number of attempts to store an arrival time while other CPUs also store theirs. An attempt fails
-/// only if another CPU has stored a time within the last few nanoseconds, so little is lost if all
-/// attempts fail.
+/// Number of attempts to store an arrival time when other CPUs store theirs concurrently. An
+/// attempt fails only if another CPU has stored a time within the last few nanoseconds, so little
+/// is lost if all attempts fail.
 const STORE_ATTEMPTS: usize = 4;
 
 /// Raises `last`, whose value was `known`, to `arrival`. Never lowers `last`, even if this CPU was
-/// interrupted after it had read the clock.
+/// interrupted after reading the clock.
 #[inline(always)]
 fn store_arrival(last: *mut u64, mut known: u64, arrival: u64) {
     for _ in 0..STORE_ATTEMPTS {

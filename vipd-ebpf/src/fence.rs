@@ -22,8 +22,8 @@ pub(crate) fn check(row: u32, priority: u8, arrival: u64) -> Option<Reason> {
     fences(&unsafe { slot.read_volatile() }, priority, arrival)
 }
 
-/// Fences a row. Sets the row's own word before the word in `FILTER`: when user space finds the
-/// latter set, it also finds the row.
+/// Fences a row. Sets the row's own word before the word in `FILTER`, so that user space finds the
+/// fenced row once it finds the word in `FILTER` set.
 #[inline(always)]
 pub(crate) fn fence(row: u32) {
     let Some(slot) = LEASES.get_ptr_mut(row) else { return };
@@ -31,8 +31,8 @@ pub(crate) fn fence(row: u32) {
     let fenced = unsafe { &raw mut (*slot).fenced };
     // SAFETY: an aligned word of a map, which others write with single stores.
     if unsafe { fenced.read_volatile() } == 0 {
-        // A barrier, because `set` below reads the word in `FILTER`. If user space is about to
-        // clear that word, it must find this row. SAFETY: as above.
+        // A full barrier, because `set` below reads the word in `FILTER`: before user space clears
+        // that word, it must find this row fenced. SAFETY: as above.
         unsafe { set_with_barrier(fenced) };
     }
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.

@@ -1,6 +1,6 @@
-//! Drops packets to and from VIPs. While a VIP is fenced, drops all of them except adverts. While a
-//! VIP is closed (Accept_Mode false, RFC 9568 section 6.1), drops only those that this host must
-//! not accept.
+//! Drops packets to and from VIPs. While a VIP is fenced, drops all its packets except adverts.
+//! While a VIP is closed (Accept_Mode false, RFC 9568 section 6.1), drops only the packets that
+//! this host must not accept.
 
 use core::mem::MaybeUninit;
 
@@ -14,7 +14,7 @@ use vipd_common::wire::ethernet;
 use crate::frame::Frame;
 use crate::maps::{ADDRESSES, FILTER, LEASES, count};
 
-/// Returns whether any row may be fenced or is closed. If not, the filter passes all packets.
+/// Returns whether any row is closed or may be fenced. If not, the filter passes all packets.
 #[inline(always)]
 pub(crate) fn is_active() -> bool {
     let Some(words) = FILTER.get_ptr(0) else { return false };
@@ -64,7 +64,8 @@ impl<F: Frame> Bytes for Packet<'_, F> {
 pub(crate) struct Skb<'a>(pub(crate) &'a TcContext);
 
 impl Skb<'_> {
-    /// Returns the protocol of the network header, or `None` if the packet may always pass.
+    /// Returns the protocol of the network header; `None` for a protocol that the filter always
+    /// passes.
     #[inline(always)]
     pub(crate) fn network(&self) -> Option<Network> {
         // SAFETY: a field of the context that the kernel passed.

@@ -1,10 +1,10 @@
 //! Rate limit per sender for adverts that take the slow path:
 //! [`BURST`](vipd_common::records::BURST) back to back, then one per [`TOKEN_INTERVAL`].
 //!
-//! The token buckets use the generic cell rate algorithm (ITU-T I.371, virtual scheduling): each is
-//! one word, the time at which the bucket is full again. Unchanged adverts are exempt, because user
-//! space does not handle them. There is no common limit for all senders, because it could drop
-//! adverts of a router that takes over.
+//! The token buckets use the generic cell rate algorithm (ITU-T I.371, virtual scheduling): each
+//! bucket is one word, the time at which it is full again. Unchanged adverts are exempt, because
+//! user space does not handle them. There is no limit shared by all senders, because such a limit
+//! could drop adverts from a router that is taking over.
 
 use vipd_common::parse::Advert;
 use vipd_common::records::{SenderKey, TOKEN_INTERVAL};

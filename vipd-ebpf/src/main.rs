@@ -10,7 +10,8 @@
 //!  packet to or from a VIP that is fenced or closed  ─► counted ─► drop
 //! ```
 //!
-//! After the agent's process has ended, all adverts are passed, but still fence the agent's VIPs.
+//! After the agent's process has ended, all adverts are passed, but they can still fence the
+//! agent's VIPs.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
@@ -70,7 +71,7 @@ mod program {
         count_unassigned,
     };
 
-    /// For drivers that support linear buffers only.
+    /// For drivers that support only linear buffers.
     #[xdp]
     pub(crate) fn vipd_xdp(ctx: XdpContext) -> u32 {
         let frame = Direct::new(&ctx);
@@ -178,7 +179,7 @@ mod program {
         Consume,
     }
 
-    /// Filters a packet on an interface without virtual routers, or a packet that is sent.
+    /// Filters a sent packet, or a packet received on an interface without virtual routers.
     #[inline(always)]
     fn filter_skb(ctx: &TcContext, direction: Direction) -> i32 {
         if !filter::is_active() || is_other_vlan(ctx) {

@@ -13,7 +13,7 @@ use vipd_common::records::{
 /// power of two so that a mask bounds every offset.
 pub(crate) const WINDOW_LEN: usize = 8192;
 
-/// Value of [`WINDOW`].
+/// The packet being parsed: the value type of [`WINDOW`].
 #[repr(C, align(8))]
 pub(crate) struct Window {
     bytes: [u8; WINDOW_LEN],
@@ -45,7 +45,7 @@ pub(crate) static STEADY: Array<SteadySlot> = Array::with_max_entries(1, BPF_F_M
 pub(crate) static SENDERS: LruHashMap<SenderKey, u64> = LruHashMap::with_max_entries(1, 0);
 
 /// Capacity of a token bucket, or 0 for no rate limit. Set by the loader; if it is 0, the verifier
-/// removes the code of the rate limit.
+/// removes the rate-limiting code.
 #[unsafe(no_mangle)]
 pub(crate) static SENDER_BURST: Global<u32> = Global::new(0);
 
@@ -65,7 +65,7 @@ pub(crate) static ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entrie
 #[map]
 pub(crate) static LEASES: Array<LeaseSlot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Whether any row may be fenced or is closed.
+/// Whether any row is closed or may be fenced.
 #[map]
 pub(crate) static FILTER: Array<FilterWords> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 

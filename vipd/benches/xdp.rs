@@ -4,7 +4,7 @@
 //! unrelated frame is also timed with a program that only returns `XDP_PASS`; the difference is the
 //! overhead that vipd adds to every packet the host receives. Each line of output is the key of a
 //! metric in `tests/bench/src/metric.rs`, a tab, and the time in nanoseconds. `cargo xtask bench
-//! xdp` shows them as a table.
+//! xdp` shows the results as a table.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

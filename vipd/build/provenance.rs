@@ -30,7 +30,8 @@ const SOURCES: [&str; 2] = ["vipd-common/src", "vipd-ebpf/src"];
 /// Checks the committed object.
 ///
 /// # Errors
-/// Returns an error, with the reason and the remedy, if the object is stale.
+/// Returns an error, with the remedy if there is one, if the object is stale or a file cannot be
+/// read.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let provenance = read_text(&root.join(PROVENANCE))?;
     let recorded = |key| {

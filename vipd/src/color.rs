@@ -1,5 +1,6 @@
-//! Decides whether output is colored: by `--color`, or otherwise by the environment (`NO_COLOR`,
-//! `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, `CI`) and whether the stream is a terminal.
+//! Decides whether output is colored. `--color` takes precedence. With `auto`, the environment
+//! (`NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, `CI`) decides, and whether the stream is a
+//! terminal.
 
 use std::process::Command;
 
@@ -21,13 +22,13 @@ pub(crate) fn is_enabled(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-/// Returns the text for a stream: unchanged if its output is colored, otherwise without escape
+/// Returns the text unchanged if output to the stream is colored, otherwise without escape
 /// sequences.
 pub(crate) fn adapt(text: String, stream: &impl RawStream) -> String {
     if is_enabled(stream) { text } else { anstream::adapter::strip_str(&text).to_string() }
 }
 
-/// Passes the choice in the environment of a child process of vipd, which writes to the same log.
+/// Passes the choice in the environment of a vipd child process, which writes to the same log.
 pub(crate) fn pass_on(command: &mut Command) {
     match ColorChoice::global() {
         ColorChoice::Auto => {}

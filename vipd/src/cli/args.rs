@@ -72,7 +72,7 @@ of the file follows, with a caret under the column.
 Exit status: 0 if the file is valid, even with warnings; 1 if it has errors or
 cannot be read.")]
     Check(ConfigArgs),
-    /// Translate keepalived's configuration file, and report all that needs attention
+    /// Translate a keepalived configuration file, and report settings that need attention
     #[command(after_help = "\
 Examples:
   vipd import /etc/keepalived/keepalived.conf -o vipd.toml
@@ -152,7 +152,7 @@ changes nothing. Signal SIGHUP does the same, with the result in the log.
 Exit status: 0 if the file was applied, even without a change; 1 if nothing has
 changed because of an error.")]
     Reload,
-    /// Replace a running agent with a new process, for example of a new version
+    /// Replace a running agent with a new process, for example after installing a new version
     #[command(after_help = "\
 Examples:
   sudo vipd upgrade                after the package has been updated
@@ -313,7 +313,7 @@ pub(super) struct ConfigArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
-    /// Configuration file of keepalived
+    /// The keepalived configuration file
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
     /// Write the result to this file, which must not exist (default: standard output)
@@ -356,7 +356,7 @@ pub(super) struct StatusArgs {
     pub(super) json: bool,
 }
 
-/// Returns the value of `--color` in a command line that is invalid or asks for help. For such a
+/// Returns the value of `--color` in a command line that is invalid or requests help. For such a
 /// command line, clap returns no values.
 pub(super) fn color(arguments: &[OsString]) -> ColorChoice {
     let options = arguments.iter().take_while(|word| *word != "--");

@@ -17,7 +17,7 @@ use crate::config::machine::{Interface, Machine};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 use crate::xdp::Pins;
 
-/// How columns yield on a narrow terminal, in this order.
+/// The columns that make room on a narrow terminal, in this order, and how.
 const NARROW: [(&str, Yield); 3] =
     [("ADDRESSES", Yield::Below("")), ("VERSION", Yield::Hide), ("PREEMPT", Yield::Hide)];
 

@@ -22,7 +22,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// The outcome for an instance that has handed over mastership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// The router still waits for an advert of another master.
+    /// The router is still waiting for an advert from another master.
     Open,
     /// Another router has taken over.
     TakenOver(String),
@@ -105,8 +105,8 @@ fn outcome(one: &InstanceStatus, elapsed: Duration) -> Outcome {
     }
 }
 
-/// If the instance is in Backup, returns a text that names the master. At the deadline, this counts
-/// as a takeover even if the last transition preceded the request.
+/// Describes the current master if the instance is in Backup. At the deadline, Backup counts as a
+/// takeover even if the last transition preceded the request.
 fn taken_over(one: &InstanceStatus) -> Option<String> {
     let source = one.last_adv_source.filter(|_| one.state == State::Backup)?;
     Some(format!("{source} is master"))
@@ -120,7 +120,7 @@ mod tests {
     use crate::cli::tests::instance_status;
 
     #[test]
-    fn outcome_depends_on_the_state_since_the_request() {
+    fn earlier_transitions_do_not_decide_the_outcome() {
         let after = |seconds, state, source: Option<[u8; 4]>| {
             let last_adv_source = source.map(IpAddr::from);
             // The last change of state was 245 s ago.

@@ -69,7 +69,7 @@ fn print_messages(messages: &[Message]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a file. Without `force`, it must not exist.
+/// Writes a file. Without `force`, fails if the file exists.
 fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).mode(MODE);

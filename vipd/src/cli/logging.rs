@@ -110,8 +110,9 @@ pub(super) fn init() -> anyhow::Result<Guard> {
         .finish()
         .try_init()
         .context("logging is already initialized")?;
-    // The default hook writes directly to stderr. If that blocked, a panicking engine thread would
-    // not end, and the control thread removes the VIPs only after the engine thread has ended.
+    // The default hook writes directly to stderr. If that write blocked, a panicking engine thread
+    // would not end, and the control thread removes the VIPs only after the engine thread has
+    // ended.
     std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {panic}")));
     Ok(Guard { queue })
 }

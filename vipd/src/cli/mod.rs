@@ -125,9 +125,9 @@ fn report_without_blocking(error: &anyhow::Error) {
     }
 }
 
-/// Returns the error as one `vipd: …` line. The problems of a configuration, found here or by the
-/// agent, precede it in the format that editors recognize. On a terminal, whose width is given,
-/// each problem has an excerpt of the file.
+/// Renders the error as one `vipd: …` line. Problems in a configuration, found here or by the
+/// agent, come before that line, in the format that editors recognize. If `width` is given (the
+/// output is a terminal), an excerpt of the file follows each problem.
 fn report(error: &anyhow::Error, width: Option<usize>) -> String {
     let mut renderer = Renderer::new(width);
     if let Some(ConfigError::Problems(problems)) = error.downcast_ref() {

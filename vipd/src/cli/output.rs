@@ -14,7 +14,8 @@ impl OutputError {
     }
 }
 
-/// Writes text and flushes it. [`color`](crate::color) decides whether colors are removed.
+/// Writes text to standard output and flushes it. [`color`](crate::color) decides whether colors
+/// are removed.
 pub(super) fn print(text: &str) -> Result<(), OutputError> {
     let mut stdout = anstream::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(OutputError)

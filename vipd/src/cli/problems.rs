@@ -12,7 +12,8 @@ use super::snippet;
 use super::table::{BAD, HEAD, WAITING};
 use crate::config::{Excerpt, Problem};
 
-/// Maximum size in bytes of a file from which an excerpt is read, as for a configuration file.
+/// Maximum size in bytes of a file from which an excerpt is read. A configuration file has the same
+/// limit.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Whether a problem makes the configuration invalid.
@@ -31,11 +32,11 @@ impl Severity {
     }
 }
 
-/// Renders problems for a terminal of this width, or for a pipe if it is `None`.
+/// Renders problems for a terminal of the given width, or for a pipe if the width is `None`.
 #[derive(Debug)]
 pub(super) struct Renderer {
     width: Option<usize>,
-    /// Texts of files named by an agent; `None` for files that cannot be read.
+    /// Contents of files named by an agent; `None` for files that cannot be read.
     files: BTreeMap<String, Option<String>>,
 }
 
@@ -55,7 +56,8 @@ impl Renderer {
         self.render(file, (*line, *column), &format!("{prefix}{message}"), excerpt.as_ref(), severity)
     }
 
-    /// Renders a line from an agent, which may be a problem. The excerpt is read from the file.
+    /// Renders a line received from an agent. If the line is a problem, its excerpt is read from
+    /// the file.
     pub(super) fn line(&mut self, text: &str, severity: Severity) -> String {
         match split(text) {
             Some((file, line, column, message)) if self.width.is_some() => {
@@ -85,7 +87,7 @@ impl Renderer {
         out
     }
 
-    /// Returns the excerpt of a file. Reads only regular files with an absolute path, because the
+    /// Returns an excerpt of a file. Reads only regular files with an absolute path, because the
     /// agent may have another working directory.
     fn excerpt(&mut self, file: &str, line: usize, column: usize) -> Option<Excerpt> {
         let text = self.files.entry(file.to_owned()).or_insert_with(|| {

@@ -22,7 +22,8 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     if config.has_password() {
         prevent_core_dumps();
     }
-    // Must precede the first thread and any step that a signal must not interrupt.
+    // Must happen before the first thread starts and before any step that a signal must not
+    // interrupt.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let log = logging::init();
     // Also raises the limit on open files, which the next two steps rely on.

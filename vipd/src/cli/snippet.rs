@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthChar as _;
 
 use crate::config::Excerpt;
 
-/// Number of columns that a tab is shown as.
+/// Number of columns shown for a tab.
 const TAB: usize = 4;
 /// Minimum number of columns to which a line is cut.
 const MIN_WIDTH: usize = 20;
@@ -17,8 +17,8 @@ const NUMBER: Style = Style::new().dimmed();
 /// A character and the number of columns that it occupies.
 type Cell = (char, usize);
 
-/// Renders an excerpt of a line in two lines of at most `width` columns. On a terminal that is too
-/// narrow, the excerpt still has [`MIN_WIDTH`] columns.
+/// Renders an excerpt as two lines of at most `width` columns, the text and the caret. On a
+/// terminal that is too narrow, the excerpt still has [`MIN_WIDTH`] columns.
 pub(super) fn render(line: usize, excerpt: &Excerpt, width: usize, caret: Style) -> String {
     let number = format!("{line:>5} | ");
     let margin = format!("{:>1$}", "| ", number.len());
@@ -119,7 +119,7 @@ mod tests {
             ("vrid =", 7, ["    7 | vrid =", "      |       ^"]),
             // A tab is shown as four spaces.
             ("\tvrid\t= 510", 9, ["    7 |     vrid    = 510", "      |               ^"]),
-            // A wide character occupies two columns, and a combining one none.
+            // A wide character occupies two columns, and a combining character none.
             ("name = \"日本\" x", 13, ["    7 | name = \"日本\" x", "      |               ^"]),
             ("name = \"e\u{301}\" x", 13, ["    7 | name = \"e\u{301}\" x", "      |            ^"]),
             // Control characters do not reach the terminal.

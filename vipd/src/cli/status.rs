@@ -13,7 +13,7 @@ use super::{details, output, terminal};
 use crate::control::client::Client;
 use crate::control::model::{InstanceStatus, State, StatusReport, TrackedObject};
 
-/// How columns yield on a narrow terminal, in this order.
+/// The columns that make room on a narrow terminal, in this order, and how.
 const NARROW: [(&str, Yield); 5] = [
     ("ADDRESSES", Yield::Below("")),
     ("MASTER-DOWN", Yield::Hide),
@@ -93,7 +93,7 @@ pub(super) fn list(headings: &[&str]) -> String {
     }
 }
 
-/// Returns why an instance is in Initialize, and for how much longer.
+/// Describes why an instance is in Initialize and how much longer it will stay there.
 pub(super) fn waits_for(instance: &InstanceStatus) -> Option<String> {
     let reason = instance.initialize_reason.as_ref()?;
     Some(match instance.starts_in_ns {

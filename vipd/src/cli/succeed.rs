@@ -37,7 +37,7 @@ pub(super) fn main() -> ExitCode {
 
 /// Returns whether this process has taken over. If not, the agent continues.
 fn run(channel: &Channel) -> anyhow::Result<bool> {
-    // Must precede the first thread.
+    // Must happen before the first thread starts.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let _guard = logging::init()?;
     service::succeed(channel, signals)

@@ -102,7 +102,7 @@ impl Table {
         self.rows.push(Row::Note(note));
     }
 
-    /// Makes columns yield, in the given order, until the table fits in this width, and breaks
+    /// Makes columns yield, in the given order, until the table fits in this width, and wraps the
     /// lines below rows. Returns the headings of hidden columns.
     pub(super) fn fit(&mut self, width: usize, yielding: &[(&str, Yield)]) -> Vec<&'static str> {
         let mut hidden = Vec::new();
@@ -177,7 +177,8 @@ impl Table {
 }
 
 impl Row {
-    /// Removes a cell from the row. Returns the row and, if the cell moves below it, another line.
+    /// Removes a cell from the row. Returns the row, followed by a note if the cell moves below the
+    /// row.
     fn without(self, index: usize, how: Yield) -> impl Iterator<Item = Self> {
         let (row, below) = match (self, how) {
             (Self::Cells(mut cells), how) => {

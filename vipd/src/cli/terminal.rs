@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use rustix::termios::tcgetwinsize;
 
-/// Width in columns of a terminal that does not report it.
+/// Assumed width in columns of a terminal that does not report its width.
 const DEFAULT_WIDTH: usize = 80;
 
 /// Returns the width of the terminal in columns; `None` if the stream is not a terminal.

@@ -47,7 +47,7 @@ fn config_has_a_default_and_runtime_dir_is_global() {
 }
 
 #[test]
-fn colors_are_chosen_before_or_after_the_command() {
+fn color_is_accepted_before_or_after_the_command() {
     for (line, expected) in [
         ("vipd status", Some(ColorChoice::Auto)),
         ("vipd --color never status", Some(ColorChoice::Never)),
@@ -58,7 +58,7 @@ fn colors_are_chosen_before_or_after_the_command() {
         let parsed = Cli::try_parse_from(line.split(' ')).ok().map(|cli| cli.color);
         assert_eq!(parsed, expected, "{line}");
     }
-    // For messages about an invalid command line, and for help.
+    // The color of help and of messages about an invalid command line.
     for (line, expected) in [
         ("status --nonsense", ColorChoice::Auto),
         ("--color never --help", ColorChoice::Never),
@@ -258,7 +258,7 @@ fn an_error_is_printed_with_its_causes_on_one_line() {
 }
 
 #[test]
-fn problems_that_the_agent_reports_are_printed_like_those_of_a_file() {
+fn problems_reported_by_the_agent_are_printed_like_local_ones() {
     let refusal = "a.toml:3:8: vrid is 510\na.toml: 1 problem; nothing has changed".to_owned();
     assert_eq!(
         report(&ClientError::Agent(refusal).into(), None),

@@ -4,7 +4,7 @@ use anstream::adapter::strip_str;
 use unicode_width::UnicodeWidthStr as _;
 
 /// Breaks a text at spaces into lines of at most `width` columns. The first line starts in column
-/// `indent`, and the others are indented by as many spaces. A word longer than a line is not
+/// `indent`, and all later lines are indented by `indent` spaces. A word longer than a line is not
 /// broken. ANSI sequences do not count toward the width.
 pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut out = String::new();

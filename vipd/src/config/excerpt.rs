@@ -5,18 +5,18 @@ const CONTEXT: usize = 200;
 /// A line that contains this text, in uppercase or lowercase, is not shown, because it may contain
 /// a password.
 const SECRET: &str = "pass";
-/// A line is not shown if the previous line ends in one of these, because it may contain the value
-/// of a password.
+/// If a line ends in one of these, the next line is not shown, because it may contain the value of
+/// a password.
 const CONTINUED: [&str; 3] = ["=", "\"\"\"", "'''"];
 
 /// The part of a line around the position of a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
-    /// The last characters before the position, after an [ellipsis](Self::ELLIPSIS) if others are
-    /// cut off.
+    /// The text before the position. Begins with an [ellipsis](Self::ELLIPSIS) if its start is cut
+    /// off.
     pub before: String,
-    /// The first characters from the position on, before an [ellipsis](Self::ELLIPSIS) if others
-    /// are cut off.
+    /// The text from the position on. Ends with an [ellipsis](Self::ELLIPSIS) if its end is cut
+    /// off.
     pub after: String,
 }
 
@@ -24,9 +24,9 @@ impl Excerpt {
     /// Stands for the characters that are cut off.
     pub const ELLIPSIS: char = '…';
 
-    /// Creates the excerpt around a column of a line, counted in characters from 1. `previous` is
-    /// the previous line, or empty. Returns `None` if the line may contain a password or does not
-    /// have this column.
+    /// Creates the excerpt around a column of `line`; columns are counted in characters from 1.
+    /// `previous` is the line before, or empty. Returns `None` if the line may contain a password
+    /// or is too short to have this column.
     pub fn new(previous: &str, line: &str, column: usize) -> Option<Self> {
         // A byte-order mark is not counted.
         let line = line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
@@ -40,7 +40,7 @@ impl Excerpt {
     }
 }
 
-/// Returns the last [`CONTEXT`] characters of a text, after an ellipsis if the text is longer.
+/// Returns the last [`CONTEXT`] characters of a text. Prepends an ellipsis if the text is longer.
 fn last(text: &str) -> String {
     match text.char_indices().rev().nth(CONTEXT) {
         Some((at, cut)) => format!("{}{}", Excerpt::ELLIPSIS, &text[at + cut.len_utf8()..]),
@@ -48,7 +48,7 @@ fn last(text: &str) -> String {
     }
 }
 
-/// Returns the first [`CONTEXT`] characters of a text, before an ellipsis if the text is longer.
+/// Returns the first [`CONTEXT`] characters of a text. Appends an ellipsis if the text is longer.
 fn first(text: &str) -> String {
     match text.char_indices().nth(CONTEXT) {
         Some((at, _)) => format!("{}{}", &text[..at], Excerpt::ELLIPSIS),

@@ -27,7 +27,7 @@ const MAX_TOTAL: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) text: String,
-    /// Number of the first line of each included file in `text`, counted from 1, and the file's
+    /// For each included file: the number of its first line in `text`, counted from 1, and its
     /// name.
     pub(super) included: Vec<(usize, String)>,
 }
@@ -160,8 +160,8 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 /// Reports keys that an included file must not contain. Only arrays of tables are allowed: in the
-/// combined text, another key at the start of the file would belong to the last table of the
-/// previous file, and `[instance.notify]` to its last instance.
+/// combined text, any other key at the start of the file would belong to the last table of the
+/// previous file, and `[instance.notify]` to that file's last instance.
 fn check(text: &str, file: &str, problems: &mut Vec<Problem>) {
     let (document, _) = DeTable::parse_recoverable(text);
     let allowed = schema::INCLUDABLE;

@@ -73,7 +73,7 @@ impl Machine {
         }
     }
 
-    /// Warns about interfaces that do not exist: once for each interface and effect.
+    /// Warns about interfaces that do not exist, once for each combination of interface and effect.
     fn check_existence(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
         let mut warned = BTreeSet::new();
         let mut check = |what: &str, name: &str, at: usize, effect: &'static str| {
@@ -99,8 +99,8 @@ impl Machine {
 }
 
 impl Interface {
-    /// Returns whether the interface has an address to send adverts from, other than the VIPs of
-    /// routers that do not own their addresses.
+    /// Returns whether the interface has an address to send adverts from. VIPs of routers that do
+    /// not own their addresses do not count.
     fn has_own(&self, family: Family, drafts: &[Draft]) -> bool {
         let is_vip = |address: IpAddr| {
             drafts

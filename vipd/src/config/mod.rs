@@ -97,7 +97,7 @@ pub enum Realtime {
     /// without them.
     #[default]
     Auto,
-    /// Requests neither.
+    /// Requests neither real-time scheduling nor locked memory.
     Off,
 }
 
@@ -108,7 +108,8 @@ pub enum Fence {
     /// VIPs are fenced.
     #[default]
     On,
-    /// A master whose agent is dead or stopped answers for its VIPs until they are removed.
+    /// VIPs are not fenced: a master whose agent is dead or stopped keeps using its VIPs until they
+    /// are removed.
     Off,
 }
 
@@ -122,14 +123,14 @@ pub struct Instance {
     pub interface: String,
     /// Parameters of the protocol, for the state machine.
     pub router: RouterConfig,
-    /// Source address of its adverts (`unicast_source`, or `source` for multicast); `None` for the
-    /// interface's primary address.
+    /// Source address of the instance's adverts (`unicast_source`, or `source` for multicast);
+    /// `None` for the interface's primary address.
     pub source: Option<IpAddr>,
-    /// Destination of its adverts.
+    /// Destination of the instance's adverts.
     pub transport: Transport,
-    /// Checksum form of VRRPv3 adverts that it sends over IPv4.
+    /// Checksum form of VRRPv3 adverts that the instance sends over IPv4.
     pub checksum: Checksum,
-    /// Mode of the BPF program on its interface.
+    /// Mode of the BPF program on the instance's interface.
     pub xdp: XdpMode,
     /// VRRPv2 authentication data.
     pub password: Option<Password>,
@@ -178,8 +179,8 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// Returns an error if the file or an included one cannot be read, or if they have problems,
-    /// all of which are reported.
+    /// Returns an error if the file or an included file cannot be read. Otherwise, returns all
+    /// problems in these files.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Self::load_on(path, &Machine::default())
     }
@@ -313,8 +314,8 @@ fn checks(table: &Table<'_>, problems: &mut Collector<'_>) -> Checks {
 /// The instances and their groups.
 type Members = (Vec<Arc<Instance>>, Vec<Arc<Group>>);
 
-/// Reads every `[[instance]]`, `[[group]]` and `[[interface]]`, and checks them for conflicts.
-/// The tracked objects of a group are added to those of its members.
+/// Reads every `[[instance]]`, `[[group]]` and `[[interface]]`, and checks them for conflicts. The
+/// tracked objects of a group are added to each of its members.
 fn instances(
     table: &Table<'_>,
     folder: &Path,
@@ -355,8 +356,8 @@ fn instances(
     Some((instances.collect::<Option<_>>()?, groups))
 }
 
-/// Reads an array of tables and returns the number of elements, 0 if the key is missing. If the
-/// value is not an array, reports this and returns `None`.
+/// Reads an array of tables and returns the number of its elements, or 0 if the key is missing. If
+/// the value is not an array, reports a problem and returns `None`.
 fn tables(
     table: &Table<'_>,
     key: &schema::Key,

@@ -40,7 +40,7 @@ pub struct Notifications {
 pub struct Group {
     /// Name, unique among the groups.
     pub name: String,
-    /// Names of at least two instances, each in this group only.
+    /// Names of at least two instances. No instance is in more than one group.
     pub members: Vec<String>,
     /// Objects that all members track.
     pub track: Vec<Track>,
@@ -81,7 +81,7 @@ pub type Network = (IpAddr, u8);
 /// The main routing table (`RT_TABLE_MAIN`).
 pub const TABLE_MAIN: u32 = 254;
 
-/// Metric of IPv6 routes without a configured one (`IP6_RT_PRIO_USER`).
+/// Metric that the kernel assigns to IPv6 routes without a configured metric (`IP6_RT_PRIO_USER`).
 pub const METRIC_IPV6: u32 = 1024;
 
 /// A route that exists while the instance is master.
@@ -137,7 +137,7 @@ pub struct Rule {
     pub to: Option<Network>,
     /// Interface on which packets arrive.
     pub iif: Option<String>,
-    /// Interface to which the sending socket of a local packet is bound.
+    /// Interface that the sending socket is bound to (matches only packets from this host).
     pub oif: Option<String>,
     /// Firewall mark and its mask.
     pub fwmark: Option<(u32, u32)>,
@@ -187,7 +187,7 @@ impl fmt::Display for Route {
     }
 }
 
-/// Returns the metric that the kernel gives a route without one.
+/// Returns the metric that the kernel assigns to a route without a configured metric.
 pub(super) fn default_metric(to: IpAddr) -> u32 {
     if to.is_ipv6() { METRIC_IPV6 } else { 0 }
 }

@@ -32,8 +32,7 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// Formats the problem with the name of its file, which is `main` unless it is in an included
-    /// file.
+    /// Formats the problem after the name of its file: the included file, or else `main`.
     pub fn in_file(&self, main: &str) -> String {
         format!("{}:{self}", self.file.as_deref().unwrap_or(main))
     }
@@ -45,8 +44,8 @@ impl Problem {
         Self { file: None, line, column, message, excerpt: Excerpt::new(previous, text, column) }
     }
 
-    /// If the problem is in an included file, sets this file, and replaces the line in the combined
-    /// text with the line in the file. `included` has the first line and the name of each file.
+    /// If the problem is in an included file, sets `file`, and converts the line from the combined
+    /// text to that file. `included` lists the first line and the name of each included file.
     fn in_included(mut self, included: &[(usize, String)]) -> Self {
         if let Some((first, file)) = file_of(self.line, included) {
             self.line = self.line + 1 - first;
@@ -58,7 +57,7 @@ impl Problem {
 
 /// All problems in a configuration, in the order of its text; never empty.
 ///
-/// Displayed as one line each: `file:line:column: message`.
+/// Displayed with one problem per line: `file:line:column: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     file: String,
@@ -83,7 +82,7 @@ impl Problems {
         format!("{}: {count} problem{plural}", self.file)
     }
 
-    /// Creates problems of a main file and the files that it includes; `None` if there are none.
+    /// Creates the problems of a main file and its included files; `None` if `list` is empty.
     pub(super) fn in_file(file: &str, list: Vec<Problem>) -> Option<Self> {
         (!list.is_empty()).then(|| Self { file: file.to_owned(), list })
     }
@@ -121,7 +120,7 @@ impl std::error::Error for Problems {}
 /// An executable that the configuration names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Executable {
-    /// Key of the command, as in messages.
+    /// Key of the command, as shown in messages.
     key: String,
     path: PathBuf,
     /// Byte offset of the command in the text of all files.
@@ -141,7 +140,7 @@ impl Executable {
 pub struct Executables {
     list: Vec<Executable>,
     text: ConfigText,
-    /// First line of each included file in `text`, and the file's name.
+    /// For each included file: the number of its first line in `text`, and its name.
     included: Vec<(usize, String)>,
 }
 
@@ -167,12 +166,13 @@ pub(super) struct Findings {
 
 /// Collects problems while a file is read.
 ///
-/// A syntax error hides the problems that follow from it: other problems on its line, keys missing
-/// because of it and, if it is in the header of a table, unknown keys below this header.
+/// Does not report problems that follow from a syntax error: other problems on the same line, keys
+/// that seem to be missing because of the error and, if the error is in a table header, unknown
+/// keys below that header.
 #[derive(Debug)]
 pub(super) struct Collector<'s> {
     source: &'s str,
-    /// First line and name of each included file.
+    /// For each included file: the number of its first line in the source, and its name.
     included: &'s [(usize, String)],
     broken_lines: Vec<usize>,
     found: Vec<Problem>,
@@ -196,8 +196,8 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// Makes [`executable`](Self::executable) check executables with `defect`, which returns the
-    /// reason not to run one.
+    /// Makes [`executable`](Self::executable) check executables with `defect`, which returns why an
+    /// executable must not be run.
     pub(super) fn check_executables(&mut self, defect: fn(&Path) -> Option<String>) {
         self.defect = Some(defect);
     }
@@ -244,7 +244,7 @@ impl<'s> Collector<'s> {
         if self.broken_lines.is_empty() {
             return self.add(at, message);
         }
-        // Without its header, a table's keys appear to be in the table before it.
+        // Without its header, a table's keys appear to be in the preceding table.
         let before = self.source.get(..at).unwrap_or_default();
         let starts_line =
             |at: &usize| before[..*at].rsplit('\n').next().is_some_and(|indent| indent.trim().is_empty());
@@ -277,7 +277,8 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// Returns the findings, or the problems in file order if there are any. `text` is the source.
+    /// Returns the findings of a valid file, or else its problems in file order. `text` is the
+    /// source.
     pub(super) fn finish(self, file: &str, text: ConfigText) -> Result<Findings, Problems> {
         let in_order = |mut list: Vec<Problem>| -> Vec<Problem> {
             list.sort_by_key(|problem| (problem.line, problem.column));

@@ -46,7 +46,7 @@ pub(super) enum Section {
     Route,
     /// An element of `rules`.
     Rule,
-    /// An element of an array, which has no key of its own.
+    /// An array element, which has no key of its own.
     Element,
 }
 
@@ -104,7 +104,7 @@ pub(super) struct Key {
     /// Description as Markdown for the reference.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
     doc: &'static str,
-    /// Equivalent keyword of keepalived.
+    /// Equivalent keepalived keyword.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
     keepalived: &'static str,
 }
@@ -169,7 +169,7 @@ const NETWORK: Kind = Kind::Other("a network with its prefix length, or an IPv4 
 const NUMBER: Kind = Kind::Other("an integer from 1 to 4294967295");
 const XDP_MODE: Kind = Kind::Choice(&["auto", "native", "generic"]);
 
-// id "name", allowed, default, example, doc, keepalived's keyword
+// Each row: id "name", allowed values, default, example, doc, keepalived keyword.
 schema! {
     Top {
         REALTIME "realtime", Kind::Choice(&["auto", "off"]), "`\"auto\"`", "\"auto\"",

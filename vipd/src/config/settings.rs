@@ -10,7 +10,7 @@ pub enum XdpMode {
     /// ingress, or generic if TC ingress is refused.
     #[default]
     Auto,
-    /// Native; if refused, TC ingress, then generic.
+    /// Native mode. If it is refused, TC ingress; if that is also refused, generic mode.
     Native,
     /// Generic only.
     Generic,
@@ -20,10 +20,10 @@ pub enum XdpMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
     /// The checksum also covers the pseudo-header (RFC 5798 section 5.2.8 as usually implemented).
-    /// keepalived and FRR reject the other form.
+    /// keepalived and FRR reject adverts with [the other form](Self::Rfc9568).
     #[default]
     Rfc5798,
-    /// The checksum covers the message only (RFC 9568 section 5.2.8).
+    /// The checksum covers only the message (RFC 9568 section 5.2.8).
     Rfc9568,
 }
 
@@ -42,12 +42,12 @@ pub enum Transport {
 pub struct Peer {
     /// Address of the peer, of the virtual router's family.
     pub address: IpAddr,
-    /// Minimum TTL or Hop Limit of its adverts: 255, or less for a peer behind routers.
+    /// Minimum TTL or Hop Limit of the peer's adverts: 255, or less for a peer behind routers.
     pub min_ttl: u8,
 }
 
 /// VRRPv2 authentication data: a password of 1 to 8 bytes, padded with zeros. `Debug` does not show
-/// it.
+/// the password.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Password(pub [u8; 8]);
 
@@ -68,7 +68,7 @@ pub struct VirtualMac {
 /// Placement of a VIP on an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// Name of the interface; `None` for the instance's own.
+    /// Name of the interface; `None` for the instance's own interface.
     pub interface: Option<String>,
     /// Label (`IFA_LABEL`, IPv4 only), up to 15 bytes.
     pub label: Option<String>,
@@ -76,9 +76,9 @@ pub struct Placement {
     pub scope: Scope,
     /// Broadcast address (`IFA_BROADCAST`, IPv4 only).
     pub broadcast: Option<std::net::Ipv4Addr>,
-    /// Whether to set the preferred lifetime to 0, so that the kernel never selects the VIP as the
-    /// source address of new connections (IPv6 only, `preferred = false`). True by default for an
-    /// IPv6 /128.
+    /// Whether to set the preferred lifetime to 0, so that the kernel prefers other addresses as
+    /// the source of new connections (IPv6 only, `preferred = false`). True by default for an IPv6
+    /// /128.
     pub deprecated: bool,
 }
 

@@ -23,7 +23,8 @@ use super::{Config, ConfigError, Instance, Realtime};
 use crate::vrrp::config::{Family, RouterConfig, VirtualAddress};
 use crate::vrrp::interval::Version;
 
-/// Returns a valid instance whose sixth line is `line`. A key in `line` replaces the default one.
+/// Returns a valid instance whose sixth line is `line`. The key in `line` replaces its default
+/// line, if there is one.
 fn with(line: &str) -> String {
     let key = line.split('=').next().unwrap_or_default().trim();
     let base = [

@@ -1,4 +1,4 @@
-//! Objects whose state changes an instance's effective priority or puts it into Fault.
+//! Objects whose state changes an instance's effective priority or puts the instance into Fault.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub struct Script {
 pub struct Process {
     /// Name, unique among the processes.
     pub name: String,
-    /// How its processes are recognized.
+    /// Which processes belong to the program.
     pub matches: ProcessMatch,
     /// Minimum number of processes for the object to be up, at least 1.
     pub quorum: u8,
@@ -49,7 +49,7 @@ pub struct Process {
     pub terminate_delay: u64,
 }
 
-/// How the processes of a [`Process`] are recognized.
+/// Which processes belong to the program of a [`Process`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessMatch {
     /// Absolute path of the executable (`/proc/PID/exe`).
@@ -72,9 +72,9 @@ pub struct TrackedFile {
 pub struct Track {
     /// The tracked object.
     pub object: Tracked,
-    /// `None`: the instance is in Fault while the object is down. Otherwise from -253 to 253: a
-    /// negative weight is added while the object is down, a positive one while it is up. A file's
-    /// number is multiplied by the weight.
+    /// `None`: the instance is in Fault while the object is down. Otherwise -253 to 253: a negative
+    /// weight is added to the priority while the object is down, a positive weight while it is up.
+    /// For a file, the file's number times the weight is added.
     pub weight: Option<i16>,
 }
 
@@ -88,7 +88,7 @@ pub enum Tracked {
     Script(Arc<Script>),
     /// The processes of a program.
     Process(Arc<Process>),
-    /// A file with a number.
+    /// A file that contains a number.
     File(Arc<TrackedFile>),
     /// A route in the main table. The object is up while the table contains the route with a usable
     /// next hop.

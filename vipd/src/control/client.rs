@@ -55,7 +55,7 @@ pub enum ClientError {
         .0.display()
     )]
     PathTooLong(PathBuf),
-    /// Another system error.
+    /// Any other system error.
     #[error("cannot query the agent in {}: {cause}; check whether it is still running", .directory.display())]
     System {
         /// The runtime directory.
@@ -68,7 +68,7 @@ pub enum ClientError {
     Protocol {
         /// The runtime directory.
         directory: PathBuf,
-        /// The reason why it cannot be parsed.
+        /// The reason why the reply cannot be parsed.
         reason: String,
     },
     /// The agent refused the request.
@@ -85,7 +85,7 @@ pub struct NoAgent {
     pub others: Vec<String>,
 }
 
-/// The message contains the command that starts the agent and the option that selects another one.
+/// The message names the command that starts the agent, and the option that selects another agent.
 impl fmt::Display for NoAgent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { directory, others } = self;

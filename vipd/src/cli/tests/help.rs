@@ -21,7 +21,8 @@ fn examples(help: &str) -> Vec<&str> {
     after.lines().take_while(|line| line.starts_with("  ")).map(str::trim).collect()
 }
 
-/// Returns the words of each call of vipd in a shell command, without the comment after two spaces.
+/// Returns the words of each call of vipd in a shell command. Two spaces begin a comment, which is
+/// ignored.
 fn calls(example: &str) -> Vec<Vec<&str>> {
     let command = example.split("  ").next().unwrap_or_default();
     let parts = command.split([';', '|', '&', '>']);
@@ -71,7 +72,7 @@ fn every_command_documents_its_exit_status() {
     }
 }
 
-/// Lines of more than 80 columns would be broken on many terminals, even within commands.
+/// Many terminals would wrap lines of more than 80 columns, even in the middle of a command.
 #[test]
 fn help_fits_a_terminal() {
     for command in &commands() {

@@ -7,7 +7,7 @@ use anstream::adapter::strip_str;
 use crate::cli::{details, status};
 use crate::control::model::{InstanceStatus, PeerStatus, State, StatusReport, TrackedObject, UnicastPeer};
 
-/// Returns the status of an instance without special settings.
+/// Returns the status of an instance in this state with ordinary settings.
 pub(in crate::cli) fn instance_status(name: &str, state: State) -> InstanceStatus {
     InstanceStatus {
         name: name.to_owned(),

@@ -20,15 +20,15 @@ use crate::process::Signals;
 
 /// Interval between requests for reports.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Requests for reports take at most `1 / SHARE` of the time, because each request occupies an
-/// agent with thousands of instances for a while.
+/// Requests for reports take at most `1 / SHARE` of the time, because an agent with thousands of
+/// instances needs a while to answer each request.
 const SHARE: u32 = 10;
-/// Pause before the events are requested again.
+/// Pause before events are requested again after the connection ends.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long the main thread may take to exit before the process is killed. The thread blocks if the
 /// terminal accepts no output, for example over a stalled connection.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause before the next attempt to add to a full queue.
+/// Pause between attempts to add to a full queue.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Capacity of the queue. Sources wait while it is full.
 const QUEUE: usize = 256;
@@ -45,16 +45,16 @@ pub(super) enum Update {
     Event(Box<EventRecord>),
     /// The events cannot be read.
     NoEvents(String),
-    /// The answer to a requested change.
+    /// The agent's answer to a requested change, or the error.
     Changed(Notice),
     Key(KeyEvent),
     /// The size of the terminal has changed.
     Resized,
-    /// The program must end, with an error if there is one.
+    /// The program must end with this result.
     End(anyhow::Result<()>),
 }
 
-/// The queue, and the means to start sources.
+/// The queue, with the sender and the client that new sources use.
 #[derive(Debug)]
 pub(super) struct Feed {
     sender: SyncSender<Update>,
@@ -98,8 +98,8 @@ impl Feed {
         })
     }
 
-    /// Starts a thread. If the thread panics, the program ends, because the panic hook has left the
-    /// alternate screen.
+    /// Starts a thread. If the thread panics, the program ends, because the panic hook has already
+    /// left the alternate screen.
     fn spawn(
         &self,
         name: &'static str,
@@ -136,8 +136,8 @@ fn poll_reports(client: &Client, sender: &SyncSender<Update>) {
     }
 }
 
-/// Follows the events until the queue is closed. Requests them again whenever the agent has closed
-/// the connection.
+/// Follows the agent's events until the queue is closed. Requests them again whenever the
+/// connection has ended.
 fn follow_events(client: &Client, sender: &SyncSender<Update>) {
     loop {
         let followed = client.events(true, |line| {
@@ -147,7 +147,7 @@ fn follow_events(client: &Client, sender: &SyncSender<Update>) {
         let update = match followed {
             Ok(()) => None,
             Err(error) if error.is::<SendError<Update>>() => return,
-            // The request for a report fails for the same reason, which is then shown.
+            // The next request for a report fails for the same reason, and that error is shown.
             Err(error) if matches!(error.downcast_ref(), Some(ClientError::NoAgent(_))) => None,
             Err(error) => Some(Update::NoEvents(format!("no events: {error:#}"))),
         };
@@ -158,7 +158,7 @@ fn follow_events(client: &Client, sender: &SyncSender<Update>) {
     }
 }
 
-/// Reads keys until the terminal fails.
+/// Reads keys until the terminal cannot be read or the queue is closed.
 fn read_keys(sender: &SyncSender<Update>) {
     loop {
         let update = match event::read() {
@@ -174,9 +174,8 @@ fn read_keys(sender: &SyncSender<Update>) {
     }
 }
 
-/// Waits for a signal that asks the process to end, or until the terminal is closed. Then ends the
-/// program without an error, or with SIGKILL if the main thread has not exited after
-/// [`EXIT_TIMEOUT`].
+/// Waits for a signal to end the process, or until the terminal is closed. Then ends the program
+/// without an error, or with SIGKILL if the main thread has not exited after [`EXIT_TIMEOUT`].
 fn watch(signals: &Signals, sender: &SyncSender<Update>) {
     let stdin = io::stdin();
     loop {

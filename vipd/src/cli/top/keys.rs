@@ -12,7 +12,7 @@ const PAGE: isize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Quit,
-    /// Selects the instance that is this number of lines below the selected one.
+    /// Moves the selection down by this number of lines, or up if it is negative.
     Move(isize),
     /// Begins to edit the filter.
     EditFilter,
@@ -77,7 +77,7 @@ fn edit(code: KeyCode) -> Option<Action> {
     }
 }
 
-/// Only `y` confirms: Enter may have been meant for something else.
+/// Only `y` confirms, because Enter may be pressed by mistake.
 fn answer(code: KeyCode) -> Option<Action> {
     match code {
         KeyCode::Char('y' | 'Y') => Some(Action::Confirm),

@@ -33,7 +33,7 @@ use theme::Theme;
 const FRAME: Duration = Duration::from_millis(50);
 
 pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
-    // Before any thread is started: threads inherit the signal mask.
+    // Must happen before any thread starts, because threads inherit the signal mask.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let theme = Theme::detect();
     let mut screen = Screen::open()?;
@@ -53,7 +53,7 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Applies an update to the model. Returns the result of the program if it must end.
+/// Applies an update to the model. If the program must end, returns its result.
 fn apply(update: Update, model: &mut Model, feed: &Feed) -> Option<anyhow::Result<()>> {
     match update {
         Update::Report(report) => model.report(*report),

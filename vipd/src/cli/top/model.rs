@@ -1,5 +1,4 @@
-//! The data behind the screen: reports and events in, rows out. Pure: does no I/O and reads no
-//! clock.
+//! The data behind the screen, built from reports and events. Does no I/O and reads no clock.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use super::verb::{Change, Verb};
 use crate::control::event::EventRecord;
 use crate::control::model::{InstanceStats, State, StatsReport, StatusReport};
 
-/// A report of the agent.
+/// A report from the agent, and the time at which it arrived.
 #[derive(Clone, Debug)]
 pub(super) struct Report {
     pub(super) at: Instant,
@@ -33,7 +32,7 @@ pub(super) enum Connection {
     },
 }
 
-/// The part of the screen that receives the keys.
+/// The part of the screen that keys apply to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// The table.
@@ -63,7 +62,7 @@ pub(super) struct Model {
     pub(super) connection: Connection,
     pub(super) guardian: Option<bool>,
     pub(super) timeline: Timeline,
-    /// Why events cannot be read. Shown while the agent sends reports.
+    /// Why events cannot be read. Shown only while requests for reports succeed.
     pub(super) events_error: Option<String>,
     pub(super) mode: Mode,
     pub(super) notice: Option<Notice>,
@@ -76,7 +75,7 @@ pub(super) struct Model {
     counters: Option<(Instant, Vec<InstanceStats>)>,
     /// Name of the selected instance.
     selected: Option<String>,
-    /// The change that has been requested and not yet answered.
+    /// The requested change that the agent has not answered yet.
     requested: Option<Change>,
 }
 
@@ -122,7 +121,7 @@ impl Model {
         }
     }
 
-    /// Keeps the last report, without its rates.
+    /// Records that a request for a report failed. Keeps the last report, without its rates.
     pub(super) fn disconnected(&mut self, at: Instant, error: String) {
         let silent = self.counters.as_ref().map(|(then, _)| at.duration_since(*then));
         self.connection = Connection::Down { error, silent };
@@ -157,8 +156,8 @@ impl Model {
         self.filter.is_empty() || name.to_lowercase().contains(&self.filter.to_lowercase())
     }
 
-    /// Returns the position of the selected instance among the visible ones; 0 if it is not
-    /// visible.
+    /// Returns the position of the selected instance among the visible ones; 0 if the selected
+    /// instance is not visible.
     pub(super) fn position(&self, visible: &[&Row]) -> usize {
         let is_selected = |row: &&Row| Some(row.name()) == self.selected.as_deref();
         visible.iter().position(is_selected).unwrap_or_default()
@@ -226,7 +225,7 @@ impl Model {
             (None, Connection::Up) => verb.objection(row),
         };
         let instance = row.name().to_owned();
-        // The selection must not move while the question is shown.
+        // The selection must stay on this instance while the question is shown.
         self.selected = Some(instance.clone());
         match objection {
             Some(text) => self.notice = Some(Notice { text, is_error: true }),

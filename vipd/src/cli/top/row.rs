@@ -1,4 +1,4 @@
-//! An instance as shown: its status, and rates from two reports.
+//! An instance as shown: its status, and rates computed from two reports.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use crate::cli::status::is_noteworthy;
 use crate::control::counters::Counter;
 use crate::control::model::{InstanceStats, InstanceStatus, PeerStatus, State, TrackedObject};
 
-/// An instance, its rates, and its lateness, which is read from events.
+/// An instance with its rates, and its lateness from events.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) status: InstanceStatus,
     /// Valid adverts received per second; `None` without two reports of the same agent.
     pub(super) received: Option<f64>,
-    /// Adverts sent per second.
+    /// Adverts sent per second; `None` without two reports of the same agent.
     pub(super) sent: Option<f64>,
     /// Nonzero counters of dropped adverts.
     pub(super) drops: Vec<Drops>,
@@ -104,7 +104,7 @@ impl Row {
         }
     }
 
-    /// Returns the number of tracked objects that are neither down nor unknown.
+    /// Returns the number of tracked objects whose state is neither down nor unknown.
     pub(super) fn passing_checks(&self) -> usize {
         self.status.track.iter().filter(|object| !is_failing(object)).count()
     }
@@ -136,7 +136,7 @@ impl Row {
     }
 }
 
-/// Returns whether the object is down, or has not been read yet.
+/// Returns whether the object is down or has no known state yet.
 pub(super) fn is_failing(object: &TrackedObject) -> bool {
     matches!(object.state.as_str(), "down" | "unknown")
 }
@@ -162,7 +162,7 @@ mod tests {
             advertisement_rcvd: 150,
             checksum_errors: 4,
             ip_ttl_errors: 2,
-            // Not a counter of dropped adverts.
+            // This counter does not count dropped adverts.
             gratuitous_arp_sent: 9,
             ..Default::default()
         });

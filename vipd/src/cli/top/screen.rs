@@ -12,11 +12,11 @@ use ratatui::layout::{Rect, Size};
 use ratatui::{DefaultTerminal, Frame, Terminal, TerminalOptions, Viewport};
 
 /// Whether the terminal must be restored. Leaving the alternate screen twice would move the cursor
-/// back over the message of a panic.
+/// back over the panic message.
 static IS_OPEN: AtomicBool = AtomicBool::new(false);
 
-/// The terminal in raw mode, on its alternate screen. Restored on drop and, because the message of
-/// a panic must appear on the main screen, when any thread panics.
+/// The terminal in raw mode, on its alternate screen. Restored on drop, and when any thread panics,
+/// so that the panic message appears on the main screen.
 pub(super) struct Screen(DefaultTerminal);
 
 impl Screen {
@@ -48,7 +48,7 @@ impl Screen {
 
     /// Draws a frame, and sends the cells that have changed to the terminal.
     pub(super) fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> anyhow::Result<()> {
-        // After a panic of another thread, the program is about to end.
+        // If another thread has panicked, the program is about to end.
         if IS_OPEN.load(Ordering::Relaxed) {
             self.0.draw(render).context("cannot write to the terminal")?;
         }
@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// Environment variable that is set in the process that is to panic.
+    /// Environment variable that makes the test panic; set in the child process.
     const VARIABLE: &str = "VIPD_TEST_PANIC_IN_TERMINAL";
 
     /// Runs this test again in a pseudoterminal, where it opens the screen and panics.

@@ -139,7 +139,7 @@ fn filter_matches_parts_of_names_regardless_of_case() {
     assert_eq!(names(&model), "gateway web spare");
     type_filter(&mut model, "none");
     assert_eq!(names(&model), "");
-    // Without a visible instance, there is nothing to select or change.
+    // If no instance is visible, none can be selected or changed.
     model.perform(Action::Move(1));
     model.perform(Action::Propose(Verb::Drain));
     assert_eq!(model.mode, Mode::Filter);

@@ -1,4 +1,4 @@
-//! Converts the styles of the other commands to ratatui's.
+//! Converts the styles used by other commands to ratatui styles.
 
 use std::io;
 

@@ -6,11 +6,11 @@ use super::row::Lateness;
 use crate::control::event::EventRecord;
 
 /// Number of events that are kept: twice as many as an agent keeps. After a reconnection, the agent
-/// sends all of its events again. They are recognized because they are still kept, even alongside
-/// the events of the agent's previous process.
+/// sends all of its events again. With this capacity, they are still recognized, even alongside the
+/// events of the agent's previous process.
 const CAPACITY: usize = 2048;
 
-/// The latest events, including those of previous runs of the agent.
+/// The latest events, including events of previous runs of the agent.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     events: VecDeque<EventRecord>,
@@ -18,8 +18,8 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// Adds an event unless it is known. Ignores discarded adverts, because a flood of them would
-    /// displace all other events.
+    /// Adds an event, unless it is already listed. Ignores events about discarded adverts, because
+    /// a flood of them would displace all other events.
     pub(super) fn add(&mut self, event: EventRecord) {
         if event.event == "advert-discarded" || self.is_known(&event) {
             return;

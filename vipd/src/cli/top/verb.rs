@@ -1,4 +1,4 @@
-//! Changes of an instance that are requested with keys, and their consequences.
+//! Changes to an instance that keys request, and the consequences of each.
 
 use super::row::Row;
 use crate::cli::status::seconds;
@@ -13,7 +13,7 @@ pub(super) enum Verb {
     Failover,
 }
 
-/// A change of one instance.
+/// A change to one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) verb: Verb,
@@ -29,7 +29,7 @@ impl Verb {
         }
     }
 
-    /// Returns why the change of this instance would be pointless; `None` if it would not.
+    /// Returns why changing this instance would be pointless; `None` if the change makes sense.
     pub(super) fn objection(self, row: &Row) -> Option<String> {
         let is_master = row.status.state == State::Master;
         (self == Self::Failover && !is_master)

@@ -20,7 +20,7 @@ pub(in crate::config) struct Placed {
     pub(in crate::config) placement: Placement,
 }
 
-/// The valid VIPs of an instance. Invalid ones have been reported.
+/// The valid VIPs of an instance. Invalid VIPs have already been reported.
 #[derive(Debug)]
 pub(in crate::config) struct Addresses {
     pub(in crate::config) advertised: Vec<Located<Placed>>,

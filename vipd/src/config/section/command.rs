@@ -29,8 +29,8 @@ fn argv(value: &Value<'_>) -> Result<Vec<String>, Rejection> {
     }
 }
 
-/// Reads a command and adds its executable to those of the configuration. If executables are
-/// checked, reports one that is missing or not safe to run.
+/// Reads a command and records its executable. If executables are checked, reports an executable
+/// that is missing or not safe to run.
 fn command(
     table: &Table<'_>,
     key: &'static Key,

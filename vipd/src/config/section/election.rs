@@ -10,9 +10,9 @@ use crate::vrrp::config::{DOWN_AFTER_ADVERTS, PRIORITY_DEFAULT, PRIORITY_OWNER};
 pub(in crate::config) struct Election {
     pub(in crate::config) priority: u8,
     pub(in crate::config) preempt: bool,
-    /// In nanoseconds; 0 for none.
+    /// Delay in nanoseconds; 0 for no delay.
     pub(in crate::config) preempt_delay: u64,
-    /// In nanoseconds; 0 for none.
+    /// Delay in nanoseconds; 0 for no delay.
     pub(in crate::config) startup_delay: u64,
     pub(in crate::config) down_after_adverts: u8,
     pub(in crate::config) accept: bool,

@@ -14,7 +14,7 @@ use crate::config::table::{Located, Rejection, Table, Value};
 use crate::config::track::Track;
 use crate::vrrp::config::PRIORITY_OWNER;
 
-/// The valid settings of a group. Invalid ones have been reported.
+/// The valid settings of a group. Invalid settings have already been reported.
 #[derive(Debug)]
 pub(in crate::config) struct GroupDraft {
     name: Option<Located<String>>,
@@ -106,8 +106,9 @@ fn check_member(
     }
 }
 
-/// Reports a group in which only some members are address owners, because an owner always
-/// advertises 255, not the priority of its group. If all members are owners, warns about weights.
+/// Reports a group in which only some members are address owners, because an address owner always
+/// advertises priority 255 instead of the group's priority. If all members are owners, warns about
+/// weights.
 fn check_owners(
     name: &str,
     members: &Located<Vec<Located<String>>>,

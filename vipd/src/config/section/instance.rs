@@ -26,7 +26,7 @@ use crate::config::track::Track;
 use crate::vrrp::config::{Announcements, Family, PRIORITY_OWNER, RouterConfig};
 use crate::vrrp::interval::{Interval, Version};
 
-/// The valid settings of an instance. Invalid ones have been reported.
+/// The valid settings of an instance. Invalid settings have already been reported.
 #[derive(Debug)]
 pub(in crate::config) struct Draft {
     pub(in crate::config) name: Option<Located<String>>,

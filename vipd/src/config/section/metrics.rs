@@ -30,7 +30,8 @@ pub(in crate::config) fn read(table: &Table<'_>, problems: &mut Collector<'_>) -
     Metrics { listen: listen.flatten(), keepalived_names: names.is_some_and(|names| names.value) }
 }
 
-/// Reads an address with a port. Rejects port 0, which would be a different port at each start.
+/// Reads an address with a port. Rejects port 0, for which the kernel would choose a different port
+/// at each start.
 fn address(value: &Value<'_>) -> Result<SocketAddr, Rejection> {
     let text = value.string()?;
     let address = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);

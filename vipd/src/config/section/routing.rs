@@ -11,7 +11,7 @@ use crate::config::settings::Scope;
 use crate::config::table::{Located, Rejection, Table, Value};
 use crate::vrrp::config::Family;
 
-/// The valid routes and rules of an instance. Invalid ones have been reported.
+/// The valid routes and rules of an instance. Invalid routes and rules have already been reported.
 #[derive(Debug, Default)]
 pub(in crate::config) struct Routing {
     pub(in crate::config) routes: Vec<Located<Route>>,
@@ -22,7 +22,7 @@ pub(in crate::config) struct Routing {
 }
 
 impl Routing {
-    /// Reads `routes` and `rules`. A rule without networks is for `family`.
+    /// Reads `routes` and `rules`. A rule that names no network is of family `family`.
     pub(in crate::config) fn read(
         table: &Table<'_>,
         family: Option<Family>,
@@ -240,7 +240,7 @@ fn network(value: &Value<'_>) -> Result<Network, Rejection> {
     }
 }
 
-/// Reads an integer of 32 bits that is at least `min`.
+/// Reads a 32-bit unsigned integer that is at least `min`.
 fn integer(value: &Value<'_>, min: u32) -> Result<u32, Rejection> {
     value
         .any_integer()?

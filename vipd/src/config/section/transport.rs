@@ -164,8 +164,8 @@ impl Check<'_> {
             }
         }
         if let (None, Some(peer)) = (source, peers.first()) {
-            // The peers have this address in their configuration, so it must be fixed, unlike the
-            // interface's primary address.
+            // The peers have this address in their configuration, so it must not change. The
+            // interface's primary address could.
             problems.absent(
                 schema::UNICAST_SOURCE.name,
                 at,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::config::host;
 use crate::vrrp::config::VirtualAddress;
 
-/// Parses a virtual address. Without a prefix length, it is a /32 or a /128.
+/// Parses a virtual address. The default prefix length is 32 or 128.
 ///
 /// # Errors
 /// Returns a message for the user.

@@ -7,7 +7,7 @@ use crate::config::table::{Table, Value};
 use crate::vrrp::config::Family;
 use crate::vrrp::interval::Version;
 
-/// Reads `checksum`, which applies to VRRPv3 over IPv4 only.
+/// Reads `checksum`, which applies only to VRRPv3 over IPv4.
 pub(in crate::config) fn checksum(
     table: &Table<'_>,
     version: Option<Version>,

@@ -198,7 +198,7 @@ fn invalid_checks_are_rejected() {
 }
 
 #[test]
-fn missing_executable_is_an_error_only_where_the_machine_is_checked() {
+fn missing_executable_is_an_error_only_if_executables_are_checked() {
     let source = with("") + "[[script]]\nname = \"a\"\ncommand = [\"/no/such/file\"]\n";
     assert!(Config::parse(&source, "f").is_ok());
     let machine = Machine { checks_executables: true, ..Machine::default() };
@@ -226,7 +226,7 @@ fn commands_of_a_valid_file_can_be_checked_later() {
 }
 
 #[test]
-fn a_rejected_check_is_not_reported_as_undefined_where_it_is_tracked() {
+fn a_rejected_check_is_not_also_reported_as_undefined() {
     let source = with("track = [{ script = \"a\" }, { file = \"a\" }]")
         + "[[script]]\nname = \"a\"\ncommand = \"web\"\n[[file]]\nname = \"a\"\npath = 3\n";
     let found = problems(&source);

@@ -158,14 +158,14 @@ fn invalid_rules_are_rejected() {
     }
 }
 
-/// Returns a file with two instances, each with one of these routes.
+/// Returns a file with two instances: the first with route `one`, the second with route `other`.
 fn two_instances(one: &str, other: &str) -> String {
     let second = with(&format!("routes = [{other}]")).replace("\"a\"", "\"b\"").replace("51", "52");
     with(&format!("routes = [{one}]")) + &second.replace("192.0.2.10", "192.0.2.11")
 }
 
 #[test]
-fn instances_can_share_a_route_and_conflicting_routes_cause_a_warning() {
+fn conflicting_routes_cause_a_warning_but_shared_routes_do_not() {
     let route = "{ to = \"10.0.0.0/8\", via = \"192.0.2.1\" }";
     let warnings = |other: &str| {
         let config =

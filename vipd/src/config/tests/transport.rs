@@ -22,7 +22,7 @@ fn multicast_may_have_a_source() {
     let instance = parsed("source = \"192.0.2.1\"");
     assert_eq!((instance.transport, instance.source), (Transport::Multicast, Some([192, 0, 2, 1].into())));
     assert!(parsed(&format!("{V6}source = \"fe80::1\"")).source.is_some());
-    // An owner may send from its VIPs.
+    // An address owner may send from its VIPs.
     assert!(parsed("source = \"192.0.2.10\"\npriority = 255").source.is_some());
 }
 

@@ -1,4 +1,4 @@
-//! Draws the model. Pure: the same model gives the same screen.
+//! Draws the model. The same model always gives the same screen.
 
 mod panels;
 mod table;
@@ -185,7 +185,7 @@ fn panel(title: &str, content: Vec<Line<'static>>, theme: Theme, area: Rect, buf
     Paragraph::new(content).render(below, buffer);
 }
 
-/// Keeps as many lines as fit. If some do not, the last line shows how many.
+/// Keeps as many lines as fit. If lines are cut off, the last line shows their number.
 fn cut(mut lines: Vec<Line<'static>>, room: usize) -> Vec<Line<'static>> {
     if lines.len() > room {
         let shown = room.saturating_sub(1);
@@ -203,7 +203,8 @@ fn put(buffer: &mut Buffer, area: Rect, line: &Line<'_>) {
     }
 }
 
-/// Asks for the confirmation of a change. The keys are in the border, so that they are never cut.
+/// Asks for confirmation of a change. The keys are shown in the border, so that they are never cut
+/// off.
 fn dialog(model: &Model, change: &Change, theme: Theme, screen: Rect, buffer: &mut Buffer) {
     let Some(row) = model.row(&change.instance) else { return };
     let width = screen.width.min(DIALOG_WIDTH);

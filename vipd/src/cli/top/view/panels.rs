@@ -115,7 +115,7 @@ impl Details {
     }
 }
 
-/// Returns at most `limit` lines: the error if events cannot be read, then the latest events of
+/// Returns at most `limit` lines: first the error if events cannot be read, then the events of
 /// visible instances and sync groups, the latest first.
 pub(super) fn timeline(model: &Model, limit: usize, theme: Theme) -> Vec<Line<'static>> {
     let error = model.events_error.iter().filter(|_| model.connection == Connection::Up);
@@ -126,7 +126,7 @@ pub(super) fn timeline(model: &Model, limit: usize, theme: Theme) -> Vec<Line<'s
     error.chain(events.into_iter().map(|event| moment(event, names, theme))).take(limit).collect()
 }
 
-/// Renders an event with its time of day and a name padded to this width.
+/// Renders an event with its time of day, and with its name padded to `names` columns.
 fn moment(event: &EventRecord, names: usize, theme: Theme) -> Line<'static> {
     let time = event.time.get(11..23).unwrap_or(&event.time);
     let is_state = event.event.ends_with("state-changed");

@@ -74,8 +74,8 @@ fn per_second(rate: Option<f64>) -> Cell {
     rate.map_or_else(|| "-".into(), |rate| format!("{rate:.1}").into())
 }
 
-/// Highlights the time since the last advert if it exceeds two intervals: after one, an advert may
-/// still be on its way.
+/// Highlights the time since the last advert if it exceeds two intervals. After one interval, the
+/// next advert may still be in transit.
 fn last_advert(row: &Row) -> Cell {
     let Some(millis) = row.last_advert_ms() else { return "-".into() };
     let interval = row.status.active_advertise_interval_ns / 1_000_000;
@@ -169,7 +169,7 @@ fn fit(cells: &[Vec<Cell>], limit: usize) -> Vec<Option<usize>> {
     shown
 }
 
-/// Arranges one span per column.
+/// Aligns one span per column and joins them to a line.
 fn line<'a>(shown: &[Option<usize>], spans: Vec<Span<'a>>) -> Line<'a> {
     let mut arranged = Vec::new();
     for ((span, column), limit) in spans.into_iter().zip(&COLUMNS).zip(shown) {

@@ -1,4 +1,4 @@
-//! Screens as text.
+//! Tests of the screen, rendered as text.
 
 use std::time::{Duration, Instant};
 

@@ -43,7 +43,8 @@ pub(super) fn wrap(text: &str, limit: usize) -> Vec<String> {
                 line.push_str(&word);
                 break;
             }
-            // A word that is longer than a line. At least one character per line ensures progress.
+            // The word is longer than a line. Each line takes at least one character, which ensures
+            // progress.
             let mut end = 0;
             for (at, character) in word.char_indices() {
                 let next = at + character.len_utf8();
@@ -64,7 +65,7 @@ pub(super) fn wrap(text: &str, limit: usize) -> Vec<String> {
     lines
 }
 
-/// Keeps the first `limit` lines; if there are more, the last one ends in `…`.
+/// Keeps the first `limit` lines. If lines are cut off, the last line kept ends in `…`.
 pub(super) fn shorten(mut lines: Vec<String>, limit: usize, columns: usize) -> Vec<String> {
     let is_cut = lines.len() > limit;
     lines.truncate(limit);
