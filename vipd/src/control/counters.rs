@@ -247,8 +247,8 @@ impl Counter {
     }
 }
 
-/// Returns the counters of adverts that the BPF program drops for an instance, with the reason for
-/// the log.
+/// Returns the counters of adverts that the BPF program drops for an instance, each with the reason
+/// shown in the log.
 pub fn drop_reasons() -> impl Iterator<Item = (Cell, &'static str)> {
     INSTANCE.iter().filter_map(|counter| match (counter.source, counter.reason) {
         (Source::Kernel(cell), Some(reason)) => Some((cell, reason)),
@@ -294,7 +294,7 @@ mod tests {
     /// A report in the format of vipd 0.1; each value occurs once.
     const FIXTURE: &str = include_str!("fixtures/stats.json");
 
-    /// Counters that the fixture does not have.
+    /// Counters that are newer than the fixture.
     const NEW: &[&str] = &[
         "vipd:missing-addresses",
         "vipd:routes-restored",

@@ -125,7 +125,7 @@ pub struct InstanceStatus {
     /// lower-priority master.
     #[serde(rename = "vipd:preempt-in-ns", default)]
     pub preempt_in_ns: Option<u64>,
-    /// Configured startup delay in nanoseconds, which the instance spends in Initialize.
+    /// Configured startup delay in nanoseconds. The instance stays in Initialize for this time.
     #[serde(rename = "vipd:startup-delay-ns", default)]
     pub startup_delay_ns: u64,
     /// In Initialize, nanoseconds until the startup delay ends.
@@ -192,8 +192,8 @@ pub struct TrackedObject {
     pub name: String,
     /// `up`, `down`, the number in a file, or `unknown` until the first reading.
     pub state: String,
-    /// Configured weight. `None` if there is none: the instance is then in Fault while the object is
-    /// down.
+    /// Configured weight; `None` if no weight is configured, in which case the instance is in Fault
+    /// while the object is down.
     pub weight: Option<i16>,
     /// Explanation of the state, for example the last line of a script's output.
     pub detail: Option<String>,
@@ -209,7 +209,7 @@ pub struct TrackedObject {
 pub struct UnicastPeer {
     /// Address of the peer.
     pub address: IpAddr,
-    /// Minimum TTL or Hop Limit of its adverts.
+    /// Minimum TTL or Hop Limit of the peer's adverts.
     pub min_ttl: u8,
 }
 
@@ -217,13 +217,13 @@ pub struct UnicastPeer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PeerStatus {
-    /// Source of its adverts.
+    /// Source address of the router's adverts.
     pub address: IpAddr,
-    /// Priority in its last advert.
+    /// Priority in the router's last advert.
     pub priority: u8,
-    /// Checksum form of its last advert: `v2`, `rfc5798`, `rfc9568` or `ipv6`.
+    /// Checksum form of the router's last advert: `v2`, `rfc5798`, `rfc9568` or `ipv6`.
     pub checksum: String,
-    /// Milliseconds since its last advert.
+    /// Milliseconds since the router's last advert.
     pub last_heard_ms: u64,
 }
 

@@ -101,7 +101,7 @@ pub enum RuntimeError {
     System {
         /// The failed action, as a verb.
         action: &'static str,
-        /// The path that it failed on.
+        /// The path on which the action failed.
         path: PathBuf,
         /// The underlying error.
         cause: io::Error,
@@ -175,7 +175,7 @@ impl RuntimeDir {
         Ok(opened)
     }
 
-    /// Creates the value from the lock file that a predecessor has opened and locked.
+    /// Uses the lock file that a predecessor has opened and locked.
     pub fn inherit(directory: PathBuf, lock: OwnedFd) -> Self {
         Self { directory, lock: lock.into(), owns_socket: AtomicBool::new(false) }
     }
@@ -206,8 +206,9 @@ impl RuntimeDir {
         &self.directory
     }
 
-    /// Binds the control socket: non-blocking, accessible to its owner and group, or to all users
-    /// if the agent checks their groups.
+    /// Binds the control socket, which is non-blocking. If groups are configured, all users can
+    /// connect, and the agent checks their groups. Otherwise, only the socket's owner and group can
+    /// connect.
     ///
     /// # Errors
     /// Returns an error if a system call fails, for example because the path does not fit in a
@@ -224,7 +225,7 @@ impl RuntimeDir {
     }
 
     /// Replaces the access rules, and adapts the mode of the control socket to them. If the rules
-    /// have not changed, the mode stays as it is, because an administrator may have changed it.
+    /// have not changed, keeps the mode, which an administrator may have changed.
     ///
     /// # Errors
     /// Returns an error if a system call fails. Rules without groups are then not applied.
@@ -278,7 +279,8 @@ fn create(directory: &Path) -> Result<(), RuntimeError> {
     }
     let failed = |cause| RuntimeError::System { action: "create", path: directory.to_owned(), cause };
     DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
-    // With a restrictive umask, other members of the socket's group could not reach the socket.
+    // Otherwise, with a restrictive umask, other members of the socket's group could not reach the
+    // socket.
     fs::set_permissions(directory, Permissions::from_mode(0o755)).map_err(failed)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The number of clients is limited, and so are the memory and time that each may use: a stuck or
 //! hostile client occupies only its own slot and does not delay others. Requests that arrive while
-//! a report is being built share the next one, because each report for thousands of routers also
+//! a report is being built share the next report, because each report for thousands of routers also
 //! takes time on the engine thread.
 
 use std::io::{self, Write as _};
@@ -43,7 +43,7 @@ pub trait Source: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Result<StatusReport, String>> + Send;
     /// Returns the reply to `stats`.
     fn stats(&self) -> impl Future<Output = Result<StatsReport, String>> + Send;
-    /// Carries out a request that changes the agent, and returns the reply to it.
+    /// Carries out a request that changes the agent, and returns the reply.
     fn change(
         &self,
         request: Request,
@@ -59,8 +59,8 @@ pub trait Source: Send + Sync + 'static {
 /// connections. Must be called in a tokio runtime.
 ///
 /// # Errors
-/// Returns an error if the listener cannot be registered with the runtime. Otherwise it does not
-/// return.
+/// Returns an error if the listener cannot be registered with the runtime. Otherwise, the future
+/// never completes.
 pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: Access) -> io::Result<()> {
     let (_open, is_open) = watch::channel(true);
     serve_while(listener, source, access, is_open).await
@@ -161,7 +161,7 @@ enum Wanted {
     Stats,
 }
 
-/// A request for a report, which waits for its reply.
+/// A pending request for a report.
 #[derive(Debug)]
 struct Query {
     wanted: Wanted,
@@ -196,7 +196,7 @@ async fn answer_queries(source: &impl Source, mut received: mpsc::Receiver<Query
     }
 }
 
-/// Builds and encodes a report if a client has requested it.
+/// Builds and encodes a report, if any client has requested one.
 async fn report<T: Serialize>(
     is_wanted: bool,
     building: impl Future<Output = Result<T, String>>,
@@ -204,8 +204,8 @@ async fn report<T: Serialize>(
     if is_wanted { Some(reply_line(in_time(building).await).into()) } else { None }
 }
 
-/// Serves one client until it disconnects, is idle for longer than [`READ_TIMEOUT`], exceeds a
-/// limit, loses the right to query the agent, or its stream of events ends.
+/// Serves one client until the client disconnects, is idle for longer than [`READ_TIMEOUT`],
+/// exceeds a limit or loses the right to query the agent, or until its stream of events ends.
 async fn serve_client(
     mut stream: UnixStream,
     peer: Credentials,

@@ -17,7 +17,7 @@ const EVENT_BATCH: usize = 64 * 1024;
 pub struct Subscription {
     /// The stored events, the oldest first.
     pub history: Vec<Arc<str>>,
-    /// All later events.
+    /// Receives all later events.
     pub live: broadcast::Receiver<Arc<str>>,
 }
 
@@ -87,8 +87,8 @@ mod tests {
             streamed.expect("streamed");
             drop(agent);
             let mut text = String::new();
-            // Fails if the agent closed the connection before it had read all input, which resets
-            // the connection.
+            // Fails if the agent closes the connection before reading all input, because the
+            // connection is then reset.
             let _ = client.read_to_string(&mut text).await;
             text
         })
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(stream(events, true, b""), "1\n2\n");
     }
 
-    /// A reload that configures other groups can revoke the right.
+    /// A reload that configures other groups can revoke a follower's right to receive events.
     #[test]
     fn follower_that_loses_the_right_receives_no_further_event() {
         let live = broadcast::Sender::new(4);

@@ -213,7 +213,7 @@ fn without_an_agent_the_error_gives_the_remedy() {
         assert_eq!(NoAgent { directory: directory.into(), others }.to_string(), expected);
     }
 
-    // A stale socket.
+    // The socket exists, but no agent listens on it.
     drop(std::os::unix::net::UnixListener::bind(socket_path(directory.path())).expect("bind"));
     let stale = Client::new(directory.path()).stats().expect_err("no agent");
     assert!(matches!(stale, ClientError::NoAgent(_)), "{stale}");
@@ -249,7 +249,7 @@ fn dropping_the_directory_releases_it_and_removes_the_socket() {
     drop(first);
     assert!(!socket_path(&path).exists());
 
-    // The stale socket of a killed agent.
+    // A killed agent leaves its socket behind.
     drop(std::os::unix::net::UnixListener::bind(socket_path(&path)).expect("bind"));
     let second = open_once_released(&path);
     child.kill().and_then(|()| child.wait()).expect("child");

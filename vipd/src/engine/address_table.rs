@@ -15,7 +15,7 @@ pub(crate) struct AddressTable {
     in_order: BTreeMap<u64, Address>,
     by_key: BTreeMap<(IpAddr, u8), u64>,
     /// Addresses added by this process or its predecessors. The mark in the kernel (`IFA_PROTO`) is
-    /// lost if another tool writes the address again.
+    /// lost when another tool rewrites the address.
     added: BTreeSet<(IpAddr, u8)>,
     /// Addresses that vipd has added again because the kernel may have removed them along with
     /// another address. The notifications about their removal and addition are pending.
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn renewed_address_remains_although_its_removal_is_notified() {
+    fn removal_notification_does_not_remove_a_renewed_address() {
         let mut table = AddressTable::default();
         table.insert(address(1, 24, PROTO_VIPD));
         let vip = [192, 0, 2, 1].into();

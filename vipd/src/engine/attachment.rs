@@ -23,8 +23,8 @@
 //! begins to spin for the deadline. Before a member of a sync group makes the group master, the
 //! same proof is required for all other members.
 //!
-//! An election without proof waits for a probe. That takes microseconds, unless another process
-//! holds the rtnl lock. Adding the VIPs would then also have to wait for the lock.
+//! An election without proof waits for a probe. A probe takes microseconds, unless another process
+//! holds the rtnl lock, which adding the VIPs would have to wait for anyway.
 
 use vipd_common::Timestamp;
 
@@ -38,7 +38,7 @@ use super::topology::Topology;
 use crate::vrrp::{Input, State};
 use crate::xdp::{Position, Row, Steady};
 
-/// Delay before an election that waits for a probe is retried, in nanoseconds. Usually the probe's
+/// Delay in nanoseconds before retrying an election that waits for a probe. Usually, the probe's
 /// result wakes the engine earlier.
 const ELECTION_RETRY: u64 = 10_000_000;
 /// Maximum time without adverts before a link with backups is probed, in nanoseconds: one and a
@@ -61,9 +61,9 @@ pub(crate) struct Watch {
     /// Whether `followed` was selected after the last recorded advert. The first advert that a
     /// backup receives, and every advert that changes its interval, are recorded.
     is_selected: bool,
-    /// When the next advert becomes overdue if none arrives before then.
+    /// Time at which the next advert becomes overdue if none arrives before then.
     overdue_at: Timestamp,
-    /// When to wake up for the check.
+    /// Time at which to wake up for the check.
     wake_at: Timestamp,
 }
 
@@ -81,7 +81,7 @@ impl Watch {
         self.is_selected = false;
     }
 
-    /// Returns the time without adverts after which the next one is overdue, in nanoseconds.
+    /// Returns the time in nanoseconds without adverts after which the next advert is overdue.
     fn overdue_after(&self) -> u64 {
         self.followed.map_or(PERIOD, |Followed { interval, .. }| (interval + interval / 2).min(OVERDUE_MAX))
     }
@@ -122,9 +122,9 @@ impl Watch {
 }
 
 impl Engine {
-    /// Finds links whose program is detached or behind another one, marks their routers for
+    /// Finds links whose program is detached or runs after another program, marks their routers for
     /// reconciliation, and requests that the program be attached again. If attachments do not last,
-    /// the pauses between these requests grow. Also requests probes of links on which an advert is
+    /// the pauses between such requests grow. Also requests probes of links on which an advert is
     /// overdue. Returns whether any routers must be reconciled.
     pub(super) fn check_attachments(&mut self, now: Timestamp) -> bool {
         let mut has_changes = false;
@@ -180,7 +180,7 @@ impl Engine {
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let backup = |instance: &&Instance| instance.router.state() == State::Backup;
         let Some(instance) = self.topology.routers.get(id).filter(backup) else { return true };
-        // The entry in the schedule may be outdated, and the router's actual deadline later.
+        // The entry in the schedule may be outdated: the router's actual deadline may be later.
         if instance.router.next_timeout().is_none_or(|next| next > now) {
             return true;
         }
@@ -216,8 +216,8 @@ impl Engine {
 }
 
 /// Returns the attachments that must be probed before a backup whose timer fires at `at` becomes
-/// master: its own, and those of the other members of its sync group, which would also become
-/// masters.
+/// master. These are its own attachment and those of the other members of its sync group, which
+/// would also become masters.
 pub(super) fn unproven<'a>(
     topology: &'a Topology,
     steady: &Steady,
@@ -265,8 +265,8 @@ fn attachment<'a>(links: &'a Links, instance: &Instance, needed: Timestamp) -> O
     let io = links.get(instance.link)?.io.as_ref()?;
     let attachment = io.attachment.as_deref().filter(|_| io.detached_at.is_none())?;
     let proven_at = attachment.attached_at().max(io.watch.received_at);
-    // If a probe found the program detached or behind another one, the election is postponed: the
-    // router becomes impeded in the next turn.
+    // If a probe found the program detached or after another program, the election is postponed:
+    // the router becomes impeded in the next turn.
     (attachment.position() != Position::First || proven_at < needed).then_some(attachment)
 }
 

@@ -53,7 +53,7 @@ pub(crate) enum Command {
 pub(crate) struct Changes {
     /// Routers to remove. Masters send a priority-0 advert and remove their addresses.
     pub(crate) removed: Vec<RouterId>,
-    /// Routers that keep running with other settings.
+    /// Routers that keep running with new settings.
     pub(crate) changed: Vec<Change>,
     /// Routers to add, after the removals and changes.
     pub(crate) added: Vec<Addition>,
@@ -75,7 +75,7 @@ pub(crate) struct Change {
 #[derive(Clone, Debug)]
 pub(crate) struct Addition {
     pub(crate) settings: Arc<config::Instance>,
-    /// Initial faults, which keep it from starting.
+    /// Initial faults, which keep the router from starting.
     pub(crate) faults: Vec<Fault>,
     /// Effective priority.
     pub(crate) priority: u8,
@@ -127,8 +127,8 @@ pub(crate) enum Request {
     /// Takes over the macvlans, claims and pins of a predecessor that no longer uses them, and
     /// replaces its BPF programs on all links.
     TakeOver,
-    /// Brings a macvlan down, unless it must be up again by then. Takes about 10 ms, because the
-    /// kernel waits for an RCU grace period (`synchronize_net`).
+    /// Brings a macvlan down, unless `wanted_up` has become true in the meantime. Takes about 10
+    /// ms, because the kernel waits for an RCU grace period (`synchronize_net`).
     Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
 }
 
@@ -141,8 +141,9 @@ pub(crate) enum Report {
     /// A VIP that another tool had added was removed, because its router is not master, or is
     /// master and has the VIP on a macvlan instead.
     VipRemoved { router: RouterId, address: Address, is_master: bool },
-    /// The BPF program of a link was detached externally or is behind another program. The program
-    /// is attached again: at once if the previous attachment `lasted`, otherwise after a pause.
+    /// The BPF program of a link was detached externally or now runs after another program. The
+    /// program is attached again: at once if the previous attachment `lasted`, otherwise after a
+    /// pause.
     ProgramLost { interface: String, position: Position, lasted: bool },
     /// There is no room for another virtual router.
     NoRoom(NoRoom),
@@ -172,7 +173,8 @@ pub(crate) enum Report {
     SendRefused { router: RouterId, error: io::Error },
     /// Netlink notifications were lost, and a resync follows.
     NetlinkOverrun,
-    /// Notifications, links, addresses or routes could not be read, or changes could not be made.
+    /// Netlink notifications, links, addresses or routes could not be read, or changes could not be
+    /// made.
     NetlinkFailed(io::Error),
     /// The engine runs without `what`: real-time scheduling or locked memory.
     NotRealtime { what: &'static str, error: io::Error },
@@ -191,9 +193,9 @@ impl Reports {
         Self { log, transitions, dropped: 0 }
     }
 
-    /// Sends an event to the log. A state change is also published on the bus, but only afterwards:
-    /// when a reader of the bus receives the change, the event has already been sent to the log or
-    /// dropped.
+    /// Sends an event to the log. Then publishes the event on the bus if it is a state change. When
+    /// a reader of the bus receives the change, the event has therefore already been sent to the
+    /// log or dropped.
     pub(crate) fn event(&mut self, now: Timestamp, router: RouterId, event: Event) {
         self.send(Report::Router { router, event });
         if let Event::StateChanged { to, reason, .. } = event {
@@ -207,7 +209,8 @@ impl Reports {
         self.transitions.publish(router, state, reason, since);
     }
 
-    /// Sends a report, or counts it as dropped. Never blocks.
+    /// Sends a report, or counts the report as dropped if the channel is full or closed. Never
+    /// blocks.
     pub(crate) fn send(&mut self, report: Report) {
         self.dropped += u64::from(self.log.try_send(report).is_err());
     }
@@ -242,9 +245,9 @@ pub(crate) struct RouterSnapshot {
     pub(crate) mode: Option<Mode>,
     /// Lowest fence level of the router's interfaces; `None` if none of them is open.
     pub(crate) fence: Option<FenceLevel>,
-    /// Why adverts cannot be sent or received on the router's link.
+    /// Why adverts cannot be sent or received on the router's link; `None` if they can.
     pub(crate) failure: Option<String>,
-    /// Why the router's macvlan could not be created.
+    /// Why the router's macvlan could not be created; `None` if it was, or is not needed.
     pub(crate) macvlan_failure: Option<String>,
     /// Virtual MAC of the router, if it uses one.
     pub(crate) virtual_mac: Option<[u8; 6]>,
@@ -271,7 +274,7 @@ pub(crate) struct Sent {
     /// Frames that the kernel refused to send. An advert to several unicast peers counts at most
     /// once.
     pub(crate) send_errors: u64,
-    /// Changes of addresses and macvlans that the kernel refused, and failures to insert VIPs into
+    /// Changes to addresses and macvlans that the kernel refused, and failures to insert VIPs into
     /// the BPF program's map.
     pub(crate) address_errors: u64,
     /// Routes and rules added again after they were missing.

@@ -142,8 +142,8 @@ impl Engine {
     }
 }
 
-/// Returns the source of a router's adverts, or `None` before the first advert can be sent and
-/// after its link has lost this address.
+/// Returns the source address of a router's adverts; `None` before the first advert can be sent,
+/// and after the link has lost this address.
 fn source(instance: &Instance, link: &Link) -> Option<IpAddr> {
     let primary = link.primary(instance.router.config().family, instance.settings.source);
     instance.primary().filter(|source| primary == Primary::Own(*source))

@@ -52,19 +52,20 @@ impl Engine {
         }
     }
 
-    /// Passes the last unchanged advert to a router, if it has not been handled yet.
+    /// Passes a router's last unchanged advert to the router, unless this advert has already been
+    /// handled.
     pub(super) fn dispatch_unchanged(&mut self, now: Timestamp, router: RouterId) {
         self.catch_up(router);
         self.work(now);
     }
 
-    /// Queues the last unchanged advert of a router, if it has not been handled yet.
+    /// Queues a router's last unchanged advert, unless this advert has already been handled.
     pub(super) fn catch_up(&mut self, router: RouterId) {
         let unchanged = self.unchanged_advert(router);
         self.worklist.extend(unchanged.map(|advert| (router, Input::Advert(advert))));
     }
 
-    /// Returns the last unchanged advert of a router, if it has not been handled yet.
+    /// Returns a router's last unchanged advert, unless this advert has already been handled.
     pub(super) fn unchanged_advert(&mut self, router: RouterId) -> Option<Received> {
         if !self.schedule.is_on_fast_path(router) {
             return None;
@@ -115,8 +116,8 @@ impl Engine {
         self.schedule.arm(id, published, &instance.router);
     }
 
-    /// Publishes each fast path that has changed. Returns whether another turn is needed, because
-    /// an advert that arrived on a former fast path just before the change may have caused actions.
+    /// Publishes each fast path that has changed. Returns whether another turn is needed: an advert
+    /// that arrived on the former fast path just before the change may have caused actions.
     pub(super) fn publish_fast_paths(&mut self, now: Timestamp) -> bool {
         let mut more = false;
         let count = self.dirty.len();

@@ -101,7 +101,7 @@ struct Given {
 }
 
 impl Given {
-    /// Returns the combinations of keys that are invalid although each key is valid.
+    /// Returns a rejection for each invalid combination of keys, each of which is valid on its own.
     fn contradictions(&self) -> Vec<Rejection> {
         let Self { at, to: (network, length), via, dev, source, scope, kind, onlink, .. } = self;
         let mut found = Vec::new();

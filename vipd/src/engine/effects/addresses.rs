@@ -46,7 +46,8 @@ impl Origin {
 pub(crate) enum Removal {
     /// A VIP that another tool added while the router is not master.
     NotMaster(RouterId),
-    /// A VIP of a master that another tool added on the parent of the router's macvlan.
+    /// A VIP that another tool added on the parent of the router's macvlan, while the router is
+    /// master.
     OnParent(RouterId),
     /// A stale VIP of a previous run.
     Stale,
@@ -297,8 +298,8 @@ impl Effects {
             self.failed = true;
             return reports.send(Report::NetlinkFailed(error));
         }
-        // Does not wait for the notifications: the kernel sends those about IPv6 addresses later,
-        // from a work queue.
+        // Does not wait for notifications: the kernel sends notifications about IPv6 addresses
+        // later, from a work queue.
         for ((change, origin), _) in changes.iter().zip(origins).zip(refused).filter(|(_, refused)| !refused)
         {
             let Some(origin) = *origin else { continue };
@@ -348,7 +349,7 @@ pub(super) fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(
     // The addresses of an owner belong to the interface and must not be changed.
     let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
     // Adding the VIP would replace the primary address if their prefix lengths are equal. The
-    // address would then have vipd's mark and no longer be protected.
+    // primary address would then have vipd's mark, and would no longer be protected.
     let is_primary = !instance.is_owner() && link.conflicts(address.address);
     if is_own || is_primary || !instance.may_add(address.address) {
         return None;
