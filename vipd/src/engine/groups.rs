@@ -122,7 +122,7 @@ impl Engine {
         }
     }
 
-    /// Passes changes of members on to the other members of their groups.
+    /// Passes each member's change on to the other members of the member's group.
     pub(super) fn follow_up(&mut self, now: Timestamp) {
         while let Some(changed) = self.changed.last().copied() {
             let position = self.topology.routers.get(changed).and_then(|instance| instance.group);
@@ -158,7 +158,7 @@ impl Engine {
         step.input(member, &self.topology.routers.get(member)?.router)
     }
 
-    /// Drops the latest changes that need no further step: the change of this member, and the
+    /// Drops the most recent changes that need no further step: the change of this member, and
     /// changes of other members to the same state.
     fn drop_alike(&mut self, member: RouterId) {
         let routers = &self.topology.routers;
@@ -219,7 +219,7 @@ impl Engine {
         self.follow_up(now);
     }
 
-    /// Removes a router from its group, whose other members then no longer depend on it.
+    /// Removes a router from its group. The other members then no longer depend on the router.
     pub(super) fn leave_group(&mut self, now: Timestamp, router: RouterId) {
         if let Some(other) = self.topology.leave_group(router) {
             self.changed.push(other);

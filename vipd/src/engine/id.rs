@@ -70,7 +70,7 @@ impl<I: Id, T> Slab<I, T> {
         Self { slots: Vec::new(), free: Vec::new(), id: PhantomData }
     }
 
-    /// Adds the entry that `make` creates for its identity.
+    /// Allocates an identity, adds the entry that `make` creates for it, and returns the identity.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(I) -> T) -> I {
         if let Some(index) = self.free.pop()
             && let Some(slot) = self.slots.get_mut(index as usize)
@@ -112,8 +112,8 @@ impl<I: Id, T> Slab<I, T> {
         slot.entry.as_mut()
     }
 
-    /// Returns the identity of the entry in slot `index`, if any. Lets a loop modify the table
-    /// while it iterates.
+    /// Returns the identity of the entry in slot `index`, if any. Allows a loop to modify the table
+    /// while iterating.
     pub(crate) fn id_at(&self, index: usize) -> Option<I> {
         let slot = self.slots.get(index).filter(|slot| slot.entry.is_some())?;
         Some(I::new(u32::try_from(index).ok()?, slot.generation))

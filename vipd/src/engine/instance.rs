@@ -234,9 +234,9 @@ impl Instance {
         self.router.state() == State::Master
     }
 
-    /// Returns when a master whose BPF program was detached becomes impeded. Returns `None` if the
-    /// program is attached, and for a backup, which is impeded immediately because it may miss the
-    /// master's adverts.
+    /// Returns the time at which a master whose BPF program was detached becomes impeded. Returns
+    /// `None` if the program is attached, and for a backup, which is impeded immediately because it
+    /// may miss the master's adverts.
     pub(crate) fn grace_ends(&self, link: &Link) -> Option<Timestamp> {
         let detached_at = link.io.as_ref()?.detached_at.filter(|_| self.is_master())?;
         Some(detached_at + self.router.snapshot().master_down_interval)
@@ -258,8 +258,9 @@ impl Instance {
         Some((vip, on, self.settings.placements.get(position)?))
     }
 
-    /// Returns the links on which a VIP may be present: its own link and, if that is the macvlan,
-    /// also the parent, where another agent or a network manager may have added it.
+    /// Returns the links on which a VIP may be present: the VIP's own link and, if that is the
+    /// macvlan, also the parent, to which another agent or a network manager may have added the
+    /// VIP.
     pub(crate) fn links_of(&self, position: usize) -> impl Iterator<Item = LinkId> + Clone + use<> {
         let on = self.vip_links.get(position).copied();
         let parent = on.filter(|on| self.macvlan == Some(*on)).map(|_| self.link);
@@ -281,14 +282,14 @@ impl Instance {
         ios.map(|io| io.fence).min()
     }
 
-    /// Returns the time for which an advert renews the lease, in nanoseconds.
+    /// Returns the duration in nanoseconds for which each sent advert renews the lease.
     pub(crate) fn lease(&self) -> u64 {
         let config = self.router.config();
         lease::duration(config.interval.nanos(), config.down_after_adverts)
     }
 
     /// Returns whether a VIP may be added. With `accept = false`, the BPF program must already drop
-    /// packets to it.
+    /// packets to the VIP.
     pub(crate) fn may_add(&self, address: IpAddr) -> bool {
         self.settings.accept || self.covered.iter().any(|key| key.address == to_words(address))
     }
@@ -308,8 +309,8 @@ impl Instance {
         None
     }
 
-    /// Returns a VIP whose removal would make a link lose its primary address, if there is one.
-    /// `None` for an address owner.
+    /// Returns a VIP whose removal would make a link lose its primary address; `None` if there is
+    /// no such VIP, or if the router is an address owner.
     pub(crate) fn conflict(&self, links: &Links) -> Option<IpAddr> {
         if self.is_owner() {
             return None;

@@ -51,11 +51,11 @@ pub(crate) struct Link {
     pub(crate) addresses: AddressTable,
     /// Sockets and XDP attachment of the link, once the service has opened it.
     pub(crate) io: Option<LinkIo>,
-    /// When to attach the BPF program again after it was lost.
+    /// Schedule for attaching the BPF program again after it was lost.
     pub(super) reattachment: Reattachment,
     /// Unicast peers that are in the same subnet as the source of the adverts sent to them.
     pub(crate) neighbors: BTreeMap<IpAddr, Neighbor>,
-    /// Why the link could not be opened, or the macvlan could not be created.
+    /// Why the link could not be opened, or why the macvlan could not be created.
     pub(crate) failure: Option<String>,
     /// Routers that use the link for adverts, addresses or routes.
     pub(crate) routers: Vec<RouterId>,
@@ -188,8 +188,8 @@ impl Link {
         }
     }
 
-    /// Selects the primary addresses again if they may have changed. Returns whether they were
-    /// selected again.
+    /// Reselects the primary addresses if they may have changed. Returns whether it reselected
+    /// them.
     pub(crate) fn refresh_primaries(&mut self) -> bool {
         if !std::mem::take(&mut self.own_changed) {
             return false;
@@ -314,8 +314,9 @@ impl Link {
             self.addresses.insert(address);
         } else {
             self.addresses.removal_notified(address.address, address.prefix);
-            // The kernel removes all IPv4 routes that use an interface along with its last IPv4
-            // address (`fib_inetaddr_event` in `net/ipv4/fib_frontend.c`), without a notification.
+            // When an interface loses its last IPv4 address, the kernel removes all IPv4 routes
+            // that use the interface (`fib_inetaddr_event` in `net/ipv4/fib_frontend.c`), without a
+            // notification.
             let has_ipv4 = || self.addresses.iter().any(|other| other.address.is_ipv4());
             self.routes_uncertain |= address.address.is_ipv4() && !has_ipv4();
         }

@@ -47,10 +47,11 @@ pub(crate) struct LinkIo {
     pub(crate) attachment: Option<Arc<Attachment>>,
     /// Decides when to probe the attachment again.
     pub(crate) watch: Watch,
-    /// When the BPF program was found to be detached externally, or behind another program.
+    /// Time at which the BPF program was found to be detached externally, or to run after another
+    /// program; `None` while neither is the case.
     pub(crate) detached_at: Option<Timestamp>,
-    /// Families whose group cannot be joined, each with a human-readable error. Their routers do
-    /// not receive multicast adverts.
+    /// Families whose group cannot be joined, each with a human-readable error. Routers of these
+    /// families do not receive multicast adverts.
     pub(crate) unjoined: Vec<(Family, String)>,
     /// Sends multicast adverts, announcements and solicitations.
     pub(crate) socket: PacketSocket,

@@ -202,9 +202,9 @@ impl Links {
         }
     }
 
-    /// Removes interfaces that a full dump did not contain, and clears all addresses. Call after
-    /// the links and before the addresses of the dump are applied. An interface that `exists` finds
-    /// is kept, because its message may have failed to parse.
+    /// Removes interfaces that a full dump did not contain, and clears all addresses. Call this
+    /// after the links of the dump have been applied, and before its addresses are. An interface
+    /// that `exists` finds is kept, because its message may have failed to parse.
     pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(LinkId, Gone)> {
         let mut unnamed = Vec::new();
         for (id, link) in self.slab.iter_mut() {

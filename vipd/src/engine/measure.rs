@@ -32,13 +32,13 @@ pub(crate) const BOUNDS: [(Nanos, &str); 12] = [
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Saved", into = "Saved")]
 pub(crate) struct Histogram {
-    /// Number of delays in each bucket, not including those in lower buckets.
+    /// Number of delays in each bucket; not cumulative.
     pub(crate) counts: [u64; BOUNDS.len() + 1],
     /// Sum of all delays in nanoseconds.
     pub(crate) sum: u64,
 }
 
-/// A histogram in the state for a successor.
+/// A histogram as serialized for a successor.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     counts: Vec<u64>,
@@ -73,7 +73,7 @@ impl Histogram {
     }
 }
 
-/// The delays measured since the agent started, including those of predecessors.
+/// The delays measured since the agent started, including delays measured by predecessors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Delays {
     /// From the deadline of Adver_Timer to the start of the turn that handles it.
@@ -129,7 +129,8 @@ impl Engine {
         }
     }
 
-    /// Measures the takeovers of this turn and of earlier ones, if all VIPs are added and announced.
+    /// Measures the takeovers of this turn and of earlier turns, once all VIPs are added and
+    /// announced.
     pub(super) fn measure_takeovers(&mut self) {
         if !self.measure.takeovers.is_empty() && !self.effects.has_changes() && !self.effects.is_urgent() {
             self.measure.complete_takeovers(clock::now());

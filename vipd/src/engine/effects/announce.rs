@@ -16,9 +16,9 @@ use crate::engine::topology::Topology;
 use crate::packet::announcement;
 use crate::vrrp::Action;
 
-/// Duration of a flush, in nanoseconds, after which its remaining announcements wait for the next
-/// turn. Netlink requests may take a long time, because the kernel's rtnl lock is global: any
-/// change to an interface of the host delays them.
+/// Time limit for the announcements of a flush, in nanoseconds. Announcements that remain then wait
+/// for the next turn. Netlink requests may take a long time, because the kernel's rtnl lock is
+/// global: any change to an interface of the host delays them.
 const LATE: u64 = 5_000_000;
 /// Maximum number of neighbor entries read per turn.
 const NEIGHBORS: usize = 4;
@@ -38,9 +38,9 @@ impl Effects {
 
     /// Sends up to `max` announcements. While changes are pending (`all_made` is false),
     /// announcements of addresses that have not been added yet must wait. Announcements of
-    /// addresses that the kernel refused are skipped; they are announced once a retry succeeds.
-    /// After [`LATE`], announcements wait for the next turn, which first handles the adverts
-    /// received in the meantime: another router may have become master.
+    /// addresses that the kernel refused are skipped; such addresses are announced once a retry
+    /// succeeds. After [`LATE`], announcements wait for the next turn, which first handles the
+    /// adverts received in the meantime: another router may have become master.
     pub(super) fn announce(
         &mut self,
         max: usize,
@@ -68,9 +68,10 @@ impl Effects {
         self.send_batches(topology, reports);
     }
 
-    /// Announces the source of a router's unicast adverts on its link and solicits its peers. This
-    /// immediately updates the peers' neighbor entries for this node and this node's entries for
-    /// the peers, including entries that failed while the link was down.
+    /// Announces the source address of a router's unicast adverts on the router's link, and
+    /// solicits the router's peers. This immediately updates the peers' neighbor entries for this
+    /// node and this node's entries for the peers, including entries that failed while the link was
+    /// down.
     pub(crate) fn announce_source(
         &mut self,
         now: Timestamp,

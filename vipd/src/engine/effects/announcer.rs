@@ -4,7 +4,8 @@
 //! A burst consists of several rounds over a router's addresses. With many addresses, it has
 //! hundreds of packets, which must not delay adverts. The queue therefore returns one packet at a
 //! time. It serves all routers round by round, so that every address is announced once before any
-//! is announced again. In a paced burst (`garp.interval`), each packet has its own due time.
+//! address is announced again. In a paced burst (`garp.interval`), each packet has its own due
+//! time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -14,7 +15,8 @@ use vipd_common::Timestamp;
 use crate::engine::id::{Id as _, RouterId};
 use crate::vrrp::{Addresses, VirtualAddress};
 
-/// A burst of announcements. Bursts are ordered by round, then by when they were queued.
+/// A burst of announcements. Bursts are ordered by round, then by the order in which they were
+/// queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Burst {
     round: u8,
@@ -73,7 +75,7 @@ pub(crate) struct Announcer {
     /// Number of bursts queued so far.
     queued: u64,
     /// For each router slot, the `order` up to which bursts are void. Void bursts stay in the heaps
-    /// and are skipped later, so that silencing a router does not have to search for them.
+    /// and are skipped later, so that silencing a router requires no search.
     void: Vec<u64>,
     /// Bursts that wait for [`Announcer::resume`], because their next packet cannot be sent yet.
     waiting: Vec<Burst>,
@@ -136,7 +138,7 @@ impl Announcer {
         self.ready.peek().is_some_and(|Reverse(burst)| burst.round == 0 && !self.is_void(burst))
     }
 
-    /// Returns when the next paced packet is due.
+    /// Returns the time at which the next paced packet is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.paced.peek().map(|Reverse((due, _))| *due)
     }

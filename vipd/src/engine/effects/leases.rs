@@ -1,4 +1,4 @@
-//! Leases and the fence: writes to the BPF program's maps which VIPs this host may use. See
+//! Leases and the fence: records in the BPF program's maps which VIPs this host may use. See
 //! [`vipd_common::lease`].
 //!
 //! ```text
@@ -64,8 +64,8 @@ impl Effects {
         }
     }
 
-    /// Removes from the program's map the VIPs of a router that no longer exists, ends the router's
-    /// lease, and deletes its record in the guardian's memory.
+    /// Removes the VIPs of a deleted router from the program's map, ends the router's lease, and
+    /// deletes the router's record in the guardian's memory.
     pub(crate) fn forget(&mut self, instance: &Instance) {
         for key in &instance.covered {
             self.failed |= self.addresses.remove(*key, instance.row).is_err();
@@ -77,8 +77,7 @@ impl Effects {
         }
     }
 
-    /// Inserts into the program's map the VIPs of a router that becomes master, and begins the
-    /// router's lease.
+    /// Inserts the VIPs of a new master into the program's map, and begins the router's lease.
     pub(super) fn begin_lease(
         &mut self,
         router: RouterId,
@@ -94,8 +93,8 @@ impl Effects {
         }
     }
 
-    /// Fences the VIPs of a router that leaves Master, until they are removed. The addresses of an
-    /// owner stay, and are not fenced.
+    /// Fences the VIPs of a router that leaves Master, until they are removed. An address owner
+    /// keeps its addresses, which are not fenced.
     pub(super) fn leave(&mut self, router: RouterId, instance: &Instance) {
         if self.has_fence && !instance.is_owner() {
             self.leases.fence(instance.row);
@@ -186,7 +185,7 @@ fn ifindices(instance: &Instance, links: &Links) -> BTreeSet<u32> {
 }
 
 /// Returns whether a VIP of a router that has left Master is still present. Ignores VIPs that must
-/// not be removed and VIPs that belong to another master by now.
+/// not be removed and VIPs that now belong to another master.
 fn has_vips(router: RouterId, topology: &Topology) -> bool {
     let Topology { links, routers, .. } = topology;
     let Some(instance) = routers.get(router).filter(|instance| !instance.is_owner()) else { return false };

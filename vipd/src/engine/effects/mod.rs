@@ -103,7 +103,7 @@ pub(crate) struct Effects {
     batched: Vec<LinkId>,
     /// Time of the current turn.
     now: Timestamp,
-    /// When the current [`flush`](Effects::flush) began.
+    /// Time at which the current [`flush`](Effects::flush) began.
     flush_began: Timestamp,
 }
 
@@ -214,12 +214,12 @@ impl Effects {
         self.leaving.push((router, row));
     }
 
-    /// Returns when the next paced announcement, retry or check of routes is due.
+    /// Returns the time at which the next paced announcement, retry or check of routes is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         [self.announcer.next(), self.retries.next(), self.routing.next()].into_iter().flatten().min()
     }
 
-    /// Makes the current turn too late for announcements.
+    /// Makes the current turn exceed the time limit for announcements.
     #[cfg(test)]
     pub(crate) fn make_late(&mut self) {
         self.flush_began = Timestamp::ZERO;
@@ -244,7 +244,7 @@ impl Effects {
         topology: &mut Topology,
         reports: &mut Reports,
     ) {
-        // No adverts are read between two flushes of a turn, so they share the time limit.
+        // No adverts are read between two flushes of a turn, so the flushes share one time limit.
         if self.now != now {
             self.flush_began = clock::now();
         }
@@ -289,8 +289,8 @@ impl Effects {
     }
 }
 
-/// Counts a frame that was sent, or counts and reports one that was refused. A sent advert also
-/// renews the master's lease.
+/// Counts a sent frame, or counts and reports a refused frame. A sent advert also renews the
+/// master's lease.
 fn account(
     now: Timestamp,
     tag: Tag,

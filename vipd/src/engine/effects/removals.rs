@@ -68,7 +68,7 @@ impl Effects {
     }
 
     /// Queues the removal of an address that should not be present. Reports `removal` once the
-    /// kernel has acknowledged it.
+    /// kernel has acknowledged the change.
     pub(crate) fn remove_unwanted(
         &mut self,
         found: Address,

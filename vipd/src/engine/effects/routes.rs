@@ -1,8 +1,8 @@
 //! Last pass: routes and policy rules, which exist while their router is master.
 //!
 //! They are removed before the addresses of the router and added after all addresses, so that the
-//! source address of a route exists as long as the route. Routers may share an entry; it is removed
-//! once no master has it.
+//! source address of a route exists as long as the route. Routers may share an entry, which is
+//! removed once no master needs it.
 //!
 //! The kernel removes IPv4 routes without a notification when their interface goes down. An entry
 //! is therefore checked after events that may have removed it, and every 30 s ([`VERIFY_AFTER`]),
@@ -36,7 +36,8 @@ use thread::RouteThread;
 /// Time between two checks of all entries, in nanoseconds.
 const VERIFY_AFTER: u64 = 30_000_000_000;
 
-/// Routes and rules of masters, and those that still have to be removed.
+/// Routes and rules of masters, and routes and rules of former masters that still have to be
+/// removed.
 #[derive(Debug, Default)]
 pub(crate) struct Routing {
     entries: BTreeMap<Wanted, Entry>,
@@ -48,11 +49,11 @@ pub(crate) struct Routing {
     additions: BTreeSet<(Stage, Wanted)>,
     /// Changes that were refused, or postponed by their rate limit.
     retries: Retries<Wanted>,
-    /// When to check all entries.
+    /// Time of the next check of all entries.
     verify_at: Option<Timestamp>,
-    /// Where the check of all entries continues; `None` if no check is in progress.
+    /// Entry from which the check of all entries continues; `None` if no check is in progress.
     unverified: Option<Bound<Wanted>>,
-    /// Adds and checks entries. If `None`, the engine does so itself.
+    /// Thread that adds and checks entries; if `None`, the engine does this itself.
     thread: Option<RouteThread>,
     /// The changes that the thread is making.
     in_flight: Option<InFlight>,
@@ -73,7 +74,7 @@ struct Entry {
     /// The entry as vipd added it, until vipd removes it or is notified that another tool has
     /// replaced it. Another tool may have removed it in the meantime.
     added: Option<RoutingEntry>,
-    /// Error number of the last attempt to add it, if it failed.
+    /// Error number of the last attempt to add the entry; `None` if the attempt succeeded.
     refused: Option<i32>,
     /// Rate-limit state for checks after external removals: a theoretical arrival time (GCRA).
     checked: Timestamp,
@@ -101,8 +102,7 @@ impl Routing {
         self.thread = Some(RouteThread::ended());
     }
 
-    /// Replaces the entries of a router with `wanted`: those of its configuration if it is master,
-    /// otherwise none.
+    /// Replaces the entries of a router with `wanted`, which is empty unless the router is master.
     pub(crate) fn set(&mut self, now: Timestamp, router: RouterId, wanted: &[Wanted]) {
         let former = if wanted.is_empty() {
             self.held.remove(&router)
@@ -177,9 +177,9 @@ impl Routing {
         self.additions.extend(held.map(|wanted| (wanted.stage(), *wanted)));
     }
 
-    /// Queues a check of the entries of a router after a VIP was missing. Along with an address,
-    /// the kernel removes the IPv4 routes that use it as their source. IPv6 routes only lose their
-    /// source address; they are therefore removed and added again.
+    /// Queues a check of the entries of a router after a missing VIP was restored. With the VIP,
+    /// the kernel also removed the IPv4 routes that had the VIP as their source address. IPv6
+    /// routes only lost their source address; they are therefore removed and added again.
     pub(crate) fn vip_restored(&mut self, router: RouterId, vip: IpAddr) {
         for wanted in self.held.get(&router).into_iter().flatten() {
             if let Some(Entry { added: Some(RoutingEntry::Route(added)), .. }) = self.entries.get_mut(wanted)
@@ -236,8 +236,8 @@ impl Routing {
     }
 
     /// Handles a notification that another tool has replaced a route with the same destination and
-    /// metric as one of vipd's. Clears the record that vipd added the route, and queues another
-    /// attempt to add it, which fails and is reported.
+    /// metric as one of vipd's routes. Clears the record that vipd added the route, and queues
+    /// another attempt to add it. The attempt fails, and the failure is reported.
     pub(crate) fn replaced(&mut self, found: Route) {
         let found = RoutingEntry::Route(found);
         let candidates = self.entries.range_mut(Wanted::first_like(found)..);
@@ -280,17 +280,17 @@ impl Routing {
     }
 
     /// Returns whether there are changes that can be made immediately. When the thread has
-    /// completed a batch, it wakes the engine for the next one.
+    /// completed a batch, it wakes the engine for the next batch.
     pub(super) fn is_busy(&self) -> bool {
         !self.removals.is_empty() || (self.has_additions() && self.in_flight.is_none())
     }
 
-    /// Returns when the next retry or check is due.
+    /// Returns the time at which the next retry or check is due.
     pub(super) fn next(&self) -> Option<Timestamp> {
         [self.retries.next(), self.verify_at].into_iter().flatten().min()
     }
 
-    /// Iterates over the entries that a master should have but does not.
+    /// Iterates over the entries that a master should have but lacks.
     pub(crate) fn missing(&self, router: RouterId) -> impl Iterator<Item = Missing> {
         let held = self.held.get(&router).into_iter().flatten().enumerate();
         held.filter_map(|(position, wanted)| {

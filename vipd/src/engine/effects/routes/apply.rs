@@ -101,8 +101,8 @@ impl Effects {
         while changes.len() + 1 < max
             && let Some(wanted) = self.routing.next_addition()
         {
-            // The check of all entries may return one that is in the batch already. If the entry has
-            // moved, its second removal would clear the record that vipd has added it.
+            // The check of all entries may return an entry that is already in the batch. If the
+            // entry has moved, removing it twice would clear the record that vipd added it.
             if subjects.contains(&wanted) {
                 continue;
             }
@@ -168,8 +168,8 @@ impl Effects {
                 self.routing.assume_added(now, changes, subjects);
             }
         }
-        // Another tool has replaced these routes. Its routes stay, and the routes that vipd has
-        // appended are removed.
+        // Another tool has replaced these routes. The tool's routes stay, and the routes that vipd
+        // has appended are removed.
         for (change, wanted) in replaced {
             let results = thread::apply(&mut self.netlink, &[change]);
             self.record(&[change], &[wanted], results, now, topology, reports);

@@ -57,7 +57,7 @@ fn routes_without_a_gateway_are_added_first() {
     assert_eq!(add_all(&mut routing), [all[1], all[0]]);
 }
 
-/// The result may take seconds, because the thread waits for the rtnl lock.
+/// The result of a retry may take seconds, because the thread waits for the rtnl lock.
 #[test]
 fn retry_that_has_begun_does_not_wake_the_engine() {
     let (all, mut routing) = (wanted(), Routing::default());

@@ -41,7 +41,7 @@ impl RouteThread {
         let builder = thread::Builder::new().name("routes".to_owned()).stack_size(STACK);
         builder.spawn(move || {
             if realtime == Realtime::Auto {
-                // The failure is not reported here, because the engine reports the same failure of
+                // The failure is not reported here, because the engine reports the same failure for
                 // its own thread.
                 let _ = realtime::schedule_fifo();
             }
