@@ -203,8 +203,8 @@ impl Engine {
     /// Passes the resulting inputs to the members of a group that routers have joined or left.
     fn settle_group(&mut self, now: Timestamp, position: usize, moved: &BTreeSet<RouterId>) {
         if self.topology.members(position).any(|(member, _)| moved.contains(&member)) {
-            // The next step depends on which masters are running, so their last unchanged adverts
-            // are processed first.
+            // The next step depends on which masters are still sending adverts, so the members'
+            // last unchanged adverts are handled first.
             for index in 0.. {
                 let Some(member) = self.topology.member(position, index) else { break };
                 if let Some(advert) = self.unchanged_advert(member) {

@@ -16,7 +16,7 @@
 //! which contains the routers (`instance`) and the links (`link`, `links`, `address_table`),
 //! identified by the types in `id`.
 //!
-//! The path from an advert to a takeover and the announced addresses leads through seven files:
+//! Seven files form the path from an advert to a takeover:
 //!
 //! 1. `vipd-ebpf/src/main.rs`: classifies the frame. Writes a record to the ring, or only stores
 //!    the arrival time if the advert is unchanged.
@@ -109,7 +109,7 @@ pub(crate) struct Engine {
     /// Whether netlink notifications are pending.
     has_notices: bool,
     commands: Receiver<Command>,
-    /// Commands that arrived during the takeover from a predecessor, to be handled after it.
+    /// Commands that arrived during the takeover from a predecessor, to be handled afterwards.
     deferred: VecDeque<Command>,
     requests: mpsc::UnboundedSender<Request>,
     reports: Reports,
@@ -118,7 +118,7 @@ pub(crate) struct Engine {
     worklist: VecDeque<(RouterId, Input)>,
     /// Members of sync groups that have changed in a way that may affect the other members.
     changed: Vec<RouterId>,
-    /// Routers whose fast path may have to be published again. Each is listed at most once, or
+    /// Routers whose fast path may have to be published again. A router is listed at most once, or
     /// twice during publication.
     dirty: Vec<RouterId>,
     schedule: Schedule,
@@ -126,11 +126,11 @@ pub(crate) struct Engine {
     prober: Prober,
     /// Backups whose election waits for a probe, with the time at which the wait began.
     waiting: Vec<(RouterId, Timestamp)>,
-    /// When to check attachments again: an advert may be overdue on a link, or a lost BPF program is
-    /// due to be attached again.
+    /// Time of the next check of attachments: an advert may then be overdue on a link, or a lost
+    /// BPF program is due to be attached again.
     check_attachments_at: Option<Timestamp>,
-    /// When the earliest grace period ends. If a master's BPF program is still detached at that
-    /// time, the master becomes impeded.
+    /// Time at which the earliest grace period ends. If a master's BPF program is still detached at
+    /// that time, the master becomes impeded.
     grace_ends: Option<Timestamp>,
     /// Reloads in progress, the oldest first.
     reloads: VecDeque<Reload>,
@@ -138,9 +138,10 @@ pub(crate) struct Engine {
     /// Whether links and addresses must be read again, for example because netlink notifications
     /// were lost.
     resync_needed: bool,
-    /// When to read links and addresses again after a failed change, dump or read of notifications.
+    /// Time at which to read links and addresses again after a failed change, dump or read of
+    /// notifications.
     reconcile_at: Option<Timestamp>,
-    /// The successor that waits for the state.
+    /// The successor that is waiting for the engine's state.
     handover: Option<HandOver>,
     /// Whether a successor runs the routers.
     is_handed_over: bool,
@@ -386,9 +387,9 @@ impl Engine {
 
     /// Waits until there is work for a turn. Returns whether netlink notifications are pending.
     ///
-    /// While the masters of its backups are running, the engine usually wakes up for a master-down
-    /// deadline that adverts have moved in the meantime. It then only computes the next deadline,
-    /// checks whether the BPF programs are still attached, and waits again.
+    /// While the masters that the backups follow are running, the engine usually wakes up for a
+    /// master-down deadline that adverts have moved in the meantime. It then only computes the next
+    /// deadline, checks whether the BPF programs are still attached, and waits again.
     fn wait(&mut self) -> io::Result<bool> {
         let mut next = self.next_deadline();
         loop {
@@ -415,8 +416,7 @@ impl Engine {
         }
     }
 
-    /// Carries out actions until no changes of addresses and no removals of routes or rules are
-    /// pending.
+    /// Carries out actions until no address changes and no removals of routes or rules are pending.
     fn flush_all(&mut self, now: Timestamp) {
         self.flush(now);
         while self.effects.has_changes() || self.effects.routing.has_removals() {

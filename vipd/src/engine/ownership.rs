@@ -1,13 +1,13 @@
 //! Decides which addresses belong to virtual routers and which to the interface itself.
 //!
 //! A configured VIP belongs to its virtual router, whatever its prefix length and whichever tool
-//! added it, because the host answers ARP requests for it in any case. On the master, it is present
-//! as configured. Everywhere else, it is removed, with two exceptions:
+//! added it, because the host answers ARP requests for it in any case. On the master, the VIP is
+//! present as configured. Everywhere else, the VIP is removed, with two exceptions:
 //!
 //! * The addresses of an address owner (priority 255) are the interface's own (RFC 9568 section
-//!   1.7). Only those with vipd's mark are removed.
-//! * A VIP is not removed if the interface would then lose its primary address. Its router is then
-//!   in Fault.
+//!   1.7). Only addresses with vipd's mark are removed.
+//! * A VIP is not removed if the interface would then lose its primary address. The VIP's router is
+//!   then in Fault.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ use crate::vrrp::{Family, VirtualAddress};
 pub(crate) enum Primary {
     /// An address that belongs to the interface itself.
     Own(IpAddr),
-    /// The interface has only VIPs of routers that do not own them; this is the first.
+    /// The first address of an interface that has only VIPs of routers that do not own them.
     Virtual(IpAddr),
     /// The interface has no suitable address.
     Missing,
@@ -52,7 +52,7 @@ impl Primary {
 }
 
 /// Returns an IPv4 address in `own` that the kernel would remove along with the VIP `found`,
-/// because it is secondary to `found` in the same subnet (`__inet_del_ifa`, without
+/// because that address is secondary to `found` in the same subnet (`__inet_del_ifa`, without
 /// `promote_secondaries`).
 pub(crate) fn dependent(found: &Address, own: &[Address]) -> Option<IpAddr> {
     let depends = |own: &&Address| own.secondary && is_in_subnet_of(own, found);

@@ -23,7 +23,7 @@ use crate::xdp::Position;
 const STACK: usize = 128 * 1024;
 
 /// The latest probe results of an attachment. The thread stops probing when it finds the program
-/// detached or behind another one, or when the engine drops the attachment.
+/// detached or behind another program, or when the engine drops the attachment.
 #[derive(Debug, Default)]
 pub(crate) struct Attachment {
     /// Start time of the last probe that found the program attached and first, in nanoseconds; 0 if
@@ -76,12 +76,12 @@ enum Job {
     Requested,
 }
 
-/// The engine's handle to the prober thread, which ends when the handle is dropped. Its methods
-/// never block.
+/// The engine's handle to the prober thread, which ends when the handle is dropped. The handle's
+/// methods never block.
 pub(crate) struct Prober(Sender<Job>);
 
 impl Prober {
-    /// Starts the thread. It wakes the engine when it finds a program detached or behind another
+    /// Starts the thread, which wakes the engine when it finds a program detached or behind another
     /// program, and after each awaited probe.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Prober {
         let builder = thread::Builder::new().name("xdp-probe".to_owned()).stack_size(STACK);
         builder.spawn(move || {
             if realtime == Realtime::Auto {
-                // The failure is not reported here, because the engine reports the same failure of
+                // The failure is not reported here, because the engine reports the same failure for
                 // its own thread.
                 let _ = realtime::schedule_fifo();
             }

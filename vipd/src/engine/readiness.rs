@@ -27,8 +27,8 @@ impl Readiness {
     /// Returns the readiness of a router, or `None` if the router or its link does not exist.
     ///
     /// After the BPF program of a master is detached, the master continues for one master-down
-    /// interval. By then, the program is usually attached again, and stepping down would only move
-    /// the VIPs back and forth.
+    /// interval. By then, the program is usually attached again, and stepping down earlier would
+    /// only move the VIPs back and forth.
     pub(crate) fn of(now: Timestamp, id: RouterId, topology: &Topology) -> Option<Self> {
         let instance = topology.routers.get(id)?;
         let link = topology.links.get(instance.link)?;
@@ -113,7 +113,7 @@ impl Engine {
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
             // After other changes that affect the record, `cover`, `check_routes` and reloads
-            // publish it.
+            // publish the record.
             let guarded_for = Some((mac, primary, instance.fence(&self.topology.links)));
             if instance.guarded_for != guarded_for {
                 instance.guarded_for = guarded_for;

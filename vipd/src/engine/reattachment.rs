@@ -1,8 +1,8 @@
 //! Limits how often the BPF program of a link is attached again.
 //!
 //! Another application may repeatedly attach its program before vipd's at TC ingress, or detach
-//! vipd's. Without a limit, the two would displace each other continuously, and each attachment
-//! takes the rtnl lock.
+//! vipd's. Without a limit, the two programs would displace each other continuously, and each
+//! attachment takes the rtnl lock.
 
 use vipd_common::Timestamp;
 
@@ -17,10 +17,10 @@ const LASTED: u64 = 60_000_000_000;
 /// Determines when to attach the program of a link again.
 #[derive(Debug, Default)]
 pub(crate) struct Reattachment {
-    /// When to request the next attachment, if the program was lost and none has been requested
-    /// since.
+    /// Time at which to request the next attachment; `None` unless the program was lost and no
+    /// attachment has been requested since.
     at: Option<Timestamp>,
-    /// When the last attachment was requested.
+    /// Time at which the last attachment was requested.
     requested_at: Option<Timestamp>,
     /// The pause before the last attachment, in nanoseconds.
     pause: u64,
@@ -45,7 +45,7 @@ impl Reattachment {
         is_due
     }
 
-    /// Returns when the next attachment is due.
+    /// Returns the time at which the next attachment is due.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.at
     }

@@ -36,8 +36,8 @@ impl Engine {
             notice => all_gone.extend(links.apply(&notice).into_iter().flatten()),
         });
         let drained = drained.unwrap_or_else(|error| {
-            // Notifications may have been lost, so a resync is needed. It is delayed, because most
-            // causes of such errors persist for a while.
+            // Notifications may have been lost, so a resync is needed. The resync is delayed,
+            // because most causes of such errors persist for a while.
             self.reconcile_at.get_or_insert(now + RECONCILE_AFTER);
             self.reports.send(Report::NetlinkFailed(error));
             Drained::default()
@@ -119,7 +119,7 @@ impl Engine {
 
     /// Requests that the service close a link whose interface was deleted or renamed, and removes
     /// vipd's addresses. Otherwise a renamed interface would continue to answer ARP requests for
-    /// them.
+    /// these addresses.
     fn close(&mut self, link: LinkId, gone: Gone) {
         let Gone { ifindex, stale, io } = gone;
         for address in stale {
@@ -279,7 +279,8 @@ impl Engine {
                 continue;
             };
             let claim = match (instance.is_master() && id == on, instance.is_owner()) {
-                // The VIP of an address owner may have a different prefix length.
+                // An address owner's VIP may be present with a prefix length other than the
+                // configured one.
                 (true, true) if link.addresses.contains(address.address) => continue,
                 (true, _) => Claim::Held,
                 (false, true) => Claim::Owned,
@@ -320,7 +321,7 @@ impl Engine {
             (false, _) if is_master => Some(Removal::OnParent(vip.0)),
             (false, _) => Some(Removal::NotMaster(vip.0)),
             (true, false) => Some(Removal::Stale),
-            // A VIP of this run whose removal was refused before.
+            // The VIP was added in this run, and its removal was refused earlier.
             (true, true) => None,
         };
         self.effects.remove_unwanted(found, link, Some(vip), removal);
@@ -357,8 +358,9 @@ impl Engine {
     }
 
     /// Removes stale VIPs of a previous run that are no longer configured. Runs once after the link
-    /// has been opened, and again if a removed router has left VIPs on the link. Does nothing if
-    /// another agent runs in this network namespace, because the VIPs may belong to that agent.
+    /// has been opened, and again if a removed router has left VIPs behind on the link. Does
+    /// nothing if another agent runs in this network namespace, because the VIPs may belong to that
+    /// agent.
     fn sweep(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if (link.io.is_none() && !link.is_virtual_mac()) || std::mem::replace(&mut link.swept, true) {

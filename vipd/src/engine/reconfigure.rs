@@ -1,6 +1,6 @@
 //! Changes the settings of a virtual router without a transition.
 //!
-//! The new settings differ only in properties that a running router can change. A change of the
+//! The new settings differ only in properties that a running router can change. A change to the
 //! router's identity, address ownership, transport or interface setup, on which other nodes and the
 //! BPF program depend, requires a restart of the router.
 
@@ -26,7 +26,7 @@ impl Engine {
     /// new contents.
     pub(super) fn reconfigure(&mut self, now: Timestamp, change: Change) -> Reconfigured {
         let Change { router: id, settings, priority } = change;
-        // An advert that has arrived is handled under the former settings.
+        // An unchanged advert that has already arrived is handled under the former settings.
         self.dispatch_unchanged(now, id);
         let Some(instance) = self.topology.routers.get_mut(id) else { return Reconfigured::default() };
         if !instance.router.reconfigure(now, settings.router.clone(), priority) {

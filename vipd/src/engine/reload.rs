@@ -1,8 +1,8 @@
 //! Removes, changes and adds virtual routers while others run.
 //!
-//! Removals come first: a row, a VRID or an address may move from a removed router to another one.
-//! A link whose routers have changed is opened again only once per reload. An added router stays in
-//! Initialize until then, because the BPF program does not accept its VRID yet.
+//! Removals come first: a row, a VRID or an address may move from a removed router to another
+//! router. A link whose routers have changed is opened again only once per reload. An added router
+//! stays in Initialize until then, because the BPF program does not accept its VRID yet.
 //!
 //! A reload takes several turns, so that the adverts of other routers are not delayed: the
 //! addresses of removed routers are removed within the budget of each turn, and then up to
@@ -23,15 +23,15 @@ use super::link::{Link, LinkRole};
 use crate::config::operate::Group;
 use crate::vrrp::{Input, State};
 
-/// Maximum number of routers to remove, change and add per turn. Each takes about 10 µs.
+/// Maximum number of routers to remove, change and add per turn. Each router takes about 10 µs.
 const ROUTERS_PER_TURN: usize = 32;
 
 /// A reload in progress.
 pub(super) struct Reload {
     /// Routers that have been stopped and must be removed.
     removed: VecDeque<RouterId>,
-    /// Routers to change. Those that lose addresses, routes or rules come first, because other
-    /// routers may gain these.
+    /// Routers to change. Routers that lose addresses, routes or rules come first, because other
+    /// routers may gain these entries.
     changed: VecDeque<Change>,
     /// Whether the links of the VIPs of all changed routers exist and are reserved.
     has_links: bool,

@@ -75,13 +75,13 @@ impl<K: Copy + Ord> Retries<K> {
         self.all.get(&key).is_some_and(|retry| retry.at > now)
     }
 
-    /// Returns when the next retry is due.
+    /// Returns the time at which the next retry is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.schedule.first().map(|(at, _)| *at)
     }
 
     /// Returns the changes whose retry is due, and stops scheduling them, because their results
-    /// will arrive later. Each remains recorded until then.
+    /// will arrive later. Each change remains recorded until then.
     pub(crate) fn begin_due(&mut self, now: Timestamp) -> Vec<K> {
         let mut due = Vec::new();
         while self.schedule.first().is_some_and(|(at, _)| *at <= now) {
@@ -113,9 +113,9 @@ mod tests {
         assert_eq!((retries.take(7), retries.next()), (None, None));
     }
 
-    /// If the retry stayed due, the engine would not sleep until the result arrives.
+    /// If the retry stayed due, the engine would run turn after turn until the result arrives.
     #[test]
-    fn retry_that_has_begun_is_not_due_again_and_the_next_pause_is_longer() {
+    fn retry_in_progress_is_not_due_again() {
         let (mut retries, now) = (Retries::default(), Timestamp::from_nanos(5));
         retries.refused(1, 13, false, now);
         let due = now + MIN_PAUSE;

@@ -9,7 +9,7 @@ use crate::config::operate;
 use crate::config::settings::Scope;
 use crate::netlink::{self, Destination, Label, Route, RouteKind, RoutingEntry, Rule};
 
-/// A route or policy rule of an instance. Instances with the same settings share it.
+/// A route or policy rule of an instance. Instances with the same settings share the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wanted {
     /// The entry, without the interface of a route. Routes are sorted before rules.
@@ -42,8 +42,8 @@ impl Wanted {
         routes.chain(rules).collect()
     }
 
-    /// Returns the entry, with the current interface of the link if it is a route with a configured
-    /// link. Returns `None` if that link has no interface.
+    /// Returns the entry. For a route with a configured link, adds the link's current interface, or
+    /// returns `None` if the link has no interface.
     pub(crate) fn resolve(&self, links: &Links) -> Option<RoutingEntry> {
         match (self.entry, self.link) {
             (RoutingEntry::Route(route), Some(link)) => {
@@ -71,8 +71,8 @@ impl Wanted {
         }
     }
 
-    /// Returns the smallest entry that the kernel regards as the same as `found`, which is where a
-    /// search in an ordered map begins.
+    /// Returns the smallest entry that the kernel regards as the same as `found`. A search in an
+    /// ordered map begins there.
     pub(crate) fn first_like(found: RoutingEntry) -> Self {
         let entry = match found {
             RoutingEntry::Route(route) => RoutingEntry::Route(route.first_of_its_key()),
@@ -81,8 +81,8 @@ impl Wanted {
         Self { entry, link: None }
     }
 
-    /// Returns whether the kernel regards this entry as the same as `found`: a table has room for
-    /// one route per destination and metric.
+    /// Returns whether the kernel regards this entry as the same as `found`: a table can contain
+    /// only one route per destination and metric.
     pub(crate) fn is_like(&self, found: RoutingEntry) -> bool {
         Self::first_like(self.entry) == Self::first_like(found)
     }

@@ -27,7 +27,7 @@ impl Engine {
         drained >= RING_BUDGET
     }
 
-    /// Dispatches the next record from the ring. Returns whether there was one.
+    /// Dispatches the next record from the ring. Returns whether there was a record.
     pub(super) fn receive(&mut self, now: Timestamp) -> bool {
         let record = self.feed.pop();
         if let Some(record) = &record {
@@ -74,8 +74,8 @@ impl Engine {
     }
 
     /// Busy-waits for a master-down deadline that lies within the spin window. This is rare,
-    /// because adverts of a running master move the deadline long before then. Returns the time at
-    /// the start of the call.
+    /// because adverts of a running master move the deadline long before then. Returns the clock
+    /// reading made at the start of the call.
     pub(super) fn spin(&mut self) -> Timestamp {
         let (steady, topology, prober) = (&self.steady, &self.topology, &self.prober);
         let now = clock::now();

@@ -3,7 +3,7 @@
 //! The predecessor hands over at the end of a turn, once nothing is pending: all adverts, address
 //! changes and removals of routes have been carried out. From then on, it neither sends nor handles
 //! adverts. The successor has already opened its sockets and read the links and addresses. It
-//! resumes the routers, and continues to read the ring where the predecessor has stopped.
+//! resumes the routers, and continues to read the ring where the predecessor stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -81,7 +81,7 @@ struct SavedBurst {
 pub(crate) struct HandOver {
     pub(crate) channel: Channel,
     pub(crate) token: Token,
-    /// When to give up if the engine has not become idle.
+    /// Time at which to give up if the engine has not become idle.
     pub(crate) until: Timestamp,
     /// Whether the routers have been prepared for their suspension.
     pub(crate) is_prepared: bool,
@@ -289,7 +289,8 @@ impl Engine {
         if !token.take() {
             bail!("the predecessor no longer waits for this process");
         }
-        // Fails if the predecessor has just been killed. Then it does not continue either.
+        // Fails if the predecessor has just been killed; a killed predecessor does not continue
+        // either.
         let _ = channel.send(&Message::Taken, None);
         self.request(Request::TakeOver);
         Ok(resumed)
@@ -299,7 +300,7 @@ impl Engine {
     ///
     /// # Errors
     /// Returns an error if a VRRP link cannot be opened or a multicast group cannot be joined:
-    /// routers that work in the predecessor would be in fault.
+    /// routers that work in the predecessor would be in Fault.
     fn open_inherited(&mut self, attached: &BTreeSet<u32>) -> anyhow::Result<()> {
         let is_used = |role, ifindex: Option<u32>| match role {
             LinkRole::Vrrp => ifindex.is_some_and(|ifindex| attached.contains(&ifindex)),

@@ -101,7 +101,8 @@ impl FastPathDeadlines {
         self.slots.get(id.index())?.row.filter(|_| armed.generation == id.generation())
     }
 
-    /// Returns when to call [`expire`](Self::expire) again.
+    /// Returns the time at which to call [`expire`](Self::expire) again; `None` if no deadline is
+    /// armed.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         (self.next != NEVER).then(|| Timestamp::from_nanos(self.next))
     }

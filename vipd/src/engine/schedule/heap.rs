@@ -72,7 +72,8 @@ impl Heap {
                 return Some(at);
             }
             self.heap.pop();
-            // A stale entry was replaced by one with an earlier deadline; nothing has to be armed.
+            // A stale entry was already replaced by an entry with an earlier deadline, so nothing
+            // has to be armed.
             if slot.take_if(|earliest| *earliest == at).is_some() {
                 self.arm(id, current);
             }

@@ -100,9 +100,9 @@ impl Schedule {
         self.expired.pop().or_else(|| self.heap.pop_expired(now))
     }
 
-    /// Returns when the engine must wake up next: at the earliest deadline in the heap or on the
-    /// fast path, but one spin window before the latter if the engine may spin for it.
-    /// `next_timeout` returns the next timeout of a router.
+    /// Returns the time of the engine's next wake-up: the earliest deadline in the heap or on the
+    /// fast path. For a fast-path deadline that the engine may spin for, the wake-up is one spin
+    /// window earlier. `next_timeout` returns the next timeout of a router.
     pub(crate) fn next(&mut self, next_timeout: impl Fn(RouterId) -> Option<Timestamp>) -> Option<Timestamp> {
         let fast_path = &self.fast_path;
         // An entry in the heap for a router that is now on the fast path is stale.

@@ -66,7 +66,7 @@ fn closed() -> String {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn vips_stay_closed_if_their_router_becomes_master_before_they_are_removed() -> Result<()> {
+fn vips_stay_closed_when_mastership_returns_before_their_removal() -> Result<()> {
     const ONE: Budget = Budget { changes: 1, announcements: 1, routing: 1 };
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {

@@ -34,7 +34,7 @@ fn backup_does_not_allocate_in_its_steady_state() -> Result<()> {
     let injector = Injector::open(lab.host(Station::Client)?)?;
     let done = Arc::new(AtomicBool::new(false));
     let is_done = Arc::clone(&done);
-    // A master that sends unchanged adverts for all virtual routers except one, whose priority
+    // This master sends unchanged adverts for all virtual routers except one, whose priority
     // changes with each advert.
     let master = thread::spawn(move || -> Result<()> {
         let frames: Vec<_> = (1..=2 * ROUTERS)

@@ -119,7 +119,7 @@ fn routers_form_groups_move_between_them_and_leave_them() -> Result<()> {
     lab.host(NODE)?.run(|| {
         let mut all = Masters::new()?;
         all.advert(2, 200);
-        // One new group contains a master and a backup, the other contains two masters.
+        // One new group contains a master and a backup, and the other contains two masters.
         all.regroup(&[&[2, 3], &[0, 1]]);
         assert_eq!(all.masters(), [true, true, false, false]);
         // One master moves to the group of the backup, and its former group remains.

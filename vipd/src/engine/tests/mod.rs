@@ -43,7 +43,8 @@ const INTERVAL: Duration = Duration::from_millis(10);
 const SOON: Duration = Duration::from_secs(30);
 /// Time between two checks of a condition while nothing happens.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
-/// Number of missed adverts before a takeover: large, so that a busy machine does not cause one.
+/// Number of missed adverts before a takeover. A large number, so that a busy machine does not
+/// cause a takeover.
 const MISSING: u32 = 50;
 
 /// An engine with open links, and the service's ends of its channels.

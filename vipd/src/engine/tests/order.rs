@@ -28,7 +28,7 @@ fn unchanged_adverts_are_handled_before_later_records_and_snapshots() -> Result<
             thread::yield_now();
         }
         assert!(bench.last_handled(master) < Some(begin), "the router has not handled the advert yet");
-        // A third router, with a priority between the node's and the master's.
+        // The advert of a third router, whose priority is between the node's and the master's.
         let valid = Station::Client.advert(protocol::Version::V3, 1, 150);
         let addresses = vec![Ipv4Addr::new(10, 0, 1, 1).into()];
         injector.send(&Advert { source: OTHER.into(), interval: 1, addresses, ..valid }.frame())?;
