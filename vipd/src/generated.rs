@@ -6,11 +6,11 @@ const BEGIN: &str = "<!-- generated: UPDATE=1 cargo test -p vipd --lib is_curren
 const END: &str = "<!-- end of generated -->\n";
 
 /// Checks that the generated part of a document, between the [`BEGIN`] and [`END`] lines, equals
-/// `expected`. If the environment variable `UPDATE` is set, rewrites it instead.
+/// `expected`. If the environment variable `UPDATE` is set, rewrites that part instead.
 ///
 /// # Panics
 /// Panics if the part differs and `UPDATE` is not set, if the document lacks one of the two lines,
-/// or if it cannot be read or written.
+/// or if the document cannot be read or written.
 #[track_caller]
 pub(crate) fn check(document: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);

@@ -25,7 +25,7 @@ pub(crate) struct Topology {
     pub(crate) routers: Slab<RouterId, Instance>,
     /// Sync groups.
     pub(super) groups: Vec<Group>,
-    /// Links that a reload in progress needs, and that stay although no router uses them now.
+    /// Links that a reload in progress needs, kept even while no router uses them.
     reserved: Vec<LinkId>,
     rows: Rows,
     /// Number of rows of removed routers that have not been released yet.
@@ -36,7 +36,7 @@ pub(crate) struct Topology {
 
 /// The result of a [change](Topology::change_router) of a router's settings.
 pub(crate) struct Changed {
-    /// New position of each former VIP, or `None` if it was removed.
+    /// New position of each former VIP, or `None` if the VIP was removed.
     pub(crate) positions: Vec<Option<usize>>,
     /// Removed links, which no router uses anymore.
     pub(crate) unused: Vec<(LinkId, Link)>,
@@ -177,7 +177,7 @@ impl Topology {
         is_new
     }
 
-    /// Ends the reservation of links. Removes those that no router uses, and returns them.
+    /// Ends the reservation of links. Removes and returns the links that no router uses.
     pub(super) fn release_links(&mut self) -> Vec<(LinkId, Link)> {
         let reserved = std::mem::take(&mut self.reserved);
         self.remove_unused(reserved)
@@ -190,7 +190,7 @@ impl Topology {
         links.any(Link::is_opening)
     }
 
-    /// Removes those of the given links that no router uses and that are not reserved. Returns the
+    /// Removes the given links, except links that a router uses and reserved links. Returns the
     /// removed links.
     fn remove_unused(&mut self, links: Vec<LinkId>) -> Vec<(LinkId, Link)> {
         let mut unused = Vec::new();
@@ -203,8 +203,8 @@ impl Topology {
         unused
     }
 
-    /// Removes a virtual router and the links that no other router uses. Its row stays allocated
-    /// until [`release`](Self::release), because the BPF program may still write to it.
+    /// Removes a virtual router and the links that no other router uses. The router's row stays
+    /// allocated until [`release`](Self::release), because the BPF program may still write to it.
     pub(crate) fn remove_router(&mut self, router: RouterId) -> Option<(Instance, Vec<(LinkId, Link)>)> {
         let links = self.links_of(router);
         let instance = self.routers.remove(router)?;
@@ -253,7 +253,8 @@ impl Topology {
         let link = self.links.get(id)?;
         let routers = link.routers.iter().filter_map(|router| Some((*router, self.routers.get(*router)?)));
         let vrrp = routers.filter(|(_, instance)| instance.link == id);
-        // The XDP mode is configured per interface and therefore the same for all of its routers.
+        // The XDP mode is configured per interface, so it is the same for all routers on the
+        // interface.
         let xdp = vrrp.clone().next().map_or(XdpMode::Auto, |(_, instance)| instance.settings.xdp);
         let routers = vrrp.map(|(router, instance)| RouterSpec {
             router,

@@ -1,6 +1,6 @@
 //! Cleans up after the engine's death. The host keeps its VIPs, and answers for them, until another
-//! router has taken over. They are then removed, along with routes, rules and macvlans. VIPs that
-//! can no longer be fenced are removed at once.
+//! router has taken over. The VIPs are then removed, along with routes, rules and macvlans. VIPs
+//! that can no longer be fenced are removed at once.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -34,12 +34,12 @@ pub(super) struct Aftermath {
     failing: Vec<usize>,
     /// Whether the removal of routes or rules has been given up after [`ATTEMPTS`].
     has_given_up: bool,
-    /// When the next attempt is made after a failure.
+    /// Time of the next attempt after a failure.
     retry_at: Option<Instant>,
 }
 
 /// Number of attempts after which the guardian gives up removing routes and rules that the kernel
-/// refuses to remove. It does not give up removing VIPs, which may no longer be fenced.
+/// refuses to remove. The guardian does not give up removing VIPs, which may no longer be fenced.
 const ATTEMPTS: u32 = 30;
 
 /// The reason why an attempt has failed.
@@ -179,9 +179,9 @@ impl Aftermath {
             }
         }
         let mut netlink = Requests::open().map_err(Failure::Vips)?;
-        // In the order of a clean shutdown, but an error does not prevent the next step: if the
-        // removal of a route is refused, the VIPs must still be removed. Routes and rules that are
-        // shared with a remaining row stay.
+        // The order is that of a clean shutdown, but an error does not prevent the next step: if
+        // the removal of a route is refused, the VIPs must still be removed. Routes and rules that
+        // are shared with a remaining row stay.
         let mut routing = Ok(());
         for request in requests.difference(&shared) {
             routing = routing.and(netlink.replay(request));
@@ -268,7 +268,7 @@ mod tests {
         })
     }
 
-    /// Returns a deletion of a route of an unknown address family.
+    /// Returns a request to delete a route of an unknown address family.
     fn refused_request() -> Vec<u8> {
         let mut request = vec![0; 28];
         request[..4].copy_from_slice(&28_u32.to_ne_bytes());

@@ -1,5 +1,5 @@
-//! The answer to the engine's death: ends the leases and sends the priority-0 adverts, without
-//! allocating memory.
+//! The guardian's immediate answer to the engine's death: ends the leases and sends the priority-0
+//! adverts, without allocating memory.
 
 use super::memory::Memory;
 use super::record::{PacketView, View};
@@ -112,7 +112,7 @@ impl Frames {
         self.count += 1;
     }
 
-    /// Sends the frames. If the kernel refuses a frame, the frames after it are still sent.
+    /// Sends the frames. If the kernel refuses a frame, later frames are still sent.
     fn flush(&mut self, sockets: &AnyInterface, sent: &mut Sent) {
         let mut next = 0;
         while next < self.count {

@@ -1,4 +1,4 @@
-//! The service's part of the guardian: starts the process, and starts another one when it ends.
+//! The service's part of the guardian: starts the guardian's process, and restarts it when it ends.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};

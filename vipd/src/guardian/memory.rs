@@ -107,7 +107,8 @@ impl Memory {
         self.word(PHASE).store(phase as u64, Ordering::Release);
     }
 
-    /// Returns the number of the signal by which the agent is crashing, if it is.
+    /// Returns the number of the signal by which the agent is crashing; `None` if it is not
+    /// crashing.
     pub(super) fn crash(&self) -> Option<i32> {
         i32::try_from(self.word(CRASH).load(Ordering::Acquire)).ok().filter(|signal| *signal != 0)
     }
@@ -135,8 +136,8 @@ impl Memory {
         }
     }
 
-    /// Copies the record of a row into `buffer`. Returns `None` if there is none, or the buffer is
-    /// too small. Does not allocate.
+    /// Copies the record of a row into `buffer`. Returns `None` if the row has no record, or if the
+    /// buffer is too small. Does not allocate.
     pub(super) fn read<'a>(&self, row: usize, buffer: &'a mut [u64]) -> Option<&'a [u64]> {
         if row >= self.rows() {
             return None;

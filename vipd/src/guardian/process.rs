@@ -30,8 +30,8 @@ const LINGER_MAX: Duration = Duration::from_secs(5);
 /// Stack size of the watcher thread in bytes.
 const STACK: usize = 256 << 10;
 
-/// Runs the guardian. `arguments` are those after the verb: the agent's name, and
-/// `realtime` or `ordinary`. `start_log` is called once there is something to log.
+/// Runs the guardian. `arguments` are the command-line arguments after the verb: the agent's name,
+/// and `realtime` or `ordinary`. `start_log` is called once there is something to log.
 pub fn main<G>(arguments: &[OsString], start_log: impl FnOnce() -> anyhow::Result<G>) -> ExitCode {
     let [agent, scheduling] = arguments else {
         eprintln!("`vipd guardian` is for internal use only");
@@ -72,9 +72,10 @@ fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::R
     let Some((death, sent)) = wait(socket, &signals, listener.as_ref(), &memory, &death)? else {
         return Ok(());
     };
-    // After an upgrade, the predecessor's guardian may have been listening until now.
+    // After an upgrade, the first attempt may have failed because the predecessor's guardian was
+    // still listening.
     let listener = listener.or_else(|| stand_down::listen(agent));
-    // Without a log, the guardian is still useful.
+    // If the log cannot be started, the guardian continues without it.
     let log = start_log();
     let (leases, memory, masters) = death.into_parts();
     let aftermath = Aftermath::new(agent.to_owned(), leases, memory.clone(), &masters);
@@ -156,7 +157,7 @@ fn wait(
         if is_ready(0) {
             let mut byte = [0];
             let length = match recv(socket, &mut byte, RecvFlags::empty()) {
-                // The agent has died before it read `READY`.
+                // The agent died before reading `READY`.
                 Err(rustix::io::Errno::CONNRESET) => 0,
                 received => received?.1,
             };

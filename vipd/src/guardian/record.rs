@@ -120,7 +120,7 @@ pub(super) struct View<'a> {
     body: &'a [u8],
 }
 
-/// A packet of an encoded record. Same as [`Packet`], but borrowed.
+/// A packet borrowed from an encoded record; see [`Packet`].
 pub(super) struct PacketView<'a> {
     pub(super) route: Option<(IpAddr, IpAddr)>,
     pub(super) bytes: &'a [u8],

@@ -14,7 +14,7 @@ use super::memory::Memory;
 use crate::packet::AnyInterface;
 use crate::xdp::GuardianLeases;
 
-/// Sent by the guardian once it watches the engine.
+/// Sent by the guardian once it is watching the engine.
 pub(super) const READY: u8 = b'R';
 /// Sent by the agent when it crashes.
 pub(super) const CRASH: u8 = b'C';

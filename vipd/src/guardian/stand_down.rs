@@ -33,8 +33,8 @@ pub(super) fn is_asked(listener: &UnixListener) -> bool {
 }
 
 /// Makes the guardian of a dead agent with this name leave, if there is one, and waits up to 2 s
-/// for its answer. The caller must have made sure that the agent is dead, usually by acquiring its
-/// lock. Returns false if a guardian may still remove something.
+/// for the guardian's answer. The caller must have made sure that the agent is dead, usually by
+/// acquiring the agent's lock. Returns false if a guardian may still remove something.
 pub fn stand_down(agent: &str) -> bool {
     let Ok(mut guardian) = connect(agent) else { return true };
     // Root also waits for the guardian of another user.
@@ -45,7 +45,7 @@ pub fn stand_down(agent: &str) -> bool {
     let received = guardian.set_read_timeout(Some(TIMEOUT)).and_then(|()| guardian.read(&mut answer));
     let leaves = match received {
         Ok(1) => answer == [LEAVES],
-        // The guardian has ended by itself, or does not trust this user and still listens.
+        // The guardian has ended by itself, or does not trust this user and is still listening.
         Ok(_) => connect(agent).is_err(),
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => connect(agent).is_err(),
         Err(_) => false,
@@ -59,7 +59,8 @@ pub fn stand_down(agent: &str) -> bool {
     leaves
 }
 
-/// Connects to a guardian without waiting: any user may bind this name and accept no connection.
+/// Connects to a guardian without waiting: any user may bind this name and never accept a
+/// connection.
 fn connect(agent: &str) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -124,7 +125,7 @@ mod tests {
             let name = name.clone();
             move || stand_down(&name)
         });
-        // Like a guardian that does not trust the user of the agent.
+        // Behaves like a guardian that does not trust the agent's user.
         while listener.accept().is_err() {
             thread::yield_now();
         }

@@ -37,7 +37,7 @@ struct Block {
     size: usize,
 }
 
-/// There is no room for a record.
+/// The shared memory has no room for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -61,7 +61,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets the guardian leave, after the VIPs have been removed or handed over.
+    /// Allows the guardian to end without action. Call this after the VIPs have been removed or
+    /// handed over.
     pub(crate) fn release(&self) {
         set_engine(false);
         self.memory.set_phase(Phase::Ended);
@@ -160,13 +161,14 @@ mod tests {
             writer.publish(row, &record).expect("room");
             assert_eq!(memory.read(row.number() as usize, &mut buffer), Some(&record.encode()[..]));
         }
-        // Two blocks of each size.
+        // Two blocks of each size must suffice.
         assert!(writer.used <= 4 * 1024, "{} words", writer.used);
         writer.clear(row);
         assert_eq!(memory.read(row.number() as usize, &mut buffer), None);
     }
 
-    /// Unwinding does not release the mutex, so a panic of the engine wakes the guardian, too.
+    /// Unwinding does not release the mutex, so a panic of the engine thread also wakes the
+    /// guardian.
     #[test]
     fn panic_of_the_engine_counts_as_its_death() {
         let (writer, memory) = writer(1);
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn record_without_room_is_refused() {
+    fn record_that_does_not_fit_is_refused() {
         let (mut writer, memory) = writer(3);
         let row = Rows::new(2).allocate().expect("a row");
         writer.publish(row, &record(60)).expect("room");

@@ -56,10 +56,11 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for the next message, for at most `timeout`, or without a limit if it is `None`.
+    /// Waits for the next message, for at most `timeout`, or without a limit if `timeout` is
+    /// `None`.
     ///
     /// # Errors
-    /// `TimedOut` if none arrives in time; `UnexpectedEof` or `ConnectionReset` if the other
+    /// `TimedOut` if no message arrives in time; `UnexpectedEof` or `ConnectionReset` if the other
     /// process has ended; `InvalidData` if the message cannot be decoded.
     pub(crate) fn receive(&self, timeout: Option<Duration>) -> io::Result<(Message, Option<OwnedFd>)> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -85,7 +86,8 @@ impl Channel {
     /// Returns the next message without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` if there is none; otherwise as for [`receive`](Self::receive).
+    /// `WouldBlock` if no message has arrived; otherwise the same errors as
+    /// [`receive`](Self::receive).
     pub(crate) fn try_receive(&self) -> io::Result<(Message, Option<OwnedFd>)> {
         let mut bytes = vec![0; MAX_MESSAGE];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::xdp::{AttachmentInfo, FenceInfo, Sizes};
 
 /// Version of the state and of the messages after [`Message::Hello`]. Must be increased with every
-/// change that makes them unreadable for another version of vipd.
+/// change that other versions of vipd cannot read.
 pub(crate) const FORMAT: u32 = 1;
 
 /// A message. The memory, map, link, file or socket that a variant describes is passed as a

@@ -8,7 +8,7 @@
 //!    │  Ready, or Failed ◄─────────────────────────
 //!    │  engine completes its pending work
 //!    │  State ─────────────────────────────────────► resumes its routers, takes the token
-//!    │  Taken ◄────────────────────────────────────  sends and receives adverts from now on
+//!    │  Taken ◄────────────────────────────────────  sends and receives adverts from then on
 //!    │  Service ───────────────────────────────────► events and counters of the service
 //!    ▼  ends; the socket closes ───────────────────► starts notification commands
 //! ```

@@ -12,8 +12,8 @@ const MAX_SUBSTITUTIONS: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Definition {
     Line(String),
-    /// A definition of several lines. Its first line is inserted where the parameter is, and the
-    /// others follow as separate lines.
+    /// A definition of several lines. The first line is inserted in place of the parameter, and the
+    /// remaining lines follow as separate lines.
     Lines(Vec<String>),
 }
 
@@ -44,8 +44,8 @@ impl Definitions {
         self.named.insert(name.to_owned(), value);
     }
 
-    /// Replaces the parameters in a line. Undefined ones stay as they are. `predefined` returns the
-    /// value of a predefined parameter.
+    /// Replaces the parameters in a line. Undefined parameters stay as they are. `predefined`
+    /// returns the value of a predefined parameter.
     pub(super) fn substitute(&self, line: &str, predefined: impl Fn(&str) -> Option<String>) -> Substituted {
         let mut text = line.to_owned();
         let mut start = 0;
@@ -57,7 +57,7 @@ impl Definitions {
             let value = match self.named.get(name) {
                 Some(Definition::Line(value)) => value.clone(),
                 Some(Definition::Lines(lines)) => {
-                    // A definition of several lines is replaced only at the end of a line.
+                    // A parameter defined as several lines is replaced only at the end of a line.
                     if end != text.len() {
                         continue;
                     }
@@ -81,7 +81,7 @@ impl Definitions {
             }
             let is_sequence = value.trim_start().starts_with('~');
             text.replace_range(at..end, &value);
-            // The value may contain parameters, too.
+            // The value may itself contain parameters.
             start = at;
             if is_sequence {
                 break;
@@ -114,7 +114,7 @@ fn name(text: &str) -> Option<&str> {
     (!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit())).then_some(name)
 }
 
-/// Parses a line `$NAME=value` and returns name and value; `None` if it is not a definition.
+/// Parses a line `$NAME=value` and returns name and value; `None` if the line is not a definition.
 pub(super) fn definition(line: &str) -> Option<(&str, &str)> {
     let after = line.strip_prefix('$')?;
     let name = name(after)?;
@@ -122,7 +122,7 @@ pub(super) fn definition(line: &str) -> Option<(&str, &str)> {
     Some((name, value.trim_start()))
 }
 
-/// Returns the names of predefined parameters in a line, which begin with `_`.
+/// Returns the names in a line that begin with `_`, which are names of predefined parameters.
 pub(super) fn predefined_names(line: &str) -> impl Iterator<Item = &str> {
     line.match_indices('$')
         .filter_map(|(at, _)| reference(&line[at..]))

@@ -98,7 +98,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
 }
 
 /// Splits a command, or a statement with a command, into words at white space. Quotes are removed,
-/// and the white space in them is kept. A single quote without a second one is an apostrophe. A
+/// and the white space between them is kept. An unmatched single quote is an apostrophe. A
 /// backslash escapes the next character as in C.
 pub(super) fn command_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();

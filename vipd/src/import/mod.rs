@@ -98,7 +98,7 @@ pub enum ImportError {
     Limit {
         /// Where the limit is exceeded.
         at: Position,
-        /// The limit.
+        /// Description of the exceeded limit, for the message.
         what: &'static str,
     },
     /// No virtual router is configured.
@@ -111,7 +111,7 @@ pub enum ImportError {
     },
 }
 
-/// Translates a configuration file of keepalived and the files that it includes.
+/// Translates a keepalived configuration file and the files that it includes.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, exceeds a limit, or has no `vrrp_instance`.

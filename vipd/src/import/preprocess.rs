@@ -22,9 +22,9 @@ const MAX_FILES: usize = 1000;
 const MAX_LINES: usize = 500_000;
 /// Maximum size of the result, in bytes.
 const MAX_BYTES: usize = 16 << 20;
-/// Maximum nesting of sequences and definitions of several lines.
+/// Maximum nesting of sequences and multi-line definitions.
 const MAX_NESTING: usize = 16;
-/// Maximum number of lines that are processed, including those without a result.
+/// Maximum number of lines that are processed, including lines that produce no result.
 const MAX_WORK: usize = 2_000_000;
 /// Maximum number of times that a line is processed again after a substitution.
 const MAX_PASSES: usize = 100;
@@ -51,7 +51,7 @@ struct Preprocessor<'a> {
     definitions: Definitions,
     lines: Vec<Line>,
     bytes: usize,
-    /// The files that are being read, each included by the one before it.
+    /// The files that are being read, each included by the previous file.
     including: Vec<PathBuf>,
     files_read: usize,
     /// Number of lines processed so far.
@@ -140,8 +140,8 @@ impl Preprocessor<'_> {
         Ok(())
     }
 
-    /// Resolves a line. Returns a definition that begins in this line and continues on the next
-    /// one.
+    /// Resolves a line. Returns a definition that begins on this line and continues on the next
+    /// line.
     fn line(
         &mut self,
         mut text: String,
@@ -202,8 +202,8 @@ impl Preprocessor<'_> {
         Ok(None)
     }
 
-    /// Returns the rest of a conditional line if its condition is true, and any other line as it
-    /// is.
+    /// Returns an unconditional line unchanged, and a conditional line without its condition;
+    /// `None` if the condition is false.
     fn condition(&mut self, text: String, at: &Position) -> Option<String> {
         let Some(condition) = text.strip_prefix('@') else { return Some(text) };
         let (is_negated, condition) = match condition.strip_prefix('^') {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// A line of a configuration file of keepalived.
+/// A line of a keepalived configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     /// The file, as named on the command line or by `include`.
@@ -25,7 +25,7 @@ impl fmt::Display for Position {
 pub enum Severity {
     /// A setting was translated with a change, or is not needed. The result has the same meaning.
     Note,
-    /// A setting could not be translated, or the result may differ from keepalived.
+    /// A setting could not be translated, or the result may behave differently from keepalived.
     Attention,
 }
 
@@ -36,7 +36,7 @@ pub struct Message {
     pub at: Position,
     /// Whether the setting requires an action.
     pub severity: Severity,
-    /// The setting, its result and, if it requires an action, the remedy.
+    /// The setting, its result and, if an action is required, the remedy.
     pub text: String,
 }
 
@@ -78,7 +78,7 @@ impl Report {
         self.messages.len()
     }
 
-    /// Returns the messages since a previous [`len`](Self::len).
+    /// Returns the messages recorded since [`len`](Self::len) returned `start`.
     pub(super) fn since(&self, start: usize) -> &[Message] {
         self.messages.get(start..).unwrap_or_default()
     }

@@ -106,7 +106,8 @@ fn list(inside: &str) -> Result<Vec<Vec<(String, String)>>, String> {
     if steps.is_empty() { Err("has no values".to_owned()) } else { Ok(steps) }
 }
 
-/// Splits at commas outside of braces. Each part is the list of words in its braces, or one word.
+/// Splits at commas outside of braces. Each part is the list of words in a pair of braces, or a
+/// single word.
 fn groups(inside: &str) -> Vec<Vec<String>> {
     let (mut groups, mut rest) = (Vec::new(), inside.trim());
     while !rest.is_empty() {

@@ -71,7 +71,7 @@ fn quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
-    /// Such as `[[instance]]`.
+    /// Header line, such as `[[instance]]`; empty for the keys at the top of the file.
     header: &'static str,
     comments: Vec<String>,
     entries: Vec<(&'static str, Value)>,

@@ -13,7 +13,7 @@ pub(super) struct Statement {
     pub(super) at: Position,
     /// At least one word, without double quotes.
     pub(super) words: Vec<String>,
-    /// The text that the words are from. Commands are split differently.
+    /// The text of the statement, which is split into words differently for a command.
     pub(super) text: String,
     /// The statements of the block; `None` without a block.
     pub(super) block: Option<Vec<Self>>,
@@ -35,7 +35,7 @@ impl Statement {
         self.words.get(1).map(String::as_str)
     }
 
-    /// Returns the words after the first one, split as those of a command.
+    /// Returns the words after the first one, split like a command.
     pub(super) fn command_arguments(&self) -> Vec<String> {
         line::command_words(&self.text).into_iter().skip(1).collect()
     }
@@ -57,7 +57,7 @@ struct Open {
 pub(super) fn build(lines: &[Line], report: &mut Report) -> Vec<Statement> {
     let mut stack = Vec::new();
     let mut current = Open { statements: Vec::new(), at: None };
-    // Number of open blocks that are too deep, and are left out.
+    // Number of open blocks that are nested too deeply and are left out.
     let mut ignored = 0_usize;
     for Line { text, at } in lines {
         for part in line::parts(text) {

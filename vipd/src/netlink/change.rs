@@ -20,7 +20,7 @@ use super::wire::acknowledged;
 /// changes in batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Adds an address with vipd's mark, or marks an existing one.
+    /// Adds an address with vipd's mark, or marks an existing address.
     Add(Address, Attributes),
     /// Removes an address. Succeeds if the address does not exist.
     Remove(Address),
@@ -28,11 +28,11 @@ pub enum Change {
     /// with the same destination and metric, whichever tool added it, or if the rule exists with
     /// vipd's mark.
     AddEntry(RoutingEntry),
-    /// Adds an IPv4 route behind other routes with the same destination and metric. Fails with
+    /// Adds an IPv4 route after other routes with the same destination and metric. Fails with
     /// `EEXIST` only if exactly this route is present, with vipd's mark. In IPv6, the kernel would
     /// combine the routes into a multipath route.
     AppendRoute(Route),
-    /// Removes a route or a policy rule with vipd's mark. Succeeds if it does not exist.
+    /// Removes a route or a policy rule with vipd's mark. Succeeds if the entry does not exist.
     RemoveEntry(RoutingEntry),
     /// Brings a link up.
     Up {
@@ -55,7 +55,7 @@ pub struct Attributes {
     pub scope: Scope,
     /// `IFA_BROADCAST`, IPv4 only.
     pub broadcast: Option<Ipv4Addr>,
-    /// Whether the preferred lifetime is 0, so that the kernel does not use the address as the
+    /// Whether the preferred lifetime is 0, so that the kernel prefers other addresses as the
     /// source of new connections (RFC 4862 section 5.5.4).
     pub deprecated: bool,
     /// Whether the kernel adds no route to the prefix (`IFA_F_NOPREFIXROUTE`).

@@ -131,8 +131,8 @@ impl Requests {
         Ok(is_resolved)
     }
 
-    /// Reads all links. If a change interrupts the dump, it is repeated, and `each` is called again
-    /// for the same links.
+    /// Reads all links. If a change interrupts the dump, the dump is repeated, and `each` is called
+    /// again for the same links.
     ///
     /// # Errors
     /// See [`dump`](Self::dump).

@@ -102,10 +102,10 @@ impl From<Instruction> for SockFilter {
 /// Builds the program for these links and unicast peers. `indices` must be sorted.
 ///
 /// The program passes notifications about links and addresses with one of the indices, about new
-/// links with one of the names, and about neighbors with a peer's address. If `routes` is given, it
-/// also passes removals of routes and rules with vipd's mark, and routes of other tools that have
-/// replaced a route to one of these destinations; otherwise, the socket must not have joined the
-/// multicast groups for routes and rules.
+/// links with one of the names, and about neighbors with a peer's address. If `routes` is given,
+/// the program also passes removals of routes and rules with vipd's mark, and routes of other tools
+/// that have replaced a route to one of these destinations; otherwise, the socket must not have
+/// joined the multicast groups for routes and rules.
 pub(super) fn program(
     names: &[String],
     indices: &[u32],

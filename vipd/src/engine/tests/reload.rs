@@ -81,7 +81,7 @@ fn random_configuration(random: &mut Random) -> Config {
 }
 
 /// Returns routes and rules, some of which are shared with other instances. Routes to the same
-/// destination have the same next hop, because the table has room for only one of them.
+/// destination have the same next hop, because a table can contain only one of them.
 fn random_routing(random: &mut Random) -> (String, String) {
     let mut routes = Vec::new();
     for last in 1..=3 {
@@ -99,8 +99,8 @@ fn random_routing(random: &mut Random) -> (String, String) {
     (routes.join(", "), if random.below(2) == 0 { rule } else { String::new() })
 }
 
-/// The running instances by name, with their numbers of transitions to Master and of priority-0
-/// adverts.
+/// The running instances by name, each with its number of transitions to Master and its number of
+/// priority-0 adverts.
 type Running = BTreeMap<String, (RouterId, u64, u64)>;
 
 fn running(bench: &Bench) -> Running {
@@ -230,11 +230,11 @@ fn parsed(text: &str) -> Config {
     Config::parse(text, "vipd.toml").expect("a valid configuration")
 }
 
-/// Adding the address with `NLM_F_REPLACE` would mark it as vipd's, and the next transition would
-/// remove it.
+/// Adding the address with `NLM_F_REPLACE` would mark the address as vipd's, and the next
+/// transition would remove it.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn primary_address_that_a_reload_makes_a_vip_stays_unchanged() -> Result<()> {
+fn reload_leaves_a_primary_address_that_becomes_a_vip_unchanged() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let config = with_vips("\"10.1.1.1/32\"");
@@ -267,7 +267,7 @@ fn with_priority(priority: u8) -> Config {
 /// the fast path.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn backup_on_the_fast_path_preempts_after_a_reload_that_raises_its_priority() -> Result<()> {
+fn backup_on_the_fast_path_preempts_when_a_reload_raises_its_priority() -> Result<()> {
     let lab = Lab::new(1)?;
     let injector = Injector::open(lab.host(Station::Client)?)?;
     let done = Arc::new(AtomicBool::new(false));
@@ -313,11 +313,11 @@ fn reload_adds_a_vip_to_a_master_without_waiting() -> Result<()> {
     })
 }
 
-/// Another thread opens the interface. Until then, the instance must not go into Fault, and must
-/// not add the VIP without announcing it.
+/// Another thread opens the interface. Until the interface is open, the instance must not go into
+/// Fault, and must not add the VIP without announcing it.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn master_adds_a_vip_on_an_interface_that_was_not_used_before() -> Result<()> {
+fn reload_adds_a_vip_on_a_new_interface() -> Result<()> {
     let lab = Lab::new(1)?;
     let host = lab.host(NODE)?;
     command::run(host, "ip", &["link", "add", "unused", "type", "veth", "peer", "name", "routed"])?;

@@ -96,7 +96,7 @@ fn routes_that_are_being_added_are_removed_when_their_router_leaves_master() -> 
     })
 }
 
-/// Holds the rtnl lock for about 0.2 s: the kernel deletes the links of a group while it holds the
+/// Holds the rtnl lock for about 0.2 s: the kernel deletes the links of a group while holding the
 /// lock, and waits for an RCU grace period for each bridge.
 fn hold_rtnl(host: &Namespace) -> Result<()> {
     for number in 0..10 {
@@ -189,11 +189,11 @@ fn route_is_added_after_the_route_to_its_gateway() -> Result<()> {
     })
 }
 
-/// A resync checks all routes, and the change of the interface causes a check of the routes that
-/// use it. Both checks are in the same batch.
+/// A resync checks all routes, and the new interface causes a check of the routes that use it. Both
+/// checks are in the same batch.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn route_through_an_interface_that_was_created_again_is_removed_at_shutdown() -> Result<()> {
+fn route_through_a_recreated_interface_is_removed_at_shutdown() -> Result<()> {
     let all = configuration();
     let text = format!(
         "{}routes = [{{ to = \"10.9.0.0/16\", dev = \"other\", table = 100 }}]\n",

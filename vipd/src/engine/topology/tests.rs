@@ -67,7 +67,7 @@ fn number_of_routers_is_limited_by_the_size_of_the_maps() {
     assert!(error.to_string().contains("instance 2: all 1 rows"), "{error}");
 }
 
-/// Adds and removes a router with a macvlan and one with an address-only link, while another
+/// Adds and removes a router with a macvlan and a router with an address-only link, while a third
 /// router remains.
 #[test]
 fn adding_and_removing_routers_ten_thousand_times_leaks_nothing() {

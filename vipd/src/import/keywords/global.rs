@@ -21,7 +21,7 @@ const INCLUDED: &str = "the file is read, and its settings become part of the re
 const FIFO_READER: &str = "start the program that reads the FIFO as a service of its own";
 const LINK_STATE: &str = "the kernel notifies vipd of carrier changes";
 
-/// The rows of these blocks.
+/// The rows of the top level and of `global_defs`.
 pub(super) static KEYWORDS: &[Keyword] = &[
     line(Top, "global_defs", NotNeeded("its settings become those of each instance")),
     line(Top, "vrrp_instance", Translated(&["instance"])),

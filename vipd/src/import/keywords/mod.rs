@@ -89,7 +89,8 @@ pub(super) fn find(block: Block, name: &str) -> Option<&'static Keyword> {
     all().find(|keyword| keyword.block == block && keyword.name == name)
 }
 
-/// Returns the keyword of a block that is closest to a misspelled one, if any is close.
+/// Returns the keyword of a block that is closest to a misspelled keyword; `None` if no keyword is
+/// close.
 pub(super) fn nearest(block: Block, name: &str) -> Option<&'static str> {
     let similar = |keyword: &Keyword| strsim::jaro_winkler(name, keyword.name);
     let (similarity, near) = all()

@@ -35,7 +35,7 @@ const WEIGHTS: &str =
     "the members of a group always advertise the lowest of their priorities; check the weights";
 const ARGUMENTS: &str = "vipd does not compare arguments of processes; use a `[[script]]` with `pgrep -f`";
 
-/// The rows of these blocks.
+/// The rows of all other blocks.
 pub(super) static KEYWORDS: &[Keyword] = &[
     line(Instance, "state", Translated(&["instance.priority", "instance.preempt"])),
     line(Instance, "interface", Translated(&["instance.interface"])),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Memory, assert_valid, import, messages, options};
 
-/// Returns all files below the folder of fixtures, with paths relative to it.
+/// Returns all files below the folder of fixtures, with paths relative to that folder.
 fn fixtures() -> Memory {
     fn add(folder: &Path, base: &Path, memory: &mut Memory) {
         for entry in fs::read_dir(folder).expect("a folder") {
@@ -27,8 +27,8 @@ fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/import/tests/fixtures")
 }
 
-/// Checks the result and the messages of a file. If the environment variable `UPDATE` is set,
-/// first rewrites the expected ones.
+/// Checks the result and the messages of a file. If the environment variable `UPDATE` is set, first
+/// rewrites the expected result and messages.
 #[track_caller]
 fn check(name: &str, id: Option<&str>, needs_attention: bool) {
     let path = format!("{name}.conf");
@@ -86,7 +86,7 @@ fn timers_and_global_defaults_are_translated() {
 }
 
 #[test]
-fn template_with_includes_conditions_parameters_and_sequences_is_translated() {
+fn template_is_expanded_and_translated() {
     check("template", Some("main"), false);
 }
 

@@ -29,7 +29,8 @@ fn keys_of_translated_keywords_exist() {
 /// The reference of vipd's keys names keepalived's equivalents, which the import must translate.
 #[test]
 fn equivalents_of_keys_are_translated() {
-    // Values and phrases, and keywords that the reference mentions without an equivalent.
+    // These are values and phrases, and keywords that the reference mentions although they have no
+    // equivalent.
     let other = ["false", "\"rfc9568\"", "\"down\"", "auth_type PASS", "include", "vrrp_rt_priority"];
     for word in keepalived_words() {
         let is_translated = keywords::all()
@@ -60,8 +61,8 @@ fn in_block(block: Block, setting: &str) -> String {
     }
 }
 
-/// Each keyword of the table has code: none is reported as unknown or without a translation, and
-/// each that is not translated has a message.
+/// Every keyword of the table has code: no keyword is reported as unknown or as lacking a
+/// translation, and every keyword that is not translated has a message.
 #[test]
 fn each_keyword_is_handled() {
     for Keyword { block, name, arguments, kind } in keywords::all() {
@@ -81,7 +82,7 @@ fn each_keyword_is_handled() {
                 has_message |= text.contains(&format!("`{name}`"));
             }
         }
-        // These cause no message of their own.
+        // These keywords cause no message of their own.
         let is_silent = *block == Block::Track || name.starts_with("include") || *name == "global_defs";
         assert!(has_message || is_silent || matches!(kind, Kind::Translated(_)), "{block:?} {name}");
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::{Files, ImportError, Options, Severity, Translation, import};
 use crate::config::Config;
 
-/// Files in memory. `pgrep` and `killall` are installed.
+/// The files, in memory, of a machine on which `pgrep` and `killall` are installed.
 #[derive(Debug, Default)]
 struct Memory {
     files: BTreeMap<PathBuf, Vec<u8>>,
@@ -89,7 +89,8 @@ fn assert_valid(translation: &Translation) {
     }
 }
 
-/// Settings of every instance in these tests. Expected results list only the differences from them.
+/// Settings of every instance in these tests. Expected results list only the differences from these
+/// settings.
 const BASE: [&str; 7] = [
     "[[instance]]",
     "name = \"V\"",
@@ -106,8 +107,9 @@ fn instance(setting: &str) -> String {
     )
 }
 
-/// Checks the lines of the result that are not in [`BASE`], followed by the lines of `BASE` that
-/// are not in the result, each after a `-`; then the messages without their positions.
+/// Compares the result with `expected`: the lines that are not in [`BASE`], followed by the lines
+/// of `BASE` that the result lacks, each prefixed with `-`. Then compares the messages, without
+/// their positions.
 #[track_caller]
 fn assert_row(text: &str, expected: &[&str], expected_messages: &[&str]) {
     let translation = translated(text);

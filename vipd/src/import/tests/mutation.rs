@@ -63,7 +63,7 @@ fn run(text: &[u8]) {
     }
 }
 
-/// A change of a text: bytes are removed at a position, and a word is inserted.
+/// Changes to a text: at each position, bytes are removed and a word is inserted.
 fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, usize)>> {
     prop::collection::vec((any::<prop::sample::Index>(), 0..20_usize, 0..WORDS.len()), 1..8)
 }

@@ -123,7 +123,7 @@ fn preferred(text: &str, at: &Position, context: &mut Context<'_>) -> Option<boo
 
 impl Vip {
     /// Returns the element of `virtual_addresses`: a string if there are no options. `interface` is
-    /// that of the instance.
+    /// the instance's own interface.
     pub(super) fn translate(&self, interface: Option<&str>) -> Value {
         let Self { address, length, label, scope, broadcast, preferred, .. } = self;
         let text = match length {

@@ -12,7 +12,7 @@ use crate::import::tree::Statement;
 
 /// Maximum length of a command name in `/proc/PID/comm`.
 const COMM_MAX: usize = 15;
-/// Range of the interval and the timeout of scripts.
+/// Range of the interval and the timeout of scripts, in nanoseconds.
 const CHECK_TIME: std::ops::RangeInclusive<u64> = SECOND / 10..=86_400 * SECOND;
 
 /// A translated check.
@@ -34,7 +34,7 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Translates a statement if it defines a check. Returns whether it does.
+    /// Translates a statement that defines a check. Returns whether the statement is one.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let (object, read): (_, fn(&Statement, &mut Draft, &mut Context<'_>)) = match statement.keyword() {
             "vrrp_script" => (Object::Script, script),

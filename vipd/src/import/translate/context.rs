@@ -18,7 +18,7 @@ pub(super) enum Parsed {
     Value(String),
     /// The result has the same meaning without the option.
     NotNeeded,
-    /// The option is invalid or has no equivalent, which was reported.
+    /// The option is invalid or has no equivalent. A message about this has been recorded.
     LeftOut,
 }
 
@@ -90,7 +90,7 @@ impl Context<'_> {
     }
 
     /// Reads an option within a line. Reports an option that is not translated. `words` are the
-    /// words after it.
+    /// words after the option.
     pub(super) fn option<'w>(
         &mut self,
         block: Block,
@@ -161,7 +161,7 @@ impl Context<'_> {
     }
 
     /// Returns a time in nanoseconds. A time outside of vipd's range is reported and replaced by
-    /// the nearest one in the range.
+    /// the nearest time in the range.
     pub(super) fn time(&mut self, statement: &Statement, range: RangeInclusive<u64>) -> Option<u64> {
         let Some(nanos) = statement.argument().and_then(values::seconds) else {
             self.invalid(statement, "a number of seconds");
@@ -226,7 +226,7 @@ impl Context<'_> {
         valid
     }
 
-    /// Returns the user of a command: the given one, or `script_user`.
+    /// Returns the user of a command: the given user, or else `script_user`.
     pub(super) fn user(&mut self, at: &Position, given: Option<&str>) -> Option<String> {
         let user = given.map(str::to_owned).or_else(|| self.script_user.clone());
         if user.is_none() && !self.has_reported_user {
@@ -241,7 +241,7 @@ impl Context<'_> {
         user
     }
 
-    /// Reports a group of a user, which vipd cannot set.
+    /// Reports a group given for a command, which vipd cannot set.
     pub(super) fn group_of_user(&mut self, at: &Position, user: &str, group: &str) {
         if user != group {
             self.attention(

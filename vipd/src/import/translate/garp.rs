@@ -13,9 +13,9 @@ pub(super) struct Garp {
     delay: Option<u64>,
     refresh: Option<u64>,
     refresh_repeat: Option<u8>,
-    /// Pause between two gratuitous ARPs.
+    /// Pause between two gratuitous ARPs, in nanoseconds.
     arp_interval: Option<u64>,
-    /// Pause between two Neighbor Advertisements.
+    /// Pause between two Neighbor Advertisements, in nanoseconds.
     na_interval: Option<u64>,
 }
 
@@ -25,8 +25,8 @@ const REFRESH: std::ops::RangeInclusive<u64> = 0..=86_400 * SECOND;
 const PAUSE: std::ops::RangeInclusive<u64> = 0..=SECOND;
 
 impl Garp {
-    /// Translates a statement of an instance or of `global_defs` if it configures announcements.
-    /// Returns whether it does.
+    /// Translates a statement of an instance or of `global_defs` that configures announcements.
+    /// Returns whether the statement is one.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let keyword = statement.keyword();
         match keyword.strip_prefix("vrrp_").unwrap_or(keyword) {
@@ -46,7 +46,7 @@ impl Garp {
         true
     }
 
-    /// Returns these settings, with missing ones taken from `other`.
+    /// Returns these settings, with missing settings taken from `other`.
     pub(super) fn or(&self, other: &Self) -> Self {
         Self {
             repeat: self.repeat.or(other.repeat),

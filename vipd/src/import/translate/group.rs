@@ -61,9 +61,9 @@ impl Group {
         group
     }
 
-    /// Reports members that do not exist or are in another group, and removes them. Also reports
-    /// members with different priorities. `priority` returns the priority of an instance, `None` if
-    /// it does not exist.
+    /// Reports and removes members that do not exist or are in another group. Also reports members
+    /// with different priorities. `priority` returns the priority of an instance; `None` if the
+    /// instance does not exist.
     pub(super) fn check(
         &mut self,
         taken: &mut HashSet<String>,

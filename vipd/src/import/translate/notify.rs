@@ -21,7 +21,7 @@ const KEYS: [(&str, &str); 5] = [
 ];
 
 impl Notify {
-    /// Translates a statement if it is a notification. Returns whether it is.
+    /// Translates a statement that configures a notification. Returns whether the statement is one.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let Some((_, key)) = KEYS.iter().find(|(keyword, _)| *keyword == statement.keyword()) else {
             return false;

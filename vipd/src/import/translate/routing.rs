@@ -15,8 +15,8 @@ use crate::import::tree::Statement;
 const TABLES: [(&str, u32); 3] = [("default", 253), ("main", 254), ("local", 255)];
 /// The file with the names of further routing tables.
 const TABLE_NAMES: &str = "/etc/iproute2/rt_tables";
-/// Preference of the first rule without a configured one, in keepalived. Each further rule has the
-/// next lower number.
+/// Preference that keepalived assigns to the first rule without a configured preference. Each
+/// further rule gets the next lower number.
 const FIRST_PREFERENCE: u32 = 16_384;
 
 /// Attributes that cannot be left out, because the route would lead elsewhere.

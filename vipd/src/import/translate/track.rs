@@ -44,7 +44,7 @@ impl Object {
 /// How a state changes the priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Weight {
-    /// 0 if the object causes a fault instead.
+    /// The weight; 0 if the object causes a fault instead.
     pub(super) value: i16,
     pub(super) is_reverse: bool,
 }
@@ -54,7 +54,7 @@ pub(super) struct Weight {
 pub(super) struct Track {
     at: Position,
     object: Object,
-    /// As in keepalived's configuration.
+    /// Name in keepalived's configuration.
     name: String,
     /// `None` to use the weight of the check.
     weight: Option<Weight>,
@@ -75,7 +75,7 @@ pub(super) enum Role {
     AddressOwner,
 }
 
-/// Translates a statement if it tracks objects. Returns whether it does.
+/// Translates a statement that tracks objects. Returns whether the statement is one.
 pub(super) fn read(statement: &Statement, tracks: &mut Vec<Track>, context: &mut Context<'_>) -> bool {
     let Some(object) = Object::of_keyword(statement.keyword()) else { return false };
     for line in statement.children() {
@@ -142,7 +142,7 @@ impl Track {
         );
     }
 
-    /// Returns the element of `track`; `None` if vipd has no equivalent, which is reported.
+    /// Returns the element of `track`; `None` if vipd has no equivalent, after reporting this.
     pub(super) fn translate(&self, checks: &Checks, role: Role, context: &mut Context<'_>) -> Option<Value> {
         let Self { at, object, name, weight, is_used_early } = self;
         let defined = checks.find(*object, name);
@@ -175,7 +175,7 @@ impl Track {
             Role::AddressOwner => Some("because its instance is an address owner"),
         };
         if let Some(reason) = reason {
-            // keepalived takes a weight of 1 for the default, and then tracks the file without a
+            // keepalived treats a weight of 1 as the default, and then tracks the file without a
             // weight.
             let is_fault = *object == Object::File && weight.value == 1;
             if !is_fault && (role, *object) != (Role::Member, Object::Interface) {

@@ -36,17 +36,17 @@ pub(super) struct Instance {
     interface: Option<String>,
     vrid: Option<u8>,
     version: Option<(u8, Position)>,
-    /// The position of a `version` after a setting that makes the instance IPv6. There, keepalived
-    /// ignores version 2.
+    /// The position of `version` if it follows a setting that makes the instance IPv6. In this
+    /// position, keepalived ignores version 2.
     late_version: Option<Position>,
     is_native_ipv6: bool,
     priority: Option<u8>,
-    /// In nanoseconds.
+    /// Time in nanoseconds, and its position.
     interval: Option<(u64, Position)>,
     down_after_adverts: Option<u8>,
     /// The position of `nopreempt`.
     nopreempt: Option<Position>,
-    /// In nanoseconds.
+    /// Time in nanoseconds, and its position.
     preempt_delay: Option<(u64, Position)>,
     accept: Option<bool>,
     is_strict: Option<bool>,
@@ -142,7 +142,7 @@ impl Instance {
         }
     }
 
-    /// Translates a setting if it concerns the election. Returns whether it does.
+    /// Translates a setting that concerns the election. Returns whether the setting is one.
     fn election(&mut self, setting: &Statement, context: &mut Context<'_>) -> bool {
         match setting.keyword() {
             "state" => match setting.argument() {
@@ -156,7 +156,7 @@ impl Instance {
             },
             "priority" => self.priority = context.integer(setting, 1..=255),
             "advert_int" => {
-                // keepalived ignores other intervals, too.
+                // keepalived also ignores intervals outside this range.
                 let range = SECOND / 100..=255 * SECOND;
                 match setting.argument().and_then(values::seconds).filter(|nanos| range.contains(nanos)) {
                     Some(nanos) => self.interval = Some((nanos, setting.at.clone())),
@@ -227,8 +227,8 @@ impl Instance {
         }
     }
 
-    /// Returns the priority. If none is configured and the initial state is MASTER, keepalived uses
-    /// an owner's priority.
+    /// Returns the priority. If no priority is configured and the initial state is MASTER,
+    /// keepalived uses an owner's priority.
     pub(super) fn priority(&self) -> u8 {
         self.priority.unwrap_or(if self.is_state_master { OWNER } else { 100 })
     }
@@ -245,8 +245,8 @@ impl Instance {
         self.version.as_ref().map(|(version, _)| *version).or(global.version).unwrap_or(2)
     }
 
-    /// Returns the interface. With unicast, keepalived needs none, and adds the VIPs to `dev` or to
-    /// the default interface.
+    /// Returns the interface. With unicast, keepalived does not need `interface`, and adds the VIPs
+    /// to `dev` or to the default interface.
     fn interface(&self, global: &Global) -> Option<String> {
         let of_address = || self.addresses.first().and_then(|first| first.interface.clone());
         let other = || of_address().or_else(|| global.interface.clone());

@@ -19,7 +19,8 @@ const PASSWORD_MAX: usize = 8;
 pub(in crate::import::translate) struct Surroundings<'a> {
     pub(in crate::import::translate) global: &'a Global,
     pub(in crate::import::translate) checks: &'a Checks,
-    /// Whether the weights of the instance's tracked objects are ignored, because it is in a group.
+    /// Whether the weights of the instance's tracked objects are ignored, because the instance is
+    /// in a group.
     pub(in crate::import::translate) is_member: bool,
     /// The objects of a group that has no other member.
     pub(in crate::import::translate) more_tracks: &'a [Track],
@@ -295,8 +296,8 @@ impl Instance {
     }
 }
 
-/// Rounds an interval as keepalived does, and reports a change: in VRRPv2 to whole seconds from 1 s
-/// to 255 s, in VRRPv3 to multiples of 10 ms from 10 ms to 40.95 s.
+/// Rounds an interval as keepalived does: in VRRPv2 to whole seconds from 1 s to 255 s, in VRRPv3
+/// to multiples of 10 ms from 10 ms to 40.95 s. Reports an interval that this changes.
 fn encodable(nanos: u64, version: u8, at: &Position, context: &mut Context<'_>) -> u64 {
     let (unit, most) = if version == 2 { (SECOND, 255 * SECOND) } else { (CENTISECOND, 4095 * CENTISECOND) };
     let rounded = ((nanos + unit / 2) / unit * unit).clamp(unit, most);
