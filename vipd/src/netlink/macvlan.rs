@@ -80,7 +80,7 @@ pub struct Macvlans {
     created: BTreeMap<Key, (Macvlan, String)>,
     /// Original sysctls of each parent.
     parents: BTreeMap<String, Sysctls>,
-    /// Names of the deleted macvlans of a previous run.
+    /// Names of the macvlans of a previous run that this process has deleted.
     stale: Vec<String>,
     /// Whether the macvlans belong to a predecessor or a successor, and so are not deleted on drop.
     is_borrowed: bool,
@@ -216,7 +216,7 @@ impl Macvlans {
         }
     }
 
-    /// Brings a macvlan up or down. Does nothing if it no longer exists.
+    /// Brings a macvlan up or down. Does nothing if the macvlan no longer exists.
     ///
     /// # Errors
     /// Any error returned by the kernel, unless the macvlan no longer exists.
@@ -384,7 +384,7 @@ impl Macvlans {
     }
 }
 
-/// A macvlan that a previous run has left.
+/// A macvlan that a previous run has left behind.
 struct Stale {
     macvlan: Macvlan,
     /// Index of the parent.

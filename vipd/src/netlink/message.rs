@@ -32,7 +32,7 @@ pub struct Link {
     pub name: String,
     /// Whether the link is up and has a carrier (IFF_UP and IFF_RUNNING).
     pub running: bool,
-    /// Ethernet address, or `None` if the link has no address of 6 bytes.
+    /// Ethernet address, or `None` if the link has no 6-byte address.
     pub mac: Option<[u8; 6]>,
     /// Whether the link is point-to-point (IFF_POINTOPOINT).
     pub is_point_to_point: bool,
@@ -157,8 +157,8 @@ impl LinkDetails {
         }
         let mut link = Self { ifindex: header.index, flags: header.flags, ..Self::default() };
         for attribute in link_attributes(message) {
-            // Attributes are parsed separately, so that an attribute whose format has changed in a
-            // newer kernel does not invalidate the whole message.
+            // Attributes are parsed individually, so that an attribute whose format has changed in
+            // a newer kernel does not invalidate the whole message.
             match LinkAttribute::parse_with_param(&attribute, header.interface_family) {
                 Ok(LinkAttribute::IfName(name)) => link.name = Some(name),
                 Ok(LinkAttribute::IfAlias(alias)) => link.alias = Some(alias),
@@ -182,7 +182,7 @@ fn decode_address(body: &[u8]) -> Option<Address> {
     let message = AddressMessage::parse(body).ok()?;
     let (mut local, mut peer, mut protocol) = (None, None, 0);
     // The header contains only the lower 8 bits of the flags. The attribute IFA_FLAGS (Linux 3.14)
-    // contains all of them, and takes precedence.
+    // contains all flags, and takes precedence.
     let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     for attribute in message.attributes {
         match attribute {

@@ -28,15 +28,15 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// more if the device has many alternative names.
 const DATAGRAM: usize = 64 << 10;
 
-/// A socket that receives all changes to the links in use and their addresses. Until
-/// [`Requests::read`](super::Requests::read) is called, it reports all links.
+/// A socket that receives notifications about all changes to the links in use and their addresses.
+/// Until [`Requests::read`](super::Requests::read) is called, all links count as in use.
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
     buffer: Vec<u8>,
     watched: Option<Watched>,
     peers: Vec<IpAddr>,
-    /// The destinations of vipd's routes; `None` if changes of routes and policy rules are not
+    /// The destinations of vipd's routes; `None` if changes to routes and policy rules are not
     /// reported.
     routes: Option<Vec<Destination>>,
     traffic: MonitorTraffic,
@@ -196,7 +196,7 @@ impl Monitor {
     }
 
     /// Updates the filter if an interface has appeared, because the previous filter drops
-    /// notifications about its addresses.
+    /// notifications about the interface's addresses.
     fn refilter(&self, drained: Drained) -> io::Result<Drained> {
         if drained.appeared {
             self.attach_filter()?;
@@ -245,13 +245,13 @@ enum Relevance {
     Appeared,
 }
 
-/// Returns whether a message must be decoded, from as few of its fields as possible. Also updates
-/// the indices of the watched links.
+/// Returns whether a message must be decoded, and reads as few of its fields as possible to decide.
+/// Also updates the indices of the watched links.
 fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<'_>) -> Relevance {
     let kind = message.message_type();
     if matches!(kind, libc::RTM_NEWROUTE | libc::RTM_DELROUTE | libc::RTM_DELRULE) {
-        // Such messages are rare, because the socket filter passes only those that may concern
-        // vipd's own routes and rules.
+        // Messages about routes and rules are rare, because the socket filter passes only messages
+        // that may concern vipd's own routes and rules.
         return Relevance::Relevant;
     }
     let Some(index) = ifindex(message) else { return Relevance::Irrelevant };

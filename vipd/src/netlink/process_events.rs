@@ -90,7 +90,8 @@ impl ProcessEvents {
         }
     }
 
-    /// Selects the events to receive from now on. Events that are already queued remain.
+    /// Selects the events that the kernel queues from then on. Events that are already queued
+    /// remain.
     ///
     /// # Errors
     /// `ENOMEM` if the kernel cannot install the socket filter.
@@ -141,7 +142,7 @@ impl Drop for ProcessEvents {
     }
 }
 
-/// Returns the process of an event, or `None` if the event reports a new thread or is of a type
+/// Returns the process ID in an event, or `None` if the event reports a new thread or is of a type
 /// that vipd does not use.
 fn process(datagram: &[u8]) -> Option<u32> {
     let process = word(datagram, PROCESS as usize)?;

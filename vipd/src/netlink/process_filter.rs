@@ -1,7 +1,7 @@
 //! The socket filter of [`ProcessEvents`](super::ProcessEvents).
 //!
-//! A busy host starts and ends thousands of processes a second. Before events are queued, the
-//! filter drops those that cannot concern the tracked processes.
+//! A busy host starts and ends thousands of processes per second. The filter drops events that
+//! cannot concern the tracked processes before they are queued.
 
 use super::filter::{DROP, IF_EQUAL, Instruction, LOAD_U32, PASS, Program, RETURN};
 use super::process_events::{COMM, EXEC, FORK, NONE, PROCESS, WHAT};
@@ -12,11 +12,12 @@ const MAX_PROCESSES: usize = 512;
 /// The process events to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection<'a> {
-    /// Only the reply to a request.
+    /// Only replies to requests.
     Replies,
-    /// One of these processes executes another program or changes its name.
+    /// Events in which one of these processes executes another program or changes its name.
     Changes(&'a [u32]),
-    /// Any process executes a program or changes its name, or one of these processes forks.
+    /// Events in which any process executes a program or changes its name, or one of these
+    /// processes forks.
     Starts(&'a [u32]),
 }
 

@@ -200,8 +200,8 @@ impl Requests {
         result
     }
 
-    /// Removes `vips` with vipd's mark from the named interfaces. Other addresses with the mark
-    /// stay, because they may belong to another agent.
+    /// Removes the addresses in `vips` that have vipd's mark from the named interfaces. Other
+    /// addresses with the mark stay, because they may belong to another agent.
     ///
     /// # Errors
     /// Returns an error if the dump or a removal fails. All other removals are still carried out.

@@ -15,7 +15,8 @@ use super::wire::{address, attribute, number};
 /// Length of `struct rtmsg` in bytes.
 const RTMSG_LEN: usize = 12;
 
-/// A route with at most one next hop. A table has room for one route per destination and metric.
+/// A route with at most one next hop. A table can contain only one route per destination and
+/// metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     // The first four fields identify the route, and come first for lookups in an ordered map.
@@ -327,7 +328,8 @@ mod tests {
     fn routes_of_other_protocols_are_not_decoded() {
         let buffer = encoded(Change::AddEntry(RoutingEntry::Route(route("10.0.0.0", 8, None, Some(3), 9))));
         let message = messages(&buffer).next().expect("a message");
-        // The protocol, the type, and RTM_F_CLONED in the flags.
+        // Invalid values for the protocol, the type and the flags (`RTM_F_CLONED`), with their
+        // offsets.
         for (offset, value) in [(5, 4), (7, 2), (if cfg!(target_endian = "little") { 9 } else { 10 }, 2)] {
             let mut body = message.payload().to_vec();
             body[offset] = value;

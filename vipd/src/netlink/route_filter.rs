@@ -1,7 +1,7 @@
 //! The socket filter of [`RouteMonitor`](super::RouteMonitor).
 //!
-//! On a router with a full BGP table, thousands of routes may change per second. Before
-//! notifications are queued, the filter drops those about routes that are not tracked.
+//! On a router with a full BGP table, thousands of routes may change per second. The filter drops
+//! notifications about untracked routes before they are queued.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use super::filter::{
 };
 use super::route_state::Destination;
 
-/// With more destinations than this, all changes of the main table pass.
+/// With more destinations than this, all changes to the main table pass.
 const MAX_DESTINATIONS: usize = 256;
 /// Offset of `rtm_dst_len` in a route message.
 const LENGTH: u32 = 17;

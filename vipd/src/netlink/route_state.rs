@@ -23,7 +23,7 @@ const UNUSABLE: u8 = 0x01 | 0x10;
 /// Destination of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Destination {
-    /// Network address, without bits after the prefix.
+    /// Network address; the bits after the prefix are 0.
     pub address: IpAddr,
     /// Prefix length in bits.
     pub prefix: u8,
@@ -55,14 +55,14 @@ impl fmt::Display for Destination {
 }
 
 /// State of the routes to a destination. If there are several routes, for example with different
-/// metrics, this is the highest of their states, in the order of the variants.
+/// metrics, the highest of their states counts, in the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteState {
     /// The main table contains no route with this prefix.
     Missing,
     /// The route rejects packets, for example with type `unreachable` or `blackhole`.
     Rejecting,
-    /// Each next hop is dead, or its link has no carrier.
+    /// Every next hop is dead or on a link without a carrier.
     Unusable,
     /// At least one next hop can be used.
     Usable,
@@ -123,7 +123,7 @@ impl Routes {
         wanted.header.kind = RouteType::from(0);
         let wanted = RouteNetlinkMessage::GetRoute(wanted);
         match requests.dump_one(wanted, &mut |message| self.add(destinations, message)) {
-            // The main table does not exist before its first route.
+            // The main table does not exist until its first route is added.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.is_interrupted = true;
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn route_is_usable_if_one_of_its_next_hops_is() {
+    fn route_is_usable_if_any_next_hop_is_usable() {
         let oif = (libc::RTA_OIF, &3_u32.to_ne_bytes()[..]);
         assert_eq!(state(&route(0, 1, 0, &[oif])), (RouteState::Usable, vec![3]));
         assert_eq!(state(&route(0, 1, 0x10, &[oif])), (RouteState::Unusable, vec![3]));

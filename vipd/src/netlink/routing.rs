@@ -49,7 +49,7 @@ impl RoutingEntry {
         message
     }
 
-    /// Decodes a route or rule message. Returns `None` if it lacks vipd's mark.
+    /// Decodes a route or rule message. Returns `None` if the entry lacks vipd's mark.
     pub(super) fn decode(message: &Message<'_>) -> Option<Self> {
         match message.message_type() {
             libc::RTM_NEWROUTE | libc::RTM_DELROUTE => Route::decode(message.payload()).map(Self::Route),
@@ -105,7 +105,7 @@ impl Requests {
     }
 
     /// Removes the routes and policy rules that have vipd's mark and for which `is_stale` returns
-    /// true, and returns them.
+    /// true. Returns the removed entries.
     ///
     /// # Errors
     /// Returns an error if a dump or a removal fails. All other removals are still carried out.

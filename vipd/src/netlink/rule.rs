@@ -22,7 +22,7 @@ const FRA_FWMARK: u16 = 10;
 const FRA_TABLE: u16 = 15;
 const FRA_FWMASK: u16 = 16;
 const FRA_OIFNAME: u16 = 17;
-/// Since Linux 4.17.
+/// Origin of the rule (`protocol` of `ip rule`), since Linux 4.17.
 pub(super) const FRA_PROTOCOL: u16 = 21;
 /// `FR_ACT_TO_TBL`.
 const TO_TABLE: u8 = 1;

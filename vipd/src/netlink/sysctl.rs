@@ -143,7 +143,7 @@ fn read(family: u8, interface: &str, name: &str) -> Option<u32> {
     fs::read_to_string(path(family, interface, name)).ok()?.trim().parse().ok()
 }
 
-/// Writes the value if the current one differs.
+/// Writes the value if the current value differs.
 fn set(family: u8, interface: &str, name: &'static str, wanted: u32) -> Result<(), SysctlError> {
     let found = read(family, interface, name);
     if found == Some(wanted) {

@@ -1,8 +1,8 @@
 //! Splits datagrams into messages, and reads the fields that decide whether a notification is worth
 //! decoding.
 //!
-//! Only notifications about links in use are decoded into rtnetlink's types, which allocate a
-//! vector per message. All other notifications cost only a few loads.
+//! Only relevant notifications are decoded into rtnetlink's types, which allocate a vector per
+//! message. All other notifications cost only a few loads.
 
 use std::io;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ const NDMSG_LEN: usize = 12;
 /// A message in a datagram.
 pub(super) type Message<'a> = NetlinkBuffer<&'a [u8]>;
 
-/// Iterates over the messages of a datagram, up to the first one with an invalid length.
+/// Iterates over the messages of a datagram, up to the first message with an invalid length.
 pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -99,12 +99,13 @@ pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// Decodes a number of 32 bits in host byte order.
+/// Decodes a 32-bit number in host byte order.
 pub(super) fn number(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
-/// Iterates over the attributes of a link message, up to the first one with an invalid length.
+/// Iterates over the attributes of a link message, up to the first attribute with an invalid
+/// length.
 pub(super) fn link_attributes<'a>(message: &Message<'a>) -> impl Iterator<Item = NlaBuffer<&'a [u8]>> {
     NlasIterator::new(message.payload().get(IFINFOMSG_LEN..).unwrap_or_default()).map_while(Result::ok)
 }

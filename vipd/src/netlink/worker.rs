@@ -10,7 +10,7 @@ use rtnetlink::sys::Socket;
 use super::wire::messages;
 
 /// Buffer size for one answer, in bytes. An error takes 36 bytes, because `NETLINK_CAP_ACK` omits
-/// the payload of the request. The kernel's explanation takes up to about 120 more.
+/// the payload of the request. The kernel's explanation takes up to about 120 bytes more.
 const ANSWER: usize = 512;
 
 /// Requests that are sent in one system call, and the answers to them.
@@ -54,7 +54,7 @@ pub(super) struct AddressWorker {
 }
 
 impl AddressWorker {
-    /// Starts the thread. It inherits the caller's scheduling policy
+    /// Starts the thread, which inherits the caller's scheduling policy
     /// (pthread_attr_setinheritsched(3)), so that a real-time caller never waits for a thread with
     /// ordinary scheduling.
     pub(super) fn start(socket: Arc<Socket>) -> io::Result<Self> {

@@ -42,7 +42,7 @@ impl AnyInterface {
     }
 
     /// Takes over descriptors in the order of [`descriptors`](Self::descriptors). Returns `None` if
-    /// there are fewer than two.
+    /// there are fewer than two descriptors.
     pub fn from_descriptors(descriptors: impl IntoIterator<Item = OwnedFd>) -> Option<Self> {
         let mut sockets = descriptors.into_iter().map(Socket::from);
         Some(Self { frames: sockets.next()?, unicast4: sockets.next()?, unicast6: sockets.next() })
@@ -54,8 +54,8 @@ impl AnyInterface {
     }
 
     /// Sends up to 64 Ethernet frames in one system call, each from the interface whose index is
-    /// paired with the frame, without allocating. Returns the number of frames sent; if it is less
-    /// than the number of frames, the kernel refused the next one.
+    /// paired with the frame, without allocating. Returns how many frames were sent. If not all of
+    /// them were sent, the kernel refused the first unsent frame.
     ///
     /// # Errors
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down, `ENXIO`
@@ -76,7 +76,7 @@ impl AnyInterface {
     /// without blocking or allocating.
     ///
     /// # Errors
-    /// `Unsupported` without IPv6; otherwise as for
+    /// `Unsupported` without IPv6; otherwise the same errors as
     /// [`UnicastSocket::open`](super::UnicastSocket::open) and
     /// [`UnicastSocket::send_to`](super::UnicastSocket::send_to).
     pub fn send_to(&self, ifindex: u32, source: IpAddr, peer: IpAddr, message: &[u8]) -> io::Result<()> {

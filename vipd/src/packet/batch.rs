@@ -35,14 +35,14 @@ impl<T: Copy> Batch<T> {
     }
 
     /// Sends all frames without blocking and empties the batch. Passes each tag and its result to
-    /// `done`. If the kernel refuses a frame, the frames after it are still sent.
+    /// `done`. If the kernel refuses a frame, later frames are still sent.
     pub fn send(&mut self, socket: &PacketSocket, mut done: impl FnMut(T, io::Result<()>)) {
         let mut next = 0;
         while next < self.frames.len() {
             let ready = self.frames.iter().skip(next).take(AT_ONCE);
             let frames = ready.filter_map(|(_, range)| self.bytes.get(range.clone()));
             // An error refers to the first frame of the call: sendmmsg(2) returns the number of
-            // frames sent before a refused one.
+            // frames sent before a refused frame.
             let (sent, refused) = match socket.send_many(frames) {
                 Ok(sent) => (sent, None),
                 Err(error) => (0, Some(error)),

@@ -20,7 +20,7 @@ pub struct FrameError;
 ///  +----------+--------------+---------------+------+----------+---------+----- …
 /// ```
 ///
-/// A unicast advert consists of the VRRP message only. The kernel selects the route to the peer and
+/// A unicast advert consists only of the VRRP message. The kernel selects the route to the peer and
 /// adds the headers.
 #[derive(Clone, Debug)]
 pub struct AdvertFrame {
@@ -33,8 +33,8 @@ impl AdvertFrame {
     /// Prepares an advert to the VRRP multicast group of the source's family.
     ///
     /// # Errors
-    /// [`FrameError`] if there are more than 255 addresses, or if an address or the checksum form
-    /// is of another family than the source.
+    /// [`FrameError`] if there are more than 255 addresses, or if the family of an address or of
+    /// the checksum form is not the source's family.
     pub fn multicast(
         mac: [u8; 6],
         source: IpAddr,
@@ -50,8 +50,8 @@ impl AdvertFrame {
     /// Prepares an advert from `source` to `peer`.
     ///
     /// # Errors
-    /// [`FrameError`] if there are more than 255 addresses, or if an address or the checksum form
-    /// is of another family than the source.
+    /// [`FrameError`] if there are more than 255 addresses, or if the family of an address or of
+    /// the checksum form is not the source's family.
     pub fn unicast(
         source: IpAddr,
         peer: IpAddr,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn unicast_advert_has_no_headers_and_a_checksum_for_its_peer() {
+    fn unicast_advert_is_a_bare_message_with_a_checksum_for_its_peer() {
         for form in FORMS {
             let (from, peer) = (source(form), addresses(form, 13).last().expect("one"));
             let frame = AdvertFrame::unicast(from, peer, &fields(form), addresses(form, 1)).expect("fits");

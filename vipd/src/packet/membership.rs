@@ -16,8 +16,8 @@ use super::unicast::drop_all_input;
 /// The BPF program receives only frames that the NIC accepts. Joining the group configures the
 /// NIC's filter, and the kernel's IGMP or MLD reports configure snooping switches.
 ///
-/// The socket is a raw socket of protocol 112 that drops all input. While it exists, the kernel
-/// does not reply with ICMP errors to unicast adverts on interfaces without the BPF program.
+/// The socket is a raw socket of protocol 112 that drops all input. While the socket exists, the
+/// kernel does not reply with ICMP errors to unicast adverts on interfaces without the BPF program.
 #[derive(Debug)]
 pub struct Membership {
     socket: Socket,

@@ -241,7 +241,7 @@ impl Context<'_> {
         user
     }
 
-    /// Reports a group given for a command, which vipd cannot set.
+    /// Reports the group configured for a command's user, which vipd cannot set.
     pub(super) fn group_of_user(&mut self, at: &Position, user: &str, group: &str) {
         if user != group {
             self.attention(
