@@ -10,7 +10,8 @@ mod provenance;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Environment variable with the path of another object to embed, such as one rebuilt by the tests.
+/// Environment variable with the path of another object to embed, such as an object rebuilt by the
+/// tests.
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
 /// A symbolic link to the committed object in the workspace; the object itself in the published
 /// package.

@@ -19,8 +19,8 @@ pub(crate) enum Novelty {
     New { last_unchanged: u64 },
 }
 
-/// Compares an advert with the one expected for its virtual router, and stores its arrival time if
-/// they are equal.
+/// Compares an advert with the advert expected for its virtual router. If the two are equal, stores
+/// the arrival time.
 #[inline(always)]
 pub(crate) fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
     let Some(slot) = STEADY.get_ptr_mut(row) else { return Novelty::New { last_unchanged: 0 } };

@@ -100,7 +100,7 @@ pub(crate) fn pull_headers(ctx: &TcContext) {
     let wanted = if length < HEADERS { length } else { HEADERS };
     if linear < wanted {
         // Fails if memory cannot be allocated. If a header field is then unreadable, the frame is
-        // passed, like one with a truncated header.
+        // passed, like a frame with a truncated header.
         let _ = ctx.pull_data(wanted as u32);
     }
 }

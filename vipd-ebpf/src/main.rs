@@ -202,8 +202,8 @@ mod program {
         if drops { Verdict::Drop } else { Verdict::Pass }
     }
 
-    /// Returns the verdict on a frame with this IP packet. Counts adverts and publishes valid ones
-    /// to user space. `arp` finds the ARP packet in a frame without an IP packet.
+    /// Returns the verdict on a frame with this IP packet. Counts adverts, and publishes valid
+    /// adverts to user space. `arp` finds the ARP packet in a frame without an IP packet.
     #[inline(always)]
     fn classify<F: Frame>(ctx: &F, ip: Option<Ip>, arp: impl FnOnce() -> Option<usize>) -> Verdict {
         let Some(ip) = ip else {
@@ -252,7 +252,7 @@ mod program {
     fn claim(packet: &Windowed, version: u8, ifindex: u32) -> Result<(Located, RouterSlot), NotOurs> {
         let located = locate(packet, version)?;
         let key = RouterKey::new(ifindex, located.vrid, located.family);
-        // SAFETY: the value is copied in one read; user space only replaces it as a whole.
+        // SAFETY: the value is copied in one read, and user space only replaces whole values.
         let Some(slot) = (unsafe { ROUTERS.get(key) }).copied() else {
             return Err(located.unclaimed());
         };

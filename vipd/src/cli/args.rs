@@ -281,7 +281,7 @@ pub(super) struct PriorityArgs {
     pub(super) priority: NewPriority,
 }
 
-/// A priority, or `None` to restore the configured one.
+/// A priority, or `None` to restore the configured priority.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NewPriority(pub(super) Option<u8>);
 

@@ -3,7 +3,8 @@
 /// The reason why a string is not a valid duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DurationError {
-    /// The number is missing, or is not digits with at most one decimal point between them.
+    /// The number is missing, or does not consist of digits with at most one decimal point between
+    /// them.
     Number,
     /// No unit after the number, or an unknown unit.
     Unit,
@@ -52,8 +53,8 @@ pub(super) fn remedy(text: &str, error: DurationError) -> String {
     }
 }
 
-/// Formats a duration of whole milliseconds: as `1s` if it is a whole number of seconds, otherwise
-/// as `10ms`.
+/// Formats a duration of whole milliseconds: in seconds (`1s`) if it has no fraction of a second,
+/// otherwise in milliseconds (`10ms`).
 pub(super) fn text(nanos: u64) -> String {
     if nanos.is_multiple_of(1_000_000_000) {
         format!("{}s", nanos / 1_000_000_000)

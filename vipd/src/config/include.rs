@@ -136,7 +136,7 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        // Like a shell, ignores hidden files, such as those of editors.
+        // Like a shell, ignores hidden files, such as temporary files of editors.
         let is_match =
             entry.file_name().to_str().is_some_and(|one| !one.starts_with('.') && matches(name, one));
         let named =

@@ -27,7 +27,7 @@ pub struct Machine {
 pub struct Interface {
     /// Whether the interface has an Ethernet address.
     pub has_ethernet: bool,
-    /// Usable addresses of the interface, except those that vipd added.
+    /// Usable addresses of the interface, except addresses that vipd added.
     pub addresses: Vec<IpAddr>,
 }
 

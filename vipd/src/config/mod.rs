@@ -189,8 +189,8 @@ impl Config {
     /// Settings that do not fit the machine's interfaces cause warnings.
     ///
     /// # Errors
-    /// Same as for [`load`](Self::load). If executables are checked, also returns an error for a
-    /// command that is missing or not safe to run.
+    /// See [`load`](Self::load). If executables are checked, also returns an error for a command
+    /// that is missing or not safe to run.
     pub fn load_on(path: impl AsRef<Path>, machine: &Machine) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let file_name = path.display().to_string();
@@ -219,7 +219,7 @@ impl Config {
     /// interfaces, which can cause warnings.
     ///
     /// # Errors
-    /// Same as for [`parse`](Self::parse).
+    /// See [`parse`](Self::parse).
     pub fn parse_on(source: &str, file_name: &str, machine: &Machine) -> Result<Self, Problems> {
         let sources = Sources { text: source.to_owned(), included: Vec::new() };
         Self::parse_in(folder(Path::new(file_name)), &sources, file_name, machine)

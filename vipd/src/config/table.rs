@@ -245,7 +245,7 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Returns the known word that is closest to a misspelled one, if any is close.
+/// Returns the known word that is closest to a misspelled word; `None` if no word is close.
 fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
     let lower = found.to_lowercase();
     let (similarity, near) = known

@@ -9,7 +9,7 @@ use super::problem::Collector;
 use super::section::instance::Draft;
 use super::table::Located;
 
-/// Reports each conflicting definition with the position of the earlier one.
+/// Reports each conflicting definition with the position of the earlier definition.
 pub(super) fn check(drafts: &[Draft], problems: &mut Collector<'_>) {
     names(drafts, problems);
     vrids(drafts, problems);
@@ -150,7 +150,7 @@ fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
             continue;
         }
         // RTM_DELRULE removes the first rule that has at least the selectors in the request. A
-        // request to remove the more general rule could therefore remove this one.
+        // request to remove `other` could therefore remove `rule`, which has more selectors.
         if let Some((_, other)) = all.iter().find(|(_, other)| covers(&other.value, &rule.value)) {
             let place = problems.place(other.at);
             problems.add(

@@ -137,7 +137,7 @@ impl Client {
     /// Requests `stats`.
     ///
     /// # Errors
-    /// Same as for [`Client::status`].
+    /// See [`Client::status`].
     pub fn stats(&self) -> Result<StatsReport, ClientError> {
         self.request(&Request::Stats, TIMEOUT)
     }
@@ -145,7 +145,7 @@ impl Client {
     /// Requests a change.
     ///
     /// # Errors
-    /// Same as for [`Client::status`], but with [`CHANGE_TIMEOUT`].
+    /// See [`Client::status`]; the time limit is [`CHANGE_TIMEOUT`].
     pub fn change(&self, request: &Request) -> Result<ChangeReport, ClientError> {
         self.request(request, CHANGE_TIMEOUT).map_err(|error| match error {
             ClientError::Timeout(directory) => ClientError::ChangeTimeout(directory),
@@ -154,10 +154,10 @@ impl Client {
     }
 
     /// Requests events and passes each line of JSON to `on_event`: the events stored by the agent
-    /// and, with `follow`, later ones until the agent closes the connection.
+    /// and, with `follow`, later events until the agent closes the connection.
     ///
     /// # Errors
-    /// Same as for [`Client::status`], and the errors of `on_event`.
+    /// See [`Client::status`]. Errors of `on_event` are also returned.
     pub fn events(
         &self,
         follow: bool,

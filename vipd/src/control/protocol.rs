@@ -57,7 +57,7 @@ pub enum Request {
     },
     /// `{"command":"events","follow":true}`. The reply is an
     /// [`EventRecord`](super::event::EventRecord) per line: the stored events and, with `follow`,
-    /// all later ones. Then the agent closes the connection.
+    /// all later events. Then the agent closes the connection.
     Events {
         /// Whether to send later events.
         #[serde(default)]

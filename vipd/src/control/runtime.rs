@@ -29,7 +29,7 @@ pub fn socket_path(directory: &Path) -> PathBuf {
 }
 
 /// Returns the runtime directories of running agents, except `directory`. Finds all agents in this
-/// network namespace and, in other network namespaces, those whose directory is `/run/vipd`
+/// network namespace and, in other network namespaces, agents whose directory is `/run/vipd`
 /// followed by any characters. Leaves out directories that do not exist in this mount namespace or
 /// whose path has spaces or non-ASCII characters, and agents in other network namespaces that this
 /// process may not connect to.

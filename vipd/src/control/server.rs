@@ -49,7 +49,7 @@ pub trait Source: Send + Sync + 'static {
         request: Request,
         by: Credentials,
     ) -> impl Future<Output = Result<ChangeReport, String>> + Send;
-    /// Returns the stored events and a receiver of later ones; `None` if no events are stored.
+    /// Returns the stored events and a receiver of later events; `None` if no events are stored.
     fn events(&self) -> Option<Subscription> {
         None
     }
@@ -66,11 +66,11 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: 
     serve_while(listener, source, access, is_open).await
 }
 
-/// Serves clients like [`serve`], but accepts new ones only while `is_open` is true. Otherwise, new
-/// clients stay in the listener's queue, so that a successor can accept them.
+/// Serves clients like [`serve`], but accepts new clients only while `is_open` is true. Otherwise,
+/// new clients stay in the listener's queue, so that a successor can accept them.
 ///
 /// # Errors
-/// Same as for [`serve`].
+/// See [`serve`].
 pub async fn serve_while(
     listener: StdUnixListener,
     source: Arc<impl Source>,
@@ -240,7 +240,7 @@ async fn serve_client(
             Received::End => return,
         };
         let written = timeout(WRITE_TIMEOUT, write_half.write_all(&line)).await;
-        // After a truncated request, the start of the next one is unknown.
+        // After a truncated request, the start of the next request is unknown.
         if !matches!(written, Ok(Ok(()))) || matches!(request, Received::TooLong) {
             return;
         }

@@ -21,7 +21,7 @@ pub struct Subscription {
     pub live: broadcast::Receiver<Arc<str>>,
 }
 
-/// Sends the stored events and, with `follow`, later ones until the client disconnects, sends
+/// Sends the stored events and, with `follow`, later events until the client disconnects, sends
 /// anything, is too slow or loses the right to receive events, or until the agent stops.
 pub(super) async fn stream_events(
     events: Option<Subscription>,

@@ -216,8 +216,8 @@ impl Engine {
 }
 
 /// Returns the attachments that must be probed before a backup whose timer fires at `at` becomes
-/// master. These are its own attachment and those of the other members of its sync group, which
-/// would also become masters.
+/// master. These are the backup's own attachment and the attachments of the other members of its
+/// sync group, which would also become masters.
 pub(super) fn unproven<'a>(
     topology: &'a Topology,
     steady: &Steady,

@@ -36,7 +36,7 @@ pub(crate) enum Command {
     RowReleased(Row),
     /// Passes an input to a router. Ignored if the router has been removed.
     Input { router: RouterId, input: Input },
-    /// Removes, changes and adds virtual routers, and replies with the added ones.
+    /// Removes, changes and adds virtual routers, and replies with the added routers.
     Reload { changes: Changes, reply: oneshot::Sender<Vec<Added>> },
     /// Requests a reply, which shows that the engine is not hung.
     Ping(oneshot::Sender<()>),
@@ -57,7 +57,7 @@ pub(crate) struct Changes {
     pub(crate) changed: Vec<Change>,
     /// Routers to add, after the removals and changes.
     pub(crate) added: Vec<Addition>,
-    /// All sync groups, unchanged ones included. They take effect after the routers have been
+    /// All sync groups, including unchanged groups. They take effect after the routers have been
     /// added.
     pub(crate) groups: Vec<Arc<config::operate::Group>>,
 }
@@ -217,7 +217,7 @@ impl Reports {
 }
 
 /// The state of the engine and its virtual routers at a point in time. The delays and counters
-/// include those of predecessors.
+/// include values from predecessors.
 pub(crate) struct EngineSnapshot {
     pub(crate) now: Timestamp,
     pub(crate) routers: Vec<RouterSnapshot>,

@@ -1,8 +1,8 @@
 //! Delays that the engine measures: histograms with fixed buckets, in plain integers.
 //!
-//! Each delay is computed from deadlines and from clock readings that the turn makes in any case,
-//! with one exception: a turn that completes a takeover reads the clock once more. Nothing is
-//! measured for received adverts.
+//! Each delay is computed from deadlines and from clock readings that the turn makes anyway, with
+//! one exception: a turn that completes a takeover reads the clock once more. Nothing is measured
+//! for received adverts.
 
 use serde::{Deserialize, Serialize};
 use vipd_common::Timestamp;

@@ -279,7 +279,7 @@ impl Engine {
         self.measure.reserve(slots);
     }
 
-    /// Returns the links to open: those whose interfaces exist, except macvlans and route-only
+    /// Returns the links to open: all links whose interface exists, except macvlans and route-only
     /// links.
     #[cfg(test)]
     pub(crate) fn present(&self) -> Vec<id::LinkId> {

@@ -60,7 +60,7 @@ pub(crate) fn dependent(found: &Address, own: &[Address]) -> Option<IpAddr> {
 }
 
 /// Returns whether `other` is a different IPv4 address in the subnet of `found`, with the same
-/// prefix length. The kernel makes one of these addresses primary and the others secondary.
+/// prefix length. The kernel makes one address in a subnet primary and all others secondary.
 pub(crate) fn is_in_subnet_of(other: &Address, found: &Address) -> bool {
     match (other.address, found.address) {
         (IpAddr::V4(address), IpAddr::V4(primary)) => {

@@ -31,7 +31,7 @@ pub(crate) struct Attachment {
     attached_at: AtomicU64,
     /// A [`Position`]; initially [`Position::First`].
     position: AtomicU8,
-    /// The requested [`Probing`] that has not begun yet.
+    /// The pending request: a [`Probing`].
     pending: AtomicU8,
 }
 

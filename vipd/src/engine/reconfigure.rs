@@ -35,8 +35,8 @@ impl Engine {
         }
         let actions: Vec<_> = std::iter::from_fn(|| instance.router.poll_action()).collect();
         let former_entry = instance.xdp_entry();
-        // Former addresses are removed while their positions are still known, and before new ones
-        // are added.
+        // Former addresses are removed while their positions are still known, and before new
+        // addresses are added.
         for action in &actions {
             if let Action::RemoveAddress(vip) = action {
                 self.effects.remove_one(id, *vip, &mut self.topology);

@@ -1,8 +1,9 @@
 //! Removes, changes and adds virtual routers while others run.
 //!
 //! Removals come first: a row, a VRID or an address may move from a removed router to another
-//! router. A link whose routers have changed is opened again only once per reload. An added router
-//! stays in Initialize until then, because the BPF program does not accept its VRID yet.
+//! router. A link whose routers have changed is opened again only once per reload. Until its link
+//! has been opened again, an added router stays in Initialize, because the BPF program does not
+//! accept its VRID.
 //!
 //! A reload takes several turns, so that the adverts of other routers are not delayed: the
 //! addresses of removed routers are removed within the budget of each turn, and then up to

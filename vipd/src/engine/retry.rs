@@ -32,8 +32,8 @@ impl<K> Default for Retries<K> {
 }
 
 impl<K: Copy + Ord> Retries<K> {
-    /// Records a refusal and schedules a retry. Returns whether the refusal is the first or its
-    /// errno differs from the previous one.
+    /// Records a refusal and schedules a retry. Returns whether this refusal is the first, or has
+    /// another errno than the previous refusal.
     pub(crate) fn refused(&mut self, key: K, errno: i32, restores: bool, now: Timestamp) -> bool {
         let former = self.all.get(&key).copied();
         let pause = former.map_or(MIN_PAUSE, |former| (former.pause * 2).min(MAX_PAUSE));

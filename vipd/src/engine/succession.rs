@@ -340,8 +340,8 @@ impl Engine {
     /// Resumes the routers in the state that they had in the predecessor.
     ///
     /// # Errors
-    /// Returns an error if the instances differ from those of the predecessor, or if a state is
-    /// invalid.
+    /// Returns an error if this process and the predecessor have different instances, or if a state
+    /// is invalid.
     pub(super) fn resume(&mut self, now: Timestamp, state: SavedEngine) -> anyhow::Result<Vec<Resumed>> {
         let SavedEngine { mut routers, added, announcements, wakeups, overruns, reports_dropped, delays } =
             state;

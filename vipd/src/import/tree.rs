@@ -25,7 +25,7 @@ impl Statement {
         self.words.first().map_or("", String::as_str)
     }
 
-    /// Returns the words after the first one.
+    /// Returns the words after the keyword.
     pub(super) fn arguments(&self) -> &[String] {
         self.words.get(1..).unwrap_or_default()
     }
@@ -35,7 +35,7 @@ impl Statement {
         self.words.get(1).map(String::as_str)
     }
 
-    /// Returns the words after the first one, split like a command.
+    /// Returns the words after the keyword, split like a command.
     pub(super) fn command_arguments(&self) -> Vec<String> {
         line::command_words(&self.text).into_iter().skip(1).collect()
     }

@@ -107,7 +107,7 @@ impl Macvlans {
     /// [`take_over`](Self::take_over). `owner` is the agent name of both processes.
     ///
     /// # Errors
-    /// Same as for [`open`](Self::open).
+    /// See [`open`](Self::open).
     pub fn borrow(owner: &str) -> io::Result<Self> {
         let mut macvlans = Self::inherit(owner)?;
         macvlans.is_borrowed = true;

@@ -90,7 +90,7 @@ impl ProcessEvents {
         }
     }
 
-    /// Selects the events that the kernel queues from then on. Events that are already queued
+    /// Selects which events the kernel queues after this call. Events that are already queued
     /// remain.
     ///
     /// # Errors

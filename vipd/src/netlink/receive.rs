@@ -14,7 +14,7 @@ pub struct Batch {
 }
 
 /// Receives at most `budget` datagrams from a nonblocking socket and passes each to `datagram`.
-/// Makes one system call per datagram and, unless the budget is used up, another one that finds no
+/// Makes one system call per datagram and, unless the budget is used up, another call that finds no
 /// datagram.
 ///
 /// # Errors

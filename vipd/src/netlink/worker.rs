@@ -20,7 +20,7 @@ pub(super) struct Batch {
     pub(super) answers: Vec<u8>,
     /// Sequence number of the first request.
     pub(super) first: u32,
-    /// Sequence number of the last request, the only one with `NLM_F_ACK`.
+    /// Sequence number of the last request. Only this request has `NLM_F_ACK`.
     pub(super) last: u32,
 }
 

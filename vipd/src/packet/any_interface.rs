@@ -15,7 +15,7 @@ use super::unicast;
 /// Longest time to wait while the send buffer is full.
 const FULL: Duration = Duration::from_millis(5);
 
-/// The sockets: one for Ethernet frames, and one per family for adverts to unicast peers.
+/// The sockets: one for Ethernet frames, and one for each family for adverts to unicast peers.
 #[derive(Debug)]
 pub struct AnyInterface {
     frames: Socket,

@@ -156,8 +156,8 @@ impl Model {
         self.filter.is_empty() || name.to_lowercase().contains(&self.filter.to_lowercase())
     }
 
-    /// Returns the position of the selected instance among the visible ones; 0 if the selected
-    /// instance is not visible.
+    /// Returns the position of the selected instance among `visible`; 0 if the selected instance is
+    /// not visible.
     pub(super) fn position(&self, visible: &[&Row]) -> usize {
         let is_selected = |row: &&Row| Some(row.name()) == self.selected.as_deref();
         visible.iter().position(is_selected).unwrap_or_default()

@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn events_that_are_sent_again_are_recognized() {
         let mut timeline = Timeline::default();
-        // The agent was restarted: its 1,024 events follow those of its previous process.
+        // The agent was restarted: its 1,024 events follow the events of its previous process.
         for number in 0..CAPACITY + 10 {
             timeline.add(event(number, 0));
         }

@@ -47,7 +47,7 @@ fn members(value: &Value<'_>) -> Result<Vec<Located<String>>, Rejection> {
     elements.iter().map(located).collect()
 }
 
-/// Checks the groups against each other and against the instances, and returns the valid ones.
+/// Checks the groups against each other and against the instances, and returns the valid groups.
 pub(in crate::config) fn finish(
     drafts: Vec<GroupDraft>,
     instances: &[Draft],

@@ -16,8 +16,8 @@ use crate::vrrp::config::Family;
 pub(in crate::config) struct Routing {
     pub(in crate::config) routes: Vec<Located<Route>>,
     pub(in crate::config) rules: Vec<Located<Rule>>,
-    /// Valid values of `dev`, including those of routes that are otherwise invalid. Checked against
-    /// the machine.
+    /// Valid values of `dev`, to be checked against the machine. Routes that are otherwise invalid
+    /// are included.
     pub(in crate::config) devs: Vec<Located<String>>,
 }
 

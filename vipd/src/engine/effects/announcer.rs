@@ -128,7 +128,7 @@ impl Announcer {
         self.void.get(burst.router.index()).is_some_and(|void| burst.order <= *void)
     }
 
-    /// Returns whether any burst is ready, even a void one.
+    /// Returns whether any burst is ready, including void bursts.
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }

@@ -96,7 +96,7 @@ impl Effects {
     /// whose removal has been queued since the last call.
     ///
     /// Without `promote_secondaries`, the kernel removes all secondary addresses of a subnet along
-    /// with the primary one (`__inet_del_ifa` in `net/ipv4/devinet.c`). The renewals follow the
+    /// with the primary address (`__inet_del_ifa` in `net/ipv4/devinet.c`). The renewals follow the
     /// removals, usually in the same batch, so that the VIPs are missing only for microseconds.
     /// Renewing a VIP that is still present changes nothing.
     pub(super) fn renew_dependents(&mut self, topology: &Topology) {

@@ -172,7 +172,7 @@ fn removals_are_logged_after_the_kernel_has_acknowledged_them() -> Result<()> {
     })
 }
 
-/// All VIPs share a subnet, so the kernel removes the other two along with the primary one.
+/// All VIPs share a subnet, so the kernel removes the other two along with the primary address.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vips_removed_along_with_their_primary_address_are_added_again() -> Result<()> {

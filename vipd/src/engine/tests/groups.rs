@@ -1,4 +1,4 @@
-//! Sync groups in the engine: an IPv4 and an IPv6 router, and one without a group.
+//! Sync groups in the engine: an IPv4 and an IPv6 router in a group, and a router without a group.
 
 use std::sync::Arc;
 

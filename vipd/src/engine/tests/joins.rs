@@ -1,6 +1,6 @@
 //! Running routers join sync groups, move between them and leave them.
 //!
-//! All inputs and all changes of groups have the same timestamp, so that no timer fires in between.
+//! All inputs and all changes to groups have the same timestamp, so that no timer fires in between.
 
 use std::sync::Arc;
 

@@ -142,7 +142,8 @@ impl Bench {
         Ok(added.unwrap_or_default())
     }
 
-    /// Handles the engine's requests like the service, except those that the tests do not need.
+    /// Handles the engine's requests as the service does, except requests that the tests do not
+    /// need.
     fn serve(&mut self) -> Result<()> {
         while let Ok(request) = self.requested.try_recv() {
             match request {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::*;
 use crate::xdp::{Position, Row};
 
-/// Replaces the attachment of the first link with one whose probes block until the returned sender
-/// is used or dropped.
+/// Replaces the attachment of the first link with an attachment whose probes block until the
+/// returned sender is used or dropped.
 pub(super) fn block_probes(bench: &mut Bench) -> Sender<()> {
     let (release, released) = channel();
     let attachment = bench.engine.prober.watch(move || {

@@ -34,7 +34,7 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Translates a statement that defines a check. Returns whether the statement is one.
+    /// Returns whether a statement defines a check, and translates it if so.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let (object, read): (_, fn(&Statement, &mut Draft, &mut Context<'_>)) = match statement.keyword() {
             "vrrp_script" => (Object::Script, script),

@@ -1,4 +1,4 @@
-//! `global_defs`: settings that become those of each instance.
+//! `global_defs`: settings that become settings of each instance.
 
 use super::context::Context;
 use super::garp::{Garp, GarpGroup};

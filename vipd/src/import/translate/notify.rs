@@ -21,7 +21,7 @@ const KEYS: [(&str, &str); 5] = [
 ];
 
 impl Notify {
-    /// Translates a statement that configures a notification. Returns whether the statement is one.
+    /// Returns whether a statement configures a notification command, and translates it if so.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let Some((_, key)) = KEYS.iter().find(|(keyword, _)| *keyword == statement.keyword()) else {
             return false;

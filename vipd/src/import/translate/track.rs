@@ -75,7 +75,7 @@ pub(super) enum Role {
     AddressOwner,
 }
 
-/// Translates a statement that tracks objects. Returns whether the statement is one.
+/// Returns whether a statement tracks objects, and translates it if so.
 pub(super) fn read(statement: &Statement, tracks: &mut Vec<Track>, context: &mut Context<'_>) -> bool {
     let Some(object) = Object::of_keyword(statement.keyword()) else { return false };
     for line in statement.children() {

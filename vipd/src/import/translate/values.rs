@@ -78,7 +78,7 @@ pub(super) fn masked(address: IpAddr, length: u8) -> IpAddr {
     }
 }
 
-/// Returns the broadcast address of a subnet; `None` for prefixes without one.
+/// Returns the broadcast address of a subnet; `None` for a prefix length of 31 or 32.
 pub(super) fn broadcast(address: Ipv4Addr, length: u8) -> Option<Ipv4Addr> {
     (length <= 30).then(|| Ipv4Addr::from_bits(address.to_bits() | !mask4(length)))
 }

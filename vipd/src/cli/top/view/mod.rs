@@ -152,7 +152,7 @@ fn notice(model: &Model, columns: usize) -> Vec<String> {
     text.unwrap_or_default()
 }
 
-/// Returns the filter while it is edited, otherwise as many keys as fit.
+/// Returns the filter while it is being edited; otherwise, as many keys as fit.
 fn footer(model: &Model, theme: Theme, columns: usize) -> Line<'static> {
     if model.mode == Mode::Filter {
         return Line::from(vec![

@@ -114,7 +114,7 @@ fn note(row: &Row) -> Cell {
     Cell::styled(row.note().unwrap_or_default(), WAITING)
 }
 
-/// Draws the headings and the page of instances that contains the selected one.
+/// Draws the headings, and the page of instances that contains the selected instance.
 pub(super) fn draw(model: &Model, theme: Theme, visible: &[&Row], area: Rect, buffer: &mut Buffer) {
     let Some(lines) = usize::from(area.height).checked_sub(1) else { return };
     let position = model.position(visible);
@@ -145,7 +145,7 @@ pub(super) fn draw(model: &Model, theme: Theme, visible: &[&Row], area: Rect, bu
     }
 }
 
-/// Returns the widths of the columns that fit; `None` for those that are left out.
+/// Returns the width of each column, or `None` for a column that is left out.
 fn fit(cells: &[Vec<Cell>], limit: usize) -> Vec<Option<usize>> {
     let natural = |(index, column): (usize, &Column)| {
         let longest = cells.iter().map(|row| width(row[index].text())).max().unwrap_or_default();

@@ -246,7 +246,7 @@ impl Effects {
 
     /// Records that an entry could not be added, and reports the failure unless the last attempt
     /// failed in the same way. A missing interface is reported only at the second attempt, because
-    /// the interface may be new in the configuration and not known yet.
+    /// a newly configured interface may not be known at the first attempt.
     fn refused(
         &mut self,
         wanted: Wanted,

@@ -142,7 +142,7 @@ impl Instance {
         }
     }
 
-    /// Translates a setting that concerns the election. Returns whether the setting is one.
+    /// Returns whether a setting concerns the election, and translates it if so.
     fn election(&mut self, setting: &Statement, context: &mut Context<'_>) -> bool {
         match setting.keyword() {
             "state" => match setting.argument() {

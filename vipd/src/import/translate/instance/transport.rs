@@ -26,7 +26,7 @@ struct Peer {
 }
 
 impl Transport {
-    /// Translates a statement that configures the transport. Returns whether the statement is one.
+    /// Returns whether a statement configures the transport, and translates it if so.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         match statement.keyword() {
             "mcast_src_ip" | "unicast_src_ip" => {
