@@ -95,8 +95,8 @@ unsafe fn compare_exchange(word: *mut u64, known: u64, new: u64) -> u64 {
 /// Wakes the reader if it is blocked. The wake-up is an interrupt on this CPU. In a virtual
 /// machine, the interrupt takes microseconds, so the reader is woken only once per sleep.
 ///
-/// The ring's adaptive wake-up does not suffice. It wakes only a reader that has read all previous
-/// records, but a reader may be blocked by another CPU's uncommitted record.
+/// The ring's adaptive wake-up does not suffice. That wake-up reaches only a reader that has read
+/// all previous records, but a reader may be blocked by another CPU's uncommitted record.
 #[inline(always)]
 pub(crate) fn wake() {
     let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return };

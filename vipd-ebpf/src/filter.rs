@@ -31,7 +31,7 @@ pub(crate) fn drops<B: Bytes>(packet: &B, ifindex: u32, network: Network, direct
     // SAFETY: the value is read once and copied.
     let Some(row) = (unsafe { ADDRESSES.get(key) }).copied() else { return false };
     let Some(slot) = LEASES.get_ptr(row) else { return false };
-    // SAFETY: words of a map, which others write with single stores. The verdict reads each of them
+    // SAFETY: words of a map, which others write with single stores. The verdict reads each word
     // once.
     let slot = unsafe { slot.read_volatile() };
     match verdict(&slot, subject.is_neighbor, direction) {

@@ -91,8 +91,8 @@ impl Frame for TcContext {
 const HEADERS: usize = 14 + 2 * 4 + 10;
 
 /// Makes the headers readable in place. A driver may leave them outside the linear part of the
-/// buffer until the IP layer pulls them. If they are already in the linear part, this costs two
-/// comparisons.
+/// buffer until the IP layer pulls them. If the headers are already in the linear part, the call
+/// costs two comparisons.
 #[inline(always)]
 pub(crate) fn pull_headers(ctx: &TcContext) {
     let linear = ctx.end() - ctx.start();

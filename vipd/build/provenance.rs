@@ -1,8 +1,8 @@
 //! Checks whether the committed eBPF object matches the sources.
 //!
 //! vipd's build script, which rejects a stale object, and `cargo xtask ebpf`, which builds the
-//! object, both include this file. It is not a crate because the build script must also work in the
-//! published package, outside the workspace.
+//! object, both include this file. The file is not a crate, because the build script must also work
+//! in the published package, outside the workspace.
 
 use std::fs;
 use std::path::{Path, PathBuf};

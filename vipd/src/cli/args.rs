@@ -373,8 +373,8 @@ pub(super) fn color(arguments: &[OsString]) -> ColorChoice {
     chosen
 }
 
-/// Parses a number of seconds, which may have a fraction. It must be above 0 and at most a day, so
-/// that adding it to a time cannot overflow.
+/// Parses a number of seconds, which may have a fraction. The number must be above 0 and at most a
+/// day, so that adding the duration to a time cannot overflow.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()

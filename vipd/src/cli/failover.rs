@@ -12,7 +12,7 @@ use crate::control::client::{Client, ClientError};
 use crate::control::model::{InstanceStatus, State};
 use crate::control::protocol::Request;
 
-/// First pause between two queries. It doubles up to [`MAX_PAUSE`].
+/// First pause between two queries. The pause doubles after each query, up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
 /// Time to wait in addition to the Active_Down_Interval, after which the router becomes master

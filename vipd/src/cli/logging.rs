@@ -27,7 +27,7 @@ const VARIABLE: &str = "VIPD_LOG";
 /// Set if the log could not be flushed to stderr within [`FLUSH_TIMEOUT`].
 static BLOCKED: AtomicBool = AtomicBool::new(false);
 
-/// Returns whether stderr is known to block: further output would only delay the exit.
+/// Returns whether stderr is known to block. If so, further output would only delay the exit.
 pub(super) fn is_blocked() -> bool {
     BLOCKED.load(Ordering::Relaxed)
 }

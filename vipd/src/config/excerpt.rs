@@ -1,6 +1,7 @@
 //! Excerpt of a line that has a problem, to show below its message.
 
-/// Maximum number of characters kept on each side of the position. Few terminals are wider.
+/// Maximum number of characters kept on each side of the position. Few terminals are wider than
+/// this.
 const CONTEXT: usize = 200;
 /// A line that contains this text, in uppercase or lowercase, is not shown, because it may contain
 /// a password.

@@ -84,7 +84,8 @@ impl Sources {
     }
 }
 
-/// Returns the device and inode, which identify a file; `None` if they cannot be read.
+/// Returns the device and inode, which identify a file; `None` if the file's metadata cannot be
+/// read.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }

@@ -79,7 +79,7 @@ pub struct Config {
     pub text: ConfigText,
 }
 
-/// The text of a configuration: the main file, followed by all included files. It may contain
+/// The text of a configuration: the main file, followed by all included files. The text may contain
 /// passwords, so `Debug` does not print it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConfigText(pub Arc<str>);
@@ -93,8 +93,8 @@ impl fmt::Debug for ConfigText {
 /// Whether the engine requests real-time scheduling and locked memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Realtime {
-    /// Requests `SCHED_FIFO` and `mlockall`. If they are denied, the agent logs this and runs
-    /// without them.
+    /// Requests `SCHED_FIFO` and `mlockall`. If the kernel denies a request, the agent logs this
+    /// and runs without that feature.
     #[default]
     Auto,
     /// Requests neither real-time scheduling nor locked memory.

@@ -98,7 +98,7 @@ fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
 }
 
 /// Reports routes of the same instance that have the same destination, table and metric: the kernel
-/// accepts only one of them. Instances may share a route.
+/// accepts only one such route. Instances may share a route.
 fn routes(drafts: &[Draft], problems: &mut Collector<'_>) {
     let mut first: BTreeMap<_, (usize, &Located<Route>)> = BTreeMap::new();
     for (instance, draft) in drafts.iter().enumerate() {

@@ -142,7 +142,7 @@ pub struct InstanceStatus {
     /// XDP mode in use, `native`, `tc` or `generic`; `None` while the program is not attached.
     #[serde(rename = "vipd:xdp-mode")]
     pub xdp_mode: Option<String>,
-    /// VIPs that a master should have but does not, for example because the kernel refused to add
+    /// VIPs that a master should have but lacks, for example because the kernel refused to add
     /// them.
     #[serde(rename = "vipd:missing-addresses", default)]
     pub missing_addresses: Vec<String>,
@@ -154,7 +154,7 @@ pub struct InstanceStatus {
     /// notation of `ip rule`.
     #[serde(rename = "vipd:rules", default)]
     pub rules: Vec<String>,
-    /// Routes and policy rules that a master should have but does not, each with the reason.
+    /// Routes and policy rules that a master should have but lacks, each with the reason.
     #[serde(rename = "vipd:missing-routes", default)]
     pub missing_routes: Vec<String>,
     /// Source of adverts: the configured `source`, or the primary address of the interface. `None`

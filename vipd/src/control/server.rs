@@ -113,8 +113,8 @@ pub async fn serve_while(
                 }
             }
             Err(error) => {
-                // Most likely there are no file descriptors left. Only the first error is logged
-                // until a client has been accepted.
+                // Most likely, the process has no file descriptors left. Only the first error is
+                // logged until a client has been accepted.
                 if std::mem::take(&mut accepts) {
                     tracing::warn!(%error, "cannot accept a client on the control socket; trying again");
                 }

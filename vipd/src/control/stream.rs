@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn follower_receives_stored_and_later_events_until_the_agent_stops() {
+    fn follower_receives_stored_events_and_then_later_events() {
         let live = broadcast::Sender::new(4);
         let events = subscription(&live);
         for event in ["3\n", "4\n"] {

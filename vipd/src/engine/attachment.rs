@@ -1,8 +1,8 @@
 //! Detects BPF programs that were detached externally, or that no longer run first at their hook.
 //!
 //! The kernel sends no notification when a BPF link is detached (neither for XDP nor for TCX), or
-//! when another program is attached before it. A router that then receives no adverts would elect
-//! itself. The [`prober`](super::prober) thread therefore queries the kernel.
+//! when another program is attached before vipd's. A router that then receives no adverts would
+//! elect itself. The [`prober`](super::prober) thread therefore queries the kernel.
 //!
 //! Every advert that arrives proves that the program is attached. A link with backups is therefore
 //! probed only when the next advert is overdue by half an interval, or after 1.5 s without adverts.
@@ -17,11 +17,11 @@
 //! misses adverts causes problems only if another router takes over within that second.
 //!
 //! Before an election, a probe must have found the program attached, and must have begun at least
-//! one and a half advert intervals after the last advert. This proves that the master's adverts are
-//! actually missing. An advert recorded in the ring since then is also sufficient proof, for
-//! example a priority-0 advert. If there is no proof yet, a probe is requested when the engine
-//! begins to spin for the deadline. Before a member of a sync group makes the group master, the
-//! same proof is required for all other members.
+//! one and a half advert intervals after the last advert. Such a probe proves that the master's
+//! adverts are actually missing. An advert recorded in the ring since then is also sufficient
+//! proof, for example a priority-0 advert. If there is no proof yet, a probe is requested when the
+//! engine begins to spin for the deadline. Before a member of a sync group makes the group master,
+//! the same proof is required for all other members.
 //!
 //! An election without proof waits for a probe. A probe takes microseconds, unless another process
 //! holds the rtnl lock, which adding the VIPs would have to wait for anyway.
@@ -56,7 +56,8 @@ pub(crate) struct Watch {
     /// Arrival time of the last advert that was recorded in the ring.
     received_at: Timestamp,
     requested_at: Timestamp,
-    /// The backup with the shortest advert interval, whose master's next advert is expected first.
+    /// The backup with the shortest advert interval. The next advert of this backup's master is
+    /// expected first.
     followed: Option<Followed>,
     /// Whether `followed` was selected after the last recorded advert. The first advert that a
     /// backup receives, and every advert that changes its interval, are recorded.
@@ -175,8 +176,8 @@ impl Engine {
     }
 
     /// Returns whether a router whose timer has fired may handle the timeout now. If the router is
-    /// a backup, and the proof of attachment is missing for it or for another backup of its sync
-    /// group, requests the missing probes and postpones the timeout.
+    /// a backup, and the proof of attachment is missing for this router or for another backup of
+    /// its sync group, requests the missing probes and postpones the timeout.
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let backup = |instance: &&Instance| instance.router.state() == State::Backup;
         let Some(instance) = self.topology.routers.get(id).filter(backup) else { return true };

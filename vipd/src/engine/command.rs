@@ -57,8 +57,8 @@ pub(crate) struct Changes {
     pub(crate) changed: Vec<Change>,
     /// Routers to add, after the removals and changes.
     pub(crate) added: Vec<Addition>,
-    /// All sync groups, including unchanged groups. They take effect after the routers have been
-    /// added.
+    /// All sync groups, including unchanged groups. The groups take effect after the routers have
+    /// been added.
     pub(crate) groups: Vec<Arc<config::operate::Group>>,
 }
 
@@ -125,7 +125,7 @@ pub(crate) enum Request {
     /// Leaves all links to a successor, and ends the worker.
     HandOver,
     /// Takes over the macvlans, claims and pins of a predecessor that no longer uses them, and
-    /// replaces its BPF programs on all links.
+    /// replaces the predecessor's BPF programs on all links.
     TakeOver,
     /// Brings a macvlan down, unless `wanted_up` has become true in the meantime. Takes about 10
     /// ms, because the kernel waits for an RCU grace period (`synchronize_net`).
@@ -255,8 +255,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) missing: Vec<VirtualAddress>,
     /// Routes and rules that are missing although the router is master.
     pub(crate) missing_routes: Vec<Missing>,
-    /// A VIP whose removal would make an interface lose its primary address, if the router is in
-    /// Fault for this reason.
+    /// The VIP whose removal would make an interface lose its primary address; `None` unless the
+    /// router is in Fault for this reason.
     pub(crate) conflict: Option<IpAddr>,
     /// Other routers that have sent valid adverts for the same virtual router.
     pub(crate) peers: Vec<Peer>,
@@ -277,7 +277,7 @@ pub(crate) struct Sent {
     /// Changes to addresses and macvlans that the kernel refused, and failures to insert VIPs into
     /// the BPF program's map.
     pub(crate) address_errors: u64,
-    /// Routes and rules added again after they were missing.
+    /// Missing routes and rules that were added again.
     pub(crate) routes_restored: u64,
     /// Failed attempts to add a route or rule.
     pub(crate) route_errors: u64,

@@ -22,8 +22,8 @@ pub(crate) struct Group {
 
 impl Topology {
     /// Replaces all groups. Returns the routers that have joined, left or moved to another group;
-    /// the engine must pass them the resulting inputs. Names of routers that do not exist are
-    /// skipped.
+    /// the engine must pass the resulting inputs to these routers. Names of routers that do not
+    /// exist are skipped.
     pub(crate) fn set_groups(&mut self, groups: &[Arc<operate::Group>]) -> BTreeSet<RouterId> {
         if groups.is_empty() && self.groups.is_empty() {
             return BTreeSet::new();
@@ -178,7 +178,7 @@ impl Engine {
         }
     }
 
-    /// Passes the priority of each group to its members, before they start.
+    /// Passes the priority of each group to its members before the members start.
     pub(super) fn start_groups(&mut self, now: Timestamp) {
         for position in 0..self.topology.groups.len() {
             self.settle_group(now, position, &BTreeSet::new());

@@ -1,8 +1,9 @@
 //! Identities of routers and links, and the table that allocates them.
 //!
 //! Routers and links are added and removed while the agent runs, and messages from other threads
-//! refer to them. A plain index could refer to a new entry that reuses the slot. An identity also
-//! contains the slot's generation, so that it does not resolve after its entry has been removed.
+//! refer to routers and links. A plain index could refer to a new entry that reuses the slot. An
+//! identity therefore also contains the slot's generation, so that it does not resolve after its
+//! entry has been removed.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;

@@ -130,10 +130,10 @@ impl Instance {
         before.is_some_and(|(old, _)| old != mac)
     }
 
-    /// Replaces the settings, and prepares the adverts for them. Call this after the router itself
-    /// has been [reconfigured](Router::reconfigure). `vip_links` contains the link of each VIP, and
-    /// `routing` contains the routes and rules of the new settings. Returns the new position of
-    /// each former VIP, or `None` if the VIP was removed.
+    /// Replaces the settings, and prepares adverts for the new settings. Call this after the router
+    /// itself has been [reconfigured](Router::reconfigure). `vip_links` contains the link of each
+    /// VIP, and `routing` contains the routes and rules of the new settings. Returns the new
+    /// position of each former VIP, or `None` if the VIP was removed.
     pub(crate) fn change(
         &mut self,
         settings: Arc<config::Instance>,
@@ -235,8 +235,8 @@ impl Instance {
     }
 
     /// Returns the time at which a master whose BPF program was detached becomes impeded. Returns
-    /// `None` if the program is attached, and for a backup, which is impeded immediately because it
-    /// may miss the master's adverts.
+    /// `None` if the program is attached. Also returns `None` for a backup, which is impeded
+    /// immediately because it may miss the master's adverts.
     pub(crate) fn grace_ends(&self, link: &Link) -> Option<Timestamp> {
         let detached_at = link.io.as_ref()?.detached_at.filter(|_| self.is_master())?;
         Some(detached_at + self.router.snapshot().master_down_interval)
@@ -269,13 +269,13 @@ impl Instance {
 
     /// Iterates over the links on which packets to and from a VIP are filtered: the router's own
     /// link, whose BPF programs also process the packets of the router's macvlan, and the link of
-    /// the VIP. The kernel answers ARP requests for the VIP on both.
+    /// the VIP. The kernel answers ARP requests for the VIP on both links.
     pub(crate) fn filtering_links(&self, on: LinkId) -> impl Iterator<Item = LinkId> {
         [self.link].into_iter().chain((on != self.link && self.macvlan != Some(on)).then_some(on))
     }
 
     /// Returns the lowest fence level among the interfaces of the router and its VIPs, or `None` if
-    /// none of them is open.
+    /// no such interface is open.
     pub(crate) fn fence(&self, links: &Links) -> Option<FenceLevel> {
         let links_of_vips = self.vip_links.iter().filter(|link| Some(**link) != self.macvlan);
         let ios = links_of_vips.chain([&self.link]).filter_map(|link| links.get(*link)?.io.as_ref());

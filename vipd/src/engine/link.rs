@@ -188,8 +188,8 @@ impl Link {
         }
     }
 
-    /// Reselects the primary addresses if they may have changed. Returns whether it reselected
-    /// them.
+    /// Selects the primary addresses again, if they may have changed. Returns whether a new
+    /// selection was made.
     pub(crate) fn refresh_primaries(&mut self) -> bool {
         if !std::mem::take(&mut self.own_changed) {
             return false;
@@ -207,8 +207,9 @@ impl Link {
 
     /// Returns whether the link is open and its group memberships must be renewed: since the last
     /// call, the link came up, gained a primary address or lost an address of its own, or a full
-    /// dump began. When the kernel disables IPv4 or IPv6 on an interface (for example because
-    /// its MTU falls below 68 or 1280), it removes the addresses and drops all memberships.
+    /// dump began. When the kernel disables IPv4 or IPv6 on an interface (for example because the
+    /// interface's MTU falls below 68 or 1280), the kernel removes the addresses and drops all
+    /// memberships.
     pub(crate) fn take_groups_uncertain(&mut self) -> bool {
         self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
     }

@@ -1,6 +1,6 @@
-//! The engine: the real-time thread that runs the virtual routers. It waits only for the kernel,
-//! never for the log, a disk or a client. It takes the rtnl lock, which a driver may hold for
-//! seconds, only to read links, addresses and neighbor entries, to change addresses, to remove
+//! The engine: the real-time thread that runs the virtual routers. The engine waits only for the
+//! kernel, never for the log, a disk or a client. It takes the rtnl lock, which a driver may hold
+//! for seconds, only to read links, addresses and neighbor entries, to change addresses, to remove
 //! routes and rules, and to bring macvlans up. Probing XDP attachments and adding routes and rules
 //! also take that lock, and therefore run on separate threads (`prober`, `effects/routes/thread`).
 //!
@@ -12,9 +12,9 @@
 //!                                                       └─► log, bus, snapshots
 //! ```
 //!
-//! [`Engine::turn`] runs these modules from left to right, then waits. They operate on `topology`,
-//! which contains the routers (`instance`) and the links (`link`, `links`, `address_table`),
-//! identified by the types in `id`.
+//! [`Engine::turn`] runs these modules from left to right, then waits. The modules operate on
+//! `topology`, which contains the routers (`instance`) and the links (`link`, `links`,
+//! `address_table`), identified by the types in `id`.
 //!
 //! Seven files form the path from an advert to a takeover:
 //!

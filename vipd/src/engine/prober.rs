@@ -1,7 +1,7 @@
 //! The thread that checks whether BPF programs are still attached and first at their hook.
 //!
 //! The queries take the rtnl lock (for an XDP link, `bpf_xdp_link_fill_link_info` in
-//! `net/core/dev.c`), which a driver may hold for seconds while it resets its rings. The engine
+//! `net/core/dev.c`), which a driver may hold for seconds while resetting its rings. The engine
 //! therefore never makes these queries itself, and only reads the latest result.
 
 use std::io;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn program_that_is_no_longer_first_wakes_the_engine_and_is_not_probed_again() {
+    fn displaced_program_wakes_the_engine_and_is_not_probed_again() {
         let mut poll = Poll::new().expect("a poll");
         let prober = Prober::start(poll.waker(), Realtime::Off).expect("a thread");
         for position in [Position::Behind, Position::Detached] {

@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// Requests that the service close a link whose interface was deleted or renamed, and removes
-    /// vipd's addresses. Otherwise a renamed interface would continue to answer ARP requests for
+    /// vipd's addresses. Otherwise, a renamed interface would continue to answer ARP requests for
     /// these addresses.
     fn close(&mut self, link: LinkId, gone: Gone) {
         let Gone { ifindex, stale, io } = gone;

@@ -22,8 +22,8 @@ pub(super) struct Reconfigured {
 
 impl Engine {
     /// Applies new settings to a router. A master adds and announces new addresses and removes
-    /// former ones. It updates its routes and rules in the same way, and its next advert has the
-    /// new contents.
+    /// former addresses. Routes and rules are updated in the same way, and the master's next advert
+    /// has the new contents.
     pub(super) fn reconfigure(&mut self, now: Timestamp, change: Change) -> Reconfigured {
         let Change { router: id, settings, priority } = change;
         // An unchanged advert that has already arrived is handled under the former settings.

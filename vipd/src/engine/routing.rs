@@ -22,7 +22,7 @@ pub(crate) struct Wanted {
 /// yet, and a rule should not refer to a table without its routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// Routes without a gateway. A gateway may be reachable only through one of them.
+    /// Routes without a gateway. A gateway may be reachable only through such a route.
     Direct,
     /// Routes with a gateway.
     Gateway,
@@ -72,7 +72,7 @@ impl Wanted {
     }
 
     /// Returns the smallest entry that the kernel regards as the same as `found`. A search in an
-    /// ordered map begins there.
+    /// ordered map begins at this entry.
     pub(crate) fn first_like(found: RoutingEntry) -> Self {
         let entry = match found {
             RoutingEntry::Route(route) => RoutingEntry::Route(route.first_of_its_key()),

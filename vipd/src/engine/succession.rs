@@ -1,9 +1,10 @@
 //! Passes the engine's state to a successor process, and takes over from a predecessor.
 //!
 //! The predecessor hands over at the end of a turn, once nothing is pending: all adverts, address
-//! changes and removals of routes have been carried out. From then on, it neither sends nor handles
-//! adverts. The successor has already opened its sockets and read the links and addresses. It
-//! resumes the routers, and continues to read the ring where the predecessor stopped.
+//! changes and removals of routes have been carried out. From then on, the predecessor neither
+//! sends nor handles adverts. The successor has already opened its sockets and read the links and
+//! addresses. It now resumes the routers, and continues to read the ring where the predecessor
+//! stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -60,7 +61,7 @@ struct SavedInstance {
     router: SavedRouter,
     fast_path: SavedFastPath,
     sent: Sent,
-    /// Whether the router has left Master and its VIPs have not been removed yet.
+    /// Whether the router has left Master but its VIPs have not been removed yet.
     is_leaving: bool,
 }
 

@@ -84,7 +84,7 @@ impl Topology {
         }
     }
 
-    /// Adds a virtual router in Initialize, and the links that it needs if they do not exist yet.
+    /// Adds a virtual router in Initialize, and any links that it needs and that do not exist yet.
     ///
     /// # Errors
     /// [`NoRoom`] if the BPF program's maps are full.
@@ -131,8 +131,8 @@ impl Topology {
         for link in self.links_of(router) {
             let Some(instance) = self.routers.get(router) else { continue };
             if let Some(found) = self.links.get_mut(link) {
-                // The VIPs of a macvlan may also be on its parent, if another tool added them
-                // there.
+                // The VIPs of a macvlan may also be on its parent, where another tool may have
+                // added them.
                 let own = |on: LinkId| on == link || (link == instance.link && Some(on) == instance.macvlan);
                 let vips = instance.vips().filter(|(_, on)| own(*on));
                 found.add_router(router, instance.is_owner(), vips.map(|(vip, _)| vip.address));
@@ -161,8 +161,8 @@ impl Topology {
         Some(Changed { positions, unused: self.remove_unused(former) })
     }
 
-    /// Adds the links on which these settings place VIPs, if they do not exist yet, and reserves
-    /// them until [`release_links`](Self::release_links). Returns whether a link must be opened.
+    /// Finds or adds the links on which these settings place VIPs, and reserves these links until
+    /// [`release_links`](Self::release_links). Returns whether a link must be opened.
     pub(super) fn reserve_links<'a>(&mut self, all: impl Iterator<Item = &'a config::Instance>) -> bool {
         let mut is_new = false;
         for name in all.flat_map(vip_interfaces) {

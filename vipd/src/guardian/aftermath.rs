@@ -102,9 +102,9 @@ impl Aftermath {
         intervals.max().unwrap_or(0)
     }
 
-    /// Returns whether [`remove`](Self::remove) must be called: a row is fenced because another
-    /// router has taken over, or cannot be fenced, or no rows are left. Returns false during the
-    /// pause after a failed attempt.
+    /// Returns whether [`remove`](Self::remove) must be called: because a row is fenced (another
+    /// router has taken over), because a row cannot be fenced, or because no rows are left. Returns
+    /// false during the pause after a failed attempt.
     pub(super) fn has_work(&self) -> bool {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return false;

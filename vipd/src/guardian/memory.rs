@@ -31,7 +31,7 @@ const ANSWERED: usize = 2;
 const ROWS: usize = 3;
 const MUTEX: usize = 8;
 const TABLE: usize = 16;
-/// Words for records of each row: eight times the size of a record with a few VIPs. They take no
+/// Words for records of each row: eight times the size of a record with a few VIPs. Words take no
 /// memory until they are written.
 const WORDS_PER_ROW: usize = 256;
 /// Further words for records, shared by all rows.

@@ -16,7 +16,7 @@
 //! Until the successor has taken the [`Token`], the predecessor can take it back and continue as if
 //! nothing had happened. Only one process can take the token, so the routers never run in both.
 //!
-//! This module contains the messages and the channel; it does not depend on the engine.
+//! This module contains the messages and the channel, and does not depend on the engine.
 
 mod channel;
 mod memory;

@@ -33,7 +33,7 @@ impl Requests {
     }
 
     /// Reads the named links and their addresses, and makes the monitor report changes to them. The
-    /// monitor is set up before the addresses are read, so that no change to them is missed.
+    /// monitor is set up before the addresses are read, so that no change is missed.
     ///
     /// # Errors
     /// See [`dump`](Self::dump).

@@ -141,8 +141,8 @@ impl Macvlans {
     ///
     /// # Errors
     /// Returns an error if both possible names are in use, if the kernel rejects the macvlan or its
-    /// alias, or if a sysctl has the wrong value and cannot be set. A macvlan whose alias or
-    /// sysctls cannot be set is deleted again.
+    /// alias, or if a sysctl has the wrong value and cannot be set. If the alias or the sysctls
+    /// cannot be set, the new macvlan is deleted again.
     pub fn ensure(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
         self.forget_former_parent(wanted);
         if let Some((known, _)) = self.created.get(&wanted.key()).cloned() {

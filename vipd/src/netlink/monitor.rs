@@ -65,7 +65,8 @@ pub struct Drained {
     /// Whether notifications were lost (`ENOBUFS`). The caller must resync: read everything again.
     pub overrun: bool,
     /// Whether a watched name now belongs to a different interface, new or renamed. The caller must
-    /// read the interface's addresses, because earlier notifications about them were not received.
+    /// read the interface's addresses, because earlier notifications about these addresses were not
+    /// received.
     pub appeared: bool,
     /// Whether the budget was used up, in which case more notifications may be pending.
     pub more: bool,

@@ -1,7 +1,7 @@
 //! The socket filter of [`ProcessEvents`](super::ProcessEvents).
 //!
 //! A busy host starts and ends thousands of processes per second. The filter drops events that
-//! cannot concern the tracked processes before they are queued.
+//! cannot concern the tracked processes, before the kernel queues them.
 
 use super::filter::{DROP, IF_EQUAL, Instruction, LOAD_U32, PASS, Program, RETURN};
 use super::process_events::{COMM, EXEC, FORK, NONE, PROCESS, WHAT};

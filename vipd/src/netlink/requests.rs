@@ -192,7 +192,7 @@ impl Requests {
     ) -> io::Result<()> {
         self.submit(changes);
         let mut result = Ok(());
-        // Waits for all batches even after an error. Otherwise the next wait would receive the
+        // Waits for all batches even after an error. Otherwise, the next wait would receive the
         // result of a batch that was skipped here.
         for batch in changes.chunks(BATCH) {
             result = result.and(self.wait(batch, &mut failed));

@@ -1,7 +1,7 @@
 //! The socket filter of [`RouteMonitor`](super::RouteMonitor).
 //!
 //! On a router with a full BGP table, thousands of routes may change per second. The filter drops
-//! notifications about untracked routes before they are queued.
+//! notifications about untracked routes, before the kernel queues them.
 
 use std::net::IpAddr;
 

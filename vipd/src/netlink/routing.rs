@@ -119,7 +119,7 @@ impl Requests {
                 stale.push(found);
             }
         })?;
-        // Rules are removed first, so that they do not refer to a table without its routes.
+        // Rules are removed first, so that no rule refers to a table without its routes.
         stale.sort_by_key(|found| matches!(found, RoutingEntry::Route(_)));
         let changes: Vec<Change> = stale.iter().map(|found| Change::RemoveEntry(*found)).collect();
         let mut refused = Ok(());

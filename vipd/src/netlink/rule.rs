@@ -109,7 +109,7 @@ impl Rule {
             let bytes = find(kind)?;
             Label::new(std::str::from_utf8(bytes.strip_suffix(&[0]).unwrap_or(bytes)).ok()?)
         };
-        // The kernel omits a mark of 0. If the mask is also 0, it omits both attributes.
+        // The kernel omits a mark of 0. If the mask is also 0, the kernel omits both attributes.
         let bits = find(FRA_FWMARK).and_then(number);
         let mask = find(FRA_FWMASK).and_then(number);
         Some(Self {

@@ -25,7 +25,7 @@ pub struct AnyInterface {
 }
 
 impl AnyInterface {
-    /// Opens the sockets. None of them receives packets.
+    /// Opens the sockets, which receive no packets.
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_RAW.

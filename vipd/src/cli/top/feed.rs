@@ -136,7 +136,7 @@ fn poll_reports(client: &Client, sender: &SyncSender<Update>) {
     }
 }
 
-/// Follows the agent's events until the queue is closed. Requests them again whenever the
+/// Follows the agent's events until the queue is closed. Requests the events again whenever the
 /// connection has ended.
 fn follow_events(client: &Client, sender: &SyncSender<Update>) {
     loop {
@@ -179,8 +179,8 @@ fn read_keys(sender: &SyncSender<Update>) {
 fn watch(signals: &Signals, sender: &SyncSender<Update>) {
     let stdin = io::stdin();
     loop {
-        // crossterm does not detect a closed terminal. poll(2) reports POLLHUP and POLLERR even if
-        // they are not requested.
+        // crossterm does not detect a closed terminal. poll(2) reports POLLHUP and POLLERR even
+        // without a request for them.
         let mut ready = [PollFd::new(signals, PollFlags::IN), PollFd::new(&stdin, PollFlags::empty())];
         if poll(&mut ready, None).is_err() {
             continue;

@@ -1,8 +1,8 @@
 //! `vipd top`: a live view of a running agent.
 //!
 //! The [`feed`] queues keys, signals, and the agent's reports and events. The [`model`] combines
-//! them, the [`view`] draws the model, and [`keys`] maps keys to actions on the model. Only the
-//! feed, the [`screen`] and this loop do I/O.
+//! these updates, the [`view`] draws the model, and [`keys`] maps keys to actions on the model.
+//! Only the feed, the [`screen`] and this loop do I/O.
 
 mod feed;
 mod keys;

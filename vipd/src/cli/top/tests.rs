@@ -21,8 +21,8 @@ pub(super) fn report(at: Instant, instances: Vec<InstanceStatus>, value: u64) ->
     Report { at, status: StatusReport { instances, guardian: Some(true) }, stats }
 }
 
-/// Returns a model of a master, a backup whose priority a script has lowered and that has dropped
-/// adverts, and a drained instance.
+/// Returns a model of three instances: a master, a backup with dropped adverts and a priority
+/// lowered by a script, and a drained instance.
 pub(super) fn three_instances(start: Instant) -> Model {
     let object = |name: &str, state: &str, detail: Option<&str>| TrackedObject {
         kind: "script".to_owned(),

@@ -6,8 +6,8 @@ use super::row::Lateness;
 use crate::control::event::EventRecord;
 
 /// Number of events that are kept: twice as many as an agent keeps. After a reconnection, the agent
-/// sends all of its events again. With this capacity, they are still recognized, even alongside the
-/// events of the agent's previous process.
+/// sends all of its events again. With this capacity, the repeated events are still recognized,
+/// even alongside the events of the agent's previous process.
 const CAPACITY: usize = 2048;
 
 /// The latest events, including events of previous runs of the agent.

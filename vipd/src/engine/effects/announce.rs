@@ -69,9 +69,9 @@ impl Effects {
     }
 
     /// Announces the source address of a router's unicast adverts on the router's link, and
-    /// solicits the router's peers. This immediately updates the peers' neighbor entries for this
-    /// node and this node's entries for the peers, including entries that failed while the link was
-    /// down.
+    /// solicits the router's peers. The frames immediately update the peers' neighbor entries for
+    /// this node and this node's entries for the peers, including entries that failed while the
+    /// link was down.
     pub(crate) fn announce_source(
         &mut self,
         now: Timestamp,

@@ -1,9 +1,9 @@
 //! The queue of announcements, which determines the order of gratuitous ARPs and Neighbor
 //! Advertisements.
 //!
-//! A burst consists of several rounds over a router's addresses. With many addresses, it has
+//! A burst consists of several rounds over a router's addresses. With many addresses, a burst has
 //! hundreds of packets, which must not delay adverts. The queue therefore returns one packet at a
-//! time. It serves all routers round by round, so that every address is announced once before any
+//! time, and serves all routers round by round, so that every address is announced once before any
 //! address is announced again. In a paced burst (`garp.interval`), each packet has its own due
 //! time.
 

@@ -1,4 +1,4 @@
-//! Prepares the routers' records. After the engine has died, the guardian uses them to send
+//! Prepares the routers' records. After the engine has died, the guardian uses the records to send
 //! priority-0 adverts and to remove VIPs, routes and rules.
 
 use super::Effects;

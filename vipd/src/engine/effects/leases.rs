@@ -27,7 +27,7 @@ use crate::xdp::{Addresses, MapError, Row};
 
 impl Effects {
     /// Inserts a router's VIPs into the BPF program's map, unless the map already has them. With
-    /// `accept = false`, VIPs that cannot be inserted are not added to an interface either, and are
+    /// `accept = false`, a VIP that cannot be inserted is not added to an interface either, and is
     /// retried later.
     pub(crate) fn cover(
         &mut self,
@@ -93,7 +93,7 @@ impl Effects {
         }
     }
 
-    /// Fences the VIPs of a router that leaves Master, until they are removed. An address owner
+    /// Fences the VIPs of a router that leaves Master, until the VIPs are removed. An address owner
     /// keeps its addresses, which are not fenced.
     pub(super) fn leave(&mut self, router: RouterId, instance: &Instance) {
         if self.has_fence && !instance.is_owner() {
@@ -167,7 +167,7 @@ fn cover(map: &mut Addresses, instance: &mut Instance, links: &Links) -> io::Res
     result
 }
 
-/// Returns the keys of a router's VIPs, on each interface on which they are filtered.
+/// Returns the keys of a router's VIPs, on each interface that filters the VIPs.
 fn keys(instance: &Instance, links: &Links) -> BTreeSet<AddressKey> {
     let mut keys = BTreeSet::new();
     for (vip, on) in instance.vips() {
@@ -178,7 +178,7 @@ fn keys(instance: &Instance, links: &Links) -> BTreeSet<AddressKey> {
     keys
 }
 
-/// Returns the indices of the interfaces on which a router's VIPs are filtered.
+/// Returns the indices of the interfaces that filter a router's VIPs.
 fn ifindices(instance: &Instance, links: &Links) -> BTreeSet<u32> {
     let on = instance.vips().flat_map(|(_, on)| instance.filtering_links(on));
     on.filter_map(|link| links.get(link)?.ifindex).collect()

@@ -1,4 +1,5 @@
-//! Removals of addresses, and renewals of the VIPs that the kernel removes along with them.
+//! Removals of addresses, and renewals of the VIPs that the kernel removes along with those
+//! addresses.
 
 use vipd_common::address::to_words;
 use vipd_common::records::AddressKey;

@@ -1,8 +1,8 @@
 //! Last pass: routes and policy rules, which exist while their router is master.
 //!
-//! They are removed before the addresses of the router and added after all addresses, so that the
-//! source address of a route exists as long as the route. Routers may share an entry, which is
-//! removed once no master needs it.
+//! A router's routes and rules are removed before its addresses and added after all addresses, so
+//! that the source address of a route exists as long as the route. Routers may share an entry,
+//! which is removed once no master needs it.
 //!
 //! The kernel removes IPv4 routes without a notification when their interface goes down. An entry
 //! is therefore checked after events that may have removed it, and every 30 s ([`VERIFY_AFTER`]),
@@ -59,7 +59,7 @@ pub(crate) struct Routing {
     in_flight: Option<InFlight>,
 }
 
-/// Changes, and the entry to which each of them belongs.
+/// Changes, and the entry to which each change belongs.
 #[derive(Debug)]
 struct InFlight {
     changes: Vec<Change>,
@@ -123,7 +123,7 @@ impl Routing {
     }
 
     /// Takes over the entries that the predecessor added for a master, and schedules a check that
-    /// they are present.
+    /// these entries are present.
     pub(crate) fn resume(&mut self, now: Timestamp, router: RouterId, wanted: &[Wanted], links: &Links) {
         self.set(now, router, wanted);
         for wanted in wanted {

@@ -1,9 +1,10 @@
 //! Deadlines of routers on the fast path.
 //!
 //! For an unchanged advert of the current master, the BPF program only updates the arrival time in
-//! a memory-mapped array. These deadlines are therefore not in the heap. When the earliest deadline
-//! may have passed, all deadlines are computed from the arrival times in one pass. In the steady
-//! state, this happens once every two to three advert intervals, for all virtual routers together.
+//! a memory-mapped array. The deadlines of such routers are therefore not in the heap. When the
+//! earliest deadline may have passed, all deadlines are computed from the arrival times in one
+//! pass. In the steady state, this happens once every two to three advert intervals, for all
+//! virtual routers together.
 
 use vipd_common::Timestamp;
 
@@ -41,7 +42,7 @@ struct Armed {
     generation: u32,
     /// Time from the last unchanged advert to the deadline: the Active_Down_Interval.
     down_interval: u64,
-    /// Earliest possible deadline. It may be later than the deadline computed from the last advert,
+    /// Earliest possible deadline. May be later than the deadline computed from the last advert,
     /// for example after records were lost.
     not_before: u64,
 }

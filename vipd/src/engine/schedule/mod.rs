@@ -113,11 +113,11 @@ impl Schedule {
         [heap, fast_path].into_iter().flatten().min()
     }
 
-    /// Returns the master-down deadline to spin for, if one lies within the spin window.
+    /// Returns the master-down deadline to spin for, if a deadline lies within the spin window.
     ///
     /// Returns `None` unless `spins` returns true for a router whose deadline is within the window.
     /// With `down_after_adverts = 1`, the next advert may still be in flight at every deadline, and
-    /// spinning for all of them would occupy a core.
+    /// spinning for every deadline would occupy a core.
     pub(crate) fn spin_deadline(
         &mut self,
         now: Timestamp,

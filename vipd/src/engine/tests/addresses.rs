@@ -6,7 +6,7 @@ use crate::netlink::{Address, Attributes, Change, PROTO_VIPD};
 use crate::vrrp::{Action, Addresses, Fault, Input};
 
 /// Adverts that become due during the takeover are sent. Each address is added and announced once,
-/// and shutdown removes all of them.
+/// and shutdown removes all addresses.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn takeover_of_many_addresses_takes_several_turns() -> Result<()> {

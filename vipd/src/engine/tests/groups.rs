@@ -38,7 +38,7 @@ fn priorities(bench: &Bench) -> Vec<u8> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn members_share_mastership_faults_and_priority_until_the_group_is_removed() -> Result<()> {
+fn members_share_state_and_priority_until_the_group_is_removed() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut config =

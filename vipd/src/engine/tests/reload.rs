@@ -55,7 +55,7 @@ fn random_configuration(random: &mut Random) -> Config {
     for last in 1..=VIPS {
         let owner = random.below(8);
         let vip = format!("\"10.1.9.{last}/24\"");
-        // The last three VIPs are on the other interface. If no instance has one of them, the
+        // The last three VIPs are on the other interface. If no instance has any of these VIPs, the
         // interface is unused.
         let placed = if last > VIPS - 3 { format!("{{ address = {vip}, dev = \"{OTHER}\" }}") } else { vip };
         vips.entry(owner).or_default().push(placed);
@@ -81,7 +81,7 @@ fn random_configuration(random: &mut Random) -> Config {
 }
 
 /// Returns routes and rules, some of which are shared with other instances. Routes to the same
-/// destination have the same next hop, because a table can contain only one of them.
+/// destination have the same next hop, because a table can contain only one such route.
 fn random_routing(random: &mut Random) -> (String, String) {
     let mut routes = Vec::new();
     for last in 1..=3 {

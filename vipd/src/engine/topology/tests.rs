@@ -37,7 +37,8 @@ fn each_router_has_its_own_row_and_links_are_shared() {
     assert_eq!(names, ["eth1", "the macvlan of 2", "eth2"]);
 }
 
-/// Slots become free immediately and rows later, so they are reused in different orders.
+/// Slots become free immediately and rows only later, so slots and rows are reused in different
+/// orders.
 #[test]
 fn rows_resolve_to_their_routers_in_any_order_of_reuse() {
     let mut topology = Topology::new(Rows::new(4));

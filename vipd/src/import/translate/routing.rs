@@ -19,7 +19,7 @@ const TABLE_NAMES: &str = "/etc/iproute2/rt_tables";
 /// further rule gets the next lower number.
 const FIRST_PREFERENCE: u32 = 16_384;
 
-/// Attributes that cannot be left out, because the route would lead elsewhere.
+/// Attributes that cannot be left out: without them, the route would lead elsewhere.
 const ESSENTIAL: [&str; 6] = ["dsfield", "encap", "nexthop", "or", "tos", "vrf"];
 
 /// The keys of a route or rule that are set.

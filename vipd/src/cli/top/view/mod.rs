@@ -74,9 +74,9 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>) {
     }
 }
 
-/// Divides lines among the table, the details and the timeline, given the number of lines in each.
-/// The returned numbers of lines include a heading for each. The table is never left out; the
-/// details need at least four lines.
+/// Divides the screen's lines among the table, the details and the timeline. `contents` has the
+/// number of lines that each could fill. Each returned number includes a heading. The table is
+/// never left out; the details need at least four lines.
 fn share(lines: usize, contents: [usize; 3]) -> [usize; 3] {
     const LEAST: usize = 4;
     let [rows, details, events] = contents.map(|lines| lines + 1);

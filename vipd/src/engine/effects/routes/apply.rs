@@ -54,8 +54,8 @@ impl Effects {
     }
 
     /// Queues the retries that are due, and removes up to `max` of the entries without a holder.
-    /// Rules are removed first, so that they do not refer to a table without its routes. Returns
-    /// the number of requests.
+    /// Rules are removed first, so that no rule refers to a table without its routes. Returns the
+    /// number of requests.
     pub(in crate::engine::effects) fn remove_routing(
         &mut self,
         max: usize,
@@ -84,8 +84,8 @@ impl Effects {
         changes.len()
     }
 
-    /// Adds entries, or checks that they are present, with up to `max` requests. Routes come before
-    /// rules.
+    /// Adds entries, or checks the presence of entries by adding them again, with up to `max`
+    /// requests. Routes come before rules.
     pub(in crate::engine::effects) fn add_routing(
         &mut self,
         max: usize,
@@ -175,7 +175,7 @@ impl Effects {
             self.record(&[change], &[wanted], results, now, topology, reports);
             self.refused(wanted, libc::EEXIST, None, now, topology, reports);
         }
-        // Entries may have lost their last holder (a router that needs them) in the meantime.
+        // An entry may have lost its last holder (a router that needs the entry) in the meantime.
         for wanted in subjects {
             let is_unwanted = |entry: &Entry| entry.holders.is_empty();
             if self.routing.entries.get(wanted).is_some_and(is_unwanted)

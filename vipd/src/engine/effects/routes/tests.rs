@@ -36,7 +36,7 @@ fn add_all(routing: &mut Routing) -> Vec<Wanted> {
 }
 
 #[test]
-fn routes_are_added_before_rules_and_removed_after_them() {
+fn rules_are_added_after_routes_and_removed_before_them() {
     let (all, mut routing) = (wanted(), Routing::default());
     routing.set(NOW, router(1), &all);
     assert_eq!(add_all(&mut routing), [all[1], all[0], all[2]]);

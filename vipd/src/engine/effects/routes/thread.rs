@@ -88,7 +88,7 @@ pub(super) fn apply(requests: &mut Requests, changes: &[Change]) -> Results {
     let mut refusals = vec![None; changes.len()];
     let mut result = Ok(());
     requests.submit(changes);
-    // Waits for all batches even after an error. Otherwise the next wait would receive the result
+    // Waits for all batches even after an error. Otherwise, the next wait would receive the result
     // of a batch that was skipped here.
     for (batch, refusals) in changes.chunks(BATCH).zip(refusals.chunks_mut(BATCH)) {
         result = result.and(requests.wait_explained(batch, |change, error, explanation| {
