@@ -117,10 +117,10 @@ pub(crate) fn is_other_vlan(ctx: &TcContext) -> bool {
 
 /// Returns whether the frame is an IP packet without its Ethernet header.
 ///
-/// A generic XDP program of another application causes this if it supports multi-buffer frames:
-/// before running it, the kernel copies frames that are cloned, non-linear or short of headroom
-/// (`skb_pp_cow_data`, Linux commit e6d5dbdd20aa). The copy lacks `mac_len`, the length of the
-/// header that `tcx_run` would restore.
+/// Another application's generic XDP program causes this if the program supports multi-buffer
+/// frames. Before running such a program, the kernel copies frames that are cloned, non-linear or
+/// short of headroom (`skb_pp_cow_data`, Linux commit e6d5dbdd20aa). The copy lacks `mac_len`, the
+/// length of the header that `tcx_run` would restore.
 #[inline(always)]
 pub(crate) fn lacks_ethernet_header(ctx: &TcContext, frame: &Direct) -> bool {
     // SAFETY: a field of the context that the kernel passed.

@@ -70,7 +70,7 @@ pub(crate) static LEASES: Array<LeaseSlot> = Array::with_max_entries(1, BPF_F_MM
 pub(crate) static FILTER: Array<FilterWords> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// The programs that drop a processed advert. The kernel empties a program array once no process
-/// has it open (`prog_array_map_clear`, `kernel/bpf/arraymap.c`), so that adverts pass to the
+/// has it open (`prog_array_map_clear`, `kernel/bpf/arraymap.c`). Adverts therefore pass to the
 /// network stack after the agent's process has ended, even if the program is still attached. There
 /// is one array for each kind of program, because an array cannot hold programs of different kinds.
 #[map]

@@ -118,8 +118,8 @@ pub(super) fn init() -> anyhow::Result<Guard> {
 }
 
 /// Parses a filter. Returns `None` if the filter is invalid or contains a bare word that is not a
-/// level: `EnvFilter` would take the word for the name of a module, and discard the log lines of
-/// all other modules.
+/// level. `EnvFilter` would take such a word for a module name, and discard the log lines of all
+/// other modules.
 fn filter(text: &str) -> Option<EnvFilter> {
     let mut words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
     let are_valid = words.all(|word| word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok());

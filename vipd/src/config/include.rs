@@ -160,9 +160,9 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Reports keys that an included file must not contain. Only arrays of tables are allowed: in the
+/// Reports keys that an included file must not contain. Only arrays of tables are allowed. In the
 /// combined text, any other key at the start of the file would belong to the last table of the
-/// previous file, and `[instance.notify]` to that file's last instance.
+/// previous file. A table `[instance.notify]` would belong to that file's last instance.
 fn check(text: &str, file: &str, problems: &mut Vec<Problem>) {
     let (document, _) = DeTable::parse_recoverable(text);
     let allowed = schema::INCLUDABLE;

@@ -232,8 +232,8 @@ impl Client {
     }
 }
 
-/// Sends a request. Succeeds even if the agent has already closed the connection: an agent that
-/// rejects a client sends the reason without waiting for the request, and the reason can still be
+/// Sends a request. Succeeds even if the agent has already closed the connection. An agent that
+/// rejects a client sends the reason without waiting for the request, and this reason can still be
 /// read.
 fn send(stream: &mut UnixStream, request: &[u8]) -> io::Result<()> {
     match stream.write_all(request) {

@@ -30,9 +30,9 @@ pub fn socket_path(directory: &Path) -> PathBuf {
 
 /// Returns the runtime directories of running agents, except `directory`. Finds all agents in this
 /// network namespace and, in other network namespaces, agents whose directory is `/run/vipd`
-/// followed by any characters. Leaves out directories that do not exist in this mount namespace or
-/// whose path has spaces or non-ASCII characters, and agents in other network namespaces that this
-/// process may not connect to.
+/// followed by any characters. Leaves out directories that do not exist in this mount namespace,
+/// and directories whose path has spaces or non-ASCII characters. Also leaves out agents in other
+/// network namespaces that this process may not connect to.
 pub fn running_agents(directory: &Path) -> Vec<String> {
     // In the name of an agent, `_` may stand for another character of the path, so not every name
     // is an existing path.

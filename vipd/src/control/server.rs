@@ -1,9 +1,9 @@
 //! Server of the control socket.
 //!
-//! The number of clients is limited, and so are the memory and time that each may use: a stuck or
-//! hostile client occupies only its own slot and does not delay others. Requests that arrive while
-//! a report is being built share the next report, because each report for thousands of routers also
-//! takes time on the engine thread.
+//! The number of clients is limited, and so are the memory and time that each client may use. A
+//! stuck or hostile client occupies only its own slot and does not delay others. Requests that
+//! arrive while a report is being built share the next report, because each report for thousands of
+//! routers also takes time on the engine thread.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener as StdUnixListener;

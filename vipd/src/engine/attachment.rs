@@ -7,10 +7,10 @@
 //! Every advert that arrives proves that the program is attached. A link with backups is therefore
 //! probed only when the next advert is overdue by half an interval, or after 1.5 s without adverts.
 //! With advert intervals of up to 1 s, there are no probes in the steady state. With intervals of a
-//! third of a second or more, the engine wakes up for this check. With shorter intervals, it checks
-//! whenever it is awake, and at least every half second: a wake-up costs hundreds of times as much
-//! CPU time as an unchanged advert, and the election, a few intervals later, requests its own
-//! probe.
+//! third of a second or more, the engine wakes up for this check. With shorter intervals, the
+//! engine checks whenever it is awake, and at least every half second. A wake-up costs hundreds of
+//! times as much CPU time as an unchanged advert, and the election, a few intervals later, requests
+//! its own probe anyway.
 //!
 //! A link without backups usually receives no adverts, and is probed once a second. Probing at the
 //! advert interval would cost about half as much CPU time as sending the adverts, and a master that

@@ -259,8 +259,8 @@ impl Instance {
     }
 
     /// Returns the links on which a VIP may be present: the VIP's own link and, if that is the
-    /// macvlan, also the parent, to which another agent or a network manager may have added the
-    /// VIP.
+    /// macvlan, also the parent. Another agent or a network manager may have added the VIP to the
+    /// parent.
     pub(crate) fn links_of(&self, position: usize) -> impl Iterator<Item = LinkId> + Clone + use<> {
         let on = self.vip_links.get(position).copied();
         let parent = on.filter(|on| self.macvlan == Some(*on)).map(|_| self.link);
@@ -268,8 +268,8 @@ impl Instance {
     }
 
     /// Iterates over the links on which packets to and from a VIP are filtered: the router's own
-    /// link, whose BPF programs also process the packets of the router's macvlan, and the link of
-    /// the VIP. The kernel answers ARP requests for the VIP on both links.
+    /// link and the link of the VIP. The BPF programs of the router's own link also process the
+    /// packets of the router's macvlan. The kernel answers ARP requests for the VIP on both links.
     pub(crate) fn filtering_links(&self, on: LinkId) -> impl Iterator<Item = LinkId> {
         [self.link].into_iter().chain((on != self.link && self.macvlan != Some(on)).then_some(on))
     }

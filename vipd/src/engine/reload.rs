@@ -5,11 +5,11 @@
 //! has been opened again, an added router stays in Initialize, because the BPF program does not
 //! accept its VRID.
 //!
-//! A reload takes several turns, so that the adverts of other routers are not delayed: the
-//! addresses of removed routers are removed within the budget of each turn, and then up to
+//! A reload takes several turns, so that the adverts of other routers are not delayed. First, the
+//! addresses of removed routers are removed within the budget of each turn. Then, up to
 //! [`ROUTERS_PER_TURN`] routers are removed, changed or added per turn. Interfaces that changed
-//! routers need for new VIPs are opened first: otherwise, a running router would go into Fault, or
-//! would add its new VIPs without announcing them.
+//! routers need for new VIPs are opened beforehand. Otherwise, a running router would go into
+//! Fault, or would add its new VIPs without announcing them.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -13,9 +13,9 @@
 //!
 //! The engine writes a record to unused words, and then publishes it with one store to the table.
 //! Words that have been unused longest are reused first. The guardian reads the table and the
-//! records only after the engine's thread has ended, or after a crash handler has stopped it or
-//! waited 1 ms for it to stop. A thread that still runs writes to the words that have been unused
-//! longest, not to a record that the guardian has just found in the table.
+//! records only after the engine's thread has ended, or after a crash handler has stopped this
+//! thread or waited 1 ms for it to stop. A thread that still runs writes to the words that have
+//! been unused longest, not to a record that the guardian has just found in the table.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -104,8 +104,8 @@ impl From<Instruction> for SockFilter {
 /// The program passes notifications about links and addresses with one of the indices, about new
 /// links with one of the names, and about neighbors with a peer's address. If `routes` is given,
 /// the program also passes removals of routes and rules with vipd's mark, and routes of other tools
-/// that have replaced a route to one of these destinations; otherwise, the socket must not have
-/// joined the multicast groups for routes and rules.
+/// that have replaced a route to one of these destinations. If `routes` is `None`, the socket must
+/// not have joined the multicast groups for routes and rules.
 pub(super) fn program(
     names: &[String],
     indices: &[u32],

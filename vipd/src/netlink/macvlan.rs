@@ -2,9 +2,9 @@
 //!
 //! The macvlan is **down** while its router is not master. A backup therefore receives no frames
 //! for the virtual MAC, answers no ARP requests, and sends no IGMP or MLD reports that would update
-//! the forwarding tables of switches. The macvlan is in private mode: macvlans on the same parent
-//! do not receive each other's frames, and adverts that the current master sends from the virtual
-//! MAC are not mistaken for looped-back frames.
+//! the forwarding tables of switches. The macvlan is in private mode. In this mode, macvlans on the
+//! same parent do not receive each other's frames, and adverts that the current master sends from
+//! the virtual MAC are not mistaken for looped-back frames.
 //!
 //! The alias of the link records the agent that created it and the parent's original sysctls, so
 //! that the next run can clean up after a crash.
@@ -329,8 +329,8 @@ impl Macvlans {
     }
 
     /// Returns whether a link is a macvlan that a previous run of this agent did not finish
-    /// creating: it has the wanted MAC and parent, is down, and has either no alias or an alias of
-    /// this agent. Macvlans of other programs, such as FRR's vrrpd, must not be deleted.
+    /// creating. Such a link has the wanted MAC and parent, is down, and has either no alias or an
+    /// alias of this agent. Macvlans of other programs, such as FRR's vrrpd, must not be deleted.
     fn is_unfinished(&self, found: &LinkDetails, wanted: &Wanted<'_>) -> bool {
         (found.parent, found.mac) == (Some(wanted.parent), Some(wanted.mac()))
             && !found.flags.contains(LinkFlags::Up)

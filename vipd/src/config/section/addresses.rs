@@ -218,8 +218,8 @@ fn label(value: &Value<'_>) -> Result<String, Rejection> {
 }
 
 /// Returns whether a VIP is an IPv6 /128. The kernel might select such an address as the source of
-/// new connections (RFC 6724 rule 8: longest matching prefix), which would then break when the VIP
-/// moves. Such a VIP is therefore deprecated by default, as in keepalived.
+/// new connections (RFC 6724 rule 8: longest matching prefix), and these connections would break
+/// when the VIP moves. Such a VIP is therefore deprecated by default, as in keepalived.
 fn is_host_ipv6(address: VirtualAddress) -> bool {
     address.address.is_ipv6() && address.prefix == 128
 }

@@ -13,7 +13,7 @@ use crate::xdp::FenceLevel;
 
 impl Effects {
     /// Publishes the record of a router after its adverts, VIPs, routes or interfaces may have
-    /// changed, or clears the record if the router has never been ready or its interface does not
+    /// changed. Clears the record if the router has never been ready or its interface does not
     /// exist.
     pub(crate) fn guard(
         &mut self,

@@ -6,10 +6,10 @@
 //!
 //! The kernel removes IPv4 routes without a notification when their interface goes down. An entry
 //! is therefore checked after events that may have removed it, and every 30 s ([`VERIFY_AFTER`]),
-//! by adding it again: the kernel returns `EEXIST` if it is present. A dump would have to walk the
-//! whole table, which may contain a million routes of a routing daemon. The kernel also returns
-//! `EEXIST` if another tool has replaced vipd's route, and the notification about that may have
-//! been lost. For IPv4, appending the route distinguishes the two cases.
+//! by adding it again: the kernel returns `EEXIST` if the entry is present. A dump would have to
+//! walk the whole table, which may contain a million routes of a routing daemon. The kernel also
+//! returns `EEXIST` if another tool has replaced vipd's route, and the notification about that may
+//! have been lost. For IPv4, appending the route distinguishes the two cases.
 //!
 //! Each request takes the rtnl lock, so a separate thread adds and checks the entries. The engine
 //! does not change an entry that is in flight in this thread.

@@ -38,9 +38,9 @@ impl Heap {
         }
     }
 
-    /// Drops stale entries when the heap is full, instead of allocating. There is room for two
-    /// entries per router, of which usually at most one is current, so the cost is amortized over
-    /// at least as many changes as there are routers.
+    /// Drops stale entries when the heap is full, instead of allocating. The heap has room for two
+    /// entries per router, and usually at most one of the two is current. The cost is therefore
+    /// amortized over at least as many changes as there are routers.
     fn drop_stale_if_full(&mut self) {
         if self.heap.len() == self.heap.capacity() {
             let earliest = &self.earliest;
