@@ -194,7 +194,8 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
         assert!(elapsed >= Duration::from_secs(3), "{elapsed:?}");
     });
     let lines: Vec<_> = two.log().into_iter().map(|line| line.text).collect();
-    let lines: Vec<_> = lines.iter().filter(|line| line.contains("another program now runs before")).collect();
+    let lines: Vec<_> =
+        lines.iter().filter(|line| line.contains("another program now runs before")).collect();
     let has_pause = |line: &String| line.contains("attaching it again after 1 to 60 s");
     assert!(!has_pause(lines[0]) && has_pause(lines[1]), "{lines:?}");
     wait_for_state(&two, "backup", Duration::from_secs(90)).unwrap();
