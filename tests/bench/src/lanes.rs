@@ -1,5 +1,5 @@
-//! The chart of the answers before and after each fault: for each agent, a lane for the old master
-//! and one for the new master.
+//! A chart of which node answered for the VIP before and after each fault. Each agent has one lane
+//! for the old master and one for the new master.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -40,7 +40,7 @@ const LANE_SPACING: i32 = 22;
 /// Height of a fault's name and its two lanes.
 const ROW: i32 = NAME + 2 * LANE_SPACING + 14;
 
-/// An agent with its timelines, by fault.
+/// An agent and its timelines, by fault.
 struct Column {
     who: Who,
     timelines: Vec<(Fault, Timeline)>,
@@ -49,7 +49,7 @@ struct Column {
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Draws the chart; `None` if there are no results.
+/// Draws the chart. Returns `None` if there are no results.
 ///
 /// # Errors
 /// Returns an error if plotters fails to draw the chart.
@@ -139,7 +139,7 @@ fn row(area: &Area<'_>, scale: Scale, top: i32, timeline: &Timeline) -> Drawn {
                 let end = if is_old { to.min(timeline.takeover) } else { *to };
                 bar(area, pixels(*from, end), top, ANSWERS)?;
             }
-            // Answers that were in flight at the takeover are not late.
+            // Answers in flight at the takeover are not late.
             if is_old && *to > timeline.takeover + 1.0 {
                 bar(area, pixels(from.max(timeline.takeover), *to), top, LATE)?;
             }
@@ -215,7 +215,7 @@ mod tests {
     fn only_answers_after_the_takeover_are_highlighted() {
         for (late, count) in [(false, 0), (true, Fault::ALL.len())] {
             let svg = image(&results(late)).unwrap().unwrap().svg;
-            // The legend contains one occurrence.
+            // The legend contains the color once.
             assert_eq!(svg.matches("#D55E00").count(), count + 1, "{svg}");
             assert!(Fault::ALL.iter().all(|fault| svg.contains(fault.description())), "{svg}");
         }

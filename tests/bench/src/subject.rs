@@ -94,7 +94,7 @@ impl Programs {
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
     pub(crate) kind: AgentKind,
-    /// vipd's XDP mode; `None` omits the key from the configuration.
+    /// vipd's XDP mode; `None` omits the key `xdp` from the configuration.
     xdp: Option<XdpMode>,
 }
 

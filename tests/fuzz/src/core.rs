@@ -1,5 +1,5 @@
-//! A virtual router with arbitrary inputs at arbitrary times: it never panics, and its actions
-//! always fit its state.
+//! A virtual router that receives arbitrary inputs at arbitrary times never panics, and takes only
+//! actions that its state allows.
 
 mod check;
 mod scene;
@@ -103,7 +103,7 @@ impl Watched {
         self.now = Timestamp::from_nanos((from + nanos).as_nanos().min(END_OF_TIME));
     }
 
-    /// Gives the router one input and checks the result. Returns the number of events.
+    /// Passes one input to the router and checks the result. Returns the number of events.
     fn give(&mut self, input: Input) -> usize {
         let before = self.router.snapshot();
         let due = self.router.next_timeout().is_some_and(|at| at <= self.now);

@@ -25,7 +25,7 @@ mod reference;
 /// A function that accepts arbitrary bytes, and panics if an invariant is violated.
 pub type Target = fn(&[u8]);
 
-/// All targets by name, which is also the name of the target's binary, corpus and regressions.
+/// All targets with their names. A target's binary, corpus and regressions have the same name.
 pub const TARGETS: [(&str, Target); 5] = [
     ("parser", parser::run),
     ("xdp", xdp::run),

@@ -24,7 +24,7 @@ const COUNT: u8 = 0x10;
 const HEADER: u8 = 0x20;
 /// Corrects the checksum of the message.
 const MESSAGE: u8 = 0x40;
-/// The checksum of the message does not include a pseudo-header.
+/// Computes the checksum of the message without a pseudo-header.
 const MESSAGE_ONLY: u8 = 0x80;
 
 const IPV6_HEADER_LEN: usize = 40;

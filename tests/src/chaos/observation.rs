@@ -51,7 +51,7 @@ pub enum Meaning {
     Advert {
         /// Node that sent the advert.
         node: u8,
-        /// Priority; 0 if the sender stops being master.
+        /// Priority; 0 if the sender relinquishes mastership.
         priority: u8,
     },
     /// A question about the router's address.

@@ -126,12 +126,12 @@ impl Round {
         fault
     }
 
-    /// Returns when the last fault ends.
+    /// Returns the time from the start of the round to the end of its last fault.
     pub fn end(&self) -> Duration {
         self.faults.iter().map(|fault| fault.at + fault.length).max().unwrap_or_default()
     }
 
-    /// Returns the longest gap between answers of a router that the faults may cause.
+    /// Returns the longest gap between a router's answers that the faults may cause.
     pub fn gap(&self, router: &Router) -> Duration {
         if let [fault] = &self.faults[..] {
             return fault.kind.gap(fault.length, router);

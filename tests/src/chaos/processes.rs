@@ -16,7 +16,7 @@ const STOP: Duration = Duration::from_secs(5);
 pub(super) enum Role {
     /// The agent.
     Main,
-    /// Its guardian.
+    /// The agent's guardian.
     Guardian,
 }
 

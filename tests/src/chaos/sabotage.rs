@@ -91,7 +91,7 @@ impl FromStr for Sabotage {
     }
 }
 
-/// A sabotage that has begun, to be completed once the agent is suspended or dead.
+/// Sabotage that has begun, to be completed once the agent is suspended or dead.
 #[must_use]
 pub(super) enum Tampering {
     /// The leases in these maps will be extended.

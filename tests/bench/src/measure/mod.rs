@@ -67,7 +67,7 @@ fn adverts(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
     by_vrid
 }
 
-/// Waits until there are adverts for `count` virtual routers.
+/// Waits until adverts for `count` virtual routers have been captured.
 fn wait_for_masters(capture: &Capture, since: WallTime, count: usize) -> Result<()> {
     wait_until("all routers to have a master", SOON, || {
         let mut vrids = capture.filter_map(since, |frame| Some(frame.advert()?.vrid));

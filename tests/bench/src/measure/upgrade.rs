@@ -1,8 +1,8 @@
 //! Upgrades of a master and of a backup with many virtual routers: each agent hands over to a new
 //! process.
 //!
-//! The counters are compared with the captured frames while all instances are drained, because no
-//! adverts are sent then.
+//! The counters are compared with the captured frames while all instances are drained, because
+//! drained instances send no adverts.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -60,7 +60,7 @@ pub(crate) fn pair(subject: &Subject, number: u8, interval: Duration, count: u32
             delays.push(WallTime::now().millis_since(asked));
         }
     }
-    // Waits for adverts that the last upgrade has delayed.
+    // Waits for adverts delayed by the last upgrade.
     thread::sleep(interval * 3);
     let end = WallTime::now();
     let mut transitions = pair.transitions()? - transitions;

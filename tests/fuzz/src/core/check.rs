@@ -64,7 +64,7 @@ pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
 }
 
 /// Checks that a router has a timer if it takes part in elections or waits to start, and that a
-/// timer that was handled is no longer due.
+/// timer is no longer due after it was handled.
 pub(super) fn timers(router: &Router, now: Timestamp, input: Input, after: &Snapshot) {
     let next = router.next_timeout();
     let takes_part = matches!(after.state, State::Backup | State::Master);

@@ -46,7 +46,7 @@ impl Script {
         self.0.push(Event::Observation(Observation { time: at(millis), port, sent, router: 0, meaning }));
     }
 
-    /// Adds adverts of a node that reach the other node.
+    /// Adds adverts from a node that reach the other node.
     fn adverts(&mut self, node: u8, times: impl Iterator<Item = i64>) {
         let priority = if node == 1 { 220 } else { 170 };
         for time in times {
@@ -90,7 +90,7 @@ fn killed(takeover: i64) -> Script {
     script
 }
 
-/// A master that does not answer for `millis`, from 1 s on, but sends its adverts.
+/// A master that sends adverts, but does not answer for `millis` milliseconds from 1 s on.
 fn silent(millis: i64) -> Script {
     let mut script = Script::new();
     script.adverts(1, (0..5000).step_by(100));

@@ -34,7 +34,7 @@ impl Fault {
         }
     }
 
-    /// Applies the fault to an agent that runs below an init process.
+    /// Applies the fault to an agent running under an init process.
     ///
     /// # Errors
     /// Returns an error if the agent is not running.
