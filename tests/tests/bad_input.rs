@@ -326,7 +326,7 @@ fn capabilities_of_the_systemd_unit_suffice() {
 
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host").clone();
-    // The tracked program runs as another user, like most servers.
+    // The tracked program runs as another user, as most servers do.
     let directory = tempfile::tempdir().expect("a directory");
     let program = directory.path().join("daemon");
     fs::copy("/usr/bin/sleep", &program).expect("copy the program");
@@ -340,7 +340,7 @@ fn capabilities_of_the_systemd_unit_suffice() {
         program.display()
     );
     let mut limited = command(&node, "a", &text);
-    // SAFETY: between fork and exec the closure makes only system calls and does not allocate.
+    // SAFETY: between fork and exec, the closure makes only system calls and does not allocate.
     unsafe {
         limited.pre_exec(move || {
             for capability in &dropped {

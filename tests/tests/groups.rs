@@ -1,5 +1,5 @@
-//! Sync groups on two nodes, each with one interface on each of two segments: `eth1` on the lab's,
-//! and `lan` on another one.
+//! Sync groups on two nodes, each with one interface on each of two segments: `eth1` on the lab's
+//! segment, and `lan` on a second segment.
 
 use std::time::Duration;
 

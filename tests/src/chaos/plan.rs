@@ -136,7 +136,7 @@ impl Round {
         if let [fault] = &self.faults[..] {
             return fault.kind.gap(fault.length, router);
         }
-        // In the worst case, no node serves the address while both faults last, and then the gaps
+        // In the worst case, no node serves the address while either fault lasts, and then the gaps
         // of both faults follow one after the other.
         let start = self.faults.iter().map(|fault| fault.at).min().unwrap_or_default();
         let gaps: Duration = self.faults.iter().map(|fault| fault.kind.gap(fault.length, router)).sum();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn two_faults_allow_a_gap_while_both_last() {
+    fn two_faults_allow_a_gap_while_either_lasts() {
         let plan = Plan::draw(5, &outline(2), Duration::from_secs(600));
         let pair = plan.rounds.iter().find(|round| round.faults.len() == 2).unwrap();
         let router = &plan.segment.routers[0];

@@ -199,7 +199,7 @@ pub struct Takeover {
     pub observed: WallTime,
     /// The client's neighbor entry for the VIP before [`Takeover::cause`].
     pub arp_before: Option<Neighbor>,
-    /// The same neighbor entry at the end of the observation.
+    /// The client's neighbor entry for the VIP at the end of the observation.
     pub arp_after: Option<Neighbor>,
 }
 
