@@ -32,7 +32,7 @@ impl Pty {
     }
 }
 
-/// Changes the size of a terminal, and thereby sends SIGWINCH to its programs.
+/// Changes the size of a terminal, which sends SIGWINCH to its programs.
 ///
 /// # Errors
 /// Returns the error from the kernel.

@@ -204,7 +204,7 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
 }
 
 /// Reopening a link, here to create a macvlan, must not detach the BPF program: adverts that arrive
-/// in the meantime are received.
+/// while the link is reopened are received.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn no_advert_is_lost_when_an_interface_is_reopened() {

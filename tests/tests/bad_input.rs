@@ -253,7 +253,7 @@ fn macvlans(node: &Namespace, interface: &str) -> usize {
 }
 
 /// The first agent changes sysctls of the interface and restores them on shutdown. A second agent
-/// must not record the changed values as the original ones.
+/// must not record the changed values as the original values.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn rejected_agent_creates_no_macvlan_and_keeps_the_original_sysctls() {

@@ -298,7 +298,7 @@ fn without_a_bpf_file_system_a_stopped_master_is_fenced() -> TestResult {
     Ok(pair.check_answers(stopped, takeover)?)
 }
 
-/// Also shows that the checks of the other tests can fail.
+/// This test also shows that the checks of the other tests can fail.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_a_fence_a_stopped_master_keeps_answering() -> TestResult {

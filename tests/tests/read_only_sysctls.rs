@@ -33,7 +33,8 @@ fn restrict(lab: &Lab, arp_ignore: u32) {
         let write = |name: &str, value: u32| {
             std::fs::write(format!("/proc/sys/net/{name}"), value.to_string()).expect("write the sysctl");
         };
-        // Write the value of the interface first: from then on it does not follow the default.
+        // Write the interface's own value first: from then on, the interface does not follow the
+        // default.
         write("ipv4/conf/eth1/arp_ignore", arp_ignore);
         for (name, value) in DEFAULTS {
             write(name, value);

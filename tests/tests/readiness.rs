@@ -120,7 +120,7 @@ fn start_on_tunnel(lab: &Lab, number: u8, transport: &str) -> Result<Agent> {
     Ok(agent)
 }
 
-/// Without this fault both nodes would become master.
+/// Without this fault, both nodes would become master.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn multicast_without_hardware_address_is_a_reported_fault() {

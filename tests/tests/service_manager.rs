@@ -59,7 +59,8 @@ impl Drop for Service {
     }
 }
 
-/// Starts an agent whose watchdog expires after 100 ms, and waits until it is reset regularly.
+/// Starts an agent whose watchdog expires after 100 ms, and waits until the watchdog is reset
+/// regularly.
 fn start(lab: &Lab, directory: &Path) -> Service {
     let path = directory.join("notify");
     let file = directory.join("vipd.toml");

@@ -280,7 +280,8 @@ fn mass_yield_does_not_delay_adverts() {
     };
     try_wait_until("the agent to be master of all instances", TIMEOUT, || masters(&lower, all.len()))
         .expect("master");
-    // The instances with a virtual MAC yield to the other node; the last one keeps sending adverts.
+    // The instances with a virtual MAC yield to the other node; the last instance keeps sending
+    // adverts.
     let higher: Vec<_> =
         all[..usize::from(MANY)].iter().cloned().map(|one| Instance { priority: 200, ..one }).collect();
     let mut other = Agent::new(&lab, TWO, vipd().expect("vipd binary"), &higher).expect("create the agent");

@@ -28,16 +28,16 @@ const LANE: RGBColor = RGBColor(232, 232, 232);
 const WIDTH: u32 = 860;
 const LEFT: i32 = 112;
 const RIGHT: i32 = 844;
-/// Space between the columns.
+/// Space between the columns, in pixels.
 const GUTTER: i32 = 28;
-/// Height of the title and the column headings.
+/// Height of the title and the column headings, in pixels.
 const TOP: i32 = 84;
-/// Height of a fault's name.
+/// Height of a fault's name, in pixels.
 const NAME: i32 = 22;
 const LANE_HEIGHT: i32 = 18;
-/// Distance between the tops of two lanes.
+/// Distance between the tops of two lanes, in pixels.
 const LANE_SPACING: i32 = 22;
-/// Height of a fault's name and its two lanes.
+/// Height of a fault's name and its two lanes, in pixels.
 const ROW: i32 = NAME + 2 * LANE_SPACING + 14;
 
 /// An agent and its timelines, by fault.

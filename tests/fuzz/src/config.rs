@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use vipd::config::{Config, ConfigError, Instance, Problems};
 use vipd::vrrp::{Family, Version};
 
-/// A valid file: the base of edits.
+/// A valid file, the base for edits.
 const EXAMPLE: &str = include_str!("../../../examples/vipd.toml");
 /// Valid files with further keys.
 const OTHERS: [&str; 6] = [

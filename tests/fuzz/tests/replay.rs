@@ -1,4 +1,4 @@
-//! Replays the stored inputs of every fuzz target: those of past findings, and the corpus.
+//! Replays the stored inputs of every fuzz target: the inputs of past findings and the corpus.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};

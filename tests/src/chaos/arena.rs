@@ -210,8 +210,8 @@ impl Arena {
             try_wait_until("the agent to exit", EXIT, || {
                 if processes::is_alive(main) {
                     // Rust's handler for stack overflows returns from the first SIGSEGV and expects
-                    // the faulting instruction to cause another one. Here, there is no such
-                    // instruction.
+                    // the faulting instruction to cause a second SIGSEGV. A signal sent by another
+                    // process has no faulting instruction.
                     send(main, signal)?;
                 }
                 Ok(!processes::is_alive(main))

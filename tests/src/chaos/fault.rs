@@ -52,7 +52,7 @@ pub enum Kind {
     Delay,
     /// Frames to the node arrive twice.
     Duplicate,
-    /// Most frames to the node are delayed; the others overtake them.
+    /// Most frames to the node are delayed; the remaining frames overtake them.
     Reorder,
     /// The segment is partitioned.
     Partition,

@@ -75,7 +75,7 @@ pub enum Question {
 }
 
 impl Question {
-    /// Returns the name of the kind of question in timelines.
+    /// Returns the name of this kind of question, as used in timelines.
     pub fn word(self, family: Family) -> &'static str {
         match (self, family) {
             (Self::Neighbor(_), Family::V4) => "ARP",

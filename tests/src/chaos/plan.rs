@@ -14,7 +14,7 @@ use crate::time::millis;
 const START: Duration = Duration::from_millis(2500);
 /// How long the settled routers are observed.
 pub(crate) const OBSERVATION: Duration = Duration::from_millis(400);
-/// Percentage of rounds with two faults, among those whose first fault is not a partition.
+/// Percentage of rounds with two faults, among the rounds whose first fault is not a partition.
 const PAIRS: usize = 25;
 
 /// The options that, with a seed and a length, determine a plan.

@@ -24,7 +24,7 @@ const LATE: Duration = Duration::from_millis(1);
 pub struct Stalls(Vec<(WallTime, WallTime)>);
 
 impl Stalls {
-    /// Sorts the periods and merges those that overlap.
+    /// Sorts the periods and merges overlapping ones.
     pub fn new(mut periods: Vec<(WallTime, WallTime)>) -> Self {
         periods.sort_unstable();
         let mut merged: Vec<(WallTime, WallTime)> = Vec::new();

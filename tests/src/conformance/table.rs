@@ -11,7 +11,7 @@ use super::scenario::Note;
 use super::{Program, Scenario, lab};
 use crate::agent::AgentKind;
 
-/// Number of scenarios played in parallel. They spend most of their time waiting for timers.
+/// Number of scenarios played in parallel. Scenarios spend most of their time waiting for timers.
 const PARALLEL: usize = 9;
 
 /// The result of playing a scenario with a program.

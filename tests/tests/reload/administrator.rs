@@ -81,7 +81,7 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
     check(&agent).unwrap();
     // The capture may lag behind the agent.
     wait_until("the priority-0 advert", TIMEOUT, || priority_zero_adverts(&capture, since, 51) == 1).unwrap();
-    // The first reload changes the drained instance in place, and the second starts it again.
+    // The first reload changes the drained instance in place, and the second restarts it.
     for more in ["", "accept = false"] {
         let changed = Settings { vip: 98, more, ..Settings::new(51) };
         agent.configure(configuration(&[changed, Settings::new(52)])).unwrap();

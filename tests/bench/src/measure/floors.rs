@@ -95,7 +95,7 @@ fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
         found.sending.push(millis(sending));
         found.both.push(millis(netlink + sending));
         // In reverse order, because removing the primary address would also remove the secondary
-        // ones.
+        // addresses.
         let added = addresses.clone();
         host.run(move || {
             added.iter().rev().try_for_each(|address| links::remove_address(INTERFACE, *address, PREFIX))

@@ -26,7 +26,7 @@ use crate::metric::Metric;
 use crate::subject::Subject;
 
 const NODE: Station = Station::Node(1);
-/// Numbers of interfaces to measure with; each has 255 virtual routers.
+/// Numbers of interfaces in the measurements. Each interface has 255 virtual routers.
 const INTERFACES: [u8; 4] = [1, 4, 8, 16];
 /// Time limit for the start.
 const BOUND: Duration = Duration::from_secs(30);

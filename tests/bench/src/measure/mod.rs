@@ -56,7 +56,7 @@ fn address(vrid: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, vrid, 1)
 }
 
-/// Returns the sender and the time of each advert in these frames, by VRID.
+/// Returns the sender and time of each advert in `frames`, grouped by VRID.
 fn adverts(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
     let mut by_vrid = BTreeMap::<u8, Vec<_>>::new();
     for frame in frames {

@@ -113,7 +113,7 @@ impl Pair {
         Ok(self.instances.iter().map(|instance| instance.vrid).zip(counts).collect())
     }
 
-    /// Undrains all instances, those of the master first.
+    /// Undrains all instances, the master's first.
     fn put_into_service(&self) -> Result<()> {
         for agent in [&self.master, &self.backup] {
             let start = WallTime::now();

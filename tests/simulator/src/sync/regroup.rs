@@ -93,7 +93,7 @@ impl World {
     }
 
     /// Returns the routers of a node for which a change of the groups must not cause a transition:
-    /// those without a group, and the members of groups with only masters or only backups.
+    /// routers without a group, and the members of groups with only masters or only backups.
     fn settled(&self, node: usize) -> BTreeSet<usize> {
         let node = &self.nodes[node];
         let is_settled = |segment: &usize| {

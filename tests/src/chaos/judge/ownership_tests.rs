@@ -31,7 +31,7 @@ impl Scene {
         scene
     }
 
-    /// Until 0.9 s, node 1 or 2 sends adverts as master, which reach the other node.
+    /// Until 0.9 s, node 1 or 2 sends adverts as master. The adverts reach the other node.
     fn with_master(master: (u8, u8)) -> Self {
         let mut scene = Self::new(2);
         (0..=9).for_each(|number| scene.advert(number * 100, master));

@@ -38,7 +38,7 @@ pub(super) enum Kind {
 }
 
 impl Sign {
-    /// Interprets a frame; returns `None` for a frame of no [`Kind`].
+    /// Interprets a frame; returns `None` if the frame has no [`Kind`].
     pub(super) fn in_frame(frame: &Frame) -> Option<Self> {
         let kind = if frame.claims_mastership(frame.from) {
             Kind::Advert
