@@ -123,7 +123,7 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
     let one = start_agent(&lab, ONE, &[instance(200)]).unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
     let mut two = Agent::new(&lab, TWO, vipd().unwrap(), &[instance(100)]).unwrap();
-    // Uses `auto` even if the tests run in another mode.
+    // Use `auto` even if the tests run in another mode.
     two.set_xdp_mode(XdpMode::Auto).unwrap();
     two.start().unwrap();
     wait_for_backup_of(&two, ONE.ipv4()).unwrap();

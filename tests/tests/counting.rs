@@ -22,7 +22,7 @@ use vipd_witness::{Advert, Checksum};
 const NODE: Station = Station::Node(1);
 const SENDER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Long enough that no scheduling delay can last for the three intervals that lead to a takeover.
+/// Long enough that no scheduling delay lasts three intervals and causes a takeover.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 fn instance(vrid: u8, version: Version) -> Instance {

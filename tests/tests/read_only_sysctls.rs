@@ -91,7 +91,7 @@ fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
         Ok(control::status(&agent)?.iter().any(|instance| instance.text("state") == "master"))
     })
     .unwrap();
-    // Long enough for a second attempt to create the macvlan.
+    // Wait long enough for a second attempt to create the macvlan.
     thread::sleep(Duration::from_secs(6));
     let all = control::status(&agent).unwrap();
     let faults: Vec<_> = all.iter().filter(|instance| instance.text("state") == "fault").collect();

@@ -190,7 +190,7 @@ fn master_is_drained_after_a_confirmation() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn agent_that_ends_and_starts_again_is_reported() {
+fn agent_restart_is_reported() {
     let lab = Lab::new(1).expect("create the lab");
     let mut agent = agent(&lab);
     let mut terminal = Terminal::start(lab.host(NODE).expect("the node"), &[("NO_COLOR", "1")]);
@@ -224,7 +224,7 @@ fn agent_that_ends_and_starts_again_is_reported() {
 /// does not return.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn terminal_that_is_closed_or_blocked_does_not_keep_the_program_running() {
+fn closed_or_blocked_terminal_does_not_keep_the_program_running() {
     let lab = Lab::new(1).expect("create the lab");
     let host = lab.host(NODE).expect("the node");
     let mut closed = Terminal::start_without_reading(host, &[]);

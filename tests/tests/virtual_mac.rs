@@ -128,7 +128,7 @@ fn backup_sends_nothing_from_the_virtual_mac() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn macvlans_are_removed_and_sysctls_restored_after_shutdown_and_crash() {
+fn macvlans_and_sysctls_are_cleaned_up_after_shutdown_and_crash() {
     let lab = Lab::new(1).expect("create the lab");
     let before = (sysctl(&lab, ONE, "arp_ignore"), sysctl(&lab, ONE, "arp_announce"));
     let mut agent = agent(&lab, ONE, 100);

@@ -20,7 +20,7 @@ const INTERVAL: u32 = 1000;
 /// Start of the x axis, in milliseconds after the fault.
 const FROM: f64 = -500.0;
 const FONT: &str = "sans-serif";
-/// Chosen to be distinguishable with color blindness.
+/// Colors chosen to be distinguishable with color blindness.
 const ANSWERS: RGBColor = RGBColor(0, 114, 178);
 const LATE: RGBColor = RGBColor(213, 94, 0);
 const LANE: RGBColor = RGBColor(232, 232, 232);

@@ -42,7 +42,7 @@ struct Watched {
     has_addresses: bool,
     /// Start of the current mastership, and the number of answers sent before it.
     mastership: (Timestamp, u64),
-    /// When the router first had a primary address and no impediments: the start of
+    /// Time at which the router first had a primary address and no impediments: the start of
     /// `startup_delay`.
     startable: Option<Timestamp>,
     /// Whether a primary address was reported since the last shutdown.

@@ -105,7 +105,7 @@ fn killed_guardian_is_replaced() {
 /// takes over only after the Active_Down_Interval.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn agent_that_is_killed_with_its_guardian_sends_nothing() {
+fn agent_killed_with_its_guardian_sends_nothing() {
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
     let (mut master, backup) = pair(&lab, 3);

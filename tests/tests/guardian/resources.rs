@@ -34,7 +34,8 @@ fn master_killed_for_lack_of_memory_sends_priority_zero() {
     let capture = lab.capture().expect("start the capture");
     let (mut master, backup) = pair(&lab, COUNT);
     let (process, agent) = (guardian(&master).expect("a guardian"), main_process(&master));
-    // The score makes the kernel kill the agent rather than another process of the control group.
+    // The OOM score makes the kernel kill the agent rather than another process of the control
+    // group.
     group.add(number(agent)).expect("move the agent");
     fs::write(format!("/proc/{}/oom_score_adj", agent.as_raw_nonzero()), "1000").expect("written");
     let killed = WallTime::now();

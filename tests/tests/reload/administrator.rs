@@ -174,7 +174,7 @@ fn rights_to_query_and_change_the_agent_depend_on_groups() {
 /// hands it back.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn failover_moves_mastership_once_although_the_priority_is_higher() {
+fn failover_moves_mastership_despite_a_higher_priority() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
     let one = start(&lab, &[Settings::new(51)]).unwrap();
@@ -191,7 +191,7 @@ fn failover_moves_mastership_once_although_the_priority_is_higher() {
     wait_for_state(&two, "master", TIMEOUT).unwrap();
     wait_for_state(&one, "backup", TIMEOUT).unwrap();
     assert_eq!(status(&one).unwrap()[0].text("vipd:last-transition-reason"), "failover");
-    // Long enough for several elections.
+    // Twenty adverts take long enough for several elections.
     wait_until("twenty adverts of the new master", TIMEOUT, || {
         let of_two = |advert: &vipd_tests::frame::Advert| advert.priority == 100;
         capture.filter_map(since, |frame| frame.advert().filter(of_two)).len() >= 20

@@ -143,7 +143,7 @@ pub(super) fn follows(
         return;
     };
     let deadline = Some(advert.arrival + wait);
-    // Only `down_timer_floor` may move the deadline beyond this.
+    // Only `down_timer_floor` may set a later deadline.
     let floor = policy.down_timer_floor
         && advert.priority > 0
         && before.master.is_some()

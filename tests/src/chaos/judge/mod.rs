@@ -117,7 +117,7 @@ pub struct Violation {
     pub invariant: Invariant,
     /// Index of the virtual router in the segment.
     pub router: usize,
-    /// When the violation became certain.
+    /// Time at which the violation became certain.
     pub time: WallTime,
     /// The finding and, except for [`Invariant::Ownership`], the expectation.
     pub text: String,

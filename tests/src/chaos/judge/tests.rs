@@ -186,7 +186,7 @@ fn stall_of_the_machine_extends_the_bounds() {
 }
 
 #[test]
-fn service_that_does_not_return_is_a_gap_and_unsettled() {
+fn permanent_outage_violates_gap_and_settled() {
     let mut script = Script::new();
     script.adverts(1, (0..1000).step_by(100));
     script.answers(1, 0..1000);

@@ -132,7 +132,8 @@ impl Pair {
         wait_until("the backup to take over", SOON, || {
             self.capture.has(time, |frame| frame.claims_mastership(new))
         })?;
-        // Long enough for the new master's first adverts and late answers from the old master.
+        // Observe long enough for the new master's first adverts and late answers from the old
+        // master.
         thread::sleep(Duration::from_millis(500) + self.interval / 2);
         let episode = Episode { old, new, start: time.before(BEFORE), fault: time, end: WallTime::now() };
         let outcome = episode.judge(&self.capture.filter_map(episode.start, Sign::in_frame))?;
