@@ -87,7 +87,7 @@ impl Measured {
         rows
     }
 
-    /// Returns a program's series in a row of the table; `None` if it was not measured.
+    /// Returns a program's series in a row of the table; `None` if the program has no such series.
     pub(crate) fn series(&self, who: Who, row: (Metric, Option<u32>)) -> Option<&Series> {
         let (_, column) = self.columns.iter().find(|(column, _)| *column == who)?;
         column.iter().find(|series| (series.metric, series.point) == row)

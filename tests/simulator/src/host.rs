@@ -22,8 +22,8 @@ pub(crate) struct Host {
     /// Whether the process was started and the link is up. Stays true while the process is stalled
     /// and after it is killed; see `stalled_until`.
     pub(crate) up: bool,
-    /// Set when the process is shut down or the link goes down. While set, pending adverts still
-    /// arrive and pending timers still fire, and must have no effect.
+    /// Set when the process is shut down or the link goes down. While this flag is set, pending
+    /// adverts still arrive and pending timers still fire, and must have no effect.
     pub(crate) left: bool,
     /// End of the current stall, in true time; [`NEVER`] if the process was killed. The VIPs of a
     /// killed process stay in the kernel until the process is started again.

@@ -131,7 +131,7 @@ impl Round {
         self.faults.iter().map(|fault| fault.at + fault.length).max().unwrap_or_default()
     }
 
-    /// Returns the longest gap between a router's answers that the faults may cause.
+    /// Returns the longest gap that the faults may cause between a router's answers.
     pub fn gap(&self, router: &Router) -> Duration {
         if let [fault] = &self.faults[..] {
             return fault.kind.gap(fault.length, router);

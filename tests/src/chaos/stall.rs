@@ -16,7 +16,7 @@ use crate::time::WallTime;
 
 /// Interval of the wake-ups.
 const PERIOD: Duration = Duration::from_millis(2);
-/// Maximum lateness of a wake-up that does not count as a stall.
+/// A wake-up that is late by more than this counts as a stall.
 const LATE: Duration = Duration::from_millis(1);
 
 /// Periods in which the machine was stalled, sorted and without overlaps.

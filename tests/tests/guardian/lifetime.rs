@@ -60,7 +60,7 @@ fn guardian_does_nothing_after_a_clean_shutdown() {
     let capture = lab.capture().expect("start the capture");
     let (mut master, backup) = pair(&lab, COUNT);
     let process = guardian(&master).expect("a guardian");
-    // systemd sends the agent's signals also to its guardian (KillMode=control-group).
+    // systemd also sends the agent's signals to its guardian (KillMode=control-group).
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::ABORT] {
         kill_process(process, signal).expect("send the signal");
     }

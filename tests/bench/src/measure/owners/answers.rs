@@ -13,7 +13,7 @@ use crate::figure::Timeline;
 /// Period after the new master's first advert in which frames from the old master count as still in
 /// flight.
 const IN_FLIGHT: Duration = Duration::from_millis(1);
-/// Longest gap between two uses of the VIP in one span of a timeline.
+/// Longest time that the client waits for the next use of the VIP within one span of a timeline.
 const UNINTERRUPTED: Duration = Duration::from_millis(10);
 
 /// A frame by which a node claims mastership or uses the VIP, or a client's request for the VIP.
