@@ -11,8 +11,8 @@ use crate::time::WallTime;
 
 /// `ETH_P_ALL` in network byte order.
 const ETH_P_ALL: u16 = 0x0003_u16.to_be();
-/// Size of the receive buffer in bytes, large enough for periods in which the reader is not
-/// scheduled.
+/// Size of the receive buffer in bytes, large enough for the frames that arrive while the reader is
+/// not scheduled.
 const RECEIVE_BUFFER: usize = 64 << 20;
 
 /// Metadata of a received packet.

@@ -29,7 +29,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Starts an agent on node 1 that becomes master, and one on node 2 that stays backup.
+    /// Starts an agent that becomes master on node 1, and an agent that stays backup on node 2.
     fn start(interval: Duration, preempt: bool) -> Result<Self> {
         let lab = Lab::new(2)?;
         let capture = lab.capture()?;

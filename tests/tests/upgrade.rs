@@ -251,8 +251,8 @@ fn nothing_changes_if_the_successor_fails() {
     assert_eq!(counters(&agent, "master-transitions"), [1; 6]);
 }
 
-/// A changed `fence` takes effect at the next start. A successor that applied it would not renew
-/// the leases that it inherits, and any advert would fence its VIPs.
+/// A changed `fence` takes effect at the next start. A successor that applied the change would not
+/// renew the leases that it inherits, and any advert would fence its VIPs.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_keeps_the_fence() {

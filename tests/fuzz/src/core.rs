@@ -93,7 +93,7 @@ impl Watched {
     fn repeat(&mut self, input: Input, times: u8, is_from_the_wire: bool) {
         for time in 0..=times % 8 {
             let events = self.give(input);
-            // The first input may change the state and the second one the master, but further
+            // The first input may change the state, and the second may change the master; further
             // repetitions must not be logged.
             assert!(!is_from_the_wire || time < 2 || events == 0, "{events} events for repeated {input:?}");
         }

@@ -2,8 +2,8 @@
 //! checksums.
 //!
 //! The parser only continues if lengths and checksums are correct, and coverage feedback does not
-//! help a fuzzer find correct ones. The first byte of an input therefore selects fields to repair;
-//! all others remain unchanged.
+//! help a fuzzer find correct values. The first byte of an input therefore selects fields to
+//! repair; all others remain unchanged.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: runs a campaign of many worlds, or repeats a single one.
+//! `cargo xtask simulate`: runs a campaign of many worlds, or repeats a single world.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::process::ExitCode;

@@ -17,7 +17,7 @@ pub const MAX_NODES: u8 = 4;
 pub const MAX_ROUTERS: usize = 32;
 /// Priority of the preferred node of a router.
 const HIGHEST_PRIORITY: u8 = 220;
-/// Difference in priority between a node and the next one in order of preference.
+/// Difference in priority between consecutive nodes in order of preference.
 const PRIORITY_STEP: u8 = 50;
 /// VRID of the first router, and last byte of its address.
 const FIRST: u8 = 51;

@@ -1,6 +1,6 @@
 //! Failures of a master, all measured in the same way.
 //!
-//! A scenario starts two agents, waits until the preferred one (node 1) is master and answers the
+//! A scenario starts two agents, waits until the preferred agent (node 1) is master and answers the
 //! client's ping, makes that master fail, and waits for the reaction that the protocol requires.
 //! All measurements are taken at the switch and at the client, in the same way for each
 //! implementation.

@@ -144,8 +144,8 @@ pub struct Verdict {
 pub struct Observed<'a> {
     /// Events, in chronological order.
     pub events: &'a [Event],
-    /// The period in which the routers must be settled: its start, and its end, which is the end of
-    /// the round.
+    /// Start and end of the period in which the routers must be settled; the period ends with the
+    /// round.
     pub settled: (WallTime, WallTime),
     /// Periods in which the machine was stalled.
     pub stalls: &'a Stalls,

@@ -98,7 +98,7 @@ struct Superseded {
     since: WallTime,
     deadline: WallTime,
     lease_was_over: bool,
-    /// Whether the node sent an advert shortly after the new master's first one. The kernel then
+    /// Whether the node sent an advert shortly after the new master's first advert. The kernel then
     /// fences the node only at the new master's next advert.
     crossed: bool,
     reported: bool,
