@@ -65,7 +65,7 @@ fn master(lab: &Lab, count: u8, each: u8) -> Agent {
 }
 
 /// Starts a thread that polls the addresses without a pause and returns the time at which the first
-/// one was removed.
+/// address was removed.
 fn watch_for_loss(node: &Namespace, all: usize) -> (Arc<AtomicBool>, thread::JoinHandle<Option<WallTime>>) {
     let stop = Arc::new(AtomicBool::new(false));
     let (node, stopped) = (node.clone(), Arc::clone(&stop));

@@ -102,7 +102,7 @@ fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
     assert!(!ping(client, IpAddr::from(VIP)).unwrap(), "{VIP} answered a ping");
     let answers = capture.filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
     assert!(answers.is_empty(), "{answers:?}");
-    // Each attempt creates a macvlan and deletes it, so one may exist for a moment.
+    // Each attempt creates a macvlan and deletes it, so a macvlan may exist for a moment.
     try_wait_until("no incomplete macvlan to remain", TIMEOUT, || {
         Ok(!run(host, "ip", &["-o", "-d", "link"])?.contains("macvlan"))
     })

@@ -33,8 +33,8 @@ fn is_member(host: &Namespace, group: &'static str) -> bool {
     host.run(move || {
         ["igmp", "igmp6"].into_iter().any(|file| {
             let table = std::fs::read_to_string(format!("/proc/thread-self/net/{file}"));
-            // Does not check the interface: in /proc/net/igmp, it is not on the same line as its
-            // groups.
+            // Does not check the interface: in /proc/net/igmp, the interface is not on the same
+            // line as its groups.
             table.is_ok_and(|table| table.contains(group))
         })
     })

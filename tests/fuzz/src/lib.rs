@@ -1,9 +1,9 @@
 //! vipd's fuzz targets. Each is a module with a function that accepts arbitrary bytes and panics if
 //! an invariant is violated.
 //!
-//! They are called by libFuzzer, with coverage-guided inputs (`cargo xtask fuzz`), and by a test
-//! that replays the corpus and the inputs of past findings. [`TARGETS`] lists all targets for the
-//! test.
+//! The functions are called by libFuzzer, with coverage-guided inputs (`cargo xtask fuzz`), and by
+//! a test that replays the corpus and the inputs of past findings. [`TARGETS`] lists all targets
+//! for the test.
 
 pub mod config;
 pub mod control;

@@ -171,7 +171,7 @@ fn rights_to_query_and_change_the_agent_depend_on_groups() {
 }
 
 /// The higher-priority master hands over mastership, and becomes master again when its successor
-/// hands it back.
+/// hands mastership back.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn failover_moves_mastership_despite_a_higher_priority() {

@@ -97,7 +97,7 @@ type Counts = BTreeMap<u8, (u64, u64)>;
 
 impl Pair {
     /// Drains all instances, and returns the counts once no node sends adverts. The backup is
-    /// drained last, so that it receives all adverts of the master.
+    /// drained last, so that it receives all of the master's adverts.
     fn rest(&self) -> Result<Counts> {
         for agent in [&self.master, &self.backup] {
             change(agent, &self.request("drain"))?;
