@@ -23,10 +23,10 @@ use crate::namespace::Namespace;
 use crate::time::WallTime;
 use crate::wait::try_wait_until;
 
-/// A shell script for an init process. It runs a program and forwards SIGTERM and SIGHUP to it or,
-/// once the program has ended, to all remaining processes, such as a successor after an upgrade. It
-/// exits with the program's status once all processes in the PID namespace have ended. The shell
-/// reaps orphans while the script waits.
+/// A shell script for an init process. The script runs a program and forwards SIGTERM and SIGHUP to
+/// the program or, once the program has ended, to all remaining processes, such as a successor
+/// after an upgrade. The script exits with the program's status once all processes in the PID
+/// namespace have ended. The shell reaps orphans while the script waits.
 const INIT: &str = r#"
 ulimit -c 0
 "$@" & child=$!

@@ -246,8 +246,9 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// Runs the benchmark of the XDP program. It is part of the `vipd` package, on which this package
-/// must not depend. Each line of its output consists of a metric key, a tab, and nanoseconds.
+/// Runs the benchmark of the XDP program. The benchmark is part of the `vipd` package, on which
+/// this package must not depend. Each line of its output consists of a metric key, a tab, and
+/// nanoseconds.
 fn xdp_program() -> Result<Vec<Figure>> {
     let output = xdp_bench("--quiet").stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(output.status.success(), "the benchmark of the XDP program failed: {}", output.status);

@@ -25,7 +25,8 @@ mod reference;
 /// A function that accepts arbitrary bytes, and panics if an invariant is violated.
 pub type Target = fn(&[u8]);
 
-/// All targets with their names. A target's binary, corpus and regressions have the same name.
+/// All targets with their names. A target's binary, corpus and regressions are named after the
+/// target.
 pub const TARGETS: [(&str, Target); 5] = [
     ("parser", parser::run),
     ("xdp", xdp::run),

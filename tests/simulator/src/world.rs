@@ -215,7 +215,7 @@ impl World {
     }
 
     /// Arms a member's timer. If the deadline was moved to a later time, the queued event remains:
-    /// when it fires, the timer is checked and armed again.
+    /// when the event fires, the timer is checked and armed again.
     fn arm(&mut self, member: usize) {
         let Some(deadline) = self.members[member].router.next_timeout() else { return };
         let at = self.hosts[self.members[member].host].clock.when(deadline).max(self.now);

@@ -336,7 +336,7 @@ impl Arena {
         }
     }
 
-    /// Sends a command for these instances, or for all instances if there are none.
+    /// Sends a command for these instances, or for all instances if `instances` is empty.
     fn command(&mut self, node: u8, command: &str, instances: &[String]) -> Result<()> {
         let wanted = json!({ "command": command, "instances": instances });
         control::change(self.agent(node)?, &wanted).map(drop)

@@ -180,7 +180,7 @@ pub struct Takeover {
     pub old: Station,
     /// The master after the takeover.
     pub new: Station,
-    /// t0: the old master's last advert before the new master's first one.
+    /// t0: the old master's last advert before the new master's first advert.
     pub last_advert: WallTime,
     /// t1: the new master's first advert.
     pub first_advert: WallTime,
@@ -193,7 +193,7 @@ pub struct Takeover {
     pub deadline: Option<Duration>,
     /// Number of gratuitous ARPs that the new master sent until [`Takeover::observed`].
     pub garps: usize,
-    /// Number of adverts that the old master sent after the new master's first one.
+    /// Number of adverts that the old master sent after the new master's first advert.
     pub crossed: usize,
     /// End of the observation.
     pub observed: WallTime,
@@ -204,8 +204,8 @@ pub struct Takeover {
 }
 
 impl Takeover {
-    /// Returns the milliseconds from the old master's last advert to the new master's first (t1 -
-    /// t0).
+    /// Returns the milliseconds from the old master's last advert to the new master's first advert
+    /// (t1 - t0).
     pub fn silence(&self) -> f64 {
         self.first_advert.millis_since(self.last_advert)
     }

@@ -31,9 +31,9 @@ const INTERFACES: [u8; 4] = [1, 4, 8, 16];
 /// Time limit for the start.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// Measures, for several numbers of virtual routers, the time to start as backups of running
-/// masters. For vipd with 4,080 routers, also measures the CPU load before and after the masters
-/// stop, the number of false takeovers, and the memory usage.
+/// Measures, for several numbers of virtual routers, the time until all routers are backups of
+/// running masters. For vipd with 4,080 routers, also measures the CPU load before and after the
+/// masters stop, the number of false takeovers, and the memory usage.
 ///
 /// # Errors
 /// Returns an error if the lab fails, if any of vipd's routers does not become master exactly once,

@@ -139,7 +139,8 @@ fn guardian_that_sends_priority_0_too_late_is_a_violation() {
     let late = judged(1300, Some(1200));
     assert_eq!(invariants(&late), [Invariant::Takeover; 2], "priority 0 and the takeover are late");
     assert!(late.violations[0].text.contains("sent its first priority-0 advert after 200 ms"), "{late:?}");
-    // The backup takes over in time, although the guardian sends no priority-0 advert.
+    // The backup takes over in time, but the missing priority-0 advert of the guardian is a
+    // violation.
     let silent = judged(1210, None);
     assert_eq!(invariants(&silent), [Invariant::Takeover]);
     assert!(silent.violations[0].text.contains("sent no priority-0 advert"), "{silent:?}");
