@@ -1,4 +1,4 @@
-//! Cursors in the kernel: one reads a frame in place, the other reads a copy.
+//! Cursors in the kernel: [`Direct`] reads a frame in place, and [`Windowed`] reads a copy.
 
 use core::arch::asm;
 
