@@ -1,6 +1,6 @@
-//! Decides whether output is colored. `--color` takes precedence. With `auto`, the environment
-//! (`NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, `CI`) decides, and whether the stream is a
-//! terminal.
+//! Decides whether output is colored. `--color` takes precedence. With `auto`, the decision depends
+//! on the environment (`NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, `CI`) and on whether the
+//! stream is a terminal.
 
 use std::process::Command;
 

@@ -17,7 +17,7 @@ use crate::config::machine::{Interface, Machine};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 use crate::xdp::Pins;
 
-/// The columns that make room on a narrow terminal, in this order, and how.
+/// The columns that make room on a narrow terminal, in this order, and how each does so.
 const NARROW: [(&str, Yield); 3] =
     [("ADDRESSES", Yield::Below("")), ("VERSION", Yield::Hide), ("PREEMPT", Yield::Hide)];
 

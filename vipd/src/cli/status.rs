@@ -13,7 +13,7 @@ use super::{details, output, terminal};
 use crate::control::client::Client;
 use crate::control::model::{InstanceStatus, State, StatusReport, TrackedObject};
 
-/// The columns that make room on a narrow terminal, in this order, and how.
+/// The columns that make room on a narrow terminal, in this order, and how each does so.
 const NARROW: [(&str, Yield); 5] = [
     ("ADDRESSES", Yield::Below("")),
     ("MASTER-DOWN", Yield::Hide),

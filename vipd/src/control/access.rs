@@ -81,7 +81,7 @@ struct Current {
 pub struct Generation(u64);
 
 impl Access {
-    /// Starts with the rules of a configuration.
+    /// Creates the access control with the rules of a configuration.
     pub fn new(rules: Rules) -> Self {
         Self(Arc::new(RwLock::new(Current { rules, generation: Generation(0) })))
     }

@@ -247,7 +247,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) fence: Option<FenceLevel>,
     /// Why adverts cannot be sent or received on the router's link; `None` if they can.
     pub(crate) failure: Option<String>,
-    /// Why the router's macvlan could not be created; `None` if it was, or is not needed.
+    /// Why the router's macvlan could not be created; `None` if the macvlan was created or is not
+    /// needed.
     pub(crate) macvlan_failure: Option<String>,
     /// Virtual MAC of the router, if it uses one.
     pub(crate) virtual_mac: Option<[u8; 6]>,

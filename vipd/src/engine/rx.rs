@@ -74,8 +74,8 @@ impl Engine {
     }
 
     /// Busy-waits for a master-down deadline that lies within the spin window. This is rare,
-    /// because adverts of a running master move the deadline long before then. Returns the clock
-    /// reading made at the start of the call.
+    /// because adverts of a running master move the deadline long before then. Returns the time at
+    /// which the call began.
     pub(super) fn spin(&mut self) -> Timestamp {
         let (steady, topology, prober) = (&self.steady, &self.topology, &self.prober);
         let now = clock::now();

@@ -95,8 +95,8 @@ impl Checks {
         }
     }
 
-    /// Returns the check that `value` names; `None` if the check's definition was rejected, and a
-    /// problem already reported.
+    /// Returns the check that `value` names; `None` if the check's definition was rejected, in
+    /// which case a problem has already been reported.
     pub(super) fn find<T>(
         &self,
         value: &Value<'_>,

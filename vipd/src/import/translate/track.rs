@@ -142,7 +142,7 @@ impl Track {
         );
     }
 
-    /// Returns the element of `track`; `None` if vipd has no equivalent, after reporting this.
+    /// Returns the element of `track`. If vipd has no equivalent, reports this and returns `None`.
     pub(super) fn translate(&self, checks: &Checks, role: Role, context: &mut Context<'_>) -> Option<Value> {
         let Self { at, object, name, weight, is_used_early } = self;
         let defined = checks.find(*object, name);
