@@ -30,7 +30,7 @@ pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// Reads the address of a router, which has no prefix length.
+/// Reads a router's address. A prefix length is rejected.
 pub(super) fn read(value: &Value<'_>) -> Result<IpAddr, Rejection> {
     let text = value.string()?;
     let Ok(address) = text.parse() else {

@@ -18,7 +18,7 @@ pub struct Notify {
     pub backup: Option<Vec<String>>,
     /// Runs on the transition to Fault.
     pub fault: Option<Vec<String>>,
-    /// Runs when the instance has stopped, at shutdown or in a reload that removes it.
+    /// Runs when the instance has stopped, at shutdown or in a reload that removes the instance.
     pub stop: Option<Vec<String>>,
     /// Runs on every transition and stop, after the specific command if there is one.
     pub any: Option<Vec<String>>,

@@ -40,7 +40,7 @@ pub enum Transport {
 /// A unicast peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Address of the peer, of the virtual router's family.
+    /// Address of the peer, in the virtual router's address family.
     pub address: IpAddr,
     /// Minimum TTL or Hop Limit of the peer's adverts: 255, or less for a peer behind routers.
     pub min_ttl: u8,

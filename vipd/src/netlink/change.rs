@@ -152,8 +152,8 @@ impl Change {
     /// the object no longer exists.
     pub(super) fn outcome(&self, errno: i32) -> io::Result<()> {
         match (self, errno) {
-            // ENXIO: the interface has no IPv6, for example because its MTU is below 1280. For a
-            // missing object, the kernel returns ESRCH if it is a route and ENOENT if it is a rule.
+            // ENXIO: the interface has no IPv6, for example because its MTU is below 1280. The
+            // kernel returns ESRCH for a missing route, and ENOENT for a missing rule.
             (Self::Remove(_), libc::EADDRNOTAVAIL | libc::ENODEV | libc::ENXIO)
             | (Self::RemoveEntry(_), libc::ESRCH | libc::ENOENT | libc::ENODEV)
             | (Self::Down { .. }, libc::ENODEV) => Ok(()),

@@ -116,7 +116,8 @@ mod tests {
         assert!(is_cooked());
 
         let name = "cli::top::screen::tests::panic_restores_the_terminal_before_its_message";
-        // `setsid` makes it the controlling terminal, from which crossterm reads its size.
+        // `setsid` makes the pseudoterminal the controlling terminal, from which crossterm reads
+        // the size.
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(env::current_exe().expect("a path"));
         command.args(["--exact", name, "--nocapture"]).env(VARIABLE, "").env("TERM", "xterm");

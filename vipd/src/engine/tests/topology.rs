@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 
-/// Removes and adds one router repeatedly. The others stay master, and the router's row, slot and
-/// link are reused.
+/// Removes and adds one router repeatedly. The other routers stay master, and the router's row,
+/// slot and link are reused.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn routers_are_added_and_removed_while_others_run() -> Result<()> {
