@@ -42,8 +42,8 @@ impl Membership {
         Ok(membership)
     }
 
-    /// Joins the group again if the kernel has dropped the membership, that is, if the interface is
-    /// not among the members. Returns whether the membership had been dropped.
+    /// Rejoins the group if the kernel has dropped the membership, that is, if `members` does not
+    /// list the interface. Returns whether the kernel had dropped it.
     ///
     /// When the kernel disables IPv6 or IPv4 on an interface, for example because its MTU falls
     /// below 1280 or 68, it drops the interface's memberships but still counts the socket as a
@@ -76,8 +76,8 @@ impl Membership {
     }
 }
 
-/// The interfaces on which any socket in the network namespace has joined the VRRP groups. The
-/// memberships of each family are read from the kernel once, when they are first needed.
+/// The interfaces on which any socket in the network namespace has joined the VRRP groups. Each
+/// family's memberships are read from `/proc` once, on first use.
 #[derive(Debug, Default)]
 pub struct Members {
     v4: OnceCell<Option<BTreeSet<u32>>>,
@@ -85,8 +85,8 @@ pub struct Members {
 }
 
 impl Members {
-    /// Returns whether the VRRP group of the family has been joined on the interface. Returns true
-    /// if /proc cannot be read.
+    /// Returns whether any socket has joined the family's VRRP group on the interface, or true if
+    /// /proc cannot be read.
     fn may_contain(&self, is_ipv6: bool, ifindex: u32) -> bool {
         // /proc/net would show the network namespace of the main thread, which may differ from the
         // namespace of this thread.

@@ -22,8 +22,8 @@ pub enum Solicitation {
 }
 
 impl Solicitation {
-    /// Builds a request from `source` for the MAC of `target`. Returns `None` if the two are of
-    /// different families.
+    /// Builds a request from `source` for the MAC of `target`. Returns `None` if `source` and
+    /// `target` are of different families.
     pub fn new(mac: [u8; 6], source: IpAddr, target: IpAddr) -> Option<Self> {
         match (source, target) {
             (IpAddr::V4(source), IpAddr::V4(target)) => {

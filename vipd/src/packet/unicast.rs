@@ -17,8 +17,8 @@ pub struct UnicastSocket {
 }
 
 impl UnicastSocket {
-    /// Opens a socket on the interface with this index. The source address need not exist yet:
-    /// until it does, sending fails for IPv4, but not for IPv6.
+    /// Opens a socket on the interface with this index. The source address need not be assigned
+    /// yet. Until it is, sending fails for IPv4, but not for IPv6.
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist.

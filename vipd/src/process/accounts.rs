@@ -1,4 +1,4 @@
-//! Users and groups of this machine, through the C library and its name services.
+//! Looks up users and groups of this machine through the C library's name service switch (NSS).
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 
-/// Maximum number of groups of a user.
+/// Maximum number of groups per user.
 const MAX_GROUPS: usize = 65_536;
 /// Maximum size of an entry of the user or group database, in bytes.
 const MAX_ENTRY: usize = 1 << 20;
@@ -48,7 +48,7 @@ pub(crate) fn group_id(name: &str) -> Option<u32> {
     }
 }
 
-/// A user of this machine.
+/// An entry of the user database.
 pub(super) struct User {
     pub(super) name: CString,
     home: CString,
@@ -123,8 +123,8 @@ impl User {
         (effective, real) != (self.uid, self.uid)
     }
 
-    /// Switches this process to the user and its groups. The process then no longer has the
-    /// privileges of the current user.
+    /// Switches this process to the user and its groups. The process loses the privileges of its
+    /// previous user.
     pub(super) fn switch(&self) -> io::Result<()> {
         let mut groups: Vec<libc::gid_t> = vec![0; 64];
         loop {

@@ -10,11 +10,11 @@ use rustix::process::geteuid;
 /// Maximum number of symbolic links on the way to a file, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// Returns why a command must not be run, as the end of a sentence that starts with its path;
-/// `None` if it may be run.
+/// Returns the reason why a command must not be run, as the end of a sentence that starts with the
+/// command's path. Returns `None` if the command may be run.
 ///
 /// A command runs as the agent's user or as a configured user. Anyone who can replace the file, or
-/// a directory on its path, would gain the rights of that user.
+/// a directory on its path, would gain that user's rights.
 pub(crate) fn defect(path: &Path) -> Option<String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -83,7 +83,7 @@ fn parts(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(parts)
 }
 
-/// Returns the components of a path below its root, the last one first.
+/// Returns the components of a path below its root, in reverse order.
 fn names(path: &Path) -> Vec<PathBuf> {
     let names =
         path.components().rev().filter(|one| matches!(one, Component::Normal(_) | Component::ParentDir));

@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// Raises the soft limit on open files to the hard limit and returns the new limit, or `None` if it
 /// is unlimited.
 ///
-/// The usual soft limit of 1024 exists only for programs that use select(2).
+/// The usual soft limit of 1024 only protects programs that use select(2).
 ///
 /// # Errors
 /// Returns an error if setrlimit(2) fails. This is not expected, because any process may raise its

@@ -55,7 +55,7 @@ impl<'a> RobustMutex<'a> {
         Self(words)
     }
 
-    /// Waits until the mutex is released, or its holder has ended.
+    /// Acquires the mutex once its holder has released it or has ended.
     ///
     /// # Errors
     /// `EDEADLK` if this thread holds the mutex.

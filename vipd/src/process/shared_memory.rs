@@ -29,10 +29,10 @@ impl SharedMemory {
         Self::map(descriptor)
     }
 
-    /// Maps the whole file of the descriptor.
+    /// Maps the entire memfd.
     ///
     /// # Errors
-    /// Returns an error if the file is empty, or no address space is available.
+    /// Returns an error if the memfd is empty or no address space is available.
     pub(crate) fn map(descriptor: OwnedFd) -> io::Result<Self> {
         let bytes = usize::try_from(fstat(&descriptor)?.st_size).map_err(io::Error::other)?;
         let words = bytes / size_of::<AtomicU64>();

@@ -105,7 +105,7 @@ impl Publisher {
 pub(crate) struct Latest(Arc<Shared>);
 
 impl Latest {
-    /// Returns the latest change of a router, or `None` before the first change.
+    /// Returns the latest state change of a router, or `None` before the first one.
     pub(crate) fn get(&self, router: RouterId) -> Option<Transition> {
         let (generation, transition) = self.0.slots.get(router.index())?.read()?;
         (generation == router.generation()).then_some(transition)
@@ -125,7 +125,7 @@ impl Transitions {
         Latest(Arc::clone(&self.shared))
     }
 
-    /// Waits until a change is published that [`take`](Self::take) has not returned yet. May return
+    /// Waits until a change is published that [`take`](Self::take) has not yet returned. May return
     /// early.
     pub(crate) async fn changed(&mut self) {
         if self.woken.recv().await.is_none() {
@@ -259,7 +259,7 @@ mod tests {
         };
         assert_eq!(transitions.take(), [(router, latest)]);
         assert_eq!(transitions.latest().get(router), Some(latest));
-        // The count starts again for the next router in the same slot.
+        // The count restarts for the next router in the same slot.
         let next = RouterId::new(1, 1);
         publisher.publish(next, State::Backup, Reason::Startup, Timestamp::from_nanos(10_001));
         assert_eq!(transitions.latest().get(router), None);

@@ -137,7 +137,7 @@ fn verbosity() -> Verbosity {
 }
 
 /// Runs the agent until a signal stops it, or another process has succeeded it. `path` is the file
-/// that `config` was read from, which a reload reads again.
+/// from which `config` was read and which a reload reads again.
 ///
 /// # Errors
 /// Returns an error if stale VIPs or macvlans cannot be removed, the runtime directory, its control
@@ -275,8 +275,8 @@ fn start(parts: Start) -> anyhow::Result<()> {
         supervisor.run(parts.signals, &runtime_dir, opener, from_engine, heir, start)
     }));
     if has_taken_over.is_some_and(|flag| !Heir::has_taken_over(&flag)) {
-        // The routers and their addresses belong to the predecessor, which continues. The engine's
-        // thread ends with the process.
+        // The routers and their addresses belong to the predecessor, which keeps running. The
+        // engine's thread ends with the process.
         return served
             .unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")))
             .map(drop);
