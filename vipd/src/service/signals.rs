@@ -1,9 +1,9 @@
 //! The agent's response to each signal.
 //!
 //! Apart from SIGKILL, SIGSTOP and the signals of a crash (such as SIGABRT), no signal suspends the
-//! agent or ends it without a clean shutdown. Otherwise, its VIPs would remain, and the host would
-//! answer ARP for them alongside the new master. For the same reason, SIGQUIT shuts down cleanly
-//! instead of dumping core.
+//! agent or ends it without a clean shutdown. After an unclean end, its VIPs would remain, and the
+//! host would answer ARP requests for them alongside the new master. For the same reason, SIGQUIT
+//! shuts down cleanly instead of dumping core.
 
 use crate::process::Received;
 

@@ -25,8 +25,9 @@ impl Tracker {
             is_used
         });
         let (mut has_new_interface, mut has_new_route) = (false, false);
-        // An interface or route that has a reading is watched by a running task: only objects of
-        // other kinds take over the reading of the object that they replace, or of a predecessor.
+        // An interface or route with a reading is already watched by a running task. Objects of
+        // other kinds may have taken over a reading from the object that they replace or from a
+        // predecessor.
         let is_checked = |object: &Object| match object.source {
             Source::Interface(_) | Source::Route(..) => object.reading.is_some(),
             Source::Script(_) | Source::Process(_) | Source::File(_) => object.task.is_some(),
