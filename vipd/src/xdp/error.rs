@@ -53,7 +53,7 @@ pub enum LoadError {
         source: MapError,
     },
     /// The maps of a predecessor differ from those of the object.
-    #[error("the BPF map `{name}` differs from that of the running agent; restart the agent instead")]
+    #[error("the BPF map `{name}` differs from the running agent's; restart the agent instead")]
     OtherMaps {
         /// Name in the object.
         name: String,

@@ -13,7 +13,7 @@ use super::{file, interface, process, route, script};
 const STAGGER: u64 = 20_000_000;
 
 impl Tracker {
-    /// Starts the checks of new objects, and ends those of objects that are no longer tracked.
+    /// Starts checking new objects, and stops checking objects that are no longer tracked.
     pub(super) fn start(&mut self) {
         let tracked = self.instances.values().flat_map(|tracking| tracking.objects.iter().map(|(id, _)| *id));
         let used: BTreeSet<ObjectId> = tracked.chain(self.expected.iter().copied()).collect();
