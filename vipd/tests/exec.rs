@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output, Stdio};
 
-/// Runs a command through `vipd exec`, as `user` unless it is empty.
+/// Runs a command through `vipd exec` as `user`, or as the current user if `user` is empty.
 fn exec(user: &str, argv: &[&str]) -> Output {
     let parent = std::process::id().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_vipd"));

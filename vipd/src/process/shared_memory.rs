@@ -38,7 +38,7 @@ impl SharedMemory {
         let words = bytes / size_of::<AtomicU64>();
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: creates a new mapping at an address chosen by the kernel, and so replaces no
-        // existing one.
+        // existing mapping.
         let start = unsafe { mmap(null_mut(), bytes, protection, MapFlags::SHARED, &descriptor, 0)? };
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         Ok(Self { descriptor, start, words })

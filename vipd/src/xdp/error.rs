@@ -124,14 +124,15 @@ pub enum AttachError {
         /// Name of the interface.
         interface: String,
     },
-    /// The kernel refuses every mode that the configuration allows.
+    /// The kernel refused every mode that the configuration allows.
     #[error("cannot attach the BPF program to {interface} with xdp = \"{preference}\": {reason}")]
     Refused {
         /// Name of the interface.
         interface: String,
         /// The configured mode.
         preference: Preference,
-        /// Why these modes were tried, and for each the errno and the kernel's message, if any.
+        /// The reason for the choice of modes and, for each refused mode, the errno and the
+        /// kernel's message, if any.
         reason: String,
     },
 }
@@ -166,7 +167,8 @@ pub(super) fn errno_name(error: &io::Error) -> String {
     format!("{name} ({text})")
 }
 
-/// Returns why the verifier rejects a program, and logs its output at debug level.
+/// Returns the reason why the verifier rejects a program, and logs the verifier's output at debug
+/// level.
 pub(super) fn rejection(name: &str, error: &ProgramError) -> String {
     let text = error.to_string();
     ::log::debug!("{name}: {text}");
