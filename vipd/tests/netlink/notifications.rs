@@ -1,4 +1,4 @@
-//! Notifications: filters, the drain budget, and the resync after an overrun.
+//! Notifications: filters, the drain budget, and the resync after a buffer overrun.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vipd::netlink::{Address, BATCH, Change, Drained, Monitor, Notice, Requests};
@@ -106,7 +106,7 @@ fn a_link_that_is_renamed_to_a_watched_name_counts_as_appeared() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn a_drain_stops_at_its_budget_and_the_next_one_continues() {
+fn a_drain_stops_at_its_budget() {
     private_namespace();
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");

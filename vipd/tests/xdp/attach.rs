@@ -1,4 +1,4 @@
-//! Attachment: an attached program stays attached, and external detachment is detected.
+//! Attachment: a program stays attached, and external detachment is detected.
 
 use std::process::Command;
 
@@ -57,7 +57,7 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
         let again = attach(kernel).expect("veth supports it");
         assert!(again.reason.is_some() && again.probe.position() == Position::First);
         assert_eq!(first.probe.position(), Position::Detached, "the former link stays detached");
-        // A probe outlives the attachment without keeping the program attached.
+        // A probe that outlives the attachment does not keep the program attached.
         kernel.detach(left);
         assert_eq!(again.probe.position(), Position::Detached);
     }
@@ -73,7 +73,7 @@ fn program_behind_another_is_detected_and_attached_in_front() {
     };
     let first = attach(&mut bench).probe;
     assert_eq!(first.position(), Position::First);
-    // Each new attachment runs before the existing ones.
+    // Each new attachment runs before the existing attachments.
     let foreign = attach(&mut other).probe;
     assert_eq!((first.position(), foreign.position()), (Position::Behind, Position::First));
     let again = attach(&mut bench);

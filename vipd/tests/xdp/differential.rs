@@ -14,9 +14,9 @@ use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, UNICAST};
 use crate::frame;
 use crate::reference::Verdict;
 
-/// Number of mutated valid frames.
+/// Number of mutated valid frames to test.
 const MUTATED: u32 = 20_000;
-/// Number of random frames.
+/// Number of random frames to test.
 const NOISE: u32 = 5000;
 
 /// A mutation of an encoded frame.
@@ -68,7 +68,7 @@ fn frame() -> impl Strategy<Value = Advert> {
         )| {
             let valid = if family == 6 { frame::valid6() } else { frame::valid(version) };
             let to_us = family == 4 && (unicast || vrid == UNICAST.0);
-            // VRRPv2: the high byte is the authentication type.
+            // In VRRPv2, the high byte of this word is the authentication type.
             let word = if vrid == AUTHENTIC.0 && word == 1 { 0x0101 } else { word };
             Advert {
                 authentication: data,
@@ -142,8 +142,8 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
-    // The generator must reach every counter except these, which are counted in addition to another
-    // one, or depend on more than the frame.
+    // The generator must reach every counter except these, which count in addition to another
+    // counter or depend on more than the frame.
     let beside = [
         Counter::PriorityZeroRcvd,
         Counter::ChecksumRfc5798Rcvd,

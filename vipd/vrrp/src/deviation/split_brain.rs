@@ -20,23 +20,23 @@ use crate::saved::{self, SavedCompetitor, Time};
 const QUIET_MAX: Nanos = 100_000_000;
 /// Minimum quiet time required of a persistent competing master, in nanoseconds.
 const PERSISTENT_QUIET: Nanos = 1_000_000_000;
-/// Number of adverts, beyond two per interval, after which a sender counts as persistent. Leaves
-/// room for a burst of answers.
+/// Number of adverts beyond two per interval after which a sender counts as persistent. Allows for
+/// a burst of answers.
 const ANSWERS: u64 = 8;
 
-/// The last competing master, and when to announce the addresses again.
+/// The last competing master, and the time at which to announce the addresses again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SplitBrain {
     competing: Option<CompetingMaster>,
     announce_at: Option<Timestamp>,
 }
 
-/// Another router that advertises as master although this one outranks it.
+/// Another router that advertises as master although this router outranks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct CompetingMaster {
     first: Timestamp,
     last: Timestamp,
-    /// Number of adverts received, including the first.
+    /// Number of adverts received, including the first advert.
     adverts: u64,
     persistent: bool,
 }
@@ -67,7 +67,7 @@ impl SplitBrain {
         self.announce_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// Returns the competing master, and when to announce the addresses again.
+    /// Returns the competing master and the time at which to announce the addresses again.
     pub(crate) fn save(&self) -> (Option<SavedCompetitor>, Option<Time>) {
         let competitor = |competing: CompetingMaster| {
             let CompetingMaster { first, last, adverts, persistent } = competing;
