@@ -20,8 +20,8 @@ impl Initialize {
     }
 }
 
-/// Handles a Startup event: an owner becomes master, any other router backup. RFC 3768 section
-/// 6.4.1 has the same rules.
+/// Handles a Startup event: an owner becomes master, and any other router becomes backup. RFC 3768
+/// section 6.4.1 has the same rules.
 pub(crate) fn startup(common: &mut Common, now: Timestamp, reason: Reason, late: Nanos) -> Transition {
     let to = if common.config.is_owner() {
         // S1: send an advert, announce, Adver_Timer := Advertisement_Interval, to Active.
