@@ -1,13 +1,13 @@
-//! The transition table: each state with each input, in both versions. Changes of priority,
-//! failover requests and sync groups have tests of their own.
+//! The transition table: each state with each input, in both versions of VRRP. Priority changes,
+//! failover requests and sync groups have their own tests.
 
 use super::*;
 
 /// An interval for which Skew_Time differs between VRRPv2 and VRRPv3.
 const INTERVAL: u64 = 2 * SECOND;
-/// How long the router has been in its state when it receives the input.
+/// Time that the router has been in its state when it receives the input.
 const SINCE: u64 = 300 * MILLI;
-/// The quiet time after a losing advert.
+/// The quiet time after a losing advert before the addresses are announced again.
 const QUIET: u64 = 100 * MILLI;
 
 const FAULTS: [Fault; 4] =
