@@ -99,7 +99,7 @@ impl FromStr for Pair {
 
 /// Runs `cargo xtask lab`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    // Checks the arguments before building anything.
+    // Check the arguments before building anything.
     let interval = interval(args.vrrp_version, args.interval)?;
     privilege::require("the lab", "cargo xtask lab")?;
     let programs = programs(args);

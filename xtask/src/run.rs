@@ -52,8 +52,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     show(&Setup { interval: INTERVAL, ..Setup::new(vipd.clone(), vipd) })
 }
 
-/// Replaces this process with the agent, so that the agent receives signals and its exit status is
-/// returned.
+/// Replaces this process with the agent, so that the agent receives the signals and sets the exit
+/// status.
 fn run_here(vipd: PathBuf, arguments: &[OsString]) -> Result<()> {
     let mut command = program(vipd);
     let error = command.arg("run").args(arguments).exec();

@@ -39,8 +39,8 @@ const FUZZ_SECONDS: u32 = 10;
 /// of every crate, and repeats some end-to-end tests in native XDP mode. Then runs the conformance
 /// and interop suites. At the same time, on idle CPUs, runs the documentation tests, rebuilds the
 /// eBPF object if the toolchain is installed, and simulates half a million takeovers. Finally,
-/// tests the rebuilt object if it differs from the committed object, and fuzzes every target for 10
-/// s. For tests that need neither privileges nor a network, run `cargo test`.
+/// tests the rebuilt object if it differs from the committed object, and fuzzes every target for
+/// ten seconds. For tests that need neither privileges nor a network, run `cargo test`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -134,7 +134,7 @@ pub(crate) enum End {
     Exited(i32),
     /// The command was killed by the signal with this number.
     Signaled(i32),
-    /// The command did not end in time, so the agent killed its process group.
+    /// The command did not end in time, so the agent terminated its process group.
     TimedOut,
     /// The command's status was lost, because other code in this process reaped the command.
     Unknown,

@@ -27,7 +27,7 @@ static ENGINE: AtomicI32 = AtomicI32::new(0);
 static CRASHING: AtomicI32 = AtomicI32::new(0);
 /// Whether the engine's thread has stopped because another thread crashed.
 static IS_STOPPED: AtomicBool = AtomicBool::new(false);
-/// The actions that were set for [`SIGNALS`] before.
+/// The actions of [`SIGNALS`] before the handlers were installed.
 static FORMER: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 
 /// Installs the handlers. They store the number of the signal in the word at `index` of `memory`,

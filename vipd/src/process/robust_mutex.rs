@@ -55,7 +55,7 @@ impl<'a> RobustMutex<'a> {
         Self(words)
     }
 
-    /// Acquires the mutex once its holder has released it or has ended.
+    /// Acquires the mutex. Waits until the holder, if any, has released the mutex or has ended.
     ///
     /// # Errors
     /// `EDEADLK` if this thread holds the mutex.

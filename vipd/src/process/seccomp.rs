@@ -23,8 +23,8 @@ const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
 };
 /// First system call number of the x32 ABI, which has the same `AUDIT_ARCH` value as x86-64.
 const X32: u32 = 0x4000_0000;
-/// Offsets in `struct seccomp_data`. `FIRST_ARGUMENT` is the offset of the low 32 bits of the first
-/// argument, because all supported architectures are little-endian.
+/// Offsets in `struct seccomp_data`. `FIRST_ARGUMENT` is the offset of the first argument's low 32
+/// bits: all supported architectures are little-endian.
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
@@ -96,8 +96,8 @@ const DENIED_HERE: [libc::c_long; 5] =
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_HERE: [libc::c_long; 0] = [];
 
-/// Denies the system calls in [`DENIED`] and [`DENIED_HERE`], and `clone` except for starting a
-/// thread, to the calling thread and the threads that it starts.
+/// Denies the calling thread and the threads that it starts the system calls in [`DENIED`] and
+/// [`DENIED_HERE`], and any `clone` that does not start a thread.
 ///
 /// Does nothing on an architecture that the filter does not support.
 ///

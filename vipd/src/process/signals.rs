@@ -141,8 +141,8 @@ fn set_reserved(handler: libc::sighandler_t) -> io::Result<()> {
     // architectures, and the mask. All fields after the handler are 0.
     let action: [usize; 4] = [handler, 0, 0, 0];
     for signal in RESERVED {
-        // SAFETY: the kernel only reads `action`. The null pointer means that it does not return
-        // the previous action.
+        // SAFETY: the kernel only reads `action`, and with a null pointer does not return the
+        // previous action.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,

@@ -31,9 +31,9 @@ pub fn lock_memory() -> io::Result<()> {
 }
 
 /// Returns freed memory to the kernel before the heap is locked, because glibc cannot return locked
-/// pages within the heap. Also makes glibc allocate later large blocks, such as the status of
-/// thousands of instances, as separate mappings, which are returned to the kernel when the blocks
-/// are freed.
+/// pages within the heap. Also makes glibc allocate each large block, such as the status of
+/// thousands of instances, as a separate mapping, which is returned to the kernel when the block is
+/// freed.
 #[cfg(target_env = "gnu")]
 fn return_freed_memory() {
     /// Minimum size in bytes of a block that gets its own mapping. This is glibc's initial

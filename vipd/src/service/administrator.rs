@@ -70,7 +70,7 @@ pub(super) struct Agent {
     pub(super) configured: Configured,
 }
 
-/// Makes the changes that administrators request, and keeps the configuration in use.
+/// Makes the changes that administrators request, and holds the configuration in use.
 pub(super) struct Administrator {
     path: PathBuf,
     config: Config,

@@ -82,7 +82,7 @@ impl Changes {
         }
     }
 
-    /// Returns each router's latest change that has not been returned yet.
+    /// Returns the latest change of each router, unless that change has already been returned.
     ///
     /// All reports sent before `published` was read must have been passed to
     /// [`reported`](Self::reported).

@@ -52,7 +52,7 @@ impl Drained {
     /// Adds or removes names, and stores the result.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be written. The change is then lost when the agent
+    /// Returns an error if the file cannot be written. The change then lasts only until the agent
     /// restarts.
     pub(super) fn set(&mut self, names: &[String], is_drained: bool) -> io::Result<()> {
         for name in names {

@@ -361,7 +361,8 @@ fn guardian(
         .ok()
 }
 
-/// Returns the path of this executable. An upgrade runs whatever file is then at this path.
+/// Returns the path of this executable. An upgrade runs the file that exists at this path at the
+/// time of the upgrade.
 fn executable() -> PathBuf {
     let found = std::fs::read_link("/proc/self/exe").unwrap_or_default();
     // The kernel appends " (deleted)" if the file has been replaced since this process started.

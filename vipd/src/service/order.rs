@@ -20,7 +20,7 @@ pub(super) struct Done {
 /// A change that was refused.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    /// The instance that cannot be changed, if it is the only one and exists.
+    /// The instance that cannot be changed; `None` if there are several, or it does not exist.
     instance: Option<String>,
     /// Message for the user, possibly of several lines.
     message: String,

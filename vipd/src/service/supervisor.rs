@@ -41,8 +41,8 @@ use crate::xdp::Row;
 pub(super) use succession::End;
 use succession::{Connections, FromPredecessor, Served, Upgrading, Waiting};
 
-/// Interval at which the agent logs new counts of discarded adverts and suppressed state changes,
-/// and reaps orphaned processes of commands.
+/// Interval at which the agent logs newly discarded adverts and the state changes that the rate
+/// limit suppressed, and reaps orphaned processes of commands.
 const REGULAR_CHECK: Duration = Duration::from_secs(5);
 /// Maximum time that the start of the engine, or a reload that adds instances, waits for the first
 /// readings of tracked objects, which usually take milliseconds.

@@ -205,8 +205,8 @@ fn unexpected() -> Failure {
 
 /// Starts a successor, whose standard input is the other end of the channel.
 fn start(executable: &Path, end: OwnedFd) -> io::Result<Child> {
-    // `WATCHDOG_PID` names this process. If the successor inherited it, it would disable its own
-    // watchdog.
+    // `WATCHDOG_PID` names this process. A successor that inherited this variable would disable its
+    // own watchdog.
     let mut command = Process::new(executable);
     command.arg(VERB).stdin(Stdio::from(end)).env_remove("WATCHDOG_PID");
     color::pass_on(&mut command);

@@ -24,7 +24,7 @@ use super::pin::Pins;
 use super::program::{Entry, Programs};
 use super::syscall;
 
-/// The names of all modes. Names of pins contain them as the hook.
+/// The names of all modes, which serve as hook names in the names of pins.
 const MODES: [&str; 3] = [Mode::Native.as_str(), Mode::Tc.as_str(), Mode::Generic.as_str()];
 
 impl Mode {

@@ -133,7 +133,7 @@ pub(super) mod tests {
 
     /// Some readers create the FIFO when they start.
     #[test]
-    fn lines_are_written_to_a_replaced_fifo() {
+    fn lines_are_written_to_a_replacement_fifo() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("fifo");
         let mut fifo = Fifo::open(&path).expect("created");

@@ -108,7 +108,8 @@ impl Tracker {
         (effect.is_fault, priority::effective(base, [effect.sum]))
     }
 
-    /// Adds the objects that have not been read yet of instances that a reload is about to add.
+    /// Adds the objects of instances that a reload is about to add, unless they have already been
+    /// read.
     pub(super) fn expect<'a>(&mut self, instances: impl IntoIterator<Item = &'a Instance>) {
         for settings in instances {
             for track in &settings.track {

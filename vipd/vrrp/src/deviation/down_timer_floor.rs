@@ -2,12 +2,12 @@
 //! advert.
 //!
 //! RFC 9568 section 6.4.2 has a backup adopt the interval of every advert it accepts (S11). If the
-//! losing master has the shorter interval, its last advert, or an advert of its that a switch
-//! delayed, would shorten Active_Down_Timer, and a backup would take over before the winner's next
-//! advert is due. An accepted advert therefore sets a floor for the timer: the time at which its
-//! sender's next advert is overdue by Skew_Time. Adverts from lower-ranking routers cannot set the
-//! timer earlier than the floor. If the sender fails, its floor delays a takeover only until its
-//! next advert is overdue.
+//! losing master has the shorter interval, its last advert, or an advert that a switch delayed,
+//! would shorten Active_Down_Timer, and a backup would take over before the winner's next advert is
+//! due. An accepted advert therefore sets a floor for the timer: the time at which its sender's
+//! next advert is overdue by Skew_Time. Adverts from lower-ranking routers cannot set the timer
+//! earlier than the floor. If the sender fails, its floor delays a takeover only until its next
+//! advert is overdue.
 
 use core::net::IpAddr;
 
