@@ -27,7 +27,7 @@ pub use crate::configuration::Instance;
 pub use kind::AgentKind;
 
 /// How long an agent may take to exit after SIGTERM. While other tests use all CPUs, changes to
-/// interfaces may wait for tens of seconds for the kernel's rtnl lock.
+/// interfaces may wait tens of seconds for the kernel's rtnl lock.
 const STOP: Duration = Duration::from_secs(60);
 /// How long an agent may take to start.
 const START: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ pub struct Agent {
     /// The configured instances, if the lab generated the configuration.
     instances: Vec<Instance>,
     process: Option<Process>,
-    /// Whether the program runs below an init process.
+    /// Whether the program runs under an init process.
     below_init: bool,
     /// Processes left by runs whose main process was killed.
     abandoned: Vec<Process>,
@@ -188,7 +188,7 @@ impl Agent {
     /// # Errors
     /// Returns an error if the agent is not vipd.
     pub fn prepend_settings(&mut self, settings: &str) -> Result<()> {
-        ensure!(matches!(self.kind, AgentKind::Vipd(_)), "{self} has no such settings");
+        ensure!(matches!(self.kind, AgentKind::Vipd(_)), "{self} takes no vipd settings");
         self.configuration = format!("{settings}\n{}", self.configuration);
         Ok(())
     }
@@ -199,8 +199,8 @@ impl Agent {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Runs the program below an init process, from the next start on. Then the program's main
-    /// process can be killed alone, and [`Agent::kill`] still kills all processes.
+    /// Runs the program under an init process, from the next start on. The program's main process
+    /// can then be killed alone, while [`Agent::kill`] still kills all processes.
     pub fn run_below_init(&mut self) {
         self.below_init = true;
     }
@@ -245,8 +245,8 @@ impl Agent {
         let listening =
             try_wait_until(&format!("{self} to join {}", vipd_witness::GROUP_IPV4), START, || {
                 let process = self.process.as_mut().context("the process has been stopped")?;
-                ensure!(process.is_running()?, "it has exited");
-                // With unicast peers keepalived joins no group; wait for a log line instead.
+                ensure!(process.is_running()?, "the process has exited");
+                // With unicast peers, keepalived joins no group; wait for a log line instead.
                 if joins_no_group {
                     return Ok(process.log().iter().any(|line| line.text.contains("Entering BACKUP STATE")));
                 }
@@ -286,8 +286,8 @@ impl Agent {
         result.with_context(|| format!("killing {self}"))
     }
 
-    /// Ends the current run, whose main process was killed, without killing its remaining
-    /// processes, such as a guardian. These are killed when the agent is dropped.
+    /// Ends a run whose main process was killed, but leaves its other processes, such as a
+    /// guardian, running until the agent is dropped.
     ///
     /// # Errors
     /// Returns an error if the program is not running.

@@ -149,8 +149,8 @@ impl Shared {
             let receive = if stop { packet_socket::receive_now } else { packet_socket::receive };
             match receive(socket, &mut buffer) {
                 Ok(received) => {
-                    // Skip frames on the bridge interface itself: they were captured on a port
-                    // already.
+                    // Skip frames on the bridge interface itself: they were already captured on a
+                    // port.
                     if let Some(from) = self.sender.or_else(|| Station::behind_port(received.interface)) {
                         let bytes = buffer[..received.length].to_vec();
                         self.frames().push(Frame { time: received.time, from, bytes });

@@ -42,8 +42,8 @@ impl Spread {
     }
 }
 
-/// Runs `scenario` for `rounds` rounds, in each round once per kind in `kinds`. Alternating the
-/// kinds makes other load on the machine affect them equally. Calls `progress` after each run.
+/// Runs `scenario` once per kind in each of `rounds` rounds. Alternating the kinds ensures that
+/// other load on the machine affects all of them equally. Calls `progress` after each run.
 ///
 /// # Errors
 /// Returns an error, with the round number, if a run fails.

@@ -75,8 +75,8 @@ pub struct Instance {
     pub password: Option<String>,
     /// Path of a command that runs on each change of state.
     pub notify: Option<String>,
-    /// Path of a command that is tracked with weight -5: it runs every second, for at most a
-    /// second. The instances of a node share one check, so all of them must have the same path.
+    /// Path of a command that is tracked with weight -5: it runs every second, with a timeout of
+    /// one second. The instances of a node share one check, so all of them must have the same path.
     pub check: Option<String>,
 }
 
@@ -103,8 +103,8 @@ impl Default for Instance {
 }
 
 impl Instance {
-    /// Returns the default instance of a family, with [`VIP`], or with [`VIP6_LINK_LOCAL`] and
-    /// [`VIP6`].
+    /// Returns the default instance of a family. Its addresses are [`VIP`] or, for IPv6,
+    /// [`VIP6_LINK_LOCAL`] and [`VIP6`].
     pub fn of(family: Family) -> Self {
         match family {
             Family::V4 => Self::default(),

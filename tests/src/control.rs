@@ -47,7 +47,7 @@ pub fn status(agent: &Agent) -> Result<Vec<Reply>> {
     Ok(instances(&answer)?.iter().cloned().map(Reply).collect())
 }
 
-/// Returns the agent-wide counters and those of each instance.
+/// Returns the agent-wide counters and the counters of each instance.
 ///
 /// # Errors
 /// Returns an error if the agent is not vipd or does not reply.

@@ -39,7 +39,7 @@ impl Controller {
     }
 
     /// Returns the name of the file with the limit, in the controller's own hierarchy (cgroup v1)
-    /// or in the common one (cgroup v2).
+    /// or in the unified hierarchy (cgroup v2).
     fn limit(self, is_common: bool) -> &'static str {
         match (self, is_common) {
             (Self::Memory, false) => MEMORY_LIMIT,
@@ -49,7 +49,7 @@ impl Controller {
     }
 }
 
-/// A control group. It is removed on drop; its processes should have ended by then.
+/// A control group. It is removed on drop; all its processes should have exited by then.
 #[derive(Debug)]
 pub struct ControlGroup {
     directory: PathBuf,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 
 /// Return type of a test. If it is an error, the test harness prints the location of the `?` that
-/// returned it.
+/// returned the error.
 pub type TestResult = Result<(), Failure>;
 
 /// An error and the location in the test that returned it.

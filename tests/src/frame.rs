@@ -70,7 +70,8 @@ impl Frame {
     /// Decodes an ARP packet.
     pub fn arp(&self) -> Option<Arp> {
         let arp = self.payload(ETHERTYPE_ARP)?;
-        // Hardware type Ethernet (1), protocol type IPv4 (0x0800), and their address lengths.
+        // Hardware type Ethernet (1), protocol type IPv4 (0x0800), and the length of each address
+        // type.
         if arp.get(..6)? != [0, 1, 8, 0, 6, 4] {
             return None;
         }

@@ -62,8 +62,8 @@ pub(crate) fn prepare(host: &Namespace, station: Station, instances: &[Instance]
         let mut addresses: Vec<String> =
             instance.addresses.iter().map(|address| format!("{address}/{prefix}")).collect();
         if instance.family() == Family::V6 {
-            // vrrpd uses the first link-local address that the kernel lists, which is the one added
-            // last.
+            // vrrpd uses the first link-local address that the kernel lists, which is the address
+            // added last.
             let own = u16::from_be_bytes([0xff, station.mac().0[5]]);
             addresses.push(format!("fe80::{own:x}/{prefix}"));
         }

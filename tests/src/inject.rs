@@ -11,8 +11,8 @@ use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::station::INTERFACE;
 
-/// Number of late frames sent back to back before a pause. The receive queue of a veth with an XDP
-/// program holds 256 frames.
+/// Maximum number of late frames sent back to back before a pause. The receive queue of a veth with
+/// an XDP program holds 256 frames.
 const BURST: usize = 32;
 /// Pause after a burst of late frames.
 const BURST_PAUSE: Duration = Duration::from_micros(50);

@@ -118,8 +118,8 @@ impl Lab {
             .with_context(|| format!("rejoining {station}"))
     }
 
-    /// Returns the number of frames dropped by full queues on the path from one station to the
-    /// other: on receipt by the first switch port, or before transmission by the second.
+    /// Returns the number of frames dropped by full queues on the path from one station to another:
+    /// on receipt by the first switch port, or before transmission by the second.
     ///
     /// # Errors
     /// Returns an error if one of the stations is not plugged in.

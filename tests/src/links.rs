@@ -15,8 +15,8 @@ use crate::netlink;
 use crate::station::Mac;
 
 /// A veth pair from a bridge in this namespace (the near end) to another namespace (the far end).
-/// Only the near end is set up: the kernel creates the far end first and cannot set it up before
-/// its peer exists.
+/// Only the near end is brought up: the kernel creates the far end first and cannot bring it up
+/// before its peer exists.
 #[derive(Debug)]
 pub(crate) struct Cable<'a> {
     /// Bridge that the near end is attached to.

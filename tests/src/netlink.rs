@@ -89,7 +89,8 @@ fn open() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Encodes a request, padded to a multiple of 4 bytes (NLMSG_ALIGN) so that another can follow.
+/// Encodes a request, padded to a multiple of 4 bytes (NLMSG_ALIGN) so that another request can
+/// follow.
 fn request(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     let mut request = NetlinkMessage::from(message);
     request.header.flags = NLM_F_REQUEST | flags;

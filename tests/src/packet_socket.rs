@@ -11,8 +11,8 @@ use crate::time::WallTime;
 
 /// `ETH_P_ALL` in network byte order.
 const ETH_P_ALL: u16 = 0x0003_u16.to_be();
-/// Size of the receive buffer in bytes, large enough for a reader that is not scheduled for a
-/// while.
+/// Size of the receive buffer in bytes, large enough for the frames that arrive while the reader is
+/// not scheduled.
 const RECEIVE_BUFFER: usize = 64 << 20;
 
 /// Metadata of a received packet.
@@ -28,8 +28,8 @@ pub(crate) struct Received {
     pub(crate) outgoing: bool,
 }
 
-/// Opens a socket that sends raw frames on an interface in the calling thread's namespace. It
-/// receives no frames.
+/// Opens a socket that sends raw frames on an interface in the calling thread's namespace. The
+/// socket receives no frames.
 pub(crate) fn sender(interface: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     socket.bind(&link_address(interface, 0)?)?;
@@ -37,7 +37,8 @@ pub(crate) fn sender(interface: u32) -> io::Result<Socket> {
 }
 
 /// Opens a socket that receives the incoming frames of an interface in the calling thread's
-/// namespace, or of all interfaces if `interface` is 0. It does not receive outgoing frames.
+/// namespace, or of all interfaces if `interface` is 0. The socket does not receive outgoing
+/// frames.
 pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
     open_receiver(interface, 1)
 }

@@ -50,8 +50,8 @@ impl Probes {
         self.0.iter().filter(|probe| probe.answered.is_none()).count()
     }
 
-    /// Returns the start and length of the longest gap between two consecutive replies, which is
-    /// the outage of the VIP. Returns `None` if there are fewer than two replies.
+    /// Returns the start and length of the longest gap between consecutive replies, that is, the
+    /// outage of the VIP. Returns `None` if there are fewer than two replies.
     pub fn longest_gap(&self) -> Option<(WallTime, Duration)> {
         let mut answers: Vec<_> = self.0.iter().filter_map(|probe| probe.answered).collect();
         answers.sort_unstable();
@@ -123,7 +123,7 @@ impl Prober {
     /// Returns the time of the first reply at or after `time`, if any.
     pub fn first_reply_since(&self, time: WallTime) -> Option<WallTime> {
         let probes = self.shared.probes();
-        // This includes replies to probes sent before `time`, which arrive within one round trip.
+        // Includes replies to probes sent before `time`, which arrive within one round trip.
         probes.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
     }
 
@@ -195,8 +195,7 @@ impl Shared {
                     if let Some(number) = answered_probe(&buffer[..received.length], self.identifier)
                         && let Some(probe) = self.probes().get_mut(number)
                     {
-                        // With two masters there are two replies, of which the client uses the
-                        // first.
+                        // With two masters, there are two replies; the client uses the first.
                         probe.answered.get_or_insert(received.time);
                     }
                 }

@@ -23,10 +23,10 @@ use crate::namespace::Namespace;
 use crate::time::WallTime;
 use crate::wait::try_wait_until;
 
-/// A shell script for an init process. It runs a program and forwards SIGTERM and SIGHUP to it or,
-/// once the program has ended, to all remaining processes, such as a successor after an upgrade. It
-/// exits with the program's status once all processes in the PID namespace have ended. The shell
-/// reaps orphans while the script waits.
+/// A shell script for an init process. The script runs a program and forwards SIGTERM and SIGHUP to
+/// the program or, once the program has ended, to all remaining processes, such as a successor
+/// after an upgrade. The script exits with the program's status once all processes in the PID
+/// namespace have ended. The shell reaps orphans while the script waits.
 const INIT: &str = r#"
 ulimit -c 0
 "$@" & child=$!
@@ -111,7 +111,7 @@ impl Process {
     /// Sends SIGTERM and waits for the process to exit.
     ///
     /// # Errors
-    /// Returns an error if it is still running after `timeout`.
+    /// Returns an error if the process is still running after `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
         kill_process(self.rustix_pid(), Signal::TERM)
             .with_context(|| format!("sending SIGTERM to {}", self.name))?;
@@ -202,8 +202,8 @@ pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
     start(namespace, command)?.wait_with_output().with_context(|| format!("waiting for {name}"))
 }
 
-/// Returns a command that runs a program as a child of an init process of its own, so that the
-/// program's child processes survive its death. The init process exits once all have ended.
+/// Returns a command that runs a program under its own init process, so that the program's child
+/// processes survive its death. The init process exits once all of them have ended.
 pub(crate) fn below_init(command: &Command) -> Command {
     let mut init = Command::new("sh");
     init.args(["-c", INIT, "init"]).arg(command.get_program()).args(command.get_args());
@@ -227,10 +227,10 @@ fn children(process: u32) -> Vec<u32> {
 
 fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
     let name = command.get_program().to_string_lossy().into_owned();
-    // A separate process group, so that Ctrl-C does not reach the program, and the lab can suspend
-    // it together with its child processes.
+    // Use a separate process group, so that Ctrl-C does not reach the program, and the lab can
+    // suspend the program together with its child processes.
     command.process_group(0);
-    // SAFETY: between fork and exec the closure makes only one system call and does not allocate.
+    // SAFETY: between fork and exec, the closure makes only one system call and does not allocate.
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
     }

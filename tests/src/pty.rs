@@ -10,10 +10,10 @@ use rustix::termios::{Winsize, tcsetwinsize};
 /// A pseudoterminal (pty(7)). Programs do not inherit its descriptors.
 #[derive(Debug)]
 pub struct Pty {
-    /// The end of the terminal emulator. Reading fails with `EIO` once all descriptors of the other
-    /// end are closed.
+    /// The terminal emulator's end. Reading fails with `EIO` once all descriptors of the other end
+    /// are closed.
     pub emulator: File,
-    /// The end of the programs.
+    /// The programs' end.
     pub terminal: File,
 }
 
@@ -32,7 +32,7 @@ impl Pty {
     }
 }
 
-/// Changes the size of a terminal, and thereby sends SIGWINCH to its programs.
+/// Changes the size of a terminal, which sends SIGWINCH to its programs.
 ///
 /// # Errors
 /// Returns the error from the kernel.

@@ -11,8 +11,8 @@ use crate::packet_socket;
 /// Large enough for any frame, including frames merged by GRO.
 const LONGEST_FRAME: usize = 1 << 16;
 
-/// A packet socket on a host. It does not receive the frames that an XDP program drops, but does
-/// receive those that a program at TC ingress drops.
+/// A packet socket on a host. It receives frames that a program at TC ingress drops, but not frames
+/// that an XDP program drops.
 #[derive(Debug)]
 pub struct Tap {
     socket: Socket,

@@ -123,7 +123,7 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
     let one = start_agent(&lab, ONE, &[instance(200)]).unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
     let mut two = Agent::new(&lab, TWO, vipd().unwrap(), &[instance(100)]).unwrap();
-    // Uses `auto` even if the tests run in another mode.
+    // Use `auto` even if the tests run in another mode.
     two.set_xdp_mode(XdpMode::Auto).unwrap();
     two.start().unwrap();
     wait_for_backup_of(&two, ONE.ipv4()).unwrap();
@@ -150,9 +150,9 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
     drop(programs);
 }
 
-/// Whenever vipd's program runs first, another application attaches one in front of it that drops
-/// all adverts. vipd waits longer before each further attempt to run first, and the backup is in
-/// Fault during these pauses.
+/// Whenever vipd's program runs first, another application attaches a program in front of it that
+/// drops all adverts. vipd waits longer before each further attempt to run first, and the backup is
+/// in Fault during these pauses.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn competing_tc_program_is_displaced_with_growing_pauses() {
@@ -194,7 +194,8 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
         assert!(elapsed >= Duration::from_secs(3), "{elapsed:?}");
     });
     let lines: Vec<_> = two.log().into_iter().map(|line| line.text).collect();
-    let lines: Vec<_> = lines.iter().filter(|line| line.contains("another program now runs before")).collect();
+    let lines: Vec<_> =
+        lines.iter().filter(|line| line.contains("another program now runs before")).collect();
     let has_pause = |line: &String| line.contains("attaching it again after 1 to 60 s");
     assert!(!has_pause(lines[0]) && has_pause(lines[1]), "{lines:?}");
     wait_for_state(&two, "backup", Duration::from_secs(90)).unwrap();
@@ -204,7 +205,7 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
 }
 
 /// Reopening a link, here to create a macvlan, must not detach the BPF program: adverts that arrive
-/// in the meantime are received.
+/// while the link is reopened are received.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn no_advert_is_lost_when_an_interface_is_reopened() {

@@ -253,7 +253,7 @@ fn macvlans(node: &Namespace, interface: &str) -> usize {
 }
 
 /// The first agent changes sysctls of the interface and restores them on shutdown. A second agent
-/// must not record the changed values as the original ones.
+/// must not record the changed values as the original values.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn rejected_agent_creates_no_macvlan_and_keeps_the_original_sysctls() {
@@ -326,7 +326,7 @@ fn capabilities_of_the_systemd_unit_suffice() {
 
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host").clone();
-    // The tracked program runs as another user, like most servers.
+    // The tracked program runs as another user, as most servers do.
     let directory = tempfile::tempdir().expect("a directory");
     let program = directory.path().join("daemon");
     fs::copy("/usr/bin/sleep", &program).expect("copy the program");
@@ -340,7 +340,7 @@ fn capabilities_of_the_systemd_unit_suffice() {
         program.display()
     );
     let mut limited = command(&node, "a", &text);
-    // SAFETY: between fork and exec the closure makes only system calls and does not allocate.
+    // SAFETY: between fork and exec, the closure makes only system calls and does not allocate.
     unsafe {
         limited.pre_exec(move || {
             for capability in &dropped {

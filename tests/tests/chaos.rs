@@ -51,7 +51,7 @@ fn random_faults_violate_no_invariant() -> TestResult {
 }
 
 /// Plays faults of one kind against agents with this defect. Checks that the judge finds a
-/// violation of `invariant` and that a description contains `text`.
+/// violation of `invariant` and that its description contains `text`.
 #[track_caller]
 fn expect(sabotage: Sabotage, kind: Kind, invariant: Invariant, text: &str) -> TestResult {
     let (summary, found) = play(SEED, 8, &[kind], Some(sabotage))?;

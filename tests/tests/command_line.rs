@@ -116,7 +116,7 @@ fn status_shows_settings_and_the_reason_for_initialize() {
     );
 }
 
-/// A missing script must not keep the agent from starting, but the administrator should learn of it
+/// A missing script must not keep the agent from starting, but the administrator must be warned
 /// before the first transition.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]

@@ -41,8 +41,8 @@ fn run(program: &str, arguments: &[&str]) {
 }
 
 /// The agent may run with a negative nice value, `CPUSchedulingPolicy=fifo` and
-/// `OOMScoreAdjust=-1000`. Its commands must not inherit them: a script in a loop would delay the
-/// agent, and the out-of-memory killer would spare a script that leaks memory.
+/// `OOMScoreAdjust=-1000`. Its commands must not inherit these settings: a script in a loop would
+/// delay the agent, and the out-of-memory killer would spare a script that leaks memory.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn commands_have_ordinary_scheduling_signals_and_oom_score() {

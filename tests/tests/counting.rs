@@ -22,7 +22,7 @@ use vipd_witness::{Advert, Checksum};
 const NODE: Station = Station::Node(1);
 const SENDER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Long enough that no scheduling delay can last for the three intervals that lead to a takeover.
+/// Long enough that no scheduling delay lasts three intervals and causes a takeover.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 fn instance(vrid: u8, version: Version) -> Instance {
@@ -243,8 +243,8 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     let mut instances: Vec<_> = V3_ROUTERS.iter().map(|vrid| instance(*vrid, Version::V3)).collect();
     instances.push(instance(V2_ROUTER, Version::V2));
     let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
-    // The tap captures only packets that XDP passes. With TC ingress, it would also capture those
-    // that the program drops.
+    // The tap captures only packets that XDP passes. With TC ingress, the tap would also capture
+    // packets that the program drops.
     agent.set_xdp_mode(XdpMode::Native)?;
     agent.start()?;
     try_wait_until("all instances to be in Backup", TIMEOUT, || all_in_backup(&agent))?;
@@ -256,7 +256,7 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     assert!(count >= 20_000, "{count} frames");
     Injector::open(lab.host(SENDER)?)?.send_paced(&frames, count, Duration::from_secs(2))?;
     let rounds = u64::try_from(ROUNDS)?;
-    // Each round ends with the last foreign frame, so all frames have been counted once that one
+    // Each round ends with the last foreign frame, so all frames have been counted once that frame
     // has.
     let (last, _) = FOREIGN[FOREIGN.len() - 1];
     try_wait_until("the last frame to be counted", TIMEOUT, || {

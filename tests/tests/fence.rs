@@ -33,7 +33,7 @@ const PREFERRED: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How long after the advert a frame that was already in flight may still be captured.
+/// Period after the advert in which frames that were already in flight may still be captured.
 const IN_FLIGHT: Duration = Duration::from_millis(1);
 
 /// A master and its backup. Fields are dropped in order: the agents before the lab they run in.
@@ -167,7 +167,7 @@ fn killed_master_is_silent_after_the_new_masters_first_advert() -> TestResult {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
-    // Leaves several seconds between the end of the lease and the end of three intervals.
+    // This leaves several seconds between the end of the lease and the end of three intervals.
     const INTERVAL: Duration = Duration::from_secs(3);
     let lab = Lab::new(1)?;
     let capture = lab.capture()?;
@@ -298,7 +298,7 @@ fn without_a_bpf_file_system_a_stopped_master_is_fenced() -> TestResult {
     Ok(pair.check_answers(stopped, takeover)?)
 }
 
-/// Also shows that the checks of the other tests can fail.
+/// This test also shows that the checks of the other tests can fail.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_a_fence_a_stopped_master_keeps_answering() -> TestResult {

@@ -30,8 +30,7 @@ const LIMIT_LOGGED: &str = "rate limited: over 400 adverts/s";
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn flood_changes_no_state_and_is_logged_once() -> TestResult {
-    // The lowest priority: a master answers such an advert, and a backup with preemption ignores
-    // it.
+    // A master answers adverts of the lowest priority, and a backup with preemption ignores them.
     check_flood(&Advert { interval: 10, ..FLOODER.advert(Version::V3, 51, 1) })?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Sync groups on two nodes, each with one interface on each of two segments: `eth1` on the lab's,
-//! and `lan` on another one.
+//! Sync groups on two nodes, each with one interface on each of two segments: `eth1` on the lab's
+//! segment, and `lan` on a second segment.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ fn transitions(agent: &Agent) -> Vec<u64> {
     each.iter().map(|one| one.number("master-transitions").unwrap()).collect()
 }
 
-/// Waits until a node has both VIPs and the other one has none.
+/// Waits until a node has both VIPs and the other node has none.
 fn wait_for_vips_on(lab: &Lab, master: Station) -> Result<()> {
     try_wait_until(&format!("{master:?} to have both VIPs"), TIMEOUT, || {
         let mut is_met = true;
@@ -312,8 +312,8 @@ fn master_that_joins_backups_yields_to_the_other_node() {
     assert_eq!((transitions(&one), transitions(&two)), (vec![1; 3], vec![1; 3]));
 }
 
-/// The new member tracks an object that has not been tracked before. Without its first reading, the
-/// member would start in Fault, and the group with it.
+/// The new member tracks an object that was not tracked before. If the object were not read first,
+/// the member would start in Fault, and the group with it.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn new_member_with_a_new_check_does_not_demote_the_others() {

@@ -97,8 +97,8 @@ fn unusual(random: &mut Generator) -> Vec<u8> {
 }
 
 /// Returns an advert with a flipped bit after the Ethernet addresses, sometimes also truncated. The
-/// IPv4 checksum is often recomputed, so that the message is also parsed. The VRRP checksum
-/// never is, so an advert with a mutated priority is never valid.
+/// IPv4 checksum is often recomputed, so that the message is also parsed. The VRRP checksum is
+/// never recomputed, so an advert with a mutated priority is never valid.
 fn corrupted(random: &mut Generator) -> Vec<u8> {
     let mut frame = SENDER.advert(Version::V3, 51, 50).frame();
     let position = 12 + random.below(frame.len() - 12);

@@ -194,8 +194,8 @@ fn addresses(agent: &Agent) -> Vec<String> {
     lines
 }
 
-/// The behavior of a pair of agents: the adverts and addresses of node 1 as master, then those of
-/// node 2 after node 1 has been stopped.
+/// The behavior of a pair of agents: the adverts and addresses of node 1 as master, then the
+/// adverts and addresses of node 2 after node 1 has been stopped.
 type Behavior = [(BTreeMap<u8, Contents>, Vec<String>); 2];
 
 fn play(first: &AgentKind, second: &AgentKind) -> Behavior {

@@ -45,7 +45,7 @@ fn check_undisturbed<T>(
     let mut backup = router(lab, TWO, 100)?;
     backup.start()?;
     wait_for_backup_of(&backup, ONE.ipv4())?;
-    // On a busy machine the backup may have taken over during startup.
+    // On a busy machine, the backup may have taken over during startup.
     let before = counter(&backup, "master-transitions")?;
 
     let mut disturbance = disturb(&master)?;

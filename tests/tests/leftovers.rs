@@ -29,7 +29,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An agent with a runtime directory of its own. Its guardian is not killed with it.
+/// An agent with its own runtime directory. Killing the agent does not kill its guardian.
 struct Other {
     child: Child,
     directory: PathBuf,
@@ -186,7 +186,7 @@ fn start_removes_leftovers_of_a_dead_agent_with_another_runtime_directory() -> T
     let names = host.run(links::names)?;
     assert!(!names.iter().any(|name| name.starts_with("vrrp")), "{names:?}");
     assert!(!former.has_guardian(host)?);
-    let name = Agent::runtime_dir().file_name().and_then(|name| name.to_str()).context("a name")?;
+    let name = Agent::runtime_dir().file_name().and_then(|name| name.to_str()).context("no name")?;
     assert_eq!(owners(host)?, [name, "third"]);
     let detaching = |line: &LogLine| line.text.contains("detaching the BPF programs of a dead agent");
     assert_eq!(agent.log().iter().filter(|line| detaching(line)).count(), 1, "{:#?}", agent.log());
@@ -197,9 +197,9 @@ fn start_removes_leftovers_of_a_dead_agent_with_another_runtime_directory() -> T
 }
 
 /// If these VIPs were not removed, the host would answer for them once the programs of the previous
-/// run are detached, or replaced by programs whose map does not contain them. One of the VIPs is
-/// fenced when the agent starts again, while a client keeps sending requests for it. Another agent
-/// is running.
+/// run are detached, or replaced by programs whose map does not contain the VIPs. One of the VIPs
+/// is fenced when the agent starts again, while a client keeps sending requests for it. Another
+/// agent is running.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn start_removes_vips_that_are_no_longer_configured() -> TestResult {

@@ -65,7 +65,7 @@ fn master(lab: &Lab, count: u8, each: u8) -> Agent {
 }
 
 /// Starts a thread that polls the addresses without a pause and returns the time at which the first
-/// one was removed.
+/// address was removed.
 fn watch_for_loss(node: &Namespace, all: usize) -> (Arc<AtomicBool>, thread::JoinHandle<Option<WallTime>>) {
     let stop = Arc::new(AtomicBool::new(false));
     let (node, stopped) = (node.clone(), Arc::clone(&stop));
@@ -90,7 +90,7 @@ fn priority_zero_adverts(capture: &Capture, since: WallTime) -> Vec<(WallTime, u
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
-    // More addresses than one turn of the engine removes.
+    // More addresses than the engine removes in one turn.
     const COUNT: u8 = 50;
     const EACH: u8 = 6;
     let all = 1 + usize::from(COUNT) * usize::from(EACH);

@@ -32,8 +32,8 @@ fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// Returns the configuration of an agent with one instance, which serves metrics at `port` of the
-/// loopback interface.
+/// Returns the configuration of an agent with one instance. The agent serves metrics on `port` of
+/// the loopback interface, or no metrics if `port` is `None`.
 fn configuration(port: Option<u16>, priority: u8) -> String {
     let listen = port.map(|port| format!("listen = \"{}\"\nkeepalived_names = true\n", address(port)));
     format!(
@@ -116,7 +116,7 @@ fn samples(text: &str) -> Result<BTreeMap<&str, f64>> {
     Ok(samples)
 }
 
-/// Returns the name of the sample of a counter in `vipd stats --json`.
+/// Returns the name of the sample for a counter of `vipd stats --json`.
 fn sample_of(prefix: &str, counter: &str, text: &str) -> String {
     let name = format!("{prefix}_{}", counter.trim_start_matches("vipd:").replace('-', "_"));
     if text.contains(&format!("# TYPE {name} gauge\n")) { name } else { name + "_total" }
@@ -144,13 +144,13 @@ fn metrics_have_the_counters_of_vipd_stats() -> TestResult {
     let samples = samples(&answer.body)?;
 
     let labels = "{name=\"VI_1\",interface=\"eth1\",vrid=\"51\",family=\"ipv4\"}";
-    for (name, value) in before[0].0.as_object().context("counters")? {
+    for (name, value) in before[0].0.as_object().context("the instance counters are not an object")? {
         let sample = sample_of("vipd", name, &answer.body) + labels;
         let found =
             samples.get(sample.as_str()).with_context(|| format!("no {sample} in {}", answer.body))?;
         assert_between(value, *found, &after[0].0[name], &sample);
     }
-    for (name, value) in global_before.0.as_object().context("counters")? {
+    for (name, value) in global_before.0.as_object().context("the global counters are not an object")? {
         let sample = sample_of("vipd_global", name, &answer.body);
         let found =
             samples.get(sample.as_str()).with_context(|| format!("no {sample} in {}", answer.body))?;
@@ -175,7 +175,7 @@ fn metrics_have_the_counters_of_vipd_stats() -> TestResult {
     try_wait_until("a guardian", TIMEOUT, || {
         Ok(get(agent.host(), 9650, "/metrics")?.body.contains("\nvipd_guardian_up 1\n"))
     })?;
-    // All adverts except the one at the takeover are sent when Adver_Timer fires.
+    // All adverts, except one at the takeover, are sent when Adver_Timer fires.
     let sent = samples[format!("vipd_advertisement_sent_total{{{labels}}}").as_str()];
     let delayed = samples["vipd_advert_delay_seconds_count"];
     assert!((sent - delayed - 1.0).abs() < 0.5, "{delayed} delays of {sent} adverts");
@@ -224,7 +224,7 @@ fn only_get_and_head_of_known_paths_are_served() -> TestResult {
 }
 
 /// Clients that send nothing occupy all connections. Another client waits until the server has
-/// closed one of these.
+/// closed one of these connections.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn connections_are_limited_in_number_and_time() -> TestResult {

@@ -70,10 +70,10 @@ fn is_request(frame: &Frame) -> bool {
     frame.from == LOWER && frame.bytes[0] == 0xff && is_for_higher
 }
 
-/// Disconnects the higher-priority node until the lower-priority node's neighbor entry for it has
-/// failed. Reconnects it just after an ARP request from the lower-priority node, whose kernel sends
-/// the next one a second later. Adverts must arrive before the higher-priority node's master-down
-/// timer fires.
+/// Disconnects the higher-priority node until the lower-priority node's neighbor entry for that
+/// node has failed. Reconnects the higher-priority node just after an ARP request from the
+/// lower-priority node, whose kernel sends the next request a second later. Adverts must arrive
+/// before the higher-priority node's master-down timer fires.
 fn check_preempt_delay_after_link_recovery(lower: fn(&Lab, Station, Station, u8) -> Agent) {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();

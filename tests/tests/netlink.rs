@@ -284,7 +284,7 @@ fn mtu_change_is_ignored_and_rename_is_a_fault() -> TestResult {
 fn vip_is_removed_from_a_renamed_interface() -> TestResult {
     let lab = Lab::new(2)?;
     let (one, two) = start_pair(&lab)?;
-    // Since Linux 6.2 an interface can be renamed while it is up.
+    // Since Linux 6.2, an interface can be renamed while it is up.
     let renamed = lab.host(ONE)?.run(|| links::rename(INTERFACE, "other0"));
     renamed.context("renaming an interface that is up (needs Linux 6.2)")?;
     check_fault(&one, "does not exist", &two)?;

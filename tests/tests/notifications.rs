@@ -194,14 +194,14 @@ fn reload_without_a_state_change_runs_no_command() {
     assert_eq!(new.lines(), ["INSTANCE VI_1 STOP 150 / VI_1 stop master shutdown"]);
 }
 
-/// A command that hangs is killed with its children, and one that does not exist is reported;
-/// neither delays adverts or later notifications.
+/// A hanging command is killed with its children, and a missing command is reported. Neither delays
+/// adverts or later notifications.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn hanging_and_missing_commands_delay_nothing() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("capture");
-    // Unique on this machine, so that the test can find its `sleep` processes.
+    // The duration is unique on this machine, so that the test can find its `sleep` processes.
     let duration = format!("1000.{}", std::process::id());
     let hanging =
         Recorder::new(&format!("sleep {duration} & [ \"$VIPD_STATE\" = stop ] || sleep {duration}"));
@@ -227,14 +227,14 @@ fn hanging_and_missing_commands_delay_nothing() {
     agent.stop().expect("stop the agent");
 }
 
-/// Returns whether a `sleep` of this duration runs on this machine.
+/// Returns whether a `sleep` of this duration is running on this machine.
 fn is_slept_for(duration: &str) -> bool {
     let processes = fs::read_dir("/proc").expect("read /proc").flatten();
     let mut commands = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     commands.any(|command| command == format!("sleep\0{duration}\0").as_bytes())
 }
 
-/// All routers of a node fail over simultaneously. Every command runs, and those of the same
+/// All routers of a node fail over simultaneously. Every command runs, and the commands of each
 /// instance run in order.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
@@ -268,7 +268,7 @@ fn no_notification_is_lost_in_a_mass_failover() {
 /// these instances before the reload is complete.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn faults_of_instances_that_a_reload_adds_are_notified() {
+fn faults_of_instances_added_by_a_reload_are_notified() {
     // The BPF maps have room for 64 instances.
     const COUNT: u8 = 60;
     let lab = Lab::new(1).expect("create the lab");

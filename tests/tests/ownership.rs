@@ -242,7 +242,7 @@ fn rejected_address_is_logged_once_and_retried() {
         "the first addition is not a restoration"
     );
 
-    // Disabling IPv6 removes the address. After IPv6 is enabled again, it must be restored.
+    // Disabling IPv6 removes the address. Once IPv6 is enabled again, the address must be restored.
     disable_ipv6(1).and_then(|_| disable_ipv6(0)).unwrap();
     try_wait_until("the address to be restored", TIMEOUT, || {
         Ok(counter(&agent, "vipd:addresses-restored")? == 1 && entries(&lab, ONE, rejected)?.len() == 1)

@@ -29,7 +29,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Starts an agent on node 1 that becomes master, and one on node 2 that stays backup.
+    /// Starts an agent that becomes master on node 1, and an agent that stays backup on node 2.
     fn start(interval: Duration, preempt: bool) -> Result<Self> {
         let lab = Lab::new(2)?;
         let capture = lab.capture()?;
@@ -105,7 +105,7 @@ fn resumed_master_without_preemption_becomes_a_silent_backup() -> TestResult {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn resumed_master_with_preemption_yields_before_preempting() -> TestResult {
-    // Long enough that the absence of the VIP can be observed on a busy machine.
+    // The interval is long enough to observe the absence of the VIP on a busy machine.
     let pair = Pair::start(Duration::from_millis(500), true)?;
     pair.pause_until_replaced()?;
 

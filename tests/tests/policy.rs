@@ -46,7 +46,7 @@ fn announcement_count_follows_the_configuration() {
     );
     let agent = agent(&lab, ONE, instance("VI_1", 51, &lines));
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
-    // Two immediately, two after the delay, and three per refresh.
+    // Two announcements immediately, two after the delay, and three per refresh.
     try_wait_until("two refreshes", TIMEOUT, || Ok(garps(&capture, start) >= 10)).expect("announced");
     let sent = control::counter(&agent, "vipd:gratuitous-arp-sent").expect("read the counter");
     assert_eq!((sent - 4) % 3, 0, "{sent}: expected 4 plus a multiple of 3");

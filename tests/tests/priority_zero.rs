@@ -55,7 +55,7 @@ fn priority_zero_answers_are_rate_limited() {
         let own = frame.from == NODE && frame.advert().is_some();
         own.then_some(frame.time)
     });
-    // Throughout the measurement the token bucket refills, and Adver_Timer fires.
+    // Throughout the measurement, the token bucket refills and Adver_Timer fires.
     let span = WallTime::now().saturating_since(begin);
     let answers = BURST + span.as_nanos() / PERIOD.as_nanos() + 1;
     let periodic = span.as_nanos() / INTERVAL.as_nanos() + 1;

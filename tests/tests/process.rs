@@ -50,7 +50,7 @@ fn command(node: &Namespace, name: &str, extra: &str) -> Command {
 }
 
 /// An agent in the PID namespace of the test. In its own namespace, the agent would be PID 1, which
-/// receives only signals that it has a handler for.
+/// receives only signals for which it has a handler.
 struct Plain {
     child: Child,
     node: Namespace,
@@ -230,7 +230,8 @@ fn leave_stale_vip(node: &Namespace) {
 fn stale_vips_are_removed_before_startup_errors() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
-    // A read-only runtime directory, one without free inodes, and one that belongs to another user.
+    // A read-only runtime directory, a directory without free inodes, and a directory that belongs
+    // to another user.
     let read_only = |path: &Path| {
         mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::RDONLY, None).map_err(io::Error::from)
     };
@@ -323,7 +324,7 @@ fn unprivileged_process_that_holds_the_claim_does_not_block_the_interface() {
     assert!(log.contains("an unprivileged process holds") && log.contains("uid=1234"), "{log}");
 }
 
-/// A running agent keeps its VIPs, even if a second agent is configured with the same ones.
+/// A running agent keeps its VIPs, even if a second agent is configured with the same VIPs.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vips_of_a_running_agent_are_not_stale() {
@@ -336,8 +337,8 @@ fn vips_of_a_running_agent_are_not_stale() {
     assert_eq!(first.state().as_deref(), Some("master"));
 }
 
-/// The interface of the second agent's instance does not exist, so the second agent cannot find out
-/// which agent serves the VIP.
+/// The interface of the second agent's instance does not exist, so the second agent cannot
+/// determine which agent serves the VIP.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_of_a_running_agent_is_not_stale_for_an_instance_without_interface() {
@@ -359,7 +360,7 @@ fn vip_of_a_running_agent_is_not_stale_for_an_instance_without_interface() {
 
 fn with_open_files(mut command: Command, soft: u64, hard: u64) -> Command {
     let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
-    // SAFETY: between fork and exec the closure makes only one system call and does not allocate.
+    // SAFETY: between fork and exec, the closure makes only one system call and does not allocate.
     unsafe {
         command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit)?));
     }
@@ -368,7 +369,7 @@ fn with_open_files(mut command: Command, soft: u64, hard: u64) -> Command {
 
 /// Removes capabilities from the bounding set, so that even root lacks them after `execve`.
 fn without_capabilities(mut command: Command, missing: CapabilitySet) -> Command {
-    // SAFETY: between fork and exec the closure makes only one system call and does not allocate.
+    // SAFETY: between fork and exec, the closure makes only one system call and does not allocate.
     unsafe {
         command.pre_exec(move || Ok(remove_capability_from_bounding_set(missing)?));
     }

@@ -33,7 +33,8 @@ fn restrict(lab: &Lab, arp_ignore: u32) {
         let write = |name: &str, value: u32| {
             std::fs::write(format!("/proc/sys/net/{name}"), value.to_string()).expect("write the sysctl");
         };
-        // Write the value of the interface first: from then on it does not follow the default.
+        // Write the interface's own value first: from then on, the interface does not follow the
+        // default.
         write("ipv4/conf/eth1/arp_ignore", arp_ignore);
         for (name, value) in DEFAULTS {
             write(name, value);
@@ -90,7 +91,7 @@ fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
         Ok(control::status(&agent)?.iter().any(|instance| instance.text("state") == "master"))
     })
     .unwrap();
-    // Long enough for a second attempt to create the macvlan.
+    // Wait long enough for a second attempt to create the macvlan.
     thread::sleep(Duration::from_secs(6));
     let all = control::status(&agent).unwrap();
     let faults: Vec<_> = all.iter().filter(|instance| instance.text("state") == "fault").collect();
@@ -101,7 +102,7 @@ fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
     assert!(!ping(client, IpAddr::from(VIP)).unwrap(), "{VIP} answered a ping");
     let answers = capture.filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
     assert!(answers.is_empty(), "{answers:?}");
-    // Each attempt creates a macvlan and deletes it, so one may exist for a moment.
+    // Each attempt creates a macvlan and deletes it, so a macvlan may exist for a moment.
     try_wait_until("no incomplete macvlan to remain", TIMEOUT, || {
         Ok(!run(host, "ip", &["-o", "-d", "link"])?.contains("macvlan"))
     })

@@ -33,8 +33,8 @@ fn is_member(host: &Namespace, group: &'static str) -> bool {
     host.run(move || {
         ["igmp", "igmp6"].into_iter().any(|file| {
             let table = std::fs::read_to_string(format!("/proc/thread-self/net/{file}"));
-            // Does not check the interface: in /proc/net/igmp, it is not on the same line as its
-            // groups.
+            // Does not check the interface: in /proc/net/igmp, the interface is not on the same
+            // line as its groups.
             table.is_ok_and(|table| table.contains(group))
         })
     })
@@ -120,7 +120,7 @@ fn start_on_tunnel(lab: &Lab, number: u8, transport: &str) -> Result<Agent> {
     Ok(agent)
 }
 
-/// Without this fault both nodes would become master.
+/// Without this fault, both nodes would become master.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn multicast_without_hardware_address_is_a_reported_fault() {

@@ -165,7 +165,7 @@ fn routes_return_after_their_interface_was_down() {
     wait_for_marked(&lab, ONE, &shown);
     wait_for(&agent, "none missing", TIMEOUT, |status| status.0["vipd:missing-routes"] == json!([]))
         .expect("none missing");
-    // Replaces the interface with another one of the same name.
+    // Replaces the interface with another interface of the same name.
     ip(&lab, ONE, "link del uplink").expect("deleted");
     ip(&lab, ONE, "link add uplink type veth peer name uplink-peer").expect("a link");
     ip(&lab, ONE, "link set uplink-peer up").expect("up");
@@ -186,7 +186,7 @@ fn reload_changes_routes_and_rules_without_a_transition() {
     assert_eq!(lines.len(), 6, "{lines:#?}");
     assert_eq!(lines[1], "VI_1: route 10.8.0.0/16 via 192.168.122.100 metric 50 added");
     wait_for_marked(&lab, ONE, &SHOWN);
-    // From now on, vipd receives notifications of removed routes.
+    // vipd now receives notifications of removed routes.
     ip(&lab, ONE, "route del 10.8.0.0/16 metric 50").expect("removed");
     wait_for_marked(&lab, ONE, &SHOWN);
     agent
@@ -282,7 +282,7 @@ fn routes_may_use_the_macvlan_of_an_instance() {
     assert!(agent.stop().expect("stopped").success());
 }
 
-/// The kernel sends only one notification: the other tool's route, marked as a replacement.
+/// The kernel sends only one notification, for the other tool's route, marked as a replacement.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn route_replaced_by_another_tool_is_reported_as_missing() {
@@ -324,8 +324,8 @@ fn route_replaced_by_another_tool_is_reported_as_missing() {
     }
 }
 
-/// An agent that starts while another runs in the network namespace removes only those stale routes
-/// that are in its own configuration.
+/// An agent that starts while another agent runs in the network namespace removes only stale routes
+/// from its own configuration.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn routes_of_a_second_agent_stay() {

@@ -59,7 +59,8 @@ impl Drop for Service {
     }
 }
 
-/// Starts an agent whose watchdog expires after 100 ms, and waits until it is reset regularly.
+/// Starts an agent whose watchdog expires after 100 ms, and waits until the watchdog is reset
+/// regularly.
 fn start(lab: &Lab, directory: &Path) -> Service {
     let path = directory.join("notify");
     let file = directory.join("vipd.toml");
@@ -97,7 +98,7 @@ fn watchdog_is_not_reset_while_only_the_engine_hangs() {
 /// A message with `READY=1` also ends a reload, whether or not the file has errors.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn readiness_reloads_and_shutdown_are_reported_and_the_watchdog_is_reset() {
+fn service_manager_receives_all_expected_messages() {
     let lab = Lab::new(1).expect("create the lab");
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("vipd.toml");

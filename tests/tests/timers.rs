@@ -176,7 +176,7 @@ fn tie_break_prefers_the_higher_address() -> TestResult {
     let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
     wait_for_mac(client, ONE.mac())?;
 
-    // If both are master, the tie-break decides.
+    // If both routers are master, the tie-break decides.
     let healed = split_and_heal(&lab, (&higher, &lower), &capture)?;
     let status = wait_for_state(&lower, "backup", TIMEOUT)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "higher-priority-advert");

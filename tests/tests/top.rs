@@ -57,7 +57,7 @@ impl Terminal {
         // The parser's default is the same size.
         let Pty { emulator, terminal: device } = Pty::open(24, 80).expect("a pseudoterminal");
         let end = || device.try_clone().expect("duplicated");
-        // vipd runs in a session of its own with this controlling terminal, as in a shell.
+        // vipd runs in its own session with this controlling terminal, as in a shell.
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(vipd_binary().expect("vipd binary"));
         command.arg("top").arg("--runtime-dir").arg(Agent::runtime_dir());
@@ -190,7 +190,7 @@ fn master_is_drained_after_a_confirmation() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn agent_that_ends_and_starts_again_is_reported() {
+fn agent_restart_is_reported() {
     let lab = Lab::new(1).expect("create the lab");
     let mut agent = agent(&lab);
     let mut terminal = Terminal::start(lab.host(NODE).expect("the node"), &[("NO_COLOR", "1")]);
@@ -224,7 +224,7 @@ fn agent_that_ends_and_starts_again_is_reported() {
 /// does not return.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn terminal_that_is_closed_or_blocked_does_not_keep_the_program_running() {
+fn closed_or_blocked_terminal_does_not_keep_the_program_running() {
     let lab = Lab::new(1).expect("create the lab");
     let host = lab.host(NODE).expect("the node");
     let mut closed = Terminal::start_without_reading(host, &[]);
@@ -234,7 +234,7 @@ fn terminal_that_is_closed_or_blocked_does_not_keep_the_program_running() {
 
     let mut blocked = Terminal::start_without_reading(host, &[]);
     wait_until("raw mode", TIMEOUT, || is_raw(&blocked.device)).expect("it starts");
-    // A rule across the screen is longer than the terminal's buffer.
+    // A horizontal rule across the screen is longer than the terminal's buffer.
     resize(&blocked.device, 24, 8000).expect("resized");
     wait_until("a full buffer", TIMEOUT, || !is_writable(&blocked.device)).expect("it writes");
     blocked.signal(Signal::TERM);

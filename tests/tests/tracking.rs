@@ -162,7 +162,7 @@ fn misbehaving_scripts_fail_without_disturbing_the_master() {
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("capture");
     let scripts = Scripts::new();
-    // Unique on this machine, so that the test can find its `sleep` processes.
+    // The duration is unique on this machine, so that the test can find its `sleep` processes.
     let duration = format!("2000.{}", std::process::id());
     let mut tables = String::new();
     for (name, text) in [
@@ -230,7 +230,7 @@ fn priority_follows_tracked_routes() {
     assert_eq!(status(&agent).expect("status")[0].0["vipd:track"][0]["detail"], "is not in the main table");
 }
 
-/// Returns whether a `sleep` of this duration runs on this machine.
+/// Returns whether a `sleep` of this duration is running on this machine.
 fn is_slept_for(duration: &str) -> bool {
     let processes = fs::read_dir("/proc").expect("read /proc").flatten();
     let mut commands = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());

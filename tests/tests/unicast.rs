@@ -82,8 +82,8 @@ fn unicast_election_and_takeover_send_no_multicast() {
                 "the checksum does not cover the peer's address: {advert:?}"
             );
         }
-        // Without an agent the kernel answers adverts with ICMP Protocol Unreachable. With an agent
-        // it must not.
+        // Without an agent, the kernel answers adverts with ICMP Protocol Unreachable. With an
+        // agent, the kernel must not do so.
         let refused = capture.filter_map(elected, |frame| {
             frame.icmp_unreachable().filter(|_| frame.time < crashed).map(|error| (frame.from, error))
         });

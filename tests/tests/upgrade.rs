@@ -28,8 +28,8 @@ const OWN: [u8; 4] = [1, 2, 3, 4];
 /// VRIDs for which node 2 is master.
 const OTHERS: [u8; 2] = [5, 6];
 
-/// Returns the configuration of an agent that is master of the VRIDs in `masters` and backup of the
-/// others, followed by `more`.
+/// Returns the configuration of an agent that is master of the VRIDs in `masters` and backup of all
+/// other VRIDs, followed by `more`.
 fn configuration(masters: &[u8], more: &str) -> String {
     let mut text = String::new();
     for vrid in OWN.into_iter().chain(OTHERS) {
@@ -57,7 +57,7 @@ fn start(lab: &Lab, station: Station, text: String) -> Agent {
     agent
 }
 
-/// Starts both agents, and waits until each is master of its own virtual routers.
+/// Starts both agents, and waits until each agent is master of its own virtual routers.
 fn pair(lab: &Lab) -> (Agent, Agent) {
     let one = start(lab, ONE, configuration(&OWN, ""));
     let two = start(lab, TWO, configuration(&OTHERS, ""));
@@ -251,8 +251,8 @@ fn nothing_changes_if_the_successor_fails() {
     assert_eq!(counters(&agent, "master-transitions"), [1; 6]);
 }
 
-/// A changed `fence` takes effect at the next start. A successor that applied it would not renew
-/// the leases that it inherits, and any advert would fence its VIPs.
+/// A changed `fence` takes effect at the next start. A successor that applied the change would not
+/// renew the leases that it inherits, and any advert would fence its VIPs.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_keeps_the_fence() {
@@ -294,8 +294,8 @@ fn successor_applies_a_changed_configuration() {
     assert_eq!(counters(&agent, "master-transitions"), [1; 6]);
 }
 
-/// The state of the service is what the routers do not contain: drained instances, changed
-/// priorities, tracked objects and events.
+/// The state of the service is kept outside the routers: drained instances, changed priorities,
+/// tracked objects and events.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_keeps_the_state_of_the_service() {

@@ -32,7 +32,8 @@ struct Flood {
 impl Flood {
     fn start(host: &Namespace) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        // Many sockets, because the send buffer of one is too small to fill the qdisc's queue.
+        // Use many sockets, because one socket's send buffer is too small to fill the qdisc's
+        // queue.
         let sockets = host.run(|| {
             let open = || UdpSocket::bind("0.0.0.0:0").expect("open a socket");
             std::iter::repeat_with(open)

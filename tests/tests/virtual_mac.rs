@@ -128,7 +128,7 @@ fn backup_sends_nothing_from_the_virtual_mac() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn macvlans_are_removed_and_sysctls_restored_after_shutdown_and_crash() {
+fn macvlans_and_sysctls_are_cleaned_up_after_shutdown_and_crash() {
     let lab = Lab::new(1).expect("create the lab");
     let before = (sysctl(&lab, ONE, "arp_ignore"), sysctl(&lab, ONE, "arp_announce"));
     let mut agent = agent(&lab, ONE, 100);
@@ -280,7 +280,8 @@ fn mass_yield_does_not_delay_adverts() {
     };
     try_wait_until("the agent to be master of all instances", TIMEOUT, || masters(&lower, all.len()))
         .expect("master");
-    // The instances with a virtual MAC yield to the other node; the last one keeps sending adverts.
+    // The instances with a virtual MAC yield to the other node; the last instance keeps sending
+    // adverts.
     let higher: Vec<_> =
         all[..usize::from(MANY)].iter().cloned().map(|one| Instance { priority: 200, ..one }).collect();
     let mut other = Agent::new(&lab, TWO, vipd().expect("vipd binary"), &higher).expect("create the agent");

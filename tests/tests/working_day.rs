@@ -82,7 +82,8 @@ fn client_never_waits_for_a_timeout_during_planned_changes() {
     let prober = Prober::start(client, VIP, Duration::from_millis(20)).expect("pinging");
     wait_until_answered(&prober);
 
-    // A bad reload changes nothing, and a good one does not interrupt the service.
+    // A reload of an invalid file changes nothing, and a reload of a valid file does not interrupt
+    // the service.
     one.configure(configuration(200, true, directory).replace("vrid = 51", "vrid = 510")).expect("written");
     let refused = format!("{:#}", reload(&one).expect_err("the file is invalid"));
     assert!(refused.contains("vrid is 510"), "{refused}");

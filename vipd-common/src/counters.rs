@@ -1,5 +1,5 @@
 //! Counters of the BPF program: a row for each virtual router, and row 0 for packets that belong to
-//! none.
+//! no virtual router.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -22,7 +22,7 @@ pub enum Counter {
     RingFull = 4,
     /// An IP header with a wrong checksum (IPv4) or an invalid source address.
     IpHeaderErrors = 5,
-    /// A TTL or Hop Limit other than 255, or from a unicast peer, below the peer's `min_ttl` (RFC
+    /// A TTL or Hop Limit other than 255 or, from a unicast peer, below the peer's `min_ttl` (RFC
     /// 9568 section 7.1; `ip-ttl-errors`).
     IpTtlErrors = 6,
     /// A VRRP version other than the configured one (`version-errors`).
@@ -40,8 +40,8 @@ pub enum Counter {
     IntervalZeroErrors = 12,
     /// A VRRPv2 authentication type that is not 0, 1 or 2 (RFC 2787 `vrrpStatsInvalidAuthType`).
     InvalidAuthType = 13,
-    /// A VRRPv2 authentication type that is known but not the configured one
-    /// (RFC 2787 `vrrpStatsAuthTypeMismatch`).
+    /// A VRRPv2 authentication type that is known but not configured (RFC 2787
+    /// `vrrpStatsAuthTypeMismatch`).
     AuthTypeMismatch = 14,
     /// VRRPv2 authentication data other than the configured password (RFC 2787
     /// `vrrpStatsAuthFailures`).

@@ -51,7 +51,7 @@ pub enum Direction {
 pub struct Subject {
     /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
     pub family: u8,
-    /// The address; a VIP or any other.
+    /// The address, which may or may not be a VIP.
     pub address: Address,
     /// Whether the packet resolves or announces the address: ARP, Neighbor Solicitation or Neighbor
     /// Advertisement.
@@ -108,7 +108,7 @@ pub fn subject<B: Bytes>(packet: &B, network: Network, direction: Direction) -> 
     }
 }
 
-/// Returns the counter for a packet that must be dropped, or `None` for one that passes. `slot`
+/// Returns the counter for a packet that must be dropped, or `None` if the packet passes. `slot`
 /// belongs to the router whose VIP the packet is about.
 #[inline(always)]
 pub const fn verdict(slot: &LeaseSlot, is_neighbor: bool, direction: Direction) -> Option<Counter> {

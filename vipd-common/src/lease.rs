@@ -17,8 +17,8 @@
 
 use crate::records::LeaseSlot;
 
-/// Returns how long an advert renews the lease. The result and `interval`, the advertisement
-/// interval, are in nanoseconds.
+/// Returns the time for which an advert renews the lease. The result and `interval`, the
+/// advertisement interval, are in nanoseconds.
 ///
 /// The lease ends an eighth of an interval or 5 ms after the next advert is due, whichever is
 /// longer, so that it remains valid if the engine is a little late, or has just been replaced

@@ -2,8 +2,8 @@
 //!
 //! * [`wire`]: formats on the wire (Ethernet, ARP, IPv4, IPv6, Neighbor Discovery, VRRP) and the
 //!   Internet checksum.
-//! * [`parse`]: the advert parser. The BPF program runs it on a window of the frame, user space on
-//!   a slice. Both reach the same verdict on the same bytes.
+//! * [`parse`]: the advert parser. The BPF program runs it on a window of the frame, and user space
+//!   runs it on a slice. Both reach the same verdict on the same bytes.
 //! * [`lease`]: when a host must stop using its VIPs. [`filter`]: which packets use a VIP.
 //! * [`records`]: `#[repr(C)]` records, map keys and map values.
 //! * [`counters`]: rows of counters.

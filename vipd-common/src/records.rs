@@ -62,8 +62,8 @@ pub struct RouterSlot {
     pub empty: u8,
     /// 1 if the source must be in [`MAP_PEERS`](crate::names::MAP_PEERS), else 0.
     pub unicast: u8,
-    /// Destination of the adverts it receives: the VRRP group in multicast, the router's own
-    /// address in unicast. Adverts to another destination are passed.
+    /// Destination of the adverts that the router receives: the VRRP group in multicast, the
+    /// router's own address in unicast. Adverts to another destination are passed.
     pub destination: Address,
     /// VRRPv2's authentication data in network byte order.
     pub password: [u32; 2],
@@ -133,9 +133,9 @@ impl AddressKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct LeaseSlot {
-    /// When the lease ends, in nanoseconds of `CLOCK_MONOTONIC`; 0 if this host is not master.
-    /// Written by the engine when the lease begins or ends and with each advert, and by the
-    /// guardian when the engine has died.
+    /// End of the lease, in nanoseconds of `CLOCK_MONOTONIC`; 0 if this host is not master. Written
+    /// by the engine when the lease begins or ends and with each advert, and by the guardian when
+    /// the engine has died.
     pub valid_until: u64,
     /// The priority that this host sends, 1 to 255. Valid while `valid_until` is not 0.
     pub priority: u64,
@@ -197,7 +197,7 @@ pub struct SteadySlot {
     /// bucket, so that a flood of other adverts that forge the master's source address cannot use
     /// up the master's tokens.
     pub previous: u64,
-    /// When the token bucket of unchanged adverts is full again, in nanoseconds of
+    /// Time at which the token bucket of unchanged adverts is full again, in nanoseconds of
     /// `CLOCK_MONOTONIC`.
     pub limit: u64,
 }
@@ -228,9 +228,9 @@ pub const BURST: u32 = 32;
 
 /// Nanoseconds after which a token bucket regains one advert: 2.5 ms, 400 adverts/s.
 ///
-/// That is four adverts in the shortest VRRPv3 interval; a master that answers competing adverts
-/// sends more than one (RFC 9568 section 6.4.3). The rate is fixed because the interval in an
-/// advert is chosen by its sender, who could use it to drain a bucket that others rely on.
+/// This allows four adverts in the shortest VRRPv3 interval: a master that answers competing
+/// adverts sends more than one (RFC 9568 section 6.4.3). The rate is fixed because the sender of an
+/// advert chooses its interval, and could use it to drain a bucket that others rely on.
 pub const TOKEN_INTERVAL: u64 = 2_500_000;
 
 /// A valid advert passed to user space: a record of the ring buffer

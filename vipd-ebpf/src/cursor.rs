@@ -1,4 +1,4 @@
-//! Cursors in the kernel: one that reads a frame in place, and one that reads a copy.
+//! Cursors in the kernel: [`Direct`] reads a frame in place, and [`Windowed`] reads a copy.
 
 use core::arch::asm;
 
@@ -125,8 +125,8 @@ impl Cursor for Windowed {
 
     #[inline(always)]
     fn be32_before(&self, offset: usize, end: usize) -> u32 {
-        // All ones if offset < end. Computed from the sign of the difference, because a comparison
-        // would become a branch.
+        // All ones if `offset` is less than `end`. Computed from the sign of the difference,
+        // because a comparison would become a branch.
         let mask = (opaque(offset.wrapping_sub(end)) as i64 >> 63) as u32;
         u32::from_be_bytes(self.load_masked(offset)) & mask
     }

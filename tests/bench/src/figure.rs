@@ -19,12 +19,12 @@ pub(crate) struct Figure {
     pub(crate) timeline: Option<Timeline>,
 }
 
-/// When each node used the VIP, in milliseconds after a fault of the old master.
+/// Times at which each node used the VIP, in milliseconds after the old master's fault.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Timeline {
-    /// Spans in which the old master used the VIP without a gap.
+    /// Periods in which the old master used the VIP without a gap.
     pub(crate) old: Vec<(f64, f64)>,
-    /// Spans in which the new master used the VIP without a gap.
+    /// Periods in which the new master used the VIP without a gap.
     pub(crate) new: Vec<(f64, f64)>,
     /// Time of the new master's first advert.
     pub(crate) takeover: f64,
@@ -61,8 +61,8 @@ impl Figure {
     }
 }
 
-/// Returns the smallest value such that a fraction `share` (0 to 1) of all values does not exceed
-/// it, or `None` if there are no values.
+/// Returns the smallest value that at least a fraction `share` (0 to 1) of all values do not
+/// exceed; `None` if there are no values.
 pub(crate) fn percentile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

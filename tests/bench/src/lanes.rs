@@ -1,5 +1,5 @@
-//! The chart of the answers before and after each fault: for each agent, a lane for the old master
-//! and one for the new master.
+//! A chart of which node answered for the VIP before and after each fault. Each agent has one lane
+//! for the old master and one for the new master.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -20,7 +20,7 @@ const INTERVAL: u32 = 1000;
 /// Start of the x axis, in milliseconds after the fault.
 const FROM: f64 = -500.0;
 const FONT: &str = "sans-serif";
-/// Chosen to be distinguishable with color blindness.
+/// Colors chosen to be distinguishable with color blindness.
 const ANSWERS: RGBColor = RGBColor(0, 114, 178);
 const LATE: RGBColor = RGBColor(213, 94, 0);
 const LANE: RGBColor = RGBColor(232, 232, 232);
@@ -28,19 +28,19 @@ const LANE: RGBColor = RGBColor(232, 232, 232);
 const WIDTH: u32 = 860;
 const LEFT: i32 = 112;
 const RIGHT: i32 = 844;
-/// Space between the columns.
+/// Space between the columns, in pixels.
 const GUTTER: i32 = 28;
-/// Height of the title and the column headings.
+/// Height of the title and the column headings, in pixels.
 const TOP: i32 = 84;
-/// Height of a fault's name.
+/// Height of a fault's name, in pixels.
 const NAME: i32 = 22;
 const LANE_HEIGHT: i32 = 18;
-/// Distance between the tops of two lanes.
+/// Distance between the tops of two lanes, in pixels.
 const LANE_SPACING: i32 = 22;
-/// Height of a fault's name and its two lanes.
+/// Height of a fault's name and its two lanes, in pixels.
 const ROW: i32 = NAME + 2 * LANE_SPACING + 14;
 
-/// An agent with its timelines, by fault.
+/// An agent and its timelines, by fault.
 struct Column {
     who: Who,
     timelines: Vec<(Fault, Timeline)>,
@@ -49,7 +49,7 @@ struct Column {
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Draws the chart; `None` if there are no results.
+/// Draws the chart. Returns `None` if there are no results.
 ///
 /// # Errors
 /// Returns an error if plotters fails to draw the chart.
@@ -139,7 +139,7 @@ fn row(area: &Area<'_>, scale: Scale, top: i32, timeline: &Timeline) -> Drawn {
                 let end = if is_old { to.min(timeline.takeover) } else { *to };
                 bar(area, pixels(*from, end), top, ANSWERS)?;
             }
-            // Answers that were in flight at the takeover are not late.
+            // Answers in flight at the takeover are not late.
             if is_old && *to > timeline.takeover + 1.0 {
                 bar(area, pixels(from.max(timeline.takeover), *to), top, LATE)?;
             }
@@ -215,7 +215,7 @@ mod tests {
     fn only_answers_after_the_takeover_are_highlighted() {
         for (late, count) in [(false, 0), (true, Fault::ALL.len())] {
             let svg = image(&results(late)).unwrap().unwrap().svg;
-            // The legend contains one occurrence.
+            // The legend contains the color once.
             assert_eq!(svg.matches("#D55E00").count(), count + 1, "{svg}");
             assert!(Fault::ALL.iter().all(|fault| svg.contains(fault.description())), "{svg}");
         }

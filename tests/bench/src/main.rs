@@ -36,7 +36,7 @@ use targets::{Verdict, judge};
 /// Name of the file with the reasons for missed targets, in the report's folder.
 const REASONS: &str = "misses.md";
 
-/// Compare vipd with keepalived, run in turn in identical labs; needs root
+/// Compare vipd with keepalived, in turn and in identical labs; needs root
 ///
 /// Prints medians of several runs and compares them with vipd's targets. The host's network is not
 /// affected, but all CPUs are used. Other load on the machine distorts the results.

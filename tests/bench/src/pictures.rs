@@ -99,7 +99,7 @@ fn latency(results: &Results, who: Who) -> Vec<Line> {
         .collect()
 }
 
-/// Returns the distribution of the times at which notification commands have run.
+/// Returns the distribution of the times at which notification commands ran.
 fn notified(results: &Results, who: Who) -> Option<Line> {
     let series = results.of(Scenario::Notify)?.series(who, (Metric::NotifyDelay, None))?;
     Some(Line { name: who.to_string(), who, thin: false, points: shares(&series.values) })
@@ -118,7 +118,7 @@ fn sweep(results: &Results, scenario: Scenario, metric: Metric) -> Vec<Line> {
 }
 
 /// Returns the empirical distribution as a step function: for each value, the percentage of values
-/// up to it.
+/// that do not exceed it.
 fn shares(values: &[f64]) -> Vec<(f64, f64)> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -14,8 +14,8 @@ use crate::subject::Who;
 
 /// Allowed ratio of a CPU metric, new to old.
 const ALLOWED: f64 = 1.05;
-/// Minimum share of pairs (one run of each build) in which this build costs more. If it is lower,
-/// an increase counts as noise.
+/// Minimum share of pairs (one run of each build) in which this build costs more. If the share is
+/// lower, an increase counts as noise.
 const CLEAR: f64 = 0.95;
 
 /// The comparison of one CPU metric.

@@ -13,7 +13,8 @@ use crate::regression;
 use crate::results::{Measured, Results, Series};
 use crate::targets::{Limit, Verdict};
 
-/// Returns a table of medians and, if there is another build of vipd, the comparison with it.
+/// Returns a table of medians and, if another build of vipd was measured, the comparison with that
+/// build.
 pub(crate) fn plain(measured: &Measured) -> String {
     let mut text = format!("{:<62}", measured.scenario.to_string());
     for (who, _) in &measured.columns {

@@ -87,7 +87,7 @@ impl Measured {
         rows
     }
 
-    /// Returns the series in a cell of the table.
+    /// Returns a program's series in a row of the table; `None` if the program has no such series.
     pub(crate) fn series(&self, who: Who, row: (Metric, Option<u32>)) -> Option<&Series> {
         let (_, column) = self.columns.iter().find(|(column, _)| *column == who)?;
         column.iter().find(|series| (series.metric, series.point) == row)
@@ -107,7 +107,7 @@ impl Measured {
 pub(crate) struct Results {
     /// One entry per scenario.
     pub(crate) measured: Vec<Measured>,
-    /// Errors of runs that were repeated.
+    /// Errors of failed runs that were repeated.
     pub(crate) repeated: Vec<String>,
 }
 
@@ -129,7 +129,7 @@ impl Results {
         column.filter(|series| series.metric == metric).collect()
     }
 
-    /// Returns the median of a metric. `point` is the point of the sweep; `None` without a sweep.
+    /// Returns the median of a metric. `point` is `None` for a metric without a sweep.
     pub(crate) fn median(
         &self,
         scenario: Scenario,

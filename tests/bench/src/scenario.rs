@@ -74,7 +74,7 @@ pub(crate) struct Runs {
     pub(crate) faults: u32,
 }
 
-/// Number and duration of the measurements of a run.
+/// Number and duration of the measurements in a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     /// Duration of a measurement without state changes.
@@ -83,7 +83,7 @@ pub(crate) struct Effort {
     flood: Duration,
     /// Flood rates.
     rates: &'static [Option<u32>],
-    /// Number of link cuts with one address, and with 100.
+    /// Numbers of link cuts: with one address, and with 100 addresses.
     cuts: (u32, u32),
     /// The only fault and interval to play, as a point of [`Scenario::Owners`]; all if `None`.
     only: Option<u32>,
@@ -118,7 +118,7 @@ impl Effort {
 }
 
 impl Scenario {
-    /// Returns the columns of the scenario. A run omits those for which it has no program.
+    /// Returns the columns of the scenario. A run omits columns for which it has no program.
     pub(crate) fn who(self) -> &'static [Who] {
         match self {
             Self::Xdp | Self::Upgrade => &[Who::Vipd],
@@ -130,7 +130,7 @@ impl Scenario {
         }
     }
 
-    /// Returns the number of runs of a column. Long scenarios have fewer than requested.
+    /// Returns the number of runs of a column. Long scenarios have fewer runs than requested.
     pub(crate) fn runs(self, who: Who, asked: Runs) -> u32 {
         match (self, who) {
             (Self::Owners, _) => asked.faults,
@@ -171,7 +171,7 @@ impl Scenario {
         let length = effort.length;
         let seconds = Duration::from_secs;
         let short = |count| Cuts { count, settled: seconds(1), watched: FAST * 50 };
-        // Long enough to include the repeated announcements of the old and the new master.
+        // This is long enough to include the repeated announcements of the old and the new master.
         let long = Cuts { count: 1, settled: seconds(7), watched: seconds(6) };
         match self {
             Self::Backup => steady::backups(subject, &COUNTS, FAST, length),
@@ -246,8 +246,9 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// Runs the benchmark of the XDP program. It is part of the `vipd` package, on which this package
-/// must not depend. Each line of its output consists of a metric key, a tab, and nanoseconds.
+/// Runs the benchmark of the XDP program. The benchmark is part of the `vipd` package, on which
+/// this package must not depend. Each line of its output consists of a metric key, a tab, and
+/// nanoseconds.
 fn xdp_program() -> Result<Vec<Figure>> {
     let output = xdp_bench("--quiet").stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(output.status.success(), "the benchmark of the XDP program failed: {}", output.status);

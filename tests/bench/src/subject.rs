@@ -54,12 +54,12 @@ impl fmt::Display for Who {
     }
 }
 
-/// The programs of one run of the bench.
+/// The programs of one run of the benchmark.
 #[derive(Debug)]
 pub(crate) struct Programs {
     /// This build of vipd.
     vipd: PathBuf,
-    /// The build of vipd to compare this one with; `None` to compare with keepalived.
+    /// The build of vipd to compare this build with; `None` to compare with keepalived.
     other: Option<PathBuf>,
     /// Whether `vipd` supports the configuration key `xdp`.
     modes: bool,
@@ -94,7 +94,7 @@ impl Programs {
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
     pub(crate) kind: AgentKind,
-    /// vipd's XDP mode; `None` omits the key from the configuration.
+    /// vipd's XDP mode; `None` omits the key `xdp` from the configuration.
     xdp: Option<XdpMode>,
 }
 

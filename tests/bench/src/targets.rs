@@ -77,7 +77,7 @@ pub(crate) struct Target {
     limit: Limit,
 }
 
-/// A target, and the values it is compared with.
+/// A target with its limit and the measured values.
 pub(crate) struct Verdict {
     pub(crate) target: &'static Target,
     /// keepalived's value.

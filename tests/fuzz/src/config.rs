@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use vipd::config::{Config, ConfigError, Instance, Problems};
 use vipd::vrrp::{Family, Version};
 
-/// A valid file: the base of edits.
+/// A valid file, the base for edits.
 const EXAMPLE: &str = include_str!("../../../examples/vipd.toml");
 /// Valid files with further keys.
 const OTHERS: [&str; 6] = [
@@ -65,7 +65,7 @@ const BOUNDARIES: [&str; 29] = [
     "\u{feff}é\r\n",
 ];
 
-/// Returns the lines of a file without comments and empty lines.
+/// Returns the lines of a file, except comments and empty lines.
 fn code(text: &'static str) -> impl Iterator<Item = &'static str> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     lines.filter(|line| !line.is_empty())

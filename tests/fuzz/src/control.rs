@@ -28,7 +28,7 @@ enum Step<'a> {
     /// Sends these bytes.
     Send(&'a [u8]),
     /// Sends one byte this many times, to create long lines. A newline is replaced by a space,
-    /// because it would create many empty lines instead.
+    /// because newlines would create many empty lines instead.
     Repeat(u8, u16),
     /// Sends `MAX_REQUEST_BYTES - 128` spaces and this many more, to reach the maximum line length.
     Longest(u8),

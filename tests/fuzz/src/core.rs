@@ -1,5 +1,5 @@
-//! A virtual router with arbitrary inputs at arbitrary times: it never panics, and its actions
-//! always fit its state.
+//! A virtual router that receives arbitrary inputs at arbitrary times never panics, and takes only
+//! actions that its state allows.
 
 mod check;
 mod scene;
@@ -42,7 +42,7 @@ struct Watched {
     has_addresses: bool,
     /// Start of the current mastership, and the number of answers sent before it.
     mastership: (Timestamp, u64),
-    /// When the router first had a primary address and no impediments: the start of
+    /// Time at which the router first had a primary address and no impediments: the start of
     /// `startup_delay`.
     startable: Option<Timestamp>,
     /// Whether a primary address was reported since the last shutdown.
@@ -93,7 +93,7 @@ impl Watched {
     fn repeat(&mut self, input: Input, times: u8, is_from_the_wire: bool) {
         for time in 0..=times % 8 {
             let events = self.give(input);
-            // The first input may change the state and the second one the master, but further
+            // The first input may change the state, and the second may change the master; further
             // repetitions must not be logged.
             assert!(!is_from_the_wire || time < 2 || events == 0, "{events} events for repeated {input:?}");
         }
@@ -103,7 +103,7 @@ impl Watched {
         self.now = Timestamp::from_nanos((from + nanos).as_nanos().min(END_OF_TIME));
     }
 
-    /// Gives the router one input and checks the result. Returns the number of events.
+    /// Passes one input to the router and checks the result. Returns the number of events.
     fn give(&mut self, input: Input) -> usize {
         let before = self.router.snapshot();
         let due = self.router.next_timeout().is_some_and(|at| at <= self.now);

@@ -1,9 +1,9 @@
 //! vipd's fuzz targets. Each is a module with a function that accepts arbitrary bytes and panics if
 //! an invariant is violated.
 //!
-//! They are called by libFuzzer, with coverage-guided inputs (`cargo xtask fuzz`), and by a test
-//! that replays the corpus and the inputs of past findings. [`TARGETS`] lists all targets for the
-//! test.
+//! The functions are called by libFuzzer, with coverage-guided inputs (`cargo xtask fuzz`), and by
+//! a test that replays the corpus and the inputs of past findings. [`TARGETS`] lists all targets
+//! for the test.
 
 pub mod config;
 pub mod control;
@@ -25,7 +25,8 @@ mod reference;
 /// A function that accepts arbitrary bytes, and panics if an invariant is violated.
 pub type Target = fn(&[u8]);
 
-/// All targets by name, which is also the name of the target's binary, corpus and regressions.
+/// All targets with their names. A target's binary, corpus and regressions are named after the
+/// target.
 pub const TARGETS: [(&str, Target); 5] = [
     ("parser", parser::run),
     ("xdp", xdp::run),

@@ -13,8 +13,8 @@ use crate::repair;
 /// Runs one input: a byte that selects the fields to repair, followed by a frame.
 ///
 /// # Panics
-/// Panics if the parser accepts an invalid advert, or if an accepted advert does not survive
-/// encoding and decoding.
+/// Panics if the parser accepts an invalid advert, or if an accepted advert changes when it is
+/// encoded and decoded.
 pub fn run(input: &[u8]) {
     let Some(frame) = repair::frame(input) else { return };
     let Some(ip) = ethernet::ip(&&frame[..]).filter(|ip| ip.protocol == ipv4::PROTOCOL_VRRP) else { return };
@@ -44,7 +44,8 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Locates and validates the advert. Returns `None` for a packet that is passed.
+/// Locates and validates the advert. Returns `None` for a packet that the XDP program passes to the
+/// kernel.
 fn parse(packet: &[u8], version: u8) -> Option<Result<Advert, Counter>> {
     let located = locate(&packet, packet[0] >> 4).ok()?;
     assert_eq!(Some(&located.vrid), packet.get(header_len(packet) + vrrp::VRID), "wrong VRID");

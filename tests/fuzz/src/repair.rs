@@ -2,8 +2,8 @@
 //! checksums.
 //!
 //! The parser only continues if lengths and checksums are correct, and coverage feedback does not
-//! help a fuzzer find correct ones. The first byte of an input therefore selects fields to repair;
-//! all others remain unchanged.
+//! help a fuzzer find correct values. The first byte of an input therefore selects fields to
+//! repair; all others remain unchanged.
 
 use std::net::IpAddr;
 
@@ -24,7 +24,7 @@ const COUNT: u8 = 0x10;
 const HEADER: u8 = 0x20;
 /// Corrects the checksum of the message.
 const MESSAGE: u8 = 0x40;
-/// The checksum of the message does not include a pseudo-header.
+/// Computes the checksum of the message without a pseudo-header.
 const MESSAGE_ONLY: u8 = 0x80;
 
 const IPV6_HEADER_LEN: usize = 40;

@@ -1,4 +1,4 @@
-//! Replays the stored inputs of every fuzz target: those of past findings, and the corpus.
+//! Replays the stored inputs of every fuzz target: the inputs of past findings and the corpus.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use vipd_fuzz::TARGETS;
 
-/// Limit on the total size of all inputs. They only need to reach most code quickly.
+/// Limit on the total size of all inputs. The inputs only need to reach most code quickly.
 const CORPUS_BYTES: u64 = 100 * 1024;
 
 /// Returns all files in a target's folder, sorted; empty if the folder does not exist.
@@ -18,7 +18,7 @@ fn inputs(folder: &str, target: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The target that needs privileges, to load the BPF program.
+/// The only target that needs privileges: it loads the BPF program.
 const PRIVILEGED: &str = "xdp";
 
 #[test]

@@ -1,4 +1,4 @@
-//! Clocks of hosts. Each starts at a different time, and runs up to 1 % too fast or too slow.
+//! Clocks of hosts. Each clock starts at a different time, and runs up to 1 % too fast or too slow.
 
 use vipd_common::Timestamp;
 

@@ -17,13 +17,13 @@ pub(crate) const NEVER: u64 = u64::MAX;
 /// A host and its vipd process.
 pub(crate) struct Host {
     pub(crate) clock: Clock,
-    /// Partition of the LAN that the host is in.
+    /// LAN partition that the host is in.
     pub(crate) partition: u64,
-    /// Whether the process was started and the link is up. Stays true while the process is stalled,
-    /// and after it was killed; see `stalled_until`.
+    /// Whether the process was started and the link is up. Stays true while the process is stalled
+    /// and after it is killed; see `stalled_until`.
     pub(crate) up: bool,
-    /// Set when the process is shut down or the link goes down. While it is set, pending adverts
-    /// still arrive and pending timers still fire, and must have no effect.
+    /// Set when the process is shut down or the link goes down. While this flag is set, pending
+    /// adverts still arrive and pending timers still fire, and must have no effect.
     pub(crate) left: bool,
     /// End of the current stall, in true time; [`NEVER`] if the process was killed. The VIPs of a
     /// killed process stay in the kernel until the process is started again.
@@ -55,7 +55,7 @@ impl Host {
         self.stalled_until == Some(NEVER)
     }
 
-    /// Returns whether the routers of the host send and receive.
+    /// Returns whether the routers of the host send and receive adverts.
     pub(crate) fn is_running(&self) -> bool {
         self.up && self.stalled_until.is_none()
     }
@@ -66,7 +66,7 @@ pub(crate) struct Record {
     /// Index of the receiving member.
     pub(crate) member: usize,
     pub(crate) advert: Received,
-    /// Arrival time of the last unchanged advert before this one.
+    /// Arrival time of the last unchanged advert before this record.
     pub(crate) before: Timestamp,
 }
 
@@ -95,13 +95,13 @@ pub(crate) struct Member {
     pub(crate) digest: u64,
     /// Whether the VIPs are on the interface.
     pub(crate) has_addresses: bool,
-    /// The member's row in the BPF program's map of leases. It stays in the kernel while the
+    /// The member's row in the BPF program's map of leases. The row stays in the kernel while the
     /// process is stalled or dead.
     pub(crate) lease: LeaseSlot,
     /// Arrival time of this member's last advert at each member of the virtual router, in true
     /// time.
     pub(crate) last_arrival: Vec<u64>,
-    /// When the member's timer is checked next, in true time.
+    /// True time at which the member's timer is next checked.
     pub(crate) armed: Option<u64>,
     /// The engine's handling of unchanged adverts.
     pub(crate) fast_path: FastPath,

@@ -56,8 +56,9 @@ impl World {
     }
 
     /// Schedules the arrival of an advert after a random delay. Unless `reorders` is set, adverts
-    /// between two hosts arrive in order, as through a switch. A router that shuts down relies on
-    /// this: if its last advert arrived after its priority-0 advert, backups would follow it again.
+    /// between two hosts arrive in order, as through a switch. A clean shutdown relies on this
+    /// order: if a router's last regular advert arrived after its priority-0 advert, backups would
+    /// follow that router again.
     fn deliver(&mut self, from: usize, index: usize, to: usize, in_transit: InTransit) {
         let mut arrival = self.now + self.random.between(self.delay / 10, self.delay);
         let last = &mut self.members[from].last_arrival[index];

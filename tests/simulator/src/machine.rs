@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// Kills a host's process. The VIPs stay, and the kernel answers for them until an advert of
+    /// Kills a host's process. The VIPs stay, and the kernel answers for them until an advert from
     /// another master fences them.
     pub(crate) fn kill(&mut self, host: usize) {
         if self.hosts[host].is_running() {

@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: runs a campaign of many worlds, or repeats a single one.
+//! `cargo xtask simulate`: runs a campaign of many worlds, or repeats a single world.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ struct Args {
     /// Run only the world with this seed
     #[arg(long, value_name = "SEED", conflicts_with_all = ["takeovers", "from", "groups", "threads"])]
     seed: Option<u64>,
-    /// Print all events of that world
+    /// With --seed, print all events of the world
     #[arg(long, requires = "seed")]
     trace: bool,
     /// Number of worlds to simulate in parallel [default: one per CPU]

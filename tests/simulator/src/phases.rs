@@ -115,14 +115,14 @@ impl World {
         // started last.
         self.run_until(self.now + delay + down + slack);
         self.strict = Some(self.now);
-        // A lower-priority router may have taken over first. The higher-priority one then needs the
-        // same time again, plus preempt_delay.
+        // A lower-priority router may have taken over first. The higher-priority router then needs
+        // the same time again, plus preempt_delay.
         self.run_until(self.now + delay + 2 * down + slack);
         self.expect_rest();
     }
 
-    /// Simulates single failures, each in a LAN that has recovered from the previous one, so that
-    /// every invariant applies.
+    /// Simulates single failures, each in a LAN that has recovered from the previous failure, so
+    /// that every invariant applies.
     fn single_failures(&mut self) {
         self.conditions.duplication = self.random.of(&[0, 0, 10, 50]);
         for _ in 0..FAILURES {
@@ -140,8 +140,7 @@ impl World {
         }
     }
 
-    /// Checks that there are no takeovers without a failure, not even if VIPs are removed
-    /// externally.
+    /// Checks that no takeover occurs without a failure, even if VIPs are removed externally.
     fn expect_stability(&mut self) {
         let before = self.takeovers();
         let host = self.random.index(self.hosts.len());
@@ -191,7 +190,7 @@ impl World {
     }
 
     /// Stalls random hosts, some of which lose records because their rings are full. Checks that
-    /// this has no effect on virtual routers for which they are backups.
+    /// this has no effect on virtual routers for which these hosts are backups.
     fn stall_hosts(&mut self) {
         let before = self.takeovers();
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());

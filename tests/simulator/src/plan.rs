@@ -78,7 +78,7 @@ impl Plan {
             hosts,
             groups: Vec::new(),
             roles: Vec::new(),
-            // A priority difference of 1 is 39 µs of Skew_Time at the shortest interval. With
+            // A priority difference of 1 changes Skew_Time by 39 µs at the shortest interval. With
             // longer delays, a backup's timer may fire before the advert of a faster backup
             // arrives.
             delay: random.of(&[20_000, 200_000, 2 * MILLI]),

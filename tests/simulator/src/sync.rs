@@ -10,8 +10,7 @@
 //! These invariants are checked:
 //!
 //! 1. After each input and its consequences, all members of a group are masters or none is.
-//! 2. Once the cuts no longer change, the number of transitions is bounded: there are none after
-//!    the settling time.
+//! 2. Once the cuts no longer change, transitions end within the settling time.
 //! 3. Once all segments are connected and no node is drained, one node is master on all segments,
 //!    if all routers of each node are in one group.
 //!
@@ -19,8 +18,8 @@
 //!
 //! 4. No router becomes master because of a group change while it receives adverts from a master
 //!    that outranks it.
-//! 5. A group change causes no transition in a group of masters, in a group of backups, or of a
-//!    router that leaves its group.
+//! 5. A group change causes no transition in a group of only masters or only backups, and no
+//!    transition of a router that leaves its group.
 //! 6. While all segments are connected, masters of different priorities coexist only until the next
 //!    advert and its answer have arrived.
 
@@ -50,7 +49,7 @@ pub struct Outcome {
 pub enum Nodes {
     /// All nodes have the sync group.
     Grouped,
-    /// The last node runs independent routers with priorities of their own.
+    /// The last node runs independent routers with their own priorities.
     OneWithoutGroup,
     /// The groups of all nodes change at random moments.
     Regrouped,
@@ -74,7 +73,7 @@ pub enum LeftOut {
     Nothing,
     /// A member becomes master without regard to the masters that other members follow.
     Waiting,
-    /// Each member yields to an equal priority with a higher address.
+    /// Each member yields to a master with equal priority and a higher address.
     Contest,
     /// A router that joins is treated like a member whose state has changed.
     Joining,

@@ -32,7 +32,7 @@ pub enum TraceEvent {
     Resumed,
     /// A host was moved to this partition of the LAN.
     Partition(u64),
-    /// From now on the LAN loses this percentage of adverts.
+    /// The LAN starts to lose this percentage of adverts.
     Loses(u64),
 }
 

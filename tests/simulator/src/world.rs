@@ -38,7 +38,7 @@ pub struct Tally {
     pub adverts: u64,
     /// Number of inputs that routers handled.
     pub inputs: u64,
-    /// Number of checks that every virtual router is at rest, with the right master.
+    /// Number of times that all virtual routers were checked to be at rest with the right master.
     pub rests: u64,
 }
 
@@ -215,7 +215,7 @@ impl World {
     }
 
     /// Arms a member's timer. If the deadline was moved to a later time, the queued event remains:
-    /// when it fires, the timer is checked and armed again.
+    /// when the event fires, the timer is checked and armed again.
     fn arm(&mut self, member: usize) {
         let Some(deadline) = self.members[member].router.next_timeout() else { return };
         let at = self.hosts[self.members[member].host].clock.when(deadline).max(self.now);
@@ -369,7 +369,7 @@ impl World {
         self.groups[group].answered_twice_since = several.then(|| known.unwrap_or(self.now));
     }
 
-    /// Checks for virtual routers for which two hosts have answered for too long.
+    /// Reports a violation if two hosts have answered for a virtual router for too long.
     fn watch_answers(&mut self, strict: u64) {
         for group in 0..self.groups.len() {
             let since = self.groups[group].answered_twice_since;
@@ -387,8 +387,8 @@ impl World {
         2 * (self.delay + WAKE_UP)
     }
 
-    /// Checks for virtual routers with two masters. When mastership changes, two masters may
-    /// coexist for as long as an advert and its answer take.
+    /// Reports a violation if a virtual router has had two masters for too long. When mastership
+    /// changes, two masters may coexist for as long as an advert and its answer take.
     fn watch(&mut self) {
         let Some(strict) = self.strict else { return };
         self.watch_answers(strict);

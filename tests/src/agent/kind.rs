@@ -21,7 +21,7 @@ pub enum AgentKind {
     Vipd(PathBuf),
     /// keepalived, found on the PATH.
     Keepalived,
-    /// FRR's zebra and vrrpd, at the paths that Debian installs them to.
+    /// FRR's zebra and vrrpd, at the paths where Debian installs them.
     Frr,
 }
 

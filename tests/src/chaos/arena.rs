@@ -33,7 +33,7 @@ const EXIT: Duration = Duration::from_secs(60);
 const LONGEST_HOG: Duration = Duration::from_secs(5);
 /// Maximum time that an agent may take to attach its BPF programs again.
 const REATTACH: Duration = Duration::from_secs(2);
-/// The line that one reload inserts into each instance and the next one removes.
+/// The line that one reload inserts into each instance and the next reload removes.
 const RELOADED: &str = "garp = { refresh = \"30s\" }\n";
 
 /// The nodes and the segment. Fields are dropped in order: the agents before the lab they run in.
@@ -54,7 +54,7 @@ pub(super) struct Arena {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     Done,
-    /// The action is impossible in the present state, for this reason.
+    /// The action is impossible in the current state, for this reason.
     Skipped(String),
 }
 
@@ -87,7 +87,7 @@ impl Arena {
         })
     }
 
-    /// Records a change at the present time.
+    /// Records a change at the current time.
     pub(super) fn mark(&mut self, change: Change) {
         self.marks.push(Mark { time: WallTime::now(), change });
     }
@@ -165,7 +165,7 @@ impl Arena {
         index.and_then(|index| self.agents.get_mut(index)).with_context(|| format!("there is no node {node}"))
     }
 
-    /// Starts an agent that does not run.
+    /// Starts an agent that is not running.
     pub(super) fn start(&mut self, node: u8) -> Result<()> {
         if self.agent(node)?.is_running() {
             return Ok(());
@@ -182,7 +182,7 @@ impl Arena {
         if !matches!(agent.kind(), AgentKind::Vipd(_)) {
             return self.signal_all(node, sent);
         }
-        let main = processes::find(agent, Role::Main).context("the agent does not run")?;
+        let main = processes::find(agent, Role::Main).context("the agent is not running")?;
         let tampering = match sent {
             Sent::Stop => self.before_suspension(node)?,
             _ if is_fatal => self.before_death(node)?,
@@ -210,8 +210,8 @@ impl Arena {
             try_wait_until("the agent to exit", EXIT, || {
                 if processes::is_alive(main) {
                     // Rust's handler for stack overflows returns from the first SIGSEGV and expects
-                    // the faulting instruction to cause another one. Here, there is no such
-                    // instruction.
+                    // the faulting instruction to cause a second SIGSEGV. A signal sent by another
+                    // process has no faulting instruction.
                     send(main, signal)?;
                 }
                 Ok(!processes::is_alive(main))
@@ -264,7 +264,7 @@ impl Arena {
             };
             let prefix = if router.address.is_ipv6() { PREFIX6 } else { PREFIX };
             let address = format!("{}/{prefix}", router.address);
-            // Fails if the router has just left Master and removed the address.
+            // The command fails if the router has just left Master and removed the address.
             return Ok(match run(host, "ip", &["address", "del", &address, "dev", device]) {
                 Ok(_) => Outcome::Done,
                 Err(error) => Outcome::Skipped(format!("{error:#}")),
@@ -336,7 +336,7 @@ impl Arena {
         }
     }
 
-    /// Sends a command for these instances, or for all instances if there are none.
+    /// Sends a command for these instances, or for all instances if `instances` is empty.
     fn command(&mut self, node: u8, command: &str, instances: &[String]) -> Result<()> {
         let wanted = json!({ "command": command, "instances": instances });
         control::change(self.agent(node)?, &wanted).map(drop)

@@ -1,4 +1,4 @@
-//! The bounds that the protocol sets for each kind of fault: how long a client may be without an
+//! The bounds that the protocol sets for each kind of fault: how long a client may go without an
 //! answer, and when another node must have taken over.
 
 use std::time::Duration;

@@ -24,7 +24,7 @@ use crate::links;
 use crate::packet_socket;
 use crate::station::{INTERFACE, PREFIX, PREFIX6, Station};
 
-/// Time between the starts of two turns.
+/// Time between the starts of consecutive turns.
 const SPACING: Duration = Duration::from_millis(10);
 
 /// Running clients. They stop when dropped.

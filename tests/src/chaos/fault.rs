@@ -52,7 +52,7 @@ pub enum Kind {
     Delay,
     /// Frames to the node arrive twice.
     Duplicate,
-    /// Most frames to the node are delayed; the others overtake them.
+    /// Most frames to the node are delayed; the remaining frames overtake them.
     Reorder,
     /// The segment is partitioned.
     Partition,
@@ -188,7 +188,8 @@ impl Kind {
         let pair = |begin, finish| vec![step(start, begin), step(end, finish)];
         let impair = |impairment| pair(Action::Impair(impairment), Action::Repair);
         let percentage = |random: &mut Random| random.pick(&[30, 60, 100]);
-        // From a fraction of an interval, which causes no takeover, to more than an interval.
+        // Delays range from a fraction of an interval, which causes no takeover, to more than an
+        // interval.
         let delay = |random: &mut Random| random.between(segment.interval / 5, segment.interval * 3 / 2);
         match self {
             Self::Kill | Self::KillRestart => pair(Action::Signal(Sent::Kill), Action::Start),

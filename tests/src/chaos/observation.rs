@@ -51,7 +51,7 @@ pub enum Meaning {
     Advert {
         /// Node that sent the advert.
         node: u8,
-        /// Priority; 0 if the sender stops being master.
+        /// Priority; 0 if the sender relinquishes mastership.
         priority: u8,
     },
     /// A question about the router's address.
@@ -75,7 +75,7 @@ pub enum Question {
 }
 
 impl Question {
-    /// Returns the name of the kind of question in timelines.
+    /// Returns the name of this kind of question, as used in timelines.
     pub fn word(self, family: Family) -> &'static str {
         match (self, family) {
             (Self::Neighbor(_), Family::V4) => "ARP",

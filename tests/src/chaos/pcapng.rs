@@ -1,5 +1,5 @@
-//! Writes captured frames to a file that Wireshark reads, with an interface for each switch port
-//! (pcapng, draft-ietf-opsawg-pcapng).
+//! Writes captured frames to a pcapng file (draft-ietf-opsawg-pcapng), which Wireshark reads, with
+//! one interface per switch port.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ const COMMENT: u16 = 1;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 const EPB_FLAGS: u16 = 2;
-/// Timestamp resolution as a negative power of ten of a second: nanoseconds.
+/// Timestamp resolution, as the negated exponent of a power of ten: 10⁻⁹ seconds.
 const NANOSECONDS: u8 = 9;
 
 /// Writes the frames at the ports of these stations. A frame from a station is marked as inbound,
@@ -55,7 +55,7 @@ pub(super) fn write(
         let length = number(record.bytes.len())?;
         let mut packet = Vec::new();
         packet.extend(number(interface)?.to_le_bytes());
-        // The upper and the lower half of the timestamp.
+        // The upper and lower halves of the timestamp.
         for half in [nanoseconds >> 32, nanoseconds & 0xffff_ffff] {
             packet.extend(u32::try_from(half).map_err(io::Error::other)?.to_le_bytes());
         }
@@ -71,7 +71,8 @@ pub(super) fn write(
 }
 
 fn block(out: &mut impl Write, kind: u32, body: &[u8]) -> io::Result<()> {
-    // The length, at both ends, includes the type and both length fields.
+    // The length, which is stored at both ends of the block, includes the type and both length
+    // fields.
     let length = number(body.len() + 12)?.to_le_bytes();
     out.write_all(&kind.to_le_bytes())?;
     out.write_all(&length)?;

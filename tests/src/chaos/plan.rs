@@ -14,7 +14,7 @@ use crate::time::millis;
 const START: Duration = Duration::from_millis(2500);
 /// How long the settled routers are observed.
 pub(crate) const OBSERVATION: Duration = Duration::from_millis(400);
-/// Percentage of rounds with two faults, among those whose first fault is not a partition.
+/// Percentage of rounds with two faults, among the rounds whose first fault is not a partition.
 const PAIRS: usize = 25;
 
 /// The options that, with a seed and a length, determine a plan.
@@ -126,17 +126,17 @@ impl Round {
         fault
     }
 
-    /// Returns when the last fault ends.
+    /// Returns the time from the start of the round to the end of its last fault.
     pub fn end(&self) -> Duration {
         self.faults.iter().map(|fault| fault.at + fault.length).max().unwrap_or_default()
     }
 
-    /// Returns the longest gap between answers of a router that the faults may cause.
+    /// Returns the longest gap that the faults may cause between a router's answers.
     pub fn gap(&self, router: &Router) -> Duration {
         if let [fault] = &self.faults[..] {
             return fault.kind.gap(fault.length, router);
         }
-        // In the worst case, no node serves the address while both faults last, and then the gaps
+        // In the worst case, no node serves the address while either fault lasts, and then the gaps
         // of both faults follow one after the other.
         let start = self.faults.iter().map(|fault| fault.at).min().unwrap_or_default();
         let gaps: Duration = self.faults.iter().map(|fault| fault.kind.gap(fault.length, router)).sum();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn two_faults_allow_a_gap_while_both_last() {
+    fn two_faults_allow_a_gap_while_either_lasts() {
         let plan = Plan::draw(5, &outline(2), Duration::from_secs(600));
         let pair = plan.rounds.iter().find(|round| round.faults.len() == 2).unwrap();
         let router = &plan.segment.routers[0];

@@ -16,7 +16,7 @@ const STOP: Duration = Duration::from_secs(5);
 pub(super) enum Role {
     /// The agent.
     Main,
-    /// Its guardian.
+    /// The agent's guardian.
     Guardian,
 }
 
@@ -25,8 +25,8 @@ pub(super) fn find(agent: &Agent, role: Role) -> Option<u32> {
     let is_guardian = |process: &u32| arguments(*process).iter().any(|argument| argument == "guardian");
     let mut alive = agent.processes().into_iter().filter(|process| is_alive(*process));
     match role {
-        // Skip `sleep`, which the init process runs once the agent that it started has ended. After
-        // an upgrade, the agent is another process.
+        // Skip the `sleep` that the init process runs after its child has ended: after an upgrade,
+        // the agent is no longer that child.
         Role::Main => alive.find(|process| !is_guardian(process) && name(*process) != "sleep"),
         Role::Guardian => alive.find(is_guardian),
     }

@@ -96,7 +96,7 @@ struct Link {
     stub: Socket,
     impairment: Impairment,
     random: Random,
-    /// Frames to the node, by the time at which they are due and then in order of arrival.
+    /// Frames to the node, sorted by due time and then by order of arrival.
     delayed: BinaryHeap<Reverse<(Instant, usize, Vec<u8>)>>,
     count: usize,
 }

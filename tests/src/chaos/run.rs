@@ -28,7 +28,7 @@ pub struct Options {
     pub subject: Subject,
     /// Options from which the plans are drawn.
     pub outline: Outline,
-    /// Seed of the first episode; the next one has the next seed.
+    /// Seed of the first episode; each later episode has the next seed.
     pub seed: u64,
     /// Planned length of the run.
     pub length: Duration,
@@ -54,7 +54,7 @@ pub enum Progress<'a> {
 /// Figures of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    /// Figures of the rounds with a single fault, by its kind.
+    /// Figures of the rounds with a single fault, by kind of fault.
     pub kinds: BTreeMap<Kind, Figures>,
     /// Figures of the rounds with two faults.
     pub pairs: Figures,

@@ -91,7 +91,7 @@ impl FromStr for Sabotage {
     }
 }
 
-/// A sabotage that has begun, to be completed once the agent is suspended or dead.
+/// Sabotage that has begun, to be completed once the agent is suspended or dead.
 #[must_use]
 pub(super) enum Tampering {
     /// The leases in these maps will be extended.
@@ -121,8 +121,8 @@ impl Tampering {
     }
 }
 
-/// Makes leases last forever, and clears fences that have been set in the meantime: on a busy
-/// machine, a backup may already have taken over.
+/// Makes leases last forever, and clears fences that have already been set: on a busy machine, a
+/// backup may already have taken over.
 fn extend(mut leases: Array<MapData, Lease>) -> Result<()> {
     for row in 0..leases.len() {
         let mut lease = leases.get(&row, 0).with_context(|| format!("reading lease {row}"))?;

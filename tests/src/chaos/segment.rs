@@ -12,11 +12,12 @@ use crate::station::{Mac, Station};
 
 /// Maximum number of nodes.
 pub const MAX_NODES: u8 = 4;
-/// Maximum number of virtual routers. Their addresses end in 51 to 82, below those of the clients.
+/// Maximum number of virtual routers. Their addresses end in 51 to 82, below the addresses of the
+/// clients.
 pub const MAX_ROUTERS: usize = 32;
 /// Priority of the preferred node of a router.
 const HIGHEST_PRIORITY: u8 = 220;
-/// Difference in priority between a node and the next one in order of preference.
+/// Difference in priority between consecutive nodes in order of preference.
 const PRIORITY_STEP: u8 = 50;
 /// VRID of the first router, and last byte of its address.
 const FIRST: u8 = 51;

@@ -16,7 +16,7 @@ use crate::time::WallTime;
 
 /// Interval of the wake-ups.
 const PERIOD: Duration = Duration::from_millis(2);
-/// Greatest lateness of a wake-up that is not recorded.
+/// A wake-up that is late by more than this counts as a stall.
 const LATE: Duration = Duration::from_millis(1);
 
 /// Periods in which the machine was stalled, sorted and without overlaps.
@@ -24,7 +24,7 @@ const LATE: Duration = Duration::from_millis(1);
 pub struct Stalls(Vec<(WallTime, WallTime)>);
 
 impl Stalls {
-    /// Sorts the periods and merges those that overlap.
+    /// Sorts the periods and merges overlapping ones.
     pub fn new(mut periods: Vec<(WallTime, WallTime)>) -> Self {
         periods.sort_unstable();
         let mut merged: Vec<(WallTime, WallTime)> = Vec::new();

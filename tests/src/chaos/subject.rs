@@ -21,7 +21,7 @@ impl Subject {
         matches!(self.agent, AgentKind::Vipd(_)) && is_fenced
     }
 
-    /// Returns the top-level settings, including those of the sabotage.
+    /// Returns the top-level settings, including the settings of the sabotage.
     pub(super) fn configuration(&self) -> String {
         match self.sabotage {
             Some(Sabotage::NoFence) => format!("{}\nfence = \"off\"\n", self.settings),

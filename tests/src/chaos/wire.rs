@@ -25,7 +25,7 @@ use crate::time::WallTime;
 const STOP_POLL: Duration = Duration::from_millis(20);
 /// Size of the buffer for a frame, in bytes.
 const LONGEST_FRAME: usize = 1 << 16;
-/// Set once a MAC has been learned: a bit above the 48 bits of the MAC.
+/// Flag above the MAC's 48 bits, set once a MAC has been learned.
 const PRESENT: u64 = 1 << 48;
 
 /// A captured frame.

@@ -48,7 +48,7 @@ fn item(line: &str) -> Result<Item> {
     let cells: Vec<_> = line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
     ensure!(cells.len() == 5, "an item must have five cells: {line}");
     let [name, source, level, requirement, other_tests]: [String; 5] =
-        cells.try_into().ok().context("five cells")?;
+        cells.try_into().ok().context("an item must have five cells")?;
     Ok(Item { name, source, level, requirement, other_tests })
 }
 

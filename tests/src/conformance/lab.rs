@@ -31,7 +31,8 @@ use crate::wait::try_wait_until;
 const EARLY: Duration = Duration::from_millis(50);
 /// Tolerance for late frames. A later frame belongs to a different event.
 const LATE: Duration = Duration::from_millis(140);
-/// Time from joining the group until a program receives adverts. FRR needs half a second for IPv6.
+/// Time from joining the group until a program is ready to receive adverts. FRR needs half a second
+/// for IPv6.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Maximum delay until a frame appears in the capture.
 const CAPTURE_DELAY: Duration = Duration::from_millis(30);
@@ -142,9 +143,9 @@ impl Stage {
         }
     }
 
-    /// Waits until the program receives adverts. vipd's status shows when it does. For the other
-    /// programs, waits for [`SETTLE`], which is shorter than the three intervals after which they
-    /// send their first advert.
+    /// Waits until the program is ready to receive adverts, according to vipd's status. For the
+    /// other programs, waits for [`SETTLE`], which is shorter than the three intervals after which
+    /// they send their first advert.
     fn settle(&self) -> Result<()> {
         if self.program == Program::Vipd {
             let timeout = Duration::from_secs(5);

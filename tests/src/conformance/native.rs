@@ -1,4 +1,4 @@
-//! Configures the router under test in the syntax of the real program.
+//! Configures the router under test in the program's own syntax.
 
 use anyhow::{Result, ensure};
 

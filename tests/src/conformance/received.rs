@@ -15,7 +15,7 @@ use vipd_witness::{Advert, Checksum};
 pub const UNDER_TEST: Station = Station::Node(2);
 
 impl RouterSpec {
-    /// Returns the VIPs in configuration order. In IPv6 the first is link-local.
+    /// Returns the VIPs in configuration order. In IPv6, the first VIP is link-local.
     pub fn virtual_addresses(&self) -> Vec<IpAddr> {
         let last_bytes = |first: u8| (0..self.addresses).map(move |index| first.wrapping_add(index));
         match self.family {

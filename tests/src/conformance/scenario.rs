@@ -103,7 +103,7 @@ pub enum Step {
     Counter(String, u64),
 }
 
-/// When a frame is expected, relative to the previous frame received or sent.
+/// Time at which a frame is expected, relative to the previous frame received or sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// After this delay.

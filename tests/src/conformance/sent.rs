@@ -45,8 +45,8 @@ impl Sent {
     }
 }
 
-/// Decodes a frame sent by the router under test. Returns `None` if it is neither an advert nor an
-/// announcement of that router.
+/// Decodes a frame sent by the router under test. Returns `None` if the frame is neither an advert
+/// nor an announcement of that router.
 pub fn read(frame: &Frame, router: &RouterSpec) -> Option<Sent> {
     if let Some(advert) = frame.advert() {
         let is_v6 = router.family == Family::V6;

@@ -11,7 +11,7 @@ use super::scenario::Note;
 use super::{Program, Scenario, lab};
 use crate::agent::AgentKind;
 
-/// Number of scenarios played in parallel. They spend most of their time waiting for timers.
+/// Number of scenarios played in parallel. Scenarios spend most of their time waiting for timers.
 const PARALLEL: usize = 9;
 
 /// The result of playing a scenario with a program.
@@ -19,7 +19,7 @@ const PARALLEL: usize = 9;
 pub enum Verdict {
     /// The program behaves as the scenario specifies.
     Passes,
-    /// The scenario failed when played in parallel with others, and passed when played alone.
+    /// The scenario failed when played in parallel with others, but passed when played alone.
     PassesOnRetry(Error),
     /// The program fails at a line marked as a known difference.
     Differs,
@@ -69,8 +69,8 @@ pub struct Row<'a> {
 /// Plays scenarios with these programs, and calls `progress` for each verdict. `vipd` is the vipd
 /// executable.
 ///
-/// A scenario with an unexplained verdict is played again with nothing else running, because
-/// parallel labs can delay frames.
+/// A scenario with an unexplained verdict is played again alone, because parallel labs can delay
+/// frames.
 pub fn play_all<'a>(
     scenarios: &'a [Scenario],
     programs: &[Program],

@@ -125,7 +125,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until the last four adverts are from `master` and it has announced the VIP.
+    /// Waits until `master` has sent the last four adverts and has announced the VIP.
     fn await_master(&self, since: WallTime, master: Station, other: Station) -> Result<()> {
         let timeout = 20 * self.interval + Duration::from_secs(60);
         let described = format!("{master} to be the only master and to have announced the VIP");
@@ -186,8 +186,8 @@ impl Stage {
             if before == now {
                 continue;
             }
-            // If the sender changes within two intervals, both routers are master; if later, one
-            // has taken over.
+            // If the sender changes within two intervals, both routers are master; if it changes
+            // later, one router has taken over from the other.
             if let Some((_, since)) = master
                 && time.millis_since(since) < 2.0 * self.interval.as_secs_f64() * 1000.0
             {

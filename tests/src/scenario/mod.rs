@@ -1,6 +1,6 @@
 //! Failures of a master, all measured in the same way.
 //!
-//! A scenario starts two agents, waits until the preferred one (node 1) is master and answers the
+//! A scenario starts two agents, waits until the preferred agent (node 1) is master and answers the
 //! client's ping, makes that master fail, and waits for the reaction that the protocol requires.
 //! All measurements are taken at the switch and at the client, in the same way for each
 //! implementation.
@@ -180,7 +180,7 @@ pub struct Takeover {
     pub old: Station,
     /// The master after the takeover.
     pub new: Station,
-    /// t0: the old master's last advert before the new master's first one.
+    /// t0: the old master's last advert before the new master's first advert.
     pub last_advert: WallTime,
     /// t1: the new master's first advert.
     pub first_advert: WallTime,
@@ -193,19 +193,19 @@ pub struct Takeover {
     pub deadline: Option<Duration>,
     /// Number of gratuitous ARPs that the new master sent until [`Takeover::observed`].
     pub garps: usize,
-    /// Number of adverts that the old master sent after the new master's first one.
+    /// Number of adverts that the old master sent after the new master's first advert.
     pub crossed: usize,
     /// End of the observation.
     pub observed: WallTime,
     /// The client's neighbor entry for the VIP before [`Takeover::cause`].
     pub arp_before: Option<Neighbor>,
-    /// The same neighbor entry at the end of the observation.
+    /// The client's neighbor entry for the VIP at the end of the observation.
     pub arp_after: Option<Neighbor>,
 }
 
 impl Takeover {
-    /// Returns the milliseconds from the old master's last advert to the new master's first (t1 -
-    /// t0).
+    /// Returns the milliseconds from the old master's last advert to the new master's first advert
+    /// (t1 - t0).
     pub fn silence(&self) -> f64 {
         self.first_advert.millis_since(self.last_advert)
     }

@@ -23,8 +23,8 @@ const REQUIRED_REPLIES: usize = 50;
 /// Minimum observation time after the first reply, to capture further gratuitous ARPs and the old
 /// master's last adverts.
 const OBSERVATION: Duration = Duration::from_millis(200);
-/// Added to every protocol deadline when waiting. On a busy machine a takeover may be late; its
-/// lateness is a result, not an error.
+/// Time added to every protocol deadline when waiting. On a busy machine, a takeover may be late;
+/// the lateness is a result, not an error.
 const MARGIN: Duration = Duration::from_secs(15);
 
 /// The protocol deadline for the new master.
@@ -111,8 +111,8 @@ impl<'a> Stage<'a> {
     pub(super) fn note(&mut self, text: impl Into<String>) -> WallTime {
         let text = text.into();
         (self.watch)(&text);
-        // Taken after `watch` returns, so that the time `watch` takes is not attributed to the
-        // action.
+        // Read the clock after `watch` returns, so that the duration of `watch` is not attributed
+        // to the action.
         let time = WallTime::now();
         self.events.push(Event { time, text });
         time
@@ -224,8 +224,8 @@ impl<'a> Stage<'a> {
         master.context("no adverts were sent")
     }
 
-    /// Waits until the returning preferred node preempts or, without preemption, checks that it
-    /// does not.
+    /// Waits until the returning preferred node preempts the master or, without preemption, checks
+    /// that it does not.
     pub(super) fn expect_preemption(&mut self, cause: WallTime, arp_before: Option<Neighbor>) -> Result<()> {
         if self.setup.preempt {
             self.expect_takeover(cause, arp_before, (BACKUP, PREFERRED), Deadline::Open)

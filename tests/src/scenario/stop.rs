@@ -1,4 +1,4 @@
-//! The master shuts down cleanly: it sends priority 0, and the backup takes over after its
+//! The master shuts down cleanly: it sends a priority-0 advert, and the backup takes over after its
 //! Skew_Time.
 
 use anyhow::Result;

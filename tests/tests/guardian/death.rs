@@ -7,7 +7,7 @@ use vipd_tests::configuration::Family;
 
 use super::*;
 
-/// Ends a master with this signal. Checks that its guardian sends one priority-0 advert for each
+/// Kills a master with this signal. Checks that its guardian sends one priority-0 advert for each
 /// router, after all other adverts, and logs two lines; that the backup takes over; and that the
 /// VIPs of the dead agent are removed.
 fn check_death(signal: Signal) {
@@ -55,7 +55,7 @@ fn guardian_of_a_crashed_master_sends_priority_zero_and_removes_its_vips() {
     }
 }
 
-/// The maximum number of virtual routers of one family on an interface.
+/// Uses the maximum number of virtual routers of one family on an interface.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn guardian_of_a_killed_master_sends_priority_zero_for_each_of_255_routers() {

@@ -1,5 +1,5 @@
-//! The guardian of a running agent, and the events that end it: the end of the agent, a signal, or
-//! the start of the next agent.
+//! The guardian of a running agent, and the events that end the guardian: the end of the agent, a
+//! signal, or the start of the next agent.
 
 use super::*;
 
@@ -51,7 +51,7 @@ fn guardian_is_idle_and_has_only_the_descriptors_it_needs() {
 }
 
 /// At a clean shutdown, exactly one priority-0 advert is sent for each router, and the guardian
-/// ends.
+/// exits.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn guardian_does_nothing_after_a_clean_shutdown() {
@@ -60,7 +60,7 @@ fn guardian_does_nothing_after_a_clean_shutdown() {
     let capture = lab.capture().expect("start the capture");
     let (mut master, backup) = pair(&lab, COUNT);
     let process = guardian(&master).expect("a guardian");
-    // systemd also sends signals for the agent to its guardian (KillMode=control-group).
+    // systemd also sends the agent's signals to its guardian (KillMode=control-group).
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::ABORT] {
         kill_process(process, signal).expect("send the signal");
     }
@@ -76,8 +76,8 @@ fn guardian_does_nothing_after_a_clean_shutdown() {
     assert!(!master.log().iter().any(|line| line.text.contains("guardian: ")));
 }
 
-/// If the guardian is killed, the agent starts another one, which sends the priority-0 adverts when
-/// the agent dies.
+/// If the guardian is killed, the agent starts another guardian, which sends the priority-0 adverts
+/// when the agent dies.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn killed_guardian_is_replaced() {
@@ -105,7 +105,7 @@ fn killed_guardian_is_replaced() {
 /// takes over only after the Active_Down_Interval.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn agent_that_is_killed_with_its_guardian_sends_nothing() {
+fn agent_killed_with_its_guardian_sends_nothing() {
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
     let (mut master, backup) = pair(&lab, 3);
@@ -118,8 +118,8 @@ fn agent_that_is_killed_with_its_guardian_sends_nothing() {
     assert_eq!(addresses(host(&lab, ONE)).len(), 4, "the VIPs stay");
 }
 
-/// An agent that starts after a crash makes the guardian of the dead agent end, and removes the
-/// VIPs itself.
+/// An agent that starts after a crash makes the dead agent's guardian exit, and removes the VIPs
+/// itself.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn restarted_agent_replaces_the_guardian() {

@@ -21,7 +21,8 @@ fn number(process: Pid) -> u32 {
 }
 
 /// The robust mutex wakes the guardian. The kernel finds the mutex through a list in the memory of
-/// the killed process, so it delays reclaiming that memory (`OOM_REAPER_DELAY` in `mm/oom_kill.c`).
+/// the killed process, so the kernel delays reclaiming that memory (`OOM_REAPER_DELAY` in
+/// `mm/oom_kill.c`).
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn master_killed_for_lack_of_memory_sends_priority_zero() {
@@ -33,7 +34,8 @@ fn master_killed_for_lack_of_memory_sends_priority_zero() {
     let capture = lab.capture().expect("start the capture");
     let (mut master, backup) = pair(&lab, COUNT);
     let (process, agent) = (guardian(&master).expect("a guardian"), main_process(&master));
-    // The score makes the kernel kill the agent rather than another process of the control group.
+    // The OOM score makes the kernel kill the agent rather than another process of the control
+    // group.
     group.add(number(agent)).expect("move the agent");
     fs::write(format!("/proc/{}/oom_score_adj", agent.as_raw_nonzero()), "1000").expect("written");
     let killed = WallTime::now();
@@ -56,7 +58,7 @@ fn master_killed_for_lack_of_memory_sends_priority_zero() {
 
 /// If no further process is allowed, the agent stays master and reports once that the guardian
 /// cannot be started. The fence works without a guardian. Once the limit is lifted, the agent
-/// starts one.
+/// starts a guardian.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn guardian_that_cannot_be_started_is_reported_and_started_later() {

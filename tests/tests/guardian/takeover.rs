@@ -58,11 +58,11 @@ fn keepalived_takes_over_from_a_killed_agent_within_its_skew_time() {
     assert_eq!(addresses(host(&lab, ONE)), [ONE.ipv4()]);
 }
 
-/// An interface that is created again has another index. The guardian must remove the route through
-/// the new one.
+/// An interface that is recreated has a new index. The guardian must remove the route through the
+/// new interface.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn route_through_an_interface_that_was_created_again_is_removed() {
+fn route_through_a_recreated_interface_is_removed() {
     let lab = Lab::new(2).expect("create the lab");
     let node = host(&lab, ONE);
     let ip = |arguments: &str| {

@@ -1,4 +1,4 @@
-//! Privileges: those of each thread of the agent, an agent of an unprivileged user with exactly the
+//! Privileges of each thread of the agent, an agent of an unprivileged user with exactly the
 //! capabilities of the unit, and core dumps of an agent with a password.
 
 mod core_dump;
@@ -86,7 +86,7 @@ impl Running {
             fs::write(folder.join("vipd.toml"), text).expect("written");
             if !is_root {
                 chown(&folder, Some(USER), Some(USER)).expect("changed the owner");
-                // The unit's ExecStartPre=.
+                // Corresponds to the unit's ExecStartPre=.
                 let pins = Path::new("/sys/fs/bpf/vipd");
                 fs::create_dir_all(pins).expect("a BPF file system");
                 chown(pins, Some(USER), Some(USER)).expect("changed the owner");

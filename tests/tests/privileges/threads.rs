@@ -3,7 +3,8 @@
 use super::*;
 
 const DOCUMENT: &str = include_str!("../../../docs/design/privileges.md");
-/// Capabilities that some threads keep in addition to those in the table if the agent runs as root.
+/// Capabilities that some threads keep in addition to the documented capabilities if the agent runs
+/// as root.
 const FILES: [&str; 2] = ["DAC_OVERRIDE", "DAC_READ_SEARCH"];
 
 /// The capability sets of a thread, and whether it has a seccomp filter.
@@ -50,7 +51,7 @@ fn threads(pid: u32) -> BTreeMap<String, Privileges> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process").flatten();
     let mut found = BTreeMap::new();
     for task in tasks {
-        // A thread of the pool may have ended in the meantime.
+        // A thread of the pool may have ended since the directory was listed.
         let (Some(name), Some(status)) = (read(task.path().join("comm")), read(task.path().join("status")))
         else {
             continue;

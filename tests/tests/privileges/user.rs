@@ -26,7 +26,8 @@ fn outputs(agent: &Running) -> BTreeMap<String, String> {
     read()
 }
 
-/// An agent without root can still do everything that needs a capability or runs as another user.
+/// An agent that does not run as root can still do everything that needs a capability, and can run
+/// programs as other users.
 #[test]
 #[ignore = "needs root"]
 fn agent_with_only_the_privileges_of_the_unit_works() {
@@ -88,8 +89,8 @@ fn script_of_another_user_is_killed_after_its_timeout() {
                   interval = \"100ms\"\ntimeout = \"100ms\"\n";
     let track = "track = [{ script = \"slow\" }]";
     let agent = Running::start(node, false, &format!("{NO_GUARDIAN}{script}{}", instance("VI_1", 1, track)));
-    // Each run is another process, and starts only after the previous one has ended. The third
-    // process therefore shows that two were killed.
+    // Each run is a new process, and starts only after the previous run has ended. The third
+    // process therefore shows that the first two were killed.
     let pids = || {
         let children = format!("/proc/{0}/task/*/children", agent.child.id());
         let output = Command::new("sh").arg("-c").arg(format!("cat {children}")).output().expect("sh runs");

@@ -81,7 +81,7 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
     check(&agent).unwrap();
     // The capture may lag behind the agent.
     wait_until("the priority-0 advert", TIMEOUT, || priority_zero_adverts(&capture, since, 51) == 1).unwrap();
-    // The first reload changes the drained instance in place, and the second starts it again.
+    // The first reload changes the drained instance in place, and the second restarts it.
     for more in ["", "accept = false"] {
         let changed = Settings { vip: 98, more, ..Settings::new(51) };
         agent.configure(configuration(&[changed, Settings::new(52)])).unwrap();
@@ -171,10 +171,10 @@ fn rights_to_query_and_change_the_agent_depend_on_groups() {
 }
 
 /// The higher-priority master hands over mastership, and becomes master again when its successor
-/// hands it back.
+/// hands mastership back.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn failover_moves_mastership_once_although_the_priority_is_higher() {
+fn failover_moves_mastership_despite_a_higher_priority() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
     let one = start(&lab, &[Settings::new(51)]).unwrap();
@@ -191,7 +191,7 @@ fn failover_moves_mastership_once_although_the_priority_is_higher() {
     wait_for_state(&two, "master", TIMEOUT).unwrap();
     wait_for_state(&one, "backup", TIMEOUT).unwrap();
     assert_eq!(status(&one).unwrap()[0].text("vipd:last-transition-reason"), "failover");
-    // Long enough for several elections.
+    // Twenty adverts take long enough for several elections.
     wait_until("twenty adverts of the new master", TIMEOUT, || {
         let of_two = |advert: &vipd_tests::frame::Advert| advert.priority == 100;
         capture.filter_map(since, |frame| frame.advert().filter(of_two)).len() >= 20

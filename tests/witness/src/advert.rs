@@ -233,7 +233,7 @@ impl Advert {
     fn ipv6_header(&self, source: Ipv6Addr, destination: Ipv6Addr, payload: usize) -> Vec<u8> {
         let mut extensions = Vec::new();
         let mut next = self.protocol;
-        // Innermost first, because each header names the next one.
+        // Build the innermost header first, because each header names the next one.
         if !self.options.is_empty() {
             let units =
                 u8::try_from((self.options.len() + 2) / 8 - 1).expect("at most 2046 bytes of options");

@@ -63,7 +63,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn the_vip_that_a_packet_is_about_is_found_in_both_directions() {
+fn vip_of_a_packet_is_found_in_both_directions() {
     for (what, network, packet, received, sent) in cases() {
         for (direction, expected) in [(Direction::Received, received), (Direction::Sent, sent)] {
             let subject = subject(&packet.as_slice(), network, direction);

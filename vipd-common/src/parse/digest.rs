@@ -46,7 +46,7 @@ pub const fn fingerprint(
     hash | 1
 }
 
-/// Returns the digest of an address list. It is the same for the same addresses in any order,
+/// Returns the digest of an address list. The digest does not depend on the order of the addresses,
 /// because RFC 9568 only recommends that all routers send them in the same order.
 ///
 /// The 32-bit words of each address are mixed in sequence, and the results are added. The digest

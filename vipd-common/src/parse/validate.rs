@@ -67,7 +67,7 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
         return Err(SHORT);
     }
 
-    // Separate loops, so that a short advert does not cost as much as the longest one.
+    // Use separate loops, so that a short advert does not cost as much as the longest one.
     let (sum, addresses) = if family == FAMILY_IPV4 {
         if count <= 8 {
             addresses::<C, 8, 1>(packet, message, count)
@@ -174,7 +174,7 @@ fn addresses<C: Cursor, const COUNT: usize, const WORDS: usize>(
 #[inline(always)]
 fn authenticate(kind: u8, data: [u32; 2], expected: &Expected) -> Result<(), Counter> {
     if kind != expected.authentication {
-        // 2 is the IP Authentication Header of RFC 2338.
+        // Type 2 is the IP Authentication Header of RFC 2338.
         return Err(if kind <= 2 { Counter::AuthTypeMismatch } else { Counter::InvalidAuthType });
     }
     if kind == vrrp::AUTH_PASS && data.map(u32::to_be) != expected.password {

@@ -43,8 +43,8 @@ impl Sum {
         }
     }
 
-    /// Returns the sum, folded to 16 bits. For a message that contains its correct checksum, it is
-    /// `0xffff`.
+    /// Returns the sum, folded to 16 bits: `0xffff` for a message that contains its correct
+    /// checksum.
     #[inline(always)]
     pub const fn fold(self) -> u16 {
         // One fold at 32 bits leaves at most 33 bits; three folds at 16 bits then leave no carry.

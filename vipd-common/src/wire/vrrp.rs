@@ -113,7 +113,7 @@ pub fn pseudo_sum(source: &Address, destination: &Address, length: usize, protoc
 ///
 /// # Errors
 /// `None` if the buffer is too short, if there are more than 255 addresses, or if the family of an
-/// address is not that of the checksum form.
+/// address does not match the checksum form.
 pub fn write(
     buffer: &mut [u8],
     fields: &Fields,

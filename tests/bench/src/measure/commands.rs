@@ -24,8 +24,8 @@ const BACKUP: Station = Station::Node(2);
 /// Maximum time until all commands have run.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Fails over `number` virtual routers that each have a notification command, and measures when the
-/// last command has run.
+/// Fails over `number` virtual routers that each have a notification command, and measures the time
+/// until all commands have run.
 ///
 /// # Errors
 /// Returns an error if the lab fails.
@@ -65,8 +65,8 @@ pub(crate) fn notifications(subject: &Subject, number: u8, interval: Duration) -
     ])
 }
 
-/// Measures the longest gap between adverts of masters that track a hanging check, which the agent
-/// kills once a second.
+/// Measures the longest gap between adverts of masters that track a hanging check. The agent kills
+/// the check once a second.
 ///
 /// # Errors
 /// Returns an error if the lab fails.
@@ -121,7 +121,7 @@ impl Script {
         self.directory.join(self.name)
     }
 
-    /// Returns the last state that was recorded for each instance.
+    /// Returns the last recorded state of each instance.
     fn states(&self) -> BTreeMap<String, String> {
         let text = fs::read_to_string(Path::new(&self.directory).join("out")).unwrap_or_default();
         text.lines()
@@ -130,7 +130,7 @@ impl Script {
             .collect()
     }
 
-    /// Waits up to `bound` for the recorded states to meet a condition.
+    /// Waits until the recorded states meet a condition, but at most for `bound`.
     fn wait(&self, bound: Duration, mut is_met: impl FnMut(&BTreeMap<String, String>) -> bool) {
         let end = Instant::now() + bound;
         while !is_met(&self.states()) && Instant::now() < end {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Returns the CPU time that all threads of a process and its child processes have used, from
+/// Returns the CPU time used by all threads of a process and its descendants, from
 /// `/proc/PID/task/TID/schedstat`. This includes the kernel's work on their behalf, which is most
 /// of the cost of sending a packet.
 ///

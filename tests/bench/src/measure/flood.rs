@@ -28,7 +28,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(crate) const RATES: [Option<u32>; 6] =
     [Some(4_000), Some(16_000), Some(30_000), Some(60_000), Some(120_000), None];
 
-/// Measures a pair of routers with this interval under floods at these rates, each for `length`.
+/// Measures a pair of routers with this interval under floods, one at each of `rates`, for `length`
+/// each.
 ///
 /// # Errors
 /// Returns an error if the lab fails or a capture lost frames.
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advert_after_three_intervals_without_one_is_a_takeover() {
+    fn backup_advert_after_three_silent_intervals_is_a_takeover() {
         let frame = |from: Station, millis: i64, bytes: &[u8]| Frame {
             time: WallTime::from_parts(1, millis * 1_000_000),
             from,

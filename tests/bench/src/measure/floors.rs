@@ -24,8 +24,8 @@ const BATCH: usize = 64;
 /// Number of times that adding and announcing addresses is measured.
 const REPEATS: u32 = 100;
 
-/// Measures the floors for sending adverts and for adding and announcing addresses. The lab has a
-/// capture, like those in which agents are measured.
+/// Measures the floors for sending adverts and for adding and announcing addresses. Frames are
+/// captured, as they are when agents are measured.
 ///
 /// # Errors
 /// Returns an error if the lab fails.
@@ -95,7 +95,7 @@ fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
         found.sending.push(millis(sending));
         found.both.push(millis(netlink + sending));
         // In reverse order, because removing the primary address would also remove the secondary
-        // ones.
+        // addresses.
         let added = addresses.clone();
         host.run(move || {
             added.iter().rev().try_for_each(|address| links::remove_address(INTERFACE, *address, PREFIX))
@@ -110,7 +110,8 @@ fn garp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
     frame.extend(Mac::BROADCAST.0);
     frame.extend(mac.0);
     frame.extend(0x0806_u16.to_be_bytes());
-    // Hardware type Ethernet, protocol type IPv4, their address lengths, operation request.
+    // Hardware type Ethernet, protocol type IPv4, the length of each address type, operation
+    // request.
     frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
     frame.extend(mac.0);
     frame.extend(address.octets());

@@ -17,8 +17,8 @@ use crate::subject::Subject;
 
 const NODE: Station = Station::Node(1);
 const CLIENT: Station = Station::Client;
-/// Number of pairs of measurements. Those with and without the agent alternate, so that changing
-/// load on the machine affects both.
+/// Number of pairs of measurements. Measurements with and without the agent alternate, so that
+/// changing load on the machine affects both.
 const PAIRS: usize = 5;
 /// Bytes per write.
 const CHUNK: usize = 128 * 1024;
@@ -74,7 +74,7 @@ fn throughput(lab: &Lab, length: Duration) -> Result<f64> {
     receiver.set_read_timeout(Some(Duration::from_secs(10)))?;
     let sending = thread::spawn(move || {
         let chunk = vec![0_u8; CHUNK];
-        // Ends when the receiver closes the connection.
+        // The loop ends when the receiver closes the connection.
         while sender.write_all(&chunk).is_ok() {}
     });
     let mut buffer = vec![0_u8; CHUNK];

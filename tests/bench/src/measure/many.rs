@@ -26,17 +26,17 @@ use crate::metric::Metric;
 use crate::subject::Subject;
 
 const NODE: Station = Station::Node(1);
-/// Numbers of interfaces to measure with; each has 255 virtual routers.
+/// Numbers of interfaces in the measurements. Each interface has 255 virtual routers.
 const INTERFACES: [u8; 4] = [1, 4, 8, 16];
 /// Time limit for the start.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// Measures, for several numbers of virtual routers, the time to start as backups of running
-/// masters. For vipd with 4,080 routers, also measures the CPU load before and after the masters
-/// stop, the number of false takeovers, and the memory usage.
+/// Measures, for several numbers of virtual routers, the time until all routers are backups of
+/// running masters. For vipd with 4,080 routers, also measures the CPU load before and after the
+/// masters stop, the number of false takeovers, and the memory usage.
 ///
 /// # Errors
-/// Returns an error if the lab fails, if one of vipd's routers does not become master exactly once,
+/// Returns an error if the lab fails, if any of vipd's routers does not become master exactly once,
 /// or if vipd does not shut down cleanly.
 pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
@@ -46,7 +46,7 @@ pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -
         let start = Figure::perhaps(Metric::Start, started.map(millis));
         figures.push(start.at(count, count.into()));
         figures.extend(later);
-        // The start of more routers would take even longer.
+        // Starting more routers would take even longer.
         if started.is_none() {
             break;
         }
@@ -54,8 +54,8 @@ pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -
     Ok(figures)
 }
 
-/// Measures one start. Returns its duration unless it exceeded the limit, and the figures measured
-/// afterwards.
+/// Measures one start. Returns its duration (`None` if it exceeded the time limit) and the figures
+/// measured afterwards.
 fn play(
     subject: &Subject,
     interfaces: u8,
@@ -102,8 +102,8 @@ fn play(
     })
 }
 
-/// Starts the agent and returns the time until all routers are backups, or `None` if it exceeds the
-/// limit.
+/// Starts the agent and returns the time until all routers are backups, or `None` if that exceeds
+/// the limit.
 fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     let (begin, wall) = (Instant::now(), WallTime::now());
     let started = agent.start();
@@ -139,7 +139,7 @@ fn measure_load(
     length: Duration,
     stopped: &AtomicBool,
 ) -> Result<Vec<Figure>> {
-    // Do not measure the work of the start, which has its own figure.
+    // Exclude the work of starting, which has its own figure.
     thread::sleep(REST);
     let load = |agent: &Agent| -> Result<f64> {
         let before = cpu::of_process(agent.pid()?)?;

@@ -56,7 +56,7 @@ fn address(vrid: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, vrid, 1)
 }
 
-/// Returns the sender and the time of each advert in these frames, by VRID.
+/// Returns the sender and time of each advert in `frames`, grouped by VRID.
 fn adverts(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
     let mut by_vrid = BTreeMap::<u8, Vec<_>>::new();
     for frame in frames {
@@ -67,7 +67,7 @@ fn adverts(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
     by_vrid
 }
 
-/// Waits until there are adverts for `count` virtual routers.
+/// Waits until adverts for `count` virtual routers have been captured.
 fn wait_for_masters(capture: &Capture, since: WallTime, count: usize) -> Result<()> {
     wait_until("all routers to have a master", SOON, || {
         let mut vrids = capture.filter_map(since, |frame| Some(frame.advert()?.vrid));

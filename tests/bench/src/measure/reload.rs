@@ -25,7 +25,7 @@ const BACKUP: Station = Station::Node(2);
 const PRIORITIES: [u8; 2] = [200, 201];
 
 /// Reloads the master `count` times. Each reload changes the priority of the last router and is
-/// complete once the router advertises it. Measures the effect on all other routers.
+/// complete once the router advertises the new priority. Measures the effect on all other routers.
 ///
 /// # Errors
 /// Returns an error if the lab fails, or if a reload has no effect.
@@ -44,7 +44,7 @@ pub(crate) fn master(subject: &Subject, number: u8, interval: Duration, count: u
     let mut delays = Vec::new();
     for round in 1..=count {
         let priority = PRIORITIES[usize::from(round % 2 == 1)];
-        instances.last_mut().context("there are routers")?.priority = priority;
+        instances.last_mut().context("no routers")?.priority = priority;
         master.set_instances(&instances)?;
         let asked = WallTime::now();
         hang_up(&master)?;
@@ -58,7 +58,7 @@ pub(crate) fn master(subject: &Subject, number: u8, interval: Duration, count: u
             let advert = frame.advert()?;
             (advert.vrid == number && advert.priority == priority).then_some(frame.time)
         });
-        delays.push(first.first().context("it was advertised")?.millis_since(asked));
+        delays.push(first.first().context("the new priority was not advertised")?.millis_since(asked));
     }
     let end = WallTime::now();
     let mut frames = capture.stop()?;

@@ -13,15 +13,15 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::figure::percentile;
 
-/// Gaps between two readings that are longer than this are counted. A reading takes a tenth of
-/// this time, an interrupt a multiple of it.
+/// Minimum gap between two readings that is counted. A reading takes a tenth of this time; an
+/// interrupt takes several times as long.
 const GAP: Duration = Duration::from_nanos(400);
 /// Time is divided into slices of this length. The result is the first quartile of the slices,
 /// which excludes occasional unrelated work.
 const SLICE: Duration = Duration::from_millis(50);
 
 /// Runs `work`, which should load the machine evenly. Returns its result and the CPU time that the
-/// whole machine used during the work, in CPUs.
+/// whole machine used during the work, as a multiple of one CPU.
 ///
 /// # Errors
 /// Returns the error from `work`, or an error if `work` is shorter than a few slices or a thread
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn first_quartile_of_slices_counts() {
+    fn result_is_the_first_quartile_of_slices() {
         let millis = |all: &[u64]| all.iter().map(|one| Duration::from_millis(*one)).collect::<Vec<_>>();
         let one = millis(&[50, 10, 45, 10, 10, 50]);
         let taken = quiet(&[one, millis(&[0, 5, 5, 5])]).unwrap();

@@ -19,7 +19,7 @@ use crate::metric::Metric;
 use crate::subject::Subject;
 
 const NODE: Station = Station::Node(1);
-/// Time before a measurement, during which routers that became master yield.
+/// Time before a measurement, long enough for routers that became master to yield.
 const WARM_UP: Duration = Duration::from_millis(1500);
 
 /// Measures the CPU cost of `count` virtual routers in Backup. The lab sends the adverts of their
@@ -80,8 +80,8 @@ pub(crate) fn machine(
 ) -> Result<Vec<Figure>> {
     let masters = Masters::new(count, interval)?;
     let rate = f64::from(count) / interval.as_secs_f64();
-    // Count the backups' frames before the idle threads stop. Stopping them takes so long that the
-    // backups, which receive no adverts meanwhile, become masters and send some.
+    // Count the backups' frames before the idle threads stop. Stopping the threads takes so long
+    // that the backups, which receive no adverts meanwhile, become masters and send their own.
     let each = || {
         let work = || {
             let before = masters.lab.frames_sent(NODE)?;

@@ -32,8 +32,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(crate) struct Cuts {
     /// Number of consecutive cuts in one lab.
     pub(crate) count: u32,
-    /// Time from the start to the first cut; 7 s if the master should have repeated its
-    /// announcement by then.
+    /// Time from the start to the first cut; 7 s to let the master repeat its announcement first.
     pub(crate) settled: Duration,
     /// Time for which the new master is observed; 6 s to include its repeated announcement after 5
     /// s.
@@ -136,7 +135,7 @@ struct Samples {
 }
 
 impl Samples {
-    /// Adds the results of one cut. `frames` are those that the backup sent after the cut.
+    /// Adds the results of one cut. `frames` were sent by the backup after the cut.
     fn add(
         &mut self,
         frames: &[Frame],

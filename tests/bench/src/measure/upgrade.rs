@@ -1,8 +1,8 @@
 //! Upgrades of a master and of a backup with many virtual routers: each agent hands over to a new
 //! process.
 //!
-//! The counters are compared with the captured frames while all instances are drained, because no
-//! adverts are sent then.
+//! The counters are compared with the captured frames while all instances are drained, because
+//! drained instances send no adverts.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -60,7 +60,7 @@ pub(crate) fn pair(subject: &Subject, number: u8, interval: Duration, count: u32
             delays.push(WallTime::now().millis_since(asked));
         }
     }
-    // Waits for adverts that the last upgrade has delayed.
+    // Waits for adverts delayed by the last upgrade.
     thread::sleep(interval * 3);
     let end = WallTime::now();
     let mut transitions = pair.transitions()? - transitions;
@@ -97,7 +97,7 @@ type Counts = BTreeMap<u8, (u64, u64)>;
 
 impl Pair {
     /// Drains all instances, and returns the counts once no node sends adverts. The backup is
-    /// drained last, so that it receives all adverts of the master.
+    /// drained last, so that it receives all of the master's adverts.
     fn rest(&self) -> Result<Counts> {
         for agent in [&self.master, &self.backup] {
             change(agent, &self.request("drain"))?;
@@ -113,7 +113,7 @@ impl Pair {
         Ok(self.instances.iter().map(|instance| instance.vrid).zip(counts).collect())
     }
 
-    /// Undrains all instances, those of the master first.
+    /// Undrains all instances, the master's first.
     fn put_into_service(&self) -> Result<()> {
         for agent in [&self.master, &self.backup] {
             let start = WallTime::now();

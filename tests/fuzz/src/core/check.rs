@@ -64,7 +64,7 @@ pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
 }
 
 /// Checks that a router has a timer if it takes part in elections or waits to start, and that a
-/// timer that was handled is no longer due.
+/// timer is no longer due after it was handled.
 pub(super) fn timers(router: &Router, now: Timestamp, input: Input, after: &Snapshot) {
     let next = router.next_timeout();
     let takes_part = matches!(after.state, State::Backup | State::Master);
@@ -143,7 +143,7 @@ pub(super) fn follows(
         return;
     };
     let deadline = Some(advert.arrival + wait);
-    // Only `down_timer_floor` may move the deadline beyond this.
+    // Only `down_timer_floor` may set a later deadline.
     let floor = policy.down_timer_floor
         && advert.priority > 0
         && before.master.is_some()

@@ -114,12 +114,12 @@ impl Span {
     }
 }
 
-/// A step of an input.
+/// A step of the fuzzer's input.
 #[derive(Debug, Arbitrary)]
 pub(super) enum Step {
     /// Time passes without a timeout.
     Pass(Span),
-    /// Time passes until this long after the next deadline, then a timeout.
+    /// Time passes until this long after the next deadline, followed by a timeout.
     Serve(Span),
     /// A timeout now, whether or not it is due.
     Timeout,

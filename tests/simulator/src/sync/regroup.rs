@@ -25,7 +25,7 @@ impl World {
         groups
     }
 
-    /// Reloads all nodes one after another, twice, on connected segments. In the end, all routers
+    /// Reloads all nodes one after another, twice, on connected segments. Afterwards, all routers
     /// of each node are in one group.
     pub(super) fn reload_all(&mut self) {
         self.shared_since = Some(vec![None; self.segments]);
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// Passes the consequences of joining or leaving routers to the members of a group.
+    /// Passes the consequences of routers joining or leaving a group to the group's members.
     fn settle_group(&mut self, node: usize, group: u8, moved: &BTreeSet<usize>) {
         if self.left_out == LeftOut::Joining {
             return self.follow_up(node, moved.iter().copied().collect());
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// Returns the routers of a node for which a change of the groups must not cause a transition:
-    /// those without a group, and the members of groups with only masters or only backups.
+    /// routers without a group, and the members of groups with only masters or only backups.
     fn settled(&self, node: usize) -> BTreeSet<usize> {
         let node = &self.nodes[node];
         let is_settled = |segment: &usize| {

@@ -83,7 +83,7 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) segments: usize,
     kind: Nodes,
-    /// Cuts: the segment, and the nodes from and to which it delivers no adverts.
+    /// Cuts: a segment, and the sender and the receiver between which it delivers no adverts.
     cuts: BTreeSet<(usize, usize, usize)>,
     /// Percentage of adverts that are lost.
     pub(super) loss: u64,
@@ -326,8 +326,8 @@ impl World {
         }
     }
 
-    /// Passes a step's input to each group member for which the step has one. Returns the members
-    /// whose state has changed.
+    /// Passes each input of a step to the group member it is for. Returns the members whose state
+    /// has changed.
     pub(super) fn take_step(&mut self, node: usize, group: u8, step: Step<usize>) -> Vec<usize> {
         let mut changed = Vec::new();
         for segment in 0..self.segments {
@@ -387,7 +387,7 @@ impl World {
     fn send(&mut self, segment: usize, from: usize, priority: u8) {
         for to in (0..self.nodes.len()).filter(|to| *to != from) {
             if self.random.between(1, 100) > self.loss {
-                // All adverts take equally long, so that they arrive in order.
+                // All adverts have the same delay, so that they arrive in order.
                 self.plan(self.now + DELAY, Due::Arrival { segment, from, to, priority });
             }
         }

@@ -61,7 +61,7 @@ impl Gaps {
         .collect()
     }
 
-    /// Returns the longest gap and the number of answers, and resets them.
+    /// Returns the longest gap and the number of answers, and resets both.
     pub(super) fn take_figures(&mut self) -> (Duration, u64) {
         (std::mem::take(&mut self.longest), std::mem::take(&mut self.answers))
     }

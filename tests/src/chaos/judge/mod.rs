@@ -21,7 +21,7 @@ use super::segment::Segment;
 use super::stall::Stalls;
 use crate::time::WallTime;
 
-/// The times that packets and processes may need in addition to those of the protocol.
+/// Delays of packets and processes that are allowed in addition to the protocol's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Time within which a running process yields to a master that outranks it.
@@ -117,7 +117,7 @@ pub struct Violation {
     pub invariant: Invariant,
     /// Index of the virtual router in the segment.
     pub router: usize,
-    /// When the violation became certain.
+    /// Time at which the violation became certain.
     pub time: WallTime,
     /// The finding and, except for [`Invariant::Ownership`], the expectation.
     pub text: String,
@@ -144,7 +144,8 @@ pub struct Verdict {
 pub struct Observed<'a> {
     /// Events, in chronological order.
     pub events: &'a [Event],
-    /// The period in which the routers must have settled: its start, and the end of the round.
+    /// Start and end of the period in which the routers must be settled; the period ends with the
+    /// round.
     pub settled: (WallTime, WallTime),
     /// Periods in which the machine was stalled.
     pub stalls: &'a Stalls,
@@ -182,7 +183,7 @@ impl Judge {
         };
         let unlawful_before = self.ownership.unlawful;
         for event in events {
-            // First, because `takeovers` needs the ownership before the event.
+            // `takeovers` goes first, because it needs the ownership before the event.
             takeovers.observe(event, &self.ownership);
             verdict.violations.extend(self.ownership.observe(event, stalls));
             if let Event::Observation(observation) = event {
@@ -202,7 +203,7 @@ impl Judge {
 }
 
 impl Event {
-    /// Returns when the event occurred.
+    /// Returns the time at which the event occurred.
     pub fn time(&self) -> WallTime {
         match self {
             Self::Observation(observation) => observation.time,

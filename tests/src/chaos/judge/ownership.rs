@@ -2,8 +2,8 @@
 //! owner neither answers for the address nor announces it.
 //!
 //! The rule is that of a lease. A node is lawfully master as long as its own adverts are fresh, and
-//! no advert of a node with higher priority has reached it. An advert that did not reach the node,
-//! because of a partition or loss, does not matter: two masters are then unavoidable.
+//! no advert from a node with higher priority has reached it. An advert that did not reach the
+//! node, because of a partition or loss, does not matter: two masters are then unavoidable.
 //!
 //! | state of the node when the advert arrives | must be silent |
 //! | --- | --- |
@@ -33,7 +33,7 @@ use crate::chaos::stall::Stalls;
 use crate::station::Station;
 use crate::time::{WallTime, millis};
 
-/// Number of echo requests of each kind that are remembered per router and node: those of five
+/// Number of echo requests of each kind that are remembered per router and node. They cover five
 /// seconds, because a reply may wait in the node's kernel for neighbor resolution, which lasts up
 /// to three seconds.
 const ECHOES: usize = 512;
@@ -42,7 +42,7 @@ const LEASE: u32 = 3;
 /// How late the next advert of a suspended or dead process may be before its lease is over, as a
 /// divisor of the interval: a quarter.
 const OVERDUE: u32 = 4;
-/// Lower limit of that lateness for short intervals.
+/// Lower limit of the lateness that [`OVERDUE`] allows, for short intervals.
 const MIN_OVERDUE: Duration = Duration::from_millis(6);
 /// Tolerance for the difference between an advert's capture time and the time at which a node's
 /// kernel sends or accepts the advert.
@@ -67,15 +67,15 @@ pub(super) struct Ownership {
 #[derive(Debug, Clone)]
 struct Claim {
     priority: u8,
-    /// Time of the node's last advert, or `None` if that had priority 0.
+    /// Time of the node's last advert, or `None` if that advert had priority 0.
     last_sent: Option<WallTime>,
-    /// By sender: the last advert that reached this node, or `None` if that had priority 0.
+    /// By sender: the last advert that reached this node, or `None` if that advert had priority 0.
     received: Vec<Option<Received>>,
-    /// When the last priority-0 advert reached this node.
+    /// Time at which the last priority-0 advert reached this node.
     zero_received: Option<WallTime>,
     superseded: Option<Superseded>,
-    /// When the last question with each number reached the node. Echo requests are indexed by their
-    /// number modulo [`ECHOES`], and stored with it.
+    /// Times at which the last question with each number reached the node. Echo requests are
+    /// indexed by their number modulo [`ECHOES`], and stored with it.
     neighbor_requests: Vec<Option<WallTime>>,
     echo_requests: Vec<Option<(u16, WallTime)>>,
     direct_requests: Vec<Option<(u16, WallTime)>>,
@@ -86,8 +86,8 @@ struct Claim {
 struct Received {
     time: WallTime,
     priority: u8,
-    /// When the sender's first advert reached the node: the first since three intervals without
-    /// adverts, or since its last priority-0 advert.
+    /// Time at which the sender's first advert reached the node: the first advert since three
+    /// intervals without adverts, or since its last priority-0 advert.
     first: WallTime,
 }
 
@@ -98,7 +98,7 @@ struct Superseded {
     since: WallTime,
     deadline: WallTime,
     lease_was_over: bool,
-    /// Whether the node sent an advert shortly after the new master's first one. The kernel then
+    /// Whether the node sent an advert shortly after the new master's first advert. The kernel then
     /// fences the node only at the new master's next advert.
     crossed: bool,
     reported: bool,
@@ -313,7 +313,8 @@ impl Claim {
         self.last_sent.is_none_or(|sent| now > sent + lease + LEASE_TOLERANCE)
     }
 
-    /// Returns when the question reached the node, or `None` if the question is not remembered.
+    /// Returns the time at which the question reached the node, or `None` if the question is not
+    /// remembered.
     fn asked(&self, question: Question) -> Option<WallTime> {
         let (requests, number) = match question {
             Question::Neighbor(number) => return self.neighbor_requests[usize::from(number % SOURCES)],

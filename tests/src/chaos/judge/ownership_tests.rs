@@ -31,7 +31,7 @@ impl Scene {
         scene
     }
 
-    /// Node 1 or 2 sends adverts as master until 0.9 s, which reach the other node.
+    /// Until 0.9 s, node 1 or 2 sends adverts as master. The adverts reach the other node.
     fn with_master(master: (u8, u8)) -> Self {
         let mut scene = Self::new(2);
         (0..=9).for_each(|number| scene.advert(number * 100, master));
@@ -72,7 +72,7 @@ impl Scene {
         self.observation(millis, to, false, Meaning::Advert { node, priority });
     }
 
-    /// Sends an advert of node 1 or 2 that reaches the other.
+    /// Sends an advert from node 1 or 2 to the other.
     fn advert(&mut self, millis: i64, (node, priority): (u8, u8)) {
         self.advert_to(millis, (node, priority), 3 - node);
     }
@@ -101,7 +101,7 @@ fn dead_master_may_answer_until_the_new_masters_advert() {
 }
 
 #[test]
-fn advert_that_crosses_another_new_masters_advert_is_lawful_within_the_reaction_time() {
+fn crossing_advert_of_a_new_master_is_lawful_within_the_reaction_time() {
     let adverts = |third: i64| {
         let mut scene = Scene::new(3);
         for millis in (0..=900).step_by(100) {
@@ -142,7 +142,7 @@ fn answer_to_an_earlier_question_is_lawful() {
 }
 
 #[test]
-fn advert_that_does_not_reach_the_dead_master_does_not_matter() {
+fn dead_master_may_answer_until_an_advert_reaches_it() {
     let mut scene = Scene::with_dead_master();
     scene.lost_advert(1240, LOW);
     assert!(!scene.answer_is_reported(1300, 1), "the advert did not reach node 1");
@@ -191,7 +191,7 @@ fn running_master_has_the_reaction_time_when_outranked() {
 }
 
 #[test]
-fn master_that_dies_while_it_must_yield_is_judged_by_its_lease() {
+fn master_that_dies_while_yielding_is_judged_by_its_lease() {
     let mut scene = Scene::with_master(LOW);
     scene.advert(950, HIGH);
     scene.process(952, 2, Activity::Dead);
@@ -216,7 +216,7 @@ fn suspended_master_is_fenced_by_an_advert_that_outranks_it() {
 }
 
 #[test]
-fn master_suspended_while_it_must_yield_must_be_silent_at_once() {
+fn master_suspended_while_yielding_must_be_silent_at_once() {
     let mut scene = Scene::with_master(LOW);
     scene.advert(950, HIGH);
     scene.process(952, 2, Activity::Suspended);
@@ -224,7 +224,7 @@ fn master_suspended_while_it_must_yield_must_be_silent_at_once() {
 }
 
 #[test]
-fn master_suspended_after_crossing_adverts_is_fenced_by_the_next_one() {
+fn master_suspended_after_crossing_adverts_is_fenced_by_the_next_advert() {
     let mut scene = Scene::new(2);
     scene.advert(1000, HIGH);
     scene.lost_advert(1001, LOW);
@@ -254,7 +254,7 @@ fn master_whose_last_adverts_were_lost_is_judged_by_its_lease() {
 }
 
 #[test]
-fn answer_that_waited_for_neighbor_resolution_is_judged_by_the_time_of_its_question() {
+fn answer_delayed_by_neighbor_resolution_is_judged_by_its_question() {
     let mut scene = Scene::with_dead_master();
     for question in [Question::Echo(1), Question::Direct(1), Question::Direct(257)] {
         scene.observation(1000, 1, false, Meaning::Request(question));

@@ -46,7 +46,7 @@ impl Script {
         self.0.push(Event::Observation(Observation { time: at(millis), port, sent, router: 0, meaning }));
     }
 
-    /// Adds adverts of a node that reach the other node.
+    /// Adds adverts from a node that reach the other node.
     fn adverts(&mut self, node: u8, times: impl Iterator<Item = i64>) {
         let priority = if node == 1 { 220 } else { 170 };
         for time in times {
@@ -90,7 +90,7 @@ fn killed(takeover: i64) -> Script {
     script
 }
 
-/// A master that does not answer for `millis`, from 1 s on, but sends its adverts.
+/// A master that sends adverts, but does not answer for `millis` milliseconds from 1 s on.
 fn silent(millis: i64) -> Script {
     let mut script = Script::new();
     script.adverts(1, (0..5000).step_by(100));
@@ -139,7 +139,8 @@ fn guardian_that_sends_priority_0_too_late_is_a_violation() {
     let late = judged(1300, Some(1200));
     assert_eq!(invariants(&late), [Invariant::Takeover; 2], "priority 0 and the takeover are late");
     assert!(late.violations[0].text.contains("sent its first priority-0 advert after 200 ms"), "{late:?}");
-    // The backup takes over in time, although the guardian sends no priority-0 advert.
+    // The backup takes over in time, but the missing priority-0 advert of the guardian is a
+    // violation.
     let silent = judged(1210, None);
     assert_eq!(invariants(&silent), [Invariant::Takeover]);
     assert!(silent.violations[0].text.contains("sent no priority-0 advert"), "{silent:?}");
@@ -186,7 +187,7 @@ fn stall_of_the_machine_extends_the_bounds() {
 }
 
 #[test]
-fn service_that_does_not_return_is_a_gap_and_unsettled() {
+fn permanent_outage_violates_gap_and_settled() {
     let mut script = Script::new();
     script.adverts(1, (0..1000).step_by(100));
     script.answers(1, 0..1000);

@@ -22,8 +22,8 @@ const WAIT: Duration = Duration::from_millis(50);
 const UNANSWERED_REQUESTS: u32 = 4;
 
 impl Stage {
-    /// Checks that the router's last VIP resolves to the correct MAC or, unless `wanted`, that it
-    /// does not resolve.
+    /// Checks that the router's last VIP resolves to the correct MAC or, if `wanted` is false, does
+    /// not resolve.
     pub(super) fn address(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
         // In IPv6, the first VIP is link-local, and the client's kernel may also resolve it.
@@ -60,8 +60,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Checks that the router's first VIP answers an echo request sent to the router's MAC or,
-    /// unless `wanted`, that it does not answer.
+    /// Checks that the router's first VIP answers an echo request sent to the router's MAC or, if
+    /// `wanted` is false, does not answer.
     pub(super) fn echo(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
         let address = router.virtual_addresses().first().copied().unwrap_or(UNDER_TEST.ipv4().into());

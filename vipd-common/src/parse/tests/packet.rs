@@ -21,7 +21,7 @@ pub(super) struct Packet {
     pub(super) ttl: u8,
     pub(super) source: [u8; 4],
     pub(super) destination: [u8; 4],
-    /// Added to the correct total length.
+    /// Error added to the correct total length.
     pub(super) total_error: i32,
     pub(super) header_error: u16,
     pub(super) version: u8,

@@ -10,7 +10,7 @@ pub(super) struct Packet6 {
     pub(super) hops: u8,
     pub(super) source: [u8; 16],
     pub(super) destination: [u8; 16],
-    /// Added to the correct payload length.
+    /// Error added to the correct payload length.
     pub(super) length_error: i32,
     pub(super) version: u8,
     pub(super) kind: u8,
@@ -22,7 +22,7 @@ pub(super) struct Packet6 {
     pub(super) addresses: Vec<[u8; 16]>,
     /// Number of bytes after the last address, within the payload.
     pub(super) trailing: usize,
-    /// Added to the correct checksum.
+    /// Error added to the correct checksum.
     pub(super) checksum_error: u16,
     /// Computes the checksum without the pseudo-header.
     pub(super) message_only: bool,

@@ -10,9 +10,10 @@ use vipd_tests::time::{WallTime, millis};
 
 use crate::figure::Timeline;
 
-/// Time after the new master's first advert in which frames of the old master were still in flight.
+/// Period after the new master's first advert in which frames from the old master count as still in
+/// flight.
 const IN_FLIGHT: Duration = Duration::from_millis(1);
-/// Longest wait for the next use of the VIP within one span of a timeline.
+/// Longest time that the client waits for the next use of the VIP within one span of a timeline.
 const UNINTERRUPTED: Duration = Duration::from_millis(10);
 
 /// A frame by which a node claims mastership or uses the VIP, or a client's request for the VIP.
@@ -28,7 +29,7 @@ pub(super) struct Sign {
 pub(super) enum Kind {
     /// An advert, but not a priority-0 advert.
     Advert,
-    /// A request of the client to all nodes.
+    /// A request from the client to all nodes.
     Request,
     /// An answer to the client.
     Answer,
@@ -37,7 +38,7 @@ pub(super) enum Kind {
 }
 
 impl Sign {
-    /// Interprets a frame; returns `None` for a frame of no [`Kind`].
+    /// Interprets a frame; returns `None` if the frame has no [`Kind`].
     pub(super) fn in_frame(frame: &Frame) -> Option<Self> {
         let kind = if frame.claims_mastership(frame.from) {
             Kind::Advert
@@ -70,9 +71,9 @@ pub(super) struct Episode {
 pub(super) struct Outcome {
     /// Number of the old master's frames that used the VIP after the new master's first advert.
     pub(super) late: u32,
-    /// Time from the new master's first use of the VIP to the old master's last one.
+    /// Time from the new master's first use of the VIP to the old master's last use.
     pub(super) both: f64,
-    /// Longest time from a request to the next answer of any node.
+    /// Longest time from a request to the next answer from any node.
     pub(super) gap: f64,
     /// Time from the fault to the new master's first advert.
     pub(super) takeover: f64,
@@ -125,9 +126,8 @@ impl Episode {
     }
 }
 
-/// Returns how long the client waited for an answer: the time from its first request after the
-/// previous answer. Time in which the client sent no requests, because it was not scheduled, does
-/// not count.
+/// Returns how long the client waited for `answer`: the time since its first request after the
+/// `previous` answer. Excludes periods in which the client was not scheduled and sent no requests.
 fn waited(requests: &[WallTime], previous: WallTime, answer: WallTime) -> Duration {
     let request = requests.get(requests.partition_point(|request| *request <= previous));
     request.map_or(Duration::ZERO, |request| answer.saturating_since(*request))
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn old_master_that_answers_until_the_takeover_is_not_late() {
+    fn answers_until_the_takeover_are_not_late() {
         // The answer at 141 ms was in flight when the advert arrived.
         let old = signs(OLD, Kind::Answer, (0..140).step_by(2).chain([141]));
         let outcome = judge(&[takeover(), old]).unwrap();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn gap_lasts_until_the_first_answer_of_any_node() {
+    fn gap_ends_with_the_first_answer_from_any_node() {
         let old = signs(OLD, Kind::Answer, (0..104).step_by(2));
         let outcome = judge(&[takeover(), old]).unwrap();
         assert_eq!(
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn time_without_requests_is_no_gap() {
+    fn time_without_requests_is_not_a_gap() {
         let requests = [at(10), at(60)];
         assert_eq!(waited(&requests, at(12), at(61)), Duration::from_millis(1));
         assert_eq!(waited(&requests, at(61), at(90)), Duration::ZERO);

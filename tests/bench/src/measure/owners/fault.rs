@@ -24,7 +24,7 @@ impl Fault {
     /// All faults.
     pub(crate) const ALL: [Self; 4] = [Self::Kill, Self::Stop, Self::Abort, Self::KillAll];
 
-    /// Returns a description: the signal and its receivers.
+    /// Returns a description: the signal and the processes that receive it.
     pub(crate) fn description(self) -> &'static str {
         match self {
             Self::Kill => "SIGKILL to the process that runs VRRP",
@@ -34,7 +34,7 @@ impl Fault {
         }
     }
 
-    /// Applies the fault to an agent that runs below an init process.
+    /// Applies the fault to an agent running under an init process.
     ///
     /// # Errors
     /// Returns an error if the agent is not running.

@@ -25,7 +25,8 @@ use answers::{Episode, Kind, Sign};
 
 pub(crate) use fault::Fault;
 
-/// The intervals, in milliseconds: the shortest of VRRPv3, a common short one, and the default.
+/// Advertisement intervals in milliseconds: the shortest of VRRPv3, a common short one, and the
+/// default.
 pub(crate) const INTERVALS: [u32; 3] = [10, 100, 1000];
 const NODES: [Station; 2] = [Station::Node(1), Station::Node(2)];
 /// Priority of both nodes: the default.
@@ -50,10 +51,10 @@ pub(crate) fn point_name(point: u32) -> String {
     }
 }
 
-/// Returns the point with a name, for the command line.
+/// Parses the name of a point given on the command line.
 ///
 /// # Errors
-/// Returns an error that lists all names.
+/// Returns an error that lists all names if no point has this name.
 pub(crate) fn parse_point(name: &str) -> Result<u32> {
     let points = || plays().map(|(interval, fault)| point(fault, interval));
     let names = || points().map(point_name).collect::<Vec<_>>().join(", ");
@@ -65,8 +66,8 @@ fn plays() -> impl Iterator<Item = (u32, Fault)> {
     INTERVALS.into_iter().flat_map(|interval| Fault::ALL.map(|fault| (interval, fault)))
 }
 
-/// Plays each fault once at each interval, or only the point `only`. Each play has a lab of its own,
-/// and all run at the same time, because they mostly wait.
+/// Plays each fault once at each interval, or only the point `only`. Each play has its own lab. All
+/// plays run in parallel, because they spend most of the time waiting.
 ///
 /// # Errors
 /// Returns an error if a lab fails, or if a backup does not take over.
@@ -121,7 +122,8 @@ impl Pair {
 
     fn play(&mut self, fault: Fault, point: u32) -> Result<[Figure; 4]> {
         let master = self.settle()?;
-        // Waits for a random part of an interval, so that faults occur at any phase of it.
+        // Waits for a random fraction of an interval, so that faults occur at any phase of the
+        // interval.
         let phase = WallTime::now().as_nanos() % 1000;
         thread::sleep(self.interval.mul_f64(f64::from(u32::try_from(phase)?) / 1000.0));
         let time = WallTime::now();
@@ -130,7 +132,8 @@ impl Pair {
         wait_until("the backup to take over", SOON, || {
             self.capture.has(time, |frame| frame.claims_mastership(new))
         })?;
-        // Long enough for the new master's first adverts and late answers of the old master.
+        // Observe long enough for the new master's first adverts and late answers from the old
+        // master.
         thread::sleep(Duration::from_millis(500) + self.interval / 2);
         let episode = Episode { old, new, start: time.before(BEFORE), fault: time, end: WallTime::now() };
         let outcome = episode.judge(&self.capture.filter_map(episode.start, Sign::in_frame))?;
@@ -144,9 +147,9 @@ impl Pair {
         .map(|figure| figure.at(point, at)))
     }
 
-    /// Waits until, for `BEFORE` and at least two and a half intervals, one node has sent at least
-    /// two adverts and has answered the client, and the other has done neither. Returns the index
-    /// of the first node.
+    /// Waits until one node is master: for `BEFORE` and at least two and a half intervals, it has
+    /// sent at least two adverts and answered the client, and the other node has done neither.
+    /// Returns the index of the master.
     fn settle(&self) -> Result<usize> {
         let start = WallTime::now();
         let mut master = None;
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn skew_time_is_that_of_the_protocol() {
+    fn skew_time_matches_rfc_9568() {
         use vipd_tests::protocol::{Version, skew_time};
         let skew = skew_time(Version::V3, Duration::from_secs(1), PRIORITY);
         assert!((SKEW - vipd_tests::time::millis(skew)).abs() < 1e-6);
