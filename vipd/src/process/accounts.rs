@@ -1,4 +1,4 @@
-//! Looks up users and groups of this machine through the C library's name service switch (NSS).
+//! Looks up users and groups of this machine through the C library and its name services.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;

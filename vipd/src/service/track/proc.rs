@@ -14,7 +14,7 @@ use crate::config::track::{Process, ProcessMatch};
 use crate::process::capabilities::with;
 
 const PROC: &str = "/proc";
-/// Capability to read the path of another user's executable in `/proc`.
+/// Capability to read `/proc/PID/exe` of other users' processes.
 const NEEDED: CapabilitySet = CapabilitySet::SYS_PTRACE;
 /// Length in bytes to which the kernel truncates command names.
 const MAX_COMM: usize = 15;

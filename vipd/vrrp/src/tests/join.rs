@@ -10,7 +10,7 @@ enum Member {
     Initialize,
     /// The router has a fault of its own.
     Failed,
-    /// The router has just been released from the fault of its former group.
+    /// The router is in Fault because its former group had a fault.
     Released,
     /// Backup that has just started.
     Started,
