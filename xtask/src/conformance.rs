@@ -91,8 +91,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     verdict(&rows)
 }
 
-/// Runs every scenario with every program, as a step of the test suite. An earlier step tests the
-/// core.
+/// Runs every scenario with every program, as a step of the test suite. An earlier step runs the
+/// scenarios on the core.
 pub(crate) fn run_all() -> Result<()> {
     let scenarios = document::all()?;
     let (rows, _) = play(&scenarios, &Program::ALL);
@@ -129,8 +129,8 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
     (rows, seconds)
 }
 
-/// The versions of keepalived and FRR whose deviations the scenarios document, with their Debian
-/// packages.
+/// The versions of keepalived and FRR whose deviations the scenarios document, with the names of
+/// the Debian packages.
 const KNOWN_VERSIONS: [(Program, &str, &str); 2] =
     [(Program::Keepalived, "keepalived", "2.2.7"), (Program::Frr, "frr", "8.4.4")];
 

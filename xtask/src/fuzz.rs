@@ -61,7 +61,7 @@ pub(crate) struct Args {
     /// Targets to fuzz [default: all]
     #[arg(value_name = "TARGET", value_parser = TARGETS)]
     targets: Vec<String>,
-    /// How long to fuzz each target, in seconds
+    /// Time to fuzz each target, in seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// Run the target only on this input
@@ -152,7 +152,7 @@ impl Fuzzer {
         self.folder.join(&self.host).join("fuzz").join(target)
     }
 
-    /// Creates and returns a folder for output of a target, in cargo's target directory.
+    /// Creates and returns a folder for a target's output, in cargo's target directory.
     fn scratch(&self, kind: &str, target: &str) -> Result<PathBuf> {
         let folder = self.folder.join(kind).join(target);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -229,7 +229,7 @@ fn repository_folder(kind: &str, target: &str) -> PathBuf {
     workspace::root().join(PACKAGE).join(kind).join(target)
 }
 
-/// Runs libFuzzer and parses its output, which is not printed because it is too long.
+/// Runs libFuzzer and parses its output, which is too long to print.
 fn run_fuzzer(command: &mut Command) -> Result<Outcome> {
     let name = line(command);
     let mut child = command

@@ -1,5 +1,5 @@
-//! `cargo xtask setup`: finds or installs the toolchain for the eBPF object, or installs the
-//! packages that the tests need.
+//! Finds or installs the toolchain for the eBPF object, or installs the packages that the tests
+//! need (`cargo xtask setup`).
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::support::{debian, privilege, process, workspace};
 /// Debian packages of a compiler with `core` for the BPF target, and of the compiler's clippy,
 /// which `cargo xtask lint` uses.
 const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
-/// Debian package with LLVM's library and headers, to build bpf-linker.
+/// Debian package with LLVM's library and headers, needed to build bpf-linker.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
 /// Debian packages of programs that the tests run.
 const TEST_PACKAGES: [&str; 5] = ["keepalived", "frr", "iproute2", "iputils-ping", "bpftool"];

@@ -88,8 +88,8 @@ impl Members {
     /// Returns whether any socket has joined the family's VRRP group on the interface, or true if
     /// /proc cannot be read.
     fn may_contain(&self, is_ipv6: bool, ifindex: u32) -> bool {
-        // /proc/net would show the network namespace of the main thread, which may differ from the
-        // namespace of this thread.
+        // Reads `/proc/thread-self/net`, because `/proc/net` shows the network namespace of the
+        // main thread, which this thread may have left.
         let members = if is_ipv6 {
             self.v6.get_or_init(|| {
                 let table = fs::read_to_string("/proc/thread-self/net/igmp6").ok()?;
@@ -120,8 +120,8 @@ fn members_ipv6(table: &str, group: Ipv6Addr) -> BTreeSet<u32> {
 
 /// Parses `/proc/net/igmp` and returns the indices of the interfaces on which a group has been
 /// joined. Each interface has a line that starts with its index, followed by an indented line per
-/// group. The line of a group starts with the address in network byte order, printed as an integer
-/// in host byte order.
+/// group. A group's line starts with the group address: its four bytes in network byte order,
+/// printed as an integer in host byte order.
 fn members_ipv4(table: &str, group: Ipv4Addr) -> BTreeSet<u32> {
     let group = format!("{:08X}", u32::from_ne_bytes(group.octets()));
     let mut interface: Option<u32> = None;

@@ -15,9 +15,9 @@ const TARGET_MAC: usize = arp::FRAME_TARGET_IP - 6;
 /// A frame that requests a neighbor's MAC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Solicitation {
-    /// An ARP request.
+    /// An ARP request, for an IPv4 peer.
     Arp([u8; arp::FRAME_LEN]),
-    /// A Neighbor Solicitation with the sender's MAC.
+    /// A Neighbor Solicitation for an IPv6 peer, with the sender's MAC.
     Neighbor([u8; nd::FRAME_LEN]),
 }
 

@@ -8,7 +8,7 @@ use std::ptr;
 
 /// Maximum number of groups per user.
 const MAX_GROUPS: usize = 65_536;
-/// Maximum size of an entry of the user or group database, in bytes.
+/// Maximum size of an entry in the user or group database, in bytes.
 const MAX_ENTRY: usize = 1 << 20;
 
 /// Returns the user ID and the primary group ID of a user, given by name or numeric ID; `None` if
@@ -108,13 +108,13 @@ impl User {
         }
     }
 
-    /// Returns the environment variables that depend on the user.
+    /// Returns `HOME`, `USER` and `LOGNAME` for the user.
     pub(super) fn environment(&self) -> [(&'static str, &OsStr); 3] {
         let (name, home) = (OsStr::from_bytes(self.name.as_bytes()), OsStr::from_bytes(self.home.as_bytes()));
         [("USER", name), ("LOGNAME", name), ("HOME", home)]
     }
 
-    /// Returns whether this process runs as a different user.
+    /// Returns whether this process runs as a user other than this one.
     pub(super) fn is_other(&self) -> bool {
         // SAFETY: no preconditions.
         let effective = unsafe { libc::geteuid() };
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accounts_are_found_by_name_and_users_also_by_id() {
+    fn accounts_are_found_by_name_and_id() {
         assert_eq!(user_ids("root"), Some((0, 0)));
         assert_eq!(user_ids("0"), Some((0, 0)));
         assert_eq!(group_id("root"), Some(0));

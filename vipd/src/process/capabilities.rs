@@ -16,7 +16,7 @@ use super::seccomp;
 /// A thread of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ThreadKind {
-    /// The main thread, once the other threads have been started.
+    /// The main thread, once all other threads have been started.
     Control,
     /// Starts and signals other programs; see [`launcher`](super::launcher).
     Launcher,
@@ -63,7 +63,7 @@ impl ThreadKind {
             Self::Routes => (Set::NET_ADMIN, none),
             // The thread xdp-probe needs CAP_NET_ADMIN for BPF_PROG_QUERY.
             Self::Engine | Self::XdpProbe => (Set::NET_ADMIN | maps, none),
-            // Opening link I/O may load another program of the BPF object.
+            // Opening link I/O may load a program of the BPF object.
             Self::LinkIo => (Set::NET_ADMIN | Set::NET_RAW | Set::BPF | Set::PERFMON, none),
             Self::Guardian => (Set::NET_RAW, none),
             Self::Pool => (FILES, Set::SYS_PTRACE),
@@ -131,8 +131,8 @@ fn maps() -> io::Result<CapabilitySet> {
     Ok(*MAPS.get_or_init(|| maps))
 }
 
-/// Returns whether this thread lacks the permission to query BPF objects. The test query has an
-/// invalid descriptor, so it fails with `EBADF` if the thread has the permission.
+/// Returns whether this thread lacks the permission to query BPF objects. The query used as a test
+/// has an invalid descriptor, so it fails with `EBADF` if the thread has the permission.
 fn is_bpf_refused() -> bool {
     const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
     // The descriptor -1, then the length and the address of the buffer.
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn sys_admin_is_kept_only_in_place_of_a_missing_bpf_capability() {
+    fn sys_admin_is_kept_only_without_cap_bpf() {
         let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
         for (permitted, expected) in [
             (CapabilitySet::all(), false),

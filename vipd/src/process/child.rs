@@ -91,7 +91,7 @@ impl Child {
     }
 }
 
-/// Returns the command line that starts the command.
+/// Returns the process command that starts the configured command.
 fn command_line(spec: &Spec) -> process::Command {
     let mut command;
     if cfg!(test) {
@@ -171,7 +171,7 @@ impl fmt::Display for End {
 pub(crate) struct Outcome {
     pub(crate) end: End,
     /// Last nonblank line that the command wrote to stdout or stderr, cut to 256 bytes, with
-    /// control characters replaced by U+FFFD. Empty if there was none.
+    /// control characters replaced by U+FFFD. Empty if there was no such line.
     pub(crate) last_line: String,
 }
 
@@ -239,8 +239,8 @@ impl Running {
         }
     }
 
-    /// Sends a signal to the process group. The group does not exist yet if the process has not
-    /// called `setsid`; then only the process receives the signal.
+    /// Sends a signal to the process group. If the process has not called `setsid` yet, there is no
+    /// such group, and only the process receives the signal.
     fn signal(&self, signal: Signal) {
         if signal_group(Pid::from_child(&self.child), signal).is_err() {
             // Before `setsid`, the process runs as the agent's user, so this thread needs no
@@ -288,7 +288,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs a shell command to its end.
+    /// Runs a shell command and waits for its outcome.
     fn run(script: &str, timeout: Duration) -> Outcome {
         let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
         let environment = vec![("VIPD_STATE", "master".to_owned())];
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn flood_of_output_is_read_to_the_end() {
+    fn all_of_a_flood_of_output_is_read() {
         let outcome = run("head -c 1000000 /dev/zero | tr '\\0' x; echo; echo end", LONG);
         assert_eq!((outcome.end, outcome.last_line.as_str()), (End::Exited(0), "end"));
     }

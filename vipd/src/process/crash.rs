@@ -19,11 +19,11 @@ const ENGINE_TIMEOUT: i64 = 1_000_000;
 
 /// The shared memory, and the index of the word in which the signal number is stored.
 static MEMORY: OnceLock<(Arc<SharedMemory>, usize)> = OnceLock::new();
-/// The socket through which the guardian is woken; -1 if there is none.
+/// The socket through which the guardian is woken; -1 if there is no guardian.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
 /// Thread ID of the engine; 0 while it is not running.
 static ENGINE: AtomicI32 = AtomicI32::new(0);
-/// Thread ID of the first thread that has crashed; 0 if none has.
+/// Thread ID of the first thread that has crashed; 0 if no thread has crashed.
 static CRASHING: AtomicI32 = AtomicI32::new(0);
 /// Whether the engine's thread has stopped because another thread crashed.
 static IS_STOPPED: AtomicBool = AtomicBool::new(false);
@@ -81,9 +81,9 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     let own = thread_id();
     match CRASHING.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {}
-        // The handler itself has crashed, or a former handler has called abort(3).
+        // This handler itself has crashed, or the previous handler has called abort(3).
         Err(first) if first == own => return end_with(signal),
-        // Another thread crashed first, and ends the process.
+        // Another thread crashed first and will end the process.
         Err(_) => {
             if ENGINE.load(Ordering::Acquire) == own {
                 IS_STOPPED.store(true, Ordering::Release);
@@ -104,8 +104,8 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     let position = SIGNALS.iter().position(|known| *known == signal);
     let former = FORMER.get().zip(position).map(|(former, position)| former[position].sa_sigaction);
     match former {
-        // A former handler, for example that of the Rust runtime, which reports a stack overflow.
-        // It relies on the fault occurring again after it has returned.
+        // There was another handler before, such as the Rust runtime's, which reports a stack
+        // overflow. Such a handler relies on the fault occurring again after it has returned.
         Some(action) if !is_sent && action != libc::SIG_DFL && action != libc::SIG_IGN => {
             set_default(signal);
             // SAFETY: the Rust runtime is the only other code in this process that installs

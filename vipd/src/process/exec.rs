@@ -1,9 +1,9 @@
 //! `vipd exec`: prepares a process and executes a configured command in it.
 //!
-//! This command is not meant for users and does not appear in the help. It must not depend on
-//! anything that the agent has set up. The configured command does not inherit the agent's
-//! descriptors, signal mask, scheduling priority or lowered OOM score. Only a command that runs as
-//! root has capabilities.
+//! The command `vipd exec` is not meant for users and does not appear in the help. It must not
+//! depend on anything that the agent has set up. The configured command does not inherit the
+//! agent's descriptors, signal mask, scheduling priority or lowered OOM score. Only a command that
+//! runs as root has capabilities.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -27,20 +27,20 @@ pub(crate) const VERB: &str = "exec";
 pub(crate) const EXECUTABLE: &str = "/proc/self/exe";
 /// Exit status if the command cannot be executed, the same as in a shell.
 pub(crate) const CANNOT_RUN: u8 = 126;
-/// Score of this process for the out-of-memory killer (proc_pid_oom_score_adj(5)).
+/// File with this process's OOM score (proc_pid_oom_score_adj(5)).
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 /// Soft limit on open files, the usual default. The agent raises its own limit, which commands must
 /// not inherit.
 const OPEN_FILES: u64 = 1024;
 
-/// Returns the arguments of vipd's executable for running `argv` as `user`.
+/// Returns the arguments with which vipd's executable runs `argv` as `user`.
 pub(crate) fn arguments(user: Option<&str>, argv: &[String]) -> impl Iterator<Item = String> {
     let parent = getpid().as_raw_nonzero().to_string();
     [VERB.to_owned(), parent, user.unwrap_or_default().to_owned()].into_iter().chain(argv.iter().cloned())
 }
 
 /// Replaces this process with the command, or reports on stderr why this is not possible.
-/// `arguments` are those after [`VERB`].
+/// `arguments` are the arguments that follow [`VERB`].
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let [parent, user, program, rest @ ..] = arguments else {
         eprintln!("`vipd exec` is for internal use only");

@@ -41,7 +41,7 @@ pub(crate) fn defect(path: &Path) -> Option<String> {
                 found.uid()
             ));
         }
-        // In a directory with the sticky bit, only the owner of a file can replace it. The mode of
+        // In a directory with the sticky bit, only a file's owner can replace the file. The mode of
         // a symbolic link has no meaning.
         let is_sticky = found.is_dir() && found.mode() & 0o1000 != 0;
         if found.mode() & 0o022 != 0 && !is_sticky && !found.is_symlink() {
@@ -52,8 +52,8 @@ pub(crate) fn defect(path: &Path) -> Option<String> {
 }
 
 /// Returns all paths that the kernel visits when it resolves `path`: directories, symbolic links,
-/// the directories in their targets, and the file. A user who can change one of them controls which
-/// program runs.
+/// the directories in their targets, and the file. A user who can change any of these paths
+/// controls which program runs.
 fn parts(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut parts = vec![PathBuf::from("/")];
     let mut at = PathBuf::from("/");

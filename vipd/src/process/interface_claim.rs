@@ -16,12 +16,12 @@ use super::name_lock::{Holder, NameLock};
 /// Maximum time to wait for this process's own previous claim to end. A released claim persists
 /// until commands that were being started at the time have closed their inherited descriptors.
 const OWN_CLAIM: Duration = Duration::from_millis(500);
-/// Pause between two attempts.
+/// Pause between attempts.
 const RETRY: Duration = Duration::from_millis(1);
 /// Prefix of the name; the interface index follows.
 const PREFIX: &str = "vipd-interface ";
 
-/// Why an interface cannot be claimed.
+/// The reason why an interface cannot be claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// Another agent serves the interface.
@@ -45,7 +45,7 @@ pub enum ClaimError {
     },
 }
 
-/// The claim. Dropping it, or ending the process, releases it.
+/// A claim to an interface. The claim is released when it is dropped or the process ends.
 #[derive(Debug)]
 pub struct InterfaceClaim(Option<NameLock>);
 
@@ -61,7 +61,8 @@ impl InterfaceClaim {
         self.0.as_ref().map(NameLock::as_fd)
     }
 
-    /// Records this process as the holder of an inherited claim.
+    /// Records this process as the holder of an inherited claim, for error messages of other
+    /// agents.
     pub fn take_over(&self) {
         if let Some(lock) = &self.0 {
             lock.take_over();

@@ -20,7 +20,7 @@ use rustix::thread::{
 
 use super::capabilities::{ThreadKind, confine};
 
-/// Stack size in bytes. Small, because the process's memory is locked.
+/// Stack size of the launcher thread in bytes. Small, because the process's memory is locked.
 const STACK: usize = 128 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -86,7 +86,8 @@ pub(crate) fn launch(mut command: Command, privileges: Privileges) -> io::Result
     run(move || {
         pass_on(privileges.set())?;
         let child = command.spawn();
-        // A failure is not expected, and would have no effect: the next program gets its own set.
+        // A failure is not expected, and would be harmless, because the next program gets its own
+        // set.
         let _ = pass_on(CapabilitySet::empty());
         child
     })?

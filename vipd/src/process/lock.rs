@@ -18,12 +18,12 @@ use super::name_lock::{Holder, MAX_LEN, NameLock};
 
 /// Prefix of the socket name; the agent's name follows.
 const PREFIX: &str = "vipd ";
-/// How long a new process waits for the lock's holder to end.
+/// Maximum time that a new process waits for the lock's holder to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between attempts.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Why the lock cannot be taken.
+/// The reason why the lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another agent with this runtime directory runs in this network namespace.
@@ -72,7 +72,7 @@ pub enum LockError {
     },
 }
 
-/// The lock. Dropping it, or ending the process, releases it.
+/// The held agent lock. The lock is released when it is dropped or the process ends.
 #[derive(Debug)]
 pub struct AgentLock {
     name: String,
@@ -147,7 +147,7 @@ impl AgentLock {
         self.held.as_fd()
     }
 
-    /// Records this process as the holder of an inherited lock.
+    /// Records this process as the holder of an inherited lock, for error messages of other agents.
     pub fn take_over(&self) {
         self.held.take_over();
     }

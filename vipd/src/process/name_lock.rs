@@ -20,7 +20,7 @@ pub(super) const MAX_LEN: usize = 107;
 /// The bit of CAP_NET_ADMIN in a capability set (capabilities(7)).
 const CAP_NET_ADMIN: u64 = 1 << 12;
 
-/// A held name. Dropping it, or ending the process, releases it.
+/// A held name. The name is released when it is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct NameLock {
     // Connections are never accepted: other processes connect only to read the credentials of the
@@ -41,8 +41,8 @@ impl NameLock {
     /// Acquires a name of at most [`MAX_LEN`] bytes.
     ///
     /// # Errors
-    /// Returns an error of the kind `AddrInUse` if a process holds the name, or any other error
-    /// from the kernel.
+    /// Returns an error of the kind `AddrInUse` if a process already holds the name, or another
+    /// error from the kernel.
     pub(super) fn acquire(name: &str) -> io::Result<Self> {
         let address = SocketAddr::from_abstract_name(name)?;
         Ok(Self { socket: UnixListener::bind_addr(&address)? })

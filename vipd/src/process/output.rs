@@ -52,7 +52,7 @@ pub(super) fn read_available(mut output: &PipeReader, tail: &mut Tail) {
 pub(super) struct Tail {
     /// Last complete line that is not blank.
     complete: Vec<u8>,
-    /// Start of the line that is not complete yet.
+    /// Beginning of a line that is not complete yet.
     partial: Vec<u8>,
 }
 

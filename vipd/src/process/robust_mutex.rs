@@ -15,9 +15,9 @@ pub(crate) const WORDS: usize = size_of::<libc::pthread_mutex_t>().div_ceil(size
 /// How a mutex was acquired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acquired {
-    /// The mutex was free, or its holder has released it.
+    /// The mutex was free, or its holder released it.
     Released,
-    /// The thread that held the mutex has ended without releasing it.
+    /// The thread that held the mutex ended without releasing it.
     OwnerDied,
 }
 

@@ -10,8 +10,8 @@ use std::io;
 
 use rustix::thread::set_no_new_privs;
 
-/// `AUDIT_ARCH_…` of `include/uapi/linux/audit.h`; `None` if the filter does not support the
-/// architecture.
+/// The value `AUDIT_ARCH_…` from `include/uapi/linux/audit.h` for this architecture; `None` if the
+/// filter does not support the architecture.
 const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
     Some(0xc000_003e)
 } else if cfg!(target_arch = "aarch64") {

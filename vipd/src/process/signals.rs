@@ -1,6 +1,6 @@
 //! Signals through a signalfd(2): blocked in every thread, and read by the control thread.
 //!
-//! A blocked signal does not interrupt the engine's system calls or end the process. It stays
+//! A blocked signal does not interrupt the engine's system calls or end the process. A signal stays
 //! pending until it is read, even if it was sent during startup.
 
 use std::io;
@@ -40,7 +40,7 @@ pub struct Received {
     pub sender: u32,
 }
 
-/// The blocked signals of this process.
+/// The descriptor from which this process reads its blocked signals.
 #[derive(Debug)]
 pub struct Signals {
     descriptor: OwnedFd,

@@ -64,7 +64,7 @@ pub(super) struct Agent {
     pub(super) sizes: Sizes,
     pub(super) engine: Handle,
     pub(super) drained: Drained,
-    /// The present states of the instances.
+    /// Reads the present states of the instances.
     pub(super) latest: Latest,
     pub(super) tracker: SharedTracker,
     pub(super) configured: Configured,
@@ -79,7 +79,7 @@ pub(super) struct Administrator {
     sizes: Sizes,
     engine: Handle,
     drained: Drained,
-    /// The present states of the instances.
+    /// Reads the present states of the instances.
     latest: Latest,
     tracker: SharedTracker,
     configured: Configured,
@@ -371,7 +371,7 @@ impl Administrator {
     }
 }
 
-/// Interval at which a reload checks whether the tracked objects have been read.
+/// Interval at which a waiting reload checks whether the tracked objects have been read.
 const SETTLING: Duration = Duration::from_millis(2);
 
 /// Capacity of the channel of requested changes.

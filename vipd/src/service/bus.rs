@@ -1,9 +1,9 @@
 //! Carries the latest state change of each virtual router from the engine to the service.
 //!
 //! Each router has a slot that holds its latest state change and the number of changes so far. A
-//! slot is a seqlock. Its only writer, the engine, never waits, allocates or fails; a reader
-//! retries if it overlaps with a write. The first change after [`Transitions::take`] wakes the
-//! reader; further changes cost only a few stores.
+//! slot is a seqlock. Its only writer, the engine, never waits, allocates or fails; a reader that
+//! overlaps with a write retries. The first change after [`Transitions::take`] wakes the reader;
+//! further changes cost only a few stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -58,7 +58,7 @@ impl Slot {
         }
     }
 
-    /// Stores a state change. Two calls must not overlap.
+    /// Stores a state change. Calls must not overlap.
     fn write(&self, generation: u32, state: State, reason: Reason, at: Timestamp) {
         let same = generation_of(self.packed.load(Ordering::Relaxed)) == generation;
         let before = if same { self.count.load(Ordering::Relaxed) } else { 0 };
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn reader_is_woken_once_for_all_changes_between_two_reads() {
+    fn reader_is_woken_once_between_two_reads() {
         let (mut publisher, mut transitions) = bus(1);
         let mut publish = || {
             publisher.publish(RouterId::new(0, 0), State::Backup, Reason::Startup, Timestamp::from_nanos(1));

@@ -75,7 +75,7 @@ impl EventLog {
             shared.history.pop_front();
         }
         shared.history.push_back(Arc::clone(&line));
-        // Fails if no client follows the events.
+        // Sending fails if no client follows the events, which is harmless.
         let _ = shared.live.send(line);
     }
 }
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn latest_events_are_kept_and_later_ones_are_received() {
+    fn subscribers_get_the_latest_events_and_all_later_events() {
         let log = EventLog::new();
         let event = |number: usize| EventRecord { instance: number.to_string(), ..EventRecord::default() };
         (0..HISTORY + 10).for_each(|number| log.push(&event(number)));

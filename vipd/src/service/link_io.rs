@@ -30,12 +30,12 @@ use crate::process::InterfaceClaim;
 use crate::vrrp::Family;
 use crate::xdp::{Attached, FenceLevel, Kernel, Mode, Row};
 
-/// Opens and closes links. Its methods block: a driver may take seconds to attach a BPF program,
+/// Opens and closes links. The methods block: a driver may take seconds to attach a BPF program,
 /// and netlink requests wait for the rtnl lock.
 pub(crate) struct LinkOpener {
     kernel: Kernel,
     macvlans: Macvlans,
-    /// Open links, by interface index.
+    /// The open links, by interface index.
     open: BTreeMap<u32, Open>,
     foreign_xdp: ForeignXdp,
     /// Whether VIPs are fenced.

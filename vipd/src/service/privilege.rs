@@ -29,7 +29,7 @@ const NEEDED: [(CapabilitySet, &str); 4] = [
 /// Returns an error that lists the missing capabilities or states the clock's offset.
 pub fn check() -> anyhow::Result<()> {
     let Ok(sets) = capabilities(None) else { return Ok(()) };
-    // CAP_SYS_ADMIN implies CAP_BPF and CAP_PERFMON.
+    // CAP_SYS_ADMIN may stand in for CAP_BPF and CAP_PERFMON.
     let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let may = |needed: CapabilitySet| {
         sets.effective.contains(needed)
@@ -74,12 +74,12 @@ fn open_files(config: &Config) -> u64 {
     // Standard streams, runtime, signals, netlink and BPF objects need about 30 descriptors. The
     // rest is a margin.
     const AGENT: usize = 40;
-    // Packet socket, two group sockets, the BPF link, the claim, the fence's links at TC ingress and
-    // egress, and two spare descriptors for reopening the link.
+    // The packet socket, two group sockets, the BPF link, the claim, the fence's links at TC
+    // ingress and egress, and two spare descriptors for reopening the link.
     const LINK: usize = 9;
     // An open unicast socket, and its replacement while the link is reopened.
     const ROUTER: usize = 2;
-    // Listener, epoll instances and wake-ups of the runtime, and a margin.
+    // The listener, the runtime's epoll instances and wake-up descriptors, and a margin.
     const METRICS: usize = 6;
     // The command's output pipe and its pidfd.
     const SCRIPT: usize = 2;

@@ -1,4 +1,4 @@
-//! Describes routes and policy rules in reports, and removes stale ones.
+//! Describes routes and policy rules in reports, and removes stale routes and rules.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -19,7 +19,8 @@ pub(super) enum Response {
 }
 
 impl Response {
-    /// Returns the response to a signal and the signal's name, or `"signal"` if it is ignored.
+    /// Returns the response to a signal and the signal's name. The name of an ignored signal is
+    /// `"signal"`.
     pub(super) fn to(signal: Received) -> (Self, &'static str) {
         match signal.number {
             libc::SIGTERM => (Self::Stop, "SIGTERM"),

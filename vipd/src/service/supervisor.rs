@@ -50,7 +50,7 @@ pub(super) const FIRST_READINGS: Duration = Duration::from_secs(1);
 /// Maximum time to wait at shutdown for the worker, which may be waiting for a slow driver.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Provides the counters of discarded adverts for the log.
+/// Provides the counters of discarded adverts to the log.
 pub(super) trait DiscardCounters {
     /// Returns whether adverts were discarded since the last call.
     fn take_discarded(&self) -> bool;
@@ -228,8 +228,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 step = self.administrator.next(), if is_main => match step {
-                    // Notification commands of the predecessor and of the new successor could
-                    // otherwise run at the same time.
+                    // Postponed, because notification commands of the predecessor and of the new
+                    // successor could otherwise run at the same time.
                     Step::Upgrade { executable, author } if connections.predecessor.is_some() => {
                         self.administrator.postpone_upgrade();
                         if let Some(earlier) = waiting.replace(Waiting::new(executable, author)) {
@@ -250,7 +250,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         may_fail = false;
                     }
                 },
-                // Disabled after an error, because the next call would return the error again.
+                // This branch is disabled after an error, because the next call would return the
+                // same error.
                 signal = signals.receive(), if result.is_ok() => match signal {
                     Ok(signal) => self.signal(signal),
                     Err(error) => {
@@ -267,8 +268,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 error = &mut *failed, if may_fail => {
-                    // If the sender was dropped without an error, the only link is open, there are
-                    // several links, or this process is a successor.
+                    // The sender is dropped without an error if the only link is open, if there are
+                    // several links, or in a successor.
                     may_fail = false;
                     if let Ok(error) = error {
                         self.stop();

@@ -1,4 +1,4 @@
-//! The part of `vipd upgrade` that runs in the process to be replaced.
+//! The part of `vipd upgrade` that runs in the process being replaced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -61,7 +61,7 @@ pub(super) struct Successor {
     pub(super) channel: Channel,
 }
 
-/// Why a process cannot take over.
+/// The reason why a process cannot take over.
 enum Failure {
     /// The process has ended or closed the channel.
     Ended,
@@ -203,7 +203,7 @@ fn unexpected() -> Failure {
     Failure::Reason("it sent an unexpected message".to_owned())
 }
 
-/// Starts a successor, whose standard input is the other end of the channel.
+/// Starts a successor. `end`, the other end of the channel, becomes its standard input.
 fn start(executable: &Path, end: OwnedFd) -> io::Result<Child> {
     // `WATCHDOG_PID` names this process. A successor that inherited this variable would disable its
     // own watchdog.
@@ -220,7 +220,7 @@ fn end(child: &mut Child, patience: Duration) -> String {
     while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
         thread::sleep(PAUSE);
     }
-    // Fails if the process has ended.
+    // Fails if the process has already ended.
     let _ = child.kill();
     child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
 }

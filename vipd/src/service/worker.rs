@@ -41,16 +41,17 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Makes a link ready for its routers. Reopening a link does not interrupt its routers.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
     /// Restores multicast memberships that the kernel has dropped on open links. Returns the links
-    /// that must be opened again because the groups that they cannot join, or the reasons, have
+    /// that must be reopened because the groups that cannot be joined, or the reasons, have
     /// changed.
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Returns whether a group of an open link could not be joined.
     fn has_unjoined(&self) -> bool;
     /// Reports XDP programs that run before vipd's program on open links, and restores fence
-    /// programs that were detached. Returns the links that must be opened again because the level of
-    /// their fence has changed.
+    /// programs that were detached. Returns the links that must be reopened because their fence
+    /// level has changed.
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
-    /// Undoes [`open`](Self::open), but keeps the macvlans. The interface may no longer exist.
+    /// Undoes [`open`](Self::open), but keeps the macvlans. The interface need not exist any
+    /// longer.
     fn close(&mut self, ifindex: u32);
     /// Removes a router from the BPF program's maps and deletes its macvlan. `ifindex` is `None` if
     /// the interface no longer exists.
@@ -120,7 +121,7 @@ impl Worker {
         self.jobs.send(request).is_ok()
     }
 
-    /// Waits until the worker has handled [`Request::HandOver`].
+    /// Waits until the worker has handled [`Request::HandOver`] and ended.
     ///
     /// Returns whether the worker ended within `timeout`.
     pub(super) fn join(self, timeout: Duration) -> bool {

@@ -10,7 +10,7 @@ use super::Scrape;
 use super::exposition::{Exposition, Kind, Labels};
 use crate::control::model::{InstanceStats, InstanceStatus, State, Statistics};
 
-/// The counters: name, help, and value.
+/// A counter: its name, its help text, and a function that returns its value.
 type Counter = (&'static str, &'static str, fn(&Statistics) -> u64);
 
 const COUNTERS: [Counter; 13] = [

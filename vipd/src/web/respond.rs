@@ -52,7 +52,8 @@ fn answer(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) 
     response
 }
 
-/// Returns the format that the client prefers. OpenMetrics is used only if the client names it.
+/// Returns the format that the client prefers. OpenMetrics is chosen only if the client's `Accept`
+/// header names it.
 fn format(headers: &HeaderMap) -> Format {
     let mut open_metrics = 0;
     let mut prometheus = 0;

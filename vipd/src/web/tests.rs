@@ -159,8 +159,8 @@ fn keepalived_names_have_the_labels_of_the_exporter() {
     }
 }
 
-/// The formats require that each metric has its metadata once, directly before its samples, and
-/// that no two samples have the same name and labels.
+/// The formats require that a metric's metadata appear once, directly before its samples, and that
+/// no two samples have the same name and labels.
 #[test]
 fn metrics_are_not_repeated() {
     for (format, keepalived) in [Format::Prometheus, Format::OpenMetrics].map(|format| (format, true)) {
@@ -214,7 +214,7 @@ fn the_reference_is_current() {
     crate::generated::check("docs/metrics.md", &markdown());
 }
 
-/// Counts the snapshots, and answers with an error if there is no scrape.
+/// A source that counts the snapshots taken. Returns an error if it has no scrape.
 struct Counting {
     taken: AtomicUsize,
     scrape: Option<Scrape>,

@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Driver {
     /// Driver name as shown by `ethtool -i`. For a virtual interface whose driver reports no name,
-    /// the kernel reports the kind of link.
+    /// the kernel reports the kind of link instead.
     pub(super) name: String,
     pub(super) cost: Cost,
 }

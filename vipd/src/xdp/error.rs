@@ -52,7 +52,7 @@ pub enum LoadError {
         #[source]
         source: MapError,
     },
-    /// The maps of a predecessor differ from those of the object.
+    /// The maps of a predecessor differ from this object's maps.
     #[error("the BPF map `{name}` differs from the running agent's; restart the agent instead")]
     OtherMaps {
         /// Name in the object.
@@ -138,7 +138,7 @@ pub enum AttachError {
 }
 
 impl AttachError {
-    /// Converts an error that would occur at any hook; returns `None` for other errors.
+    /// Converts a refusal that would occur at any hook; returns `None` for other refusals.
     pub(super) fn fatal(interface: &str, refusal: &Refusal) -> Option<Self> {
         let interface = interface.to_owned();
         match refusal.errno()? {

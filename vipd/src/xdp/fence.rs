@@ -21,8 +21,8 @@ use super::pin::{PinName, Pins};
 use super::program::{Entry, Programs};
 use super::syscall;
 
-/// How completely packets to and from the agent's VIPs are dropped on this host while the agent is
-/// dead or stopped, in ascending order.
+/// The extent to which this host drops packets to and from the agent's VIPs while the agent is dead
+/// or stopped, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FenceLevel {
     /// No packets are dropped: `fence = "off"`, or packets to the VIPs cannot be dropped.

@@ -40,7 +40,7 @@ pub struct Kernel {
     /// Kept open, because the instructions of a program that is not loaded yet refer to maps by
     /// descriptor.
     arrays: [MapData; 6],
-    /// Descriptor of the map of VIPs, for pinning the map.
+    /// Descriptor of the map of VIPs, used for pinning the map.
     addresses: OwnedFd,
     consumers: Consumers,
 }

@@ -8,7 +8,7 @@ use ::log::Log;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
-/// Time between two reads of the BPF program's log lines.
+/// Interval at which the BPF program's log lines are read.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The BPF program's log: one line for each discarded advert, at debug level.

@@ -21,7 +21,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Returns the name in logs, reports and the names of pins.
+    /// Returns the name used in logs, in reports and in the names of pins.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Native => "native",

@@ -27,7 +27,7 @@ use vipd_common::records::AddressKey;
 use super::addresses::Addresses;
 use super::syscall;
 
-/// Where systemd mounts the BPF file system.
+/// The directory on which systemd mounts the BPF file system.
 const ROOT: &str = "/sys/fs/bpf";
 /// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;

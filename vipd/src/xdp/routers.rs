@@ -81,7 +81,7 @@ fn senders_of(
 /// Treats the error for removing a missing entry as success.
 pub(super) fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
-        // aya reports ENOENT as a failed system call.
+        // aya reports ENOENT as a failed system call, not as a missing key.
         Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }

@@ -23,8 +23,9 @@ impl Sizes {
     const FLOOR: u32 = 64;
 
     /// Returns larger sizes, so that routers can be added while vipd runs: one and a half times the
-    /// given numbers of routers and peers, and three times the number of VIPs, but at least 64 of
-    /// each, rounded up to powers of two. The number of senders grows with the number of routers.
+    /// present numbers of routers and peers, and three times the number of VIPs, but at least 64 of
+    /// each, and rounded up to powers of two. The number of senders grows with the number of
+    /// routers.
     ///
     /// Memory: 72 bytes per row for `STEADY`, `LEASES` and `LOST`, 256 bytes per row and CPU for
     /// `COUNTERS`, and about 100 bytes per entry of a hash map. On 8 CPUs, 64 routers take 150 kB,

@@ -21,7 +21,7 @@ use vipd_tests::conformance::{Note, Program, document, items};
 const POLICY: Policy = Policy { group_adverts: false, ..Policy::VIPD };
 
 #[test]
-fn the_core_passes_every_scenario_or_differs_as_noted() {
+fn the_core_passes_scenarios_or_differs_as_noted() {
     let scenarios = document::all().expect("valid scenarios");
     let mut failed = Vec::new();
     let mut played = 0;

@@ -126,7 +126,7 @@ impl Stage {
         }
     }
 
-    /// Advances time to `end`, or until `enough` returns true.
+    /// Advances time until `enough` returns true, at most to `end`.
     fn run(&mut self, end: Timestamp, enough: impl Fn(&Self) -> bool) {
         while !enough(self) {
             let timeouts = self.nodes.iter().enumerate();

@@ -42,8 +42,8 @@ fn each_macvlan_needs_a_constant_number_of_requests() {
     assert_eq!((again.name.as_str(), again.ifindex), ("vrrp4-7", index_of("vrrp4-7")));
     assert_eq!(macvlans.traffic().requests, requests + 1, "an existing macvlan is only looked up");
 
-    // `clear` lists the links to find an unused link group, moves the macvlans to it one by one,
-    // and deletes the group with one request.
+    // To clear the macvlans, `clear` lists the links, finds an unused link group, moves the
+    // macvlans to this group one by one, and deletes the group with one request.
     macvlans.clear();
     assert_eq!(links(), 3);
     let cleared = macvlans.traffic();
@@ -74,12 +74,12 @@ fn creating_and_deleting_macvlans_does_not_leak_links() {
         "removing the last macvlan restores the parent's sysctls"
     );
 
-    // Another tool deletes the macvlan.
+    // A macvlan that another tool has deleted is created again.
     macvlans.ensure(&wanted(parent, 4, 1)).expect("a macvlan");
     ip("link delete vrrp4-1");
     let again = macvlans.ensure(&wanted(parent, 4, 1)).expect("a macvlan");
     assert_eq!(again.ifindex, index_of("vrrp4-1"));
-    // The parent is replaced.
+    // A macvlan is created again after its parent has been replaced.
     ip("link delete eth0");
     let parent = pair("eth0");
     macvlans.ensure(&wanted(parent, 4, 1)).expect("a macvlan");

@@ -75,7 +75,7 @@ fn add(address: Address) -> Change {
     Change::Add(address, Attributes::default())
 }
 
-/// Applies changes and panics if one is rejected.
+/// Applies changes. Panics if a change is rejected.
 fn apply(requests: &mut Requests, changes: &[Change]) {
     requests
         .apply(changes, |change, error| panic!("{change:?} was rejected: {error}"))

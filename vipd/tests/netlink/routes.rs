@@ -81,7 +81,7 @@ fn tracked_routes_follow_the_main_table() {
             "route replace default metric 100 nexthop via 192.0.2.3 nexthop via 192.0.2.4",
             [Usable, Usable, Rejecting],
         ),
-        // The kernel sends no notification about the IPv4 routes.
+        // The kernel removes the IPv4 routes without a notification.
         ("link set uplink down", [Missing, Missing, Rejecting]),
     ] {
         ip(command);
@@ -91,7 +91,7 @@ fn tracked_routes_follow_the_main_table() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn routes_removed_along_with_an_address_or_a_nexthop_object_are_detected() {
+fn implicitly_removed_routes_are_detected() {
     private_namespace();
     uplink();
     let mut follower = Follower::new(&[Destination::DEFAULT_V4]);

@@ -164,7 +164,7 @@ fn routes_and_rules_of_other_tools_stay() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn only_removals_and_replacements_of_marked_routes_and_rules_wake_the_monitor() {
+fn only_lost_marked_entries_wake_the_monitor() {
     private_namespace();
     let index = uplink();
     let wanted = all(index);

@@ -65,7 +65,7 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
-fn program_behind_another_is_detected_and_attached_in_front() {
+fn program_behind_another_is_reattached_in_front() {
     let [left, _] = private_pair();
     let (mut bench, mut other) = (Bench::new(), Bench::new());
     let attach = |bench: &mut Bench| {
@@ -139,7 +139,7 @@ fn a_rejected_native_mode_is_reported_with_errno_and_extack() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
-fn attaching_again_keeps_the_link_where_the_driver_refused_native_mode() {
+fn attaching_again_keeps_the_link_after_a_refused_native_mode() {
     let [bridge, _] = private_links("left type bridge", ["left", "lo"]);
     let mut bench = Bench::new();
     let kernel = &mut bench.loaded.kernel;

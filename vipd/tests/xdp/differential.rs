@@ -22,7 +22,7 @@ const NOISE: u32 = 5000;
 /// A mutation of an encoded frame.
 #[derive(Clone, Debug)]
 struct Spoil {
-    /// Bytes to overwrite, anywhere in the frame: positions and new values.
+    /// Bytes to overwrite: positions in the frame and new values.
     edits: Vec<(prop::sample::Index, u8)>,
     /// Length to which the frame is truncated.
     cut: Option<prop::sample::Index>,
@@ -109,7 +109,7 @@ fn benches() -> [Bench; 4] {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
+fn kernel_and_user_space_agree_on_mutated_adverts() {
     let benches = RefCell::new(benches());
     let reached = RefCell::new([false; COUNTERS]);
     let mut runner = TestRunner::new(config(MUTATED));
@@ -163,7 +163,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_random_frame_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
+fn kernel_and_user_space_agree_on_random_frames() {
     let benches = RefCell::new(benches());
     let mut runner = TestRunner::new(config(NOISE));
     let start = prop_oneof![

@@ -35,8 +35,8 @@ fn packet6(source: [u8; 16], destination: [u8; 16]) -> Vec<u8> {
     Advert { source: source.into(), destination: destination.into(), protocol: 6, ..frame::valid6() }.frame()
 }
 
-/// Returns a Neighbor Solicitation or Advertisement for `target`. Its source and destination are
-/// not VIPs.
+/// Returns a Neighbor Solicitation or Advertisement for `target`. The packet's source and
+/// destination are not VIPs.
 fn neighbor(kind: u8, target: [u8; 16]) -> Vec<u8> {
     let mut frame = nd::unsolicited(MAC, OTHER6).to_vec();
     let message = ethernet::HEADER_LEN + 40;

@@ -311,7 +311,7 @@ fn log_statements_pass_the_verifier_and_do_not_change_verdicts() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn ip_options_of_every_length_and_every_address_count_are_accepted() {
+fn all_lengths_of_ip_options_and_address_lists_are_accepted() {
     let mut bench = Bench::new();
     for version in VERSIONS {
         for ihl in 5..=15 {

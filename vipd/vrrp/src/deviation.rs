@@ -29,8 +29,8 @@ pub(crate) mod stall;
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, one for each deviation")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// A lower-ranking router's advert does not shorten the wait for the higher-ranking router's
-    /// next advert.
+    /// An advert from a lower-ranking router does not shorten a backup's wait for the
+    /// higher-ranking router's next advert.
     pub down_timer_floor: bool,
     /// A priority-0 advert shortens Active_Down_Timer only if the current master sent it.
     pub ignore_foreign_priority_zero: bool,

@@ -88,7 +88,7 @@ pub struct Received {
     pub interval: u16,
     /// [Digest](vipd_common::parse::address_digest) of the advertised addresses.
     pub addresses: u64,
-    /// How the advert's checksum was computed.
+    /// The form in which the advert's checksum was computed.
     pub checksum: ChecksumForm,
 }
 
@@ -123,7 +123,7 @@ impl Impediment {
     pub(crate) const COUNT: usize = Self::Group as usize + 1;
 }
 
-/// Why a virtual router cannot take part in elections.
+/// A reason why a virtual router cannot take part in elections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Fault {
     /// The interface does not exist.
@@ -155,7 +155,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Returns the impediment that the fault belongs to.
+    /// Returns the impediment to which the fault belongs.
     pub const fn impediment(self) -> Impediment {
         match self {
             Self::NoInterface | Self::InterfaceDown => Impediment::Link,

@@ -82,7 +82,7 @@ pub struct Steady {
     pub interval: u16,
     /// [Digest](vipd_common::parse::address_digest) of the advertised addresses.
     pub addresses: u64,
-    /// Checksum form.
+    /// The form in which the checksum was computed.
     pub checksum: ChecksumForm,
     /// Active_Down_Interval: the time after the last arrival at which the master is considered
     /// down.
@@ -102,7 +102,7 @@ impl Steady {
     }
 }
 
-/// Why the state changed.
+/// The reason for a state change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reason {
     /// The router started for the first time, or restarted after a shutdown or an impediment for
@@ -152,7 +152,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a valid advert was discarded (RFC 9568 section 7.1, RFC 3768 section 7.1).
+/// The reason for discarding a valid advert (RFC 9568 section 7.1, RFC 3768 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
     /// The advert's source is the router's own primary address: a loop or a duplicate address.
@@ -191,7 +191,7 @@ pub enum Event {
     },
     /// A valid advert was discarded.
     Discarded {
-        /// Why the advert was discarded.
+        /// The reason for discarding the advert.
         reason: Discard,
         /// Source of the advert.
         source: IpAddr,

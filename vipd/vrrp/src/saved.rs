@@ -91,14 +91,14 @@ pub struct SavedPeer {
     pub priority: u8,
     /// Number of the [checksum form](ChecksumForm) of the peer's last advert.
     pub checksum: u8,
-    /// Arrival of its last advert.
+    /// Arrival time of the last advert.
     pub last_arrival: Time,
 }
 
 /// The protocol state and its timers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SavedState {
-    /// Not started; no fault.
+    /// Not started, and without a fault.
     Initialize {
         /// End of `startup_delay`, if nothing else keeps the router from starting.
         starts_at: Option<Time>,
@@ -173,7 +173,7 @@ pub struct SavedAdvert {
     pub source: IpAddr,
     /// Priority.
     pub priority: u8,
-    /// Interval in the unit of the wire.
+    /// Interval in the wire unit.
     pub interval: u16,
     /// Digest of the addresses.
     pub addresses: u64,
@@ -184,7 +184,7 @@ pub struct SavedAdvert {
 /// A saved unchanged advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedSteady {
-    /// The advert. Its arrival is 0.
+    /// The advert, with an arrival time of 0.
     pub advert: SavedAdvert,
     /// Active_Down_Interval in nanoseconds.
     pub down_interval: u64,
@@ -199,16 +199,16 @@ pub struct SavedFloor {
     pub priority: u8,
     /// Arrival in the kernel.
     pub arrival: Time,
-    /// Interval in the unit of the wire.
+    /// Interval in the wire unit.
     pub interval: u16,
 }
 
 /// A lower-ranking router that also advertised as master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedCompetitor {
-    /// Arrival of its first advert.
+    /// Arrival time of the first advert.
     pub first: Time,
-    /// Arrival of its last advert.
+    /// Arrival time of the last advert.
     pub last: Time,
     /// Number of adverts from this router.
     pub adverts: u64,
@@ -222,7 +222,7 @@ pub struct SavedCompetitor {
 pub struct SavedFastPath {
     /// The published advert.
     pub published: Option<SavedSteady>,
-    /// Arrival of the last advert that the router handled.
+    /// Arrival time of the last advert that the router handled.
     pub handled: Time,
 }
 

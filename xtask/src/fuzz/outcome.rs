@@ -95,7 +95,7 @@ pub(super) fn table(tallies: &[(&str, Tally)]) -> String {
     text
 }
 
-/// Formats a hexdump of 16 bytes per line, with offset and characters.
+/// Formats a hexdump with 16 bytes per line, each line with an offset and the bytes as characters.
 fn hexdump(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (index, chunk) in bytes.chunks(16).enumerate() {

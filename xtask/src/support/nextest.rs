@@ -1,4 +1,4 @@
-//! cargo-nextest, which runs the tests.
+//! Installs and runs cargo-nextest, the test runner.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Scheduling of computations that run alongside labs and must not delay the labs' adverts.
+//! Schedules computations that run alongside labs without delaying the labs' adverts.
 
 use std::fs;
 

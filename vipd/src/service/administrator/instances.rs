@@ -7,7 +7,7 @@ use crate::vrrp::config::PRIORITY_OWNER;
 use crate::vrrp::{Fault, Impediment, Input, State};
 
 impl Administrator {
-    /// Drains or undrains instances: all of them if `names` is empty.
+    /// Drains or undrains the named instances and groups, or all instances if `names` is empty.
     pub(super) fn drain(&mut self, names: &[String], is_drained: bool) -> Outcome {
         let names = self.resolve(names)?;
         let text = |name: &String| match (self.drained.contains(name), is_drained) {

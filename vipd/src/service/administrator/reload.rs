@@ -1,4 +1,4 @@
-//! Reload: compares two configurations, and applies the difference.
+//! Reload: compares two configurations and applies the differences.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -13,7 +13,7 @@ use crate::xdp::Rows;
 const CONFIG: &str =
     "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
 
-/// An administrator of an agent without an engine.
+/// An administrator for tests, without an engine.
 struct Bench {
     administrator: Administrator,
     orders: Orders,
@@ -111,7 +111,7 @@ fn other_changes_do_not_wait_until_a_reload_has_read_the_file() {
             answer = &mut answer => answer.expect("an answer"),
         };
         assert_eq!(answer.map(|report| report.changes), Ok(vec!["VI_1: drained".to_owned()]));
-        // Writes the file, which lets one reload finish reading. Called once for each of the two
+        // Writes to the FIFO, which lets one reload finish reading. Called once for each of the two
         // reloads.
         let write = || {
             let path = path.clone();

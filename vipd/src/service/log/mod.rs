@@ -273,7 +273,8 @@ impl Log {
         }
     }
 
-    /// Logs why adverts were discarded: each reason once until the instance changes state.
+    /// Logs the reasons for which adverts were discarded, each only once until the instance changes
+    /// state.
     pub(super) fn discards(&mut self, row_of: impl Fn(Row) -> CounterRow) {
         for log in self.instances.values_mut() {
             let row = row_of(log.row);
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn state_changes_suppressed_by_the_rate_limit_are_logged_later() {
+    fn rate_limited_state_changes_are_logged_later() {
         let mut log = log();
         let (sender, mut received) = mpsc::channel(64);
         let (publisher, mut transitions) = bus(1);

@@ -228,7 +228,7 @@ fn group_notice(kind: Kind, reason: String) -> Notice {
     Notice { kind, reason, priority: 0 }
 }
 
-/// Returns the commands of an instance, which may belong to a group, or the commands of a group.
+/// Returns the commands of an instance (with the name of its group, if any) or of a group.
 fn target(notify: &Notify, instance: Option<&Instance>, group: Option<String>) -> Target {
     let Notify { master, backup, fault, stop, any, user, timeout } = notify.clone();
     Target {
@@ -305,7 +305,7 @@ mod tests {
 
     /// A reload adds commands and a group to an instance that is master.
     #[test]
-    fn first_notification_after_a_reload_contains_the_new_group_and_the_previous_state() {
+    fn first_notification_after_a_reload_names_the_new_group() {
         let directory = tempfile::tempdir().expect("a directory");
         let [out, script] = ["out", "script"].map(|name| directory.path().join(name));
         let text = format!("echo $1 $3 ${{VIPD_GROUP-none}} $VIPD_PREVIOUS_STATE >>{}", out.display());

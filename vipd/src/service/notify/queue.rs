@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::notice::{Kind, Notice};
 
-/// The property of a subject's commands that the queue uses.
+/// The queue's view of a subject's commands.
 pub(super) trait Commands {
     /// Returns whether any command is configured for this state.
     fn has(&self, kind: Kind) -> bool;
@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// Commands for all states.
+    /// Commands that are configured for all states.
     #[derive(Clone, Debug, PartialEq, Eq)]
     struct All;
 
@@ -330,8 +330,8 @@ mod tests {
         ) {
             let mut queue = queue(5, limit);
             let mut running: Vec<Job<u32, All>> = Vec::new();
-            // `number` counts the changes and is passed in the reason. `latest` and `notified`
-            // contain the latest change and the latest notification of each subject.
+            // The reason of each change contains its `number`. For each subject, `latest` is the
+            // latest change, and `notified` the latest notification.
             let mut number = 0_u64;
             let mut latest: BTreeMap<u32, Kind> = BTreeMap::new();
             let mut notified: BTreeMap<u32, (Kind, u64)> = BTreeMap::new();

@@ -69,7 +69,7 @@ impl SharedCounts {
         shared.former_fifo_dropped + shared.fifo_dropped
     }
 
-    /// Returns the counts of all subjects that have any, including those of a predecessor.
+    /// Returns the nonzero counts by subject, including the predecessor's counts.
     pub(crate) fn all(&self) -> BTreeMap<String, Counts> {
         let shared = self.lock();
         let mut all = shared.former.clone();
@@ -106,7 +106,7 @@ impl SharedCounts {
     }
 }
 
-/// Runs the commands in the order that the queue decides.
+/// Runs the commands in the order determined by the queue.
 pub(super) struct Runner {
     queue: Queue<Subject, Arc<Target>>,
     running: JoinSet<Finished>,
@@ -220,8 +220,8 @@ impl Runner {
         }
     }
 
-    /// Counts failures, and logs each failure when it first occurs or differs from the previous
-    /// one.
+    /// Counts failures. Logs a failure when it first occurs and when it differs from the previous
+    /// failure.
     fn report(&mut self, finished: Finished) {
         let Finished { subject, results } = finished;
         let (instance, group) = subject.fields();

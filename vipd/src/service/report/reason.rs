@@ -51,7 +51,7 @@ fn failed_member<'a>(mut members: impl Iterator<Item = &'a RouterSnapshot>) -> S
     )
 }
 
-/// Describes a fault to the user, with a remedy where there is one.
+/// Describes a fault to the user, including a remedy if there is one.
 fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> String {
     let interface = &config.interface;
     match fault {

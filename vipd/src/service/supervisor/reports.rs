@@ -73,8 +73,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.log.write(report);
     }
 
-    /// Handles the remaining reports, then state changes whose reports were dropped, and logs
-    /// changes that the rate limit suppressed.
+    /// Handles the remaining reports, then state changes whose reports were dropped, and then logs
+    /// state changes that the rate limit suppressed.
     pub(super) fn log_lost_transitions(&mut self, from: &mut FromEngine) {
         // The order matters: the engine sends the report of a change before it publishes the
         // change. So the report of every change that `take` returns has been sent or dropped. A

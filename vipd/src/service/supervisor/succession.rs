@@ -250,8 +250,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
         let line = Line::agent(format!("handed over to process {pid}, vipd {version}"));
         finish(author, Ok(Done { changes: vec![line], ..Done::default() }));
-        // Lets the client's task send the reply, which fits into the socket's buffer, before the
-        // server is aborted.
+        // Lets the client's task send the reply before the server is aborted. The reply fits into
+        // the socket's buffer.
         for _ in 0..REPLY_STEPS {
             yield_now().await;
         }

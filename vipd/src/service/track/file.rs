@@ -51,7 +51,7 @@ fn warn(file: &TrackedFile, error: &io::Error, repeats: &mut Repeats) {
     if !repeats.is_due(&error.to_string(), Instant::now()) {
         return;
     }
-    // The description of ENOSPC, "No space left on device", is misleading.
+    // ENOSPC gets its own text, because its description, "No space left on device", is misleading.
     let reason = match Errno::from_io_error(error) {
         Some(Errno::NOSPC) => {
             "too many inotify watches; raise the sysctl fs.inotify.max_user_watches".to_owned()
@@ -123,8 +123,9 @@ struct Renewed {
     /// The error if a watch on the file or a directory could not be added; `None` if the file or
     /// directory is only missing.
     error: Option<Errno>,
-    /// Whether the file may change without an event: a watch is missing, or the path contains a
-    /// symbolic link, whose target may be replaced or created in a directory without a watch.
+    /// Whether the file may change without an event, because a watch is missing or the path
+    /// contains a symbolic link, whose target may be replaced or created in a directory without a
+    /// watch.
     is_partial: bool,
 }
 

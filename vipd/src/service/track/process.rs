@@ -66,7 +66,7 @@ pub(super) async fn watch(
         for pid in known.iter().copied() {
             match pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(Into::into).and_then(register) {
                 Ok(descriptor) => drop(ends.spawn(async move { drop(descriptor.readable().await) })),
-                // The process has exited, or is in another PID namespace.
+                // The process has exited or is in another PID namespace.
                 Err(_) => unwatched += usize::from(is_found(pid, &process.matches)),
             }
         }
@@ -87,7 +87,7 @@ pub(super) async fn watch(
         if is_up {
             events.select(&known, Events::changes);
             let too_few = async {
-                // Completes once fewer than `quorum` processes are left.
+                // Completes once fewer than `quorum` processes remain.
                 while ends.len() >= quorum && ends.join_next().await.is_some() {}
             };
             tokio::select! {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_of_a_process_is_detected_and_its_successor_is_found() {
+    fn exit_and_restart_of_a_process_are_detected() {
         let directory = tempfile::tempdir().expect("a directory");
         let program = directory.path().join("daemon");
         fs::copy("/usr/bin/sleep", &program).expect("copied");
@@ -266,7 +266,7 @@ mod tests {
         });
     }
 
-    /// A copy of the shell counts until it executes `sleep`.
+    /// A forked copy of the shell counts until it executes `sleep`.
     #[test]
     fn process_that_executes_another_program_no_longer_counts() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -81,8 +81,8 @@ async fn follow(
     }
 }
 
-/// Waits until the routes may have changed. Safe to cancel: once a notification has been read, the
-/// routes are always read again.
+/// Waits until the routes may have changed. Safe to cancel, because the routes are always read
+/// again once a notification has been read.
 async fn changed(monitor: &mut AsyncFd<RouteMonitor>, routes: &Routes) -> io::Result<()> {
     loop {
         let mut ready = monitor.readable_mut().await?;

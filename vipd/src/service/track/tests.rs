@@ -117,7 +117,7 @@ fn new_settings_keep_the_states_of_known_objects() {
 
 /// A master must not enter Fault because a reload has added an object that has not been read yet.
 #[test]
-fn object_added_to_a_running_instance_has_no_effect_until_it_is_read() {
+fn added_object_has_no_effect_until_it_is_read() {
     let (mut tracker, commands) = tracker();
     let router = RouterId::new(3, 1);
     tracker.set(router, &instance(""), 100, NOTHING_TRACKED, false);
@@ -155,7 +155,7 @@ fn object_change_during_a_reload_is_not_lost() {
 /// New settings alone must not move mastership. For example, a longer timeout for a script that is
 /// down must not make the script's instance preempt the master.
 #[test]
-fn check_with_new_settings_keeps_its_state_until_it_has_run() {
+fn reconfigured_check_keeps_its_state_until_it_has_run() {
     let (mut tracker, commands) = tracker();
     let router = RouterId::new(3, 1);
     let track = "{ script = \"web\", weight = -60 }";
@@ -175,7 +175,7 @@ fn check_with_new_settings_keeps_its_state_until_it_has_run() {
 
 /// At startup, an instance must not enter Fault merely because its objects have not been read yet.
 #[test]
-fn nothing_is_sent_to_the_engine_until_all_objects_have_been_read() {
+fn engine_gets_no_changes_until_all_objects_have_been_read() {
     let (engine, commands) = Handle::without_engine().expect("a handle");
     let (tracker, mut readings) = SharedTracker::new(engine);
     let settings = instance("{ script = \"web\", weight = -60 }, { interface = \"eth2\" }");

@@ -65,7 +65,7 @@ fn state() -> State<Refusing> {
 }
 
 #[test]
-fn link_whose_fence_has_changed_is_opened_again() {
+fn link_is_reopened_when_its_fence_changes() {
     let mut state = state();
     state.open.insert(LinkId::new(0, 0), spec(1));
     state.check();

@@ -1,5 +1,5 @@
-//! A lower-ranking router's advert does not shorten the wait for the higher-ranking router's next
-//! advert.
+//! An advert from a lower-ranking router does not shorten a backup's wait for the higher-ranking
+//! router's next advert.
 //!
 //! RFC 9568 section 6.4.2 has a backup adopt the interval of every advert it accepts (S11). If the
 //! losing master has the shorter interval, its last advert, or an advert that a switch delayed,

@@ -13,8 +13,8 @@ use super::Policy;
 use super::down_timer_floor::DownTimerFloor;
 use crate::input::Received;
 
-/// Returns whether a backup that follows `master` ignores a priority-0 advert. An advert from the
-/// router that set the floor, the higher-ranking of two masters, is accepted.
+/// Returns whether a backup that follows `master` ignores a priority-0 advert. A priority-0 advert
+/// from the router that set the floor, which is the higher-ranking of two masters, is not ignored.
 pub(crate) fn is_ignored(
     policy: Policy,
     master: Option<IpAddr>,

@@ -1,15 +1,16 @@
 //! After a split brain, the remaining master announces its addresses again.
 //!
-//! RFC 9568 section 6.4.3 requires an answer to the losing advert (S23), which updates bridges. But
-//! hosts may have learned the other master's MAC from its announcements, and an advert does not
-//! correct their caches.
+//! RFC 9568 section 6.4.3 requires an answer to the losing advert (S23), which updates bridges.
+//! However, hosts may have learned the other master's MAC from its announcements, and an advert
+//! does not correct the hosts' caches.
 //!
 //! The announcement waits until the competing master has sent no adverts for long enough to have
 //! yielded: one and a half intervals, but no more than 100 ms. A competing master is persistent if
-//! it keeps advertising for longer than a second and longer than three intervals, or resumes right
-//! after the announcement (it does not receive this router's adverts), or if it sends faster than a
-//! VRRP router would. Announcing at each of its pauses would not help, so the quiet time required
-//! of a persistent competing master is one and a half intervals, but no less than a second.
+//! it keeps advertising for longer than a second and longer than three intervals, if it resumes
+//! right after the announcement (because it does not receive this router's adverts), or if it sends
+//! faster than a VRRP router would. Announcing at each of its pauses would not help, so the quiet
+//! time required of a persistent competing master is one and a half intervals, but no less than a
+//! second.
 
 use vipd_common::Timestamp;
 

@@ -39,7 +39,7 @@ pub(crate) struct Backup {
     /// master that the router is about to preempt.
     discarded: Option<Received>,
     /// The last advert of the master, if it matches the configuration. Adverts that do not match
-    /// are counted, so the BPF program must record them.
+    /// are counted, so the BPF program must write a record for each.
     unchanged: Option<Steady>,
     floor: Option<DownTimerFloor>,
     /// End of `preempt_delay`, while the router follows a lower-priority master.
@@ -241,7 +241,7 @@ impl Backup {
     pub(crate) fn priority_changed(&mut self, common: &mut Common) {
         let is_followed = |advert: &Received| !common.preempts() || advert.priority >= common.priority;
         if let Some(advert) = self.discarded.filter(is_followed) {
-            // S11, S13, as if the advert had arrived after the change
+            // S11, S13: handled as if the advert had arrived after the change.
             self.preempt_at = None;
             return self.follow(common, &advert);
         }

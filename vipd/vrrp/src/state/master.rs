@@ -270,7 +270,8 @@ impl Master {
             self.adver_timer = self.adver_timer.min(adver_timer);
         }
         if !was_stalled && self.is_stalled(common, now) {
-            // Backups still wait for the old Active_Down_Interval.
+            // A shorter interval is not a stall, because backups still wait for the old
+            // Active_Down_Interval.
             self.last_sent = now;
         }
         let Announcements { delay, refresh, .. } = new.announcements;

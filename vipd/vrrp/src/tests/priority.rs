@@ -1,4 +1,4 @@
-//! Changes of the effective priority: effects on adverts, comparisons and Skew_Time.
+//! Changes to the effective priority: effects on adverts, comparisons and Skew_Time.
 
 use super::*;
 use crate::Reason;
@@ -165,7 +165,7 @@ fn a_master_that_is_still_outranked_is_preempted_after_a_priority_decrease() {
 
 /// A lower-priority router is still advertising when the master relinquishes mastership.
 #[test]
-fn another_master_is_followed_after_priority_zero_and_a_priority_decrease() {
+fn another_master_is_followed_after_a_priority_decrease() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.advert(80, LOWER);
@@ -194,7 +194,7 @@ fn a_master_that_has_left_is_not_followed_after_a_priority_decrease() {
 }
 
 #[test]
-fn the_priority_is_clamped_to_1_to_254_and_an_owner_keeps_255() {
+fn the_priority_is_clamped_unless_it_is_an_owners() {
     let mut script = Script::started(config(Version::V3, SECOND));
     for (given, effective) in [(0, 1), (1, 1), (254, 254), (255, 254)] {
         script.input(Input::Priority(given));

@@ -60,7 +60,7 @@ fn an_address_that_is_no_longer_advertised_stays_on_the_interface() {
 }
 
 #[test]
-fn a_shorter_interval_of_a_master_applies_immediately_and_is_not_a_stall() {
+fn a_masters_shorter_interval_applies_immediately() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, 10 * SECOND));
         script.wait(8 * SECOND);
@@ -72,7 +72,7 @@ fn a_shorter_interval_of_a_master_applies_immediately_and_is_not_a_stall() {
 }
 
 #[test]
-fn a_longer_interval_of_a_master_applies_after_the_next_advert() {
+fn a_masters_longer_interval_applies_after_the_next_advert() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         script.wait(400 * MILLI);

@@ -46,7 +46,8 @@ enum In {
     TimeoutDue,
 }
 
-/// Priorities and sources around the router's own (100), and the special priorities.
+/// Priorities and sources just below and above the router's own (priority 100), and the special
+/// priorities.
 const ADVERTS: [(u8, IpAddr); 11] = [
     (0, LOWER),
     (0, HIGHER),
@@ -85,7 +86,7 @@ enum Next {
     In(u64),
 }
 
-/// The expected result, and the item that requires it.
+/// The expected result, preceded by the item that requires it.
 struct Cell(&'static str, State, Vec<Action>, Next);
 
 fn down(version: Version, priority: u64) -> u64 {
