@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output, Stdio};
 
-/// Runs a command through `vipd exec`, as `user` unless it is empty.
+/// Runs a command through `vipd exec` as `user`, or as the current user if `user` is empty.
 fn exec(user: &str, argv: &[&str]) -> Output {
     let parent = std::process::id().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_vipd"));
@@ -33,7 +33,7 @@ fn command_leads_a_session() {
 #[test]
 fn signals_are_neither_blocked_nor_ignored() {
     let output = exec("", &["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]);
-    // The C library reserves signals 32 and 33, and does not allow changing them.
+    // The C library reserves signals 32 and 33, whose actions and mask a program cannot change.
     let reserved = 0b11 << 31;
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let (name, mask) = line.split_once(":\t").expect("a line of /proc/self/status");
@@ -59,7 +59,7 @@ fn soft_limit_on_open_files_is_at_most_1024() {
 }
 
 #[test]
-fn command_that_cannot_be_run_is_named() {
+fn error_names_a_command_that_cannot_be_run() {
     let output = exec("", &["/nonexistent", "argument"]);
     assert_output(&output, 126, "", "/nonexistent cannot be run: No such file or directory (os error 2)\n");
     let output = exec("no-such-user", &["/bin/true"]);

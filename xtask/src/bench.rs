@@ -12,7 +12,7 @@ use crate::support::{agent, privilege, workspace};
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// Arguments for the bench: scenarios, `--quick`, `--runs N`, `--check`, `--markdown FILE`,
+    /// Arguments for the benchmark: scenarios, `--quick`, `--runs N`, `--check`, `--markdown FILE`,
     /// `--json FILE`, `--vipd OLD`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,

@@ -28,13 +28,13 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// backup of others. Kills, suspends, starves, reloads, upgrades, drains and restarts agents, cuts
 /// and impairs links, partitions the segment, removes addresses, detaches BPF programs and fills
 /// disks. Clients query all addresses with ARP, ND and ping, and each answer on the wire is
-/// attributed to a node. A run consists of episodes of a minute, with consecutive seeds. The plan
-/// of an episode depends only on its seed and the options.
+/// attributed to a node. A run consists of one-minute episodes with consecutive seeds. An episode's
+/// plan depends only on its seed and the options.
 ///
-/// Invariants: an old owner is silent once a new master's advert has reached it; takeovers, and
-/// gaps between answers, last no longer than the protocol allows for the faults; after all faults,
-/// exactly one node answers for each address. After a violation, prints the plan, the seed and a
-/// timeline, writes the frames to a pcapng file, and ends the run.
+/// Invariants: an old owner stops answering once a new master's advert has reached it; takeovers,
+/// and gaps between answers, last no longer than the protocol allows for the faults; after all
+/// faults, exactly one node answers for each address. After a violation, prints the plan, the seed
+/// and a timeline, writes the frames to a pcapng file, and ends the run.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -65,10 +65,10 @@ pub(crate) struct Args {
     /// Advertisement interval [default: drawn from 10ms, 100ms and 1s]
     #[arg(long, value_name = "TIME", value_parser = crate::lab::parse_interval)]
     interval: Option<Duration>,
-    /// Play only these kinds of faults
+    /// Play only faults of these kinds
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     faults: Vec<Kind>,
-    /// Do not play these kinds of faults
+    /// Do not play faults of these kinds
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     without: Vec<Kind>,
     /// Program to run on all nodes
@@ -89,7 +89,7 @@ pub(crate) struct Args {
     /// Continue after violations, and exit with status 0
     #[arg(long)]
     keep_going: bool,
-    /// Directory for the pcapng files of rounds with violations
+    /// Directory for the pcapng files of episodes with violations
     #[arg(long, value_name = "DIRECTORY", default_value = ".")]
     captures: PathBuf,
     /// Print the plan of the first episode without playing it
@@ -154,7 +154,8 @@ fn outline(args: &Args) -> Result<Outline> {
     Ok(Outline { nodes: args.nodes, routers: args.routers, interval: args.interval, kinds })
 }
 
-/// Prints progress to standard error, and for each violation the details needed to explain it.
+/// Prints progress to standard error. For each violation, also prints the details needed to explain
+/// it.
 fn report(start: Instant, progress: &Progress<'_>) {
     let clock = format!("{:6.1} s", start.elapsed().as_secs_f64());
     match progress {

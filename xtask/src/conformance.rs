@@ -18,9 +18,9 @@ use crate::support::{agent, debian, privilege, workspace};
 /// Run the conformance suite with vipd, keepalived and FRR, and print the results; needs root
 ///
 /// Runs vipd's core in virtual time, then each program in private labs. The host's network is not
-/// affected. If the output is not a terminal, prints Markdown. Fails if a program deviates from a
-/// scenario without a documented deviation, or conforms despite one. For keepalived and FRR, this
-/// applies only to the versions in Debian 12.
+/// affected. If the output is not a terminal, prints Markdown. Fails if a program has an
+/// undocumented deviation from a scenario, or conforms despite a documented deviation. For
+/// keepalived and FRR, this applies only to the versions in Debian 12.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -28,7 +28,7 @@ Examples:
   cargo xtask conformance --program keepalived s23 r1      some scenarios with one program
   cargo xtask conformance --markdown docs/conformance.md   write the results as a document")]
 pub(crate) struct Args {
-    /// Run only scenarios whose names start with one of these
+    /// Run only scenarios whose names start with one of these prefixes
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
     /// Run only this program; may be given several times
@@ -91,8 +91,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     verdict(&rows)
 }
 
-/// Runs every scenario with every program, as a step of the test suite. An earlier step tests the
-/// core.
+/// Runs every scenario with every program, as a step of the test suite. An earlier step runs the
+/// scenarios on the core.
 pub(crate) fn run_all() -> Result<()> {
     let scenarios = document::all()?;
     let (rows, _) = play(&scenarios, &Program::ALL);
@@ -129,20 +129,20 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
     (rows, seconds)
 }
 
-/// The versions of keepalived and FRR whose deviations the scenarios document, with their Debian
-/// packages.
+/// The versions of keepalived and FRR whose deviations the scenarios document, with the names of
+/// the Debian packages.
 const KNOWN_VERSIONS: [(Program, &str, &str); 2] =
     [(Program::Keepalived, "keepalived", "2.2.7"), (Program::Frr, "frr", "8.4.4")];
 
-/// Returns an error if there are undocumented verdicts. With other versions of keepalived and FRR,
-/// only failures of the lab count.
+/// Returns an error if there are undocumented verdicts. For versions of keepalived and FRR other
+/// than [`KNOWN_VERSIONS`], only failures of the lab count.
 fn verdict(rows: &[Row<'_>]) -> Result<()> {
     let mut failures = Vec::new();
     let verdicts = rows.iter().flat_map(|row| row.verdicts.iter().map(|verdict| (row.scenario, verdict)));
     for (scenario, (program, verdict)) in verdicts {
         let package = KNOWN_VERSIONS.iter().find(|(peer, ..)| peer == program);
         let known = match package {
-            // Debian adds an epoch before the upstream version, and a revision after it.
+            // Debian adds an epoch before the upstream version and a revision after it.
             Some((_, package, version)) => {
                 debian::version(package)?.split([':', '-', '+', '~']).any(|part| part == *version)
             }
@@ -162,7 +162,7 @@ fn verdict(rows: &[Row<'_>]) -> Result<()> {
     )
 }
 
-/// Returns the document: the tables, below a header with the command and the versions.
+/// Returns the document: a header with the command and the versions, then the tables.
 fn document(rows: &[Row<'_>], tables: &str, seconds: u64) -> Result<String> {
     Ok(format!(
         "# Conformance\n\n\

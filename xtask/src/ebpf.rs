@@ -15,7 +15,7 @@ use crate::support::process::{self, output};
 use crate::support::toolchain::{TARGET, Toolchain};
 use crate::support::workspace;
 
-/// Name of the binary target of vipd-ebpf, which becomes `vipd.bpf.o`.
+/// Name of vipd-ebpf's binary target, whose output becomes `vipd.bpf.o`.
 const PROGRAM: &str = "vipd";
 
 /// Rebuild the committed eBPF object and its provenance file
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Only check whether the committed object matches the sources; exit with status 1 if not
     #[arg(long, conflicts_with = "out")]
     check: bool,
-    /// Write the object to this path instead of replacing the committed one
+    /// Write the object to this path instead of replacing the committed object
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
 }
@@ -57,7 +57,7 @@ pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<()> {
     let mut cargo = toolchain.cargo("build", root);
     cargo.args(["--package", "vipd-ebpf", "--bin", PROGRAM, "--release", "--locked"]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
-    // Use a separate folder, because sharing one with the host's compiler would cause full
+    // Use a separate folder, because sharing a folder with the host's compiler would cause full
     // rebuilds.
     cargo.arg("--target-dir").arg(workspace::target().join("ebpf"));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain, root).join("\x1f"));
@@ -77,13 +77,13 @@ pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the compiler flags for all crates in the object. They replace flags from cargo's
+/// Returns the compiler flags for all crates in the object, which replace the flags from cargo's
 /// configuration.
 fn flags(toolchain: &Toolchain, root: &Path) -> Vec<String> {
     // The architecture is fixed, so that the object does not depend on the build host.
     let mut flags = vec!["--cfg=bpf_target_arch=\"x86_64\"".to_owned()];
-    // BTF is generated from debug information, which contains paths. Remap them, so that builds are
-    // reproducible.
+    // BTF is generated from debug information, which contains paths. Remap the paths, so that
+    // builds are reproducible.
     flags.extend(["-Cdebuginfo=2", "-Clink-arg=--btf"].map(str::to_owned));
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
@@ -112,8 +112,8 @@ fn built_program(messages: &str) -> Result<PathBuf> {
 /// Returns the packages that are compiled into the object, as sorted `name version` strings. `tree`
 /// is the output of `cargo tree --prefix depth`.
 ///
-/// Omits path packages, because their sources are hashed. Includes macros, but not their
-/// dependencies (such as `syn`): these are shared with the agent, and do not affect the object.
+/// Omits path packages, because their sources are hashed. Includes macros, but not the macros'
+/// dependencies (such as `syn`), which are shared with the agent and do not affect the object.
 fn compiled_in(tree: &str) -> Vec<String> {
     let mut packages = BTreeSet::new();
     let mut macro_depth = usize::MAX;

@@ -21,21 +21,21 @@ const PACKAGE: &str = "tests/fuzz";
 /// Binaries of the fuzz package. Repeats the package's own list, because xtask must not depend on
 /// vipd (see main.rs).
 const TARGETS: [&str; 5] = ["parser", "xdp", "core", "config", "control"];
-/// The target that needs privileges, to load the BPF program.
+/// The target that needs privileges because it loads the BPF program.
 const PRIVILEGED: &str = "xdp";
-/// Debian packages that are installed if there is no C++ compiler, to compile libFuzzer.
+/// Debian packages to install if there is no C++ compiler. libFuzzer is C++ code.
 const COMPILER_PACKAGES: [&str; 1] = ["g++"];
 /// Time in seconds after which an input counts as a hang.
 const INPUT_TIMEOUT: u32 = 20;
 /// Flags that enable LLVM's coverage instrumentation for libFuzzer, as `clang -fsanitize=fuzzer`
-/// does. Unlike `-Zsanitizer` and cargo-fuzz, they work with a stable compiler.
+/// does. Unlike `-Zsanitizer` and cargo-fuzz, these flags work with a stable compiler.
 const FLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    // Keep branches separate: folded ones would count as a single edge.
+    // Keep branches separate: folded branches would count as a single edge.
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
 ];
 
@@ -61,13 +61,13 @@ pub(crate) struct Args {
     /// Targets to fuzz [default: all]
     #[arg(value_name = "TARGET", value_parser = TARGETS)]
     targets: Vec<String>,
-    /// How long to fuzz each target, in seconds
+    /// Time to fuzz each target, in seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// Run the target only on this input
     #[arg(long, value_name = "PATH", conflicts_with_all = ["seconds", "keep"])]
     input: Option<PathBuf>,
-    /// Update the corpus in the repository: add inputs with new coverage, and drop redundant ones
+    /// Update the corpus in the repository: add inputs with new coverage, and drop redundant inputs
     #[arg(long)]
     keep: bool,
 }
@@ -140,8 +140,9 @@ impl Fuzzer {
         cargo.args(["build", "--locked", "--profile", "fuzz", "--package", "vipd-fuzz"]);
         cargo.args(["--features", "libfuzzer", "--target", &fuzzer.host]);
         cargo.args(targets.iter().flat_map(|target| ["--bin", target]));
-        // Use a separate folder, because the flags differ. `--target` keeps the flags from applying
-        // to build scripts and macros, which are not linked with libFuzzer.
+        // Use a separate folder, because these flags would cause full rebuilds elsewhere.
+        // `--target` keeps the flags from applying to build scripts and macros, which are not
+        // linked with libFuzzer.
         cargo.arg("--target-dir").arg(&fuzzer.folder).env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
         run_command(&mut cargo)?;
         Ok(fuzzer)
@@ -151,15 +152,14 @@ impl Fuzzer {
         self.folder.join(&self.host).join("fuzz").join(target)
     }
 
-    /// Creates and returns a folder for output of a target, in cargo's target directory.
+    /// Creates and returns a folder for a target's output, in cargo's target directory.
     fn scratch(&self, kind: &str, target: &str) -> Result<PathBuf> {
         let folder = self.folder.join(kind).join(target);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(folder)
     }
 
-    /// Runs the targets, as many at a time as there are CPUs. Returns the outcomes in the order of
-    /// the targets.
+    /// Runs the targets, one per CPU at a time. Returns the outcomes in the order of the targets.
     fn run_in_parallel<'a>(&self, targets: &[&'a str], seconds: u32) -> Vec<(&'a str, Result<Outcome>)> {
         let next = AtomicUsize::new(0);
         let work = || {
@@ -229,7 +229,7 @@ fn repository_folder(kind: &str, target: &str) -> PathBuf {
     workspace::root().join(PACKAGE).join(kind).join(target)
 }
 
-/// Runs libFuzzer and parses its output, which is not printed because it is too long.
+/// Runs libFuzzer and parses its output, which is too long to print.
 fn run_fuzzer(command: &mut Command) -> Result<Outcome> {
     let name = line(command);
     let mut child = command
@@ -239,7 +239,7 @@ fn run_fuzzer(command: &mut Command) -> Result<Outcome> {
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
     let stderr = child.stderr.take().context("the standard error of libFuzzer was not piped")?;
-    // The output of a target may not be valid UTF-8.
+    // A target's output need not be valid UTF-8.
     let lines =
         BufReader::new(stderr).split(b'\n').map(|line| Ok(String::from_utf8_lossy(&line?).into_owned()));
     let output: Vec<String> =

@@ -16,8 +16,8 @@ use crate::support::{agent, debian, privilege};
 /// Run vipd with keepalived and with FRR in every combination of settings; needs root
 ///
 /// Combines VRRP version, address family, multicast or unicast, virtual or interface MAC, and which
-/// router is preferred. Each run goes through an election, a crash, a return, a clean shutdown and
-/// another return, and checks the captured frames. The host's network is not affected.
+/// router is preferred. Each run goes through an election, a crash and restart, and a clean
+/// shutdown and restart, and checks the captured frames. The host's network is not affected.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -90,7 +90,7 @@ fn verdict(rows: &[Row]) -> Result<()> {
     }
 }
 
-/// Returns the document: the table, below a header with the command and the versions.
+/// Returns the document: a header with the command and the versions, then the table.
 fn document(rows: &[Row], table: &str) -> Result<String> {
     let played = rows.iter().filter(|row| row.verdict.is_some()).count();
     let version = |package: &str| debian::version(package);

@@ -21,8 +21,8 @@ const DEFAULT: [Scenario; 2] = [Scenario::Crash, Scenario::Return];
 /// Run failure scenarios in a private lab and measure the client's outage; needs root
 ///
 /// The lab consists of network namespaces: two nodes and a client, connected to a switch. Node 1
-/// has priority 200, node 2 has priority 100. The host's interfaces are not changed, and the lab is
-/// removed on exit, even on Ctrl-C.
+/// has priority 200, and node 2 has priority 100. The host's interfaces are not changed, and the
+/// lab is removed on exit, even on Ctrl-C.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Scenarios:
@@ -71,7 +71,7 @@ enum Program {
     Keepalived,
 }
 
-/// The programs on the two nodes.
+/// The programs that run on the two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pair {
     preferred: Program,
@@ -99,7 +99,7 @@ impl FromStr for Pair {
 
 /// Runs `cargo xtask lab`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    // Check the arguments before building.
+    // Check the arguments before building anything.
     let interval = interval(args.vrrp_version, args.interval)?;
     privilege::require("the lab", "cargo xtask lab")?;
     let programs = programs(args);

@@ -1,7 +1,7 @@
 //! Development tasks; see `cargo xtask --help`. Each subcommand has its own file.
 //!
-//! This crate does not depend on the crate `vipd`, whose build script rejects a stale eBPF object:
-//! `cargo xtask ebpf` must be able to rebuild it.
+//! This crate does not depend on the crate `vipd`, because vipd's build script rejects a stale eBPF
+//! object, which `cargo xtask ebpf` must be able to rebuild.
 
 mod bench;
 mod chaos;
@@ -58,8 +58,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Print the chain of causes, without the backtrace that anyhow's `Debug` includes: these
-        // are user errors.
+        // Print the chain of causes, but not the backtrace that anyhow's `Debug` includes, because
+        // the errors are user errors.
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

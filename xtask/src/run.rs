@@ -16,7 +16,7 @@ use crate::support::process::{self, program};
 use crate::support::{agent, privilege};
 
 const HEADING: Style = Style::new().bold();
-/// The usual interval in production, so that failover times are realistic.
+/// Advertisement interval: the usual value in production, so that failover times are realistic.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 const TOPOLOGY: &str = "   node 1   192.168.122.11    vipd, priority 200 ─┐
@@ -52,7 +52,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     show(&Setup { interval: INTERVAL, ..Setup::new(vipd.clone(), vipd) })
 }
 
-/// Replaces this process with the agent, so that signals and exit status are the agent's.
+/// Replaces this process with the agent, so that the agent receives the signals and sets the exit
+/// status.
 fn run_here(vipd: PathBuf, arguments: &[OsString]) -> Result<()> {
     let mut command = program(vipd);
     let error = command.arg("run").args(arguments).exec();

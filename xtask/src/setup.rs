@@ -1,5 +1,5 @@
-//! `cargo xtask setup`: finds or installs the toolchain for the eBPF object, or installs the
-//! packages that the tests need.
+//! Finds or installs the toolchain for the eBPF object, or installs the packages that the tests
+//! need (`cargo xtask setup`).
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::support::process::{ask, program, run as run_command};
 use crate::support::toolchain::{Compiler, LINKER_VERSION, LLVM_MAJOR, Linker, NIGHTLY, Toolchain, prepend};
 use crate::support::{debian, privilege, process, workspace};
 
-/// Debian packages of a compiler with `core` for the BPF target, and of its clippy, which
-/// `cargo xtask lint` uses.
+/// Debian packages of a compiler with `core` for the BPF target, and of the compiler's clippy,
+/// which `cargo xtask lint` uses.
 const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
-/// Debian package with LLVM's library and headers, to build bpf-linker.
+/// Debian package with LLVM's library and headers, needed to build bpf-linker.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
 /// Debian packages of programs that the tests run.
 const TEST_PACKAGES: [&str; 5] = ["keepalived", "frr", "iproute2", "iputils-ping", "bpftool"];
@@ -116,8 +116,8 @@ fn install_linker() -> Result<()> {
         prefix.display()
     ));
     let mut cargo = workspace::cargo();
-    // Build outside the workspace, so that the workspace's toolchain file and configuration do not
-    // apply to the linker.
+    // Build outside the workspace, so that the workspace's toolchain file and cargo configuration
+    // do not apply to bpf-linker.
     cargo.current_dir(env::temp_dir());
     cargo.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--force", "--no-default-features"]);
     cargo.arg(format!("--features=llvm-{LLVM_MAJOR}"));
@@ -125,7 +125,8 @@ fn install_linker() -> Result<()> {
     run_command(&mut cargo)
 }
 
-/// Returns the prefix of an LLVM with headers. Installs Debian's package if there is none.
+/// Returns the prefix of an LLVM installation with headers. Installs Debian's package if there is
+/// no such installation.
 fn llvm_prefix() -> Result<PathBuf> {
     let given = env::var_os("LLVM_PREFIX").map(PathBuf::from);
     let prefix = given.unwrap_or_else(|| format!("/usr/lib/llvm-{LLVM_MAJOR}").into());

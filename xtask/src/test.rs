@@ -20,11 +20,12 @@ const AGENT_VARIABLE: &str = "VIPD_BIN";
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
 /// Environment variable with vipd's XDP mode, read by the lab.
 const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
-/// End-to-end tests that are repeated in native XDP mode. On veth, vipd's default is TC ingress.
+/// End-to-end tests to repeat in native XDP mode, because vipd uses TC ingress on veth by default.
 const NATIVE_TESTS: &str = "package(vipd-tests) & (binary(attachment) | binary(readiness) | binary(counting) | \
                             binary(hostile) | binary(pause) | (binary(failover) & !test(keepalived)))";
 /// Selects the crates for the host. All runs use the same selection, because cargo derives the
-/// features of dependencies from the selection, and would recompile them for a different one.
+/// features of dependencies from the selection, and would recompile dependencies for a different
+/// selection.
 const EVERY_CRATE: [&str; 3] = ["--workspace", "--exclude", "vipd-ebpf"];
 /// The tests of the eBPF object, which use BPF_PROG_TEST_RUN.
 const OBJECT_TESTS: [&str; 4] = ["--package", "vipd", "--test", "xdp"];
@@ -36,10 +37,10 @@ const FUZZ_SECONDS: u32 = 10;
 ///
 /// Installs missing Debian packages and cargo-nextest, builds vipd in release mode, runs the tests
 /// of every crate, and repeats some end-to-end tests in native XDP mode. Then runs the conformance
-/// and interop suites; meanwhile, on idle CPUs, runs the documentation tests, rebuilds the eBPF
-/// object if the toolchain is installed, and simulates half a million takeovers. Finally tests the
-/// rebuilt object if it differs from the committed one, and fuzzes every target for 10 s. For tests
-/// that need neither privileges nor a network, run `cargo test`.
+/// and interop suites. At the same time, on idle CPUs, runs the documentation tests, rebuilds the
+/// eBPF object if the toolchain is installed, and simulates half a million takeovers. Finally,
+/// tests the rebuilt object if it differs from the committed object, and fuzzes every target for
+/// ten seconds. For tests that need neither privileges nor a network, run `cargo test`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -49,10 +50,10 @@ Examples:
   cargo xtask test                      everything, as in CI; under 15 minutes
   cargo xtask test -- --test failover   some tests; arguments as for `cargo nextest run`")]
 pub(crate) struct Args {
-    /// Run only the tests of all crates, some of them also in native XDP mode
+    /// Run only the tests of all crates, and repeat some in native XDP mode
     #[arg(long, conflicts_with = "quick")]
     privileged: bool,
-    /// Run only the tests of all crates, once, and not those that run keepalived
+    /// Run only the tests of all crates, once, without those that run keepalived
     #[arg(long)]
     quick: bool,
     /// Arguments for `cargo nextest run`: a filter, `--test NAME`
@@ -90,8 +91,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     steps.finish(start)
 }
 
-/// Runs the steps that mostly wait for timers, and meanwhile, on idle CPUs, those that only
-/// compute. Returns the result of [`rebuilt_object`].
+/// Runs the steps that mostly wait for timers and, at the same time on idle CPUs, the steps that
+/// only compute. Returns the result of [`rebuilt_object`].
 fn labs_beside_computation(steps: &mut Steps) -> Result<Option<PathBuf>> {
     thread::scope(|scope| {
         let computation = scope.spawn(|| {
@@ -159,8 +160,8 @@ fn documentation_tests() -> Result<()> {
     run_command(workspace::cargo().args(["test", "--locked", "--doc"]).args(EVERY_CRATE))
 }
 
-/// Rebuilds the eBPF object if the toolchain is installed. Returns the result if it differs from
-/// the committed object.
+/// Rebuilds the eBPF object if the toolchain is installed. Returns the path of the rebuilt object
+/// if it differs from the committed object.
 fn rebuilt_object() -> Result<Option<PathBuf>> {
     let toolchain = match Toolchain::find() {
         Ok(toolchain) => toolchain,
@@ -182,7 +183,8 @@ fn rebuilt_object() -> Result<Option<PathBuf>> {
     Ok(Some(rebuilt))
 }
 
-/// Tests a rebuilt eBPF object that differs from the committed one, which has been tested already.
+/// Tests a rebuilt eBPF object that differs from the committed object, which has already been
+/// tested.
 fn test_object(rebuilt: Option<PathBuf>) -> Result<()> {
     let Some(object) = rebuilt else { return Ok(()) };
     progress("the rebuilt eBPF object differs from the committed one; testing it as well");

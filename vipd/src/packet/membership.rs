@@ -42,8 +42,8 @@ impl Membership {
         Ok(membership)
     }
 
-    /// Joins the group again if the kernel has dropped the membership, that is, if the interface is
-    /// not among the members. Returns whether the membership had been dropped.
+    /// Rejoins the group if the kernel has dropped the membership, that is, if `members` does not
+    /// list the interface. Returns whether the kernel had dropped it.
     ///
     /// When the kernel disables IPv6 or IPv4 on an interface, for example because the interface's
     /// MTU falls below 1280 or 68, the kernel drops the interface's memberships but still counts
@@ -76,8 +76,8 @@ impl Membership {
     }
 }
 
-/// The interfaces on which any socket in the network namespace has joined the VRRP groups. The
-/// memberships of each family are read from the kernel once, when they are first needed.
+/// The interfaces on which any socket in the network namespace has joined the VRRP groups. Each
+/// family's memberships are read from `/proc` once, on first use.
 #[derive(Debug, Default)]
 pub struct Members {
     v4: OnceCell<Option<BTreeSet<u32>>>,
@@ -85,11 +85,11 @@ pub struct Members {
 }
 
 impl Members {
-    /// Returns whether the VRRP group of the family has been joined on the interface. Returns true
-    /// if /proc cannot be read.
+    /// Returns whether any socket has joined the family's VRRP group on the interface, or true if
+    /// /proc cannot be read.
     fn may_contain(&self, is_ipv6: bool, ifindex: u32) -> bool {
-        // /proc/net would show the network namespace of the main thread, which may differ from the
-        // namespace of this thread.
+        // Reads `/proc/thread-self/net`, because `/proc/net` shows the network namespace of the
+        // main thread, which this thread may have left.
         let members = if is_ipv6 {
             self.v6.get_or_init(|| {
                 let table = fs::read_to_string("/proc/thread-self/net/igmp6").ok()?;
@@ -120,8 +120,8 @@ fn members_ipv6(table: &str, group: Ipv6Addr) -> BTreeSet<u32> {
 
 /// Parses `/proc/net/igmp` and returns the indices of the interfaces on which a group has been
 /// joined. Each interface has a line that starts with its index, followed by an indented line per
-/// group. The line of a group starts with the address in network byte order, printed as an integer
-/// in host byte order.
+/// group. A group's line starts with the group address: its four bytes in network byte order,
+/// printed as an integer in host byte order.
 fn members_ipv4(table: &str, group: Ipv4Addr) -> BTreeSet<u32> {
     let group = format!("{:08X}", u32::from_ne_bytes(group.octets()));
     let mut interface: Option<u32> = None;

@@ -1,7 +1,7 @@
 //! Sends adverts, announcements and solicitations, and joins the VRRP multicast groups.
 //!
-//! Advert frames are prepared whenever the interface's MAC or primary address, or the settings,
-//! change. For each advert, only the priority and the checksum are updated.
+//! Advert frames are prepared when the settings or the interface's MAC or primary address change.
+//! For each advert, only the priority and the checksum are updated.
 
 mod any_interface;
 mod batch;

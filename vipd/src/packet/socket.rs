@@ -8,9 +8,9 @@ use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
 /// Maximum number of frames per system call.
 pub(super) const AT_ONCE: usize = 64;
-/// `SO_PRIORITY` of adverts and announcements (`include/uapi/linux/pkt_sched.h`). Priority-aware
-/// queueing disciplines send them before other traffic, so that a saturated uplink does not delay
-/// or drop them. AF_PACKET does not derive the priority from the DSCP.
+/// Value of `SO_PRIORITY` for adverts and announcements (`include/uapi/linux/pkt_sched.h`).
+/// Priority-aware queueing disciplines send these frames before other traffic, so that a saturated
+/// uplink does not delay or drop them. AF_PACKET does not derive the priority from the DSCP.
 pub(super) const TC_PRIO_CONTROL: u32 = 7;
 
 /// A socket that sends complete Ethernet frames from one interface.
@@ -32,8 +32,8 @@ impl PacketSocket {
     }
 
     /// Sends up to [`AT_ONCE`] frames in one system call, without blocking. Returns the number of
-    /// frames sent. If it is less than [`AT_ONCE`] and frames remain, the kernel refused the next
-    /// one. A packet socket sends a frame completely or not at all.
+    /// frames sent. If fewer than [`AT_ONCE`] frames were sent and some remain, the kernel refused
+    /// the next one. A packet socket sends a frame completely or not at all.
     ///
     /// # Errors
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down,
@@ -43,8 +43,8 @@ impl PacketSocket {
     }
 }
 
-/// Sends up to [`AT_ONCE`] frames in one system call, each from the interface given with the frame,
-/// or else from the one to which the socket is bound. Returns the number of frames sent. Does not
+/// Sends up to [`AT_ONCE`] frames in one system call. A frame without an interface address is sent
+/// from the interface to which the socket is bound. Returns the number of frames sent. Does not
 /// allocate.
 pub(super) fn send_many<'a>(
     socket: &Socket,
@@ -64,8 +64,8 @@ pub(super) fn send_many<'a>(
         }
         count += 1;
     }
-    // SAFETY: each of the first `count` messages has one part, which points into a frame, and
-    // possibly the address of an interface. Both are borrowed until this function returns.
+    // SAFETY: each of the first `count` messages has one part, which points into a frame, and may
+    // have an interface address. Frame and address are borrowed until this function returns.
     // sendmmsg(2) writes only the lengths in `messages`.
     let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())

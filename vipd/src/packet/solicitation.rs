@@ -15,15 +15,15 @@ const TARGET_MAC: usize = arp::FRAME_TARGET_IP - 6;
 /// A frame that requests a neighbor's MAC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Solicitation {
-    /// An ARP request.
+    /// An ARP request, for an IPv4 peer.
     Arp([u8; arp::FRAME_LEN]),
-    /// A Neighbor Solicitation with the sender's MAC.
+    /// A Neighbor Solicitation for an IPv6 peer, with the sender's MAC.
     Neighbor([u8; nd::FRAME_LEN]),
 }
 
 impl Solicitation {
-    /// Builds a request from `source` for the MAC of `target`. Returns `None` if the two are of
-    /// different families.
+    /// Builds a request from `source` for the MAC of `target`. Returns `None` if `source` and
+    /// `target` are of different families.
     pub fn new(mac: [u8; 6], source: IpAddr, target: IpAddr) -> Option<Self> {
         match (source, target) {
             (IpAddr::V4(source), IpAddr::V4(target)) => {

@@ -17,8 +17,8 @@ pub struct UnicastSocket {
 }
 
 impl UnicastSocket {
-    /// Opens a socket on the interface with this index. The source address need not exist yet:
-    /// until it does, sending fails for IPv4, but not for IPv6.
+    /// Opens a socket on the interface with this index. The source address need not be assigned
+    /// yet. Until it is, sending fails for IPv4, but not for IPv6.
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist.
@@ -80,6 +80,6 @@ pub(super) fn address(ifindex: u32, address: IpAddr) -> SockAddr {
 
 /// Attaches a filter that drops all received packets before they are queued.
 pub(super) fn drop_all_input(socket: &Socket) -> io::Result<()> {
-    // BPF_RET | BPF_K with 0: keep 0 bytes of the packet (`include/uapi/linux/filter.h`).
+    // BPF_RET | BPF_K with 0: keeps 0 bytes of the packet (`include/uapi/linux/filter.h`).
     socket.attach_filter(&[SockFilter::new(0x06, 0, 0, 0)])
 }

@@ -1,4 +1,4 @@
-//! Users and groups of this machine, through the C library and its name services.
+//! Looks up users and groups of this machine through the C library and its name services.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -6,9 +6,9 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 
-/// Maximum number of groups of a user.
+/// Maximum number of groups per user.
 const MAX_GROUPS: usize = 65_536;
-/// Maximum size of an entry of the user or group database, in bytes.
+/// Maximum size of an entry in the user or group database, in bytes.
 const MAX_ENTRY: usize = 1 << 20;
 
 /// Returns the user ID and the primary group ID of a user, given by name or numeric ID; `None` if
@@ -48,7 +48,7 @@ pub(crate) fn group_id(name: &str) -> Option<u32> {
     }
 }
 
-/// A user of this machine.
+/// An entry of the user database.
 pub(super) struct User {
     pub(super) name: CString,
     home: CString,
@@ -108,13 +108,13 @@ impl User {
         }
     }
 
-    /// Returns the environment variables that depend on the user.
+    /// Returns `HOME`, `USER` and `LOGNAME` for the user.
     pub(super) fn environment(&self) -> [(&'static str, &OsStr); 3] {
         let (name, home) = (OsStr::from_bytes(self.name.as_bytes()), OsStr::from_bytes(self.home.as_bytes()));
         [("USER", name), ("LOGNAME", name), ("HOME", home)]
     }
 
-    /// Returns whether this process runs as a different user.
+    /// Returns whether this process runs as a user other than this one.
     pub(super) fn is_other(&self) -> bool {
         // SAFETY: no preconditions.
         let effective = unsafe { libc::geteuid() };
@@ -123,8 +123,8 @@ impl User {
         (effective, real) != (self.uid, self.uid)
     }
 
-    /// Switches this process to the user and its groups. The process then no longer has the
-    /// privileges of the current user.
+    /// Switches this process to the user and its groups. The process loses the privileges of its
+    /// previous user.
     pub(super) fn switch(&self) -> io::Result<()> {
         let mut groups: Vec<libc::gid_t> = vec![0; 64];
         loop {
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accounts_are_found_by_name_and_users_also_by_id() {
+    fn accounts_are_found_by_name_and_id() {
         assert_eq!(user_ids("root"), Some((0, 0)));
         assert_eq!(user_ids("0"), Some((0, 0)));
         assert_eq!(group_id("root"), Some(0));

@@ -1,9 +1,10 @@
 //! The capabilities of each thread (capabilities(7)).
 //!
-//! Capabilities belong to threads. The agent starts with all that it needs; each thread drops, at
-//! its start, those that it does not need. `docs/design/privileges.md` lists the capabilities by
-//! thread and describes the limits of this separation: threads share their memory, so the
-//! separation limits the effects of mistakes, but not an attacker who executes code in the agent.
+//! Capabilities belong to threads. The agent starts with every capability that it needs. When a
+//! thread starts, it drops those that it does not need. `docs/design/privileges.md` lists the
+//! capabilities by thread and describes the limits of this separation: threads share their memory,
+//! so the separation limits the effects of mistakes, but not an attacker who executes code in the
+//! agent.
 
 use std::io;
 use std::sync::OnceLock;
@@ -15,7 +16,7 @@ use super::seccomp;
 /// A thread of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ThreadKind {
-    /// The main thread, once the other threads have been started.
+    /// The main thread, once all other threads have been started.
     Control,
     /// Starts and signals other programs; see [`launcher`](super::launcher).
     Launcher,
@@ -23,11 +24,11 @@ pub(crate) enum ThreadKind {
     Engine,
     /// Adds and checks routes and rules.
     Routes,
-    /// Checks whether BPF programs are still attached, and still the first at their hooks.
+    /// Checks whether the BPF programs are still attached and still run first at their hooks.
     XdpProbe,
     /// Opens link I/O: loads and attaches BPF programs, and creates sockets and macvlans.
     LinkIo,
-    /// Starts the guardian's process through the launcher, and opens its sockets.
+    /// Starts the guardian process through the launcher, and opens the guardian's sockets.
     Guardian,
     /// Reads files and `/proc` for the control thread.
     Pool,
@@ -62,7 +63,7 @@ impl ThreadKind {
             Self::Routes => (Set::NET_ADMIN, none),
             // The thread xdp-probe needs CAP_NET_ADMIN for BPF_PROG_QUERY.
             Self::Engine | Self::XdpProbe => (Set::NET_ADMIN | maps, none),
-            // Opening link I/O may load another program of the BPF object.
+            // Opening link I/O may load a program of the BPF object.
             Self::LinkIo => (Set::NET_ADMIN | Set::NET_RAW | Set::BPF | Set::PERFMON, none),
             Self::Guardian => (Set::NET_RAW, none),
             Self::Pool => (FILES, Set::SYS_PTRACE),
@@ -75,9 +76,9 @@ impl ThreadKind {
     }
 }
 
-/// Drops the capabilities that the calling thread does not need. Threads that it starts afterwards
-/// do not have them either. Also prevents the thread from starting programs, unless it is the
-/// launcher or the control thread.
+/// Drops the capabilities that the calling thread does not need. Threads that it starts later do
+/// not have them either. Also prevents the thread from starting programs, unless it is the launcher
+/// or the control thread.
 ///
 /// A failure is logged; the thread then keeps its privileges.
 pub(crate) fn confine(kind: ThreadKind) {
@@ -101,7 +102,8 @@ fn drop_capabilities(kind: ThreadKind) -> io::Result<()> {
 fn reduced(permitted: CapabilitySet, kept: Kept) -> CapabilitySets {
     let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let mut effective = kept.effective;
-    // CAP_SYS_ADMIN implies CAP_BPF and CAP_PERFMON, and a container may have it instead of them.
+    // A container may have CAP_SYS_ADMIN, which implies CAP_BPF and CAP_PERFMON, instead of those
+    // two.
     if !permitted.contains(kept.effective & bpf) {
         effective |= CapabilitySet::SYS_ADMIN;
     }
@@ -112,9 +114,9 @@ fn reduced(permitted: CapabilitySet, kept: Kept) -> CapabilitySets {
     }
 }
 
-/// Returns CAP_BPF if the kernel requires it for the use of open maps and links, else the empty
-/// set. Linux 5.18 requires it if `kernel.unprivileged_bpf_disabled` is set. Later versions check
-/// it only when a map is created or a program is loaded (commit c8644cd0efe7).
+/// Returns CAP_BPF if the kernel requires it to use open maps and links, otherwise the empty set.
+/// Linux 5.18 requires it if `kernel.unprivileged_bpf_disabled` is set. Later versions check it
+/// only when a map is created or a program is loaded (commit c8644cd0efe7).
 fn maps() -> io::Result<CapabilitySet> {
     static MAPS: OnceLock<CapabilitySet> = OnceLock::new();
     if let Some(maps) = MAPS.get() {
@@ -129,8 +131,8 @@ fn maps() -> io::Result<CapabilitySet> {
     Ok(*MAPS.get_or_init(|| maps))
 }
 
-/// Returns whether this thread lacks the permission to query BPF objects. The test query has an
-/// invalid descriptor, so it fails with `EBADF` if the thread has the permission.
+/// Returns whether this thread lacks the permission to query BPF objects. The query used as a test
+/// has an invalid descriptor, so it fails with `EBADF` if the thread has the permission.
 fn is_bpf_refused() -> bool {
     const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
     // The descriptor -1, then the length and the address of the buffer.
@@ -166,7 +168,7 @@ pub(crate) fn with<T>(needed: CapabilitySet, call: impl FnOnce() -> T) -> T {
 }
 
 /// Drops the capabilities that this process would pass to a command. As root, clears only the
-/// inheritable set: the kernel grants a command that runs as root the bounding set in any case.
+/// inheritable set: the kernel grants the bounding set to any command that runs as root.
 ///
 /// # Errors
 /// Not expected: any process may drop its capabilities.
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn sys_admin_is_kept_only_in_place_of_a_missing_bpf_capability() {
+    fn sys_admin_is_kept_only_without_cap_bpf() {
         let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
         for (permitted, expected) in [
             (CapabilitySet::all(), false),

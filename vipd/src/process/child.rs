@@ -1,13 +1,13 @@
-//! Runs commands that an administrator has configured: checks and notifications.
+//! Runs the configured commands: checks and notifications.
 //!
 //! A command starts in two steps. The agent starts its own executable with [`exec::VERB`] as the
 //! first argument. The new process prepares itself (see [`exec`](super::exec)) and then executes
 //! the command. The agent itself only calls `posix_spawn`, which does not copy its page tables.
-//! `fork` would copy them, which is slow with locked memory and delays page faults of the engine.
-//! The standard library uses `posix_spawn` only if the `Command` has neither a user nor a hook to
-//! run before exec.
+//! `fork` would copy them, which is slow with locked memory and delays the engine's page faults.
+//! The standard library uses `posix_spawn` only if the `Command` has neither a user nor a
+//! `pre_exec` hook.
 //!
-//! stdout and stderr are one pipe. All output is read, but only the last line is kept.
+//! stdout and stderr share one pipe. All output is read, but only the last line is kept.
 
 use std::fmt;
 use std::io::{self, PipeReader};
@@ -35,13 +35,13 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// A command to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Spec {
-    /// Path of the executable and its arguments. There is no shell.
+    /// Path of the executable and its arguments. No shell is involved.
     pub(crate) argv: Vec<String>,
     /// Environment, in addition to `PATH`, `HOME`, `USER` and `LOGNAME`. The agent's own
     /// environment is not passed on.
     pub(crate) environment: Vec<(&'static str, String)>,
-    /// Name or numeric ID of the user; `None` for the agent's user. The new process looks the user
-    /// up, because directory services may be slow to respond.
+    /// Name or numeric ID of the user; `None` for the agent's user. The new process looks up the
+    /// user, so that a slow directory service does not block the agent.
     pub(crate) user: Option<String>,
 }
 
@@ -54,11 +54,11 @@ impl Child {
     /// called in a tokio runtime, in the thread that calls [`reap_orphans`](super::reap_orphans).
     /// The kernel sends the command SIGTERM when the agent ends.
     ///
-    /// If the command cannot be executed, this is reported as exit status [`exec::CANNOT_RUN`], and
-    /// the last line gives the reason.
+    /// A command that cannot be executed is reported as exit status [`exec::CANNOT_RUN`], with the
+    /// reason in the last line.
     ///
     /// # Errors
-    /// Returns an error if `argv` is empty, or no process or file descriptor is available.
+    /// Returns an error if `argv` is empty or if no process or file descriptor is available.
     pub(crate) fn spawn(spec: &Spec) -> io::Result<Running> {
         if spec.argv.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"));
@@ -91,7 +91,7 @@ impl Child {
     }
 }
 
-/// Returns the command line that starts the command.
+/// Returns the process command that starts the configured command.
 fn command_line(spec: &Spec) -> process::Command {
     let mut command;
     if cfg!(test) {
@@ -106,7 +106,7 @@ fn command_line(spec: &Spec) -> process::Command {
 }
 
 /// Returns the capabilities that the new process needs. A command that is configured to run as root
-/// gets all capabilities of the agent, as if the agent ran as root.
+/// gets all the agent's capabilities, as it would if the agent ran as root.
 fn privileges(user: Option<&str>) -> Privileges {
     match user {
         None => Privileges::None,
@@ -134,9 +134,9 @@ pub(crate) enum End {
     Exited(i32),
     /// The command was killed by the signal with this number.
     Signaled(i32),
-    /// The command did not end in time, and the agent ended it along with its process group.
+    /// The command did not end in time, so the agent terminated its process group.
     TimedOut,
-    /// The command's status was lost, because other code in this process has reaped it.
+    /// The command's status was lost, because other code in this process reaped the command.
     Unknown,
 }
 
@@ -171,7 +171,7 @@ impl fmt::Display for End {
 pub(crate) struct Outcome {
     pub(crate) end: End,
     /// Last nonblank line that the command wrote to stdout or stderr, cut to 256 bytes, with
-    /// control characters replaced by U+FFFD. Empty if there was none.
+    /// control characters replaced by U+FFFD. Empty if there was no such line.
     pub(crate) last_line: String,
 }
 
@@ -186,7 +186,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Waits until the command exits, and [ends](Self::terminate) it after `timeout`. Does not wait
+    /// Waits until the command exits. After `timeout`, [ends](Self::terminate) it. Does not wait
     /// for background processes that the command has started.
     pub(crate) async fn wait_with_last_line(mut self, timeout: Duration) -> Outcome {
         match self.wait(timeout).await {
@@ -206,15 +206,15 @@ impl Running {
         Some(Outcome { end, last_line: std::mem::take(&mut self.tail).into_line() })
     }
 
-    /// Returns the last line of output so far.
+    /// Returns the last nonblank line of the output so far.
     pub(crate) fn last_line(&self) -> String {
         self.tail.clone().into_line()
     }
 
     /// Ends a command that has timed out. Sends SIGTERM to its process group, then SIGKILL once the
-    /// command has ended, at most [`GRACE`] later. Returns when the command has ended. This may
-    /// take a long time if the command is waiting for a device or a file server, because the kernel
-    /// then delays even SIGKILL.
+    /// command has ended or after [`GRACE`]. Returns when the command has ended, which may take a
+    /// long time if it is waiting for a device or a file server: the kernel then delays even
+    /// SIGKILL.
     pub(crate) async fn terminate(mut self) -> Outcome {
         self.signal(Signal::TERM);
         let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;
@@ -239,8 +239,8 @@ impl Running {
         }
     }
 
-    /// Sends a signal to the process group. The group does not exist yet if the process has not
-    /// called `setsid`; then only the process receives the signal.
+    /// Sends a signal to the process group. If the process has not called `setsid` yet, there is no
+    /// such group, and only the process receives the signal.
     fn signal(&self, signal: Signal) {
         if signal_group(Pid::from_child(&self.child), signal).is_err() {
             // Before `setsid`, the process runs as the agent's user, so this thread needs no
@@ -256,8 +256,8 @@ impl Drop for Running {
             return;
         }
         self.signal(Signal::KILL);
-        // The process has usually not ended yet, and is reaped later. Without a runtime, it remains
-        // a zombie until the agent exits.
+        // The process has usually not ended yet, so it is reaped later. Without a runtime, it
+        // remains a zombie until the agent exits.
         if let (Ok(None), Ok(runtime)) = (self.child.try_wait(), tokio::runtime::Handle::try_current())
             && let (Ok(exited), Some(pid)) =
                 (self.exited.get_ref().try_clone(), Pid::from_raw(id(&self.child)))
@@ -288,7 +288,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs a shell command to its end.
+    /// Runs a shell command and waits for its outcome.
     fn run(script: &str, timeout: Duration) -> Outcome {
         let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
         let environment = vec![("VIPD_STATE", "master".to_owned())];
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn flood_of_output_is_read_to_the_end() {
+    fn all_of_a_flood_of_output_is_read() {
         let outcome = run("head -c 1000000 /dev/zero | tr '\\0' x; echo; echo end", LONG);
         assert_eq!((outcome.end, outcome.last_line.as_str()), (End::Exited(0), "end"));
     }
@@ -340,7 +340,7 @@ mod tests {
             fifo.display()
         );
         assert_eq!(run(&script, Duration::from_secs(2)).end, End::TimedOut);
-        // The end of the file is reached when the last writer has exited, soon after it was killed.
+        // The read reaches end of file once the last writer has been killed.
         let (mut text, begin) = (Vec::new(), Instant::now());
         while reader.read_to_end(&mut text).is_err() {
             assert!(begin.elapsed() < Duration::from_secs(60), "a process is still running");
@@ -349,7 +349,8 @@ mod tests {
         assert_eq!(text, b"\n", "both processes were running");
     }
 
-    /// The caller reports the failure before it ends the command, because ending it may be slow.
+    /// The caller reports the timeout before it ends the command, because ending a command may be
+    /// slow.
     #[test]
     fn timed_out_command_keeps_running_until_it_is_terminated() {
         let argv = ["/bin/sh", "-c", "echo started; exec sleep 1000"].map(str::to_owned).to_vec();

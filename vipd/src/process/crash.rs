@@ -1,4 +1,4 @@
-//! Handlers for the signals of a crash, which inform the guardian before the core dump begins.
+//! Signal handlers that inform the guardian of a crash before the core dump begins.
 //!
 //! The kernel writes the core dump before it ends the threads, so a crashing agent would appear to
 //! be running for seconds. The handlers call only async-signal-safe functions (signal-safety(7)).
@@ -11,24 +11,23 @@ use std::sync::{Arc, OnceLock};
 
 use super::SharedMemory;
 
-/// The signals of a crash.
+/// The signals that indicate a crash.
 const SIGNALS: [libc::c_int; 7] =
     [libc::SIGILL, libc::SIGTRAP, libc::SIGABRT, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
-/// Longest time that a crashing thread waits until the engine's thread has stopped, in nanoseconds.
+/// Maximum time that a crashing thread waits for the engine's thread to stop, in nanoseconds.
 const ENGINE_TIMEOUT: i64 = 1_000_000;
 
-/// The memory in which the number of the signal is stored, and the index of the word that receives
-/// it.
+/// The shared memory, and the index of the word in which the signal number is stored.
 static MEMORY: OnceLock<(Arc<SharedMemory>, usize)> = OnceLock::new();
-/// The socket through which the guardian is woken; -1 if there is none.
+/// The socket through which the guardian is woken; -1 if there is no guardian.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
 /// Thread ID of the engine; 0 while it is not running.
 static ENGINE: AtomicI32 = AtomicI32::new(0);
-/// Thread ID of the first thread that has crashed; 0 if none has.
+/// Thread ID of the first thread that has crashed; 0 if no thread has crashed.
 static CRASHING: AtomicI32 = AtomicI32::new(0);
-/// Whether the engine's thread has been stopped because another thread has crashed.
+/// Whether the engine's thread has stopped because another thread crashed.
 static IS_STOPPED: AtomicBool = AtomicBool::new(false);
-/// The former actions of [`SIGNALS`].
+/// The actions of [`SIGNALS`] before the handlers were installed.
 static FORMER: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 
 /// Installs the handlers. They store the number of the signal in the word at `index` of `memory`,
@@ -72,8 +71,8 @@ pub(crate) fn disarm() {
     SOCKET.store(-1, Ordering::Release);
 }
 
-/// Records the calling thread as the engine's, or records that the engine has ended. The handlers
-/// stop that thread, because the engine must send nothing once the guardian has been informed.
+/// Records that the calling thread runs the engine, or that the engine has ended. The handlers stop
+/// the engine's thread, because the engine must send nothing once the guardian has been informed.
 pub(crate) fn set_engine(is_running: bool) {
     ENGINE.store(if is_running { thread_id() } else { 0 }, Ordering::Release);
 }
@@ -82,9 +81,9 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     let own = thread_id();
     match CRASHING.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {}
-        // The handler itself has crashed, or a former handler has called abort(3).
+        // This handler itself has crashed, or the previous handler has called abort(3).
         Err(first) if first == own => return end_with(signal),
-        // Another thread crashed first, and ends the process.
+        // Another thread crashed first and will end the process.
         Err(_) => {
             if ENGINE.load(Ordering::Acquire) == own {
                 IS_STOPPED.store(true, Ordering::Release);
@@ -105,8 +104,8 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     let position = SIGNALS.iter().position(|known| *known == signal);
     let former = FORMER.get().zip(position).map(|(former, position)| former[position].sa_sigaction);
     match former {
-        // A former handler, for example that of the Rust runtime, which reports a stack overflow.
-        // It relies on the fault occurring again after it has returned.
+        // There was another handler before, such as the Rust runtime's, which reports a stack
+        // overflow. Such a handler relies on the fault occurring again after it has returned.
         Some(action) if !is_sent && action != libc::SIG_DFL && action != libc::SIG_IGN => {
             set_default(signal);
             // SAFETY: the Rust runtime is the only other code in this process that installs
@@ -119,8 +118,8 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     }
 }
 
-/// Stops the engine's thread, unless it is the calling one: an advert that it sends after the
-/// guardian's priority-0 advert would restart the master-down timers of the backups.
+/// Stops the engine's thread, unless it is the calling thread. An advert sent after the guardian's
+/// priority-0 advert would restart the backups' master-down timers.
 fn stop_engine(own: libc::pid_t) {
     let engine = ENGINE.load(Ordering::Acquire);
     if engine == 0 || engine == own {
@@ -148,7 +147,7 @@ fn inform(socket: libc::c_int, signal: libc::c_int) {
     unsafe { libc::send(socket, message.as_ptr().cast(), 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
 }
 
-/// Ends the process by the default action of the signal, which is raised here and delivered when
+/// Ends the process by the signal's default action. The signal is raised here and delivered when
 /// the handler returns.
 fn end_with(signal: libc::c_int) {
     set_default(signal);

@@ -1,9 +1,9 @@
 //! `vipd exec`: prepares a process and executes a configured command in it.
 //!
-//! This command is not meant for users and does not appear in the help. It must not depend on
-//! anything that the agent has set up. The configured command does not inherit the agent's
-//! descriptors, signal mask, scheduling priority or lowered OOM score. Only a command that runs as
-//! root has capabilities.
+//! The command `vipd exec` is not meant for users and does not appear in the help. It must not
+//! depend on anything that the agent has set up. The configured command does not inherit the
+//! agent's descriptors, signal mask, scheduling priority or lowered OOM score. Only a command that
+//! runs as root has capabilities.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -25,21 +25,22 @@ use super::{capabilities, executable};
 pub(crate) const VERB: &str = "exec";
 /// The executable of this process, even if its file has been replaced or deleted.
 pub(crate) const EXECUTABLE: &str = "/proc/self/exe";
-/// Exit status if the command cannot be executed, as in a shell.
+/// Exit status if the command cannot be executed, the same as in a shell.
 pub(crate) const CANNOT_RUN: u8 = 126;
-/// Score of this process for the out-of-memory killer (proc_pid_oom_score_adj(5)).
+/// File with this process's OOM score (proc_pid_oom_score_adj(5)).
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
-/// Soft limit on open files: the usual default, because the agent raises its own limit.
+/// Soft limit on open files, the usual default. The agent raises its own limit, which commands must
+/// not inherit.
 const OPEN_FILES: u64 = 1024;
 
-/// Returns the arguments of vipd's executable for running `argv` as `user`.
+/// Returns the arguments with which vipd's executable runs `argv` as `user`.
 pub(crate) fn arguments(user: Option<&str>, argv: &[String]) -> impl Iterator<Item = String> {
     let parent = getpid().as_raw_nonzero().to_string();
     [VERB.to_owned(), parent, user.unwrap_or_default().to_owned()].into_iter().chain(argv.iter().cloned())
 }
 
 /// Replaces this process with the command, or reports on stderr why this is not possible.
-/// `arguments` are those after [`VERB`].
+/// `arguments` are the arguments that follow [`VERB`].
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let [parent, user, program, rest @ ..] = arguments else {
         eprintln!("`vipd exec` is for internal use only");
@@ -61,8 +62,8 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     ExitCode::from(CANNOT_RUN)
 }
 
-/// Prepares this process for the command. Returns the user that the command runs as; `None` if that
-/// user is not in the user database.
+/// Prepares this process for the command. Returns the user that the command will run as; `None` if
+/// that user is not in the user database.
 fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     let cannot = |what: &'static str| move |error: io::Error| format!("cannot {what}: {error}");
     setsid().map_err(|error| cannot("start a session")(error.into()))?;
@@ -80,7 +81,7 @@ fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     }
     capabilities::drop_all().map_err(cannot("drop capabilities"))?;
     close_descriptors().map_err(cannot("close file descriptors"))?;
-    // The signal is set after the switch to the user, which would clear it.
+    // The signal is set after the user is switched, because switching clears it.
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| cannot("set the signal to receive when the agent ends")(error.into()))?;
     let agent = getppid().map(|pid| pid.as_raw_nonzero().to_string());
@@ -125,8 +126,8 @@ fn reset_scheduling() -> io::Result<()> {
     }
 }
 
-/// Resets the score for the out-of-memory killer to 0, so that the killer does not spare a command
-/// that leaks memory. Without the privilege to do so, keeps a positive score.
+/// Resets the OOM score to 0, so that the out-of-memory killer does not spare a command that leaks
+/// memory. Without the privilege to do so, keeps a positive score.
 fn reset_oom_score() -> io::Result<()> {
     let is_spared = || fs::read_to_string(OOM_SCORE).is_ok_and(|score| score.starts_with('-'));
     match fs::write(OOM_SCORE, "0") {

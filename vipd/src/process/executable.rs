@@ -10,11 +10,11 @@ use rustix::process::geteuid;
 /// Maximum number of symbolic links on the way to a file, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// Returns why a command must not be run, as the end of a sentence that starts with its path;
-/// `None` if it may be run.
+/// Returns the reason why a command must not be run, as the end of a sentence that starts with the
+/// command's path. Returns `None` if the command may be run.
 ///
 /// A command runs as the agent's user or as a configured user. Anyone who can replace the file, or
-/// a directory on its path, would gain the rights of that user.
+/// a directory on its path, would gain that user's rights.
 pub(crate) fn defect(path: &Path) -> Option<String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -41,7 +41,7 @@ pub(crate) fn defect(path: &Path) -> Option<String> {
                 found.uid()
             ));
         }
-        // In a directory with the sticky bit, only the owner of a file can replace it. The mode of
+        // In a directory with the sticky bit, only a file's owner can replace the file. The mode of
         // a symbolic link has no meaning.
         let is_sticky = found.is_dir() && found.mode() & 0o1000 != 0;
         if found.mode() & 0o022 != 0 && !is_sticky && !found.is_symlink() {
@@ -52,8 +52,8 @@ pub(crate) fn defect(path: &Path) -> Option<String> {
 }
 
 /// Returns all paths that the kernel visits when it resolves `path`: directories, symbolic links,
-/// the directories in their targets, and the file. A user who can change one of them controls which
-/// program runs.
+/// the directories in their targets, and the file. A user who can change any of these paths
+/// controls which program runs.
 fn parts(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut parts = vec![PathBuf::from("/")];
     let mut at = PathBuf::from("/");
@@ -83,7 +83,7 @@ fn parts(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(parts)
 }
 
-/// Returns the components of a path below its root, the last one first.
+/// Returns the components of a path below its root, in reverse order.
 fn names(path: &Path) -> Vec<PathBuf> {
     let names =
         path.components().rev().filter(|one| matches!(one, Component::Normal(_) | Component::ParentDir));

@@ -1,11 +1,10 @@
 //! An agent's claim to an interface, which prevents other agents in the network namespace from
 //! serving it.
 //!
-//! The kernel does not prevent a second agent: an interface has room for several TC ingress
-//! programs, and for a TC ingress program in addition to an XDP program. Whichever program runs
-//! first would drop the adverts that the other agent waits for. Finding the program of another
-//! agent would require CAP_SYS_ADMIN (`BPF_PROG_GET_FD_BY_ID`), so each agent holds a name per
-//! interface instead.
+//! The kernel does not prevent a second agent: an interface accepts several TC ingress programs,
+//! and a TC ingress program in addition to an XDP program. The program that runs first would drop
+//! the other agent's adverts. Finding the program of another agent would require CAP_SYS_ADMIN
+//! (`BPF_PROG_GET_FD_BY_ID`), so each agent holds a name per interface instead.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -14,16 +13,15 @@ use std::time::{Duration, Instant};
 
 use super::name_lock::{Holder, NameLock};
 
-/// Maximum time to wait until this process's own former claim is gone. A claim persists after its
-/// release until the commands that were being started at that time have closed the descriptors that
-/// they inherited.
+/// Maximum time to wait for this process's own previous claim to end. A released claim persists
+/// until commands that were being started at the time have closed their inherited descriptors.
 const OWN_CLAIM: Duration = Duration::from_millis(500);
-/// Pause between two attempts.
+/// Pause between attempts.
 const RETRY: Duration = Duration::from_millis(1);
 /// Prefix of the name; the interface index follows.
 const PREFIX: &str = "vipd-interface ";
 
-/// Why an interface cannot be claimed.
+/// The reason why an interface cannot be claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// Another agent serves the interface.
@@ -47,7 +45,7 @@ pub enum ClaimError {
     },
 }
 
-/// The claim. Dropping it, or ending the process, releases it.
+/// A claim to an interface. The claim is released when it is dropped or the process ends.
 #[derive(Debug)]
 pub struct InterfaceClaim(Option<NameLock>);
 
@@ -63,7 +61,8 @@ impl InterfaceClaim {
         self.0.as_ref().map(NameLock::as_fd)
     }
 
-    /// Records this process as the holder of an inherited claim.
+    /// Records this process as the holder of an inherited claim, for error messages of other
+    /// agents.
     pub fn take_over(&self) {
         if let Some(lock) = &self.0 {
             lock.take_over();
@@ -74,7 +73,7 @@ impl InterfaceClaim {
     /// name of the interface for error messages. May block for up to half a second.
     ///
     /// If a process that cannot be an agent holds the name of the claim, logs a warning and returns
-    /// a claim that does not exclude other agents. Otherwise any local user could block the
+    /// a claim that does not exclude other agents: otherwise, any local user could block the
     /// interface.
     ///
     /// # Errors
@@ -114,7 +113,7 @@ impl InterfaceClaim {
     }
 }
 
-/// Returns whether a name is held by this process or has just been released. Also returns true if
+/// Returns whether the name is held by this process or has just been released. Also returns true if
 /// the holder cannot be determined.
 fn is_own(holder: Option<Holder>) -> bool {
     holder.is_none_or(|holder| holder.pid == Some(std::process::id()))
@@ -130,8 +129,7 @@ mod tests {
 
     #[test]
     fn refused_claim_reports_the_interface_and_the_pid() {
-        // This is not the index of an existing interface, so no agent on this machine has claimed
-        // it.
+        // No interface has this index, so no agent on this machine has claimed it.
         let ifindex = 0x7fff_0000 | (std::process::id() & 0xffff);
         let first = InterfaceClaim::acquire(ifindex, "eth1").expect("free");
         let refused = InterfaceClaim::acquire(ifindex, "eth1").expect_err("taken").to_string();
@@ -141,8 +139,8 @@ mod tests {
         InterfaceClaim::acquire(ifindex, "eth1").expect("free again");
     }
 
-    /// A command that is being started while the interface is closed and reopened has a copy of the
-    /// claim's descriptor.
+    /// A command that is started while the interface is being closed and reopened holds a copy of
+    /// the claim's descriptor.
     #[test]
     fn claim_waits_until_copies_of_the_former_claim_are_closed() {
         let ifindex = 0x7ffe_0000 | (std::process::id() & 0xffff);

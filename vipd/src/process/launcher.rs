@@ -1,5 +1,5 @@
-//! The thread that starts and signals other programs. Only this thread keeps the privileges that
-//! this requires.
+//! The thread that starts and signals other programs. No other thread keeps the privileges required
+//! for that.
 //!
 //! An agent that does not run as root passes capabilities to a program through the thread's ambient
 //! set (capabilities(7)). The launcher fills this set for one program at a time, and has no
@@ -20,7 +20,7 @@ use rustix::thread::{
 
 use super::capabilities::{ThreadKind, confine};
 
-/// Stack size in bytes. Small, because the process's memory is locked.
+/// Stack size of the launcher thread in bytes. Small, because the process's memory is locked.
 const STACK: usize = 128 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -28,7 +28,7 @@ type Job = Box<dyn FnOnce() + Send>;
 static LAUNCHER: OnceLock<Sender<Job>> = OnceLock::new();
 
 /// The capabilities that a program starts with, if the agent has them. A program that runs as root
-/// has those of the bounding set in any case.
+/// always has those of the bounding set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Privileges {
     /// No capabilities.
@@ -58,9 +58,9 @@ impl Privileges {
     }
 }
 
-/// Starts the launcher thread. Must be called while the calling thread has all capabilities.
-/// Without this call, as in unit tests, [`launch`] and [`signal_group`] run in the thread that
-/// calls them.
+/// Starts the launcher thread. Must be called while the calling thread has all capabilities. If the
+/// launcher has not been started, as in unit tests, [`launch`] and [`signal_group`] run in the
+/// calling thread.
 ///
 /// # Errors
 /// `EAGAIN` if the thread cannot be started.
@@ -81,12 +81,13 @@ pub(crate) fn start_launcher() -> io::Result<()> {
 /// `PR_SET_PDEATHSIG` receives the signal only when the agent ends.
 ///
 /// # Errors
-/// Returns an error if no process or descriptor is available, or the program cannot be executed.
+/// Returns an error if no process or descriptor is available, or if the program cannot be executed.
 pub(crate) fn launch(mut command: Command, privileges: Privileges) -> io::Result<Child> {
     run(move || {
         pass_on(privileges.set())?;
         let child = command.spawn();
-        // A failure is not expected, and would have no effect: the next program gets its own set.
+        // A failure is not expected, and would be harmless, because the next program gets its own
+        // set.
         let _ = pass_on(CapabilitySet::empty());
         child
     })?

@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// Raises the soft limit on open files to the hard limit and returns the new limit, or `None` if it
 /// is unlimited.
 ///
-/// The usual soft limit of 1024 exists only for programs that use select(2).
+/// The soft limit is usually 1024 only because select(2) cannot handle higher descriptors.
 ///
 /// # Errors
 /// Returns an error if setrlimit(2) fails. This is not expected, because any process may raise its

@@ -18,12 +18,12 @@ use super::name_lock::{Holder, MAX_LEN, NameLock};
 
 /// Prefix of the socket name; the agent's name follows.
 const PREFIX: &str = "vipd ";
-/// How long a new process waits for the lock's holder to end.
+/// Maximum time that a new process waits for the lock's holder to end.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Pause between two attempts.
+/// Pause between attempts.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Why the lock cannot be taken.
+/// The reason why the lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another agent with this runtime directory runs in this network namespace.
@@ -72,7 +72,7 @@ pub enum LockError {
     },
 }
 
-/// The lock. Dropping it, or ending the process, releases it.
+/// The held agent lock. The lock is released when it is dropped or the process ends.
 #[derive(Debug)]
 pub struct AgentLock {
     name: String,
@@ -90,7 +90,7 @@ impl AgentLock {
     }
 
     /// Takes the lock of the agent with this [name](Self::name). `wait` is called after each failed
-    /// attempt, and returns whether to make another one.
+    /// attempt and returns whether to retry.
     fn acquire_name(name: String, mut wait: impl FnMut() -> bool) -> Result<Self, LockError> {
         let socket_name = format!("{PREFIX}{name}");
         if socket_name.len() > MAX_LEN {
@@ -101,8 +101,8 @@ impl AgentLock {
                 Ok(held) => return Ok(Self { name, held }),
                 Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => {
                     if !wait() {
-                        // The holder is determined only now, because each search leaves a
-                        // connection in the backlog of the holder's socket.
+                        // The holder is determined only after the last attempt, because each search
+                        // leaves a connection in the backlog of the holder's socket.
                         return Err(taken(name, &socket_name));
                     }
                 }
@@ -147,7 +147,7 @@ impl AgentLock {
         self.held.as_fd()
     }
 
-    /// Records this process as the holder of an inherited lock.
+    /// Records this process as the holder of an inherited lock, for error messages of other agents.
     pub fn take_over(&self) {
         self.held.take_over();
     }
@@ -168,21 +168,20 @@ pub(crate) fn another_agent_runs(name: &str, except: Option<Pid>) -> bool {
     })
 }
 
-/// Returns whether the holder of the agent lock with this name is an agent that is not about to
-/// end.
+/// Returns whether an agent that is not about to end holds the agent lock with this name.
 pub(crate) fn agent_stays(name: &str) -> bool {
     Holder::find(&format!("{PREFIX}{name}")).is_some_and(|holder| holder.is_trusted() && !holder.is_ending())
 }
 
-/// Returns whether several agents run in this thread's network namespace. Returns false if /proc
+/// Returns whether more than one agent runs in this thread's network namespace, or false if /proc
 /// cannot be read.
 pub fn several_agents_run() -> bool {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
     agents(&sockets).len() > 1
 }
 
-/// Returns whether agents with names other than those in `except` run in this thread's network
-/// namespace. Returns false if /proc cannot be read.
+/// Returns whether any agent with a name not in `except` runs in this thread's network namespace,
+/// or false if /proc cannot be read.
 pub(crate) fn other_agents_run(except: &[&str]) -> bool {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
     agents(&sockets).iter().any(|agent| !except.contains(agent))
@@ -192,8 +191,8 @@ pub(crate) fn other_agents_run(except: &[&str]) -> bool {
 /// an empty set if /proc cannot be read.
 pub(crate) fn agents_here() -> BTreeSet<String> {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
-    // Any user can bind a name with this prefix, and the names are displayed. So only names that
-    // can be those of agents are kept: absolute paths of printable ASCII characters.
+    // Any user can bind a name with this prefix, and the names are displayed. So only possible
+    // agent names are kept: absolute paths of printable ASCII characters.
     let is_path = |name: &str| name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
     let named = agents(&sockets).into_iter().filter(|name| is_path(name) && another_agent_runs(name, None));
     named.map(str::to_owned).collect()

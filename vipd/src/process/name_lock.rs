@@ -1,8 +1,8 @@
 //! A name that can be bound only once in a network namespace: an abstract Unix socket (unix(7)).
 //!
-//! Like addresses and macvlans, the socket belongs to the network namespace. The kernel removes it
-//! once all its descriptors are closed, for example because the process ended. A successor inherits
-//! the descriptor.
+//! Like addresses and macvlans, the socket belongs to the network namespace. The kernel removes the
+//! socket once all its descriptors are closed, for example when the process ends. A successor
+//! inherits the descriptor.
 
 use std::fs;
 use std::io;
@@ -20,10 +20,10 @@ pub(super) const MAX_LEN: usize = 107;
 /// The bit of CAP_NET_ADMIN in a capability set (capabilities(7)).
 const CAP_NET_ADMIN: u64 = 1 << 12;
 
-/// A held name. Dropping it, or ending the process, releases it.
+/// A held name. The name is released when it is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct NameLock {
-    // Never accepts a connection: other processes connect only to read the credentials of the
+    // Connections are never accepted: other processes connect only to read the credentials of the
     // process that holds the socket.
     socket: UnixListener,
 }
@@ -41,8 +41,8 @@ impl NameLock {
     /// Acquires a name of at most [`MAX_LEN`] bytes.
     ///
     /// # Errors
-    /// Returns an error of the kind `AddrInUse` if a process holds the name, or any other error
-    /// from the kernel.
+    /// Returns an error of the kind `AddrInUse` if a process already holds the name, or another
+    /// error from the kernel.
     pub(super) fn acquire(name: &str) -> io::Result<Self> {
         let address = SocketAddr::from_abstract_name(name)?;
         Ok(Self { socket: UnixListener::bind_addr(&address)? })
@@ -56,7 +56,7 @@ impl NameLock {
     /// Records this process as the holder. Has no effect on the lock itself.
     pub(super) fn take_over(&self) {
         // The kernel records the credentials of the process that called listen(2) last. If the call
-        // fails, error messages of other agents give the ID of the former holder.
+        // fails, error messages of other agents give the process ID of the previous holder.
         let _ = rustix::net::listen(&self.socket, BACKLOG);
     }
 }
@@ -71,15 +71,15 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// Returns the process that holds a name. Returns `None` if no process holds it, or if the
-    /// process cannot be determined.
+    /// Returns the process that holds a name, or `None` if no process holds it or the holder cannot
+    /// be determined.
     pub(super) fn find(name: &str) -> Option<Self> {
         listener(name).or_else(|| owner(name))
     }
 
-    /// Returns whether the process can be an agent: it runs as root or as this process's user, may
-    /// use CAP_NET_ADMIN, or its capabilities cannot be read. The name alone proves nothing,
-    /// because any user who can enter the network namespace can bind the name.
+    /// Returns whether the process may be an agent: it runs as root or as this process's user, it
+    /// has CAP_NET_ADMIN in its permitted set, or its capabilities cannot be read. The name alone
+    /// proves nothing, because any user who can enter the network namespace can bind the name.
     pub(super) fn is_trusted(self) -> bool {
         self.uid == 0
             || self.uid == rustix::process::geteuid().as_raw()
@@ -117,7 +117,7 @@ fn is_ending(pid: u32) -> Option<bool> {
 }
 
 /// Returns the permitted capabilities of a process's main thread (proc_pid_status(5)). The
-/// effective ones would not suffice: an agent's main thread makes CAP_NET_ADMIN effective only
+/// effective set would not suffice: an agent's main thread makes CAP_NET_ADMIN effective only
 /// during certain calls.
 fn permitted_capabilities(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -1,8 +1,8 @@
-//! Reaps orphans: processes that a command has left behind and that have ended.
+//! Reaps orphans: ended processes that a command left behind.
 //!
-//! The parent of an orphan is the init process of its PID namespace, which must reap the orphan.
-//! In a container, the agent may be that init process. If it did not reap orphans, zombies of
-//! scripts would accumulate until no process could be started.
+//! An orphan's parent is the init process of its PID namespace, which must reap the orphan. In a
+//! container, the agent may be that init process. If it did not reap orphans, zombies of scripts
+//! would accumulate until no process could be started.
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
@@ -23,7 +23,7 @@ pub(super) struct Entry(i32);
 
 impl Entry {
     /// Registers a command. Must be called in the thread that calls [`reap_orphans`], right after
-    /// the command was started.
+    /// starting the command.
     pub(super) fn new(command: Pid) -> Self {
         let number = command.as_raw_nonzero().get();
         commands().insert(number);
@@ -43,8 +43,8 @@ pub(crate) fn reap_orphans() {
     if !getpid().is_init() {
         return;
     }
-    // Stops at a command that the task that waits for it has not reaped yet. The next call
-    // continues.
+    // Stops at the first command that has ended but has not been reaped by its own task. The next
+    // call continues.
     while let Some(ended) = first_zombie()
         && !commands().contains(&ended.as_raw_nonzero().get())
         && waitpid(Some(ended), WaitOptions::NOHANG).is_ok()

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 
 /// Maximum length of the last line of output, in bytes. Longer lines are cut.
 const MAX_LINE: usize = 256;
-/// After this many bytes of output, the agent pauses for [`PAUSE`] before it reads on. This slows
-/// down a command that floods its output.
+/// After this many bytes of output, the agent pauses for [`PAUSE`] before it continues reading.
+/// This slows down a command that floods its output.
 const BURST: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -35,8 +35,8 @@ pub(super) async fn read_all(output: &AsyncFd<PipeReader>, tail: &mut Tail) {
     }
 }
 
-/// Reads the output that is in the pipe, without waiting for more. Reads at most [`BURST`] bytes,
-/// the default capacity of a pipe, because other processes may still be writing.
+/// Reads the output that is already in the pipe, without waiting for more. Reads at most [`BURST`]
+/// bytes, the default capacity of a pipe, because other processes may still be writing.
 pub(super) fn read_available(mut output: &PipeReader, tail: &mut Tail) {
     let mut buffer = [0; 4096];
     for _ in 0..BURST / buffer.len() {
@@ -52,7 +52,7 @@ pub(super) fn read_available(mut output: &PipeReader, tail: &mut Tail) {
 pub(super) struct Tail {
     /// Last complete line that is not blank.
     complete: Vec<u8>,
-    /// Start of the line that is not complete yet.
+    /// Beginning of a line that is not complete yet.
     partial: Vec<u8>,
 }
 

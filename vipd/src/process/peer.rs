@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 /// Maximum number of supplementary groups of a process (`NGROUPS_MAX`).
 const MAX_GROUPS: usize = 65_536;
 
-/// Returns the supplementary groups of a process at the time it connected (`SO_PEERGROUPS`).
+/// Returns the supplementary groups that the peer process had when it connected (`SO_PEERGROUPS`).
 ///
 /// # Errors
 /// Returns an error if the socket is not a connected Unix socket.
@@ -17,7 +17,7 @@ pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
         let capacity =
             libc::socklen_t::try_from(groups.len() * size_of::<u32>()).map_err(io::Error::other)?;
         let mut length = capacity;
-        // SAFETY: `groups` has `length` bytes, and the kernel writes no more than that.
+        // SAFETY: `groups` has `length` bytes, and the kernel writes no more than `length` bytes.
         let result = unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),

@@ -15,9 +15,9 @@ pub(crate) const WORDS: usize = size_of::<libc::pthread_mutex_t>().div_ceil(size
 /// How a mutex was acquired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acquired {
-    /// The mutex was free, or its holder has released it.
+    /// The mutex was free, or its holder released it.
     Released,
-    /// The thread that held the mutex has ended without releasing it.
+    /// The thread that held the mutex ended without releasing it.
     OwnerDied,
 }
 
@@ -55,7 +55,7 @@ impl<'a> RobustMutex<'a> {
         Self(words)
     }
 
-    /// Waits until the mutex is released, or its holder has ended.
+    /// Acquires the mutex. Waits until the holder, if any, has released the mutex or has ended.
     ///
     /// # Errors
     /// `EDEADLK` if this thread holds the mutex.

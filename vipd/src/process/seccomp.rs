@@ -1,17 +1,17 @@
 //! A filter of system calls (seccomp(2)) for threads that never start a program.
 //!
-//! The filter applies to the calling thread and the threads that it starts, not to the launcher, so
-//! commands are not affected. It lists denied calls rather than allowed ones: which calls the
-//! allocator, the C library and the Rust runtime make depends on their versions, and a call missing
-//! from a list of allowed calls would cause an outage, possibly while another failure is being
-//! handled. All other system calls are limited by the thread's capabilities.
+//! The filter applies to the calling thread and the threads that it starts, but not to the
+//! launcher, so commands are not affected. The filter lists denied calls rather than allowed ones:
+//! which calls the allocator, the C library and the Rust runtime make depends on their versions,
+//! and a call missing from a list of allowed calls would cause an outage, possibly while another
+//! failure is being handled. All other system calls are limited by the thread's capabilities.
 
 use std::io;
 
 use rustix::thread::set_no_new_privs;
 
-/// `AUDIT_ARCH_…` of `include/uapi/linux/audit.h`; `None` if the filter does not support the
-/// architecture.
+/// The value `AUDIT_ARCH_…` from `include/uapi/linux/audit.h` for this architecture; `None` if the
+/// filter does not support the architecture.
 const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
     Some(0xc000_003e)
 } else if cfg!(target_arch = "aarch64") {
@@ -23,8 +23,8 @@ const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
 };
 /// First system call number of the x32 ABI, which has the same `AUDIT_ARCH` value as x86-64.
 const X32: u32 = 0x4000_0000;
-/// Offsets in `struct seccomp_data`. At `FIRST_ARGUMENT` are the low 32 bits of the first argument,
-/// because all supported architectures are little-endian.
+/// Offsets in `struct seccomp_data`. `FIRST_ARGUMENT` is the offset of the first argument's low 32
+/// bits: all supported architectures are little-endian.
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
@@ -89,15 +89,15 @@ const DENIED: [libc::c_long; 55] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
 ];
-/// Further denied system calls, which only x86-64 has.
+/// Further denied system calls, which exist only on x86-64.
 #[cfg(target_arch = "x86_64")]
 const DENIED_HERE: [libc::c_long; 5] =
     [libc::SYS_fork, libc::SYS_vfork, libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt];
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_HERE: [libc::c_long; 0] = [];
 
-/// Denies the calling thread, and the threads that it starts, the system calls in [`DENIED`] and
-/// [`DENIED_HERE`], and `clone` except for starting a thread.
+/// Denies the calling thread and the threads that it starts the system calls in [`DENIED`] and
+/// [`DENIED_HERE`], and any `clone` that does not start a thread.
 ///
 /// Does nothing on an architecture that the filter does not support.
 ///
@@ -125,7 +125,8 @@ pub(super) fn deny_programs() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Returns the filter: a sequence of tests, each followed by the result if it applies.
+/// Returns the filter: a sequence of tests, each followed by the action to take if the test
+/// applies.
 #[expect(clippy::cast_possible_truncation, reason = "instruction codes and system call numbers are small")]
 #[expect(clippy::cast_sign_loss, reason = "error numbers and system call numbers are positive")]
 fn filter(architecture: u32) -> Vec<libc::sock_filter> {
@@ -137,7 +138,7 @@ fn filter(architecture: u32) -> Vec<libc::sock_filter> {
     let end = |result| step(libc::BPF_RET | libc::BPF_K, result, 0, 0);
     // Skips the next instruction unless the test applies.
     let test = |operator, k| step(libc::BPF_JMP | libc::BPF_K | operator, k, 0, 1);
-    // Skips the next instruction if the value is equal.
+    // Skips the next instruction if the loaded value equals `k`.
     let unless_equal = |k| step(libc::BPF_JMP | libc::BPF_K | libc::BPF_JEQ, k, 1, 0);
     let mut filter = vec![load(ARCH), unless_equal(architecture), end(denied), load(NUMBER)];
     if cfg!(target_arch = "x86_64") {
@@ -182,8 +183,8 @@ mod tests {
         assert!(Command::new("/bin/true").status().is_ok(), "other threads are not confined");
     }
 
-    /// Makes only calls that are harmless without the filter, because a faulty filter would let
-    /// them through.
+    /// The test makes only calls that are harmless without the filter, because a faulty filter
+    /// would allow them.
     #[test]
     fn system_calls_on_users_and_other_processes_are_denied() {
         if ARCHITECTURE.is_none() {

@@ -29,16 +29,16 @@ impl SharedMemory {
         Self::map(descriptor)
     }
 
-    /// Maps the whole file of the descriptor.
+    /// Maps the entire memfd.
     ///
     /// # Errors
-    /// Returns an error if the file is empty, or no address space is available.
+    /// Returns an error if the memfd is empty or no address space is available.
     pub(crate) fn map(descriptor: OwnedFd) -> io::Result<Self> {
         let bytes = usize::try_from(fstat(&descriptor)?.st_size).map_err(io::Error::other)?;
         let words = bytes / size_of::<AtomicU64>();
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: creates a new mapping at an address chosen by the kernel, and so replaces no
-        // existing one.
+        // existing mapping.
         let start = unsafe { mmap(null_mut(), bytes, protection, MapFlags::SHARED, &descriptor, 0)? };
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         Ok(Self { descriptor, start, words })

@@ -1,6 +1,6 @@
 //! Signals through a signalfd(2): blocked in every thread, and read by the control thread.
 //!
-//! A blocked signal does not interrupt the engine's system calls or end the process. It stays
+//! A blocked signal does not interrupt the engine's system calls or end the process. A signal stays
 //! pending until it is read, even if it was sent during startup.
 
 use std::io;
@@ -10,8 +10,8 @@ use std::ptr;
 
 use tokio::io::unix::AsyncFd;
 
-/// Signals that are not blocked: those that report a program fault and dump core (SIGABRT is also
-/// sent by systemd's watchdog), those that are ignored by default, and SIGPIPE, which the Rust
+/// Signals that are not blocked: those that report a program fault and dump core (systemd's
+/// watchdog also sends SIGABRT), those that are ignored by default, and SIGPIPE, which the Rust
 /// runtime ignores.
 ///
 /// SIGKILL and SIGSTOP cannot be blocked. All other signals are blocked, including SIGTSTP, SIGTTIN
@@ -40,15 +40,14 @@ pub struct Received {
     pub sender: u32,
 }
 
-/// The blocked signals of this process.
+/// The descriptor from which this process reads its blocked signals.
 #[derive(Debug)]
 pub struct Signals {
     descriptor: OwnedFd,
 }
 
 impl Signals {
-    /// Blocks the signals in this thread and in all threads started by it, and opens the
-    /// descriptor.
+    /// Blocks the signals in this thread and in all threads that it starts, and opens the signalfd.
     ///
     /// Must be called before any thread is started. Child processes inherit the signal mask, and
     /// must reset it before exec.
@@ -102,7 +101,7 @@ impl SignalStream {
     /// Waits for the next signal.
     ///
     /// # Errors
-    /// Returns an error if the runtime is shutting down, or the descriptor cannot be read.
+    /// Returns an error if the runtime is shutting down or the signalfd cannot be read.
     pub async fn receive(&mut self) -> io::Result<Received> {
         loop {
             let mut ready = self.ready.readable().await?;
@@ -127,21 +126,23 @@ impl AsFd for Signals {
 }
 
 impl Received {
-    /// Returns whether the signal asks the process to end: SIGTERM, SIGINT or SIGQUIT.
+    /// Returns whether the signal requests termination: SIGTERM, SIGINT or SIGQUIT.
     pub(crate) fn asks_to_end(self) -> bool {
         matches!(self.number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT)
     }
 }
 
 /// Sets the action for the signals that the C library reserves for itself. The C library does not
-/// let a program block them, and installs its own handler before it first uses such a signal.
+/// let a program block these signals, and installs its own handler before it first uses one of
+/// them.
 fn set_reserved(handler: libc::sighandler_t) -> io::Result<()> {
     const RESERVED: [libc::c_int; 2] = [32, 33];
-    // The kernel's `struct sigaction` on 64-bit systems: the handler, followed by the flags, on
-    // some architectures a restorer, and the mask. All fields after the handler are 0.
+    // The kernel's `struct sigaction` on 64-bit systems: the handler, the flags, a restorer on some
+    // architectures, and the mask. All fields after the handler are 0.
     let action: [usize; 4] = [handler, 0, 0, 0];
     for signal in RESERVED {
-        // SAFETY: the kernel only reads the action, and writes no former one.
+        // SAFETY: the kernel only reads `action`, and with a null pointer does not return the
+        // previous action.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
@@ -183,8 +184,8 @@ pub(crate) fn raise(number: i32) {
 mod tests {
     use super::*;
 
-    /// The test first resets the action: a process started with posix_spawn(3) ignores these
-    /// signals from the start.
+    /// The test first resets the action, because a process started with posix_spawn(3) already
+    /// ignores these signals.
     #[test]
     fn reserved_signals_are_ignored() {
         let ignored = || {

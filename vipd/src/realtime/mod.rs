@@ -4,8 +4,8 @@ use std::io;
 
 use rustix::mm::{MlockAllFlags, mlockall};
 
-/// SCHED_FIFO priority of the engine and of the guardian: above all threads with ordinary
-/// scheduling, and below the kernel's threaded interrupts (50), which deliver the adverts.
+/// SCHED_FIFO priority of the engine and the guardian: above all threads with ordinary scheduling
+/// and below the kernel's threaded interrupts (50), which deliver the adverts.
 const PRIORITY: i32 = 40;
 
 /// Schedules the calling thread with SCHED_FIFO at priority 40.
@@ -31,8 +31,9 @@ pub fn lock_memory() -> io::Result<()> {
 }
 
 /// Returns freed memory to the kernel before the heap is locked, because glibc cannot return locked
-/// pages within the heap. From now on, large blocks, such as the status of thousands of instances,
-/// get their own mappings, which are returned when the blocks are freed.
+/// pages within the heap. Also makes glibc allocate each large block, such as the status of
+/// thousands of instances, as a separate mapping, which is returned to the kernel when the block is
+/// freed.
 #[cfg(target_env = "gnu")]
 fn return_freed_memory() {
     /// Minimum size in bytes of a block that gets its own mapping. This is glibc's initial

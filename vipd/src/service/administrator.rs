@@ -1,10 +1,10 @@
 //! Changes to the running agent: reload, drain, failover, priority, upgrade.
 //!
-//! Changes are made one at a time. A reload waits until the file has been read, which may block,
-//! then for the first readings of objects that only added instances track, and then for the
-//! engine's answer. Meanwhile, the control thread handles other events. Changes other than reloads
-//! and upgrades are made even while the file or an object is being read, so a file server that does
-//! not respond cannot block `vipd drain`.
+//! Changes are made one at a time. A reload waits until the file has been read, which may block. It
+//! then waits for the first readings of objects that only added instances track, and finally for
+//! the engine's answer. Meanwhile, the control thread handles other events. Changes other than
+//! reloads and upgrades are made even while the file or an object is being read, so an unresponsive
+//! file server cannot block `vipd drain`.
 
 mod instances;
 mod reload;
@@ -41,7 +41,7 @@ use crate::xdp::Sizes;
 
 pub(super) use reload::{Reloaded, Step};
 
-/// A running router.
+/// A router that the engine is running, with its settings.
 #[derive(Debug)]
 struct Running {
     id: RouterId,
@@ -58,19 +58,19 @@ impl Running {
     }
 }
 
-/// The parts of the agent that changes affect.
+/// The parts of the agent that an administrator's changes affect.
 pub(super) struct Agent {
     /// Sizes of the BPF program's maps, which are fixed.
     pub(super) sizes: Sizes,
     pub(super) engine: Handle,
     pub(super) drained: Drained,
-    /// The present states of the instances.
+    /// Reads the present states of the instances.
     pub(super) latest: Latest,
     pub(super) tracker: SharedTracker,
     pub(super) configured: Configured,
 }
 
-/// The configuration in use, and the changes to it.
+/// Makes the changes that administrators request, and holds the configuration in use.
 pub(super) struct Administrator {
     path: PathBuf,
     config: Config,
@@ -79,12 +79,12 @@ pub(super) struct Administrator {
     sizes: Sizes,
     engine: Handle,
     drained: Drained,
-    /// The present states of the instances.
+    /// Reads the present states of the instances.
     latest: Latest,
     tracker: SharedTracker,
     configured: Configured,
     orders: mpsc::Receiver<Order>,
-    /// Reloads and upgrades that wait until the reload in progress is complete.
+    /// Reloads and upgrades that are waiting for the reload in progress to complete.
     waiting: VecDeque<Order>,
     phase: Phase,
 }
@@ -101,7 +101,7 @@ enum Phase {
         author: Author,
         next: Box<(Config, Plan)>,
     },
-    /// An upgrade is in progress, or waits for the end of this process's predecessor.
+    /// An upgrade is in progress, or is waiting for this process's predecessor to end.
     Upgrading,
     /// The engine is applying the changes of a reload.
     Applying {
@@ -159,8 +159,8 @@ impl Administrator {
         }
     }
 
-    /// Logs a warning for each command that cannot be run. Does not wait, because a file system that
-    /// does not respond must not delay the start.
+    /// Logs a warning for each command that cannot be run. Does not wait for the check, because an
+    /// unresponsive file system must not delay the start.
     pub(super) fn check_commands(&self) {
         let (executables, main) = (self.config.executables.clone(), self.path.display().to_string());
         spawn_blocking(move || {
@@ -258,8 +258,8 @@ impl Administrator {
     fn begin(&mut self, order: Order) -> Option<Step> {
         if let Request::Reload = order.request {
             let path = self.path.clone();
-            // Checks executables like `vipd check`, so that a reload that would put instances into
-            // Fault is refused.
+            // Checks executables, as `vipd check` does, to refuse a reload that would put instances
+            // into Fault.
             let machine = Machine { checks_executables: true, ..Machine::default() };
             let read = move || {
                 let config = Config::load_on(path, &machine);
@@ -285,8 +285,8 @@ impl Administrator {
         None
     }
 
-    /// Carries out a change while a reload waits. Another reload, or an upgrade, waits until the
-    /// current reload is complete.
+    /// Carries out a change while a reload is in progress. Reloads and upgrades are queued until
+    /// the current reload is complete.
     fn interpose(&mut self, order: Order) {
         match order.request {
             Request::Reload | Request::Upgrade { .. } => self.waiting.push_back(order),
@@ -316,7 +316,8 @@ impl Administrator {
         &self.config.groups
     }
 
-    /// Accepts changes again until an upgrade that has to wait [continues](Self::resume_upgrade).
+    /// Accepts changes again while an upgrade is postponed, until it
+    /// [continues](Self::resume_upgrade).
     pub(super) fn postpone_upgrade(&mut self) {
         self.phase = Phase::Idle;
     }
@@ -332,7 +333,8 @@ impl Administrator {
         finish(author, Err(reason.into()));
     }
 
-    /// Returns the offer for a successor. `rows` are the rows of the instances, by name.
+    /// Returns the offer for a successor. `rows` contains the row of each instance in the BPF
+    /// program's maps, by instance name.
     pub(super) fn offer(&self, runtime_dir: &Path, rows: BTreeMap<String, u32>) -> Offer {
         let priorities = self.running.iter().filter_map(|(name, one)| Some((name.clone(), one.priority?)));
         Offer {
@@ -347,9 +349,9 @@ impl Administrator {
         }
     }
 
-    /// Begins to track objects, restores their states and the priorities set by an administrator
-    /// from a predecessor's offer, and queues a reload. Must be called before the engine starts,
-    /// instead of [`prepare`](Self::prepare).
+    /// Begins to track objects, restores the objects' states and the priorities set by an
+    /// administrator from a predecessor's offer, and queues a reload. Must be called before the
+    /// engine starts, instead of [`prepare`](Self::prepare).
     pub(super) fn inherit(&mut self, offer: &Offer) {
         for (name, running) in &mut self.running {
             running.priority = offer.priorities.get(name).copied();
@@ -361,15 +363,15 @@ impl Administrator {
         self.waiting.push_back(Order { request: Request::Reload, by: Author::Succession });
     }
 
-    /// Removes instances that are not configured from the list of drained instances. Returns a
-    /// warning if the list cannot be stored.
+    /// Removes unconfigured instances from the list of drained instances. Returns a warning if the
+    /// list cannot be stored.
     fn forget_drained(&mut self) -> Option<String> {
         let names: BTreeSet<&str> = self.running.keys().map(String::as_str).collect();
         self.drained.retain(|name| names.contains(name)).err().as_ref().map(not_stored)
     }
 }
 
-/// Interval at which a reload checks whether the tracked objects have been read.
+/// Interval at which a waiting reload checks whether the tracked objects have been read.
 const SETTLING: Duration = Duration::from_millis(2);
 
 /// Capacity of the channel of requested changes.

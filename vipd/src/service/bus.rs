@@ -1,9 +1,9 @@
 //! Carries the latest state change of each virtual router from the engine to the service.
 //!
 //! Each router has a slot that holds its latest state change and the number of changes so far. A
-//! slot is a seqlock. Its only writer, the engine, never waits, allocates or fails; a reader
-//! retries if it overlaps with a write. The first change after [`Transitions::take`] wakes the
-//! reader; further changes cost only a few stores.
+//! slot is a seqlock. Its only writer, the engine, never waits, allocates or fails; a reader that
+//! overlaps with a write retries. The first change after [`Transitions::take`] wakes the reader;
+//! further changes cost only a few stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -58,7 +58,7 @@ impl Slot {
         }
     }
 
-    /// Stores a state change. Two calls must not overlap.
+    /// Stores a state change. Calls must not overlap.
     fn write(&self, generation: u32, state: State, reason: Reason, at: Timestamp) {
         let same = generation_of(self.packed.load(Ordering::Relaxed)) == generation;
         let before = if same { self.count.load(Ordering::Relaxed) } else { 0 };
@@ -105,7 +105,7 @@ impl Publisher {
 pub(crate) struct Latest(Arc<Shared>);
 
 impl Latest {
-    /// Returns the latest change of a router, or `None` before the first change.
+    /// Returns the latest state change of a router, or `None` before the first one.
     pub(crate) fn get(&self, router: RouterId) -> Option<Transition> {
         let (generation, transition) = self.0.slots.get(router.index())?.read()?;
         (generation == router.generation()).then_some(transition)
@@ -125,7 +125,7 @@ impl Transitions {
         Latest(Arc::clone(&self.shared))
     }
 
-    /// Waits until a change is published that [`take`](Self::take) has not returned yet. May return
+    /// Waits until a change is published that [`take`](Self::take) has not yet returned. May return
     /// early.
     pub(crate) async fn changed(&mut self) {
         if self.woken.recv().await.is_none() {
@@ -259,7 +259,7 @@ mod tests {
         };
         assert_eq!(transitions.take(), [(router, latest)]);
         assert_eq!(transitions.latest().get(router), Some(latest));
-        // The count starts again for the next router in the same slot.
+        // The count restarts for the next router in the same slot.
         let next = RouterId::new(1, 1);
         publisher.publish(next, State::Backup, Reason::Startup, Timestamp::from_nanos(10_001));
         assert_eq!(transitions.latest().get(router), None);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn reader_is_woken_once_for_all_changes_between_two_reads() {
+    fn reader_is_woken_once_between_two_reads() {
         let (mut publisher, mut transitions) = bus(1);
         let mut publish = || {
             publisher.publish(RouterId::new(0, 0), State::Backup, Reason::Startup, Timestamp::from_nanos(1));

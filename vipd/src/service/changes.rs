@@ -1,7 +1,7 @@
 //! Merges the engine's reports and the bus into one stream of state changes.
 //!
-//! The engine reports every change, but the report is dropped if the channel is full. The bus never
-//! loses the latest change of a router, but does not keep earlier ones.
+//! The engine reports every change, but a report is dropped if the channel is full. The bus always
+//! has the latest change of a router, but no earlier ones.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::vrrp::{Event, Reason, State};
 pub(crate) struct Change {
     pub(crate) router: RouterId,
     /// The previous state. If reports of earlier changes were dropped, the state before the first
-    /// of these changes.
+    /// dropped change.
     pub(crate) from: State,
     pub(crate) to: State,
     pub(crate) reason: Reason,
@@ -26,8 +26,8 @@ pub(crate) struct Change {
     /// Delay in handling the timer that caused the change, if it is known; 0 if no timer caused the
     /// change.
     pub(crate) late: Option<Nanos>,
-    /// Number of the router's changes since the previously returned one, including this one; above
-    /// 1 if reports were dropped.
+    /// Number of the router's state changes since the last returned [`Change`], including this one.
+    /// Above 1 if reports were dropped.
     pub(crate) changes: u64,
 }
 
@@ -82,7 +82,7 @@ impl Changes {
         }
     }
 
-    /// Returns the latest change of each router, unless it has been returned already.
+    /// Returns the latest change of each router, unless that change has already been returned.
     ///
     /// All reports sent before `published` was read must have been passed to
     /// [`reported`](Self::reported).

@@ -9,7 +9,7 @@ use crate::xdp::{PinError, Pins, remove_stale_filters};
 /// Removes the stale VIPs, routes, rules, macvlans and BPF programs of a dead agent, and returns a
 /// description of each.
 ///
-/// The VIPs are removed first, because the BPF programs may be fencing them.
+/// Removes the VIPs first, because the BPF programs may be fencing them.
 ///
 /// # Errors
 /// Returns an error if another agent runs in this network namespace, or if a resource cannot be

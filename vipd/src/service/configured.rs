@@ -1,4 +1,4 @@
-//! The instances whose VIPs may be on the interfaces, in the order of the configuration.
+//! The instances that the engine may be running.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use crate::config::Instance;
 use crate::engine::routing::is_configured;
 use crate::netlink::Requests;
 
-/// The instances whose VIPs may be on the interfaces, in the order of the configuration. Needed for
-/// reports, and if the engine fails.
+/// The instances whose VIPs may be on the interfaces, in the order of the configuration. Used for
+/// reports and for removing VIPs and routes if the engine fails.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Configured(Arc<Mutex<Vec<Arc<Instance>>>>);
 
@@ -19,7 +19,8 @@ impl Configured {
         self.lock().extend_from_slice(instances);
     }
 
-    /// Keeps only these instances. The engine has removed the VIPs of the others.
+    /// Replaces all instances. The engine has already removed the VIPs of those that are no longer
+    /// listed.
     pub(super) fn replace(&self, instances: &[Arc<Instance>]) {
         *self.lock() = instances.to_vec();
     }

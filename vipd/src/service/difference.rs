@@ -15,8 +15,8 @@ use crate::vrrp::{RouterConfig, VirtualAddress};
 pub(super) struct Differences {
     /// Differences that take effect while the instance continues to run.
     pub(super) in_place: Vec<String>,
-    /// Differences that require a restart of the instance: they change its identity on the network,
-    /// its transport, or the setup of its interfaces.
+    /// Differences that require a restart of the instance: in its identity on the network, its
+    /// transport, or the setup of its interfaces.
     pub(super) restarting: Vec<String>,
 }
 
@@ -33,8 +33,8 @@ impl Differences {
     /// Adds the differences in the identity, the transport and the interface setup of the virtual
     /// router.
     fn identity(&mut self, from: &Instance, to: &Instance) {
-        // All fields are listed, so that a new field cannot be forgotten. The names are known to be
-        // equal.
+        // All fields are listed, so that a new field cannot be forgotten. `name` is skipped,
+        // because both configurations have the same name.
         let Instance {
             name: _,
             interface,
@@ -85,7 +85,7 @@ impl Differences {
             excluded_addresses: _,
         } = from;
         // An address owner becomes master as soon as it starts, and its VIPs count as the
-        // interface's own addresses. Both are decided when the router is added.
+        // interface's own addresses. Both properties are fixed when the router is added.
         let ownership_differs = from.is_owner() != to.is_owner();
         let priorities = if ownership_differs { &mut self.restarting } else { &mut self.in_place };
         note(priorities, "priority", priority, &to.priority);
@@ -121,8 +121,8 @@ impl Differences {
         let (former, new) = (&from.router.virtual_addresses, &to.router.virtual_addresses);
         let is_known =
             |vip: &&VirtualAddress| find(&before, **vip).is_some() && find(&after, **vip).is_some();
-        // Reports VIPs that are in both configurations but are newly advertised, no longer
-        // advertised, or in a different order.
+        // VIPs in both configurations may be newly advertised, no longer advertised, or in a
+        // different order.
         if !former.iter().filter(is_known).eq(new.iter().filter(is_known)) {
             self.in_place.push("advertised addresses changed".to_owned());
         }
@@ -141,8 +141,7 @@ impl Differences {
     }
 }
 
-/// Returns a line for each difference between two lists of sync groups. Groups with the same name
-/// are the same group.
+/// Returns a line for each difference between two lists of sync groups. Groups are matched by name.
 pub(super) fn groups(from: &[Arc<Group>], to: &[Arc<Group>]) -> Vec<Line> {
     let find = |groups: &[Arc<Group>], name: &str| groups.iter().find(|one| one.name == name).cloned();
     let removed = from.iter().filter(|one| find(to, &one.name).is_none());
@@ -162,14 +161,14 @@ pub(super) fn groups(from: &[Arc<Group>], to: &[Arc<Group>]) -> Vec<Line> {
     lines
 }
 
-/// Adds a difference with both values.
+/// Adds a difference with the old and the new value.
 fn note<T: PartialEq + Display>(differences: &mut Vec<String>, key: &str, from: &T, to: &T) {
     if from != to {
         differences.push(format!("{key} {from} → {to}"));
     }
 }
 
-/// Adds a difference without its values.
+/// Adds a difference without the old and the new value.
 fn note_changed<T: PartialEq>(differences: &mut Vec<String>, key: &str, from: &T, to: &T) {
     if from != to {
         differences.push(format!("{key} changed"));

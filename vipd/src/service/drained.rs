@@ -16,8 +16,8 @@ pub(super) struct Drained {
 }
 
 impl Drained {
-    /// Reads the names that a previous run has stored. If the file cannot be read or parsed, logs
-    /// the failure and treats no instance as drained.
+    /// Reads the names that a previous run stored. If the file cannot be read or parsed, logs the
+    /// failure and treats no instance as drained.
     pub(super) fn load(directory: &Path) -> Self {
         let path = directory.join(FILE);
         let names = match fs::read(&path) {
@@ -52,7 +52,8 @@ impl Drained {
     /// Adds or removes names, and stores the result.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be written. The change still takes effect for this run.
+    /// Returns an error if the file cannot be written. The change then lasts only until the agent
+    /// restarts.
     pub(super) fn set(&mut self, names: &[String], is_drained: bool) -> io::Result<()> {
         for name in names {
             if is_drained {
@@ -74,7 +75,7 @@ impl Drained {
         if self.names.len() == before { Ok(()) } else { self.store() }
     }
 
-    /// Replaces the file atomically, so that a crash leaves the old or the new content.
+    /// Replaces the file atomically, so that a crash leaves either the old or the new content.
     fn store(&self) -> io::Result<()> {
         let new = self.path.with_extension("new");
         fs::write(&new, serde_json::to_vec(&self.names)?)?;

@@ -1,4 +1,4 @@
-//! Keeps the latest events of all instances, and passes new ones on to clients that follow them.
+//! Keeps the latest events of all instances, and sends new events to the clients that follow them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,11 +21,11 @@ use crate::vrrp::{Discard, Event, State};
 
 /// Number of events that are kept.
 const HISTORY: usize = 1024;
-/// Number of events by which a client may lag behind: enough for all routers to change state
-/// several times while the client is not scheduled.
+/// Number of events that a client may lag behind: enough for all routers to change state several
+/// times while the client is not scheduled.
 const BACKLOG: usize = 16_384;
 
-/// The kept events and the channel of new ones. Clones share both.
+/// The kept events and the channel for new events. Clones share the events and the channel.
 #[derive(Clone, Debug)]
 pub(super) struct EventLog(Arc<Mutex<Shared>>);
 
@@ -41,7 +41,7 @@ impl EventLog {
         Self(Arc::new(Mutex::new(Shared { history, live: broadcast::Sender::new(BACKLOG) })))
     }
 
-    /// Returns the events that are kept, and a receiver of all later ones.
+    /// Returns the kept events and a receiver of all later events.
     pub(super) fn subscribe(&self) -> Subscription {
         let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Subscription { history: shared.history.iter().cloned().collect(), live: shared.live.subscribe() }
@@ -54,7 +54,7 @@ impl EventLog {
     }
 
     /// Inserts the events of a predecessor before those of this process. If there is not enough
-    /// room, drops the oldest ones.
+    /// room, drops the oldest events.
     pub(super) fn resume(&self, former: Vec<String>) {
         let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for line in former.into_iter().rev() {
@@ -75,7 +75,7 @@ impl EventLog {
             shared.history.pop_front();
         }
         shared.history.push_back(Arc::clone(&line));
-        // Fails if no client follows the events.
+        // Sending fails if no client follows the events, which is harmless.
         let _ = shared.live.send(line);
     }
 }
@@ -92,8 +92,8 @@ impl Recorder {
         Self { log, changes: Changes::default(), latest }
     }
 
-    /// Records a report that is an event of an instance. Returns the state change if the event is
-    /// one. `instance` returns the instance of a router.
+    /// Records a report if it is an event of an instance. Returns the state change if the event is
+    /// a state change. `instance` returns the instance of a router.
     pub(super) fn report<'a>(
         &mut self,
         report: &Report,
@@ -155,7 +155,7 @@ impl Recorder {
     }
 
     /// Records and returns each router's latest change, unless it has already been recorded. A
-    /// change is recorded here if its report was dropped, or arrived while a reload was adding the
+    /// change is recorded here if its report was dropped or arrived while a reload was adding the
     /// router. All earlier reports must have been passed to [`report`](Self::report).
     pub(super) fn published<'a>(
         &mut self,
@@ -233,7 +233,7 @@ fn wall_clock(at: Timestamp, now: Timestamp, wall_now: SystemTime) -> SystemTime
 fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (mut days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    // Days since 0000-03-01, because a year that starts in March ends with the leap day.
+    // Days since 0000-03-01. A year that starts in March ends with the leap day.
     days += 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
@@ -274,7 +274,7 @@ mod tests {
 
     /// The engine may report a fault of a new router before the service has added the router.
     #[test]
-    fn change_of_a_router_that_is_not_known_yet_is_recorded_later() {
+    fn change_of_a_router_not_added_yet_is_recorded_later() {
         let (_publisher, transitions) = crate::service::bus::bus(1);
         let log = EventLog::new();
         let mut recorder = Recorder::new(log.clone(), transitions.latest());
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn latest_events_are_kept_and_later_ones_are_received() {
+    fn subscribers_get_the_latest_events_and_all_later_events() {
         let log = EventLog::new();
         let event = |number: usize| EventRecord { instance: number.to_string(), ..EventRecord::default() };
         (0..HISTORY + 10).for_each(|number| log.push(&event(number)));

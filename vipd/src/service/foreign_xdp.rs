@@ -1,8 +1,8 @@
 //! Reports XDP programs of other applications on interfaces where vipd uses TC ingress.
 //!
-//! Such a program runs before vipd's, which cannot be moved in front of it. If it drops or
-//! redirects adverts, a backup becomes master, because it cannot distinguish their loss from a
-//! failure of the master.
+//! An XDP program runs before vipd's TC program, and this order cannot be changed. If the XDP
+//! program drops or redirects adverts, a backup becomes master, because it cannot distinguish lost
+//! adverts from a failed master.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::netlink::Requests;
 /// The XDP programs found so far.
 #[derive(Default)]
 pub(super) struct ForeignXdp {
-    /// Opened when first needed.
+    /// The netlink socket, opened on first use.
     requests: Option<Requests>,
     /// ID of the program on each interface that has one, by interface index.
     found: BTreeMap<u32, u32>,
@@ -43,7 +43,7 @@ impl ForeignXdp {
         if self.requests.is_none() {
             self.requests = Requests::open().ok();
         }
-        // The next check tries again.
+        // If the query fails, the next check retries it.
         self.requests.as_mut()?.xdp_program(interface).ok().flatten()
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct GroupChange {
 #[derive(Debug, Default)]
 pub(super) struct GroupStates {
     groups: Vec<Arc<Group>>,
-    /// The group of each instance that belongs to a group.
+    /// The group of each instance, by instance name. Instances without a group are absent.
     of: BTreeMap<String, Arc<Group>>,
     /// The states of all instances.
     instances: BTreeMap<String, State>,
@@ -37,20 +37,20 @@ impl GroupStates {
         self.of.get(instance)
     }
 
-    /// Returns the last state of an instance, if it has ever changed.
+    /// Returns the latest state of an instance, or `None` before its first state change.
     pub(super) fn state_of_instance(&self, instance: &str) -> Option<State> {
         self.instances.get(instance).copied()
     }
 
-    /// Returns the last state of a group, if it has had one.
+    /// Returns the latest state of a group, or `None` before the group's first state.
     pub(super) fn state(&self, group: &str) -> Option<State> {
         self.last.get(group).copied()
     }
 
     /// Replaces all groups. Returns the groups whose names no longer exist, each with a flag that
-    /// is true if the group was in Initialize: its members had stopped, or had not started yet. A
-    /// new group whose members are all in the same state takes that state without a reported
-    /// change.
+    /// is true if the group was in Initialize because its members had stopped or had not started.
+    /// If all members of a new group are in the same state, the group takes that state without a
+    /// reported change.
     pub(super) fn replace(&mut self, groups: &[Arc<Group>]) -> Vec<(Arc<Group>, bool)> {
         let former = std::mem::replace(&mut self.groups, groups.to_vec());
         let members = groups.iter().flat_map(|group| group.members.iter().map(move |member| (member, group)));
@@ -70,7 +70,7 @@ impl GroupStates {
         gone.collect()
     }
 
-    /// Sets the states that instances had in a predecessor, and derives those of the groups.
+    /// Sets the states that instances had in a predecessor, and derives the groups' states.
     pub(super) fn resume<'a>(&mut self, states: impl Iterator<Item = (&'a str, State)>) {
         self.instances.extend(states.map(|(instance, state)| (instance.to_owned(), state)));
         let states = self.groups.iter().filter_map(|group| {
@@ -81,7 +81,7 @@ impl GroupStates {
     }
 
     /// Returns the state changes of groups that result from their new lists of members (see
-    /// [`replace`](Self::replace)). The members may have changed state earlier, while the group
+    /// [`replace`](Self::replace)). The current members may have changed state while the group
     /// still had other members.
     pub(super) fn regrouped(&mut self) -> Vec<GroupChange> {
         let known = self.groups.iter().filter(|group| self.last.contains_key(&group.name));
@@ -102,9 +102,9 @@ impl GroupStates {
         self.instances.remove(instance);
     }
 
-    /// Records the new state of an instance. Returns the change of its group if the group's state
-    /// has changed. While only some members have started or stopped, the group keeps its former
-    /// state.
+    /// Records the new state of an instance. Returns the change of the instance's group if the
+    /// group's state has changed. While only some members have started or stopped, the group keeps
+    /// its previous state.
     pub(super) fn changed(&mut self, instance: &str, to: State, reason: Reason) -> Option<GroupChange> {
         self.instances.insert(instance.to_owned(), to);
         let group = Arc::clone(self.of(instance)?);
@@ -131,9 +131,8 @@ impl GroupStates {
     }
 }
 
-/// Returns the state of a group: the first fault of a member if there is one, the common state of
-/// all members, or Initialize while they differ, as during startup. `None` for a group without
-/// members.
+/// Returns the state of a group: the first fault found among the members, else their common state,
+/// or Initialize if their states differ, as during startup. `None` for a group without members.
 pub(super) fn group_state(mut members: impl Iterator<Item = State> + Clone) -> Option<State> {
     let fault = members.clone().find(|state| matches!(state, State::Fault(_)));
     let first = members.next()?;
@@ -202,7 +201,7 @@ mod tests {
         let (name, from, to, reason) = ("all".to_owned(), State::Fault(down), State::Backup, Reason::Startup);
         assert_eq!(states.regrouped(), [GroupChange { name, from, to, reason }]);
         assert_eq!(states.regrouped(), []);
-        // The group keeps its state while a new member has not started yet.
+        // The group keeps its state until the new member has started.
         states.replace(&[group(&["a", "new"])]);
         assert_eq!(states.regrouped(), []);
     }

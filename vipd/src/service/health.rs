@@ -5,8 +5,8 @@ use crate::engine::command::RouterSnapshot;
 use crate::vrrp::{Fault, State};
 use crate::web::Problem;
 
-/// Returns the reason why an instance is not in an expected state, or `None` if it is in one. `all`
-/// contains all routers of the agent.
+/// Returns the reason why an instance is not in an expected state, or `None` if it is in an
+/// expected state. `all` contains all routers of the agent.
 pub(super) fn problem(
     router: &RouterSnapshot,
     status: &InstanceStatus,
@@ -30,7 +30,7 @@ pub(super) fn problem(
     Some(Problem { instance: status.name.clone(), reason })
 }
 
-/// Describes a fault without the output of scripts, because anyone may read `/healthz`.
+/// Describes a fault without the output of scripts, because `/healthz` is public.
 fn describe(fault: Fault, status: &InstanceStatus) -> String {
     let is_down = |one: &&TrackedObject| one.weight.is_none() && one.state != "up";
     let down = status.track.iter().filter(is_down);
@@ -52,7 +52,7 @@ fn own_faults<'a>(router: &'a RouterSnapshot, all: &'a [RouterSnapshot]) -> impl
 }
 
 /// Returns whether an administrator has requested a fault. For [`Fault::Group`], returns whether an
-/// administrator has requested all faults of the sync group's members, which `own` contains.
+/// administrator has requested all faults in `own`, the faults of the sync group's members.
 fn is_requested(fault: Fault, own: impl Iterator<Item = Fault>) -> bool {
     let is_administrative = |fault: Fault| matches!(fault, Fault::Drained | Fault::Administrator);
     if fault != Fault::Group {

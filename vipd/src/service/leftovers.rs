@@ -28,10 +28,10 @@ pub type Claims = BTreeMap<u32, InterfaceClaim>;
 
 /// Claims the VRRP interfaces that exist, and removes stale VIPs, routes and rules of a killed
 /// agent. Skips the VIPs of routers whose interface cannot be claimed, usually because another
-/// agent serves it; opening the interface reports that failure. While other agents run in the
-/// network namespace, also skips the VIPs of routers whose interface does not exist, and the routes
-/// and rules of all skipped routers. Also skips the VIPs in the maps of other running agents.
-/// Failed removals are logged and do not prevent the agent from starting.
+/// agent serves it. Opening such an interface later reports the failed claim. While other agents
+/// run in the network namespace, also skips the VIPs of routers whose interface does not exist, and
+/// the routes and rules of all skipped routers. VIPs in the maps of other running agents are never
+/// removed. Failed removals are logged and do not prevent the agent from starting.
 pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
     let mut claims = Claims::new();
     let mut refused = BTreeSet::new();
@@ -72,13 +72,13 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
 }
 
 /// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence
-/// them. Then detaches the programs of that run. If VIPs are fenced, the programs on interfaces in
-/// use stay attached, and are replaced in place when the interfaces are opened. Also [cleans
-/// up](clear_others) after dead agents with other names on the interfaces.
+/// them. Then detaches that run's programs. If `has_fence` is set, the programs on interfaces in
+/// use stay attached and are replaced in place when the interfaces are opened. Also [cleans
+/// up](clear_others) after dead agents with other names on the same interfaces.
 ///
 /// # Errors
-/// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached,
-/// and drop packets to those VIPs that another router has taken over.
+/// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached
+/// and drop packets to the VIPs that another router has taken over.
 pub(super) fn clear_programs(
     agent: &str,
     has_fence: bool,
@@ -101,8 +101,8 @@ pub(super) fn clear_programs(
 }
 
 /// Removes the VIPs, macvlans and programs of each dead agent other than `agent` that has programs
-/// or VIPs on one of these interfaces. Its programs may drop packets to VIPs of this agent. A
-/// failure is logged, and the programs stay attached.
+/// or VIPs on one of these interfaces. A dead agent's programs may drop packets to this agent's
+/// VIPs. A failure is logged, and the programs stay attached.
 pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
     let owners = Pins::owners_other_than(agent).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
@@ -120,30 +120,31 @@ pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
 }
 
 fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Result<()> {
-    // Checked before the lock is acquired, because that agent's guardian exits when another process
-    // holds the lock.
+    // Checked before the lock is acquired, because the dead agent's guardian exits when another
+    // process holds the lock.
     if agent_stays(dead) || interfaces_of(&Pins::open(dead)?).is_disjoint(ifindices) {
         return Ok(());
     }
-    // Keeps that agent from starting meanwhile. A process of an unprivileged user that holds the
-    // lock is not an agent.
+    // The lock prevents an agent with this name from starting. An unprivileged user's process that
+    // holds the lock is not an agent.
     let _lock = match AgentLock::acquire_name_patiently(dead) {
         Ok(lock) => Some(lock),
         Err(LockError::OtherUser { .. }) => None,
         Err(LockError::Taken { .. }) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    // The agent may have started and ended in the meantime.
+    // Opened again, because the agent may have started and ended since the check.
     let pins = Pins::open(dead)?;
-    ensure!(guardian::stand_down(dead), "its guardian still runs");
+    ensure!(guardian::stand_down(dead), "the dead agent's guardian still runs");
     remove_vips_of(&pins, dead, agent)?;
-    Macvlans::open(dead).context("cannot remove its macvlans")?;
+    Macvlans::open(dead).context("cannot remove the dead agent's macvlans")?;
     tracing::info!(agent = dead, "detaching the BPF programs of a dead agent");
     pins.clear();
     Ok(())
 }
 
-/// Removes the VIPs of the dead agent with these pins, except those that a running agent also has.
+/// Removes the VIPs of the dead agent that created `pins`, except those that a running agent also
+/// has.
 fn remove_vips_of(pins: &Pins, dead: &str, agent: &str) -> anyhow::Result<()> {
     let in_use = vips_of_others(dead);
     let interfaces = pins.attached_interfaces();
@@ -151,15 +152,16 @@ fn remove_vips_of(pins: &Pins, dead: &str, agent: &str) -> anyhow::Result<()> {
         Some(vips) => remove_vips(|found| vips.contains(&key(found)) && !in_use.contains(&key(found))),
         None if interfaces.is_empty() => Ok(()),
         None if other_agents_run(&[dead, agent]) => bail!(
-            "cannot remove stale VIPs left by a previous run: the map of its VIPs cannot be read, and the VIPs may \
-             belong to other agents, which are running; stop these agents and run `vipd cleanup`"
+            "cannot remove stale VIPs left by a previous run: the map of that run's VIPs cannot be read, and the VIPs may \
+             belong to other running agents; stop those agents and run `vipd cleanup`"
         ),
         None => remove_vips(|found| interfaces.contains(&found.ifindex) && !in_use.contains(&key(found))),
     }
 }
 
-/// Returns the indices of the interfaces to which a dead agent's programs are attached, or on which
-/// it had VIPs: another tool may have detached the programs.
+/// Returns the indices of the interfaces to which a dead agent's programs are attached or on which
+/// it had VIPs. Interfaces with VIPs may lack programs, because another tool may have detached
+/// them.
 fn interfaces_of(pins: &Pins) -> BTreeSet<u32> {
     let vips = pins.vips().into_iter().flatten().map(|vip| vip.ifindex);
     pins.attached_interfaces().into_iter().chain(vips).collect()
@@ -192,7 +194,7 @@ fn remove_vips(is_stale: impl Fn(&Address) -> bool) -> anyhow::Result<()> {
 }
 
 /// Opens the directory in which the links of the BPF programs are pinned, so that VIPs are fenced
-/// even if all processes of vipd are killed. If it cannot be opened, logs a warning.
+/// even if all processes of vipd are killed. Logs a warning if the directory cannot be opened.
 pub(super) fn open_pins(agent: &str) -> Option<Pins> {
     Pins::open(agent)
         .map_err(|error| {

@@ -1,4 +1,4 @@
-//! Lines that describe changes: in the answer to a client, and in the log.
+//! Lines that describe changes in the answer to a client and in the log.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ impl Subject {
     }
 }
 
-/// A change. Displayed as in the answer to a client: `VI_1: drained`.
+/// One change. `Display` formats it as in the answer to a client: `VI_1: drained`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     subject: Subject,
@@ -55,8 +55,8 @@ impl fmt::Display for Line {
     }
 }
 
-/// Combines consecutive lines about the same instance or group into one text for the log, which has
-/// the name in a field.
+/// Combines consecutive lines about the same instance or group into one text for the log. The name
+/// is in a separate field of the log line.
 pub(super) fn by_subject(lines: &[Line]) -> impl Iterator<Item = (&Subject, String)> {
     let is_same = |a: &Line, b: &Line| a.subject == b.subject && a.subject != Subject::Agent;
     lines.chunk_by(is_same).filter_map(|lines| {

@@ -30,20 +30,20 @@ use crate::process::InterfaceClaim;
 use crate::vrrp::Family;
 use crate::xdp::{Attached, FenceLevel, Kernel, Mode, Row};
 
-/// Opens and closes links. Its methods block: a driver may take seconds to attach a BPF program,
+/// Opens and closes links. The methods block: a driver may take seconds to attach a BPF program,
 /// and netlink requests wait for the rtnl lock.
 pub(crate) struct LinkOpener {
     kernel: Kernel,
     macvlans: Macvlans,
-    /// Open links, by interface index.
+    /// The open links, by interface index.
     open: BTreeMap<u32, Open>,
     foreign_xdp: ForeignXdp,
     /// Whether VIPs are fenced.
     has_fence: bool,
     /// The agent's name, under which its pins are stored.
     agent: String,
-    /// Claims that exclude other agents from the interfaces. Dropped last, after the programs are
-    /// detached.
+    /// Claims that exclude other agents from the interfaces. Declared last, so that they are
+    /// dropped after the programs are detached.
     claims: BTreeMap<u32, InterfaceClaim>,
 }
 
@@ -66,14 +66,14 @@ struct Open {
 #[derive(PartialEq, Eq)]
 struct Fence {
     level: FenceLevel,
-    /// The reason if VIPs are not fully fenced.
+    /// The reason why VIPs are not fully fenced; `None` if they are.
     reason: Option<String>,
     /// Whether the program that receives adverts is pinned; `None` if the link has no such program.
     advert_is_pinned: Option<bool>,
 }
 
 impl LinkOpener {
-    /// Creates an opener without open links. `claims` contains the interfaces that this agent has
+    /// Creates an opener with no open links. `claims` contains the interfaces that this agent has
     /// already claimed, by index. `agent` is the agent's name.
     pub(crate) fn new(
         kernel: Kernel,
@@ -100,7 +100,8 @@ impl LinkOpener {
         let (socket, unicast) = open_sockets(spec)?;
         let (macvlans, failed_macvlans) = self.ensure_macvlans(spec)?;
         let attached = if spec.routers.is_empty() {
-            // The last router may have been removed, while VIPs of other routers remain.
+            // The link's last router may have been removed while VIPs of other routers remain on
+            // the interface.
             self.kernel.detach(spec.ifindex);
             self.foreign_xdp.forget(spec.ifindex);
             self.claims.remove(&spec.ifindex);
@@ -110,7 +111,7 @@ impl LinkOpener {
             Some(self.ensure_attached(spec)?)
         };
         let fence = self.ensure_fence(spec, attached.as_ref().map(|attached| attached.is_pinned));
-        // Detaches the programs of the previous run that the interface no longer needs.
+        // Detaches the previous run's programs that the interface no longer needs.
         self.kernel.detach_inherited(&ifindex);
         Ok(LinkIo {
             fence,
@@ -140,11 +141,12 @@ impl LinkOpener {
 
     /// Joins the multicast groups of the families that have routers on the link, restores
     /// memberships that the kernel has dropped, and leaves groups that are no longer needed.
-    /// Returns whether the families whose group cannot be joined, or the reasons, have changed.
+    /// Returns whether the set of families whose group cannot be joined, or any reason, has
+    /// changed.
     ///
     /// # Errors
-    /// Returns an error if the link was not open and no group can be joined. In all other cases, a
-    /// failure affects only the routers of its family.
+    /// Returns an error if the link was not open and no group can be joined. Otherwise, a failure
+    /// to join a group affects only the routers of that family.
     fn ensure_groups(&mut self, spec: &LinkSpec, members: &Members) -> anyhow::Result<bool> {
         let was_open = self.open.contains_key(&spec.ifindex);
         let Open { groups, unjoined, .. } = self.open.entry(spec.ifindex).or_default();
@@ -170,7 +172,7 @@ impl LinkOpener {
         Ok(*unjoined != former)
     }
 
-    /// Creates the macvlans that do not exist, and returns failures along with the macvlans.
+    /// Creates the missing macvlans. Returns all macvlans of the link, and the failures.
     ///
     /// # Errors
     /// Returns an error if every router of the link needs a macvlan and none can be created.
@@ -192,10 +194,11 @@ impl LinkOpener {
         Ok((macvlans, failed))
     }
 
-    /// Inserts the routers into the BPF program's maps.
+    /// Adds the routers' VRIDs and peers to the BPF program's maps.
     fn ensure_routers(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         let LinkSpec { ifindex, name, routers, .. } = spec;
-        // Recorded before anything is inserted, so that close() cleans up after a partial failure.
+        // Recorded before the entries are inserted, so that `close` cleans up after a partial
+        // failure.
         self.open.entry(*ifindex).or_default().entries =
             routers.iter().map(|router| router.entry.clone()).collect();
         for RouterSpec { entry, .. } in routers {
@@ -221,8 +224,8 @@ impl LinkOpener {
         Ok(attached)
     }
 
-    /// Attaches the programs that fence VIPs. If VIPs are not fully fenced, logs the reason, unless
-    /// it is the same as at the last call.
+    /// Attaches the programs that fence VIPs. If VIPs are not fully fenced, logs the reason unless
+    /// it is the same as in the last call.
     fn ensure_fence(&mut self, spec: &LinkSpec, advert_is_pinned: Option<bool>) -> FenceLevel {
         if !self.has_fence {
             return FenceLevel::Off;
@@ -245,7 +248,8 @@ impl LinkOpener {
         level
     }
 
-    /// Reports an XDP program that runs before vipd's program at TC ingress.
+    /// Logs a warning if an XDP program of another application runs before vipd's TC ingress
+    /// program.
     fn check_xdp(&mut self, ifindex: u32, interface: &str) {
         if self.open.get(&ifindex).and_then(|open| open.mode) == Some(Mode::Tc) {
             self.foreign_xdp.check(ifindex, interface);
@@ -271,7 +275,7 @@ impl LinkWork for LinkOpener {
     /// Opens a link. If the link is already open, runs only the steps that are still needed, and
     /// returns new sockets.
     ///
-    /// On failure, a new link is closed again; a link that was already open keeps its BPF program.
+    /// On failure, closes a new link; a link that was already open keeps its BPF program.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         let was_open = self.open.contains_key(&spec.ifindex);
         let opened = self.ensure(spec);

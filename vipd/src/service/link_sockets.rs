@@ -1,4 +1,4 @@
-//! Multicast memberships and sockets of a link, with errors that name the remedy.
+//! Multicast memberships and sockets of a link. Errors include a remedy.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -44,7 +44,7 @@ pub(super) fn ensure_group(
     Ok(())
 }
 
-/// Returns the remedy if a group of this family cannot be joined.
+/// Returns the remedy for a failure to join the group of this family.
 fn join_remedy(family: Family) -> &'static str {
     match family {
         Family::V4 => "check net.ipv4.igmp_max_memberships and that the interface's MTU is at least 68",
@@ -70,7 +70,7 @@ pub(super) fn open_sockets(
 }
 
 /// Adds context to an error: the description `what`, and the remedy for the errno. If the errno has
-/// no remedy, `otherwise` is used.
+/// no remedy of its own, `otherwise` is used.
 fn failure(what: impl Display, error: io::Error, otherwise: Option<&str>) -> anyhow::Error {
     let remedy = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => Some("vipd needs CAP_NET_RAW"),

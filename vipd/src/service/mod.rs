@@ -136,8 +136,8 @@ fn verbosity() -> Verbosity {
     }
 }
 
-/// Runs the agent until a signal stops it, or another process has succeeded it. `path` is the file
-/// that `config` was read from, which a reload reads again.
+/// Runs the agent until a signal stops it or another process has succeeded it. `path` is the file
+/// from which `config` was read and which a reload reads again.
 ///
 /// # Errors
 /// Returns an error if stale VIPs or macvlans cannot be removed, the runtime directory, its control
@@ -275,8 +275,8 @@ fn start(parts: Start) -> anyhow::Result<()> {
         supervisor.run(parts.signals, &runtime_dir, opener, from_engine, heir, start)
     }));
     if has_taken_over.is_some_and(|flag| !Heir::has_taken_over(&flag)) {
-        // The routers and their addresses belong to the predecessor, which continues. The engine's
-        // thread ends with the process.
+        // The routers and their addresses belong to the predecessor, which keeps running. The
+        // engine's thread ends with the process.
         return served
             .unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")))
             .map(drop);
@@ -308,7 +308,7 @@ fn estate(
     })
 }
 
-/// Ends the engine and the guardian, and removes VIPs that the engine has not removed.
+/// Ends the engine and the guardian, and removes the VIPs that the engine did not remove.
 fn wind_up(
     engine: &Handle,
     engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
@@ -316,7 +316,7 @@ fn wind_up(
     configured: &Configured,
     guardian: Option<Guardian>,
 ) -> anyhow::Result<()> {
-    // After a panic or an error in the control thread, the engine must still shut down the routers
+    // Even after a panic or an error in the control thread, the engine must shut down the routers
     // and remove their addresses.
     engine.send(Command::Stop);
     let ended = engine_thread.map_or(Ok(Remaining::default()), |thread| match thread.join() {
@@ -332,7 +332,8 @@ fn wind_up(
     ended.map(drop).and(served.map(drop)).and(withdrawn)
 }
 
-/// Prepares the guardian if VIPs are fenced. If this fails, logs the error and returns `None`.
+/// Prepares the guardian if VIPs are fenced. Logs an error and returns `None` if the guardian
+/// cannot be prepared.
 fn guardian(
     agent: &str,
     has_fence: bool,
@@ -360,11 +361,11 @@ fn guardian(
         .ok()
 }
 
-/// Returns the path of this executable. An upgrade runs the file that is at this path at the time
-/// of the upgrade.
+/// Returns the path of this executable. An upgrade runs the file that exists at this path at the
+/// time of the upgrade.
 fn executable() -> PathBuf {
     let found = std::fs::read_link("/proc/self/exe").unwrap_or_default();
-    // The kernel appends this text if the file has been replaced since this process started.
+    // The kernel appends " (deleted)" if the file has been replaced since this process started.
     match found.to_str().and_then(|found| found.strip_suffix(" (deleted)")) {
         Some(path) => path.into(),
         None => found,
@@ -381,8 +382,8 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
     Ok(topology)
 }
 
-/// Removes the VIPs that may remain after the engine has ended and, if the engine has failed, the
-/// routes and rules of all instances.
+/// Removes the VIPs that may remain after the engine has ended. If the engine failed, also removes
+/// the routes and rules of all instances.
 ///
 /// # Errors
 /// Returns an error if VIPs may still remain.
@@ -401,8 +402,8 @@ fn withdraw_remaining(ended: &anyhow::Result<Remaining>, configured: &Configured
     }
 }
 
-/// Removes VIPs that the engine did not remove. Also logs a failure, because the agent may exit
-/// with a different error.
+/// Removes VIPs that the engine did not remove. A failure is also logged, because the agent may
+/// exit with a different error.
 ///
 /// # Errors
 /// Returns an error if VIPs may remain.

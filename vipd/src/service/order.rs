@@ -20,9 +20,9 @@ pub(super) struct Done {
 /// A change that was refused.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    /// The instance that cannot be changed, if there is exactly one and it exists.
+    /// The instance that cannot be changed; `None` if there are several, or it does not exist.
     instance: Option<String>,
-    /// Message for the user. May have several lines.
+    /// Message for the user, possibly of several lines.
     message: String,
 }
 
@@ -49,17 +49,17 @@ pub(super) struct Order {
 /// The origin of a requested change.
 #[derive(Debug)]
 pub(super) enum Author {
-    /// A client of the control socket, which waits for the outcome.
+    /// A client of the control socket, waiting for the outcome.
     Client(Credentials, oneshot::Sender<Result<ChangeReport, String>>),
     /// The sender of SIGHUP, by process ID. The outcome is logged.
     Signal(u32),
-    /// This process, after it has succeeded another. The outcome is logged.
+    /// This process, after it has taken over from a predecessor. The outcome is logged.
     Succession,
 }
 
 impl Author {
-    /// Returns whether the author is root. The agent's own user does not count: tracked scripts and
-    /// notification commands run as this user, but without the agent's capabilities.
+    /// Returns whether the author has the rights of root. The agent's own user does not: tracked
+    /// scripts and notification commands run as this user, but without the agent's capabilities.
     pub(super) fn is_root(&self) -> bool {
         match self {
             Self::Client(peer, _) => peer.uid == 0,
@@ -71,7 +71,7 @@ impl Author {
 /// The sending end of the channel of requested changes.
 pub(super) type Orders = mpsc::Sender<Order>;
 
-/// Logs the outcome of a change and, if a client requested the change, sends the outcome to it.
+/// Logs the outcome of a change, and sends it to the client that requested the change, if any.
 pub(super) fn finish(author: Author, outcome: Outcome) {
     let (user, process) = match &author {
         Author::Client(peer, _) => (Some(peer.uid), peer.pid.and_then(|pid| u32::try_from(pid).ok())),

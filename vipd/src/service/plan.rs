@@ -12,15 +12,15 @@ use crate::xdp::Sizes;
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) removed: Vec<Arc<Instance>>,
-    /// Instances whose settings change while they run. Those that lose addresses, routes or rules
-    /// come first.
+    /// Instances whose settings change while they run. Instances that lose addresses, routes or
+    /// rules come first.
     pub(crate) changed: Vec<Arc<Instance>>,
     pub(crate) added: Vec<Arc<Instance>>,
     pub(crate) lines: Vec<Line>,
 }
 
 impl Plan {
-    /// Compares two configurations. Instances with the same name are the same instance.
+    /// Compares two configurations. Instances are matched by name.
     pub(crate) fn new(from: &Config, to: &Config) -> Self {
         let by_name = |config: &Config| -> BTreeMap<String, Arc<Instance>> {
             config.instances.iter().map(|one| (one.name.clone(), Arc::clone(one))).collect()
@@ -72,7 +72,7 @@ impl Plan {
         plan
     }
 
-    /// Adds an instance that is in both configurations, but with different settings.
+    /// Adds an instance that both configurations contain with different settings.
     fn change(&mut self, known: &Arc<Instance>, one: &Arc<Instance>) {
         let Differences { in_place, restarting } = Differences::between(known, one);
         let name = &one.name;
@@ -90,7 +90,7 @@ impl Plan {
 /// Checks that the BPF program's maps have room for a configuration.
 ///
 /// # Errors
-/// Returns a message that names the first kind of entry for which there is not enough room.
+/// Returns a message that names the first kind of entry that does not fit.
 pub(crate) fn check_room(available: Sizes, needed: Sizes) -> Result<(), String> {
     for (what, available, needed) in [
         ("instances", available.routers, needed.routers),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_the_agent_that_differ_are_listed() {
+    fn changed_settings_of_the_agent_are_listed() {
         let from = config(&[("a", 1, 100)]);
         let mut to = from.clone();
         to.notifications.fifo = Some("/run/vipd/fifo".into());
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn only_instances_that_differ_are_listed() {
+    fn only_changed_instances_are_listed() {
         let from = config(&[("a", 1, 100), ("b", 2, 100), ("c", 3, 100), ("e", 5, 100)]);
         let to = config(&[("c", 3, 100), ("b", 2, 150), ("d", 4, 100), ("e", 6, 200)]);
         let plan = Plan::new(&from, &to);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_that_does_not_fit_is_rejected_with_needed_and_available_numbers() {
+    fn rejection_for_lack_of_room_states_needed_and_available_numbers() {
         let sizes = Sizes { routers: 64, peers: 64, addresses: 64, senders: 4096, burst: 1 };
         assert_eq!(check_room(sizes, sizes), Ok(()));
         let error = check_room(sizes, Sizes { peers: 65, ..sizes }).expect_err("too many peers");

@@ -1,5 +1,6 @@
-//! Checks of the capabilities, the clock and the limit on open files. At startup, a failed check
-//! ends the agent after it has removed stale VIPs and before it makes any other change.
+//! Checks of the capabilities, the clock and the limit on open files. At startup, the agent runs
+//! these checks after it has removed stale VIPs and before it makes any other change, and exits if
+//! a check fails.
 
 use std::fs;
 
@@ -21,15 +22,14 @@ const NEEDED: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::NET_RAW, "CAP_NET_RAW (to send adverts and gratuitous ARP)"),
 ];
 
-/// Checks that this process has the capabilities (capabilities(7)) and the clock that the agent
-/// needs.
+/// Checks that this process has the capabilities that the agent needs (capabilities(7)), and that
+/// its time namespace does not offset the monotonic clock.
 ///
 /// # Errors
-/// Returns an error that lists the missing capabilities, or states the offset of the time
-/// namespace.
+/// Returns an error that lists the missing capabilities or states the clock's offset.
 pub fn check() -> anyhow::Result<()> {
     let Ok(sets) = capabilities(None) else { return Ok(()) };
-    // CAP_SYS_ADMIN implies CAP_BPF and CAP_PERFMON.
+    // CAP_SYS_ADMIN may stand in for CAP_BPF and CAP_PERFMON.
     let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let may = |needed: CapabilitySet| {
         sets.effective.contains(needed)
@@ -56,7 +56,7 @@ pub fn check() -> anyhow::Result<()> {
 /// configuration.
 ///
 /// # Errors
-/// Returns an error if the soft limit cannot be raised, or the hard limit is too low.
+/// Returns an error if the soft limit cannot be raised or the hard limit is too low.
 pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
     let limit = raise_open_files().context("cannot raise the limit on open files")?;
     let needed = open_files(config);
@@ -71,19 +71,19 @@ pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
 
 /// Returns the maximum number of file descriptors that the agent may have open at the same time.
 fn open_files(config: &Config) -> u64 {
-    // Standard streams, runtime, signals, netlink and BPF objects need about 30. The rest is a
-    // margin.
+    // Standard streams, runtime, signals, netlink and BPF objects need about 30 descriptors. The
+    // rest is a margin.
     const AGENT: usize = 40;
-    // Packet socket, two group sockets, the BPF link, the claim, the fence's links at TC ingress and
-    // egress, and two spare descriptors for reopening the link.
+    // The packet socket, two group sockets, the BPF link, the claim, the fence's links at TC
+    // ingress and egress, and two spare descriptors for reopening the link.
     const LINK: usize = 9;
-    // Two unicast sockets while a link is reopened.
+    // An open unicast socket, and its replacement while the link is reopened.
     const ROUTER: usize = 2;
-    // Listener, epoll instances and wake-ups of the runtime, and a margin.
+    // The listener, the runtime's epoll instances and wake-up descriptors, and a margin.
     const METRICS: usize = 6;
-    // The output pipe and the pidfd of the command.
+    // The command's output pipe and its pidfd.
     const SCRIPT: usize = 2;
-    // The inotify instance, and the file while it is read.
+    // The inotify instance, and the file itself while it is being read.
     const FILE: usize = 2;
     let mut links: Vec<&str> = config.instances.iter().map(|instance| instance.interface.as_str()).collect();
     links.extend(
@@ -95,10 +95,10 @@ fn open_files(config: &Config) -> u64 {
     );
     links.sort_unstable();
     links.dedup();
-    // A socket for process events, and a pidfd for each required process. Further processes of that
-    // name take their pidfds from the margin in `AGENT`.
+    // A socket for process events, and a pidfd for each process that the quorum requires. Pidfds of
+    // further processes with the same name come from the margin in `AGENT`.
     let processes = config.processes.iter().map(|process| 1 + usize::from(process.quorum));
-    // Notification commands are not included, because they wait for free descriptors.
+    // Notification commands are not included: without a free descriptor, they are retried later.
     let checks = SCRIPT * config.scripts.len() + FILE * config.files.len() + processes.sum::<usize>();
     let metrics = if config.metrics.listen.is_some() { METRICS + MAX_CONNECTIONS } else { 0 };
     let files = AGENT + MAX_CLIENTS + LINK * links.len() + ROUTER * config.instances.len() + checks + metrics;

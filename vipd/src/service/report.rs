@@ -53,8 +53,8 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    /// Adds the tracked objects of the instance. If a tracked object caused its fault, replaces the
-    /// fault reason with descriptions of the objects that are down.
+    /// Adds the tracked objects of the instance. If a tracked object caused the instance's fault,
+    /// replaces the fault reason with descriptions of the objects that are down.
     fn tracked(&self, status: InstanceStatus) -> InstanceStatus {
         let (track, track_weight) = self.tracker.report(&status.name);
         let fault_reason = status.fault_reason.map(|found| {
@@ -291,7 +291,7 @@ struct GlobalSources<'a> {
     service: Agentwide,
 }
 
-/// The service's counts that apply to the agent as a whole.
+/// The service's counters for the agent as a whole.
 struct Agentwide {
     fifo_dropped: u64,
 }
@@ -305,7 +305,7 @@ struct InstanceSources<'a> {
     service: Counts,
 }
 
-/// Counts of an instance that are computed from the engine's snapshot.
+/// Counters of an instance that are computed from the engine's snapshot.
 struct Computed {
     missing_addresses: u64,
     missing_routes: u64,

@@ -1,4 +1,4 @@
-//! Describes routes and policy rules in reports, and removes stale ones.
+//! Describes routes and policy rules in reports, and removes stale routes and rules.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,8 +10,8 @@ use crate::engine::routing::is_configured;
 use crate::netlink::{Requests, RoutingEntry};
 use crate::process::several_agents_run;
 
-/// Returns the route or rule at a position, counted as in the engine's reports: all routes first,
-/// then the rules.
+/// Returns the route or rule at a position. As in the engine's reports, the routes come first, then
+/// the rules.
 pub(super) fn entry(settings: &Instance, position: usize) -> Option<&dyn fmt::Display> {
     match settings.routes.get(position) {
         Some(route) => Some(route),
@@ -48,7 +48,7 @@ pub(super) fn reason(settings: &Instance, position: usize, errno: i32) -> String
 }
 
 /// Removes and returns stale routes and rules of a killed agent. If another agent runs in the
-/// network namespace, removes only those that are configured for instances whose interface is not
+/// network namespace, removes only routes and rules of configured instances whose interface is not
 /// in `refused`.
 pub(super) fn remove_stale(config: &Config, refused: &BTreeSet<&str>) -> io::Result<Vec<RoutingEntry>> {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));

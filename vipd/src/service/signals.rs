@@ -1,9 +1,9 @@
 //! The agent's response to each signal.
 //!
 //! Apart from SIGKILL, SIGSTOP and the signals of a crash (such as SIGABRT), no signal suspends the
-//! agent or ends it without a clean shutdown. Otherwise, its VIPs would remain, and the host would
-//! answer ARP for them alongside the new master. For the same reason, SIGQUIT shuts down cleanly
-//! instead of dumping core.
+//! agent or ends it without a clean shutdown. After an unclean end, its VIPs would remain, and the
+//! host would answer ARP requests for them alongside the new master. For the same reason, SIGQUIT
+//! shuts down cleanly instead of dumping core.
 
 use crate::process::Received;
 
@@ -19,7 +19,8 @@ pub(super) enum Response {
 }
 
 impl Response {
-    /// Returns the response to a signal and the signal's name, or `"signal"` if it is ignored.
+    /// Returns the response to a signal and the signal's name. The name of an ignored signal is
+    /// `"signal"`.
     pub(super) fn to(signal: Received) -> (Self, &'static str) {
         match signal.number {
             libc::SIGTERM => (Self::Stop, "SIGTERM"),

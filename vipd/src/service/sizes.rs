@@ -11,8 +11,8 @@ use crate::xdp::Sizes;
 
 /// Number of senders per router whose advert rate the BPF program tracks.
 const SENDERS_PER_ROUTER: usize = 16;
-/// Minimum size of the map of senders: a smaller LRU map evicts entries too early, because
-/// `kernel/bpf/bpf_lru_list.c` moves them in batches of 128 per CPU.
+/// Minimum size of the map of senders: a smaller LRU map evicts entries too early, because the
+/// kernel moves entries in batches of 128 per CPU (`kernel/bpf/bpf_lru_list.c`).
 const MIN_SENDERS: u32 = 4096;
 
 /// Converts a number of entries to a map size.
@@ -42,8 +42,9 @@ pub(super) fn needed_sizes(config: &Config) -> anyhow::Result<Sizes> {
     })
 }
 
-/// Returns the number of entries of an instance in the map of VIPs: for each VIP, one with the
-/// instance's interface and, if the VIP is on another interface, a second one with that interface.
+/// Returns the number of entries of an instance in the map of VIPs: for each VIP, one entry with
+/// the instance's interface and, if the VIP is on another interface, a second entry with that
+/// interface.
 fn addresses(instance: &Arc<Instance>) -> usize {
     let elsewhere = instance.placements.iter().filter(|placement| placement.interface.is_some());
     instance.placements.len() + elsewhere.count()

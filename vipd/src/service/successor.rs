@@ -23,10 +23,11 @@ use crate::process::{
 };
 use crate::xdp::{self, Inherited, Kernel, Row, Rows};
 
-/// Maximum time to wait for each message while the predecessor passes its offer and descriptors.
+/// Maximum time to wait for each message from the predecessor that passes its offer or a
+/// descriptor.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Context of errors of the channel to the predecessor.
+/// Error context for failures of the channel to the predecessor.
 const GONE: &str = "the connection to the predecessor failed";
 
 /// The control thread's part of a succession.
@@ -38,14 +39,14 @@ pub(super) struct Heir {
     /// Receives the states of the routers once the engine has taken over.
     pub(super) resumed: oneshot::Receiver<Vec<Resumed>>,
     pub(super) has_taken_over: Arc<AtomicBool>,
-    /// Set by a termination signal. The engine then does not take over.
+    /// Set by a termination signal, which keeps the engine from taking over.
     pub(super) is_stopping: Arc<AtomicBool>,
     pub(super) lock: Arc<AgentLock>,
 }
 
 impl Heir {
-    /// Returns whether the engine has taken over. If not, the predecessor continues, and nothing
-    /// may be cleaned up.
+    /// Returns whether the engine has taken over. Until it has, the predecessor is still in charge,
+    /// and this process must not clean up anything.
     pub(super) fn has_taken_over(flag: &AtomicBool) -> bool {
         flag.load(Ordering::SeqCst)
     }
@@ -61,9 +62,9 @@ struct Descriptors {
     control_socket: Option<OwnedFd>,
 }
 
-/// Succeeds the agent at the other end of the channel, and runs until a signal stops the process, or
-/// another process succeeds it. Returns `false` if this process could not take over: the reason has
-/// been reported to the predecessor, which continues.
+/// Takes over from the agent at the other end of the channel, and runs until a signal stops the
+/// process or another process succeeds it. Returns `false` if this process could not take over. The
+/// predecessor has then been told the reason and keeps running.
 ///
 /// # Errors
 /// Returns an error if the agent fails after it has taken over (see [`run`](super::run)).
@@ -72,7 +73,8 @@ pub(crate) fn succeed(channel: &Channel, signals: Signals) -> anyhow::Result<boo
     let result = prepare(channel, signals, &has_taken_over).and_then(start);
     match result {
         Err(error) if !Heir::has_taken_over(&has_taken_over) => {
-            // If the engine has already reported a reason, the predecessor ignores this one.
+            // If the engine has already reported a reason, the predecessor ignores this second
+            // report.
             handover::fail(channel, &describe(&error));
             Ok(false)
         }
@@ -92,7 +94,7 @@ fn describe(error: &anyhow::Error) -> String {
 /// Receives the offer and the descriptors from the predecessor, and prepares the start.
 fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>) -> anyhow::Result<Start> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    // If this fails, the limit may still suffice.
+    // A failure is ignored: the present limit may suffice.
     let _ = raise_open_files();
     channel.send(&Message::Hello { formats: vec![FORMAT], version }, None).context(GONE)?;
     let (Message::Offer, Some(offer)) = channel.receive(Some(TIMEOUT)).context(GONE)? else {
@@ -104,7 +106,8 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     let (Some(lock), Some(lock_file), Some(control_socket)) = (lock, lock_file, control_socket) else {
         bail!("the predecessor did not pass its locks and its control socket");
     };
-    // Checks the file, which may have changed; a reload after the takeover applies it.
+    // Checks the configuration file, which may have changed. A reload after the takeover applies
+    // it.
     let machine = Machine { checks_executables: true, ..Machine::default() };
     Config::load_on(&offer.path, &machine)?;
     let mut config = Config::parse(&offer.configuration, &offer.path.display().to_string())
@@ -157,7 +160,7 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     })
 }
 
-/// Receives all descriptors; the token comes last.
+/// Receives all descriptors, and the token, which comes last.
 fn receive(channel: &Channel) -> anyhow::Result<(Descriptors, Token)> {
     let mut all = Descriptors::default();
     loop {
@@ -184,7 +187,7 @@ fn receive(channel: &Channel) -> anyhow::Result<(Descriptors, Token)> {
     }
 }
 
-/// Builds the topology, in which each router has the row that it had in the predecessor.
+/// Builds the topology. Each router keeps the row that it had in the predecessor.
 fn topology(config: &Config, offer: &Offer) -> anyhow::Result<Topology> {
     let mut topology = Topology::new(Rows::new(offer.sizes.routers));
     let rows: &BTreeMap<String, u32> = &offer.rows;

@@ -41,16 +41,16 @@ use crate::xdp::Row;
 pub(super) use succession::End;
 use succession::{Connections, FromPredecessor, Served, Upgrading, Waiting};
 
-/// Interval at which the counters of discarded adverts are read for the log, state changes that the
-/// rate limit suppressed are logged, and orphaned processes of commands are reaped.
+/// Interval at which the agent logs newly discarded adverts and the state changes that the rate
+/// limit suppressed, and reaps orphaned processes of commands.
 const REGULAR_CHECK: Duration = Duration::from_secs(5);
-/// Maximum time that the engine's start, or a reload that adds instances, waits for the first
-/// readings of tracked objects. The readings usually take milliseconds.
+/// Maximum time that the start of the engine, or a reload that adds instances, waits for the first
+/// readings of tracked objects, which usually take milliseconds.
 pub(super) const FIRST_READINGS: Duration = Duration::from_secs(1);
-/// Maximum time to wait for the worker at shutdown; it may be waiting for a slow driver.
+/// Maximum time to wait at shutdown for the worker, which may be waiting for a slow driver.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Provides the counters of discarded adverts for the log.
+/// Provides the counters of discarded adverts to the log.
 pub(super) trait DiscardCounters {
     /// Returns whether adverts were discarded since the last call.
     fn take_discarded(&self) -> bool;
@@ -64,7 +64,7 @@ pub(super) struct FromEngine {
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
     /// Reports to log and to record as events. The channel closes when the engine ends.
     pub(super) reports: mpsc::Receiver<Report>,
-    /// The latest state changes, which reach the control thread even if their reports are dropped.
+    /// The latest state changes, which are available even if their reports were dropped.
     pub(super) transitions: Transitions,
 }
 
@@ -93,15 +93,16 @@ pub(super) struct Supervisor<S> {
     pub(super) estate: Arc<Estate>,
     /// Whether [`Command::Stop`] has been sent to the engine.
     pub(super) is_stopping: bool,
-    /// Whether the configuration has only one interface. If so, the agent exits if the interface
+    /// Whether the configuration has a single interface. The agent then exits if this interface
     /// cannot be opened at startup. Always false in a successor.
     pub(super) has_single_link: bool,
 }
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Starts the worker and the engine, and runs until the engine ends after a signal, a successor
-    /// takes over, or an error occurs. After a signal, all masters have sent priority-0 adverts and
-    /// removed their VIPs, except an address owner's VIPs, which belong to its interface.
+    /// takes over, or an error occurs. When this returns after a signal, all masters have sent
+    /// priority-0 adverts and removed their VIPs, except an address owner's VIPs, which belong to
+    /// its interface.
     ///
     /// # Errors
     /// Returns an error if the control socket cannot be used, a thread cannot be started, the only
@@ -151,11 +152,11 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 self.serve(runtime_dir, &mut signals, connections, &mut failed, &mut from_engine).await;
             server.abort();
             if let Ok(Served::HandedOver(successor)) = result {
-                // Notification commands that are still running belong to this process. The
-                // successor starts its own once this process has ended.
+                // Waits for this process's running notification commands. The successor starts its
+                // own commands once this process has ended.
                 self.notifications.stop().await;
                 drop(successor);
-                // If a driver takes longer, the process ends without waiting for it.
+                // After this timeout, the process ends even if a driver has not returned.
                 worker.join(WORKER_TIMEOUT);
                 return Ok(End::HandedOver);
             }
@@ -167,7 +168,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             }
             result
         });
-        // Does not wait for a client that is still being served.
+        // Does not wait for clients that are still being served.
         runtime.shutdown_background();
         result
     }
@@ -188,20 +189,20 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         regular_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut systemd = Systemd::new();
         let mut watchdog = Systemd::watchdog_period().map(interval);
-        // The agent is ready once the engine answers. Interfaces may appear much later.
+        // The agent is ready once the engine answers, even if interfaces are still missing.
         let mut pong = Some(self.ping());
         // A successor reports READY=1 later, once it is the main process of the service.
         let mut is_ready = connections.predecessor.is_some();
         let mut is_main = !is_ready;
         let mut upgrading = None;
-        // An upgrade that waits for the end of this process's predecessor.
+        // An upgrade that is waiting for this process's predecessor to end.
         let mut waiting = None;
         let mut result = Ok(());
         let mut may_fail = true;
         loop {
             tokio::select! {
-                // Polled in this order, so that a flood of reports delays neither jobs nor the
-                // watchdog.
+                // Branches are polled in order, so that a flood of reports delays neither jobs nor
+                // the watchdog.
                 biased;
                 message = succession::next(&mut connections.predecessor) => {
                     is_main = true;
@@ -227,8 +228,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 step = self.administrator.next(), if is_main => match step {
-                    // Notification commands of the predecessor and of the new successor could
-                    // otherwise run at the same time.
+                    // Postponed, because notification commands of the predecessor and of the new
+                    // successor could otherwise run at the same time.
                     Step::Upgrade { executable, author } if connections.predecessor.is_some() => {
                         self.administrator.postpone_upgrade();
                         if let Some(earlier) = waiting.replace(Waiting::new(executable, author)) {
@@ -249,7 +250,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         may_fail = false;
                     }
                 },
-                // Disabled after an error, because the next call would return the error again.
+                // This branch is disabled after an error, because the next call would return the
+                // same error.
                 signal = signals.receive(), if result.is_ok() => match signal {
                     Ok(signal) => self.signal(signal),
                     Err(error) => {
@@ -266,15 +268,15 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 error = &mut *failed, if may_fail => {
-                    // If the sender was dropped without an error, the only link is open, there are
-                    // several links, or this process is a successor.
+                    // The sender is dropped without an error if the only link is open, if there are
+                    // several links, or in a successor.
                     may_fail = false;
                     if let Ok(error) = error {
                         self.stop();
                         result = Err(error);
                     }
                 }
-                // systemd is notified only after the engine has answered, so that the watchdog also
+                // systemd's watchdog is reset only after the engine has answered, so that it also
                 // detects a hung engine.
                 () = tick(&mut watchdog), if pong.is_none() => {
                     pong = Some(self.ping());
@@ -316,7 +318,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
         systemd.stopping();
         self.log_lost_transitions(from);
-        // The engine has removed all addresses by now.
+        // The engine has already removed all addresses.
         self.outlive_predecessor(&mut connections.predecessor, &mut systemd).await;
         self.notifications.stop().await;
         result.map(|()| Served::Stopped)
@@ -341,8 +343,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Pings the engine. Returns the receiver of the answer, which never arrives if the engine
-    /// hangs.
+    /// Pings the engine. Returns the receiver of the answer. If the engine hangs, no answer
+    /// arrives.
     fn ping(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.engine.send(Command::Ping(sender));

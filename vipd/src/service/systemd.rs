@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Sends notifications to the service manager, or does nothing if there is none.
+/// Sends notifications to the service manager. Does nothing without a service manager.
 pub(super) struct Systemd {
     /// Whether a failure has been logged.
     failed: bool,
@@ -16,8 +16,8 @@ impl Systemd {
         Self { failed: false }
     }
 
-    /// Returns the interval at which to call [`alive`](Self::alive): half of the watchdog interval
-    /// (`WatchdogSec=`). `None` if the watchdog is off.
+    /// Returns the interval at which to call [`alive`](Self::alive), half of the watchdog interval
+    /// (`WatchdogSec=`), or `None` if the watchdog is off.
     pub(super) fn watchdog_period() -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|interval| interval / 2)
     }
@@ -46,7 +46,7 @@ impl Systemd {
         self.send(&[NotifyState::Stopping]);
     }
 
-    /// Resets the watchdog, because the engine has answered.
+    /// Resets the watchdog. Called only after the engine has answered.
     pub(super) fn alive(&mut self) {
         self.send(&[NotifyState::Watchdog]);
     }

@@ -1,4 +1,4 @@
-//! The part of `vipd upgrade` that runs in the process to be replaced.
+//! The part of `vipd upgrade` that runs in the process being replaced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,16 +24,17 @@ use crate::handover::{self, Channel, FORMAT, Message, Offer, Token, VERB};
 use crate::process::{Privileges, defect, launch};
 use crate::xdp::MapDescriptors;
 
-/// Maximum time until a new process identifies itself as vipd.
+/// Maximum time to wait until a new process identifies itself as vipd.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum time until the new process has loaded the BPF program and opened the links in use.
+/// Maximum time to wait until the new process has loaded the BPF program and opened the links in
+/// use.
 const READY_TIMEOUT: Duration = Duration::from_secs(40);
-/// Maximum time until the engine has no pending work, in nanoseconds.
+/// Maximum time to wait until the engine has no pending work, in nanoseconds.
 const QUIET_TIMEOUT: u64 = 5_000_000_000;
 /// Maximum time to wait for the exit status of a process that has closed the channel.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The resources for a successor, except those of the worker.
+/// The resources passed to a successor, except those of the worker.
 pub(super) struct Estate {
     /// Path of the agent's own executable when the agent started.
     pub(super) executable: PathBuf,
@@ -43,12 +44,12 @@ pub(super) struct Estate {
     pub(super) control_socket: OwnedFd,
 }
 
-/// The state of the service, for a successor.
+/// The state of the service, which a successor resumes.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct SavedService {
     /// The kept events, as lines of JSON.
     pub(super) events: Vec<String>,
-    /// Numbers of coalesced and of failed notifications, by subject.
+    /// Numbers of coalesced and failed notifications, by subject.
     pub(super) notifications: BTreeMap<String, Counts>,
     pub(super) fifo_dropped: u64,
 }
@@ -60,7 +61,7 @@ pub(super) struct Successor {
     pub(super) channel: Channel,
 }
 
-/// Why a process cannot take over.
+/// The reason why a process cannot take over.
 enum Failure {
     /// The process has ended or closed the channel.
     Ended,
@@ -91,11 +92,10 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    /// Starts a process of this executable and hands over to it. Blocks.
+    /// Starts a process that runs `executable`, and hands over to it. Blocks.
     ///
     /// # Errors
-    /// Returns a message for the user. In that case, no new process runs, and the agent continues
-    /// unchanged.
+    /// Returns a message for the user. No new process then runs, and the agent continues unchanged.
     pub(super) fn run(self, executable: &Path, estate: &Estate) -> Result<Successor, String> {
         if rustix::process::getpid().is_init() {
             return Err(
@@ -149,7 +149,7 @@ impl Upgrade {
         let (reply, outcome) = oneshot::channel();
         let until = clock::now() + QUIET_TIMEOUT;
         let channel = channel.try_clone()?;
-        // From now on, new clients wait for the successor.
+        // From this point on, new clients wait for the successor.
         let _ = self.is_open.send(false);
         self.is_handing_over.store(true, Ordering::SeqCst);
         self.engine.send(Command::HandOver(HandOver { channel, token, until, is_prepared: false, reply }));
@@ -162,7 +162,7 @@ impl Upgrade {
     }
 }
 
-/// Passes the offer and all descriptors; the token comes last.
+/// Passes the offer, all descriptors and, last, the token.
 fn pass(
     channel: &Channel,
     offer: &Offer,
@@ -203,23 +203,24 @@ fn unexpected() -> Failure {
     Failure::Reason("it sent an unexpected message".to_owned())
 }
 
-/// Starts a successor, whose standard input is the other end of the channel.
+/// Starts a successor. `end`, the other end of the channel, becomes its standard input.
 fn start(executable: &Path, end: OwnedFd) -> io::Result<Child> {
-    // WATCHDOG_PID contains the ID of this process, so the successor would disable its watchdog.
+    // `WATCHDOG_PID` names this process. A successor that inherited this variable would disable its
+    // own watchdog.
     let mut command = Process::new(executable);
     command.arg(VERB).stdin(Stdio::from(end)).env_remove("WATCHDOG_PID");
     color::pass_on(&mut command);
     launch(command, Privileges::All)
 }
 
-/// Waits up to `patience` for the end of a process, then kills it. Returns its exit status as text.
+/// Waits up to `patience` for a process to end, then kills it. Returns its exit status as text.
 fn end(child: &mut Child, patience: Duration) -> String {
     const PAUSE: Duration = Duration::from_millis(5);
     let until = Instant::now() + patience;
     while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
         thread::sleep(PAUSE);
     }
-    // Fails if the process has ended.
+    // Fails if the process has already ended.
     let _ = child.kill();
     child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
 }

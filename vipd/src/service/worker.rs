@@ -1,11 +1,11 @@
-//! The worker thread, which runs the jobs that may block, so that signals and `status` requests are
-//! handled in the meantime.
+//! The worker thread runs the jobs that may block, so that signals and `status` requests are still
+//! handled.
 //!
-//! Jobs run one at a time in the order submitted, except that reattaching a detached BPF program
-//! takes precedence over jobs for other links. While a successor prepares to take over, jobs that
-//! would change the links wait. A link that cannot be opened is retried after 1 s, with the delay
-//! doubling up to [`RETRY_MAX`]. A failure is logged when it first occurs and when its reason
-//! changes.
+//! Jobs run one at a time in the order of submission, except that reattaching a detached BPF
+//! program takes precedence over jobs for other links. While a successor prepares to take over,
+//! jobs that would change the links wait. A link that cannot be opened is retried after 1 s, with
+//! the delay doubling up to [`RETRY_MAX`]. A failure is logged when it first occurs and when its
+//! reason changes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -33,39 +33,41 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Interval of the checks for lost group memberships, for XDP programs of other applications, and
 /// for detached fence programs.
 const CHECK: Duration = Duration::from_secs(30);
-/// Interval between attempts to join multicast groups that could not be joined.
+/// Interval between attempts to join multicast groups after a failure.
 const JOIN_RETRY: Duration = Duration::from_secs(5);
 
 /// The operations of the worker thread. Most of them may block for seconds.
 pub(crate) trait LinkWork: Send + 'static {
-    /// Makes a link ready for its routers. Opening a link again does not interrupt them.
+    /// Makes a link ready for its routers. Reopening a link does not interrupt its routers.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
     /// Restores multicast memberships that the kernel has dropped on open links. Returns the links
-    /// that must be opened again because the groups that they cannot join, or the reasons, have
+    /// that must be reopened because the groups that cannot be joined, or the reasons, have
     /// changed.
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Returns whether a group of an open link could not be joined.
     fn has_unjoined(&self) -> bool;
     /// Reports XDP programs that run before vipd's program on open links, and restores fence
-    /// programs that were detached. Returns the links that must be opened again because the level of
-    /// their fence has changed.
+    /// programs that were detached. Returns the links that must be reopened because their fence
+    /// level has changed.
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
-    /// Undoes [`open`](Self::open), but keeps the macvlans. The interface may no longer exist.
+    /// Undoes [`open`](Self::open), but keeps the macvlans. The interface need not exist any
+    /// longer.
     fn close(&mut self, ifindex: u32);
     /// Removes a router from the BPF program's maps and deletes its macvlan. `ifindex` is `None` if
     /// the interface no longer exists.
     fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry);
-    /// Clears the rows of removed routers, so that other routers can use them.
+    /// Clears the rows of removed routers in the BPF program's maps, so that other routers can use
+    /// the rows.
     fn clear_rows(&mut self, rows: &[Row]);
     /// Returns duplicates of the descriptors that a successor needs.
     fn holdings(&self) -> io::Result<Holdings>;
-    /// Leaves all links to a successor. From then on, nothing is detached or deleted.
+    /// Leaves all links to a successor, and no longer detaches or deletes anything.
     fn hand_over(&mut self);
     /// Takes over the macvlans, claims and pins of a predecessor, and replaces its BPF programs on
     /// all links.
     fn take_over(&mut self);
-    /// Brings a macvlan down, or up if `wanted_up` is set, even if it becomes set only during the
-    /// call.
+    /// Brings a macvlan down, or up if `wanted_up` is set. Also honors a `wanted_up` that becomes
+    /// set during the call.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
 }
 
@@ -78,7 +80,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread. It sends [`Command::Opened`] after each attempt to open a link.
+    /// Starts the thread, which sends [`Command::Opened`] after each attempt to open a link.
     ///
     /// If `fatal` is set and the first attempt to open a link fails, the error is sent to `fatal`
     /// instead of the engine.
@@ -119,7 +121,7 @@ impl Worker {
         self.jobs.send(request).is_ok()
     }
 
-    /// Waits until the worker has handled [`Request::HandOver`].
+    /// Waits until the worker has handled [`Request::HandOver`] and ended.
     ///
     /// Returns whether the worker ended within `timeout`.
     pub(super) fn join(self, timeout: Duration) -> bool {
@@ -129,8 +131,8 @@ impl Worker {
 
     /// Discards queued jobs, finishes the current one and releases all links.
     ///
-    /// Returns whether this completed within `timeout`. If not, the kernel releases the links when
-    /// the process exits.
+    /// Returns whether the worker ended within `timeout`. If it did not, the kernel releases the
+    /// links when the process exits.
     pub(super) fn stop(self, timeout: Duration) -> bool {
         self.stopping.store(true, Ordering::SeqCst);
         drop(self.jobs);
@@ -153,10 +155,11 @@ struct State<W> {
     /// Open links.
     open: BTreeMap<LinkId, LinkSpec>,
     failed: BTreeMap<LinkId, Failure>,
-    /// Rows of removed routers. Cleared together when no other job waits, because clearing takes
+    /// Rows of removed routers, cleared together when no other job waits, because clearing takes
     /// tens of milliseconds.
     unused: Vec<Row>,
-    /// Whether a successor has received the links. They are not changed until the upgrade has ended.
+    /// Whether a successor has received the links. Until the upgrade has ended, the links are not
+    /// changed.
     is_shared: bool,
     stopping: Arc<AtomicBool>,
     /// Dropped last, after the links are released.
@@ -210,7 +213,7 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Carries out the jobs that do not change the links that a successor has received.
+    /// Carries out the queued jobs that do not affect the links a successor has received.
     fn carry_out_meanwhile(&mut self, queue: &mut VecDeque<Request>) {
         let is_allowed = |request: &Request| {
             matches!(request, Request::Down { .. } | Request::Drop(_) | Request::EndSharing)
@@ -238,7 +241,7 @@ impl<W: LinkWork> State<W> {
             Request::Drop(io) => drop(io),
             Request::Share(reply) => {
                 self.is_shared = true;
-                // Fails if the upgrade has ended already; `EndSharing` follows.
+                // Fails if the upgrade has already ended, in which case `EndSharing` follows.
                 drop(reply.send(self.work.holdings()));
             }
             Request::EndSharing => self.is_shared = false,
@@ -249,8 +252,8 @@ impl<W: LinkWork> State<W> {
             // Handled in `run`.
             Request::HandOver => {}
             Request::Forget { ifindex, entry, row } => {
-                // The link may be opened again before the worker receives a spec without the
-                // router.
+                // The specs are updated, because the link may be reopened before the worker
+                // receives a spec without the router.
                 let failed = self.failed.values_mut().map(|failure| &mut failure.spec);
                 for spec in self.open.values_mut().chain(failed) {
                     spec.routers.retain(|router| router.entry.slot.row != row.number());
@@ -323,7 +326,7 @@ impl<W: LinkWork> State<W> {
 
     /// Restores multicast memberships that the kernel has dropped and fence programs that were
     /// detached, and reports XDP programs attached by other applications. The kernel does not
-    /// always send notifications of these events.
+    /// always report these events.
     fn check(&mut self) {
         self.check_programs();
         for spec in self.work.renew_groups(self.open.values()) {
@@ -338,8 +341,8 @@ impl<W: LinkWork> State<W> {
     }
 }
 
-/// Takes the next job: the first [`Request::Reattach`] with no earlier job for the same link, or
-/// the oldest job if there is none.
+/// Takes the next job: the first [`Request::Reattach`] without an earlier job for the same link, or
+/// else the oldest job.
 fn take_next(queue: &mut VecDeque<Request>) -> Option<Request> {
     let is_first = |position: usize, request: &Request| {
         let Request::Reattach(spec) = request else { return false };

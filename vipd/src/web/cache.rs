@@ -11,13 +11,13 @@ use super::exposition::Format;
 use super::metrics::render;
 use super::{Problem, Scrape, Source};
 
-/// Maximum age of a snapshot. Each snapshot takes time on the engine's thread, so more requests must
-/// not cause more snapshots.
+/// Maximum age of a snapshot. A snapshot takes time on the engine's thread, so the number of
+/// requests must not affect the number of snapshots.
 pub(super) const MAX_AGE: Duration = Duration::from_millis(100);
 /// Maximum time for the engine to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A snapshot, and its texts in the formats requested so far.
+/// A snapshot, with its text in each format requested so far.
 pub(super) struct Page {
     scrape: Scrape,
     keepalived_names: bool,
@@ -26,7 +26,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Returns the metrics in this format, and renders them at the first call.
+    /// Returns the metrics in this format, which are rendered on the first call.
     pub(super) fn text(&self, format: Format) -> Bytes {
         let text = match format {
             Format::Prometheus => &self.prometheus,
@@ -41,10 +41,10 @@ impl Page {
     }
 }
 
-/// A snapshot, or the reason why the engine has not provided it.
+/// A snapshot, or the reason why the engine did not provide one.
 type Outcome = Result<Arc<Page>, String>;
 
-/// The latest snapshot, and when it was taken.
+/// The latest outcome and the time at which it was obtained.
 type Latest = Option<(Instant, Outcome)>;
 
 /// Takes snapshots, and keeps the latest one.
@@ -59,8 +59,8 @@ impl<S: Source> Cache<S> {
         Self { source, keepalived_names, latest: Arc::default() }
     }
 
-    /// Returns a snapshot that is not older than [`MAX_AGE`]. Requests that arrive while a snapshot
-    /// is being taken share it.
+    /// Returns a snapshot no older than [`MAX_AGE`]. Requests that arrive while a snapshot is being
+    /// taken share that snapshot.
     ///
     /// # Errors
     /// Returns a message for the client if the engine does not answer.
@@ -73,7 +73,7 @@ impl<S: Source> Cache<S> {
         }
         let taking = take(Arc::clone(&self.source), self.keepalived_names);
         // A separate task completes and keeps the snapshot even if the client disconnects.
-        // Otherwise, clients that disconnect early could cause one snapshot each.
+        // Otherwise, each client that disconnects early would cause another snapshot.
         let taken = tokio::spawn(async move {
             let outcome = taking.await;
             *latest = Some((Instant::now(), outcome.clone()));

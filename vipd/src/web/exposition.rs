@@ -46,7 +46,7 @@ impl Labels {
         labels.fold(Self::default(), |labels, (name, value)| labels.with(name, value))
     }
 
-    /// Returns these labels with another one added. Escapes its value.
+    /// Returns these labels with one more label, whose value is escaped.
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         let mut text = self.0.clone();
         if !text.is_empty() {
@@ -73,7 +73,7 @@ impl Exposition {
     /// Begins a metric. `name` is the name of its samples. Both formats require that all samples of
     /// a metric follow its metadata.
     ///
-    /// In OpenMetrics, a name that ends with `_seconds` gets that unit.
+    /// In OpenMetrics, a metric whose name ends with `_seconds` gets the unit `seconds`.
     pub(crate) fn metric<'a>(&'a mut self, name: &'a str, kind: Kind, help: &str) -> Samples<'a> {
         let text = &mut self.text;
         let mut help = help.replace('\\', "\\\\").replace('\n', "\\n");
@@ -117,15 +117,15 @@ impl Samples<'_> {
         self.write("", labels, value);
     }
 
-    /// Adds one sample for each of `states`, with the label `label`: 1 for the present state, 0 for
-    /// the others.
+    /// Adds a sample for each of `states`, which is the value of the label `label`. The sample is 1
+    /// for the state `present` and 0 for all other states.
     pub(crate) fn add_state(&mut self, labels: &Labels, label: &str, states: &[&str], present: &str) {
         for state in states {
             self.add(&labels.with(label, state), u8::from(*state == present));
         }
     }
 
-    /// Adds a histogram, in seconds.
+    /// Adds the samples of a histogram: its buckets, sum and count. Times are in seconds.
     pub(crate) fn add_histogram(&mut self, histogram: &Histogram) {
         let limits = BOUNDS.iter().map(|(_, seconds)| *seconds).chain(["+Inf"]);
         let mut total = 0;

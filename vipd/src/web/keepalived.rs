@@ -1,8 +1,8 @@
 //! Metrics under the names and labels of keepalived-exporter, for dashboards and alerts that were
 //! made for it (`keepalived_names`).
 //!
-//! Metrics without an equivalent in vipd are missing: the delay of gratuitous ARP (a setting), the
-//! state of script processes, and the check script of the exporter itself.
+//! Metrics without an equivalent in vipd are omitted: the gratuitous ARP delay (a setting), the
+//! state of script processes, and the exporter's own check script.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::Scrape;
 use super::exposition::{Exposition, Kind, Labels};
 use crate::control::model::{InstanceStats, InstanceStatus, State, Statistics};
 
-/// The counters: name, help, and value.
+/// A counter: its name, its help text, and a function that returns its value.
 type Counter = (&'static str, &'static str, fn(&Statistics) -> u64);
 
 const COUNTERS: [Counter; 13] = [
@@ -46,7 +46,7 @@ const COUNTERS: [Counter; 13] = [
 ];
 
 pub(super) fn add(out: &mut Exposition, scrape: &Scrape) {
-    // Always 1: if the engine does not answer, the scrape fails and has no metrics.
+    // Always 1: if the engine does not answer, the scrape fails without any metrics.
     out.metric("keepalived_up", Kind::Gauge, "Whether the agent runs").add(&Labels::default(), 1);
     let instances = &scrape.stats.instances;
     let labels: Vec<Labels> = instances.iter().map(labels_of_stats).collect();

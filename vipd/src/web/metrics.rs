@@ -1,4 +1,4 @@
-//! The metrics of vipd. `docs/metrics.md` is their reference.
+//! The metrics of vipd. `docs/metrics.md` is the reference.
 
 use std::collections::BTreeSet;
 
@@ -147,11 +147,11 @@ fn number(state: &str) -> Option<i64> {
     }
 }
 
-/// Adds every counter: those of the agent as `vipd_global_…`, those of instances as `vipd_…` with
-/// labels.
+/// Adds every counter: the agent's counters as `vipd_global_…`, and the instances' counters as
+/// `vipd_…` with labels.
 ///
-/// The names differ because the agent's counters include those of the instances: a sum over a
-/// common name would count them twice.
+/// The names differ because the agent's counters include the instances' counters, which a sum over
+/// a common name would count twice.
 fn counters(out: &mut Exposition, report: &StatsReport) {
     for (counter, value) in report.global.entries() {
         out.metric(&counter.metric("vipd_global"), kind(counter), counter.help)

@@ -8,9 +8,9 @@
 //!                            └──────────────────────────────────────────────────────┘
 //! ```
 //!
-//! The server has a thread of its own, without the capabilities of the control thread, because it
-//! parses requests from the network. Clients share snapshots of the engine, of which at most one is
-//! taken every [`cache::MAX_AGE`], whatever the number of requests.
+//! The server has its own thread without the control thread's capabilities, because it parses
+//! requests from the network. Clients share snapshots of the engine. At most one snapshot is taken
+//! per [`cache::MAX_AGE`], regardless of the number of requests.
 
 mod cache;
 pub(crate) mod exposition;
@@ -67,8 +67,8 @@ struct Settings {
     keepalived_names: bool,
 }
 
-/// Receives the settings of the server, and whether it may listen. The server ends when the sender
-/// of the settings is dropped.
+/// Receives the server's settings, and whether the server may listen. The server ends when the
+/// sender of the settings is dropped.
 struct Controls {
     settings: watch::Receiver<Settings>,
     is_open: watch::Receiver<bool>,
@@ -85,7 +85,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Creates an endpoint that is not started yet.
+    /// Creates an endpoint without starting the server.
     pub(crate) fn new(source: Arc<impl Source>, metrics: Metrics) -> Self {
         let spawn = move |controls| spawn(Arc::clone(&source), controls);
         Self { metrics, spawn: Box::new(spawn), is_open: None, running: None }
@@ -98,8 +98,8 @@ impl Endpoint {
         self.update();
     }
 
-    /// Applies new settings. A running server then listens at the new address, or ends if there is
-    /// none.
+    /// Applies new settings. A running server then listens at the new address, or ends if no
+    /// address is configured.
     pub(crate) fn apply(&mut self, metrics: Metrics) {
         self.metrics = metrics;
         self.update();
@@ -113,7 +113,7 @@ impl Endpoint {
             return;
         };
         let new = Settings { listen, keepalived_names };
-        // The receiver no longer exists if the server has panicked.
+        // If the server has panicked, the receiver no longer exists.
         if let Some(running) = self.running.as_ref().filter(|running| !running.is_closed()) {
             running.send_if_modified(|present| std::mem::replace(present, new) != new);
             return;

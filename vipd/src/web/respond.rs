@@ -13,8 +13,7 @@ use super::exposition::Format;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Answers a request. The answer to HEAD has the same headers as the answer to GET, and hyper omits
-/// the body.
+/// Answers a request. HEAD is answered like GET; hyper omits the body.
 pub(super) async fn respond<B>(cache: &Cache<impl Source>, request: &Request<B>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if !matches!(path, "/metrics" | "/healthz") {
@@ -53,7 +52,8 @@ fn answer(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) 
     response
 }
 
-/// Returns the format that the client prefers. OpenMetrics is used only if the client names it.
+/// Returns the format that the client prefers. OpenMetrics is chosen only if the client's `Accept`
+/// header names it.
 fn format(headers: &HeaderMap) -> Format {
     let mut open_metrics = 0;
     let mut prometheus = 0;

@@ -24,15 +24,15 @@ use super::{Controls, Settings, Source};
 pub(crate) const MAX_CONNECTIONS: usize = 32;
 /// Maximum size of a request line with its headers, in bytes.
 const MAX_HEADER: usize = 8192;
-/// Maximum time until a client has sent its request line and headers.
+/// Maximum time for a client to send its request line and headers.
 const MAX_HEADER_DURATION: Duration = Duration::from_secs(2);
 /// Maximum duration of a connection, which serves one request.
 const MAX_DURATION: Duration = Duration::from_secs(10);
-/// Pause before the second attempt to listen.
+/// Pause between the first and the second attempt to listen.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
-/// Pause before any further attempt to listen.
+/// Pause before each later attempt to listen.
 const RETRY: Duration = Duration::from_secs(1);
-/// Pause after a connection could not be accepted.
+/// Pause after a failure to accept a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves clients until the sender of the settings is dropped.
@@ -68,8 +68,8 @@ async fn serve<S: Source>(source: Arc<S>, settings: Settings) {
                 connections.spawn(serve_connection(stream, Arc::clone(&cache)));
             }
             Err(error) => {
-                // Most likely there are no file descriptors left. Only the first error is logged
-                // until a client has been accepted.
+                // Most likely, no file descriptor is available. Only the first error is logged
+                // until a client has been accepted again.
                 if std::mem::take(&mut accepts) {
                     tracing::warn!(%error, "cannot accept a connection to the metrics server; trying again");
                 }
@@ -79,10 +79,9 @@ async fn serve<S: Source>(source: Arc<S>, settings: Settings) {
     }
 }
 
-/// Listens at an address. If this fails, tries again until it succeeds, because the address may be
-/// added to an interface later. Logs an error if its kind differs from that of the previous one.
-/// The error of the first attempt is not logged: a predecessor may not have closed its listener
-/// yet.
+/// Listens at an address. Retries until this succeeds, because the address may be added to an
+/// interface later. Logs an error if its kind differs from the previous error's. The first
+/// attempt's error is not logged, because a predecessor may not have closed its listener yet.
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut logged = None;
     let mut pause = FIRST_RETRY;
@@ -104,7 +103,7 @@ async fn listen(address: SocketAddr) -> TcpListener {
     }
 }
 
-/// Returns the remedy for an address at which the agent cannot listen.
+/// Returns the remedy for a failure to listen.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -127,13 +126,13 @@ async fn serve_connection<S: Source>(stream: TcpStream, cache: Arc<Cache<S>>) {
         async move { Ok::<_, Infallible>(respond(&cache, &request).await) }
     });
     let connection = http1::Builder::new()
-        // Without keep-alive, idle clients do not occupy connections.
+        // Keep-alive is off, so that idle clients do not occupy connections.
         .keep_alive(false)
         .max_header_size(MAX_HEADER)
         .max_buf_size(2 * MAX_HEADER)
         .timer(TokioTimer::new())
         .header_read_timeout(MAX_HEADER_DURATION)
         .serve_connection(TokioIo::new(stream), service);
-    // Errors are those of the client: it has disconnected, or its request was invalid.
+    // All errors are caused by the client, which has disconnected or sent an invalid request.
     let _ = timeout(MAX_DURATION, connection).await;
 }

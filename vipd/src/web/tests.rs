@@ -1,4 +1,4 @@
-//! Tests of the text of metrics, and of shared snapshots.
+//! Tests of the metrics' text formats and of shared snapshots.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -102,7 +102,7 @@ fn open_metrics_have_families_units_and_an_end() {
 }
 
 #[test]
-fn prometheus_text_has_sample_names_in_its_metadata_and_no_end() {
+fn prometheus_text_has_sample_names_in_its_metadata() {
     let text = metrics::render(&scrape(), Format::Prometheus, false);
     for expected in [
         "# TYPE vipd_build_info gauge\n",
@@ -159,8 +159,8 @@ fn keepalived_names_have_the_labels_of_the_exporter() {
     }
 }
 
-/// The formats require that each metric has its metadata once, directly before its samples, and
-/// that no two samples have the same name and labels.
+/// The formats require that a metric's metadata appear once, directly before its samples, and that
+/// no two samples have the same name and labels.
 #[test]
 fn metrics_are_not_repeated() {
     for (format, keepalived) in [Format::Prometheus, Format::OpenMetrics].map(|format| (format, true)) {
@@ -214,7 +214,7 @@ fn the_reference_is_current() {
     crate::generated::check("docs/metrics.md", &markdown());
 }
 
-/// Counts the snapshots, and answers with an error if there is no scrape.
+/// A source that counts the snapshots taken. Returns an error if it has no scrape.
 struct Counting {
     taken: AtomicUsize,
     scrape: Option<Scrape>,
@@ -223,7 +223,7 @@ struct Counting {
 impl Source for Counting {
     async fn scrape(&self) -> Result<Scrape, String> {
         self.taken.fetch_add(1, Ordering::Relaxed);
-        // Lets other requests arrive.
+        // Lets other requests arrive before the snapshot is complete.
         tokio::task::yield_now().await;
         self.scrape.clone().ok_or_else(|| "the agent is stopping".to_owned())
     }
@@ -254,7 +254,7 @@ fn requests_share_a_snapshot_until_it_is_too_old() {
 }
 
 #[test]
-fn snapshot_of_a_client_that_disconnects_is_shared() {
+fn disconnected_clients_snapshot_is_shared() {
     let (source, cache) = cache(Some(scrape()));
     block_on(async {
         for _ in 0..10 {

@@ -24,7 +24,8 @@ impl Addresses {
     /// Returns the VIPs in a dead agent's map.
     ///
     /// # Errors
-    /// Returns an error if the descriptor is not that of a map of VIPs, or the map cannot be read.
+    /// Returns an error if the descriptor does not refer to a map of VIPs, or if the map cannot be
+    /// read.
     pub(super) fn read(descriptor: OwnedFd) -> io::Result<BTreeSet<AddressKey>> {
         let map = MapData::from_fd(descriptor).map_err(io::Error::other)?;
         let entries: HashMap<_, [u8; 24], u32> =
@@ -41,8 +42,8 @@ impl Addresses {
         self.entries.insert(bytemuck::cast::<_, [u8; 24]>(key), row.number(), 0)
     }
 
-    /// Removes a VIP of `row`. Does nothing if the VIP is not in the map, or has since been
-    /// inserted for another row. Makes at most two `bpf(2)` calls.
+    /// Removes a VIP of `row`. Does nothing if the VIP is not in the map or has since been inserted
+    /// for another row. Makes at most two `bpf(2)` calls.
     ///
     /// # Errors
     /// Returns an error if `bpf(2)` fails for a reason other than a missing entry.

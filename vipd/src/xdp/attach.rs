@@ -1,12 +1,12 @@
 //! Attachments of the program to interfaces.
 //!
 //! Each attachment is a BPF link. [`Attachments::ensure`] is idempotent. It keeps a link in the
-//! wanted mode, or one that was last requested with the same preference; with `Auto`, it keeps any
-//! link. If only the program differs, it is replaced in place (`BPF_LINK_UPDATE`), and no advert is
-//! missed. A new link is created only if there is none, if the present one was detached, if the
-//! mode changes, or if another program runs before this one. With [pins](super::pin), links outlive
-//! the process. A stale link of a dead agent is reused if it has the preferred mode and its program
-//! runs first; otherwise it is detached.
+//! wanted mode and a link that was last requested with the same preference; with `Auto`, it keeps
+//! any link. If only the program differs, the program is replaced in place (`BPF_LINK_UPDATE`), and
+//! no advert is missed. A new link is created only if there is no link, if the present link was
+//! detached, if the mode changes, or if another program runs before this one. With
+//! [pins](super::pin), links outlive the process. A stale link of a dead agent is reused if it has
+//! the preferred mode and its program runs first; otherwise it is detached.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,7 +24,7 @@ use super::pin::Pins;
 use super::program::{Entry, Programs};
 use super::syscall;
 
-/// The names of all modes, which are also the hooks in the names of pins.
+/// The names of all modes, which serve as hook names in the names of pins.
 const MODES: [&str; 3] = [Mode::Native.as_str(), Mode::Tc.as_str(), Mode::Generic.as_str()];
 
 impl Mode {
@@ -32,7 +32,8 @@ impl Mode {
     fn hook(self) -> (u32, u32) {
         match self {
             Self::Native => (syscall::BPF_XDP, syscall::XDP_FLAGS_DRV_MODE),
-            // Runs before the programs already attached, which may drop or redirect adverts.
+            // Runs before programs that are already attached, because these may drop or redirect
+            // adverts.
             Self::Tc => (syscall::BPF_TCX_INGRESS, syscall::BPF_F_BEFORE),
             Self::Generic => (syscall::BPF_XDP, syscall::XDP_FLAGS_SKB_MODE),
         }
@@ -44,9 +45,9 @@ impl Mode {
 pub struct Attached {
     /// Mode of the attachment.
     pub mode: Mode,
-    /// Why this mode was chosen, for the log. `None` if the attachment existed and was kept.
+    /// The reason for choosing this mode, for the log. `None` if an existing attachment was kept.
     pub reason: Option<String>,
-    /// Checks whether the program is still attached.
+    /// Queries the program's position at its hook.
     pub probe: LinkProbe,
     /// Whether the attachment outlives the process.
     pub is_pinned: bool,
@@ -57,7 +58,7 @@ pub struct Attached {
 pub enum Position {
     /// The program is attached and is the first to run at its hook.
     First,
-    /// Another program runs before it at TC ingress, and may drop or redirect adverts.
+    /// Another program, which may drop or redirect adverts, runs first at TC ingress.
     Behind,
     /// The program is no longer attached.
     Detached,
@@ -86,7 +87,7 @@ impl LinkProbe {
             return Position::Detached;
         }
         let (hook, _) = self.mode.hook();
-        // An interface has room for one XDP program only.
+        // An interface has at most one XDP program, so only TC ingress must be queried.
         match (self.mode == Mode::Tc).then(|| syscall::first_link(info.ifindex, hook)) {
             Some(Ok(first)) if first != info.id => Position::Behind,
             _ => Position::First,
@@ -102,8 +103,8 @@ impl LinkProbe {
 #[derive(Debug)]
 struct Attachment {
     link: LinkProbe,
-    /// The preference for which the link was last created or kept. With `Native`, native mode is
-    /// not tried again on a driver that has refused it.
+    /// The preference for which the link was last created or kept. A repeated `Native` preference
+    /// does not retry native mode on a driver that has refused it.
     preference: Preference,
     mode: Mode,
     entry: Entry,
@@ -145,7 +146,8 @@ impl Attachments {
                 || preference == Preference::Auto)
         {
             present.preference = preference;
-            // The driver may have refused this program because of an MTU that has changed since.
+            // The driver may have refused this program because of the MTU, which may have changed
+            // since.
             if present.mode == wanted.mode
                 && present.entry != wanted.entry
                 && replace(programs, &present.link, wanted.entry)
@@ -189,8 +191,8 @@ impl Attachments {
                 return Err(fatal);
             }
             // Describes the refusal of a mode after its last candidate, and before the next mode is
-            // tried. If a program were attached in the other XDP mode by then, the kernel would
-            // report that as the reason.
+            // tried. If a program had already been attached in the other XDP mode, the kernel would
+            // report that attachment as the reason.
             if selection.candidates.get(position + 1).is_none_or(|next| next.mode != mode) {
                 let detail = describe(programs, ifindex, *candidate, &error);
                 reason = format!("{reason}; {mode} mode refused: {detail}");
@@ -221,9 +223,9 @@ impl Attachments {
         attached
     }
 
-    /// Replaces the program of a dead agent's link to an interface, and returns the link, if the
-    /// link is in the wanted mode and its program runs first. Detaches all other links of that
-    /// agent to the interface, except those of the fence.
+    /// If a dead agent's link to an interface is in the wanted mode and its program runs first,
+    /// replaces the program and returns the link. Detaches all other links of that agent to the
+    /// interface, except the fence's links.
     fn inherit(
         &mut self,
         programs: &mut Programs<'_>,
@@ -246,9 +248,9 @@ impl Attachments {
         Some((Arc::into_inner(probe.link)?, replaced?))
     }
 
-    /// Returns the attachment to an interface if the kernel has not removed it, and no other
-    /// program runs before it. If one does, [`ensure`](Self::ensure) creates a new attachment that
-    /// runs first.
+    /// Returns the attachment to an interface if the kernel has not removed it and no other program
+    /// runs before it. Otherwise, [`ensure`](Self::ensure) creates a new attachment that runs
+    /// first.
     fn attached(&mut self, ifindex: u32) -> Option<&mut Attachment> {
         self.links.get_mut(&ifindex).filter(|attachment| attachment.link.position() == Position::First)
     }
@@ -288,7 +290,7 @@ impl Attachments {
         failed
     }
 
-    /// Leaves all links and pins to a successor, and no longer changes them.
+    /// Leaves all links and pins to a successor. They are no longer changed by this process.
     pub(super) fn hand_over(&mut self) {
         for attachment in self.links.values_mut() {
             attachment.is_borrowed = true;
@@ -326,7 +328,7 @@ impl Drop for Attachments {
     }
 }
 
-/// Why the kernel did not attach a program.
+/// The kernel's refusal to attach a program.
 pub(super) enum Refusal {
     /// The kernel refuses to load the program.
     Load(ProgramError),
@@ -362,7 +364,7 @@ fn describe(programs: &mut Programs<'_>, ifindex: u32, candidate: Candidate, ref
     };
     let name = errno_name(error);
     if candidate.mode == Mode::Tc {
-        // Kernels before 6.6 return `EINVAL` for this attach type.
+        // Kernels before 6.6 return `EINVAL` for `BPF_TCX_INGRESS`.
         let old = error.raw_os_error() == Some(libc::EINVAL);
         return if old {
             format!("{name}: requires Linux 6.6 or later with CONFIG_NET_XGRESS")

@@ -8,7 +8,7 @@ use vipd_common::counters::{COUNTERS, CounterRow, ROW_CELLS};
 
 use super::mapping::Mapping;
 
-/// A view of the BPF program's counters, one row per virtual router.
+/// A view of the BPF program's counters, with one row per virtual router.
 pub struct Counters {
     rows: PerCpuArray<MapData, [u64; ROW_CELLS]>,
     discarded: Mapping<AtomicU64>,

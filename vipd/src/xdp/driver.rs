@@ -1,4 +1,4 @@
-//! The cost of native XDP to the other traffic of an interface, by driver.
+//! The cost of native XDP for other traffic on an interface, by driver.
 //!
 //! The table is based on the source code of the kernel's drivers. `docs/xdp-modes.md` lists the
 //! functions, the details and the measurements.
@@ -13,12 +13,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Driver {
     /// Driver name as shown by `ethtool -i`. For a virtual interface whose driver reports no name,
-    /// the kernel reports the kind of link.
+    /// the kernel reports the kind of link instead.
     pub(super) name: String,
     pub(super) cost: Cost,
 }
 
-/// The cost of a native program to other traffic.
+/// The cost of a native XDP program for other traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
     /// No cost.
@@ -32,11 +32,11 @@ pub(super) enum Cost {
     Unknown,
 }
 
-/// The driver reinitializes its rings, or closes and reopens the interface.
+/// Cost of a driver that reinitializes its rings, or closes and reopens the interface.
 const RESTARTS: Cost = Cost::Loses("interrupts all traffic when it is enabled and disabled");
 
-/// The drivers whose cost is known, according to Linux 6.12; for idpf and mana, also according to
-/// later kernels.
+/// The drivers whose cost is known, from the source of Linux 6.12. For idpf and mana, later kernels
+/// were also checked.
 const DRIVERS: [(&str, Cost); 92] = [
     ("veth", Cost::Loses("disables segmentation offload of its peer")),
     ("virtio_net", Cost::Loses("disables the host's segmentation and checksum offloads")),
@@ -155,8 +155,7 @@ impl Driver {
     }
 }
 
-/// Opens a socket for an ioctl(2). Commands that the service starts in the meantime do not inherit
-/// the socket.
+/// Opens a socket for an ioctl(2). Commands that the service starts do not inherit the socket.
 fn inet_socket() -> Result<OwnedFd> {
     socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }
@@ -183,7 +182,7 @@ pub(super) fn find(interface: &str) -> Option<Driver> {
 
     let name = interface.as_bytes();
     let mut request = Request { name: [0; libc::IFNAMSIZ], data: std::ptr::null_mut(), rest: [0; 2] };
-    // The last byte must remain 0.
+    // The last byte of the name must remain 0.
     request.name[..libc::IFNAMSIZ - 1].get_mut(..name.len())?.copy_from_slice(name);
     let mut info = Info { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
     request.data = &raw mut info;
@@ -226,8 +225,8 @@ mod tests {
         assert_eq!(Driver::named("bridge".to_owned()).cost, Cost::Unsupported);
     }
 
-    /// Returns the drivers in the table of `docs/xdp-modes.md`, each with the two cells after its
-    /// name.
+    /// Returns the drivers in the table of `docs/xdp-modes.md`, each with the two table cells that
+    /// follow its name.
     fn documented() -> BTreeMap<String, (String, String)> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/xdp-modes.md");
         let text = std::fs::read_to_string(path).unwrap();

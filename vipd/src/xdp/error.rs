@@ -52,8 +52,8 @@ pub enum LoadError {
         #[source]
         source: MapError,
     },
-    /// The maps of a predecessor differ from those of the object.
-    #[error("the BPF map `{name}` differs from that of the running agent; restart the agent instead")]
+    /// The maps of a predecessor differ from this object's maps.
+    #[error("the BPF map `{name}` differs from the running agent's; restart the agent instead")]
     OtherMaps {
         /// Name in the object.
         name: String,
@@ -124,20 +124,21 @@ pub enum AttachError {
         /// Name of the interface.
         interface: String,
     },
-    /// The kernel refuses every mode that the configuration allows.
+    /// The kernel refused every mode that the configuration allows.
     #[error("cannot attach the BPF program to {interface} with xdp = \"{preference}\": {reason}")]
     Refused {
         /// Name of the interface.
         interface: String,
         /// The configured mode.
         preference: Preference,
-        /// Why these modes were tried, and for each the errno and the kernel's message, if any.
+        /// The reason for the choice of modes and, for each refused mode, the errno and the
+        /// kernel's message, if any.
         reason: String,
     },
 }
 
 impl AttachError {
-    /// Converts an error that would occur at any hook; returns `None` for other errors.
+    /// Converts a refusal that would occur at any hook; returns `None` for other refusals.
     pub(super) fn fatal(interface: &str, refusal: &Refusal) -> Option<Self> {
         let interface = interface.to_owned();
         match refusal.errno()? {
@@ -166,7 +167,8 @@ pub(super) fn errno_name(error: &io::Error) -> String {
     format!("{name} ({text})")
 }
 
-/// Returns why the verifier rejects a program, and logs its output at debug level.
+/// Returns the reason why the verifier rejects a program, and logs the verifier's output at debug
+/// level.
 pub(super) fn rejection(name: &str, error: &ProgramError) -> String {
     let text = error.to_string();
     ::log::debug!("{name}: {text}");

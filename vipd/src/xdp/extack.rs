@@ -1,8 +1,8 @@
 //! Retrieves the driver's message about a refused attachment.
 //!
-//! `BPF_LINK_CREATE` returns only an errno, and the message goes to a tracepoint. An equivalent
-//! netlink request (`IFLA_XDP`) fails for the same reason, and returns the message in the extended
-//! ack.
+//! `BPF_LINK_CREATE` returns only an errno; the driver's message goes to a tracepoint. An
+//! equivalent netlink request (`IFLA_XDP`) fails for the same reason and returns the message in the
+//! extended ack.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -24,7 +24,7 @@ const XDP_FLAGS_UPDATE_IF_NOEXIST: u32 = 1;
 const HEADER: usize = 16;
 
 /// Tries to attach the program through netlink and returns the message of the extended ack, or
-/// `None` if there is none. If the attempt succeeds, the program is detached again.
+/// `None` if the ack has no message. If the attempt succeeds, detaches the program.
 pub(super) fn reason(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> Option<String> {
     let mut socket = Socket::new(NETLINK_ROUTE).ok()?;
     socket.bind_auto().ok()?;
@@ -51,7 +51,7 @@ fn request(ifindex: u32, program: i32, flags: u32) -> Vec<u8> {
     for half in [RTM_SETLINK, NLM_F_REQUEST_ACK] {
         bytes.extend(half.to_ne_bytes());
     }
-    // Sequence number and port ID of the header, then `struct ifinfomsg`: family and type, index,
+    // The header's sequence number and port ID, then `struct ifinfomsg`: family and type, index,
     // flags, change mask.
     for word in [1, 0, 0, ifindex, 0, 0] {
         bytes.extend(u32::to_ne_bytes(word));
@@ -86,7 +86,7 @@ fn text_of(answer: &[u8]) -> Option<String> {
     if flags & NLM_F_ACK_TLVS == 0 {
         return None;
     }
-    // The error is followed by the request, or only by its header if the answer is capped.
+    // The error is followed by the whole request, or by only its header if the answer is capped.
     let request = if flags & NLM_F_CAPPED == 0 { word(answer, HEADER + 4)? as usize } else { HEADER };
     let mut rest = answer.get(HEADER + 4 + request.next_multiple_of(4)..)?;
     loop {

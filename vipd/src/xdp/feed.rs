@@ -10,8 +10,8 @@ use vipd_common::records::{AdvertRecord, RING_BYTES};
 
 use super::mapping::Mapping;
 
-/// Upper bound on the number of pending records. Each record has a header of 8 bytes and is padded
-/// to a multiple of 8, and at least one byte of the ring stays free (`kernel/bpf/ringbuf.c`).
+/// Upper bound on the number of pending records. Each record has an 8-byte header and is padded to
+/// a multiple of 8 bytes, and at least one byte of the ring stays free (`kernel/bpf/ringbuf.c`).
 pub const MAX_PENDING: usize = RING_BYTES as usize / (size_of::<AdvertRecord>() + 8);
 
 /// The reading end of the ring buffer. Returns records in order of arrival.
@@ -26,8 +26,8 @@ impl Feed {
     }
 
     /// Continues where another process stopped reading the ring. Without this call,
-    /// [`pop`](Self::pop) would also return the records that the other process has read since this
-    /// process opened the ring.
+    /// [`pop`](Self::pop) would also return records that the other process read after this process
+    /// opened the ring.
     ///
     /// # Errors
     /// Returns an error if the ring cannot be mapped again.
@@ -37,8 +37,8 @@ impl Feed {
         Ok(())
     }
 
-    /// Requests a wake-up for the next record. Call [`pop`](Self::pop) once more before blocking,
-    /// because a record may have arrived just before this call. Makes no system call.
+    /// Requests a wake-up for the next record. After this call, call [`pop`](Self::pop) once more
+    /// before blocking, because a record may have arrived just before. Makes no system call.
     pub fn sleep(&mut self) {
         for asleep in self.asleep.values() {
             asleep.store(1, Ordering::Relaxed);

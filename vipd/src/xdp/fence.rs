@@ -3,8 +3,9 @@
 //! The program that receives adverts also drops packets to fenced VIPs, so an interface with
 //! virtual routers needs the fence only at egress.
 //!
-//! Kernels before Linux 6.6 have no links at TC (TCX). On these, each program is a filter of
-//! the clsact queueing discipline (tc-bpf(8)). A filter outlives the process without a pin.
+//! Kernels before Linux 6.6 have no links at TC (TCX). On these kernels, each program is attached
+//! as a filter of the clsact queueing discipline (tc-bpf(8)), which outlives the process without a
+//! pin.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,19 +21,19 @@ use super::pin::{PinName, Pins};
 use super::program::{Entry, Programs};
 use super::syscall;
 
-/// How completely packets to and from the agent's VIPs are dropped on this host while the agent is
-/// dead or stopped, in ascending order.
+/// The extent to which this host drops packets to and from the agent's VIPs while the agent is dead
+/// or stopped, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FenceLevel {
     /// No packets are dropped: `fence = "off"`, or packets to the VIPs cannot be dropped.
     Off,
-    /// Packets to the VIPs, or both to and from them, are dropped only as long as the agent's
-    /// process exists, for example while it is stopped.
+    /// Packets to the VIPs, and possibly packets from them, are dropped only as long as the agent's
+    /// process exists, for example while the process is stopped.
     Process,
-    /// Packets to the VIPs are dropped whatever happens to vipd; packets from the VIPs are not
-    /// dropped.
+    /// Packets to the VIPs are dropped even if all processes of vipd have ended. Packets from the
+    /// VIPs are not dropped.
     Ingress,
-    /// Packets to and from the VIPs are dropped whatever happens to vipd.
+    /// Packets to and from the VIPs are dropped even if all processes of vipd have ended.
     Full,
 }
 
@@ -80,9 +81,9 @@ pub struct FenceInfo {
 }
 
 impl Hook {
-    /// Returns the program, and the attach type and flags of `BPF_LINK_CREATE`. At ingress, the
-    /// program runs before those already attached, because they may redirect packets; at egress, it
-    /// runs after them, because they may change the source address.
+    /// Returns the program, and the attach type and flags for `BPF_LINK_CREATE`. At ingress, the
+    /// program runs before programs that are already attached, because these may redirect packets.
+    /// At egress, it runs after them, because they may change the source address.
     const fn attachment(self) -> (Entry, u32, u32) {
         match self {
             Self::Ingress => (Entry::FenceIngress, syscall::BPF_TCX_INGRESS, syscall::BPF_F_BEFORE),
@@ -110,7 +111,7 @@ impl Hook {
 enum Attachment {
     /// A BPF link.
     Link { link: OwnedFd, is_pinned: bool },
-    /// A filter. Dropping `link` removes it; `None` if another process has added the filter.
+    /// A filter. Dropping `link` removes the filter; `None` if another process added the filter.
     Filter { link: Option<SchedClassifierLink> },
 }
 
@@ -146,8 +147,8 @@ struct Known {
 }
 
 impl FenceLinks {
-    /// Attaches the program of a hook, or keeps it if it is attached. Returns whether the attachment
-    /// outlives the process.
+    /// Attaches the program for a hook unless it is already attached. Returns whether the
+    /// attachment outlives the process.
     pub(super) fn ensure(
         &mut self,
         programs: &mut Programs<'_>,
@@ -174,7 +175,7 @@ impl FenceLinks {
                 let is_pinned = pins.pin(hook.pin_name(ifindex), link.as_fd());
                 Attachment::Link { link, is_pinned }
             }
-            // Kernels before 6.6 return `EINVAL` for this attach type.
+            // Kernels before 6.6 return `EINVAL`, because they lack TCX.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 Attachment::Filter { link: Some(attach_filter(programs, interface, hook)?) }
             }
@@ -205,8 +206,8 @@ impl FenceLinks {
     }
 
     /// Replaces the programs of a predecessor. Returns the interface indices of the links that keep
-    /// the predecessor's program, with the reason. Filters of the predecessor are replaced by the
-    /// next [`ensure`](Self::ensure).
+    /// the predecessor's program, with the reason. The next [`ensure`](Self::ensure) replaces the
+    /// predecessor's filters.
     pub(super) fn take_over(&mut self, programs: &mut Programs<'_>, pins: &mut Pins) -> Vec<(u32, String)> {
         let mut failed = Vec::new();
         self.0.retain(|_, known| !matches!(known.attachment, Attachment::Filter { link: None }));
@@ -237,7 +238,8 @@ impl FenceLinks {
         }
     }
 
-    /// Returns all attachments with duplicates of their links' descriptors; `None` for a filter.
+    /// Returns all attachments, each with a duplicate of its link's descriptor; `None` for a
+    /// filter.
     pub(super) fn links(&self) -> io::Result<Vec<(FenceInfo, Option<OwnedFd>)>> {
         let link = |((ifindex, hook), known): (&(u32, Hook), &Known)| {
             let is_pinned = known.attachment.is_permanent();
@@ -250,8 +252,8 @@ impl FenceLinks {
         self.0.iter().map(link).collect()
     }
 
-    /// Returns whether another program runs before the fence at TC egress. That program may end the
-    /// processing of a packet (`TC_ACT_OK`). Takes the rtnl lock.
+    /// Returns whether another program runs before the fence at TC egress. Such a program may send
+    /// a packet without running the fence (`TC_ACT_OK`). Takes the rtnl lock.
     pub(super) fn is_behind_at_egress(&self, ifindex: u32) -> bool {
         let Some(Known { attachment: Attachment::Link { link, .. }, .. }) =
             self.0.get(&(ifindex, Hook::Egress))
@@ -262,7 +264,7 @@ impl FenceLinks {
         syscall::first_link(ifindex, syscall::BPF_TCX_EGRESS).is_ok_and(|first| first != info.id)
     }
 
-    /// Detaches the program of a hook, if it is attached.
+    /// Detaches the program for a hook. Does nothing if the program is not attached.
     pub(super) fn detach(&mut self, pins: &Pins, ifindex: u32, hook: Hook) {
         let attached = self.0.remove(&(ifindex, hook)).filter(|known| !known.is_borrowed);
         if let Some(Known { attachment: Attachment::Link { link, .. }, .. }) = attached {
@@ -280,15 +282,15 @@ impl FenceLinks {
     }
 }
 
-/// Adds the program of a hook as a filter, in place of a stale one.
+/// Adds the program for a hook as a filter, replacing a stale filter.
 fn attach_filter(
     programs: &mut Programs<'_>,
     interface: &str,
     hook: Hook,
 ) -> Result<SchedClassifierLink, String> {
     let (entry, ..) = hook.attachment();
-    // Fails if the interface already has the queueing discipline. After any other failure, adding
-    // the filter also fails.
+    // The error is ignored: either the interface already has the queueing discipline, or adding the
+    // filter fails, too.
     let _ = tc::qdisc_add_clsact(interface);
     remove_filters(interface, hook);
     let options = TcAttachOptions::Netlink(NlOptions::default());
@@ -300,14 +302,14 @@ fn attach_filter(
     attached.map_err(|error| format!("cannot add a clsact filter: {}", rejection(entry.name(), &error)))
 }
 
-/// Removes the filters at a hook that have the name of its program, and returns whether there were
-/// any.
+/// Removes the filters at a hook that have the name of the hook's program. Returns whether any were
+/// found.
 fn remove_filters(interface: &str, hook: Hook) -> bool {
     tc::qdisc_detach_program(interface, hook.filter(), hook.attachment().0.name()).is_ok()
 }
 
-/// Removes the stale filters on an interface, and returns whether there were any. Filters are used
-/// only on kernels without TCX.
+/// Removes the stale filters on an interface. Returns whether any were found. Filters are used only
+/// on kernels without TCX.
 pub fn remove_stale_filters(interface: &str) -> bool {
     [Hook::Ingress, Hook::Egress].map(|hook| remove_filters(interface, hook)).contains(&true)
 }
@@ -324,7 +326,7 @@ mod tests {
 
     #[test]
     #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON"]
-    fn filters_replace_those_of_a_dead_agent_and_are_removed_when_dropped() -> Result<()> {
+    fn filters_replace_a_dead_agents_filters() -> Result<()> {
         let lab = Lab::new(1)?;
         lab.host(Station::Node(1))?.run(|| {
             let mut ebpf = EbpfLoader::new().load(OBJECT)?;

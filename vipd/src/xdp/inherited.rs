@@ -1,9 +1,9 @@
 //! The maps and links that a process passes to its successor.
 //!
 //! The successor loads its own programs on the same maps, so that counters, fast paths and the ring
-//! continue. It first creates maps of its own, and then makes their descriptors refer to the
-//! predecessor's maps. Programs loaded afterwards use those, because a program that is not loaded
-//! yet refers to a map by descriptor number.
+//! continue. It first creates its own maps, and then makes their descriptors refer to the
+//! predecessor's maps. A program that is not loaded yet refers to a map by descriptor number, so
+//! programs loaded afterwards use the predecessor's maps.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -41,7 +41,7 @@ pub struct AttachmentInfo {
 pub struct KernelLinks {
     /// The links of the programs that receive adverts.
     pub adverts: Vec<(AttachmentInfo, OwnedFd)>,
-    /// The attachments of the fence, with their links; `None` for a TC filter, which has no link.
+    /// The fence's attachments, each with its link; `None` for a TC filter, which has no link.
     pub fences: Vec<(FenceInfo, Option<OwnedFd>)>,
 }
 
@@ -54,14 +54,14 @@ pub struct Inherited {
     pub links: KernelLinks,
 }
 
-/// Returns the name and the data of each map that a successor shares: all except those with the
-/// constants and the log lines (aya-log's maps), of which each process has its own.
+/// Returns the name and the data of each map that a successor shares: all except the maps for
+/// constants and for log lines (aya-log), of which each process has its own.
 fn shared(ebpf: &Ebpf) -> impl Iterator<Item = (&str, &MapData)> {
     let is_shared = |name: &str| !name.starts_with('.') && !name.starts_with("AYA_");
     ebpf.maps().filter(move |(name, _)| is_shared(name)).filter_map(|(name, map)| Some((name, data(map)?)))
 }
 
-/// Returns the data of a map; `None` for a type that does not occur in vipd's object.
+/// Returns the data of a map; `None` for a map type that vipd's object does not contain.
 fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data)
@@ -83,8 +83,8 @@ pub(super) fn descriptors(ebpf: &Ebpf) -> Result<MapDescriptors, LoadError> {
     shared(ebpf).map(duplicate).collect()
 }
 
-/// Makes the descriptors of all shared maps refer to a predecessor's maps. No program may have been
-/// loaded yet.
+/// Makes the descriptors of all shared maps refer to a predecessor's maps. Must be called before
+/// any program is loaded.
 pub(super) fn replace_maps(ebpf: &Ebpf, mut former: MapDescriptors) -> Result<(), LoadError> {
     let mut replaced = Vec::new();
     for (name, own) in shared(ebpf) {
@@ -100,8 +100,8 @@ pub(super) fn replace_maps(ebpf: &Ebpf, mut former: MapDescriptors) -> Result<()
     }
     for (own, former) in replaced {
         let (from, to) = (former.fd().as_fd().as_raw_fd(), own.fd().as_fd().as_raw_fd());
-        // SAFETY: both descriptors are open. `own` still owns its descriptor, which from now on
-        // refers to another map with the same definition.
+        // SAFETY: both descriptors are open. `own` still owns its descriptor, which then refers to
+        // another map with the same definition.
         if unsafe { libc::dup3(from, to, libc::O_CLOEXEC) } < 0 {
             return Err(LoadError::Descriptor(io::Error::last_os_error()));
         }
@@ -109,7 +109,7 @@ pub(super) fn replace_maps(ebpf: &Ebpf, mut former: MapDescriptors) -> Result<()
     Ok(())
 }
 
-/// Replaces the name of a map in errors about an inherited map.
+/// Stands for the name of an inherited map in errors.
 const INHERITED: &str = "(inherited)";
 
 /// Returns the type, key size, value size, number of entries and flags of a map.

@@ -58,13 +58,14 @@ impl Leases {
     }
 
     /// Extends a lease to `valid_until` after an advert with this priority was sent, and lifts the
-    /// fence: by the protocol, this host is still master.
+    /// fence, because this host is still master under VRRP.
     pub fn renew(&self, row: Row, valid_until: Timestamp, priority: u8) {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         slot.priority.store(priority.into(), Ordering::Relaxed);
         slot.valid_until.store(valid_until.as_nanos(), Ordering::Release);
         // Cleared after the renewal, so that the program cannot fence the row again because of the
-        // old lease. Cleared unconditionally, because the cache line has just been written.
+        // old lease. Cleared even if it is already 0, because the cache line has just been written
+        // anyway.
         slot.fenced.store(0, Ordering::Release);
     }
 
@@ -86,8 +87,8 @@ impl Leases {
         self.set_closed(row, false);
     }
 
-    /// Makes the program drop packets that are received for the row's VIPs (Accept_Mode false), or
-    /// pass them again.
+    /// Makes the program drop packets addressed to the row's VIPs (Accept_Mode false) if `closed`
+    /// is true, or pass them again otherwise.
     pub fn set_closed(&self, row: Row, closed: bool) {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         let was_closed = slot.closed.swap(closed.into(), Ordering::Release) != 0;
@@ -97,7 +98,7 @@ impl Leases {
         }
     }
 
-    /// Returns whether the lease is valid at `now`.
+    /// Returns whether the row's lease is valid at `now`.
     pub fn is_valid(&self, row: Row, now: Timestamp) -> bool {
         let slot = self.slots.values().get(row.index());
         slot.is_some_and(|slot| slot.valid_until.load(Ordering::Acquire) >= now.as_nanos())
@@ -139,15 +140,16 @@ impl Leases {
             }
         }
         let is_fenced = || self.slots.values().iter().any(|slot| slot.fenced.load(Ordering::Relaxed) != 0);
-        // The word must not be 0, not even briefly, while a row is fenced: this thread may be stopped
-        // at any time.
+        // The word must not be 0 even briefly while a row is fenced, because this thread may be
+        // stopped at any time.
         if is_fenced() {
             return;
         }
         for words in self.words.values() {
             words.fenced.store(0, Ordering::Relaxed);
-            // The program fences a row, then reads the word and sets it if it is 0, with a barrier in
-            // between. So either it finds 0 and sets the word, or the row is found here.
+            // The program fences a row, then reads the word and sets it if it is 0, with a barrier
+            // in between. So either the program finds 0 and sets the word, or `is_fenced` finds the
+            // row here.
             fence(Ordering::SeqCst);
             if is_fenced() {
                 words.fenced.store(1, Ordering::Release);
@@ -165,16 +167,16 @@ impl GuardianLeases {
     /// Maps the leases of `rows` rows, and closes the descriptor.
     ///
     /// # Errors
-    /// Returns an error if the descriptor is not that of an array of leases with enough rows.
+    /// Returns an error if the descriptor does not refer to an array of leases with enough rows.
     pub fn open(descriptor: OwnedFd, rows: usize) -> io::Result<Self> {
         let map = MapData::from_fd(descriptor).map_err(io::Error::other)?;
         Ok(Self { slots: Mapping::new(&map, rows)? })
     }
 
-    /// Ends the lease of a row whose agent has died, so that the next advert from another router,
-    /// unless its priority is 0, fences the row. Returns whether the host was master.
+    /// Ends the lease of a row whose agent has died, so that the next advert from another router
+    /// fences the row, unless the advert has priority 0. Returns whether the host was master.
     pub fn end(&self, row: usize) -> bool {
-        /// A time in the past. 0 would mean that the row has no lease.
+        /// A time in the past. Not 0, which would mean that the row has no lease.
         const OVER: u64 = 1;
         let Some(slot) = self.slots.values().get(row) else { return false };
         let was_master = slot.valid_until.load(Ordering::Acquire) != 0;

@@ -24,7 +24,7 @@ use super::{Addresses, Counters, Feed, KernelLog, Leases, Row, Steady};
 /// Whether the program logs each discarded advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
-    /// No log lines; the verifier removes the statements.
+    /// No log lines. The verifier removes the log statements.
     Quiet,
     /// A line for each discarded advert.
     Discards,
@@ -40,7 +40,7 @@ pub struct Kernel {
     /// Kept open, because the instructions of a program that is not loaded yet refer to maps by
     /// descriptor.
     arrays: [MapData; 6],
-    /// Descriptor of the map of VIPs, for pinning the map.
+    /// Descriptor of the map of VIPs, used for pinning the map.
     addresses: OwnedFd,
     consumers: Consumers,
 }
@@ -49,7 +49,7 @@ pub struct Kernel {
 pub struct Loaded {
     /// The program and its attachments.
     pub kernel: Kernel,
-    /// Reading end of its ring buffer.
+    /// Reading end of the program's ring buffer.
     pub feed: Feed,
     /// Counters of the program.
     pub counters: Counters,
@@ -59,7 +59,7 @@ pub struct Loaded {
     pub leases: Leases,
     /// The fast path for unchanged adverts.
     pub steady: Steady,
-    /// Log lines of the program, with [`Verbosity::Discards`].
+    /// Log lines of the program; `None` if the program has no log statements.
     pub log: Option<KernelLog>,
     /// The maps, for a successor process.
     pub maps: MapDescriptors,
@@ -143,8 +143,8 @@ impl Kernel {
         if !is_successor {
             consumers.install(&ebpf)?;
         }
-        // Shows whether the verifier accepts the parser, which all programs that receive adverts
-        // share.
+        // Loading one program shows whether the verifier accepts the parser, which all programs
+        // that receive adverts share.
         Programs(&mut ebpf).load(Entry::Tc).map_err(|error| LoadError::program(names::TC, &error))?;
         let rows = sizes.routers as usize + 1;
         let pinned = maps
@@ -223,12 +223,12 @@ impl Kernel {
         self.fence.hand_over();
     }
 
-    /// Replaces the programs of all attachments of a predecessor with those of this process, which
-    /// from now on uses `pins`, the predecessor's pins. Returns the interface index of each
+    /// Replaces the programs of all of a predecessor's attachments with this process's programs.
+    /// Later attachments use `pins`, the predecessor's pins. Returns the interface index of each
     /// attachment that keeps the predecessor's program, with the reason.
     pub fn take_over(&mut self, pins: Option<Pins>) -> Vec<(u32, String)> {
         if let Err(error) = self.consumers.install(&self.ebpf) {
-            // The predecessor's programs do the same.
+            // This is harmless, because the predecessor's programs do the same.
             tracing::warn!(
                 %error,
                 "cannot replace the predecessor's programs that drop processed adverts; they remain in use"
@@ -249,7 +249,7 @@ impl Kernel {
         self.routers.insert(key, slot)
     }
 
-    /// Stops receiving the adverts of a virtual router; they then pass to the network stack. Does
+    /// Stops receiving the adverts of a virtual router, which then pass to the network stack. Does
     /// nothing if the router has no entry.
     ///
     /// # Errors
@@ -276,9 +276,9 @@ impl Kernel {
     }
 
     /// Resets the counters, fast path and token buckets of rows, so that other virtual routers can
-    /// use them. Their routers and peers must have been removed. Waits for running programs, and
-    /// makes a `bpf(2)` call for each sender in the map, so it must not be called on the engine's
-    /// thread.
+    /// use the rows. The rows' former routers and peers must already have been removed. Waits for
+    /// running programs, and makes a `bpf(2)` call for each sender in the map, so it must not be
+    /// called on the engine's thread.
     ///
     /// # Errors
     /// Returns an error if a row does not exist.
@@ -286,11 +286,11 @@ impl Kernel {
         self.routers.clear_rows(rows)
     }
 
-    /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached.
-    /// If the program is not loaded yet, loading it takes 0.1 s.
+    /// Attaches the program for this framing in the preferred mode, unless it is already attached.
+    /// If the program is not loaded yet, loading takes 0.1 s.
     ///
-    /// An attachment in the wanted mode is not interrupted. If the mode changes, or another program
-    /// runs before this one, the program is detached and attached again.
+    /// An attachment in the wanted mode is not interrupted. If the mode changes, or if another
+    /// program runs before this one, the program is detached and reattached.
     ///
     /// # Errors
     /// Returns an error if a capability is missing, if the interface does not exist, or if no mode
@@ -306,25 +306,25 @@ impl Kernel {
         self.attachments.ensure(programs, ifindex, interface, preference, framing)
     }
 
-    /// Pins the map of VIPs in place of the dead agent's, and uses `pins` for all links attached
-    /// from now on: each reuses or replaces a link that the dead agent has left.
+    /// Pins the map of VIPs in place of the dead agent's map. Links attached later use `pins`: each
+    /// reuses or replaces a link that the dead agent left behind.
     pub fn use_pins(&mut self, pins: Pins) {
         pins.pin_addresses(self.addresses.as_fd());
         self.attachments.pins = pins;
     }
 
-    /// Detaches the links that a dead agent has left on these interfaces.
+    /// Detaches the links that a dead agent left behind on these interfaces.
     pub fn detach_inherited(&mut self, unused: &BTreeSet<u32>) {
         self.attachments.pins.detach_inherited(|ifindex, _| unused.contains(&ifindex));
     }
 
-    /// Attaches the programs that drop packets to and from fenced VIPs, or keeps them if they are
+    /// Attaches the programs that drop packets to and from fenced VIPs, unless they are already
     /// attached. On an interface with virtual routers, the program that receives adverts must be
     /// attached, and `advert_is_pinned` states whether that attachment outlives the process. On
     /// other interfaces, `advert_is_pinned` is `None`.
     ///
     /// Returns the level of the fence on the interface. If the level is not [`FenceLevel::Full`],
-    /// or another program may let packets pass, also returns the reason, if it is known.
+    /// or another program may let packets pass, also returns the reason, if known.
     pub fn attach_fence(
         &mut self,
         ifindex: u32,
@@ -355,13 +355,13 @@ impl Kernel {
         }
     }
 
-    /// Detaches the program that receives adverts from an interface. Does nothing if it is not
+    /// Detaches an interface's program that receives adverts. Does nothing if no such program is
     /// attached.
     pub fn detach(&mut self, ifindex: u32) {
         self.attachments.detach(ifindex);
     }
 
-    /// Detaches the programs that [`attach_fence`](Self::attach_fence) has attached to an
+    /// Detaches the fence programs that [`attach_fence`](Self::attach_fence) attached to an
     /// interface.
     pub fn detach_fence(&mut self, ifindex: u32) {
         for hook in [Hook::Ingress, Hook::Egress] {
@@ -369,10 +369,10 @@ impl Kernel {
         }
     }
 
-    /// Loads a program, if it is not loaded, for [`test_run`](Self::test_run).
+    /// Loads a program for [`test_run`](Self::test_run), unless it is already loaded.
     ///
     /// # Errors
-    /// Returns an error if the verifier rejects it.
+    /// Returns an error if the verifier rejects the program.
     pub fn prepare(&mut self, entry: Entry) -> Result<(), ProgramError> {
         Programs(&mut self.ebpf).load(entry).map(drop)
     }
@@ -416,7 +416,7 @@ fn duplicate(map: &Map) -> Result<Map, MapError> {
     MapData::from_fd(fd).map(Map::PerCpuArray)
 }
 
-/// Takes an array map out of the object, for mapping it into memory.
+/// Takes an array map out of the object, so that it can be mapped into memory.
 fn take_array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, LoadError> {
     match ebpf.take_map(name) {
         Some(Map::Array(data)) => Ok(data),

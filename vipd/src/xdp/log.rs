@@ -8,7 +8,7 @@ use ::log::Log;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
-/// Time between two reads of the BPF program's log lines.
+/// Interval at which the BPF program's log lines are read.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The BPF program's log: one line for each discarded advert, at debug level.
@@ -19,12 +19,12 @@ pub struct KernelLog(EbpfLogger<&'static dyn Log>);
 
 impl KernelLog {
     pub(super) fn new(ebpf: &mut Ebpf) -> Option<Self> {
-        // Fails if the object has no log map, because it has no log statements.
+        // Fails if the object has no log map. It then has no log statements.
         EbpfLogger::init(ebpf).ok().map(Self)
     }
 
-    /// Starts a thread that calls `prepare` and then passes the lines to the `log` crate. The thread
-    /// does nothing else, because reading the lines may never finish during a flood.
+    /// Starts a thread that calls `prepare` and then passes the lines to the `log` crate. The
+    /// thread has no other task, because reading the lines may never finish during a flood.
     ///
     /// # Errors
     /// Returns an error if the thread cannot be started.

@@ -9,7 +9,7 @@ use aya::maps::MapData;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// The values of an array map with `BPF_F_MMAPABLE` (Linux 5.5). This process and the BPF program
-/// read and write them concurrently, without system calls.
+/// read and write the values concurrently, without system calls.
 pub(super) struct Mapping<T> {
     start: NonNull<T>,
     values: usize,
@@ -29,8 +29,8 @@ impl<T: Shared> Mapping<T> {
     /// descriptor is closed.
     ///
     /// # Errors
-    /// Returns an error if the map lacks the flag or has too few values, or if its values have a
-    /// different size.
+    /// Returns an error if the map lacks `BPF_F_MMAPABLE`, has too few values, or has values of
+    /// another size.
     pub(super) fn new(map: &MapData, values: usize) -> io::Result<Self> {
         let info = map.info().map_err(io::Error::other)?;
         // The kernel pads values to a multiple of 8 bytes (`kernel/bpf/arraymap.c`).
@@ -44,8 +44,8 @@ impl<T: Shared> Mapping<T> {
             )));
         }
         let (length, protection) = (values * size_of::<T>(), ProtFlags::READ | ProtFlags::WRITE);
-        // SAFETY: creates a new mapping at an address chosen by the kernel, so that it does not
-        // replace any existing one.
+        // SAFETY: creates a new mapping at an address chosen by the kernel, and so replaces no
+        // existing mapping.
         let start = unsafe { mmap(null_mut(), length, protection, MapFlags::SHARED, map.fd().as_fd(), 0)? };
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         Ok(Self { start, values })

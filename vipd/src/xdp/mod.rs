@@ -1,11 +1,11 @@
-//! The BPF program: loads and attaches it, and gives access to its ring buffer and maps. No other
-//! module uses aya.
+//! Loads and attaches the BPF program, and gives access to the program's ring buffer and maps. No
+//! other module uses aya.
 //!
 //! [`Kernel`] owns the program, its attachments and the router entries. [`Feed`] owns the reading
 //! end of the ring, [`Steady`] the fast path, [`Addresses`] the map of VIPs, [`Leases`] the leases
-//! and filters of the rows, and [`Counters`] a view of the counters. They are separate because
-//! different threads use them: the service's worker thread uses [`Kernel`], threads that report
-//! counters use [`Counters`], and the engine uses the others.
+//! and filters of the rows, and [`Counters`] a view of the counters. These types are separate
+//! because different threads use them: the service's worker thread uses [`Kernel`], threads that
+//! report counters use [`Counters`], and the engine uses all other types.
 
 mod addresses;
 mod attach;
@@ -29,7 +29,7 @@ mod sizes;
 mod steady;
 mod syscall;
 
-/// A failed operation on one of the maps.
+/// A failed operation on a map.
 pub use aya::maps::MapError;
 
 pub use addresses::Addresses;

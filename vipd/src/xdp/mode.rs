@@ -1,4 +1,4 @@
-//! Choice of the hook that the program is attached to.
+//! Chooses the hook to which the program is attached.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Returns the name in logs, reports and the names of pins.
+    /// Returns the name used in logs, in reports and in the names of pins.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -40,11 +40,11 @@ impl fmt::Display for Mode {
 /// The configured mode of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Preference {
-    /// Native if the driver's native mode is known not to affect other traffic, otherwise TC
-    /// ingress, or generic if TC ingress is refused.
+    /// Native mode if the driver's native mode is known not to affect other traffic. Otherwise TC
+    /// ingress, or generic mode if TC ingress is refused.
     #[default]
     Auto,
-    /// Native; if refused, TC ingress, then generic.
+    /// Native mode. If native mode is refused, TC ingress, then generic mode.
     Native,
     /// Generic only.
     Generic,
@@ -67,13 +67,14 @@ impl fmt::Display for Preference {
     }
 }
 
-/// The header with which the frames of an interface start. It determines which program is attached.
+/// The header with which the frames of an interface start, which determines the program to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// An Ethernet header.
     #[default]
     Ethernet,
-    /// The IP header: a point-to-point interface without hardware addresses (WireGuard, GRE, tun).
+    /// An IP header, as on a point-to-point interface without hardware addresses (WireGuard, GRE,
+    /// tun).
     Bare,
 }
 
@@ -113,7 +114,7 @@ impl Selection {
         };
         if native {
             // The program with multi-buffer support is tried first: with the other program, drivers
-            // limit the MTU of the interface (veth: of its peer) to about a page.
+            // limit the MTU of the interface to about a page (for veth, the MTU of its peer).
             add(Mode::Native, true);
             add(Mode::Native, false);
         }

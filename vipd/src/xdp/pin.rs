@@ -1,4 +1,4 @@
-//! Pinned BPF links, with which attachments outlive the process, and the pinned map of VIPs.
+//! Pinned BPF links, which let attachments outlive the process, and the pinned map of VIPs.
 //!
 //! ```text
 //!  /sys/fs/bpf/vipd/NETNS-NAME/     NETNS: inode of the network namespace, NAME: name of the agent
@@ -8,10 +8,10 @@
 //!      addresses                    the map ADDRESSES
 //! ```
 //!
-//! The next agent either replaces the program of a link that a dead agent has left, or detaches the
-//! link. Before that, it removes the VIPs listed in the dead agent's map. Without the map, they
-//! could not be distinguished from the VIPs of other agents: an address on an interface does not
-//! show which agent added it.
+//! The next agent either replaces the program of a link that a dead agent left behind, or detaches
+//! the link. Before that, it removes the VIPs listed in the dead agent's map. Without the map,
+//! these VIPs could not be distinguished from the VIPs of other agents, because an address on an
+//! interface does not show which agent added it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
@@ -27,7 +27,7 @@ use vipd_common::records::AddressKey;
 use super::addresses::Addresses;
 use super::syscall;
 
-/// Where systemd mounts the BPF file system.
+/// The directory on which systemd mounts the BPF file system.
 const ROOT: &str = "/sys/fs/bpf";
 /// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -38,20 +38,20 @@ const ADDRESSES: &str = "addresses";
 /// The name of a pinned link: the interface and the hook.
 pub(super) type PinName = (u32, &'static str);
 
-/// The directory with the pins of an agent. Dropping this value leaves them as they are.
+/// The directory with an agent's pins. Dropping this value does not change the pins.
 #[derive(Debug)]
 pub struct Pins {
     /// `None` without pins.
     directory: Option<PathBuf>,
-    /// Links that a dead agent has left, by the name of their pin.
+    /// Links that a dead agent left behind, by the name of their pin.
     inherited: BTreeMap<String, OwnedFd>,
-    /// The VIPs of the dead agent, if its map is pinned and can be read.
+    /// The VIPs of the dead agent, if that agent's map is pinned and can be read.
     vips: Option<BTreeSet<AddressKey>>,
-    /// Why links could not be pinned, by the name of their pin.
+    /// The reason why each unpinned link could not be pinned, by the name of the pin.
     failures: BTreeMap<String, String>,
 }
 
-/// Why links cannot be pinned.
+/// A reason why links cannot be pinned.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
     /// No BPF file system is mounted.
@@ -75,7 +75,7 @@ pub enum PinError {
     System {
         /// The failed action, as a verb.
         action: &'static str,
-        /// The path that it failed on.
+        /// The path on which the action failed.
         path: PathBuf,
         /// The underlying error.
         cause: io::Error,
@@ -83,8 +83,8 @@ pub enum PinError {
 }
 
 impl Pins {
-    /// Returns why links cannot be pinned on this machine. Performs only checks that need no
-    /// privileges.
+    /// Returns the reason why links cannot be pinned on this machine, or `None`. Makes only checks
+    /// that need no privileges.
     pub fn obstacle() -> Option<PinError> {
         (!is_mounted()).then_some(PinError::NotMounted)
     }
@@ -95,10 +95,10 @@ impl Pins {
     }
 
     /// Opens the directory of the agent with this name in this network namespace, and the pins that
-    /// a dead agent has left there. Creates the directory if necessary.
+    /// a dead agent left there. Creates the directory if necessary.
     ///
     /// # Errors
-    /// Returns an error if no BPF file system is mounted, or the directory cannot be used.
+    /// Returns an error if no BPF file system is mounted or the directory cannot be used.
     pub fn open(agent: &str) -> Result<Self, PinError> {
         if !is_mounted() {
             return Err(PinError::NotMounted);
@@ -109,8 +109,8 @@ impl Pins {
         };
         let common = Path::new(ROOT).join("vipd");
         let directory = common.join(directory_name(agent).map_err(system("read", Path::new(NETNS)))?);
-        // All agents list the common directory to find the directories of other agents. Only root
-        // and the agent's user may access the agent's own directory.
+        // All agents list the common directory, to find the directories of other agents. Only root
+        // and the agent's user may access an agent's own directory.
         for (path, mode) in [(&common, 0o755), (&directory, 0o700)] {
             match DirBuilder::new().mode(mode).create(path) {
                 Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
@@ -129,7 +129,7 @@ impl Pins {
         for entry in entries.filter_map(Result::ok) {
             let path = entry.path();
             let Ok(name) = entry.file_name().into_string() else { continue };
-            // Fails if the object has been unpinned in the meantime.
+            // Fails if the object has been unpinned since the directory was read.
             let Ok(object) = syscall::open_pinned(&path) else { continue };
             if name == ADDRESSES {
                 vips = Addresses::read(object).ok();
@@ -166,14 +166,14 @@ impl Pins {
         attached.map(|info| info.ifindex).filter(|ifindex| *ifindex != 0).collect()
     }
 
-    /// Returns the indices of the interfaces in the names of the inherited links, whether or not
-    /// the links are still attached.
+    /// Returns the interface indices in the names of the inherited links, whether or not the links
+    /// are still attached.
     pub fn interfaces(&self) -> BTreeSet<u32> {
         self.inherited().filter_map(|(ifindex, _)| ifindex.parse().ok()).collect()
     }
 
-    /// Returns the VIPs of the dead agent, which may include those of routers that were backups;
-    /// `None` if the agent's map is not pinned or has another layout.
+    /// Returns the VIPs of the dead agent, which may include VIPs of routers that were backups.
+    /// Returns `None` if the agent's map is not pinned or has another layout.
     pub fn vips(&self) -> Option<&BTreeSet<AddressKey>> {
         self.vips.as_ref()
     }
@@ -197,7 +197,8 @@ impl Pins {
         self.inherited.clear();
     }
 
-    /// Returns why a link of an interface could not be pinned.
+    /// Returns the reason why a link of an interface could not be pinned, or `None` if pinning has
+    /// not failed.
     pub(super) fn failure(&self, ifindex: u32) -> Option<&str> {
         let prefix = format!("{ifindex}-");
         let mut failures = self.failures.iter();
@@ -210,8 +211,8 @@ impl Pins {
         syscall::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == name.0).then_some(link)
     }
 
-    /// Detaches the inherited links for which `is_unwanted` returns true, given the index of the
-    /// interface and the hook, and those with an invalid name.
+    /// Detaches the inherited links with an invalid name and those for which `is_unwanted` returns
+    /// true, given the interface index and the hook.
     pub(super) fn detach_inherited(&mut self, is_unwanted: impl Fn(u32, &str) -> bool) {
         let is_kept = |name: &str| {
             let (ifindex, hook) = name.split_once('-').unwrap_or_default();
@@ -228,7 +229,7 @@ impl Pins {
         }
     }
 
-    /// Pins a link, and returns whether it is pinned. An existing pin with this name is replaced.
+    /// Pins a link, replacing any existing pin with this name. Returns whether the link is pinned.
     pub(super) fn pin(&mut self, name: PinName, link: BorrowedFd<'_>) -> bool {
         let name = file_name(name);
         match self.pin_object(&name, link) {
@@ -243,14 +244,14 @@ impl Pins {
         }
     }
 
-    /// Pins the map of VIPs in place of the dead agent's.
+    /// Pins the map of VIPs in place of the dead agent's map.
     pub(super) fn pin_addresses(&self, map: BorrowedFd<'_>) {
         if let Err(reason) = self.pin_object(ADDRESSES, map) {
             tracing::warn!("cannot pin the map that identifies stale VIPs after a crash: {reason}");
         }
     }
 
-    /// Pins an object, and returns whether it is pinned: `false` for [`none`](Self::none).
+    /// Pins an object. Returns `false` if this value was created with [`none`](Self::none).
     fn pin_object(&self, name: &str, object: BorrowedFd<'_>) -> Result<bool, String> {
         let Some(directory) = &self.directory else { return Ok(false) };
         let path = directory.join(name);
@@ -263,7 +264,7 @@ impl Pins {
         pinned.map(|()| true).map_err(|error| format!("cannot pin {}: {error}", path.display()))
     }
 
-    /// Removes the pin of a link. The link remains attached while a descriptor of it is open.
+    /// Removes the pin of a link, which remains attached while a descriptor of the link is open.
     pub(super) fn unpin(&self, name: PinName) {
         self.unlink(&file_name(name));
     }
@@ -284,8 +285,8 @@ fn is_mounted() -> bool {
 const NETNS: &str = "/proc/self/ns/net";
 
 /// Returns the name of an agent's directory. The name contains the network namespace, because
-/// agents in different network namespaces may share a BPF file system. A period is escaped, because
-/// the BPF file system reserves names that contain one.
+/// agents in different network namespaces may share a BPF file system. Periods are escaped, because
+/// the BPF file system reserves names that contain them.
 fn directory_name(agent: &str) -> io::Result<String> {
     let namespace = fs::metadata(NETNS)?.ino();
     let escaped = |byte: u8| match byte {
@@ -324,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_have_no_characters_that_the_file_system_reserves() {
+    fn reserved_characters_in_names_are_escaped() {
         let name = directory_name("/run/vipd.d/ü").expect("the namespace");
         let (namespace, agent) = name.split_once('-').expect("two parts");
         assert!(namespace.parse::<u64>().is_ok());

@@ -1,8 +1,8 @@
 //! The programs of the object.
 //!
-//! [`Entry::Tc`] is loaded at startup, which shows whether the kernel accepts the parser. Each
-//! other [`Entry`] is loaded when it is first attached, because the verifier takes 0.1 s for each,
-//! and no host needs all of them.
+//! [`Entry::Tc`] is loaded at startup, which shows whether the kernel accepts the parser. Every
+//! other [`Entry`] is loaded when it is first attached, because the verifier takes 0.1 s per
+//! program and no host needs all programs.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -47,7 +47,7 @@ impl Entry {
         Self::FenceEgress,
     ];
 
-    /// Returns the name in the object.
+    /// Returns the program's name in the object.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Xdp => names::XDP,
@@ -61,7 +61,7 @@ impl Entry {
     }
 
     /// Returns the framing that the program expects. [`FenceIngress`](Self::FenceIngress) and
-    /// [`FenceEgress`](Self::FenceEgress) accept both.
+    /// [`FenceEgress`](Self::FenceEgress) accept both framings.
     pub const fn framing(self) -> Framing {
         match self {
             Self::Xdp | Self::XdpFrags | Self::Tc | Self::FenceIngress | Self::FenceEgress => {
@@ -72,8 +72,8 @@ impl Entry {
     }
 
     /// Returns the program for a mode. For frames with an Ethernet header, `frags` selects the
-    /// program for multi-buffer frames in native mode. Generic mode always uses that program,
-    /// because the kernel would linearize multi-buffer packets for the other one.
+    /// program for multi-buffer frames in native mode. Generic mode always uses the program for
+    /// multi-buffer frames, because the kernel would linearize such frames for the other program.
     pub(super) const fn of(mode: Mode, framing: Framing, frags: bool) -> Self {
         match (mode, framing) {
             (Mode::Tc, Framing::Ethernet) => Self::Tc,
@@ -98,7 +98,7 @@ pub enum Action {
     Drop,
 }
 
-/// The program arrays through which adverts are dropped, and the program that each contains.
+/// The program arrays through which adverts are dropped, each with the program that it contains.
 const CONSUMERS: [(&str, &str); 3] = [
     (names::MAP_AGENT_XDP, names::CONSUME_XDP),
     (names::MAP_AGENT_XDP_FRAGS, names::CONSUME_XDP_FRAGS),
@@ -106,12 +106,13 @@ const CONSUMERS: [(&str, &str); 3] = [
 ];
 
 /// The program arrays, which must stay open while vipd processes adverts: when the last descriptor
-/// is closed, the kernel empties them, and adverts pass to the network stack. They must therefore
-/// never be pinned, or passed to a process other than a successor.
+/// is closed, the kernel empties the arrays, and adverts pass to the network stack. The arrays must
+/// therefore never be pinned or passed to a process other than a successor.
 pub(super) struct Consumers(Vec<(ProgramArray<MapData>, &'static str)>);
 
 impl Consumers {
-    /// Loads the programs that drop adverts. They have no effect until [`install`](Self::install).
+    /// Loads the programs that drop adverts. The programs have no effect until
+    /// [`install`](Self::install) is called.
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         let mut arrays = Vec::new();
         for (array, name) in CONSUMERS {
@@ -130,7 +131,7 @@ impl Consumers {
         Ok(Self(arrays))
     }
 
-    /// Stores the programs in the arrays, where they replace those of a predecessor.
+    /// Stores the programs in the arrays, replacing a predecessor's programs.
     pub(super) fn install(&mut self, ebpf: &Ebpf) -> Result<(), LoadError> {
         for (map, name) in &mut self.0 {
             let program = ebpf.program(name).ok_or(LoadError::Missing { kind: "program", name })?;

@@ -18,7 +18,7 @@ pub(super) struct Routers {
     pub(super) entries: HashMap<MapData, [u8; 8], [u8; 32]>,
     pub(super) peers: HashMap<MapData, [u8; 20], u8>,
     pub(super) senders: HashMap<MapData, [u8; SENDER_KEY], u64>,
-    /// Number of senders that the map has room for.
+    /// Number of senders for which the map has room.
     pub(super) sender_room: usize,
     pub(super) counters: PerCpuArray<MapData, [u64; ROW_CELLS]>,
     /// A second mapping of the arrays; the engine owns the first.
@@ -45,8 +45,8 @@ impl Routers {
     /// Clears the rows of routers whose entries have been removed.
     ///
     /// First waits until all runs of the program that may still use the removed entries have ended,
-    /// because they may write to the rows. This takes tens of milliseconds, however many rows there
-    /// are.
+    /// because they may write to the rows. This takes tens of milliseconds, regardless of the
+    /// number of rows.
     pub(super) fn clear_rows(&mut self, rows: &[Row]) -> Result<(), MapError> {
         wait_for_running_programs();
         let cpus = nr_cpus().map_err(|(_, error)| MapError::IoError(error))?;
@@ -55,7 +55,8 @@ impl Routers {
             self.counters.set(row.number(), PerCpuValues::try_from(vec![[0; ROW_CELLS]; cpus])?, 0)?;
         }
         let cleared: BTreeSet<[u8; 4]> = rows.iter().map(|row| row.number().to_ne_bytes()).collect();
-        // The keys are collected first, because removing one during the iteration would restart it.
+        // The keys are collected first, because removing a key during the iteration would restart
+        // the iteration.
         let keys = self.senders.keys().filter_map(Result::ok);
         let senders = senders_of(&cleared, keys, self.sender_room);
         senders.iter().try_for_each(|key| ignore_missing(self.senders.remove(key)))
@@ -64,10 +65,10 @@ impl Routers {
 
 /// Returns the keys that belong to one of the rows.
 ///
-/// If the program evicts a key during the iteration, the kernel starts again with the first one
+/// If the program evicts a key during the iteration, the kernel restarts with the first key
 /// (`htab_map_get_next_key` in `kernel/bpf/hashtab.c`). A flood of adverts from new senders could
-/// therefore make the iteration endless, so it ends after twice the number of keys that the map
-/// has room for. A token bucket that is missed does no harm: it is full again within 0.1 s.
+/// therefore make the iteration endless, so it ends after twice the number of keys for which the
+/// map has room. Missing a token bucket does no harm, because it refills within 0.1 s.
 fn senders_of(
     rows: &BTreeSet<[u8; 4]>,
     keys: impl Iterator<Item = [u8; SENDER_KEY]>,
@@ -80,7 +81,7 @@ fn senders_of(
 /// Treats the error for removing a missing entry as success.
 pub(super) fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
-        // aya reports ENOENT as a failed system call.
+        // aya reports ENOENT as a failed system call, not as a missing key.
         Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
@@ -91,8 +92,8 @@ pub(super) fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapErro
 /// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period (`synchronize_rcu` in
 /// `kernel/sched/membarrier.c`), and XDP and TC programs run in RCU read-side critical sections.
 /// The kernel does not support the command with full dynticks (`nohz_full`) or without
-/// CONFIG_MEMBARRIER. In this case, the function sleeps for much longer than a run, which takes
-/// microseconds.
+/// CONFIG_MEMBARRIER. Without the command, the function sleeps for much longer than a run of the
+/// program, which takes microseconds.
 fn wait_for_running_programs() {
     const NO_FLAGS: libc::c_uint = 0;
     const NO_CPU: libc::c_int = 0;

@@ -34,7 +34,7 @@ impl Row {
 pub struct Rows {
     /// Unused rows below `next`.
     free: Vec<Row>,
-    /// The lowest row above all rows allocated so far, or `None` if there is no higher number.
+    /// The lowest row that has never been allocated, or `None` if row numbers are exhausted.
     next: Option<Row>,
     /// The highest row that exists in the maps.
     last: u32,
@@ -51,7 +51,7 @@ impl Rows {
         self.last
     }
 
-    /// Allocates a row, or returns `None` if all are in use.
+    /// Allocates a row, or returns `None` if all rows are in use.
     pub fn allocate(&mut self) -> Option<Row> {
         if let Some(row) = self.free.pop() {
             return Some(row);
@@ -81,7 +81,7 @@ impl Rows {
         false
     }
 
-    /// Releases a row. It must have been cleared with
+    /// Releases a row, which must have been cleared with
     /// [`Kernel::clear_rows`](super::Kernel::clear_rows).
     pub fn release(&mut self, row: Row) {
         debug_assert!(!self.free.contains(&row), "{row:?} is released twice");

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Numbers of entries in the program's maps, and the capacity of token buckets. Fixed at load.
+/// Numbers of entries in the program's maps, and the capacity of token buckets. Fixed when the
+/// program is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// Virtual routers.
@@ -11,19 +12,20 @@ pub struct Sizes {
     pub peers: u32,
     /// VIPs of all virtual routers, each counted once per interface on which it is filtered.
     pub addresses: u32,
-    /// Senders whose token buckets are kept, for all virtual routers together.
+    /// Senders for which token buckets are kept, for all virtual routers together.
     pub senders: u32,
     /// Capacity of a token bucket: [`BURST`](vipd_common::records::BURST), or 0 for no rate limit.
     pub burst: u32,
 }
 
 impl Sizes {
-    /// Minimum number of entries each for virtual routers, peers and VIPs.
+    /// Minimum number of entries for virtual routers, for peers, and for VIPs.
     const FLOOR: u32 = 64;
 
     /// Returns larger sizes, so that routers can be added while vipd runs: one and a half times the
-    /// given numbers of routers and peers, and three times the number of VIPs, but at least 64 of
-    /// each, rounded up to powers of two. The number of senders grows with the number of routers.
+    /// present numbers of routers and peers, and three times the number of VIPs, but at least 64 of
+    /// each, and rounded up to powers of two. The number of senders grows with the number of
+    /// routers.
     ///
     /// Memory: 72 bytes per row for `STEADY`, `LEASES` and `LOST`, 256 bytes per row and CPU for
     /// `COUNTERS`, and about 100 bytes per entry of a hash map. On 8 CPUs, 64 routers take 150 kB,
@@ -36,12 +38,12 @@ impl Sizes {
         };
         let routers = room(self.routers);
         let senders = u64::from(self.senders) * u64::from(routers) / u64::from(self.routers.max(1));
-        // At most `SENDERS_PER_ROUTER` per router, but never fewer than given.
+        // At most `SENDERS_PER_ROUTER` per router, but never fewer than `self.senders`.
         let senders = senders.min(u64::from(routers) * SENDERS_PER_ROUTER).max(self.senders.into());
         Self {
             routers,
             peers: room(self.peers),
-            // A reload inserts new VIPs before the former ones are removed.
+            // Doubled, because a reload inserts new VIPs before it removes old ones.
             addresses: room(self.addresses.saturating_mul(2)),
             senders: u32::try_from(senders).unwrap_or(u32::MAX),
             burst: self.burst,
@@ -49,7 +51,7 @@ impl Sizes {
     }
 }
 
-/// Limit to which [`Sizes::with_head_room`] raises the number of senders per virtual router.
+/// Maximum number of senders per virtual router for which [`Sizes::with_head_room`] makes room.
 const SENDERS_PER_ROUTER: u64 = 16;
 
 #[cfg(test)]

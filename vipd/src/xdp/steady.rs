@@ -36,17 +36,18 @@ impl Steady {
         Ok(Self { slots: Mapping::new(slots, rows)?, lost: Mapping::new(lost, rows)? })
     }
 
-    /// Puts adverts with this [fingerprint](vipd_common::parse::fingerprint) on the fast path: from
-    /// now on, they update the row's arrival time, initially `arrival`, instead of writing a
-    /// record. Without a fingerprint, every advert within the rate limit writes a record.
+    /// Puts adverts with this [fingerprint](vipd_common::parse::fingerprint) on the fast path.
+    /// Instead of writing a record, such adverts then only update the row's arrival time, which is
+    /// initially `arrival`. If `fingerprint` is `None`, every advert within the rate limit writes a
+    /// record.
     ///
     /// Returns the last arrival time under the previous fingerprint. If the program is handling an
     /// advert at the same moment, that advert's arrival time may be stored too late or not at all.
-    /// In the worst case, this has the effect of one advert lost on the wire.
+    /// The worst effect is that of one advert lost on the wire.
     pub fn publish(&self, row: Row, fingerprint: Option<u64>, arrival: Timestamp) -> Timestamp {
         let Some(slot) = self.slots.values().get(row.index()) else { return arrival };
         slot.expected.store(0, Ordering::Relaxed);
-        // Orders the store before the load of the last arrival time.
+        // Orders the store above before the load of the last arrival time.
         fence(Ordering::SeqCst);
         let last = self.last_arrival(row);
         if let Some(fingerprint) = fingerprint {
@@ -64,7 +65,8 @@ impl Steady {
         Timestamp::from_nanos(nanos)
     }
 
-    /// Returns whether a record of this row was lost since the last call because the ring was full.
+    /// Returns whether a record of this row has been lost since the last call because the ring was
+    /// full.
     ///
     /// Costs a single load unless a record was lost, so that polling all rows is cheap.
     pub fn take_lost(&self, row: Row) -> bool {

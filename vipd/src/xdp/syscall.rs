@@ -1,4 +1,4 @@
-//! The `bpf(2)` commands that aya lacks, or whose errors it does not return.
+//! The `bpf(2)` commands that aya lacks or whose errors aya does not return.
 
 use std::ffi::CString;
 use std::io;
@@ -18,14 +18,14 @@ const BPF_LINK_DETACH: libc::c_int = 34;
 pub(super) const BPF_XDP: u32 = 37;
 pub(super) const BPF_TCX_INGRESS: u32 = 46;
 pub(super) const BPF_TCX_EGRESS: u32 = 47;
-/// Attaches before another program; if none is given, before all programs of the hook.
+/// Attaches before a given program or, if none is given, before all programs at the hook.
 pub(super) const BPF_F_BEFORE: u32 = 1 << 3;
-/// Attaches after another program; if none is given, after all programs of the hook.
+/// Attaches after a given program or, if none is given, after all programs at the hook.
 pub(super) const BPF_F_AFTER: u32 = 1 << 4;
 pub(super) const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 pub(super) const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
-/// Attaches a program to a hook of an interface.
+/// Attaches a program to a hook of an interface. Returns the descriptor of the new link.
 pub(super) fn create_link(
     program: BorrowedFd<'_>,
     ifindex: u32,
@@ -40,25 +40,25 @@ pub(super) fn create_link(
 
 /// Replaces the program of a link atomically. Fails with `ENOLINK` if the link is detached.
 pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    // The last two words are the flags and the expected program; both are unused.
+    // The last two words, the flags and the expected program, are unused.
     let mut attributes = [fd(link), fd(program), 0, 0];
     bpf(BPF_LINK_UPDATE, &mut attributes).map(drop)
 }
 
-/// Detaches a link, even if other descriptors of the link are open.
+/// Detaches a link, even if other descriptors of that link are open.
 pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [fd(link)];
     bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
-/// Pins a link or a map to a new file of a BPF file system.
+/// Pins a link or a map to a new file in a BPF file system.
 pub(super) fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = Object { path: path.as_ptr(), fd: fd(link), flags: 0 };
     bpf(BPF_OBJ_PIN, &mut attributes).map(drop)
 }
 
-/// Opens a pinned object.
+/// Opens the link or map pinned at `path`.
 pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = Object { path: path.as_ptr(), fd: 0, flags: 0 };
@@ -107,7 +107,7 @@ pub(super) struct LinkInfo {
 pub(super) fn first_link(ifindex: u32, hook: u32) -> io::Result<u32> {
     let mut first = 0;
     let mut query = Query { ifindex, hook, count: 1, links: &raw mut first, ..Query::default() };
-    // The kernel also requires an array for the program IDs.
+    // The kernel requires an array for the program IDs, too.
     let mut program = 0;
     query.programs = &raw mut program;
     match bpf(BPF_PROG_QUERY, &mut query) {

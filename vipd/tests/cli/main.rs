@@ -54,7 +54,7 @@ const STATS: &str = "{\"global\":{\"checksum-errors\":0,\"version-errors\":0,\"v
 fn check_accepts_a_valid_file() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("good.toml");
-    // With the fence, `check` would also warn on a machine without a BPF file system.
+    // With `fence` on, `check` would print another warning on a machine without a BPF file system.
     let instance = "fence = \"off\"\n[[instance]]\nname = \"VI_1\"\ninterface = \"vipd-missing\"\nvrid = 51\n\
                     virtual_addresses = [\"192.0.2.10/24\"]\n";
     fs::write(&path, instance).expect("write");
@@ -179,7 +179,8 @@ fn a_missing_file_is_reported_once() {
 #[test]
 fn status_and_stats_without_an_agent_print_the_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    // The end of the line depends on whether other agents run on this machine.
+    // The expected text omits the end of the line, which depends on whether other agents run on
+    // this machine.
     let expected = format!(
         "vipd: no agent is running with the runtime directory {0}; start one with `sudo vipd run -c FILE --runtime-dir \
          {0}`, or ",

@@ -11,8 +11,8 @@ use super::{reply_with, run, text, vipd};
 /// Start of an ANSI sequence.
 const ESCAPE: &str = "\u{1b}[";
 
-/// Runs vipd on a terminal with this number of columns. Returns its output, with `\n` as the line
-/// ending.
+/// Runs vipd on a terminal with this number of columns. Returns vipd's output, with `\n` as the
+/// line ending.
 fn run_on_terminal(columns: u16, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let Pty { mut emulator, terminal } = Pty::open(24, columns).expect("a pseudoterminal");
     let mut command = vipd(arguments);
@@ -22,7 +22,7 @@ fn run_on_terminal(columns: u16, arguments: &[&str], environment: &[(&str, &str)
     command.env("TERM", "xterm").envs(environment.iter().copied());
     let copy = terminal.try_clone().expect("duplicated");
     let mut child = command.stdout(Stdio::from(terminal)).stderr(Stdio::from(copy)).spawn().expect("starts");
-    // The command has descriptors of the terminal. When all are closed, reading fails with EIO.
+    // The command holds descriptors of the terminal. Once all are closed, reading fails with EIO.
     drop(command);
     let mut output = Vec::new();
     let error = emulator.read_to_end(&mut output).expect_err("the terminal was closed");
@@ -31,7 +31,7 @@ fn run_on_terminal(columns: u16, arguments: &[&str], environment: &[(&str, &str)
     String::from_utf8(output).expect("UTF-8").replace("\r\n", "\n")
 }
 
-/// A configuration with an error on line 4.
+/// Writes a configuration with an error on line 4. Returns its directory and path.
 fn invalid() -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("a.toml");
@@ -95,8 +95,8 @@ fn color_option_overrides_the_environment_and_the_kind_of_output() {
         [("always", None), ("always", Some("NO_COLOR")), ("auto", Some("CLICOLOR_FORCE"))]
     {
         let colored = check(color, variable);
-        // Colored or not, a pipe receives one line for the problem and one for the summary, without
-        // the source line.
+        // With or without colors, a pipe receives one line for the problem and one for the summary,
+        // but no source line.
         assert!(
             colored.contains(ESCAPE) && colored.lines().count() == 2,
             "{color}, {variable:?}: {colored:?}"
@@ -128,7 +128,7 @@ const STATUS: &str = "{\"instances\":[{\"name\":\"VI_6\",\"interface\":\"enp129s
     \"vipd:primary-address\":\"fe80::1\",\"vipd:fault-reason\":null,\"vipd:last-transition-reason\":\"startup\",\
     \"vipd:last-transition-ms\":245000,\"vipd:master-down-in-ns\":null}]}\n";
 
-/// The reply is that of an earlier version of the agent, without the fields added since.
+/// The reply comes from an earlier version of the agent, which lacks later fields.
 #[test]
 fn status_is_narrow_on_a_terminal_and_wide_in_a_pipe() {
     let directory = reply_with(STATUS);

@@ -1,5 +1,5 @@
-//! Runs the conformance suite on vipd's core in virtual time: frames in, frames out, with times
-//! exact to the microsecond.
+//! Runs the conformance suite on vipd's core in virtual time, with frames as input and output and
+//! times exact to the microsecond.
 //!
 //! The scenarios are in `tests/conformance`. `cargo xtask conformance` runs them with real
 //! programs.
@@ -16,12 +16,12 @@ use vipd::vrrp::Policy;
 use vipd_tests::conformance::lab::At;
 use vipd_tests::conformance::{Note, Program, document, items};
 
-/// vipd's policy without `group_adverts`, which shortens some intervals by up to 1 ms. The lab
-/// tolerates this, but this test checks exact times.
+/// vipd's policy without `group_adverts`. That setting shortens some intervals by up to 1 ms, which
+/// the lab tolerates, but this test checks exact times.
 const POLICY: Policy = Policy { group_adverts: false, ..Policy::VIPD };
 
 #[test]
-fn the_core_passes_every_scenario_or_differs_as_noted() {
+fn the_core_passes_scenarios_or_differs_as_noted() {
     let scenarios = document::all().expect("valid scenarios");
     let mut failed = Vec::new();
     let mut played = 0;
@@ -71,8 +71,8 @@ fn every_item_has_a_scenario_a_test_or_a_reason() {
     }
 }
 
-/// Returns whether the source contains this function with the attribute `#[test]`, outside
-/// comments.
+/// Returns whether the source contains, outside comments, this function with the attribute
+/// `#[test]`.
 fn has_test(source: &str, function: &str) -> bool {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
     let starts = format!("fn {function}(");

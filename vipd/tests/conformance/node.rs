@@ -1,4 +1,4 @@
-//! A router under test: vipd's core, with its actions encoded as frames.
+//! A router under test: vipd's core, whose actions are encoded as frames.
 
 use std::net::IpAddr;
 

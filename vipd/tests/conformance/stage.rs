@@ -18,7 +18,7 @@ use vipd_tests::time::WallTime;
 use crate::node::Node;
 use crate::receive::{Counts, receive};
 
-/// Tolerance in nanoseconds for times that are rounded in scenarios.
+/// Tolerance in nanoseconds for the rounded times in scenarios.
 const EXACT: u64 = 1_000;
 
 /// Runs a scenario with this policy.
@@ -34,11 +34,11 @@ pub(crate) fn play(scenario: &Scenario, policy: Policy) -> Result<()> {
 struct Stage {
     nodes: Vec<Node>,
     now: Timestamp,
-    /// All frames sent, with their times.
+    /// All frames sent so far, with the times at which they were sent.
     sent: Vec<(Timestamp, Vec<u8>)>,
     /// Number of frames already matched or skipped.
     cursor: usize,
-    /// Time from which relative times in the scenario are counted.
+    /// Time to which relative times in the scenario refer.
     mark: Timestamp,
     counts: Counts,
 }
@@ -126,7 +126,7 @@ impl Stage {
         }
     }
 
-    /// Advances time to `end`, or until `enough` returns true.
+    /// Advances time until `enough` returns true, at most to `end`.
     fn run(&mut self, end: Timestamp, enough: impl Fn(&Self) -> bool) {
         while !enough(self) {
             let timeouts = self.nodes.iter().enumerate();
@@ -193,7 +193,7 @@ impl Stage {
     }
 }
 
-/// Wraps a frame as if it had been captured.
+/// Wraps a frame as if it had been captured from the router under test.
 fn captured(bytes: &[u8]) -> Frame {
     Frame { time: WallTime::now(), from: UNDER_TEST, bytes: bytes.to_vec() }
 }

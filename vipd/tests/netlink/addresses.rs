@@ -16,7 +16,7 @@ fn added_addresses_are_marked_and_reported() {
     apply(&mut requests, &[add(address(1, 32)), add(address(2, 24))]);
     assert_eq!(addresses(&mut requests), [address(1, 32), address(2, 24)]);
 
-    // Adding an address again and removing a missing one are not errors.
+    // Adding a present address and removing a missing address are not errors.
     apply(&mut requests, &[add(address(1, 32)), Change::Remove(address(3, 32))]);
     apply(&mut requests, &[Change::Remove(address(1, 32))]);
     assert_eq!(addresses(&mut requests), [address(2, 24)]);
@@ -84,7 +84,7 @@ fn batches_are_answered_in_order_with_and_without_the_worker() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn withdraw_removes_only_the_given_marked_addresses_on_the_named_interfaces() {
+fn withdraw_removes_only_marked_addresses_on_named_interfaces() {
     private_namespace();
     let mut requests = Requests::open().expect("a socket");
     apply(&mut requests, &[add(address(1, 32)), add(address(2, 32))]);

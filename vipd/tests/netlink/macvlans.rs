@@ -35,15 +35,15 @@ fn each_macvlan_needs_a_constant_number_of_requests() {
         macvlans.ensure(&wanted(parent, 4, vrid)).expect("a macvlan");
     }
     let Traffic { requests, dumps, received } = macvlans.traffic();
-    // Three requests each: create it, look it up, set its alias.
+    // Three requests per macvlan: create it, look it up, set its alias.
     assert_eq!((requests, dumps), (opened.requests + 300, opened.dumps));
     assert!(received <= opened.received + 400, "{received} messages");
     let again = macvlans.ensure(&wanted(parent, 4, 7)).expect("a macvlan");
     assert_eq!((again.name.as_str(), again.ifindex), ("vrrp4-7", index_of("vrrp4-7")));
     assert_eq!(macvlans.traffic().requests, requests + 1, "an existing macvlan is only looked up");
 
-    // `clear` lists the links to find an unused link group, moves the macvlans to it one by one,
-    // and deletes the group with one request.
+    // To clear the macvlans, `clear` lists the links, finds an unused link group, moves the
+    // macvlans to this group one by one, and deletes the group with one request.
     macvlans.clear();
     assert_eq!(links(), 3);
     let cleared = macvlans.traffic();
@@ -74,12 +74,12 @@ fn creating_and_deleting_macvlans_does_not_leak_links() {
         "removing the last macvlan restores the parent's sysctls"
     );
 
-    // Another tool deletes the macvlan.
+    // A macvlan that another tool has deleted is created again.
     macvlans.ensure(&wanted(parent, 4, 1)).expect("a macvlan");
     ip("link delete vrrp4-1");
     let again = macvlans.ensure(&wanted(parent, 4, 1)).expect("a macvlan");
     assert_eq!(again.ifindex, index_of("vrrp4-1"));
-    // The parent is replaced.
+    // A macvlan is created again after its parent has been replaced.
     ip("link delete eth0");
     let parent = pair("eth0");
     macvlans.ensure(&wanted(parent, 4, 1)).expect("a macvlan");
@@ -93,7 +93,8 @@ fn creating_and_deleting_macvlans_does_not_leak_links() {
 fn only_macvlans_of_this_agent_are_deleted() {
     private_namespace();
     let parent = pair("eth0");
-    // A macvlan as FRR creates it, one of another agent, and one that this agent left incomplete.
+    // A macvlan as created by FRR, a macvlan of another agent, and an incomplete macvlan of this
+    // agent.
     ip("link add vrrp4-51 link eth0 address 00:00:5e:00:01:33 type macvlan mode bridge");
     ip("link set vrrp4-51 up");
     ip("link add vrrp4-52 link eth0 address 00:00:5e:00:01:34 type macvlan mode private");
@@ -105,7 +106,7 @@ fn only_macvlans_of_this_agent_are_deleted() {
         let created = macvlans.ensure(&wanted(parent, 4, vrid)).expect("a macvlan");
         assert_eq!(created.name == format!("vrrp4-{vrid}"), own_name, "{created:?}");
     }
-    // The next start after a crash deletes this agent's macvlans.
+    // Opening again, as after a crash, deletes this agent's macvlans.
     let before = links();
     drop(Macvlans::open("test").expect("a socket"));
     assert_eq!(links(), before - 3);
@@ -135,8 +136,8 @@ fn read_only_sysctls_with_the_required_values_are_accepted() {
     let created = macvlans.ensure(&wanted(parent, 4, 51)).expect("a macvlan");
     assert_eq!(created.name, "vrrp4-51");
 
-    // IPv6 needs further sysctls: the error names the first wrong one, and no incomplete macvlan is
-    // left.
+    // IPv6 needs further sysctls. The error names the first wrong sysctl, and no incomplete macvlan
+    // remains.
     for _ in 0..2 {
         let error = macvlans.ensure(&wanted(parent, 6, 51)).expect_err("wrong values").to_string();
         assert!(error.contains("net.ipv6.conf.vrrp6-51.addr_gen_mode is 0, must be 1"), "{error}");
@@ -150,7 +151,7 @@ fn read_only_sysctls_with_the_required_values_are_accepted() {
 fn a_wrong_read_only_sysctl_of_the_parent_leaves_no_macvlan() {
     private_namespace();
     let parent = pair("eth0");
-    // Once an interface's sysctl has been written, it no longer follows the default.
+    // After an interface's sysctl has been written, the sysctl no longer follows the default.
     set_sysctl("ipv4/conf/eth0/arp_ignore", 0);
     for (name, value) in [("arp_ignore", 1), ("arp_announce", 2), ("rp_filter", 2)] {
         set_sysctl(&format!("ipv4/conf/default/{name}"), value);

@@ -1,4 +1,5 @@
-//! Tests of links, addresses and routes over netlink, each in private namespaces of its thread.
+//! Tests of links, addresses and routes over netlink. Each test runs in namespaces private to its
+//! thread.
 
 mod addresses;
 mod macvlans;
@@ -20,7 +21,7 @@ const LO: u32 = 1;
 /// A drain budget larger than the number of notifications in any test.
 const ALL: usize = 100_000;
 
-/// Moves this thread, and with it the test, to new namespaces.
+/// Moves this thread, which runs the test, to new namespaces.
 fn private_namespace() {
     // SAFETY: new network and mount namespaces do not affect the thread's file descriptors or
     // memory.
@@ -74,7 +75,7 @@ fn add(address: Address) -> Change {
     Change::Add(address, Attributes::default())
 }
 
-/// Applies changes and panics if one is rejected.
+/// Applies changes. Panics if a change is rejected.
 fn apply(requests: &mut Requests, changes: &[Change]) {
     requests
         .apply(changes, |change, error| panic!("{change:?} was rejected: {error}"))

@@ -15,7 +15,7 @@ fn is_member(table: &str, group: &str) -> bool {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_NET_RAW"]
-fn a_lost_group_membership_is_renewed_and_an_existing_one_is_kept() {
+fn only_a_lost_group_membership_is_renewed() {
     private_namespace();
     let veth = pair("eth0");
     ip("link set eth0 up");
@@ -38,7 +38,7 @@ fn a_lost_group_membership_is_renewed_and_an_existing_one_is_kept() {
         assert!(is_member(table, group), "{table}");
         assert!(!membership.renew(&Members::default()).expect("a member"), "{table}: still a member");
         drop(membership);
-        // A child process forked by another test keeps the socket open until it calls exec.
+        // A child process forked by another test keeps the socket open until the child calls exec.
         let mut waits = 0;
         while is_member(table, group) {
             waits += 1;

@@ -1,4 +1,4 @@
-//! Notifications: filters, the drain budget, and the resync after an overrun.
+//! Notifications: filters, the drain budget, and the resync after a buffer overrun.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vipd::netlink::{Address, BATCH, Change, Drained, Monitor, Notice, Requests};
@@ -45,7 +45,7 @@ fn notifications_about_unrelated_links_and_addresses_are_filtered() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn a_watched_link_that_appears_or_is_renamed_is_reported_with_its_addresses() {
+fn an_appearing_or_renamed_link_is_reported_with_its_addresses() {
     private_namespace();
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");
@@ -79,7 +79,7 @@ fn a_watched_link_that_appears_or_is_renamed_is_reported_with_its_addresses() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn a_link_that_is_renamed_to_a_watched_name_counts_as_appeared() {
+fn a_link_renamed_to_a_watched_name_has_appeared() {
     private_namespace();
     let index = pair("eth9");
     let mut monitor = Monitor::open().expect("a monitor");
@@ -106,7 +106,7 @@ fn a_link_that_is_renamed_to_a_watched_name_counts_as_appeared() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn a_drain_stops_at_its_budget_and_the_next_one_continues() {
+fn a_drain_stops_at_its_budget() {
     private_namespace();
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");
@@ -133,7 +133,7 @@ fn an_overrun_is_reported_and_followed_by_a_resync() {
     let kept: Vec<_> = (0..3).map(|last| add(address(last, 32))).collect();
     apply(&mut requests, &kept);
     drain(&mut monitor);
-    // Fill the socket's buffer.
+    // Fills the socket's buffer.
     let toggles = [Change::Up { ifindex: LO }, Change::Down { ifindex: LO }].repeat(BATCH / 2);
     for _ in 0..10_000 {
         apply(&mut requests, &toggles);

@@ -29,7 +29,7 @@ impl Follower {
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).expect("poll") > 0
     }
 
-    /// Waits for a notification after which the routes have these states.
+    /// Handles notifications until the routes have these states.
     fn wait_for(&mut self, states: &[RouteState]) {
         let mut is_changed = false;
         let result = try_wait_until("the states", TIMEOUT, || {
@@ -44,7 +44,7 @@ impl Follower {
     }
 }
 
-/// Adds an interface with a carrier, whose other end is `uplink-peer`.
+/// Adds the interface `uplink` with a carrier. Its other end is `uplink-peer`.
 fn uplink() {
     pair("uplink");
     ip("link set uplink-peer up");
@@ -81,7 +81,7 @@ fn tracked_routes_follow_the_main_table() {
             "route replace default metric 100 nexthop via 192.0.2.3 nexthop via 192.0.2.4",
             [Usable, Usable, Rejecting],
         ),
-        // The kernel sends no notification about the IPv4 routes.
+        // The kernel removes the IPv4 routes without a notification.
         ("link set uplink down", [Missing, Missing, Rejecting]),
     ] {
         ip(command);
@@ -91,7 +91,7 @@ fn tracked_routes_follow_the_main_table() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn routes_removed_along_with_an_address_or_a_nexthop_object_are_detected() {
+fn implicitly_removed_routes_are_detected() {
     private_namespace();
     uplink();
     let mut follower = Follower::new(&[Destination::DEFAULT_V4]);
@@ -109,7 +109,7 @@ fn routes_removed_along_with_an_address_or_a_nexthop_object_are_detected() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn changes_of_other_routes_cause_no_wake_up() {
+fn changes_to_other_routes_cause_no_wake_up() {
     private_namespace();
     uplink();
     let mut follower = Follower::new(&[Destination::DEFAULT_V4]);

@@ -53,7 +53,7 @@ fn uplink() -> u32 {
     index
 }
 
-/// Applies a change and returns the error number of its failure.
+/// Applies a change. Returns the errno if the kernel rejects the change.
 fn apply(requests: &mut Requests, change: Change) -> Option<i32> {
     let mut failure = None;
     requests.apply(&[change], |_, error| failure = error.raw_os_error()).expect("the socket works");
@@ -151,11 +151,11 @@ fn routes_and_rules_of_other_tools_stay() {
     let rule = RoutingEntry::Rule(rule("192.0.2.10", 32, 100));
     assert_eq!(apply(&mut requests, Change::RemoveEntry(rule)), None);
     assert_eq!(shown(), before);
-    // The kernel accepts the same rule once for each protocol number.
+    // The kernel accepts a duplicate rule with another protocol number.
     assert_eq!(apply(&mut requests, Change::AddEntry(rule)), None);
     assert_eq!(apply(&mut requests, Change::RemoveEntry(rule)), None);
     assert_eq!(shown(), before);
-    // An appended route follows the other tool's route, which remains when vipd's is removed.
+    // An appended route follows the other tool's route, which remains when vipd's route is removed.
     assert_eq!(apply(&mut requests, Change::AppendRoute(v4)), None);
     assert_eq!(apply(&mut requests, Change::RemoveEntry(RoutingEntry::Route(v4))), None);
     assert_eq!(shown(), before);
@@ -164,7 +164,7 @@ fn routes_and_rules_of_other_tools_stay() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn only_removals_and_replacements_of_marked_routes_and_rules_wake_the_monitor() {
+fn only_lost_marked_entries_wake_the_monitor() {
     private_namespace();
     let index = uplink();
     let wanted = all(index);
@@ -218,7 +218,7 @@ fn only_removals_and_replacements_of_marked_routes_and_rules_wake_the_monitor() 
     assert_eq!(apply(&mut requests, Change::AddEntry(wanted[0])), None);
     assert_eq!(apply(&mut requests, Change::RemoveEntry(wanted[0])), None);
     assert!(!is_readable(&monitor));
-    // Links are still watched.
+    // The monitor still reports changes to links and addresses.
     ip("address add 192.0.2.3/24 dev uplink");
     let (notices, _) = drain(&mut monitor);
     assert!(matches!(notices[..], [Notice::Address(_)]), "{notices:?}");

@@ -1,4 +1,4 @@
-//! Attachment: an attached program stays attached, and external detachment is detected.
+//! Attachment: a program stays attached, and external detachment is detected.
 
 use std::process::Command;
 
@@ -57,7 +57,7 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
         let again = attach(kernel).expect("veth supports it");
         assert!(again.reason.is_some() && again.probe.position() == Position::First);
         assert_eq!(first.probe.position(), Position::Detached, "the former link stays detached");
-        // A probe outlives the attachment without keeping the program attached.
+        // A probe that outlives the attachment does not keep the program attached.
         kernel.detach(left);
         assert_eq!(again.probe.position(), Position::Detached);
     }
@@ -65,7 +65,7 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
-fn program_behind_another_is_detected_and_attached_in_front() {
+fn program_behind_another_is_reattached_in_front() {
     let [left, _] = private_pair();
     let (mut bench, mut other) = (Bench::new(), Bench::new());
     let attach = |bench: &mut Bench| {
@@ -73,7 +73,7 @@ fn program_behind_another_is_detected_and_attached_in_front() {
     };
     let first = attach(&mut bench).probe;
     assert_eq!(first.position(), Position::First);
-    // Each new attachment runs before the existing ones.
+    // Each new attachment runs before the existing attachments.
     let foreign = attach(&mut other).probe;
     assert_eq!((first.position(), foreign.position()), (Position::Behind, Position::First));
     let again = attach(&mut bench);
@@ -139,7 +139,7 @@ fn a_rejected_native_mode_is_reported_with_errno_and_extack() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
-fn attaching_again_keeps_the_link_where_the_driver_refused_native_mode() {
+fn attaching_again_keeps_the_link_after_a_refused_native_mode() {
     let [bridge, _] = private_links("left type bridge", ["left", "lo"]);
     let mut bench = Bench::new();
     let kernel = &mut bench.loaded.kernel;

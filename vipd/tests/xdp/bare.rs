@@ -13,7 +13,7 @@ use crate::interfaces::private_pair;
 
 const BARE: [Entry; 2] = [Entry::TcBare, Entry::XdpBare];
 
-/// Returns an advert to the unicast router.
+/// Returns a unicast advert with this TTL, addressed to the unicast router.
 fn unicast(ttl: u8) -> Advert {
     Advert { vrid: UNICAST.0, ttl, destination: OURS.into(), ..frame::valid(3) }
 }

@@ -23,7 +23,7 @@ pub(crate) const WATCHED: [(u8, u8, u8, u32); 3] = [(51, 4, 3, 1), (52, 4, 2, 2)
 pub(crate) const UNICAST: (u8, u32) = (61, 4);
 /// VRID and row of the VRRPv2 router with [`PASSWORD`].
 pub(crate) const AUTHENTIC: (u8, u32) = (62, 5);
-/// VRID and row of the VRRPv3 router without addresses.
+/// VRID and row of the VRRPv3 router without virtual addresses.
 pub(crate) const EMPTY: (u8, u32) = (63, 6);
 /// The unicast router's address.
 pub(crate) const OURS: [u8; 4] = [10, 0, 0, 2];
@@ -35,9 +35,10 @@ pub(crate) const CLOSED_ROW: u32 = 7;
 /// Minimum length of an Ethernet frame in bytes, without its checksum. `BPF_PROG_TEST_RUN` rejects
 /// shorter frames for TC programs.
 const MIN_FRAME: usize = 60;
-/// Maximum length in bytes of a frame for TC programs: `BPF_PROG_TEST_RUN` copies it to one page.
+/// Maximum length of a frame for TC programs, in bytes: `BPF_PROG_TEST_RUN` copies the frame to one
+/// page.
 const TC_MAX: usize = 3500;
-/// Number of rows, including row 0 and two spare ones.
+/// Number of rows, including row 0 and two spare rows.
 const ROWS: usize = 10;
 
 /// Sizes without a rate limit, for comparing single frames.
@@ -51,7 +52,7 @@ pub(crate) fn row(number: u32) -> Row {
 
 pub(crate) struct Bench {
     pub(crate) loaded: Loaded,
-    /// The program that runs.
+    /// The program under test.
     pub(crate) entry: Entry,
     /// Expected counters of all rows.
     account: [Cells; ROWS],
@@ -64,7 +65,7 @@ impl Bench {
         Self::with(Verbosity::Quiet, 4)
     }
 
-    /// Selects a program other than the default, [`Entry::XdpFrags`].
+    /// Selects the program to test instead of the default, [`Entry::XdpFrags`].
     pub(crate) fn on(mut self, entry: Entry) -> Self {
         let xdp = if entry.framing() == Framing::Bare { Entry::XdpBare } else { Entry::XdpFrags };
         for entry in [entry, xdp] {
@@ -178,8 +179,8 @@ impl Bench {
         }
     }
 
-    /// Returns a frame as a NIC would deliver it: for TC programs, padded to the minimum length.
-    /// The padding is nonzero, because zeros could complete a truncated frame.
+    /// Returns a frame as a NIC would deliver it. A short frame for TC programs is padded to the
+    /// minimum length, with nonzero bytes, because zeros could complete a truncated frame.
     fn padded<'a>(&self, frame: &'a [u8]) -> Cow<'a, [u8]> {
         let is_short = matches!(self.entry, Entry::Tc | Entry::TcBare) && frame.len() < MIN_FRAME;
         if !is_short {
@@ -206,7 +207,7 @@ impl Bench {
         result.unwrap_or_else(|error| panic!("{} bytes on interface {ifindex}: {error:?}", frame.len())).0
     }
 
-    /// Adds a verdict to the expected counters.
+    /// Adds the counts for a verdict to the expected counters.
     pub(crate) fn enter(&mut self, verdict: &Verdict) {
         match verdict {
             Verdict::Passed(None) => {}

@@ -14,15 +14,15 @@ use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, UNICAST};
 use crate::frame;
 use crate::reference::Verdict;
 
-/// Number of mutated valid frames.
+/// Number of mutated valid frames to test.
 const MUTATED: u32 = 20_000;
-/// Number of random frames.
+/// Number of random frames to test.
 const NOISE: u32 = 5000;
 
 /// A mutation of an encoded frame.
 #[derive(Clone, Debug)]
 struct Spoil {
-    /// Bytes to overwrite, anywhere in the frame: positions and new values.
+    /// Bytes to overwrite: positions in the frame and new values.
     edits: Vec<(prop::sample::Index, u8)>,
     /// Length to which the frame is truncated.
     cut: Option<prop::sample::Index>,
@@ -68,7 +68,7 @@ fn frame() -> impl Strategy<Value = Advert> {
         )| {
             let valid = if family == 6 { frame::valid6() } else { frame::valid(version) };
             let to_us = family == 4 && (unicast || vrid == UNICAST.0);
-            // VRRPv2: the high byte is the authentication type.
+            // In VRRPv2, the high byte of this word is the authentication type.
             let word = if vrid == AUTHENTIC.0 && word == 1 { 0x0101 } else { word };
             Advert {
                 authentication: data,
@@ -109,7 +109,7 @@ fn benches() -> [Bench; 4] {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
+fn kernel_and_user_space_agree_on_mutated_adverts() {
     let benches = RefCell::new(benches());
     let reached = RefCell::new([false; COUNTERS]);
     let mut runner = TestRunner::new(config(MUTATED));
@@ -142,8 +142,8 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
-    // The generator must reach every counter except these, which are counted in addition to another
-    // one, or depend on more than the frame.
+    // The generator must reach every counter except these, which count in addition to another
+    // counter or depend on more than the frame.
     let beside = [
         Counter::PriorityZeroRcvd,
         Counter::ChecksumRfc5798Rcvd,
@@ -163,7 +163,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_random_frame_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
+fn kernel_and_user_space_agree_on_random_frames() {
     let benches = RefCell::new(benches());
     let mut runner = TestRunner::new(config(NOISE));
     let start = prop_oneof![

@@ -1,5 +1,5 @@
-//! The fence: after a router's lease is over, an advert from another master makes the programs drop
-//! all packets to and from the router's VIPs.
+//! The fence: once a router's lease has ended, an advert from another master makes the programs
+//! drop all packets to and from the router's VIPs.
 
 use vipd::xdp::{Action, Entry};
 use vipd_common::Timestamp;
@@ -16,7 +16,7 @@ const VIP4: [u8; 4] = [10, 1, 0, 0];
 const VIP6: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const OTHER6: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// Rows of the IPv4 and the IPv6 router.
+/// Rows of the IPv4 router and the IPv6 router.
 const ROWS: [u32; 2] = [WATCHED[0].3, WATCHED[2].3];
 /// Priority of this host's adverts.
 const OURS: u8 = 100;
@@ -35,8 +35,8 @@ fn packet6(source: [u8; 16], destination: [u8; 16]) -> Vec<u8> {
     Advert { source: source.into(), destination: destination.into(), protocol: 6, ..frame::valid6() }.frame()
 }
 
-/// Returns a Neighbor Solicitation or Advertisement for `target`. Its source and destination are
-/// not VIPs.
+/// Returns a Neighbor Solicitation or Advertisement for `target`. The packet's source and
+/// destination are not VIPs.
 fn neighbor(kind: u8, target: [u8; 16]) -> Vec<u8> {
     let mut frame = nd::unsolicited(MAC, OTHER6).to_vec();
     let message = ethernet::HEADER_LEN + 40;
@@ -45,7 +45,7 @@ fn neighbor(kind: u8, target: [u8; 16]) -> Vec<u8> {
     frame
 }
 
-/// Returns frames to the VIPs if `received` is true, and otherwise frames from them.
+/// Returns frames to the VIPs if `received` is true, otherwise frames from the VIPs.
 fn frames(received: bool) -> Vec<(&'static str, Vec<u8>)> {
     let ([to4, from4], [to6, from6]) = if received {
         ([VIP4, [10, 1, 0, 9]], [VIP6, OTHER6])
@@ -131,7 +131,7 @@ fn advert_after_the_end_of_the_lease_stops_all_packets_to_and_from_the_vips() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn advert_fences_if_the_lease_is_over_or_its_priority_is_higher() {
+fn advert_fences_after_the_lease_or_with_a_higher_priority() {
     for (valid_until, priority, fenced) in [
         (u64::MAX, OURS, false),
         (u64::MAX, OURS + 1, true),
@@ -150,11 +150,11 @@ fn advert_fences_if_the_lease_is_over_or_its_priority_is_higher() {
 }
 
 /// Only the engine lifts the fence, so a higher priority must not fence a router unless the engine
-/// receives the advert. After the end of the lease, any advert fences it, because a stopped engine
-/// does not drain the ring.
+/// receives the advert. After the end of the lease, any advert fences the router, because a stopped
+/// engine does not drain the ring.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn advert_above_the_rate_limit_fences_only_if_the_lease_is_over() {
+fn rate_limited_advert_fences_only_after_the_lease_has_ended() {
     for (valid_until, fenced) in [(u64::MAX, false), (1, true)] {
         let mut bench = Bench::limiting();
         let flood = Advert { priority: OURS + 1, ..frame::valid(3) }.frame();

@@ -10,13 +10,14 @@ use vipd_witness::Advert;
 use crate::bench::{Bench, LOOPBACK, multicast};
 use crate::frame;
 
-/// Creates a veth pair in a new network namespace of this thread, which is deleted with the thread.
+/// Creates a veth pair in a new network namespace of this thread. The namespace is deleted when the
+/// thread ends.
 pub(crate) fn private_pair() -> [u32; 2] {
     private_links("left type veth peer name right", ["left", "right"])
 }
 
-/// Creates interfaces with these arguments of `ip link add` in a new network namespace, and returns
-/// the indices of the two named interfaces.
+/// Runs `ip link add` with these arguments in a new network namespace. Returns the indices of the
+/// interfaces `names`.
 pub(crate) fn private_links(arguments: &str, names: [&str; 2]) -> [u32; 2] {
     // SAFETY: unshares only the network namespace, not the file descriptor table.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.unwrap_or_else(|error| {

@@ -11,8 +11,8 @@ use crate::reference::Verdict;
 
 const BURST: u64 = AT_ONCE as u64;
 
-/// Sends `count` adverts from one sender back to back. Returns the number of records, and the time
-/// taken in nanoseconds.
+/// Sends `count` adverts from one sender back to back. Returns the number of records and the
+/// elapsed time in nanoseconds.
 fn flood(bench: &mut Bench, frame: &Advert, count: u64) -> (u64, u64) {
     let (bytes, begin) = (frame.frame(), now());
     for _ in 0..count {
@@ -77,8 +77,8 @@ fn unchanged_adverts_are_not_rate_limited() {
     assert_eq!(passed, BURST, "unchanged adverts do not charge the bucket");
 }
 
-/// A forged flood from the master's address does not drain the bucket of the master's known advert,
-/// and a replay of that advert is also rate limited.
+/// A forged flood from the master's address does not drain the bucket of the master's known advert.
+/// A replayed flood of the known advert is also rate limited.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn the_previously_unchanged_advert_has_its_own_bucket() {

@@ -1,7 +1,7 @@
 //! Tests of the BPF program in the kernel with `BPF_PROG_TEST_RUN`.
 //!
-//! Action, counters and ring record are compared with the verdict of the user-space parser on the
-//! same bytes. The tests load programs into the kernel and need privileges.
+//! The program's action, counters and ring record are compared with the user-space parser's verdict
+//! on the same bytes. The tests load programs into the kernel and need privileges.
 
 mod attach;
 mod bare;

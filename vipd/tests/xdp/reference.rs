@@ -8,17 +8,17 @@ use vipd_common::records::{AddressKey, LeaseSlot, PeerKey, RouterKey, RouterSlot
 use vipd_common::wire::{ethernet, ip, ipv4};
 
 /// Maximum number of bytes that the program reads, starting at the IP header. An advert has at most
-/// 4128.
+/// 4128 bytes.
 const WINDOW: usize = 8192;
 
 /// The verdict on a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Passed; counted in row 0 if it is VRRP.
+    /// Passed. A VRRP packet is counted in row 0.
     Passed(Option<Counter>),
-    /// Dropped; this counter in this row is incremented.
+    /// Dropped, and counted with this counter in this row.
     Discarded(u32, Counter),
-    /// Dropped; counted in this row, with a record in the ring.
+    /// Dropped, counted in this row, and recorded in the ring.
     Accepted(u32, Advert),
 }
 
@@ -81,8 +81,9 @@ impl Maps {
         }
     }
 
-    /// Returns the verdict on a packet other than an advert: dropped if it is addressed to a
-    /// closed VIP and is neither a Neighbor Solicitation nor a Neighbor Advertisement.
+    /// Returns the verdict on a packet that is not an advert. The packet is dropped if it is
+    /// addressed to a closed VIP and is neither a Neighbor Solicitation nor a Neighbor
+    /// Advertisement.
     fn other(&self, packet: &[u8], version: u8, ifindex: u32) -> Verdict {
         let network = if version == 6 { Network::Ipv6 } else { Network::Ipv4 };
         let Some(subject) = filter::subject(&packet, network, Direction::Received) else {

@@ -11,7 +11,7 @@ use crate::bench::{Bench, LOOPBACK, multicast, row};
 use crate::frame;
 use crate::reference::Verdict;
 
-/// A cleared row is like a new one: no counters, no fast path, full buckets.
+/// A cleared row is like a new row: counters at 0, no fast path, full buckets.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_cleared_row_keeps_no_state_of_its_former_router() {

@@ -12,8 +12,8 @@ use crate::frame;
 
 const VERSIONS: [u8; 2] = [2, 3];
 
-/// Description, frame, action, and the counters that increase: in row 0 with [`Action::Pass`], in
-/// the virtual router's row with [`Action::Drop`].
+/// Description, frame, action, and the counters that increase. They are in row 0 with
+/// [`Action::Pass`], and in the virtual router's row with [`Action::Drop`].
 struct Line(&'static str, Advert, Action, Vec<Counter>);
 
 fn header(version: u8, at: usize, value: u8) -> Advert {
@@ -180,7 +180,8 @@ fn ipv6() -> Vec<Line> {
     ]
 }
 
-/// Returns lines for unicast, passwords and empty address lists, each with the row of its counters.
+/// Returns lines for unicast, passwords and empty address lists, each with the row in which its
+/// frame is counted.
 fn special() -> Vec<(u32, Line)> {
     let to_us = |vrid, ttl| Advert { vrid, ttl, destination: OURS.into(), ..frame::valid(3) };
     let (unicast, row) = UNICAST;
@@ -310,7 +311,7 @@ fn log_statements_pass_the_verifier_and_do_not_change_verdicts() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn ip_options_of_every_length_and_every_address_count_are_accepted() {
+fn all_lengths_of_ip_options_and_address_lists_are_accepted() {
     let mut bench = Bench::new();
     for version in VERSIONS {
         for ihl in 5..=15 {
@@ -338,7 +339,7 @@ fn truncated_adverts_are_never_accepted() {
                 let frame = Advert { tags: tags.clone(), ..with_options(version, ihl, addresses) };
                 let bytes = frame.frame();
                 let vrid = frame.ip_offset() + usize::from(ihl) * 4 + vrrp::VRID;
-                // The full frame is parsed first, so that its bytes remain in the window after
+                // The full frame is parsed first, so that its bytes are still in the buffer beyond
                 // the end of each truncated frame.
                 bench.compare(&bytes, LOOPBACK).expect("same verdict");
                 let accepted = bench.row(1).get(Counter::AdvertisementRcvd)

@@ -1,5 +1,5 @@
-//! Wake-ups: a changed advert writes a record and wakes the reader; an unchanged advert only
-//! updates its arrival time.
+//! Wake-ups: a changed advert causes a record and wakes the reader. An unchanged advert only
+//! updates the stored arrival time.
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -13,7 +13,7 @@ use crate::bench::{Bench, LOOPBACK, now};
 use crate::frame;
 use crate::reference::Verdict;
 
-/// Time limit for a pending wake-up.
+/// Time limit for a wake-up that is expected.
 const SOON: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -42,7 +42,7 @@ fn run(bench: &mut Bench, frame: &[u8]) {
     bench.run(frame, LOOPBACK);
 }
 
-/// Returns the row of a valid advert and the parsed advert.
+/// Returns the parsed advert of a valid frame, and the row of its router.
 fn advert(bench: &Bench, frame: &Frame) -> (Row, Advert) {
     match bench.reference(&frame.frame(), LOOPBACK) {
         Verdict::Accepted(row, advert) => (crate::bench::row(row), advert),
@@ -104,7 +104,7 @@ fn an_unchanged_advert_updates_its_arrival_without_a_wake_up() {
         }
         assert!(!waker.was_woken(NOW), "unchanged adverts do not wake the reader");
         assert_eq!(bench.row(row.number()).get(COUNTED), 2 + 7 + 100, "all are counted");
-        // The record of a changed advert includes the arrival of the last unchanged one.
+        // The record of a changed advert includes the arrival time of the last unchanged advert.
         run(&mut bench, &Frame { priority: 0, ..valid.clone() }.frame());
         assert!(waker.was_woken(SOON), "priority 0 is a change");
         let [(arrival, last_unchanged)] = records(&mut bench)[..] else { panic!("one record") };
@@ -148,8 +148,8 @@ fn a_row_out_of_range_is_ignored() {
     assert_eq!(bench.loaded.steady.last_arrival(crate::bench::row(1_000_000)), Timestamp::ZERO);
 }
 
-/// Two CPUs store arrivals of the same advert. A reader never reads an arrival older than the one
-/// it read before.
+/// Two CPUs store arrival times of the same advert. A reader never reads an arrival time older than
+/// the last one it read.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn the_last_arrival_never_decreases() {

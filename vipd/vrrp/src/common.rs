@@ -1,4 +1,4 @@
-//! Data of a virtual router that all protocol states share.
+//! The data of a virtual router that is common to all protocol states.
 
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,12 +21,12 @@ use crate::snapshot::Counters;
 pub(crate) struct Common {
     pub(crate) config: RouterConfig,
     pub(crate) policy: Policy,
-    /// Effective priority: the RFC's Priority. The lower of the router's own and the group's; 255
-    /// for the owner.
+    /// Effective priority, the RFC's Priority: the lower of `own_priority` and `group_priority`, or
+    /// 255 for the owner.
     pub(crate) priority: u8,
-    /// The router's own effective priority.
+    /// The router's effective priority before its sync group is considered.
     pub(crate) own_priority: u8,
-    /// Lowest priority of its sync group; 255 without a group.
+    /// Lowest priority in the router's sync group; 255 without a group.
     pub(crate) group_priority: u8,
     /// Digest of the advertised addresses.
     pub(crate) digest: u64,
@@ -37,18 +37,18 @@ pub(crate) struct Common {
     pub(crate) impediments: Impediments,
     /// Whether the router has handed over mastership and must not preempt its successor.
     pub(crate) has_yielded: bool,
-    /// Whether another router outranked this one soon after its sync group had made it master. If
-    /// so, a priority-0 advert to another member does not make the group take over while this
-    /// router follows a master. Reset once this router has stayed master for longer.
+    /// Whether another router outranked this router soon after its sync group had made it master.
+    /// If so, a priority-0 advert to another member does not make the group take over while this
+    /// router follows a master. Reset once this router has stayed master long enough.
     pub(crate) group_takeover_failed: bool,
-    /// End of `startup_delay`, counted from when the router could first have started.
+    /// End of `startup_delay`, which begins when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,
-    /// Reason for the last transition; `None` before the first.
+    /// Reason for the last transition; `None` before the first transition.
     pub(crate) reason: Option<Reason>,
     /// Time of the last transition.
     pub(crate) since: Timestamp,
-    /// Bit set of the [`Repeating`] events that have been returned, and are suppressed until it is
-    /// cleared.
+    /// Bit set of the [`Repeating`] events that have already been returned. They are suppressed
+    /// until this set is cleared.
     pub(crate) logged: u8,
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,
@@ -98,8 +98,8 @@ impl Common {
         }
     }
 
-    /// Sets the router's own effective priority and the lowest priority of its group, which does
-    /// not lower the priority of an owner.
+    /// Sets the router's own priority and its group's lowest priority. The group does not lower an
+    /// owner's priority.
     pub(crate) fn set_priority(&mut self, own: u8, group: u8) {
         (self.own_priority, self.group_priority) = (own, group);
         self.priority = if self.config.is_owner() { own } else { own.min(group) };
@@ -111,7 +111,7 @@ impl Common {
         active.master_down(self.priority, self.config.down_after_adverts)
     }
 
-    /// Returns whether the router preempts lower-priority masters. The owner does so even if
+    /// Returns whether the router preempts lower-priority masters. The owner preempts even if
     /// Preempt_Mode is false (RFC 9568 section 6.1, S25).
     #[inline]
     pub(crate) fn preempts(&self) -> bool {
@@ -125,8 +125,8 @@ impl Common {
         self.config.is_owner() && advert.priority == PRIORITY_OWNER
     }
 
-    /// Returns whether an advert matches the configuration, in which case no mismatch is counted or
-    /// logged for it.
+    /// Returns whether an advert matches the configuration, so that no mismatch must be counted or
+    /// logged.
     #[inline]
     pub(crate) fn matches_config(&self, advert: &Received) -> bool {
         advert.interval == self.config.interval.wire()

@@ -29,7 +29,7 @@ impl Family {
         }
     }
 
-    /// Returns the IP version, 4 or 6, as in the BPF program's keys
+    /// Returns the IP version, 4 or 6, which is also the family in the BPF program's keys
     /// ([`RouterKey::family`](vipd_common::records::RouterKey)).
     pub const fn number(self) -> u8 {
         match self {
@@ -64,23 +64,23 @@ impl fmt::Display for VirtualAddress {
     }
 }
 
-/// How often a master announces its addresses with gratuitous ARP or unsolicited Neighbor
+/// Settings for announcing a master's addresses with gratuitous ARP or unsolicited Neighbor
 /// Advertisements. A round is one packet for each address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announcements {
-    /// Rounds of a burst, 1 to 255.
+    /// Number of rounds in a burst, 1 to 255.
     pub repeat: u8,
     /// Time from a takeover to a second burst; 0 for none. The second burst reaches hosts behind a
-    /// switch that dropped the first one because a port was not forwarding yet.
+    /// switch that dropped the first burst because a port was not forwarding yet.
     pub delay: Nanos,
-    /// Time between refreshes in Master; 0 for none.
+    /// Time between refreshes while the router is master; 0 for no refreshes.
     pub refresh: Nanos,
-    /// Rounds of a refresh, 1 to 255.
+    /// Number of rounds in a refresh, 1 to 255.
     pub refresh_repeat: u8,
 }
 
 impl Default for Announcements {
-    /// Returns keepalived's defaults: five rounds, five more after 5 s, no refresh.
+    /// Returns keepalived's defaults: five rounds, five more rounds after 5 s, and no refreshes.
     fn default() -> Self {
         Self { repeat: 5, delay: 5_000_000_000, refresh: 0, refresh_repeat: 1 }
     }
@@ -98,27 +98,29 @@ pub struct RouterConfig {
     pub priority: u8,
     /// Advertisement_Interval, in the unit of the configured version.
     pub interval: Interval,
-    /// Preempt_Mode: whether to take over from a lower-priority master. The owner always does.
+    /// Preempt_Mode: whether to take over from a lower-priority master. The owner always takes
+    /// over.
     pub preempt: bool,
-    /// Delay before preempting a lower-priority master (RFC 8347 `hold-time`), counted from its
-    /// first advert; 0 for none.
+    /// Delay before preempting a lower-priority master, counted from that master's first advert
+    /// (RFC 8347 `hold-time`); 0 for no delay.
     pub preempt_delay: Nanos,
-    /// How long the router stays in Initialize after it could first have started; 0 for none.
+    /// Time for which the router stays in Initialize after it could first have started; 0 for no
+    /// delay.
     pub startup_delay: Nanos,
     /// Number of intervals in Active_Down_Interval, 1 to 100. The RFC's value is
     /// [`DOWN_AFTER_ADVERTS`].
     pub down_after_adverts: u8,
-    /// How addresses are announced.
+    /// Settings for announcing the addresses.
     pub announcements: Announcements,
-    /// The virtual addresses in the order they are advertised, 0 to 255 of them. Without any, the
-    /// router only takes part in the election.
+    /// The 0 to 255 virtual addresses in the order in which they are advertised. A router without
+    /// virtual addresses only takes part in elections.
     pub virtual_addresses: Vec<VirtualAddress>,
     /// Virtual addresses of either family that are not advertised.
     pub excluded_addresses: Vec<VirtualAddress>,
 }
 
 impl RouterConfig {
-    /// Creates a configuration with the RFC's defaults, and [`Announcements::default`].
+    /// Creates a configuration with the RFC's defaults and [`Announcements::default`].
     pub fn new(vrid: u8, family: Family, interval: Interval, virtual_addresses: Vec<VirtualAddress>) -> Self {
         Self {
             vrid,

@@ -1,7 +1,7 @@
-//! Deviations from RFC 9568 and RFC 3768, one file each, with the reason and the tests.
+//! Deviations from RFC 9568 and RFC 3768. Each has its own file with the reason and the tests.
 //!
-//! [`Policy`] has a switch for each. With [`Policy::RFC`], every scenario of the conformance suite
-//! that can run on this crate passes, including those in which vipd deviates;
+//! [`Policy`] has a switch for each deviation. With [`Policy::RFC`], every scenario of the
+//! conformance suite that can run on this crate passes, including those in which vipd deviates;
 //! `vipd/tests/conformance` checks this.
 //!
 //! | switch | section | scenario in which vipd deviates |
@@ -29,8 +29,8 @@ pub(crate) mod stall;
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, one for each deviation")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// A lower-ranking router's advert does not shorten the wait for the higher-ranking router's
-    /// next advert.
+    /// An advert from a lower-ranking router does not shorten a backup's wait for the
+    /// higher-ranking router's next advert.
     pub down_timer_floor: bool,
     /// A priority-0 advert shortens Active_Down_Timer only if the current master sent it.
     pub ignore_foreign_priority_zero: bool,
@@ -38,8 +38,8 @@ pub struct Policy {
     pub last_advert_on_yield: bool,
     /// Losing and priority-0 adverts are answered at a limited rate.
     pub answer_limit: bool,
-    /// A master that has gone too long without sending an advert yields to a router that took over
-    /// in the meantime.
+    /// A master that has not sent an advert for too long yields to a router that has since taken
+    /// over.
     pub yield_after_stall: bool,
     /// After a split brain, the remaining master announces its addresses again.
     pub reannounce_after_split_brain: bool,

@@ -1,16 +1,16 @@
 //! The fast path: for unchanged adverts, the BPF program stores only the last arrival time.
 //!
 //! A backup receives the same advert over and over, and only the last arrival matters. The engine
-//! publishes that advert ([`Router::steady`](crate::Router::steady)). The BPF program then stores
-//! the arrival time of adverts equal to it, and writes records only for other adverts. [`FastPath`]
-//! preserves the order of inputs, as if every advert had been recorded:
+//! publishes that advert ([`Router::steady`](crate::Router::steady)). The BPF program then only
+//! stores the arrival time of adverts equal to the published advert, and writes records for all
+//! other adverts. [`FastPath`] preserves the order of inputs, as if every advert had been recorded:
 //!
 //! * Before any other input, the last unchanged advert is passed to the router
 //!   ([`FastPath::catch_up`]).
 //! * The record of a changed advert includes the arrival time of the last unchanged advert before
 //!   it, which is handled first.
-//! * Just before a new advert is published, one equal to the previously published advert may have
-//!   arrived ([`FastPath::publish`] returns it).
+//! * Just before a new advert is published, an advert equal to the previously published one may
+//!   have arrived. [`FastPath::publish`] returns that advert.
 
 use vipd_common::Timestamp;
 
@@ -19,8 +19,9 @@ use crate::output::Steady;
 
 /// The BPF program's side of one virtual router's fast path.
 pub trait FastPathSlot {
-    /// Publishes `unchanged`, with `arrival` as its last arrival so far; with `None`, every advert
-    /// is recorded. Returns the last arrival of the previously published advert.
+    /// Publishes `unchanged` with `arrival` as its last arrival time so far. If `unchanged` is
+    /// `None`, every advert is recorded. Returns the last arrival time of the previously published
+    /// advert.
     fn publish(&mut self, unchanged: Option<&Steady>, arrival: Timestamp) -> Timestamp;
 }
 
@@ -28,7 +29,7 @@ pub trait FastPathSlot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FastPath {
     published: Option<Steady>,
-    /// Arrival of the last advert that the router handled.
+    /// Arrival time of the last advert that the router handled.
     handled: Timestamp,
 }
 
@@ -47,23 +48,24 @@ impl FastPath {
     }
 
     /// Returns the unchanged advert that arrived at `arrival`, unless the router has already
-    /// handled it. Pass it to the router before any other input.
+    /// handled it. Pass the returned advert to the router before any other input.
     pub fn catch_up(&mut self, arrival: Timestamp) -> Option<Received> {
         let unchanged = self.published.filter(|_| arrival > self.handled)?;
         self.handled = arrival;
         Some(unchanged.at(arrival))
     }
 
-    /// Records the arrival of an advert that the router has handled.
+    /// Records the arrival time of an advert that the router has handled.
     pub fn handled(&mut self, arrival: Timestamp) {
         self.handled = self.handled.max(arrival);
     }
 
     /// Publishes `steady`, from [`Router::steady`](crate::Router::steady), if it has changed.
     ///
-    /// Returns the last advert equal to the previously published one if it arrived before the
-    /// change and has not been handled: pass it to the router, then call this again. If a record
-    /// from a few microseconds earlier is still unread, the two are handled in reverse order.
+    /// Returns the last advert equal to the previously published one if that advert arrived before
+    /// the change and has not been handled. Pass it to the router, then call this again. If a
+    /// record from a few microseconds earlier is still unread, the returned advert is handled
+    /// before that record.
     pub fn publish(&mut self, steady: Option<Steady>, slot: &mut impl FastPathSlot) -> Option<Received> {
         if steady == self.published {
             return None;

@@ -1,6 +1,6 @@
-//! Sync groups: virtual routers of one node that are masters together or not at all.
+//! Sync groups: virtual routers of one node that become master together or not at all.
 //!
-//! The functions compute the inputs that a member needs because of another member. They keep no
+//! The functions compute the inputs that a member needs because of other members. They keep no
 //! state, so that a group can gain and lose members at any time.
 //!
 //! 1. While one member has a fault of its own, all others have [`Fault::Group`].
@@ -28,13 +28,14 @@ use crate::output::{Reason, State};
 use crate::router::Router;
 use crate::state::{Backup, StateData};
 
-/// Returns the key by which the members of a group are sorted. It is the same on all nodes.
+/// Returns the key by which the members of a group are sorted. A virtual router has the same key on
+/// all nodes.
 pub fn order(config: &RouterConfig) -> (u8, u8, Option<core::net::IpAddr>) {
     (config.vrid, config.family.number(), config.virtual_addresses.first().map(|vip| vip.address))
 }
 
-/// An input that follows from the change of a member, for each member that needs it. A step takes
-/// one pass over the group.
+/// An input that follows from a member's change and that every other member may need. Carrying out
+/// a step takes one pass over the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step<K> {
     kind: Kind<K>,
@@ -61,8 +62,8 @@ enum Faults<K> {
 }
 
 impl<K: Copy + PartialEq> Step<K> {
-    /// Returns the input for a member, or `None` if the member does not need it or has already
-    /// received it.
+    /// Returns the input for a member, or `None` if the member does not need an input or has
+    /// already received it.
     pub fn input(&self, member: K, router: &Router) -> Option<Input> {
         let others_fail = match self.faults {
             Faults::None => false,
@@ -86,8 +87,9 @@ impl<K: Copy + PartialEq> Step<K> {
 }
 
 /// Returns the next step after a change of a member's state, impediments or priority, or after
-/// another member has left the group. Call this again after the inputs of each step, until it
-/// returns `None`. If a step changes the state of another member, call this for that member first.
+/// another member has left the group. Call this again after passing on the inputs of each step,
+/// until it returns `None`. If a step changes another member's state, first call this for that
+/// member.
 pub fn next<'a, K: Copy + PartialEq>(
     changed: K,
     members: impl Iterator<Item = (K, &'a Router)> + Clone,
@@ -104,14 +106,14 @@ pub fn next<'a, K: Copy + PartialEq>(
     first_needed(by_state, members)
 }
 
-/// Returns the next step after routers have joined the group or left it. Call this again after the
-/// inputs of each step, until it returns `None`. The last unchanged adverts of all members must
-/// have been passed in.
+/// Returns the next step after routers have joined the group or left it. Call this again after
+/// passing on the inputs of each step, until it returns `None`. The last unchanged advert of each
+/// member must already have been passed to that member.
 ///
 /// Unlike in [`next`], the step depends only on the present states, not on how a member entered its
 /// state. If some members are masters and others are backups, the masters yield if one of the
 /// backups follows a running master; otherwise, the backups become masters. If one of the masters
-/// was a member before, the masters yield only if a backup follows a running master that outranks
+/// was already a member, the masters yield only if a backup follows a running master that outranks
 /// this backup.
 pub fn joined<'a, K: Copy + PartialEq>(
     now: Timestamp,
@@ -152,7 +154,8 @@ fn first_needed<'a, K: Copy + PartialEq>(
         (Some(_), Some(_)) => Faults::Several,
     };
     let priority = members.clone().map(|(_, router)| router.common.own_priority).min()?;
-    // The priority is set before the members start again, so that their first adverts contain it.
+    // The priority is set before the members start again, so that their first adverts contain the
+    // new priority.
     let kinds = [Some(Kind::Impede), Some(Kind::Priority(priority)), Some(Kind::Clear), by_state];
     let steps = kinds.map(|kind| kind.map(|kind| Step { kind, faults }));
     let is_needed = |step: &Step<K>| members.clone().any(|(key, router)| step.input(key, router).is_some());
@@ -160,7 +163,7 @@ fn first_needed<'a, K: Copy + PartialEq>(
 }
 
 /// Returns whether changes of two members have the same consequences: if [`next`] returns no step
-/// for one of the changes, it returns none for the other.
+/// for one change, it returns no step for the other.
 pub fn is_alike(one: &Router, other: &Router) -> bool {
     let kind = |router: &Router| (core::mem::discriminant(&router.state), has_left_master(router));
     kind(one) == kind(other)
@@ -173,7 +176,7 @@ pub fn leave() -> [Input; 2] {
 
 /// Returns the input to pass to a member: `input`, or the [`Input::Group`] that replaces a timeout
 /// or an advert because of the other members' states. The last unchanged advert of each member must
-/// have been passed to that member before.
+/// already have been passed to that member.
 pub fn adjust<'a, K: Copy + PartialEq>(
     now: Timestamp,
     member: K,
@@ -192,8 +195,8 @@ pub fn adjust<'a, K: Copy + PartialEq>(
     }
 }
 
-/// Returns whether [`adjust`] may change the input. For most inputs it cannot, and the other
-/// members need not be examined.
+/// Returns whether [`adjust`] may change the input. If false, as for most inputs, the other members
+/// need not be examined.
 pub fn is_adjustable(now: Timestamp, router: &Router, input: &Input) -> bool {
     match (input, &router.state) {
         (Input::Timeout, StateData::Backup(backup)) => backup.down_timer() <= now,
@@ -202,8 +205,8 @@ pub fn is_adjustable(now: Timestamp, router: &Router, input: &Input) -> bool {
     }
 }
 
-/// Returns when a backup whose timer has fired must check again whether it may become master;
-/// `None` if it may now.
+/// Returns the time at which a backup whose timer has fired must check again whether it may become
+/// master, or `None` if it may become master now.
 fn waits_until<'a, K: Copy + PartialEq>(
     now: Timestamp,
     member: K,
@@ -215,8 +218,8 @@ fn waits_until<'a, K: Copy + PartialEq>(
         return None;
     }
     let master_left = backup.priority_zero_at();
-    // The master has relinquished mastership with a priority-0 advert, and has sent no advert to
-    // the other member since.
+    // True if the master has relinquished mastership with a priority-0 advert and has since sent no
+    // advert to the other member.
     let overrides = |other: &Backup, common: &Common| {
         !common.group_takeover_failed && master_left.is_some_and(|at| other.down_from() <= at)
     };
@@ -234,8 +237,8 @@ fn waits_until<'a, K: Copy + PartialEq>(
 }
 
 /// Returns whether a master stays master despite an advert with the same priority from a higher
-/// address. It stays master while an earlier member wins the tie-break on its own segment, or may
-/// still win it.
+/// address. It stays master while an earlier member wins, or may still win, the tie-break on that
+/// member's segment.
 fn contests<'a, K: Copy + PartialEq>(
     now: Timestamp,
     member: K,

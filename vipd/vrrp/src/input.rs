@@ -16,30 +16,30 @@ pub enum Input {
     /// [`Impediment::PrimaryAddress`].
     PrimaryAddress(IpAddr),
     /// A fault keeps the router from taking part in elections. Replaces an earlier fault of the
-    /// same [impediment](Fault::impediment) and leaves other impediments unchanged.
+    /// same [impediment](Fault::impediment). Other impediments do not change.
     Impede(Fault),
-    /// An impediment no longer applies. Once none is left and there is a primary address, the
-    /// router starts: the RFC's Startup event.
+    /// An impediment no longer applies. Once no impediment is left and there is a primary address,
+    /// the router starts: the RFC's Startup event.
     Clear(Impediment),
     /// The effective priority, clamped to 1 to 254, from [`priority::effective`](crate::priority).
     /// An address owner's priority stays 255.
     ///
     /// The effective priority is used wherever the RFC uses Priority: in adverts, in comparisons
     /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time at which
-    /// it was set, so that the backup with the highest priority still takes over first. Starting
-    /// with the master's next advert, it preempts a master that it now outranks. If it was about to
-    /// preempt a master that it no longer outranks, it follows that master immediately. A master
-    /// does not send an extra advert, which would not change when a backup preempts: backups count
-    /// from the last advert they accepted.
+    /// the timer was set, so that the backup with the highest priority still takes over first.
+    /// Starting with the master's next advert, a backup preempts a master that it now outranks. A
+    /// backup that was about to preempt a master that it no longer outranks follows that master
+    /// immediately. A master sends no extra advert, because an advert would not change the time at
+    /// which a backup preempts: backups count from the last advert that they accepted.
     Priority(u8),
     /// The administrator requests that the router hand over mastership once. A master that is not
-    /// the owner sends a priority-0 advert and transitions to Backup. Until it becomes master again
-    /// or restarts, it does not preempt, because it would otherwise preempt its lower-priority
-    /// successor immediately. Has no effect in other states.
+    /// the owner sends a priority-0 advert and transitions to Backup. The router then does not
+    /// preempt until it becomes master again or restarts. Otherwise, it would preempt its
+    /// lower-priority successor immediately. Has no effect in other states.
     Failover,
-    /// The router receives no input and carries out no action until this time at the latest, while
-    /// it passes to another process. A master whose Adver_Timer would fire by then sends the advert
-    /// now and restarts the timer, so that backups count from now.
+    /// The router is about to pass to another process, and until this time at the latest receives
+    /// no input and carries out no action. A master whose Adver_Timer would fire by then sends the
+    /// advert immediately and restarts the timer, so that backups count from this advert.
     Suspend(Timestamp),
     /// An input from the router's sync group.
     Group(GroupInput),
@@ -52,7 +52,7 @@ pub enum Input {
     FeedLoss,
     /// A virtual address was removed from the interface externally and has been restored.
     AddressRestored(VirtualAddress),
-    /// A timer may be due. Has no effect if none is.
+    /// A timer may be due. Has no effect if no timer is due.
     Timeout,
 }
 
@@ -60,27 +60,27 @@ pub enum Input {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupInput {
     /// The lowest of the members' own effective priorities; 255 for a router without a group. The
-    /// router uses the lower of this and its own effective priority.
+    /// router uses the lower of this value and its own effective priority.
     Priority(u8),
     /// Another member is master: a backup becomes master immediately.
     Lead,
     /// Another member has left Master: a master sends a priority-0 advert and transitions to
-    /// Backup. A stalled master sends none, because another router may have taken over.
+    /// Backup. A stalled master sends no such advert, because another router may have taken over.
     Yield,
-    /// Another member follows a running master, or has not started: a backup checks again at this
+    /// Another member follows a running master or has not started. A backup checks again at this
     /// time whether it may become master.
     Wait(Timestamp),
-    /// An advert with the same priority from a higher address. The router answers it like a losing
-    /// advert, because an earlier member of the group decides the tie.
+    /// An advert with the same priority from a higher address. The router answers it as it answers
+    /// a losing advert, because an earlier member of the group decides the tie.
     Contest(Received),
 }
 
 /// A valid advert as the BPF program recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Arrival in the kernel.
+    /// Time of arrival in the kernel.
     pub arrival: Timestamp,
-    /// IP source.
+    /// IP source address.
     pub source: IpAddr,
     /// Priority, 0 to 255.
     pub priority: u8,
@@ -88,21 +88,21 @@ pub struct Received {
     pub interval: u16,
     /// [Digest](vipd_common::parse::address_digest) of the advertised addresses.
     pub addresses: u64,
-    /// How the advert's checksum was computed.
+    /// The form in which the advert's checksum was computed.
     pub checksum: ChecksumForm,
 }
 
 /// A category of faults that keep a virtual router in [`State::Fault`](crate::State::Fault).
 ///
-/// A router takes part in elections while no impediment is set. If several are set, it reports the
-/// first in the order of the variants.
+/// A router takes part in elections while no impediment is set. If several impediments are set, the
+/// router reports the first in the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Impediment {
     /// The VRRP interface is missing or down.
     Link,
     /// Adverts cannot be sent or received on the VRRP interface.
     Io,
-    /// The VRRP interface has no address to send adverts from.
+    /// The VRRP interface has no address from which to send adverts.
     PrimaryAddress,
     /// An interface for virtual addresses is missing or down.
     AddressInterface,
@@ -113,8 +113,8 @@ pub enum Impediment {
     /// Drained by the administrator: another node takes over, and this router stays out of
     /// elections.
     Drained,
-    /// Another member of the sync group has a fault of its own. Last, so that a member's own fault
-    /// takes precedence.
+    /// Another member of the sync group has a fault of its own. This is the last variant, so that a
+    /// member's own fault takes precedence.
     Group,
 }
 
@@ -123,28 +123,28 @@ impl Impediment {
     pub(crate) const COUNT: usize = Self::Group as usize + 1;
 }
 
-/// Why a virtual router cannot take part in elections.
+/// A reason why a virtual router cannot take part in elections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Fault {
     /// The interface does not exist.
     NoInterface,
     /// The interface is down or has no carrier.
     InterfaceDown,
-    /// The interface's BPF program or sockets are not set up; the agent logs the reason.
+    /// The interface's BPF program or sockets have not been set up. The agent logs the reason.
     NotAttached,
     /// The interface's BPF program and sockets were set up, but adverts can no longer be received.
     NotReceiving,
-    /// The interface has no Ethernet address, for example WireGuard, GRE or tun.
+    /// The interface has no Ethernet address, as with WireGuard, GRE or tun.
     NoHardwareAddress,
-    /// The interface has no address of its own to send adverts from (IPv4, or link-local IPv6), or
-    /// lacks the configured source address.
+    /// The interface has no address of its own from which to send adverts (IPv4, or link-local
+    /// IPv6), or lacks the configured source address.
     NoPrimaryAddress,
     /// An interface would lose its primary address if a VIP of this router were removed, and the
     /// router is not the owner.
     PrimaryIsVirtual,
     /// An interface for the router's addresses is missing or down. Adverts can still be sent.
     AddressInterface,
-    /// A tracked object failed; the agent reports its name.
+    /// A tracked object failed. The agent reports the object's name.
     Tracking,
     /// Another member of the router's sync group has a fault of its own.
     Group,
@@ -155,7 +155,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Returns the impediment that the fault belongs to.
+    /// Returns the impediment to which the fault belongs.
     pub const fn impediment(self) -> Impediment {
         match self {
             Self::NoInterface | Self::InterfaceDown => Impediment::Link,

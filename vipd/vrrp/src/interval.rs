@@ -11,7 +11,7 @@ use core::fmt;
 /// A duration in nanoseconds, as used in [`Timestamp`](vipd_common::Timestamp) arithmetic.
 pub type Nanos = u64;
 
-/// VRRP version of a virtual router. It determines the wire format and the unit of the interval.
+/// VRRP version of a virtual router, which determines the wire format and the unit of the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// VRRPv2, RFC 3768: whole seconds, IPv4 only.
@@ -36,8 +36,8 @@ impl fmt::Display for Version {
     }
 }
 
-/// An advertisement interval in the unit of its version's wire field, never 0: 1 to 4095
-/// centiseconds in VRRPv3 (10 ms to 40.95 s), 1 to 255 seconds in VRRPv2.
+/// An advertisement interval in the wire unit of its VRRP version, never 0: 1 to 4095 centiseconds
+/// (10 ms to 40.95 s) in VRRPv3, 1 to 255 seconds in VRRPv2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
     version: Version,
@@ -130,7 +130,8 @@ impl Interval {
     }
 }
 
-/// Formats the interval in milliseconds or seconds, as in the configuration: `10ms`, `1s`, `1.5s`.
+/// Formats the interval in milliseconds or seconds, as in the configuration: for example, `10ms`,
+/// `1s` or `1.5s`.
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.nanos() / 1_000_000;

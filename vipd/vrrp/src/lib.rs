@@ -16,12 +16,11 @@
 //! 2. Drain [`poll_action`](Router::poll_action) and [`poll_event`](Router::poll_event), then read
 //!    [`next_timeout`](Router::next_timeout).
 //! 3. Call [`advert_sent`](Router::advert_sent) for each advert that the kernel accepted, but not
-//!    for one that it refused.
+//!    for adverts that it refused.
 //! 4. Before any other input, in particular [`Input::Timeout`], pass in every advert that arrived
-//!    before `now`. After a stall, the adverts that arrived in the meantime are then handled before
-//!    the timers fire.
-//! 5. At startup and after the interface changes, set impediments first, then report the primary
-//!    address, then clear impediments: the router starts as soon as no impediment is left.
+//!    before `now`. Adverts that arrived during a stall are then handled before the timers fire.
+//! 5. At startup and after interface changes, set impediments first, then report the primary
+//!    address, then clear impediments, because the router starts as soon as no impediment is left.
 //!
 //! `handle` returns no errors. Invalid adverts never reach this crate. Adverts that do not match
 //! the configuration are counted, and each kind of mismatch is logged once until the state, the

@@ -16,7 +16,8 @@ use crate::interval::Nanos;
 pub enum State {
     /// Not started, or shut down.
     Initialize,
-    /// Cannot take part in elections. RFC 9568 has no separate state for this: it uses Initialize.
+    /// Cannot take part in elections. RFC 9568 has no separate state for faults and uses
+    /// Initialize.
     Fault(Fault),
     /// Monitors the master.
     Backup,
@@ -38,13 +39,13 @@ impl fmt::Display for State {
 /// A set of virtual addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addresses {
-    /// All addresses in the configured order, the excluded addresses last.
+    /// All addresses in the configured order, with the excluded addresses last.
     All,
     /// Only this address.
     One(VirtualAddress),
 }
 
-/// An action for the caller to carry out. Actions must be carried out in the order returned.
+/// An action for the caller, who must carry out actions in the order in which they are returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send an advert.
@@ -56,9 +57,9 @@ pub enum Action {
     AddAddresses(Addresses),
     /// Remove all virtual addresses from the interface.
     RemoveAddresses,
-    /// Remove one virtual address from the interface; the router stays master.
+    /// Remove one virtual address from the interface. The router stays master.
     RemoveAddress(VirtualAddress),
-    /// Announce addresses: gratuitous ARP or unsolicited Neighbor Advertisements.
+    /// Announce addresses with gratuitous ARP or unsolicited Neighbor Advertisements.
     Announce {
         /// The addresses, each announced once per round.
         addresses: Addresses,
@@ -67,23 +68,24 @@ pub enum Action {
     },
 }
 
-/// The unchanged advert of the current master: it equals the master's last advert, and only
-/// restarts Active_Down_Timer.
+/// The current master's unchanged advert, which equals the master's last advert and only restarts
+/// Active_Down_Timer.
 ///
 /// The BPF program compares a fingerprint of the advert's fields and stores only the arrival time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steady {
-    /// IP source.
+    /// IP source address.
     pub source: IpAddr,
     /// Priority, never 0.
     pub priority: u8,
-    /// Max Advertise Interval as on the wire.
+    /// Max Advertise Interval in the wire unit.
     pub interval: u16,
     /// [Digest](vipd_common::parse::address_digest) of the advertised addresses.
     pub addresses: u64,
-    /// Checksum form.
+    /// The form in which the checksum was computed.
     pub checksum: ChecksumForm,
-    /// Active_Down_Interval: the master is considered down this long after the last arrival.
+    /// Active_Down_Interval: the time after the last arrival at which the master is considered
+    /// down.
     pub down_interval: Nanos,
 }
 
@@ -100,11 +102,11 @@ impl Steady {
     }
 }
 
-/// Why the state changed.
+/// The reason for a state change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reason {
-    /// First start, or restart after a shutdown or after an impediment for which RFC 8347 defines
-    /// no event.
+    /// The router started for the first time, or restarted after a shutdown or an impediment for
+    /// which RFC 8347 defines no event.
     Startup,
     /// The interface came up (RFC 8347 `vrrp-event-interface-up`).
     InterfaceUp,
@@ -112,7 +114,7 @@ pub enum Reason {
     PrimaryAddress,
     /// The agent is stopping.
     Shutdown,
-    /// No advert from the master for Active_Down_Interval.
+    /// No advert from the master arrived for Active_Down_Interval.
     MasterTimeout,
     /// The master relinquished mastership with a priority-0 advert.
     PriorityZero,
@@ -121,7 +123,7 @@ pub enum Reason {
     /// As master, the router received an advert with a higher priority, or with equal priority from
     /// a higher source address.
     HigherPriority,
-    /// No advert was sent for so long that another router may have taken over.
+    /// As master, the router sent no advert for so long that another router may have taken over.
     Stalled,
     /// As master, the router handed over mastership at the administrator's request.
     Failover,
@@ -150,7 +152,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a valid advert was discarded (RFC 9568 section 7.1, RFC 3768 section 7.1).
+/// The reason for discarding a valid advert (RFC 9568 section 7.1, RFC 3768 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
     /// The advert's source is the router's own primary address: a loop or a duplicate address.
@@ -164,8 +166,8 @@ pub enum Discard {
     Owner,
 }
 
-/// An event for the log. Events that other routers can trigger repeatedly are returned once until
-/// the state, the master, or the configured interval or virtual addresses change.
+/// An event for the log. Events that other routers can trigger repeatedly are returned only once
+/// until the state, the master, or the configured interval or virtual addresses change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The state changed.
@@ -176,8 +178,8 @@ pub enum Event {
         to: State,
         /// Reason for the transition.
         reason: Reason,
-        /// How late the timer that caused the transition was handled, in nanoseconds; 0 if no timer
-        /// caused it.
+        /// Delay in handling the timer that caused the transition, in nanoseconds; 0 if no timer
+        /// caused the transition.
         late: Nanos,
     },
     /// The router follows a new master.
@@ -189,7 +191,7 @@ pub enum Event {
     },
     /// A valid advert was discarded.
     Discarded {
-        /// Why the advert was discarded.
+        /// The reason for discarding the advert.
         reason: Discard,
         /// Source of the advert.
         source: IpAddr,
@@ -201,8 +203,8 @@ pub enum Event {
         /// Interval of the advert, in centiseconds.
         interval: u16,
     },
-    /// Another router advertises different addresses, and its adverts are accepted: in VRRPv3, or
-    /// from the owner in VRRPv2.
+    /// Another router advertises different addresses, but its adverts are accepted, because they
+    /// are VRRPv3 adverts or come from the owner in VRRPv2.
     AddressListDiffers {
         /// Source of the other router's adverts.
         source: IpAddr,
@@ -212,7 +214,7 @@ pub enum Event {
         /// Source of the other router's adverts.
         source: IpAddr,
     },
-    /// Split brain: a router that this one outranks also advertises as master.
+    /// Split brain: a router that this router outranks also advertises as master.
     LosingAdvert {
         /// Source of the competing master's adverts.
         source: IpAddr,
@@ -223,7 +225,7 @@ pub enum Event {
     Reannounced,
     /// A virtual address was removed externally and has been restored.
     AddressRestored(VirtualAddress),
-    /// The primary address, and with it the source of adverts, has changed.
+    /// The primary address, which is the source of adverts, has changed.
     PrimaryChanged {
         /// The new primary address.
         primary: IpAddr,

@@ -24,7 +24,8 @@ pub struct Peer {
     pub last_arrival: Timestamp,
 }
 
-/// The known peers. When the list is full, a new peer replaces the least recently seen one.
+/// The known peers. When the list is full, a new peer replaces the peer whose last advert is the
+/// oldest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peers(Vec<Peer>);
 

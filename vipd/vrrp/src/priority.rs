@@ -1,4 +1,4 @@
-//! Priorities (RFC 9568 section 5.2.4), and the effective priority of a router with tracked
+//! Priorities (RFC 9568 section 5.2.4), including the effective priority of a router with tracked
 //! objects.
 
 /// Priority of the router that owns the virtual addresses.
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_are_added_and_the_sum_is_clamped_to_1_to_254() {
+    fn sum_with_weights_is_clamped_to_1_to_254() {
         for (base, weights, priority) in [
             (100, &[][..], 100),
             (100, &[-50, 20], 70),

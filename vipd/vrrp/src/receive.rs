@@ -16,8 +16,8 @@ use crate::interval::Version;
 use crate::output::{Discard, Event};
 use crate::priority::PRIORITY_OWNER;
 
-/// Checks an advert against the configuration. Counts each mismatch, and logs those for which the
-/// advert is discarded.
+/// Checks an advert against the configuration. Counts each mismatch, and logs mismatches for which
+/// the advert is discarded.
 ///
 /// # Errors
 /// Returns an error if the advert must be discarded.
@@ -54,8 +54,8 @@ pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discar
 }
 
 /// Logs mismatches of an accepted advert. Must be called after the advert has been handled:
-/// handling may change the state or the master, which resets the log-once flags, and a mismatch
-/// logged earlier would then be logged again.
+/// handling may change the state or the master, which resets the log-once flags, so that a mismatch
+/// logged before the handling would be logged twice.
 #[inline]
 pub(crate) fn log_mismatch(common: &mut Common, advert: &Received) {
     if common.is_owner_conflict(advert) {

@@ -1,4 +1,4 @@
-//! Configuration changes of a running router that need no transition.
+//! Configuration changes to a running router that need no transition.
 
 use vipd_common::Timestamp;
 use vipd_common::parse::address_digest;
@@ -12,8 +12,9 @@ use crate::state::StateData;
 
 impl RouterConfig {
     /// Returns whether [`Router::reconfigure`] can change a router from this configuration to
-    /// `new`. If not, the router must be removed and added again: other routers treat a different
-    /// VRID, family or version as a different virtual router, and an owner starts in Master.
+    /// `new`. If it cannot, the router must be removed and added again: other routers treat a
+    /// different VRID, family or version as a different virtual router, and an owner starts in
+    /// Master.
     pub fn can_change_to(&self, new: &Self) -> bool {
         let identity = |config: &Self| (config.vrid, config.family, config.version(), config.is_owner());
         identity(self) == identity(new)
@@ -29,15 +30,15 @@ impl Router {
     /// [`Input::Priority`](crate::Input::Priority).
     ///
     /// The contract of [`handle`](Self::handle) applies: pass in earlier adverts first, and drain
-    /// the actions afterwards. Nothing is sent immediately except announcements:
+    /// the actions afterwards. Only announcements are sent immediately:
     ///
-    /// * A master removes and adds only the addresses that differ, and announces the added ones.
-    ///   Its next advert carries the new priority, interval and addresses. Adver_Timer keeps
-    ///   running, but a shorter interval applies immediately.
+    /// * A master removes and adds only the addresses that differ, and announces the added
+    ///   addresses. The master's next advert carries the new priority, interval and addresses.
+    ///   Adver_Timer keeps running, but a shorter interval applies immediately.
     /// * A backup recomputes its running Active_Down_Timer and `preempt_delay` from the times at
-    ///   which they were set. In VRRPv3, it keeps the interval learned from the master.
-    /// * A router that waits in Initialize recomputes the end of `startup_delay`. It starts at the
-    ///   next timeout if that time has passed.
+    ///   which they were set. A VRRPv3 backup keeps the interval learned from the master.
+    /// * A router that waits in Initialize recomputes the end of `startup_delay`. If that time has
+    ///   passed, the router starts at the next timeout.
     #[must_use = "a change that is not possible in place needs a new router"]
     pub fn reconfigure(&mut self, now: Timestamp, config: RouterConfig, priority: u8) -> bool {
         let common = &mut self.common;
@@ -64,7 +65,7 @@ impl Router {
             // Mismatches with the new configuration are logged even if others were logged before.
             common.logged = 0;
         }
-        // Once `startup_delay` is over, it does not apply again.
+        // Once `startup_delay` has passed, a longer value has no effect.
         if let Some(at) = common.starts_at.as_mut().filter(|at| **at > now) {
             *at = rebased(*at, old.startup_delay, common.config.startup_delay);
         }
@@ -96,8 +97,7 @@ impl Router {
     }
 }
 
-/// Returns the deadline of a timer that was set to `old`, as if it had been set to `new` at the
-/// same time.
+/// Returns the deadline that a timer would have if it had been set to `new` instead of `old`.
 pub(crate) fn rebased(deadline: Timestamp, old: Nanos, new: Nanos) -> Timestamp {
     Timestamp::from_nanos(deadline.as_nanos().saturating_sub(old)) + new
 }

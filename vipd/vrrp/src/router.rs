@@ -15,8 +15,8 @@
 //!                          Startup, priority 255       └─────────────┘
 //! ```
 //!
-//! A sync group also causes transitions between Backup and Master, and a failover request causes
-//! one from Master to Backup.
+//! A sync group also causes transitions between Backup and Master, and a failover request causes a
+//! transition from Master to Backup.
 
 use core::net::IpAddr;
 
@@ -42,8 +42,8 @@ pub struct Router {
 }
 
 impl Router {
-    /// Creates a router in [`State::Initialize`]. It starts once it has a primary address and no
-    /// impediment, and `startup_delay` is over.
+    /// Creates a router in [`State::Initialize`]. The router starts once it has a primary address
+    /// and no impediment, and `startup_delay` has passed.
     pub fn new(config: RouterConfig) -> Self {
         Self::with_policy(config, Policy::default())
     }
@@ -90,7 +90,7 @@ impl Router {
         }
     }
 
-    /// Records that the kernel accepted, at or after `at`, the advert requested by the last input.
+    /// Records that the kernel accepted the advert requested by the last input, at or after `at`.
     /// Do not call this for an advert that the kernel refused: other routers did not receive it.
     #[inline]
     pub fn advert_sent(&mut self, at: Timestamp) {
@@ -99,26 +99,26 @@ impl Router {
         }
     }
 
-    /// Returns the next action of the last input.
+    /// Returns the next action that the last input caused; `None` if no action is left.
     #[inline]
     pub fn poll_action(&mut self) -> Option<Action> {
         self.common.actions.pop_front()
     }
 
-    /// Returns the next event of the last input.
+    /// Returns the next event that the last input caused; `None` if no event is left.
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.common.events.pop_front()
     }
 
-    /// Returns when to call [`handle`](Self::handle) with [`Input::Timeout`]; `None` if no timer is
-    /// running.
+    /// Returns the time at which to call [`handle`](Self::handle) with [`Input::Timeout`]; `None`
+    /// if no timer is running.
     #[inline]
     pub fn next_timeout(&self) -> Option<Timestamp> {
         self.state.next_timeout()
     }
 
-    /// Returns when Adver_Timer fires; `None` unless the router is master.
+    /// Returns the time at which Adver_Timer fires; `None` unless the router is master.
     pub fn adver_timer(&self) -> Option<Timestamp> {
         match &self.state {
             StateData::Master(master) => Some(master.adver_timer()),
@@ -128,9 +128,9 @@ impl Router {
 
     /// Returns the unchanged advert of the current master.
     ///
-    /// Of consecutive unchanged adverts, only the last has to be passed in, before any input that
-    /// arrived after it. [`next_timeout`](Self::next_timeout) is then its arrival plus
-    /// [`Steady::down_interval`].
+    /// Of consecutive unchanged adverts, only the last must be passed in, before any input that
+    /// arrived after it. [`next_timeout`](Self::next_timeout) is then that advert's arrival time
+    /// plus [`Steady::down_interval`].
     #[inline]
     pub fn steady(&self) -> Option<Steady> {
         match &self.state {
@@ -162,12 +162,13 @@ impl Router {
         }
     }
 
-    /// Returns the fault set for this kind of impediment.
+    /// Returns the fault set for this kind of impediment, if any.
     pub fn impediment(&self, kind: Impediment) -> Option<Fault> {
         self.common.impediments.get(kind)
     }
 
-    /// Returns the router's own fault: the first impediment other than [`Impediment::Group`].
+    /// Returns the router's own fault: the fault of the first impediment other than
+    /// [`Impediment::Group`].
     pub fn own_fault(&self) -> Option<Fault> {
         self.common.impediments.first().filter(|fault| *fault != Fault::Group)
     }
@@ -370,7 +371,8 @@ impl Router {
         }
     }
 
-    /// Starts the router (a Startup event), or waits in Initialize until `startup_delay` is over.
+    /// Starts the router (a Startup event), or makes it wait in Initialize until `startup_delay`
+    /// has passed.
     fn start(&mut self, now: Timestamp) {
         let reason = match self.state {
             StateData::Fault(fault) => start_reason(fault),
@@ -407,8 +409,8 @@ impl Router {
         let Transition { to, reason, late } = transition;
         let from = self.state();
         if let StateData::Master(master) = &self.state {
-            // Only the time before a competing master appeared counts: the sync group may have kept
-            // this router in Master although it was losing the tie.
+            // Only the time before a competing master appeared counts, because the sync group may
+            // have kept this router in Master although it was losing the tie.
             let uncontested = master.contested_since(&self.common, now).unwrap_or(now);
             let lasted = uncontested.nanos_since(self.common.since);
             if lasted > self.common.down_interval(self.common.config.interval) {

@@ -1,11 +1,11 @@
-//! The saved state of a virtual router, with which a successor process continues.
+//! The saved state of a virtual router, which a successor process resumes.
 //!
 //! [`Router::save`] returns everything that a router has learned or counted, and its timers as
-//! absolute times. [`Router::resume`] creates an equal router from it, so that the next input has
-//! the same effect as in the former process. The types are plain data with serde's traits; the
-//! caller chooses the encoding and its version number. The configuration is not saved.
+//! absolute times. [`Router::resume`] creates an equal router from the saved state, so that the
+//! next input has the same effect as in the previous process. The types are plain data with serde's
+//! traits; the caller chooses the encoding and its version number. The configuration is not saved.
 //!
-//! All times are nanoseconds of `CLOCK_MONOTONIC`, which all processes of a host share.
+//! All times are in nanoseconds of `CLOCK_MONOTONIC`, which all processes on a host share.
 
 use alloc::vec::Vec;
 use core::error::Error;
@@ -35,11 +35,11 @@ pub type Time = u64;
 /// The saved state of a virtual router, without its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedRouter {
-    /// The virtual router that the state belongs to.
+    /// The virtual router to which the state belongs.
     pub identity: Identity,
-    /// The router's own effective priority.
+    /// The router's effective priority before its sync group is considered.
     pub own_priority: u8,
-    /// Lowest priority of its sync group; 255 without a group.
+    /// Lowest priority in the router's sync group; 255 without a group.
     pub group_priority: u8,
     /// Source address of adverts; unspecified until a primary address has been reported.
     pub primary: IpAddr,
@@ -49,7 +49,7 @@ pub struct SavedRouter {
     pub faults: Vec<Fault>,
     /// Whether the router has handed over mastership and must not preempt the new master.
     pub has_yielded: bool,
-    /// Whether another router outranked this one soon after its sync group had made it master.
+    /// Whether another router outranked this router soon after its sync group had made it master.
     pub group_takeover_failed: bool,
     /// End of `startup_delay`.
     pub starts_at: Option<Time>,
@@ -68,7 +68,8 @@ pub struct SavedRouter {
     pub state: SavedState,
 }
 
-/// The fields by which other routers identify a virtual router, and whether it is the owner.
+/// The fields by which other routers identify a virtual router, and whether this router is the
+/// owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Virtual router identifier.
@@ -84,25 +85,25 @@ pub struct Identity {
 /// A saved [`Peer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedPeer {
-    /// Source address of its adverts.
+    /// Source address of the peer's adverts.
     pub address: IpAddr,
-    /// Priority of its last advert.
+    /// Priority of the peer's last advert.
     pub priority: u8,
-    /// Number of the [checksum form](ChecksumForm) of its last advert.
+    /// Number of the [checksum form](ChecksumForm) of the peer's last advert.
     pub checksum: u8,
-    /// Arrival of its last advert.
+    /// Arrival time of the last advert.
     pub last_arrival: Time,
 }
 
 /// The protocol state and its timers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SavedState {
-    /// Not started; no fault.
+    /// Not started, and without a fault.
     Initialize {
         /// End of `startup_delay`, if nothing else keeps the router from starting.
         starts_at: Option<Time>,
     },
-    /// Fault, with the fault that the router reports.
+    /// Fault. Contains the fault that the router reports.
     Fault(Fault),
     /// Backup, with its timers.
     Backup(SavedBackup),
@@ -113,22 +114,22 @@ pub enum SavedState {
 /// The data of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedBackup {
-    /// When Active_Down_Timer fires.
+    /// Time at which Active_Down_Timer fires.
     pub down_timer: Time,
     /// Time from which Active_Down_Timer is counted.
     pub down_from: Time,
-    /// Reason for the transition when the timer fires.
+    /// Reason to report for the transition when the timer fires.
     pub down_reason: Reason,
-    /// Active_Adver_Interval in the unit of the wire.
+    /// Active_Adver_Interval in the wire unit.
     pub active_interval: u16,
     /// Priority and source of the last accepted advert.
     pub master: Option<(u8, IpAddr)>,
-    /// The last advert discarded since the last accepted one, from a lower-priority master about to
-    /// be preempted.
+    /// The last advert discarded since the last accepted advert. It came from a lower-priority
+    /// master that is about to be preempted.
     pub discarded: Option<SavedAdvert>,
     /// The last advert of the master, if it matches the configuration.
     pub unchanged: Option<SavedSteady>,
-    /// The earliest time at which the timer may fire, as set by an advert.
+    /// The advert that limits how early the timer may fire.
     pub floor: Option<SavedFloor>,
     /// End of `preempt_delay`.
     pub preempt_at: Option<Time>,
@@ -137,24 +138,24 @@ pub struct SavedBackup {
 /// The data of a master.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedMaster {
-    /// When Adver_Timer fires.
+    /// Time at which Adver_Timer fires.
     pub adver_timer: Time,
-    /// When the second burst of announcements is due.
+    /// Time at which the second burst of announcements is due.
     pub announce_again: Option<Time>,
-    /// When the next refresh of the announcements is due.
+    /// Time at which the next refresh of the announcements is due.
     pub refresh: Option<Time>,
-    /// When the last advert was sent, or when the router became master.
+    /// Time at which the last advert was sent or, without one, at which the router became master.
     pub last_sent: Time,
-    /// When the router became master, if it preempted a lower-priority master, or may have done so
-    /// with its sync group.
+    /// Time at which the router became master, if it preempted a lower-priority master or may have
+    /// done so with its sync group.
     pub preempted_at: Option<Time>,
     /// Number of answers that may be sent back to back.
     pub answer_tokens: u64,
-    /// When `answer_tokens` was last refilled.
+    /// Time at which `answer_tokens` was last refilled.
     pub answers_refilled: Time,
-    /// The competing master, if there was one.
+    /// The last competing master, if any.
     pub competing: Option<SavedCompetitor>,
-    /// When to announce the addresses again after a split brain.
+    /// Time at which to announce the addresses again after a split brain.
     pub announce_at: Option<Time>,
     /// Times of the first and the last advert with the same priority from a higher address, while
     /// the sync group keeps the router in Master.
@@ -172,7 +173,7 @@ pub struct SavedAdvert {
     pub source: IpAddr,
     /// Priority.
     pub priority: u8,
-    /// Interval in the unit of the wire.
+    /// Interval in the wire unit.
     pub interval: u16,
     /// Digest of the addresses.
     pub addresses: u64,
@@ -183,7 +184,7 @@ pub struct SavedAdvert {
 /// A saved unchanged advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedSteady {
-    /// The advert. Its arrival is 0.
+    /// The advert, with an arrival time of 0.
     pub advert: SavedAdvert,
     /// Active_Down_Interval in nanoseconds.
     pub down_interval: u64,
@@ -198,20 +199,21 @@ pub struct SavedFloor {
     pub priority: u8,
     /// Arrival in the kernel.
     pub arrival: Time,
-    /// Interval in the unit of the wire.
+    /// Interval in the wire unit.
     pub interval: u16,
 }
 
 /// A lower-ranking router that also advertised as master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedCompetitor {
-    /// Arrival of its first advert.
+    /// Arrival time of the first advert.
     pub first: Time,
-    /// Arrival of its last advert.
+    /// Arrival time of the last advert.
     pub last: Time,
-    /// Number of its adverts.
+    /// Number of adverts from this router.
     pub adverts: u64,
-    /// Whether it kept advertising instead of yielding, or sent faster than a VRRP router would.
+    /// Whether this router kept advertising instead of yielding, or sent faster than a VRRP router
+    /// would.
     pub persistent: bool,
 }
 
@@ -220,11 +222,11 @@ pub struct SavedCompetitor {
 pub struct SavedFastPath {
     /// The published advert.
     pub published: Option<SavedSteady>,
-    /// Arrival of the last advert that the router handled.
+    /// Arrival time of the last advert that the router handled.
     pub handled: Time,
 }
 
-/// Why a saved state cannot be resumed.
+/// An error that prevents a saved state from being resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResumeError {
     /// The state belongs to a different virtual router.
@@ -234,9 +236,9 @@ pub enum ResumeError {
         /// The virtual router that is configured.
         configured: Identity,
     },
-    /// An interval is invalid in this version of VRRP.
+    /// This interval is invalid in the router's version of VRRP.
     Interval(u16),
-    /// The number of a checksum form is unknown.
+    /// This number of a checksum form is unknown.
     Checksum(u8),
 }
 
@@ -274,7 +276,7 @@ impl Identity {
 }
 
 impl Router {
-    /// Returns the state of the router. Actions and events must have been drained.
+    /// Returns the state of the router. Actions and events must already have been drained.
     pub fn save(&self) -> SavedRouter {
         let Common {
             config,
@@ -325,10 +327,10 @@ impl Router {
     }
 
     /// Creates a router that continues with a saved state. With the same configuration and policy,
-    /// the router equals the saved one.
+    /// it equals the router that was saved.
     ///
     /// # Errors
-    /// Returns an error if the state belongs to a different virtual router, or contains an invalid
+    /// Returns an error if the state belongs to a different virtual router or contains an invalid
     /// interval or checksum form.
     pub fn resume(config: RouterConfig, policy: Policy, saved: &SavedRouter) -> Result<Self, ResumeError> {
         let configured = Identity::of(&config);
@@ -368,7 +370,7 @@ impl Router {
 }
 
 impl FastPath {
-    /// Returns the state, for [`resume`](Self::resume).
+    /// Returns the state of the fast path, for [`resume`](Self::resume).
     pub fn save(&self) -> SavedFastPath {
         SavedFastPath {
             published: self.published().map(SavedSteady::of),
@@ -427,12 +429,12 @@ fn form(number: u8) -> Result<ChecksumForm, ResumeError> {
     ChecksumForm::from_number(number).ok_or(ResumeError::Checksum(number))
 }
 
-/// Converts a time for saving.
+/// Converts a timestamp to its saved form.
 pub(crate) fn nanos(time: Timestamp) -> Time {
     time.as_nanos()
 }
 
-/// Converts a saved time.
+/// Converts a saved time to a timestamp.
 pub(crate) fn time(nanos: Time) -> Timestamp {
     Timestamp::from_nanos(nanos)
 }

@@ -8,7 +8,8 @@ use vipd_common::Timestamp;
 use crate::interval::{Interval, Nanos};
 use crate::output::{Reason, State};
 
-/// Counters of the state machine. The BPF program, the engine and the service have their own.
+/// Counters of the state machine. The BPF program, the engine and the service have their own
+/// counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Transitions to Master.
@@ -17,48 +18,51 @@ pub struct Counters {
     pub interval_errors: u64,
     /// Adverts whose address list differs from the configured list.
     pub address_list_errors: u64,
-    /// Priority-255 adverts from another router, received as the owner.
+    /// Adverts with priority 255 received from another router while this router is the owner.
     pub owner_conflicts: u64,
     /// Adverts from the router's own primary address.
     pub own_adverts: u64,
-    /// Adverts received as master from a lower-ranking router.
+    /// Adverts from lower-ranking routers, received as master.
     pub losing_adverts: u64,
     /// Adverts sent in answer to losing and priority-0 adverts.
     pub asserts_sent: u64,
     /// Answers suppressed by the rate limit or after a stall.
     pub asserts_suppressed: u64,
-    /// Priority-0 adverts from a router other than the current master, ignored in Backup.
+    /// Priority-0 adverts ignored in Backup because a router other than the current master sent
+    /// them.
     pub priority_zero_ignored: u64,
-    /// Times the router yielded mastership after a stall.
+    /// Number of times the router yielded mastership after a stall.
     pub stalls: u64,
     /// Virtual addresses restored after external removal.
     pub addresses_restored: u64,
 }
 
-/// The state of a virtual router at one moment.
+/// The state of a virtual router at a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Current state.
     pub state: State,
-    /// Reason for the last transition; `None` before the first.
+    /// Reason for the last transition; `None` before the first transition.
     pub reason: Option<Reason>,
     /// Time of the last transition.
     pub since: Timestamp,
     /// Effective priority: 1 to 254, or 255 for the owner.
     pub priority: u8,
-    /// Whether the router preempts a lower-priority master. Always true for the owner; otherwise
-    /// the configured `preempt`, but false after [`Input::Failover`](crate::Input::Failover) until
-    /// the router is master again or restarts.
+    /// Whether the router preempts a lower-priority master. Always true for the owner. For other
+    /// routers, the configured `preempt`, but false after
+    /// [`Input::Failover`](crate::Input::Failover) until the router becomes master again or
+    /// restarts.
     pub preempts: bool,
     /// In Backup, the source of the last accepted advert.
     pub master: Option<IpAddr>,
-    /// Active_Adver_Interval: learned from the master, or the configured interval.
+    /// Active_Adver_Interval: the interval learned from the master, or else the configured
+    /// interval.
     pub active_interval: Interval,
     /// Active_Down_Interval, with the current Active_Adver_Interval and priority.
     pub master_down_interval: Nanos,
     /// Skew_Time, with the current Active_Adver_Interval and priority.
     pub skew: Nanos,
-    /// In Backup, when Active_Down_Timer fires.
+    /// In Backup, the time at which Active_Down_Timer fires.
     pub master_down_at: Option<Timestamp>,
     /// In Backup, the end of `preempt_delay` while the router follows a lower-priority master.
     pub hold_until: Option<Timestamp>,

@@ -51,6 +51,6 @@ impl StateData {
 pub(crate) struct Transition {
     pub(crate) to: StateData,
     pub(crate) reason: Reason,
-    /// How late the timer that caused the transition was handled; 0 if no timer caused it.
+    /// Delay in handling the timer that caused the transition; 0 if no timer caused the transition.
     pub(crate) late: Nanos,
 }

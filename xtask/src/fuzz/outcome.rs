@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Maximum number of bytes of an input to print. The file contains the whole input.
+/// Maximum number of bytes of a failing input to print. The input's file contains all bytes.
 const MAX_SHOWN: usize = 512;
 /// Maximum number of output lines to print for a failure.
 const MAX_LINES: usize = 15;
@@ -66,7 +66,8 @@ impl Outcome {
             text.push_str(&self.output[last..].join("\n"));
             return Ok(text);
         };
-        // Print the panic message without the backtrace. Hangs and excessive memory use have none.
+        // Print the panic message without the backtrace. Hangs and excessive memory use have no
+        // panic message.
         let panic = self.output.iter().skip_while(|line| !line.contains(" panicked at "));
         for line in panic.take_while(|line| !line.starts_with("stack backtrace")).take(MAX_LINES) {
             writeln!(text, "  {line}")?;
@@ -94,7 +95,7 @@ pub(super) fn table(tallies: &[(&str, Tally)]) -> String {
     text
 }
 
-/// Formats a hexdump of 16 bytes per line, with offset and characters.
+/// Formats a hexdump with 16 bytes per line, each line with an offset and the bytes as characters.
 fn hexdump(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (index, chunk) in bytes.chunks(16).enumerate() {
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn failure_without_an_input_is_explained_with_the_last_lines() {
+    fn failure_without_an_input_shows_the_last_lines() {
         let output: Vec<String> = (0..40).map(|line| format!("line {line}")).collect();
         let text = Outcome::parse(false, output).explain("xdp").expect("no input to read");
         assert!(

@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 
 /// vipd's sources, relative to the workspace root.
 const AGENT: &str = "vipd/src";
-/// Modules that must not import each other. `engine`, `guardian`, `service` and `cli` combine
-/// them.
+/// Modules that must not import each other. `engine`, `guardian`, `service` and `cli` combine these
+/// modules.
 const ADAPTERS: [&str; 6] = ["config", "control", "netlink", "packet", "realtime", "xdp"];
 /// The only module that may import aya.
 const XDP: &str = "xdp";
-/// File length in lines above which a note is printed.
+/// Number of lines above which a file gets a note.
 const MAX_LINES: usize = 400;
 
-/// Violations, and notes that do not fail the check. Each is one line.
+/// Violations, and notes that do not fail the check. Each violation and each note is one line.
 #[derive(Default)]
 pub(super) struct Report {
     pub(super) violations: Vec<String>,

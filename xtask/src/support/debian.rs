@@ -32,7 +32,7 @@ pub(crate) fn update(verb: &str) -> Result<()> {
     run(program("apt-get").args(["update", "--quiet"]))
 }
 
-/// Prints which packages are missing, and installs them.
+/// Prints the names of the missing packages and installs them.
 pub(crate) fn install(verb: &str, packages: &[&str]) -> Result<()> {
     let missing = missing(packages);
     let list = packages.join(", ");

@@ -1,4 +1,4 @@
-//! cargo-nextest, which runs the tests.
+//! Installs and runs cargo-nextest, the test runner.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::process::{ask, progress, run};
 use super::workspace;
 
-/// Version to install if cargo-nextest is missing. An installed version is used as it is.
+/// Version to install if cargo-nextest is missing. Any installed version is used as is.
 const VERSION: &str = "0.9.151";
 
 /// Installs cargo-nextest from crates.io if it is missing.

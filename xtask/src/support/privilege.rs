@@ -16,8 +16,8 @@ pub(crate) fn is_root() -> Result<bool> {
 /// Checks that this process has the privileges for `task` (such as "the lab").
 ///
 /// # Errors
-/// Returns an error if one is missing. The error shows how to run `command` with the necessary
-/// privileges.
+/// Returns an error if a privilege is missing. The error shows how to run `command` with the
+/// necessary privileges.
 pub(crate) fn require(task: &str, command: &str) -> Result<()> {
     let remedy =
         format!("run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {command}`, or start the container privileged");

@@ -17,12 +17,12 @@ pub(crate) fn clocked(verb: &'static str) -> impl FnMut(&str) {
     move |message| progress(verb, format_args!("{:5.1} s  {message}", start.elapsed().as_secs_f64()))
 }
 
-/// Returns a command, without the environment variables that `cargo run` sets only for this
+/// Returns a command that does not inherit the environment variables that `cargo run` sets for this
 /// process.
 pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
-    // The variable contains the library path of this toolchain, which the compiler of another
-    // toolchain would search first.
+    // The variable contains this toolchain's library path, which another toolchain's compiler would
+    // search first.
     command.env_remove("LD_LIBRARY_PATH");
     command
 }

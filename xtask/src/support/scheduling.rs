@@ -1,4 +1,4 @@
-//! Scheduling of computations that run alongside labs and must not delay the labs' adverts.
+//! Schedules computations that run alongside labs without delaying the labs' adverts.
 
 use std::fs;
 
@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 
 use super::process::{program, run};
 
-/// Schedules the calling thread, and the programs that it starts from now on, only on CPUs that are
-/// otherwise idle (SCHED_IDLE). Unlike programs with a low priority, they are preempted as soon as
-/// another program is woken.
+/// Makes the calling thread, and programs that it starts later, run only on CPUs that are otherwise
+/// idle (SCHED_IDLE). Unlike low-priority programs, such programs are preempted as soon as another
+/// program is woken.
 pub(crate) fn run_when_idle() -> Result<()> {
     const FILE: &str = "/proc/thread-self";
     let thread = fs::read_link(FILE).with_context(|| format!("cannot read {FILE}"))?;

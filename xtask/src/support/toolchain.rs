@@ -12,26 +12,26 @@ use super::process::{ask, program};
 
 /// The BPF target for little-endian machines. The same object works on x86-64 and aarch64.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
-/// Major version of LLVM that compiler and linker must both use, because bitcode is not compatible
-/// between major versions.
+/// Major version of LLVM that the compiler and the linker must both use, because bitcode is not
+/// compatible between major versions.
 pub(crate) const LLVM_MAJOR: &str = "22";
 /// Version of bpf-linker. Other versions may produce a different object.
 pub(crate) const LINKER_VERSION: &str = "0.13.0";
 /// A nightly toolchain with LLVM [`LLVM_MAJOR`].
 pub(crate) const NIGHTLY: &str = "nightly-2026-04-01";
 
-/// A rustc that can compile for the BPF target, and its cargo.
+/// A rustc that can compile for the BPF target, and the cargo that belongs to it.
 #[derive(Debug)]
 pub(crate) struct Compiler {
     pub(crate) rustc: PathBuf,
     pub(crate) cargo: PathBuf,
     pub(crate) sysroot: PathBuf,
-    /// Whether `core` must be compiled from rust-src (nightly), because it is not precompiled
-    /// (Debian).
+    /// Whether `core` must be compiled from rust-src (nightly) because there is no precompiled
+    /// `core` (as in Debian).
     pub(crate) build_std: bool,
     /// First line of `rustc -vV`.
     pub(crate) version: String,
-    /// Version of the LLVM that the compiler uses.
+    /// Version of LLVM that the compiler uses.
     pub(crate) llvm: String,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Compiler {
 pub(crate) struct Linker {
     pub(crate) path: PathBuf,
     pub(crate) version: String,
-    /// Version of the LLVM that bpf-linker is linked with.
+    /// Version of LLVM with which bpf-linker is linked.
     pub(crate) llvm: String,
 }
 
@@ -91,7 +91,7 @@ impl Compiler {
     /// Finds the first compiler with `core` for the BPF target and LLVM [`LLVM_MAJOR`].
     ///
     /// # Errors
-    /// Returns an error that lists all candidates and why each was rejected.
+    /// Returns an error that lists each candidate and the reason why it was rejected.
     pub(crate) fn find() -> Result<Self> {
         let mut rejected = Vec::new();
         for candidate in [Some(PathBuf::from("/usr/bin/rustc")), rustup(NIGHTLY), rustup("nightly")] {
@@ -137,7 +137,7 @@ impl Linker {
     /// Finds the first bpf-linker on PATH or in cargo's bin directory, and checks its version.
     ///
     /// # Errors
-    /// Returns an error if it is missing or has the wrong version.
+    /// Returns an error if bpf-linker is missing or has the wrong version.
     pub(crate) fn find() -> Result<Self> {
         let path = folders()
             .into_iter()
@@ -197,9 +197,9 @@ fn rustup(toolchain: &str) -> Option<PathBuf> {
     ask(&mut which).map(|path| PathBuf::from(path.trim()))
 }
 
-/// Finds the LLVM version that a binary is linked with, since bpf-linker has no option to print it.
-/// If linked dynamically, the version is in the name of the shared library; if linked statically,
-/// in the producer string for bitcode.
+/// Finds the LLVM version with which a binary is linked, because bpf-linker has no option to print
+/// it. In a dynamically linked binary, the version is in the name of the shared library. In a
+/// statically linked binary, it is in the producer string for bitcode.
 fn linked_llvm(binary: &[u8]) -> Option<String> {
     [&b"libLLVM.so."[..], b"libLLVM-", b"LLVM"].into_iter().find_map(|mark| {
         let starts = (0..binary.len()).filter(|at| binary[*at..].starts_with(mark));

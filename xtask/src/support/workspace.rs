@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::process::program;
 
-/// Returns the root of the workspace that this xtask was built in.
+/// Returns the root of the workspace in which this xtask was built.
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)

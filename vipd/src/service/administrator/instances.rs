@@ -7,7 +7,7 @@ use crate::vrrp::config::PRIORITY_OWNER;
 use crate::vrrp::{Fault, Impediment, Input, State};
 
 impl Administrator {
-    /// Drains or undrains instances: all of them if `names` is empty.
+    /// Drains or undrains the named instances and groups, or all instances if `names` is empty.
     pub(super) fn drain(&mut self, names: &[String], is_drained: bool) -> Outcome {
         let names = self.resolve(names)?;
         let text = |name: &String| match (self.drained.contains(name), is_drained) {
@@ -26,7 +26,8 @@ impl Administrator {
         Ok(Done { changes, warnings: stored.err().iter().map(not_stored).collect() })
     }
 
-    /// Hands over mastership of the instances, if all of them are masters.
+    /// Hands over mastership of the instances if all of them are masters. Otherwise, refuses the
+    /// request.
     pub(super) fn fail_over(&self, names: &[String]) -> Outcome {
         if names.is_empty() {
             return Err("name at least one instance".to_owned().into());
@@ -86,8 +87,8 @@ impl Administrator {
         Ok(Done { changes: vec![Line::instance(name, change)], ..Done::default() })
     }
 
-    /// Returns the instances and the members of the sync groups with these names, without
-    /// duplicates, or all instances if `names` is empty.
+    /// Resolves names of instances and sync groups to instances, without duplicates. Returns all
+    /// instances if `names` is empty.
     fn resolve(&self, names: &[String]) -> Result<Vec<String>, String> {
         if names.is_empty() {
             return Ok(self.running.keys().cloned().collect());

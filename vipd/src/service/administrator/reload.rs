@@ -1,4 +1,4 @@
-//! Reload: compares two configurations, and applies the difference.
+//! Reload: compares two configurations and applies the differences.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub(in crate::service) struct Reloaded {
     pub(in crate::service) notifications: Notifications,
 }
 
-/// A step of a reload, which is reported to the service manager, or the start of an upgrade.
+/// A step of a reload that is reported to the service manager, or the start of an upgrade.
 #[derive(Debug)]
 pub(in crate::service) enum Step {
     /// The file is being read.
@@ -46,15 +46,15 @@ pub(in crate::service) enum Step {
     ReloadRejected,
     /// The changes have been made.
     Reloaded(Box<Reloaded>),
-    /// A new process, which runs `executable`, is to succeed the agent. `None` selects the agent's
-    /// own executable.
+    /// A new process that runs `executable` is to succeed the agent. `None` selects the agent's own
+    /// executable.
     Upgrade { executable: Option<PathBuf>, author: Author },
 }
 
 impl Administrator {
     /// Compares the new configuration with the present one. Passes the difference to the engine, or
-    /// waits until the objects that added instances track have been read. Returns `None` if the
-    /// reload continues.
+    /// first waits until the objects that added instances track have been read. Returns `None` if
+    /// the reload continues.
     pub(super) fn apply(&mut self, read: Result<Config, ConfigError>, author: Author) -> Option<Step> {
         let planned = read.map_err(|error| rejected(&error)).and_then(|mut config| {
             check_open_files(&config).map_err(|error| error.to_string())?;
@@ -86,7 +86,7 @@ impl Administrator {
         let warnings = config.warnings.iter().map(|warning| warning.in_file(&main)).collect();
         let done = Done { changes: plan.lines.clone(), warnings };
         let id = |instance: &Arc<Instance>| self.running.get(&instance.name).map(|running| running.id);
-        // An instance that is started again also keeps the priority set by an administrator.
+        // A restarted instance also keeps the priority set by an administrator.
         let base = |settings: &Instance| {
             let running = self.running.get(&settings.name);
             running.and_then(|running| running.kept_priority(settings)).unwrap_or(settings.router.priority)
@@ -171,7 +171,7 @@ impl Administrator {
     }
 }
 
-/// Formats the reason why a configuration was rejected, with all of its problems.
+/// Formats all problems of a rejected configuration.
 fn rejected(error: &ConfigError) -> String {
     match error {
         ConfigError::Problems(problems) => format!("{problems}\n{}; nothing has changed", problems.summary()),

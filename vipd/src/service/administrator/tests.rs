@@ -13,7 +13,7 @@ use crate::xdp::Rows;
 const CONFIG: &str =
     "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
 
-/// An administrator of an agent without an engine.
+/// An administrator for tests, without an engine.
 struct Bench {
     administrator: Administrator,
     orders: Orders,
@@ -25,7 +25,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Creates an administrator of the instances in [`CONFIG`], which reloads `path`.
+    /// Creates an administrator for the instances in [`CONFIG`]. A reload reads `path`.
     fn new(path: &Path) -> Self {
         let config = Config::parse(CONFIG, "vipd.toml").expect("a valid configuration");
         let (engine, commands) = Handle::without_engine().expect("a handle");
@@ -53,7 +53,7 @@ fn reload() -> Order {
 /// As the help of `vipd priority` states, a reload keeps the administrator's priority unless the
 /// configured priority changes.
 #[test]
-fn instance_that_a_reload_starts_again_keeps_the_priority_of_the_administrator() {
+fn instance_restarted_by_a_reload_keeps_the_administrators_priority() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("vipd.toml");
     let Bench { mut administrator, orders, commands, tracker: _, readings: _, _publisher } =
@@ -89,7 +89,7 @@ fn instance_that_a_reload_starts_again_keeps_the_priority_of_the_administrator()
     });
 }
 
-/// The FIFO stands for a configuration file on a file server that does not respond.
+/// The FIFO simulates a configuration file on an unresponsive file server.
 #[test]
 fn other_changes_do_not_wait_until_a_reload_has_read_the_file() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -111,7 +111,7 @@ fn other_changes_do_not_wait_until_a_reload_has_read_the_file() {
             answer = &mut answer => answer.expect("an answer"),
         };
         assert_eq!(answer.map(|report| report.changes), Ok(vec!["VI_1: drained".to_owned()]));
-        // Writes the file, which lets one reload finish reading. Called once for each of the two
+        // Writes to the FIFO, which lets one reload finish reading. Called once for each of the two
         // reloads.
         let write = || {
             let path = path.clone();
@@ -127,8 +127,8 @@ fn other_changes_do_not_wait_until_a_reload_has_read_the_file() {
     });
 }
 
-/// The priority of an added instance includes the weights of objects that no instance has tracked
-/// before, as after a start with the same file.
+/// The priority of an added instance includes the weights of objects that no instance tracked
+/// before, as it would after a start with the same file.
 #[test]
 fn added_instance_starts_with_the_readings_of_its_objects() {
     let directory = tempfile::tempdir().expect("a directory");

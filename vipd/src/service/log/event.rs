@@ -1,9 +1,9 @@
-//! Log lines for events of the core.
+//! Log lines for events of virtual routers.
 
 use crate::config::Instance;
 use crate::vrrp::{Discard, Event, Interval, Reason, State, Version};
 
-/// Logs an event of an instance.
+/// Logs an event of an instance's virtual router.
 pub(super) fn write(config: &Instance, event: &Event) {
     let instance = config.name.as_str();
     match event {

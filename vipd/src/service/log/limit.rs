@@ -60,8 +60,8 @@ impl Limit {
     }
 }
 
-/// A failure that may repeat. It is logged again when its text changes, or after a pause that
-/// doubles each time.
+/// A repeating failure. It is logged again when its text changes, or after a pause that doubles
+/// each time.
 #[derive(Default)]
 pub(in crate::service) struct Repeats {
     last: String,
@@ -73,7 +73,7 @@ impl Repeats {
         let pause = match self.next {
             Some((at, _)) if self.last == failure && now < at => return false,
             Some((at, pause)) if self.last == failure && now < at + pause => (pause * 2).min(MAX_PAUSE),
-            // A different failure, or one that has not occurred for a while.
+            // A different failure, or the same failure after a long interval without it.
             _ => MIN_PAUSE,
         };
         failure.clone_into(&mut self.last);

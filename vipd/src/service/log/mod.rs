@@ -79,15 +79,16 @@ impl Log {
         }
     }
 
-    /// Continues to log the events of a predecessor's router. The engine has published the router's
-    /// state as its first change, and the counters include adverts that the predecessor discarded.
+    /// Continues to log the events of a router taken over from a predecessor. The engine has
+    /// published the router's state as its first change, and the counters include adverts that the
+    /// predecessor discarded.
     pub(super) fn resume(&mut self, router: RouterId, row_of: impl Fn(Row) -> CounterRow) {
         if let Some(log) = self.instances.get_mut(&router) {
             (log.transitions, log.last) = (1, row_of(log.row));
         }
     }
 
-    /// Returns the instances and their rows.
+    /// Returns the instances and their rows in the BPF program's maps.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&Arc<Instance>, Row)> {
         self.instances.values().map(|log| (&log.config, log.row))
     }
@@ -115,7 +116,7 @@ impl Log {
         }
     }
 
-    /// Returns the instance of a router, if its events are logged.
+    /// Returns the instance of a router; `None` if the router's events are not logged.
     pub(super) fn instance(&self, router: RouterId) -> Option<&Arc<Instance>> {
         self.instances.get(&router).map(|log| &log.config)
     }
@@ -245,8 +246,8 @@ impl Log {
         }
     }
 
-    /// Returns whether the rate limit has suppressed a line that
-    /// [`lost_transitions`](Self::lost_transitions) may still log.
+    /// Returns whether the rate limit has suppressed a state change that
+    /// [`lost_transitions`](Self::lost_transitions) has not yet logged.
     pub(super) fn has_unlogged_transitions(&self) -> bool {
         self.has_unlogged_transitions
     }
@@ -272,7 +273,8 @@ impl Log {
         }
     }
 
-    /// Logs why adverts were discarded: each reason once until the instance changes state.
+    /// Logs the reasons for which adverts were discarded, each only once until the instance changes
+    /// state.
     pub(super) fn discards(&mut self, row_of: impl Fn(Row) -> CounterRow) {
         for log in self.instances.values_mut() {
             let row = row_of(log.row);
@@ -347,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn state_changes_dropped_from_the_channel_are_logged_from_the_bus() {
+    fn state_changes_missing_from_the_channel_are_logged_from_the_bus() {
         let mut log = log();
         let (sender, mut received) = mpsc::channel(2);
         let (publisher, mut transitions) = bus(1);
@@ -374,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn state_changes_suppressed_by_the_rate_limit_are_logged_later() {
+    fn rate_limited_state_changes_are_logged_later() {
         let mut log = log();
         let (sender, mut received) = mpsc::channel(64);
         let (publisher, mut transitions) = bus(1);
@@ -391,7 +393,7 @@ mod tests {
         let lost = 30 - first.len();
         assert!(lost > 0, "the rate limit is below 30 lines");
         assert!(log.has_unlogged_transitions());
-        // Simulates a pause after which lines are allowed again.
+        // A new limit simulates a pause after which lines are permitted again.
         log.instances.values_mut().for_each(|log| log.limit = Limit::new());
         let later = Lines::capture(|| log.lost_transitions(&transitions.take()));
         let expected = format!(

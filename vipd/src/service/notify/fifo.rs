@@ -1,8 +1,8 @@
 //! Writes a line for each change of state to a FIFO, in keepalived's format.
 //!
-//! The FIFO is opened for reading and writing, so that it can be opened without a reader and lines
-//! remain in it when a reader restarts. If it is full, lines are dropped. A reader may also replace
-//! the FIFO.
+//! The FIFO is opened for reading and writing, so that opening it needs no reader and lines remain
+//! in it when a reader restarts. When the FIFO is full, lines are dropped. A reader may replace the
+//! FIFO.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub(super) struct Fifo {
 }
 
 impl Fifo {
-    /// Opens a FIFO, and creates it with mode 0600 if the path does not exist.
+    /// Opens the FIFO at `path`, and creates it with mode 0600 if it does not exist.
     ///
     /// # Errors
     /// Returns an error if the FIFO cannot be created or opened, or if the path is not a FIFO.
@@ -44,8 +44,8 @@ impl Fifo {
         &self.path
     }
 
-    /// Writes a line without blocking. If this fails, usually because the FIFO is full, drops and
-    /// counts the line, and logs this once until a line can be written again.
+    /// Writes a line without blocking. If writing fails, usually because the FIFO is full, drops
+    /// and counts the line. Only the first failure is logged until a line has been written again.
     pub(super) fn write(&mut self, subject: &Subject, notice: &Notice) {
         let Notice { kind, priority, .. } = notice;
         let line =
@@ -71,7 +71,7 @@ impl Fifo {
         }
     }
 
-    /// Opens the path again if another FIFO has replaced the open one.
+    /// Reopens the path if another FIFO has replaced the open FIFO.
     fn follow_replacement(&mut self) {
         let identity = |found: Stat| (found.st_dev, found.st_ino);
         let (Ok(own), Ok(found)) = (fstat(&self.descriptor), lstat(&self.path)) else { return };
@@ -126,14 +126,14 @@ pub(super) mod tests {
         fifo.write(&Subject::Instance("VI_1".into()), &notice(Kind::Master));
         fifo.write(&Subject::Group("gateway".into()), &notice(Kind::Stop));
         assert_eq!(read_all(&path), "INSTANCE \"VI_1\" MASTER 150\nGROUP \"gateway\" STOP 150\n");
-        // Lines stay in a FIFO that is opened again.
+        // Reopening a FIFO keeps the lines in it.
         drop(Fifo::open(&path).expect("exists"));
         assert_eq!(fifo.dropped(), 0);
     }
 
     /// Some readers create the FIFO when they start.
     #[test]
-    fn lines_are_written_to_the_fifo_that_has_replaced_the_open_one() {
+    fn lines_are_written_to_a_replacement_fifo() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("fifo");
         let mut fifo = Fifo::open(&path).expect("created");

@@ -43,10 +43,10 @@ impl Notifications {
         new
     }
 
-    /// Continues with the states that instances had in a predecessor, without notifications.
-    /// Commands are held back until [`release`](Self::release).
+    /// Sets the states that instances had in a predecessor, without notifications. Commands are
+    /// held back until [`release`](Self::release).
     pub(super) fn resume(&mut self, states: &[(Arc<Instance>, Option<State>)], groups: &[Arc<Group>]) {
-        // A new runner has no subjects, so `configure` adds each of them with its present state.
+        // The runner is replaced, because `configure` sets the present state only of a new subject.
         let counts = self.runner.counts();
         self.runner = Runner::with_counts(counts);
         self.runner.hold();
@@ -58,12 +58,12 @@ impl Notifications {
         }
     }
 
-    /// Starts the commands that were held back. Called once those of the predecessor have ended.
+    /// Starts the commands that were held back. Called once the predecessor's commands have ended.
     pub(super) fn release(&mut self) {
         self.runner.release();
     }
 
-    /// Returns the counters of notifications, which the reports read.
+    /// Returns the counters of notifications, for reports.
     pub(super) fn counts(&self) -> SharedCounts {
         self.runner.counts()
     }
@@ -120,13 +120,12 @@ impl Notifications {
         }
     }
 
-    /// Applies a reload. Reports of the removed instances must have been passed to
-    /// [`change`](Self::change) before. An instance with the same name as a removed instance
-    /// replaces it: notifications of both are delivered in order. `instances` contains all
-    /// instances after the reload, because the group of an instance may have changed although the
-    /// instance's own settings have not.
+    /// Applies a reload. The reports of removed instances must already have been passed to
+    /// [`change`](Self::change). If an added instance has the name of a removed one, their
+    /// notifications are delivered in order. `instances` contains all instances after the reload,
+    /// because an instance's group may change while its own settings do not.
     ///
-    /// Returns the changes of groups that are in a different state with their new members.
+    /// Returns the changes of groups whose new members put them in a different state.
     pub(super) fn reload(
         &mut self,
         removed: &[Arc<Instance>],
@@ -162,15 +161,15 @@ impl Notifications {
         }
     }
 
-    /// Returns the members of the group of an instance, or only the instance itself if it is in no
-    /// group. The members of a group advertise the lowest of their priorities.
+    /// Returns the members of an instance's group, or only the instance itself if it has no group.
+    /// All members of a group advertise the lowest priority among them.
     pub(super) fn group_of<'a>(&'a self, instance: &'a String) -> &'a [String] {
         self.groups.of(instance).map_or(slice::from_ref(instance), |group| &group.members)
     }
 
-    /// Delivers the notification of an instance's state change and, if the state of its group also
-    /// changes, the notification of the group. Returns the group's change. `priority` is the
-    /// effective priority, if it is known.
+    /// Delivers the notification of an instance's state change. If the change also changes the
+    /// state of the instance's group, delivers a notification of the group. Returns the group's
+    /// change. `priority` is the effective priority, if it is known.
     pub(super) fn change(
         &mut self,
         change: &Change,
@@ -199,19 +198,19 @@ impl Notifications {
         self.runner.push(subject, notice, changes);
     }
 
-    /// Waits until the commands of an instance or a group have ended, and starts the next ones.
-    /// Waits forever if no command is running. Safe to cancel.
+    /// Waits until the commands of any one instance or group have ended, and starts waiting
+    /// commands. Waits forever if no command is running. Safe to cancel.
     pub(super) async fn next(&mut self) {
         self.runner.next().await;
     }
 
-    /// Waits until all notifications have been delivered, but at most for a minute.
+    /// Waits until all notifications have been delivered, for at most a minute.
     pub(super) async fn stop(&mut self) {
         self.runner.stop(STOP_TIMEOUT).await;
     }
 }
 
-/// Returns the notification that corresponds to the present state of a running instance or group.
+/// Returns the kind of notification for the present state of a running instance or group.
 fn present(state: State) -> Option<Kind> {
     Kind::of(state, Reason::Startup)
 }
@@ -229,7 +228,7 @@ fn group_notice(kind: Kind, reason: String) -> Notice {
     Notice { kind, reason, priority: 0 }
 }
 
-/// Returns the commands of an instance, which may belong to a group, or the commands of a group.
+/// Returns the commands of an instance (with the name of its group, if any) or of a group.
 fn target(notify: &Notify, instance: Option<&Instance>, group: Option<String>) -> Target {
     let Notify { master, backup, fault, stop, any, user, timeout } = notify.clone();
     Target {
@@ -295,7 +294,7 @@ mod tests {
             }
             notifications.change(&change(0, State::Initialize, Reason::Shutdown), &old, None);
             notifications.reload(&[Arc::clone(&old)], &[Arc::clone(&new)], &[]);
-            // The command `stop` is running.
+            // The `stop` command is now running.
             notifications.change(&change(1, State::Backup, Reason::Startup), &new, None);
             notifications.next().await;
             notifications.reload(&[Arc::clone(&new)], &[], &[]);
@@ -306,7 +305,7 @@ mod tests {
 
     /// A reload adds commands and a group to an instance that is master.
     #[test]
-    fn first_notification_after_a_reload_contains_the_new_group_and_the_previous_state() {
+    fn first_notification_after_a_reload_names_the_new_group() {
         let directory = tempfile::tempdir().expect("a directory");
         let [out, script] = ["out", "script"].map(|name| directory.path().join(name));
         let text = format!("echo $1 $3 ${{VIPD_GROUP-none}} $VIPD_PREVIOUS_STATE >>{}", out.display());

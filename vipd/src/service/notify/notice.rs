@@ -19,8 +19,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Returns the state in the notification of a transition, or `None` if the transition has no
-    /// notification, for example at the beginning of the startup delay.
+    /// Returns the kind of notification for a transition, or `None` if the transition causes no
+    /// notification, as at the beginning of the startup delay.
     pub(crate) fn of(state: State, reason: Reason) -> Option<Self> {
         match state {
             State::Master => Some(Self::Master),
@@ -58,8 +58,8 @@ pub(crate) struct Notice {
     /// The new state.
     pub(crate) kind: Kind,
     pub(crate) reason: String,
-    /// Effective priority, or the configured priority if the effective one is not known. 0 for a
-    /// group.
+    /// Effective priority, or the configured priority if the effective priority is not known. 0 for
+    /// a group.
     pub(crate) priority: u8,
 }
 
@@ -94,15 +94,15 @@ impl Subject {
     }
 }
 
-/// The commands of a subject and the values that they receive.
+/// The commands of a subject, and the values passed to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Command for the transition to Master. The next three commands are for the other states.
+    /// Command for the transition to Master. The next three fields are for the other states.
     pub(crate) master: Option<Vec<String>>,
     pub(crate) backup: Option<Vec<String>>,
     pub(crate) fault: Option<Vec<String>>,
     pub(crate) stop: Option<Vec<String>>,
-    /// Command that runs for each transition or stop, after the command for the new state.
+    /// Command that runs for every transition and for a stop, after the command for the new state.
     pub(crate) any: Option<Vec<String>>,
     /// User that runs the commands; `None` for the agent's user.
     pub(crate) user: Option<String>,
@@ -131,11 +131,11 @@ impl Commands for Arc<Target> {
     }
 }
 
-/// Returns the commands of a job with their names in the configuration, in the order in which they
-/// run.
+/// Returns the commands of a job, each with its key in the configuration, in the order in which
+/// they run.
 ///
-/// The command `any` receives further arguments: `INSTANCE` or `GROUP`, the name, the state in
-/// capitals and the priority, as keepalived's `notify` scripts do.
+/// Like keepalived's `notify` scripts, the command `any` receives four more arguments: `INSTANCE`
+/// or `GROUP`, the name, the state in capitals, and the priority.
 pub(super) fn commands(job: &Job<Subject, Arc<Target>>) -> Vec<(&'static str, Spec)> {
     let Job { subject, notice, previous, commands: target } = job;
     let key = match notice.kind {

@@ -2,15 +2,15 @@
 //!
 //! The commands of one subject (an instance or a group) run one at a time, in the order of its
 //! changes: for each notification, first the command for the new state, then the command for any
-//! change. While they run, further changes of the subject replace each other, and only the latest
-//! gets a notification. Subjects are served in turn, so one that changes constantly does not delay
+//! change. While the commands run, only the latest further change of the subject is kept for
+//! notification. Subjects are served in turn, so a subject that changes constantly does not delay
 //! the others.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::notice::{Kind, Notice};
 
-/// The property of a subject's commands that the queue uses.
+/// The queue's view of a subject's commands.
 pub(super) trait Commands {
     /// Returns whether any command is configured for this state.
     fn has(&self, kind: Kind) -> bool;
@@ -31,7 +31,8 @@ pub(super) struct Job<K, C> {
 #[derive(Debug)]
 pub(super) struct Queue<K, C> {
     subjects: BTreeMap<K, Subject<C>>,
-    /// Subjects with a pending change whose commands are not running, the longest waiting first.
+    /// Subjects that have a pending change and no running commands, in the order in which they are
+    /// served.
     ready: VecDeque<K>,
     running: usize,
     limit: usize,
@@ -43,23 +44,23 @@ struct Subject<C> {
     pending: Option<Notice>,
     /// Whether commands are running, for the state in `notified`.
     is_running: bool,
-    /// State in the last notification that was started, or that was skipped because no command is
-    /// configured for it. Initially, the state in which the subject was added.
+    /// State in the last notification that was started or was skipped for lack of a command.
+    /// Initially, the state in which the subject was added.
     notified: Option<Kind>,
-    /// Number of changes that were not delivered, because a later change replaced them.
+    /// Number of changes not delivered because a later change replaced them.
     coalesced: u64,
     /// Whether to remove the subject after its last notification.
     is_leaving: bool,
 }
 
 impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
-    /// Creates a queue that lets commands of at most `limit` subjects run at a time.
+    /// Creates a queue that lets the commands of at most `limit` subjects run at the same time.
     pub(super) fn new(limit: usize) -> Self {
         Self { subjects: BTreeMap::new(), ready: VecDeque::new(), running: 0, limit: limit.max(1) }
     }
 
-    /// Adds a subject in the state `present`, or replaces its commands. Changes that are pending
-    /// will use the new commands.
+    /// Adds a subject in the state `present`, or replaces its commands. A pending change will use
+    /// the new commands.
     pub(super) fn configure(&mut self, subject: K, commands: C, present: Option<Kind>) {
         if let Some(known) = self.subjects.get_mut(&subject) {
             known.commands = commands;
@@ -90,8 +91,8 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
     pub(super) fn push(&mut self, subject: &K, notice: Notice, changes: u64) {
         let Some(known) = self.subjects.get_mut(subject) else { return };
         let missed = changes.saturating_sub(1);
-        // Skips a change within a state, such as another fault while in Fault. If further changes
-        // were missed, the subject may have been in another state in the meantime.
+        // Skips a change within a state, such as another fault while in Fault. If changes were
+        // missed, the subject may have been in another state in between.
         if missed == 0 && known.latest() == Some(notice.kind) {
             return;
         }
@@ -102,8 +103,8 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         }
     }
 
-    /// Returns the next notification whose commands may run now. [`finish`](Self::finish) must be
-    /// called when they have ended.
+    /// Returns the next notification whose commands may run now. The caller must call
+    /// [`finish`](Self::finish) when these commands have ended.
     pub(super) fn start(&mut self) -> Option<Job<K, C>> {
         while self.running < self.limit {
             let subject = self.ready.pop_front()?;
@@ -144,8 +145,8 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         self.subjects.values().filter(|known| known.pending.is_some()).count()
     }
 
-    /// Returns the number of a subject's changes that caused no notification, because a later
-    /// change replaced them.
+    /// Returns the number of a subject's changes that caused no notification because a later change
+    /// replaced them.
     pub(super) fn coalesced(&self, subject: &K) -> u64 {
         self.subjects.get(subject).map_or(0, |known| known.coalesced)
     }
@@ -172,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// Commands for all states.
+    /// Commands that are configured for all states.
     #[derive(Clone, Debug, PartialEq, Eq)]
     struct All;
 
@@ -329,8 +330,8 @@ mod tests {
         ) {
             let mut queue = queue(5, limit);
             let mut running: Vec<Job<u32, All>> = Vec::new();
-            // `number` counts the changes and is passed in the reason. `latest` and `notified`
-            // contain the latest change and the latest notification of each subject.
+            // The reason of each change contains its `number`. For each subject, `latest` is the
+            // latest change, and `notified` the latest notification.
             let mut number = 0_u64;
             let mut latest: BTreeMap<u32, Kind> = BTreeMap::new();
             let mut notified: BTreeMap<u32, (Kind, u64)> = BTreeMap::new();

@@ -15,20 +15,19 @@ use crate::config::Instance;
 use crate::process::child::{Child, Outcome, Spec};
 use crate::service::log::limit::{Limit, Scope};
 
-/// Number of subjects per CPU whose commands may run at the same time. It is greater than 1,
-/// because commands spend most of their time waiting.
+/// Number of subjects per CPU whose commands may run at the same time. Greater than 1, because
+/// commands mostly wait.
 const PER_CPU: usize = 4;
-/// Pause before another attempt to start a command for which no process, memory or descriptor was
-/// available.
+/// Pause before retrying to start a command after no process, memory or descriptor was available.
 const RETRY: Duration = Duration::from_millis(100);
-/// Maximum time for which a stopping agent waits for commands. The timeout of each command also
-/// applies.
+/// Maximum time that a stopping agent waits for all commands to end. Each command's own timeout
+/// also applies.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Counts of one subject.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
-    /// Changes without a notification, because a later change replaced them.
+    /// Changes that caused no notification because a later change replaced them.
     pub(crate) coalesced: u64,
     /// Commands that failed, timed out or could not be started.
     pub(crate) errors: u64,
@@ -52,7 +51,7 @@ pub(crate) struct SharedCounts(Arc<Mutex<Shared>>);
 #[derive(Debug, Default)]
 struct Shared {
     subjects: BTreeMap<Subject, Counts>,
-    /// Counts of a predecessor, by subject.
+    /// The predecessor's counts, by subject.
     former: BTreeMap<String, Counts>,
     fifo_dropped: u64,
     former_fifo_dropped: u64,
@@ -70,7 +69,7 @@ impl SharedCounts {
         shared.former_fifo_dropped + shared.fifo_dropped
     }
 
-    /// Returns the counts of all subjects that have any, including those of a predecessor.
+    /// Returns the nonzero counts by subject, including the predecessor's counts.
     pub(crate) fn all(&self) -> BTreeMap<String, Counts> {
         let shared = self.lock();
         let mut all = shared.former.clone();
@@ -81,7 +80,7 @@ impl SharedCounts {
         all
     }
 
-    /// Sets the counts of a predecessor, to which those of this process are added.
+    /// Sets the predecessor's counts, to which this process's counts are added.
     pub(crate) fn resume(&self, former: &BTreeMap<String, Counts>, fifo_dropped: u64) {
         let mut shared = self.lock();
         shared.former_fifo_dropped = fifo_dropped;
@@ -107,15 +106,16 @@ impl SharedCounts {
     }
 }
 
-/// Runs the commands in the order that the queue decides.
+/// Runs the commands in the order determined by the queue.
 pub(super) struct Runner {
     queue: Queue<Subject, Arc<Target>>,
     running: JoinSet<Finished>,
     counts: SharedCounts,
-    /// Logged failures that no success has followed yet, by subject and command.
+    /// The last logged failure of each command that has not succeeded since, by subject and
+    /// command.
     failing: BTreeMap<(Subject, &'static str), String>,
     log_limit: Limit,
-    /// Whether commands are held back, because those of a predecessor may still be running.
+    /// Whether commands are held back because the predecessor's commands may still be running.
     is_held: bool,
 }
 
@@ -167,8 +167,8 @@ impl Runner {
         self.queue.remove(subject);
     }
 
-    /// Delivers the notification of a change, now or when the earlier commands of the subject have
-    /// ended. `changes` is the number of changes since the last call for the subject. Must be
+    /// Delivers the notification of a change, immediately or when the subject's earlier commands
+    /// have ended. `changes` is the number of changes since the last call for the subject. Must be
     /// called in a tokio runtime.
     pub(super) fn push(&mut self, subject: &Subject, notice: Notice, changes: u64) {
         self.queue.push(subject, notice, changes);
@@ -187,8 +187,8 @@ impl Runner {
         }
     }
 
-    /// Waits until the commands of a subject have ended, and starts the next ones. Waits forever if
-    /// no command is running. Safe to cancel.
+    /// Waits until the commands of any one subject have ended, and starts waiting commands. Waits
+    /// forever if no command is running. Safe to cancel.
     pub(super) async fn next(&mut self) {
         match self.running.join_next().await {
             Some(Ok(finished)) => {
@@ -202,8 +202,8 @@ impl Runner {
         }
     }
 
-    /// Waits until all commands have ended, but at most `timeout`. Commands that are still running
-    /// at that point are killed when the runner is dropped, and waiting commands are not started.
+    /// Waits until all commands have ended, but at most for `timeout`. Commands still running after
+    /// the timeout are killed when the runner is dropped, and waiting commands are not started.
     pub(super) async fn stop(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         while !self.queue.is_idle() {
@@ -220,8 +220,8 @@ impl Runner {
         }
     }
 
-    /// Counts failures, and logs each failure when it first occurs or differs from the previous
-    /// one.
+    /// Counts failures. Logs a failure when it first occurs and when it differs from the previous
+    /// failure.
     fn report(&mut self, finished: Finished) {
         let Finished { subject, results } = finished;
         let (instance, group) = subject.fields();
@@ -263,8 +263,7 @@ async fn deliver(job: Job<Subject, Arc<Target>>) -> Finished {
     Finished { subject: job.subject, results }
 }
 
-/// Runs a command. If no process, memory or descriptor is available, tries again for up to
-/// `timeout`.
+/// Runs a command. If no process, memory or descriptor is available, retries for up to `timeout`.
 async fn run(spec: &Spec, timeout: Duration) -> io::Result<Outcome> {
     let deadline = Instant::now() + timeout;
     loop {

@@ -7,7 +7,7 @@ use crate::config::settings::Transport;
 use crate::engine::command::RouterSnapshot;
 use crate::vrrp::{Family, Fault, Reason, Snapshot, State};
 
-/// Fault reason that is replaced by the names of the failed objects.
+/// Placeholder fault reason, which the report replaces with the names of the failed objects.
 pub(super) const TRACKED_FAILED: &str = "a tracked object failed";
 
 /// Returns the reason why a router is in Initialize; `None` in other states.
@@ -35,7 +35,7 @@ pub(super) fn of_fault<'a>(
     }
 }
 
-/// Describes the fault of a sync group: the first fault of a member other than [`Fault::Group`].
+/// Describes the fault of a sync group: the first member's fault other than [`Fault::Group`].
 fn failed_member<'a>(mut members: impl Iterator<Item = &'a RouterSnapshot>) -> String {
     let failed = members.find_map(|member| match member.router.state {
         State::Fault(fault) if fault != Fault::Group => Some((member, fault)),
@@ -51,7 +51,7 @@ fn failed_member<'a>(mut members: impl Iterator<Item = &'a RouterSnapshot>) -> S
     )
 }
 
-/// Describes a fault to the user, with a remedy where there is one.
+/// Describes a fault to the user, including a remedy if there is one.
 fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> String {
     let interface = &config.interface;
     match fault {
@@ -96,7 +96,7 @@ fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
     }
 }
 
-/// Describes a [`Fault::AddressInterface`] by the interfaces to which the VIPs are to be added.
+/// Describes a [`Fault::AddressInterface`] by listing the interfaces to which VIPs are to be added.
 fn describe_address_interfaces(config: &Instance) -> String {
     let devs: BTreeSet<&str> =
         config.placements.iter().filter_map(|placement| placement.interface.as_deref()).collect();

@@ -10,19 +10,20 @@ use crate::engine::command::Report;
 use crate::service::administrator::Reloaded;
 use crate::service::rules;
 
-/// Maximum number of reports to keep until the reload that adds their routers is complete. If there
-/// are more, the bus still has the latest state change of each router.
+/// Maximum number of reports kept until the reload that adds their routers is complete. Further
+/// reports are dropped, but the bus still has the latest state change of each router.
 const MAX_EARLY: usize = 16_384;
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
-    /// Logs the last events of removed routers, which are all in the channel by now. Then applies a
-    /// reload to the log, the events, the notifications, the metrics and the access rules.
+    /// Logs the last events of removed routers, which have all arrived in the channel. Then applies
+    /// a reload to the log, the events, the notifications, the metrics and the access rules.
     pub(super) fn reloaded(&mut self, reloaded: &Reloaded, runtime_dir: &RuntimeDir, from: &mut FromEngine) {
         let new: BTreeSet<_> = reloaded.added.iter().map(|added| added.router).collect();
         let mut of_new = Vec::new();
         while let Ok(report) = from.reports.try_recv() {
             match report {
-                // Kept until the notification commands of the added instance are configured.
+                // The report is kept until the notification commands of the added instance are
+                // configured.
                 Report::Router { router, .. } if new.contains(&router) => of_new.push(report),
                 _ => self.write(report),
             }
@@ -43,8 +44,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         for report in early.chain(of_new) {
             self.write(report);
         }
-        // Covers added routers whose reports were dropped because the channel or `early` was full:
-        // the bus has their latest change.
+        // Logs the latest change, from the bus, of added routers whose reports were dropped because
+        // the channel or `early` was full.
         self.log_lost_transitions(from);
         self.web.apply(reloaded.metrics.clone());
         if let Err(error) = runtime_dir.set_access(&self.access, rules(&reloaded.control)) {
@@ -57,7 +58,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         if let Report::Router { router, .. } = &report
             && self.log.instance(*router).is_none()
         {
-            // A reload is adding the router, and its notification commands are not configured yet.
+            // A reload is adding the router, whose notification commands are not configured yet.
             if self.early.len() < MAX_EARLY {
                 self.early.push(report);
             }
@@ -72,12 +73,12 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.log.write(report);
     }
 
-    /// Handles the remaining reports, then state changes whose reports were dropped, and logs
-    /// changes that the rate limit suppressed.
+    /// Handles the remaining reports, then state changes whose reports were dropped, and then logs
+    /// state changes that the rate limit suppressed.
     pub(super) fn log_lost_transitions(&mut self, from: &mut FromEngine) {
         // The order matters: the engine sends the report of a change before it publishes the
-        // change. The report of every change taken here has therefore been sent or dropped. A state
-        // resumed from a predecessor is published without a report.
+        // change. So the report of every change that `take` returns has been sent or dropped. A
+        // state resumed from a predecessor is published without a report.
         let published = from.transitions.take();
         while let Ok(report) = from.reports.try_recv() {
             self.write(report);

@@ -1,4 +1,5 @@
-//! Succession in the control thread: hands over to another process, and takes over from one.
+//! The control thread's part in a succession: handing over to a successor, and taking over from a
+//! predecessor.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -41,7 +42,7 @@ pub(in crate::service) enum End {
 /// The outcome of [`serve`](Supervisor::serve).
 pub(super) enum Served {
     Stopped,
-    /// Contains the channel to the successor. Its closure signals the end of this process.
+    /// The channel to the successor. Closing the channel signals the end of this process.
     HandedOver(Channel),
 }
 
@@ -56,8 +57,8 @@ pub(super) struct Connections<'a> {
 
 /// A message from the predecessor after this process has taken over.
 pub(super) enum FromPredecessor {
-    /// Memory with a [`SavedService`], the state of the predecessor's service. By now, the
-    /// predecessor has reported this process to systemd as the main process.
+    /// Memory with a [`SavedService`], the state of the predecessor's service. The predecessor has
+    /// already reported this process to systemd as the main process.
     Service(Option<OwnedFd>),
     /// The predecessor has ended.
     Ended,
@@ -71,7 +72,7 @@ pub(super) struct Upgrading {
     is_handing_over: Arc<AtomicBool>,
 }
 
-/// An upgrade that waits for the end of this process's predecessor, so that notification commands
+/// An upgrade that waits until this process's predecessor has ended, so that notification commands
 /// of the predecessor and of the new successor do not run at the same time.
 pub(super) struct Waiting {
     pub(super) executable: Option<PathBuf>,
@@ -86,8 +87,8 @@ impl Waiting {
 }
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
-    /// Waits until the engine has taken over, and continues with the states of the predecessor.
-    /// Returns the channel, from which the predecessor's last messages must be read.
+    /// Waits until the engine has taken over, and adopts the predecessor's states. Returns the
+    /// channel, from which the caller must read the predecessor's last messages.
     pub(super) async fn take_over(
         &mut self,
         heir: Heir,
@@ -160,8 +161,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Waits for the end of the predecessor, if there is one, so that notifications that were held
-    /// back until the end of its commands can be delivered.
+    /// Waits until the predecessor, if any, has ended. Notifications that were held back until its
+    /// commands had ended can then be delivered.
     pub(super) async fn outlive_predecessor(
         &mut self,
         predecessor: &mut Option<AsyncFd<Channel>>,
@@ -176,7 +177,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Starts a successor, and begins to hand over to it.
+    /// Starts a successor and begins the handover.
     pub(super) fn upgrade(
         &self,
         executable: Option<PathBuf>,
@@ -226,8 +227,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         // Does nothing if the worker has ended.
         worker.submit(Request::HandOver);
         if self.is_stopping {
-            // A termination signal arrived after the engine had handed over, and must stop the
-            // successor instead.
+            // A termination signal arrived after the engine had handed over. It applies to the
+            // successor, so it is sent there.
             let successor = i32::try_from(pid).ok().and_then(Pid::from_raw);
             if let Some(Err(error)) = successor.map(|successor| kill_process(successor, Signal::TERM)) {
                 tracing::error!(pid, %error, "cannot stop the successor; stop it with SIGTERM");
@@ -249,8 +250,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
         let line = Line::agent(format!("handed over to process {pid}, vipd {version}"));
         finish(author, Ok(Done { changes: vec![line], ..Done::default() }));
-        // Lets the client's task send the reply, which fits into the socket's buffer, before the
-        // server is aborted.
+        // Lets the client's task send the reply before the server is aborted. The reply fits into
+        // the socket's buffer.
         for _ in 0..REPLY_STEPS {
             yield_now().await;
         }
@@ -258,19 +259,19 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     }
 }
 
-/// Maximum time for which a stopping process waits for each message of its predecessor, and then
-/// for the predecessor's end, which its notification commands may delay.
+/// Maximum time that a stopping process waits for each message from its predecessor, and then for
+/// the predecessor to end, which the predecessor's notification commands may delay.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum time for which an upgrade waits for the end of a predecessor. Together with the time that
-/// a successor may take to become ready, this must be shorter than the time for which the client
-/// waits for its reply.
+/// Maximum time that an upgrade waits for a predecessor to end. This time plus the time that a
+/// successor may take to become ready must be less than the time that the client waits for the
+/// reply.
 const MAX_WAIT: Duration = Duration::from_secs(8);
 
-/// Number of times that the task of a client may have to be polled until it has sent its reply.
+/// Maximum number of times that a client's task must be polled before it has sent its reply.
 const REPLY_STEPS: usize = 16;
 
-/// Waits for the end of an upgrade, or forever if there is none.
+/// Waits until the upgrade ends, or forever if none is in progress.
 pub(super) async fn outcome(upgrading: &mut Option<Upgrading>) -> Result<Successor, String> {
     match upgrading {
         Some(Upgrading { outcome, .. }) => match outcome.await {
@@ -281,7 +282,8 @@ pub(super) async fn outcome(upgrading: &mut Option<Upgrading>) -> Result<Success
     }
 }
 
-/// Returns the waiting upgrade once its deadline has passed. Waits forever if there is none.
+/// Returns the waiting upgrade once its deadline has passed. Waits forever if no upgrade is
+/// waiting.
 pub(super) async fn overdue(waiting: &mut Option<Waiting>) -> Option<Waiting> {
     match waiting {
         Some(Waiting { deadline, .. }) => {
@@ -292,7 +294,7 @@ pub(super) async fn overdue(waiting: &mut Option<Waiting>) -> Option<Waiting> {
     }
 }
 
-/// Returns the error for a waiting upgrade if another one is requested.
+/// Returns the error for a waiting upgrade when another upgrade is requested.
 pub(super) fn repeated_reason() -> String {
     "another upgrade has been requested in the meantime".to_owned()
 }
@@ -308,14 +310,15 @@ pub(super) fn overdue_reason() -> String {
 /// Returns the successor if the engine handed over before it ended.
 pub(super) async fn handed_over(upgrading: Option<Upgrading>) -> Option<(Successor, Author)> {
     let Upgrading { outcome, author, is_handing_over } = upgrading?;
-    // Before the handover begins, the successor may still need a long time to become ready.
+    // If the handover has not begun, the successor may need a long time to become ready, so it is
+    // not waited for.
     if !is_handing_over.load(Ordering::SeqCst) {
         return None;
     }
     Some((outcome.await.ok()?.ok()?, author))
 }
 
-/// Waits for the next message of the predecessor, or forever if there is none.
+/// Waits for the next message from the predecessor, or forever if there is no predecessor.
 pub(super) async fn next(predecessor: &mut Option<AsyncFd<Channel>>) -> FromPredecessor {
     let Some(channel) = predecessor else { return std::future::pending().await };
     loop {

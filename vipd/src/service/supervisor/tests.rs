@@ -25,7 +25,7 @@ use crate::service::events::EventLog;
 use crate::web;
 use crate::xdp::{Framing, Preference, Sizes};
 
-/// Answers `status` requests. Sends SIGTERM to the control thread before each answer.
+/// Answers `status` requests, and sends SIGTERM to the control thread before each answer.
 struct Terminating;
 
 impl Source for Terminating {
@@ -127,7 +127,7 @@ fn slow_driver_delays_neither_status_nor_shutdown() {
         client.status().expect("status is served while the driver attaches");
         let Ok(Command::Ping(_)) = commands.recv() else { panic!("the agent checks the engine first") };
         assert!(matches!(commands.recv(), Ok(Command::Stop)), "shutdown does not wait for the driver");
-        // The engine ends before the driver's attach returns.
+        // The engine ends before the driver's attach call returns.
         drop(reports);
         attach.send(()).expect("the worker is waiting");
     });

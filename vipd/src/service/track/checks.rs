@@ -13,7 +13,7 @@ use super::{file, interface, process, route, script};
 const STAGGER: u64 = 20_000_000;
 
 impl Tracker {
-    /// Starts the checks of new objects, and ends those of objects that are no longer tracked.
+    /// Starts checking new objects, and stops checking objects that are no longer tracked.
     pub(super) fn start(&mut self) {
         let tracked = self.instances.values().flat_map(|tracking| tracking.objects.iter().map(|(id, _)| *id));
         let used: BTreeSet<ObjectId> = tracked.chain(self.expected.iter().copied()).collect();
@@ -25,8 +25,9 @@ impl Tracker {
             is_used
         });
         let (mut has_new_interface, mut has_new_route) = (false, false);
-        // An interface or route that has a reading is watched by a running task: only objects of
-        // other kinds take over the reading of the object that they replace, or of a predecessor.
+        // An interface or route with a reading is already watched by a running task. Objects of
+        // other kinds may have taken over a reading from the object that they replace or from a
+        // predecessor.
         let is_checked = |object: &Object| match object.source {
             Source::Interface(_) | Source::Route(..) => object.reading.is_some(),
             Source::Script(_) | Source::Process(_) | Source::File(_) => object.task.is_some(),

@@ -21,11 +21,11 @@ use crate::config::track::TrackedFile;
 use crate::process::register;
 use crate::service::log::limit::Repeats;
 
-/// Maximum number of bytes that are read: enough for a number with white space around it.
+/// Maximum number of bytes to read: enough for a number with white space around it.
 const MAX_BYTES: u64 = 64;
-/// Pause after an event, so that many events in the directory cause one reading.
+/// Pause after an event, so that several events in quick succession cause only one reading.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Time after which a file that has not been read counts as unreadable.
+/// Time after which a file whose read has not completed counts as unreadable.
 const SLOW: Duration = Duration::from_secs(5);
 /// Interval at which a file is read if its watches do not report all changes.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -34,9 +34,9 @@ const INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// The watches are on the file, which may be a symbolic link, and on its directory, because most
 /// programs replace a file by renaming another file to its name. The watches are renewed after each
-/// event, before the file is read, so that no change is missed. Another thread renews them and
-/// reads the file, because a file server may not respond. If the watches do not report all changes,
-/// the file is also read every [`INTERVAL`].
+/// event, before the file is read, so that no change is missed. Another thread renews the watches
+/// and reads the file, because a file server may not respond. If the watches do not report all
+/// changes, the file is also read every [`INTERVAL`].
 pub(super) async fn watch(object: ObjectId, file: Arc<TrackedFile>, updates: Updates) {
     let mut last = None;
     let mut repeats = Repeats::default();
@@ -51,7 +51,7 @@ fn warn(file: &TrackedFile, error: &io::Error, repeats: &mut Repeats) {
     if !repeats.is_due(&error.to_string(), Instant::now()) {
         return;
     }
-    // The description of ENOSPC, "No space left on device", is misleading.
+    // ENOSPC gets its own text, because its description, "No space left on device", is misleading.
     let reason = match Errno::from_io_error(error) {
         Some(Errno::NOSPC) => {
             "too many inotify watches; raise the sysctl fs.inotify.max_user_watches".to_owned()
@@ -120,23 +120,25 @@ async fn follow(
 /// The watches of a file.
 struct Renewed {
     watches: BTreeSet<i32>,
-    /// The error if a watch on the file or on a directory could not be added. A missing file or
-    /// directory is not an error.
+    /// The error if a watch on the file or a directory could not be added; `None` if the file or
+    /// directory is only missing.
     error: Option<Errno>,
-    /// Whether the file may change without an event: a watch is missing, or the path contains a
-    /// symbolic link, whose target may be replaced or created in a directory without a watch.
+    /// Whether the file may change without an event, because a watch is missing or the path
+    /// contains a symbolic link, whose target may be replaced or created in a directory without a
+    /// watch.
     is_partial: bool,
 }
 
 /// Watches a file and its directory, or the nearest ancestor that exists, and removes all other
-/// watches. The returned watches equal `before` if neither was replaced.
+/// watches. Returns the same watches as `before` if neither the file nor the directory was
+/// replaced.
 fn renew(inotify: &OwnedFd, path: &Path, before: &BTreeSet<i32>) -> Renewed {
     let changes = WatchFlags::CLOSE_WRITE | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
     let entries = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
     let mut error = None;
     let mut add = |path: &Path, events| match inotify::add_watch(inotify, path, events) {
         Ok(watch) => Some(watch),
-        // If the path is created later, the watch on an ancestor reports it.
+        // The watch on an ancestor will report when the path is created.
         Err(Errno::NOENT | Errno::NOTDIR) => None,
         Err(failure) => {
             error = Some(failure);
@@ -147,14 +149,14 @@ fn renew(inotify: &OwnedFd, path: &Path, before: &BTreeSet<i32>) -> Renewed {
     let directory = path.ancestors().skip(1).find_map(|one| add(one, changes | entries));
     let watches = file.into_iter().chain(directory).collect();
     for former in before.difference(&watches) {
-        // Fails if the kernel has removed the watch together with the file.
+        // Fails if the kernel removed the watch when the file was deleted.
         let _ = inotify::remove_watch(inotify, *former);
     }
     let is_partial = error.is_some() || path.ancestors().any(Path::is_symlink);
     Renewed { watches, error, is_partial }
 }
 
-/// Reads the number. The error describes the file without naming it.
+/// Reads the number in the file. The error text does not contain the file's name.
 fn read(path: &Path) -> Result<i32, String> {
     // Opening a FIFO without a writer must not block.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
@@ -180,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_and_everything_else_is_described() {
+    fn error_describes_a_file_without_a_valid_number() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("weight");
         assert!(read(&path).is_err_and(|why| why.starts_with("cannot be read: No such file")));
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_detected_however_the_file_is_written() {
+    fn changes_are_detected_for_every_way_of_writing() {
         let directory = tempfile::tempdir().expect("a directory");
         let folder = directory.path().join("created/later");
         let path = folder.join("weight");
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn watch_that_cannot_be_added_is_reported_unless_the_file_does_not_exist() {
+    fn failed_watch_is_reported_unless_the_file_is_missing() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("weight");
         let inotify = inotify::init(CreateFlags::CLOEXEC).expect("an inotify instance");

@@ -11,9 +11,9 @@ use crate::netlink::{Monitor, Notice, Requests};
 use crate::process::register;
 use crate::service::log::limit::Repeats;
 
-/// Number of notifications that are handled before other tasks run.
+/// Maximum number of notifications handled before other tasks run.
 const BUDGET: usize = 64;
-/// Pause before the interfaces are read again after an error.
+/// Pause after an error before the interfaces are read again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Watches the interfaces with these names until the task is aborted.
@@ -22,7 +22,7 @@ pub(super) async fn watch(objects: Vec<(ObjectId, String)>, updates: Updates) {
     let mut sent = BTreeMap::new();
     let mut repeats = Repeats::default();
     loop {
-        // Returns after lost notifications; the next call reads all interfaces again.
+        // `follow` returns when notifications were lost. The next call reads all interfaces again.
         if let Err(error) = follow(&objects, &mut links, &mut sent, &updates).await {
             if repeats.is_due(&error.to_string(), std::time::Instant::now()) {
                 tracing::warn!(%error, "cannot watch tracked interfaces; trying again");
@@ -32,7 +32,8 @@ pub(super) async fn watch(objects: Vec<(ObjectId, String)>, updates: Updates) {
     }
 }
 
-/// The tracked interfaces by index: name, and whether the interface is up and has a carrier.
+/// The tracked interfaces by index. The value is the interface's name, and whether it is up and has
+/// a carrier.
 #[derive(Debug, Default)]
 struct Links(BTreeMap<u32, (String, bool)>);
 
@@ -61,7 +62,7 @@ impl Links {
     }
 }
 
-/// Reads the interfaces, then follows their notifications until some are lost.
+/// Reads the interfaces, then follows their notifications until notifications are lost.
 async fn follow(
     objects: &[(ObjectId, String)],
     links: &mut Links,
@@ -72,7 +73,7 @@ async fn follow(
     let mut monitor = register(Monitor::open()?)?;
     links.0.clear();
     let names: Vec<&str> = objects.iter().map(|(_, name)| name.as_str()).collect();
-    // Also installs a socket filter, so that other interfaces' changes cause no wake-up.
+    // Also installs a socket filter, so that changes to other interfaces cause no wake-up.
     Requests::open()?.read(monitor.get_mut(), &names, |notice| links.apply(notice))?;
     loop {
         for (object, name) in objects {

@@ -38,7 +38,7 @@ use crate::handover;
 use object::Update;
 use tracker::{Known, Tracker};
 
-/// Capacity of the channel of updates. Sources wait while it is full.
+/// Capacity of the channel for updates. While it is full, checks wait.
 const UPDATES: usize = 256;
 
 /// A change of an object, for the events of an instance that tracks it.
@@ -55,7 +55,7 @@ pub(super) struct ObjectChange {
 #[derive(Clone)]
 pub(super) struct SharedTracker(Arc<Mutex<Tracker>>);
 
-/// The updates of all objects.
+/// The receiving end of the channel for updates of all objects.
 pub(super) struct Readings(mpsc::Receiver<Update>);
 
 impl SharedTracker {
@@ -69,8 +69,8 @@ impl SharedTracker {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether a router that tracks the objects in `settings` must start in Fault, and its
-    /// priority.
+    /// Returns whether a router that tracks the objects in `settings` must start in Fault, and the
+    /// effective priority with which it must start.
     pub(super) fn preview(&self, settings: &Instance, base: u8) -> (bool, u8) {
         self.lock().preview(settings, base)
     }
@@ -78,8 +78,8 @@ impl SharedTracker {
     /// Begins to check the objects of instances that a reload is about to add. Returns whether any
     /// of these objects has not been read yet. Must be called in the control thread's runtime.
     ///
-    /// Without this, an added instance with a new object would start in Fault or with a wrong
-    /// priority, and its sync group would be in Fault until the object has been read.
+    /// Without this call, an added instance with a new object would start in Fault or with the
+    /// wrong priority, and its sync group would be in Fault until the object had been read.
     pub(super) fn expect<'a>(&self, instances: impl IntoIterator<Item = &'a Instance>) -> bool {
         let mut tracker = self.lock();
         tracker.expect(instances);
@@ -108,9 +108,9 @@ impl SharedTracker {
         tracker.set(router, settings, base, known, false);
     }
 
-    /// Begins to track the objects of an instance of a predecessor, like [`add`](Self::add). The
-    /// resulting priority and fault are always sent to the engine, because the router resumes with
-    /// those of the predecessor.
+    /// Begins to track the objects of a predecessor's instance, like [`add`](Self::add). Always
+    /// sends the resulting priority and fault to the engine, because the router resumes with the
+    /// predecessor's.
     pub(super) fn inherit(&self, router: RouterId, settings: &Instance, base: u8) {
         let mut tracker = self.lock();
         tracker.is_held = true;
@@ -127,8 +127,8 @@ impl SharedTracker {
         self.lock().resume(readings);
     }
 
-    /// Holds back changes for the engine until [`release`](Self::release), for example until the
-    /// notifications of the resulting state changes are configured.
+    /// Holds back changes for the engine until [`release`](Self::release). Used, for example, until
+    /// the notifications for the resulting state changes are configured.
     pub(super) fn hold(&self) {
         self.lock().is_held = true;
     }
@@ -138,14 +138,14 @@ impl SharedTracker {
         self.lock().release();
     }
 
-    /// Tracks the objects in the new settings of a running instance. [`start`](Self::start) must
-    /// follow.
+    /// Begins to track the objects in the new settings of a running instance.
+    /// [`start`](Self::start) must follow.
     pub(super) fn change(&self, router: RouterId, settings: &Instance, base: u8) {
         self.lock().change(router, settings, base);
     }
 
     /// Begins to track the objects of an instance that a reload has added. The instance started
-    /// with the result of [`preview`](Self::preview), which may be outdated by now.
+    /// with the result of [`preview`](Self::preview), which may now be outdated.
     pub(super) fn set_added(&self, router: RouterId, settings: &Instance, base: u8) {
         self.lock().set(router, settings, base, Known::default(), false);
     }
@@ -162,7 +162,7 @@ impl SharedTracker {
         self.lock().instances.remove(instance);
     }
 
-    /// Replaces the priority to which the weights are added.
+    /// Sets the base priority, to which the weights are added.
     pub(super) fn set_base(&self, instance: &str, base: u8) {
         let mut tracker = self.lock();
         if let Some(tracking) = tracker.instances.get_mut(instance) {
@@ -171,8 +171,8 @@ impl SharedTracker {
         tracker.update_engine(instance);
     }
 
-    /// Starts the checks of new objects, and ends those of objects that are no longer tracked. Must
-    /// be called in the control thread's runtime.
+    /// Starts checking new objects, and stops checking objects that are no longer tracked. Must be
+    /// called in the control thread's runtime.
     pub(super) fn start(&self) {
         let mut tracker = self.lock();
         tracker.expected.clear();
@@ -191,9 +191,9 @@ impl SharedTracker {
 }
 
 impl Readings {
-    /// Waits until all objects have been read for the first time, but at most `limit`, and then
-    /// sends the result to the engine. Without this, each start would put instances into Fault for
-    /// a moment. Returns the changes so far.
+    /// Waits until all objects have been read once, but at most for `limit`, and then sends the
+    /// results to the engine. Otherwise, each start would briefly put instances into Fault. Returns
+    /// the changes so far.
     pub(super) async fn settle(&mut self, tracker: &SharedTracker, limit: Duration) -> Vec<ObjectChange> {
         let deadline = tokio::time::Instant::now() + limit;
         let mut changes = Vec::new();
@@ -211,7 +211,7 @@ impl Readings {
     pub(super) async fn next(&mut self, tracker: &SharedTracker) -> Vec<ObjectChange> {
         match self.0.recv().await {
             Some(update) => tracker.apply(update),
-            // Impossible, because the tracker has a sender.
+            // Cannot happen, because the tracker holds a sender.
             None => std::future::pending().await,
         }
     }

@@ -7,9 +7,9 @@ pub(super) struct ObjectId(pub(super) u32);
 /// State of a tracked object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// The object works.
+    /// The check succeeds: for example, the interface is up or the process runs.
     Up,
-    /// The object does not work.
+    /// The check fails.
     Down,
     /// The number in a tracked file.
     Value(i32),
@@ -20,7 +20,7 @@ pub(super) enum Reading {
 pub(super) struct Update {
     pub(super) object: ObjectId,
     pub(super) reading: Reading,
-    /// Explanation of the state, shown in `status` and in the log; for example, the last line of a
+    /// Explanation of the state, shown in `status` and in the log, such as the last line of a
     /// script's output.
     pub(super) detail: Option<String>,
 }

@@ -14,7 +14,7 @@ use crate::config::track::{Process, ProcessMatch};
 use crate::process::capabilities::with;
 
 const PROC: &str = "/proc";
-/// Capability to read the executable of a process of another user.
+/// Capability to read `/proc/PID/exe` of other users' processes.
 const NEEDED: CapabilitySet = CapabilitySet::SYS_PTRACE;
 /// Length in bytes to which the kernel truncates command names.
 const MAX_COMM: usize = 15;
@@ -28,7 +28,7 @@ pub(super) struct Search {
     pub(super) unreadable: usize,
 }
 
-/// Returns the processes of a program. Reads `/proc` on another thread.
+/// Returns the processes that run a program. Reads `/proc` on another thread.
 pub(super) async fn find(process: &Arc<Process>) -> Search {
     let process = Arc::clone(process);
     let search = move || with(NEEDED, || find_in(Path::new(PROC), &process.matches));
@@ -45,7 +45,7 @@ fn find_in(proc: &Path, matches: &ProcessMatch) -> Search {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 search.unreadable += usize::from(has_name_of(proc, pid, matches));
             }
-            // Another program, a process that has exited, or a kernel thread.
+            // The process runs another program, has exited, or is a kernel thread.
             Ok(false) | Err(_) => {}
         }
     }
@@ -73,7 +73,8 @@ fn is_of(proc: &Path, pid: Pid, matches: &ProcessMatch) -> io::Result<bool> {
             let found = fs::read_to_string(directory.join("comm"))?;
             Ok(found.strip_suffix('\n') == Some(comm))
         }
-        // The kernel appends " (deleted)" after the file was replaced. Such a process still runs.
+        // The kernel appends " (deleted)" once the file has been replaced. Such a process still
+        // counts.
         ProcessMatch::Executable(path) => {
             let found = fs::read_link(directory.join("exe"))?;
             let replaced = found.to_str().and_then(|found| found.strip_suffix(" (deleted)"));
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn name_of_a_process_is_compared_up_to_the_length_that_the_kernel_keeps() {
+    fn command_name_is_compared_up_to_the_kernels_maximum_length() {
         let proc = tempfile::tempdir().expect("a directory");
         fs::create_dir(proc.path().join("10")).expect("created");
         fs::write(proc.path().join("10/comm"), "a-long-name-of-\n").expect("written");

@@ -1,12 +1,11 @@
 //! Tracked processes.
 //!
-//! Their exits are reported by pidfds, and their starts by the kernel's process events connector
-//! ([`ProcessEvents`]), which also reports when one of them executes another program. `/proc` is
-//! authoritative: it is searched at the start, whenever an event shows that the result may have
-//! changed, and periodically while there are too few processes. Without the connector (outside the
-//! initial network and PID namespaces), the periodic searches are more frequent. Searches also
-//! continue while `/proc` shows processes of another PID namespace, for which no pidfd can be
-//! opened.
+//! Pidfds report when a process exits. The kernel's process events connector ([`ProcessEvents`])
+//! reports when a process starts or executes another program. `/proc` is authoritative: it is
+//! searched when the check starts, whenever an event shows that the result may have changed, and
+//! periodically while there are too few processes. Without the connector (outside the initial
+//! network and PID namespaces), the periodic searches are more frequent. Searches also continue
+//! while `/proc` shows processes of another PID namespace, for which no pidfd can be opened.
 
 use std::collections::HashSet;
 use std::io;
@@ -27,19 +26,19 @@ use crate::netlink::{ProcessEvents, Selection};
 use crate::process::capabilities::with;
 use crate::process::register;
 
-/// Interval of the searches without the connector while there are too few processes, and of the
-/// searches while a process has no pidfd.
+/// Interval of searches while there are too few processes and no connector, and while a process has
+/// no pidfd.
 const SEARCH: Duration = Duration::from_millis(500);
-/// Interval of the searches while there are too few processes, with the connector. They are
-/// necessary because the kernel drops events if it cannot allocate memory for them.
+/// Interval of searches while there are too few processes, with the connector. Searches remain
+/// necessary because the kernel drops an event if it cannot allocate memory for it.
 const SEARCH_WITH_EVENTS: Duration = Duration::from_secs(10);
-/// Number of events that are handled before other tasks run.
+/// Maximum number of events handled before other tasks run.
 const BUDGET: usize = 64;
 /// Pause after events, to limit wake-ups on a host that starts many processes.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Watches the processes of a program until the task is aborted. `former` is the state under the
-/// previous settings, if there was one.
+/// Watches the processes that run a program until the task is aborted. `former` is the state under
+/// the previous settings, if any.
 pub(super) async fn watch(
     object: ObjectId,
     process: Arc<Process>,
@@ -67,7 +66,7 @@ pub(super) async fn watch(
         for pid in known.iter().copied() {
             match pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(Into::into).and_then(register) {
                 Ok(descriptor) => drop(ends.spawn(async move { drop(descriptor.readable().await) })),
-                // The process has exited, or is in another PID namespace.
+                // The process has exited or is in another PID namespace.
                 Err(_) => unwatched += usize::from(is_found(pid, &process.matches)),
             }
         }
@@ -88,7 +87,7 @@ pub(super) async fn watch(
         if is_up {
             events.select(&known, Events::changes);
             let too_few = async {
-                // Completes once fewer than `quorum` processes are left.
+                // Completes once fewer than `quorum` processes remain.
                 while ends.len() >= quorum && ends.join_next().await.is_some() {}
             };
             tokio::select! {
@@ -98,9 +97,8 @@ pub(super) async fn watch(
             }
             continue;
         }
-        // With the connector, a search that found new processes is followed by another one without
-        // waiting for an event: a new process may have forked before events of its forks were
-        // selected.
+        // With the connector, a search that found new processes is repeated without waiting for an
+        // event: a new process may have forked before the events of its forks were selected.
         if is_complete || !events.are_available() {
             let end = missing_since.map_or_else(Instant::now, |since| since + delay);
             let interval = if events.are_available() { SEARCH_WITH_EVENTS } else { SEARCH };
@@ -111,7 +109,7 @@ pub(super) async fn watch(
                 () = sleep_until(end), if is_within_delay => {}
             }
         }
-        // Limits the searches to half of a CPU if processes start and end constantly.
+        // Limits searches to half of a CPU when processes constantly start and end.
         sleep(PAUSE.max(duration)).await;
     }
 }
@@ -127,7 +125,7 @@ fn describe(count: usize, quorum: usize, unreadable: usize) -> String {
     )
 }
 
-/// The connector, if it is available.
+/// The process events connector; `None` if it is not available.
 struct Events(Option<AsyncFd<ProcessEvents>>);
 
 impl Events {
@@ -135,7 +133,8 @@ impl Events {
         Self::of(with(CapabilitySet::NET_ADMIN, ProcessEvents::open).and_then(register))
     }
 
-    /// Logs if the connector is not available, but only once while the agent runs.
+    /// Wraps the result of opening the connector. If the connector is not available, logs this once
+    /// in the agent's lifetime.
     fn of(opened: io::Result<AsyncFd<ProcessEvents>>) -> Self {
         static IS_LOGGED: AtomicBool = AtomicBool::new(false);
         if let Err(error) = &opened
@@ -172,8 +171,8 @@ impl Events {
     }
 
     /// Waits until another process runs the program, a known process may no longer run it, or
-    /// events were lost. Waits forever without the connector. Safe to cancel: a search follows in
-    /// any case.
+    /// events were lost. Waits forever without the connector. Safe to cancel, because a search
+    /// always follows.
     async fn changed(&mut self, matches: &ProcessMatch, known: &HashSet<Pid>) {
         let Some(events) = &mut self.0 else { return std::future::pending().await };
         loop {
@@ -221,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// Watches a program. Returns the task, and a function that waits for the next update.
+    /// Starts watching a program. Returns the task and a function that waits for the next update.
     fn start_watch(
         program: &Path,
         quorum: usize,
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_of_a_process_is_detected_and_its_successor_is_found() {
+    fn exit_and_restart_of_a_process_are_detected() {
         let directory = tempfile::tempdir().expect("a directory");
         let program = directory.path().join("daemon");
         fs::copy("/usr/bin/sleep", &program).expect("copied");
@@ -267,7 +266,7 @@ mod tests {
         });
     }
 
-    /// A copy of the shell counts until it executes `sleep`.
+    /// A forked copy of the shell counts until it executes `sleep`.
     #[test]
     fn process_that_executes_another_program_no_longer_counts() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_process_counts_until_the_delay_is_over() {
+    fn missing_process_counts_until_the_delay_has_passed() {
         let directory = tempfile::tempdir().expect("a directory");
         let program = directory.path().join("daemon");
         fs::copy("/usr/bin/sleep", &program).expect("copied");
@@ -317,7 +316,7 @@ mod tests {
         });
     }
 
-    /// The child of a known process counts, although it does not call `execve`.
+    /// A child forked by a known process counts, although it does not call `execve`.
     #[test]
     fn forked_process_counts() {
         let directory = tempfile::tempdir().expect("a directory");

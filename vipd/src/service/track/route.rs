@@ -14,16 +14,16 @@ use crate::netlink::{Destination, RouteMonitor, RouteState, Routes};
 use crate::process::register;
 use crate::service::log::limit::Repeats;
 
-/// Number of notifications that are handled before other tasks run.
+/// Maximum number of notifications handled before other tasks run.
 const BUDGET: usize = 64;
-/// Minimum pause before the routes are read again, so that many changes cause one reading. If the
-/// last reading took longer than this, the pause is as long as that reading, so that a large table
-/// takes at most half of a CPU.
+/// Minimum pause before the routes are read again, so that a burst of changes causes only one
+/// reading. If the last reading took longer, the pause is as long as that reading, so that a large
+/// table uses at most half of a CPU.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Time after a change until the routes are read a second time. The kernel reports that a link goes
-/// down before it removes the routes (`__dev_notify_flags` in `net/core/dev.c`).
+/// Time after a change until the routes are read a second time, because the kernel reports that a
+/// link is down before it removes the link's routes (`__dev_notify_flags` in `net/core/dev.c`).
 const SECOND_LOOK: Duration = Duration::from_millis(250);
-/// Pause after an error, and maximum pause after a dump that was interrupted by changes.
+/// Pause after an error, and maximum pause after a dump that changes interrupted.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Watches routes in the main table until the task is aborted.
@@ -54,7 +54,7 @@ async fn follow(
         let routes = spawn_blocking(move || Routes::read(&to_read)).await.map_err(io::Error::other)??;
         let duration = started.elapsed();
         for ((object, _), state) in objects.iter().zip(&routes.states) {
-            // Interrupted dumps may lack routes.
+            // An interrupted dump may lack routes, so a missing route proves nothing.
             if routes.is_interrupted && *state != RouteState::Usable {
                 continue;
             }
@@ -81,8 +81,8 @@ async fn follow(
     }
 }
 
-/// Waits until the routes may have changed. Safe to cancel: once a notification has been read, the
-/// routes are always read again.
+/// Waits until the routes may have changed. Safe to cancel, because the routes are always read
+/// again once a notification has been read.
 async fn changed(monitor: &mut AsyncFd<RouteMonitor>, routes: &Routes) -> io::Result<()> {
     loop {
         let mut ready = monitor.readable_mut().await?;

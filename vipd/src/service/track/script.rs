@@ -22,13 +22,14 @@ struct Hysteresis {
 
 impl Hysteresis {
     /// Creates the state before the first result. `former` is the state under the previous
-    /// settings, if there was one.
+    /// settings, if any.
     fn new(script: &Script, former: Option<Reading>) -> Self {
         let is_up = former.map_or(script.initially_up, |former| former == Reading::Up);
         Self { is_up, streak: 0, rise: script.rise, fall: script.fall }
     }
 
-    /// Counts a result, and changes the state after enough results in a row.
+    /// Counts a result. Changes the state after `rise` or `fall` results in a row that contradict
+    /// it.
     fn add(&mut self, is_success: bool) {
         if is_success == self.is_up {
             self.streak = 0;
@@ -45,11 +46,11 @@ impl Hysteresis {
     }
 }
 
-/// Runs a script periodically until the task is aborted, which also kills the command. The first
-/// run starts after `delay`, so that many scripts do not start simultaneously. Each later run waits
-/// until the previous one has ended.
+/// Runs a script periodically until the task is aborted. Aborting the task also kills the command.
+/// The first run starts after `delay`, so that many scripts do not start simultaneously. Each later
+/// run waits until the previous run has ended.
 ///
-/// `former` is the state under the previous settings, if there was one.
+/// `former` is the state under the previous settings, if any.
 pub(super) async fn watch(
     object: ObjectId,
     script: Arc<Script>,
@@ -77,8 +78,8 @@ pub(super) async fn watch(
         let mut running = match Child::spawn(&spec) {
             Ok(running) => running,
             Err(error) => {
-                // A lack of resources does not show that the tracked service has failed, but a run
-                // that cannot start must not count as a success.
+                // Counts as a failure: although a lack of resources does not show that the tracked
+                // service has failed, a run that cannot start must not count as a success.
                 let last_line = format!("cannot start a process: {error}");
                 check.add(&Outcome { end: End::Unknown, last_line }).await;
                 continue;
@@ -111,7 +112,7 @@ struct Check {
 }
 
 impl Check {
-    /// Adds the result of a run, and sends an update if the state or its detail has changed.
+    /// Adds the result of a run. Sends an update if the state or its detail has changed.
     async fn add(&mut self, outcome: &Outcome) {
         self.state.add(outcome.end.is_success());
         let (reading, detail) = (self.state.reading(), Some(describe(outcome)));

@@ -14,12 +14,13 @@ pub(super) enum Source {
     Script(Arc<Script>),
     Process(Arc<Process>),
     File(Arc<TrackedFile>),
-    /// A route with its name: `default` or the prefix.
+    /// A route. The string is its name: `default` or the prefix.
     Route(String, Destination),
 }
 
 impl Source {
-    /// Returns the source for an element of `track`. The family selects the default route.
+    /// Returns the source for an element of `track`. `family` selects the IPv4 or IPv6 default
+    /// route.
     pub(super) fn of(tracked: &Tracked, family: Family) -> Self {
         match tracked {
             Tracked::Interface(name) => Self::Interface(name.clone()),
@@ -38,8 +39,8 @@ impl Source {
         }
     }
 
-    /// Returns whether this script, process or file replaces `former` in a reload: both have the
-    /// same kind and name. Always false for interfaces and routes.
+    /// Returns whether this script, process or file replaces `former` in a reload, that is, whether
+    /// both have the same kind and name. Always false for interfaces and routes.
     pub(super) fn is_successor(&self, former: &Self) -> bool {
         let is_check = matches!(self, Self::Script(_) | Self::Process(_) | Self::File(_));
         is_check && (self.kind(), self.name()) == (former.kind(), former.name())

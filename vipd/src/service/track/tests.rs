@@ -1,5 +1,5 @@
-//! Tests of the tracker. Except in the last test, no checks run: each test supplies readings and
-//! compares the inputs that the engine receives.
+//! Tests of the tracker. No checks run except in the last test: each other test supplies readings
+//! and compares the inputs that the engine receives.
 
 use std::sync::mpsc::Receiver;
 
@@ -44,7 +44,7 @@ fn inputs(commands: &Receiver<Command>) -> Vec<Input> {
     commands.try_iter().map(input).collect()
 }
 
-/// Finds an object by its kind and name.
+/// Returns the ID of an object, found by its kind and name.
 fn id(tracker: &Tracker, name: &str) -> ObjectId {
     let found = tracker.objects.iter().find(|(_, object)| object.source.to_string() == name);
     *found.expect("it is tracked").0
@@ -115,9 +115,9 @@ fn new_settings_keep_the_states_of_known_objects() {
     assert!(tracker.objects.is_empty(), "no object is tracked anymore");
 }
 
-/// A master must not go into Fault because a reload has added an object that has not been read yet.
+/// A master must not enter Fault because a reload has added an object that has not been read yet.
 #[test]
-fn object_added_to_a_running_instance_has_no_effect_until_it_is_read() {
+fn added_object_has_no_effect_until_it_is_read() {
     let (mut tracker, commands) = tracker();
     let router = RouterId::new(3, 1);
     tracker.set(router, &instance(""), 100, NOTHING_TRACKED, false);
@@ -129,10 +129,11 @@ fn object_added_to_a_running_instance_has_no_effect_until_it_is_read() {
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
 }
 
-/// The engine applies a reload in several turns. If it receives a new priority between two turns,
-/// the priority computed at the beginning of the reload must not remain in effect.
+/// The engine applies a reload in several turns. If the engine receives a new priority between two
+/// turns, that priority must remain in effect, not the priority computed at the beginning of the
+/// reload.
 #[test]
-fn change_of_an_object_while_a_reload_is_in_progress_is_not_lost() {
+fn object_change_during_a_reload_is_not_lost() {
     let (mut tracker, commands) = tracker();
     let router = RouterId::new(3, 1);
     let settings = instance("{ script = \"web\", weight = -60 }, { interface = \"eth2\" }");
@@ -145,15 +146,16 @@ fn change_of_an_object_while_a_reload_is_in_progress_is_not_lost() {
     assert_eq!(inputs(&commands), [Input::Priority(40)]);
     tracker.change(router, &settings, 100);
     assert_eq!(inputs(&commands), [Input::Priority(40)], "sent again after the reload");
-    // The same applies to an instance that was added with the states at the beginning of a reload.
+    // The same applies to an instance added with the states that objects had at the beginning of
+    // the reload.
     tracker.set(router, &settings, 100, Known::default(), false);
     assert_eq!(inputs(&commands), [Input::Priority(40), Input::Clear(Impediment::Tracking)]);
 }
 
-/// New settings alone must not move mastership: for example, a longer timeout for a script that is
-/// down must not make its instance preempt the master.
+/// New settings alone must not move mastership. For example, a longer timeout for a script that is
+/// down must not make the script's instance preempt the master.
 #[test]
-fn check_with_new_settings_keeps_its_state_until_it_has_run() {
+fn reconfigured_check_keeps_its_state_until_it_has_run() {
     let (mut tracker, commands) = tracker();
     let router = RouterId::new(3, 1);
     let track = "{ script = \"web\", weight = -60 }";
@@ -171,9 +173,9 @@ fn check_with_new_settings_keeps_its_state_until_it_has_run() {
     assert_eq!(tracker.report("VI_1").0[0].state, "down");
 }
 
-/// At startup, an instance must not enter Fault only because its objects have not been read yet.
+/// At startup, an instance must not enter Fault merely because its objects have not been read yet.
 #[test]
-fn nothing_is_sent_to_the_engine_until_all_objects_have_been_read() {
+fn engine_gets_no_changes_until_all_objects_have_been_read() {
     let (engine, commands) = Handle::without_engine().expect("a handle");
     let (tracker, mut readings) = SharedTracker::new(engine);
     let settings = instance("{ script = \"web\", weight = -60 }, { interface = \"eth2\" }");
@@ -196,9 +198,9 @@ fn nothing_is_sent_to_the_engine_until_all_objects_have_been_read() {
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
 }
 
-/// Otherwise, the instance and its whole sync group would start in Fault.
+/// If the objects were not read first, the instance and its whole sync group would start in Fault.
 #[test]
-fn objects_of_an_instance_that_a_reload_adds_are_read_before_it_starts() {
+fn objects_of_an_added_instance_are_read_before_it_starts() {
     let (engine, commands) = Handle::without_engine().expect("a handle");
     let (tracker, mut readings) = SharedTracker::new(engine);
     let settings = instance("{ interface = \"missing0\" }, { file = \"manual\", weight = 1 }");
@@ -215,7 +217,7 @@ fn objects_of_an_instance_that_a_reload_adds_are_read_before_it_starts() {
         tracker.set_added(router, &settings, 100);
         tracker.start();
         assert_eq!(tracker.lock().objects.len(), 2, "the same checks continue");
-        // The next reload ends the checks that a failed reload has started.
+        // The next reload ends the checks that a failed reload started.
         tracker.expect([&instance("{ interface = \"eth7\" }")]);
         tracker.start();
         assert_eq!(tracker.lock().objects.len(), 2);

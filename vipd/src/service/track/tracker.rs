@@ -26,28 +26,27 @@ pub(super) struct Object {
     pub(super) reading: Option<Reading>,
     detail: Option<String>,
     since: Instant,
-    /// Number of times the reading has changed since the first one.
+    /// Number of times that the reading has changed since the first reading.
     changes: u64,
     log_limit: Limit,
-    /// Ends the check. `None` for interfaces and routes: one task checks all interfaces, and
-    /// another all routes.
+    /// Ends the check. `None` for interfaces and routes, because one task checks all interfaces and
+    /// another checks all routes.
     pub(super) task: Option<AbortHandle>,
 }
 
 /// The objects that an instance tracks, and the values last sent to the engine.
 pub(super) struct Tracking {
     router: RouterId,
-    /// The configured priority, or the one set by an administrator.
+    /// The configured priority, or the priority set by an administrator.
     pub(super) base: u8,
     pub(super) objects: Vec<(ObjectId, Option<i16>)>,
-    /// Whether objects without a weight count as up until they are read for the first time.
-    /// Otherwise, a reload that adds an object would put a running instance into Fault for a
-    /// moment.
+    /// Whether objects without a weight count as up until they are read for the first time, so that
+    /// a reload that adds an object does not briefly put a running instance into Fault.
     assumes_up: bool,
     pub(super) engine: Known,
 }
 
-/// Values that the engine has for an instance; `None` if the value is unknown and must be sent.
+/// The values that the engine has for an instance. A value of `None` is unknown and must be sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
     pub(super) is_fault: Option<bool>,
@@ -69,7 +68,7 @@ pub(super) struct Tracker {
     pub(super) routes: Option<AbortHandle>,
     /// Delay before the first run of the next script, in nanoseconds.
     pub(super) delay: u64,
-    /// Whether updates to the engine are held back: at the start until all objects have been read
+    /// Whether updates to the engine are held back: at startup until all objects have been read
     /// once, and while a reload is being completed.
     pub(super) is_held: bool,
 }
@@ -109,7 +108,8 @@ impl Tracker {
         (effect.is_fault, priority::effective(base, [effect.sum]))
     }
 
-    /// Adds the objects of instances that a reload is about to add, if they have not been read yet.
+    /// Adds the objects of instances that a reload is about to add, unless they have already been
+    /// read.
     pub(super) fn expect<'a>(&mut self, instances: impl IntoIterator<Item = &'a Instance>) {
         for settings in instances {
             for track in &settings.track {
@@ -126,7 +126,7 @@ impl Tracker {
         }
     }
 
-    /// Tracks the configured objects of an instance.
+    /// Sets the objects that an instance tracks, and updates the engine.
     pub(super) fn set(
         &mut self,
         router: RouterId,
@@ -145,7 +145,8 @@ impl Tracker {
 
     pub(super) fn change(&mut self, router: RouterId, settings: &Instance, base: u8) {
         let known = self.instances.get(&settings.name).map_or(Some(false), |known| known.engine.is_fault);
-        // The priority is sent again: the reload may have overwritten a newer one in the engine.
+        // The priority is sent again, because the reload may have overwritten a newer priority in
+        // the engine.
         self.set(router, settings, base, Known { is_fault: known, priority: None }, true);
     }
 
@@ -158,9 +159,9 @@ impl Tracker {
         found.or_else(|| objects.find(|(_, object)| is_former(object))).map(|(id, object)| (*id, object))
     }
 
-    /// Returns the object with this source, and adds it if it is new. A new object that replaces
-    /// another with the same name has the old object's state until its own first reading, because
-    /// new settings alone must not move mastership.
+    /// Returns the object with this source, and adds it if it is new. A new object that replaces an
+    /// object of the same name has the old object's state until its own first reading, because new
+    /// settings alone must not move mastership.
     fn object(&mut self, source: Source) -> ObjectId {
         let mut new = Object {
             source,
@@ -184,8 +185,8 @@ impl Tracker {
         id
     }
 
-    /// Returns the effective priority of an instance: the one last sent to the engine or, if that
-    /// is unknown, the computed one.
+    /// Returns the effective priority of an instance: the value last sent to the engine or, if none
+    /// is known, the computed value.
     pub(super) fn priority(&self, tracking: &Tracking) -> u8 {
         let computed = || priority::effective(tracking.base, [self.effect(tracking).sum]);
         tracking.engine.priority.unwrap_or_else(computed)
@@ -266,8 +267,8 @@ impl Tracker {
     }
 
     /// Restores states from a predecessor. Files, interfaces and routes are read again before the
-    /// engine starts. Scripts and processes resume with their state in the predecessor, because a
-    /// single check result need not change it.
+    /// engine starts. Scripts and processes resume with their state in the predecessor, which a
+    /// single check result might not change.
     pub(super) fn resume(&mut self, readings: &[handover::Reading]) {
         let readings: BTreeMap<&str, &handover::Reading> =
             readings.iter().map(|reading| (reading.object.as_str(), reading)).collect();

@@ -15,8 +15,8 @@ pub(super) struct Effect {
 }
 
 impl Effect {
-    /// Computes the effect of objects, each with its weight and reading. The reading is `None` if
-    /// the object has not been read yet.
+    /// Computes the effect of objects, given as pairs of weight and reading. The reading is `None`
+    /// if the object has not been read yet.
     pub(super) fn of(objects: impl IntoIterator<Item = (Option<i16>, Option<Reading>)>) -> Self {
         let mut effect = Self::default();
         for (weight, reading) in objects {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_count_only_in_the_state_that_their_sign_selects() {
+    fn sign_of_a_weight_selects_the_state_in_which_it_counts() {
         let (up, down) = (Some(Reading::Up), Some(Reading::Down));
         let value = |number| Some(Reading::Value(number));
         for (objects, sum, is_fault) in [

@@ -65,7 +65,7 @@ fn state() -> State<Refusing> {
 }
 
 #[test]
-fn link_whose_fence_has_changed_is_opened_again() {
+fn link_is_reopened_when_its_fence_changes() {
     let mut state = state();
     state.open.insert(LinkId::new(0, 0), spec(1));
     state.check();
@@ -115,7 +115,7 @@ fn first_failure_of_the_only_link_is_fatal() {
     let (fatal, mut failed) = oneshot::channel();
     let worker = Worker::start(Refusing, engine, Some(fatal)).expect("a worker");
     assert!(worker.submit(Request::Open(spec(1))));
-    // Later failures are reported to the engine.
+    // Later failures go to the engine.
     assert!(worker.submit(Request::Open(spec(1))));
     let opened = commands.recv().expect("an answer");
     assert!(matches!(opened, Command::Opened { io: Err(reason), .. } if reason == "cannot open eth0"));

@@ -2,8 +2,8 @@
 //!
 //! RFC 9568 section 6.4 sets Adver_Timer to Advertisement_Interval when a router becomes master, so
 //! thousands of masters would send at as many different times, each with its own wake-up. vipd
-//! rounds this first deadline down to a multiple of 1 ms, or of a 64th of the interval if that is
-//! shorter. It does the same when a master restarts the timer after it has answered priority 0, or
+//! rounds this first deadline down to a multiple of 1 ms or of a 64th of the interval, whichever is
+//! shorter. vipd does the same when a master restarts the timer after answering priority 0, or
 //! because its configured interval has become shorter. The interval before such a deadline is up to
 //! 1.6 % shorter. All other intervals are exact, because the timer keeps its phase.
 
@@ -12,10 +12,11 @@ use vipd_common::Timestamp;
 use super::Policy;
 use crate::interval::Nanos;
 
-/// Number of groups per interval, if the interval is shorter than [`STEP_MAX`] times this number.
+/// Number of groups per interval for intervals shorter than 64 ms. Longer intervals have a group
+/// every [`STEP_MAX`].
 const GROUPS: u64 = 64;
 /// Maximum time between two groups, in nanoseconds. The first interval is shortened by less than
-/// this.
+/// this time.
 const STEP_MAX: Nanos = 1_000_000;
 
 /// Returns the deadline of Adver_Timer when it is set to `interval` at `now`.

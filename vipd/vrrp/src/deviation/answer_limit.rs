@@ -3,8 +3,8 @@
 //! RFC 9568 section 6.4.3 requires a master to answer each such advert immediately (S21, S23). Two
 //! routers that each treat the other's adverts as losing would answer each other endlessly, and
 //! each small packet of a flood would trigger a larger multicast packet. A master may send three
-//! answers back to back, then one per 100 ms, or one per interval if that is shorter. A suppressed
-//! answer does not delay the next periodic advert.
+//! answers back to back, then one answer per 100 ms or per interval, whichever is shorter. A
+//! suppressed answer does not delay the next periodic advert.
 
 use vipd_common::Timestamp;
 
@@ -12,7 +12,7 @@ use crate::interval::Nanos;
 
 /// Number of answers that may be sent back to back.
 const BURST: u64 = 3;
-/// Maximum refill period, in nanoseconds.
+/// Maximum time between two refills, in nanoseconds.
 const PERIOD_MAX: Nanos = 100_000_000;
 
 /// A token bucket; each answer costs one token.
@@ -21,7 +21,7 @@ pub(crate) struct AnswerLimit {
     /// One token is added per period.
     period: Nanos,
     tokens: u64,
-    /// When the last token was added.
+    /// Time at which the last token was added.
     refilled: Timestamp,
 }
 
@@ -31,7 +31,7 @@ impl AnswerLimit {
         Self { period: interval.clamp(1, PERIOD_MAX), tokens: BURST, refilled: Timestamp::ZERO }
     }
 
-    /// Returns the number of tokens, and when the last one was added.
+    /// Returns the number of tokens and the time at which the last token was added.
     pub(crate) fn save(&self) -> (u64, Timestamp) {
         (self.tokens, self.refilled)
     }

@@ -1,13 +1,13 @@
-//! A lower-ranking router's advert does not shorten the wait for the higher-ranking router's next
-//! advert.
+//! An advert from a lower-ranking router does not shorten a backup's wait for the higher-ranking
+//! router's next advert.
 //!
-//! RFC 9568 section 6.4.2 has a backup adopt the interval of every advert it accepts (S11). If
-//! intervals differ, the last advert of a yielding master, or an advert delayed by a switch, would
-//! set Active_Down_Timer from its shorter interval, and a backup would take over before the
-//! winner's next advert is due. An accepted advert therefore sets a floor for the timer: the time
-//! at which its sender's next advert is overdue by Skew_Time. Adverts from lower-ranking routers
-//! cannot set the timer earlier than the floor. If the sender fails, its floor delays a takeover
-//! only until its next advert is overdue.
+//! RFC 9568 section 6.4.2 has a backup adopt the interval of every advert it accepts (S11). If the
+//! losing master has the shorter interval, its last advert, or an advert that a switch delayed,
+//! would shorten Active_Down_Timer, and a backup would take over before the winner's next advert is
+//! due. An accepted advert therefore sets a floor for the timer: the time at which its sender's
+//! next advert is overdue by Skew_Time. Adverts from lower-ranking routers cannot set the timer
+//! earlier than the floor. If the sender fails, its floor delays a takeover only until its next
+//! advert is overdue.
 
 use core::net::IpAddr;
 
@@ -27,8 +27,8 @@ pub(crate) struct DownTimerFloor {
 }
 
 impl DownTimerFloor {
-    /// Returns the floor after an accepted advert: the earlier floor if it still applies, otherwise
-    /// one set by this advert.
+    /// Returns the floor after an accepted advert: the previous floor if it still applies,
+    /// otherwise the floor that this advert sets.
     #[inline]
     pub(crate) fn update(
         earlier: Option<Self>,
@@ -58,8 +58,8 @@ impl DownTimerFloor {
         Ok(Self { source, priority, arrival: saved::time(arrival), interval })
     }
 
-    /// Returns when the sender's next advert is overdue by the Skew_Time of a backup with
-    /// `own_priority`.
+    /// Returns the time at which the sender's next advert is overdue by the Skew_Time of a backup
+    /// with `own_priority`.
     #[inline]
     pub(crate) fn deadline(&self, own_priority: u8) -> Timestamp {
         self.arrival + self.interval.master_down(own_priority, 1)

@@ -3,9 +3,9 @@
 //! RFC 9568 section 6.4.2 lets a priority-0 advert from any router set the timer to Skew_Time
 //! (S10). A second master that shuts down while a split brain heals would shorten the timer on
 //! every backup. The remaining master answers immediately (S21), but too late for a backup with
-//! priority 254 and an interval of 10 ms, whose Skew_Time is 78 µs. A backup therefore counts such
-//! an advert and ignores it. If the sender was the only master after all, Active_Down_Timer fires
-//! as usual.
+//! priority 254 and an interval of 10 ms, whose Skew_Time is 78 µs. A backup therefore counts a
+//! priority-0 advert from another router and ignores it. If the sender was in fact the only master,
+//! Active_Down_Timer fires as usual.
 
 use core::net::IpAddr;
 
@@ -13,8 +13,8 @@ use super::Policy;
 use super::down_timer_floor::DownTimerFloor;
 use crate::input::Received;
 
-/// Returns whether a backup that follows `master` ignores a priority-0 advert. An advert from the
-/// router that set the floor, the higher-ranking of two masters, is accepted.
+/// Returns whether a backup that follows `master` ignores a priority-0 advert. A priority-0 advert
+/// from the router that set the floor, which is the higher-ranking of two masters, is not ignored.
 pub(crate) fn is_ignored(
     policy: Policy,
     master: Option<IpAddr>,

@@ -1,15 +1,16 @@
 //! After a split brain, the remaining master announces its addresses again.
 //!
-//! RFC 9568 section 6.4.3 requires an answer to the losing advert (S23), which updates bridges. But
-//! hosts may have learned the other master's MAC from its announcements, and an advert does not
-//! correct their caches.
+//! RFC 9568 section 6.4.3 requires an answer to the losing advert (S23), which updates bridges.
+//! However, hosts may have learned the other master's MAC from its announcements, and an advert
+//! does not correct the hosts' caches.
 //!
 //! The announcement waits until the competing master has sent no adverts for long enough to have
 //! yielded: one and a half intervals, but no more than 100 ms. A competing master is persistent if
-//! it keeps advertising for longer than a second and longer than three intervals, or resumes right
-//! after the announcement (it does not receive this router's adverts), or if it sends faster than a
-//! VRRP router would. Announcing at each of its pauses would not help, so the quiet time required
-//! of a persistent competing master is one and a half intervals, but no less than a second.
+//! it keeps advertising for longer than a second and longer than three intervals, if it resumes
+//! right after the announcement (because it does not receive this router's adverts), or if it sends
+//! faster than a VRRP router would. Announcing at each of its pauses would not help, so the quiet
+//! time required of a persistent competing master is one and a half intervals, but no less than a
+//! second.
 
 use vipd_common::Timestamp;
 
@@ -20,23 +21,23 @@ use crate::saved::{self, SavedCompetitor, Time};
 const QUIET_MAX: Nanos = 100_000_000;
 /// Minimum quiet time required of a persistent competing master, in nanoseconds.
 const PERSISTENT_QUIET: Nanos = 1_000_000_000;
-/// Number of adverts, beyond two per interval, after which a sender counts as persistent. Leaves
-/// room for a burst of answers.
+/// Number of adverts beyond two per interval after which a sender counts as persistent. Allows for
+/// a burst of answers.
 const ANSWERS: u64 = 8;
 
-/// The last competing master, and when to announce the addresses again.
+/// The last competing master, and the time at which to announce the addresses again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SplitBrain {
     competing: Option<CompetingMaster>,
     announce_at: Option<Timestamp>,
 }
 
-/// Another router that advertises as master although this one outranks it.
+/// Another router that advertises as master although this router outranks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct CompetingMaster {
     first: Timestamp,
     last: Timestamp,
-    /// Number of adverts received, including the first.
+    /// Number of adverts received, including the first advert.
     adverts: u64,
     persistent: bool,
 }
@@ -67,7 +68,7 @@ impl SplitBrain {
         self.announce_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// Returns the competing master, and when to announce the addresses again.
+    /// Returns the competing master and the time at which to announce the addresses again.
     pub(crate) fn save(&self) -> (Option<SavedCompetitor>, Option<Time>) {
         let competitor = |competing: CompetingMaster| {
             let CompetingMaster { first, last, adverts, persistent } = competing;

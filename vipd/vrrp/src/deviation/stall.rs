@@ -1,11 +1,10 @@
-//! A master that has gone too long without sending an advert yields to a router that took over in
-//! the meantime.
+//! A master that has not sent an advert for too long yields to a router that has since taken over.
 //!
 //! The RFC does not cover a process that is not scheduled for seconds (SIGSTOP, a paused virtual
 //! machine) or whose adverts the kernel refuses. A backup then takes over, as it should. If the old
-//! master answered the new one's adverts as losing adverts (S23), it would reclaim mastership even
-//! with Preempt_Mode false. Instead it yields regardless of priority. If preemption is enabled, it
-//! preempts when Active_Down_Timer fires.
+//! master answered the new master's adverts as losing adverts (S23), it would reclaim mastership
+//! even with Preempt_Mode false. Instead, it yields regardless of priority. If preemption is
+//! enabled, it preempts when Active_Down_Timer fires.
 //!
 //! A master is stalled at `now` if it last sent an advert so long ago that a backup may have taken
 //! over. A stalled master does not answer received adverts. An advert that arrived before any
@@ -17,9 +16,9 @@ use crate::config::{DOWN_AFTER_ADVERTS, RouterConfig};
 use crate::input::Received;
 use crate::interval::Nanos;
 
-/// Returns how long a master may go without sending before a backup can take over, in nanoseconds:
-/// the configured number of intervals, but at most three, because other routers may use the RFC's
-/// number.
+/// Returns the time in nanoseconds for which a master may send no advert before a backup can take
+/// over: the configured number of intervals, but at most three, because other routers may use the
+/// RFC's number.
 fn limit(config: &RouterConfig) -> Nanos {
     u64::from(config.down_after_adverts.min(DOWN_AFTER_ADVERTS)) * config.interval.nanos()
 }

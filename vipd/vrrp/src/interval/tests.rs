@@ -10,7 +10,7 @@ fn interval(version: Version, millis: u64) -> Interval {
 
 #[test]
 fn m3_vrrpv3_skew_time_and_down_interval_are_exact() {
-    // Milliseconds, priority, Skew_Time and Active_Down_Interval in nanoseconds.
+    // Interval in milliseconds, priority, then Skew_Time and Active_Down_Interval in nanoseconds.
     let table = [
         (10, 255, 39_062, 30_039_062),
         (10, 254, 78_125, 30_078_125),
@@ -60,7 +60,7 @@ fn m3_timers_of_different_priorities_never_fire_together() {
 }
 
 #[test]
-fn intervals_that_cannot_be_encoded_are_rejected_and_never_rounded() {
+fn unencodable_intervals_are_rejected_not_rounded() {
     const MILLI: u64 = 1_000_000;
     for nanos in [0, 1, MILLI, 10 * MILLI - 1, 10 * MILLI + 1, 15 * MILLI, 40_960 * MILLI, u64::MAX] {
         assert_eq!(Interval::from_nanos(Version::V3, nanos), Err(IntervalError::V3), "{nanos}");

@@ -1,6 +1,6 @@
 //! Backup (RFC 9568 section 6.4.2): monitors the master.
 //!
-//! S3 to S7 (do not answer ARP and ND for the virtual addresses, do not accept packets for them)
+//! S3 to S7 (answering no ARP or ND for the virtual addresses, and accepting no packets for them)
 //! need no code because the addresses are not on a backup's interface. S8 (Shutdown) needs no code
 //! because the timer is dropped with the state.
 
@@ -22,23 +22,24 @@ use crate::saved::{self, ResumeError, SavedAdvert, SavedBackup, SavedSteady};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backup {
-    /// When Active_Down_Timer fires.
+    /// Time at which Active_Down_Timer fires.
     down_timer: Timestamp,
     /// Time from which Active_Down_Timer is counted: the arrival of an advert, a feed loss, or the
     /// entry into Backup.
     down_from: Timestamp,
-    /// Reason for the transition when the timer fires: [`Reason::MasterTimeout`],
+    /// Reason to report for the transition when the timer fires: [`Reason::MasterTimeout`],
     /// [`Reason::PriorityZero`] or [`Reason::Preempted`].
     down_reason: Reason,
-    /// Active_Adver_Interval: learned from the master, or the configured interval.
+    /// Active_Adver_Interval: the interval learned from the master, or else the configured
+    /// interval.
     active_interval: Interval,
     /// Priority and source of the last accepted advert.
     master: Option<(u8, IpAddr)>,
-    /// The last advert discarded since the last accepted one, from a lower-priority master that the
-    /// router is about to preempt.
+    /// The last advert discarded since the last accepted advert. It came from a lower-priority
+    /// master that the router is about to preempt.
     discarded: Option<Received>,
     /// The last advert of the master, if it matches the configuration. Adverts that do not match
-    /// are counted, so the BPF program must record them.
+    /// are counted, so the BPF program must write a record for each.
     unchanged: Option<Steady>,
     floor: Option<DownTimerFloor>,
     /// End of `preempt_delay`, while the router follows a lower-priority master.
@@ -63,7 +64,7 @@ impl Backup {
     }
 
     /// S9: when Active_Down_Timer fires, sends an advert, adds and announces the addresses, and
-    /// transitions to Master. The advert goes first because other routers' timers depend on it.
+    /// transitions to Master. The advert is sent first, because other routers' timers depend on it.
     pub(crate) fn timeout(&self, common: &mut Common, now: Timestamp) -> Option<Transition> {
         if self.down_timer > now {
             return None;
@@ -87,13 +88,13 @@ impl Backup {
     }
 
     /// Returns the time until which this member of a sync group assumes that a master is alive;
-    /// `None` after a priority-0 advert, or if it is about to preempt the master.
+    /// `None` after a priority-0 advert, or if this member is about to preempt the master.
     ///
-    /// This is one interval before Active_Down_Timer would fire. If the master's node fails, the
-    /// last adverts of two of its routers with equal intervals were sent less than an interval
-    /// apart, so this member does not delay the takeover of another member. The time is at least
-    /// one and a half intervals after the last advert, because the next advert of a running master
-    /// may be a little late.
+    /// The returned time is one interval before Active_Down_Timer would fire. If the master's node
+    /// fails, the last adverts of two of its routers with equal intervals were sent less than an
+    /// interval apart, so this member does not delay the takeover of another member. The time is at
+    /// least one and a half intervals after the last advert, because the next advert of a running
+    /// master may be a little late.
     pub(crate) fn follows_until(&self, common: &Common) -> Option<Timestamp> {
         let interval = self.active_interval.nanos();
         let down = common.down_interval(self.active_interval);
@@ -109,7 +110,7 @@ impl Backup {
         follows.then(|| self.down_from + wait)
     }
 
-    /// Returns the arrival of the priority-0 advert for which the router takes over.
+    /// Returns the arrival time of the priority-0 advert after which the router takes over.
     pub(crate) fn priority_zero_at(&self) -> Option<Timestamp> {
         (self.down_reason == Reason::PriorityZero).then_some(self.down_from)
     }
@@ -124,8 +125,7 @@ impl Backup {
         self.down_from
     }
 
-    /// S10 to S13: handles a received advert. RFC 3768 section 6.4.2 differs in that no interval is
-    /// learned.
+    /// S10 to S13: handles a received advert. Under RFC 3768 section 6.4.2, no interval is learned.
     #[inline]
     pub(crate) fn advert(&mut self, common: &mut Common, advert: &Received) {
         if advert.priority == PRIORITY_ZERO {
@@ -159,8 +159,8 @@ impl Backup {
         self.down_reason = Reason::PriorityZero;
         self.preempt_at = None;
         self.floor = None;
-        // Otherwise a feed loss would return the router to the fast path, and the next advert of a
-        // lower-priority master would not restart preempt_delay.
+        // Otherwise, a feed loss would return the router to the fast path, and the next advert of a
+        // lower-priority master would not restart `preempt_delay`.
         self.unchanged = None;
         self.down_from = advert.arrival;
         self.set_down_timer(common);
@@ -192,7 +192,7 @@ impl Backup {
         if common.policy.down_timer_floor {
             let floor =
                 DownTimerFloor::update(self.floor.take(), advert, self.active_interval, common.priority);
-            // If this advert has set the floor, the floor is never later than the timer just set.
+            // A floor set by this advert is never later than the timer just set.
             if floor.source() != source {
                 self.down_timer = self.down_timer.max(floor.deadline(common.priority));
             }
@@ -219,8 +219,8 @@ impl Backup {
         self.down_timer = deadline.max(floor);
     }
 
-    /// Returns whether to keep following a lower-priority master: until `preempt_delay` has passed
-    /// since its first advert. The owner does not wait.
+    /// Returns whether to keep following a lower-priority master, which the router does until
+    /// `preempt_delay` has passed since that master's first advert. The owner does not wait.
     fn within_preempt_delay(&mut self, common: &Common, advert: &Received) -> bool {
         let delay = common.config.preempt_delay;
         if delay == 0 || common.config.is_owner() {
@@ -236,12 +236,12 @@ impl Backup {
         self.restart_down_timer(common, now);
     }
 
-    /// Applies a new priority: recomputes Active_Down_Timer and whether the master is preempted. A
-    /// master that the router no longer outranks has not been preempted yet, and is followed.
+    /// Applies a new priority: recomputes Active_Down_Timer, and decides again whether to preempt
+    /// the master. The router follows a master that it was about to preempt but no longer outranks.
     pub(crate) fn priority_changed(&mut self, common: &mut Common) {
         let is_followed = |advert: &Received| !common.preempts() || advert.priority >= common.priority;
         if let Some(advert) = self.discarded.filter(is_followed) {
-            // S11, S13, as if the advert had arrived after the change
+            // S11, S13: handled as if the advert had arrived after the change.
             self.preempt_at = None;
             return self.follow(common, &advert);
         }
@@ -316,7 +316,7 @@ impl Backup {
         let only_master = self.preempt_at.is_none()
             && self.floor.as_ref().is_none_or(|floor| Some(floor.source()) == self.master());
         let waits = self.down_reason == Reason::MasterTimeout;
-        // The router's primary address may have become the same as the master's.
+        // The router's primary address may since have become the master's address.
         self.unchanged.filter(|steady| waits && only_master && steady.source != common.primary)
     }
 

@@ -20,18 +20,19 @@ impl Initialize {
     }
 }
 
-/// Handles a Startup event: an owner becomes master, any other router backup. RFC 3768 section
-/// 6.4.1 has the same rules.
+/// Handles a Startup event: an owner becomes master, and any other router becomes backup. RFC 3768
+/// section 6.4.1 has the same rules.
 pub(crate) fn startup(common: &mut Common, now: Timestamp, reason: Reason, late: Nanos) -> Transition {
     let to = if common.config.is_owner() {
-        // S1: send an advert, announce, Adver_Timer := Advertisement_Interval, to Active.
+        // S1: send an advert, announce the addresses, Adver_Timer := Advertisement_Interval, go to
+        // Active.
         common.send_advert();
         common.add_addresses();
         common.announce(common.config.announcements.repeat);
         StateData::Master(Master::new(common, now, reason))
     } else {
         // S2, M5: Active_Adver_Interval := Advertisement_Interval, Active_Down_Timer :=
-        // Active_Down_Interval, to Backup.
+        // Active_Down_Interval, go to Backup.
         StateData::Backup(Backup::new(common, now))
     };
     Transition { to, reason, late }

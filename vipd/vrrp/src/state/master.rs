@@ -1,7 +1,7 @@
 //! Master (called Active in RFC 9568 section 6.4.3): answers for the virtual addresses.
 //!
 //! While the addresses are on the interface, the kernel implements S14 to S18 (answering ARP and ND
-//! for them, accepting and forwarding packets).
+//! for the addresses, and accepting and forwarding packets).
 
 use vipd_common::Timestamp;
 
@@ -21,16 +21,16 @@ use crate::saved::{self, SavedMaster};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Master {
-    /// When Adver_Timer fires.
+    /// Time at which Adver_Timer fires.
     adver_timer: Timestamp,
-    /// When the second burst of announcements is due.
+    /// Time at which the second burst of announcements is due.
     announce_again: Option<Timestamp>,
-    /// When the next refresh of the announcements is due.
+    /// Time at which the next refresh of the announcements is due.
     refresh: Option<Timestamp>,
-    /// When the last advert was sent, or when the router became master.
+    /// Time at which the last advert was sent or, without one, at which the router became master.
     last_sent: Timestamp,
-    /// When the router became master, if it preempted a lower-priority master, or may have done so
-    /// with its sync group.
+    /// Time at which the router became master, if it preempted a lower-priority master or may have
+    /// done so with its sync group.
     preempted_at: Option<Timestamp>,
     answers: AnswerLimit,
     split_brain: SplitBrain,
@@ -42,8 +42,8 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    /// S1, S9: enters Master with Adver_Timer set to Advertisement_Interval, after the advert and
-    /// the announcements.
+    /// S1, S9: enters Master with Adver_Timer set to Advertisement_Interval. Called after the
+    /// advert and the announcements have been requested.
     pub(crate) fn new(common: &mut Common, now: Timestamp, reason: Reason) -> Self {
         common.counters.master_transitions += 1;
         common.has_yielded = false;
@@ -74,7 +74,7 @@ impl Master {
         common.remove_addresses();
     }
 
-    /// Returns when Adver_Timer fires.
+    /// Returns the time at which Adver_Timer fires.
     pub(crate) fn adver_timer(&self) -> Timestamp {
         self.adver_timer
     }
@@ -100,7 +100,8 @@ impl Master {
         }
     }
 
-    /// Sends the advert that would be due by `until`, and restarts Adver_Timer as S21 does.
+    /// If an advert will be due by `until`, sends it immediately and restarts Adver_Timer as S21
+    /// does.
     pub(crate) fn suspend(&mut self, common: &mut Common, now: Timestamp, until: Timestamp) {
         if self.adver_timer <= until {
             common.send_advert();
@@ -124,8 +125,9 @@ impl Master {
             }
             return None;
         }
-        // S22, S26: the higher priority wins, or at equal priority the higher source address.
-        // Backup then handles the advert: it adopts the interval and sets Active_Down_Timer.
+        // S22, S26: the higher priority wins. At equal priority, the higher source address wins.
+        // The new backup then handles the advert: it adopts the interval and sets
+        // Active_Down_Timer.
         if (advert.priority, advert.source) > (common.priority, common.primary) {
             if last_advert::is_due(common.policy, stalled) {
                 common.send_advert();
@@ -159,7 +161,8 @@ impl Master {
         }
     }
 
-    /// Answers an advert with an advert, within the rate limit. Returns whether one was sent.
+    /// Answers an advert with an advert, within the rate limit. Returns whether the answer was
+    /// sent.
     ///
     /// A stalled master does not answer, because the next record may show that another router has
     /// taken over.
@@ -174,15 +177,15 @@ impl Master {
         granted
     }
 
-    /// Returns whether a losing advert is the final one of a master that was preempted less than an
-    /// interval ago. Such an advert is no sign of a split brain, and the takeover has just
-    /// announced the addresses.
+    /// Returns whether a losing advert is the final advert of a master that was preempted less than
+    /// an interval ago. Such an advert does not indicate a split brain, and the addresses were just
+    /// announced at the takeover.
     fn is_final_advert(&self, common: &Common, now: Timestamp, advert: &Received) -> bool {
         self.preempted_at.is_some_and(|at| now.nanos_since(at) < common.longer_interval(advert))
     }
 
     /// Records an advert from a competing master. Hosts may have learned that router's MAC, so the
-    /// addresses are announced again once its adverts stop.
+    /// addresses are announced again once that router's adverts stop.
     pub(crate) fn competing_master(&mut self, common: &Common, now: Timestamp, advert: &Received) {
         if common.policy.reannounce_after_split_brain && common.has_addresses() {
             self.split_brain.advert(now, common.longer_interval(advert));
@@ -203,8 +206,8 @@ impl Master {
         Self::yield_mastership(common, now, Reason::Failover)
     }
 
-    /// Leaves Master because another member of the sync group did. Sends a priority-0 advert unless
-    /// this router has stalled.
+    /// Leaves Master because another member of the sync group left Master. Sends a priority-0
+    /// advert unless this router has stalled.
     pub(crate) fn follow_group(&self, common: &mut Common, now: Timestamp) -> Transition {
         if !self.is_stalled(common, now) {
             common.send_priority_zero();
@@ -219,8 +222,9 @@ impl Master {
         self.losing_advert(common, now, self.is_stalled(common, now), advert);
     }
 
-    /// Returns the time of the first advert of another master with the same priority and a higher
-    /// address; `None` if its last advert arrived more than three intervals ago.
+    /// Returns the time of the first advert from another master with the same priority and a higher
+    /// address; `None` if there is no such master, or its last advert arrived more than three
+    /// intervals ago.
     pub(crate) fn contested_since(&self, common: &Common, now: Timestamp) -> Option<Timestamp> {
         let recent = 3 * common.config.interval.nanos();
         let (first, last) = self.contested?;
@@ -238,8 +242,8 @@ impl Master {
         Self::yield_mastership(common, now, Reason::Stalled)
     }
 
-    /// Handles the loss of valid adverts. After a stall, they may have come from a router that took
-    /// over.
+    /// Handles the loss of valid adverts. After a stall, the lost adverts may have come from a
+    /// router that took over.
     pub(crate) fn feed_loss(&self, common: &mut Common, now: Timestamp) -> Option<Transition> {
         self.is_stalled(common, now).then(|| Self::stalled(common, now))
     }
@@ -266,7 +270,8 @@ impl Master {
             self.adver_timer = self.adver_timer.min(adver_timer);
         }
         if !was_stalled && self.is_stalled(common, now) {
-            // Backups still wait for the old Active_Down_Interval.
+            // A shorter interval is not a stall, because backups still wait for the old
+            // Active_Down_Interval.
             self.last_sent = now;
         }
         let Announcements { delay, refresh, .. } = new.announcements;
@@ -348,7 +353,7 @@ impl Master {
 }
 
 /// Returns the next deadline of a periodic timer. The timer keeps its phase unless it is late by a
-/// whole period.
+/// whole period or more.
 fn next(deadline: Timestamp, period: Nanos, now: Timestamp) -> Timestamp {
     let next = deadline + period;
     if next > now { next } else { now + period }

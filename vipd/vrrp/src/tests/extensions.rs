@@ -26,7 +26,7 @@ fn down_after_adverts_sets_the_number_of_missed_adverts() {
 }
 
 #[test]
-fn stall_limit_is_the_smaller_of_down_after_adverts_and_three_intervals() {
+fn stall_limit_is_at_most_three_intervals() {
     for (adverts, intervals) in [(1, 1), (3, 3), (30, 3)] {
         let config = RouterConfig { down_after_adverts: adverts, ..config(Version::V3, SECOND) };
         let mut script = Script::master(config.clone());
@@ -40,7 +40,7 @@ fn stall_limit_is_the_smaller_of_down_after_adverts_and_three_intervals() {
 
 /// The router with the higher priority hands over mastership at the administrator's request.
 #[test]
-fn master_that_handed_over_mastership_does_not_preempt_its_successor() {
+fn master_does_not_preempt_after_a_handover() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         assert_eq!(script.input(Input::Failover), [PRIORITY_ZERO, Action::RemoveAddresses]);
@@ -50,7 +50,7 @@ fn master_that_handed_over_mastership_does_not_preempt_its_successor() {
             assert_eq!(script.wait(SECOND), [], "the lower-priority master is followed");
         }
         assert_eq!(script.input(Input::Failover), [], "a backup has no mastership to hand over");
-        // The successor fails. The router takes over, and from then on preempts as configured.
+        // The successor fails. The router takes over, and later preempts as configured.
         script.wait(4 * SECOND);
         assert_eq!(script.state(), State::Master);
         script.advert(200, HIGHER);
@@ -69,7 +69,7 @@ fn owner_does_not_hand_over_mastership() {
 }
 
 #[test]
-fn a_lower_priority_master_is_followed_until_preempt_delay_is_over() {
+fn a_lower_priority_master_is_followed_during_preempt_delay() {
     for version in VERSIONS {
         let mut script =
             Script::started(RouterConfig { preempt_delay: 10 * SECOND, ..config(version, SECOND) });
@@ -78,7 +78,7 @@ fn a_lower_priority_master_is_followed_until_preempt_delay_is_over() {
             assert_eq!(script.router.snapshot().master, Some(LOWER), "second {second}");
             assert_eq!(script.wait(SECOND), []);
         }
-        // The delay is over when this advert arrives.
+        // The delay has passed when this advert arrives.
         script.advert(50, LOWER);
         let left = script.next().expect("a timer");
         script.advert(50, LOWER);
@@ -212,7 +212,7 @@ fn without_addresses_a_master_only_sends_adverts() {
 }
 
 #[test]
-fn excluded_addresses_are_announced_but_not_compared_with_received_lists() {
+fn excluded_addresses_are_announced_but_not_compared() {
     let excluded = VirtualAddress { address: Ipv6Addr::LOCALHOST.into(), prefix: 128 };
     let with = RouterConfig { excluded_addresses: vec![excluded], ..config(Version::V2, SECOND) };
     let mut script = Script::started(with.clone());
@@ -224,7 +224,7 @@ fn excluded_addresses_are_announced_but_not_compared_with_received_lists() {
 }
 
 #[test]
-fn peers_are_recorded_and_the_least_recently_seen_is_replaced() {
+fn a_full_list_of_peers_drops_the_least_recently_seen() {
     let mut script = Script::started(config(Version::V3, SECOND));
     let from = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 1, last));
     for last in 0..17 {
@@ -240,8 +240,8 @@ fn peers_are_recorded_and_the_least_recently_seen_is_replaced() {
 }
 
 #[test]
-fn peers_include_senders_of_ignored_adverts_but_not_the_router_itself() {
-    // Adverts are ignored in Initialize, because of an interval mismatch, and by a VRRPv2 owner.
+fn peers_include_senders_of_ignored_adverts() {
+    // Adverts are ignored in Initialize, after an interval mismatch, and by a VRRPv2 owner.
     let waiting = RouterConfig { startup_delay: SECOND, ..config(Version::V3, SECOND) };
     for config in [waiting, config(Version::V2, SECOND), owner(Version::V2, SECOND)] {
         let mut script = Script::started(config);

@@ -40,8 +40,8 @@ impl Pair {
         [self.members[0].state(), self.members[1].state()]
     }
 
-    /// Passes an input to a member, and the inputs that follow from it to both. Returns the actions
-    /// of both.
+    /// Passes an input to a member, and the inputs that follow from it to both members. Returns the
+    /// actions of both members.
     fn input(&mut self, member: usize, input: Input) -> [Vec<Action>; 2] {
         let (actions, _) = apply(&mut self.members, self.now, member, input);
         actions.try_into().expect("a pair")
@@ -65,8 +65,8 @@ impl Pair {
     }
 }
 
-/// Passes an input to a member, and the inputs that follow from it to all. Returns the actions of
-/// each, and the number of steps.
+/// Passes an input to a member, and the inputs that follow from it to all members. Returns the
+/// actions of each member, and the number of steps.
 fn apply(members: &mut [Router], now: Timestamp, member: usize, input: Input) -> (Vec<Vec<Action>>, usize) {
     let input = if group::is_adjustable(now, &members[member], &input) {
         group::adjust(now, member, input, members.iter().enumerate())
@@ -102,7 +102,7 @@ fn apply(members: &mut [Router], now: Timestamp, member: usize, input: Input) ->
     (actions, steps)
 }
 
-/// A change takes one pass over the members of a group, even if there are thousands.
+/// A change takes one pass over the members of a group, even with thousands of members.
 #[test]
 fn number_of_steps_does_not_depend_on_the_number_of_members() {
     let mut now = Timestamp::from_nanos(1000 * SECOND);
@@ -145,7 +145,7 @@ fn fault_or_drain_of_one_member_applies_to_all() {
         let [_, other] = pair.input(0, Input::Impede(fault));
         assert_eq!(pair.states(), [State::Fault(fault), State::Fault(Fault::Group)]);
         assert_eq!(other, [PRIORITY_ZERO, Action::RemoveAddresses], "{fault}");
-        // A member's own fault takes precedence over the group's.
+        // A member's own fault takes precedence over the group's fault.
         pair.input(1, Input::Impede(Fault::Drained));
         assert_eq!(pair.states(), [State::Fault(fault), State::Fault(Fault::Drained)]);
         pair.input(0, Input::Clear(fault.impediment()));
@@ -182,9 +182,9 @@ fn members_leave_master_together() {
     assert_eq!(pair.states(), [State::Backup; 2]);
 }
 
-/// One segment is cut, and the other node is master on the other segment.
+/// The first member's segment is cut. On the second member's segment, the other node is master.
 #[test]
-fn member_without_a_master_waits_while_another_member_follows_one() {
+fn member_waits_while_another_member_follows_a_master() {
     let mut pair = Pair::new([100, 100]);
     for _ in 0..20 {
         pair.now = pair.now + SECOND;
@@ -198,7 +198,7 @@ fn member_without_a_master_waits_while_another_member_follows_one() {
     assert_eq!(pair.states(), [State::Master; 2]);
 }
 
-/// A member still waits if the other member, which follows a master, also receives adverts from a
+/// A member keeps waiting if the other member, which follows a master, also receives adverts from a
 /// lower-priority master.
 #[test]
 fn adverts_from_a_lower_priority_master_do_not_end_the_wait() {
@@ -210,7 +210,8 @@ fn adverts_from_a_lower_priority_master_do_not_end_the_wait() {
         assert_eq!(pair.input(0, Input::Timeout), [vec![], vec![]]);
         assert_eq!(pair.states(), [State::Backup; 2]);
     }
-    // The second member preempts the lower-priority master once the higher-priority one has failed.
+    // The second member preempts the lower-priority master once the higher-priority master has
+    // failed.
     pair.now = pair.members[1].next_timeout().expect("Active_Down_Timer");
     pair.input(1, Input::Timeout);
     assert_eq!(pair.states(), [State::Master; 2]);
@@ -228,8 +229,8 @@ fn priority_zero_to_one_member_is_enough_to_take_over() {
 }
 
 /// The master that the first member follows relinquishes mastership repeatedly. On the other
-/// segment, an independent router wins a tie against the second member, which has answered its
-/// first adverts.
+/// segment, an independent router wins a tie against the second member, which has answered that
+/// router's first adverts.
 #[test]
 fn takeover_that_ends_with_a_lost_tie_is_not_repeated() {
     let base = || RouterConfig { down_after_adverts: 2, ..config(Version::V3, SECOND) };
@@ -269,7 +270,7 @@ fn first_member_with_a_competing_master_decides_a_tie() {
         assert_eq!(pair.states(), [State::Master; 2]);
         pair.pass(SECOND);
     }
-    // The first segment is cut: after two intervals, the second member decides.
+    // The first segment is cut. After two intervals, the second member decides.
     let mut pair = Pair::masters();
     for _ in 0..2 {
         pair.advert(1, 100, HIGHER);
@@ -282,7 +283,7 @@ fn first_member_with_a_competing_master_decides_a_tie() {
 
 /// The group preempts the masters of two segments, both of which yield with a last advert.
 #[test]
-fn last_advert_of_a_preempted_master_is_not_a_split_brain_for_the_other_member() {
+fn last_advert_of_a_preempted_master_is_not_a_split_brain() {
     let mut pair = Pair::new([150, 150]);
     pair.advert(0, 100, LOWER);
     pair.advert(1, 100, LOWER);

@@ -1,4 +1,5 @@
-//! Impediments: the router takes part in elections while none is set and it has a primary address.
+//! Impediments: the router takes part in elections while it has a primary address and no impediment
+//! is set.
 
 use super::*;
 use crate::Reason;
@@ -64,7 +65,7 @@ fn the_first_impediment_in_order_is_reported() {
 }
 
 #[test]
-fn a_lower_precedence_impediment_changes_no_state_and_logs_nothing() {
+fn a_lower_precedence_impediment_has_no_visible_effect() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(Input::Impede(Fault::InterfaceDown));
     for fault in [Fault::Tracking, Fault::InterfaceDown] {
@@ -76,7 +77,7 @@ fn a_lower_precedence_impediment_changes_no_state_and_logs_nothing() {
 }
 
 #[test]
-fn a_new_fault_of_the_same_impediment_replaces_the_earlier_one() {
+fn a_new_fault_replaces_the_impediments_earlier_fault() {
     let mut script = Script::started(config(Version::V3, SECOND));
     for fault in [Fault::InterfaceDown, Fault::NoInterface] {
         script.input(Input::Impede(fault));

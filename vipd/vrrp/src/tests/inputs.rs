@@ -49,7 +49,7 @@ fn a_new_primary_address_is_advertised_at_once() {
 }
 
 #[test]
-fn an_advert_due_during_a_suspension_is_sent_before_it() {
+fn an_advert_due_during_a_suspension_is_sent_early() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         script.wait(400 * MILLI);

@@ -1,4 +1,5 @@
-//! IPv6: adverts come from link-local addresses, which also break ties between equal priorities.
+//! IPv6: adverts come from link-local addresses, which also break ties between routers of equal
+//! priority.
 
 use std::net::Ipv6Addr;
 
@@ -33,7 +34,7 @@ fn s22_and_s26_the_tie_break_compares_link_local_sources_as_numbers() {
         (link_local(3), true),
         (link_local(0xffff), true),
         (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 1, 0, 0, 1)), true),
-        // Addresses compare in network byte order: fe80:: is higher than any global address.
+        // Addresses are compared in network byte order: fe80:: is higher than any global address.
         (IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)), false),
     ] {
         for priority in [100, 255] {

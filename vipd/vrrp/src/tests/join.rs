@@ -3,13 +3,14 @@
 use super::*;
 use crate::{Reason, group};
 
-/// A router with priority 100 and an interval of one second, before a group is formed or changed.
+/// The state of a router with priority 100 and an interval of one second before its group is formed
+/// or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Member {
     Initialize,
     /// The router has a fault of its own.
     Failed,
-    /// The router's former group had a fault.
+    /// The router is in Fault because its former group had a fault.
     Released,
     /// Backup that has just started.
     Started,
@@ -17,13 +18,13 @@ enum Member {
     Follows(u8, IpAddr),
     /// Backup that is about to preempt a lower-priority master.
     Preempts,
-    /// Backup that receives adverts of a higher-priority and a lower-priority master.
+    /// Backup that receives adverts from a higher-priority master and a lower-priority master.
     Split,
-    /// Backup that has received nothing for so long that its master may have failed.
+    /// Backup that has received no advert for so long that its master may have failed.
     Silent,
     /// Backup whose master has relinquished mastership with a priority-0 advert.
     Left,
-    /// Backup that has left Master, and follows its successor.
+    /// Backup that has left Master and follows the new master.
     Outranked,
     Master,
 }
@@ -100,13 +101,13 @@ impl Member {
         script.router
     }
 
-    /// Returns whether the router follows a running master, or started too recently to rule out
-    /// that there is one.
+    /// Returns whether the router follows a running master or started too recently to rule out a
+    /// running master.
     fn may_have_a_master(self) -> bool {
         matches!(self, Started | Follows(..) | Split | Outranked)
     }
 
-    /// Returns whether the router follows a running master that it would yield to.
+    /// Returns whether the router follows a running master to which it would yield.
     fn is_outranked(self) -> bool {
         matches!(self, Follows(100, HIGHER) | Follows(150, _) | Split | Outranked)
     }
@@ -114,8 +115,8 @@ impl Member {
 
 const NOW: Timestamp = Timestamp::from_nanos(1000 * SECOND);
 
-/// Passes the inputs that follow from a new group to its members. Returns the actions of each, and
-/// the number of steps.
+/// Passes the inputs that follow from a new group to its members. Returns the actions of each
+/// member, and the number of steps.
 fn settle(members: &mut [Router], has_joined: impl Fn(usize) -> bool) -> (Vec<Vec<Action>>, usize) {
     let mut actions = vec![Vec::new(); members.len()];
     let mut steps = 0;
@@ -136,7 +137,8 @@ fn settle(members: &mut [Router], has_joined: impl Fn(usize) -> bool) -> (Vec<Ve
     (actions, steps)
 }
 
-/// Returns the states of two routers after they have become a group.
+/// Returns the expected states of two routers after they have formed a group. `leads` is whether
+/// the backups become masters.
 fn expected(pair: [Member; 2], leads: bool) -> [State; 2] {
     if pair.contains(&Failed) {
         return pair.map(|one| State::Fault(if one == Failed { Fault::Tracking } else { Fault::Group }));
@@ -148,7 +150,8 @@ fn expected(pair: [Member; 2], leads: bool) -> [State; 2] {
     })
 }
 
-/// Forms a group and compares the result. A router without a transition takes no action.
+/// Forms a group and checks the states of its members, and that a router without a transition takes
+/// no action.
 fn check(pair: [Member; 2], has_joined: impl Fn(usize) -> bool, leads: bool) {
     let case = format!("{pair:?}, joined: {:?}", [has_joined(0), has_joined(1)]);
     let mut members = pair.map(|one| one.router(NOW));
@@ -174,7 +177,7 @@ fn every_router_joins_every_group() {
             let leads = match (member, joiner) {
                 // A running group becomes backup only for a master that would outrank the joiner.
                 (Master, _) => !joiner.is_outranked(),
-                // A joining master yields to the masters that the others follow.
+                // A joining master yields to the masters that the existing members follow.
                 (_, Master) => !member.may_have_a_master() && member != Released,
                 _ => false,
             };
@@ -197,7 +200,7 @@ fn every_pair_of_routers_forms_a_new_group() {
 }
 
 #[test]
-fn one_joiner_decides_for_others_that_join_at_the_same_time() {
+fn one_joiner_decides_for_all_simultaneous_joiners() {
     for (members, leads) in [
         ([Master, Follows(50, HIGHER), Master], true),
         ([Master, Follows(150, LOWER), Master], false),
@@ -219,7 +222,7 @@ fn one_joiner_decides_for_others_that_join_at_the_same_time() {
 }
 
 /// The lowest priority in the new group applies before the group decides, because the master on the
-/// other node also compares its own priority with it.
+/// other node compares its own priority with this lowest priority.
 #[test]
 fn priority_of_the_new_group_decides_who_outranks_whom() {
     for (own, leads) in [(151, true), (150, false)] {
@@ -256,7 +259,7 @@ fn members_that_leave_keep_their_states() {
     }
 }
 
-/// A joining member's former transitions have no effect.
+/// A joining member's earlier transitions have no effect.
 #[test]
 fn router_that_has_left_master_joins_a_running_group() {
     let mut script = Script::master(config(Version::V3, SECOND));

@@ -8,10 +8,10 @@
 //!   section 7.1 that depend on the configuration. P2: several owners (section 8.3.2). F7: IPv4 and
 //!   IPv6 virtual routers with the same VRID.
 //!
-//! S3, S7, S14 and S17 (answering ARP for the virtual addresses and accepting packets to them)
-//! reduce to one invariant: the addresses are on the interface in Master and in no other state.
-//! [`Script`] checks it after each input. S4, S5, S15 and S18 concern IPv6, and S6 and S16 concern
-//! frames to the virtual MAC: the core has no action for them.
+//! S3, S7, S14 and S17 (answering ARP for the virtual addresses, and accepting packets to these
+//! addresses) reduce to one invariant: the addresses are on the interface in Master and in no other
+//! state. [`Script`] checks this invariant after each input. S4, S5, S15 and S18 concern IPv6, and
+//! S6 and S16 concern frames to the virtual MAC: the core has no action for them.
 //!
 //! Tests of the deviations from the RFC are in `deviation/`.
 
@@ -59,7 +59,8 @@ const PRIORITY_ZERO: Action = Action::SendAdvert { priority: 0 };
 const ADD: Action = Action::AddAddresses(Addresses::All);
 pub(crate) const ANNOUNCE: Action = Action::Announce { addresses: Addresses::All, rounds: 5 };
 
-/// Both versions, for tests with intervals of whole seconds, which both can encode.
+/// Both versions of VRRP, for tests with intervals of whole seconds, which both versions can
+/// encode.
 pub(crate) const VERSIONS: [Version; 2] = [Version::V2, Version::V3];
 
 /// Returns a configuration with priority 100, preemption and two addresses.
@@ -72,10 +73,11 @@ pub(crate) fn owner(version: Version, interval: u64) -> RouterConfig {
     RouterConfig { priority: 255, ..config(version, interval) }
 }
 
-/// vipd's behavior, except that every interval is exact, so that the expected times are round.
+/// vipd's policy, except that every interval is exact, so that the expected times are round
+/// numbers.
 const EXACT: Policy = Policy { group_adverts: false, ..Policy::VIPD };
 
-/// A router and its clock. Every advert it sends is accepted by the kernel.
+/// A router and its clock. The kernel accepts every advert that the router sends.
 pub(crate) struct Script {
     pub(crate) router: Router,
     pub(crate) now: Timestamp,
@@ -125,7 +127,7 @@ impl Script {
         self.router.state()
     }
 
-    /// Returns the nanoseconds from now to the next timeout.
+    /// Returns the time from now to the next timeout in nanoseconds; `None` if no timer is running.
     pub(crate) fn next(&self) -> Option<u64> {
         self.router.next_timeout().map(|at| at.nanos_since(self.now))
     }
@@ -137,7 +139,7 @@ impl Script {
     }
 
     /// Advances time and handles each timer exactly when it is due. Returns the actions, each with
-    /// the time since the call.
+    /// the time since the start of the wait in nanoseconds.
     pub(crate) fn wait(&mut self, nanos: u64) -> Vec<(u64, Action)> {
         self.events.clear();
         let start = self.now;
@@ -185,8 +187,8 @@ impl Script {
         actions
     }
 
-    /// Returns an advert that arrives now and equals this router's own except for priority and
-    /// source.
+    /// Returns an advert that arrives now and equals this router's own adverts except for priority
+    /// and source.
     pub(crate) fn received(&self, priority: u8, source: IpAddr) -> Received {
         let interval = self.router.config().interval.wire();
         let addresses = address_digest(VIPS.iter().map(|vip| vip.address));
@@ -199,13 +201,13 @@ impl Script {
     }
 }
 
-/// Returns when adverts were sent, from the result of [`Script::wait`].
+/// Returns the times at which adverts were sent, from the result of [`Script::wait`].
 pub(crate) fn adverts(actions: &[(u64, Action)]) -> Vec<u64> {
     let sent = actions.iter().filter(|(_, action)| matches!(action, Action::SendAdvert { .. }));
     sent.map(|(at, _)| *at).collect()
 }
 
-/// Returns when addresses were announced, from the result of [`Script::wait`].
+/// Returns the times at which addresses were announced, from the result of [`Script::wait`].
 pub(crate) fn announcements(actions: &[(u64, Action)]) -> Vec<u64> {
     let sent = actions.iter().filter(|(_, action)| matches!(action, Action::Announce { .. }));
     sent.map(|(at, _)| *at).collect()

@@ -1,4 +1,4 @@
-//! Changes of the effective priority: effects on adverts, comparisons and Skew_Time.
+//! Changes to the effective priority: effects on adverts, comparisons and Skew_Time.
 
 use super::*;
 use crate::Reason;
@@ -74,7 +74,7 @@ fn skew_time_after_priority_zero_is_recomputed() {
     assert_eq!(script.router.snapshot().reason, Some(Reason::PriorityZero));
 }
 
-/// The higher-priority backup takes over first, even if its priority has only just been raised.
+/// The higher-priority backup takes over first, even if its priority has just been raised.
 #[test]
 fn a_timer_whose_deadline_moves_into_the_past_fires_at_the_next_timeout() {
     let mut script = Script::started(config(Version::V3, SECOND));
@@ -129,7 +129,7 @@ fn preempt_delay_applies_after_a_priority_increase() {
     assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
 }
 
-/// The timer that runs to preempt a master must not fire once the master outranks the router.
+/// A timer set to preempt a master must not fire once that master outranks the router.
 #[test]
 fn after_a_priority_decrease_the_master_is_followed_from_its_last_advert() {
     for version in VERSIONS {
@@ -163,9 +163,9 @@ fn a_master_that_is_still_outranked_is_preempted_after_a_priority_decrease() {
     assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
 }
 
-/// When the master relinquishes mastership, a lower-priority router is still advertising.
+/// A lower-priority router is still advertising when the master relinquishes mastership.
 #[test]
-fn another_master_is_followed_after_priority_zero_and_a_priority_decrease() {
+fn another_master_is_followed_after_a_priority_decrease() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.advert(80, LOWER);
@@ -183,8 +183,8 @@ fn a_master_that_has_left_is_not_followed_after_a_priority_decrease() {
     script.advert(0, HIGHER);
     script.input(Input::Priority(60));
     assert_eq!((script.router.snapshot().master, script.next()), (None, Some(skew(60))));
-    // The lost adverts may include a priority-0 advert. The feed loss restarts the timer in any
-    // case.
+    // A feed loss always restarts the timer, although the lost adverts may include a priority-0
+    // advert.
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(80, HIGHER);
     script.wait(SECOND);
@@ -194,7 +194,7 @@ fn a_master_that_has_left_is_not_followed_after_a_priority_decrease() {
 }
 
 #[test]
-fn the_priority_is_clamped_to_1_to_254_and_an_owner_keeps_255() {
+fn the_priority_is_clamped_unless_it_is_an_owners() {
     let mut script = Script::started(config(Version::V3, SECOND));
     for (given, effective) in [(0, 1), (1, 1), (254, 254), (255, 254)] {
         script.input(Input::Priority(given));

@@ -6,7 +6,7 @@ use crate::{Announcements, Family, RouterConfig};
 const ADDED: VirtualAddress = VirtualAddress { address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 52)), prefix: 32 };
 
 impl Script {
-    /// Applies a configuration whose effective priority is its configured priority.
+    /// Applies a configuration, with its configured priority as the effective priority.
     fn reconfigure(&mut self, config: RouterConfig) -> Vec<Action> {
         let priority = config.priority;
         assert!(self.router.reconfigure(self.now, config, priority), "the change needs no restart");
@@ -60,7 +60,7 @@ fn an_address_that_is_no_longer_advertised_stays_on_the_interface() {
 }
 
 #[test]
-fn a_shorter_interval_of_a_master_applies_immediately_and_is_not_a_stall() {
+fn a_masters_shorter_interval_applies_immediately() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, 10 * SECOND));
         script.wait(8 * SECOND);
@@ -72,7 +72,7 @@ fn a_shorter_interval_of_a_master_applies_immediately_and_is_not_a_stall() {
 }
 
 #[test]
-fn a_longer_interval_of_a_master_applies_after_the_next_advert() {
+fn a_masters_longer_interval_applies_after_the_next_advert() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         script.wait(400 * MILLI);
@@ -118,7 +118,7 @@ fn a_vrrpv3_backup_keeps_the_interval_of_its_master() {
 }
 
 #[test]
-fn preempt_delay_is_recomputed_from_the_first_advert_of_the_lower_priority_master() {
+fn preempt_delay_is_recomputed_from_the_masters_first_advert() {
     let delayed = |seconds| RouterConfig { preempt_delay: seconds * SECOND, ..config(Version::V3, SECOND) };
     for (seconds, expected) in [(20, Some(20)), (0, None)] {
         let mut script = Script::started(delayed(60));
@@ -146,7 +146,7 @@ fn a_backup_about_to_preempt_follows_its_master_once_preemption_is_disabled() {
 }
 
 #[test]
-fn a_shorter_startup_delay_that_has_passed_starts_the_router_at_the_next_timeout() {
+fn a_startup_delay_shortened_to_the_past_starts_the_router() {
     let delayed = |seconds| RouterConfig { startup_delay: seconds * SECOND, ..config(Version::V3, SECOND) };
     let mut script = Script::started(delayed(60));
     assert_eq!(script.state(), State::Initialize);

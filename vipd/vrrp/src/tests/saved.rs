@@ -7,8 +7,8 @@ use crate::input::GroupInput;
 use crate::saved::ResumeError;
 use crate::{Announcements, FastPath, FastPathSlot, Steady};
 
-/// Configurations with each combination of version, preemption and delays, and three priorities,
-/// including the owner's. Announcements are sent again and refreshed.
+/// Generates configurations with each combination of version, preemption and delays, and three
+/// priorities, including the owner's. All have a second burst of announcements and refreshes.
 fn configs() -> impl Strategy<Value = RouterConfig> {
     (any::<bool>(), any::<bool>(), any::<bool>(), prop_oneof![Just(1), Just(100), Just(255)]).prop_map(
         |(is_v2, preempt, has_delays, priority)| RouterConfig {
@@ -26,9 +26,9 @@ fn configs() -> impl Strategy<Value = RouterConfig> {
 #[derive(Clone, Debug)]
 enum Step {
     Input(Input),
-    /// Waits for this many quarters of the time until the next timeout.
+    /// Waits for this number of quarters of the time until the next timeout.
     Wait(u64),
-    /// Waits for this many milliseconds without handling a timeout that may be due earlier.
+    /// Waits for this number of milliseconds without handling timeouts that become due.
     Stall(u64),
 }
 
@@ -77,7 +77,7 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Takes a step, and returns the actions.
+/// Takes a step. Returns the router's actions.
 fn take(router: &mut Router, now: &mut Timestamp, step: &Step) -> Vec<Action> {
     let input = match step {
         Step::Wait(share) => {
@@ -106,7 +106,7 @@ fn take(router: &mut Router, now: &mut Timestamp, step: &Step) -> Vec<Action> {
     actions
 }
 
-/// Returns an advert that arrives now. An interval of 0 stands for the router's own.
+/// Returns an advert that arrives now. An interval of 0 stands for the router's own interval.
 fn arrived(router: &Router, now: Timestamp, advert: Received) -> Received {
     let interval = if advert.interval == 0 { router.config().interval.wire() } else { advert.interval };
     Received { arrival: now, interval, ..advert }
@@ -119,7 +119,7 @@ fn resumed(router: &Router, policy: Policy) -> Router {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// A router that is saved and resumed before each step equals one that keeps running.
+    /// A router that is saved and resumed before each step equals a router that keeps running.
     #[test]
     fn resumed_router_equals_the_saved_one(
         config in configs(),
@@ -142,7 +142,7 @@ proptest! {
     }
 }
 
-/// Random inputs rarely lead to some of the states, so this test enters each of them.
+/// Random inputs rarely lead to some states, so this test enters each state explicitly.
 #[test]
 fn each_state_is_saved() {
     let mut backup = Script::started(config(Version::V3, SECOND));

@@ -1,13 +1,13 @@
-//! The transition table: each state with each input, in both versions. Changes of priority,
-//! failover requests and sync groups have tests of their own.
+//! The transition table: each state with each input, in both versions of VRRP. Priority changes,
+//! failover requests and sync groups have their own tests.
 
 use super::*;
 
 /// An interval for which Skew_Time differs between VRRPv2 and VRRPv3.
 const INTERVAL: u64 = 2 * SECOND;
-/// How long the router has been in its state when it receives the input.
+/// Time that the router has been in its state when it receives the input.
 const SINCE: u64 = 300 * MILLI;
-/// The quiet time after a losing advert.
+/// The quiet time after a losing advert before the addresses are announced again.
 const QUIET: u64 = 100 * MILLI;
 
 const FAULTS: [Fault; 4] =
@@ -46,7 +46,8 @@ enum In {
     TimeoutDue,
 }
 
-/// Priorities and sources around the router's own (100), and the special priorities.
+/// Priorities and sources just below and above the router's own (priority 100), and the special
+/// priorities.
 const ADVERTS: [(u8, IpAddr); 11] = [
     (0, LOWER),
     (0, HIGHER),
@@ -85,7 +86,7 @@ enum Next {
     In(u64),
 }
 
-/// The expected result, and the item that requires it.
+/// The expected result, preceded by the item that requires it.
 struct Cell(&'static str, State, Vec<Action>, Next);
 
 fn down(version: Version, priority: u64) -> u64 {

@@ -154,7 +154,7 @@ fn steady_is_the_last_advert_of_the_current_master() {
 }
 
 #[test]
-fn an_advert_that_is_counted_or_has_further_effects_is_not_steady() {
+fn an_advert_with_further_effects_is_not_steady() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 200));
     assert_eq!(script.router.steady(), None, "an interval mismatch is counted");

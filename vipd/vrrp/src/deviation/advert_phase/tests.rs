@@ -1,4 +1,4 @@
-//! Adver_Timer of routers that become master at different times.
+//! Tests Adver_Timer for routers that become master at different times.
 
 use crate::Policy;
 use crate::tests::*;

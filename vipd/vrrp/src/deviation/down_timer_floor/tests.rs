@@ -8,7 +8,7 @@ fn with_interval(script: &Script, priority: u8, interval: u16) -> Input {
     Input::Advert(Received { interval, ..script.received(priority, HIGHER) })
 }
 
-/// The yielding master's last advert arrives after the winner's first one and has a shorter
+/// The yielding master's last advert arrives after the winner's first advert and has a shorter
 /// interval.
 #[test]
 fn an_outranked_master_does_not_shorten_active_down_timer() {
@@ -51,7 +51,7 @@ fn an_outranked_master_does_not_replace_the_floor() {
 }
 
 #[test]
-fn the_floor_ends_with_priority_zero_a_newer_advert_or_a_higher_priority_master() {
+fn the_floor_ends_with_newer_adverts() {
     let down = 3 * 10 * MILLI + 156 * 10 * MILLI / 256;
     // The master sends a priority-0 advert after an advert from another router.
     let mut script = Script::started(config(Version::V3, SECOND));

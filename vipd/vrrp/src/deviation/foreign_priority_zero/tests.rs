@@ -1,4 +1,4 @@
-//! Which priority-0 adverts shorten a backup's Active_Down_Timer (S10).
+//! Tests which priority-0 adverts shorten a backup's Active_Down_Timer (S10).
 
 use crate::tests::*;
 use crate::{Policy, Reason};
@@ -59,7 +59,7 @@ fn priority_zero_from_a_lower_priority_master_sets_the_timer_to_skew_time() {
 }
 
 #[test]
-fn after_priority_zero_from_the_master_priority_zero_from_another_router_is_accepted() {
+fn foreign_priority_zero_is_accepted_after_the_masters() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.advert(0, HIGHER);
@@ -69,7 +69,7 @@ fn after_priority_zero_from_the_master_priority_zero_from_another_router_is_acce
 }
 
 #[test]
-fn after_a_change_of_master_only_priority_zero_from_the_new_master_is_accepted() {
+fn only_the_new_masters_priority_zero_is_accepted() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(150, LOWER);
     script.advert(200, HIGHER);

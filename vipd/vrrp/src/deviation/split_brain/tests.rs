@@ -60,8 +60,8 @@ fn a_competing_master_that_does_not_yield_causes_no_announcement_storm() {
     }
 }
 
-/// Regression test: in a flood of priority-1 adverts, pauses of more than one and a half intervals
-/// caused the master of a healthy pair to announce its addresses repeatedly.
+/// Regression test: in a flood of priority-1 adverts, each pause of more than one and a half
+/// intervals made the master of a healthy pair announce its addresses again.
 #[test]
 fn a_persistent_competing_master_must_be_quiet_for_a_second() {
     for interval in [10 * MILLI, 100 * MILLI] {

@@ -46,7 +46,7 @@ fn a_master_counts_as_stalled_after_exactly_three_intervals() {
     assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "a backup may have taken over");
 }
 
-/// A priority-1 advert from an unknown router arrives 5 ms after the process was stopped.
+/// A priority-1 advert from an unknown router arrives 5 ms after the process stopped running.
 #[test]
 fn an_advert_from_the_start_of_a_stall_does_not_hide_a_takeover() {
     for version in VERSIONS {
