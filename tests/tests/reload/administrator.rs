@@ -170,7 +170,7 @@ fn rights_to_query_and_change_the_agent_depend_on_groups() {
     assert_eq!(follower.log().len(), received, "{:#?}", follower.log());
 }
 
-/// The higher-priority master hands over mastership, and becomes master again when its successor
+/// The higher-priority master hands over mastership, and becomes master again when the other node
 /// hands mastership back.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]

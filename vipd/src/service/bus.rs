@@ -84,7 +84,7 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     shared: Arc<Shared>,
-    /// Wakes the reader. Its capacity is 1, because one pending wake-up is enough.
+    /// Wakes the reader. The channel's capacity is 1, because one pending wake-up is enough.
     wake: mpsc::Sender<()>,
 }
 

@@ -75,7 +75,7 @@ use crate::netlink::{Macvlans, Requests};
 use crate::process::capabilities::{ThreadKind, confine, with};
 use crate::process::{AgentLock, Signals};
 use crate::web::Endpoint;
-use crate::xdp::{self, Kernel, Loaded, MapDescriptors, Rows, Sizes, Verbosity};
+use crate::xdp::{self, Kernel, KernelLog, Loaded, MapDescriptors, Rows, Sizes, Verbosity};
 
 use administrator::{Administrator, Agent};
 use configured::Configured;
@@ -218,12 +218,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
         None => administrator.prepare(),
     }
     let access = Access::new(rules(&config.control));
-    let listener = match &heir {
-        Some(heir) => {
-            heir.listener.try_clone().context("cannot use the control socket of the predecessor")?
-        }
-        None => runtime_dir.listen(&access)?,
-    };
+    let listener = control_socket(heir.as_ref(), &runtime_dir, &access)?;
     let estate = estate(maps, &lock, &runtime_dir, &listener).context("cannot duplicate a descriptor")?;
     let events = EventLog::new();
     let recorder = Recorder::new(events.clone(), latest.clone());
@@ -261,11 +256,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let from_engine = FromEngine { requests: requested, reports: reported, transitions };
     let mut engine_thread = None;
     let start = || {
-        if let Some(kernel_log) = kernel_log {
-            kernel_log
-                .forward(|| confine(ThreadKind::Log))
-                .context("cannot start the thread for the log of the BPF program")?;
-        }
+        forward(kernel_log)?;
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run(predecessor));
         engine_thread = Some(thread.context("cannot start the engine thread")?);
         confine(ThreadKind::Control);
@@ -290,6 +281,26 @@ fn start(parts: Start) -> anyhow::Result<()> {
         return Ok(());
     }
     wind_up(&handle, engine_thread, served, &configured, guardian)
+}
+
+/// Returns the control socket, which a successor shares with its predecessor.
+fn control_socket(
+    heir: Option<&Heir>,
+    runtime_dir: &RuntimeDir,
+    access: &Access,
+) -> anyhow::Result<UnixListener> {
+    match heir {
+        Some(heir) => heir.listener.try_clone().context("cannot use the control socket of the predecessor"),
+        None => Ok(runtime_dir.listen(access)?),
+    }
+}
+
+/// Starts the thread that passes the BPF program's log lines to the log, if they are wanted.
+fn forward(kernel_log: Option<KernelLog>) -> anyhow::Result<()> {
+    let Some(kernel_log) = kernel_log else { return Ok(()) };
+    kernel_log
+        .forward(|| confine(ThreadKind::Log))
+        .context("cannot start the thread for the log of the BPF program")
 }
 
 /// Collects the descriptors and the executable for a successor.

@@ -44,7 +44,7 @@ pub(crate) trait LinkWork: Send + 'static {
     /// that must be reopened because the groups that cannot be joined, or the reasons, have
     /// changed.
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
-    /// Returns whether a group of an open link could not be joined.
+    /// Returns whether any multicast group could not be joined on an open link.
     fn has_unjoined(&self) -> bool;
     /// Reports XDP programs that run before vipd's program on open links, and restores fence
     /// programs that were detached. Returns the links that must be reopened because their fence

@@ -53,13 +53,18 @@ pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Sna
 /// Returns whether an input must have no effect: a timeout that is not due, the suspension of a
 /// router that is not master, or an advert to a router that does not take part in elections.
 pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
-    match (state, input) {
-        (State::Backup | State::Master, Input::Timeout) => !due,
-        (State::Initialize, _) if due => false,
-        (State::Initialize | State::Fault(_), Input::Advert(_) | Input::FeedLoss) => true,
-        (State::Initialize | State::Fault(_), Input::AddressRestored(_) | Input::Timeout) => true,
-        (State::Backup | State::Initialize | State::Fault(_), Input::Suspend(_)) => true,
-        _ => false,
+    match state {
+        State::Master => input == Input::Timeout && !due,
+        State::Backup => (input == Input::Timeout && !due) || matches!(input, Input::Suspend(_)),
+        State::Initialize if due => false,
+        State::Initialize | State::Fault(_) => matches!(
+            input,
+            Input::Advert(_)
+                | Input::FeedLoss
+                | Input::AddressRestored(_)
+                | Input::Suspend(_)
+                | Input::Timeout
+        ),
     }
 }
 
