@@ -33,8 +33,10 @@ Examples:
   cargo xtask conformance                                  all scenarios with all programs
   cargo xtask conformance --program keepalived s23 r1      some scenarios with one program
   cargo xtask conformance --markdown docs/conformance.md   write the results as a document
-  cargo xtask conformance --device eth1 --vrid 51 --address 192.0.2.1 --source 192.0.2.2 --source 192.0.2.4
-                                                           a router on the segment of eth1, such as 192.0.2.3")]
+
+  A router on the segment of eth1, whose own address is between 192.0.2.2 and 192.0.2.4:
+  cargo xtask conformance --device eth1 --vrid 51 --address 192.0.2.10 \\
+      --source 192.0.2.2 --source 192.0.2.4")]
 pub(crate) struct Args {
     /// Run only scenarios whose names start with one of these prefixes
     #[arg(value_name = "SCENARIO")]
