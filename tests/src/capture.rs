@@ -63,14 +63,22 @@ impl Capture {
         Self::open(switch, Some(station), interface)
     }
 
+    /// Starts a capture of the frames that arrive at an interface of the calling thread's namespace.
+    /// `sender` is recorded as the sender of all frames.
+    ///
+    /// # Errors
+    /// Returns an error if the socket or the thread cannot be created.
+    pub fn of_interface(interface: u32, sender: Station) -> Result<Self> {
+        Self::read_from(socket(interface), Some(sender))
+    }
+
     fn open(namespace: &Namespace, sender: Option<Station>, interface: u32) -> Result<Self> {
-        let socket = namespace
-            .run(move || {
-                let socket = packet_socket::receiver(interface)?;
-                socket.set_read_timeout(Some(STOP_POLL))?;
-                io::Result::Ok(socket)
-            })
-            .context("opening the capture's packet socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
+        Self::read_from(namespace.run(move || socket(interface)), sender)
+    }
+
+    fn read_from(socket: io::Result<Socket>, sender: Option<Station>) -> Result<Self> {
+        let socket =
+            socket.context("opening the capture's packet socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
         let shared = Arc::new(Shared {
             frames: Mutex::new(Vec::new()),
             stop: AtomicBool::new(false),
@@ -122,6 +130,12 @@ impl Capture {
         ensure!(drops == 0, "the capture lost {drops} frames; the machine is overloaded");
         Ok(std::mem::take(&mut *self.shared.frames()))
     }
+}
+
+fn socket(interface: u32) -> io::Result<Socket> {
+    let socket = packet_socket::receiver(interface)?;
+    socket.set_read_timeout(Some(STOP_POLL))?;
+    Ok(socket)
 }
 
 impl Drop for Capture {

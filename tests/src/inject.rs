@@ -61,6 +61,16 @@ impl Injector {
         Ok(Self { socket, name })
     }
 
+    /// Opens an interface of the calling thread's namespace for sending.
+    ///
+    /// # Errors
+    /// Returns an error if the socket cannot be opened.
+    pub fn of_interface(name: &str, index: u32) -> Result<Self> {
+        let socket = packet_socket::sender(index)
+            .with_context(|| format!("opening {name} for sending (needs CAP_NET_RAW)"))?;
+        Ok(Self { socket, name: name.to_owned() })
+    }
+
     /// Sends a frame.
     ///
     /// # Errors

@@ -1,15 +1,18 @@
-//! `cargo xtask conformance`: checks vipd, keepalived and FRR against the RFCs, item by item.
+//! `cargo xtask conformance`: checks vipd, keepalived and FRR, or a router reachable by an interface,
+//! against the RFCs, item by item.
+
+mod device;
 
 use std::fs;
 use std::io::{IsTerminal as _, stderr, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use vipd_tests::agent::AgentKind;
 use vipd_tests::conformance::table::{self, Row, Verdict};
-use vipd_tests::conformance::{Program, Scenario, document, items, render};
+use vipd_tests::conformance::{Item, Program, Scenario, document, items, render};
 
 use crate::setup;
 use crate::support::process::{self, run as run_command};
@@ -21,22 +24,32 @@ use crate::support::{agent, debian, privilege, workspace};
 /// affected. If the output is not a terminal, prints Markdown. Fails if a program has an
 /// undocumented deviation from a scenario, or conforms despite a documented deviation. For
 /// keepalived and FRR, this applies only to the versions in Debian 12.
+///
+/// With --device, plays the scenarios that need nothing but the wire with a router that is reachable
+/// by an interface. See docs/conformance-device.md.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   cargo xtask conformance                                  all scenarios with all programs
   cargo xtask conformance --program keepalived s23 r1      some scenarios with one program
-  cargo xtask conformance --markdown docs/conformance.md   write the results as a document")]
+  cargo xtask conformance --markdown docs/conformance.md   write the results as a document
+
+  A router on the segment of eth1, whose own address is between 192.0.2.2 and 192.0.2.4:
+  cargo xtask conformance --device eth1 --vrid 51 --address 192.0.2.10 \\
+      --source 192.0.2.2 --source 192.0.2.4")]
 pub(crate) struct Args {
     /// Run only scenarios whose names start with one of these prefixes
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
-    /// Run only this program; may be given several times
+    /// Run only this program; may be given several times. With --device: what the device runs, so
+    /// that the documented differences of this program apply
     #[arg(long)]
     program: Vec<Name>,
     /// Also write the results to this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    #[command(flatten)]
+    device: device::DeviceArgs,
 }
 
 /// A program, as named on the command line.
@@ -59,17 +72,18 @@ impl From<Name> for Program {
 
 /// Runs `cargo xtask conformance`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    privilege::require("the conformance suite", "cargo xtask conformance")?;
-    setup::tests()?;
-    agent::build("conformance")?;
-    let mut programs: Vec<_> = args.program.iter().copied().map(Program::from).collect();
-    if programs.is_empty() {
-        programs = Program::ALL.to_vec();
-    }
+    let programs: Vec<_> = args.program.iter().copied().map(Program::from).collect();
     let mut scenarios = document::all()?;
     let chosen = |scenario: &Scenario| args.scenarios.iter().any(|start| scenario.name.starts_with(start));
     scenarios.retain(|scenario| args.scenarios.is_empty() || chosen(scenario));
     ensure!(!scenarios.is_empty(), "no scenario name starts with {}", args.scenarios.join(" or "));
+    if let Some(declaration) = args.device.declaration()? {
+        return device::run(&declaration, &scenarios, &programs, args.markdown.as_deref());
+    }
+    privilege::require("the conformance suite", "cargo xtask conformance")?;
+    setup::tests()?;
+    agent::build("conformance")?;
+    let programs = if programs.is_empty() { Program::ALL.to_vec() } else { programs };
     if programs.contains(&Program::Vipd) {
         let mut core = workspace::cargo();
         run_command(core.args(["test", "--locked", "--package", "vipd", "--test", "conformance"]))?;
@@ -78,17 +92,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut items = items::all()?;
     let shown = |name: &str| scenarios.iter().any(|scenario| scenario.items.iter().any(|item| item == name));
     items.retain(|item| args.scenarios.is_empty() || shown(&item.name));
-    let text = render::markdown(&rows, &items);
-    if stdout().is_terminal() {
-        println!("{}", render::plain(&rows, &items));
-    } else {
-        println!("{text}");
-    }
-    if let Some(path) = &args.markdown {
-        fs::write(path, document(&rows, &text, seconds)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    let document = |tables: &str| document(&rows, tables, seconds);
+    report(&rows, &items, args.markdown.as_deref(), document)?;
     verdict(&rows)
+}
+
+/// Prints the results, as Markdown if the output is not a terminal, and writes them to a file.
+fn report(
+    rows: &[Row<'_>],
+    items: &[Item],
+    file: Option<&Path>,
+    document: impl Fn(&str) -> Result<String>,
+) -> Result<()> {
+    let tables = render::markdown(rows, items);
+    if stdout().is_terminal() {
+        println!("{}", render::plain(rows, items));
+    } else {
+        println!("{tables}");
+    }
+    if let Some(path) = file {
+        fs::write(path, document(&tables)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Runs every scenario with every program, as a step of the test suite. An earlier step runs the

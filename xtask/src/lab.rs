@@ -193,7 +193,7 @@ fn require_keepalived() -> Result<()> {
     Ok(())
 }
 
-fn parse_version(text: &str) -> Result<Version> {
+pub(crate) fn parse_version(text: &str) -> Result<Version> {
     match text {
         "2" => Ok(Version::V2),
         "3" => Ok(Version::V3),

@@ -3,15 +3,17 @@
 //!
 //! ```text
 //!   tests/conformance/*.md ──► document ──► Scenario ──┬─► core, in virtual time (vipd/tests/conformance)
-//!   tests/conformance/items/*.md ──► items             └─► lab, with real programs (here)
+//!   tests/conformance/items/*.md ──► items             ├─► lab, with real programs (here)
+//!                                                      └─► device, with any router on a segment (here)
 //! ```
 //!
 //! A [`Scenario`] lists received and sent frames and the times between them. Only its counters and
 //! additional configuration lines are specific to vipd. [`lab`] plays it with vipd, keepalived and
-//! FRR, and observes only the wire, apart from vipd's counters. [`table`] plays all scenarios, and
-//! [`render`] shows which requirements each program meets. The README next to the scenarios
-//! describes how to write one.
+//! FRR, and observes only the wire, apart from vipd's counters. [`device`] plays it with a router
+//! outside the lab. [`table`] plays all scenarios in labs, and [`render`] shows which requirements
+//! each program meets. The README next to the scenarios describes how to write one.
 
+pub mod device;
 pub mod document;
 pub mod items;
 pub mod lab;
@@ -19,7 +21,9 @@ mod native;
 pub mod received;
 pub mod render;
 pub mod scenario;
+pub mod segment;
 pub mod sent;
+pub mod stage;
 pub mod syntax;
 pub mod table;
 
@@ -38,10 +42,12 @@ pub enum Program {
     Keepalived,
     /// FRR's vrrpd.
     Frr,
+    /// A device that runs an unknown program.
+    Device,
 }
 
 impl Program {
-    /// All programs, in the order of the table's columns.
+    /// The programs that are tested in the lab, in the order of the table's columns.
     pub const ALL: [Self; 3] = [Self::Vipd, Self::Keepalived, Self::Frr];
 }
 
@@ -51,6 +57,7 @@ impl fmt::Display for Program {
             Self::Vipd => "vipd",
             Self::Keepalived => "keepalived",
             Self::Frr => "FRR",
+            Self::Device => "device",
         })
     }
 }

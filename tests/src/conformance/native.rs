@@ -1,6 +1,6 @@
 //! Configures the router under test in the program's own syntax.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::received::UNDER_TEST;
 use super::syntax::RouterSpec;
@@ -17,6 +17,7 @@ pub(super) fn agent(lab: &Lab, scenario: &Scenario, program: Program, vipd: &Age
         Program::Vipd => vipd.clone(),
         Program::Keepalived => AgentKind::Keepalived,
         Program::Frr => AgentKind::Frr,
+        Program::Device => bail!("a device does not run in a lab"),
     };
     if program == Program::Vipd && !scenario.vipd_lines.is_empty() {
         let mut text = vipd_configuration(UNDER_TEST, &instances).trim_end().to_owned();
@@ -46,7 +47,7 @@ fn instance(words: &RouterSpec) -> Instance {
         version: words.version,
         priority: words.priority,
         interval: words.interval,
-        preempt: words.preempt,
+        preempt: words.preempt.unwrap_or(true),
         addresses: words.virtual_addresses(),
         unicast_peers: if words.unicast { peers.map(|peer| peer.ipv4().into()).to_vec() } else { Vec::new() },
         min_ttl: None,

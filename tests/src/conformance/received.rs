@@ -17,6 +17,9 @@ pub const UNDER_TEST: Station = Station::Node(2);
 impl RouterSpec {
     /// Returns the VIPs in configuration order. In IPv6, the first VIP is link-local.
     pub fn virtual_addresses(&self) -> Vec<IpAddr> {
+        if let Some(segment) = &self.segment {
+            return segment.virtual_addresses.clone();
+        }
         let last_bytes = |first: u8| (0..self.addresses).map(move |index| first.wrapping_add(index));
         match self.family {
             Family::V4 => {
@@ -63,12 +66,10 @@ pub fn frame(received: &ReceivedAdvert, router: &RouterSpec) -> Result<Vec<u8>> 
     // The More Fragments bit.
     let fragment = if is_ipv4 { 0x2000 } else { 1 };
     let vrid = received.vrid.unwrap_or(router.vrid);
-    let base = match router.family {
-        Family::V4 => received.from.advert(router.version, vrid, received.priority),
-        Family::V6 => Advert {
-            source_mac: received.from.mac(),
-            ..Advert::new(router.version, vrid, received.priority, received.from.link_local())
-        },
+    let sender = router.host(received.from);
+    let base = Advert {
+        source_mac: sender.mac,
+        ..Advert::new(router.version, vrid, received.priority, sender.address)
     };
     let mut advert = Advert {
         ttl: received.ttl,
@@ -81,8 +82,8 @@ pub fn frame(received: &ReceivedAdvert, router: &RouterSpec) -> Result<Vec<u8>> 
             u16::from(received.reserved) << 12 | interval
         },
         checksum: match received.checksum {
-            ReceivedChecksum::Right if is_v2 && is_ipv4 => Checksum::Message,
-            ReceivedChecksum::Right => Checksum::PseudoHeader,
+            ReceivedChecksum::Right if is_ipv4 && (is_v2 || router.message_checksum()) => Checksum::Message,
+            ReceivedChecksum::Right | ReceivedChecksum::PseudoHeader => Checksum::PseudoHeader,
             ReceivedChecksum::Message => Checksum::Message,
             ReceivedChecksum::Bad => Checksum::Bad,
             ReceivedChecksum::Zero => Checksum::Value(0),
@@ -100,26 +101,45 @@ pub fn frame(received: &ReceivedAdvert, router: &RouterSpec) -> Result<Vec<u8>> 
     };
     if received.from == UNDER_TEST {
         // Use another MAC, or the switch would learn the router's own MAC on the wrong port.
-        advert.source_mac = Station::Node(3).mac();
+        advert.source_mac = router.host(Station::Node(3)).mac;
     }
     if let Some(source) = received.source {
         advert.source = source.into();
     }
     if received.unicast {
-        advert.destination = if is_ipv4 { UNDER_TEST.ipv4().into() } else { UNDER_TEST.link_local().into() };
-        advert.destination_mac = UNDER_TEST.mac();
+        let under_test = router.host(UNDER_TEST);
+        (advert.destination, advert.destination_mac) = (under_test.address, under_test.mac);
     }
     Ok(advert.frame())
 }
 
 fn addresses(received: &ReceivedAdvert, router: &RouterSpec) -> Vec<IpAddr> {
-    match (received.list.as_deref(), router.family) {
-        (Some("other"), Family::V4) => vec![Ipv4Addr::new(192, 168, 122, 99).into()],
-        (Some("other"), Family::V6) => {
-            vec![VIP6_LINK_LOCAL.into(), Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, 0x99).into()]
+    let mut addresses = router.virtual_addresses();
+    match received.list.as_deref() {
+        Some("other") => {
+            if let Some(last) = addresses.last_mut() {
+                *last = other(*last);
+            }
         }
-        (Some("none"), Family::V4) => Vec::new(),
-        (Some("global"), Family::V6) => vec![VIP6.into()],
-        _ => router.virtual_addresses(),
+        Some("none") if router.family == Family::V4 => addresses.clear(),
+        Some("global") => addresses.retain(|address| !is_link_local(*address)),
+        _ => {}
     }
+    addresses
+}
+
+/// Returns an address with another last byte.
+fn other(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            Ipv4Addr::new(a, b, c, !d).into()
+        }
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() ^ 0xff).into(),
+    }
+}
+
+/// Returns whether an address is an IPv6 link-local address.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }

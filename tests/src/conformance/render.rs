@@ -1,5 +1,6 @@
 //! Renders the verdicts by scenario and by item, as Markdown or for a terminal.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::table::{Row, Verdict};
@@ -9,15 +10,37 @@ fn programs(rows: &[Row<'_>]) -> Vec<Program> {
     rows.first().map(|row| row.verdicts.iter().map(|(program, _)| *program).collect()).unwrap_or_default()
 }
 
-/// Returns the remarks on a scenario: the known differences of the programs under test, and whether
-/// it is played in virtual time only.
+/// Returns the remarks on a scenario: the known differences of the programs under test, whether it is
+/// played in virtual time only, why it was skipped, and how it failed.
 fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
+    if let Some(reason) = skipped(row) {
+        return vec![reason.to_owned()];
+    }
     let notes = row.scenario.notes.iter().filter(|(program, _)| programs.contains(program));
     let mut remarks: Vec<_> = notes.map(|(program, note)| format!("{program}: {}", note.text())).collect();
-    if !row.scenario.in_lab {
-        remarks.push("virtual time only, with vipd's core".to_owned());
+    for (program, verdict) in &row.verdicts {
+        match verdict {
+            Verdict::InCore => remarks.push("virtual time only, with vipd's core".to_owned()),
+            Verdict::Fails(error) => remarks.push(format!("{program}: {error:#}")),
+            _ => {}
+        }
     }
+    remarks.dedup();
     remarks
+}
+
+/// Returns the items that the scenarios cover. The other tests of an item test vipd, so they are
+/// replaced by the reasons why its scenarios were skipped, if none of them was played.
+pub fn items_of_device(rows: &[Row<'_>], items: Vec<Item>) -> Vec<Item> {
+    let with_reasons = items.into_iter().filter_map(|item| {
+        let rows = rows.iter().filter(|row| row.scenario.items.contains(&item.name));
+        let reasons: Vec<_> = rows.map(skipped).collect();
+        let played = reasons.iter().any(Option::is_none);
+        let reasons: BTreeSet<_> = reasons.iter().copied().flatten().filter(|_| !played).collect();
+        let other_tests = reasons.iter().copied().collect::<Vec<_>>().join("; ");
+        (played || !reasons.is_empty()).then_some(Item { other_tests, ..item })
+    });
+    with_reasons.collect()
 }
 
 /// Renders the verdicts for a terminal: one line per item, followed by the scenarios with remarks
@@ -42,7 +65,7 @@ pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
         let _ = writeln!(text, "  {}{why}", item.requirement);
     }
     text += "\nscenarios with remarks\n";
-    for row in rows {
+    for row in rows.iter().filter(|row| skipped(row).is_none()) {
         let remarks = remarks(row, &programs);
         if !remarks.is_empty() || row.verdicts.iter().any(|(_, verdict)| verdict.is_unexplained()) {
             let verdicts: Vec<_> =
@@ -53,7 +76,25 @@ pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
             }
         }
     }
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (row, reason) in rows.iter().filter_map(|row| Some((row, skipped(row)?))) {
+        reasons.entry(reason).or_default().push(&row.scenario.name);
+    }
+    if !reasons.is_empty() {
+        text += "\nskipped scenarios\n";
+    }
+    for (reason, names) in reasons {
+        let _ = writeln!(text, "  {reason}: {}", names.join(", "));
+    }
     text
+}
+
+/// Returns the reason if a scenario was skipped with the device, the only program of such a run.
+fn skipped<'a>(row: &'a Row<'_>) -> Option<&'a str> {
+    row.verdicts.iter().find_map(|(_, verdict)| match verdict {
+        Verdict::Skipped(reason) => Some(reason.as_str()),
+        _ => None,
+    })
 }
 
 /// Renders the verdicts as two Markdown tables: by scenario, with remarks, and by item.
@@ -85,9 +126,11 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
         for program in &programs {
             let _ = write!(text, " {} |", of_item(name, *program, rows));
         }
-        let choices = rows.iter().filter(|row| row.scenario.items.contains(name)).filter_map(|row| {
-            row.scenario.note(Program::Vipd).map(|note| format!("vipd differs: {}", note.text()))
-        });
+        let of_vipd = programs.contains(&Program::Vipd);
+        let choices =
+            rows.iter().filter(|row| of_vipd && row.scenario.items.contains(name)).filter_map(|row| {
+                row.scenario.note(Program::Vipd).map(|note| format!("vipd differs: {}", note.text()))
+            });
         let besides: Vec<_> = choices.chain((!other_tests.is_empty()).then(|| other_tests.clone())).collect();
         let _ = write!(text, " {} |", besides.join("; "));
     }
@@ -102,7 +145,7 @@ fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
     let (mut passed, mut played) = (0, 0);
     for (_, verdict) in of_item.flat_map(|row| &row.verdicts).filter(|(who, _)| *who == program) {
         match verdict {
-            Verdict::Unsupported => {}
+            Verdict::Unsupported | Verdict::Skipped(_) => {}
             // vipd's core has passed these scenarios in virtual time. The other programs did not
             // play them.
             Verdict::InCore if program != Program::Vipd => {}

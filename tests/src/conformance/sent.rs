@@ -94,7 +94,7 @@ pub fn check(sent: &Sent, expected: &ExpectedFrame, router: &RouterSpec) -> Resu
 fn check_mac(mac: Option<Mac>, expected: &ExpectedFrame, router: &RouterSpec) -> Result<()> {
     let wanted = match expected.mac.as_deref() {
         Some("virtual") => virtual_mac(router),
-        Some("own") => UNDER_TEST.mac(),
+        Some("own") => router.host(UNDER_TEST).mac,
         _ => return Ok(()),
     };
     ensure!(mac == Some(wanted), "the MAC is {mac:?}, not {wanted}");
@@ -120,7 +120,7 @@ fn check_advert(
     same("the interval", &advert.interval, interval.transpose()?)?;
     same("the authentication type", &advert.authentication.map(|(kind, _)| kind), expected.auth.map(Some))?;
     let v6 = router.family == Family::V6;
-    let own: IpAddr = if v6 { UNDER_TEST.link_local().into() } else { UNDER_TEST.ipv4().into() };
+    let own = router.host(UNDER_TEST).address;
     same("the source", &advert.source, expected.own_source.then_some(own))?;
     let group: IpAddr =
         if v6 { [0xff02, 0, 0, 0, 0, 0, 0, 0x12].into() } else { vipd_witness::GROUP_IPV4.into() };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::segment::Segment;
 use crate::configuration::Family;
 use crate::protocol::Version;
 use crate::station::Station;
@@ -22,8 +23,8 @@ pub struct RouterSpec {
     pub priority: u8,
     /// `interval 1s`: the advert interval.
     pub interval: Duration,
-    /// `preempt off`: Preempt_Mode.
-    pub preempt: bool,
+    /// `preempt off`: Preempt_Mode. `None` if the scenario does not depend on it; it is then on.
+    pub preempt: Option<bool>,
     /// `virtual_mac on`: whether to use the virtual router MAC.
     pub virtual_mac: bool,
     /// `unicast on`: nodes 1 and 3 are unicast peers.
@@ -32,6 +33,8 @@ pub struct RouterSpec {
     pub password: Option<String>,
     /// `addresses 3`: number of VIPs.
     pub addresses: u8,
+    /// The addresses of a device's segment; `None` in the lab.
+    pub segment: Option<Segment>,
 }
 
 impl Default for RouterSpec {
@@ -42,11 +45,12 @@ impl Default for RouterSpec {
             vrid: 51,
             priority: 100,
             interval: Duration::from_secs(1),
-            preempt: true,
+            preempt: None,
             virtual_mac: false,
             unicast: false,
             password: None,
             addresses: 1,
+            segment: None,
         }
     }
 }
@@ -54,8 +58,11 @@ impl Default for RouterSpec {
 /// How the VRRP checksum of an injected advert is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceivedChecksum {
-    /// The correct checksum for the version and family; the RFC 5798 form for VRRPv3 over IPv4.
+    /// The correct checksum for the version and family. For VRRPv3 over IPv4, the RFC 5798 form, or
+    /// the form that the device sends.
     Right,
+    /// `checksum pseudo-header`: covers the message and the pseudo-header.
+    PseudoHeader,
     /// `checksum message`: covers only the message.
     Message,
     /// `checksum bad`: wrong in every form.
@@ -262,7 +269,7 @@ impl RouterSpec {
                 "vrid" => router.vrid = words.parsed(key)?,
                 "priority" => router.priority = words.parsed(key)?,
                 "interval" => router.interval = duration(words.value(key)?)?,
-                "preempt" => router.preempt = words.switch(key)?,
+                "preempt" => router.preempt = Some(words.switch(key)?),
                 "virtual_mac" => router.virtual_mac = words.switch(key)?,
                 "unicast" => router.unicast = words.switch(key)?,
                 "password" => router.password = Some(words.value(key)?.to_owned()),
@@ -300,9 +307,10 @@ impl ReceivedAdvert {
                 "checksum" => {
                     received.checksum = match words.value(key)? {
                         "message" => ReceivedChecksum::Message,
+                        "pseudo-header" => ReceivedChecksum::PseudoHeader,
                         "bad" => ReceivedChecksum::Bad,
                         "zero" => ReceivedChecksum::Zero,
-                        other => bail!("checksum must be message, bad or zero, not {other:?}"),
+                        other => bail!("checksum must be message, pseudo-header, bad or zero, not {other:?}"),
                     }
                 }
                 "list" => received.list = Some(words.one_of(key, &["other", "global", "none"])?.to_owned()),

@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use anyhow::Error;
+use anyhow::{Error, Result};
 
 use super::scenario::Note;
-use super::{Program, Scenario, lab};
+use super::{Program, Scenario, lab, stage};
 use crate::agent::AgentKind;
 
 /// Number of scenarios played in parallel. Scenarios spend most of their time waiting for timers.
@@ -27,6 +27,8 @@ pub enum Verdict {
     Unsupported,
     /// Not played in the lab, only with vipd's core.
     InCore,
+    /// Not played with the device, which does not have what the scenario needs: the reason.
+    Skipped(String),
     /// The program passes although the document notes a difference.
     UnexpectedPass,
     /// The program fails, and the document does not explain the failure.
@@ -50,6 +52,7 @@ impl fmt::Display for Verdict {
             Self::Differs => "differs",
             Self::Unsupported => "unsupported",
             Self::InCore => "-",
+            Self::Skipped(_) => "skipped",
             Self::UnexpectedPass => "unexpected pass",
             Self::Fails(_) => "FAILS",
             Self::LabError(_) => "LAB ERROR",
@@ -115,19 +118,28 @@ pub fn play_all<'a>(
 }
 
 fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Verdict {
+    if !scenario.in_lab && !matches!(scenario.note(program), Some(Note::Unsupported(_))) {
+        return Verdict::InCore;
+    }
+    judge(scenario, program, |scenario| lab::play(scenario, program, vipd))
+}
+
+/// Plays a scenario, unless the program does not support it, and returns the verdict.
+pub(super) fn judge(
+    scenario: &Scenario,
+    program: Program,
+    play: impl FnOnce(&Scenario) -> Result<()>,
+) -> Verdict {
     let note = scenario.note(program);
     if let Some(Note::Unsupported(_)) = note {
         return Verdict::Unsupported;
     }
-    if !scenario.in_lab {
-        return Verdict::InCore;
-    }
-    match (lab::play(scenario, program, vipd), note) {
+    match (play(scenario), note) {
         (Ok(()), None) => Verdict::Passes,
         (Ok(()), Some(_)) => Verdict::UnexpectedPass,
-        (Err(error), _) if error.downcast_ref::<lab::Mismatch>().is_none() => Verdict::LabError(error),
+        (Err(error), _) if error.downcast_ref::<stage::Mismatch>().is_none() => Verdict::LabError(error),
         (Err(error), Some(_))
-            if error.downcast_ref::<lab::At>().is_some_and(|at| scenario.differs_at(program, at.0)) =>
+            if error.downcast_ref::<stage::At>().is_some_and(|at| scenario.differs_at(program, at.0)) =>
         {
             Verdict::Differs
         }

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use vipd::vrrp::Policy;
-use vipd_tests::conformance::lab::At;
+use vipd_tests::conformance::stage::At;
 use vipd_tests::conformance::{Note, Program, document, items};
 
 /// vipd's policy without `group_adverts`. That setting shortens some intervals by up to 1 ms, which

@@ -45,7 +45,7 @@ impl Node {
         let addresses = addresses.map(|address| VirtualAddress { address, prefix }).collect();
         let config = RouterConfig {
             priority: words.priority,
-            preempt: words.preempt,
+            preempt: words.preempt.unwrap_or(true),
             ..RouterConfig::new(words.vrid, family, interval, addresses)
         };
         let checksum = match (version, family) {

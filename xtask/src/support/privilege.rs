@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 const NEEDED: [(&str, u32); 5] =
     [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 
+/// Capabilities for packet sockets with a large receive buffer.
+const PACKET_SOCKETS: [(&str, u32); 2] = [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13)];
+
 /// Returns whether this process is root.
 pub(crate) fn is_root() -> Result<bool> {
     Ok(field("Uid")?.split_whitespace().nth(1) == Some("0"))
@@ -24,11 +27,25 @@ pub(crate) fn require(task: &str, command: &str) -> Result<()> {
     if !is_root()? {
         bail!("{task} needs root for network namespaces and XDP; {remedy}");
     }
+    require_capabilities(task, &NEEDED, &remedy)
+}
+
+/// Checks that this process may open packet sockets, for a `task` that needs no namespaces.
+///
+/// # Errors
+/// Returns an error if a capability is missing. The error shows how to run `command` with the
+/// necessary privileges.
+pub(crate) fn require_packet_sockets(task: &str, command: &str) -> Result<()> {
+    let remedy = format!("run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {command} …`");
+    require_capabilities(task, &PACKET_SOCKETS, &remedy)
+}
+
+fn require_capabilities(task: &str, needed: &[(&str, u32)], remedy: &str) -> Result<()> {
     let text = field("CapEff")?;
     let effective = u64::from_str_radix(&text, 16)
         .with_context(|| format!("CapEff of /proc/self/status is `{text}`, not a hexadecimal number"))?;
     let missing: Vec<&str> =
-        NEEDED.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect();
+        needed.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect();
     if !missing.is_empty() {
         bail!("{task} needs {}, which this process lacks; {remedy}", missing.join(", "));
     }

@@ -1,0 +1,167 @@
+//! Plays scenarios with a device: any VRRP router that is reachable by an interface.
+//!
+//! ```text
+//!   Declaration ──► probe: is this what the device advertises? ──► Profile
+//!   Scenario ──► adapt: to the device's configuration, or the reason to skip it ──► stage
+//! ```
+//!
+//! A device has one fixed configuration, cannot be restarted and is observed only on the wire.
+//! `adapt` replaces the VRID, the priorities, the intervals and the addresses of a scenario, and
+//! `reset` brings the device back to Backup before each of them. All frames are sent by this
+//! machine, from source addresses that the user has reserved for it.
+
+mod adapt;
+mod declaration;
+mod interface;
+mod probe;
+mod profile;
+mod reset;
+mod times;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::table::{self, Row, Verdict};
+use super::{Program, Scenario, Step, stage};
+use crate::protocol::down_interval;
+use crate::time::WallTime;
+use adapt::adapt;
+use interface::Interface;
+use profile::Profile;
+
+pub use declaration::Declaration;
+
+/// A device that advertises what was declared.
+#[derive(Debug)]
+pub struct Device {
+    profile: Profile,
+    interface: Interface,
+}
+
+/// The result of [`Device::play_all`] for a scenario, for progress messages.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    /// Number of scenarios played so far, including this one.
+    pub done: usize,
+    /// Number of scenarios that can be played with the device.
+    pub all: usize,
+    /// The scenario that was played.
+    pub scenario: &'a Scenario,
+    /// Its verdict.
+    pub verdict: &'a Verdict,
+}
+
+impl Device {
+    /// Waits for the device's adverts and compares them with the declaration, and checks that the
+    /// device yields to an advert with priority 255.
+    ///
+    /// # Errors
+    /// Returns an error if the declaration is invalid, the interface cannot be used, no adverts with
+    /// this VRID arrive, they differ from the declaration, several routers send them, or the device
+    /// does not yield.
+    pub fn find(declaration: Declaration) -> Result<Self> {
+        declaration.check()?;
+        let interface = Interface::open(&declaration.interface, declaration.family())?;
+        let profile = probe::find(declaration, &interface)?;
+        let mut device = Self { profile, interface };
+        device.check_that_it_yields()?;
+        Ok(device)
+    }
+
+    /// Returns the number of scenarios that can be played with the device, and about how long they
+    /// take.
+    pub fn plan(&self, scenarios: &[Scenario]) -> (usize, Duration) {
+        let adapted: Vec<_> =
+            scenarios.iter().filter_map(|scenario| adapt(scenario, &self.profile).ok()).collect();
+        (adapted.len(), adapted.iter().map(|scenario| self.length(scenario)).sum())
+    }
+
+    fn length(&self, scenario: &Scenario) -> Duration {
+        let Declaration { version, interval, priority, .. } = self.profile.declaration;
+        let steps = scenario.lines.iter().map(|line| match &line.step {
+            Step::Start => 2 * interval,
+            Step::KeepReceiving(_, length) | Step::Silence(_, length) => *length,
+            Step::Expect(_, super::scenario::Moment::After(time)) => *time,
+            Step::Expect(frame, _) if !frame.announcement => down_interval(version, interval, priority),
+            Step::Address(_) | Step::Echo(_) => Duration::from_millis(100),
+            _ => Duration::ZERO,
+        });
+        steps.sum()
+    }
+
+    /// Plays the scenarios one after the other, and calls `progress` for each one that is played.
+    /// `program` is what the device is known to run, whose documented differences apply, or
+    /// [`Program::Device`].
+    ///
+    /// # Errors
+    /// Returns an error if frames cannot be sent or captured, or if the device no longer sends the
+    /// declared adverts after a scenario that it failed.
+    pub fn play_all<'a>(
+        &mut self,
+        scenarios: &'a [Scenario],
+        program: Program,
+        progress: impl Fn(&Progress<'_>),
+    ) -> Result<Vec<Row<'a>>> {
+        let (all, _) = self.plan(scenarios);
+        let (mut rows, mut done) = (Vec::new(), 0);
+        for scenario in scenarios {
+            let verdict = match adapt(scenario, &self.profile) {
+                Err(reason) => Verdict::Skipped(reason),
+                Ok(adapted) => {
+                    let verdict = self
+                        .verdict(&adapted, program)
+                        .with_context(|| format!("in the scenario {}", scenario.name))?;
+                    done += 1;
+                    progress(&Progress { done, all, scenario, verdict: &verdict });
+                    verdict
+                }
+            };
+            rows.push(Row { scenario, verdicts: vec![(program, verdict)] });
+        }
+        Ok(rows)
+    }
+
+    /// Plays an adapted scenario. One with an unexplained verdict is played again, because a busy
+    /// segment or machine can delay frames.
+    fn verdict(&mut self, scenario: &Scenario, program: Program) -> Result<Verdict> {
+        let first = match table::judge(scenario, program, |scenario| self.play(scenario)) {
+            verdict if !verdict.is_unexplained() => return Ok(verdict),
+            verdict => verdict,
+        };
+        let again = table::judge(scenario, program, |scenario| self.play(scenario));
+        match (again, first) {
+            (Verdict::LabError(error), _) => Err(error),
+            (Verdict::Passes, Verdict::Fails(error)) => Ok(Verdict::PassesOnRetry(error)),
+            (Verdict::Fails(error), _) => {
+                // A device that has been shut down fails every scenario. It may also have learned a long
+                // interval, which the reset replaces.
+                self.check_that_it_yields()?;
+                probe::check(&self.profile.declaration, &self.interface)?;
+                Ok(Verdict::Fails(error))
+            }
+            (verdict, _) => Ok(verdict),
+        }
+    }
+
+    fn play(&mut self, scenario: &Scenario) -> Result<()> {
+        let wire = self.interface.wire()?;
+        stage::play(scenario, scenario.routers().cloned().collect(), wire, self)
+    }
+
+    fn check_that_it_yields(&mut self) -> Result<()> {
+        let (wire, router) = (self.interface.wire()?, self.profile.router());
+        stage::Subject::start(self, &wire, &router).map(|_| ()).with_context(|| {
+            format!(
+                "the device does not act on adverts from {}; check that it is configured for multicast, that \
+                 nothing between it and {} filters them, and that the address lists are the same",
+                self.profile.segment.higher.address, self.profile.declaration.interface
+            )
+        })
+    }
+}
+
+/// Returns how long ago a time was.
+fn elapsed(since: WallTime) -> Duration {
+    WallTime::now().saturating_since(since)
+}
