@@ -107,6 +107,7 @@ impl Watched {
     fn give(&mut self, input: Input) -> usize {
         let before = self.router.snapshot();
         let due = self.router.next_timeout().is_some_and(|at| at <= self.now);
+        let adver_timer = self.router.adver_timer();
         self.router.handle(self.now, input);
         let after = self.router.snapshot();
         if after.state == State::Master && before.state != State::Master {
@@ -122,6 +123,10 @@ impl Watched {
         assert_eq!(self.has_addresses, configured && after.state == State::Master, "VIPs in Master only");
         check::events(&events, before.state, after.state);
         check::transition(input, due, &before, &after);
+        if let Input::Suspend(until) = input {
+            let is_due = adver_timer.is_some_and(|at| at <= until);
+            assert_eq!((actions.len(), events.len()), (usize::from(is_due), 0), "{actions:?}, {events:?}");
+        }
         if check::has_no_effect(input, due, before.state) {
             assert!(
                 actions.is_empty() && events.is_empty(),

@@ -49,6 +49,10 @@ fn only_instances_that_differ_are_changed() {
     assert_eq!(priorities(&capture, since, 51), [150], "the unchanged instance keeps advertising");
     let names: Vec<_> = status(&agent).unwrap().iter().map(|one| one.text("name").to_owned()).collect();
     assert_eq!(names, ["VI_54", "VI_51", "VI_52"], "the order of the configuration");
+    agent.configure(configuration(&[kept, moved_to, added])).unwrap();
+    assert_eq!(reload(&agent).unwrap(), [""; 0]);
+    let names: Vec<_> = status(&agent).unwrap().iter().map(|one| one.text("name").to_owned()).collect();
+    assert_eq!(names, ["VI_51", "VI_52", "VI_54"], "only the order has changed");
     let untouched = names.iter().position(|name| name == "VI_51");
     let transitions = master_transitions(&agent).unwrap();
     assert_eq!(transitions[untouched.expect("it is listed")], 1);

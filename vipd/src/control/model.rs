@@ -38,8 +38,7 @@ pub struct ChangeReport {
 /// Reply to `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReport {
-    /// One entry per configured instance, in the order of the configuration at startup. Instances
-    /// added by a reload take the places of removed ones or come last.
+    /// One entry per configured instance, in the order of the configuration.
     pub instances: Vec<InstanceStatus>,
     /// Whether a guardian watches the engine. Missing with `fence = "off"`, or if the guardian
     /// could not be prepared when the agent started.

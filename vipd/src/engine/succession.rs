@@ -28,15 +28,11 @@ use super::link::LinkRole;
 use super::measure::Delays;
 use crate::handover::{self, Channel, Message, Token};
 use crate::vrrp::saved::{SavedFastPath, SavedRouter};
-use crate::vrrp::{Addresses, FastPath, Input, Policy, Reason, Router, State, VirtualAddress};
+use crate::vrrp::{
+    Addresses, FastPath, Input, Policy, Reason, Router, RouterConfig, State, VirtualAddress,
+};
 
-/// Minimum time limit for the takeover by a successor, in nanoseconds. Adverts are sent just before
-/// the handover begins, and at the shortest interval of 10 ms, backups take over when the last
-/// adverts are 30 ms old.
-const TAKEOVER_MIN: u64 = 20_000_000;
-/// Maximum time limit for the takeover by a successor, in nanoseconds. Between the minimum and the
-/// maximum, the limit is the shortest advertisement interval, so that the takeover delays no advert
-/// by more than one interval.
+/// Maximum time limit for the takeover by a successor, in nanoseconds.
 const TAKEOVER_MAX: u64 = 1_000_000_000;
 
 /// The engine's state, encoded as JSON for a successor.
@@ -84,8 +80,6 @@ pub(crate) struct HandOver {
     pub(crate) token: Token,
     /// Time at which to give up if the engine has not become idle.
     pub(crate) until: Timestamp,
-    /// Whether the routers have been prepared for their suspension.
-    pub(crate) is_prepared: bool,
     /// Sends the outcome to the service. On success, the engine does nothing more.
     pub(crate) reply: oneshot::Sender<Result<(), String>>,
 }
@@ -118,19 +112,18 @@ impl Engine {
     /// time limit has passed. Returns whether another turn is needed.
     pub(super) fn continue_handover(&mut self) -> bool {
         let Some(handover) = &self.handover else { return false };
-        let (has_expired, is_prepared) = (clock::now() >= handover.until, handover.is_prepared);
-        let limit = self.takeover_limit();
-        if !has_expired && !is_prepared && self.is_quiet() {
-            self.suspend(limit);
-        }
+        let has_expired = clock::now() >= handover.until;
         if !has_expired && !self.is_quiet() {
             return false;
         }
+        let deadline = if has_expired { None } else { self.suspend() };
+        if deadline.is_none() && !has_expired {
+            return true;
+        }
         let Some(HandOver { channel, token, reply, .. }) = self.handover.take() else { return false };
-        let outcome = if has_expired {
-            Err("the agent was busy for too long; try again later".to_owned())
-        } else {
-            self.hand_over(&channel, &token, limit)
+        let outcome = match deadline {
+            Some(deadline) => self.hand_over(&channel, &token, deadline),
+            None => Err("the agent was busy for too long; try again later".to_owned()),
         };
         self.is_handed_over = outcome.is_ok();
         if let (true, Some(guardian)) = (self.is_handed_over, &self.effects.guardian) {
@@ -155,41 +148,49 @@ impl Engine {
             && self.effects.is_quiet()
     }
 
-    /// Sends the adverts that would become due within `limit` nanoseconds, the time limit for the
-    /// takeover. Otherwise, an advert that becomes due at the beginning of the takeover would be
-    /// late by the whole duration of the takeover.
-    fn suspend(&mut self, limit: u64) {
-        if let Some(handover) = &mut self.handover {
-            handover.is_prepared = true;
-        }
+    /// Sends the adverts that would become due before the end of the takeover. Otherwise, an advert
+    /// that becomes due at the beginning of the takeover would be late by its whole duration. Returns
+    /// the time limit of the takeover, or `None` if another turn is needed first.
+    pub(super) fn suspend(&mut self) -> Option<Timestamp> {
         let now = clock::now();
+        // If the engine was stopped during this turn, another router may have taken over. Its
+        // adverts are handled before any of this node is sent.
+        if self.drain_ring(now) || !self.is_quiet() {
+            return None;
+        }
+        let deadline = now + self.takeover_limit();
         for slot in 0..self.topology.routers.slots() {
             if let Some(id) = self.topology.routers.id_at(slot) {
-                self.dispatch(now, id, Input::Suspend(now + limit));
+                self.dispatch(now, id, Input::Suspend(deadline));
             }
         }
         self.flush(now);
+        self.is_quiet().then_some(deadline)
     }
 
-    /// Returns the time limit for the takeover by a successor, in nanoseconds.
+    /// Returns the time limit for the takeover by a successor, in nanoseconds: two thirds of the time
+    /// without adverts after which a backup takes over, so that a failed takeover changes no state.
     fn takeover_limit(&self) -> u64 {
-        let routers = self.topology.routers.iter();
-        let shortest = routers.map(|(_, instance)| instance.router.config().interval.nanos()).min();
-        shortest.unwrap_or(TAKEOVER_MAX).clamp(TAKEOVER_MIN, TAKEOVER_MAX)
+        let limit = |config: &RouterConfig| {
+            2 * config.interval.nanos() * u64::from(config.down_after_adverts.min(3)) / 3
+        };
+        let limits = self.topology.routers.iter().map(|(_, instance)| limit(instance.router.config()));
+        limits.min().unwrap_or(TAKEOVER_MAX).min(TAKEOVER_MAX)
     }
 
-    /// Passes the state to the successor, and waits at most `limit` nanoseconds until the successor
-    /// has taken over.
+    /// Passes the state to the successor, and waits until the successor has taken over, at most until
+    /// `deadline`.
     ///
     /// # Errors
     /// Returns an error if the successor did not take over. The routers then continue in this
     /// process.
-    fn hand_over(&mut self, channel: &Channel, token: &Token, limit: u64) -> Result<(), String> {
+    fn hand_over(&mut self, channel: &Channel, token: &Token, deadline: Timestamp) -> Result<(), String> {
         let failed = |error: io::Error| format!("cannot pass the state to the successor: {error}");
         let state = serde_json::to_vec(&self.save()).map_err(|error| failed(error.into()))?;
         let memory = handover::write(&state).map_err(failed)?;
         channel.send(&Message::State, Some(memory.as_fd())).map_err(failed)?;
-        match channel.receive(Some(Duration::from_nanos(limit))) {
+        let left = deadline.nanos_since(clock::now());
+        match channel.receive(Some(Duration::from_nanos(left))) {
             Ok((Message::Taken, _)) => Ok(()),
             // The token is authoritative, because the answer may still be on its way, or the
             // successor may have been killed after it took the token.
@@ -197,7 +198,8 @@ impl Engine {
             Ok((Message::Failed, reason)) => Err(handover::reason(reason)),
             Ok(_) => Err("the successor sent an unexpected message".to_owned()),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Err(format!("the successor did not take over within {} ms", limit / 1_000_000))
+                let limit = self.takeover_limit() / 1_000_000;
+                Err(format!("the successor did not take over within {limit} ms"))
             }
             Err(error) => Err(format!("the successor ended before it took over: {error}")),
         }

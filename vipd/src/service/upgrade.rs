@@ -152,7 +152,7 @@ impl Upgrade {
         // From this point on, new clients wait for the successor.
         let _ = self.is_open.send(false);
         self.is_handing_over.store(true, Ordering::SeqCst);
-        self.engine.send(Command::HandOver(HandOver { channel, token, until, is_prepared: false, reply }));
+        self.engine.send(Command::HandOver(HandOver { channel, token, until, reply }));
         let outcome = outcome.blocking_recv();
         let outcome = outcome.unwrap_or_else(|_| Err("the agent is stopping".to_owned()));
         if outcome.is_err() {

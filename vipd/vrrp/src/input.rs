@@ -38,8 +38,8 @@ pub enum Input {
     /// lower-priority successor immediately. Has no effect in other states.
     Failover,
     /// The router is about to pass to another process, and until this time at the latest receives
-    /// no input and carries out no action. A master whose Adver_Timer would fire by then sends the
-    /// advert immediately and restarts the timer, so that backups count from this advert.
+    /// no input and carries out no action. A master whose Adver_Timer would fire by then sends an
+    /// advert in advance, from which backups count. The timer keeps its deadline.
     Suspend(Timestamp),
     /// An input from the router's sync group.
     Group(GroupInput),

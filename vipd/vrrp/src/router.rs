@@ -81,8 +81,8 @@ impl Router {
             Input::Priority(priority) => self.set_priority(priority),
             Input::Failover => self.fail_over(now),
             Input::Suspend(until) => {
-                if let StateData::Master(master) = &mut self.state {
-                    master.suspend(&mut self.common, now, until);
+                if let StateData::Master(master) = &self.state {
+                    master.suspend(&mut self.common, until);
                 }
             }
             Input::Group(input) => self.group(now, input),

@@ -50,21 +50,15 @@ pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Sna
     assert!(allowed, "from {from} to {to} by {input:?}");
 }
 
-/// Returns whether an input must have no effect: a timeout that is not due, the suspension of a
-/// router that is not master, or an advert to a router that does not take part in elections.
+/// Returns whether an input must have no effect: a timeout that is not due, or an advert to a
+/// router that does not take part in elections.
 pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
     match state {
-        State::Master => input == Input::Timeout && !due,
-        State::Backup => (input == Input::Timeout && !due) || matches!(input, Input::Suspend(_)),
+        State::Backup | State::Master => input == Input::Timeout && !due,
         State::Initialize if due => false,
-        State::Initialize | State::Fault(_) => matches!(
-            input,
-            Input::Advert(_)
-                | Input::FeedLoss
-                | Input::AddressRestored(_)
-                | Input::Suspend(_)
-                | Input::Timeout
-        ),
+        State::Initialize | State::Fault(_) => {
+            matches!(input, Input::Advert(_) | Input::FeedLoss | Input::AddressRestored(_) | Input::Timeout)
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod order;
 mod probe;
 mod reload;
 mod routes;
+mod succession;
 mod topology;
 
 use std::collections::BTreeMap;

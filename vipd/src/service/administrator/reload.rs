@@ -109,6 +109,7 @@ impl Administrator {
         };
         let is_same = changes.removed.is_empty() && changes.changed.is_empty() && changes.added.is_empty();
         if is_same && config.groups == self.config.groups {
+            self.configured.replace(&config.instances);
             self.config = config;
             finish(author, Ok(done));
             return Some(Step::Reloaded(self.reloaded(Vec::new(), Vec::new(), Vec::new())));

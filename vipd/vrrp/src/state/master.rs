@@ -100,12 +100,11 @@ impl Master {
         }
     }
 
-    /// If an advert will be due by `until`, sends it immediately and restarts Adver_Timer as S21
-    /// does.
-    pub(crate) fn suspend(&mut self, common: &mut Common, now: Timestamp, until: Timestamp) {
+    /// Sends the advert that would be due by `until` in advance. Adver_Timer keeps its deadline, and
+    /// with it the masters keep their phases.
+    pub(crate) fn suspend(&self, common: &mut Common, until: Timestamp) {
         if self.adver_timer <= until {
             common.send_advert();
-            self.adver_timer = advert_phase::adver_timer(common.policy, now, common.config.interval.nanos());
         }
     }
 

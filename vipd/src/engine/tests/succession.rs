@@ -1,0 +1,49 @@
+//! The handover to a successor.
+
+use super::*;
+
+/// Backups count from these adverts while the routers pass to the successor.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn each_master_sends_an_advert_before_the_handover() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("nothing is pending", |bench| bench.engine.effects.is_quiet())?;
+        let sent = |bench: &Bench| bench.sum(|instance| instance.sent.adverts);
+        let timers = |bench: &Bench| -> Vec<_> {
+            bench.engine.topology.routers.values().map(|instance| instance.router.adver_timer()).collect()
+        };
+        let (before, timers_before, begin) = (sent(&bench), timers(&bench), clock::now());
+        let deadline = bench.engine.suspend().expect("nothing is pending");
+        assert_eq!(sent(&bench), before + u64::from(ROUTERS));
+        assert_eq!(timers(&bench), timers_before, "the masters keep their phases");
+        // A backup takes over after at least three intervals.
+        assert!(deadline.nanos_since(begin) >= 20_000_000 && deadline < clock::now() + 20_000_000);
+        Ok(())
+    })
+}
+
+/// If the engine is stopped just before the handover, another router may take over. This node must
+/// yield, and an advert sent before would hide that it was stopped.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn master_that_was_replaced_sends_no_advert_before_the_handover() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let injector = Injector::open(lab.host(Station::Client)?)?;
+    lab.host(NODE)?.run(move || {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("nothing is pending", |bench| bench.engine.effects.is_quiet())?;
+        let sent = bench.sum(|instance| instance.sent.adverts);
+        // Longer than three intervals, after which a master counts as stalled.
+        thread::sleep(INTERVAL * 5);
+        let frames: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, 50)).collect();
+        injector.send_paced(&frames, frames.len(), Duration::ZERO)?;
+        assert_eq!(bench.engine.suspend(), None, "adverts are pending");
+        assert!(bench.all_are(State::Backup));
+        assert_eq!(bench.sum(|instance| instance.sent.adverts), sent);
+        Ok(())
+    })
+}
