@@ -41,6 +41,7 @@ pub mod inject;
 pub mod interop;
 pub mod lab;
 pub mod links;
+pub mod markdown;
 pub mod namespace;
 mod netlink;
 mod packet_socket;

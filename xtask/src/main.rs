@@ -6,6 +6,7 @@
 mod bench;
 mod chaos;
 mod conformance;
+mod docs;
 mod ebpf;
 mod fuzz;
 mod interop;
@@ -39,6 +40,7 @@ enum Verb {
     Simulate(simulate::Args),
     Bench(bench::Args),
     Chaos(chaos::Args),
+    Docs(docs::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Chaos(args) => chaos::run(&args),
+        Verb::Docs(args) => docs::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! Tests of arguments and output.
 
+mod documents;
 mod help;
 mod status;
 

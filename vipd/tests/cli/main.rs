@@ -1,5 +1,6 @@
 //! Tests of the program's arguments, output and exit codes.
 
+mod documents;
 mod terminal;
 
 use std::fs;
