@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 /// Maximum length of a line after substitution, in bytes.
 pub(super) const MAX_LINE: usize = 1 << 16;
-/// Maximum number of substitutions in a line, which a line exceeds if its parameters refer to each
-/// other.
+/// Maximum number of substitutions in a line. Exceeded if parameters refer to each other.
 const MAX_SUBSTITUTIONS: usize = 1000;
 
 /// The value of a parameter.

@@ -64,7 +64,7 @@ impl Schedule {
         }
     }
 
-    /// Moves a router onto or off the fast path, after that change was published to the BPF
+    /// Moves a router onto or off the fast path, after the change has been published to the BPF
     /// program.
     pub(crate) fn published(&mut self, id: RouterId, row: Row, router: &Router) {
         if let (Some(steady), Some(deadline)) = (router.steady(), router.next_timeout()) {
