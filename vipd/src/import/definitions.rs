@@ -113,7 +113,8 @@ fn name(text: &str) -> Option<&str> {
     (!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit())).then_some(name)
 }
 
-/// Parses a line `$NAME=value` and returns name and value; `None` if the line is not a definition.
+/// Parses a line `$NAME=value` and returns the name and the value; `None` if the line is not a
+/// definition.
 pub(super) fn definition(line: &str) -> Option<(&str, &str)> {
     let after = line.strip_prefix('$')?;
     let name = name(after)?;

@@ -15,7 +15,7 @@ const CENTISECOND: u64 = SECOND / 100;
 /// Maximum length of a VRRPv2 password.
 const PASSWORD_MAX: usize = 8;
 
-/// Parts of the rest of the configuration that affect an instance.
+/// The other parts of the configuration that affect an instance.
 pub(in crate::import::translate) struct Surroundings<'a> {
     pub(in crate::import::translate) global: &'a Global,
     pub(in crate::import::translate) checks: &'a Checks,
