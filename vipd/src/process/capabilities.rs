@@ -76,9 +76,9 @@ impl ThreadKind {
     }
 }
 
-/// Drops the capabilities that the calling thread does not need. Threads that it starts later do
-/// not have them either. Also prevents the thread from starting programs, unless it is the launcher
-/// or the control thread.
+/// Drops the capabilities that the calling thread does not need. Threads that it starts later also
+/// lack these capabilities. Also prevents the thread from starting programs, unless it is the
+/// launcher or the control thread.
 ///
 /// A failure is logged; the thread then keeps its privileges.
 pub(crate) fn confine(kind: ThreadKind) {

@@ -170,7 +170,7 @@ impl fmt::Display for End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) end: End,
-    /// Last nonblank line that the command wrote to stdout or stderr, cut to 256 bytes, with
+    /// Last nonblank line that the command wrote to stdout or stderr, truncated to 256 bytes, with
     /// control characters replaced by U+FFFD. Empty if there was no such line.
     pub(crate) last_line: String,
 }
