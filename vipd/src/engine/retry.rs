@@ -80,8 +80,8 @@ impl<K: Copy + Ord> Retries<K> {
         self.schedule.first().map(|(at, _)| *at)
     }
 
-    /// Returns the changes whose retry is due, and stops scheduling them, because their results
-    /// will arrive later. Each change remains recorded until then.
+    /// Returns the changes that are due for a retry, and removes them from the schedule. Each
+    /// change remains recorded until its result arrives.
     pub(crate) fn begin_due(&mut self, now: Timestamp) -> Vec<K> {
         let mut due = Vec::new();
         while self.schedule.first().is_some_and(|(at, _)| *at <= now) {

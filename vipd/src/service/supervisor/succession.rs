@@ -161,8 +161,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Waits until the predecessor, if any, has ended. Notifications that were held back until its
-    /// commands had ended can then be delivered.
+    /// Waits until the predecessor, if any, has ended. Notifications that were held back until the
+    /// predecessor's commands had ended can then be delivered.
     pub(super) async fn outlive_predecessor(
         &mut self,
         predecessor: &mut Option<AsyncFd<Channel>>,
