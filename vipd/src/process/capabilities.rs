@@ -102,8 +102,7 @@ fn drop_capabilities(kind: ThreadKind) -> io::Result<()> {
 fn reduced(permitted: CapabilitySet, kept: Kept) -> CapabilitySets {
     let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let mut effective = kept.effective;
-    // A container may have CAP_SYS_ADMIN, which implies CAP_BPF and CAP_PERFMON, instead of those
-    // two.
+    // A container may have only CAP_SYS_ADMIN, which implies CAP_BPF and CAP_PERFMON.
     if !permitted.contains(kept.effective & bpf) {
         effective |= CapabilitySet::SYS_ADMIN;
     }

@@ -295,7 +295,8 @@ fn control_socket(
     }
 }
 
-/// Starts the thread that passes the BPF program's log lines to the log, if they are wanted.
+/// Starts the thread that passes the BPF program's log lines to the log. Does nothing if
+/// `kernel_log` is `None`.
 fn forward(kernel_log: Option<KernelLog>) -> anyhow::Result<()> {
     let Some(kernel_log) = kernel_log else { return Ok(()) };
     kernel_log

@@ -37,8 +37,8 @@ pub enum Input {
     /// preempt until it becomes master again or restarts. Otherwise, it would immediately preempt
     /// the lower-priority router that takes over. Has no effect in other states.
     Failover,
-    /// The router is about to pass to another process, and until this time at the latest receives
-    /// no input and carries out no action. A master whose Adver_Timer would fire by then sends the
+    /// The router is about to be handed over to another process, and may receive no input and carry
+    /// out no action until this time. A master whose Adver_Timer would fire by then sends the
     /// advert immediately and restarts the timer, so that backups count from this advert.
     Suspend(Timestamp),
     /// An input from the router's sync group.
