@@ -213,8 +213,8 @@ impl Running {
 
     /// Ends a command that has timed out. Sends SIGTERM to its process group, then SIGKILL once the
     /// command has ended or after [`GRACE`]. Returns when the command has ended, which may take a
-    /// long time if it is waiting for a device or a file server: the kernel then delays even
-    /// SIGKILL.
+    /// long time if the command is waiting for a device or a file server: the kernel then delays
+    /// even SIGKILL.
     pub(crate) async fn terminate(mut self) -> Outcome {
         self.signal(Signal::TERM);
         let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;

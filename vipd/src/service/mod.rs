@@ -140,10 +140,10 @@ fn verbosity() -> Verbosity {
 /// from which `config` was read and which a reload reads again.
 ///
 /// # Errors
-/// Returns an error if stale VIPs or macvlans cannot be removed, the runtime directory, its control
-/// socket or the BPF program cannot be used, there are too many instances, a thread cannot be
-/// started or fails, the only interface cannot be opened at startup, signals cannot be received, or
-/// VIPs may remain after shutdown.
+/// Returns an error if stale VIPs or macvlans cannot be removed; if the runtime directory, its
+/// control socket or the BPF program cannot be used; if there are too many instances; if a thread
+/// cannot be started or fails; if the only interface cannot be opened at startup; if signals cannot
+/// be received; or if VIPs may remain after shutdown.
 pub fn run(
     config: &Config,
     path: &Path,
