@@ -33,7 +33,7 @@ impl PacketSocket {
 
     /// Sends up to [`AT_ONCE`] frames in one system call, without blocking. Returns the number of
     /// frames sent. If fewer than [`AT_ONCE`] frames were sent and some remain, the kernel refused
-    /// the next one. A packet socket sends a frame completely or not at all.
+    /// the next frame. A packet socket sends a frame completely or not at all.
     ///
     /// # Errors
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down,

@@ -172,7 +172,7 @@ pub fn run(
     })
 }
 
-/// Starts all threads, and runs until the engine ends or, in a successor, taking over fails.
+/// Starts all threads, and runs until the engine ends or, in a successor, the takeover fails.
 fn start(parts: Start) -> anyhow::Result<()> {
     let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
     let (predecessor, heir) = parts.succession.unzip();
