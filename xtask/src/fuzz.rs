@@ -140,7 +140,7 @@ impl Fuzzer {
         cargo.args(["build", "--locked", "--profile", "fuzz", "--package", "vipd-fuzz"]);
         cargo.args(["--features", "libfuzzer", "--target", &fuzzer.host]);
         cargo.args(targets.iter().flat_map(|target| ["--bin", target]));
-        // Use a separate folder, because these flags would cause full rebuilds elsewhere.
+        // Use a separate folder, because in a shared folder these flags would cause full rebuilds.
         // `--target` keeps the flags from applying to build scripts and macros, which are not
         // linked with libFuzzer.
         cargo.arg("--target-dir").arg(&fuzzer.folder).env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));

@@ -18,7 +18,7 @@ struct Retry {
     restores: bool,
 }
 
-/// Refused and postponed changes by key, which identifies a VIP, a macvlan, or a route or rule.
+/// Refused and postponed changes. The key identifies a VIP, a macvlan, a route or a rule.
 #[derive(Debug)]
 pub(crate) struct Retries<K> {
     all: BTreeMap<K, Retry>,
@@ -32,8 +32,8 @@ impl<K> Default for Retries<K> {
 }
 
 impl<K: Copy + Ord> Retries<K> {
-    /// Records a refusal and schedules a retry. Returns whether this refusal is the first, or has
-    /// another errno than the previous refusal.
+    /// Records a refusal and schedules a retry. Returns whether this refusal is the first, or has a
+    /// different errno from the previous refusal.
     pub(crate) fn refused(&mut self, key: K, errno: i32, restores: bool, now: Timestamp) -> bool {
         let former = self.all.get(&key).copied();
         let pause = former.map_or(MIN_PAUSE, |former| (former.pause * 2).min(MAX_PAUSE));
@@ -80,8 +80,8 @@ impl<K: Copy + Ord> Retries<K> {
         self.schedule.first().map(|(at, _)| *at)
     }
 
-    /// Returns the changes whose retry is due, and stops scheduling them, because their results
-    /// will arrive later. Each change remains recorded until then.
+    /// Returns the changes that are due for a retry, and removes them from the schedule. Each
+    /// change remains recorded until its result arrives.
     pub(crate) fn begin_due(&mut self, now: Timestamp) -> Vec<K> {
         let mut due = Vec::new();
         while self.schedule.first().is_some_and(|(at, _)| *at <= now) {
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!((retries.take(7), retries.next()), (None, None));
     }
 
-    /// If the retry stayed due, the engine would run turn after turn until the result arrives.
+    /// If the retry stayed due, the engine would run turn after turn until the result arrived.
     #[test]
     fn retry_in_progress_is_not_due_again() {
         let (mut retries, now) = (Retries::default(), Timestamp::from_nanos(5));

@@ -40,7 +40,7 @@ impl Engine {
     ///
     /// An advert may have arrived after the turn's clock was read, for example because the process
     /// was stopped in between. Such an advert is handled with its arrival time as the current time.
-    /// Otherwise, a deadline before its arrival would not appear to have passed.
+    /// Otherwise, a deadline before the advert's arrival would not appear to have passed.
     pub(super) fn dispatch_record(&mut self, now: Timestamp, record: &AdvertRecord) {
         let router = Row::new(record.row).and_then(|row| self.topology.router_at(row));
         let Some((id, instance)) = router.and_then(|id| Some((id, self.topology.routers.get(id)?))) else {

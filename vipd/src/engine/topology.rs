@@ -38,7 +38,7 @@ pub(crate) struct Topology {
 pub(crate) struct Changed {
     /// New position of each former VIP, or `None` if the VIP was removed.
     pub(crate) positions: Vec<Option<usize>>,
-    /// Removed links, which no router uses anymore.
+    /// Links that were removed because no router uses them.
     pub(crate) unused: Vec<(LinkId, Link)>,
 }
 

@@ -122,8 +122,9 @@ impl Aftermath {
         self.leases.is_fenced(row) || self.unfenced.contains(&row)
     }
 
-    /// Removes the VIPs of the rows that another router has taken over or that cannot be fenced, or
-    /// of all rows. When no rows are left, also deletes the macvlans of backups.
+    /// Removes the VIPs of all rows if `all` is true, and otherwise only of the rows that another
+    /// router has taken over or that cannot be fenced. When no rows are left, also deletes the
+    /// macvlans of backups.
     pub(super) fn remove(&mut self, all: bool) -> Rest {
         let mut rows = self.rows.clone();
         rows.retain(|row| all || self.is_due(*row));

@@ -1,5 +1,5 @@
-//! The guardian's immediate answer to the engine's death: ends the leases and sends the priority-0
-//! adverts, without allocating memory.
+//! The guardian's immediate response to the engine's death: ends the leases and sends the
+//! priority-0 adverts, without allocating memory.
 
 use super::memory::Memory;
 use super::record::{PacketView, View};
@@ -13,7 +13,7 @@ const AT_ONCE: usize = 64;
 /// are sent per call.
 const BATCH: usize = 32 << 10;
 
-/// Answers the engine's death, with buffers allocated in advance.
+/// Responds to the engine's death, with buffers allocated in advance.
 pub(super) struct Death {
     memory: Memory,
     leases: GuardianLeases,

@@ -3,7 +3,7 @@
 //! ```text
 //!  word 0       phase       the engine's phase: `Phase`
 //!       1       crash       number of the signal by which the agent is crashing, else 0
-//!       2       answered    1 once a guardian has answered the engine's death
+//!       2       answered    1 once a guardian has responded to the engine's death
 //!       3       rows        number of rows
 //!       8…15    mutex       robust; the engine's thread holds it while it runs
 //!       16…     table       one word per row: position of its record (upper half) and length,
@@ -113,12 +113,13 @@ impl Memory {
         i32::try_from(self.word(CRASH).load(Ordering::Acquire)).ok().filter(|signal| *signal != 0)
     }
 
-    /// Marks the engine's death as answered. Returns whether the caller is the first to do so.
+    /// Records that a guardian has responded to the engine's death. Returns whether the caller is
+    /// the first to do so.
     pub(super) fn answer(&self) -> bool {
         self.word(ANSWERED).swap(1, Ordering::AcqRel) == 0
     }
 
-    /// Returns whether a guardian has answered the engine's death.
+    /// Returns whether a guardian has responded to the engine's death.
     pub(super) fn is_answered(&self) -> bool {
         self.word(ANSWERED).load(Ordering::Acquire) != 0
     }

@@ -85,7 +85,7 @@ fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::R
     Ok(())
 }
 
-/// The answer to the engine's death, given by the thread that detects the death first.
+/// The response to the engine's death, made by the thread that detects the death first.
 struct Answer {
     /// `None` after [`take`](Self::take).
     state: Mutex<Option<(Death, Option<Sent>)>>,
@@ -99,8 +99,8 @@ impl Answer {
         Ok(Self { state: Mutex::new(Some((death, None))), given })
     }
 
-    /// Answers the death if the engine was running and no guardian has answered yet. Wakes the main
-    /// thread in any case.
+    /// Responds to the death if the engine was running and no guardian has responded yet. Wakes the
+    /// main thread in any case.
     fn give(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((death, sent)) = &mut *state

@@ -25,9 +25,9 @@ pub(super) fn listen(agent: &str) -> Option<UnixListener> {
     Some(listener)
 }
 
-/// Returns whether an agent has connected and has been sent the answer that the guardian leaves.
-/// Ignores users other than root and this process's user. Once this has returned true, the guardian
-/// must not remove anything, because the agent continues its start.
+/// Returns whether an agent has connected and the answer [`LEAVES`] has been sent to it. Ignores
+/// users other than root and this process's user. Once this has returned true, the guardian must
+/// not remove anything, because the agent continues its start.
 pub(super) fn is_asked(listener: &UnixListener) -> bool {
     listener.accept().is_ok_and(|(mut client, _)| is_trusted(&client) && client.write_all(&[LEAVES]).is_ok())
 }

@@ -32,7 +32,8 @@ pub(crate) enum Message {
     },
     /// A BPF link, through which the program is attached to an interface, with its descriptor.
     Link(AttachmentInfo),
-    /// An attachment of the fence: a BPF link, with its descriptor, or a filter, without one.
+    /// An attachment of the fence: a BPF link with its descriptor, or a filter without a
+    /// descriptor.
     Fence(FenceInfo),
     /// The abstract socket that claims an interface.
     Claim {

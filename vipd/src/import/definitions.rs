@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 /// Maximum length of a line after substitution, in bytes.
 pub(super) const MAX_LINE: usize = 1 << 16;
-/// Maximum number of substitutions in a line, which a line exceeds if its parameters refer to each
-/// other.
+/// Maximum number of substitutions in a line. Exceeded if parameters refer to each other.
 const MAX_SUBSTITUTIONS: usize = 1000;
 
 /// The value of a parameter.
@@ -114,7 +113,8 @@ fn name(text: &str) -> Option<&str> {
     (!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit())).then_some(name)
 }
 
-/// Parses a line `$NAME=value` and returns name and value; `None` if the line is not a definition.
+/// Parses a line `$NAME=value` and returns the name and the value; `None` if the line is not a
+/// definition.
 pub(super) fn definition(line: &str) -> Option<(&str, &str)> {
     let after = line.strip_prefix('$')?;
     let name = name(after)?;

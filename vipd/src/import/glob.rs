@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::Files;
 
-/// Maximum number of patterns that the braces of a pattern stand for.
+/// Maximum number of patterns to which the braces of one pattern may expand.
 const MAX_ALTERNATIVES: usize = 1000;
 
-/// Returns the patterns that a pattern with braces stands for: `a{b,c}` is `ab` and `ac`. Returns
-/// `None` if there are more than [`MAX_ALTERNATIVES`].
+/// Expands the braces of a pattern: `a{b,c}` becomes `ab` and `ac`. Returns `None` if there would
+/// be more than [`MAX_ALTERNATIVES`] patterns.
 pub(super) fn alternatives(pattern: &str) -> Option<Vec<String>> {
     let mut done = Vec::new();
     // A stack: the next pattern is the last element.

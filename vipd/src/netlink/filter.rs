@@ -178,8 +178,8 @@ fn neighbor_block(peers: &[IpAddr]) -> Vec<Instruction> {
         return program.0;
     }
     program.find_attribute(NEIGHBOR_ATTRIBUTES, libc::NDA_DST);
-    // IPv4 comes first: a load past the end of the message drops it, and an IPv4 neighbor message
-    // may be too short for the IPv6 load.
+    // IPv4 comes first: a load past the end drops the message, and an IPv4 neighbor message may be
+    // too short for the IPv6 load.
     for (is_ipv6, offset) in [(false, 4), (true, 16)] {
         let mut peers = peers.iter().filter(|peer| peer.is_ipv6() == is_ipv6).peekable();
         if peers.peek().is_some() {

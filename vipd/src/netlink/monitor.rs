@@ -228,7 +228,7 @@ impl AsFd for Monitor {
 }
 
 /// Sets the size of the receive buffer. Exceeding `net.core.rmem_max` requires CAP_NET_ADMIN in the
-/// initial user namespace; without it, the size is limited to that value.
+/// initial user namespace; without that capability, `rmem_max` is the limit.
 fn set_receive_buffer(socket: &Socket) -> io::Result<()> {
     // SAFETY: the socket outlives the borrowed descriptor.
     let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };

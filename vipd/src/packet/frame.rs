@@ -111,7 +111,7 @@ impl AdvertFrame {
     }
 }
 
-/// Builds the VRRP message, preceded by `headers` bytes for the headers.
+/// Builds the VRRP message, preceded by `headers` bytes of space for the lower-layer headers.
 fn message(
     headers: usize,
     source: IpAddr,

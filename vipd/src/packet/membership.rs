@@ -46,9 +46,10 @@ impl Membership {
     /// list the interface. Returns whether the kernel had dropped it.
     ///
     /// When the kernel disables IPv6 or IPv4 on an interface, for example because the interface's
-    /// MTU falls below 1280 or 68, the kernel drops the interface's memberships but still counts
-    /// the socket as a member (`addrconf_ifdown`, `inetdev_destroy`). A membership that the kernel
-    /// has kept is not interrupted, and the kernel sends no IGMP or MLD report for it.
+    /// MTU falls below 1280 (IPv6) or 68 (IPv4), the kernel drops the interface's memberships but
+    /// still counts the socket as a member (`addrconf_ifdown`, `inetdev_destroy`). A membership
+    /// that the kernel has kept is not interrupted, and the kernel sends no IGMP or MLD report for
+    /// it.
     ///
     /// # Errors
     /// See [`join`](Self::join). There is then no membership, and the call can be repeated.

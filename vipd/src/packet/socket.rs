@@ -33,7 +33,7 @@ impl PacketSocket {
 
     /// Sends up to [`AT_ONCE`] frames in one system call, without blocking. Returns the number of
     /// frames sent. If fewer than [`AT_ONCE`] frames were sent and some remain, the kernel refused
-    /// the next one. A packet socket sends a frame completely or not at all.
+    /// the next frame. A packet socket sends a frame completely or not at all.
     ///
     /// # Errors
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down,
@@ -65,8 +65,8 @@ pub(super) fn send_many<'a>(
         count += 1;
     }
     // SAFETY: each of the first `count` messages has one part, which points into a frame, and may
-    // have an interface address. Frame and address are borrowed until this function returns.
-    // sendmmsg(2) writes only the lengths in `messages`.
+    // have an interface address. The frame and the address are borrowed until this function
+    // returns. sendmmsg(2) writes only the lengths in `messages`.
     let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

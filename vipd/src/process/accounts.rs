@@ -114,7 +114,7 @@ impl User {
         [("USER", name), ("LOGNAME", name), ("HOME", home)]
     }
 
-    /// Returns whether this process runs as a user other than this one.
+    /// Returns whether this process runs as a different user.
     pub(super) fn is_other(&self) -> bool {
         // SAFETY: no preconditions.
         let effective = unsafe { libc::geteuid() };

@@ -76,9 +76,9 @@ impl ThreadKind {
     }
 }
 
-/// Drops the capabilities that the calling thread does not need. Threads that it starts later do
-/// not have them either. Also prevents the thread from starting programs, unless it is the launcher
-/// or the control thread.
+/// Drops the capabilities that the calling thread does not need. Threads that it starts later also
+/// lack these capabilities. Also prevents the thread from starting programs, unless it is the
+/// launcher or the control thread.
 ///
 /// A failure is logged; the thread then keeps its privileges.
 pub(crate) fn confine(kind: ThreadKind) {
@@ -102,8 +102,7 @@ fn drop_capabilities(kind: ThreadKind) -> io::Result<()> {
 fn reduced(permitted: CapabilitySet, kept: Kept) -> CapabilitySets {
     let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let mut effective = kept.effective;
-    // A container may have CAP_SYS_ADMIN, which implies CAP_BPF and CAP_PERFMON, instead of those
-    // two.
+    // A container may have only CAP_SYS_ADMIN, which implies CAP_BPF and CAP_PERFMON.
     if !permitted.contains(kept.effective & bpf) {
         effective |= CapabilitySet::SYS_ADMIN;
     }

@@ -170,7 +170,7 @@ impl fmt::Display for End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) end: End,
-    /// Last nonblank line that the command wrote to stdout or stderr, cut to 256 bytes, with
+    /// Last nonblank line that the command wrote to stdout or stderr, truncated to 256 bytes, with
     /// control characters replaced by U+FFFD. Empty if there was no such line.
     pub(crate) last_line: String,
 }
@@ -213,8 +213,8 @@ impl Running {
 
     /// Ends a command that has timed out. Sends SIGTERM to its process group, then SIGKILL once the
     /// command has ended or after [`GRACE`]. Returns when the command has ended, which may take a
-    /// long time if it is waiting for a device or a file server: the kernel then delays even
-    /// SIGKILL.
+    /// long time if the command is waiting for a device or a file server: the kernel then delays
+    /// even SIGKILL.
     pub(crate) async fn terminate(mut self) -> Outcome {
         self.signal(Signal::TERM);
         let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;

@@ -104,7 +104,7 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     let position = SIGNALS.iter().position(|known| *known == signal);
     let former = FORMER.get().zip(position).map(|(former, position)| former[position].sa_sigaction);
     match former {
-        // There was another handler before, such as the Rust runtime's, which reports a stack
+        // Another handler was installed earlier, such as the Rust runtime's, which reports a stack
         // overflow. Such a handler relies on the fault occurring again after it has returned.
         Some(action) if !is_sent && action != libc::SIG_DFL && action != libc::SIG_IGN => {
             set_default(signal);

@@ -28,7 +28,7 @@ type Job = Box<dyn FnOnce() + Send>;
 static LAUNCHER: OnceLock<Sender<Job>> = OnceLock::new();
 
 /// The capabilities that a program starts with, if the agent has them. A program that runs as root
-/// always has those of the bounding set.
+/// always has the capabilities of the bounding set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Privileges {
     /// No capabilities.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
-/// Maximum length of the last line of output, in bytes. Longer lines are cut.
+/// Maximum length of the last line of output, in bytes. Longer lines are truncated.
 const MAX_LINE: usize = 256;
 /// After this many bytes of output, the agent pauses for [`PAUSE`] before it continues reading.
 /// This slows down a command that floods its output.

@@ -1,8 +1,8 @@
 //! A filter of system calls (seccomp(2)) for threads that never start a program.
 //!
 //! The filter applies to the calling thread and the threads that it starts, but not to the
-//! launcher, so commands are not affected. The filter lists denied calls rather than allowed ones:
-//! which calls the allocator, the C library and the Rust runtime make depends on their versions,
+//! launcher, so commands are not affected. The filter lists denied calls rather than allowed ones.
+//! The calls made by the allocator, the C library and the Rust runtime depend on their versions,
 //! and a call missing from a list of allowed calls would cause an outage, possibly while another
 //! failure is being handled. All other system calls are limited by the thread's capabilities.
 

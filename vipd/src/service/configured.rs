@@ -19,8 +19,8 @@ impl Configured {
         self.lock().extend_from_slice(instances);
     }
 
-    /// Replaces all instances. The engine has already removed the VIPs of those that are no longer
-    /// listed.
+    /// Replaces all instances. The engine has already removed the VIPs of instances that are no
+    /// longer listed.
     pub(super) fn replace(&self, instances: &[Arc<Instance>]) {
         *self.lock() = instances.to_vec();
     }

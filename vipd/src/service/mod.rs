@@ -140,10 +140,10 @@ fn verbosity() -> Verbosity {
 /// from which `config` was read and which a reload reads again.
 ///
 /// # Errors
-/// Returns an error if stale VIPs or macvlans cannot be removed, the runtime directory, its control
-/// socket or the BPF program cannot be used, there are too many instances, a thread cannot be
-/// started or fails, the only interface cannot be opened at startup, signals cannot be received, or
-/// VIPs may remain after shutdown.
+/// Returns an error if stale VIPs or macvlans cannot be removed; if the runtime directory, its
+/// control socket or the BPF program cannot be used; if there are too many instances; if a thread
+/// cannot be started or fails; if the only interface cannot be opened at startup; if signals cannot
+/// be received; or if VIPs may remain after shutdown.
 pub fn run(
     config: &Config,
     path: &Path,
@@ -172,7 +172,7 @@ pub fn run(
     })
 }
 
-/// Starts all threads, and runs until the engine ends or, in a successor, taking over fails.
+/// Starts all threads, and runs until the engine ends or, in a successor, the takeover fails.
 fn start(parts: Start) -> anyhow::Result<()> {
     let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
     let (predecessor, heir) = parts.succession.unzip();
@@ -295,7 +295,8 @@ fn control_socket(
     }
 }
 
-/// Starts the thread that passes the BPF program's log lines to the log, if they are wanted.
+/// Starts the thread that passes the BPF program's log lines to the log. Does nothing if
+/// `kernel_log` is `None`.
 fn forward(kernel_log: Option<KernelLog>) -> anyhow::Result<()> {
     let Some(kernel_log) = kernel_log else { return Ok(()) };
     kernel_log

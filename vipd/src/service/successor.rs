@@ -64,7 +64,7 @@ struct Descriptors {
 
 /// Takes over from the agent at the other end of the channel, and runs until a signal stops the
 /// process or another process succeeds it. Returns `false` if this process could not take over. The
-/// predecessor has then been told the reason and keeps running.
+/// reason has then been sent to the predecessor, which keeps running.
 ///
 /// # Errors
 /// Returns an error if the agent fails after it has taken over (see [`run`](super::run)).

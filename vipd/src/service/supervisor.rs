@@ -106,8 +106,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     ///
     /// # Errors
     /// Returns an error if the control socket cannot be used, a thread cannot be started, the only
-    /// interface cannot be opened at startup, signals cannot be received, the worker panics, or the
-    /// engine or taking over from a predecessor fails.
+    /// interface cannot be opened at startup, signals cannot be received, the worker panics, the
+    /// engine fails, or this process cannot take over from its predecessor.
     pub(super) fn run(
         mut self,
         signals: Signals,

@@ -50,8 +50,8 @@ pub(crate) trait LinkWork: Send + 'static {
     /// programs that were detached. Returns the links that must be reopened because their fence
     /// level has changed.
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
-    /// Undoes [`open`](Self::open), but keeps the macvlans. The interface need not exist any
-    /// longer.
+    /// Undoes [`open`](Self::open), but keeps the macvlans. The interface may already have been
+    /// deleted.
     fn close(&mut self, ifindex: u32);
     /// Removes a router from the BPF program's maps and deletes its macvlan. `ifindex` is `None` if
     /// the interface no longer exists.

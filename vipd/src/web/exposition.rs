@@ -1,7 +1,7 @@
 //! Writes metrics as text: OpenMetrics 1.0, or Prometheus text format 0.0.4.
 //!
 //! The formats differ in the metadata of counters and of constant labels (`_info`), in the escaping
-//! of help texts, in units, and in the end of the text.
+//! of help texts, in units, and in the end marker.
 
 use std::fmt::{Display, Write as _};
 

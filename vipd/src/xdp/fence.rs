@@ -290,7 +290,7 @@ fn attach_filter(
 ) -> Result<SchedClassifierLink, String> {
     let (entry, ..) = hook.attachment();
     // The error is ignored: either the interface already has the queueing discipline, or adding the
-    // filter fails, too.
+    // filter will also fail.
     let _ = tc::qdisc_add_clsact(interface);
     remove_filters(interface, hook);
     let options = TcAttachOptions::Netlink(NlOptions::default());

@@ -36,10 +36,10 @@ impl Steady {
         Ok(Self { slots: Mapping::new(slots, rows)?, lost: Mapping::new(lost, rows)? })
     }
 
-    /// Puts adverts with this [fingerprint](vipd_common::parse::fingerprint) on the fast path.
-    /// Instead of writing a record, such adverts then only update the row's arrival time, which is
-    /// initially `arrival`. If `fingerprint` is `None`, every advert within the rate limit writes a
-    /// record.
+    /// Puts adverts with this [fingerprint](vipd_common::parse::fingerprint) on the fast path. For
+    /// these adverts, the program then writes no record, and only updates the row's arrival time,
+    /// which is initially `arrival`. If `fingerprint` is `None`, the program writes a record for
+    /// every advert within the rate limit.
     ///
     /// Returns the last arrival time under the previous fingerprint. If the program is handling an
     /// advert at the same moment, that advert's arrival time may be stored too late or not at all.

@@ -107,7 +107,7 @@ pub(super) struct LinkInfo {
 pub(super) fn first_link(ifindex: u32, hook: u32) -> io::Result<u32> {
     let mut first = 0;
     let mut query = Query { ifindex, hook, count: 1, links: &raw mut first, ..Query::default() };
-    // The kernel requires an array for the program IDs, too.
+    // The kernel also requires an array for the program IDs.
     let mut program = 0;
     query.programs = &raw mut program;
     match bpf(BPF_PROG_QUERY, &mut query) {

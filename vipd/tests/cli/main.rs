@@ -199,7 +199,7 @@ fn status_and_stats_without_an_agent_print_the_remedy() {
     }
 }
 
-/// Every command that needs an agent fails in the same way without one.
+/// Every command that needs an agent fails in the same way if no agent is running.
 #[test]
 fn commands_without_an_agent_exit_with_1() {
     let directory = tempfile::tempdir().expect("temporary directory");

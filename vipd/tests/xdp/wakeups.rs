@@ -148,8 +148,8 @@ fn a_row_out_of_range_is_ignored() {
     assert_eq!(bench.loaded.steady.last_arrival(crate::bench::row(1_000_000)), Timestamp::ZERO);
 }
 
-/// Two CPUs store arrival times of the same advert. A reader never reads an arrival time older than
-/// the last one it read.
+/// Two CPUs store arrival times of the same advert. The arrival times that a reader reads never
+/// decrease.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn the_last_arrival_never_decreases() {

@@ -35,7 +35,7 @@ pub(crate) struct Common {
     /// Whether a primary address has been reported since creation or the last shutdown.
     pub(crate) has_primary: bool,
     pub(crate) impediments: Impediments,
-    /// Whether the router has handed over mastership and must not preempt its successor.
+    /// Whether the router has handed over mastership and must not preempt the new master.
     pub(crate) has_yielded: bool,
     /// Whether another router outranked this router soon after its sync group had made it master.
     /// If so, a priority-0 advert to another member does not make the group take over while this

@@ -4,14 +4,14 @@
 //! state, so that a group can gain and lose members at any time.
 //!
 //! 1. While one member has a fault of its own, all others have [`Fault::Group`].
-//! 2. All members advertise the lowest of their effective priorities, so that two nodes have the
+//! 2. All members advertise the lowest of their effective priorities, so that two nodes rank in the
 //!    same order on all segments.
 //! 3. A backup becomes master when its timer fires and no other member follows a running master.
 //!    The others then become master immediately.
 //! 4. When a master is outranked or hands over mastership, the others send a priority-0 advert and
 //!    become backups.
 //! 5. If two nodes have equal priorities, the first member with a competing master decides by the
-//!    addresses. The others wait for it.
+//!    addresses. The others wait for this decision.
 //! 6. When routers join, all members become masters if one is master, unless this could make a
 //!    second master on a segment: then the masters become backups. Members that were already
 //!    masters become backups only for a master that outranks a joining router.

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use super::process::{program, run};
 
 /// Makes the calling thread, and programs that it starts later, run only on CPUs that are otherwise
-/// idle (SCHED_IDLE). Unlike low-priority programs, such programs are preempted as soon as another
-/// program is woken.
+/// idle (SCHED_IDLE). Unlike low-priority programs, programs with SCHED_IDLE are preempted as soon
+/// as another program is woken.
 pub(crate) fn run_when_idle() -> Result<()> {
     const FILE: &str = "/proc/thread-self";
     let thread = fs::read_link(FILE).with_context(|| format!("cannot read {FILE}"))?;

@@ -108,7 +108,7 @@ impl FastPathDeadlines {
         (self.next != NEVER).then(|| Timestamp::from_nanos(self.next))
     }
 
-    /// Calls `expired` for each router whose deadline has passed at `now`. `arrival` returns the
+    /// Calls `expired` for each router whose deadline has passed by `now`. `arrival` returns the
     /// arrival time of a row's last unchanged advert.
     pub(crate) fn expire(
         &mut self,

@@ -16,9 +16,9 @@ use fast_path::FastPathDeadlines;
 use heap::Heap;
 
 /// Time before a master-down deadline during which the engine busy-waits, in nanoseconds. In a
-/// virtual machine, the timer wake-up and the context switch take up to 70 µs. The rest is for the
-/// probe that the election requires, which another thread makes: with a window of 100 µs, elections
-/// had to wait for the probe's result.
+/// virtual machine, the timer wake-up and the context switch take up to 70 µs. The remaining time
+/// is for the probe that each election requires. The probe runs on another thread: with a window of
+/// 100 µs, elections had to wait for its result.
 const SPIN_WINDOW: u64 = 250_000;
 
 /// The deadlines of all virtual routers.
@@ -64,7 +64,7 @@ impl Schedule {
         }
     }
 
-    /// Moves a router onto or off the fast path, after that change was published to the BPF
+    /// Moves a router onto or off the fast path, after the change has been published to the BPF
     /// program.
     pub(crate) fn published(&mut self, id: RouterId, row: Row, router: &Router) {
         if let (Some(steady), Some(deadline)) = (router.steady(), router.next_timeout()) {

@@ -154,7 +154,7 @@ fn unchanged_adverts_are_handled_before_a_router_joins() -> Result<()> {
         all.bench.turn_until("the first router is on the fast path", is_on_fast_path)?;
         let row = Row::new(1).expect("not 0");
         let first = all.bench.engine.steady.last_arrival(row);
-        // Simulates a stall: for longer than the master-down interval, no turn runs.
+        // Simulates a stall: no turn runs for longer than the master-down interval.
         while clock::now() < first + u64::from(2 * MISSING) * 10_000_000 {
             thread::yield_now();
         }

@@ -48,7 +48,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// cause a takeover.
 const MISSING: u32 = 50;
 
-/// An engine with open links, and the service's ends of its channels.
+/// An engine with open links, and the service's ends of the engine's channels.
 struct Bench {
     engine: Engine,
     handle: Handle,

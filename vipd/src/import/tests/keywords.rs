@@ -61,7 +61,7 @@ fn in_block(block: Block, setting: &str) -> String {
     }
 }
 
-/// Every keyword of the table has code: no keyword is reported as unknown or as lacking a
+/// Every keyword in the table is handled: no keyword is reported as unknown or as lacking a
 /// translation, and every keyword that is not translated has a message.
 #[test]
 fn each_keyword_is_handled() {

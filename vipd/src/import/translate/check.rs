@@ -169,7 +169,7 @@ fn process(statement: &Statement, draft: &mut Draft, context: &mut Context<'_>) 
     draft.set("terminate_delay", delay.map(|nanos| Value::Text(values::duration(nanos))));
 }
 
-/// Returns the command name that a process is recognized by.
+/// Returns the command name by which a process is recognized.
 fn comm_of(setting: &Statement, context: &mut Context<'_>) -> Option<String> {
     let [name, parameters @ ..] = setting.arguments() else {
         context.invalid(setting, "the name of a process");

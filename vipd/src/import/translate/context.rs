@@ -184,7 +184,7 @@ impl Context<'_> {
         Some(nearest)
     }
 
-    /// Returns a time in nanoseconds, cut off to whole seconds as in keepalived.
+    /// Returns a time in nanoseconds, truncated to whole seconds as in keepalived.
     pub(super) fn whole_seconds(&mut self, statement: &Statement, range: RangeInclusive<u64>) -> Option<u64> {
         let nanos = self.time(statement, range)?;
         let whole = nanos / values::SECOND * values::SECOND;

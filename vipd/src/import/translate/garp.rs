@@ -77,7 +77,7 @@ impl Garp {
     }
 }
 
-/// Returns a number of packets. Like keepalived, changes 0 to 1.
+/// Returns the number of packets to send. Like keepalived, changes 0 to 1.
 fn repeat(statement: &Statement, context: &mut Context<'_>) -> Option<u8> {
     let repeat = context.integer(statement, 0..=255)?;
     if repeat == 0 {

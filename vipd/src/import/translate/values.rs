@@ -7,8 +7,8 @@ pub(super) const SECOND: u64 = 1_000_000_000;
 /// keepalived's resolution of time, in nanoseconds.
 const MICROSECOND: u64 = 1_000;
 
-/// Parses a decimal number of seconds and returns nanoseconds. Digits below a microsecond are cut
-/// off, as in keepalived.
+/// Parses a decimal number of seconds and returns nanoseconds. As in keepalived, the result is
+/// truncated to whole microseconds.
 pub(super) fn seconds(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let is_number = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit());

@@ -34,8 +34,8 @@ impl Limit {
         Self { tokens: BURST, refilled: Instant::now(), suppressed: 0 }
     }
 
-    /// Returns whether a line may be logged now. If lines were suppressed before it, first logs how
-    /// many.
+    /// Returns whether a line may be logged now. If earlier lines were suppressed, first logs their
+    /// number.
     pub(in crate::service) fn permits(&mut self, scope: Scope<'_>) -> bool {
         let periods = self.refilled.elapsed().as_millis() / REFILL.as_millis();
         if let Ok(periods @ 1..) = u32::try_from(periods) {

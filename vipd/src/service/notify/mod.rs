@@ -198,7 +198,7 @@ impl Notifications {
         self.runner.push(subject, notice, changes);
     }
 
-    /// Waits until the commands of any one instance or group have ended, and starts waiting
+    /// Waits until the commands of any one instance or group have ended, and then starts pending
     /// commands. Waits forever if no command is running. Safe to cancel.
     pub(super) async fn next(&mut self) {
         self.runner.next().await;

@@ -97,7 +97,8 @@ impl Subject {
 /// The commands of a subject, and the values passed to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Command for the transition to Master. The next three fields are for the other states.
+    /// Command for the transition to Master. The next three fields are for the transitions to
+    /// Backup and Fault, and for a stop.
     pub(crate) master: Option<Vec<String>>,
     pub(crate) backup: Option<Vec<String>>,
     pub(crate) fault: Option<Vec<String>>,

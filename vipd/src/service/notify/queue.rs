@@ -1,10 +1,10 @@
 //! Schedules notification commands. Does no I/O.
 //!
 //! The commands of one subject (an instance or a group) run one at a time, in the order of its
-//! changes: for each notification, first the command for the new state, then the command for any
-//! change. While the commands run, only the latest further change of the subject is kept for
-//! notification. Subjects are served in turn, so a subject that changes constantly does not delay
-//! the others.
+//! changes: for each notification, first the command for the new state, then the command that runs
+//! for every change. While the commands run, only the latest further change of the subject is kept
+//! for notification. Subjects are served in turn, so a subject that changes constantly does not
+//! delay the others.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -187,8 +187,8 @@ impl Runner {
         }
     }
 
-    /// Waits until the commands of any one subject have ended, and starts waiting commands. Waits
-    /// forever if no command is running. Safe to cancel.
+    /// Waits until the commands of any one subject have ended, and then starts pending commands.
+    /// Waits forever if no command is running. Safe to cancel.
     pub(super) async fn next(&mut self) {
         match self.running.join_next().await {
             Some(Ok(finished)) => {
@@ -203,7 +203,7 @@ impl Runner {
     }
 
     /// Waits until all commands have ended, but at most for `timeout`. Commands still running after
-    /// the timeout are killed when the runner is dropped, and waiting commands are not started.
+    /// the timeout are killed when the runner is dropped, and pending commands are not started.
     pub(super) async fn stop(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         while !self.queue.is_idle() {

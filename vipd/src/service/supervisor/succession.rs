@@ -161,8 +161,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Waits until the predecessor, if any, has ended. Notifications that were held back until its
-    /// commands had ended can then be delivered.
+    /// Waits until the predecessor, if any, has ended. Notifications that were held back until the
+    /// predecessor's commands had ended can then be delivered.
     pub(super) async fn outlive_predecessor(
         &mut self,
         predecessor: &mut Option<AsyncFd<Channel>>,
@@ -310,8 +310,8 @@ pub(super) fn overdue_reason() -> String {
 /// Returns the successor if the engine handed over before it ended.
 pub(super) async fn handed_over(upgrading: Option<Upgrading>) -> Option<(Successor, Author)> {
     let Upgrading { outcome, author, is_handing_over } = upgrading?;
-    // If the handover has not begun, the successor may need a long time to become ready, so it is
-    // not waited for.
+    // Before the handover has begun, do not wait: the successor may need a long time to become
+    // ready.
     if !is_handing_over.load(Ordering::SeqCst) {
         return None;
     }

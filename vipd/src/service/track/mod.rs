@@ -110,7 +110,7 @@ impl SharedTracker {
 
     /// Begins to track the objects of a predecessor's instance, like [`add`](Self::add). Always
     /// sends the resulting priority and fault to the engine, because the router resumes with the
-    /// predecessor's.
+    /// predecessor's values.
     pub(super) fn inherit(&self, router: RouterId, settings: &Instance, base: u8) {
         let mut tracker = self.lock();
         tracker.is_held = true;

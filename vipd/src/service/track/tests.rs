@@ -146,8 +146,8 @@ fn object_change_during_a_reload_is_not_lost() {
     assert_eq!(inputs(&commands), [Input::Priority(40)]);
     tracker.change(router, &settings, 100);
     assert_eq!(inputs(&commands), [Input::Priority(40)], "sent again after the reload");
-    // The same applies to an instance added with the states that objects had at the beginning of
-    // the reload.
+    // The newer priority also remains in effect for an instance added with the states that objects
+    // had at the beginning of the reload.
     tracker.set(router, &settings, 100, Known::default(), false);
     assert_eq!(inputs(&commands), [Input::Priority(40), Input::Clear(Impediment::Tracking)]);
 }

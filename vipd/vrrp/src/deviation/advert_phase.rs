@@ -3,9 +3,10 @@
 //! RFC 9568 section 6.4 sets Adver_Timer to Advertisement_Interval when a router becomes master, so
 //! thousands of masters would send at as many different times, each with its own wake-up. vipd
 //! rounds this first deadline down to a multiple of 1 ms or of a 64th of the interval, whichever is
-//! shorter. vipd does the same when a master restarts the timer after answering priority 0, or
-//! because its configured interval has become shorter. The interval before such a deadline is up to
-//! 1.6 % shorter. All other intervals are exact, because the timer keeps its phase.
+//! shorter. vipd does the same when a master restarts the timer after answering a priority-0
+//! advert, or because its configured interval has become shorter. The interval before such a
+//! deadline is up to 1.6 % shorter. All other intervals are exact, because the timer keeps its
+//! phase.
 
 use vipd_common::Timestamp;
 

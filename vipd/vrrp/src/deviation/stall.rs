@@ -16,9 +16,9 @@ use crate::config::{DOWN_AFTER_ADVERTS, RouterConfig};
 use crate::input::Received;
 use crate::interval::Nanos;
 
-/// Returns the time in nanoseconds for which a master may send no advert before a backup can take
-/// over: the configured number of intervals, but at most three, because other routers may use the
-/// RFC's number.
+/// Returns the time from a master's last advert until a backup may take over, in nanoseconds: the
+/// configured number of intervals, but at most three, because other routers may use the RFC's
+/// number.
 fn limit(config: &RouterConfig) -> Nanos {
     u64::from(config.down_after_adverts.min(DOWN_AFTER_ADVERTS)) * config.interval.nanos()
 }

@@ -206,8 +206,8 @@ impl Backup {
         self.set_down_timer(common);
     }
 
-    /// Sets Active_Down_Timer according to the RFC's formulas (section 6.1), but not below the
-    /// floor.
+    /// Sets Active_Down_Timer according to the RFC's formulas (section 6.1), but not earlier than
+    /// the floor.
     fn set_down_timer(&mut self, common: &Common) {
         let wait = if self.down_reason == Reason::PriorityZero {
             self.active_interval.skew(common.priority)

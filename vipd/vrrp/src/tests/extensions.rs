@@ -50,7 +50,7 @@ fn master_does_not_preempt_after_a_handover() {
             assert_eq!(script.wait(SECOND), [], "the lower-priority master is followed");
         }
         assert_eq!(script.input(Input::Failover), [], "a backup has no mastership to hand over");
-        // The successor fails. The router takes over, and later preempts as configured.
+        // The new master fails. The router takes over, and later preempts as configured.
         script.wait(4 * SECOND);
         assert_eq!(script.state(), State::Master);
         script.advert(200, HIGHER);

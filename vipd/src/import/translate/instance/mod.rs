@@ -228,7 +228,7 @@ impl Instance {
     }
 
     /// Returns the priority. If no priority is configured and the initial state is MASTER,
-    /// keepalived uses an owner's priority.
+    /// keepalived uses 255, the priority of an address owner.
     pub(super) fn priority(&self) -> u8 {
         self.priority.unwrap_or(if self.is_state_master { OWNER } else { 100 })
     }

@@ -15,7 +15,7 @@ const CENTISECOND: u64 = SECOND / 100;
 /// Maximum length of a VRRPv2 password.
 const PASSWORD_MAX: usize = 8;
 
-/// Parts of the rest of the configuration that affect an instance.
+/// The other parts of the configuration that affect an instance.
 pub(in crate::import::translate) struct Surroundings<'a> {
     pub(in crate::import::translate) global: &'a Global,
     pub(in crate::import::translate) checks: &'a Checks,
@@ -297,7 +297,7 @@ impl Instance {
 }
 
 /// Rounds an interval as keepalived does: in VRRPv2 to whole seconds from 1 s to 255 s, and in
-/// VRRPv3 to multiples of 10 ms from 10 ms to 40.95 s. Reports an interval that this changes.
+/// VRRPv3 to multiples of 10 ms from 10 ms to 40.95 s. Reports an interval that rounding changes.
 fn encodable(nanos: u64, version: u8, at: &Position, context: &mut Context<'_>) -> u64 {
     let (unit, most) = if version == 2 { (SECOND, 255 * SECOND) } else { (CENTISECOND, 4095 * CENTISECOND) };
     let rounded = ((nanos + unit / 2) / unit * unit).clamp(unit, most);

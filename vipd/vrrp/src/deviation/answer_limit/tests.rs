@@ -1,4 +1,4 @@
-//! Answers to losing adverts (S23) and to priority 0 (S21).
+//! Answers to losing adverts (S23) and to priority-0 adverts (S21).
 
 use super::*;
 use crate::Policy;
