@@ -2,7 +2,7 @@
 //!
 //! The nodes of a cluster share virtual addresses using VRRP. This library contains all code of the
 //! `vipd` program. The adapters do not import each other; `engine`, [`guardian`], [`service`],
-//! `web` and [`cli`] combine them:
+//! `web`, `observe`, `doctor` and [`cli`] combine them:
 //!
 //! * [`vrrp`]: the protocol as a state machine that does no I/O.
 //! * [`xdp`], [`packet`], [`netlink`], [`realtime`], [`process`]: adapters to the kernel's
@@ -13,6 +13,8 @@
 //! * [`import`]: translates keepalived's configuration.
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * `web`: metrics and health over HTTP.
+//! * `observe`: receives and decodes what is on the wire, without consuming it.
+//! * `doctor`: finds the cause of trouble from what `observe`, the agent and the kernel report.
 //! * `color`: the decision whether output is colored.
 //! * [`service`]: startup, supervision, and all work that may block.
 
@@ -22,6 +24,7 @@ pub mod cli;
 mod color;
 pub mod config;
 pub mod control;
+mod doctor;
 mod engine;
 #[cfg(test)]
 mod generated;
@@ -30,6 +33,7 @@ mod handover;
 pub mod import;
 #[expect(unsafe_code, reason = "borrows rtnetlink's sockets as descriptors")]
 pub mod netlink;
+mod observe;
 #[expect(unsafe_code, reason = "sockaddr_ll and sendmmsg(2)")]
 pub mod packet;
 #[expect(unsafe_code, reason = "signals, users and groups, socket options, preparation of child processes")]

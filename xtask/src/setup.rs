@@ -16,7 +16,7 @@ const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web
 /// Debian package with LLVM's library and headers, needed to build bpf-linker.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
 /// Debian packages of programs that the tests run.
-const TEST_PACKAGES: [&str; 5] = ["keepalived", "frr", "iproute2", "iputils-ping", "bpftool"];
+const TEST_PACKAGES: [&str; 6] = ["keepalived", "frr", "iproute2", "iputils-ping", "bpftool", "tshark"];
 
 /// Find or install the toolchain for the eBPF object
 ///

@@ -229,6 +229,56 @@ connection; 1 if the events cannot be read.
 Requires access to the control socket: run as root or as a member of the
 socket's group.")]
     Events(EventsArgs),
+    /// Find the cause of trouble on this host and on its segments
+    #[command(after_help = "\
+Examples:
+  sudo vipd doctor
+  sudo vipd doctor --seconds 30    observe the adverts for longer
+  sudo vipd doctor --json | jq '.[\"vipd:findings\"][].check'
+
+Compares the configuration file, the running agent, the kernel's settings and
+the adverts on the segments. Each finding has its evidence and a remedy. See
+docs/troubles.md. Changes nothing, but asks for the MACs of VIPs and of unicast
+peers.
+
+Exit status: 0 if there is no problem, even with warnings; 1 if there is a
+problem, or the checks cannot run.
+
+Run it as root, in the network namespace of the agent.")]
+    Doctor(DoctorArgs),
+    /// List the VRRP routers of a segment
+    #[command(after_help = "\
+Examples:
+  sudo vipd scan eth1
+  sudo vipd scan eth1 --seconds 10 --json | jq '.[\"vipd:routers\"][].source'
+
+Needs no agent, and does not disturb a running one. Only masters send adverts,
+so backups are not listed. Adverts that this host sends are included.
+
+Exit status: 0 even if there is no router; 1 if the interface cannot be
+observed.
+
+Requires CAP_NET_RAW, and CAP_SYS_ADMIN if an XDP program is attached to the
+interface: run as root.")]
+    Scan(ScanArgs),
+    /// Capture adverts, each with the decision of the BPF program about it
+    #[command(after_help = "\
+Examples:
+  sudo vipd capture eth1
+  sudo vipd capture eth1 -w adverts.pcapng
+  sudo vipd capture eth1 -w - | tshark -r - -T fields -e frame.comment
+
+Captures what the interface sends and receives, also adverts that an XDP
+program drops, which tcpdump cannot capture. In the file, the comment of each
+frame is the decision of an agent with this configuration file, and the
+reason. Ends after --seconds, or with Ctrl-C.
+
+Exit status: 0 at the end of the time; 1 if the interface cannot be observed,
+or the file cannot be written.
+
+Requires CAP_NET_RAW, and CAP_SYS_ADMIN if an XDP program is attached to the
+interface: run as root.")]
+    Capture(CaptureArgs),
     /// Remove VIPs, routes, rules, macvlans and BPF programs left by a dead agent
     #[command(after_help = "\
 Examples:
@@ -248,6 +298,47 @@ agent runs in this namespace.
 Exit status: 0 even if there was nothing to remove; 1 if an agent is running or
 something could not be removed.")]
     Cleanup,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// How long to observe the adverts (default: 3.6 advert intervals, 4 to 60 s)
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub(super) seconds: Option<Duration>,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ScanArgs {
+    /// Network interface
+    #[arg(value_name = "INTERFACE")]
+    pub(super) interface: String,
+    /// How long to listen, at least 3 advert intervals
+    #[arg(long, value_name = "N", value_parser = seconds, default_value = "4")]
+    pub(super) seconds: Duration,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CaptureArgs {
+    /// Network interface
+    #[arg(value_name = "INTERFACE")]
+    pub(super) interface: String,
+    /// Write a pcapng file, or `-` for standard output (default: print a line per advert)
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) write: Option<PathBuf>,
+    /// Configuration file to judge adverts by (default: /etc/vipd/vipd.toml, if it exists)
+    #[arg(short = 'c', value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Stop after this time
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub(super) seconds: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -12,8 +13,8 @@ use super::status::list;
 use super::table::{Align, HINT, NONE, Table, Yield};
 use super::wrap::wrap;
 use super::{output, terminal};
-use crate::config::Config;
 use crate::config::machine::{Interface, Machine};
+use crate::config::{Config, ConfigError};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 use crate::xdp::Pins;
 
@@ -22,10 +23,7 @@ const NARROW: [(&str, Yield); 3] =
     [("ADDRESSES", Yield::Below("")), ("VERSION", Yield::Hide), ("PREEMPT", Yield::Hide)];
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
-    // If the interfaces cannot be read, only the file is checked.
-    let fence_obstacle = Pins::obstacle().map(|error| error.to_string());
-    let machine = Machine { checks_executables: true, fence_obstacle, ..machine().unwrap_or_default() };
-    let config = Config::load_on(&args.config, &machine)?;
+    let config = load(&args.config)?;
     let file = args.config.display().to_string();
     let renderer = Renderer::new(terminal::width(&io::stderr()));
     let warnings = config.warnings.iter().map(|warning| renderer.problem(warning, &file, Severity::Warning));
@@ -33,6 +31,17 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     anstream::stderr().lock().write_all(warnings.as_bytes()).context("cannot write to standard error")?;
     output::print(&render(&file, &config, terminal::width(&io::stdout())))?;
     Ok(())
+}
+
+/// Reads a configuration file and checks it against this machine.
+///
+/// # Errors
+/// Same as for [`Config::load_on`].
+pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
+    // If the interfaces cannot be read, only the file is checked.
+    let fence_obstacle = Pins::obstacle().map(|error| error.to_string());
+    let machine = Machine { checks_executables: true, fence_obstacle, ..machine().unwrap_or_default() };
+    Config::load_on(path, &machine)
 }
 
 /// Returns the interfaces of this machine and their usable addresses, except addresses that vipd

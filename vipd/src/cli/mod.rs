@@ -1,10 +1,12 @@
 //! Command line: subcommands, output and exit codes.
 
 mod args;
+mod capture;
 mod change;
 mod check;
 mod cleanup;
 mod details;
+mod doctor;
 mod events;
 mod failover;
 mod filter;
@@ -13,6 +15,7 @@ mod logging;
 mod output;
 mod problems;
 mod run;
+mod scan;
 mod snippet;
 mod stats;
 mod status;
@@ -70,6 +73,12 @@ pub fn main() -> ExitCode {
     };
     color::choose(cli.color);
     let result = match cli.command {
+        Command::Doctor(args) => match doctor::run(&args, &cli.runtime_dir) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Command::Scan(args) => scan::run(&args),
+        Command::Capture(args) => capture::run(&args),
         Command::Run(args) => run::run(&args, &cli.runtime_dir),
         Command::Check(args) => check::run(&args),
         Command::Import(args) => import::run(&args),

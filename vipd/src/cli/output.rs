@@ -21,6 +21,12 @@ pub(super) fn print(text: &str) -> Result<(), OutputError> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(OutputError)
 }
 
+/// Writes bytes and flushes them.
+pub(super) fn bytes(bytes: &[u8]) -> Result<(), OutputError> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(OutputError)
+}
+
 /// Clears the screen. Call this only if standard output is a terminal.
 pub(super) fn clear_screen() -> Result<(), OutputError> {
     io::stdout().lock().write_all(b"\x1b[H\x1b[J").map_err(OutputError)

@@ -51,6 +51,15 @@ pub struct Peer {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Password(pub [u8; 8]);
 
+impl Password {
+    /// Returns the authentication data as words in network byte order, as in
+    /// [`Expected`](vipd_common::parse::Expected).
+    pub fn words(&self) -> [u32; 2] {
+        let (words, _) = self.0.as_chunks::<4>();
+        [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1])]
+    }
+}
+
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(…)")

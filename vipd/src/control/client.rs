@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::model::{ChangeReport, StatsReport, StatusReport};
 use super::protocol::{ErrorReply, MAX_REPLY_BYTES, Request};
 use super::runtime::{DEFAULT_DIRECTORY, running_agents, socket_path};
+use crate::process::peer_process;
 
 /// Timeout for connecting, for sending the request, and for each read of the reply.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -140,6 +142,12 @@ impl Client {
     /// See [`Client::status`].
     pub fn stats(&self) -> Result<StatsReport, ClientError> {
         self.request(&Request::Stats, TIMEOUT)
+    }
+
+    /// Returns the ID of the process that opened the control socket: the agent, unless it was replaced
+    /// by `vipd upgrade`. `None` if the process is in another PID namespace.
+    pub fn agent_process(&self) -> Option<u32> {
+        peer_process(self.connect().ok()?.as_fd())
     }
 
     /// Requests a change.

@@ -75,10 +75,7 @@ impl XdpEntry {
             empty: u8::from(instance.router.virtual_addresses.is_empty()),
             unicast: u8::from(!peers.is_empty()),
             destination: to_words(destination),
-            password: instance.password.map_or([0; 2], |password| {
-                let (words, _) = password.0.as_chunks::<4>();
-                [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1])]
-            }),
+            password: instance.password.map_or([0; 2], |password| password.words()),
         };
         let peers = peers
             .iter()

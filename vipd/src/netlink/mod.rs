@@ -11,6 +11,7 @@
 mod change;
 mod dump;
 mod filter;
+mod link_facts;
 mod macvlan;
 mod message;
 mod monitor;
@@ -25,11 +26,12 @@ mod route_state;
 mod routing;
 mod rule;
 mod stale;
-mod sysctl;
+pub(crate) mod sysctl;
 mod wire;
 mod worker;
 
 pub use change::{Attributes, Change, Label, Scope};
+pub use link_facts::LinkFacts;
 pub use macvlan::{Macvlan, Macvlans, Wanted};
 pub use message::{Address, Link, Notice, PROTO_VIPD};
 pub use monitor::{Drained, Monitor, MonitorTraffic};

@@ -139,7 +139,8 @@ fn path(family: u8, interface: &str, name: &str) -> String {
     format!("/proc/sys/net/ipv{family}/conf/{interface}/{name}")
 }
 
-fn read(family: u8, interface: &str, name: &str) -> Option<u32> {
+/// Returns the value of a sysctl of an interface, or of `all`; `None` if it cannot be read.
+pub(crate) fn read(family: u8, interface: &str, name: &str) -> Option<u32> {
     fs::read_to_string(path(family, interface, name)).ok()?.trim().parse().ok()
 }
 

@@ -66,7 +66,7 @@ impl AnyInterface {
         let mut interfaces: [Option<SockAddr>; AT_ONCE] = [const { None }; AT_ONCE];
         let mut count = 0;
         for ((ifindex, frame), (part, interface)) in frames.zip(bytes.iter_mut().zip(&mut interfaces)) {
-            (*part, *interface) = (frame, Some(link_layer(ifindex)?));
+            (*part, *interface) = (frame, Some(link_layer(ifindex, 0)?));
             count += 1;
         }
         socket::send_many(&self.frames, bytes.iter().copied().zip(&interfaces).take(count))

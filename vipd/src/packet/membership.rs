@@ -88,7 +88,7 @@ pub struct Members {
 impl Members {
     /// Returns whether any socket has joined the family's VRRP group on the interface, or true if
     /// /proc cannot be read.
-    fn may_contain(&self, is_ipv6: bool, ifindex: u32) -> bool {
+    pub fn may_contain(&self, is_ipv6: bool, ifindex: u32) -> bool {
         // Reads `/proc/thread-self/net`, because `/proc/net` shows the network namespace of the
         // main thread, which this thread may have left.
         let members = if is_ipv6 {

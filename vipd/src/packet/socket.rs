@@ -25,7 +25,7 @@ impl PacketSocket {
     /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist.
     pub fn open(ifindex: u32) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
-        socket.bind(&link_layer(ifindex)?)?;
+        socket.bind(&link_layer(ifindex, 0)?)?;
         socket.set_priority(TC_PRIO_CONTROL)?;
         socket.set_nonblocking(true)?;
         Ok(Self(socket))
@@ -71,8 +71,8 @@ pub(super) fn send_many<'a>(
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-/// Builds a `struct sockaddr_ll` for an interface, with protocol 0.
-pub(super) fn link_layer(ifindex: u32) -> io::Result<SockAddr> {
+/// Builds a `struct sockaddr_ll` for an interface. `protocol` is in network byte order.
+pub(super) fn link_layer(ifindex: u32, protocol: u16) -> io::Result<SockAddr> {
     let index = i32::try_from(ifindex).map_err(|_| io::ErrorKind::InvalidInput)?;
     let family = u16::try_from(libc::AF_PACKET).map_err(|_| io::ErrorKind::InvalidInput)?;
     let length =
@@ -82,6 +82,7 @@ pub(super) fn link_layer(ifindex: u32) -> io::Result<SockAddr> {
     // zeroed.
     let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     address.sll_family = family;
+    address.sll_protocol = protocol;
     address.sll_ifindex = index;
     // SAFETY: the storage contains a valid sockaddr_ll of this length.
     Ok(unsafe { SockAddr::new(storage, length) })

@@ -1,4 +1,4 @@
-//! The groups of the process at the other end of a Unix socket.
+//! The ID and the groups of the process at the other end of a Unix socket.
 
 use std::io;
 use std::mem::size_of;
@@ -6,6 +6,24 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 /// Maximum number of supplementary groups of a process (`NGROUPS_MAX`).
 const MAX_GROUPS: usize = 65_536;
+
+/// Returns the ID of the process that connected or listened (`SO_PEERCRED`); `None` if it is not visible
+/// in this PID namespace.
+pub(crate) fn peer_process(socket: BorrowedFd<'_>) -> Option<u32> {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes, the size of the structure.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut length,
+        )
+    };
+    u32::try_from(credentials.pid).ok().filter(|pid| result == 0 && *pid != 0)
+}
 
 /// Returns the supplementary groups that the peer process had when it connected (`SO_PEERGROUPS`).
 ///

@@ -34,6 +34,7 @@ use crate::engine::Handle;
 use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
 use crate::guardian::GuardianState;
+use crate::observe::checksum_name;
 use crate::vrrp::{self, Peer, State};
 use crate::web::{self, Scrape};
 use crate::xdp::{Counters, Row};
@@ -270,13 +271,7 @@ fn peer_status(peer: &Peer, now: Timestamp) -> PeerStatus {
 }
 
 fn form(form: ChecksumForm) -> String {
-    match form {
-        ChecksumForm::V2 => "v2",
-        ChecksumForm::Rfc5798 => "rfc5798",
-        ChecksumForm::Rfc9568 => "rfc9568",
-        ChecksumForm::Ipv6 => "ipv6",
-    }
-    .to_owned()
+    checksum_name(form).to_owned()
 }
 
 fn mac(mac: [u8; 6]) -> String {

@@ -156,7 +156,7 @@ impl Driver {
 }
 
 /// Opens a socket for an ioctl(2). Commands that the service starts do not inherit the socket.
-fn inet_socket() -> Result<OwnedFd> {
+pub(super) fn inet_socket() -> Result<OwnedFd> {
     socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }
 

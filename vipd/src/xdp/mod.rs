@@ -21,6 +21,7 @@ mod loader;
 mod log;
 mod mapping;
 mod mode;
+mod offloads;
 mod pin;
 mod program;
 mod routers;
@@ -28,6 +29,8 @@ mod row;
 mod sizes;
 mod steady;
 mod syscall;
+mod tap;
+mod tap_program;
 
 /// A failed operation on a map.
 pub use aya::maps::MapError;
@@ -43,11 +46,13 @@ pub use leases::{GuardianLeases, Leases};
 pub use loader::{Kernel, Loaded, Verbosity};
 pub use log::KernelLog;
 pub use mode::{Framing, Mode, Preference};
+pub use offloads::{native_cost, removes_vlan_tags};
 pub use pin::{PinError, Pins};
 pub use program::{Action, Entry};
 pub use row::{Row, Rows};
 pub use sizes::Sizes;
 pub use steady::Steady;
+pub use tap::{Consumer, Tap, TapError, Tapped};
 
 /// The committed object, built from `vipd-ebpf` by `cargo xtask ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vipd.bpf.o"));

@@ -34,12 +34,12 @@ pub enum Input {
     Priority(u8),
     /// The administrator requests that the router hand over mastership once. A master that is not
     /// the owner sends a priority-0 advert and transitions to Backup. The router then does not
-    /// preempt until it becomes master again or restarts. Otherwise, it would preempt its
-    /// lower-priority successor immediately. Has no effect in other states.
+    /// preempt until it becomes master again or restarts. Otherwise, it would immediately preempt
+    /// the lower-priority router that takes over. Has no effect in other states.
     Failover,
-    /// The router is about to pass to another process, and until this time at the latest receives
-    /// no input and carries out no action. A master whose Adver_Timer would fire by then sends an
-    /// advert in advance, from which backups count. The timer keeps its deadline.
+    /// The router is about to be handed over to another process, and may receive no input and carry
+    /// out no action until this time. A master whose Adver_Timer would fire by then sends an advert
+    /// in advance, from which backups count. The timer keeps its deadline.
     Suspend(Timestamp),
     /// An input from the router's sync group.
     Group(GroupInput),

@@ -1,0 +1,287 @@
+//! `vipd scan`.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use vipd_common::counters::Counter;
+
+use super::args::ScanArgs;
+use super::status::seconds;
+use super::table::{Align, BAD, Cell, GOOD, HINT, NONE, Table, WAITING, Yield};
+use super::wrap::wrap;
+use super::{output, terminal};
+use crate::observe::{Listener, Sender, Survey, VirtualRouter, checksum_name, mac_text, reason_of};
+
+/// How columns yield on a narrow terminal, those first that are needed least.
+const NARROW: [(&str, Yield); 6] = [
+    ("ADDRESSES", Yield::Below("")),
+    ("MAC", Yield::Hide),
+    ("TTL", Yield::Hide),
+    ("ADVERTS", Yield::Hide),
+    ("AUTH", Yield::Hide),
+    ("CHECKSUM", Yield::Hide),
+];
+
+pub(super) fn run(args: &ScanArgs) -> anyhow::Result<()> {
+    let mut listener = Listener::new()?;
+    let interface = listener.add(&args.interface)?;
+    let mut surveys = Vec::new();
+    listener.survey(Instant::now() + args.seconds, &mut surveys)?;
+    let scan = Scan { interface: &args.interface, duration: args.seconds, survey: &surveys[interface] };
+    let text = if args.json {
+        serde_json::to_string(&scan.report())? + "\n"
+    } else {
+        scan.render(listener.obstacle(interface), terminal::width(&io::stdout()))
+    };
+    output::print(&text)?;
+    Ok(())
+}
+
+/// The result of a scan.
+struct Scan<'a> {
+    interface: &'a str,
+    duration: Duration,
+    survey: &'a Survey,
+}
+
+/// The JSON output. Names inside `vipd:routers` have no prefix.
+#[derive(Serialize)]
+struct Report<'a> {
+    interface: &'a str,
+    #[serde(rename = "vipd:seconds")]
+    seconds: f64,
+    #[serde(rename = "vipd:routers")]
+    senders: Vec<SenderReport>,
+}
+
+/// A router that sends adverts. Names of RFC 8347 have its meaning.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct SenderReport {
+    vrid: u8,
+    family: &'static str,
+    vlan: Option<u16>,
+    source: String,
+    destination: String,
+    /// Whether it claimed to be master at the end of the scan.
+    is_master: bool,
+    /// Whether it is this host.
+    is_local: bool,
+    version: u8,
+    priority: u8,
+    advertise_interval_ns: u64,
+    /// `v2`, `rfc5798`, `rfc9568`, `ipv6`, or `null` if it is wrong.
+    checksum: Option<&'static str>,
+    /// VRRPv2: authentication type.
+    authentication_type: Option<u8>,
+    lowest_ttl: u8,
+    adverts: u64,
+    priority_zero: u64,
+    longest_gap_ns: u64,
+    macs: Vec<String>,
+    virtual_addresses: Vec<String>,
+    /// Why no router accepts its last advert.
+    defect: Option<&'static str>,
+}
+
+impl Scan<'_> {
+    fn report(&self) -> Report<'_> {
+        let senders = self.survey.senders().map(|(router, sender)| SenderReport {
+            vrid: router.vrid,
+            family: if router.family == 6 { "ipv6" } else { "ipv4" },
+            vlan: router.vlan,
+            source: sender.advert.source.to_string(),
+            destination: sender.advert.destination.to_string(),
+            is_master: sender.is_master(self.survey.end),
+            is_local: sender.is_local,
+            version: sender.advert.version,
+            priority: sender.advert.priority,
+            advertise_interval_ns: sender.advert.interval,
+            checksum: sender.advert.checksum.map(checksum_name),
+            authentication_type: sender.advert.authentication.map(|(kind, _)| kind),
+            lowest_ttl: sender.lowest_ttl,
+            adverts: sender.adverts,
+            priority_zero: sender.priority_zero,
+            longest_gap_ns: u64::try_from(sender.longest_gap.as_nanos()).unwrap_or(u64::MAX),
+            macs: sender.macs.iter().map(|mac| mac_text(*mac)).collect(),
+            virtual_addresses: sender.advert.addresses.iter().map(ToString::to_string).collect(),
+            defect: sender.advert.defect.map(defect),
+        });
+        Report { interface: self.interface, seconds: self.duration.as_secs_f64(), senders: senders.collect() }
+    }
+
+    /// Renders the table for a terminal of this width or for a pipe.
+    fn render(&self, obstacle: Option<&str>, width: Option<usize>) -> String {
+        let Self { interface, duration, survey } = self;
+        let columns = [
+            ("VRID", Align::Right),
+            ("FAMILY", Align::Left),
+            ("ROUTER", Align::Left),
+            ("STATE", Align::Left),
+            ("VERSION", Align::Right),
+            ("PRIO", Align::Right),
+            ("INTERVAL", Align::Right),
+            ("CHECKSUM", Align::Left),
+            ("AUTH", Align::Left),
+            ("TTL", Align::Right),
+            ("ADVERTS", Align::Right),
+            ("MAC", Align::Left),
+            ("ADDRESSES", Align::Left),
+        ];
+        let mut table = Table::new(&columns);
+        let mut count = 0;
+        for (router, sender) in survey.senders() {
+            count += 1;
+            table.row(row(router, sender, survey.end));
+            for note in notes(router, sender, survey) {
+                table.note(note);
+            }
+        }
+        let hidden = width.map(|width| table.fit(width, &NARROW)).unwrap_or_default();
+        let plural = if count == 1 { "" } else { "s" };
+        let mut text = format!("{interface}: {count} router{plural} in {} s\n", duration.as_secs_f64());
+        if count > 0 {
+            text += &table.render();
+        }
+        if let Some(obstacle) = obstacle {
+            let warning = format!(
+                "adverts that the XDP program of {interface} drops are missing, because they cannot be copied: {obstacle}"
+            );
+            let warning = width.map_or(warning.clone(), |width| wrap(&warning, width, 0));
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "{WAITING}{warning}{WAITING:#}");
+        }
+        if let Some(width) = width.filter(|_| !hidden.is_empty()) {
+            let hint = format!("{} hidden on this terminal; see --json", super::status::list(&hidden));
+            let _ = writeln!(text, "{HINT}{}{HINT:#}", wrap(&hint, width, 0));
+        }
+        text
+    }
+}
+
+fn row(router: VirtualRouter, sender: &Sender, end: Duration) -> Vec<Cell> {
+    let advert = &sender.advert;
+    let state = match (sender.is_master(end), advert.priority) {
+        (true, _) => Cell::styled("master", GOOD),
+        (false, 0) => "left".into(),
+        (false, _) => Cell::styled("silent", WAITING),
+    };
+    let addresses: Vec<String> = advert.addresses.iter().map(ToString::to_string).collect();
+    let addresses = if addresses.is_empty() { NONE.to_owned() } else { addresses.join(",") };
+    let macs: Vec<String> = sender.macs.iter().map(|mac| mac_text(*mac)).collect();
+    vec![
+        router.vrid.into(),
+        if router.family == 6 { "ipv6" } else { "ipv4" }.into(),
+        advert.source.into(),
+        state,
+        advert.version.into(),
+        advert.priority.into(),
+        seconds(advert.interval).into(),
+        advert.checksum.map_or(NONE, checksum_name).into(),
+        match advert.authentication {
+            None => NONE.to_owned(),
+            Some((0, _)) => "none".to_owned(),
+            Some((1, _)) => "pass".to_owned(),
+            Some((kind, _)) => kind.to_string(),
+        }
+        .into(),
+        sender.lowest_ttl.into(),
+        sender.adverts.into(),
+        if macs.is_empty() { NONE.to_owned() } else { macs.join(",") }.into(),
+        addresses.into(),
+    ]
+}
+
+/// Explains what the columns do not show.
+fn notes(router: VirtualRouter, sender: &Sender, survey: &Survey) -> Vec<Cell> {
+    let mut notes = Vec::new();
+    if sender.is_local {
+        notes.push(Cell::styled("this host", HINT));
+    }
+    if let Some(vlan) = router.vlan {
+        notes.push(Cell::styled(format!("tagged with VLAN {vlan}"), WAITING));
+    }
+    if !sender.advert.is_multicast() {
+        notes.push(Cell::styled(format!("unicast to {}", sender.advert.destination), HINT));
+    }
+    if let Some(reason) = sender.advert.defect {
+        notes.push(Cell::styled(format!("invalid: {}", defect(reason)), BAD));
+    }
+    let masters = survey.competing_masters(router);
+    let rivals = masters.iter().filter(|one| one.advert.source != sender.advert.source);
+    let rivals: Vec<String> = rivals.map(|one| one.advert.source.to_string()).collect();
+    if !rivals.is_empty() && masters.iter().any(|one| one.advert.source == sender.advert.source) {
+        notes.push(Cell::styled(format!("two masters: at the same time as {}", rivals.join(", ")), BAD));
+    }
+    notes
+}
+
+/// Returns why no router accepts an advert.
+fn defect(counter: Counter) -> &'static str {
+    match counter {
+        Counter::VersionErrors => "unknown VRRP version",
+        other => reason_of(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use anstream::adapter::strip_str;
+    use vipd_witness::{Advert as Sent, Version};
+
+    use super::*;
+    use crate::observe::dissect;
+
+    fn survey() -> Survey {
+        let mut survey = Survey::default();
+        for (host, version, count) in [(11, Version::V3, 3), (12, Version::V2, 3)] {
+            for number in 0..count {
+                let addresses = vec![Ipv4Addr::new(192, 0, 2, 50).into()];
+                let sent =
+                    Sent { addresses, ..Sent::new(version, 51, 100 + host, Ipv4Addr::new(192, 0, 2, host)) };
+                let packet = dissect(&sent.frame(), true).expect("an advert");
+                survey.add(packet, Duration::from_secs(number), host == 11);
+            }
+        }
+        survey
+    }
+
+    fn scan(survey: &Survey) -> Scan<'_> {
+        Scan { interface: "eth1", duration: Duration::from_secs(4), survey }
+    }
+
+    #[test]
+    fn table_has_a_row_for_each_router_and_names_competing_masters() {
+        let survey = survey();
+        let text = strip_str(&scan(&survey).render(None, None)).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "eth1: 2 routers in 4 s");
+        assert!(lines[1].starts_with("VRID  FAMILY  ROUTER"), "{text}");
+        assert!(lines[2].contains("192.0.2.11  master        3   111        1s  rfc5798"), "{text}");
+        assert_eq!(lines[3], "  this host");
+        assert_eq!(lines[4], "  two masters: at the same time as 192.0.2.12");
+        assert!(lines[5].contains("192.0.2.12  master        2   112        1s  v2"), "{text}");
+    }
+
+    #[test]
+    fn table_fits_a_terminal() {
+        let survey = survey();
+        let text = strip_str(&scan(&survey).render(Some("no type information"), Some(80))).to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("hidden on this terminal; see --json"), "{text}");
+    }
+
+    #[test]
+    fn json_has_all_fields() {
+        let survey = survey();
+        let json = serde_json::to_value(scan(&survey).report()).expect("JSON");
+        let first = &json["vipd:routers"][0];
+        assert_eq!((&first["vrid"], &first["source"]), (&51.into(), &"192.0.2.11".into()));
+        assert_eq!((&first["checksum"], &first["is-master"]), (&"rfc5798".into(), &true.into()));
+        assert_eq!(first["advertise-interval-ns"], 1_000_000_000);
+    }
+}

@@ -1,0 +1,290 @@
+//! Checks of the adverts for the configured virtual routers.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use vipd_common::counters::Counter;
+use vipd_common::parse::ChecksumForm;
+
+use super::{checksum_text, interval, list, others};
+use crate::config::Instance;
+use crate::config::settings::{Checksum, Transport};
+use crate::doctor::{Facts, Finding, Severity};
+use crate::observe::{check, reason_of};
+
+pub(in crate::doctor) fn versions_match(facts: &Facts) -> Vec<Finding> {
+    let version = |instance: &Instance| instance.router.version().number();
+    let mismatches = others(facts).filter(|(instance, sender)| sender.advert.version != version(instance));
+    let findings = mismatches.map(|(instance, sender)| {
+        let own = version(instance);
+        Finding::problem(
+            "version-mismatch",
+            &instance.name,
+            format!(
+                "{} sends another VRRP version, so both routers drop each other's adverts",
+                sender.advert.source
+            ),
+        )
+        .evidence(format!("it sends VRRPv{}; configured here: VRRPv{own}", sender.advert.version))
+        .remedy(format!("set `version = {}` here, or version {own} there", sender.advert.version))
+    });
+    findings.collect()
+}
+
+pub(in crate::doctor) fn checksums_match(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, sender) in others(facts) {
+        let (source, form) = (sender.advert.source, sender.advert.checksum);
+        let own = match instance.checksum {
+            Checksum::Rfc5798 => ChecksumForm::Rfc5798,
+            Checksum::Rfc9568 => ChecksumForm::Rfc9568,
+        };
+        if sender.advert.defect == Some(Counter::ChecksumErrors) {
+            findings.push(
+                Finding::problem("checksum-wrong", &instance.name, format!("{source} sends adverts with a wrong checksum"))
+                    .evidence(format!("{} of {} adverts are damaged; no form of checksum fits", sender.defective, sender.adverts))
+                    .remedy(
+                        "look for a device that rewrites addresses (NAT) between the routers, and update the other \
+                         router's software",
+                    ),
+            );
+        } else if matches!(form, Some(ChecksumForm::Rfc5798 | ChecksumForm::Rfc9568)) && form != Some(own) {
+            findings.push(
+                Finding::warning(
+                    "checksum-form",
+                    &instance.name,
+                    format!("{source} sends the other checksum form; it may drop the adverts of this node"),
+                )
+                .evidence(format!(
+                    "it sends {}; this node sends {}",
+                    checksum_text(form),
+                    checksum_text(Some(own))
+                ))
+                .remedy(format!("set `checksum = \"{}\"` here; vipd accepts both", checksum_text(form))),
+            );
+        }
+    }
+    findings
+}
+
+pub(in crate::doctor) fn passwords_match(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, sender) in others(facts) {
+        let Some(reason @ (Counter::InvalidAuthType | Counter::AuthTypeMismatch | Counter::AuthFailures)) =
+            check(instance, &sender.advert)
+        else {
+            continue;
+        };
+        let kind = sender.advert.authentication.map_or(0, |(kind, _)| kind);
+        let kind = match kind {
+            0 => "none".to_owned(),
+            1 => "a password".to_owned(),
+            other => format!("type {other}"),
+        };
+        let own = if instance.password.is_some() { "a password" } else { "none" };
+        findings.push(
+            Finding::problem(
+                "authentication-mismatch",
+                &instance.name,
+                format!(
+                    "{} sends other authentication data, so its adverts are dropped",
+                    sender.advert.source
+                ),
+            )
+            .evidence(format!("{}: it sends {kind}; configured here: {own}", reason_of(reason)))
+            .remedy("configure the same auth_pass on all routers; only the first 8 bytes count"),
+        );
+    }
+    findings
+}
+
+pub(in crate::doctor) fn intervals_match(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, sender) in others(facts) {
+        let (own, found) = (instance.router.interval.nanos(), sender.advert.interval);
+        let is_comparable =
+            sender.advert.version == instance.router.version().number() && sender.advert.defect.is_none();
+        if own == found || !is_comparable {
+            continue;
+        }
+        let (severity, effect) = if sender.advert.version == 2 {
+            (Severity::Problem, "VRRPv2 routers drop such adverts")
+        } else {
+            (Severity::Warning, "backups use the interval of the master")
+        };
+        let summary = format!("{} has another advert interval; {effect}", sender.advert.source);
+        let [found, own] = [found, own].map(interval);
+        findings.push(Finding {
+            severity,
+            ..Finding::problem("interval-mismatch", &instance.name, summary)
+                .evidence(format!("it sends {found}; configured here: {own}"))
+                .remedy(format!("set the same advert_interval on all routers, here \"{found}\""))
+        });
+    }
+    findings
+}
+
+pub(in crate::doctor) fn address_lists_match(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, sender) in others(facts) {
+        let own: BTreeSet<IpAddr> = instance.router.virtual_addresses.iter().map(|vip| vip.address).collect();
+        let found: BTreeSet<IpAddr> = sender.advert.addresses.iter().copied().collect();
+        if own == found || sender.advert.defect.is_some() || sender.advert.priority == 0 {
+            continue;
+        }
+        let evidence = format!("it advertises {}; configured here: {}", or_none(&found), or_none(&own));
+        let source = sender.advert.source;
+        findings.push(if own.is_disjoint(&found) && !found.is_empty() {
+            Finding::problem(
+                "vrid-conflict",
+                &instance.name,
+                format!(
+                    "{source} uses VRID {} for other addresses: probably another cluster",
+                    instance.router.vrid
+                ),
+            )
+            .evidence(evidence)
+            .remedy("use a VRID that no other cluster of the segment uses; `vipd scan` lists those in use")
+        } else {
+            Finding::warning(
+                "address-list-mismatch",
+                &instance.name,
+                format!("{source} advertises other addresses"),
+            )
+            .evidence(evidence)
+            .remedy("configure the same virtual_addresses on all routers; some drop such adverts")
+        });
+    }
+    findings
+}
+
+fn or_none(addresses: &BTreeSet<IpAddr>) -> String {
+    if addresses.is_empty() { "none".to_owned() } else { list(addresses) }
+}
+
+pub(in crate::doctor) fn ttl_is_255(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, sender) in others(facts) {
+        let lowest = match &instance.transport {
+            Transport::Multicast => u8::MAX,
+            Transport::Unicast(peers) => {
+                let peer = peers.iter().find(|peer| peer.address == sender.advert.source);
+                peer.map_or(0, |peer| peer.min_ttl)
+            }
+        };
+        if sender.lowest_ttl < lowest {
+            let remedy = match instance.transport {
+                Transport::Multicast => {
+                    "look for a router or proxy between the nodes, which must be on one segment; otherwise use \
+                     unicast_peers with min_ttl"
+                }
+                Transport::Unicast(_) => "set min_ttl of this peer to at most this TTL",
+            };
+            findings.push(
+                Finding::problem(
+                    "ttl-too-low",
+                    &instance.name,
+                    format!(
+                        "{} sends adverts that were routed or forged, and are dropped",
+                        sender.advert.source
+                    ),
+                )
+                .evidence(format!("TTL {}; at least {lowest} is required", sender.lowest_ttl))
+                .remedy(remedy),
+            );
+        }
+    }
+    findings
+}
+
+pub(in crate::doctor) fn transport_matches(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, sender) in others(facts) {
+        let source = sender.advert.source;
+        let (other, own) = match (&instance.transport, sender.advert.is_multicast()) {
+            (Transport::Multicast, false) => ("unicast", "multicast"),
+            (Transport::Unicast(_), true) => ("multicast", "unicast"),
+            (Transport::Multicast, true) => continue,
+            (Transport::Unicast(peers), false) => {
+                if !peers.iter().any(|peer| peer.address == source) {
+                    let known = list(peers.iter().map(|peer| peer.address));
+                    findings.push(
+                        Finding::problem(
+                            "unknown-peer",
+                            &instance.name,
+                            format!(
+                                "{source} sends adverts, but is not a configured peer, so they are dropped"
+                            ),
+                        )
+                        .evidence(format!("unicast_peers here: {known}"))
+                        .remedy(format!(
+                            "add \"{source}\" to unicast_peers, or correct the other router's source address"
+                        )),
+                    );
+                }
+                continue;
+            }
+        };
+        findings.push(
+            Finding::problem(
+                "transport-mismatch",
+                &instance.name,
+                format!("{source} sends {other} adverts, but this instance uses {own}"),
+            )
+            .evidence(format!("destination {}", sender.advert.destination))
+            .remedy("configure either unicast peers or multicast on all routers"),
+        );
+    }
+    findings
+}
+
+pub(in crate::doctor) fn adverts_are_well_formed(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, sender) in others(facts) {
+        // Each of these has a check of its own.
+        let reason = check(instance, &sender.advert).filter(|reason| {
+            !matches!(
+                reason,
+                Counter::VersionErrors
+                    | Counter::ChecksumErrors
+                    | Counter::IpTtlErrors
+                    | Counter::PeerErrors
+                    | Counter::InvalidAuthType
+                    | Counter::AuthTypeMismatch
+                    | Counter::AuthFailures
+            )
+        });
+        if let Some(reason) = reason {
+            findings.push(
+                Finding::problem(
+                    "malformed-adverts",
+                    &instance.name,
+                    format!("{} sends malformed adverts, which are dropped", sender.advert.source),
+                )
+                .evidence(reason_of(reason))
+                .remedy("update or replace that router's software; `vipd capture` shows its adverts"),
+            );
+        }
+    }
+    findings
+}
+
+pub(in crate::doctor) fn first_address_is_link_local(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, sender) in others(facts) {
+        let first = sender.advert.addresses.first();
+        let Some(IpAddr::V6(first)) = first.filter(|_| sender.advert.defect.is_none()) else { continue };
+        if !first.is_unicast_link_local() {
+            findings.push(
+                Finding::warning(
+                    "first-not-link-local",
+                    &instance.name,
+                    format!("{} does not advertise a link-local address first", sender.advert.source),
+                )
+                .evidence(format!("the first address is {first} (RFC 9568 section 5.2.9)"))
+                .remedy("put a link-local address first on all routers; some drop other adverts"),
+            );
+        }
+    }
+    findings
+}

@@ -1,0 +1,112 @@
+//! Checks of the host.
+
+use super::list;
+use crate::doctor::facts::Agent;
+use crate::doctor::{Facts, Finding};
+use crate::netlink::PROTO_VIPD;
+
+const HOST: &str = "this host";
+/// First kernel with TCX, and first one with BPF links and the ring buffer.
+const TCX: (u32, u32) = (6, 6);
+const LINKS: (u32, u32) = (5, 9);
+
+pub(in crate::doctor) fn kernel_is_recent(facts: &Facts) -> Vec<Finding> {
+    let release = &facts.host.kernel;
+    let Some(version) = kernel_version(release) else { return Vec::new() };
+    if version < LINKS {
+        return vec![
+            Finding::problem("kernel-too-old", HOST, "the kernel lacks BPF features that vipd needs")
+                .evidence(format!("kernel {release}; vipd needs 5.9 or later"))
+                .remedy("upgrade the kernel"),
+        ];
+    }
+    if version < TCX {
+        return vec![
+            Finding::note("kernel-without-tcx", HOST, "vipd uses generic XDP instead of TC ingress")
+                .evidence(format!("kernel {release}; TC links (TCX) need 6.6 or later"))
+                .remedy("upgrade the kernel, if generic XDP slows down other traffic"),
+        ];
+    }
+    Vec::new()
+}
+
+/// Returns major and minor version of a kernel release.
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+pub(in crate::doctor) fn process_can_run_the_agent(facts: &Facts) -> Vec<Finding> {
+    match (&facts.agent, &facts.host.obstacle) {
+        (Agent::NotRunning(_), Some(obstacle)) => vec![
+            Finding::warning(
+                "cannot-run-agent",
+                HOST,
+                "the agent could not start with the privileges of this command",
+            )
+            .evidence(obstacle)
+            .remedy("start it as a service, or as root"),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+pub(in crate::doctor) fn no_other_daemon_runs(facts: &Facts) -> Vec<Finding> {
+    let daemons = &facts.host.daemons;
+    if daemons.is_empty() {
+        return Vec::new();
+    }
+    let described = daemons.iter().map(|(name, pid)| format!("{name} (process {pid})"));
+    vec![
+        Finding::warning("other-daemon", HOST, "another VRRP daemon runs on this host")
+            .evidence(format!("{} has a raw socket for IP protocol 112", list(described)))
+            .remedy("stop it, or give it other VRIDs and addresses than vipd"),
+    ]
+}
+
+pub(in crate::doctor) fn nothing_is_stale(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if facts.host.agents == 0 {
+        for interface in facts.interfaces.values() {
+            let vips = interface.addresses.iter().filter(|address| address.protocol == PROTO_VIPD);
+            let vips: Vec<String> = vips.map(|vip| format!("{}/{}", vip.address, vip.prefix)).collect();
+            if !vips.is_empty() {
+                findings.push(
+                    Finding::problem(
+                        "stale-addresses",
+                        &interface.link.name,
+                        "VIPs of a dead agent are still on the interface",
+                    )
+                    .evidence(format!("{} with vipd's mark (proto 0x76), and no agent runs", list(vips)))
+                    .remedy("start the agent again, or run `vipd cleanup`"),
+                );
+            }
+        }
+    }
+    for agent in &facts.host.dead_agents {
+        findings.push(
+            Finding::warning("stale-programs", HOST, "BPF programs of a dead agent are still attached")
+                .evidence(format!("pins of the agent with the runtime directory {agent}"))
+                .remedy(format!("start that agent again, or run `vipd --runtime-dir {agent} cleanup`")),
+        );
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_releases_are_parsed() {
+        for (release, expected) in [
+            ("6.18.44-fc-v595", Some((6, 18))),
+            ("5.9-rc1", Some((5, 9))),
+            ("6.1.0+deb", Some((6, 1))),
+            ("", None),
+            ("linux", None),
+        ] {
+            assert_eq!(kernel_version(release), expected, "{release}");
+        }
+    }
+}

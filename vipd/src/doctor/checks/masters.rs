@@ -1,0 +1,178 @@
+//! Checks of the masters of the configured virtual routers.
+
+use std::time::Duration;
+
+use super::{checksum_text, interval, list, observed, others, time, virtual_router};
+use crate::doctor::{Facts, Finding};
+use crate::observe::Sender;
+use crate::vrrp::config::PRIORITY_OWNER;
+
+/// Describes the adverts of a router.
+fn describe(sender: &Sender) -> String {
+    let advert = &sender.advert;
+    let whose = if sender.is_local { " (this host)" } else { "" };
+    format!(
+        "{}{whose}: VRRPv{}, priority {}, interval {}, checksum {}",
+        advert.source,
+        advert.version,
+        advert.priority,
+        interval(advert.interval),
+        checksum_text(advert.checksum)
+    )
+}
+
+pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, survey) in observed(facts) {
+        let masters = survey.competing_masters(virtual_router(instance));
+        let Some((first, rest)) = masters.split_first() else { continue };
+        let differs = |of: fn(&Sender) -> u64| rest.iter().any(|one| of(one) != of(first));
+        let same_version = !differs(|one| one.advert.version.into());
+        let mut causes = Vec::new();
+        for (what, is_different) in [
+            ("the VRRP version", !same_version),
+            (
+                "the checksum form",
+                same_version && differs(|one| one.advert.checksum.map_or(0, |form| form as u64)),
+            ),
+            (
+                "the authentication",
+                same_version
+                    && rest.iter().any(|one| one.advert.authentication != first.advert.authentication),
+            ),
+            (
+                "the interval, which must match in VRRPv2",
+                same_version && first.advert.version == 2 && differs(|one| one.advert.interval),
+            ),
+            ("multicast or unicast", differs(|one| u64::from(one.advert.is_multicast()))),
+            ("the TTL", differs(|one| one.lowest_ttl.into())),
+        ] {
+            if is_different {
+                causes.push(what);
+            }
+        }
+        let remedy = if causes.is_empty() {
+            "one of them does not receive the other's adverts: check packet filters, VLANs and multicast snooping \
+             between them"
+                .to_owned()
+        } else {
+            format!("configure the same on all routers; they differ in {}", list(causes))
+        };
+        let masters = masters.iter().map(|sender| describe(sender)).collect::<Vec<_>>();
+        findings.push(
+            Finding::problem(
+                "two-masters",
+                &instance.name,
+                format!(
+                    "{} routers are master of VRID {} at the same time",
+                    masters.len(),
+                    instance.router.vrid
+                ),
+            )
+            .evidence(masters.join("; "))
+            .remedy(remedy),
+        );
+    }
+    findings
+}
+
+pub(in crate::doctor) fn some_master(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, survey) in observed(facts) {
+        let Some(wire) = facts.wire.get(&instance.interface) else { continue };
+        let down = Duration::from_nanos(instance.router.interval.nanos()).mul_f64(3.6);
+        let has_master =
+            survey.senders_of(virtual_router(instance)).any(|sender| sender.is_master(survey.end));
+        if has_master || wire.obstacle.is_some() || wire.duration < down {
+            continue;
+        }
+        let state =
+            facts.status_of(&instance.name).map(|status| format!("{:?}", status.state).to_lowercase());
+        let state =
+            state.map_or_else(String::new, |state| format!("; the instance here is in state {state}"));
+        findings.push(
+            Finding::problem(
+                "no-master",
+                &instance.name,
+                format!("no router is master of VRID {}", instance.router.vrid),
+            )
+            .evidence(format!("no advert on {} within {}{state}", instance.interface, time(wire.duration)))
+            .remedy("start the agent on one of the nodes; if it runs, `vipd status` on each node shows why none is master"),
+        );
+    }
+    findings
+}
+
+pub(in crate::doctor) fn priorities_differ(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, sender) in others(facts) {
+        let status = facts.status_of(&instance.name);
+        let own = status.map_or(instance.router.priority, |status| status.effective_priority);
+        let source = sender.advert.source;
+        if sender.advert.priority != own || sender.advert.defect.is_some() {
+            continue;
+        }
+        let evidence = format!("{source} and this node both have priority {own}");
+        findings.push(if own == PRIORITY_OWNER {
+            Finding::problem("two-owners", &instance.name, "two routers claim to own the VIPs")
+                .evidence(evidence)
+                .remedy(
+                    "set priority 255 only on the router whose interface has the VIPs as its own addresses",
+                )
+        } else {
+            Finding::warning(
+                "equal-priority",
+                &instance.name,
+                "the IP address decides which router becomes master",
+            )
+            .evidence(evidence)
+            .remedy("give each router another priority")
+        });
+    }
+    findings
+}
+
+pub(in crate::doctor) fn adverts_are_regular(facts: &Facts) -> Vec<Finding> {
+    /// Fewer adverts do not show a rate.
+    const ENOUGH: u64 = 20;
+    let mut findings = Vec::new();
+    for (instance, survey) in observed(facts) {
+        for sender in survey.senders_of(virtual_router(instance)) {
+            let expected = Duration::from_nanos(sender.advert.interval);
+            let source = sender.advert.source;
+            if sender.is_master(survey.end)
+                && sender.adverts > 2
+                && sender.longest_gap > expected.mul_f64(1.8)
+            {
+                findings.push(
+                    Finding::warning("irregular-adverts", &instance.name, format!("{source} sends adverts late, or some are lost"))
+                        .evidence(format!(
+                            "{} between two adverts; its interval is {}",
+                            time(sender.longest_gap),
+                            interval(sender.advert.interval)
+                        ))
+                        .remedy("look for load, steal time and packet loss on that node and the path; backups take over after 3 intervals"),
+                );
+            }
+            let average = sender.average_interval().filter(|_| sender.adverts >= ENOUGH);
+            if let Some(average) = average.filter(|average| *average < expected / 4) {
+                findings.push(
+                    Finding::warning(
+                        "advert-flood",
+                        &instance.name,
+                        format!("{source} sends far more adverts than its interval"),
+                    )
+                    .evidence(format!(
+                        "an advert every {:.1} ms; its interval is {}",
+                        average.as_secs_f64() * 1000.0,
+                        interval(sender.advert.interval)
+                    ))
+                    .remedy(
+                        "look for a loop between switches, and for an interval that the router rounds to 0",
+                    ),
+                );
+            }
+        }
+    }
+    findings
+}

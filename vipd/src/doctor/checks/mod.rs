@@ -1,0 +1,58 @@
+//! The checks: pure functions of the facts.
+
+pub(super) mod adverts;
+pub(super) mod agent;
+pub(super) mod host;
+pub(super) mod interface;
+pub(super) mod masters;
+pub(super) mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use vipd_common::parse::ChecksumForm;
+
+use super::Facts;
+use crate::config::Instance;
+use crate::observe::{Sender, Survey, VirtualRouter, checksum_name};
+
+/// Returns the virtual router of an instance, without a VLAN tag.
+fn virtual_router(instance: &Instance) -> VirtualRouter {
+    VirtualRouter { vlan: None, family: instance.router.family.number(), vrid: instance.router.vrid }
+}
+
+/// Returns the instances whose interface was observed.
+fn observed(facts: &Facts) -> impl Iterator<Item = (&Instance, &Survey)> {
+    facts.instances().iter().filter_map(|one| Some((&**one, facts.survey(&one.interface)?)))
+}
+
+/// Returns each instance with each other host that sent adverts for its virtual router.
+fn others(facts: &Facts) -> impl Iterator<Item = (&Instance, &Sender)> {
+    observed(facts).flat_map(|(instance, survey)| {
+        let others = survey.senders_of(virtual_router(instance)).filter(|sender| !sender.is_local);
+        others.map(move |sender| (instance, sender))
+    })
+}
+
+fn checksum_text(form: Option<ChecksumForm>) -> &'static str {
+    form.map_or("invalid", checksum_name)
+}
+
+/// Formats a duration in milliseconds or seconds.
+fn time(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis < 1000 { format!("{millis} ms") } else { format!("{:.1} s", duration.as_secs_f64()) }
+}
+
+/// Formats an advert interval in nanoseconds as in the configuration: `1s`, `300ms`.
+fn interval(nanos: u64) -> String {
+    let millis = nanos / 1_000_000;
+    if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
+}
+
+/// Joins descriptions.
+fn list(all: impl IntoIterator<Item = impl ToString>) -> String {
+    all.into_iter().map(|one| one.to_string()).collect::<Vec<_>>().join(", ")
+}

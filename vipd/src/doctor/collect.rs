@@ -1,0 +1,201 @@
+//! Reads the facts from the kernel, the agent and the segments.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::daemons::vrrp_daemons;
+use super::facts::{Agent, Facts, Host, Interface, Running, Wire};
+use crate::config::settings::Transport;
+use crate::config::{Config, Instance};
+use crate::control::client::{Client, ClientError};
+use crate::netlink::{Notice, Requests, sysctl};
+use crate::observe::{Listener, Survey};
+use crate::packet::Members;
+use crate::process::{agents_here, another_agent_runs};
+use crate::service;
+use crate::vrrp::config::Family;
+use crate::xdp::{Pins, native_cost, removes_vlan_tags};
+
+/// Bounds of the observation if its duration is not given.
+const SHORTEST: Duration = Duration::from_secs(4);
+const LONGEST: Duration = Duration::from_secs(60);
+/// Pause between two requests for the MAC of an address.
+const SOLICIT: Duration = Duration::from_millis(300);
+
+/// Collects the facts. `config` was read from `path`. Observes the VRRP interfaces for `duration`, or
+/// long enough to notice that a master is missing.
+///
+/// # Errors
+/// Returns an error if the interfaces of this host cannot be read.
+pub(crate) fn collect(
+    path: &Path,
+    config: Result<Config, Vec<String>>,
+    runtime_dir: &Path,
+    duration: Option<Duration>,
+) -> anyhow::Result<Facts> {
+    let client = Client::new(runtime_dir);
+    let before = client.stats();
+    let instances = config.as_ref().map(|config| config.instances.as_slice()).unwrap_or_default();
+    let interfaces = interfaces().context("cannot read the interfaces of this host")?;
+    let duration = duration.unwrap_or_else(|| {
+        let longest =
+            instances.iter().map(|instance| instance.router.interval.nanos()).max().unwrap_or_default();
+        Duration::from_nanos(longest).mul_f64(3.6).clamp(SHORTEST, LONGEST)
+    });
+    let mut targets: BTreeMap<&str, Vec<(IpAddr, IpAddr)>> = BTreeMap::new();
+    for instance in instances {
+        let targets = targets.entry(&instance.interface).or_default();
+        let Some(interface) = interfaces.get(&instance.interface) else { continue };
+        targets.extend(solicitations(instance, interface));
+    }
+    let deadline = Instant::now() + duration;
+    let wire = observe(&targets, deadline, duration)?;
+    Ok(Facts {
+        host: host(),
+        path: path.display().to_string(),
+        agent: agent(&client, before),
+        config,
+        interfaces,
+        wire,
+    })
+}
+
+fn host() -> Host {
+    let agents = agents_here();
+    let dead = Pins::owners_other_than("").unwrap_or_default();
+    let is_dead = |name: &String| !another_agent_runs(name, None) && !agents.contains(name);
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Host {
+        kernel: release.trim().to_owned(),
+        obstacle: service::check_privileges().err().map(|error| error.to_string()),
+        daemons: vrrp_daemons(),
+        agents: agents.len(),
+        dead_agents: dead.into_iter().filter(is_dead).collect(),
+    }
+}
+
+fn agent(client: &Client, before: Result<crate::control::model::StatsReport, ClientError>) -> Agent {
+    let reports = before.and_then(|before| Ok((before, client.stats()?, client.status()?)));
+    match reports {
+        Ok((before, after, status)) => {
+            let process = client.agent_process();
+            let is_here = process.and_then(is_in_this_namespace);
+            let is_real_time = process.and_then(is_real_time);
+            Agent::Running(Box::new(Running { status, before, after, is_here, is_real_time }))
+        }
+        Err(error @ ClientError::NoAgent(_)) => Agent::NotRunning(error.to_string()),
+        Err(error) => Agent::Silent(error.to_string()),
+    }
+}
+
+/// Returns whether a process is in the network namespace of this one.
+fn is_in_this_namespace(pid: u32) -> Option<bool> {
+    let theirs = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
+    Some(theirs == fs::read_link("/proc/self/ns/net").ok()?)
+}
+
+/// Returns whether the engine of an agent has real-time scheduling, from the scheduling policy of its
+/// thread (`proc_pid_stat(5)`).
+fn is_real_time(pid: u32) -> Option<bool> {
+    /// SCHED_FIFO.
+    const FIFO: &str = "1";
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    tasks.filter_map(Result::ok).find_map(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+        let (before, fields) = stat.rsplit_once(") ")?;
+        // The policy is field 41, and the first one after the name is field 3.
+        before.ends_with("(engine").then(|| fields.split_whitespace().nth(41 - 3) == Some(FIFO))
+    })
+}
+
+fn interfaces() -> anyhow::Result<BTreeMap<String, Interface>> {
+    let mut requests = Requests::open()?;
+    let mut interfaces = BTreeMap::new();
+    let members = Members::default();
+    for link in requests.link_facts()? {
+        // The kernel uses the larger value of `all` and of the interface.
+        let effective = |name| {
+            let value = |interface| sysctl::read(4, interface, name).unwrap_or_default();
+            value("all").max(value(&link.name))
+        };
+        let interface = Interface {
+            native_cost: native_cost(&link.name),
+            removes_tags: removes_vlan_tags(&link.name),
+            is_member: [false, true].map(|is_ipv6| members.may_contain(is_ipv6, link.ifindex)),
+            arp_ignore: effective("arp_ignore"),
+            rp_filter: effective("rp_filter"),
+            addresses: Vec::new(),
+            link,
+        };
+        interfaces.insert(interface.link.name.clone(), interface);
+    }
+    requests.dump(|notice| {
+        if let Notice::Address(address) = notice {
+            let mut all = interfaces.values_mut();
+            let interface = all.find(|interface| interface.link.ifindex == address.ifindex);
+            if let Some(interface) = interface.filter(|interface| !interface.addresses.contains(&address)) {
+                interface.addresses.push(address);
+            }
+        }
+    })?;
+    Ok(interfaces)
+}
+
+/// Returns the addresses whose owners are looked for, each with a source address for the request: the
+/// VIPs of an instance and its unicast peers.
+fn solicitations(instance: &Instance, interface: &Interface) -> Vec<(IpAddr, IpAddr)> {
+    let vips = instance.router.all_addresses().map(|vip| vip.address);
+    let peers: Vec<IpAddr> = match &instance.transport {
+        Transport::Multicast => Vec::new(),
+        Transport::Unicast(peers) => peers.iter().map(|peer| peer.address).collect(),
+    };
+    let source_of = |target: IpAddr| {
+        let own = interface.addresses.iter().filter(|own| !own.unusable && !own.secondary);
+        let mut own =
+            own.filter(|own| Family::of(own.address) == Family::of(target) && own.address != target);
+        own.next().map(|own| own.address)
+    };
+    vips.chain(peers).filter_map(|target| Some((source_of(target)?, target))).collect()
+}
+
+/// Observes interfaces until `deadline`, and requests the MACs of their targets.
+fn observe(
+    targets: &BTreeMap<&str, Vec<(IpAddr, IpAddr)>>,
+    deadline: Instant,
+    duration: Duration,
+) -> anyhow::Result<BTreeMap<String, Wire>> {
+    let failed = |error: &anyhow::Error| Wire { survey: Err(format!("{error:#}")), duration, obstacle: None };
+    let mut listener = Listener::new()?;
+    let added: Vec<_> = targets.iter().map(|(name, targets)| (*name, targets, listener.add(name))).collect();
+    // Twice, because a request may be lost.
+    let mut surveys: Vec<Survey> = Vec::new();
+    let second = Instant::now() + SOLICIT.min(duration / 4);
+    for end in [second, deadline] {
+        for (_, targets, interface) in &added {
+            for (source, target) in *targets {
+                if let Ok(interface) = interface {
+                    listener.solicit(*interface, *source, *target);
+                }
+            }
+        }
+        listener.survey(end, &mut surveys)?;
+    }
+    anyhow::ensure!(!listener.is_ended(), "interrupted before the end of the observation");
+    let wire = added.into_iter().map(|(name, _, interface)| {
+        let wire = match interface {
+            Ok(number) => Wire {
+                survey: Ok(surveys.get(number).cloned().unwrap_or_default()),
+                duration,
+                obstacle: listener.obstacle(number).map(str::to_owned),
+            },
+            Err(error) => failed(&error),
+        };
+        (name.to_owned(), wire)
+    });
+    Ok(wire.collect())
+}

@@ -1,0 +1,124 @@
+//! What the checks know about this host and its segments.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, Instance};
+use crate::control::model::{InstanceStatus, StatsReport, StatusReport};
+use crate::netlink::{Address, LinkFacts};
+use crate::observe::Survey;
+
+/// Everything that was observed.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) host: Host,
+    /// Path of the configuration file.
+    pub(crate) path: String,
+    /// The configuration, or why it cannot be used, one line for each error.
+    pub(crate) config: Result<Config, Vec<String>>,
+    pub(crate) agent: Agent,
+    /// The interfaces of this host, by name.
+    pub(crate) interfaces: BTreeMap<String, Interface>,
+    /// The observations of the VRRP interfaces, by name.
+    pub(crate) wire: BTreeMap<String, Wire>,
+}
+
+/// Facts about the host and its processes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Host {
+    /// Kernel release, as printed by `uname -r`.
+    pub(crate) kernel: String,
+    /// Why this process could not run the agent, for example missing capabilities.
+    pub(crate) obstacle: Option<String>,
+    /// Other processes with sockets for VRRP, each with its name and ID.
+    pub(crate) daemons: Vec<(String, u32)>,
+    /// Number of agents in this network namespace.
+    pub(crate) agents: usize,
+    /// Names of dead agents whose BPF programs are pinned.
+    pub(crate) dead_agents: Vec<String>,
+}
+
+/// The agent with the runtime directory of the command line.
+#[derive(Debug)]
+pub(crate) enum Agent {
+    /// None is running; the error of the client.
+    NotRunning(String),
+    /// It does not answer, or refuses access; the error of the client.
+    Silent(String),
+    /// It answers.
+    Running(Box<Running>),
+}
+
+/// Reports of a running agent.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Status at the end of the observation.
+    pub(crate) status: StatusReport,
+    /// Counters at its beginning and at its end.
+    pub(crate) before: StatsReport,
+    pub(crate) after: StatsReport,
+    /// Whether the agent runs in this network namespace; `None` if this is unknown.
+    pub(crate) is_here: Option<bool>,
+    /// Whether the engine's thread has real-time scheduling; `None` if this is unknown.
+    pub(crate) is_real_time: Option<bool>,
+}
+
+/// An interface of the host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Interface {
+    pub(crate) link: LinkFacts,
+    pub(crate) addresses: Vec<Address>,
+    /// Driver and cost of native XDP, if known.
+    pub(crate) native_cost: Option<(String, &'static str)>,
+    /// Whether the NIC removes VLAN tags.
+    pub(crate) removes_tags: bool,
+    /// Whether the VRRP groups were joined on it, before the observation began: IPv4 and IPv6.
+    pub(crate) is_member: [bool; 2],
+    /// Effective `net.ipv4.conf.IF.arp_ignore` and `rp_filter`.
+    pub(crate) arp_ignore: u32,
+    pub(crate) rp_filter: u32,
+}
+
+/// The observation of an interface.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// What was observed, or why nothing could be observed.
+    pub(crate) survey: Result<Survey, String>,
+    pub(crate) duration: Duration,
+    /// Why adverts that an XDP program drops are missing.
+    pub(crate) obstacle: Option<String>,
+}
+
+impl Facts {
+    /// Returns the configured instances; empty if the configuration is not valid.
+    pub(crate) fn instances(&self) -> &[Arc<Instance>] {
+        self.config.as_ref().map(|config| config.instances.as_slice()).unwrap_or_default()
+    }
+
+    /// Returns the running agent.
+    pub(crate) fn running(&self) -> Option<&Running> {
+        match &self.agent {
+            Agent::Running(running) => Some(running),
+            Agent::NotRunning(_) | Agent::Silent(_) => None,
+        }
+    }
+
+    /// Returns the running agent's status of an instance.
+    pub(crate) fn status_of(&self, instance: &str) -> Option<&InstanceStatus> {
+        self.running()?.status.instances.iter().find(|status| status.name == instance)
+    }
+
+    /// Returns the VRRP interfaces, each once.
+    pub(crate) fn vrrp_interfaces(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.instances().iter().map(|one| one.interface.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Returns the observation of an interface, if it succeeded.
+    pub(crate) fn survey(&self, interface: &str) -> Option<&Survey> {
+        self.wire.get(interface)?.survey.as_ref().ok()
+    }
+}

@@ -1,0 +1,136 @@
+//! Finds the cause of trouble on this host and on its segments, for `vipd doctor`.
+//!
+//! [`collect`](collect::collect) reads the [`Facts`]; each check in [`CHECKS`] is a pure function of
+//! them. A check returns a [`Finding`] for each trouble, with the evidence and the remedy.
+
+mod checks;
+pub(crate) mod collect;
+mod daemons;
+mod facts;
+
+use serde::Serialize;
+
+pub(crate) use facts::Facts;
+
+/// How serious a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Severity {
+    /// VRRP does not work as configured.
+    Problem,
+    /// VRRP works, but something will or may disturb it.
+    Warning,
+    /// Worth knowing, and probably intended.
+    Note,
+}
+
+/// A trouble that a check has found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    /// Name of the trouble, as in `docs/troubles.md`.
+    pub(crate) check: &'static str,
+    pub(crate) severity: Severity,
+    /// The object: an interface, an instance or this host.
+    pub(crate) subject: String,
+    /// One sentence without a period.
+    pub(crate) summary: String,
+    /// What was observed.
+    pub(crate) evidence: String,
+    /// What to do.
+    pub(crate) remedy: String,
+}
+
+/// The checks, in the order in which they run.
+const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
+    checks::agent::is_running,
+    checks::agent::is_here,
+    checks::agent::configuration_is_valid,
+    checks::agent::configuration_is_applied,
+    checks::agent::instances_have_no_fault,
+    checks::agent::guardian_runs,
+    checks::agent::fence_is_complete,
+    checks::agent::engine_is_real_time,
+    checks::agent::errors_do_not_increase,
+    checks::agent::adverts_reach_the_agent,
+    checks::host::kernel_is_recent,
+    checks::host::process_can_run_the_agent,
+    checks::host::no_other_daemon_runs,
+    checks::host::nothing_is_stale,
+    checks::interface::interfaces_carry_multicast,
+    checks::interface::groups_are_joined,
+    checks::interface::bridges_have_a_querier,
+    checks::interface::native_mode_is_free,
+    checks::interface::no_other_xdp_program_runs,
+    checks::interface::vlan_tags_are_visible,
+    checks::interface::vips_are_only_vipds,
+    checks::interface::one_interface_answers_for_a_subnet,
+    checks::wire::is_observed,
+    checks::masters::one_master,
+    checks::masters::some_master,
+    checks::adverts::versions_match,
+    checks::adverts::checksums_match,
+    checks::adverts::passwords_match,
+    checks::adverts::intervals_match,
+    checks::adverts::address_lists_match,
+    checks::adverts::ttl_is_255,
+    checks::adverts::transport_matches,
+    checks::masters::priorities_differ,
+    checks::adverts::adverts_are_well_formed,
+    checks::masters::adverts_are_regular,
+    checks::adverts::first_address_is_link_local,
+    checks::wire::vrids_are_configured,
+    checks::wire::adverts_are_untagged,
+    checks::wire::addresses_are_unique,
+    checks::wire::sources_are_unique,
+    checks::wire::unicast_peers_are_reachable,
+];
+
+/// Number of checks.
+pub(crate) const CHECK_COUNT: usize = CHECKS.len();
+
+/// Runs all checks. The findings are in descending order of severity.
+pub(crate) fn diagnose(facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(facts)).collect();
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+impl Severity {
+    /// Returns the name in the output.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Problem => "problem",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+impl Finding {
+    fn problem(check: &'static str, subject: impl Into<String>, summary: impl Into<String>) -> Self {
+        Self {
+            check,
+            severity: Severity::Problem,
+            subject: subject.into(),
+            summary: summary.into(),
+            evidence: String::new(),
+            remedy: String::new(),
+        }
+    }
+
+    fn warning(check: &'static str, subject: impl Into<String>, summary: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::problem(check, subject, summary) }
+    }
+
+    fn note(check: &'static str, subject: impl Into<String>, summary: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::problem(check, subject, summary) }
+    }
+
+    fn evidence(self, evidence: impl Into<String>) -> Self {
+        Self { evidence: evidence.into(), ..self }
+    }
+
+    fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: remedy.into(), ..self }
+    }
+}

@@ -1,0 +1,298 @@
+//! Decodes frames.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use vipd_common::address::from_words;
+use vipd_common::counters::Counter;
+use vipd_common::parse::{ChecksumForm, Expected, Located, NotOurs, locate, validate};
+use vipd_common::wire::ip::{self, Ip};
+use vipd_common::wire::{arp, ethernet, ipv4, ipv6, nd, vrrp};
+
+/// The contents of a frame, as far as `vipd` diagnoses them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Packet {
+    /// An advert, valid or not.
+    Advert(Box<Advert>),
+    /// A packet of IP protocol 112 in which no advert can be located.
+    NotLocated(NotOurs),
+    /// A host states that it has an address.
+    Claim(Claim),
+}
+
+/// The sender of an ARP packet, or the target of a Neighbor Advertisement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) address: IpAddr,
+    pub(crate) mac: [u8; 6],
+}
+
+/// The fields of an advert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Advert {
+    /// VLAN identifier of a tagged frame, 1 to 4094.
+    pub(crate) vlan: Option<u16>,
+    /// `None` on an interface without a link-layer header.
+    pub(crate) source_mac: Option<[u8; 6]>,
+    pub(crate) located: Located,
+    /// The IP packet.
+    pub(crate) packet: Vec<u8>,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    /// TTL or Hop Limit.
+    pub(crate) ttl: u8,
+    pub(crate) version: u8,
+    pub(crate) priority: u8,
+    /// Nanoseconds.
+    pub(crate) interval: u64,
+    /// VRRPv2: authentication type and data.
+    pub(crate) authentication: Option<(u8, [u8; 8])>,
+    pub(crate) addresses: Vec<IpAddr>,
+    /// `None` if the checksum is wrong in every form, or the advert has another defect.
+    pub(crate) checksum: Option<ChecksumForm>,
+    /// Why no router with any configuration accepts the advert.
+    pub(crate) defect: Option<Counter>,
+}
+
+/// Decodes a frame. Returns `None` if it is none of the packets that vipd diagnoses.
+pub(crate) fn dissect(frame: &[u8], has_ethernet: bool) -> Option<Packet> {
+    if !has_ethernet {
+        return vrrp(frame, ip::bare(&frame)?, None, None);
+    }
+    let source_mac = *frame.get(6..)?.first_chunk()?;
+    let (vlan, frame) = untag(frame);
+    if let Some(offset) = ethernet::arp(&&*frame) {
+        return arp_claim(frame.get(offset..)?);
+    }
+    let ip = ethernet::ip(&&*frame)?;
+    if ip.version == 6 && ip.protocol == ipv6::NEXT_HEADER_ICMPV6 {
+        return neighbor_claim(frame.get(ip.offset + ipv6::HEADER_LEN..)?, source_mac);
+    }
+    vrrp(&frame, ip, vlan, Some(source_mac))
+}
+
+/// Removes the tags of another LAN. Returns the identifier of the outermost one.
+fn untag(frame: &[u8]) -> (Option<u16>, Vec<u8>) {
+    let mut frame = frame.to_vec();
+    let mut vlan = None;
+    let half = |frame: &[u8], at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
+    while let (Some(ethernet::TYPE_VLAN | ethernet::TYPE_QINQ), Some(tag)) =
+        (half(&frame, 12), half(&frame, 14))
+    {
+        if vlan.is_none() && tag & 0x0fff != 0 {
+            vlan = Some(tag & 0x0fff);
+        }
+        frame.drain(12..16);
+    }
+    (vlan, frame)
+}
+
+fn arp_claim(packet: &[u8]) -> Option<Packet> {
+    let mac = *packet.get(8..)?.first_chunk()?;
+    let address = Ipv4Addr::from(*packet.get(arp::SENDER_IP..)?.first_chunk::<4>()?);
+    // 0.0.0.0 is the sender of a probe (RFC 5227 section 1.1), which claims nothing.
+    let is_claim = packet.starts_with(&arp::ETHERNET_IPV4) && !address.is_unspecified();
+    is_claim.then_some(Packet::Claim(Claim { address: address.into(), mac }))
+}
+
+fn neighbor_claim(message: &[u8], source_mac: [u8; 6]) -> Option<Packet> {
+    /// Option type of the target's link-layer address.
+    const TARGET_LINK_LAYER: u8 = 2;
+    if *message.first()? != nd::TYPE_ADVERTISEMENT {
+        return None;
+    }
+    let target = Ipv6Addr::from(*message.get(nd::TARGET..)?.first_chunk::<16>()?);
+    let option = message.get(24..32).filter(|option| option[0] == TARGET_LINK_LAYER && option[1] == 1);
+    let mac = option.and_then(|option| option[2..].first_chunk().copied()).unwrap_or(source_mac);
+    Some(Packet::Claim(Claim { address: target.into(), mac }))
+}
+
+fn vrrp(frame: &[u8], ip: Ip, vlan: Option<u16>, source_mac: Option<[u8; 6]>) -> Option<Packet> {
+    if ip.protocol != ipv4::PROTOCOL_VRRP {
+        return None;
+    }
+    let packet = frame.get(ip.offset..)?;
+    Some(match locate(&packet, ip.version) {
+        Ok(located) => Packet::Advert(Box::new(advert(packet, located, vlan, source_mac))),
+        Err(reason) => Packet::NotLocated(reason),
+    })
+}
+
+fn advert(packet: &[u8], located: Located, vlan: Option<u16>, source_mac: Option<[u8; 6]>) -> Advert {
+    let is_ipv6 = located.family == 6;
+    let start = if is_ipv6 { ipv6::HEADER_LEN } else { usize::from(packet[0] & 0x0f) * 4 };
+    let end = if is_ipv6 {
+        start + usize::from(half_at(packet, ipv6::PAYLOAD_LENGTH))
+    } else {
+        usize::from(half_at(packet, ipv4::TOTAL_LENGTH))
+    };
+    let message = packet.get(start..end.min(packet.len())).unwrap_or_default();
+    let byte = |offset: usize| message.get(offset).copied().unwrap_or_default();
+    let version = byte(0) >> 4;
+    let word = half_at(message, vrrp::INTERVAL);
+    let size = if is_ipv6 { 16 } else { 4 };
+    let list = message.get(vrrp::HEADER_LEN..).unwrap_or_default();
+    let list = &list[..list.len().min(size * usize::from(byte(vrrp::COUNT)))];
+    let addresses = list.chunks_exact(size).filter_map(|bytes| {
+        let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    });
+    let data: Option<[u8; 8]> = (version == 2).then(|| message.last_chunk().copied().unwrap_or_default());
+    let authentication = data.map(|data| (word.to_be_bytes()[0], data));
+    let (words, _) = data.as_ref().unwrap_or(&[0; 8]).as_chunks::<4>();
+    // The expectations of a router that is configured like the sender.
+    let expected = Expected {
+        authentication: authentication.map_or(0, |(kind, _)| kind),
+        password: [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1])],
+        ttl: 0,
+        empty: true,
+        ..Expected::version(version)
+    };
+    let valid = validate(&packet, &located, &expected);
+    let valid = if matches!(version, 2 | 3) { valid } else { Err(Counter::VersionErrors) };
+    Advert {
+        vlan,
+        source_mac,
+        located,
+        source: from_words(located.family, located.source),
+        destination: from_words(located.family, located.destination),
+        ttl: packet.get(if is_ipv6 { ipv6::HOP_LIMIT } else { ipv4::TTL }).copied().unwrap_or_default(),
+        version,
+        priority: byte(vrrp::PRIORITY),
+        interval: if version == 2 {
+            u64::from(word & 0x00ff) * 1_000_000_000
+        } else {
+            u64::from(word & 0x0fff) * 10_000_000
+        },
+        authentication,
+        addresses: addresses.collect(),
+        checksum: valid.ok().map(|valid| valid.checksum),
+        defect: valid.err(),
+        packet: packet.to_vec(),
+    }
+}
+
+fn half_at(bytes: &[u8], offset: usize) -> u16 {
+    bytes.get(offset..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u16::from_be_bytes(*bytes))
+}
+
+impl Advert {
+    /// Returns the virtual router identifier.
+    pub(crate) fn vrid(&self) -> u8 {
+        self.located.vrid
+    }
+
+    /// Returns the IP version, 4 or 6.
+    pub(crate) fn family(&self) -> u8 {
+        self.located.family
+    }
+
+    /// Returns whether the advert was sent to the VRRP multicast group.
+    pub(crate) fn is_multicast(&self) -> bool {
+        self.destination.is_multicast()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vipd_witness::{Advert as Sent, Checksum, Version};
+
+    use super::*;
+
+    const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+    fn sent(version: Version) -> Sent {
+        let addresses = vec![Ipv4Addr::new(192, 0, 2, 50).into()];
+        Sent { addresses, ..Sent::new(version, 51, 200, SOURCE) }
+    }
+
+    fn decoded(sent: &Sent) -> Advert {
+        match dissect(&sent.frame(), true) {
+            Some(Packet::Advert(advert)) => *advert,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn fields_of_a_valid_advert_are_decoded() {
+        let advert = decoded(&sent(Version::V3));
+        assert_eq!((advert.vrid(), advert.family(), advert.version, advert.priority), (51, 4, 3, 200));
+        assert_eq!((advert.source, advert.ttl, advert.interval), (SOURCE.into(), 255, 1_000_000_000));
+        assert_eq!(advert.addresses, [IpAddr::from([192, 0, 2, 50])]);
+        assert_eq!((advert.checksum, advert.defect), (Some(ChecksumForm::Rfc5798), None));
+        assert_eq!(
+            (advert.vlan, advert.source_mac, advert.is_multicast()),
+            (None, Some([2, 0, 0, 0, 0, 1]), true)
+        );
+        let message_only = decoded(&Sent { checksum: Checksum::Message, ..sent(Version::V3) });
+        assert_eq!(message_only.checksum, Some(ChecksumForm::Rfc9568));
+    }
+
+    #[test]
+    fn ttl_and_authentication_are_no_defects() {
+        let password = Sent { ttl: 1, interval: 0x0105, authentication: *b"password", ..sent(Version::V2) };
+        let advert = decoded(&password);
+        assert_eq!((advert.ttl, advert.interval, advert.defect), (1, 5_000_000_000, None));
+        assert_eq!(advert.authentication, Some((1, *b"password")));
+    }
+
+    #[test]
+    fn defects_are_those_that_no_configuration_accepts() {
+        let cases = [
+            (Sent { version: 4, ..sent(Version::V3) }, Counter::VersionErrors),
+            (Sent { kind: 2, ..sent(Version::V3) }, Counter::InvalidTypeRcvd),
+            (Sent { interval: 0, ..sent(Version::V3) }, Counter::IntervalZeroErrors),
+            (Sent { count: Some(9), ..sent(Version::V3) }, Counter::PacketLengthErrors),
+            (Sent { corrupt: vec![22], ..sent(Version::V3) }, Counter::ChecksumErrors),
+        ];
+        for (sent, defect) in cases {
+            assert_eq!(decoded(&sent).defect, Some(defect), "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn advert_of_a_vlan_is_decoded_with_its_identifier() {
+        let tagged = Sent { tags: vec![(0x88a8, 0), (0x8100, 0x6007)], ..sent(Version::V3) };
+        assert_eq!(decoded(&tagged).vlan, Some(7));
+        let priority_tag = Sent { tags: vec![(0x8100, 0x6000)], ..sent(Version::V3) };
+        assert_eq!(decoded(&priority_tag).vlan, None);
+    }
+
+    #[test]
+    fn arp_and_neighbor_advertisements_claim_addresses() {
+        let mac = [2, 0, 0, 0, 0, 9];
+        let claim = |address: IpAddr| Some(Packet::Claim(Claim { address, mac }));
+        assert_eq!(dissect(&arp::gratuitous(mac, [192, 0, 2, 50]), true), claim([192, 0, 2, 50].into()));
+        let probe = arp::gratuitous(mac, [0, 0, 0, 0]);
+        assert_eq!(dissect(&probe, true), None);
+        let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x50);
+        assert_eq!(dissect(&nd::unsolicited(mac, v6.octets()), true), claim(v6.into()));
+    }
+
+    proptest::proptest! {
+        /// Any bytes behind a valid EtherType are decoded or ignored without a panic.
+        #[test]
+        fn arbitrary_packets_are_no_panic(
+            ethertype in proptest::sample::select(vec![0x0800_u16, 0x86dd, 0x0806, 0x8100]),
+            mut packet in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+            is_vrrp: bool,
+        ) {
+            if is_vrrp && packet.len() > 9 {
+                packet[0] = if ethertype == 0x0800 { 0x45 } else { 0x60 };
+                packet[if ethertype == 0x0800 { 9 } else { 6 }] = 112;
+            }
+            dissect(&packet, false);
+            let frame = [&[2; 12][..], &ethertype.to_be_bytes(), &packet].concat();
+            dissect(&frame, true);
+        }
+    }
+
+    #[test]
+    fn truncated_frames_are_no_panic() {
+        for whole in [sent(Version::V2).frame(), nd::unsolicited([2; 6], [1; 16]).to_vec()] {
+            for length in 0..whole.len() {
+                dissect(&whole[..length], true);
+                dissect(&whole[whole.len() - length..], false);
+            }
+        }
+    }
+}

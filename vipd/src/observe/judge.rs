@@ -1,0 +1,156 @@
+//! What the BPF program decides about an advert with a configuration.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use vipd_common::counters::Counter;
+use vipd_common::parse::{Expected, NotOurs, validate};
+use vipd_common::wire::{ipv4, vrrp};
+
+use super::dissect::{Advert, Packet};
+use crate::config::Instance;
+use crate::config::settings::Transport;
+use crate::control::counters::drop_reasons;
+
+/// The decision about a packet of IP protocol 112.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Valid, for this instance.
+    Accepted(String),
+    /// Invalid for this instance: dropped and counted.
+    Dropped(String, Counter),
+    /// Not for an instance: passed to the network stack.
+    Passed(NotOurs),
+    /// Tagged with this VLAN identifier: passed to the VLAN's interface.
+    OtherVlan(u16),
+}
+
+/// Returns the decision of an agent with these instances about a packet received on an interface.
+pub(crate) fn judge(instances: &[Arc<Instance>], interface: &str, packet: &Packet) -> Option<Verdict> {
+    let advert = match packet {
+        Packet::Advert(advert) => advert,
+        Packet::NotLocated(reason) => return Some(Verdict::Passed(*reason)),
+        Packet::Claim(_) => return None,
+    };
+    if let Some(vlan) = advert.vlan {
+        return Some(Verdict::OtherVlan(vlan));
+    }
+    let instance = instances.iter().find(|instance| is_for(instance, interface, advert));
+    Some(match instance {
+        None => Verdict::Passed(advert.located.unclaimed()),
+        Some(instance) if !is_destination(instance, advert.destination) => {
+            Verdict::Passed(NotOurs::Destination)
+        }
+        Some(instance) => match check(instance, advert) {
+            None => Verdict::Accepted(instance.name.clone()),
+            Some(counter) => Verdict::Dropped(instance.name.clone(), counter),
+        },
+    })
+}
+
+/// Returns whether an advert on an interface has the VRID and family of an instance.
+fn is_for(instance: &Instance, interface: &str, advert: &Advert) -> bool {
+    let router = &instance.router;
+    instance.interface == interface
+        && (router.vrid, router.family.number()) == (advert.vrid(), advert.family())
+}
+
+fn is_destination(instance: &Instance, destination: IpAddr) -> bool {
+    match &instance.transport {
+        Transport::Multicast => destination.is_multicast(),
+        Transport::Unicast(_) => {
+            !destination.is_multicast() && instance.source.is_none_or(|source| source == destination)
+        }
+    }
+}
+
+/// Returns the reason to drop an advert to an instance.
+pub(crate) fn check(instance: &Instance, advert: &Advert) -> Option<Counter> {
+    let ttl = match &instance.transport {
+        Transport::Multicast => ipv4::VRRP_TTL,
+        Transport::Unicast(peers) => match peers.iter().find(|peer| peer.address == advert.source) {
+            Some(peer) => peer.min_ttl,
+            None => return Some(Counter::PeerErrors),
+        },
+    };
+    let expected = Expected {
+        version: instance.router.version().number(),
+        authentication: instance.password.map_or(0, |_| vrrp::AUTH_PASS),
+        password: instance.password.map_or([0; 2], |password| password.words()),
+        ttl,
+        empty: instance.router.virtual_addresses.is_empty(),
+    };
+    validate(&&*advert.packet, &advert.located, &expected).err()
+}
+
+/// Returns the reason for which an advert is dropped, as in the log.
+pub(crate) fn reason_of(counter: Counter) -> &'static str {
+    drop_reasons().find_map(|(cell, reason)| (cell == counter).then_some(reason)).unwrap_or("invalid advert")
+}
+
+/// Written as the comment of a frame in a capture.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted(instance) => write!(f, "accepted for {instance}"),
+            Self::Dropped(instance, counter) => {
+                write!(f, "invalid for {instance}: {}", reason_of(*counter))
+            }
+            Self::Passed(NotOurs::Vrid) => f.write_str("not for this agent: VRID not configured here"),
+            Self::Passed(NotOurs::Destination) => {
+                f.write_str("not for this agent: no instance uses this destination address")
+            }
+            Self::Passed(NotOurs::Fragment) => f.write_str("not for this agent: IP fragment"),
+            Self::Passed(NotOurs::Unparsable) => f.write_str("not for this agent: no VRID can be read"),
+            Self::OtherVlan(vlan) => write!(f, "not for this interface: tagged with VLAN {vlan}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use vipd_witness::{Advert as Sent, Version};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::observe::dissect;
+
+    fn instances(more: &str) -> Vec<Arc<Instance>> {
+        let text = format!(
+            "[[instance]]\nname = \"a\"\ninterface = \"eth0\"\nvrid = 51\nvirtual_addresses = [\"192.0.2.50/24\"]\n{more}"
+        );
+        Config::parse(&text, "vipd.toml").unwrap_or_else(|problems| panic!("{problems}")).instances
+    }
+
+    fn sent() -> Sent {
+        let addresses = vec![Ipv4Addr::new(192, 0, 2, 50).into()];
+        Sent { addresses, ..Sent::new(Version::V3, 51, 200, Ipv4Addr::new(192, 0, 2, 1)) }
+    }
+
+    fn verdict(more: &str, sent: &Sent) -> String {
+        let packet = dissect(&sent.frame(), true).expect("an advert");
+        judge(&instances(more), "eth0", &packet).expect("a verdict").to_string()
+    }
+
+    #[test]
+    fn verdicts_state_the_instance_and_the_reason() {
+        let unicast = "unicast_peers = [\"192.0.2.9\"]\nunicast_source = \"192.0.2.2\"\n";
+        let to_node = Sent { destination: [192, 0, 2, 2].into(), ..sent() };
+        for (more, sent, expected) in [
+            ("", sent(), "accepted for a"),
+            ("version = 2\n", sent(), "invalid for a: VRRP version mismatch"),
+            ("", Sent { ttl: 64, ..sent() }, "invalid for a: TTL or Hop Limit too small"),
+            ("", Sent { vrid: 52, ..sent() }, "not for this agent: VRID not configured here"),
+            ("", Sent { tags: vec![(0x8100, 9)], ..sent() }, "not for this interface: tagged with VLAN 9"),
+            (unicast, sent(), "not for this agent: no instance uses this destination"),
+            (unicast, to_node.clone(), "invalid for a: sender is not a configured unicast peer"),
+            (unicast, Sent { source: [192, 0, 2, 9].into(), ..to_node }, "accepted for a"),
+        ] {
+            let found = verdict(more, &sent);
+            assert!(found.starts_with(expected), "{found:?}, expected {expected:?}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Receives the frames of interfaces, including the adverts that an agent drops at the XDP hook.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd as _;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::dissect::{Packet, dissect};
+use super::survey::Survey;
+use crate::netlink::{Link, Notice, Requests};
+use crate::packet::{Membership, Sniffer, Solicitation};
+use crate::process::{Received, Signals};
+use crate::xdp::{Action, Consumer, Tap, Tapped};
+
+/// How often the XDP programs of the interfaces are checked: an agent may start or end meanwhile.
+const CHECK: Duration = Duration::from_millis(500);
+/// Abstract name of the socket that a process with taps owns in its network namespace.
+const LOCK: &str = "vipd-tap";
+
+/// A frame of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Position of the interface in the listener.
+    pub(crate) interface: usize,
+    /// Time since the Unix epoch.
+    pub(crate) time: Duration,
+    /// Whether this host sent the frame.
+    pub(crate) is_local: bool,
+    /// The decision of vipd's program at the XDP hook; `None` if there is none.
+    pub(crate) action: Option<Action>,
+    pub(crate) bytes: Vec<u8>,
+    /// Length on the wire, in bytes.
+    pub(crate) length: usize,
+}
+
+/// Receives the frames of interfaces without consuming them.
+///
+/// A packet socket receives the frames that are sent, and those received before TC ingress. It does not
+/// receive what an agent drops at the XDP hook; these adverts come from a [`Tap`]. The listener is a
+/// member of the VRRP groups, so that the NIC and snooping switches deliver adverts even without an
+/// agent.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    interfaces: Vec<Interface>,
+    requests: Requests,
+    taps: Vec<Tap>,
+    /// Held while there are taps.
+    lock: Option<UnixListener>,
+    next_check: Instant,
+    signals: Signals,
+    /// Whether a signal asked the process to end.
+    is_ended: bool,
+}
+
+#[derive(Debug)]
+struct Interface {
+    link: Link,
+    sniffer: Sniffer,
+    /// The array that the interface's XDP program uses, if it is vipd's, by the ID of the program.
+    consumer: Option<(u32, Option<Consumer>)>,
+    /// Why adverts that the XDP program drops are missing.
+    obstacle: Option<String>,
+    _groups: Vec<Membership>,
+}
+
+impl Listener {
+    /// Creates a listener without interfaces. Blocks all signals, so that the taps are removed when the
+    /// process is asked to end; must be called before any thread is started.
+    ///
+    /// # Errors
+    /// Returns an error if a socket cannot be opened.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            interfaces: Vec::new(),
+            requests: Requests::open().context("cannot open a netlink socket")?,
+            taps: Vec::new(),
+            lock: None,
+            next_check: Instant::now(),
+            signals: Signals::block().context("cannot receive signals")?,
+            is_ended: false,
+        })
+    }
+
+    /// Adds an interface, and returns its position.
+    ///
+    /// # Errors
+    /// Returns an error if the interface does not exist, or without CAP_NET_RAW.
+    pub(crate) fn add(&mut self, name: &str) -> anyhow::Result<usize> {
+        let mut link = None;
+        let mut names = Vec::new();
+        let dumped = self.requests.dump(|notice| {
+            if let Notice::Link(found) = notice {
+                names.push(found.name.clone());
+                if found.name == name {
+                    link = Some(found);
+                }
+            }
+        });
+        dumped.context("cannot read the interfaces")?;
+        let Some(link) = link else {
+            bail!("interface {name} does not exist; interfaces: {}", names.join(", "));
+        };
+        let sniffer =
+            Sniffer::open(link.ifindex, link.mac.is_some()).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    anyhow!("cannot receive the frames of {name}: CAP_NET_RAW is missing; run this as root")
+                }
+                _ => anyhow!("cannot receive the frames of {name}: {error}"),
+            })?;
+        // Fails without IPv6, or on an interface without multicast.
+        let groups = [4, 6].into_iter().filter_map(|family| Membership::join(link.ifindex, family).ok());
+        let groups = groups.collect();
+        self.interfaces.push(Interface { link, sniffer, consumer: None, obstacle: None, _groups: groups });
+        self.check_programs();
+        Ok(self.interfaces.len() - 1)
+    }
+
+    /// Returns whether the frames of an interface have an Ethernet header.
+    pub(crate) fn has_ethernet(&self, interface: usize) -> bool {
+        self.interfaces[interface].link.mac.is_some()
+    }
+
+    /// Returns why adverts that the interface's XDP program drops are missing.
+    pub(crate) fn obstacle(&self, interface: usize) -> Option<&str> {
+        self.interfaces[interface].obstacle.as_deref()
+    }
+
+    /// Returns whether a signal asked the process to end.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// Requests the MAC of an address on an interface, with a source address of this host.
+    pub(crate) fn solicit(&self, interface: usize, source: IpAddr, address: IpAddr) {
+        let Interface { link, sniffer, .. } = &self.interfaces[interface];
+        if let Some(solicitation) = link.mac.and_then(|mac| Solicitation::new(mac, source, address)) {
+            // Without an answer, the address is not in use; a failure looks the same.
+            let _ = sniffer.send(solicitation.bytes());
+        }
+    }
+
+    /// Returns the next frame. `None` at `deadline`, or when a signal asks the process to end.
+    ///
+    /// # Errors
+    /// Returns an error if an interface no longer exists.
+    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> anyhow::Result<Option<Frame>> {
+        loop {
+            if let Some(frame) = self.queued()? {
+                return Ok(Some(frame));
+            }
+            let now = Instant::now();
+            self.is_ended |= self.signals.take().is_some_and(Received::asks_to_end);
+            if self.is_ended || deadline.is_some_and(|deadline| deadline <= now) {
+                return Ok(None);
+            }
+            if self.next_check <= now {
+                self.check_programs();
+            }
+            let wake = deadline.map_or(self.next_check, |deadline| deadline.min(self.next_check));
+            self.wait(wake.saturating_duration_since(now))?;
+        }
+    }
+
+    /// Adds to `surveys` what each interface receives and sends until `deadline`.
+    ///
+    /// # Errors
+    /// See [`next`](Self::next).
+    pub(crate) fn survey(&mut self, deadline: Instant, surveys: &mut Vec<Survey>) -> anyhow::Result<()> {
+        surveys.resize_with(self.interfaces.len(), Survey::default);
+        while let Some(frame) = self.next(Some(deadline))? {
+            let packet = dissect(&frame.bytes, self.has_ethernet(frame.interface));
+            if let (Some(packet), Some(survey)) = (packet, surveys.get_mut(frame.interface)) {
+                survey.add(packet, frame.time, frame.is_local);
+            }
+        }
+        let end = wall_clock();
+        for survey in surveys {
+            survey.end = end;
+        }
+        Ok(())
+    }
+
+    fn queued(&mut self) -> anyhow::Result<Option<Frame>> {
+        for tap in &mut self.taps {
+            while let Some(frame) = tap.next_frame() {
+                // The agent may have other interfaces.
+                let mut links = self.interfaces.iter();
+                if let Some(interface) = links.position(|one| one.link.ifindex == frame.ifindex) {
+                    return Ok(Some(tapped(interface, frame)));
+                }
+            }
+        }
+        for (number, interface) in self.interfaces.iter_mut().enumerate() {
+            let received = match interface.sniffer.receive() {
+                // The interface was set down, and may be set up again.
+                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => None,
+                received => {
+                    received.with_context(|| format!("cannot receive from {}", interface.link.name))?
+                }
+            };
+            if let Some(received) = received {
+                let is_vrrp = !matches!(
+                    dissect(received.bytes, interface.link.mac.is_some()),
+                    None | Some(Packet::Claim(_))
+                );
+                let is_judged =
+                    is_vrrp && !received.outgoing && matches!(interface.consumer, Some((_, Some(_))));
+                return Ok(Some(Frame {
+                    interface: number,
+                    time: received.time,
+                    is_local: received.outgoing,
+                    action: is_judged.then_some(Action::Pass),
+                    bytes: received.bytes.to_vec(),
+                    length: received.length,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn wait(&self, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let sniffers = self.interfaces.iter().map(|interface| interface.sniffer.as_fd());
+        let sources = sniffers.chain(self.taps.iter().map(|tap| tap.as_fd())).chain([self.signals.as_fd()]);
+        let mut sources: Vec<_> =
+            sources.map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)).collect();
+        match poll(&mut sources, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => Ok(()),
+            result => Ok(result.map(drop)?),
+        }
+    }
+
+    /// Installs the taps that the interfaces' XDP programs need, and forgets those of agents that have
+    /// ended or were succeeded.
+    fn check_programs(&mut self) {
+        self.next_check = Instant::now() + CHECK;
+        self.taps.retain(Tap::is_installed);
+        for number in 0..self.interfaces.len() {
+            let interface = &mut self.interfaces[number];
+            // The next check tries again.
+            let Ok(program) = self.requests.xdp_program(&interface.link.name) else { continue };
+            if program != interface.consumer.map(|(program, _)| program) {
+                interface.obstacle = None;
+                interface.consumer = program.map(|program| match Consumer::of(program) {
+                    Ok(consumer) => (program, Some(consumer)),
+                    Err(error) => {
+                        interface.obstacle = Some(error.to_string());
+                        (program, None)
+                    }
+                });
+            }
+            if let Some((_, Some(consumer))) = interface.consumer {
+                let result = self.ensure_tap(consumer);
+                self.interfaces[number].obstacle = result.err().map(|error| format!("{error:#}"));
+            }
+        }
+    }
+
+    fn ensure_tap(&mut self, consumer: Consumer) -> anyhow::Result<()> {
+        if self.taps.iter().any(|tap| tap.consumer() == consumer) {
+            return Ok(());
+        }
+        if self.lock.is_none() {
+            let name = SocketAddr::from_abstract_name(LOCK)?;
+            let lock = UnixListener::bind_addr(&name);
+            self.lock = Some(lock.context("another vipd command observes the interfaces of this agent")?);
+        }
+        self.taps.extend(Tap::install(consumer)?);
+        Ok(())
+    }
+}
+
+fn tapped(interface: usize, frame: Tapped) -> Frame {
+    let age = clock_gettime(ClockId::Monotonic);
+    let age = Duration::try_from(age).unwrap_or_default().saturating_sub(Duration::from_nanos(frame.time));
+    Frame {
+        interface,
+        time: wall_clock().saturating_sub(age),
+        is_local: false,
+        action: Some(Action::Drop),
+        bytes: frame.bytes,
+        length: frame.length,
+    }
+}
+
+/// Returns the time since the Unix epoch.
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

@@ -1,0 +1,199 @@
+//! Collects the adverts and address claims of a segment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vipd_common::parse::NotOurs;
+
+use super::dissect::{Advert, Packet};
+
+/// A virtual router on a segment: VLAN identifier, IP version and VRID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct VirtualRouter {
+    pub(crate) vlan: Option<u16>,
+    pub(crate) family: u8,
+    pub(crate) vrid: u8,
+}
+
+/// A router that sends adverts for a virtual router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sender {
+    /// The last advert.
+    pub(crate) advert: Advert,
+    /// Whether this host sent the adverts.
+    pub(crate) is_local: bool,
+    /// Number of adverts.
+    pub(crate) adverts: u64,
+    /// Number of priority-0 adverts.
+    pub(crate) priority_zero: u64,
+    /// Arrival of the first and the last advert, since the Unix epoch.
+    pub(crate) first: Duration,
+    pub(crate) last: Duration,
+    /// Longest time between two adverts.
+    pub(crate) longest_gap: Duration,
+    /// Ethernet sources.
+    pub(crate) macs: BTreeSet<[u8; 6]>,
+    /// Lowest TTL or Hop Limit.
+    pub(crate) lowest_ttl: u8,
+    /// Number of defective adverts.
+    pub(crate) defective: u64,
+}
+
+/// What was received and sent on an interface during a time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Survey {
+    senders: BTreeMap<(VirtualRouter, IpAddr), Sender>,
+    /// Hosts that claim an address: the MAC, and whether it is this host's.
+    claims: BTreeMap<IpAddr, BTreeMap<[u8; 6], bool>>,
+    /// Number of fragments of IP protocol 112.
+    pub(crate) fragments: u64,
+    /// End of the observation, since the Unix epoch.
+    pub(crate) end: Duration,
+}
+
+impl Survey {
+    /// Adds a packet that was received, or sent by this host if `is_local`, at `time`.
+    pub(crate) fn add(&mut self, packet: Packet, time: Duration, is_local: bool) {
+        self.end = self.end.max(time);
+        match packet {
+            Packet::Advert(advert) => self.add_advert(*advert, time, is_local),
+            Packet::NotLocated(NotOurs::Fragment) => self.fragments += 1,
+            Packet::NotLocated(_) => {}
+            Packet::Claim(claim) => {
+                *self.claims.entry(claim.address).or_default().entry(claim.mac).or_default() |= is_local;
+            }
+        }
+    }
+
+    fn add_advert(&mut self, advert: Advert, time: Duration, is_local: bool) {
+        let router = VirtualRouter { vlan: advert.vlan, family: advert.family(), vrid: advert.vrid() };
+        let sender = self.senders.entry((router, advert.source)).or_insert_with(|| Sender {
+            advert: advert.clone(),
+            is_local,
+            adverts: 0,
+            priority_zero: 0,
+            first: time,
+            last: time,
+            longest_gap: Duration::ZERO,
+            macs: BTreeSet::new(),
+            lowest_ttl: advert.ttl,
+            defective: 0,
+        });
+        sender.is_local |= is_local;
+        sender.adverts += 1;
+        sender.priority_zero += u64::from(advert.priority == 0);
+        sender.longest_gap = sender.longest_gap.max(time.saturating_sub(sender.last));
+        sender.last = sender.last.max(time);
+        sender.macs.extend(advert.source_mac);
+        sender.lowest_ttl = sender.lowest_ttl.min(advert.ttl);
+        sender.defective += u64::from(advert.defect.is_some());
+        sender.advert = advert;
+    }
+
+    /// Returns all routers that sent adverts, each with its virtual router, in the order of VLAN,
+    /// family, VRID and address.
+    pub(crate) fn senders(&self) -> impl Iterator<Item = (VirtualRouter, &Sender)> {
+        self.senders.iter().map(|((router, _), sender)| (*router, sender))
+    }
+
+    /// Returns the routers that sent adverts for a virtual router.
+    pub(crate) fn senders_of(&self, router: VirtualRouter) -> impl Iterator<Item = &Sender> {
+        self.senders().filter(move |(found, _)| *found == router).map(|(_, sender)| sender)
+    }
+
+    /// Returns the routers that claim to be master of a virtual router at the same time: each sent
+    /// adverts for at least an interval while another one did.
+    pub(crate) fn competing_masters(&self, router: VirtualRouter) -> Vec<&Sender> {
+        let all: Vec<&Sender> = self.senders_of(router).filter(|one| one.advert.priority > 0).collect();
+        let overlaps = |one: &Sender, other: &Sender| {
+            let interval = Duration::from_nanos(one.advert.interval.max(other.advert.interval));
+            let overlap = one.last.min(other.last).checked_sub(one.first.max(other.first));
+            one.advert.source != other.advert.source
+                && one.adverts.min(other.adverts) > 1
+                // Adverts may arrive a little early.
+                && overlap.is_some_and(|overlap| overlap >= interval.mul_f64(0.9))
+        };
+        all.iter().filter(|one| all.iter().any(|other| overlaps(one, other))).copied().collect()
+    }
+
+    /// Returns the hosts that claim an address, and whether each is this host.
+    pub(crate) fn owners(&self, address: IpAddr) -> impl Iterator<Item = ([u8; 6], bool)> {
+        self.claims.get(&address).into_iter().flatten().map(|(mac, is_local)| (*mac, *is_local))
+    }
+}
+
+impl Sender {
+    /// Returns whether the router still claimed to be master at `end`: its last advert had a priority
+    /// other than 0, and the next one was not overdue by more than two intervals.
+    pub(crate) fn is_master(&self, end: Duration) -> bool {
+        let patience = Duration::from_nanos(self.advert.interval).saturating_mul(3);
+        self.advert.priority > 0 && end.saturating_sub(self.last) <= patience
+    }
+
+    /// Returns the average time between two adverts, or `None` if fewer than two were sent.
+    pub(crate) fn average_interval(&self) -> Option<Duration> {
+        let gaps = u32::try_from(self.adverts.checked_sub(1)?).unwrap_or(u32::MAX);
+        self.last.saturating_sub(self.first).checked_div(gaps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vipd_witness::{Advert as Sent, Version};
+
+    use super::*;
+    use crate::observe::{Claim, dissect};
+
+    fn router() -> VirtualRouter {
+        VirtualRouter { vlan: None, family: 4, vrid: 51 }
+    }
+
+    /// Returns a survey of adverts, each with the last byte of its source, its priority and its time in
+    /// milliseconds.
+    fn survey(adverts: &[(u8, u8, u64)]) -> Survey {
+        let mut survey = Survey::default();
+        for (host, priority, millis) in adverts {
+            let sent = Sent::new(Version::V3, 51, *priority, std::net::Ipv4Addr::new(192, 0, 2, *host));
+            let sent =
+                Sent { interval: 10, addresses: vec![std::net::Ipv4Addr::new(192, 0, 2, 50).into()], ..sent };
+            let packet = dissect(&sent.frame(), true).expect("an advert");
+            survey.add(packet, Duration::from_millis(*millis), *host == 1);
+        }
+        survey
+    }
+
+    #[test]
+    fn masters_compete_if_their_adverts_overlap() {
+        let count = |adverts: &[(u8, u8, u64)]| survey(adverts).competing_masters(router()).len();
+        // A takeover.
+        assert_eq!(count(&[(1, 100, 0), (1, 100, 100), (2, 200, 150), (2, 200, 250)]), 0);
+        // A preempted master that answers once.
+        assert_eq!(count(&[(1, 100, 0), (2, 200, 50), (1, 100, 100), (2, 200, 150), (2, 200, 250)]), 0);
+        let both = [(1, 100, 0), (2, 200, 50), (1, 100, 100), (2, 200, 150), (1, 100, 200), (2, 200, 250)];
+        assert_eq!(count(&both), 2);
+        // A router that has relinquished mastership.
+        assert_eq!(count(&[&both[..], &[(1, 0, 260)]].concat()), 0);
+    }
+
+    #[test]
+    fn router_is_master_until_its_adverts_are_overdue() {
+        let survey = survey(&[(1, 100, 0), (1, 100, 130), (1, 100, 200)]);
+        let one = survey.senders_of(router()).next().expect("a router");
+        assert_eq!(one.longest_gap, Duration::from_millis(130));
+        assert_eq!(one.average_interval(), Some(Duration::from_millis(100)));
+        assert!(one.is_local && one.is_master(Duration::from_millis(500)));
+        assert!(!one.is_master(Duration::from_millis(501)));
+    }
+
+    #[test]
+    fn claims_are_collected_by_address() {
+        let mut survey = Survey::default();
+        let address = [192, 0, 2, 50].into();
+        for (mac, is_local) in [([1; 6], false), ([2; 6], true), ([1; 6], false)] {
+            survey.add(Packet::Claim(Claim { address, mac }), Duration::ZERO, is_local);
+        }
+        assert_eq!(survey.owners(address).collect::<Vec<_>>(), [([1; 6], false), ([2; 6], true)]);
+        assert_eq!(survey.owners([192, 0, 2, 51].into()).count(), 0);
+    }
+}

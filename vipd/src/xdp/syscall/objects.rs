@@ -1,0 +1,181 @@
+//! Commands for programs and maps of another process, which are found by their IDs.
+
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
+
+use super::{
+    BPF_MAP_CREATE, BPF_MAP_GET_FD_BY_ID, BPF_MAP_LOOKUP_ELEM, BPF_MAP_TYPE_RINGBUF, BPF_MAP_UPDATE_ELEM,
+    BPF_OBJ_GET_INFO_BY_FD, BPF_PROG_GET_FD_BY_ID, BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, bpf, fd,
+};
+use crate::xdp::tap_program::Instruction;
+
+/// Number of map IDs that [`program_info`] returns; vipd's programs use fewer maps.
+const MAPS: u32 = 32;
+/// Flag of a program with multi-buffer support.
+const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+
+/// Opens the program with this ID.
+pub(in crate::xdp) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    bpf(BPF_PROG_GET_FD_BY_ID, &mut [id, 0, 0]).map(owned)
+}
+
+/// Opens the map with this ID.
+pub(in crate::xdp) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
+    bpf(BPF_MAP_GET_FD_BY_ID, &mut [id, 0, 0]).map(owned)
+}
+
+/// Creates a ring buffer of this size, a power of two, in bytes.
+pub(in crate::xdp) fn create_ring(size: u32) -> io::Result<OwnedFd> {
+    // Type, key size, value size, maximum number of entries.
+    bpf(BPF_MAP_CREATE, &mut [BPF_MAP_TYPE_RINGBUF, 0, 0, size]).map(owned)
+}
+
+/// Returns the ID of a program, and the IDs of its maps.
+pub(in crate::xdp) fn program_info(program: BorrowedFd<'_>) -> io::Result<(u32, Vec<u32>)> {
+    let mut maps = [0_u32; MAPS as usize];
+    let mut info = ProgramInfo { map_count: MAPS, maps: maps.as_mut_ptr(), ..ProgramInfo::default() };
+    object_info(program, &mut info)?;
+    let maps = maps.into_iter().zip(0..info.map_count).map(|(id, _)| id);
+    Ok((info.id, maps.collect()))
+}
+
+/// Returns the name of a program, at most 15 bytes.
+pub(in crate::xdp) fn program_name(program: BorrowedFd<'_>) -> io::Result<String> {
+    let mut info = ProgramInfo::default();
+    object_info(program, &mut info)?;
+    Ok(text(&info.name))
+}
+
+/// Returns the name of a map, at most 15 bytes.
+pub(in crate::xdp) fn map_name(map: BorrowedFd<'_>) -> io::Result<String> {
+    let mut info = MapInfo::default();
+    object_info(map, &mut info)?;
+    Ok(text(&info.name))
+}
+
+/// Returns the ID of the first program in an array of programs; `None` if the entry is empty.
+pub(in crate::xdp) fn first_program(array: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let (key, mut id) = (0_u32, 0_u32);
+    let mut attributes =
+        Element { map: fd(array), padding: 0, key: &raw const key, value: &raw mut id, flags: 0 };
+    match bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(|_| Some(id)),
+    }
+}
+
+/// Replaces the first program in an array of programs atomically.
+pub(in crate::xdp) fn set_first_program(array: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let (key, mut value) = (0_u32, fd(program));
+    let mut attributes =
+        Element { map: fd(array), padding: 0, key: &raw const key, value: &raw mut value, flags: 0 };
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
+}
+
+/// Loads an XDP program. `name` has at most 15 bytes.
+pub(in crate::xdp) fn load_xdp(
+    instructions: &[Instruction],
+    has_frags: bool,
+    name: &str,
+) -> io::Result<OwnedFd> {
+    let mut padded = [0; 16];
+    padded.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
+    let mut attributes = Load {
+        program_type: BPF_PROG_TYPE_XDP,
+        instruction_count: u32::try_from(instructions.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        instructions: instructions.as_ptr(),
+        license: c"Dual MIT/GPL".as_ptr(),
+        log: [0; 4],
+        kernel_version: 0,
+        flags: if has_frags { BPF_F_XDP_HAS_FRAGS } else { 0 },
+        name: padded,
+        ifindex: 0,
+        attach_type: BPF_XDP,
+    };
+    bpf(BPF_PROG_LOAD, &mut attributes).map(owned)
+}
+
+fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "a small structure")]
+    let length = size_of::<T>() as u32;
+    let mut attributes = InfoByFd { fd: fd(object), length, info: std::ptr::from_mut(info) };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
+}
+
+/// The first members of `struct bpf_prog_info`.
+#[repr(C)]
+struct ProgramInfo {
+    kind: u32,
+    id: u32,
+    /// Tag, lengths and addresses of the code, time of loading, user.
+    before: [u32; 11],
+    map_count: u32,
+    maps: *mut u32,
+    name: [u8; 16],
+}
+
+impl Default for ProgramInfo {
+    fn default() -> Self {
+        Self { kind: 0, id: 0, before: [0; 11], map_count: 0, maps: std::ptr::null_mut(), name: [0; 16] }
+    }
+}
+
+/// The first members of `struct bpf_map_info`.
+#[repr(C)]
+#[derive(Default)]
+struct MapInfo {
+    /// Type, ID, sizes, number of entries, flags.
+    before: [u32; 6],
+    name: [u8; 16],
+}
+
+/// The members of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct InfoByFd<T> {
+    fd: u32,
+    length: u32,
+    info: *mut T,
+}
+
+/// The members of `union bpf_attr` for the elements of a map.
+#[repr(C)]
+struct Element {
+    map: u32,
+    padding: u32,
+    key: *const u32,
+    value: *mut u32,
+    flags: u64,
+}
+
+/// The first members of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+struct Load {
+    program_type: u32,
+    instruction_count: u32,
+    instructions: *const Instruction,
+    license: *const libc::c_char,
+    /// Level, size and buffer of the verifier's log.
+    log: [u32; 4],
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    ifindex: u32,
+    attach_type: u32,
+}
+
+// Offsets of the kernel's structures, which have 64-bit pointers.
+const _: () = {
+    assert!(std::mem::offset_of!(ProgramInfo, maps) == 56);
+    assert!(std::mem::offset_of!(MapInfo, name) == 24);
+    assert!(std::mem::offset_of!(Load, attach_type) == 68);
+};
+
+fn text(name: &[u8; 16]) -> String {
+    let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    String::from_utf8_lossy(&name[..length]).into_owned()
+}
+
+fn owned(descriptor: libc::c_int) -> OwnedFd {
+    // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
