@@ -12,7 +12,7 @@
 //! * `handover`: the messages between an agent and its successor during `vipd upgrade`.
 //! * [`import`]: translates keepalived's configuration.
 //! * `engine`: the real-time thread that runs the virtual routers.
-//! * `web`: metrics and health over HTTP.
+//! * `web`: metrics, health and the status page over HTTP.
 //! * `color`: the decision whether output is colored.
 //! * [`service`]: startup, supervision, and all work that may block.
 
