@@ -90,7 +90,7 @@ impl Browser {
         let target = browser.command("Target.createTarget", &json!({ "url": "about:blank" }))?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session = browser.command("Target.attachToTarget", &attach)?;
-        browser.session = session["sessionId"].as_str().context("no session")?.to_owned();
+        session["sessionId"].as_str().context("no session")?.clone_into(&mut browser.session);
         for domain in ["Page", "Runtime", "Log", "DOM"] {
             browser.command(&format!("{domain}.enable"), &json!({}))?;
         }

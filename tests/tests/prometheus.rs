@@ -108,9 +108,9 @@ impl Prometheus {
         let configuration = directory.path().join("prometheus.yml");
         let rules = project("packaging/vipd.rules.yml");
         let text = format!(
-            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [{:?}]\nscrape_configs:\n\
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\nscrape_configs:\n\
              \x20 - {{ job_name: vipd, static_configs: [{{ targets: [\"{}\"] }}] }}\n",
-            rules,
+            rules.display(),
             address(AGENT)
         );
         fs::write(&configuration, text)?;

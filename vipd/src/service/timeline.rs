@@ -71,7 +71,9 @@ mod tests {
     #[test]
     fn events_of_a_predecessor_precede_those_of_this_process() {
         let mut timeline = Timeline::default();
-        [1000, 1001].into_iter().for_each(|number| timeline.add(&event(number, None)));
+        for number in [1000, 1001] {
+            timeline.add(&event(number, None));
+        }
         let former: Vec<_> =
             (0..CAPACITY).map(|number| serde_json::to_string(&event(number, None)).expect("JSON")).collect();
         timeline.resume(&former);

@@ -45,17 +45,14 @@ pub(super) async fn respond<B>(
     if request.method() == Method::HEAD {
         return Answer::Complete(answer(StatusCode::OK, EVENT_STREAM, ""));
     }
-    match Arc::clone(streams).try_acquire_owned() {
-        Ok(permit) => {
-            let mut head = answer(StatusCode::OK, EVENT_STREAM, "");
-            // nginx otherwise collects events before it passes them on.
-            head.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-            Answer::Stream(head.map(drop), permit)
-        }
-        Err(_) => {
-            let text = format!("{MAX_STREAMS} clients already follow the page; try again later\n");
-            Answer::Complete(answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, text))
-        }
+    if let Ok(permit) = Arc::clone(streams).try_acquire_owned() {
+        let mut head = answer(StatusCode::OK, EVENT_STREAM, "");
+        // nginx otherwise collects events before it passes them on.
+        head.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+        Answer::Stream(head.map(drop), permit)
+    } else {
+        let text = format!("{MAX_STREAMS} clients already follow the page; try again later\n");
+        Answer::Complete(answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, text))
     }
 }
 

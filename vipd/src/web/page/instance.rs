@@ -23,11 +23,11 @@ pub(super) fn name(state: State) -> &'static str {
 }
 
 pub(super) fn render(id: &str, one: &InstanceStatus, stats: &Statistics, problems: &[Problem]) -> String {
-    let state = name(one.state);
+    let class = name(one.state);
     let family = if one.family == "ipv6" { "IPv6" } else { "IPv4" };
     let mut out = format!(
-        "<article id=\"{id}\" class=\"instance {state}\"><div class=\"who\"><h3>{}</h3><p>{} · VRID {} · {family}</p></div>\
-         <div class=\"state\"><p class=\"pill {state}\">{state}</p><p>{}</p></div><dl class=\"facts\">",
+        "<article id=\"{id}\" class=\"instance {class}\"><div class=\"who\"><h3>{}</h3><p>{} · VRID {} · {family}</p></div>\
+         <div class=\"state\"><p class=\"pill {class}\">{class}</p><p>{}</p></div><dl class=\"facts\">",
         Text(&one.name),
         Text(&one.interface),
         one.vrid,
