@@ -23,6 +23,7 @@
 pub mod agent;
 pub mod arp;
 pub mod binary;
+pub mod browser;
 pub mod capture;
 pub mod chaos;
 pub mod client;
@@ -37,6 +38,7 @@ pub mod foreign_program;
 pub mod frame;
 pub mod frozen_thread;
 mod frr;
+pub mod http;
 pub mod inject;
 pub mod interop;
 pub mod lab;

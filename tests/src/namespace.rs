@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::geteuid;
+use rustix::system::sethostname;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// In-memory directory for configurations, PID files and control sockets, private to each
@@ -42,7 +43,8 @@ struct Shared {
 }
 
 impl Namespace {
-    /// Creates a namespace. `name` is used in messages and as the thread's name.
+    /// Creates a namespace. `name` is used in messages, as the thread's name and, without spaces, as the
+    /// host name.
     ///
     /// # Errors
     /// Returns an error without root, or if a namespace or mount cannot be created.
@@ -53,10 +55,11 @@ impl Namespace {
         );
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (ready, entered) = mpsc::sync_channel(1);
+        let host = name.replace(' ', "");
         let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                let entered = enter();
+                let entered = enter(&host);
                 let usable = entered.is_ok();
                 // Cannot fail: `new` still holds the receiver.
                 let _ = ready.send(entered);
@@ -106,13 +109,15 @@ impl Namespace {
     }
 }
 
-/// Moves the calling thread to a new network namespace with loopback up, and to a new mount
-/// namespace with an empty [`SCRATCH`], a `/sys` that shows the new network, and a BPF file system.
-fn enter() -> Result<OwnedFd> {
-    // SAFETY: the flags change only this thread's network namespace, mount namespace and working
-    // directory, not memory or descriptors that it shares with other threads.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }
-        .context("cannot unshare network and mount namespaces (needs CAP_SYS_ADMIN: run as root)")?;
+/// Moves the calling thread to a new network namespace with loopback up, to a new mount namespace
+/// with an empty [`SCRATCH`], a `/sys` that shows the new network, and a BPF file system, and to a new
+/// UTS namespace with this host name.
+fn enter(host: &str) -> Result<OwnedFd> {
+    // SAFETY: the flags change only this thread's namespaces and working directory, not memory or
+    // descriptors that it shares with other threads.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS | UnshareFlags::NEWUTS) }
+        .context("cannot unshare network, mount and UTS namespaces (needs CAP_SYS_ADMIN: run as root)")?;
+    sethostname(host.as_bytes()).context("setting the host name")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("making mounts private")?;
     mount("tmpfs", SCRATCH, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, None)

@@ -202,6 +202,16 @@ pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
     start(namespace, command)?.wait_with_output().with_context(|| format!("waiting for {name}"))
 }
 
+/// Starts a program in a namespace with pipes as standard input and output. Its standard error is
+/// discarded. To end it together with its child processes, kill it.
+///
+/// # Errors
+/// Returns an error if the program cannot be started.
+pub fn piped(namespace: &Namespace, mut command: Command) -> Result<Child> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    start(namespace, command)
+}
+
 /// Returns a command that runs a program under its own init process, so that the program's child
 /// processes survive its death. The init process exits once all of them have ended.
 pub(crate) fn below_init(command: &Command) -> Command {

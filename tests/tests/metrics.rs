@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use vipd_tests::TestResult;
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::control::{self, change, reload, stats, wait_for, wait_for_state};
+use vipd_tests::http::{Answer, address, connect, exchange, get, request};
 use vipd_tests::lab::Lab;
 use vipd_tests::namespace::Namespace;
 use vipd_tests::process::output;
@@ -27,10 +28,6 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of connections that the agent serves.
 const MAX_CONNECTIONS: usize = 32;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-fn address(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
 
 /// Returns the configuration of an agent with one instance. The agent serves metrics on `port` of
 /// the loopback interface, or no metrics if `port` is `None`.
@@ -53,56 +50,6 @@ fn start_master(lab: &Lab) -> Result<Agent> {
     let agent = start(lab, ONE, 200)?;
     wait_for_state(&agent, "master", TIMEOUT)?;
     Ok(agent)
-}
-
-/// The server's HTTP response.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
-}
-
-/// Connects to the server, which may not listen yet.
-fn connect(host: &Namespace, port: u16) -> Result<TcpStream> {
-    let mut stream = None;
-    try_wait_until(&format!("a connection to port {port}"), TIMEOUT, || {
-        stream = host.run(move || TcpStream::connect(address(port))).ok();
-        Ok(stream.is_some())
-    })?;
-    let stream = stream.context("no connection")?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    Ok(stream)
-}
-
-/// Sends a request, and reads the response until the server closes the connection.
-fn exchange(mut stream: &TcpStream, request: &str) -> Result<Answer> {
-    stream.write_all(request.as_bytes())?;
-    let mut bytes = Vec::new();
-    // If the server has not read the whole request, the connection is reset after the response.
-    if let Err(error) = stream.read_to_end(&mut bytes)
-        && error.kind() != ErrorKind::ConnectionReset
-    {
-        return Err(error).with_context(|| format!("after {} bytes of the answer", bytes.len()));
-    }
-    let text = String::from_utf8(bytes)?;
-    let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("not an answer: {text:?}"))?;
-    let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
-    let headers = lines.filter_map(|line| line.split_once(": "));
-    Ok(Answer {
-        status: status.with_context(|| format!("no status in {head:?}"))?,
-        headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect(),
-        body: body.to_owned(),
-    })
-}
-
-fn request(host: &Namespace, port: u16, request: &str) -> Result<Answer> {
-    exchange(&connect(host, port)?, request)
-}
-
-fn get(host: &Namespace, port: u16, target: &str) -> Result<Answer> {
-    request(host, port, &format!("GET {target} HTTP/1.1\r\nHost: vipd\r\n\r\n"))
 }
 
 /// Returns the samples, by name and labels.

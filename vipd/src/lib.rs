@@ -12,7 +12,7 @@
 //! * `handover`: the messages between an agent and its successor during `vipd upgrade`.
 //! * [`import`]: translates keepalived's configuration.
 //! * `engine`: the real-time thread that runs the virtual routers.
-//! * `web`: metrics and health over HTTP.
+//! * `web`: metrics, health and the status page over HTTP.
 //! * `observe`: receives and decodes what is on the wire, without consuming it.
 //! * `doctor`: finds the cause of trouble from what `observe`, the agent and the kernel report.
 //! * `color`: the decision whether output is colored.

@@ -15,8 +15,9 @@ use crate::support::{debian, privilege, process, workspace};
 const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// Debian package with LLVM's library and headers, needed to build bpf-linker.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
-/// Debian packages of programs that the tests run.
-const TEST_PACKAGES: [&str; 6] = ["keepalived", "frr", "iproute2", "iputils-ping", "bpftool", "tshark"];
+/// Debian packages of programs that the tests run. `prometheus` includes promtool.
+const TEST_PACKAGES: [&str; 8] =
+    ["keepalived", "frr", "iproute2", "iputils-ping", "bpftool", "tshark", "prometheus", "chromium"];
 
 /// Find or install the toolchain for the eBPF object
 ///

@@ -187,7 +187,7 @@ schema! {
         GROUPS "group", Kind::Other("an array of tables"), "none", "…", "instances that are masters together or not at all", "`vrrp_sync_group`";
         NOTIFICATIONS "notify", Kind::Other("a table"), "none", "{ fifo = \"/run/vipd/notify\" }", "settings for all notifications", "";
         CONTROL "control", Kind::Other("a table"), "none", "{ read_group = \"adm\" }", "access to the control socket for users other than root", "";
-        METRICS "metrics", Kind::Other("a table"), "none", "{ listen = \"127.0.0.1:9650\" }", "metrics and health over HTTP", "";
+        METRICS "metrics", Kind::Other("a table"), "none", "{ listen = \"127.0.0.1:9650\" }", "metrics, health and a status page over HTTP", "";
         INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings for individual interfaces", "";
     }
     Instance {
@@ -338,7 +338,7 @@ schema! {
     }
     Metrics {
         LISTEN "listen", LISTENER, "none: off", "\"127.0.0.1:9650\"",
-            "address and port of the HTTP server for `/metrics` and `/healthz`; anyone who can connect to it can read them", "";
+            "address and port of the HTTP server for `/metrics`, `/healthz` and the status page; anyone who can connect to it can read them", "";
         KEEPALIVED_NAMES "keepalived_names", Kind::Boolean, "`false`", "true",
             "also export the metrics of keepalived-exporter, so that its dashboards and alerts can be used", "";
     }

@@ -5,6 +5,7 @@ pub mod access;
 pub mod client;
 pub mod counters;
 pub mod event;
+pub(crate) mod explain;
 pub mod model;
 pub mod protocol;
 pub mod runtime;

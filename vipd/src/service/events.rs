@@ -10,6 +10,7 @@ use vipd_common::Timestamp;
 use super::bus::{Latest, Transition};
 use super::changes::{Change, Changes};
 use super::groups::GroupChange;
+use super::timeline::Timeline;
 use super::track::ObjectChange;
 use crate::config::Instance;
 use crate::control::event::EventRecord;
@@ -32,19 +33,26 @@ pub(super) struct EventLog(Arc<Mutex<Shared>>);
 #[derive(Debug)]
 struct Shared {
     history: VecDeque<Arc<str>>,
+    timeline: Timeline,
     live: broadcast::Sender<Arc<str>>,
 }
 
 impl EventLog {
     pub(super) fn new() -> Self {
         let history = VecDeque::with_capacity(HISTORY);
-        Self(Arc::new(Mutex::new(Shared { history, live: broadcast::Sender::new(BACKLOG) })))
+        let (timeline, live) = (Timeline::default(), broadcast::Sender::new(BACKLOG));
+        Self(Arc::new(Mutex::new(Shared { history, timeline, live })))
     }
 
     /// Returns the kept events and a receiver of all later events.
     pub(super) fn subscribe(&self) -> Subscription {
         let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Subscription { history: shared.history.iter().cloned().collect(), live: shared.live.subscribe() }
+    }
+
+    /// Returns the latest events for the status page, the latest first.
+    pub(super) fn timeline(&self) -> Vec<Arc<EventRecord>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).timeline.latest()
     }
 
     /// Returns the kept events as lines of JSON, for a successor.
@@ -57,6 +65,7 @@ impl EventLog {
     /// room, drops the oldest events.
     pub(super) fn resume(&self, former: Vec<String>) {
         let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.timeline.resume(&former);
         for line in former.into_iter().rev() {
             if shared.history.len() == HISTORY {
                 break;
@@ -71,6 +80,7 @@ impl EventLog {
         line.push('\n');
         let line: Arc<str> = line.into();
         let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.timeline.add(record);
         if shared.history.len() == HISTORY {
             shared.history.pop_front();
         }
@@ -230,7 +240,7 @@ fn wall_clock(at: Timestamp, now: Timestamp, wall_now: SystemTime) -> SystemTime
 }
 
 /// Formats a time in UTC. A time before 1970 is formatted as the start of 1970.
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (mut days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     // Days since 0000-03-01. A year that starts in March ends with the leap day.

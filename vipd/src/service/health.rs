@@ -30,6 +30,20 @@ pub(super) fn problem(
     Some(Problem { instance: status.name.clone(), reason })
 }
 
+/// Removes the output of scripts from the status of a router, because all that the HTTP server sends
+/// is public.
+pub(super) fn without_output(router: &RouterSnapshot, status: InstanceStatus) -> InstanceStatus {
+    let fault_reason = match router.router.state {
+        State::Fault(fault) => Some(describe(fault, &status)),
+        State::Initialize | State::Backup | State::Master => None,
+    };
+    let track = status.track.into_iter().map(|object| {
+        let detail = object.detail.filter(|_| object.kind != "script");
+        TrackedObject { detail, ..object }
+    });
+    InstanceStatus { fault_reason, track: track.collect(), ..status }
+}
+
 /// Describes a fault without the output of scripts, because `/healthz` is public.
 fn describe(fault: Fault, status: &InstanceStatus) -> String {
     let is_down = |one: &&TrackedObject| one.weight.is_none() && one.state != "up";

@@ -46,6 +46,7 @@ mod sizes;
 mod successor;
 mod supervisor;
 mod systemd;
+mod timeline;
 mod track;
 mod upgrade;
 pub(crate) mod worker;

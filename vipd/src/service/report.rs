@@ -3,7 +3,9 @@
 mod reason;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use rustix::system::uname;
 use tokio::sync::oneshot;
 use vipd_common::Timestamp;
 use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
@@ -11,7 +13,7 @@ use vipd_common::parse::ChecksumForm;
 
 use super::bus::{Latest, Transition};
 use super::configured::Configured;
-use super::events::EventLog;
+use super::events::{EventLog, rfc3339};
 use super::groups::group_state;
 use super::health;
 use super::notify::{Counts, SharedCounts};
@@ -111,12 +113,22 @@ impl web::Source for Reporter {
     async fn scrape(&self) -> Result<Scrape, String> {
         let snapshot = self.snapshot().await?;
         let routers = self.in_order(&snapshot);
-        let status = self.status_of(&snapshot, &routers);
-        let problems = routers.iter().zip(&status.instances);
+        let StatusReport { instances, guardian } = self.status_of(&snapshot, &routers);
+        let problems = routers.iter().zip(&instances);
         let problems = problems
             .filter_map(|(router, status)| health::problem(router, status, &snapshot.routers))
             .collect();
-        Ok(Scrape { status, stats: self.stats_of(&snapshot, &routers), delays: snapshot.delays, problems })
+        let instances = routers.iter().zip(instances);
+        let instances = instances.map(|(router, status)| health::without_output(router, status)).collect();
+        Ok(Scrape {
+            status: StatusReport { instances, guardian },
+            stats: self.stats_of(&snapshot, &routers),
+            delays: snapshot.delays,
+            events: self.events.timeline(),
+            host: uname().nodename().to_string_lossy().into_owned(),
+            time: rfc3339(SystemTime::now()),
+            problems,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::exposition::Format;
 use super::metrics::render;
+use super::page::Frame;
 use super::{Problem, Scrape, Source};
 
 /// Maximum age of a snapshot. A snapshot takes time on the engine's thread, so the number of
@@ -17,12 +18,13 @@ pub(super) const MAX_AGE: Duration = Duration::from_millis(100);
 /// Maximum time for the engine to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A snapshot, with its text in each format requested so far.
+/// A snapshot, with its text in each format and the page, if requested so far.
 pub(super) struct Page {
     scrape: Scrape,
     keepalived_names: bool,
     prometheus: OnceLock<Bytes>,
     open_metrics: OnceLock<Bytes>,
+    frame: OnceLock<Arc<Frame>>,
 }
 
 impl Page {
@@ -33,6 +35,11 @@ impl Page {
             Format::OpenMetrics => &self.open_metrics,
         };
         text.get_or_init(|| render(&self.scrape, format, self.keepalived_names).into()).clone()
+    }
+
+    /// Returns the contents of the status page.
+    pub(super) fn frame(&self) -> Arc<Frame> {
+        Arc::clone(self.frame.get_or_init(|| Frame::new(&self.scrape).into()))
     }
 
     /// Returns the instances that are not in an expected state.
@@ -88,6 +95,6 @@ async fn take<S: Source>(source: Arc<S>, keepalived_names: bool) -> Outcome {
         Ok(scrape) => scrape?,
         Err(_) => return Err(format!("the engine did not answer within {} s", ANSWER_TIMEOUT.as_secs())),
     };
-    let (prometheus, open_metrics) = (OnceLock::new(), OnceLock::new());
-    Ok(Arc::new(Page { scrape, keepalived_names, prometheus, open_metrics }))
+    let (prometheus, open_metrics, frame) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+    Ok(Arc::new(Page { scrape, keepalived_names, prometheus, open_metrics, frame }))
 }

@@ -1,10 +1,11 @@
-//! Metrics and health over HTTP: `/metrics` and `/healthz`.
+//! Metrics, health and a status page over HTTP: `/metrics`, `/healthz` and `/`.
 //!
 //! ```text
 //!  control thread              thread `metrics`
 //!  ┌───────────┐  settings   ┌──────────────────────────────────────────────────────┐
 //!  │ Endpoint  ├────────────►│ server ─► respond ─► cache ─► Source (engine, maps)  │
-//!  └───────────┘  watch      │                        └────► metrics ─► exposition  │
+//!  └───────────┘  watch      │              └─► stream ├────► metrics ─► exposition  │
+//!                            │                        └────► page                   │
 //!                            └──────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -16,8 +17,12 @@ mod cache;
 pub(crate) mod exposition;
 mod keepalived;
 pub(crate) mod metrics;
+#[cfg(test)]
+mod packaging_tests;
+mod page;
 mod respond;
 mod server;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +34,7 @@ use std::thread;
 use tokio::sync::watch;
 
 use crate::config::operate::Metrics;
+use crate::control::event::EventRecord;
 use crate::control::model::{StatsReport, StatusReport};
 use crate::engine::measure::Delays;
 use crate::process::capabilities::{ThreadKind, confine};
@@ -41,12 +47,19 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn scrape(&self) -> impl Future<Output = Result<Scrape, String>> + Send;
 }
 
-/// The state of the agent at a point in time.
+/// The state of the agent at a point in time. Anyone who can connect may read it, so it does not
+/// contain the output of scripts.
 #[derive(Clone, Debug)]
 pub(crate) struct Scrape {
     pub(crate) status: StatusReport,
     pub(crate) stats: StatsReport,
     pub(crate) delays: Delays,
+    /// The latest events, the latest first.
+    pub(crate) events: Vec<Arc<EventRecord>>,
+    /// Name of this host.
+    pub(crate) host: String,
+    /// Time of the snapshot in UTC (RFC 3339).
+    pub(crate) time: String,
     /// The instances that are not in an expected state.
     pub(crate) problems: Vec<Problem>,
 }

@@ -1,33 +1,81 @@
 //! Answers requests.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Source;
 use super::cache::Cache;
 use super::exposition::Format;
+use super::page::{self, Asset};
+use super::server::MAX_STREAMS;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
+/// Media type of server-sent events.
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// The answer to a request.
+pub(super) enum Answer {
+    Complete(Response<Full<Bytes>>),
+    /// The head of a stream of events. The stream may last as long as the permit exists.
+    Stream(Response<()>, OwnedSemaphorePermit),
+}
 
 /// Answers a request. HEAD is answered like GET; hyper omits the body.
-pub(super) async fn respond<B>(cache: &Cache<impl Source>, request: &Request<B>) -> Response<Full<Bytes>> {
+pub(super) async fn respond<B>(
+    cache: &Cache<impl Source>,
+    streams: &Arc<Semaphore>,
+    request: &Request<B>,
+) -> Answer {
     let path = request.uri().path();
-    if !matches!(path, "/metrics" | "/healthz") {
-        return answer(StatusCode::NOT_FOUND, PLAIN, "not found; try /metrics or /healthz\n");
+    if path != "/events" {
+        return Answer::Complete(complete(cache, request).await);
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refusal = answer(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD are allowed\n");
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refusal;
+    if !is_allowed(request.method()) {
+        return Answer::Complete(not_allowed());
+    }
+    if request.method() == Method::HEAD {
+        return Answer::Complete(answer(StatusCode::OK, EVENT_STREAM, ""));
+    }
+    if let Ok(permit) = Arc::clone(streams).try_acquire_owned() {
+        let mut head = answer(StatusCode::OK, EVENT_STREAM, "");
+        // nginx otherwise collects events before it passes them on.
+        head.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+        Answer::Stream(head.map(drop), permit)
+    } else {
+        let text = format!("{MAX_STREAMS} clients already follow the page; try again later\n");
+        Answer::Complete(answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, text))
+    }
+}
+
+/// Answers a request for anything but a stream.
+async fn complete<B>(cache: &Cache<impl Source>, request: &Request<B>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let asset = page::asset(path);
+    if asset.is_none() && !matches!(path, "/" | "/metrics" | "/healthz") {
+        return answer(StatusCode::NOT_FOUND, PLAIN, "not found; try /, /metrics or /healthz\n");
+    }
+    if !is_allowed(request.method()) {
+        return not_allowed();
+    }
+    if let Some(Asset { media_type, text }) = asset {
+        return answer(StatusCode::OK, media_type, text);
     }
     let page = match cache.page().await {
         Ok(page) => page,
         Err(reason) => return answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, reason + "\n"),
     };
+    if path == "/" {
+        return answer(StatusCode::OK, page::HTML, page.frame().document());
+    }
     if path == "/metrics" {
         let format = format(request.headers());
         return answer(StatusCode::OK, format.media_type(), page.text(format));
@@ -43,12 +91,29 @@ pub(super) async fn respond<B>(cache: &Cache<impl Source>, request: &Request<B>)
     }
 }
 
+fn is_allowed(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn not_allowed() -> Response<Full<Bytes>> {
+    let mut refusal = answer(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD are allowed\n");
+    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    refusal
+}
+
 fn answer(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in [
+        (CONTENT_TYPE, media_type),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 

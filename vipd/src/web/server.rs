@@ -4,36 +4,58 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http_body_util::Either;
+use http_body_util::channel::Channel;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::cache::Cache;
-use super::respond::respond;
+use super::respond::{Answer, respond};
+use super::stream::{self, Clock, Deadline};
 use super::{Controls, Settings, Source};
 
 /// Maximum number of connections. Further clients wait in the listener's queue.
 pub(crate) const MAX_CONNECTIONS: usize = 32;
+/// Maximum number of connections that stream events. The others remain for short requests.
+pub(super) const MAX_STREAMS: usize = 16;
 /// Maximum size of a request line with its headers, in bytes.
 const MAX_HEADER: usize = 8192;
 /// Maximum time for a client to send its request line and headers.
 const MAX_HEADER_DURATION: Duration = Duration::from_secs(2);
-/// Maximum duration of a connection, which serves one request.
-const MAX_DURATION: Duration = Duration::from_secs(10);
+/// Maximum duration of a connection, which serves one request. For a stream of events, maximum time
+/// until the client has accepted the next one.
+pub(super) const MAX_DURATION: Duration = Duration::from_secs(10);
 /// Pause between the first and the second attempt to listen.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Pause before each later attempt to listen.
 const RETRY: Duration = Duration::from_secs(1);
 /// Pause after a failure to accept a connection.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// What all connections share.
+struct Shared<S> {
+    cache: Arc<Cache<S>>,
+    /// Permits for streams of events.
+    streams: Arc<Semaphore>,
+    clock: Clock,
+}
+
+// Derived, it would require that `S` is `Clone`.
+impl<S> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        Self { cache: Arc::clone(&self.cache), streams: Arc::clone(&self.streams), clock: self.clock }
+    }
+}
 
 /// Serves clients until the sender of the settings is dropped.
 pub(super) async fn run<S: Source>(source: Arc<S>, controls: Controls) {
@@ -53,7 +75,11 @@ pub(super) async fn run<S: Source>(source: Arc<S>, controls: Controls) {
 /// Listens at the configured address, and serves clients until the future is dropped.
 async fn serve<S: Source>(source: Arc<S>, settings: Settings) {
     let listener = listen(settings.listen).await;
-    let cache = Arc::new(Cache::new(source, settings.keepalived_names));
+    let shared = Shared {
+        cache: Arc::new(Cache::new(source, settings.keepalived_names)),
+        streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+        clock: Clock::start(),
+    };
     let mut connections = JoinSet::new();
     let mut accepts = true;
     loop {
@@ -65,7 +91,7 @@ async fn serve<S: Source>(source: Arc<S>, settings: Settings) {
         match accepted {
             Ok((stream, _)) => {
                 accepts = true;
-                connections.spawn(serve_connection(stream, Arc::clone(&cache)));
+                connections.spawn(serve_connection(stream, shared.clone()));
             }
             Err(error) => {
                 // Most likely, no file descriptor is available. Only the first error is logged
@@ -120,10 +146,26 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 /// Serves one request.
-async fn serve_connection<S: Source>(stream: TcpStream, cache: Arc<Cache<S>>) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let cache = Arc::clone(&cache);
-        async move { Ok::<_, Infallible>(respond(&cache, &request).await) }
+async fn serve_connection<S: Source>(stream: TcpStream, shared: Shared<S>) {
+    let deadline = Deadline::after(MAX_DURATION);
+    // The stream of a client ends with its connection.
+    let streams = Arc::new(Mutex::new(JoinSet::new()));
+    let until = deadline.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (shared, deadline, tasks) = (shared.clone(), deadline.clone(), Arc::clone(&streams));
+        async move {
+            let Shared { cache, streams, clock } = shared;
+            let response = match respond(&cache, &streams, &request).await {
+                Answer::Complete(response) => response.map(Either::Left),
+                Answer::Stream(head, permit) => {
+                    let (sender, body) = Channel::<Bytes>::new(1);
+                    let sending = stream::send(cache, clock, sender, deadline, permit);
+                    tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(sending);
+                    head.map(|()| Either::Right(body))
+                }
+            };
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         // Keep-alive is off, so that idle clients do not occupy connections.
@@ -133,6 +175,9 @@ async fn serve_connection<S: Source>(stream: TcpStream, cache: Arc<Cache<S>>) {
         .timer(TokioTimer::new())
         .header_read_timeout(MAX_HEADER_DURATION)
         .serve_connection(TokioIo::new(stream), service);
-    // All errors are caused by the client, which has disconnected or sent an invalid request.
-    let _ = timeout(MAX_DURATION, connection).await;
+    tokio::select! {
+        // All errors are caused by the client, which has disconnected or sent an invalid request.
+        _ = connection => {}
+        () = until.passed() => {}
+    }
 }

@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::cache::{Cache, MAX_AGE};
 use super::exposition::Format;
-use super::respond::respond;
+use super::respond::{Answer, respond};
 use super::*;
 use crate::control::counters::{GLOBAL, INSTANCE};
 use crate::control::model::{GlobalStatistics, InstanceStats, InstanceStatus, Statistics};
 
-fn status(name: &str, state: &str) -> InstanceStatus {
+pub(super) fn status(name: &str, state: &str) -> InstanceStatus {
     let status = json!({
         "name": name, "interface": "eth1", "vrid": 51, "family": "ipv4", "version": 3, "state": state,
         "priority": 100, "effective-priority": 80, "last-adv-source": null, "master-down-interval": 3,
@@ -36,7 +37,7 @@ fn status(name: &str, state: &str) -> InstanceStatus {
     serde_json::from_value(status).expect("a status")
 }
 
-fn stats(name: &str, statistics: &Statistics) -> InstanceStats {
+pub(super) fn stats(name: &str, statistics: &Statistics) -> InstanceStats {
     InstanceStats {
         name: name.to_owned(),
         interface: "eth1".to_owned(),
@@ -46,7 +47,7 @@ fn stats(name: &str, statistics: &Statistics) -> InstanceStats {
     }
 }
 
-fn scrape() -> Scrape {
+pub(super) fn scrape() -> Scrape {
     let mut delays = Delays::default();
     delays.advert.record(20_000);
     delays.advert.record(2_000_000_000);
@@ -66,6 +67,9 @@ fn scrape() -> Scrape {
             instances: vec![stats("VI_1", &statistics), stats("a\"b\\c\nd", &Statistics::default())],
         },
         delays,
+        events: Vec::new(),
+        host: "node1".to_owned(),
+        time: "2026-11-28T09:26:53.589793238Z".to_owned(),
         problems: vec![Problem { instance: "a\"b\\c\nd".to_owned(), reason: "fault: no carrier".to_owned() }],
     }
 }
@@ -215,7 +219,7 @@ fn the_reference_is_current() {
 }
 
 /// A source that counts the snapshots taken. Returns an error if it has no scrape.
-struct Counting {
+pub(super) struct Counting {
     taken: AtomicUsize,
     scrape: Option<Scrape>,
 }
@@ -229,12 +233,12 @@ impl Source for Counting {
     }
 }
 
-fn cache(scrape: Option<Scrape>) -> (Arc<Counting>, Cache<Counting>) {
+pub(super) fn cache(scrape: Option<Scrape>) -> (Arc<Counting>, Cache<Counting>) {
     let source = Arc::new(Counting { taken: AtomicUsize::new(0), scrape });
     (Arc::clone(&source), Cache::new(source, false))
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime").block_on(future)
 }
@@ -270,6 +274,14 @@ fn disconnected_clients_snapshot_is_shared() {
     });
 }
 
+/// Returns the answer to a request, without the events of a stream.
+async fn answer(cache: &Cache<impl Source>, request: &Request<()>) -> Response<()> {
+    match respond(cache, &Arc::new(Semaphore::new(1)), request).await {
+        Answer::Complete(response) => response.map(drop),
+        Answer::Stream(head, _) => head,
+    }
+}
+
 /// An engine that does not answer.
 struct Hung;
 
@@ -283,7 +295,7 @@ impl Source for Hung {
 fn engine_that_does_not_answer_is_unhealthy() {
     let answer = block_on(async {
         let cache = Cache::new(Arc::new(Hung), false);
-        respond(&cache, &Request::get("/healthz").body(()).expect("a request")).await
+        answer(&cache, &Request::get("/healthz").body(()).expect("a request")).await
     });
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
@@ -300,15 +312,41 @@ fn status_code_depends_on_path_method_and_health() {
         (Some(scrape()), Method::POST, "/metrics", 405),
         (Some(scrape()), Method::DELETE, "/healthz", 405),
         (Some(scrape()), Method::GET, "/metrics/", 404),
-        (Some(scrape()), Method::POST, "/", 404),
+        (Some(scrape()), Method::GET, "/", 200),
+        (Some(scrape()), Method::POST, "/", 405),
+        (Some(scrape()), Method::GET, "/index.html", 404),
+        (None, Method::GET, "/style.css", 200),
+        (None, Method::PUT, "/page.js", 405),
+        (None, Method::HEAD, "/icon.svg", 200),
+        (Some(scrape()), Method::GET, "/events", 200),
+        (Some(scrape()), Method::HEAD, "/events", 200),
+        (Some(scrape()), Method::POST, "/events", 405),
+        (None, Method::GET, "/", 503),
         (None, Method::GET, "/metrics", 503),
         (None, Method::GET, "/healthz", 503),
     ] {
         let (_, cache) = cache(scrape);
         let request = Request::builder().method(&method).uri(target).body(()).expect("a request");
-        let answer = block_on(respond(&cache, &request));
+        let answer = block_on(answer(&cache, &request));
         assert_eq!(answer.status().as_u16(), expected, "{method} {target}");
         let allow = answer.headers().get("allow").map(|value| value.to_str().expect("text"));
         assert_eq!(allow, (expected == 405).then_some("GET, HEAD"));
     }
+}
+
+#[test]
+fn streams_are_limited_in_number() {
+    let (_, cache) = cache(Some(scrape()));
+    let streams = Arc::new(Semaphore::new(1));
+    let request = Request::get("/events").body(()).expect("a request");
+    block_on(async {
+        let first = respond(&cache, &streams, &request).await;
+        assert!(matches!(first, Answer::Stream(..)));
+        match respond(&cache, &streams, &request).await {
+            Answer::Complete(refusal) => assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE),
+            Answer::Stream(..) => panic!("a second stream"),
+        }
+        drop(first);
+        assert!(matches!(respond(&cache, &streams, &request).await, Answer::Stream(..)));
+    });
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::cli::stats::{Counters, rate};
-use crate::cli::status::is_noteworthy;
 use crate::control::counters::Counter;
+use crate::control::explain;
 use crate::control::model::{InstanceStats, InstanceStatus, PeerStatus, State, TrackedObject};
 
 /// An instance with its rates, and its lateness from events.
@@ -119,20 +119,7 @@ impl Row {
         if let Some(missing) = status.missing_addresses.iter().chain(&status.missing_routes).next() {
             return Some(format!("missing: {missing}"));
         }
-        if status.effective_priority == status.priority {
-            return None;
-        }
-        let weight = |object: &TrackedObject| {
-            let TrackedObject { kind, name, state, weight, .. } = object;
-            format!("{kind} {name} {state} ({:+})", weight.unwrap_or_default())
-        };
-        let weights: Vec<_> =
-            status.track.iter().filter(|object| is_noteworthy(object)).map(weight).collect();
-        match (weights.is_empty(), &status.group) {
-            (false, _) => Some(weights.join(", ")),
-            (true, Some(group)) => Some(format!("lowest priority of the sync group {group}")),
-            (true, None) => Some("set by `vipd priority`".to_owned()),
-        }
+        explain::priority(status)
     }
 }
 

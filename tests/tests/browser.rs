@@ -1,0 +1,252 @@
+//! The status page in headless Chromium.
+//!
+//! `UPDATE=1` rewrites the screenshots in `docs/images`.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use vipd_tests::TestResult;
+use vipd_tests::agent::Agent;
+use vipd_tests::binary::vipd;
+use vipd_tests::browser::{Browser, Scheme};
+use vipd_tests::control::{change, counter, reload, status, wait_for_state};
+use vipd_tests::http::{address, get};
+use vipd_tests::lab::Lab;
+use vipd_tests::station::Station;
+use vipd_tests::wait::try_wait_until;
+
+const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
+const TIMEOUT: Duration = Duration::from_secs(30);
+const PORT: u16 = 9650;
+const URL: &str = "http://127.0.0.1:9650/";
+/// A valid name of an instance.
+const HOSTILE: &str = "<img/src=x/onerror=alert(1)>";
+const IS_LIVE: &str = "document.querySelector('#live.connected').textContent === 'live'";
+
+/// Texts whose contrast to their ground is below the minimum of WCAG 2 level AA.
+const LOW_CONTRAST: &str = r"(() => {
+  const channels = (color) => color.match(/[\d.]+/g).map(Number);
+  const linear = (value) => value <= 10.31 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const color = channels(getComputedStyle(element).backgroundColor);
+      if (color.length === 3) return color;
+    }
+    throw new Error('no ground');
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
+    const of = [channels(getComputedStyle(element).color), ground(element)].map(luminance);
+    const contrast = (Math.max(...of) + 0.05) / (Math.min(...of) + 0.05);
+    if (contrast < 4.5) found.push([walker.currentNode.data, contrast]);
+  }
+  return found;
+})()";
+
+fn listener() -> String {
+    format!("[metrics]\nlisten = \"{}\"\n", address(PORT))
+}
+
+fn instance(name: &str, vrid: u8, priority: u8, more: &str) -> String {
+    format!(
+        "[[instance]]\nname = '{name}'\ninterface = \"eth1\"\nvrid = {vrid}\npriority = {priority}\n\
+         advert_interval = \"100ms\"\n{more}\n"
+    )
+}
+
+fn start(lab: &Lab, station: Station, configuration: String) -> Result<Agent> {
+    let mut agent = Agent::with_configuration(lab, station, vipd()?, configuration)?;
+    agent.start()?;
+    get(agent.host(), PORT, "/healthz")?;
+    Ok(agent)
+}
+
+#[track_caller]
+fn assert_no_complaints(browser: &mut Browser) {
+    let complaints = browser.complaints();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// The page follows state changes, keeps open details open, and shows names as text.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn page_is_live_and_shows_hostile_names_as_text() -> TestResult {
+    let lab = Lab::new(1)?;
+    let text = listener() + &instance(HOSTILE, 51, 200, "virtual_addresses = [\"10.0.0.1\"]");
+    let mut agent = start(&lab, ONE, text)?;
+    wait_for_state(&agent, "master", TIMEOUT)?;
+    let mut browser = Browser::start(agent.host())?;
+    browser.open(URL)?;
+    browser.wait_for(IS_LIVE)?;
+    browser.wait_for(&format!("document.querySelector('h3').textContent === '{HOSTILE}'"))?;
+    browser.evaluate("document.querySelector('details').open = true")?;
+    browser.evaluate("document.querySelector('article').marked = true")?;
+
+    change(&agent, &json!({ "command": "drain", "instances": [HOSTILE] }))?;
+    browser.wait_for("document.querySelector('.pill').textContent === 'fault'")?;
+    change(&agent, &json!({ "command": "undrain", "instances": [HOSTILE] }))?;
+    browser.wait_for("document.querySelector('.pill').textContent === 'master'")?;
+    browser.wait_for("document.querySelector('article').className === 'instance master'")?;
+    browser.wait_for("document.querySelector('#timeline').textContent.includes('fault → backup')")?;
+    // The elements were changed, not replaced.
+    browser.wait_for("document.querySelector('article').marked && document.querySelector('details').open")?;
+    browser.wait_for("document.querySelectorAll('img, body script').length === 0")?;
+    assert_no_complaints(&mut browser);
+
+    // The policy forbids scripts that the page might contain.
+    browser.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.executed = 1\">')",
+    )?;
+    try_wait_until("a violation of the policy", TIMEOUT, || {
+        Ok(browser.complaints().iter().any(|event| event.to_string().contains("Content Security Policy")))
+    })?;
+    assert_eq!(browser.evaluate("typeof window.executed")?, "undefined");
+    assert!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn page_reconnects_and_follows_reloads() -> TestResult {
+    let lab = Lab::new(1)?;
+    let one = listener() + &instance("VI_1", 51, 200, "virtual_addresses = [\"10.0.0.1\"]");
+    let mut agent = start(&lab, ONE, one.clone())?;
+    let mut browser = Browser::start(agent.host())?;
+    browser.open(URL)?;
+    browser.wait_for(IS_LIVE)?;
+    agent.configure(one.clone() + &instance("VI_2", 52, 200, "virtual_addresses = [\"10.0.0.2\"]"))?;
+    reload(&agent)?;
+    browser.wait_for("document.querySelectorAll('article').length === 2")?;
+    browser.wait_for(IS_LIVE)?;
+
+    assert!(agent.stop()?.success());
+    browser.wait_for("document.querySelector('#live.lost').textContent.includes('reconnecting')")?;
+    browser.wait_for("document.body.className === 'stale'")?;
+    agent.configure(one)?;
+    agent.start()?;
+    browser.wait_for("document.querySelectorAll('article').length === 1")?;
+    browser.wait_for(IS_LIVE)?;
+    browser.wait_for("document.body.className === ''")?;
+    assert_no_complaints(&mut browser);
+    assert!(agent.stop()?.success());
+    Ok(())
+}
+
+/// Without JavaScript, the page reloads itself.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn page_works_without_javascript() -> TestResult {
+    let lab = Lab::new(1)?;
+    let text = listener() + &instance("VI_1", 51, 200, "virtual_addresses = [\"10.0.0.1\"]");
+    let mut agent = start(&lab, ONE, text)?;
+    wait_for_state(&agent, "master", TIMEOUT)?;
+    let mut browser = Browser::start(agent.host())?;
+    browser.enable_javascript(false)?;
+    browser.open(URL)?;
+    let mut shows = |text: &str| {
+        try_wait_until(text, TIMEOUT, || Ok(browser.html().is_ok_and(|html| html.contains(text))))
+    };
+    shows("<p class=\"pill master\">master</p>")?;
+    change(&agent, &json!({ "command": "drain", "instances": ["VI_1"] }))?;
+    shows("<p class=\"pill fault\">fault</p>")?;
+    assert!(agent.stop()?.success());
+    Ok(())
+}
+
+/// Returns the configuration of a node with instances in different states, of which the other node
+/// has `others`.
+fn busy_node() -> String {
+    let checks = "[[script]]\nname = \"haproxy\"\ncommand = [\"/bin/true\"]\ninterval = \"1s\"\ntimeout = \"20s\"\n\
+                  [[script]]\nname = \"postgres\"\ncommand = [\"/bin/false\"]\ninterval = \"1s\"\ntimeout = \"20s\"\n";
+    let haproxy = "track = [{ script = \"haproxy\", weight = -60 }, { interface = \"eth1\" }]\n\
+                   virtual_addresses = [\"192.168.122.50/24\", \"192.168.122.51/24\"]";
+    let postgres =
+        "track = [{ script = \"postgres\", weight = -60 }]\nvirtual_addresses = [\"192.168.122.60/24\"]";
+    let storage = "track = [{ script = \"postgres\" }]\nvirtual_addresses = [\"192.168.122.70/24\"]";
+    let version = "version = 3\nvirtual_addresses = [\"192.168.122.80/24\"]";
+    [
+        listener(),
+        instance("web", 51, 150, haproxy),
+        instance("database", 52, 150, postgres),
+        instance("gateway6", 53, 150, "virtual_addresses = [\"fe80::50/64\", \"2001:db8::50/64\"]"),
+        instance("storage", 54, 100, storage),
+        instance("guests", 55, 100, version),
+        checks.to_owned(),
+    ]
+    .concat()
+}
+
+fn other_node() -> String {
+    let database = "virtual_addresses = [\"192.168.122.60/24\"]";
+    let guests = "version = 2\nvirtual_addresses = [\"192.168.122.81/24\"]";
+    let guests = instance("guests", 55, 100, guests).replace("100ms", "1s");
+    listener() + &instance("database", 52, 120, database) + &guests
+}
+
+/// The page fits its window and has enough contrast, in both schemes, on a desk and on a phone.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
+    let lab = Lab::new(2)?;
+    let mut one = start(&lab, ONE, busy_node())?;
+    let mut two = start(&lab, TWO, other_node())?;
+    let states = ["master", "backup", "master", "fault", "master"];
+    try_wait_until("all states", TIMEOUT, || {
+        let found = status(&one)?;
+        Ok(found.iter().map(|instance| instance.text("state")).eq(states))
+    })?;
+    wait_for_state(&two, "master", TIMEOUT)?;
+    try_wait_until("invalid adverts", TIMEOUT, || {
+        get(one.host(), PORT, "/")?;
+        Ok(get(one.host(), PORT, "/")?.body.contains("guests · version-errors"))
+    })?;
+    assert!(counter(&two, "master-transitions")? > 0);
+
+    let mut browser = Browser::start(one.host())?;
+    for (name, width, height, scheme) in [
+        ("page-light.png", 1180, 800, Scheme::Light),
+        ("page-dark.png", 1180, 800, Scheme::Dark),
+        ("page-phone.png", 390, 844, Scheme::Light),
+        ("", 390, 844, Scheme::Dark),
+        ("", 800, 600, Scheme::Light),
+    ] {
+        browser.emulate(width, height, scheme)?;
+        browser.open(URL)?;
+        browser.wait_for(IS_LIVE)?;
+        browser.wait_for(&format!("innerWidth === {width}"))?;
+        let overflow = browser.evaluate("document.documentElement.scrollWidth - innerWidth")?;
+        assert_eq!(overflow, 0, "the page is too wide for {width} pixels");
+        let is_dark = browser.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")?;
+        assert_eq!(is_dark, scheme == Scheme::Dark);
+        if !name.is_empty() {
+            save(name, &browser.screenshot(1500)?)?;
+        }
+        browser.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)")?;
+        assert_eq!(browser.evaluate(LOW_CONTRAST)?, Value::Array(Vec::new()), "{width} pixels, {scheme:?}");
+    }
+    assert_no_complaints(&mut browser);
+    for agent in [&mut one, &mut two] {
+        assert!(agent.stop()?.success());
+    }
+    Ok(())
+}
+
+/// Checks a screenshot, and writes it if the screenshots are to be updated.
+fn save(name: &str, png: &[u8]) -> Result<()> {
+    ensure!(png.starts_with(b"\x89PNG"), "{name} is no PNG");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/images").join(name);
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path, png)?;
+    } else {
+        ensure!(path.exists(), "{} does not exist; run this test with UPDATE=1", path.display());
+    }
+    Ok(())
+}

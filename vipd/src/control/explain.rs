@@ -1,0 +1,75 @@
+//! Descriptions of values in reports, for `status`, `top` and the status page.
+
+use super::model::{InstanceStatus, TrackedObject};
+
+/// Returns whether a tracked object with a weight changes the priority, has not been read yet, or
+/// is a file that cannot be read. An object without a weight causes a fault, which has a note of
+/// its own.
+pub(crate) fn is_noteworthy(object: &TrackedObject) -> bool {
+    let is_zero = object.state == "0" && object.detail.is_none();
+    object.weight.is_some_and(|weight| match object.state.as_str() {
+        "down" => weight < 0,
+        "up" => weight > 0,
+        _ => !is_zero,
+    })
+}
+
+/// Explains why the effective priority is not the configured one; `None` if it is.
+pub(crate) fn priority(status: &InstanceStatus) -> Option<String> {
+    if status.effective_priority == status.priority {
+        return None;
+    }
+    let weight = |object: &TrackedObject| {
+        let TrackedObject { kind, name, state, weight, .. } = object;
+        format!("{kind} {name} {state} ({:+})", weight.unwrap_or_default())
+    };
+    let weights: Vec<_> = status.track.iter().filter(|object| is_noteworthy(object)).map(weight).collect();
+    Some(match (weights.is_empty(), &status.group) {
+        (false, _) => weights.join(", "),
+        (true, Some(group)) => format!("lowest priority of the sync group {group}"),
+        (true, None) => "set by `vipd priority`".to_owned(),
+    })
+}
+
+/// Formats an interval as `10ms`, `30.07ms` or `3.609s`: up to two decimals below a second, three
+/// above, truncated.
+pub(crate) fn seconds(nanos: u64) -> String {
+    let (whole, fraction, unit) = if nanos < 1_000_000_000 {
+        (nanos / 1_000_000, format!("{:02}", nanos % 1_000_000 / 10_000), "ms")
+    } else {
+        (nanos / 1_000_000_000, format!("{:03}", nanos % 1_000_000_000 / 1_000_000), "s")
+    };
+    match fraction.trim_end_matches('0') {
+        "" => format!("{whole}{unit}"),
+        fraction => format!("{whole}.{fraction}{unit}"),
+    }
+}
+
+/// Formats an age in at most two units: `850ms`, `12.3s`, `4m05s`, `3h07m` or `12d04h`.
+pub(crate) fn age(millis: u64) -> String {
+    let seconds = millis / 1000;
+    match seconds {
+        0 => format!("{millis}ms"),
+        1..60 => format!("{seconds}.{}s", millis % 1000 / 100),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{age, seconds};
+
+    #[test]
+    fn durations_are_short_and_contain_no_white_space() {
+        assert_eq!(
+            [10_000_000, 30_078_125, 999_999_999, 1_000_000_000, 3_609_375_000].map(seconds),
+            ["10ms", "30.07ms", "999.99ms", "1s", "3.609s"]
+        );
+        assert_eq!(
+            [0, 999, 1000, 59_999, 60_000, 245_000, 3_600_000, 86_399_999, 86_400_000].map(age),
+            ["0ms", "999ms", "1.0s", "59.9s", "1m00s", "4m05s", "1h00m", "23h59m", "1d00h"]
+        );
+    }
+}

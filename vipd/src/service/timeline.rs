@@ -1,0 +1,93 @@
+//! The latest events that the status page shows.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::control::event::EventRecord;
+
+/// Number of events that are kept.
+const CAPACITY: usize = 50;
+
+/// The latest events, without discarded adverts: a flood of them would displace all others.
+#[derive(Debug, Default)]
+pub(super) struct Timeline(VecDeque<Arc<EventRecord>>);
+
+impl Timeline {
+    /// Adds an event.
+    pub(super) fn add(&mut self, record: &EventRecord) {
+        if let Some(record) = public(record.clone()) {
+            self.0.truncate(CAPACITY - 1);
+            self.0.push_front(record.into());
+        }
+    }
+
+    /// Adds the events of a predecessor, each a line of JSON, before those of this process.
+    pub(super) fn resume(&mut self, former: &[String]) {
+        let records = former.iter().rev().filter_map(|line| public(serde_json::from_str(line).ok()?));
+        let room = CAPACITY - self.0.len();
+        self.0.extend(records.take(room).map(Arc::new));
+    }
+
+    /// Returns the events, the latest first.
+    pub(super) fn latest(&self) -> Vec<Arc<EventRecord>> {
+        self.0.iter().cloned().collect()
+    }
+}
+
+/// Removes the output of scripts, because anyone who can connect to the HTTP server may read it.
+/// Returns `None` for a discarded advert.
+fn public(record: EventRecord) -> Option<EventRecord> {
+    let is_script = record.object.as_ref().is_some_and(|object| object.starts_with("script "));
+    let reason = record.reason.filter(|_| !is_script);
+    (record.event != "advert-discarded").then_some(EventRecord { reason, ..record })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(number: usize, object: Option<&str>) -> EventRecord {
+        EventRecord {
+            instance: number.to_string(),
+            event: "object-changed".to_owned(),
+            reason: Some("secret".to_owned()),
+            object: object.map(str::to_owned),
+            ..EventRecord::default()
+        }
+    }
+
+    fn numbers(timeline: &Timeline) -> Vec<usize> {
+        timeline.latest().iter().map(|record| record.instance.parse().expect("a number")).collect()
+    }
+
+    #[test]
+    fn latest_events_are_kept() {
+        let mut timeline = Timeline::default();
+        (0..CAPACITY + 10).for_each(|number| timeline.add(&event(number, None)));
+        let expected: Vec<_> = (10..CAPACITY + 10).rev().collect();
+        assert_eq!(numbers(&timeline), expected);
+    }
+
+    #[test]
+    fn events_of_a_predecessor_precede_those_of_this_process() {
+        let mut timeline = Timeline::default();
+        for number in [1000, 1001] {
+            timeline.add(&event(number, None));
+        }
+        let former: Vec<_> =
+            (0..CAPACITY).map(|number| serde_json::to_string(&event(number, None)).expect("JSON")).collect();
+        timeline.resume(&former);
+        let expected: Vec<_> = [1001, 1000].into_iter().chain((2..CAPACITY).rev()).collect();
+        assert_eq!(numbers(&timeline), expected);
+    }
+
+    #[test]
+    fn discarded_adverts_and_output_of_scripts_are_not_shown() {
+        let mut timeline = Timeline::default();
+        timeline.add(&event(1, Some("script web")));
+        timeline.add(&event(2, Some("file manual")));
+        timeline.add(&EventRecord { event: "advert-discarded".to_owned(), ..event(3, None) });
+        let reasons: Vec<_> = timeline.latest().iter().map(|record| record.reason.clone()).collect();
+        assert_eq!(reasons, [Some("secret".to_owned()), None]);
+    }
+}

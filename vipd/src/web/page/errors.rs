@@ -1,0 +1,55 @@
+//! Counters of errors.
+
+use std::cmp::Reverse;
+use std::fmt::Write as _;
+
+use super::html::Text;
+use crate::control::counters::Counter;
+use crate::control::model::StatsReport;
+
+/// Maximum number of counters that are shown.
+const LIMIT: usize = 40;
+
+/// Renders the counters of errors that are not 0, the largest first.
+pub(super) fn render(report: &StatsReport) -> String {
+    let agent = report.global.entries().filter(|(counter, _)| is_agentwide(counter));
+    let agent = agent.map(|(counter, value)| ("agent", counter, value));
+    let instances = report.instances.iter().flat_map(|instance| {
+        let entries = instance.statistics.entries();
+        entries.map(|(counter, value)| (instance.name.as_str(), counter, value))
+    });
+    let is_error = |(_, counter, value): &(&str, &Counter, u64)| counter.is_error() && *value > 0;
+    let mut errors: Vec<_> = agent.chain(instances).filter(is_error).collect();
+    errors.sort_by_key(|(_, _, value)| Reverse(*value));
+
+    let mut out = "<section id=\"errors\"><h2>Errors by reason</h2>".to_owned();
+    if errors.is_empty() {
+        out.push_str("<p class=\"empty\">None since the agent started.</p></section>");
+        return out;
+    }
+    out.push_str("<ol>");
+    for (name, counter, value) in errors.iter().take(LIMIT) {
+        // Writing to a string does not fail.
+        let _ = write!(
+            out,
+            "<li><b>{value}</b><p>{}</p><p class=\"below\">{} · {}</p></li>",
+            Text(counter.help),
+            Text(name),
+            counter.name.trim_start_matches("vipd:")
+        );
+    }
+    out.push_str("</ol>");
+    if errors.len() > LIMIT {
+        let _ = write!(out, "<p class=\"below\">and {} more: `vipd stats`</p>", errors.len() - LIMIT);
+    }
+    out.push_str("</section>");
+    out
+}
+
+/// Returns whether no instance has this counter. The counters of the agent include those of the
+/// instances.
+fn is_agentwide(counter: &Counter) -> bool {
+    let is_same =
+        |other: &Counter| other.name.trim_start_matches("vipd:") == counter.name.trim_start_matches("vipd:");
+    !crate::control::counters::INSTANCE.iter().any(is_same)
+}

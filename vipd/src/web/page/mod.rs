@@ -1,0 +1,143 @@
+//! The status page: a document, its style, its script and its icon, all part of the binary.
+//!
+//! The agent renders all HTML; the script only replaces elements with newer ones. The page
+//! therefore looks the same without JavaScript, and all text is escaped in one place.
+
+mod errors;
+mod html;
+mod instance;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod timeline;
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::iter::{once, repeat};
+
+use serde::Serialize;
+
+use self::html::Text;
+use super::Scrape;
+
+/// A file of the page, with its media type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asset {
+    pub(super) media_type: &'static str,
+    pub(super) text: &'static str,
+}
+
+/// Media type of the document.
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+
+/// The browser loads nothing from other hosts, runs no inline script, and does not show the page in
+/// a frame of another site.
+pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const ASSETS: [(&str, Asset); 3] = [
+    ("/style.css", Asset { media_type: "text/css; charset=utf-8", text: include_str!("style.css") }),
+    ("/page.js", Asset { media_type: "text/javascript; charset=utf-8", text: include_str!("page.js") }),
+    ("/icon.svg", Asset { media_type: "image/svg+xml", text: include_str!("icon.svg") }),
+];
+
+/// Returns the file of the page at this path, except the document.
+pub(super) fn asset(path: &str) -> Option<Asset> {
+    ASSETS.iter().find(|(name, _)| *name == path).map(|(_, asset)| *asset)
+}
+
+/// Maximum number of instances that the page shows; it limits the memory for slow clients.
+const MAX_INSTANCES: usize = 255;
+
+/// The contents of the page at a point in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    title: String,
+    /// Fingerprint of the agent's version and of the names of the instances. A document with another
+    /// layout lacks elements of this frame.
+    layout: String,
+    summary: Element,
+    instances: Vec<Element>,
+    timeline: Element,
+    errors: Element,
+}
+
+/// An element of the page that may change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Element {
+    /// Its `id` in the document.
+    id: String,
+    html: String,
+}
+
+/// The part of a frame that is sent to a browser.
+#[derive(Serialize)]
+struct Update<'a> {
+    title: &'a str,
+    layout: &'a str,
+    elements: Vec<&'a Element>,
+}
+
+impl Frame {
+    /// Renders a snapshot.
+    pub(super) fn new(scrape: &Scrape) -> Self {
+        let element = |id: &str, html| Element { id: id.to_owned(), html };
+        let instances = scrape.status.instances.iter().zip(&scrape.stats.instances).take(MAX_INSTANCES);
+        let instances = instances.enumerate().map(|(index, (status, stats))| {
+            let id = id(index);
+            Element { html: instance::render(&id, status, &stats.statistics, &scrape.problems), id }
+        });
+        Self {
+            title: summary::title(scrape),
+            layout: layout(scrape),
+            summary: element("summary", summary::render(scrape)),
+            instances: instances.collect(),
+            timeline: element("timeline", timeline::render(&scrape.events)),
+            errors: element("errors", errors::render(&scrape.stats)),
+        }
+    }
+
+    /// Returns the complete document.
+    pub(super) fn document(&self) -> String {
+        let instances: String = self.instances.iter().map(|element| element.html.as_str()).collect();
+        format!(
+            include_str!("document.html"),
+            title = Text(&self.title),
+            layout = self.layout,
+            summary = self.summary.html,
+            instances = instances,
+            timeline = self.timeline.html,
+            errors = self.errors.html,
+        )
+    }
+
+    /// Returns the elements that differ from those of `former` as JSON, without newlines. Without
+    /// `former`, or if its layout differs, returns all elements.
+    pub(super) fn update(&self, former: Option<&Self>) -> String {
+        let former = former.filter(|former| former.layout == self.layout);
+        let known = former.into_iter().flat_map(Self::elements).map(Some).chain(repeat(None));
+        let changed = self.elements().zip(known).filter(|(element, known)| Some(*element) != *known);
+        let elements = changed.map(|(element, _)| element).collect();
+        let update = Update { title: &self.title, layout: &self.layout, elements };
+        // Strings can always be encoded.
+        serde_json::to_string(&update).unwrap_or_default()
+    }
+
+    fn elements(&self) -> impl Iterator<Item = &Element> {
+        once(&self.summary).chain(&self.instances).chain([&self.timeline, &self.errors])
+    }
+}
+
+/// Returns the identifier of an instance's element.
+fn id(index: usize) -> String {
+    format!("instance-{index}")
+}
+
+fn layout(scrape: &Scrape) -> String {
+    let mut hasher = DefaultHasher::new();
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    ASSETS.map(|(_, asset)| asset.text).hash(&mut hasher);
+    for instance in &scrape.status.instances {
+        instance.name.hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
+}

@@ -1,0 +1,108 @@
+"use strict";
+
+// Replaces elements of the page with those that the agent sends. The agent renders all HTML.
+
+// Milliseconds without an update after which the connection is replaced. The agent sends one every
+// second.
+const STALE = 5000;
+// Milliseconds until the next attempt after the agent has refused the connection.
+const RETRY = 3000;
+
+const indicator = document.getElementById("live");
+let timer;
+
+function show(state, text) {
+  if (indicator.textContent !== text) {
+    indicator.textContent = text;
+  }
+  indicator.className = state;
+  document.body.classList.toggle("stale", state !== "connected");
+}
+
+// Makes `old` equal to `fresh`, which has the same name. Keeps elements, and with them open details,
+// selected text and the position of the page.
+function patch(old, fresh) {
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== fresh.data) {
+      old.data = fresh.data;
+    }
+    return;
+  }
+  for (const { name } of [...old.attributes]) {
+    if (name !== "open" && !fresh.hasAttribute(name)) {
+      old.removeAttribute(name);
+    }
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value) {
+      old.setAttribute(name, value);
+    }
+  }
+  let next = old.firstChild;
+  for (const child of [...fresh.childNodes]) {
+    let same = next;
+    while (same && same.nodeName !== child.nodeName) {
+      same = same.nextSibling;
+    }
+    if (!same) {
+      old.insertBefore(child, next);
+      continue;
+    }
+    while (next !== same) {
+      next = removed(next);
+    }
+    next = same.nextSibling;
+    patch(same, child);
+  }
+  while (next) {
+    next = removed(next);
+  }
+}
+
+// Removes a node, and returns the one after it.
+function removed(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
+}
+
+function update({ title, layout, elements }) {
+  // A reload of the configuration has added or removed instances, or another version is running.
+  if (layout !== document.body.dataset.layout) {
+    location.reload();
+    return;
+  }
+  document.title = title;
+  for (const { id, html } of elements) {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    patch(document.getElementById(id), template.content.firstElementChild);
+  }
+}
+
+function connect() {
+  const source = new EventSource("events");
+  const reconnect = (text, delay) => {
+    source.close();
+    clearTimeout(timer);
+    show("lost", text);
+    timer = setTimeout(connect, delay);
+  };
+  const expect = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => reconnect("no updates; reconnecting", 0), STALE);
+  };
+  source.addEventListener("message", (message) => {
+    update(JSON.parse(message.data));
+    show("connected", "live");
+    expect();
+  });
+  source.addEventListener("problem", (message) => {
+    show("lost", message.data);
+    expect();
+  });
+  source.addEventListener("error", () => reconnect("disconnected; reconnecting", RETRY));
+  expect();
+}
+
+connect();
