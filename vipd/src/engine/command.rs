@@ -243,7 +243,7 @@ pub(crate) struct RouterSnapshot {
     pub(crate) primary: Option<IpAddr>,
     /// Mode of the BPF program on the router's link.
     pub(crate) mode: Option<Mode>,
-    /// Lowest fence level of the router's interfaces; `None` if none of them is open.
+    /// Lowest fence level of the router's interfaces; `None` if no interface of the router is open.
     pub(crate) fence: Option<FenceLevel>,
     /// Why adverts cannot be sent or received on the router's link; `None` if they can.
     pub(crate) failure: Option<String>,
