@@ -43,7 +43,7 @@ impl Spread {
 }
 
 /// Runs `scenario` once per kind in each of `rounds` rounds. Alternating the kinds ensures that
-/// other load on the machine affects all of them equally. Calls `progress` after each run.
+/// other load on the machine affects all kinds equally. Calls `progress` after each run.
 ///
 /// # Errors
 /// Returns an error, with the round number, if a run fails.

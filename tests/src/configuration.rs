@@ -76,7 +76,8 @@ pub struct Instance {
     /// Path of a command that runs on each change of state.
     pub notify: Option<String>,
     /// Path of a command that is tracked with weight -5: it runs every second, with a timeout of
-    /// one second. The instances of a node share one check, so all of them must have the same path.
+    /// one second. The instances of a node share one check, so all instances of a node must have
+    /// the same path.
     pub check: Option<String>,
 }
 

@@ -49,7 +49,7 @@ impl Controller {
     }
 }
 
-/// A control group. It is removed on drop; all its processes should have exited by then.
+/// A control group, removed on drop. All its processes should have exited by then.
 #[derive(Debug)]
 pub struct ControlGroup {
     directory: PathBuf,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 
-/// Return type of a test. If it is an error, the test harness prints the location of the `?` that
+/// Return type of a test. For an error, the test harness prints the location of the `?` that
 /// returned the error.
 pub type TestResult = Result<(), Failure>;
 

@@ -1,11 +1,11 @@
 //! Unnamed network and mount namespaces.
 //!
 //! A [`Namespace`] is an OS thread in its own network and mount namespaces that executes the jobs
-//! passed to [`Namespace::run`]. It has no file in `/run/netns` or elsewhere. Its network, its
-//! mounts and the contents of [`SCRATCH`] exist as long as a thread or process is inside: the lab's
-//! own thread, or a child started there. Children receive SIGKILL when the thread that started them
-//! exits (see [`crate::process`]), so the kernel cleans up even if the lab's process is killed with
-//! SIGKILL.
+//! passed to [`Namespace::run`]. The namespace has no file in `/run/netns` or elsewhere. Its
+//! network, its mounts and the contents of [`SCRATCH`] exist as long as a thread or process is
+//! inside: the lab's own thread, or a child started there. Children receive SIGKILL when the thread
+//! that started them exits (see [`crate::process`]), so the kernel cleans up even if the lab's
+//! process is killed with SIGKILL.
 
 use std::fmt;
 use std::fs;

@@ -63,7 +63,7 @@ pub(crate) fn stamp(socket: &Socket) -> io::Result<()> {
     set_int(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
-/// Receives a packet, waiting at most for the socket's read timeout.
+/// Receives a packet, waiting no longer than the socket's read timeout.
 pub(crate) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
     receive_with(socket, buffer, 0)
 }

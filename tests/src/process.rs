@@ -213,7 +213,8 @@ pub fn piped(namespace: &Namespace, mut command: Command) -> Result<Child> {
 }
 
 /// Returns a command that runs a program under its own init process, so that the program's child
-/// processes survive its death. The init process exits once all of them have ended.
+/// processes survive the program's death. The init process exits once the program and all its child
+/// processes have ended.
 pub(crate) fn below_init(command: &Command) -> Command {
     let mut init = Command::new("sh");
     init.args(["-c", INIT, "init"]).arg(command.get_program()).args(command.get_args());

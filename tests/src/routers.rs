@@ -65,7 +65,7 @@ pub fn wait_for_backup_of(agent: &Agent, master: impl Into<IpAddr>) -> Result<Re
 /// Returns the IPv4 addresses on a host's [`INTERFACE`].
 ///
 /// # Errors
-/// Returns an error if they cannot be read.
+/// Returns an error if the addresses cannot be read.
 pub fn addresses(host: &Namespace) -> Result<Vec<Ipv4Addr>> {
     host.run(|| links::addresses(INTERFACE))
 }

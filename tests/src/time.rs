@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// A point in time: nanoseconds of `CLOCK_REALTIME`.
 ///
 /// The kernel timestamps frames and replies with this clock. Log lines and events use the same
-/// clock, so that all of them can be ordered.
+/// clock, so that frames, log lines and events can be ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(u64);
 

@@ -52,7 +52,7 @@ impl Tun {
                         continue;
                     }
                     if let Ok(length) = from.read(&mut packet) {
-                        // If the write fails, the packet is lost, as it can be on any link.
+                        // If the write fails, the packet is lost, as packets can be on any link.
                         let _ = to.write(&packet[..length]);
                     }
                 }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 /// Interval between checks of a condition; a tenth of the minimum VRRP interval.
 const POLL: Duration = Duration::from_millis(1);
 
-/// Waits at most `timeout` until `condition` is true.
+/// Waits up to `timeout` for `condition` to become true.
 ///
 /// # Errors
 /// Returns an error after `timeout`. `description` completes the message "timed out after N s
@@ -17,7 +17,7 @@ pub fn wait_until(description: &str, timeout: Duration, mut condition: impl FnMu
     try_wait_until(description, timeout, || Ok(condition()))
 }
 
-/// Waits at most `timeout` until `condition` is true. An error from `condition` ends the wait.
+/// Waits up to `timeout` for `condition` to become true. An error from `condition` ends the wait.
 ///
 /// # Errors
 /// Returns the error from `condition`, or an error after `timeout` as [`wait_until`] does.

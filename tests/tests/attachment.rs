@@ -150,9 +150,9 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
     drop(programs);
 }
 
-/// Whenever vipd's program runs first, another application attaches a program in front of it that
-/// drops all adverts. vipd waits longer before each further attempt to run first, and the backup is
-/// in Fault during these pauses.
+/// Whenever vipd's program runs first, another application attaches a program that runs before it
+/// and drops all adverts. vipd waits longer before each further attempt to run first, and the
+/// backup is in Fault during these pauses.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn competing_tc_program_is_displaced_with_growing_pauses() {

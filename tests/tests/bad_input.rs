@@ -179,7 +179,7 @@ fn foreign_xdp_program_is_reported_and_kept() {
     let both = Running::start(&lab, "both", &generic(&[(INTERFACE, 2), ("eth2", 3)]));
     both.expect(2, "fault", "another XDP program is attached to eth1");
     assert!(is_attached(&foreign, node));
-    // Once the other program is gone, vipd attaches its own without a restart.
+    // Once the other program is gone, vipd attaches its own program without a restart.
     drop(foreign);
     both.expect(2, "master", "");
     both.stop();

@@ -118,7 +118,7 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     let lab = Lab::new(1)?;
     let (mut agent, frames) = backups(&lab)?;
     let injector = Injector::open(lab.host(SENDER)?)?;
-    // The first advert for each router is a change: it comes from a new master.
+    // The first advert for each router counts as changed, because it comes from a new master.
     injector.send_paced(&frames, frames.len(), Duration::from_millis(50))?;
     let follows = |status: &Reply| status.address("last-adv-source") == Some(SENDER.ipv4().into());
     try_wait_until("all instances to follow the sender", TIMEOUT, || {
@@ -257,7 +257,7 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     Injector::open(lab.host(SENDER)?)?.send_paced(&frames, count, Duration::from_secs(2))?;
     let rounds = u64::try_from(ROUNDS)?;
     // Each round ends with the last foreign frame, so all frames have been counted once that frame
-    // has.
+    // has been counted.
     let (last, _) = FOREIGN[FOREIGN.len() - 1];
     try_wait_until("the last frame to be counted", TIMEOUT, || {
         Ok(control::stats(&agent)?.0.number(last)? >= rounds)

@@ -85,8 +85,8 @@ impl Pair {
         Ok(Self { _client: client, preferred, backup, capture, _lab: lab })
     }
 
-    /// Waits until node 2 has taken over and sent more than 200 answers. Returns the time of its
-    /// first advert.
+    /// Waits until node 2 has taken over and sent more than 200 answers. Returns the time of node
+    /// 2's first advert.
     fn await_takeover(&self, since: WallTime) -> Result<WallTime> {
         wait_until("answers from node 2", TIMEOUT, || {
             self.capture
@@ -167,7 +167,8 @@ fn killed_master_is_silent_after_the_new_masters_first_advert() -> TestResult {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
-    // This leaves several seconds between the end of the lease and the end of three intervals.
+    // An interval of 3 s leaves several seconds between the end of the lease and the end of three
+    // intervals.
     const INTERVAL: Duration = Duration::from_secs(3);
     let lab = Lab::new(1)?;
     let capture = lab.capture()?;

@@ -121,8 +121,8 @@ fn hostile(seed: u64) -> Vec<Vec<u8>> {
 }
 
 /// Returns whether the BPF program counts a frame, that is, whether it is IPv4 with protocol 112.
-/// Returns `None` for a tagged frame: whether the program sees the tag depends on its mode and on
-/// VLAN offload.
+/// Returns `None` for a tagged frame: whether the program sees the tag depends on the program's
+/// mode and on VLAN offload.
 fn counted(frame: &[u8]) -> Option<bool> {
     match frame.get(12..14)? {
         [0x81, 0x00] | [0x88, 0xa8] => None,

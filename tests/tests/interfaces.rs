@@ -119,7 +119,8 @@ fn only_the_engine_threads_run_realtime_when_enabled() -> TestResult {
         agent.start()?;
         wait_for_state(&agent, "master", TIMEOUT)?;
         for (name, policy) in policies(agent.pid()?)? {
-            // The engine waits for the other two threads, so they must not run at a lower priority.
+            // The engine waits for the other two threads, so these two must not run at a lower
+            // priority.
             let engine = ["engine", "addresses", "xdp-probe"].contains(&name.as_str());
             assert_eq!(policy == FIFO, wanted && engine, "{setting}: thread {name}");
         }
@@ -210,8 +211,8 @@ fn former_bridge_port_is_still_tracked() -> TestResult {
         links::add_bridge(BRIDGE)?;
         links::join_bridge(INTERFACE, BRIDGE)?;
         links::leave_bridge(INTERFACE)?;
-        // Netlink messages are ordered: once this removal has been handled, so have the earlier
-        // messages.
+        // Netlink messages are ordered: once this removal has been handled, the earlier messages
+        // have been handled, too.
         links::remove_address(INTERFACE, Ipv4Addr::new(10, 0, 0, 1), 32)
     })?;
     try_wait_until("the address to be restored", TIMEOUT, || {

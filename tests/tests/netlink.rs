@@ -171,7 +171,8 @@ fn new_primary_address_is_used_as_source_without_state_change() -> TestResult {
     let changed = WallTime::now();
     lab.host(ONE)?.run(|| {
         links::add_address(INTERFACE, OTHER, PREFIX)?;
-        // This also removes the VIP, which is a secondary address of the same subnet.
+        // Removing the primary address also removes the VIP, which is a secondary address of the
+        // same subnet.
         links::remove_address(INTERFACE, ONE.ipv4(), PREFIX)
     })?;
     adverts_from(&capture, changed, OTHER)?;

@@ -74,7 +74,7 @@ fn follower_receives_every_state_change_until_the_agent_stops() {
     assert!(later.is_empty() || later == ["initialize"], "{later:?}");
 }
 
-/// A script in its own directory, which appends its arguments and environment to a file there.
+/// A script that appends its arguments and environment to a file in the script's own directory.
 struct Recorder {
     directory: TempDir,
 }

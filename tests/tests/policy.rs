@@ -156,7 +156,8 @@ fn preempt_delay_postpones_preemption() {
     let lower = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "0s")));
     wait_for_state(&lower, "master", TIMEOUT).expect("master");
     let delayed = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "1000s")));
-    // The router follows the lower-priority master, which it would not do without a preempt delay.
+    // The router follows the lower-priority master. Without a preempt delay, the router would
+    // preempt that master.
     let followed = control::wait_for(&delayed, "to follow", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(TWO.ipv4().into())
     });

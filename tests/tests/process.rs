@@ -112,7 +112,7 @@ impl Plain {
 
 impl Drop for Plain {
     fn drop(&mut self) {
-        // Kills the agent and its guardian. Fails if they have already exited.
+        // Kills the agent and its guardian. Fails if both have already exited.
         let _ = kill_process_group(self.pid(), Signal::KILL);
         let _ = self.child.wait();
     }

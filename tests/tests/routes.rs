@@ -324,8 +324,8 @@ fn route_replaced_by_another_tool_is_reported_as_missing() {
     }
 }
 
-/// An agent that starts while another agent runs in the network namespace removes only stale routes
-/// from its own configuration.
+/// An agent that starts while another agent runs in the network namespace removes only those stale
+/// routes that are in its own configuration.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn routes_of_a_second_agent_stay() {

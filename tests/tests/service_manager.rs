@@ -53,7 +53,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Kills the agent and its guardian. Fails if they have already exited.
+        // Kills the agent and its guardian. Fails if both have already exited.
         let _ = kill_process_group(Pid::from_child(&self.agent), Signal::KILL);
         let _ = self.agent.wait();
     }

@@ -1,4 +1,4 @@
-//! Adverts are delivered although the node saturates its own uplink, because they are sent with
+//! Adverts are delivered although the node saturates its own uplink, because adverts are sent with
 //! TC_PRIO_CONTROL.
 
 use std::net::UdpSocket;

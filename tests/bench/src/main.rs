@@ -66,7 +66,7 @@ struct Args {
     /// Number of times that the scenario `owners` plays each fault at each interval
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     faults: u32,
-    /// In the scenario `owners`, play only this fault instead of all of them in parallel
+    /// In the scenario `owners`, play only this fault instead of all faults in parallel
     #[arg(long, value_name = "FAULT", value_parser = owners::parse_point)]
     only: Option<u32>,
     /// Run each scenario only once, and for a shorter time
@@ -155,8 +155,8 @@ fn check(results: &Results, verdicts: &[Verdict]) -> Result<()> {
     Ok(())
 }
 
-/// Runs the scenarios. The programs of a scenario take turns, so that changes in the machine's
-/// load affect all of them.
+/// Runs the scenarios. The programs of a scenario take turns, so that changes in the machine's load
+/// affect all programs.
 fn measure(scenarios: &[Scenario], programs: &Programs, runs: Runs, effort: Effort) -> Result<Results> {
     let columns = |scenario: Scenario| -> Vec<Who> {
         scenario.who().iter().copied().filter(|who| programs.subject(*who).is_some()).collect()

@@ -171,7 +171,8 @@ impl Scenario {
         let length = effort.length;
         let seconds = Duration::from_secs;
         let short = |count| Cuts { count, settled: seconds(1), watched: FAST * 50 };
-        // This is long enough to include the repeated announcements of the old and the new master.
+        // These times are long enough to include the repeated announcements of the old and the new
+        // master.
         let long = Cuts { count: 1, settled: seconds(7), watched: seconds(6) };
         match self {
             Self::Backup => steady::backups(subject, &COUNTS, FAST, length),

@@ -1,4 +1,4 @@
-//! Turns fuzzer input into frames by repairing fields that a fuzzer cannot guess, above all
+//! Turns fuzzer input into frames by repairing fields that a fuzzer cannot guess, especially
 //! checksums.
 //!
 //! The parser only continues if lengths and checksums are correct, and coverage feedback does not

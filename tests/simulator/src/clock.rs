@@ -26,8 +26,8 @@ impl Clock {
         Timestamp::from_nanos(self.start + scale(now, MILLION + self.gain))
     }
 
-    /// Returns the first true time at which the clock shows `local` or later: 0 if its reading at 0
-    /// is already past `local`.
+    /// Returns the first true time at which the clock shows `local` or later: 0 if the clock is
+    /// already past `local` at true time 0.
     pub(crate) fn when(self, local: Timestamp) -> u64 {
         let passed = u128::from(local.as_nanos().saturating_sub(self.start));
         let rate = u128::try_from(MILLION + self.gain).expect("a clock runs forward");

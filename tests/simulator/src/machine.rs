@@ -11,7 +11,7 @@ impl World {
     /// Starts a host's process or brings its link up.
     pub(crate) fn start(&mut self, host: usize) {
         if self.hosts[host].is_killed() {
-            // A new process first removes the VIPs of the dead one.
+            // A new process first removes the VIPs of the dead process.
             self.crash(host);
         }
         self.trace.add(self.now, host, None, TraceEvent::Started);

@@ -190,7 +190,7 @@ impl World {
     }
 
     /// Stalls random hosts, some of which lose records because their rings are full. Checks that
-    /// this has no effect on virtual routers for which these hosts are backups.
+    /// the stalls have no effect on virtual routers for which these hosts are backups.
     fn stall_hosts(&mut self) {
         let before = self.takeovers();
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());

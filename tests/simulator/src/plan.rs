@@ -39,7 +39,7 @@ enum Shape {
     /// 4 to 12 hosts with 30 to 60 virtual routers, each of which runs on some of the hosts.
     Mesh,
     /// 4 to 12 hosts, all of which run the same 30 to 60 virtual routers. One host has the highest
-    /// priority in all of them.
+    /// priority in all virtual routers.
     Ladder,
     /// 60 hosts, all of which run the same three virtual routers.
     Crowd,

@@ -97,8 +97,8 @@ impl World {
     }
 
     /// Returns the Active_Down_Interval or Skew_Time, in nanoseconds, of a backup that follows
-    /// `master` (RFC 9568 section 6.1, RFC 3768 section 6.1). This is computed independently of the
-    /// core.
+    /// `master` (RFC 9568 section 6.1, RFC 3768 section 6.1). The value is computed independently
+    /// of the core.
     fn waits(&self, backup: usize, master: usize, priority_zero: bool) -> u64 {
         let (own, masters) = (self.members[backup].router.config(), self.members[master].router.config());
         let interval = masters.interval.nanos();

@@ -328,7 +328,7 @@ impl Arena {
     fn upgrade(&mut self, node: u8) -> Result<Outcome> {
         match control::change(self.agent(node)?, &json!({ "command": "upgrade" })) {
             Ok(_) => Ok(Outcome::Done),
-            // On a busy machine, the agent continues instead of delaying its adverts.
+            // On a busy machine, the agent cancels the upgrade rather than delay its adverts.
             Err(error) if format!("{error:#}").contains("did not take over within") => {
                 Ok(Outcome::Skipped(format!("{error:#}")))
             }

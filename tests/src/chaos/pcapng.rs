@@ -1,5 +1,5 @@
-//! Writes captured frames to a pcapng file (draft-ietf-opsawg-pcapng), which Wireshark reads, with
-//! one interface per switch port.
+//! Writes captured frames to a pcapng file (draft-ietf-opsawg-pcapng), with one interface per
+//! switch port. Wireshark can read such files.
 
 use std::io::{self, Write};
 

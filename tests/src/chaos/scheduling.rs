@@ -54,8 +54,8 @@ pub(crate) fn restrict(processes: &[u32], cpus: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// A thread that keeps a CPU busy, so that threads of lower priority do not run there. It stops
-/// when the `Hog` is dropped.
+/// A thread that keeps a CPU busy, so that threads of lower priority do not run there. The thread
+/// stops when the `Hog` is dropped.
 #[derive(Debug)]
 pub(crate) struct Hog {
     stop: Arc<AtomicBool>,
@@ -63,7 +63,8 @@ pub(crate) struct Hog {
 }
 
 impl Hog {
-    /// Starts the thread. It also stops after `longest`, so that it cannot hang the machine.
+    /// Starts the thread. The thread also stops after `longest`, so that it cannot hang the
+    /// machine.
     ///
     /// # Errors
     /// Returns an error without CAP_SYS_NICE, or if the thread cannot be created or moved to the

@@ -22,7 +22,7 @@ const PRIORITY_STEP: u8 = 50;
 /// VRID of the first router, and last byte of its address.
 const FIRST: u8 = 51;
 
-/// Nodes, and the virtual routers that are configured on all of them.
+/// Nodes, and the virtual routers that are configured on all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// Number of nodes.

@@ -1,5 +1,5 @@
 //! Periods in which the machine, or one of its CPUs, was stalled, for example because the
-//! hypervisor did not schedule a virtual machine. The judge adds them to its bounds.
+//! hypervisor did not schedule a virtual machine. The judge adds these periods to its bounds.
 //!
 //! A witness thread on each CPU, with a real-time priority above all agents, wakes up every 2 ms
 //! and records each wake-up that is more than 1 ms late.

@@ -71,8 +71,8 @@ pub enum ReceivedChecksum {
     Zero,
 }
 
-/// An injected advert: `receive advert from higher priority 200 …`. By default it is sent by
-/// *higher* with priority 200 and without authentication; other omitted fields match the router
+/// An injected advert: `receive advert from higher priority 200 …`. By default, the advert is sent
+/// by *higher* with priority 200 and without authentication; other omitted fields match the router
 /// under test.
 #[expect(clippy::struct_excessive_bools, reason = "each switch is a separate key in a scenario")]
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! Interoperability of vipd with other implementations, in every combination that both sides
 //! support.
 //!
-//! A [`Cell`] is one combination of settings. [`play`] runs it in its own lab through an election,
-//! a crash, a return, a clean shutdown and another return, and checks the captured frames.
-//! [`table`] formats the results.
+//! A [`Cell`] is one combination of settings. [`play`] runs a cell in a separate lab through an
+//! election, a crash, a return, a clean shutdown and another return, and checks the captured
+//! frames. [`table`] formats the results.
 
 mod play;
 pub mod table;

@@ -225,7 +225,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until the returning preferred node preempts the master or, without preemption, checks
-    /// that it does not.
+    /// that this node does not preempt.
     pub(super) fn expect_preemption(&mut self, cause: WallTime, arp_before: Option<Neighbor>) -> Result<()> {
         if self.setup.preempt {
             self.expect_takeover(cause, arp_before, (BACKUP, PREFERRED), Deadline::Open)

@@ -31,8 +31,8 @@ impl Checksum {
             Self::PseudoHeader => with_header,
             Self::Value(value) => value,
             Self::Bad => {
-                // At least one of these three differs from both checksums. None is 0 or 0xffff,
-                // which are equivalent.
+                // At least one of these three differs from both checksums. None of the three is 0
+                // or 0xffff, which are equivalent checksums.
                 let wrong = [0x1234, 0x5678, 0x9abc];
                 wrong.into_iter().find(|&sum| sum != plain && sum != with_header).unwrap_or(0x1234)
             }

@@ -1,6 +1,7 @@
 //! Logging of `vipd run`: lines with UTC timestamps, written to stderr by a separate thread.
 //!
-//! If stderr blocks, only that thread blocks. Lines that do not fit in its queue are dropped.
+//! If stderr blocks, only that thread blocks. Lines that do not fit in the thread's queue are
+//! dropped.
 
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,8 +6,8 @@ const CONTEXT: usize = 200;
 /// A line that contains this text, in uppercase or lowercase, is not shown, because it may contain
 /// a password.
 const SECRET: &str = "pass";
-/// If a line ends in one of these, the next line is not shown, because it may contain the value of
-/// a password.
+/// If a line ends in one of these strings, the next line is not shown, because it may contain the
+/// value of a password.
 const CONTINUED: [&str; 3] = ["=", "\"\"\"", "'''"];
 
 /// The part of a line around the position of a problem.

@@ -10,7 +10,7 @@ pub enum XdpMode {
     /// ingress, or generic if TC ingress is refused.
     #[default]
     Auto,
-    /// Native mode. If it is refused, TC ingress; if that is also refused, generic mode.
+    /// Native mode, or TC ingress if native mode is refused, or generic mode if both are refused.
     Native,
     /// Generic only.
     Generic,

@@ -1,10 +1,10 @@
 //! Access control of the control socket.
 //!
-//! The kernel reports the user and the groups of a client ([`Credentials`]), so that a client
-//! cannot forge them. Without `[control]`, the mode of the socket file admits its owner and its
-//! group, and only root and the agent's user may change the agent. With `[control]`, any process
-//! can connect, and the agent immediately rejects clients other than root, its own user and members
-//! of the configured groups.
+//! The kernel reports the user and the groups of a client ([`Credentials`]), so a client cannot
+//! forge them. Without `[control]`, the mode of the socket file admits its owner and its group, and
+//! only root and the agent's user may change the agent. With `[control]`, any process can connect,
+//! and the agent immediately rejects clients other than root, its own user and members of the
+//! configured groups.
 
 use std::fmt;
 use std::io;

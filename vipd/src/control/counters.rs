@@ -1,8 +1,8 @@
 //! The table of counters, from which reports, tables, metrics, log texts and `docs/counters.md` are
 //! generated.
 //!
-//! To add a counter, add a row here. If its source does not provide the value yet, also add a field
-//! for it in `service/report.rs`.
+//! To add a counter, add a row here. If the counter's source does not provide the value yet, also
+//! add a field for the value in `service/report.rs`.
 
 use serde::{Deserialize, Serialize};
 use vipd_common::counters::Counter as Cell;

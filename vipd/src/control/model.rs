@@ -1,7 +1,7 @@
 //! The JSON reports of `status` and `stats`.
 //!
-//! Where RFC 8347 (`ietf-vrrp`) has a leaf for a value, the report uses its name and unit. Other
-//! names have the prefix `vipd:`, except names that identify an instance or are inside
+//! Where RFC 8347 (`ietf-vrrp`) has a leaf for a value, the report uses the leaf's name and unit.
+//! Other names have the prefix `vipd:`, except names that identify an instance or are inside
 //! `vipd:peers`, `vipd:unicast-peers` and `vipd:track`. Names must not change, because scripts
 //! depend on them.
 

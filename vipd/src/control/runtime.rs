@@ -31,8 +31,8 @@ pub fn socket_path(directory: &Path) -> PathBuf {
 /// Returns the runtime directories of running agents, except `directory`. Finds all agents in this
 /// network namespace and, in other network namespaces, agents whose directory is `/run/vipd`
 /// followed by any characters. Leaves out directories that do not exist in this mount namespace,
-/// and directories whose path has spaces or non-ASCII characters. Also leaves out agents in other
-/// network namespaces that this process may not connect to.
+/// and directories whose path has spaces or non-ASCII characters. Also leaves out each agent that
+/// is in another network namespace and that this process may not connect to.
 pub fn running_agents(directory: &Path) -> Vec<String> {
     // In the name of an agent, `_` may stand for another character of the path, so not every name
     // is an existing path.

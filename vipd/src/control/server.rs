@@ -49,7 +49,8 @@ pub trait Source: Send + Sync + 'static {
         request: Request,
         by: Credentials,
     ) -> impl Future<Output = Result<ChangeReport, String>> + Send;
-    /// Returns the stored events and a receiver of later events; `None` if no events are stored.
+    /// Returns the stored events and a receiver of later events; `None` if the source does not
+    /// store events.
     fn events(&self) -> Option<Subscription> {
         None
     }

@@ -8,8 +8,8 @@ use crate::netlink::{Address, PROTO_VIPD};
 /// The addresses of one link.
 ///
 /// The prefix length is part of the key: the kernel allows 192.0.2.1/24 and 192.0.2.1/32 at the
-/// same time, and answers ARP requests as long as one of them exists. The order matters because the
-/// first suitable address of a family is the primary address.
+/// same time, and answers ARP requests as long as one of the two exists. The order matters because
+/// the first suitable address of a family is the primary address.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AddressTable {
     in_order: BTreeMap<u64, Address>,

@@ -193,8 +193,8 @@ impl Reports {
         Self { log, transitions, dropped: 0 }
     }
 
-    /// Sends an event to the log. Then publishes the event on the bus if it is a state change. When
-    /// a reader of the bus receives the change, the event has therefore already been sent to the
+    /// Sends an event to the log, and then, for a state change, publishes the change on the bus. A
+    /// reader of the bus therefore receives the change only after the event has been sent to the
     /// log or dropped.
     pub(crate) fn event(&mut self, now: Timestamp, router: RouterId, event: Event) {
         self.send(Report::Router { router, event });
@@ -203,8 +203,8 @@ impl Reports {
         }
     }
 
-    /// Publishes the state that a router had in the predecessor as its first state change. The
-    /// change is not reported to the log, because the predecessor has reported it.
+    /// Publishes, as a router's first state change, the state that the router had in the
+    /// predecessor. The change is not reported to the log, because the predecessor has reported it.
     pub(crate) fn resume(&mut self, router: RouterId, state: State, reason: Reason, since: Timestamp) {
         self.transitions.publish(router, state, reason, since);
     }
@@ -243,7 +243,7 @@ pub(crate) struct RouterSnapshot {
     pub(crate) primary: Option<IpAddr>,
     /// Mode of the BPF program on the router's link.
     pub(crate) mode: Option<Mode>,
-    /// Lowest fence level of the router's interfaces; `None` if none of them is open.
+    /// Lowest fence level of the router's interfaces; `None` if no interface of the router is open.
     pub(crate) fence: Option<FenceLevel>,
     /// Why adverts cannot be sent or received on the router's link; `None` if they can.
     pub(crate) failure: Option<String>,

@@ -122,7 +122,7 @@ impl Engine {
         }
     }
 
-    /// Passes each member's change on to the other members of the member's group.
+    /// For each changed member, passes inputs to the other members of its sync group.
     pub(super) fn follow_up(&mut self, now: Timestamp) {
         while let Some(changed) = self.changed.last().copied() {
             let position = self.topology.routers.get(changed).and_then(|instance| instance.group);
@@ -138,7 +138,7 @@ impl Engine {
         }
     }
 
-    /// Passes a step's input to each member of a group that needs the step.
+    /// Passes the input of a step to each group member that needs this input.
     fn take_step(&mut self, now: Timestamp, position: usize, step: Step<RouterId>) {
         for index in 0.. {
             let Some(member) = self.topology.member(position, index) else { break };

@@ -205,11 +205,11 @@ impl Link {
         true
     }
 
-    /// Returns whether the link is open and its group memberships must be renewed. This is so if,
-    /// since the last call, the link came up, gained a primary address or lost an address of its
-    /// own, or a full dump began. When the kernel disables IPv4 or IPv6 on an interface (for
-    /// example because the interface's MTU falls below 68 or 1280), the kernel removes the
-    /// addresses and drops all memberships.
+    /// Returns whether the link is open and its group memberships must be renewed. The memberships
+    /// must be renewed if, since the last call, the link came up, gained a primary address or lost
+    /// an address of its own, or a full dump began. When the kernel disables IPv4 or IPv6 on an
+    /// interface (for example because the interface's MTU falls below 68 or 1280), the kernel
+    /// removes the addresses and drops all memberships.
     pub(crate) fn take_groups_uncertain(&mut self) -> bool {
         self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
     }
@@ -288,9 +288,9 @@ impl Link {
         self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }
 
-    /// Returns whether routes that use the link must be checked. This is so if, since the last
-    /// call, the link came up, went down, was replaced, or lost its last IPv4 address or an address
-    /// of its own.
+    /// Returns whether routes that use the link must be checked. The routes must be checked if,
+    /// since the last call, the link came up, went down, was replaced, or lost its last IPv4
+    /// address or an address of its own.
     pub(crate) fn take_routes_uncertain(&mut self) -> bool {
         std::mem::take(&mut self.routes_uncertain)
     }

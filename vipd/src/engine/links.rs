@@ -32,7 +32,7 @@ impl Links {
     /// Returns the link with this name, after adding it if there is none. If `role` requires it, a
     /// route-only link becomes an address-only link or a VRRP link, and an address-only link
     /// becomes a VRRP link. Routes through a macvlan have a separate route-only link of the same
-    /// name, because they may have been configured before the macvlan was created.
+    /// name, because such routes may have been configured before the macvlan was created.
     pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
         let Some(id) = self.by_name.get(name).copied() else {
             return self.add(Link::new(name.to_owned(), role));
@@ -203,8 +203,9 @@ impl Links {
     }
 
     /// Removes interfaces that a full dump did not contain, and clears all addresses. Call this
-    /// after the links of the dump have been applied, and before the addresses of the dump are. An
-    /// interface that `exists` finds is kept, because its message may have failed to parse.
+    /// after the links of the dump have been applied, and before the addresses of the dump are
+    /// applied. An interface for which `exists` returns true is kept, because its message may have
+    /// failed to parse.
     pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(LinkId, Gone)> {
         let mut unnamed = Vec::new();
         for (id, link) in self.slab.iter_mut() {

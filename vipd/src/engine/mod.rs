@@ -388,8 +388,8 @@ impl Engine {
     /// Waits until there is work for a turn. Returns whether netlink notifications are pending.
     ///
     /// While the masters that the backups follow are running, the engine usually wakes up for a
-    /// master-down deadline that adverts have moved in the meantime. It then only computes the next
-    /// deadline, checks whether the BPF programs are still attached, and waits again.
+    /// master-down deadline that adverts have moved in the meantime. The engine then only computes
+    /// the next deadline, checks whether the BPF programs are still attached, and waits again.
     fn wait(&mut self) -> io::Result<bool> {
         let mut next = self.next_deadline();
         loop {

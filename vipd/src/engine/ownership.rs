@@ -1,8 +1,8 @@
 //! Decides which addresses belong to virtual routers and which to the interface itself.
 //!
 //! A configured VIP belongs to its virtual router, whatever its prefix length and whichever tool
-//! added it, because the host answers ARP requests for it in any case. On the master, the VIP is
-//! present as configured. Everywhere else, the VIP is removed, with two exceptions:
+//! added it, because the host answers ARP requests for the VIP in any case. On the master, the VIP
+//! is present as configured. Everywhere else, the VIP is removed, with two exceptions:
 //!
 //! * The addresses of an address owner (priority 255) are the interface's own (RFC 9568 section
 //!   1.7). Only addresses with vipd's mark are removed.

@@ -130,7 +130,7 @@ impl Script {
             .collect()
     }
 
-    /// Waits until the recorded states meet a condition, but at most for `bound`.
+    /// Waits up to `bound` for the recorded states to meet a condition.
     fn wait(&self, bound: Duration, mut is_met: impl FnMut(&BTreeMap<String, String>) -> bool) {
         let end = Instant::now() + bound;
         while !is_met(&self.states()) && Instant::now() < end {

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Returns the CPU time used by all threads of a process and its descendants, from
-/// `/proc/PID/task/TID/schedstat`. This includes the kernel's work on their behalf, which is most
-/// of the cost of sending a packet.
+/// `/proc/PID/task/TID/schedstat`. The time includes the kernel's work on behalf of these threads,
+/// which is most of the cost of sending a packet.
 ///
 /// # Errors
 /// Returns an error if the process has exited.

@@ -126,8 +126,8 @@ impl Seen {
     }
 }
 
-/// Returns the adverts of the flood: one with a wrong TTL, one with a wrong checksum, one with
-/// another VRID, and a valid one with low priority.
+/// Returns the adverts of the flood: one with a wrong TTL, one with a wrong checksum, one with a
+/// VRID that is not configured, and a valid one with low priority.
 fn flood_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let valid = Advert { interval, ..Station::Client.advert(Version::V3, 51, 250) };

@@ -102,8 +102,8 @@ fn play(
     })
 }
 
-/// Starts the agent and returns the time until all routers are backups, or `None` if that exceeds
-/// the limit.
+/// Starts the agent and returns the time until all routers are backups, or `None` if the time
+/// exceeds the limit.
 fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     let (begin, wall) = (Instant::now(), WallTime::now());
     let started = agent.start();

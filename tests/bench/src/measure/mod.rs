@@ -5,7 +5,8 @@
 //! of virtual routers, [`reload`] reloads of a master, [`commands`] notifications and checks,
 //! [`owners`] the answers for the VIP after a fault of the master's processes, [`upgrade`] upgrades
 //! of a master and a backup, [`foreign`] the effect on TCP traffic of the node, and [`floors`] only
-//! the system calls. [`cpu`] reads the CPU time of a process, [`spare`] that of the whole machine.
+//! the system calls. [`cpu`] reads the CPU time of a process, and [`spare`] measures the CPU time
+//! of the whole machine.
 
 pub(crate) mod commands;
 pub(crate) mod cpu;

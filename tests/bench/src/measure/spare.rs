@@ -13,8 +13,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::figure::percentile;
 
-/// Minimum gap between two readings that is counted. A reading takes a tenth of this time; an
-/// interrupt takes several times as long.
+/// Gaps between readings that are shorter than this are not counted. A reading takes a tenth of
+/// this time; an interrupt takes several times as long.
 const GAP: Duration = Duration::from_nanos(400);
 /// Time is divided into slices of this length. The result is the first quartile of the slices,
 /// which excludes occasional unrelated work.

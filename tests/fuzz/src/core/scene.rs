@@ -125,7 +125,7 @@ pub(super) enum Step {
     Timeout,
     /// An input to the router, repeated up to seven times.
     Give(Piece, u8),
-    /// An advert, repeated up to seven times. It has its own variant because it is the most
+    /// An advert, repeated up to seven times. A separate variant, because adverts are the most
     /// frequent input.
     Advert(Advert, u8),
     /// Clears all impediments and reports a primary address.

@@ -83,7 +83,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) segments: usize,
     kind: Nodes,
-    /// Cuts: a segment, and the sender and the receiver between which it delivers no adverts.
+    /// Cuts, each as a segment, a sender and a receiver: the segment delivers no adverts from this
+    /// sender to this receiver.
     cuts: BTreeSet<(usize, usize, usize)>,
     /// Percentage of adverts that are lost.
     pub(super) loss: u64,

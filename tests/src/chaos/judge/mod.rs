@@ -71,8 +71,8 @@ pub struct Mark {
 pub enum Change {
     /// The state of the agent's process on a node has changed.
     Process(u8, Activity),
-    /// The node's BPF programs were detached; adverts to it may be lost until the agent has
-    /// attached them again.
+    /// The node's BPF programs were detached; adverts to the node may be lost until the agent has
+    /// attached the programs again.
     Deaf {
         /// The node.
         node: u8,

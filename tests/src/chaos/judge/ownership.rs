@@ -7,7 +7,7 @@
 //!
 //! | state of the node when the advert arrives | must be silent |
 //! | --- | --- |
-//! | lease over: no advert of its own for three intervals, or its last had priority 0 | at once |
+//! | lease over: no advert sent for three intervals, or last advert had priority 0 | at once |
 //! | lease valid, process running, advert of higher priority | within the reaction time |
 //! | lease valid, process running, advert of lower priority | never: the node stays master |
 //! | lease valid, process suspended, advert of higher priority | at once: the kernel fences |
@@ -33,9 +33,9 @@ use crate::chaos::stall::Stalls;
 use crate::station::Station;
 use crate::time::{WallTime, millis};
 
-/// Number of echo requests of each kind that are remembered per router and node. They cover five
-/// seconds, because a reply may wait in the node's kernel for neighbor resolution, which lasts up
-/// to three seconds.
+/// Number of echo requests of each kind that are remembered per router and node. The remembered
+/// requests cover five seconds, because a reply may wait in the node's kernel for neighbor
+/// resolution, which lasts up to three seconds.
 const ECHOES: usize = 512;
 /// Intervals without an advert after which the lease of a running process is over.
 const LEASE: u32 = 3;
@@ -176,7 +176,7 @@ impl Ownership {
             return;
         }
         // The process can no longer yield before its deadline, so the lease decides, unless the
-        // kernel has fenced the address. A fence may have ended with the death of its process.
+        // kernel has fenced the address. If the process has died, its fence may have ended.
         for claims in &mut self.claims {
             let claim = &mut claims[index(node)];
             let is_unfenced = |it: Superseded| it.crossed || activity == Activity::Dead;

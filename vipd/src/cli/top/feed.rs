@@ -1,5 +1,5 @@
 //! Updates from the agent, the keyboard and signals, in one queue. Each source has its own thread,
-//! because all of them block.
+//! because all sources block.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -74,7 +74,7 @@ fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Rej
     }
 }
 
-/// Reads a password from a file. Returns the password, the file's name and its mode.
+/// Reads a password from a file. Returns the password, and the name and mode of the file.
 fn from_file(value: &Value<'_>, folder: &Path) -> Result<(Password, String, u32), Rejection> {
     let path: PathBuf = folder.join(value.string()?);
     let name = path.display().to_string();

@@ -13,8 +13,9 @@ use crate::vrrp::config::PRIORITY_OWNER;
 /// Largest absolute value of a weight.
 const MAX_WEIGHT: i128 = 253;
 
-/// Reads `track`. The position of an element is that of its weight or, without a weight, that of
-/// its table. `priority` is the configured priority of an instance; `None` for a group.
+/// Reads `track`. The position of an element is the position of its weight or, without a weight,
+/// the position of its table. `priority` is the configured priority of an instance; `None` for a
+/// group.
 pub(super) fn read(
     table: &Table<'_>,
     checks: &Checks,

@@ -164,8 +164,8 @@ impl Check<'_> {
             }
         }
         if let (None, Some(peer)) = (source, peers.first()) {
-            // The peers have this address in their configuration, so it must not change. The
-            // interface's primary address can change.
+            // The peers have the source address in their configuration, so the source address must
+            // not change. The interface's primary address can change.
             problems.absent(
                 schema::UNICAST_SOURCE.name,
                 at,

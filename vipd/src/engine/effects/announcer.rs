@@ -85,7 +85,8 @@ impl Announcer {
     /// Queues a burst that may start immediately. `interval` is the time between two of its packets
     /// in nanoseconds.
     pub(crate) fn push(&mut self, router: RouterId, addresses: Addresses, rounds: u8, interval: u64) {
-        // Replaces earlier bursts, because two paced bursts would double the router's rate.
+        // A paced burst over all addresses replaces the router's earlier bursts, because two paced
+        // bursts would double the rate.
         if interval > 0 && matches!(addresses, Addresses::All) {
             self.silence(router);
         }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use vipd_tests::agent::{Agent, AgentKind};
 
-/// A fault of a master's processes. It affects neither the link nor the addresses.
+/// A fault of a master's processes. The fault affects neither the link nor the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// SIGKILL to the process that runs VRRP.

@@ -147,9 +147,9 @@ impl Pair {
         .map(|figure| figure.at(point, at)))
     }
 
-    /// Waits until one node is master: for `BEFORE` and at least two and a half intervals, it has
-    /// sent at least two adverts and answered the client, and the other node has done neither.
-    /// Returns the index of the master.
+    /// Waits until one node is master, and returns its index. A node counts as master once it has
+    /// sent at least two adverts and answered the client within the last two and a half intervals
+    /// (at least `BEFORE`), and the other node has done neither in this time.
     fn settle(&self) -> Result<usize> {
         let start = WallTime::now();
         let mut master = None;
