@@ -28,9 +28,7 @@ use super::link::LinkRole;
 use super::measure::Delays;
 use crate::handover::{self, Channel, Message, Token};
 use crate::vrrp::saved::{SavedFastPath, SavedRouter};
-use crate::vrrp::{
-    Addresses, FastPath, Input, Policy, Reason, Router, RouterConfig, State, VirtualAddress,
-};
+use crate::vrrp::{Addresses, FastPath, Input, Policy, Reason, Router, RouterConfig, State, VirtualAddress};
 
 /// Maximum time limit for the takeover by a successor, in nanoseconds.
 const TAKEOVER_MAX: u64 = 1_000_000_000;
