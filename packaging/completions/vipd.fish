@@ -43,6 +43,9 @@ complete -c vipd -n "__fish_vipd_needs_command" -f -a "undrain" -d 'Put drained 
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "failover" -d 'Hand mastership of instances over to another node once'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "priority" -d 'Change the priority of an instance until the next start'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "events" -d 'Show the latest events of a running agent, such as state changes'
+complete -c vipd -n "__fish_vipd_needs_command" -f -a "doctor" -d 'Find the cause of trouble on this host and on its segments'
+complete -c vipd -n "__fish_vipd_needs_command" -f -a "scan" -d 'List the VRRP routers of a segment'
+complete -c vipd -n "__fish_vipd_needs_command" -f -a "capture" -d 'Capture adverts, each with the decision of the BPF program about it'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "cleanup" -d 'Remove VIPs, routes, rules, macvlans and BPF programs left by a dead agent'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vipd -n "__fish_vipd_using_subcommand run" -s c -d 'Configuration file' -r -F
@@ -124,23 +127,49 @@ never\t''"
 complete -c vipd -n "__fish_vipd_using_subcommand events" -s f -l follow -d 'Keep printing new events until interrupted'
 complete -c vipd -n "__fish_vipd_using_subcommand events" -l json -d 'Print one JSON object per line'
 complete -c vipd -n "__fish_vipd_using_subcommand events" -s h -l help -d 'Print help'
+complete -c vipd -n "__fish_vipd_using_subcommand doctor" -s c -d 'Configuration file' -r -F
+complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l seconds -d 'How long to observe the adverts (default: 3.6 advert intervals, 4 to 60 s)' -r
+complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l runtime-dir -d 'Runtime directory with the control socket, one per agent' -r -F
+complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l color -d 'Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l json -d 'Print one line of JSON'
+complete -c vipd -n "__fish_vipd_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c vipd -n "__fish_vipd_using_subcommand scan" -l seconds -d 'How long to listen, at least 3 advert intervals' -r
+complete -c vipd -n "__fish_vipd_using_subcommand scan" -l runtime-dir -d 'Runtime directory with the control socket, one per agent' -r -F
+complete -c vipd -n "__fish_vipd_using_subcommand scan" -l color -d 'Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c vipd -n "__fish_vipd_using_subcommand scan" -l json -d 'Print one line of JSON'
+complete -c vipd -n "__fish_vipd_using_subcommand scan" -s h -l help -d 'Print help'
+complete -c vipd -n "__fish_vipd_using_subcommand capture" -s w -l write -d 'Write a pcapng file, or `-` for standard output (default: print a line per advert)' -r -F
+complete -c vipd -n "__fish_vipd_using_subcommand capture" -s c -d 'Configuration file to judge adverts by (default: /etc/vipd/vipd.toml, if it exists)' -r -F
+complete -c vipd -n "__fish_vipd_using_subcommand capture" -l seconds -d 'Stop after this time' -r
+complete -c vipd -n "__fish_vipd_using_subcommand capture" -l runtime-dir -d 'Runtime directory with the control socket, one per agent' -r -F
+complete -c vipd -n "__fish_vipd_using_subcommand capture" -l color -d 'Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c vipd -n "__fish_vipd_using_subcommand capture" -s h -l help -d 'Print help'
 complete -c vipd -n "__fish_vipd_using_subcommand cleanup" -l runtime-dir -d 'Runtime directory with the control socket, one per agent' -r -F
 complete -c vipd -n "__fish_vipd_using_subcommand cleanup" -l color -d 'Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set' -r -f -a "auto\t''
 always\t''
 never\t''"
 complete -c vipd -n "__fish_vipd_using_subcommand cleanup" -s h -l help -d 'Print help'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "run" -d 'Run the agent in the foreground'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "check" -d 'Check a configuration file and report all errors and warnings with line and column'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "import" -d 'Translate a keepalived configuration file, and report settings that need attention'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "stats" -d 'Show the counters of a running agent'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "status" -d 'Show the state of every instance of a running agent'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "top" -d 'Watch a running agent, and drain or fail over instances with keys'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "reload" -d 'Apply the configuration file to a running agent, without disturbing unchanged instances'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "upgrade" -d 'Replace a running agent with a new process, for example after installing a new version'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "drain" -d 'Hand instances over to other nodes and keep them in fault until `undrain`'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "undrain" -d 'Put drained instances back into service'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "failover" -d 'Hand mastership of instances over to another node once'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "priority" -d 'Change the priority of an instance until the next start'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "events" -d 'Show the latest events of a running agent, such as state changes'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "cleanup" -d 'Remove VIPs, routes, rules, macvlans and BPF programs left by a dead agent'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events cleanup help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "run" -d 'Run the agent in the foreground'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "check" -d 'Check a configuration file and report all errors and warnings with line and column'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "import" -d 'Translate a keepalived configuration file, and report settings that need attention'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "stats" -d 'Show the counters of a running agent'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "status" -d 'Show the state of every instance of a running agent'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "top" -d 'Watch a running agent, and drain or fail over instances with keys'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "reload" -d 'Apply the configuration file to a running agent, without disturbing unchanged instances'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "upgrade" -d 'Replace a running agent with a new process, for example after installing a new version'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "drain" -d 'Hand instances over to other nodes and keep them in fault until `undrain`'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "undrain" -d 'Put drained instances back into service'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "failover" -d 'Hand mastership of instances over to another node once'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "priority" -d 'Change the priority of an instance until the next start'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "events" -d 'Show the latest events of a running agent, such as state changes'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "doctor" -d 'Find the cause of trouble on this host and on its segments'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "scan" -d 'List the VRRP routers of a segment'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "capture" -d 'Capture adverts, each with the decision of the BPF program about it'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "cleanup" -d 'Remove VIPs, routes, rules, macvlans and BPF programs left by a dead agent'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
