@@ -27,7 +27,7 @@ const URL: &str = "http://127.0.0.1:9650/";
 const HOSTILE: &str = "<img/src=x/onerror=alert(1)>";
 const IS_LIVE: &str = "document.querySelector('#live.connected').textContent === 'live'";
 
-/// Texts whose contrast to their ground is below the minimum of WCAG 2 level AA.
+/// Text whose contrast with its background is below the minimum of WCAG 2 level AA.
 const LOW_CONTRAST: &str = r"(() => {
   const channels = (color) => color.match(/[\d.]+/g).map(Number);
   const linear = (value) => value <= 10.31 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4;
@@ -161,8 +161,7 @@ fn page_works_without_javascript() -> TestResult {
     Ok(())
 }
 
-/// Returns the configuration of a node with instances in different states, of which the other node
-/// has `others`.
+/// Returns the configuration of a node with instances in different states.
 fn busy_node() -> String {
     let checks = "[[script]]\nname = \"haproxy\"\ncommand = [\"/bin/true\"]\ninterval = \"1s\"\ntimeout = \"20s\"\n\
                   [[script]]\nname = \"postgres\"\ncommand = [\"/bin/false\"]\ninterval = \"1s\"\ntimeout = \"20s\"\n";
@@ -191,7 +190,8 @@ fn other_node() -> String {
     listener() + &instance("database", 52, 120, database) + &guests
 }
 
-/// The page fits its window and has enough contrast, in both schemes, on a desk and on a phone.
+/// The page fits its window and has enough contrast, in both schemes, at desktop and
+/// phone widths.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
@@ -205,7 +205,6 @@ fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
     })?;
     wait_for_state(&two, "master", TIMEOUT)?;
     try_wait_until("invalid adverts", TIMEOUT, || {
-        get(one.host(), PORT, "/")?;
         Ok(get(one.host(), PORT, "/")?.body.contains("guests · version-errors"))
     })?;
     assert!(counter(&two, "master-transitions")? > 0);
@@ -241,7 +240,7 @@ fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
 
 /// Checks a screenshot, and writes it if the screenshots are to be updated.
 fn save(name: &str, png: &[u8]) -> Result<()> {
-    ensure!(png.starts_with(b"\x89PNG"), "{name} is no PNG");
+    ensure!(png.starts_with(b"\x89PNG"), "{name} is not a PNG");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/images").join(name);
     if std::env::var_os("UPDATE").is_some() {
         fs::write(path, png)?;
