@@ -52,6 +52,7 @@ pub use program::{Action, Entry};
 pub use row::{Row, Rows};
 pub use sizes::Sizes;
 pub use steady::Steady;
+pub(crate) use driver::exists;
 pub use tap::{Consumer, Tap, TapError, Tapped};
 
 /// The committed object, built from `vipd-ebpf` by `cargo xtask ebpf`.

@@ -2,7 +2,7 @@
 
 use vipd_common::counters::Counter as Cell;
 
-use super::list;
+use super::{interval, list};
 use crate::config::settings::Transport;
 use crate::config::{Fence, Instance, Realtime};
 use crate::control::counters::{Counter, Source};
@@ -24,6 +24,11 @@ pub(in crate::doctor) fn is_running(facts: &Facts) -> Vec<Finding> {
                 "if its process is stopped (state T in `ps`), continue it with SIGCONT; if its host is overloaded, \
                  reduce the load; otherwise restart it",
             )
+        }
+        Agent::NotQueried(error) => {
+            Finding::warning("agent-not-queried", HOST, "the agent could not be queried, so its state is unknown")
+                .evidence(error)
+                .remedy("run this command as root, with the version and the runtime directory of the agent")
         }
     };
     vec![finding]
@@ -108,7 +113,7 @@ fn difference(instance: &Instance, status: &InstanceStatus) -> Option<String> {
         ("interface", instance.interface.clone(), status.interface.clone()),
         ("VRID", router.vrid.to_string(), status.vrid.to_string()),
         ("version", version.to_string(), status.version.to_string()),
-        ("interval", router.interval.nanos().to_string(), status.advertise_interval_ns.to_string()),
+        ("interval", interval(router.interval.nanos()), interval(status.advertise_interval_ns)),
         ("addresses", wanted.join(","), status.virtual_addresses.join(",")),
         ("authentication", authentication.to_owned(), status.authentication.clone()),
         ("transport", transport.to_owned(), status.transport.clone()),
@@ -138,7 +143,7 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
         Finding::problem(
             "missing-addresses",
             &status.name,
-            "the master lacks VIPs that the kernel refused to add",
+            "the kernel refused to add some VIPs",
         )
         .evidence(list(&status.missing_addresses))
         .remedy("the log has the reason for each address")

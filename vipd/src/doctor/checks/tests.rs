@@ -34,6 +34,7 @@ fn interface() -> Interface {
         name: "eth0".to_owned(),
         is_up: true,
         has_multicast: true,
+        has_arp: true,
         ..LinkFacts::default()
     };
     let own = Address { protocol: 0, ..Address::vipd(2, OWN.into(), 24) };
@@ -44,6 +45,8 @@ fn interface() -> Interface {
 /// whose check [`found`] ignores.
 fn facts(more: &str, adverts: &[Sent]) -> Facts {
     let mut survey = Survey::default();
+    survey.watch(VIP.into());
+    survey.watch(OWN.into());
     for second in 0..4 {
         for sent in adverts {
             let packet = dissect(&sent.frame(), true).expect("a packet");
@@ -131,8 +134,8 @@ fn two_masters_are_found_with_their_difference() {
     let own = Sent { source: OWN.into(), ..sent() };
     for (other, difference) in [
         (sent(), "one of them does not receive the other's adverts"),
-        (Sent { checksum: Checksum::Message, ..sent() }, "they differ in the checksum form"),
-        (Sent { ttl: 7, ..sent() }, "they differ in the TTL"),
+        (Sent { checksum: Checksum::Message, ..sent() }, "use the same checksum form on all routers"),
+        (Sent { ttl: 7, ..sent() }, "use the same TTL on all routers"),
     ] {
         let findings = found(&facts("priority = 150\n", &[own.clone(), other]));
         let finding = findings.iter().find(|finding| finding.check == "two-masters").expect("two masters");
