@@ -120,10 +120,7 @@ mod tests {
             lines[1],
             "  evidence  192.0.2.11 (this host): VRRPv3, priority 200; 192.0.2.12: VRRPv2, priority 100"
         );
-        assert_eq!(
-            lines[2],
-            "  remedy    use the same VRRP version on all routers"
-        );
+        assert_eq!(lines[2], "  remedy    use the same VRRP version on all routers");
         assert!(lines[3].starts_with("note     two-masters"), "{text}");
         assert_eq!(lines[6], format!("1 problem, 0 warnings in {CHECK_COUNT} checks"));
     }

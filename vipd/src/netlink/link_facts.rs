@@ -10,6 +10,7 @@ use super::requests::Requests;
 use super::wire::{Message, link_attributes};
 
 /// A link and its properties.
+#[expect(clippy::struct_excessive_bools, reason = "independent flags, not the states of one state machine")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkFacts {
     /// Interface index.

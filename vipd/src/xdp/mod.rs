@@ -38,6 +38,7 @@ pub use aya::maps::MapError;
 pub use addresses::Addresses;
 pub use attach::{Attached, LinkProbe, Position};
 pub use counters::Counters;
+pub(crate) use driver::exists;
 pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
 pub use fence::{FenceInfo, FenceLevel, Hook, remove_stale_filters};
@@ -52,7 +53,6 @@ pub use program::{Action, Entry};
 pub use row::{Row, Rows};
 pub use sizes::Sizes;
 pub use steady::Steady;
-pub(crate) use driver::exists;
 pub use tap::{Consumer, Tap, TapError, Tapped};
 
 /// The committed object, built from `vipd-ebpf` by `cargo xtask ebpf`.

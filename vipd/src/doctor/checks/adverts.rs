@@ -241,7 +241,10 @@ pub(in crate::doctor) fn transport_matches(facts: &Facts) -> Vec<Finding> {
     for (instance, survey) in observed(facts) {
         let unrelated = survey.senders_of(virtual_router(instance));
         for sender in unrelated.filter(|sender| !sender.is_local && is_unrelated(instance, sender)) {
-            let summary = format!("{} uses this VRID with multicast, probably for another cluster", sender.advert.source);
+            let summary = format!(
+                "{} uses this VRID with multicast, probably for another cluster",
+                sender.advert.source
+            );
             findings.push(
                 Finding::warning("transport-mismatch", &instance.name, summary)
                     .evidence(format!(

@@ -10,6 +10,7 @@ use crate::control::model::{InstanceStatus, State, Statistics};
 use crate::doctor::facts::{Agent, Running};
 use crate::doctor::{Facts, Finding};
 use crate::observe::check;
+use crate::vrrp::Fault;
 
 const HOST: &str = "this host";
 
@@ -127,11 +128,12 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
     let faulty = instances.iter().filter(|status| status.state == State::Fault);
     let faulty = faulty.map(|status| {
         let reason = status.fault_reason.clone().unwrap_or_else(|| "unknown".to_owned());
-        let remedy = if reason.contains("drained") {
+        let is = |fault: Fault| status.fault == Some(fault.to_string());
+        let remedy = if is(Fault::Drained) {
             "run `vipd undrain` after the maintenance"
-        } else if reason.contains("down") || reason.contains("carrier") {
+        } else if is(Fault::InterfaceDown) {
             "bring the interface up, and check its cable and switch port"
-        } else if reason.contains("address") {
+        } else if is(Fault::NoPrimaryAddress) || is(Fault::PrimaryIsVirtual) {
             "give the interface an address that is not a VIP"
         } else {
             "see \"No master\" in docs/operations.md for the meaning of this fault"
@@ -140,13 +142,9 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
         Finding::problem("instance-fault", &status.name, summary).evidence(reason).remedy(remedy)
     });
     let missing = instances.iter().filter(|status| !status.missing_addresses.is_empty()).map(|status| {
-        Finding::problem(
-            "missing-addresses",
-            &status.name,
-            "the kernel refused to add some VIPs",
-        )
-        .evidence(list(&status.missing_addresses))
-        .remedy("the log has the reason for each address")
+        Finding::problem("missing-addresses", &status.name, "the kernel refused to add some VIPs")
+            .evidence(list(&status.missing_addresses))
+            .remedy("the log has the reason for each address")
     });
     faulty.chain(missing).collect()
 }

@@ -43,10 +43,7 @@ pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
                 same_version
                     && rest.iter().any(|one| one.advert.authentication != first.advert.authentication),
             ),
-            (
-                "interval",
-                same_version && first.advert.version == 2 && differs(|one| one.advert.interval),
-            ),
+            ("interval", same_version && first.advert.version == 2 && differs(|one| one.advert.interval)),
             ("transport (multicast or unicast)", differs(|one| u64::from(one.advert.is_multicast()))),
             ("TTL", differs(|one| one.lowest_ttl.into())),
         ] {
@@ -87,8 +84,7 @@ pub(in crate::doctor) fn some_master(facts: &Facts) -> Vec<Finding> {
         let learned = facts.status_of(&instance.name).map(|status| status.active_advertise_interval_ns);
         let longest = instance.router.interval.nanos().max(learned.unwrap_or_default());
         let down = Duration::from_nanos(longest).mul_f64(3.6);
-        let has_master =
-            senders(instance, survey).any(|sender| sender.is_master(survey.end));
+        let has_master = senders(instance, survey).any(|sender| sender.is_master(survey.end));
         if has_master || wire.obstacle.is_some() || wire.duration < down {
             continue;
         }
