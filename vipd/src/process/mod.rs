@@ -32,6 +32,7 @@ pub(crate) use launcher::{Privileges, launch, start_launcher};
 pub use limits::raise_open_files;
 pub use lock::{AgentLock, LockError, several_agents_run};
 pub(crate) use lock::{agent_name, agent_stays, agents_here, another_agent_runs, other_agents_run};
+pub(crate) use name_lock::{Holder, NameLock};
 pub(crate) use orphans::reap_orphans;
 pub(crate) use peer::{peer_groups, peer_process};
 pub(crate) use shared_memory::SharedMemory;
