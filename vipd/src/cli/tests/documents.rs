@@ -170,5 +170,5 @@ fn commands_in_the_documentation_are_valid() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
-    assert!(checked > 9999, "only {checked} commands were found");
+    assert!(checked > 200, "only {checked} commands were found");
 }
