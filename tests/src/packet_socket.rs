@@ -68,11 +68,13 @@ fn open_receiver(interface: u32, ignore_outgoing: i32, filter: &[SockFilter]) ->
     Ok(socket)
 }
 
-/// Returns a classic BPF program that passes VRRP, ARP, ICMP and ICMPv6, and drops frames of a VLAN.
+/// Returns a classic BPF program that passes VRRP, ARP, ICMP and ICMPv6, and drops frames of a
+/// VLAN.
 ///
 /// The kernel removes a tag from a received frame and keeps it as metadata
-/// (`__netif_receive_skb_core` in `net/core/dev.c`). A priority tag, with VLAN identifier 0, belongs
-/// to no VLAN. IPv6 packets with extension headers pass, because any header may follow.
+/// (`__netif_receive_skb_core` in `net/core/dev.c`). A tag with VLAN identifier 0 only sets the
+/// priority; the frame belongs to no VLAN. IPv6 packets with extension headers pass, because any
+/// header may follow.
 fn segment_filter() -> [SockFilter; 19] {
     // Opcodes and ancillary loads (include/uapi/linux/filter.h and bpf_common.h).
     const LOAD_U8: u16 = 0x30;

@@ -173,7 +173,7 @@ fn source_addresses_in_use_are_reported() -> TestResult {
 #[ignore = "needs root"]
 fn runs_that_play_no_scenario_fail_with_the_reasons() -> TestResult {
     let (lab, _agent) = device(vipd()?, instance())?;
-    let done = conformance(&lab, &format!("{OPTIONS} r17-vlan s19"))?;
+    let done = conformance(&lab, &format!("{OPTIONS} r17-vlan-tag s19"))?;
     let (results, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(!done.status.success(), "{results}");
     assert!(errors.contains("error: all selected scenarios were skipped; "), "{errors}");
@@ -270,7 +270,8 @@ fn unyielding_and_additional_routers_are_reported() -> TestResult {
                         let advert = Advert { interval: 20, ..node.advert(Version::V3, 51, 100) };
                         sender.send(&advert.frame()).expect("the interface is up");
                     }
-                    // After 370 ms without an advert, the tool would assume that the device is Backup.
+                    // After 370 ms without an advert, the tool would assume that the device is
+                    // Backup.
                     thread::sleep(Duration::from_millis(50));
                 }
             });

@@ -100,8 +100,8 @@ fn skipped<'a>(row: &'a Row<'_>) -> Option<&'a str> {
     })
 }
 
-/// Renders the verdicts as two Markdown tables: by scenario, with remarks, and by item. Links to the
-/// scenarios start with `scenarios`, their directory.
+/// Renders the verdicts as two Markdown tables: by scenario, with remarks, and by item.
+/// `scenarios` is the path or URL of the scenarios' directory, for links.
 pub fn markdown(rows: &[Row<'_>], items: &[Item], scenarios: &str) -> String {
     let mut text = String::from("## By scenario\n\n| scenario | items |");
     let programs = programs(rows);

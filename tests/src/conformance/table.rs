@@ -123,8 +123,8 @@ fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Verdict {
     judge(scenario, program, |scenario| lab::play(scenario, program, vipd))
 }
 
-/// Judges a scenario, and again if the verdict is unexplained, because a busy segment or machine can
-/// delay frames.
+/// Judges a scenario, and again if the verdict is unexplained, because a busy segment or machine
+/// can delay frames.
 pub(super) fn judge_twice(
     scenario: &Scenario,
     program: Program,

@@ -65,7 +65,7 @@ fn scenarios_that_need_another_device_are_skipped_with_what_they_need() {
         ("m3-skew-is-not-rounded-at-priority-100", "played in virtual time only, with vipd's core"),
         ("r7-owner-stays-master", "needs the address owner"),
         ("s1-owner-starts-as-master", "needs the router to be started"),
-        ("r17-vlan", "needs a segment without VLANs, because it sends tagged frames"),
+        ("r17-vlan-tag-offloaded", "needs a segment without VLANs, because it sends tagged frames"),
         ("s2-non-owner-starts-as-backup", "needs the router to be started"),
         ("s8-backup-shuts-down-silently", "needs the router to be shut down"),
         ("s17-accept-mode-false", "needs Accept_Mode to be off"),
@@ -129,7 +129,6 @@ fn every_vrrpv3_scenario_for_ipv4_without_special_needs_is_played() {
         [
             ("a8-every-address-is-announced", "needs 3 virtual addresses"),
             ("f7-ipv4-and-ipv6-are-separate-routers", "needs two virtual routers"),
-            ("r17-vlan", "needs a segment without VLANs, because it sends tagged frames"),
             ("r17-vlan-tag-offloaded", "needs a segment without VLANs, because it sends tagged frames"),
             ("s2-non-owner-starts-as-backup", "needs the router to be started"),
         ]
