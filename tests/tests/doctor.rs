@@ -124,10 +124,12 @@ fn healthy_master_and_backup_have_no_problem() {
         status.text("state") == "backup" && status.address("last-adv-source").is_some()
     })
     .unwrap();
-    // Real-time scheduling depends on the machine.
+    // Real-time scheduling depends on the machine, and regular adverts on its load.
     let is_healthy = || {
         let found = doctor_for(&lab, &configuration(), "2.5");
-        let names: Vec<_> = found.names().into_iter().filter(|name| *name != "not-real-time").collect();
+        let names =
+            found.names().into_iter().filter(|name| !matches!(*name, "not-real-time" | "irregular-adverts"));
+        let names: Vec<_> = names.collect();
         assert_eq!((names, found.code), (vec![], Some(0)), "{:#?}", found.findings);
     };
     is_healthy();
@@ -272,9 +274,7 @@ fn troubles_of_the_agent_are_named() {
          virtual_addresses = [\"192.168.122.50/24\"]\n",
     );
     let diagnosis = doctor_with(&lab, &changed);
-    assert!(
-        diagnosis.evidence("configuration-not-applied").contains("VI_1: interval is 100000000 in the agent")
-    );
+    assert!(diagnosis.evidence("configuration-not-applied").contains("VI_1: interval is 100ms in the agent"));
     let broken = write(&lab, "broken.toml", "[[instance]]\nname = \"VI_1\"\n");
     assert!(doctor_with(&lab, &broken).evidence("configuration-invalid").contains("broken.toml:1:"));
     let diagnosis = doctor(&lab);

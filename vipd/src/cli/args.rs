@@ -8,6 +8,9 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum as _};
 
 use crate::control::runtime::DEFAULT_DIRECTORY;
 
+/// The configuration file if none is given.
+pub(super) const DEFAULT_CONFIG: &str = "/etc/vipd/vipd.toml";
+
 /// A VRRP failover agent for Linux.
 #[derive(Debug, Parser)]
 #[command(
@@ -238,8 +241,9 @@ Examples:
 
 Compares the configuration file, the running agent, the kernel's settings and
 the adverts on the segments. Each finding has its evidence and a remedy. See
-docs/troubles.md. Changes nothing, but asks for the MACs of VIPs and of unicast
-peers.
+docs/troubles.md. It requests the MACs of VIPs and of unicast peers, joins the
+VRRP groups, and observes adverts that vipd drops at the XDP hook by a program
+of its own. It changes nothing that outlasts the command.
 
 Exit status: 0 if there is no problem, even with warnings; 1 if there is a
 problem, or the checks cannot run.
@@ -398,7 +402,7 @@ pub(super) struct EventsArgs {
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
     /// Configuration file
-    #[arg(short = 'c', value_name = "FILE", default_value = "/etc/vipd/vipd.toml")]
+    #[arg(short = 'c', value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub(super) config: PathBuf,
 }
 

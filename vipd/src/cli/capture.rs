@@ -8,33 +8,43 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::args::CaptureArgs;
+use super::args::{CaptureArgs, DEFAULT_CONFIG};
 use super::output;
 use super::status::seconds;
 use crate::config::{Config, Instance};
 use crate::observe::{Frame, Listener, Packet, dissect, judge, pcapng, reason_of};
 use crate::xdp::Action;
 
-/// The configuration that frames are judged by, if none is given.
-const DEFAULT_CONFIG: &str = "/etc/vipd/vipd.toml";
+/// How often changes of the obstacle to the capture are checked for.
+const CHECK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &CaptureArgs) -> anyhow::Result<()> {
     let judge = Judge { interface: &args.interface, instances: instances(args.config.as_deref())? };
     let mut listener = Listener::new()?;
     let interface = listener.add(&args.interface)?;
-    if let Some(obstacle) = listener.obstacle(interface) {
-        eprintln!(
-            "vipd: adverts that the XDP program of {} drops are missing, because they cannot be copied: {obstacle}",
-            args.interface
-        );
-    }
     let has_ethernet = listener.has_ethernet(interface);
     let mut file = args.write.as_deref().map(open).transpose()?;
     if let Some(file) = &mut file {
         file.write(&pcapng::header(&args.interface, has_ethernet))?;
     }
     let deadline = args.seconds.map(|seconds| Instant::now() + seconds);
-    while let Some(frame) = listener.next(deadline)? {
+    let mut reported = None;
+    loop {
+        let obstacle = listener.obstacle(interface);
+        if obstacle != reported.as_ref() {
+            match obstacle {
+                Some(obstacle) => eprintln!("vipd: {}", obstacle.describe(&args.interface)),
+                None => eprintln!("vipd: all adverts of {} are visible again", args.interface),
+            }
+            reported = obstacle.cloned();
+        }
+        let check = Instant::now() + CHECK;
+        let Some(frame) = listener.next(Some(deadline.map_or(check, |end| end.min(check))))? else {
+            if listener.is_ended() || deadline.is_some_and(|end| end <= Instant::now()) {
+                return Ok(());
+            }
+            continue;
+        };
         let Some(packet) = dissect(&frame.bytes, has_ethernet) else { continue };
         let Some(comment) = judge.comment(&frame, &packet) else { continue };
         match &mut file {
@@ -42,15 +52,21 @@ pub(super) fn run(args: &CaptureArgs) -> anyhow::Result<()> {
             None => output::print(&line(&frame, &packet, &comment))?,
         }
     }
-    Ok(())
 }
 
-/// Returns the instances that frames are judged by; empty if there is no configuration.
+/// Returns the instances that frames are judged by; empty if there is no configuration, or if the
+/// default file, which was not asked for, is not valid.
 fn instances(path: Option<&Path>) -> anyhow::Result<Vec<Arc<Instance>>> {
     match path {
         Some(path) => Ok(Config::load(path)?.instances),
         None if !Path::new(DEFAULT_CONFIG).exists() => Ok(Vec::new()),
-        None => Ok(Config::load(DEFAULT_CONFIG)?.instances),
+        None => Ok(Config::load(DEFAULT_CONFIG).map_or_else(
+            |error| {
+                eprintln!("vipd: adverts are not compared with a configuration: {error}");
+                Vec::new()
+            },
+            |config| config.instances,
+        )),
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) fn run(args: &DoctorArgs, runtime_dir: &Path) -> anyhow::Result<ExitC
         render(&findings, terminal::width(&io::stdout()))
     };
     output::print(&text)?;
-    let is_ill = findings.iter().any(|finding| finding.severity == Severity::Problem);
-    Ok(if is_ill { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let has_problem = findings.iter().any(|finding| finding.severity == Severity::Problem);
+    Ok(if has_problem { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The JSON output.
@@ -106,7 +106,7 @@ mod tests {
             summary: "2 routers are master of VRID 51 at the same time".to_owned(),
             evidence: "192.0.2.11 (this host): VRRPv3, priority 200; 192.0.2.12: VRRPv2, priority 100"
                 .to_owned(),
-            remedy: "configure the same on all routers; they differ in the VRRP version".to_owned(),
+            remedy: "use the same VRRP version on all routers".to_owned(),
         }
     }
 
@@ -120,10 +120,7 @@ mod tests {
             lines[1],
             "  evidence  192.0.2.11 (this host): VRRPv3, priority 200; 192.0.2.12: VRRPv2, priority 100"
         );
-        assert_eq!(
-            lines[2],
-            "  remedy    configure the same on all routers; they differ in the VRRP version"
-        );
+        assert_eq!(lines[2], "  remedy    use the same VRRP version on all routers");
         assert!(lines[3].starts_with("note     two-masters"), "{text}");
         assert_eq!(lines[6], format!("1 problem, 0 warnings in {CHECK_COUNT} checks"));
     }

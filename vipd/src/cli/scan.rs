@@ -12,7 +12,7 @@ use super::status::seconds;
 use super::table::{Align, BAD, Cell, GOOD, HINT, NONE, Table, WAITING, Yield};
 use super::wrap::wrap;
 use super::{output, terminal};
-use crate::observe::{Listener, Sender, Survey, VirtualRouter, checksum_name, mac_text, reason_of};
+use crate::observe::{Listener, Obstacle, Sender, Survey, VirtualRouter, checksum_name, mac_text, reason_of};
 
 /// How columns yield on a narrow terminal, those first that are needed least.
 const NARROW: [(&str, Yield); 6] = [
@@ -28,12 +28,15 @@ pub(super) fn run(args: &ScanArgs) -> anyhow::Result<()> {
     let mut listener = Listener::new()?;
     let interface = listener.add(&args.interface)?;
     let mut surveys = Vec::new();
-    listener.survey(Instant::now() + args.seconds, &mut surveys)?;
-    let scan = Scan { interface: &args.interface, duration: args.seconds, survey: &surveys[interface] };
+    let start = Instant::now();
+    listener.survey(start + args.seconds, &mut surveys)?;
+    let duration = if listener.is_ended() { start.elapsed().min(args.seconds) } else { args.seconds };
+    let obstacle = listener.obstacle(interface);
+    let scan = Scan { interface: &args.interface, duration, survey: &surveys[interface], obstacle };
     let text = if args.json {
         serde_json::to_string(&scan.report())? + "\n"
     } else {
-        scan.render(listener.obstacle(interface), terminal::width(&io::stdout()))
+        scan.render(terminal::width(&io::stdout()))
     };
     output::print(&text)?;
     Ok(())
@@ -44,6 +47,7 @@ struct Scan<'a> {
     interface: &'a str,
     duration: Duration,
     survey: &'a Survey,
+    obstacle: Option<&'a Obstacle>,
 }
 
 /// The JSON output. Names inside `vipd:routers` have no prefix.
@@ -52,6 +56,12 @@ struct Report<'a> {
     interface: &'a str,
     #[serde(rename = "vipd:seconds")]
     seconds: f64,
+    /// Why adverts that the interface's XDP program drops are missing.
+    #[serde(rename = "vipd:obstacle")]
+    obstacle: Option<String>,
+    /// Number of packets whose sender or MAC is missing, because there were too many.
+    #[serde(rename = "vipd:unrecorded")]
+    unrecorded: u64,
     #[serde(rename = "vipd:routers")]
     senders: Vec<SenderReport>,
 }
@@ -109,12 +119,18 @@ impl Scan<'_> {
             virtual_addresses: sender.advert.addresses.iter().map(ToString::to_string).collect(),
             defect: sender.advert.defect.map(defect),
         });
-        Report { interface: self.interface, seconds: self.duration.as_secs_f64(), senders: senders.collect() }
+        Report {
+            interface: self.interface,
+            seconds: self.duration.as_secs_f64(),
+            obstacle: self.obstacle.map(ToString::to_string),
+            unrecorded: self.survey.unrecorded,
+            senders: senders.collect(),
+        }
     }
 
     /// Renders the table for a terminal of this width or for a pipe.
-    fn render(&self, obstacle: Option<&str>, width: Option<usize>) -> String {
-        let Self { interface, duration, survey } = self;
+    fn render(&self, width: Option<usize>) -> String {
+        let Self { interface, duration, survey, obstacle } = self;
         let columns = [
             ("VRID", Align::Right),
             ("FAMILY", Align::Left),
@@ -141,14 +157,16 @@ impl Scan<'_> {
         }
         let hidden = width.map(|width| table.fit(width, &NARROW)).unwrap_or_default();
         let plural = if count == 1 { "" } else { "s" };
-        let mut text = format!("{interface}: {count} router{plural} in {} s\n", duration.as_secs_f64());
+        // Milliseconds, because an interrupted scan has no round duration.
+        let seconds = (duration.as_secs_f64() * 1000.0).round() / 1000.0;
+        let mut text = format!("{interface}: {count} router{plural} in {seconds} s\n");
         if count > 0 {
             text += &table.render();
         }
-        if let Some(obstacle) = obstacle {
-            let warning = format!(
-                "adverts that the XDP program of {interface} drops are missing, because they cannot be copied: {obstacle}"
-            );
+        let obstacle = obstacle.map(|obstacle| obstacle.describe(interface));
+        let unrecorded = (survey.unrecorded > 0)
+            .then(|| format!("too many senders; {} packets were not recorded", survey.unrecorded));
+        for warning in obstacle.into_iter().chain(unrecorded) {
             let warning = width.map_or(warning.clone(), |width| wrap(&warning, width, 0));
             // Writing to a String does not fail.
             let _ = writeln!(text, "{WAITING}{warning}{WAITING:#}");
@@ -204,16 +222,16 @@ fn notes(router: VirtualRouter, sender: &Sender, survey: &Survey) -> Vec<Cell> {
         notes.push(Cell::styled(format!("tagged with VLAN {vlan}"), WAITING));
     }
     if !sender.advert.is_multicast() {
-        notes.push(Cell::styled(format!("unicast to {}", sender.advert.destination), HINT));
+        notes.push(Cell::styled(format!("sent to {}", sender.advert.destination), HINT));
     }
     if let Some(reason) = sender.advert.defect {
         notes.push(Cell::styled(format!("invalid: {}", defect(reason)), BAD));
     }
     let masters = survey.competing_masters(router);
-    let rivals = masters.iter().filter(|one| one.advert.source != sender.advert.source);
-    let rivals: Vec<String> = rivals.map(|one| one.advert.source.to_string()).collect();
-    if !rivals.is_empty() && masters.iter().any(|one| one.advert.source == sender.advert.source) {
-        notes.push(Cell::styled(format!("two masters: at the same time as {}", rivals.join(", ")), BAD));
+    let others = masters.iter().filter(|one| one.advert.source != sender.advert.source);
+    let others: Vec<String> = others.map(|one| one.advert.source.to_string()).collect();
+    if !others.is_empty() && masters.iter().any(|one| one.advert.source == sender.advert.source) {
+        notes.push(Cell::styled(format!("two masters: at the same time as {}", others.join(", ")), BAD));
     }
     notes
 }
@@ -251,13 +269,13 @@ mod tests {
     }
 
     fn scan(survey: &Survey) -> Scan<'_> {
-        Scan { interface: "eth1", duration: Duration::from_secs(4), survey }
+        Scan { interface: "eth1", duration: Duration::from_secs(4), survey, obstacle: None }
     }
 
     #[test]
     fn table_has_a_row_for_each_router_and_names_competing_masters() {
         let survey = survey();
-        let text = strip_str(&scan(&survey).render(None, None)).to_string();
+        let text = strip_str(&scan(&survey).render(None)).to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "eth1: 2 routers in 4 s");
         assert!(lines[1].starts_with("VRID  FAMILY  ROUTER"), "{text}");
@@ -270,7 +288,8 @@ mod tests {
     #[test]
     fn table_fits_a_terminal() {
         let survey = survey();
-        let text = strip_str(&scan(&survey).render(Some("no type information"), Some(80))).to_string();
+        let text = Scan { obstacle: Some(&Obstacle::Foreign(7)), ..scan(&survey) };
+        let text = strip_str(&text.render(Some(80))).to_string();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("hidden on this terminal; see --json"), "{text}");
     }
@@ -278,7 +297,9 @@ mod tests {
     #[test]
     fn json_has_all_fields() {
         let survey = survey();
-        let json = serde_json::to_value(scan(&survey).report()).expect("JSON");
+        let scan = Scan { obstacle: Some(&Obstacle::Foreign(7)), ..scan(&survey) };
+        let json = serde_json::to_value(scan.report()).expect("JSON");
+        assert_eq!(json["vipd:obstacle"], "XDP program 7 is not vipd's");
         let first = &json["vipd:routers"][0];
         assert_eq!((&first["vrid"], &first["source"]), (&51.into(), &"192.0.2.11".into()));
         assert_eq!((&first["checksum"], &first["is-master"]), (&"rfc5798".into(), &true.into()));

@@ -1,6 +1,6 @@
 //! Reads the facts from the kernel, the agent and the segments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::facts::{Agent, Facts, Host, Interface, Running, Wire};
 use crate::config::settings::Transport;
 use crate::config::{Config, Instance};
 use crate::control::client::{Client, ClientError};
-use crate::netlink::{Notice, Requests, sysctl};
+use crate::netlink::{Address, Notice, PROTO_VIPD, Requests, sysctl};
 use crate::observe::{Listener, Survey};
 use crate::packet::Members;
 use crate::process::{agents_here, another_agent_runs};
@@ -47,11 +47,13 @@ pub(crate) fn collect(
             instances.iter().map(|instance| instance.router.interval.nanos()).max().unwrap_or_default();
         Duration::from_nanos(longest).mul_f64(3.6).clamp(SHORTEST, LONGEST)
     });
-    let mut targets: BTreeMap<&str, Vec<(IpAddr, IpAddr)>> = BTreeMap::new();
+    let mut targets: BTreeMap<&str, Targets> = BTreeMap::new();
     for instance in instances {
         let targets = targets.entry(&instance.interface).or_default();
+        targets.watched.extend(addresses(instance));
         let Some(interface) = interfaces.get(&instance.interface) else { continue };
-        targets.extend(solicitations(instance, interface));
+        targets.watched.extend(interface.addresses.iter().map(|own| own.address));
+        targets.solicitations.extend(solicitations(instance, interface));
     }
     let deadline = Instant::now() + duration;
     let wire = observe(&targets, deadline, duration)?;
@@ -89,7 +91,8 @@ fn agent(client: &Client, before: Result<crate::control::model::StatsReport, Cli
             Agent::Running(Box::new(Running { status, before, after, is_here, is_real_time }))
         }
         Err(error @ ClientError::NoAgent(_)) => Agent::NotRunning(error.to_string()),
-        Err(error) => Agent::Silent(error.to_string()),
+        Err(error @ ClientError::Timeout(_)) => Agent::Silent(error.to_string()),
+        Err(error) => Agent::NotQueried(error.to_string()),
     }
 }
 
@@ -146,38 +149,60 @@ fn interfaces() -> anyhow::Result<BTreeMap<String, Interface>> {
     Ok(interfaces)
 }
 
-/// Returns the addresses whose owners are looked for, each with a source address for the request: the
-/// VIPs of an instance and its unicast peers.
-fn solicitations(instance: &Instance, interface: &Interface) -> Vec<(IpAddr, IpAddr)> {
+/// The addresses of an interface whose MACs are of interest.
+#[derive(Default)]
+struct Targets {
+    /// Addresses whose claims are recorded: the VIPs and the unicast peers of its instances, and its
+    /// own.
+    watched: BTreeSet<IpAddr>,
+    /// Requests for MACs, each with its source address and its target.
+    solicitations: Vec<(IpAddr, IpAddr)>,
+}
+
+/// Returns the VIPs of an instance and its unicast peers.
+fn addresses(instance: &Instance) -> impl Iterator<Item = IpAddr> {
     let vips = instance.router.all_addresses().map(|vip| vip.address);
-    let peers: Vec<IpAddr> = match &instance.transport {
-        Transport::Multicast => Vec::new(),
-        Transport::Unicast(peers) => peers.iter().map(|peer| peer.address).collect(),
+    let peers = match &instance.transport {
+        Transport::Multicast => [].as_slice(),
+        Transport::Unicast(peers) => peers,
     };
+    vips.chain(peers.iter().map(|peer| peer.address))
+}
+
+/// Returns the requests for the MACs of an instance's [`addresses`].
+fn solicitations(instance: &Instance, interface: &Interface) -> Vec<(IpAddr, IpAddr)> {
     let source_of = |target: IpAddr| {
-        let own = interface.addresses.iter().filter(|own| !own.unusable && !own.secondary);
+        let is_own = |own: &&Address| !own.unusable && !own.secondary && own.protocol != PROTO_VIPD;
+        let own = interface.addresses.iter().filter(is_own);
         let mut own =
             own.filter(|own| Family::of(own.address) == Family::of(target) && own.address != target);
         own.next().map(|own| own.address)
     };
-    vips.chain(peers).filter_map(|target| Some((source_of(target)?, target))).collect()
+    addresses(instance).filter_map(|target| Some((source_of(target)?, target))).collect()
 }
 
 /// Observes interfaces until `deadline`, and requests the MACs of their targets.
 fn observe(
-    targets: &BTreeMap<&str, Vec<(IpAddr, IpAddr)>>,
+    targets: &BTreeMap<&str, Targets>,
     deadline: Instant,
     duration: Duration,
 ) -> anyhow::Result<BTreeMap<String, Wire>> {
     let failed = |error: &anyhow::Error| Wire { survey: Err(format!("{error:#}")), duration, obstacle: None };
     let mut listener = Listener::new()?;
     let added: Vec<_> = targets.iter().map(|(name, targets)| (*name, targets, listener.add(name))).collect();
-    // Twice, because a request may be lost.
     let mut surveys: Vec<Survey> = Vec::new();
+    for (_, targets, interface) in &added {
+        if interface.is_ok() {
+            let mut survey = Survey::default();
+            targets.watched.iter().for_each(|address| survey.watch(*address));
+            surveys.push(survey);
+        }
+    }
+    // Twice, because a request may be lost.
     let second = Instant::now() + SOLICIT.min(duration / 4);
     for end in [second, deadline] {
         for (_, targets, interface) in &added {
-            for (source, target) in *targets {
+            for (source, target) in &targets.solicitations {
                 if let Ok(interface) = interface {
                     listener.solicit(*interface, *source, *target);
                 }
@@ -191,7 +216,7 @@ fn observe(
             Ok(number) => Wire {
                 survey: Ok(surveys.get(number).cloned().unwrap_or_default()),
                 duration,
-                obstacle: listener.obstacle(number).map(str::to_owned),
+                obstacle: listener.obstacle(number).cloned(),
             },
             Err(error) => failed(&error),
         };

@@ -1,4 +1,4 @@
-//! What the checks know about this host and its segments.
+//! Facts about this host and its segments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::{Config, Instance};
 use crate::control::model::{InstanceStatus, StatsReport, StatusReport};
 use crate::netlink::{Address, LinkFacts};
-use crate::observe::Survey;
+use crate::observe::{Obstacle, Survey};
 
 /// Everything that was observed.
 #[derive(Debug)]
@@ -44,8 +44,10 @@ pub(crate) struct Host {
 pub(crate) enum Agent {
     /// None is running; the error of the client.
     NotRunning(String),
-    /// It does not answer, or refuses access; the error of the client.
+    /// It does not answer in time; the error of the client.
     Silent(String),
+    /// It cannot be queried, for example because it refuses access; the error of the client.
+    NotQueried(String),
     /// It answers.
     Running(Box<Running>),
 }
@@ -83,11 +85,11 @@ pub(crate) struct Interface {
 /// The observation of an interface.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    /// What was observed, or why nothing could be observed.
+    /// The observation, or the error.
     pub(crate) survey: Result<Survey, String>,
     pub(crate) duration: Duration,
-    /// Why adverts that an XDP program drops are missing.
-    pub(crate) obstacle: Option<String>,
+    /// Why adverts that an XDP program drops are not visible.
+    pub(crate) obstacle: Option<Obstacle>,
 }
 
 impl Facts {
@@ -100,7 +102,7 @@ impl Facts {
     pub(crate) fn running(&self) -> Option<&Running> {
         match &self.agent {
             Agent::Running(running) => Some(running),
-            Agent::NotRunning(_) | Agent::Silent(_) => None,
+            Agent::NotRunning(_) | Agent::Silent(_) | Agent::NotQueried(_) => None,
         }
     }
 

@@ -10,6 +10,7 @@ use super::requests::Requests;
 use super::wire::{Message, link_attributes};
 
 /// A link and its properties.
+#[expect(clippy::struct_excessive_bools, reason = "independent flags, not the states of one state machine")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkFacts {
     /// Interface index.
@@ -20,14 +21,14 @@ pub struct LinkFacts {
     pub is_up: bool,
     /// Whether the link carries multicast (IFF_MULTICAST).
     pub has_multicast: bool,
+    /// Whether the link uses ARP (not IFF_NOARP).
+    pub has_arp: bool,
     /// Index of the underlying link, for example of a VLAN or macvlan interface.
     pub parent: Option<u32>,
     /// Index of the bridge or bond that the link is a port of.
     pub controller: Option<u32>,
     /// Kind of a virtual link, as in `ip -d link`.
     pub kind: Option<String>,
-    /// Description set by a tool (`ifalias`).
-    pub alias: Option<String>,
     /// ID of the XDP program.
     pub xdp_program: Option<u32>,
     /// Whether the link is a bridge that snoops on IGMP and MLD without being a querier.
@@ -60,8 +61,8 @@ fn decode(message: &Message<'_>) -> Option<LinkFacts> {
         name: link.name?,
         is_up: link.flags.contains(LinkFlags::Up),
         has_multicast: link.flags.contains(LinkFlags::Multicast),
+        has_arp: !link.flags.contains(LinkFlags::Noarp),
         parent: link.parent,
-        alias: link.alias,
         xdp_program: link.xdp_program,
         ..LinkFacts::default()
     };

@@ -53,7 +53,8 @@ pub(crate) struct Advert {
     pub(crate) defect: Option<Counter>,
 }
 
-/// Decodes a frame. Returns `None` if it is none of the packets that vipd diagnoses.
+/// Decodes a frame. Returns `None` if it is not VRRP, ARP or NDP, and for an ARP or NDP
+/// packet of a VLAN, whose addresses belong to another segment.
 pub(crate) fn dissect(frame: &[u8], has_ethernet: bool) -> Option<Packet> {
     if !has_ethernet {
         return vrrp(frame, ip::bare(&frame)?, None, None);
@@ -61,11 +62,12 @@ pub(crate) fn dissect(frame: &[u8], has_ethernet: bool) -> Option<Packet> {
     let source_mac = *frame.get(6..)?.first_chunk()?;
     let (vlan, frame) = untag(frame);
     if let Some(offset) = ethernet::arp(&&*frame) {
-        return arp_claim(frame.get(offset..)?);
+        return arp_claim(frame.get(offset..)?).filter(|_| vlan.is_none());
     }
     let ip = ethernet::ip(&&*frame)?;
     if ip.version == 6 && ip.protocol == ipv6::NEXT_HEADER_ICMPV6 {
-        return neighbor_claim(frame.get(ip.offset + ipv6::HEADER_LEN..)?, source_mac);
+        let claim = neighbor_claim(frame.get(ip.offset + ipv6::HEADER_LEN..)?, source_mac);
+        return claim.filter(|_| vlan.is_none());
     }
     vrrp(&frame, ip, vlan, Some(source_mac))
 }
@@ -188,7 +190,10 @@ impl Advert {
 
     /// Returns whether the advert was sent to the VRRP multicast group.
     pub(crate) fn is_multicast(&self) -> bool {
-        self.destination.is_multicast()
+        match self.destination {
+            IpAddr::V4(destination) => destination.octets() == ipv4::VRRP_GROUP,
+            IpAddr::V6(destination) => destination.octets() == ipv6::VRRP_GROUP,
+        }
     }
 }
 
@@ -268,10 +273,21 @@ mod tests {
         assert_eq!(dissect(&nd::unsolicited(mac, v6.octets()), true), claim(v6.into()));
     }
 
+    #[test]
+    fn claims_of_a_vlan_are_ignored() {
+        let mac = [2, 0, 0, 0, 0, 9];
+        for frame in [&arp::gratuitous(mac, [192, 0, 2, 50])[..], &nd::unsolicited(mac, [0xfd; 16])] {
+            let tagged = |tag: [u8; 4]| [&frame[..12], &tag, &frame[12..]].concat();
+            assert_eq!(dissect(&tagged([0x81, 0, 0, 7]), true), None);
+            let priority_tag = dissect(&tagged([0x81, 0, 0x60, 0]), true);
+            assert!(matches!(priority_tag, Some(Packet::Claim(_))), "{priority_tag:?}");
+        }
+    }
+
     proptest::proptest! {
         /// Any bytes behind a valid EtherType are decoded or ignored without a panic.
         #[test]
-        fn arbitrary_packets_are_no_panic(
+        fn arbitrary_packets_do_not_panic(
             ethertype in proptest::sample::select(vec![0x0800_u16, 0x86dd, 0x0806, 0x8100]),
             mut packet in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
             is_vrrp: bool,
@@ -287,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_frames_are_no_panic() {
+    fn truncated_frames_do_not_panic() {
         for whole in [sent(Version::V2).frame(), nd::unsolicited([2; 6], [1; 16]).to_vec()] {
             for length in 0..whole.len() {
                 dissect(&whole[..length], true);

@@ -1,7 +1,6 @@
 //! What the BPF program decides about an advert with a configuration.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use vipd_common::counters::Counter;
@@ -39,9 +38,7 @@ pub(crate) fn judge(instances: &[Arc<Instance>], interface: &str, packet: &Packe
     let instance = instances.iter().find(|instance| is_for(instance, interface, advert));
     Some(match instance {
         None => Verdict::Passed(advert.located.unclaimed()),
-        Some(instance) if !is_destination(instance, advert.destination) => {
-            Verdict::Passed(NotOurs::Destination)
-        }
+        Some(instance) if !is_destination(instance, advert) => Verdict::Passed(NotOurs::Destination),
         Some(instance) => match check(instance, advert) {
             None => Verdict::Accepted(instance.name.clone()),
             Some(counter) => Verdict::Dropped(instance.name.clone(), counter),
@@ -56,9 +53,10 @@ fn is_for(instance: &Instance, interface: &str, advert: &Advert) -> bool {
         && (router.vrid, router.family.number()) == (advert.vrid(), advert.family())
 }
 
-fn is_destination(instance: &Instance, destination: IpAddr) -> bool {
+fn is_destination(instance: &Instance, advert: &Advert) -> bool {
+    let destination = advert.destination;
     match &instance.transport {
-        Transport::Multicast => destination.is_multicast(),
+        Transport::Multicast => advert.is_multicast(),
         Transport::Unicast(_) => {
             !destination.is_multicast() && instance.source.is_none_or(|source| source == destination)
         }
@@ -143,6 +141,11 @@ mod tests {
             ("", sent(), "accepted for a"),
             ("version = 2\n", sent(), "invalid for a: VRRP version mismatch"),
             ("", Sent { ttl: 64, ..sent() }, "invalid for a: TTL or Hop Limit too small"),
+            (
+                "",
+                Sent { destination: [224, 0, 0, 19].into(), ..sent() },
+                "not for this agent: no instance uses",
+            ),
             ("", Sent { vrid: 52, ..sent() }, "not for this agent: VRID not configured here"),
             ("", Sent { tags: vec![(0x8100, 9)], ..sent() }, "not for this interface: tagged with VLAN 9"),
             (unicast, sent(), "not for this agent: no instance uses this destination"),

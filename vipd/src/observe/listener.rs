@@ -3,8 +3,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -15,13 +13,69 @@ use super::dissect::{Packet, dissect};
 use super::survey::Survey;
 use crate::netlink::{Link, Notice, Requests};
 use crate::packet::{Membership, Sniffer, Solicitation};
-use crate::process::{Received, Signals};
-use crate::xdp::{Action, Consumer, Tap, Tapped};
+use crate::process::{Holder, NameLock, Received, Signals};
+use crate::xdp::{Action, Consumer, Tap, TapError, Tapped, exists};
 
 /// How often the XDP programs of the interfaces are checked: an agent may start or end meanwhile.
 const CHECK: Duration = Duration::from_millis(500);
-/// Abstract name of the socket that a process with taps owns in its network namespace.
+/// How long frames that were queued before a deadline may be returned after it.
+const DRAIN: Duration = Duration::from_millis(100);
+/// Number of frames of other interfaces that are skipped in a tap before signals and the deadline are
+/// checked again.
+const SKIPPED: usize = 256;
+/// Name of the lock that a process with taps holds in its network namespace.
 const LOCK: &str = "vipd-tap";
+
+/// Why adverts that an XDP program drops are not visible.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Obstacle {
+    /// Only one process at a time can have taps.
+    #[error(
+        "another vipd command{} copies them",
+        .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    Busy { pid: Option<u32> },
+    #[error("CAP_SYS_ADMIN is missing")]
+    Privilege,
+    #[error("XDP program {0} is not vipd's")]
+    Foreign(u32),
+    #[error("{0}")]
+    System(String),
+}
+
+impl Obstacle {
+    /// Returns what to do.
+    pub(crate) fn remedy(&self) -> String {
+        match self {
+            Self::Busy { .. } => "wait until that command ends, or end it".to_owned(),
+            Self::Privilege => "run this command as root".to_owned(),
+            Self::Foreign(program) => {
+                format!(
+                    "make that program pass IP protocol 112; `bpftool prog show id {program}` describes it"
+                )
+            }
+            Self::System(_) => "use Linux 5.18 or later, without kernel lockdown".to_owned(),
+        }
+    }
+
+    /// Describes the obstacle on an interface, with the remedy.
+    pub(crate) fn describe(&self, interface: &str) -> String {
+        let remedy = self.remedy();
+        format!("adverts dropped by the XDP program of {interface} are not visible: {self}; {remedy}")
+    }
+}
+
+impl From<TapError> for Obstacle {
+    fn from(error: TapError) -> Self {
+        match error {
+            TapError::Foreign(program) => Self::Foreign(program),
+            TapError::System { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
+                Self::Privilege
+            }
+            error => Self::System(error.to_string()),
+        }
+    }
+}
 
 /// A frame of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +104,8 @@ pub(crate) struct Listener {
     interfaces: Vec<Interface>,
     requests: Requests,
     taps: Vec<Tap>,
-    /// Held while there are taps.
-    lock: Option<UnixListener>,
+    /// Held while there are taps, unless an unprivileged process has taken the name.
+    lock: Option<NameLock>,
     next_check: Instant,
     signals: Signals,
     /// Whether a signal asked the process to end.
@@ -64,8 +118,8 @@ struct Interface {
     sniffer: Sniffer,
     /// The array that the interface's XDP program uses, if it is vipd's, by the ID of the program.
     consumer: Option<(u32, Option<Consumer>)>,
-    /// Why adverts that the XDP program drops are missing.
-    obstacle: Option<String>,
+    /// Why adverts that the XDP program drops are not visible.
+    obstacle: Option<Obstacle>,
     _groups: Vec<Membership>,
 }
 
@@ -117,7 +171,7 @@ impl Listener {
         let groups = [4, 6].into_iter().filter_map(|family| Membership::join(link.ifindex, family).ok());
         let groups = groups.collect();
         self.interfaces.push(Interface { link, sniffer, consumer: None, obstacle: None, _groups: groups });
-        self.check_programs();
+        self.check_programs()?;
         Ok(self.interfaces.len() - 1)
     }
 
@@ -126,9 +180,9 @@ impl Listener {
         self.interfaces[interface].link.mac.is_some()
     }
 
-    /// Returns why adverts that the interface's XDP program drops are missing.
-    pub(crate) fn obstacle(&self, interface: usize) -> Option<&str> {
-        self.interfaces[interface].obstacle.as_deref()
+    /// Returns why adverts that the interface's XDP program drops are not visible.
+    pub(crate) fn obstacle(&self, interface: usize) -> Option<&Obstacle> {
+        self.interfaces[interface].obstacle.as_ref()
     }
 
     /// Returns whether a signal asked the process to end.
@@ -151,16 +205,19 @@ impl Listener {
     /// Returns an error if an interface no longer exists.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> anyhow::Result<Option<Frame>> {
         loop {
-            if let Some(frame) = self.queued()? {
-                return Ok(Some(frame));
-            }
             let now = Instant::now();
-            self.is_ended |= self.signals.take().is_some_and(Received::asks_to_end);
-            if self.is_ended || deadline.is_some_and(|deadline| deadline <= now) {
+            self.is_ended |= self.signals.take().is_some_and(Received::ends_command);
+            if self.is_ended || deadline.is_some_and(|deadline| deadline + DRAIN <= now) {
                 return Ok(None);
             }
             if self.next_check <= now {
-                self.check_programs();
+                self.check_programs()?;
+            }
+            if let Some(frame) = self.queued()? {
+                return Ok(Some(frame));
+            }
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Ok(None);
             }
             let wake = deadline.map_or(self.next_check, |deadline| deadline.min(self.next_check));
             self.wait(wake.saturating_duration_since(now))?;
@@ -188,7 +245,8 @@ impl Listener {
 
     fn queued(&mut self) -> anyhow::Result<Option<Frame>> {
         for tap in &mut self.taps {
-            while let Some(frame) = tap.next_frame() {
+            for _ in 0..SKIPPED {
+                let Some(frame) = tap.next_frame() else { break };
                 // The agent may have other interfaces.
                 let mut links = self.interfaces.iter();
                 if let Some(interface) = links.position(|one| one.link.ifindex == frame.ifindex) {
@@ -198,7 +256,8 @@ impl Listener {
         }
         for (number, interface) in self.interfaces.iter_mut().enumerate() {
             let received = match interface.sniffer.receive() {
-                // The interface was set down, and may be set up again.
+                // The interface was set down, and may be set up again, or was deleted, which
+                // `check_programs` reports.
                 Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => None,
                 received => {
                     received.with_context(|| format!("cannot receive from {}", interface.link.name))?
@@ -236,13 +295,19 @@ impl Listener {
         }
     }
 
-    /// Installs the taps that the interfaces' XDP programs need, and forgets those of agents that have
+    /// Installs the taps that the interfaces' XDP programs need, and drops the taps of agents that have
     /// ended or were succeeded.
-    fn check_programs(&mut self) {
+    ///
+    /// # Errors
+    /// Returns an error if an interface no longer exists.
+    fn check_programs(&mut self) -> anyhow::Result<()> {
         self.next_check = Instant::now() + CHECK;
         self.taps.retain(Tap::is_installed);
         for number in 0..self.interfaces.len() {
             let interface = &mut self.interfaces[number];
+            if !exists(interface.link.ifindex) {
+                bail!("interface {} no longer exists", interface.link.name);
+            }
             // The next check tries again.
             let Ok(program) = self.requests.xdp_program(&interface.link.name) else { continue };
             if program != interface.consumer.map(|(program, _)| program) {
@@ -250,29 +315,43 @@ impl Listener {
                 interface.consumer = program.map(|program| match Consumer::of(program) {
                     Ok(consumer) => (program, Some(consumer)),
                     Err(error) => {
-                        interface.obstacle = Some(error.to_string());
+                        interface.obstacle = Some(error.into());
                         (program, None)
                     }
                 });
             }
             if let Some((_, Some(consumer))) = interface.consumer {
-                let result = self.ensure_tap(consumer);
-                self.interfaces[number].obstacle = result.err().map(|error| format!("{error:#}"));
+                self.interfaces[number].obstacle = self.ensure_tap(consumer).err();
             }
         }
+        if self.taps.is_empty() {
+            self.lock = None;
+        }
+        Ok(())
     }
 
-    fn ensure_tap(&mut self, consumer: Consumer) -> anyhow::Result<()> {
+    fn ensure_tap(&mut self, consumer: Consumer) -> Result<(), Obstacle> {
         if self.taps.iter().any(|tap| tap.consumer() == consumer) {
             return Ok(());
         }
         if self.lock.is_none() {
-            let name = SocketAddr::from_abstract_name(LOCK)?;
-            let lock = UnixListener::bind_addr(&name);
-            self.lock = Some(lock.context("another vipd command observes the interfaces of this agent")?);
+            self.lock = acquire_lock()?;
         }
         self.taps.extend(Tap::install(consumer)?);
         Ok(())
+    }
+}
+
+/// Acquires the lock. Returns `None` if a process that cannot have taps holds the name: otherwise, any
+/// user could prevent the observation.
+fn acquire_lock() -> Result<Option<NameLock>, Obstacle> {
+    match NameLock::acquire(LOCK) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match Holder::find(LOCK) {
+            Some(holder) if !holder.is_trusted() => Ok(None),
+            holder => Err(Obstacle::Busy { pid: holder.and_then(|holder| holder.pid) }),
+        },
+        Err(error) => Err(Obstacle::System(format!("cannot lock the taps: {error}"))),
     }
 }
 

@@ -16,7 +16,7 @@ use vipd_common::parse::ChecksumForm;
 pub(crate) use dissect::Claim;
 pub(crate) use dissect::{Packet, dissect};
 pub(crate) use judge::{check, judge, reason_of};
-pub(crate) use listener::{Frame, Listener};
+pub(crate) use listener::{Frame, Listener, Obstacle};
 pub(crate) use survey::{Sender, Survey, VirtualRouter};
 
 /// Returns the name of a checksum form in reports.

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use vipd_common::parse::NotOurs;
-
 use super::dissect::{Advert, Packet};
+
+/// Maximum number of senders of a survey that are other hosts. Their addresses may be forged.
+const MAX_SENDERS: usize = 1024;
+/// Maximum number of MACs of a sender or of an address.
+const MAX_MACS: usize = 16;
 
 /// A virtual router on a segment: VLAN identifier, IP version and VRID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +35,7 @@ pub(crate) struct Sender {
     pub(crate) last: Duration,
     /// Longest time between two adverts.
     pub(crate) longest_gap: Duration,
-    /// Ethernet sources.
+    /// Ethernet sources, at most 16.
     pub(crate) macs: BTreeSet<[u8; 6]>,
     /// Lowest TTL or Hop Limit.
     pub(crate) lowest_ttl: u8,
@@ -44,31 +47,46 @@ pub(crate) struct Sender {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
     senders: BTreeMap<(VirtualRouter, IpAddr), Sender>,
-    /// Hosts that claim an address: the MAC, and whether it is this host's.
+    /// The watched addresses, each with the MACs that claim it, at most 16, and whether they are this
+    /// host's.
     claims: BTreeMap<IpAddr, BTreeMap<[u8; 6], bool>>,
-    /// Number of fragments of IP protocol 112.
-    pub(crate) fragments: u64,
+    /// Number of packets whose sender or MAC was not recorded, because there were too many.
+    pub(crate) unrecorded: u64,
     /// End of the observation, since the Unix epoch.
     pub(crate) end: Duration,
 }
 
 impl Survey {
+    /// Records which hosts claim this address. Claims of other addresses are ignored.
+    pub(crate) fn watch(&mut self, address: IpAddr) {
+        self.claims.entry(address).or_default();
+    }
+
     /// Adds a packet that was received, or sent by this host if `is_local`, at `time`.
     pub(crate) fn add(&mut self, packet: Packet, time: Duration, is_local: bool) {
         self.end = self.end.max(time);
         match packet {
             Packet::Advert(advert) => self.add_advert(*advert, time, is_local),
-            Packet::NotLocated(NotOurs::Fragment) => self.fragments += 1,
             Packet::NotLocated(_) => {}
             Packet::Claim(claim) => {
-                *self.claims.entry(claim.address).or_default().entry(claim.mac).or_default() |= is_local;
+                let Some(macs) = self.claims.get_mut(&claim.address) else { return };
+                if macs.len() < MAX_MACS || is_local || macs.contains_key(&claim.mac) {
+                    *macs.entry(claim.mac).or_default() |= is_local;
+                } else {
+                    self.unrecorded += 1;
+                }
             }
         }
     }
 
     fn add_advert(&mut self, advert: Advert, time: Duration, is_local: bool) {
         let router = VirtualRouter { vlan: advert.vlan, family: advert.family(), vrid: advert.vrid() };
-        let sender = self.senders.entry((router, advert.source)).or_insert_with(|| Sender {
+        let key = (router, advert.source);
+        if self.senders.len() >= MAX_SENDERS && !is_local && !self.senders.contains_key(&key) {
+            self.unrecorded += 1;
+            return;
+        }
+        let sender = self.senders.entry(key).or_insert_with(|| Sender {
             advert: advert.clone(),
             is_local,
             adverts: 0,
@@ -85,7 +103,13 @@ impl Survey {
         sender.priority_zero += u64::from(advert.priority == 0);
         sender.longest_gap = sender.longest_gap.max(time.saturating_sub(sender.last));
         sender.last = sender.last.max(time);
-        sender.macs.extend(advert.source_mac);
+        if let Some(mac) = advert.source_mac {
+            if sender.macs.len() < MAX_MACS {
+                sender.macs.insert(mac);
+            } else {
+                self.unrecorded += u64::from(!sender.macs.contains(&mac));
+            }
+        }
         sender.lowest_ttl = sender.lowest_ttl.min(advert.ttl);
         sender.defective += u64::from(advert.defect.is_some());
         sender.advert = advert;
@@ -117,7 +141,7 @@ impl Survey {
         all.iter().filter(|one| all.iter().any(|other| overlaps(one, other))).copied().collect()
     }
 
-    /// Returns the hosts that claim an address, and whether each is this host.
+    /// Returns the MACs that claim a watched address, and whether each is this host's.
     pub(crate) fn owners(&self, address: IpAddr) -> impl Iterator<Item = ([u8; 6], bool)> {
         self.claims.get(&address).into_iter().flatten().map(|(mac, is_local)| (*mac, *is_local))
     }
@@ -127,8 +151,8 @@ impl Sender {
     /// Returns whether the router still claimed to be master at `end`: its last advert had a priority
     /// other than 0, and the next one was not overdue by more than two intervals.
     pub(crate) fn is_master(&self, end: Duration) -> bool {
-        let patience = Duration::from_nanos(self.advert.interval).saturating_mul(3);
-        self.advert.priority > 0 && end.saturating_sub(self.last) <= patience
+        let timeout = Duration::from_nanos(self.advert.interval).saturating_mul(3);
+        self.advert.priority > 0 && end.saturating_sub(self.last) <= timeout
     }
 
     /// Returns the average time between two adverts, or `None` if fewer than two were sent.
@@ -190,10 +214,38 @@ mod tests {
     fn claims_are_collected_by_address() {
         let mut survey = Survey::default();
         let address = [192, 0, 2, 50].into();
+        survey.watch(address);
+        let other = Packet::Claim(Claim { address: [192, 0, 2, 51].into(), mac: [1; 6] });
+        survey.add(other, Duration::ZERO, false);
         for (mac, is_local) in [([1; 6], false), ([2; 6], true), ([1; 6], false)] {
             survey.add(Packet::Claim(Claim { address, mac }), Duration::ZERO, is_local);
         }
         assert_eq!(survey.owners(address).collect::<Vec<_>>(), [([1; 6], false), ([2; 6], true)]);
         assert_eq!(survey.owners([192, 0, 2, 51].into()).count(), 0);
+    }
+
+    #[test]
+    fn forged_sources_and_macs_are_limited() {
+        let mut survey = Survey::default();
+        let address = [192, 0, 2, 50].into();
+        survey.watch(address);
+        let source = |number: u32| std::net::Ipv4Addr::from_bits(0x0a00_0000 + number);
+        let mut add = |number: u32, mac: u32, is_local: bool| {
+            let [a, b, c, d] = mac.to_be_bytes();
+            let source_mac = vipd_witness::Mac([2, 0, a, b, c, d]);
+            let sent = Sent { source_mac, ..Sent::new(Version::V3, 51, 100, source(number)) };
+            survey.add(dissect(&sent.frame(), true).expect("an advert"), Duration::ZERO, is_local);
+            let claim = Packet::Claim(Claim { address, mac: source_mac.0 });
+            survey.add(claim, Duration::ZERO, is_local);
+        };
+        for number in 0..2000 {
+            add(number, number, false);
+            add(0, number, false);
+        }
+        add(3000, 3000, true);
+        let senders = 1024 + 1;
+        assert_eq!((survey.senders().count(), survey.owners(address).count()), (senders, 17));
+        assert_eq!(survey.senders().next().map(|(_, sender)| sender.macs.len()), Some(16));
+        assert!(survey.unrecorded > 4000, "{}", survey.unrecorded);
     }
 }

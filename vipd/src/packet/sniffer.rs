@@ -23,7 +23,8 @@ const TAG: usize = 4;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 const TP_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
 
-/// A packet socket that receives the VRRP, ARP and ICMPv6 frames of an interface in both directions.
+/// A packet socket that receives the VRRP, ARP and ICMPv6 frames of an interface in both directions;
+/// without an Ethernet header, only VRRP packets.
 ///
 /// It receives frames before TC ingress. A frame that an XDP program drops never reaches it.
 #[derive(Debug)]
@@ -54,9 +55,7 @@ impl Sniffer {
     pub fn open(ifindex: u32, has_ethernet: bool) -> io::Result<Self> {
         // With protocol 0, the socket receives nothing until it is bound, after the filter.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
-        if has_ethernet {
-            socket.attach_filter(&filter())?;
-        }
+        socket.attach_filter(&if has_ethernet { ethernet_filter() } else { bare_filter() })?;
         // Fails without CAP_NET_ADMIN; the default size is enough unless the interface is flooded.
         let _ = set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER);
         enable(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA)?;
@@ -132,16 +131,18 @@ impl AsFd for Sniffer {
     }
 }
 
+/// Opcodes of `include/uapi/linux/bpf_common.h`.
+const LOAD_HALF: u16 = 0x28;
+const LOAD_BYTE: u16 = 0x30;
+const AND: u16 = 0x54;
+const JUMP_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
+const VRRP: u32 = ipv4::PROTOCOL_VRRP as u32;
+
 /// Returns the classic BPF program that accepts ARP, ICMPv6, IP protocol 112, and tagged frames whose
 /// tag the kernel has not removed.
-fn filter() -> Vec<SockFilter> {
-    /// Opcodes of `include/uapi/linux/bpf_common.h`.
-    const LOAD_HALF: u16 = 0x28;
-    const LOAD_BYTE: u16 = 0x30;
-    const JUMP_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
+fn ethernet_filter() -> Vec<SockFilter> {
     const ICMPV6: u32 = ipv6::NEXT_HEADER_ICMPV6 as u32;
-    const VRRP: u32 = ipv4::PROTOCOL_VRRP as u32;
     // Offsets of protocol and next header behind an Ethernet header.
     let behind_ethernet = |field: usize| u32::try_from(ethernet::HEADER_LEN + field).unwrap_or(u32::MAX);
     vec![
@@ -156,6 +157,23 @@ fn filter() -> Vec<SockFilter> {
         SockFilter::new(LOAD_BYTE, 0, 0, behind_ethernet(ipv6::NEXT_HEADER)),
         SockFilter::new(JUMP_EQUAL, 1, 0, VRRP),
         SockFilter::new(JUMP_EQUAL, 0, 1, ICMPV6),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
+}
+
+/// Returns the classic BPF program that accepts IP protocol 112 without a link-layer header.
+fn bare_filter() -> Vec<SockFilter> {
+    let field = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+    vec![
+        SockFilter::new(LOAD_BYTE, 0, 0, 0),
+        SockFilter::new(AND, 0, 0, 0xf0),
+        SockFilter::new(JUMP_EQUAL, 0, 2, 0x40),
+        SockFilter::new(LOAD_BYTE, 0, 0, field(ipv4::PROTOCOL)),
+        SockFilter::new(JUMP_EQUAL, 3, 4, VRRP),
+        SockFilter::new(JUMP_EQUAL, 0, 3, 0x60),
+        SockFilter::new(LOAD_BYTE, 0, 0, field(ipv6::NEXT_HEADER)),
+        SockFilter::new(JUMP_EQUAL, 0, 1, VRRP),
         SockFilter::new(RETURN, 0, 0, u32::MAX),
         SockFilter::new(RETURN, 0, 0, 0),
     ]
@@ -235,6 +253,40 @@ mod tests {
         control.extend([0xff; 16]);
         assert_eq!(messages(&control).count(), 2);
         assert_eq!(messages(&[0; 32]).count(), 0);
+    }
+
+    /// Returns whether a filter accepts a frame. The kernel runs it as on a packet socket.
+    fn accepts(filter: &[SockFilter], frame: &[u8]) -> bool {
+        let (sender, receiver) = Socket::pair(Domain::UNIX, Type::DGRAM, None).expect("two sockets");
+        receiver.attach_filter(filter).expect("a valid program");
+        receiver.set_nonblocking(true).expect("non-blocking");
+        // Fails with EPERM if the filter rejects the frame.
+        let _ = sender.send(frame);
+        receiver.recv(&mut [MaybeUninit::uninit(); 64]).is_ok()
+    }
+
+    #[test]
+    fn filters_accept_vrrp_with_and_without_ethernet() {
+        let packet = |start: u8, at: usize, protocol: u8| {
+            let mut packet = [0; 40];
+            (packet[0], packet[at]) = (start, protocol);
+            packet
+        };
+        for (packet, ethertype, expected) in [
+            (packet(0x45, 9, 112), 0x0800_u16, true),
+            (packet(0x60, 6, 112), 0x86dd, true),
+            (packet(0x45, 9, 17), 0x0800, false),
+            (packet(0x60, 6, 17), 0x86dd, false),
+            // The other family's field has this value.
+            (packet(0x45, 6, 112), 0x0800, false),
+            (packet(0x60, 9, 112), 0x86dd, false),
+        ] {
+            assert_eq!(accepts(&bare_filter(), &packet), expected, "{packet:?}");
+            let frame = [&[2; 12][..], &ethertype.to_be_bytes(), &packet].concat();
+            assert_eq!(accepts(&ethernet_filter(), &frame), expected, "{frame:?}");
+        }
+        let arp = [&[2; 12][..], &[8, 6], &[0; 28]].concat();
+        assert!(accepts(&ethernet_filter(), &arp));
     }
 
     #[test]

@@ -22,7 +22,7 @@ const CAP_NET_ADMIN: u64 = 1 << 12;
 
 /// A held name. The name is released when it is dropped or the process ends.
 #[derive(Debug)]
-pub(super) struct NameLock {
+pub(crate) struct NameLock {
     // Connections are never accepted: other processes connect only to read the credentials of the
     // process that holds the socket.
     socket: UnixListener,
@@ -43,7 +43,7 @@ impl NameLock {
     /// # Errors
     /// Returns an error of the kind `AddrInUse` if a process already holds the name, or another
     /// error from the kernel.
-    pub(super) fn acquire(name: &str) -> io::Result<Self> {
+    pub(crate) fn acquire(name: &str) -> io::Result<Self> {
         let address = SocketAddr::from_abstract_name(name)?;
         Ok(Self { socket: UnixListener::bind_addr(&address)? })
     }
@@ -63,24 +63,24 @@ impl NameLock {
 
 /// The process that holds a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
+pub(crate) struct Holder {
     /// User ID of the process.
-    pub(super) uid: u32,
+    pub(crate) uid: u32,
     /// Process ID, if it is visible in this PID namespace.
-    pub(super) pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
 }
 
 impl Holder {
     /// Returns the process that holds a name, or `None` if no process holds it or the holder cannot
     /// be determined.
-    pub(super) fn find(name: &str) -> Option<Self> {
+    pub(crate) fn find(name: &str) -> Option<Self> {
         listener(name).or_else(|| owner(name))
     }
 
     /// Returns whether the process may be an agent: it runs as root or as this process's user, it
     /// has CAP_NET_ADMIN in its permitted set, or its capabilities cannot be read. The name alone
     /// proves nothing, because any user who can enter the network namespace can bind the name.
-    pub(super) fn is_trusted(self) -> bool {
+    pub(crate) fn is_trusted(self) -> bool {
         self.uid == 0
             || self.uid == rustix::process::geteuid().as_raw()
             || self.pid.and_then(permitted_capabilities).is_none_or(|set| set & CAP_NET_ADMIN != 0)

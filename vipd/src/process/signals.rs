@@ -130,6 +130,12 @@ impl Received {
     pub(crate) fn asks_to_end(self) -> bool {
         matches!(self.number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT)
     }
+
+    /// Returns whether the signal ends a command in a terminal: a request to terminate, or SIGHUP,
+    /// which is sent when the terminal is closed.
+    pub(crate) fn ends_command(self) -> bool {
+        self.asks_to_end() || self.number == libc::SIGHUP
+    }
 }
 
 /// Sets the action for the signals that the C library reserves for itself. The C library does not

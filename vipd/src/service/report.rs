@@ -238,6 +238,10 @@ fn status(
         primary_address: instance.primary,
         initialize_reason: reason::of_initialize(router),
         fault_reason: reason::of_fault(config, instance, members),
+        fault: match router.state {
+            State::Fault(fault) => Some(fault.to_string()),
+            State::Initialize | State::Backup | State::Master => None,
+        },
         last_transition_reason: transition.map(|transition| transition.reason.to_string()),
         last_transition_ms: transition.map(|transition| snapshot.now.nanos_since(transition.at) / 1_000_000),
         track: Vec::new(),

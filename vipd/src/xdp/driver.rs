@@ -195,7 +195,7 @@ pub(super) fn find(interface: &str) -> Option<Driver> {
 }
 
 /// Returns whether an interface with this index exists in this network namespace.
-pub(super) fn exists(ifindex: u32) -> bool {
+pub(crate) fn exists(ifindex: u32) -> bool {
     inet_socket().is_ok_and(|socket| rustix::net::netdevice::index_to_name(socket, ifindex).is_ok())
 }
 

@@ -38,6 +38,7 @@ pub use aya::maps::MapError;
 pub use addresses::Addresses;
 pub use attach::{Attached, LinkProbe, Position};
 pub use counters::Counters;
+pub(crate) use driver::exists;
 pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
 pub use fence::{FenceInfo, FenceLevel, Hook, remove_stale_filters};

@@ -49,6 +49,7 @@ pub(in crate::cli) fn instance_status(name: &str, state: State) -> InstanceStatu
         primary_address: Some(IpAddr::from([192, 0, 2, 1])),
         initialize_reason: None,
         fault_reason: None,
+        fault: None,
         last_transition_reason: Some("startup".to_owned()),
         last_transition_ms: Some(245_000),
         track: Vec::new(),

@@ -16,7 +16,7 @@ use super::model::{Notice, Report};
 use super::verb::Change;
 use crate::control::client::{Client, ClientError};
 use crate::control::event::EventRecord;
-use crate::process::Signals;
+use crate::process::{Received, Signals};
 
 /// Interval between requests for reports.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -186,8 +186,7 @@ fn watch(signals: &Signals, sender: &SyncSender<Update>) {
             continue;
         }
         let is_closed = ready[1].revents().intersects(PollFlags::HUP | PollFlags::ERR);
-        if is_closed || signals.take().is_some_and(|signal| signal.asks_to_end() || is_hangup(signal.number))
-        {
+        if is_closed || signals.take().is_some_and(Received::ends_command) {
             break;
         }
     }
@@ -201,8 +200,4 @@ fn watch(signals: &Signals, sender: &SyncSender<Update>) {
     thread::sleep(deadline.saturating_duration_since(Instant::now()));
     let _ = ratatui::crossterm::terminal::disable_raw_mode();
     let _ = kill_process(getpid(), Signal::KILL);
-}
-
-fn is_hangup(number: i32) -> bool {
-    number == Signal::HUP.as_raw()
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use vipd_common::counters::Counter;
 use vipd_common::parse::ChecksumForm;
 
-use super::{checksum_text, interval, list, others};
+use super::{checksum_text, interval, is_unrelated, list, observed, others, virtual_router};
 use crate::config::Instance;
 use crate::config::settings::{Checksum, Transport};
 use crate::doctor::{Facts, Finding, Severity};
@@ -92,7 +92,7 @@ pub(in crate::doctor) fn passwords_match(facts: &Facts) -> Vec<Finding> {
                 ),
             )
             .evidence(format!("{}: it sends {kind}; configured here: {own}", reason_of(reason)))
-            .remedy("configure the same auth_pass on all routers; only the first 8 bytes count"),
+            .remedy("use the same auth_pass on all routers; only the first 8 bytes count"),
         );
     }
     findings
@@ -152,7 +152,7 @@ pub(in crate::doctor) fn address_lists_match(facts: &Facts) -> Vec<Finding> {
                 format!("{source} advertises other addresses"),
             )
             .evidence(evidence)
-            .remedy("configure the same virtual_addresses on all routers; some drop such adverts")
+            .remedy("use the same virtual_addresses on all routers; some drop such adverts")
         });
     }
     findings
@@ -202,6 +202,9 @@ pub(in crate::doctor) fn transport_matches(facts: &Facts) -> Vec<Finding> {
     for (instance, sender) in others(facts) {
         let source = sender.advert.source;
         let (other, own) = match (&instance.transport, sender.advert.is_multicast()) {
+            (Transport::Multicast, false) if sender.advert.destination.is_multicast() => {
+                ("other multicast", "the VRRP group")
+            }
             (Transport::Multicast, false) => ("unicast", "multicast"),
             (Transport::Unicast(_), true) => ("multicast", "unicast"),
             (Transport::Multicast, true) => continue,
@@ -234,6 +237,24 @@ pub(in crate::doctor) fn transport_matches(facts: &Facts) -> Vec<Finding> {
             .evidence(format!("destination {}", sender.advert.destination))
             .remedy("configure either unicast peers or multicast on all routers"),
         );
+    }
+    for (instance, survey) in observed(facts) {
+        let unrelated = survey.senders_of(virtual_router(instance));
+        for sender in unrelated.filter(|sender| !sender.is_local && is_unrelated(instance, sender)) {
+            let summary = format!(
+                "{} uses this VRID with multicast, probably for another cluster",
+                sender.advert.source
+            );
+            findings.push(
+                Finding::warning("transport-mismatch", &instance.name, summary)
+                    .evidence(format!(
+                        "it advertises {} to {}",
+                        or_none(&sender.advert.addresses.iter().copied().collect()),
+                        sender.advert.destination
+                    ))
+                    .remedy("nothing, if it belongs to another cluster; otherwise use unicast peers on all routers"),
+            );
+        }
     }
     findings
 }

@@ -2,7 +2,7 @@
 
 use vipd_common::counters::Counter as Cell;
 
-use super::list;
+use super::{interval, list};
 use crate::config::settings::Transport;
 use crate::config::{Fence, Instance, Realtime};
 use crate::control::counters::{Counter, Source};
@@ -10,6 +10,7 @@ use crate::control::model::{InstanceStatus, State, Statistics};
 use crate::doctor::facts::{Agent, Running};
 use crate::doctor::{Facts, Finding};
 use crate::observe::check;
+use crate::vrrp::Fault;
 
 const HOST: &str = "this host";
 
@@ -24,6 +25,11 @@ pub(in crate::doctor) fn is_running(facts: &Facts) -> Vec<Finding> {
                 "if its process is stopped (state T in `ps`), continue it with SIGCONT; if its host is overloaded, \
                  reduce the load; otherwise restart it",
             )
+        }
+        Agent::NotQueried(error) => {
+            Finding::warning("agent-not-queried", HOST, "the agent could not be queried, so its state is unknown")
+                .evidence(error)
+                .remedy("run this command as root, with the version and the runtime directory of the agent")
         }
     };
     vec![finding]
@@ -108,7 +114,7 @@ fn difference(instance: &Instance, status: &InstanceStatus) -> Option<String> {
         ("interface", instance.interface.clone(), status.interface.clone()),
         ("VRID", router.vrid.to_string(), status.vrid.to_string()),
         ("version", version.to_string(), status.version.to_string()),
-        ("interval", router.interval.nanos().to_string(), status.advertise_interval_ns.to_string()),
+        ("interval", interval(router.interval.nanos()), interval(status.advertise_interval_ns)),
         ("addresses", wanted.join(","), status.virtual_addresses.join(",")),
         ("authentication", authentication.to_owned(), status.authentication.clone()),
         ("transport", transport.to_owned(), status.transport.clone()),
@@ -122,11 +128,12 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
     let faulty = instances.iter().filter(|status| status.state == State::Fault);
     let faulty = faulty.map(|status| {
         let reason = status.fault_reason.clone().unwrap_or_else(|| "unknown".to_owned());
-        let remedy = if reason.contains("drained") {
+        let is = |fault: Fault| status.fault == Some(fault.to_string());
+        let remedy = if is(Fault::Drained) {
             "run `vipd undrain` after the maintenance"
-        } else if reason.contains("down") || reason.contains("carrier") {
+        } else if is(Fault::InterfaceDown) {
             "bring the interface up, and check its cable and switch port"
-        } else if reason.contains("address") {
+        } else if is(Fault::NoPrimaryAddress) || is(Fault::PrimaryIsVirtual) {
             "give the interface an address that is not a VIP"
         } else {
             "see \"No master\" in docs/operations.md for the meaning of this fault"
@@ -135,13 +142,9 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
         Finding::problem("instance-fault", &status.name, summary).evidence(reason).remedy(remedy)
     });
     let missing = instances.iter().filter(|status| !status.missing_addresses.is_empty()).map(|status| {
-        Finding::problem(
-            "missing-addresses",
-            &status.name,
-            "the master lacks VIPs that the kernel refused to add",
-        )
-        .evidence(list(&status.missing_addresses))
-        .remedy("the log has the reason for each address")
+        Finding::problem("missing-addresses", &status.name, "the kernel refused to add some VIPs")
+            .evidence(list(&status.missing_addresses))
+            .remedy("the log has the reason for each address")
     });
     faulty.chain(missing).collect()
 }

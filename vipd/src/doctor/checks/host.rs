@@ -6,17 +6,17 @@ use crate::doctor::{Facts, Finding};
 use crate::netlink::PROTO_VIPD;
 
 const HOST: &str = "this host";
-/// First kernel with TCX, and first one with BPF links and the ring buffer.
+/// First kernel with TCX, and first one that vipd supports.
 const TCX: (u32, u32) = (6, 6);
-const LINKS: (u32, u32) = (5, 9);
+const SUPPORTED: (u32, u32) = (5, 18);
 
 pub(in crate::doctor) fn kernel_is_recent(facts: &Facts) -> Vec<Finding> {
     let release = &facts.host.kernel;
     let Some(version) = kernel_version(release) else { return Vec::new() };
-    if version < LINKS {
+    if version < SUPPORTED {
         return vec![
             Finding::problem("kernel-too-old", HOST, "the kernel lacks BPF features that vipd needs")
-                .evidence(format!("kernel {release}; vipd needs 5.9 or later"))
+                .evidence(format!("kernel {release}; vipd needs 5.18 or later"))
                 .remedy("upgrade the kernel"),
         ];
     }

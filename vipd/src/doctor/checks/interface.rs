@@ -197,12 +197,20 @@ pub(in crate::doctor) fn one_interface_answers_for_a_subnet(facts: &Facts) -> Ve
     let mut findings: Vec<Finding> = Vec::new();
     for (_, vip, name) in vips(facts) {
         let Some(own) = facts.interfaces.get(name) else { continue };
+        // A wider or narrower subnet is probably that of another segment.
+        let is_subnet = |prefix: u8| {
+            let mut own = own.addresses.iter();
+            own.any(|own| own.prefix == prefix && contains(own.address, prefix, vip.address))
+        };
         let shares = |other: &&Interface| {
             other.link.is_up
+                && other.link.has_arp
                 && other.link.name != name
                 && other.link.parent != Some(own.link.ifindex)
                 && other.arp_ignore == 0
-                && other.addresses.iter().any(|found| contains(found.address, found.prefix, vip.address))
+                && other.addresses.iter().any(|found| {
+                    is_subnet(found.prefix) && contains(found.address, found.prefix, vip.address)
+                })
         };
         let Some(other) = facts.interfaces.values().find(shares) else { continue };
         if findings.iter().any(|finding| finding.subject == name) {

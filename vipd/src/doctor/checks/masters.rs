@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{checksum_text, interval, list, observed, others, time, virtual_router};
+use super::{checksum_text, interval, is_unrelated, observed, others, senders, time, virtual_router};
 use crate::doctor::{Facts, Finding};
 use crate::observe::Sender;
 use crate::vrrp::config::PRIORITY_OWNER;
@@ -24,28 +24,28 @@ fn describe(sender: &Sender) -> String {
 pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (instance, survey) in observed(facts) {
-        let masters = survey.competing_masters(virtual_router(instance));
-        let Some((first, rest)) = masters.split_first() else { continue };
+        let mut masters = survey.competing_masters(virtual_router(instance));
+        masters.retain(|sender| !is_unrelated(instance, sender));
+        let Some((first, rest)) = masters.split_first().filter(|(_, rest)| !rest.is_empty()) else {
+            continue;
+        };
         let differs = |of: fn(&Sender) -> u64| rest.iter().any(|one| of(one) != of(first));
         let same_version = !differs(|one| one.advert.version.into());
         let mut causes = Vec::new();
         for (what, is_different) in [
-            ("the VRRP version", !same_version),
+            ("VRRP version", !same_version),
             (
-                "the checksum form",
+                "checksum form",
                 same_version && differs(|one| one.advert.checksum.map_or(0, |form| form as u64)),
             ),
             (
-                "the authentication",
+                "authentication",
                 same_version
                     && rest.iter().any(|one| one.advert.authentication != first.advert.authentication),
             ),
-            (
-                "the interval, which must match in VRRPv2",
-                same_version && first.advert.version == 2 && differs(|one| one.advert.interval),
-            ),
-            ("multicast or unicast", differs(|one| u64::from(one.advert.is_multicast()))),
-            ("the TTL", differs(|one| one.lowest_ttl.into())),
+            ("interval", same_version && first.advert.version == 2 && differs(|one| one.advert.interval)),
+            ("transport (multicast or unicast)", differs(|one| u64::from(one.advert.is_multicast()))),
+            ("TTL", differs(|one| one.lowest_ttl.into())),
         ] {
             if is_different {
                 causes.push(what);
@@ -56,7 +56,7 @@ pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
              between them"
                 .to_owned()
         } else {
-            format!("configure the same on all routers; they differ in {}", list(causes))
+            format!("use the same {} on all routers", causes.join(" and "))
         };
         let masters = masters.iter().map(|sender| describe(sender)).collect::<Vec<_>>();
         findings.push(
@@ -80,9 +80,11 @@ pub(in crate::doctor) fn some_master(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (instance, survey) in observed(facts) {
         let Some(wire) = facts.wire.get(&instance.interface) else { continue };
-        let down = Duration::from_nanos(instance.router.interval.nanos()).mul_f64(3.6);
-        let has_master =
-            survey.senders_of(virtual_router(instance)).any(|sender| sender.is_master(survey.end));
+        // A VRRPv3 backup uses the interval of the last master.
+        let learned = facts.status_of(&instance.name).map(|status| status.active_advertise_interval_ns);
+        let longest = instance.router.interval.nanos().max(learned.unwrap_or_default());
+        let down = Duration::from_nanos(longest).mul_f64(3.6);
+        let has_master = senders(instance, survey).any(|sender| sender.is_master(survey.end));
         if has_master || wire.obstacle.is_some() || wire.duration < down {
             continue;
         }
@@ -126,7 +128,7 @@ pub(in crate::doctor) fn priorities_differ(facts: &Facts) -> Vec<Finding> {
                 "the IP address decides which router becomes master",
             )
             .evidence(evidence)
-            .remedy("give each router another priority")
+            .remedy("give each router a different priority")
         });
     }
     findings
@@ -137,7 +139,7 @@ pub(in crate::doctor) fn adverts_are_regular(facts: &Facts) -> Vec<Finding> {
     const ENOUGH: u64 = 20;
     let mut findings = Vec::new();
     for (instance, survey) in observed(facts) {
-        for sender in survey.senders_of(virtual_router(instance)) {
+        for sender in senders(instance, survey) {
             let expected = Duration::from_nanos(sender.advert.interval);
             let source = sender.advert.source;
             if sender.is_master(survey.end)

@@ -10,12 +10,14 @@ pub(super) mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use vipd_common::parse::ChecksumForm;
 
 use super::Facts;
 use crate::config::Instance;
+use crate::config::settings::Transport;
 use crate::observe::{Sender, Survey, VirtualRouter, checksum_name};
 
 /// Returns the virtual router of an instance, without a VLAN tag.
@@ -28,10 +30,24 @@ fn observed(facts: &Facts) -> impl Iterator<Item = (&Instance, &Survey)> {
     facts.instances().iter().filter_map(|one| Some((&**one, facts.survey(&one.interface)?)))
 }
 
+/// Returns whether a sender belongs to another cluster, although it uses the VRID of the instance: it
+/// sends multicast adverts for other addresses, and the instance uses unicast.
+fn is_unrelated(instance: &Instance, sender: &Sender) -> bool {
+    let is_own = |address: &IpAddr| instance.router.all_addresses().any(|vip| vip.address == *address);
+    instance.transport != Transport::Multicast
+        && sender.advert.is_multicast()
+        && !sender.advert.addresses.iter().any(is_own)
+}
+
+/// Returns the routers that sent adverts for an instance's virtual router.
+fn senders<'a>(instance: &'a Instance, survey: &'a Survey) -> impl Iterator<Item = &'a Sender> {
+    survey.senders_of(virtual_router(instance)).filter(|sender| !is_unrelated(instance, sender))
+}
+
 /// Returns each instance with each other host that sent adverts for its virtual router.
 fn others(facts: &Facts) -> impl Iterator<Item = (&Instance, &Sender)> {
     observed(facts).flat_map(|(instance, survey)| {
-        let others = survey.senders_of(virtual_router(instance)).filter(|sender| !sender.is_local);
+        let others = senders(instance, survey).filter(|sender| !sender.is_local);
         others.map(move |sender| (instance, sender))
     })
 }

@@ -12,16 +12,19 @@ use crate::observe::mac_text;
 pub(in crate::doctor) fn is_observed(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, wire) in &facts.wire {
-        let (reason, remedy) = match (&wire.survey, &wire.obstacle) {
-            (Err(error), _) => (error, "run this command as root, in the network namespace of the agent"),
-            (Ok(_), Some(obstacle)) => (obstacle, "detach the XDP program for the time of this command"),
+        let finding = |summary| Finding::warning("not-observed", name, summary);
+        findings.push(match (&wire.survey, &wire.obstacle) {
+            (Err(error), _) => finding("the adverts of this interface could not be observed")
+                .evidence(error)
+                .remedy("run this command as root, in the network namespace of the agent"),
+            (Ok(_), Some(obstacle)) => finding("adverts dropped by the XDP program are not visible")
+                .evidence(obstacle.to_string())
+                .remedy(obstacle.remedy()),
+            (Ok(survey), None) if survey.unrecorded > 0 => finding("too many senders to record them all")
+                .evidence(format!("{} packets were not recorded", survey.unrecorded))
+                .remedy("look for a host that sends adverts or ARP with forged addresses, and block it"),
             (Ok(_), None) => continue,
-        };
-        findings.push(
-            Finding::warning("not-observed", name, "the adverts of this interface could not be observed")
-                .evidence(reason)
-                .remedy(remedy),
-        );
+        });
     }
     findings
 }
