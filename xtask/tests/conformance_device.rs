@@ -185,6 +185,25 @@ fn runs_that_play_no_scenario_fail_with_the_reasons() -> TestResult {
 
 #[test]
 #[ignore = "needs root"]
+fn runs_that_end_early_report_the_verdicts_up_to_then() -> TestResult {
+    let (lab, mut agent) = device(vipd()?, instance())?;
+    let done = thread::scope(|scope| {
+        let run = scope.spawn(|| conformance(&lab, &format!("{OPTIONS} s9-master-down s10 s12 s22 s23")));
+        // After the first scenarios, and before the last one.
+        thread::sleep(Duration::from_secs(7));
+        agent.stop()?;
+        run.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })?;
+    let (results, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(!done.status.success(), "{results}");
+    assert!(results.contains("| ok |") && results.contains("| FAILS |"), "{results}");
+    assert!(errors.contains("error: the run ended early; scenarios left: "), "{errors}");
+    assert!(errors.contains("no IPv4 adverts for VRID 51"), "{errors}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root"]
 fn undocumented_differences_fail_the_run_with_the_line_and_the_difference() -> TestResult {
     // Without `--program`, nothing is known about the device.
     let (lab, _agent) = device(vipd()?, instance())?;
