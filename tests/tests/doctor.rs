@@ -311,7 +311,7 @@ fn troubles_of_the_agent_are_named() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn troubles_of_the_host_are_named() {
+fn host_problems_are_named() {
     let lab = Lab::new(1).unwrap();
     let agent = start_agent(&lab, ONE, &[instance()]).unwrap();
     wait_for_state(&agent, "master", TIMEOUT).unwrap();

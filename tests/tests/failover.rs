@@ -1,4 +1,5 @@
-//! Failover and return of the master, with vipd on both nodes, and with keepalived on one of them.
+//! Failover and return of the master: with vipd on both nodes, and with keepalived instead of vipd
+//! on one of them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Makes the guardian of a dead agent leave when another agent starts: the new agent removes stale
+//! Makes the guardian of a dead agent exit when another agent starts: the new agent removes stale
 //! VIPs itself, and may soon be master.
 
 use std::io::{self, Read as _, Write as _};

@@ -150,7 +150,7 @@ impl Tracker {
         self.set(router, settings, base, Known { is_fault: known, priority: None }, true);
     }
 
-    /// Returns the object with this source, or the object that a reload replaces with it.
+    /// Returns the object with this source or, during a reload, the object that it replaces.
     fn find(&self, source: &Source) -> Option<(ObjectId, &Object)> {
         let is_same = |object: &Object| object.source == *source;
         let is_former = |object: &Object| source.is_successor(&object.source);
