@@ -63,13 +63,14 @@ impl Capture {
         Self::open(switch, Some(station), interface)
     }
 
-    /// Starts a capture of the frames that arrive at an interface of the calling thread's namespace.
-    /// `sender` is recorded as the sender of all frames.
+    /// Starts a capture of the VRRP, ARP, ICMP and ICMPv6 frames that arrive at an interface of the
+    /// calling thread's namespace without a VLAN tag. `sender` is recorded as the sender of all
+    /// frames.
     ///
     /// # Errors
     /// Returns an error if the socket or the thread cannot be created.
     pub fn of_interface(interface: u32, sender: Station) -> Result<Self> {
-        Self::read_from(socket(interface), Some(sender))
+        Self::read_from(packet_socket::segment_receiver(interface).and_then(with_timeout), Some(sender))
     }
 
     fn open(namespace: &Namespace, sender: Option<Station>, interface: u32) -> Result<Self> {
@@ -133,7 +134,10 @@ impl Capture {
 }
 
 fn socket(interface: u32) -> io::Result<Socket> {
-    let socket = packet_socket::receiver(interface)?;
+    packet_socket::receiver(interface).and_then(with_timeout)
+}
+
+fn with_timeout(socket: Socket) -> io::Result<Socket> {
     socket.set_read_timeout(Some(STOP_POLL))?;
     Ok(socket)
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, LinkType, Options, Parser, Tag, TagEnd};
 
 /// Directories below the root whose documents are read, with all their subdirectories. Of the root,
 /// only its own documents are read.
@@ -37,7 +37,7 @@ pub struct Link {
     /// The destination as written.
     pub destination: String,
     /// Where the destination is in the text; `None` if it is not part of the link, as in a link by
-    /// reference.
+    /// reference, or is written with escapes.
     pub range: Option<Range<usize>>,
 }
 
@@ -66,8 +66,10 @@ impl Document {
         let mut anchors = Anchors::default();
         let mut heading: Option<String> = None;
         let mut block: Option<Code> = None;
+        let lines: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        let mut open: Vec<OpenLink> = Vec::new();
         for (event, range) in Parser::new_ext(&text, Options::ENABLE_TABLES).into_offset_iter() {
-            let line = line_of(&text, range.start);
+            let line = 1 + lines.partition_point(|end| *end < range.start);
             match event {
                 Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
                 Event::End(TagEnd::Heading(_)) => {
@@ -77,14 +79,25 @@ impl Document {
                         document.title = heading;
                     }
                 }
-                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                    // The destination follows the text of the link, which may contain it as well.
-                    let start = text[range.clone()].rfind(&*dest_url).map(|at| range.start + at);
-                    document.links.push(Link {
-                        line,
-                        range: start.map(|start| start..start + dest_url.len()),
-                        destination: dest_url.into_string(),
+                Event::Start(
+                    ref tag @ (Tag::Link { link_type, ref dest_url, .. }
+                    | Tag::Image { link_type, ref dest_url, .. }),
+                ) => {
+                    let mark = if matches!(tag, Tag::Image { .. }) { "![" } else { "[" };
+                    open.push(OpenLink {
+                        index: document.links.len(),
+                        inline: link_type == LinkType::Inline,
+                        text_end: range.start + mark.len(),
                     });
+                    let destination = dest_url.to_string();
+                    document.links.push(Link { line, destination, range: None });
+                    continue;
+                }
+                Event::End(TagEnd::Link | TagEnd::Image) => {
+                    if let Some(link) = open.pop().filter(|link| link.inline) {
+                        let Link { destination, range: found, .. } = &mut document.links[link.index];
+                        *found = destination_range(&text[..range.end], link.text_end, destination);
+                    }
                 }
                 Event::Start(Tag::CodeBlock(kind)) => {
                     let info = match &kind {
@@ -108,6 +121,9 @@ impl Document {
                     document.code.push(Code { line, language: None, text: code.into_string() });
                 }
                 _ => {}
+            }
+            if let Some(link) = open.last_mut() {
+                link.text_end = link.text_end.max(range.end);
             }
         }
         document.text = text;
@@ -151,8 +167,22 @@ fn markdown_files(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     Ok((files, directories))
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    1 + text[..offset].matches('\n').count()
+/// A link whose end has not been read.
+struct OpenLink {
+    /// Index in [`Document::links`].
+    index: usize,
+    /// Whether the destination follows the text in parentheses.
+    inline: bool,
+    /// End of the text read so far.
+    text_end: usize,
+}
+
+/// Returns where the destination of an inline link is. `text_end` is the end of the link's text.
+fn destination_range(text: &str, text_end: usize, destination: &str) -> Option<Range<usize>> {
+    let rest = text[text_end..].trim_start().strip_prefix("](")?.trim_start();
+    let rest = rest.strip_prefix('<').unwrap_or(rest);
+    let start = text.len() - rest.len();
+    rest.starts_with(destination).then(|| start..start + destination.len())
 }
 
 /// Generates the anchors of a document's headings.
@@ -198,6 +228,23 @@ mod tests {
         assert_eq!(found, [(2, "a.md"), (2, "b.svg"), (3, "c.md")]);
         assert_eq!(links[0].range, Some(14..18), "the destination, not the text");
         assert_eq!(links[2].range, None, "a link by reference");
+    }
+
+    #[test]
+    fn destination_is_not_taken_from_the_text_or_the_title() {
+        for (text, starts) in [
+            ("[a](a \"see a\")", vec![4]),
+            ("[a][a]\n\n[a]: a", vec![]),
+            ("[`a](`](<a> 'a')", vec![9]),
+            ("[](a)", vec![3]),
+            ("![](a)", vec![4]),
+            ("[![a](a)](a)", vec![10, 6]),
+            ("[*a*\n](a)", vec![7]),
+        ] {
+            let links = parse(text).links;
+            let found: Vec<_> = links.into_iter().filter_map(|link| link.range).collect();
+            assert_eq!(found, starts.iter().map(|at| *at..at + 1).collect::<Vec<_>>(), "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
-use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, SockAddr, SockAddrStorage, Socket, Type};
+use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 
 use crate::time::WallTime;
 
@@ -40,22 +40,77 @@ pub(crate) fn sender(interface: u32) -> io::Result<Socket> {
 /// namespace, or of all interfaces if `interface` is 0. The socket does not receive outgoing
 /// frames.
 pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
-    open_receiver(interface, 1)
+    open_receiver(interface, 1, &[])
+}
+
+/// Opens a socket like [`receiver`], which receives only the frames that a [`segment_filter`]
+/// passes.
+pub(crate) fn segment_receiver(interface: u32) -> io::Result<Socket> {
+    open_receiver(interface, 1, &segment_filter())
 }
 
 /// Opens a socket that receives the incoming and outgoing frames of all interfaces in the calling
 /// thread's namespace.
 pub(crate) fn tap() -> io::Result<Socket> {
-    open_receiver(0, 0)
+    open_receiver(0, 0, &[])
 }
 
-fn open_receiver(interface: u32, ignore_outgoing: i32) -> io::Result<Socket> {
+fn open_receiver(interface: u32, ignore_outgoing: i32, filter: &[SockFilter]) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     set_int(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, ignore_outgoing)?;
     set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)?;
     stamp(&socket)?;
+    if !filter.is_empty() {
+        // Before `bind`, which starts reception.
+        socket.attach_filter(filter)?;
+    }
     socket.bind(&link_address(interface, ETH_P_ALL)?)?;
     Ok(socket)
+}
+
+/// Returns a classic BPF program that passes VRRP, ARP, ICMP and ICMPv6, and drops frames of a
+/// VLAN.
+///
+/// The kernel removes a tag from a received frame and keeps it as metadata
+/// (`__netif_receive_skb_core` in `net/core/dev.c`). A tag with VLAN identifier 0 only sets the
+/// priority; the frame belongs to no VLAN. IPv6 packets with extension headers pass, because any
+/// header may follow.
+fn segment_filter() -> [SockFilter; 19] {
+    // Opcodes and ancillary loads (include/uapi/linux/filter.h and bpf_common.h).
+    const LOAD_U8: u16 = 0x30;
+    const LOAD_U16: u16 = 0x28;
+    const IF_EQUAL: u16 = 0x15;
+    const IF_ANY_BIT: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    const ANCILLARY: u32 = (-0x1000_i32).cast_unsigned();
+    const VLAN_TAG: u32 = ANCILLARY + 44;
+    const VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
+    let statement = |code, k| SockFilter::new(code, 0, 0, k);
+    [
+        statement(LOAD_U8, VLAN_TAG_PRESENT),
+        SockFilter::new(IF_EQUAL, 2, 0, 0),
+        statement(LOAD_U16, VLAN_TAG),
+        SockFilter::new(IF_ANY_BIT, 13, 0, 0xfff),
+        // EtherType: ARP passes.
+        statement(LOAD_U16, 12),
+        SockFilter::new(IF_EQUAL, 12, 0, 0x0806),
+        // IPv4: ICMP and VRRP pass.
+        SockFilter::new(IF_EQUAL, 0, 3, 0x0800),
+        statement(LOAD_U8, 23),
+        SockFilter::new(IF_EQUAL, 9, 0, 1),
+        SockFilter::new(IF_EQUAL, 8, 7, 112),
+        // IPv6: VRRP, ICMPv6, Hop-by-Hop Options, Routing and Destination Options pass.
+        SockFilter::new(IF_EQUAL, 0, 6, 0x86dd),
+        statement(LOAD_U8, 20),
+        SockFilter::new(IF_EQUAL, 5, 0, 112),
+        SockFilter::new(IF_EQUAL, 4, 0, 58),
+        SockFilter::new(IF_EQUAL, 3, 0, 0),
+        SockFilter::new(IF_EQUAL, 2, 0, 43),
+        SockFilter::new(IF_EQUAL, 1, 0, 60),
+        // Drops the frame, or passes all of it.
+        statement(RETURN, 0),
+        statement(RETURN, u32::MAX),
+    ]
 }
 
 /// Enables receive timestamps.

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, AgentKind, Instance};
 use vipd_tests::arp::neighbor;
+use vipd_tests::capture::Capture;
 use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
@@ -333,5 +334,31 @@ fn keepalived_vrrpv2() -> TestResult {
         setup.interval = Duration::from_secs(1);
     })?;
     assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_micros(3_609_375)));
+    Ok(())
+}
+
+/// Packet sockets on the interface of a device may receive all traffic of a trunk port.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_NET_RAW"]
+fn captures_of_an_interface_skip_other_protocols_and_vlans() -> TestResult {
+    let lab = Lab::new(2)?;
+    let capture = lab
+        .host(NODE)?
+        .run(|| links::index(INTERFACE).map(|index| Capture::of_interface(index, Station::Node(2))))??;
+    let sender = Injector::open(lab.host(Station::Node(2))?)?;
+    let start = WallTime::now();
+    let advert = Station::Node(2).advert(Version::V3, 51, 100);
+    let v6 = Advert::new(Version::V3, 51, 101, Station::Node(2).link_local());
+    let tagged = |id| Advert { tags: vec![(0x8100, id)], priority: 102, ..advert.clone() };
+    let mut udp = advert.frame();
+    udp[23] = 17;
+    for frame in [tagged(7).frame(), udp, tagged(0).frame(), v6.frame(), advert.frame()] {
+        sender.send(&frame)?;
+    }
+    let priorities = || capture.filter_map(start, |frame| frame.advert().map(|advert| advert.priority));
+    try_wait_until("the last advert", TIMEOUT, || Ok(priorities().contains(&100)))?;
+    assert_eq!(priorities(), [102, 101, 100]);
+    let is_udp = |frame: &Frame| frame.bytes[12..14] == [8, 0] && frame.bytes[23] == 17;
+    assert!(!capture.has(start, is_udp));
     Ok(())
 }

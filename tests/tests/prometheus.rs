@@ -171,11 +171,11 @@ fn prometheus_answers_the_queries_of_the_dashboard_and_evaluates_the_alert_rules
     assert!(queries.len() > 40, "{queries:?}");
     for query in queries {
         assert!(!query.contains('$'), "unknown variable in {query}");
-        let series = prometheus.query(&query)?;
-        // Counters of errors are shown only while they increase.
-        if !query.ends_with(" > 0") {
-            assert!(series > 0, "no data for {query}");
-        }
+        prometheus.query(&query)?;
+        // Without its conditions and its default, a query has data even if there is no error.
+        let conditions = [" > 0", " > 1", " == 0", " or vector(0)"];
+        let all = conditions.into_iter().fold(query, |query, condition| query.replace(condition, ""));
+        assert!(prometheus.query(&all)? > 0, "no data for {all}");
     }
     let mut rules = Value::Null;
     try_wait_until("evaluated rules", TIMEOUT, || {
@@ -184,7 +184,7 @@ fn prometheus_answers_the_queries_of_the_dashboard_and_evaluates_the_alert_rules
         Ok(all.len() >= 8 && all.iter().all(|rule| rule["health"] == "ok"))
     })
     .with_context(|| format!("{rules:#}"))?;
-    let firing = rules.as_array().into_iter().flatten().filter(|rule| rule["state"] != "inactive");
+    let firing = rules.as_array().into_iter().flatten().filter(|rule| rule["state"] == "firing");
     assert_eq!(firing.count(), 0, "{rules:#}");
     assert!(agent.stop()?.success());
     Ok(())

@@ -136,7 +136,7 @@ fn value<'a>(provenance: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// Returns the entries of the package list, each as `name version`.
-fn packages(provenance: &str) -> Vec<String> {
+pub(crate) fn packages(provenance: &str) -> Vec<String> {
     let entry = |line: &str| Some(line.trim().strip_prefix('"')?.strip_suffix("\",")?.to_owned());
     provenance.lines().filter_map(entry).collect()
 }

@@ -38,7 +38,7 @@ mod observe;
 pub mod packet;
 #[expect(unsafe_code, reason = "signals, users and groups, socket options, preparation of child processes")]
 pub mod process;
-#[expect(unsafe_code, reason = "sched_setscheduler(2), mallopt(3), malloc_trim(3)")]
+#[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "mallopt(3) and malloc_trim(3)"))]
 pub mod realtime;
 pub mod service;
 mod web;

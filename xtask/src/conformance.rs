@@ -1,5 +1,5 @@
-//! `cargo xtask conformance`: checks vipd, keepalived and FRR, or a router reachable by an interface,
-//! against the RFCs, item by item.
+//! `cargo xtask conformance`: checks vipd, keepalived and FRR, or a router reachable through an
+//! interface, against the RFCs, item by item.
 
 mod device;
 
@@ -25,8 +25,8 @@ use crate::support::{agent, debian, privilege, workspace};
 /// undocumented deviation from a scenario, or conforms despite a documented deviation. For
 /// keepalived and FRR, this applies only to the versions in Debian 12.
 ///
-/// With --device, plays the scenarios that need nothing but the wire with a router that is reachable
-/// by an interface. See docs/conformance-device.md.
+/// With --device, plays the scenarios that need only network access with a router that is reachable
+/// through an interface. See docs/conformance-device.md.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -93,18 +93,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let shown = |name: &str| scenarios.iter().any(|scenario| scenario.items.iter().any(|item| item == name));
     items.retain(|item| args.scenarios.is_empty() || shown(&item.name));
     let document = |tables: &str| document(&rows, tables, seconds);
-    report(&rows, &items, args.markdown.as_deref(), document)?;
+    report(&rows, &items, "../tests/conformance", args.markdown.as_deref(), document)?;
     verdict(&rows)
 }
 
 /// Prints the results, as Markdown if the output is not a terminal, and writes them to a file.
+/// `directory` is the one of the scenarios, for links.
 fn report(
     rows: &[Row<'_>],
     items: &[Item],
+    directory: &str,
     file: Option<&Path>,
     document: impl Fn(&str) -> Result<String>,
 ) -> Result<()> {
-    let tables = render::markdown(rows, items);
+    let tables = render::markdown(rows, items, directory);
     if stdout().is_terminal() {
         println!("{}", render::plain(rows, items));
     } else {

@@ -1,7 +1,6 @@
 //! `cargo xtask ebpf`: builds the eBPF object that is committed, and its provenance file.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use serde_json::Value;
 use crate::provenance::{self, OBJECT, PROVENANCE};
 use crate::support::process::{self, output};
 use crate::support::toolchain::{TARGET, Toolchain};
-use crate::support::workspace;
+use crate::support::{remap, workspace};
 
 /// Name of vipd-ebpf's binary target, whose output becomes `vipd.bpf.o`.
 const PROGRAM: &str = "vipd";
@@ -85,13 +84,8 @@ fn flags(toolchain: &Toolchain, root: &Path) -> Vec<String> {
     // BTF is generated from debug information, which contains paths. Remap the paths, so that
     // builds are reproducible.
     flags.extend(["-Cdebuginfo=2", "-Clink-arg=--btf"].map(str::to_owned));
-    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let cargo_home = cargo_home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    let places = [(Some(root.to_owned()), "/vipd"), (cargo_home, "/cargo")];
-    let sysroot = (Some(toolchain.compiler.sysroot.clone()), "/rust");
-    for (place, name) in places.into_iter().chain([sysroot]) {
-        flags.extend(place.map(|place| format!("--remap-path-prefix={}={name}", place.display())));
-    }
+    flags.extend(remap::flags(root));
+    flags.push(remap::flag(&toolchain.compiler.sysroot, "/rust"));
     flags
 }
 

@@ -6,6 +6,7 @@
 mod bench;
 mod chaos;
 mod conformance;
+mod dist;
 mod docs;
 mod ebpf;
 mod fuzz;
@@ -41,6 +42,7 @@ enum Verb {
     Bench(bench::Args),
     Chaos(chaos::Args),
     Docs(docs::Args),
+    Dist(dist::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Chaos(args) => chaos::run(&args),
         Verb::Docs(args) => docs::run(&args),
+        Verb::Dist(args) => dist::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

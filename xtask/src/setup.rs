@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::dist;
 use crate::support::process::{ask, program, run as run_command};
 use crate::support::toolchain::{Compiler, LINKER_VERSION, LLVM_MAJOR, Linker, NIGHTLY, Toolchain, prepend};
 use crate::support::{debian, privilege, process, workspace};
@@ -16,8 +17,18 @@ const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web
 /// Debian package with LLVM's library and headers, needed to build bpf-linker.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
 /// Debian packages of programs that the tests run. `prometheus` includes promtool.
-const TEST_PACKAGES: [&str; 8] =
-    ["keepalived", "frr", "iproute2", "iputils-ping", "bpftool", "tshark", "prometheus", "chromium"];
+const TEST_PACKAGES: [&str; 10] = [
+    "keepalived",
+    "frr",
+    "iproute2",
+    "iputils-ping",
+    "bpftool",
+    "tshark",
+    "prometheus",
+    "chromium",
+    dist::PACKAGES[0],
+    dist::PACKAGES[1],
+];
 
 /// Find or install the toolchain for the eBPF object
 ///

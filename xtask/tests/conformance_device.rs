@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, AgentKind, Instance};
 use vipd_tests::binary::vipd;
+use vipd_tests::configuration::Family;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::process::output;
@@ -66,29 +67,35 @@ fn verdicts(document: &str, column: &str) -> Result<BTreeMap<String, String>> {
     let at = header.iter().position(|name| name == column).context("no such column")?;
     let rows = rows.take_while(|row: &Vec<String>| !row[0].starts_with("item"));
     let named = rows.filter_map(|row| {
-        let (_, link) = row[0].rsplit_once("](../tests/conformance/")?;
+        let (_, link) = row[0].rsplit_once("tests/conformance/")?;
         Some((link.strip_suffix(".md)")?.to_owned(), row.get(at)?.replace("ok (2nd)", "ok")))
     });
     Ok(named.collect())
 }
 
-/// Checks that a router passes and differs in the same scenarios as in docs/conformance.md, in the
-/// column `column`.
-fn compare(kind: AgentKind, column: &str, program: &str) -> TestResult {
-    let (lab, _agent) = device(kind, instance())?;
+/// Runs the tool, and checks that a router passes and differs in the same scenarios as in
+/// docs/conformance.md, in the column `column`. Returns the verdicts.
+fn compare(lab: &Lab, options: &str, column: &str) -> Result<BTreeMap<String, String>> {
     let file = tempfile::NamedTempFile::new()?;
-    let options = format!("{OPTIONS} --program {program} --markdown {} {SCENARIOS}", file.path().display());
-    let done = conformance(&lab, &options)?;
+    let program = column.to_lowercase();
+    let options = format!("{options} --program {program} --markdown {}", file.path().display());
+    let done = conformance(lab, &options)?;
     let errors = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{errors}");
+    ensure!(done.status.success(), "{errors}");
 
     let found = verdicts(&fs::read_to_string(file.path())?, column)?;
     let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/conformance.md");
     let documented = verdicts(&fs::read_to_string(documents)?, column)?;
-    let played: Vec<_> = found.iter().filter(|(_, verdict)| *verdict != "skipped").collect();
-    for (name, verdict) in &played {
-        assert_eq!(Some(*verdict), documented.get(*name), "{name}");
+    for (name, verdict) in found.iter().filter(|(_, verdict)| *verdict != "skipped") {
+        ensure!(Some(verdict) == documented.get(name), "{name}: {verdict}, not {:?}", documented.get(name));
     }
+    Ok(found)
+}
+
+fn compare_selection(kind: AgentKind, column: &str) -> TestResult {
+    let (lab, _agent) = device(kind, instance())?;
+    let found = compare(&lab, &format!("{OPTIONS} {SCENARIOS}"), column)?;
+    let played: Vec<_> = found.iter().filter(|(_, verdict)| *verdict != "skipped").collect();
     assert!(played.len() >= 20, "{found:?}");
     for verdict in ["ok", "differs"] {
         assert!(played.iter().any(|(_, found)| *found == verdict), "no scenario has the verdict {verdict}");
@@ -98,21 +105,101 @@ fn compare(kind: AgentKind, column: &str, program: &str) -> TestResult {
     Ok(())
 }
 
-/// FRR always uses the virtual router MAC, so the tool must resolve the router's own one.
+/// FRR always uses the virtual router MAC, so the tool must resolve the router's own MAC.
 #[test]
 #[ignore = "needs root"]
 fn vipd_keepalived_and_frr_have_the_documented_verdicts() -> TestResult {
-    let routers = [
-        (vipd()?, "vipd", "vipd"),
-        (AgentKind::Keepalived, "keepalived", "keepalived"),
-        (AgentKind::Frr, "FRR", "frr"),
-    ];
+    let routers = [(vipd()?, "vipd"), (AgentKind::Keepalived, "keepalived"), (AgentKind::Frr, "FRR")];
     thread::scope(|scope| {
-        let runs = routers.map(|(kind, column, program)| scope.spawn(move || compare(kind, column, program)));
+        let runs = routers.map(|(kind, column)| scope.spawn(move || compare_selection(kind, column)));
         runs.map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
     .into_iter()
     .collect()
+}
+
+/// Neither the family, the version, the priority nor, over IPv6, the interval is that of the
+/// scenarios.
+#[test]
+#[ignore = "needs root"]
+fn vrrpv2_and_ipv6_routers_with_other_parameters_have_the_documented_verdicts() -> TestResult {
+    let v2 = Instance { version: Version::V2, priority: 150, ..Instance::default() };
+    let v6 = Instance { priority: 150, interval: Duration::from_millis(400), ..Instance::of(Family::V6) };
+    let runs = [
+        (
+            v2,
+            "--vrrp-version 2 --priority 150 --address 192.168.122.50 --source 192.168.122.10 \
+             --source 192.168.122.13 r1-ttl-vrrpv2 s9-master-down-vrrpv2",
+            ["r1-ttl-vrrpv2", "s9-master-down-vrrpv2"],
+        ),
+        (
+            v6,
+            "--priority 150 --interval 400ms --address fe80::50 --address fd00:122::50 --source fe80::a \
+             --source fe80::d r1-hop-limit s9-master-down-ipv6 s22-tie",
+            ["r1-hop-limit", "s9-master-down-ipv6"],
+        ),
+    ];
+    for (instance, options, played) in runs {
+        let (lab, _agent) = device(vipd()?, instance)?;
+        let found = compare(&lab, &format!("--device eth1 --vrid 51 {options}"), "vipd")?;
+        for name in played {
+            assert_eq!(found.get(name).map(String::as_str), Some("ok"), "{found:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn source_addresses_in_use_are_reported() -> TestResult {
+    let lab = Lab::new(3)?;
+    let v6 = Instance { name: "VI_2".to_owned(), ..Instance::of(Family::V6) };
+    let mut agent = Agent::new(&lab, DEVICE, vipd()?, &[instance(), v6])?;
+    agent.start()?;
+    let v4 = error(&lab, OPTIONS)?;
+    assert!(
+        v4.contains("--source 192.168.122.13 is in use by 02:00:00:00:00:03; expected an unused"),
+        "{v4}"
+    );
+    let v6 = error(
+        &lab,
+        "--device eth1 --vrid 51 --address fe80::50 --address fd00:122::50 --source fe80::a --source fe80::d",
+    )?;
+    assert!(v6.contains("--source fe80::d is in use by 02:00:00:00:00:03; expected an unused"), "{v6}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn runs_that_play_no_scenario_fail_with_the_reasons() -> TestResult {
+    let (lab, _agent) = device(vipd()?, instance())?;
+    let done = conformance(&lab, &format!("{OPTIONS} r17-vlan-tag s19"))?;
+    let (results, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(!done.status.success(), "{results}");
+    assert!(errors.contains("error: all selected scenarios were skipped; "), "{errors}");
+    for reason in ["because it sends tagged frames", "needs the router to be shut down"] {
+        assert!(results.contains(reason), "{results}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn runs_that_end_early_report_the_verdicts_up_to_then() -> TestResult {
+    let (lab, mut agent) = device(vipd()?, instance())?;
+    let done = thread::scope(|scope| {
+        let run = scope.spawn(|| conformance(&lab, &format!("{OPTIONS} s9-master-down s10 s12 s22 s23")));
+        // After the first scenarios, and before the last one.
+        thread::sleep(Duration::from_secs(7));
+        agent.stop()?;
+        run.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })?;
+    let (results, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(!done.status.success(), "{results}");
+    assert!(results.contains("| ok |") && results.contains("| FAILS |"), "{results}");
+    assert!(errors.contains("error: the run ended early; scenarios left: "), "{errors}");
+    assert!(errors.contains("no IPv4 adverts for VRID 51"), "{errors}");
+    Ok(())
 }
 
 #[test]
@@ -158,7 +245,8 @@ fn silent_or_different_devices_are_reported_with_what_to_do() -> TestResult {
     let other_vrid = error(&lab, OPTIONS)?;
     assert!(
         other_vrid.contains("no IPv4 adverts for VRID 51 arrived on eth1 within")
-            && other_vrid.contains("but adverts for VRID 52; expected the device to be master: check --vrid"),
+            && other_vrid
+                .contains("found adverts for VRID 52; expected the device to be master: check --vrid"),
         "{other_vrid}"
     );
     let options = OPTIONS.replace("--vrid 51", "--vrid 52");
@@ -174,7 +262,7 @@ fn silent_or_different_devices_are_reported_with_what_to_do() -> TestResult {
     );
     agent.stop()?;
     let silent = error(&lab, &options)?;
-    assert!(silent.contains("but no adverts at all; expected the device to be master"), "{silent}");
+    assert!(silent.contains("found no adverts; expected the device to be master"), "{silent}");
     Ok(())
 }
 
@@ -201,10 +289,13 @@ fn unyielding_and_additional_routers_are_reported() -> TestResult {
                         let advert = Advert { interval: 20, ..node.advert(Version::V3, 51, 100) };
                         sender.send(&advert.frame()).expect("the interface is up");
                     }
-                    thread::sleep(Duration::from_millis(200));
+                    // After 370 ms without an advert, the tool would assume that the device is
+                    // Backup.
+                    thread::sleep(Duration::from_millis(50));
                 }
             });
-            let errors = error(&lab, &OPTIONS.replace("--source 192.168.122.13", "--source 192.168.122.14"));
+            let options = OPTIONS.replace("--source 192.168.122.13", "--source 192.168.122.14");
+            let errors = error(&lab, &format!("{options} m1"));
             done.store(true, Ordering::Relaxed);
             errors
         })?;

@@ -19,6 +19,8 @@ pub struct Item {
     pub requirement: String,
     /// Tests other than scenarios, or the reason why there are none.
     pub other_tests: String,
+    /// Why none of its scenarios was played with a device; empty if one was.
+    pub skip_reasons: String,
 }
 
 impl Item {
@@ -49,7 +51,7 @@ fn item(line: &str) -> Result<Item> {
     ensure!(cells.len() == 5, "an item must have five cells: {line}");
     let [name, source, level, requirement, other_tests]: [String; 5] =
         cells.try_into().ok().context("an item must have five cells")?;
-    Ok(Item { name, source, level, requirement, other_tests })
+    Ok(Item { name, source, level, requirement, other_tests, skip_reasons: String::new() })
 }
 
 /// Returns a sort key that orders `S2` before `S10`.

@@ -2,9 +2,9 @@
 //! document, which can be played with any implementation.
 //!
 //! ```text
-//!   tests/conformance/*.md ──► document ──► Scenario ──┬─► core, in virtual time (vipd/tests/conformance)
+//!   tests/conformance/*.md ──► document ──► Scenario ──┬─► core, in virtual time (vipd/tests)
 //!   tests/conformance/items/*.md ──► items             ├─► lab, with real programs (here)
-//!                                                      └─► device, with any router on a segment (here)
+//!                                                      └─► device: any router on a segment (here)
 //! ```
 //!
 //! A [`Scenario`] lists received and sent frames and the times between them. Only its counters and

@@ -10,8 +10,8 @@ fn programs(rows: &[Row<'_>]) -> Vec<Program> {
     rows.first().map(|row| row.verdicts.iter().map(|(program, _)| *program).collect()).unwrap_or_default()
 }
 
-/// Returns the remarks on a scenario: the known differences of the programs under test, whether it is
-/// played in virtual time only, why it was skipped, and how it failed.
+/// Returns the remarks on a scenario: the known differences of the programs under test, whether it
+/// is played in virtual time only, why it was skipped, and how it failed.
 fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
     if let Some(reason) = skipped(row) {
         return vec![reason.to_owned()];
@@ -21,7 +21,7 @@ fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
     for (program, verdict) in &row.verdicts {
         match verdict {
             Verdict::InCore => remarks.push("virtual time only, with vipd's core".to_owned()),
-            Verdict::Fails(error) => remarks.push(format!("{program}: {error:#}")),
+            Verdict::Fails(error) | Verdict::LabError(error) => remarks.push(format!("{program}: {error:#}")),
             _ => {}
         }
     }
@@ -29,16 +29,17 @@ fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
     remarks
 }
 
-/// Returns the items that the scenarios cover. The other tests of an item test vipd, so they are
-/// replaced by the reasons why its scenarios were skipped, if none of them was played.
+/// Returns the items that the scenarios cover, with the reasons why the scenarios of an item were
+/// skipped if none of them was played. The other tests of an item test vipd, so they are removed.
 pub fn items_of_device(rows: &[Row<'_>], items: Vec<Item>) -> Vec<Item> {
     let with_reasons = items.into_iter().filter_map(|item| {
         let rows = rows.iter().filter(|row| row.scenario.items.contains(&item.name));
         let reasons: Vec<_> = rows.map(skipped).collect();
         let played = reasons.iter().any(Option::is_none);
         let reasons: BTreeSet<_> = reasons.iter().copied().flatten().filter(|_| !played).collect();
-        let other_tests = reasons.iter().copied().collect::<Vec<_>>().join("; ");
-        (played || !reasons.is_empty()).then_some(Item { other_tests, ..item })
+        let skip_reasons = reasons.iter().copied().collect::<Vec<_>>().join("; ");
+        let other_tests = String::new();
+        (played || !reasons.is_empty()).then_some(Item { other_tests, skip_reasons, ..item })
     });
     with_reasons.collect()
 }
@@ -57,7 +58,9 @@ pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
         for program in &programs {
             let _ = write!(text, "  {:<10}", of_item(&item.name, *program, rows));
         }
-        let why = if item.other_tests.is_empty() || item.other_tests.starts_with('`') {
+        let why = if !item.skip_reasons.is_empty() {
+            format!(" ({})", item.skip_reasons)
+        } else if item.other_tests.is_empty() || item.other_tests.starts_with('`') {
             String::new()
         } else {
             format!(" ({})", item.other_tests.split("; `").next().unwrap_or_default())
@@ -98,7 +101,8 @@ fn skipped<'a>(row: &'a Row<'_>) -> Option<&'a str> {
 }
 
 /// Renders the verdicts as two Markdown tables: by scenario, with remarks, and by item.
-pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
+/// `scenarios` is the path or URL of the scenarios' directory, for links.
+pub fn markdown(rows: &[Row<'_>], items: &[Item], scenarios: &str) -> String {
     let mut text = String::from("## By scenario\n\n| scenario | items |");
     let programs = programs(rows);
     for program in &programs {
@@ -108,7 +112,7 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
     text += &" --- |".repeat(programs.len() + 1);
     for row in rows {
         let (name, items) = (&row.scenario.name, row.scenario.items.join(", "));
-        let _ = write!(text, "\n| [{}](../tests/conformance/{name}.md) | {items} |", row.scenario.title);
+        let _ = write!(text, "\n| [{}]({scenarios}/{name}.md) | {items} |", row.scenario.title);
         for (_, verdict) in &row.verdicts {
             let _ = write!(text, " {verdict} |");
         }
@@ -121,7 +125,7 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
     text += " other tests, or reason |\n| --- | --- | --- | --- |";
     text += &" --- |".repeat(programs.len() + 1);
     for item in items {
-        let Item { name, source, level, requirement, other_tests } = item;
+        let Item { name, source, level, requirement, other_tests, skip_reasons } = item;
         let _ = write!(text, "\n| {name} | {source} | {level} | {requirement} |");
         for program in &programs {
             let _ = write!(text, " {} |", of_item(name, *program, rows));
@@ -131,7 +135,8 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
             rows.iter().filter(|row| of_vipd && row.scenario.items.contains(name)).filter_map(|row| {
                 row.scenario.note(Program::Vipd).map(|note| format!("vipd differs: {}", note.text()))
             });
-        let besides: Vec<_> = choices.chain((!other_tests.is_empty()).then(|| other_tests.clone())).collect();
+        let others = [other_tests, skip_reasons].into_iter().filter(|text| !text.is_empty()).cloned();
+        let besides: Vec<_> = choices.chain(others).collect();
         let _ = write!(text, " {} |", besides.join("; "));
     }
     text.push('\n');

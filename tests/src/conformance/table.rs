@@ -98,17 +98,16 @@ pub fn play_all<'a>(
             });
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for (index, program, verdict) in &mut done {
-        if verdict.is_unexplained() {
-            let again = play(&scenarios[*index], *program, vipd);
-            let first = std::mem::replace(verdict, again);
-            if let (Verdict::Passes, Verdict::Fails(error) | Verdict::LabError(error)) = (&*verdict, first) {
-                *verdict = Verdict::PassesOnRetry(error);
-            }
-            progress(&scenarios[*index], *program, verdict);
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let settled = done.into_iter().map(|(index, program, first)| {
+        if !first.is_unexplained() {
+            return (index, program, first);
         }
-    }
+        let verdict = retry(first, || play(&scenarios[index], program, vipd));
+        progress(&scenarios[index], program, &verdict);
+        (index, program, verdict)
+    });
+    let mut done: Vec<_> = settled.collect();
     done.sort_by_key(|(index, program, _)| (*index, *program));
     let mut rows: Vec<_> = scenarios.iter().map(|scenario| Row { scenario, verdicts: Vec::new() }).collect();
     for (index, program, verdict) in done {
@@ -124,12 +123,30 @@ fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Verdict {
     judge(scenario, program, |scenario| lab::play(scenario, program, vipd))
 }
 
-/// Plays a scenario, unless the program does not support it, and returns the verdict.
-pub(super) fn judge(
+/// Judges a scenario, and again if the verdict is unexplained, because a busy segment or machine
+/// can delay frames.
+pub(super) fn judge_twice(
     scenario: &Scenario,
     program: Program,
-    play: impl FnOnce(&Scenario) -> Result<()>,
+    mut play: impl FnMut(&Scenario) -> Result<()>,
 ) -> Verdict {
+    let first = judge(scenario, program, &mut play);
+    retry(first, || judge(scenario, program, play))
+}
+
+/// Returns the final verdict: the first one if it is explained, otherwise that of playing again.
+fn retry(first: Verdict, again: impl FnOnce() -> Verdict) -> Verdict {
+    if !first.is_unexplained() {
+        return first;
+    }
+    match (again(), first) {
+        (Verdict::Passes, Verdict::Fails(error) | Verdict::LabError(error)) => Verdict::PassesOnRetry(error),
+        (verdict, _) => verdict,
+    }
+}
+
+/// Plays a scenario, unless the program does not support it, and returns the verdict.
+fn judge(scenario: &Scenario, program: Program, play: impl FnOnce(&Scenario) -> Result<()>) -> Verdict {
     let note = scenario.note(program);
     if let Some(Note::Unsupported(_)) = note {
         return Verdict::Unsupported;

@@ -26,6 +26,8 @@ mod top;
 mod wrap;
 
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod tests;
 
 use std::io::{self, Write as _};

@@ -144,11 +144,11 @@ fn or_dash<T: ToString>(value: Option<&T>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_noteworthy, tracked};
+    use super::tracked;
     use crate::control::model::TrackedObject;
 
     #[test]
-    fn tracked_objects_that_change_the_priority_are_described() {
+    fn tracked_objects_are_described() {
         let object = |state: &str, weight, detail: Option<&str>| TrackedObject {
             kind: "script".to_owned(),
             name: "web".to_owned(),
@@ -158,17 +158,6 @@ mod tests {
             since_ms: 0,
             changes: 0,
         };
-        for (state, weight, is_shown) in [
-            ("down", Some(-60), true),
-            ("up", Some(-60), false),
-            ("up", Some(20), true),
-            ("down", Some(20), false),
-            ("0", Some(1), false),
-            ("-5", Some(1), true),
-            ("down", None, false),
-        ] {
-            assert_eq!(is_noteworthy(&object(state, weight, None)), is_shown, "{state}, {weight:?}");
-        }
         let down = object("down", Some(-60), Some("exit status 1"));
         assert_eq!(tracked(&down), "script web is down (weight -60): exit status 1");
         assert_eq!(tracked(&object("up", Some(20), None)), "script web is up (weight +20)");

@@ -239,11 +239,16 @@ impl Counter {
         self.severity == Severity::Error
     }
 
+    /// Returns the name without vipd's prefix.
+    pub fn short_name(&self) -> &'static str {
+        self.name.trim_start_matches("vipd:")
+    }
+
     /// Returns the name of the Prometheus metric. With the prefix `vipd`, `vipd:ip-ttl-errors`
     /// becomes `vipd_ip_ttl_errors_total`.
     pub fn metric(&self, prefix: &str) -> String {
         let suffix = if self.kind == Kind::Counter { "_total" } else { "" };
-        format!("{prefix}_{}{suffix}", self.name.trim_start_matches("vipd:").replace('-', "_"))
+        format!("{prefix}_{}{suffix}", self.short_name().replace('-', "_"))
     }
 }
 

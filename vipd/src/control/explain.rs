@@ -59,7 +59,32 @@ pub(crate) fn age(millis: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{age, seconds};
+    use super::{age, is_noteworthy, seconds};
+    use crate::control::model::TrackedObject;
+
+    #[test]
+    fn tracked_objects_that_change_the_priority_are_noteworthy() {
+        for (state, weight, expected) in [
+            ("down", Some(-60), true),
+            ("up", Some(-60), false),
+            ("up", Some(20), true),
+            ("down", Some(20), false),
+            ("0", Some(1), false),
+            ("-5", Some(1), true),
+            ("down", None, false),
+        ] {
+            let object = TrackedObject {
+                kind: "script".to_owned(),
+                name: "web".to_owned(),
+                state: state.to_owned(),
+                weight,
+                detail: None,
+                since_ms: 0,
+                changes: 0,
+            };
+            assert_eq!(is_noteworthy(&object), expected, "{state}, {weight:?}");
+        }
+    }
 
     #[test]
     fn durations_are_short_and_contain_no_white_space() {

@@ -25,6 +25,18 @@ pub enum State {
     Fault,
 }
 
+impl State {
+    /// Returns the name of the state in reports and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Initialize => "initialize",
+            Self::Backup => "backup",
+            Self::Master => "master",
+            Self::Fault => "fault",
+        }
+    }
+}
+
 /// Reply to a request that changes the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeReport {

@@ -19,7 +19,7 @@ use rustix::process::{
 };
 
 use super::accounts::User;
-use super::{capabilities, executable};
+use super::{capabilities, executable, policy};
 
 /// First argument of vipd's executable that selects this mode.
 pub(crate) const VERB: &str = "exec";
@@ -110,15 +110,12 @@ fn reset_signals() {
 /// Switches to ordinary scheduling with nice value 0. Without the privilege to do so, keeps a
 /// policy or nice value that gives the command less CPU time.
 fn reset_scheduling() -> io::Result<()> {
-    // SAFETY: 0 means the calling thread.
-    let policy = unsafe { libc::sched_getscheduler(0) } & !libc::SCHED_RESET_ON_FORK;
-    if policy != libc::SCHED_OTHER {
-        let parameters = libc::sched_param { sched_priority: 0 };
-        // SAFETY: `parameters` outlives the call.
-        let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters) };
-        if result != 0 && matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR) {
-            return Err(io::Error::last_os_error());
-        }
+    let current = policy::get()?;
+    if current != libc::SCHED_OTHER
+        && let Err(error) = policy::set(libc::SCHED_OTHER, 0)
+        && matches!(current, libc::SCHED_FIFO | libc::SCHED_RR)
+    {
+        return Err(error);
     }
     match setpriority_process(None, 0) {
         Err(error) if getpriority_process(None)? < 0 => Err(error.into()),

@@ -17,6 +17,7 @@ mod name_lock;
 mod orphans;
 mod output;
 mod peer;
+pub(crate) mod policy;
 pub(crate) mod robust_mutex;
 mod seccomp;
 mod shared_memory;

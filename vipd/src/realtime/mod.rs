@@ -4,19 +4,18 @@ use std::io;
 
 use rustix::mm::{MlockAllFlags, mlockall};
 
+use crate::process::policy;
+
 /// SCHED_FIFO priority of the engine and the guardian: above all threads with ordinary scheduling
 /// and below the kernel's threaded interrupts (50), which deliver the adverts.
-const PRIORITY: i32 = 40;
+const PRIORITY: libc::c_int = 40;
 
 /// Schedules the calling thread with SCHED_FIFO at priority 40.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_NICE or a sufficient RLIMIT_RTPRIO.
 pub fn schedule_fifo() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: PRIORITY };
-    // SAFETY: 0 means the calling thread, and `parameters` outlives the call.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    policy::set(libc::SCHED_FIFO, PRIORITY)
 }
 
 /// Locks current and future pages of the process in memory, each when it is first accessed.

@@ -1,6 +1,7 @@
 //! Instances that are not in an expected state, for `/healthz` and `vipd_healthy`.
 
-use crate::control::model::{InstanceStatus, TrackedObject};
+use super::public::describe;
+use crate::control::model::InstanceStatus;
 use crate::engine::command::RouterSnapshot;
 use crate::vrrp::{Fault, State};
 use crate::web::Problem;
@@ -28,32 +29,6 @@ pub(super) fn problem(
             .or_else(|| missing("routes or rules", &status.missing_routes))?,
     };
     Some(Problem { instance: status.name.clone(), reason })
-}
-
-/// Removes the output of scripts from the status of a router, because all that the HTTP server sends
-/// is public.
-pub(super) fn without_output(router: &RouterSnapshot, status: InstanceStatus) -> InstanceStatus {
-    let fault_reason = match router.router.state {
-        State::Fault(fault) => Some(describe(fault, &status)),
-        State::Initialize | State::Backup | State::Master => None,
-    };
-    let track = status.track.into_iter().map(|object| {
-        let detail = object.detail.filter(|_| object.kind != "script");
-        TrackedObject { detail, ..object }
-    });
-    InstanceStatus { fault_reason, track: track.collect(), ..status }
-}
-
-/// Describes a fault without the output of scripts, because `/healthz` is public.
-fn describe(fault: Fault, status: &InstanceStatus) -> String {
-    let is_down = |one: &&TrackedObject| one.weight.is_none() && one.state != "up";
-    let down = status.track.iter().filter(is_down);
-    let down: Vec<_> = down.map(|one| format!("{} {} is {}", one.kind, one.name, one.state)).collect();
-    match &status.fault_reason {
-        _ if fault == Fault::Tracking && !down.is_empty() => down.join("; "),
-        Some(reason) if fault != Fault::Tracking => reason.clone(),
-        _ => "a tracked object failed".to_owned(),
-    }
 }
 
 /// Returns the faults of the members of a router's sync group, except [`Fault::Group`].

@@ -39,6 +39,7 @@ mod notify;
 mod order;
 pub(crate) mod plan;
 mod privilege;
+mod public;
 mod report;
 mod routing;
 mod signals;

@@ -18,6 +18,7 @@ use super::groups::group_state;
 use super::health;
 use super::notify::{Counts, SharedCounts};
 use super::order::{Author, Order, Orders};
+use super::public;
 use super::routing::missing;
 use super::supervisor::DiscardCounters;
 use super::track::SharedTracker;
@@ -119,7 +120,7 @@ impl web::Source for Reporter {
             .filter_map(|(router, status)| health::problem(router, status, &snapshot.routers))
             .collect();
         let instances = routers.iter().zip(instances);
-        let instances = instances.map(|(router, status)| health::without_output(router, status)).collect();
+        let instances = instances.map(|(router, status)| public::status(router, status)).collect();
         Ok(Scrape {
             status: StatusReport { instances, guardian },
             stats: self.stats_of(&snapshot, &routers),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::public;
 use crate::control::event::EventRecord;
 
 /// Number of events that are kept.
@@ -15,17 +16,17 @@ pub(super) struct Timeline(VecDeque<Arc<EventRecord>>);
 impl Timeline {
     /// Adds an event.
     pub(super) fn add(&mut self, record: &EventRecord) {
-        if let Some(record) = public(record.clone()) {
+        if is_shown(record) {
             self.0.truncate(CAPACITY - 1);
-            self.0.push_front(record.into());
+            self.0.push_front(public::event(record.clone()).into());
         }
     }
 
     /// Adds the events of a predecessor, each a line of JSON, before those of this process.
     pub(super) fn resume(&mut self, former: &[String]) {
-        let records = former.iter().rev().filter_map(|line| public(serde_json::from_str(line).ok()?));
+        let records = former.iter().rev().filter_map(|line| serde_json::from_str(line).ok());
         let room = CAPACITY - self.0.len();
-        self.0.extend(records.take(room).map(Arc::new));
+        self.0.extend(records.filter(is_shown).take(room).map(|record| Arc::new(public::event(record))));
     }
 
     /// Returns the events, the latest first.
@@ -34,12 +35,9 @@ impl Timeline {
     }
 }
 
-/// Removes the output of scripts, because anyone who can connect to the HTTP server may read it.
-/// Returns `None` for a discarded advert.
-fn public(record: EventRecord) -> Option<EventRecord> {
-    let is_script = record.object.as_ref().is_some_and(|object| object.starts_with("script "));
-    let reason = record.reason.filter(|_| !is_script);
-    (record.event != "advert-discarded").then_some(EventRecord { reason, ..record })
+/// Returns whether the timeline contains an event.
+fn is_shown(record: &EventRecord) -> bool {
+    record.event != "advert-discarded"
 }
 
 #[cfg(test)]
@@ -82,12 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn discarded_adverts_and_output_of_scripts_are_not_shown() {
+    fn discarded_adverts_and_explanations_of_tracked_objects_are_not_shown() {
         let mut timeline = Timeline::default();
         timeline.add(&event(1, Some("script web")));
         timeline.add(&event(2, Some("file manual")));
+        timeline.add(&event(4, None));
         timeline.add(&EventRecord { event: "advert-discarded".to_owned(), ..event(3, None) });
         let reasons: Vec<_> = timeline.latest().iter().map(|record| record.reason.clone()).collect();
-        assert_eq!(reasons, [Some("secret".to_owned()), None]);
+        assert_eq!(reasons, [Some("secret".to_owned()), None, None]);
     }
 }

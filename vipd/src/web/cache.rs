@@ -25,6 +25,7 @@ pub(super) struct Page {
     prometheus: OnceLock<Bytes>,
     open_metrics: OnceLock<Bytes>,
     frame: OnceLock<Arc<Frame>>,
+    document: OnceLock<Bytes>,
 }
 
 impl Page {
@@ -40,6 +41,11 @@ impl Page {
     /// Returns the contents of the status page.
     pub(super) fn frame(&self) -> Arc<Frame> {
         Arc::clone(self.frame.get_or_init(|| Frame::new(&self.scrape).into()))
+    }
+
+    /// Returns the status page, which is rendered on the first call.
+    pub(super) fn document(&self) -> Bytes {
+        self.document.get_or_init(|| self.frame().document().into()).clone()
     }
 
     /// Returns the instances that are not in an expected state.
@@ -95,6 +101,7 @@ async fn take<S: Source>(source: Arc<S>, keepalived_names: bool) -> Outcome {
         Ok(scrape) => scrape?,
         Err(_) => return Err(format!("the engine did not answer within {} s", ANSWER_TIMEOUT.as_secs())),
     };
-    let (prometheus, open_metrics, frame) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-    Ok(Arc::new(Page { scrape, keepalived_names, prometheus, open_metrics, frame }))
+    let (prometheus, open_metrics) = (OnceLock::new(), OnceLock::new());
+    let (frame, document) = (OnceLock::new(), OnceLock::new());
+    Ok(Arc::new(Page { scrape, keepalived_names, prometheus, open_metrics, frame, document }))
 }

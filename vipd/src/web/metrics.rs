@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::exposition::{Exposition, Format, Kind, Labels, seconds};
 use super::{Scrape, keepalived};
 use crate::control::counters::{self, Counter};
-use crate::control::model::{InstanceStats, InstanceStatus, State, StatsReport};
+use crate::control::model::{InstanceStats, InstanceStatus, StatsReport};
 
 /// Renders the counters in the Prometheus text format.
 pub(crate) fn prometheus(report: &StatsReport) -> String {
@@ -55,7 +55,7 @@ fn instances(out: &mut Exposition, scrape: &Scrape) {
 
     let mut states = out.metric("vipd_state", Kind::Gauge, "State of the instance: 1 for the present state");
     for (labels, instance) in each() {
-        states.add_state(labels, "state", &STATES, name(instance.state));
+        states.add_state(labels, "state", &STATES, instance.state.name());
     }
     let mut healthy = out.metric(
         "vipd_healthy",
@@ -128,15 +128,6 @@ fn instances(out: &mut Exposition, scrape: &Scrape) {
 const STATES: [&str; 4] = ["initialize", "backup", "master", "fault"];
 const LEVELS: [&str; 4] = ["off", "process", "ingress", "full"];
 const MODES: [&str; 3] = ["native", "tc", "generic"];
-
-fn name(state: State) -> &'static str {
-    match state {
-        State::Initialize => "initialize",
-        State::Backup => "backup",
-        State::Master => "master",
-        State::Fault => "fault",
-    }
-}
 
 /// Returns the state of a tracked object as a number; `None` before its first reading.
 fn number(state: &str) -> Option<i64> {

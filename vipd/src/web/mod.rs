@@ -48,7 +48,7 @@ pub(crate) trait Source: Send + Sync + 'static {
 }
 
 /// The state of the agent at a point in time. Anyone who can connect may read it, so it does not
-/// contain the output of scripts.
+/// contain the output of scripts or the contents of files.
 #[derive(Clone, Debug)]
 pub(crate) struct Scrape {
     pub(crate) status: StatusReport,

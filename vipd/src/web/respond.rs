@@ -51,8 +51,9 @@ pub(super) async fn respond<B>(
         head.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
         Answer::Stream(head.map(drop), permit)
     } else {
-        let text = format!("{MAX_STREAMS} clients already follow the page; try again later\n");
-        Answer::Complete(answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, text))
+        // A browser does not give the text of an error to the script.
+        let text = format!("event: problem\ndata: {MAX_STREAMS} other clients follow the page; retrying\n\n");
+        Answer::Complete(answer(StatusCode::OK, EVENT_STREAM, text))
     }
 }
 
@@ -71,10 +72,13 @@ async fn complete<B>(cache: &Cache<impl Source>, request: &Request<B>) -> Respon
     }
     let page = match cache.page().await {
         Ok(page) => page,
+        Err(reason) if path == "/" => {
+            return answer(StatusCode::SERVICE_UNAVAILABLE, page::HTML, page::unavailable(&reason));
+        }
         Err(reason) => return answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, reason + "\n"),
     };
     if path == "/" {
-        return answer(StatusCode::OK, page::HTML, page.frame().document());
+        return answer(StatusCode::OK, page::HTML, page.document());
     }
     if path == "/metrics" {
         let format = format(request.headers());

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::Either;
-use http_body_util::channel::Channel;
 use hyper::Request;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use super::cache::Cache;
 use super::respond::{Answer, respond};
-use super::stream::{self, Clock, Deadline};
+use super::stream::{self, Clock, Deadline, Events};
 use super::{Controls, Settings, Source};
 
 /// Maximum number of connections. Further clients wait in the listener's queue.
@@ -35,6 +35,8 @@ const MAX_HEADER_DURATION: Duration = Duration::from_secs(2);
 /// Maximum duration of a connection, which serves one request. For a stream of events, maximum time
 /// until the client has accepted the next one.
 pub(super) const MAX_DURATION: Duration = Duration::from_secs(10);
+/// Size of the send buffer of a connection, in bytes.
+const SEND_BUFFER: usize = 32 * 1024;
 /// Pause between the first and the second attempt to listen.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Pause before each later attempt to listen.
@@ -42,7 +44,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Pause after a failure to accept a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What all connections share.
+/// State shared by all connections.
 struct Shared<S> {
     cache: Arc<Cache<S>>,
     /// Permits for streams of events.
@@ -145,8 +147,20 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// Limits the data that the kernel buffers for a client, and the time until the client's system has
+/// accepted it. Writing to the socket succeeds as long as there is room in the buffer, so the
+/// deadline of a connection alone does not disconnect a client that no longer reads.
+fn limit(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_tcp_user_timeout(Some(MAX_DURATION))
+}
+
 /// Serves one request.
 async fn serve_connection<S: Source>(stream: TcpStream, shared: Shared<S>) {
+    if let Err(error) = limit(&stream) {
+        tracing::debug!(%error, "cannot limit the send buffer of a connection to the metrics server");
+    }
     let deadline = Deadline::after(MAX_DURATION);
     // The stream of a client ends with its connection.
     let streams = Arc::new(Mutex::new(JoinSet::new()));
@@ -158,7 +172,7 @@ async fn serve_connection<S: Source>(stream: TcpStream, shared: Shared<S>) {
             let response = match respond(&cache, &streams, &request).await {
                 Answer::Complete(response) => response.map(Either::Left),
                 Answer::Stream(head, permit) => {
-                    let (sender, body) = Channel::<Bytes>::new(1);
+                    let (sender, body) = Events::new();
                     let sending = stream::send(cache, clock, sender, deadline, permit);
                     tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(sending);
                     head.map(|()| Either::Right(body))

@@ -1,16 +1,19 @@
 //! Streams the changes of the status page to a client as server-sent events.
 //!
-//! A stream buffers a few updates that its client has not accepted. The next one is rendered when
+//! A stream buffers one update that its connection has not accepted. The next one is rendered when
 //! there is room again, and contains all changes in the meantime. A slow client therefore neither
 //! delays others nor needs more and more memory, and is disconnected if it accepts nothing for too
 //! long.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::channel::Sender;
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::Source;
@@ -66,11 +69,34 @@ impl Deadline {
     }
 }
 
+/// The body of a stream: the events that [`send`] sends.
+pub(super) struct Events(Receiver<Bytes>);
+
+impl Events {
+    /// Creates a body that buffers one event.
+    pub(super) fn new() -> (Sender<Bytes>, Self) {
+        let (sender, receiver) = channel(1);
+        (sender, Self(receiver))
+    }
+}
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
+}
+
 /// Sends updates until the client has disconnected.
 pub(super) async fn send<S: Source>(
     cache: Arc<Cache<S>>,
     Clock { start, period }: Clock,
-    mut sender: Sender<Bytes>,
+    sender: Sender<Bytes>,
     deadline: Deadline,
     _permit: OwnedSemaphorePermit,
 ) {
@@ -78,7 +104,8 @@ pub(super) async fn send<S: Source>(
     // A slow client skips updates.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut former = None;
-    loop {
+    // Waits for room before the next update is rendered.
+    while let Ok(room) = sender.reserve().await {
         ticks.tick().await;
         let event = match cache.page().await {
             Ok(page) => {
@@ -89,17 +116,16 @@ pub(super) async fn send<S: Source>(
             }
             Err(reason) => format!("event: problem\ndata: {reason}\n\n"),
         };
-        if sender.send_data(event.into()).await.is_err() {
-            return;
-        }
+        room.send(event.into());
         deadline.postpone(period + MAX_DURATION);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use http_body_util::BodyExt as _;
-    use http_body_util::channel::Channel;
     use tokio::sync::Semaphore;
     use tokio::time::{sleep, timeout};
 
@@ -112,26 +138,36 @@ mod tests {
     #[test]
     fn deadline_can_be_postponed_while_it_is_awaited() {
         block_on(async {
-            let start = Instant::now();
-            let deadline = Deadline::after(Duration::from_millis(10));
-            let postponed = Duration::from_millis(40);
-            tokio::join!(deadline.passed(), async { deadline.postpone(postponed) });
-            assert!(start.elapsed() >= postponed);
+            loop {
+                let deadline = Deadline::after(10 * SHORT);
+                let mut passed = pin!(deadline.passed());
+                tokio::select! {
+                    biased;
+                    // This thread was not scheduled in time.
+                    () = &mut passed => continue,
+                    () = std::future::ready(()) => {}
+                }
+                deadline.postpone(40 * SHORT);
+                let postponed = deadline.until();
+                passed.await;
+                assert!(Instant::now() >= postponed);
+                return;
+            }
         });
     }
 
     /// Starts a stream in a local task.
-    fn stream(deadline: &Deadline, has_answer: bool) -> (Channel<Bytes>, Arc<Semaphore>) {
+    fn stream(deadline: &Deadline, has_answer: bool) -> (Events, Arc<Semaphore>) {
         let (_, cache) = cache(has_answer.then(scrape));
         let streams = Arc::new(Semaphore::new(1));
         let permit = Arc::clone(&streams).try_acquire_owned().expect("a permit");
-        let (sender, body) = Channel::new(1);
+        let (sender, body) = Events::new();
         let clock = Clock { start: Instant::now(), period: SHORT };
         tokio::spawn(send(Arc::new(cache), clock, sender, deadline.clone(), permit));
         (body, streams)
     }
 
-    async fn next(body: &mut Channel<Bytes>) -> String {
+    async fn next(body: &mut Events) -> String {
         let frame = timeout(LONG, body.frame()).await.expect("in time").expect("a frame").expect("no error");
         String::from_utf8(frame.into_data().expect("data").to_vec()).expect("UTF-8")
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http_body_util::BodyExt as _;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -335,6 +336,22 @@ fn status_code_depends_on_path_method_and_health() {
 }
 
 #[test]
+fn page_reloads_itself_while_the_engine_does_not_answer() {
+    let (_, cache) = cache(None);
+    let request = Request::get("/").body(()).expect("a request");
+    let Answer::Complete(answer) = block_on(respond(&cache, &Arc::new(Semaphore::new(1)), &request)) else {
+        panic!("a stream")
+    };
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()["content-type"], page::HTML);
+    let body = block_on(answer.into_body().collect()).expect("a body").to_bytes();
+    let text = std::str::from_utf8(&body).expect("UTF-8");
+    for expected in ["<p>the agent is stopping; ", "<meta http-equiv=\"refresh\""] {
+        assert_contains(text, expected);
+    }
+}
+
+#[test]
 fn streams_are_limited_in_number() {
     let (_, cache) = cache(Some(scrape()));
     let streams = Arc::new(Semaphore::new(1));
@@ -343,7 +360,12 @@ fn streams_are_limited_in_number() {
         let first = respond(&cache, &streams, &request).await;
         assert!(matches!(first, Answer::Stream(..)));
         match respond(&cache, &streams, &request).await {
-            Answer::Complete(refusal) => assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE),
+            Answer::Complete(refusal) => {
+                assert_eq!(refusal.status(), StatusCode::OK);
+                assert_eq!(refusal.headers()["content-type"], "text/event-stream");
+                let body = refusal.into_body().collect().await.expect("a body").to_bytes();
+                assert!(body.starts_with(b"event: problem\ndata: 16 other clients"), "{body:?}");
+            }
             Answer::Stream(..) => panic!("a second stream"),
         }
         drop(first);

@@ -103,9 +103,14 @@ fn warnings_do_not_fail_check() {
 #[test]
 fn check_accepts_the_examples() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let entries = |directory: &Path| {
+        fs::read_dir(directory).expect("examples").map(|entry| entry.expect("entry").path())
+    };
+    let (directories, mut files): (Vec<_>, Vec<_>) = entries(&examples).partition(|path| path.is_dir());
+    files.extend(directories.iter().flat_map(|directory| entries(directory)));
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     let mut checked = Vec::new();
-    for entry in fs::read_dir(&examples).expect("examples") {
-        let path = entry.expect("entry").path();
+    for path in files {
         let output = run(&["check", "-c", text(&path)]);
         // This machine may lack the examples' interfaces and a BPF file system.
         for line in String::from_utf8_lossy(&output.stderr).lines() {
@@ -114,13 +119,17 @@ fn check_accepts_the_examples() {
             assert!(expected.iter().any(|expected| line.contains(expected)), "{line}");
         }
         assert_eq!(output.status.code(), Some(0));
-        checked.push(path.file_name().expect("name").to_string_lossy().into_owned());
+        let name = path.strip_prefix(&examples).expect("an example");
+        checked.push(name.to_string_lossy().into_owned());
     }
     checked.sort();
     assert_eq!(
         checked,
         [
+            "containerlab/node1.toml",
+            "containerlab/node2.toml",
             "dual-stack.toml",
+            "kubernetes/vipd.toml",
             "routes.toml",
             "sync-group.toml",
             "tracking.toml",

@@ -16,8 +16,9 @@ pub(super) fn check() -> Result<()> {
     if ask(program("codespell").arg("--version")).is_none() {
         debian::install("docs", &["codespell"])?;
     }
-    let files =
-        output(program("git").current_dir(workspace::root()).args(["ls-files", "-z", "--"]).args(FILES))?;
+    // With new files that are not yet added.
+    let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"];
+    let files = output(program("git").current_dir(workspace::root()).args(list).args(FILES))?;
     let files: Vec<_> = files.split_terminator('\0').collect();
     progress(format_args!("checking the spelling of {} files", files.len()));
     let mut codespell = program("codespell");

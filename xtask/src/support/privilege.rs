@@ -4,12 +4,16 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-/// Capabilities that labs and agents need, with their bits in `CapEff` (linux/capability.h).
-const NEEDED: [(&str, u32); 5] =
-    [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+/// A capability, with its bit in `CapEff` (linux/capability.h).
+type Capability = (&'static str, u32);
 
+const NET_ADMIN: Capability = ("CAP_NET_ADMIN", 12);
+const NET_RAW: Capability = ("CAP_NET_RAW", 13);
+/// Capabilities that labs and agents need.
+const NEEDED: [Capability; 5] =
+    [NET_ADMIN, NET_RAW, ("CAP_SYS_ADMIN", 21), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 /// Capabilities for packet sockets with a large receive buffer.
-const PACKET_SOCKETS: [(&str, u32); 2] = [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13)];
+const PACKET_SOCKETS: [Capability; 2] = [NET_ADMIN, NET_RAW];
 
 /// Returns whether this process is root.
 pub(crate) fn is_root() -> Result<bool> {
@@ -40,11 +44,11 @@ pub(crate) fn require_packet_sockets(task: &str, command: &str) -> Result<()> {
     require_capabilities(task, &PACKET_SOCKETS, &remedy)
 }
 
-fn require_capabilities(task: &str, needed: &[(&str, u32)], remedy: &str) -> Result<()> {
+fn require_capabilities(task: &str, needed: &[Capability], remedy: &str) -> Result<()> {
     let text = field("CapEff")?;
     let effective = u64::from_str_radix(&text, 16)
         .with_context(|| format!("CapEff of /proc/self/status is `{text}`, not a hexadecimal number"))?;
-    let missing: Vec<&str> =
+    let missing: Vec<_> =
         needed.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect();
     if !missing.is_empty() {
         bail!("{task} needs {}, which this process lacks; {remedy}", missing.join(", "));

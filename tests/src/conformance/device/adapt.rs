@@ -25,7 +25,7 @@ const MAX_INTERVAL: Duration = Duration::from_millis(40_950);
 /// Returns the scenario as it is played with the device, with the same line numbers.
 ///
 /// # Errors
-/// Returns what the scenario needs and the device does not have.
+/// Returns the unmet requirement.
 pub(super) fn adapt(scenario: &Scenario, profile: &Profile) -> Result<Scenario, String> {
     if !scenario.in_lab {
         return Err("played in virtual time only, with vipd's core".to_owned());
@@ -34,9 +34,10 @@ pub(super) fn adapt(scenario: &Scenario, profile: &Profile) -> Result<Scenario, 
     let (Some(router), None) = (routers.next(), routers.next()) else {
         return Err("needs two virtual routers".to_owned());
     };
+    // First, because no other configuration meets these requirements.
+    check_control(scenario)?;
     let conversion = Conversion { profile, from: router, to: profile.router() };
     conversion.check_configuration(scenario)?;
-    check_control(scenario)?;
     for line in &scenario.lines {
         conversion.check_step(&line.step)?;
     }
@@ -128,6 +129,13 @@ impl Conversion<'_> {
     fn check_received(&self, received: &ReceivedAdvert) -> Result<(), String> {
         let addresses = &self.profile.declaration.addresses;
         require(received.source.is_none(), || "needs sources in other networks".to_owned())?;
+        // A trunk port forwards them to the VLAN, where they may affect a router with this VRID.
+        require(received.vlan.is_none(), || {
+            "needs a segment without VLANs, because it sends tagged frames".to_owned()
+        })?;
+        require(received.vrid.is_none() || self.other_vrid().is_some(), || {
+            "needs an unused VRID".to_owned()
+        })?;
         require(
             received.cut <= AUTHENTICATION || addresses.len() == self.from.virtual_addresses().len(),
             || format!("needs {} virtual addresses", self.from.virtual_addresses().len()),
@@ -140,7 +148,7 @@ impl Conversion<'_> {
         })?;
         let interval = received.interval.map(|interval| scale(interval, self.from, &self.to));
         require(interval.is_none_or(|interval| interval <= MAX_INTERVAL), || {
-            "needs a shorter interval, because one that it sends cannot be encoded".to_owned()
+            "needs a shorter interval: a scaled interval exceeds the maximum".to_owned()
         })
     }
 
@@ -186,7 +194,7 @@ impl Conversion<'_> {
         ReceivedAdvert {
             priority: priorities.of(received.priority),
             interval: received.interval.map(|interval| scale(interval, self.from, &self.to)),
-            vrid: received.vrid.map(|_| self.other_vrid()),
+            vrid: received.vrid.and_then(|_| self.other_vrid()),
             ..received.clone()
         }
     }
@@ -205,15 +213,12 @@ impl Conversion<'_> {
     }
 
     /// Returns a VRID without a virtual router on the segment, so that adverts for it affect none.
-    fn other_vrid(&self) -> u8 {
+    /// `None` if all VRIDs are in use.
+    fn other_vrid(&self) -> Option<u8> {
         let own = self.profile.declaration.vrid;
         let next = |vrid: &u8| Some(vrid.checked_add(1).unwrap_or(1));
         let mut candidates = std::iter::successors(next(&own), next).take(usize::from(u8::MAX) - 1);
-        candidates.find(|vrid| !self.profile.other_vrids.contains(vrid)).unwrap_or(if own == 1 {
-            2
-        } else {
-            1
-        })
+        candidates.find(|vrid| !self.profile.other_vrids.contains(vrid))
     }
 }
 

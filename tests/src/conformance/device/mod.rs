@@ -1,8 +1,8 @@
-//! Plays scenarios with a device: any VRRP router that is reachable by an interface.
+//! Plays scenarios with a device: any VRRP router that is reachable through an interface.
 //!
 //! ```text
-//!   Declaration ──► probe: is this what the device advertises? ──► Profile
-//!   Scenario ──► adapt: to the device's configuration, or the reason to skip it ──► stage
+//!   Declaration ──► probe: compares adverts with the declaration ──► Profile
+//!   Scenario ──► adapt: to the configuration, or the reason to skip it ──► stage
 //! ```
 //!
 //! A device has one fixed configuration, cannot be restarted and is observed only on the wire.
@@ -20,7 +20,7 @@ mod times;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::table::{self, Row, Verdict};
 use super::{Program, Scenario, Step, stage};
@@ -57,9 +57,9 @@ impl Device {
     /// device yields to an advert with priority 255.
     ///
     /// # Errors
-    /// Returns an error if the declaration is invalid, the interface cannot be used, no adverts with
-    /// this VRID arrive, they differ from the declaration, several routers send them, or the device
-    /// does not yield.
+    /// Returns an error if the declaration is invalid, the interface cannot be used, no adverts
+    /// with this VRID arrive, they differ from the declaration, several routers send them, a
+    /// source address is in use, or the device does not yield.
     pub fn find(declaration: Declaration) -> Result<Self> {
         declaration.check()?;
         let interface = Interface::open(&declaration.interface, declaration.family())?;
@@ -91,56 +91,50 @@ impl Device {
     }
 
     /// Plays the scenarios one after the other, and calls `progress` for each one that is played.
-    /// `program` is what the device is known to run, whose documented differences apply, or
+    /// `program`: the device's known implementation; its documented differences apply. Otherwise
     /// [`Program::Device`].
     ///
-    /// # Errors
-    /// Returns an error if frames cannot be sent or captured, or if the device no longer sends the
-    /// declared adverts after a scenario that it failed.
+    /// Returns the verdicts, and an error if the run ended early because frames cannot be sent or
+    /// captured, or because the device no longer sends the declared adverts after a scenario that
+    /// it failed.
     pub fn play_all<'a>(
         &mut self,
         scenarios: &'a [Scenario],
         program: Program,
         progress: impl Fn(&Progress<'_>),
-    ) -> Result<Vec<Row<'a>>> {
+    ) -> (Vec<Row<'a>>, Result<()>) {
         let (all, _) = self.plan(scenarios);
         let (mut rows, mut done) = (Vec::new(), 0);
         for scenario in scenarios {
-            let verdict = match adapt(scenario, &self.profile) {
-                Err(reason) => Verdict::Skipped(reason),
+            let (verdict, usable) = match adapt(scenario, &self.profile) {
+                Err(reason) => (Verdict::Skipped(reason), Ok(())),
                 Ok(adapted) => {
-                    let verdict = self
-                        .verdict(&adapted, program)
-                        .with_context(|| format!("in the scenario {}", scenario.name))?;
+                    let verdict = table::judge_twice(&adapted, program, |scenario| self.play(scenario));
                     done += 1;
                     progress(&Progress { done, all, scenario, verdict: &verdict });
-                    verdict
+                    let usable = self.check_after(&verdict);
+                    (verdict, usable)
                 }
             };
             rows.push(Row { scenario, verdicts: vec![(program, verdict)] });
+            if let Err(error) = usable {
+                return (rows, Err(error.context(format!("in the scenario {}", scenario.name))));
+            }
         }
-        Ok(rows)
+        (rows, Ok(()))
     }
 
-    /// Plays an adapted scenario. One with an unexplained verdict is played again, because a busy
-    /// segment or machine can delay frames.
-    fn verdict(&mut self, scenario: &Scenario, program: Program) -> Result<Verdict> {
-        let first = match table::judge(scenario, program, |scenario| self.play(scenario)) {
-            verdict if !verdict.is_unexplained() => return Ok(verdict),
-            verdict => verdict,
-        };
-        let again = table::judge(scenario, program, |scenario| self.play(scenario));
-        match (again, first) {
-            (Verdict::LabError(error), _) => Err(error),
-            (Verdict::Passes, Verdict::Fails(error)) => Ok(Verdict::PassesOnRetry(error)),
-            (Verdict::Fails(error), _) => {
-                // A device that has been shut down fails every scenario. It may also have learned a long
-                // interval, which the reset replaces.
+    /// Checks that further scenarios can be played after a scenario with this verdict.
+    fn check_after(&mut self, verdict: &Verdict) -> Result<()> {
+        match verdict {
+            Verdict::LabError(error) => Err(anyhow!("{error:#}")),
+            Verdict::Fails(_) => {
+                // A device that has been shut down fails every scenario. It may also have learned a
+                // long interval, which the reset replaces.
                 self.check_that_it_yields()?;
-                probe::check(&self.profile.declaration, &self.interface)?;
-                Ok(Verdict::Fails(error))
+                probe::check(&self.profile.declaration, &self.interface)
             }
-            (verdict, _) => Ok(verdict),
+            _ => Ok(()),
         }
     }
 
@@ -151,7 +145,10 @@ impl Device {
 
     fn check_that_it_yields(&mut self) -> Result<()> {
         let (wire, router) = (self.interface.wire()?, self.profile.router());
-        stage::Subject::start(self, &wire, &router).map(|_| ()).with_context(|| {
+        let started = stage::Subject::start(self, &wire, &router);
+        // A capture that lost adverts must not be mistaken for yielding.
+        wire.capture.stop()?;
+        started.map(|_| ()).with_context(|| {
             format!(
                 "the device does not act on adverts from {}; check that it is configured for multicast, that \
                  nothing between it and {} filters them, and that the address lists are the same",

@@ -34,7 +34,8 @@ const REQUESTS: u32 = 20;
 ///
 /// # Errors
 /// Returns an error if no adverts with this VRID arrive, if they differ from the declaration, if
-/// several routers send them, or if a source address below or above the device's is missing.
+/// several routers send them, or if a source address below or above the device's is missing or in
+/// use.
 pub(super) fn find(declaration: Declaration, interface: &Interface) -> Result<Profile> {
     let wire = interface.wire()?;
     let (advert, other_vrids) = listen(&declaration, &wire)?;
@@ -55,6 +56,12 @@ pub(super) fn find(declaration: Declaration, interface: &Interface) -> Result<Pr
             "--source {} is the address of the device; expected an unused address of the segment",
             source.address
         );
+        if let Some(mac) = wire.user(source)? {
+            bail!(
+                "--source {} is in use by {mac}; expected an unused address of the segment",
+                source.address
+            );
+        }
     }
     let router = RouterSpec { vrid: declaration.vrid, family: declaration.family(), ..RouterSpec::default() };
     let uses_virtual_mac = advert.source_mac == virtual_mac(&router);
@@ -90,7 +97,8 @@ pub(super) fn check(declaration: &Declaration, interface: &Interface) -> Result<
     wire.capture.stop().map(drop)
 }
 
-/// Waits for the device's adverts. Returns the last one, and the other VRIDs on the segment.
+/// Collects adverts of routers with intervals up to twice the device's. Returns the last advert of
+/// the device, and the other VRIDs on the segment.
 fn listen(declaration: &Declaration, wire: &Wire) -> Result<(Advert, BTreeSet<u8>)> {
     let start = WallTime::now();
     let limit = 5 * declaration.interval + TIMEOUT;
@@ -114,7 +122,7 @@ fn listen(declaration: &Declaration, wire: &Wire) -> Result<(Advert, BTreeSet<u8
         adverts.iter().filter(|advert| ours(advert)).map(|advert| advert.source).collect();
     ensure!(
         sources.len() == 1,
-        "found adverts for VRID {} from {} routers: {}; expected only those of the device: shut the others down",
+        "found adverts for VRID {} from {} routers: {}; expected only those of the device: shut down the others",
         declaration.vrid,
         sources.len(),
         list(&sources.into_iter().collect::<Vec<_>>())
@@ -135,12 +143,12 @@ fn silence(declaration: &Declaration, waited: Duration, others: &BTreeSet<u8>) -
     let Declaration { vrid, interface, .. } = declaration;
     let others: Vec<_> = others.iter().map(u8::to_string).collect();
     let found = if others.is_empty() {
-        "no adverts at all".to_owned()
+        "no adverts".to_owned()
     } else {
         format!("adverts for VRID {}", others.join(", "))
     };
     format!(
-        "no {} adverts for VRID {vrid} arrived on {interface} within {:.1} s, but {found}; expected the device to be \
+        "no {} adverts for VRID {vrid} arrived on {interface} within {:.1} s; found {found}; expected the device to be \
          master: check --vrid, that {interface} is on its segment and VLAN, that it is running and sends multicast, and \
          that no firewall drops protocol 112",
         declaration.family(),
@@ -194,7 +202,7 @@ fn differences(declaration: &Declaration, found: &Advert) -> Vec<String> {
         let found = found.source;
         lines.push(format!(
             "source address: found {found}, expected {primary}; pass --primary {found} if this is the device, \
-             or else shut the other router down"
+             otherwise shut down the other router"
         ));
     }
     lines
@@ -250,7 +258,7 @@ mod tests {
                 "addresses: found 192.0.2.60, expected 192.0.2.50, 192.0.2.51; pass --address 192.0.2.60",
                 "authentication type: found 1, expected 0; disable authentication on the device",
                 "source address: found 192.0.2.60, expected 192.0.2.12; pass --primary 192.0.2.60 if this is the \
-                 device, or else shut the other router down",
+                 device, otherwise shut down the other router",
             ]
         );
         let slow = differences(&declaration(), &Advert { interval: 300, ..advert() });

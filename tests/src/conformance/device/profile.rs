@@ -1,4 +1,4 @@
-//! What is known about a device.
+//! Declared and observed properties of a device.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! Address resolution and echo requests from the client.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ use vipd_witness::internet_checksum;
 const REQUESTS: u32 = 20;
 /// Time to wait for a reply after each request.
 const WAIT: Duration = Duration::from_millis(50);
+/// Number of probes for an address in use: more than PROBE_NUM of RFC 5227 (3), because they are
+/// sent at shorter intervals.
+const PROBES: u32 = 10;
 /// Number of requests, if no reply is expected.
 const UNANSWERED_REQUESTS: u32 = 4;
 
@@ -91,12 +94,23 @@ impl Wire {
         for _ in 0..requests {
             self.client.send(&resolution_request(client, address)?)?;
             thread::sleep(WAIT);
-            let answers = self.capture.filter_map(began, |frame| answer(frame, address));
+            let answers = self.capture.filter_map(began, |frame| answer(frame, client.address, address));
             if !answers.is_empty() {
                 return Ok(answers);
             }
         }
         Ok(Vec::new())
+    }
+
+    /// Returns the MAC of a host that uses the address of `host`. The probes have no source address
+    /// (RFC 5227 section 2.1.1, RFC 4862 section 5.4.2), so they change no neighbor caches.
+    pub(in crate::conformance) fn user(&self, host: Host) -> Result<Option<Mac>> {
+        let unspecified = match host.address {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let answers = self.resolve(Host { address: unspecified, ..host }, host.address, PROBES)?;
+        Ok(answers.first().copied())
     }
 
     /// Answers the ARP requests for the client's address that were captured since `began`.
@@ -111,8 +125,9 @@ impl Wire {
     }
 }
 
-/// Returns the MAC in an answer to a [`resolution_request`].
-fn answer(frame: &Frame, address: IpAddr) -> Option<Mac> {
+/// Returns the MAC in an answer to a [`resolution_request`] of `client`. Answers to the unspecified
+/// address are not solicited (RFC 4861 section 7.2.4).
+fn answer(frame: &Frame, client: IpAddr, address: IpAddr) -> Option<Mac> {
     match address {
         IpAddr::V4(address) => frame
             .arp()
@@ -120,12 +135,13 @@ fn answer(frame: &Frame, address: IpAddr) -> Option<Mac> {
             .map(|arp| arp.sender_mac),
         IpAddr::V6(address) => frame
             .neighbor_advertisement()
-            .filter(|na| na.target == address && na.solicited)
+            .filter(|na| na.target == address && na.solicited != client.is_unspecified())
             .map(|na| na.target_mac.unwrap_or(na.source_mac)),
     }
 }
 
-/// Builds an ARP request (RFC 826) or a Neighbor Solicitation (RFC 4861 section 4.3).
+/// Builds an ARP request (RFC 826) or a Neighbor Solicitation (RFC 4861 section 4.3), which has no
+/// Source Link-Layer Address if the client's address is unspecified.
 fn resolution_request(client: Host, address: IpAddr) -> Result<Vec<u8>> {
     match (client.address, address) {
         (IpAddr::V4(source), IpAddr::V4(address)) => Ok(arp(client.mac, source, 1, Mac([0; 6]), address)),
@@ -137,15 +153,18 @@ fn resolution_request(client: Host, address: IpAddr) -> Result<Vec<u8>> {
             group[11..].copy_from_slice(&[1, 0xff, x, y, z]);
             let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
             message.extend(target);
-            message.extend([1, 1]);
-            message.extend(client.mac.0);
+            if !client.address.is_unspecified() {
+                message.extend([1, 1]);
+                message.extend(client.mac.0);
+            }
+            let length = if client.address.is_unspecified() { 24 } else { 32 };
             let mut covered = [source, group].concat();
-            covered.extend([0, 0, 0, 32, 0, 0, 0, 58]);
+            covered.extend([0, 0, 0, length, 0, 0, 0, 58]);
             covered.extend(&message);
             let checksum = internet_checksum(&covered).to_be_bytes();
             message[2..4].copy_from_slice(&checksum);
             let mut frame = ethernet(Mac([0x33, 0x33, 0xff, x, y, z]), client.mac, 0x86dd);
-            frame.extend([0x60, 0, 0, 0, 0, 32, 58, 255]);
+            frame.extend([0x60, 0, 0, 0, 0, length, 58, 255]);
             frame.extend(source);
             frame.extend(group);
             frame.extend(message);

@@ -217,7 +217,7 @@ fn running() -> Running {
         "vipd:last-transition-reason": null, "vipd:last-transition-ms": null, "vipd:master-down-in-ns": null,
     });
     let status = serde_json::from_value(status).expect("a status");
-    let counted = |received| {
+    let report = |received| {
         let statistics = Statistics { advertisement_rcvd: received, ..Statistics::default() };
         let (name, interface, family) = ("a".to_owned(), "eth0".to_owned(), "ipv4".to_owned());
         let instances = vec![InstanceStats { name, interface, vrid: 51, family, statistics }];
@@ -225,8 +225,8 @@ fn running() -> Running {
     };
     Running {
         status: StatusReport { instances: vec![status], guardian: Some(true) },
-        before: counted(7),
-        after: counted(11),
+        before: report(7),
+        after: report(11),
         is_here: Some(true),
         is_real_time: Some(true),
     }

@@ -24,7 +24,7 @@ pub(super) fn render(report: &StatsReport) -> String {
 
     let mut out = "<section id=\"errors\"><h2>Errors by reason</h2>".to_owned();
     if errors.is_empty() {
-        out.push_str("<p class=\"empty\">None since the agent started.</p></section>");
+        out.push_str("<p class=\"empty\">None so far.</p></section>");
         return out;
     }
     out.push_str("<ol>");
@@ -35,7 +35,7 @@ pub(super) fn render(report: &StatsReport) -> String {
             "<li><b>{value}</b><p>{}</p><p class=\"below\">{} · {}</p></li>",
             Text(counter.help),
             Text(name),
-            counter.name.trim_start_matches("vipd:")
+            counter.short_name()
         );
     }
     out.push_str("</ol>");
@@ -49,7 +49,6 @@ pub(super) fn render(report: &StatsReport) -> String {
 /// Returns whether no instance has this counter. The counters of the agent include those of the
 /// instances.
 fn is_agentwide(counter: &Counter) -> bool {
-    let is_same =
-        |other: &Counter| other.name.trim_start_matches("vipd:") == counter.name.trim_start_matches("vipd:");
+    let is_same = |other: &Counter| other.short_name() == counter.short_name();
     !crate::control::counters::INSTANCE.iter().any(is_same)
 }

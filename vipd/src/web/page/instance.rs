@@ -11,19 +11,12 @@ use crate::web::Problem;
 pub(super) const STATES: [State; 4] = [State::Fault, State::Master, State::Backup, State::Initialize];
 /// Number of VIPs that are shown outside the details.
 const VIPS: usize = 4;
-
-/// Returns the name of a state, which is also its class in the style.
-pub(super) fn name(state: State) -> &'static str {
-    match state {
-        State::Initialize => "initialize",
-        State::Backup => "backup",
-        State::Master => "master",
-        State::Fault => "fault",
-    }
-}
+/// Maximum number of VIPs, routes, peers or tracked objects of an instance; it limits the memory for
+/// slow clients.
+const MAX_ROWS: usize = 64;
 
 pub(super) fn render(id: &str, one: &InstanceStatus, stats: &Statistics, problems: &[Problem]) -> String {
-    let class = name(one.state);
+    let class = one.state.name();
     let family = if one.family == "ipv6" { "IPv6" } else { "IPv4" };
     let mut out = format!(
         "<article id=\"{id}\" class=\"instance {class}\"><div class=\"who\"><h3>{}</h3><p>{} · VRID {} · {family}</p></div>\
@@ -137,7 +130,7 @@ fn checks(out: &mut String, track: &[TrackedObject]) {
         return;
     }
     out.push_str("<ul class=\"checks\">");
-    for object in track {
+    for object in track.iter().take(MAX_ROWS) {
         let TrackedObject { kind, name, state, weight, .. } = object;
         let class = match state.as_str() {
             "up" => "up",
@@ -155,6 +148,9 @@ fn checks(out: &mut String, track: &[TrackedObject]) {
             Text(name),
             Text(state)
         );
+    }
+    if track.len() > MAX_ROWS {
+        let _ = write!(out, "<li class=\"unknown\">{} more</li>", track.len() - MAX_ROWS);
     }
     out.push_str("</ul>");
 }
@@ -189,26 +185,37 @@ fn details(out: &mut String, one: &InstanceStatus, stats: &Statistics) {
         add("Virtual MAC", mac);
     }
     if let Some(group) = &one.group {
-        add("Sync group", &format!("{group} ({})", one.group_state.map_or("initialize", name)));
+        add("Sync group", &format!("{group} ({})", one.group_state.map_or("initialize", State::name)));
     }
-    for peer in &one.peers {
+    let peers = one.peers.iter().map(|peer| {
         let PeerStatus { address, priority, checksum, last_heard_ms } = peer;
         let age = age(*last_heard_ms);
-        add("Peer", &format!("{address}, priority {priority}, checksum {checksum}, last advert {age} ago"));
-    }
+        format!("{address}, priority {priority}, checksum {checksum}, last advert {age} ago")
+    });
+    add_limited(&mut add, "Peer", peers);
     let all = one.virtual_addresses.len() + one.excluded_addresses.len();
-    for vip in one.virtual_addresses.iter().filter(|_| all > VIPS) {
-        add("VIP", vip);
-    }
-    for vip in &one.excluded_addresses {
-        add("VIP", &format!("{vip} (not advertised)"));
-    }
-    for route in one.routes.iter().chain(&one.rules) {
-        add("While master", route);
-    }
+    let vips = one.virtual_addresses.iter().filter(|_| all > VIPS).cloned();
+    let excluded = one.excluded_addresses.iter().map(|vip| format!("{vip} (not advertised)"));
+    add_limited(&mut add, "VIP", vips.chain(excluded));
+    add_limited(&mut add, "While master", one.routes.iter().chain(&one.rules).cloned());
     add("Adverts", &format!("{} received, {} sent", stats.advertisement_rcvd, stats.advertisement_sent));
     add("Transitions to master", &stats.master_transitions);
     out.push_str("</dl></details>");
+}
+
+/// Adds up to [`MAX_ROWS`] values and the number of the others.
+fn add_limited(
+    add: &mut impl FnMut(&str, &dyn Display),
+    label: &str,
+    mut values: impl Iterator<Item = String>,
+) {
+    for value in values.by_ref().take(MAX_ROWS) {
+        add(label, &value);
+    }
+    let hidden = values.count();
+    if hidden > 0 {
+        add(label, &format!("{hidden} more: vipd status NAME"));
+    }
 }
 
 fn preempt(one: &InstanceStatus) -> String {

@@ -45,6 +45,11 @@ pub(super) fn asset(path: &str) -> Option<Asset> {
     ASSETS.iter().find(|(name, _)| *name == path).map(|(_, asset)| *asset)
 }
 
+/// Returns the document that is served while there is no snapshot. It reloads itself.
+pub(super) fn unavailable(reason: &str) -> String {
+    format!(include_str!("unavailable.html"), reason = Text(reason))
+}
+
 /// Maximum number of instances that the page shows; it limits the memory for slow clients.
 const MAX_INSTANCES: usize = 255;
 

@@ -66,12 +66,15 @@ function removed(node) {
   return next;
 }
 
-function update({ title, layout, elements }) {
-  // A reload of the configuration has added or removed instances, or another version is running.
-  if (layout !== document.body.dataset.layout) {
+// Reloads the page if the agent serves it. Otherwise, the next update tries again.
+async function reload() {
+  const answer = await fetch("./").catch(() => null);
+  if (answer?.ok) {
     location.reload();
-    return;
   }
+}
+
+function update({ title, elements }) {
   document.title = title;
   for (const { id, html } of elements) {
     const template = document.createElement("template");
@@ -82,6 +85,7 @@ function update({ title, layout, elements }) {
 
 function connect() {
   const source = new EventSource("events");
+  let problem = null;
   const reconnect = (text, delay) => {
     source.close();
     clearTimeout(timer);
@@ -93,15 +97,23 @@ function connect() {
     timer = setTimeout(() => reconnect("no updates; reconnecting", 0), STALE);
   };
   source.addEventListener("message", (message) => {
-    update(JSON.parse(message.data));
-    show("connected", "live");
     expect();
+    const data = JSON.parse(message.data);
+    // A reload of the configuration has added or removed instances, or another version is running.
+    if (data.layout !== document.body.dataset.layout) {
+      reload();
+      return;
+    }
+    problem = null;
+    update(data);
+    show("connected", "live");
   });
   source.addEventListener("problem", (message) => {
-    show("lost", message.data);
+    problem = message.data;
+    show("lost", problem);
     expect();
   });
-  source.addEventListener("error", () => reconnect("disconnected; reconnecting", RETRY));
+  source.addEventListener("error", () => reconnect(problem ?? "disconnected; reconnecting", RETRY));
   expect();
 }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::html::Text;
-use super::instance::{STATES, name};
+use super::instance::STATES;
 use super::{MAX_INSTANCES, id};
 use crate::web::{Problem, Scrape};
 
@@ -23,8 +23,8 @@ pub(super) fn title(scrape: &Scrape) -> String {
 pub(super) fn render(scrape: &Scrape) -> String {
     let instances = &scrape.status.instances;
     let guardian = match scrape.status.guardian {
-        Some(true) => "guardian runs",
-        Some(false) => "<b class=\"bad\">guardian does not run</b>",
+        Some(true) => "guardian running",
+        Some(false) => "<b class=\"bad\">guardian not running</b>",
         None => "no guardian",
     };
     let mut out = format!(
@@ -45,7 +45,7 @@ pub(super) fn render(scrape: &Scrape) -> String {
     for state in STATES {
         let number = instances.iter().filter(|instance| instance.state == state).count();
         if number > 0 {
-            let name = name(state);
+            let name = state.name();
             let _ = write!(out, "<li class=\"{name}\"><b>{number}</b> {name}</li>");
         }
     }

@@ -153,6 +153,24 @@ fn priority_and_checks_are_explained() {
 }
 
 #[test]
+fn rows_of_an_instance_are_limited() {
+    let mut one = status("VI_1", "master");
+    one.virtual_addresses = (0..255).map(|number| format!("192.0.2.{number}/24")).collect();
+    one.excluded_addresses.clear();
+    one.routes = one.virtual_addresses.clone();
+    one.track = vec![one.track[0].clone(); 100];
+    let text = rendered(&one, &[]);
+    assert_eq!(text.matches("<dt>VIP</dt>").count(), 65, "{text}");
+    for expected in [
+        "<dt>VIP</dt><dd>191 more: vipd status NAME</dd>",
+        "<dt>While master</dt><dd>191 more: vipd status NAME</dd>",
+        "<li class=\"unknown\">36 more</li></ul>",
+    ] {
+        assert_contains(&text, expected);
+    }
+}
+
+#[test]
 fn problem_is_shown_with_its_instance() {
     let mut one = status("VI_1", "master");
     one.missing_addresses = vec!["192.0.2.11/32".to_owned()];

@@ -19,7 +19,7 @@ pub(super) fn render(events: &[Arc<EventRecord>]) -> String {
         event(&mut out, record);
     }
     if events.is_empty() {
-        out.push_str("<li class=\"empty\">No events since the agent started.</li>");
+        out.push_str("<li class=\"empty\">No events so far.</li>");
     }
     out.push_str("</ol></section>");
     out

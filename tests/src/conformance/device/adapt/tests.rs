@@ -1,4 +1,4 @@
-//! Which scenarios are played with which device, and how they are adapted.
+//! Scenario selection and adaptation by device.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -64,7 +64,8 @@ fn scenarios_that_need_another_device_are_skipped_with_what_they_need() {
         ("f7-ipv4-and-ipv6-are-separate-routers", "needs two virtual routers"),
         ("m3-skew-is-not-rounded-at-priority-100", "played in virtual time only, with vipd's core"),
         ("r7-owner-stays-master", "needs the address owner"),
-        ("s1-owner-starts-as-master", "needs the address owner"),
+        ("s1-owner-starts-as-master", "needs the router to be started"),
+        ("r17-vlan-tag-offloaded", "needs a segment without VLANs, because it sends tagged frames"),
         ("s2-non-owner-starts-as-backup", "needs the router to be started"),
         ("s8-backup-shuts-down-silently", "needs the router to be shut down"),
         ("s17-accept-mode-false", "needs Accept_Mode to be off"),
@@ -94,7 +95,10 @@ fn declared_modes_decide_which_scenarios_are_played() {
         device(Declaration { version: Version::V2, interval: Duration::from_secs(3), ..declaration() });
     assert_eq!(reason("s9-master-down-vrrpv2", &slow), "needs an interval of 1s");
     let slower = device(Declaration { interval: Duration::from_secs(20), ..declaration() });
-    assert!(reason("s11-interval-of-a-lower-priority-master", &slower).contains("cannot be encoded"));
+    assert!(
+        reason("s11-interval-of-a-lower-priority-master", &slower)
+            .contains("a scaled interval exceeds the maximum")
+    );
 }
 
 #[test]
@@ -125,6 +129,7 @@ fn every_vrrpv3_scenario_for_ipv4_without_special_needs_is_played() {
         [
             ("a8-every-address-is-announced", "needs 3 virtual addresses"),
             ("f7-ipv4-and-ipv6-are-separate-routers", "needs two virtual routers"),
+            ("r17-vlan-tag-offloaded", "needs a segment without VLANs, because it sends tagged frames"),
             ("s2-non-owner-starts-as-backup", "needs the router to be started"),
         ]
     );
@@ -162,4 +167,6 @@ fn parameters_are_replaced_and_order_and_times_are_kept() {
         _ => None,
     });
     assert_eq!(vrid, Some(1), "255 is followed by 1");
+    let crowded = Profile { other_vrids: (1..255).collect(), ..device };
+    assert_eq!(reason("r6-vrid", &crowded), "needs an unused VRID");
 }

@@ -60,7 +60,7 @@ pub(super) fn details(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'stat
     }
     for Drops { counter, count, before } in &row.drops {
         let reason = counter.reason.unwrap_or(counter.help);
-        let name = counter.name.trim_start_matches("vipd:");
+        let name = counter.short_name();
         details.add("dropped", &format!("{name} {}: {reason}", amount(*count, *before)), BAD);
     }
     if let Master::Other(address, peer) = row.master() {

@@ -1,0 +1,31 @@
+//! The scheduling policy of the calling thread.
+//!
+//! These are the system calls themselves. POSIX defines the C functions for processes, and Linux
+//! for threads, so musl's versions always fail with `ENOSYS`.
+
+use std::io;
+
+/// The calling thread.
+const SELF: libc::pid_t = 0;
+
+/// Returns the policy, without `SCHED_RESET_ON_FORK`.
+///
+/// # Errors
+/// Returns the kernel's error, which is not expected for the calling thread.
+pub(crate) fn get() -> io::Result<libc::c_int> {
+    // SAFETY: takes no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_sched_getscheduler, SELF) };
+    let policy = libc::c_int::try_from(result).map_err(|_| io::ErrorKind::InvalidData)?;
+    if policy < 0 { Err(io::Error::last_os_error()) } else { Ok(policy & !libc::SCHED_RESET_ON_FORK) }
+}
+
+/// Sets the policy and the priority in it.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_NICE or a sufficient RLIMIT_RTPRIO.
+pub(crate) fn set(policy: libc::c_int, priority: libc::c_int) -> io::Result<()> {
+    // The kernel's `struct sched_param` has one field.
+    // SAFETY: the pointer is valid during the call.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, SELF, policy, &raw const priority) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
