@@ -69,7 +69,8 @@ fn commands_end_during_a_storm_and_when_their_interface_is_deleted() {
         result.and(hangup).unwrap();
         assert_eq!(capture.wait().unwrap().code(), Some(0));
     });
-    command::run(lab.host(ONE).unwrap(), "ip", &["link", "add", "eth9", "type", "dummy"]).unwrap();
+    command::run(lab.host(ONE).unwrap(), "ip", &["link", "add", "eth9", "type", "veth", "peer", "peer9"])
+        .unwrap();
     command::run(lab.host(ONE).unwrap(), "ip", &["link", "set", "eth9", "up"]).unwrap();
     let capture = start(&["capture", "eth9"]);
     thread::sleep(Duration::from_millis(500));
