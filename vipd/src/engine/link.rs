@@ -290,7 +290,7 @@ impl Link {
 
     /// Returns whether routes that use the link must be checked. The routes must be checked if,
     /// since the last call, the link came up, went down, was replaced, or lost its last IPv4
-    /// address or an address of its own.
+    /// address or an address of the host, which is not a VIP or is the VIP of the address owner.
     pub(crate) fn take_routes_uncertain(&mut self) -> bool {
         std::mem::take(&mut self.routes_uncertain)
     }

@@ -57,7 +57,7 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Records which hosts claim this address. Claims of other addresses are ignored.
+    /// Starts to record which hosts claim this address. Claims of other addresses are ignored.
     pub(crate) fn watch(&mut self, address: IpAddr) {
         self.claims.entry(address).or_default();
     }

@@ -108,7 +108,7 @@ fn check(code: &Code) -> Vec<Result<(), String>> {
 }
 
 #[test]
-fn calls_are_found_behind_other_programs() {
+fn calls_are_found_after_other_programs() {
     for (line, expected) in [
         ("sudo vipd status # comment", "status"),
         ("sudo -u vipd vipd check -c a.toml", "check -c a.toml"),
