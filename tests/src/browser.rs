@@ -159,7 +159,7 @@ impl Browser {
         found.with_context(|| format!("{:?}", self.evaluate("document.documentElement.outerHTML")))
     }
 
-    /// Returns the document as HTML, also without JavaScript.
+    /// Returns the document as HTML, even if JavaScript is disabled.
     ///
     /// # Errors
     /// Returns an error if there is no document.

@@ -43,7 +43,7 @@ impl Drop for FrozenThread {
     }
 }
 
-/// Makes a ptrace(2) request without address and data.
+/// Makes a ptrace(2) request without address or data.
 fn trace(request: libc::c_uint, thread: libc::pid_t) -> io::Result<()> {
     let nothing = ptr::null_mut::<libc::c_void>();
     // SAFETY: these requests do not access memory of this process.

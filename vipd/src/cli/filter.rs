@@ -12,7 +12,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Removes instances that do not match from a report.
+    /// Removes from a report the instances that do not match.
     ///
     /// # Errors
     /// Returns an error if no instance matches. The error lists all instances.

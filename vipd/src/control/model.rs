@@ -176,7 +176,7 @@ pub struct InstanceStatus {
     /// The reason why the instance is in `fault`; `None` in other states.
     #[serde(rename = "vipd:fault-reason")]
     pub fault_reason: Option<String>,
-    /// Name of the fault in `fault`, for example `interface-down`; `None` in other states.
+    /// Name of the fault in state `fault`, for example `interface-down`; `None` in other states.
     #[serde(rename = "vipd:fault", default)]
     pub fault: Option<String>,
     /// Reason for the last change of state (`startup`, `master-timeout`, …).

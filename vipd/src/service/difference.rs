@@ -168,7 +168,7 @@ fn note<T: PartialEq + Display>(differences: &mut Vec<String>, key: &str, from: 
     }
 }
 
-/// Adds a difference without the old and the new value.
+/// Adds a difference that shows neither the old nor the new value.
 fn note_changed<T: PartialEq>(differences: &mut Vec<String>, key: &str, from: &T, to: &T) {
     if from != to {
         differences.push(format!("{key} changed"));

@@ -9,7 +9,7 @@ use crate::configuration::Family;
 use crate::conformance::received::is_link_local;
 use crate::protocol::Version;
 
-/// The minimum interval: that of the scenarios with the shortest one.
+/// The shortest interval that any scenario uses.
 const MIN_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The configuration of a device, and the addresses that may be used to test it.

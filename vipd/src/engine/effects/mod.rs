@@ -169,8 +169,8 @@ impl Effects {
         std::mem::take(&mut self.failed)
     }
 
-    /// Returns the macvlans that the service must bring down, because doing so would block the
-    /// engine for too long. Returns none while address changes are pending.
+    /// Returns the macvlans to bring down. The service does this, because it would block the engine
+    /// for too long. Returns none while address changes are pending.
     pub(crate) fn take_downs(&mut self) -> Vec<(u32, Arc<AtomicBool>)> {
         if self.has_changes() { Vec::new() } else { std::mem::take(&mut self.downs) }
     }

@@ -76,7 +76,7 @@ fn messages(translation: &Translation) -> Vec<String> {
     translation.messages.iter().map(line).collect()
 }
 
-/// Returns the lines of the result without comments and empty lines.
+/// Returns the lines of the result without comments or empty lines.
 fn settings(translation: &Translation) -> Vec<&str> {
     translation.toml.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }

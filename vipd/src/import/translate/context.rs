@@ -211,8 +211,8 @@ impl Context<'_> {
         found
     }
 
-    /// Returns a name that vipd accepts: without white space and control characters, and of at most
-    /// 64 characters.
+    /// Returns a name that vipd accepts: at most 64 characters, without white space or control
+    /// characters.
     pub(super) fn name(&mut self, at: &Position, name: &str) -> String {
         let is_valid = |c: char| !c.is_whitespace() && !c.is_control();
         let valid: String = name.chars().map(|c| if is_valid(c) { c } else { '_' }).take(64).collect();
