@@ -24,13 +24,13 @@ use build::Library;
 use layout::Program;
 
 /// Debian packages of the programs that build the Debian package.
-pub(crate) const PACKAGES: [&str; 2] = ["debhelper", "lintian"];
+pub(crate) const PACKAGES: [&str; 3] = ["build-essential", "debhelper", "lintian"];
 /// File with the SHA-256 hashes of all others.
 const SUMS: &str = "SHA256SUMS";
 
 /// Build the Debian package, the static tarball and their lists of components
 ///
-/// Installs debhelper and lintian from Debian and, with rustup, the musl target. Builds vipd once for
+/// Installs build-essential, debhelper and lintian from Debian and, with rustup, the musl target. Builds vipd once for
 /// each C library, in `target/TARGET`. The time stamps in the packages are `SOURCE_DATE_EPOCH`, or the
 /// time of the latest commit; the same sources and tools give identical packages in any directory.
 #[derive(clap::Args)]

@@ -19,7 +19,7 @@
 //!
 //! Apart from the socket and stderr, the guardian receives only descriptors of the memory, of the
 //! array of leases, and of sockets for its adverts. In particular, it does not receive the program
-//! array that shows the BPF program whether an agent runs.
+//! array from which the BPF program recognizes that an agent is running.
 
 mod aftermath;
 mod death;

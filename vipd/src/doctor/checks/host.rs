@@ -30,7 +30,7 @@ pub(in crate::doctor) fn kernel_is_recent(facts: &Facts) -> Vec<Finding> {
     Vec::new()
 }
 
-/// Returns major and minor version of a kernel release.
+/// Returns the major and minor version numbers of a kernel release.
 fn kernel_version(release: &str) -> Option<(u32, u32)> {
     let mut parts = release.split(|c: char| !c.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))

@@ -42,8 +42,8 @@ fn interface() -> Interface {
     Interface { link, addresses: vec![own], is_member: [true; 2], ..Interface::default() }
 }
 
-/// Returns the facts of a host that received these adverts once a second for 4 s. There is no agent,
-/// whose check [`found`] ignores.
+/// Returns the facts of a host that received these adverts once a second for 4 s. No agent is
+/// running, and [`found`] ignores the finding that says so.
 fn facts(more: &str, adverts: &[Sent]) -> Facts {
     let mut survey = Survey::default();
     survey.watch(VIP.into());
