@@ -30,9 +30,10 @@ const SUMS: &str = "SHA256SUMS";
 
 /// Build the Debian package, the static tarball and their lists of components
 ///
-/// Installs build-essential, debhelper and lintian from Debian and, with rustup, the musl target. Builds vipd once for
-/// each C library, in `target/TARGET`. The time stamps in the packages are `SOURCE_DATE_EPOCH`, or the
-/// time of the latest commit; the same sources and tools give identical packages in any directory.
+/// Installs build-essential, debhelper and lintian from Debian and, with rustup, the musl target.
+/// Builds vipd once for each C library, in `target/TARGET`. The time stamps in the packages are
+/// `SOURCE_DATE_EPOCH`, or the time of the latest commit; the same sources and tools give identical
+/// packages in any directory.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -17,7 +17,7 @@ const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web
 /// Debian package with LLVM's library and headers, needed to build bpf-linker.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
 /// Debian packages of programs that the tests run. `prometheus` includes promtool.
-const TEST_PACKAGES: [&str; 10] = [
+const TEST_PACKAGES: [&str; 11] = [
     "keepalived",
     "frr",
     "iproute2",
@@ -28,6 +28,7 @@ const TEST_PACKAGES: [&str; 10] = [
     "chromium",
     dist::PACKAGES[0],
     dist::PACKAGES[1],
+    dist::PACKAGES[2],
 ];
 
 /// Find or install the toolchain for the eBPF object

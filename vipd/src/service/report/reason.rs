@@ -35,7 +35,8 @@ pub(super) fn of_fault<'a>(
     }
 }
 
-/// Describes the fault of a sync group: the first member's fault other than [`Fault::Group`].
+/// Describes the fault of a sync group: the first fault among its members that is not
+/// [`Fault::Group`].
 fn failed_member<'a>(mut members: impl Iterator<Item = &'a RouterSnapshot>) -> String {
     let failed = members.find_map(|member| match member.router.state {
         State::Fault(fault) if fault != Fault::Group => Some((member, fault)),

@@ -104,7 +104,7 @@ fn apply(members: &mut [Router], now: Timestamp, member: usize, input: Input) ->
 
 /// A change takes one pass over the members of a group, even with thousands of members.
 #[test]
-fn number_of_steps_does_not_depend_on_the_number_of_members() {
+fn number_of_passes_does_not_depend_on_the_number_of_members() {
     let mut now = Timestamp::from_nanos(1000 * SECOND);
     let router = |_| Router::new(config(Version::V3, SECOND));
     let mut members: Vec<_> = (0..4080).map(router).collect();
