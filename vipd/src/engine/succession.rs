@@ -151,8 +151,8 @@ impl Engine {
     /// the time limit of the takeover, or `None` if another turn is needed first.
     pub(super) fn suspend(&mut self) -> Option<Timestamp> {
         let now = clock::now();
-        // If the engine was stopped during this turn, another router may have taken over. Its
-        // adverts are handled before any of this node is sent.
+        // If the engine was stopped during this turn, another router may have taken over. That
+        // router's adverts are handled before this node sends any of its own.
         if self.drain_ring(now) || !self.is_quiet() {
             return None;
         }
