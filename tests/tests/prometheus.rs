@@ -118,8 +118,8 @@ impl Prometheus {
         command.arg(format!("--config.file={}", configuration.display()));
         command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
         command.arg(format!("--web.listen-address={}", address(PROMETHEUS)));
-        let process =
-            Process::spawn(host, command).context("starting prometheus (`cargo xtask setup --tests`)")?;
+        let process = Process::spawn(host, command)
+            .context("starting prometheus (`cargo xtask setup --tests` installs it)")?;
         Ok(Self { host: host.clone(), process, _directory: directory })
     }
 

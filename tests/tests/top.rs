@@ -121,7 +121,8 @@ impl Terminal {
         status.expect("exited")
     }
 
-    /// Asserts that the terminal echoes lines again, and shows the main screen with a cursor.
+    /// Asserts that the terminal is back in line mode with echo, and that it shows the main screen
+    /// with a cursor.
     fn assert_restored(&self) {
         let modes = tcgetattr(self.device.as_fd()).expect("attributes").local_modes;
         assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG), "{modes:?}");

@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_are_covered_by_the_checksums_and_corruption_is_not() {
+    fn checksums_are_updated_after_edits_but_not_after_corruption() {
         let edited = Advert { ip_edits: vec![(15, 9)], message_edits: vec![(2, 7)], ..ipv4(Version::V3, 51) };
         let packet = edited.frame().split_off(14);
         assert_eq!((packet[15], packet[22]), (9, 7));

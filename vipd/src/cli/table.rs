@@ -185,7 +185,7 @@ impl Row {
                 let Cell { text, style } = cells.remove(index);
                 let below = match how {
                     Yield::Below(before) if text != NONE => {
-                        // Lists in cells contain no white space.
+                        // Items of a cell are separated by commas only; a note has room for spaces.
                         let text = format!("{before}{}", text.replace(',', ", "));
                         Some(Self::Note(Cell { text, style }))
                     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A user that commands run as, resolved when the file is loaded.
+/// The user to run commands as, resolved when the file is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// Name in the file, for messages.

@@ -171,7 +171,7 @@ fn monotonic() -> i64 {
     let mut now = MaybeUninit::<libc::timespec>::zeroed();
     // SAFETY: the pointer is valid for the call.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) };
-    // SAFETY: zero is a valid timespec, which the call has replaced.
+    // SAFETY: zero is a valid timespec, even if the call has failed.
     let now = unsafe { now.assume_init() };
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }

@@ -186,7 +186,7 @@ mod tests {
     /// The test makes only calls that are harmless without the filter, because a faulty filter
     /// would allow them.
     #[test]
-    fn system_calls_on_users_and_other_processes_are_denied() {
+    fn system_calls_that_change_users_or_affect_other_processes_are_denied() {
         if ARCHITECTURE.is_none() {
             return;
         }

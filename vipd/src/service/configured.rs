@@ -48,7 +48,7 @@ impl Configured {
         let removed = Requests::open()
             .and_then(|mut requests| requests.remove_routing(|found| is_configured(found, &instances)));
         if let Err(error) = removed {
-            tracing::error!(%error, "cannot remove the routes and rules; remove them with `ip route flush table all proto 118` and `ip rule flush protocol 118`");
+            tracing::error!(%error, "cannot remove the routes and rules; remove them with `ip route flush table all proto 118`, `ip rule flush protocol 118` and `ip -6 rule flush protocol 118`");
         }
     }
 

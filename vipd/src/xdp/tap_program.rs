@@ -68,7 +68,7 @@ pub(super) fn copy(ring: RawFd) -> Vec<Instruction> {
     let capacity = i32::try_from(CAPACITY).unwrap_or(i32::MAX);
     let header = i32::try_from(HEADER).unwrap_or(i32::MAX);
     let mut code = Vec::new();
-    // Jumps to the end, whose offsets are filled in below.
+    // The jumps to the end. Their offsets are filled in below.
     let mut to_end = Vec::new();
     let emit = |code: &mut Vec<_>, all: &[(u8, u8, u8, i16, i32)]| {
         code.extend(

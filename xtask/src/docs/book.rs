@@ -45,7 +45,7 @@ fn rewrite(document: &Document, pages: &Pages) -> String {
         .filter_map(|link| Some((link.range.clone()?, pages.destination(&document.path, &link.destination)?)))
         .collect();
     changes.sort_by_key(|(range, _)| range.start);
-    // From the end, so that the ranges before remain valid.
+    // From the end, so that earlier ranges remain valid.
     for (range, destination) in changes.into_iter().rev() {
         text.replace_range(range, &destination);
     }

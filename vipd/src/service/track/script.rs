@@ -28,8 +28,7 @@ impl Hysteresis {
         Self { is_up, streak: 0, rise: script.rise, fall: script.fall }
     }
 
-    /// Counts a result. Changes the state after `rise` or `fall` results in a row that contradict
-    /// it.
+    /// Counts a result. Changes the state once `rise` or `fall` consecutive results contradict it.
     fn add(&mut self, is_success: bool) {
         if is_success == self.is_up {
             self.streak = 0;
