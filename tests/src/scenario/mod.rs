@@ -216,8 +216,8 @@ impl Takeover {
         self.deadline.map(|deadline| self.silence() - crate::time::millis(deadline))
     }
 
-    /// Returns the milliseconds from the new master's first advert to its first gratuitous ARP (t2
-    /// - t1).
+    /// Returns `t2 - t1`: the milliseconds from the new master's first advert to its first
+    /// gratuitous ARP.
     pub fn announcement(&self) -> f64 {
         self.first_garp.millis_since(self.first_advert)
     }

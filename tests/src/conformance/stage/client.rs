@@ -125,8 +125,8 @@ impl Wire {
     }
 }
 
-/// Returns the MAC in an answer to a [`resolution_request`] of `client`. Answers to the unspecified
-/// address are not solicited (RFC 4861 section 7.2.4).
+/// Returns the MAC in an answer to a [`resolution_request`] of `client`. The answer to a
+/// solicitation from the unspecified address has the Solicited flag clear (RFC 4861 section 7.2.4).
 fn answer(frame: &Frame, client: IpAddr, address: IpAddr) -> Option<Mac> {
     match address {
         IpAddr::V4(address) => frame

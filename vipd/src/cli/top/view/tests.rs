@@ -195,7 +195,7 @@ fn colors_are_optional() {
 }
 
 #[test]
-fn any_terminal_size_is_drawn_without_a_panic() {
+fn view_is_drawn_at_any_terminal_size_without_a_panic() {
     let start = Instant::now();
     let mut question = three_instances(start);
     question.perform(Action::Propose(Verb::Drain));
