@@ -275,9 +275,14 @@ fn nodes_are_replaced_one_by_one_and_back() {
     let began = WallTime::now();
     let mut agents =
         [agent(&lab, ONE, &keepalived, &typical(150)), agent(&lab, TWO, &keepalived, &typical(100))];
-    for agent in &mut agents {
-        agent.start().expect("start keepalived");
-    }
+    // On a busy machine, the backup would otherwise be master at first, and lose replies when it is
+    // preempted.
+    agents[0].start().expect("start keepalived");
+    wait_until("node 1 to be master", TIMEOUT, || {
+        capture.has(began, |frame| frame.from == ONE && frame.advert().is_some())
+    })
+    .expect("master");
+    agents[1].start().expect("start keepalived");
     let client = lab.host(Station::Client).expect("the client");
     let prober = Prober::start(client, VIP, Duration::from_millis(10)).expect("pinging");
     wait_until("the VIP to answer", TIMEOUT, || prober.answered() > 0).expect("answered");

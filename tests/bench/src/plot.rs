@@ -11,7 +11,7 @@ use crate::subject::Who;
 
 const SIZE: (u32, u32) = (860, 500);
 const FONT: &str = "sans-serif";
-/// Line colors, chosen to be distinguishable with color blindness.
+/// Line colors, chosen so that people with color blindness can tell them apart.
 const VIPD: RGBColor = RGBColor(0, 114, 178);
 const OTHER: RGBColor = RGBColor(0, 158, 115);
 const KEEPALIVED: RGBColor = RGBColor(213, 94, 0);

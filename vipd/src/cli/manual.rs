@@ -25,7 +25,7 @@ const SECTIONS: [&str; 4] = ["KEYS", "ENVIRONMENT", "EXIT STATUS", "EXAMPLES"];
 enum Block<'a> {
     /// A heading, and indented lines that are printed as they are.
     Lines(String, Vec<&'a str>),
-    /// A heading followed by text on the same line, which continues on others.
+    /// A heading followed by text that starts on the same line and may continue on the next ones.
     Text(String, Vec<&'a str>),
     /// Text without a heading.
     Paragraph(Vec<&'a str>),

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn lock_of_an_ending_holder_is_taken_by_a_later_attempt() {
+    fn lock_of_an_exiting_holder_is_taken_by_a_later_attempt() {
         let name = format!("/test/ending-{}", std::process::id());
         let mut holder = Some(AgentLock::acquire_name(name.clone(), || false).expect("the lock is free"));
         let mut attempts = 0;

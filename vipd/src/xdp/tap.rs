@@ -105,11 +105,12 @@ impl Consumer {
 }
 
 impl Tap {
-    /// Installs a tap. Returns `None` if the array is empty: the agent's process has ended, and nothing
-    /// is dropped.
+    /// Installs a tap. Returns `None` if the array is empty, which means that the agent's process has
+    /// ended and nothing is dropped.
     ///
     /// # Errors
-    /// `EPERM` without CAP_SYS_ADMIN; `EINVAL` before Linux 5.18, which cannot copy frames.
+    /// `EPERM` without CAP_SYS_ADMIN; `EINVAL` before Linux 5.18, because older kernels cannot copy
+    /// frames.
     pub fn install(consumer: Consumer) -> Result<Option<Self>, TapError> {
         let load = |instructions: &[_], name| {
             syscall::load_xdp(instructions, consumer.has_frags, name).map_err(system("load a BPF program"))
