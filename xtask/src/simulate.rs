@@ -5,8 +5,8 @@ use anyhow::Result;
 use crate::support::process::run as run_command;
 use crate::support::workspace;
 
-/// Number of takeovers that the test suite simulates: half of the simulator's default, so that the
-/// suite takes less than 15 minutes.
+/// Number of takeovers that the test suite simulates: half of the simulator's default, to
+/// shorten the suite.
 const TAKEOVERS: u64 = 500_000;
 
 /// Simulate hundreds of virtual routers on virtual LANs, and check the protocol's invariants

@@ -47,7 +47,7 @@ Examples:
   cargo test                            only unprivileged tests; about a minute
   cargo xtask test --quick              the tests of every crate, except those that run keepalived
   cargo xtask test --privileged         the tests of every crate
-  cargo xtask test                      everything, as in CI; under 15 minutes
+  cargo xtask test                      everything, as in CI; about half an hour
   cargo xtask test -- --test failover   some tests; arguments as for `cargo nextest run`")]
 pub(crate) struct Args {
     /// Run only the tests of all crates, and repeat some in native XDP mode
