@@ -143,7 +143,7 @@ never\t''"
 complete -c vipd -n "__fish_vipd_using_subcommand scan" -l json -d 'Print one line of JSON'
 complete -c vipd -n "__fish_vipd_using_subcommand scan" -s h -l help -d 'Print help'
 complete -c vipd -n "__fish_vipd_using_subcommand capture" -s w -l write -d 'Write a pcapng file, or `-` for standard output (default: print a line per advert)' -r -F
-complete -c vipd -n "__fish_vipd_using_subcommand capture" -s c -d 'Configuration file to judge adverts by (default: /etc/vipd/vipd.toml, if it exists)' -r -F
+complete -c vipd -n "__fish_vipd_using_subcommand capture" -s c -d 'Configuration file to compare adverts with (default: /etc/vipd/vipd.toml, if it exists)' -r -F
 complete -c vipd -n "__fish_vipd_using_subcommand capture" -l seconds -d 'Stop after this time' -r
 complete -c vipd -n "__fish_vipd_using_subcommand capture" -l runtime-dir -d 'Runtime directory with the control socket, one per agent' -r -F
 complete -c vipd -n "__fish_vipd_using_subcommand capture" -l color -d 'Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set' -r -f -a "auto\t''

@@ -13,7 +13,7 @@
 //! * [`import`]: translates keepalived's configuration.
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * `web`: metrics, health and the status page over HTTP.
-//! * `observe`: receives and decodes what is on the wire, without consuming it.
+//! * `observe`: receives and decodes adverts, ARP and NDP, without consuming them.
 //! * `doctor`: finds the cause of trouble from what `observe`, the agent and the kernel report.
 //! * `color`: the decision whether output is colored.
 //! * [`service`]: startup, supervision, and all work that may block.

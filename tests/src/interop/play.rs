@@ -45,7 +45,11 @@ pub fn play(cell: Cell, vipd: &AgentKind) -> Verdict {
     let verdict = play_once(cell, vipd);
     let is_without_address =
         |failure: &anyhow::Error| cell.peer == Peer::Frr && format!("{failure:#}").contains(NO_ADDRESS);
-    if verdict.failure.as_ref().is_some_and(is_without_address) { play_once(cell, vipd) } else { verdict }
+    if !verdict.failure.as_ref().is_some_and(is_without_address) {
+        return verdict;
+    }
+    eprintln!("[interop] repeating {cell}: FRR found no address");
+    play_once(cell, vipd)
 }
 
 fn play_once(cell: Cell, vipd: &AgentKind) -> Verdict {

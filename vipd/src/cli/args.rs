@@ -337,7 +337,7 @@ pub(super) struct CaptureArgs {
     /// Write a pcapng file, or `-` for standard output (default: print a line per advert)
     #[arg(short, long, value_name = "FILE")]
     pub(super) write: Option<PathBuf>,
-    /// Configuration file to judge adverts by (default: /etc/vipd/vipd.toml, if it exists)
+    /// Configuration file to compare adverts with (default: /etc/vipd/vipd.toml, if it exists)
     #[arg(short = 'c', value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Stop after this time

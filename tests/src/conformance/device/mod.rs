@@ -32,7 +32,7 @@ use profile::Profile;
 
 pub use declaration::Declaration;
 
-/// A device that advertises what was declared.
+/// A device whose adverts match its declaration.
 #[derive(Debug)]
 pub struct Device {
     profile: Profile,

@@ -156,7 +156,7 @@ fn silence(declaration: &Declaration, waited: Duration, others: &BTreeSet<u8>) -
     )
 }
 
-/// Returns a line for each field that differs: what was found and expected, and the option or
+/// Returns a line for each field that differs: the value found, the value expected, and the option or
 /// setting to change.
 fn differences(declaration: &Declaration, found: &Advert) -> Vec<String> {
     let mut lines = Vec::new();
