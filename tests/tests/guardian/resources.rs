@@ -34,13 +34,13 @@ fn master_killed_for_lack_of_memory_sends_priority_zero() {
     let capture = lab.capture().expect("start the capture");
     let (mut master, backup) = pair(&lab, COUNT);
     let (process, agent) = (guardian(&master).expect("a guardian"), main_process(&master));
-    // The OOM score makes the kernel kill the agent rather than another process of the control
-    // group.
+    // The highest OOM score makes the kernel kill the agent first. Each `tail` uses only a part of
+    // the memory, because its own score, which it inherits from the tests, may be positive.
     group.add(number(agent)).expect("move the agent");
     fs::write(format!("/proc/{}/oom_score_adj", agent.as_raw_nonzero()), "1000").expect("written");
     let killed = WallTime::now();
     let mut eater = Command::new("sh")
-        .args(["-c", "echo 0 > \"$1\" && exec tail /dev/zero", "sh"])
+        .args(["-c", "echo 0 > \"$1\" && for i in 1 2 3 4; do tail /dev/zero & done && wait", "sh"])
         .arg(group.processes())
         .stdout(Stdio::null())
         .spawn()
@@ -49,7 +49,7 @@ fn master_killed_for_lack_of_memory_sends_priority_zero() {
     master.abandon().expect("running");
     wait_for_all(&backup, "master");
     wait_for_end(process);
-    let _ = eater.kill();
+    // The kernel also kills `tail`, whose memory would exceed the limit.
     eater.wait().expect("ended");
     let sent = adverts(&capture, ONE, killed);
     assert_eq!(sent.iter().filter(|(_, priority)| *priority == 0).count(), usize::from(COUNT), "{sent:?}");
