@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -37,10 +37,10 @@ const FUZZ_SECONDS: u32 = 10;
 ///
 /// Installs missing Debian packages and cargo-nextest, builds vipd in release mode, runs the tests
 /// of every crate, and repeats some end-to-end tests in native XDP mode. Then runs the conformance
-/// and interop suites. At the same time, on idle CPUs, runs the documentation tests, rebuilds the
-/// eBPF object if the toolchain is installed, and simulates half a million takeovers. Finally,
-/// tests the rebuilt object if it differs from the committed object, and fuzzes every target for
-/// ten seconds. For tests that need neither privileges nor a network, run `cargo test`.
+/// and interop suites. At the same time, on idle CPUs, rebuilds the eBPF object if the toolchain is
+/// installed, simulates half a million takeovers, and builds the fuzz targets. Finally, tests the
+/// rebuilt object if it differs from the committed object, and fuzzes every target for ten seconds.
+/// For tests that need neither privileges nor a network, run `cargo test`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -75,43 +75,62 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     all.extend(args.arguments.iter().map(String::as_str));
     let mut steps = Steps::default();
-    steps.add("tests of every crate", nextest_run(&all, &[]));
-    if args.arguments.is_empty() && !args.quick {
-        let native = [&EVERY_CRATE[..], &["--filterset", NATIVE_TESTS]].concat();
-        steps.add(
-            "end-to-end tests in native XDP mode",
-            nextest_run(&native, &[(XDP_VARIABLE, "native".as_ref())]),
-        );
-    }
-    if args.arguments.is_empty() && !args.quick && !args.privileged {
-        let object = labs_beside_computation(&mut steps);
-        steps.add("eBPF object", object.and_then(test_object));
-        steps.add("fuzzing", fuzz::run_all(FUZZ_SECONDS));
+    if args.quick || !args.arguments.is_empty() {
+        steps.run("tests of every crate", || nextest_run(&all, &[]));
+    } else if args.privileged {
+        test_crates(&mut steps, &all);
+    } else {
+        test_everything(&mut steps, &all);
     }
     steps.finish(start)
 }
 
-/// Runs the steps that mostly wait for timers and, at the same time on idle CPUs, the steps that
-/// only compute. Returns the result of [`rebuilt_object`].
-fn labs_beside_computation(steps: &mut Steps) -> Result<Option<PathBuf>> {
-    thread::scope(|scope| {
+/// Runs the tests of every crate, with nextest's arguments `all`, and repeats some in native XDP
+/// mode.
+fn test_crates(steps: &mut Steps, all: &[&str]) {
+    steps.run("build of the tests", || nextest_run(&[all, &["--no-run"]].concat(), &[]));
+    steps.run("tests of every crate", || nextest_run(all, &[]));
+    let native = [&EVERY_CRATE[..], &["--filterset", NATIVE_TESTS]].concat();
+    steps.run("end-to-end tests in native XDP mode", || {
+        nextest_run(&native, &[(XDP_VARIABLE, "native".as_ref())])
+    });
+}
+
+/// Runs all steps: those that mostly wait for timers and, at the same time on idle CPUs, those that
+/// only compute.
+fn test_everything(steps: &mut Steps, all: &[&str]) {
+    let object = thread::scope(|scope| {
+        // None of these steps uses the folder of the debug build, which cargo locks.
         let computation = scope.spawn(|| {
             let mut steps = Steps::default();
             if let Err(error) = scheduling::run_when_idle() {
                 return (steps, Err(error.context("cannot restrict computations to idle CPUs")));
             }
-            steps.add("documentation tests", documentation_tests());
             let object = rebuilt_object();
-            steps.add("simulation", simulate::run_all());
-            steps.add("build of the fuzz targets", fuzz::build_all());
+            steps.run("simulation", simulate::run_all);
+            steps.run("build of the fuzz targets", fuzz::build_all);
             (steps, object)
         });
-        steps.add("conformance", conformance::run_all());
-        steps.add("interop with keepalived and FRR", interop::run_all());
-        let (others, object) = computation.join().unwrap_or_else(|panic| resume_unwind(panic));
-        steps.extend(others);
+        test_crates(steps, all);
+        let conformance = scope.spawn(|| {
+            let mut steps = Steps::default();
+            steps.run("conformance", conformance::run_all);
+            steps
+        });
+        steps.run("interop with keepalived and FRR", interop::run_all);
+        steps.extend(joined(conformance));
+        steps.run("documentation tests", documentation_tests);
+        let (computed, object) = joined(computation);
+        steps.extend(computed);
         object
-    })
+    });
+    steps.run("test of the rebuilt eBPF object", || test_object(object?));
+    steps.run("fuzzing", || fuzz::run_all(FUZZ_SECONDS));
+}
+
+/// Waits for a thread and returns its result, or panics as the thread did.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// The results of the steps. Later steps run even if a step has failed.
@@ -122,11 +141,17 @@ struct Steps {
 }
 
 impl Steps {
-    fn add(&mut self, name: &'static str, result: Result<()>) {
+    fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) {
+        let start = Instant::now();
+        let result = step();
+        let seconds = start.elapsed().as_secs();
         match result {
-            Ok(()) => self.passed.push(name),
+            Ok(()) => {
+                progress(format_args!("passed: {name} ({seconds} s)"));
+                self.passed.push(name);
+            }
             Err(error) => {
-                progress(format_args!("FAILED: {name}: {error:#}"));
+                progress(format_args!("FAILED: {name} ({seconds} s): {error:#}"));
                 self.failed.push(name);
             }
         }

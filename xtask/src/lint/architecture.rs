@@ -1,4 +1,5 @@
-//! Import rules for vipd's modules that neither crate boundaries nor compiler lints can express.
+//! Rules that neither crate boundaries nor compiler lints can express: imports of vipd's modules, and
+//! untested examples.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ pub(super) struct Report {
     pub(super) notes: Vec<String>,
 }
 
-/// Checks the imports of vipd's modules, and the length of all source files.
+/// Checks the imports of vipd's modules, and the examples and the length of all source files.
 pub(super) fn check(root: &Path) -> Result<Report> {
     let mut report = Report::default();
     for folder in ["vipd", "vipd-common", "vipd-ebpf", "tests", "xtask"] {
@@ -35,6 +36,12 @@ pub(super) fn check(root: &Path) -> Result<Report> {
                     .notes
                     .push(format!("{file}: {lines} lines; split files that are longer than {MAX_LINES}"));
             }
+            if has_example(&text) && !tests_examples(&path)? {
+                report.violations.push(format!(
+                    "{file}: has an example, which is not tested; remove `doctest = false` from the \
+                     package's Cargo.toml"
+                ));
+            }
             if let Ok(module) = path.strip_prefix(root.join(AGENT)) {
                 let found = examine(module, &text).into_iter();
                 report.violations.extend(found.map(|violation| format!("{file}: {violation}")));
@@ -42,6 +49,27 @@ pub(super) fn check(root: &Path) -> Result<Report> {
         }
     }
     Ok(report)
+}
+
+/// Returns whether the documentation has a code block in Rust.
+fn has_example(text: &str) -> bool {
+    let fences = text.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("///").or_else(|| line.strip_prefix("//!"))?.trim_start().strip_prefix("```")
+    });
+    // Every second fence ends a block.
+    fences.step_by(2).any(|attributes| {
+        let mut attributes = attributes.trim().split(',');
+        attributes.all(|one| ["", "rust", "no_run", "should_panic", "compile_fail"].contains(&one))
+    })
+}
+
+/// Returns whether the documentation tests include a file's package.
+fn tests_examples(file: &Path) -> Result<bool> {
+    let manifests = file.ancestors().skip(1).map(|folder| folder.join("Cargo.toml"));
+    let manifest = manifests.into_iter().find(|path| path.is_file()).context("no Cargo.toml")?;
+    let text = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+    Ok(!text.lines().any(|line| line == "doctest = false"))
 }
 
 fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -111,6 +139,18 @@ mod tests {
 
     fn found(module: &str, text: &str) -> usize {
         examine(Path::new(module), text).len()
+    }
+
+    #[test]
+    fn only_code_blocks_in_rust_are_examples() {
+        for (text, expected) in [
+            ("/// ```\n/// let a = 1;\n/// ```\n", true),
+            ("//! ```text\n//! ```\n    //! ```no_run\n", true),
+            ("/// ```text\n/// let a = 1;\n/// ```\n", false),
+            ("// ```\n", false),
+        ] {
+            assert_eq!(has_example(text), expected, "{text}");
+        }
     }
 
     #[test]
