@@ -92,6 +92,17 @@ fn compare(lab: &Lab, options: &str, column: &str) -> Result<BTreeMap<String, St
     Ok(found)
 }
 
+/// Plays `runs` at the same time, because they mostly wait for timers.
+fn in_parallel<const N: usize, T: Send>(runs: [T; N], play: impl Fn(T) -> TestResult + Sync) -> TestResult {
+    thread::scope(|scope| {
+        let play = &play;
+        let runs = runs.map(|run| scope.spawn(move || play(run)));
+        runs.map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+    .into_iter()
+    .collect()
+}
+
 fn compare_selection(kind: AgentKind, column: &str) -> TestResult {
     let (lab, _agent) = device(kind, instance())?;
     let found = compare(&lab, &format!("{OPTIONS} {SCENARIOS}"), column)?;
@@ -110,12 +121,7 @@ fn compare_selection(kind: AgentKind, column: &str) -> TestResult {
 #[ignore = "needs root"]
 fn vipd_keepalived_and_frr_have_the_documented_verdicts() -> TestResult {
     let routers = [(vipd()?, "vipd"), (AgentKind::Keepalived, "keepalived"), (AgentKind::Frr, "FRR")];
-    thread::scope(|scope| {
-        let runs = routers.map(|(kind, column)| scope.spawn(move || compare_selection(kind, column)));
-        runs.map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    })
-    .into_iter()
-    .collect()
+    in_parallel(routers, |(kind, column)| compare_selection(kind, column))
 }
 
 /// Neither the family, the version, the priority nor, over IPv6, the interval is that of the
@@ -139,14 +145,14 @@ fn vrrpv2_and_ipv6_routers_with_other_parameters_have_the_documented_verdicts() 
             ["r1-hop-limit", "s9-master-down-ipv6"],
         ),
     ];
-    for (instance, options, played) in runs {
+    in_parallel(runs, |(instance, options, played)| {
         let (lab, _agent) = device(vipd()?, instance)?;
         let found = compare(&lab, &format!("--device eth1 --vrid 51 {options}"), "vipd")?;
         for name in played {
             assert_eq!(found.get(name).map(String::as_str), Some("ok"), "{found:?}");
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
