@@ -92,8 +92,8 @@ impl World {
         self.follow_up(node, changed);
     }
 
-    /// Returns the routers of a node for which a change of the groups must not cause a transition:
-    /// routers without a group, and the members of groups with only masters or only backups.
+    /// Returns the routers of a node for which a group change must not cause a transition: routers
+    /// without a group, and the members of groups with only masters or only backups.
     fn settled(&self, node: usize) -> BTreeSet<usize> {
         let node = &self.nodes[node];
         let is_settled = |segment: &usize| {
