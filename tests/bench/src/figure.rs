@@ -6,8 +6,8 @@ use super::metric::Metric;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figure {
     pub(crate) metric: Metric,
-    /// Nominal point of a sweep: the number of virtual routers, or flood adverts per second (0:
-    /// unlimited).
+    /// Nominal point of a sweep: the number of virtual routers, flood adverts per second (0:
+    /// unlimited), or a fault and an interval (see [`crate::measure::owners::point`]).
     pub(crate) point: Option<u32>,
     /// A single value, or all samples of the run; empty if a time limit was exceeded.
     pub(crate) values: Vec<f64>,

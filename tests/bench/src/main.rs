@@ -72,8 +72,8 @@ struct Args {
     /// Run each scenario only once, and for a shorter time
     #[arg(long, conflicts_with_all = ["runs", "faults", "only"])]
     quick: bool,
-    /// Fail if a target is missed or, with --vipd, if a CPU metric increased by more than 5 %
-    /// beyond noise
+    /// Fail if a target is missed or, with --vipd, if a CPU metric increased by more than 5 %,
+    /// not counting noise
     #[arg(long)]
     check: bool,
     /// Also write the report to this file, and its charts next to it

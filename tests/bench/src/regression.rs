@@ -1,5 +1,5 @@
-//! Compares this build of vipd with another: CPU costs must not increase by more than 5 % beyond
-//! noise.
+//! Compares this build of vipd with another: CPU costs must not increase by more than 5 %, not
+//! counting noise.
 //!
 //! There are some 25 metrics, and the runs of one build differ by 15 %. A test with a
 //! false-positive rate of 10 % would report two or three metrics even if the builds were equal. An
@@ -25,7 +25,7 @@ pub(crate) enum Change {
     NoWorse,
     /// Increased by more than 5 %, but the runs of both builds overlap.
     Noise,
-    /// Increased by more than 5 %, in almost all runs.
+    /// Increased by more than 5 %, and almost all runs of this build cost more.
     Worse,
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use vipd_fuzz::TARGETS;
 
-/// Limit on the total size of all inputs. The inputs only need to reach most code quickly.
+/// Limit on the total size of all inputs. A small corpus is enough to reach most code.
 const CORPUS_BYTES: u64 = 100 * 1024;
 
 /// Returns all files in a target's folder, sorted; empty if the folder does not exist.

@@ -14,7 +14,7 @@ pub enum Defect {
     NoPriorityZero,
     /// A router that leaves Master keeps the VIPs.
     KeepsAddresses,
-    /// A backup treats every advert, except those with priority 0, as having priority 255.
+    /// A backup treats all adverts except priority-0 adverts as having priority 255.
     NeverPreempts,
     /// Adverts do not fence VIPs.
     NoFence,

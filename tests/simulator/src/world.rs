@@ -38,7 +38,7 @@ pub struct Tally {
     pub adverts: u64,
     /// Number of inputs that routers handled.
     pub inputs: u64,
-    /// Number of times that all virtual routers were checked to be at rest with the right master.
+    /// Number of checks, at rest, that every virtual router has the right master.
     pub rests: u64,
 }
 

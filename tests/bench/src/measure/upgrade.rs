@@ -128,7 +128,7 @@ impl Pair {
         json!({ "command": command, "instances": names })
     }
 
-    /// Returns the number of transitions to Master of both agents.
+    /// Returns how often the routers of both agents became master.
     fn transitions(&self) -> Result<u64> {
         let [master, backup] =
             [&self.master, &self.backup].map(|agent| counters(agent, "master-transitions"));

@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// Passes the consequences of routers joining or leaving a group to the group's members.
+    /// Passes the consequences to a group's members after routers have joined or left the group.
     fn settle_group(&mut self, node: usize, group: u8, moved: &BTreeSet<usize>) {
         if self.left_out == LeftOut::Joining {
             return self.follow_up(node, moved.iter().copied().collect());
@@ -92,8 +92,8 @@ impl World {
         self.follow_up(node, changed);
     }
 
-    /// Returns the routers of a node for which a change of the groups must not cause a transition:
-    /// routers without a group, and the members of groups with only masters or only backups.
+    /// Returns the routers of a node for which a group change must not cause a transition: routers
+    /// without a group, and the members of groups with only masters or only backups.
     fn settled(&self, node: usize) -> BTreeSet<usize> {
         let node = &self.nodes[node];
         let is_settled = |segment: &usize| {

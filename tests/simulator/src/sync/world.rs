@@ -36,7 +36,7 @@ pub(super) struct Node {
     pub(super) addresses: Vec<IpAddr>,
     /// The sync group of each router.
     pub(super) groups: Vec<Option<u8>>,
-    /// For each router, the last advert from the highest-ranking master that it receives.
+    /// For each router, the last advert that it received from the highest-ranking master.
     pub(super) received: Vec<Option<LastAdvert>>,
     pub(super) is_up: bool,
 }

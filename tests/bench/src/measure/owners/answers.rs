@@ -13,7 +13,8 @@ use crate::figure::Timeline;
 /// Period after the new master's first advert in which frames from the old master count as still in
 /// flight.
 const IN_FLIGHT: Duration = Duration::from_millis(1);
-/// Longest time that the client waits for the next use of the VIP within one span of a timeline.
+/// Two uses of the VIP belong to the same span of a timeline if the client waited no longer than
+/// this for the second.
 const UNINTERRUPTED: Duration = Duration::from_millis(10);
 
 /// A frame by which a node claims mastership or uses the VIP, or a client's request for the VIP.
