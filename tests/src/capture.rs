@@ -63,8 +63,8 @@ impl Capture {
         Self::open(switch, Some(station), interface)
     }
 
-    /// Starts a capture of the VRRP, ARP, ICMP and ICMPv6 frames that arrive at an interface of the
-    /// calling thread's namespace without a VLAN tag. `sender` is recorded as the sender of all
+    /// Starts a capture of the untagged VRRP, ARP, ICMP and ICMPv6 frames that arrive at an
+    /// interface of the calling thread's namespace. `sender` is recorded as the sender of all
     /// frames.
     ///
     /// # Errors

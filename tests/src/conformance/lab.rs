@@ -42,7 +42,7 @@ pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<(
     }
     let mut node = Node { program, agent: native::agent(&lab, scenario, program, vipd)? };
     let result = stage::play(scenario, routers, wire, &mut node);
-    // A program that exited must not be mistaken for silence.
+    // An exited program must not be mistaken for a silent one.
     if node.agent.is_running() && !node.agent.is_alive()? {
         match result {
             Ok(()) => bail!("{program} exited during the scenario"),
