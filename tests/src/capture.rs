@@ -161,8 +161,8 @@ impl Shared {
     fn read(&self, socket: &Socket) -> io::Result<()> {
         let mut buffer = vec![0; LONGEST_FRAME];
         loop {
-            // Load `stop` before reading. Once it is set, drain the queue without waiting: traffic
-            // on the segment never stops.
+            // Load `stop` before reading. Once it is set, read only frames that are already queued:
+            // waiting for more might never end.
             let stop = self.stop.load(Ordering::Relaxed);
             let receive = if stop { packet_socket::receive_now } else { packet_socket::receive };
             match receive(socket, &mut buffer) {
