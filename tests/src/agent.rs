@@ -161,7 +161,8 @@ impl Agent {
         self.configure(self.kind.configuration(self.station, instances)?)
     }
 
-    /// Sets vipd's XDP mode on all interfaces, from the next start on. Overrides `XDP_VARIABLE`.
+    /// Sets vipd's XDP mode on all interfaces, effective at the next start. Overrides
+    /// `XDP_VARIABLE`.
     ///
     /// # Errors
     /// Returns an error if the agent is not vipd.
@@ -169,7 +170,7 @@ impl Agent {
         self.set_option("xdp", &mode.to_string())
     }
 
-    /// Sets a top-level key of vipd's configuration to a string, from the next start on.
+    /// Sets a top-level key of vipd's configuration to a string, effective at the next start.
     ///
     /// # Errors
     /// Returns an error if the agent is not vipd.
@@ -183,7 +184,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Prepends top-level settings to vipd's configuration, from the next start on.
+    /// Prepends top-level settings to vipd's configuration, effective at the next start.
     ///
     /// # Errors
     /// Returns an error if the agent is not vipd.
@@ -193,20 +194,20 @@ impl Agent {
         Ok(())
     }
 
-    /// Sets an environment variable of vipd, from the next start on. Has no effect on other
-    /// programs.
+    /// Sets an environment variable of vipd, effective at the next start. Has no effect on
+    /// other programs.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Runs the program under an init process, from the next start on. The program's main process
-    /// can then be killed alone, while [`Agent::kill`] still kills all processes.
+    /// Makes the program run under an init process, effective at the next start. The program's main
+    /// process can then be killed alone, while [`Agent::kill`] still kills all processes.
     pub fn run_below_init(&mut self) {
         self.below_init = true;
     }
 
-    /// Redirects the program's standard error, from the next start on. The lab then no longer
-    /// collects it.
+    /// Redirects the program's standard error, effective at the next start. The lab then no
+    /// longer collects it.
     pub fn redirect_stderr(&mut self, to: OwnedFd) {
         self.stderr = Some(to);
     }

@@ -14,7 +14,7 @@ use crate::namespace::{Namespace, SCRATCH};
 use crate::process::piped;
 use crate::wait::try_wait_until;
 
-/// How long Chromium may take to answer, and a page to reach an expected state.
+/// Time limit for an answer from Chromium, and for a page to reach an expected state.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Connects standard input and output to the descriptors that Chromium uses for the protocol.
 const PIPES: &str = "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null";
@@ -22,9 +22,9 @@ const PIPES: &str = "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null";
 /// The color scheme that the user prefers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// Dark text on light ground.
+    /// Dark text on a light background.
     Light,
-    /// Light text on dark ground.
+    /// Light text on a dark background.
     Dark,
 }
 
@@ -60,7 +60,8 @@ impl Browser {
             "--remote-debugging-pipe",
             "--disable-gpu",
         ]);
-        // The lab runs as root, which Chromium's sandbox does not support. Its pages are those of vipd.
+        // The lab runs as root, which Chromium's sandbox does not support. Only vipd's pages are
+        // opened.
         command.args(["--no-sandbox", "--hide-scrollbars", "--force-color-profile=srgb"]);
         command.arg(format!("--user-data-dir={SCRATCH}/chromium"));
         let mut process =
@@ -100,7 +101,7 @@ impl Browser {
     /// Sets the size of the page in CSS pixels, and the color scheme.
     ///
     /// # Errors
-    /// Returns an error if Chromium refuses.
+    /// Returns an error if Chromium rejects the request.
     pub fn emulate(&mut self, width: u32, height: u32, scheme: Scheme) -> Result<()> {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.command("Emulation.setDeviceMetricsOverride", &size)?;
@@ -113,19 +114,19 @@ impl Browser {
         Ok(())
     }
 
-    /// Switches JavaScript of pages on or off.
+    /// Enables or disables JavaScript.
     ///
     /// # Errors
-    /// Returns an error if Chromium refuses.
+    /// Returns an error if Chromium rejects the request.
     pub fn enable_javascript(&mut self, is_enabled: bool) -> Result<()> {
         self.command("Emulation.setScriptExecutionDisabled", &json!({ "value": !is_enabled }))?;
         Ok(())
     }
 
-    /// Opens an address.
+    /// Opens a URL.
     ///
     /// # Errors
-    /// Returns an error if it cannot be loaded.
+    /// Returns an error if the page cannot be loaded.
     pub fn open(&mut self, url: &str) -> Result<()> {
         let answer = self.command("Page.navigate", &json!({ "url": url }))?;
         ensure!(answer["errorText"].is_null(), "cannot open {url}: {answer}");
@@ -145,14 +146,15 @@ impl Browser {
         Ok(answer["result"]["value"].clone())
     }
 
-    /// Waits until a JavaScript expression is true in the page. An expression that throws is false.
+    /// Waits until a JavaScript expression is true in the page. An expression that throws counts as
+    /// false.
     ///
     /// # Errors
-    /// Returns an error with the page's text if this takes too long.
+    /// Returns an error, with the page's HTML, if the expression does not become true in time.
     pub fn wait_for(&mut self, expression: &str) -> Result<()> {
         let guarded =
             format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
-        // While a page is being loaded, there may be no page to evaluate the expression in.
+        // Evaluation can fail while a page is being loaded.
         let found = try_wait_until(expression, TIMEOUT, || {
             Ok(self.evaluate(&guarded).is_ok_and(|value| value == Value::Bool(true)))
         });
@@ -169,10 +171,10 @@ impl Browser {
         Ok(html["outerHTML"].as_str().context("no HTML")?.to_owned())
     }
 
-    /// Returns the page as PNG, without the part below `height` pixels.
+    /// Returns a PNG of the page, cut off below `height` pixels.
     ///
     /// # Errors
-    /// Returns an error if Chromium refuses.
+    /// Returns an error if Chromium rejects the request.
     pub fn screenshot(&mut self, height: u32) -> Result<Vec<u8>> {
         let size = format!("[innerWidth, Math.min({height}, document.documentElement.scrollHeight)]");
         let size = self.evaluate(&size)?;
@@ -184,8 +186,8 @@ impl Browser {
         decode(answer["data"].as_str().context("no image")?).context("the image is not base64")
     }
 
-    /// Returns what the page has reported since the last call: errors, violations of the content
-    /// security policy, exceptions and dialogs. Failed requests are not included.
+    /// Returns the errors, violations of the content security policy, exceptions and dialogs that
+    /// the page has reported since the last call. Failed requests are not included.
     pub fn complaints(&mut self) -> Vec<Value> {
         self.events.extend(self.messages.try_iter());
         let is_complaint = |event: &Value| match event["method"].as_str() {
@@ -221,8 +223,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // An error means that the browser has ended. It is the first process of a PID namespace, so
-        // the kernel kills its child processes.
+        // An error means that the browser has already exited. The browser is the first process of a
+        // PID namespace, so the kernel also kills its child processes.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -63,8 +63,8 @@ impl Capture {
         Self::open(switch, Some(station), interface)
     }
 
-    /// Starts a capture of the VRRP, ARP, ICMP and ICMPv6 frames that arrive at an interface of the
-    /// calling thread's namespace without a VLAN tag. `sender` is recorded as the sender of all
+    /// Starts a capture of the untagged VRRP, ARP, ICMP and ICMPv6 frames that arrive at an
+    /// interface of the calling thread's namespace. `sender` is recorded as the sender of all
     /// frames.
     ///
     /// # Errors
@@ -161,8 +161,8 @@ impl Shared {
     fn read(&self, socket: &Socket) -> io::Result<()> {
         let mut buffer = vec![0; LONGEST_FRAME];
         loop {
-            // Load `stop` before reading. Once it is set, drain the queue without waiting: traffic
-            // on the segment never stops.
+            // Load `stop` before reading. Once it is set, read only frames that are already queued:
+            // waiting for more might never end.
             let stop = self.stop.load(Ordering::Relaxed);
             let receive = if stop { packet_socket::receive_now } else { packet_socket::receive };
             match receive(socket, &mut buffer) {

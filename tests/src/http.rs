@@ -1,4 +1,4 @@
-//! An HTTP client for servers at the loopback address of a host: vipd's, and Prometheus.
+//! An HTTP client for servers on a host's loopback address: vipd and Prometheus.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -29,7 +29,7 @@ pub fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// Connects to the server on a host, which may not listen yet.
+/// Connects to a server on a host. Retries if the server does not listen yet.
 ///
 /// # Errors
 /// Returns an error if the server does not listen in time.
@@ -47,7 +47,7 @@ pub fn connect(host: &Namespace, port: u16) -> Result<TcpStream> {
 /// Sends a request, and reads the response until the server closes the connection.
 ///
 /// # Errors
-/// Returns an error if the connection fails, or if the response is not one of HTTP/1 in UTF-8.
+/// Returns an error if the connection fails, or if the response is not HTTP/1 in UTF-8.
 pub fn exchange(mut stream: &TcpStream, request: &str) -> Result<Answer> {
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();

@@ -34,7 +34,8 @@ pub(crate) struct Cable<'a> {
 }
 
 /// Adds a bridge that forwards immediately (without spanning tree), floods multicast to all ports
-/// (without snooping), and does not inspect packets (br_netfilter would drop invalid IPv4 headers).
+/// (without snooping), and does not inspect packets (br_netfilter would drop packets with invalid
+/// IPv4 headers).
 ///
 /// # Errors
 /// Returns an error if the kernel rejects the request.

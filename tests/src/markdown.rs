@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use pulldown_cmark::{CodeBlockKind, Event, LinkType, Options, Parser, Tag, TagEnd};
 
-/// Directories below the root whose documents are read, with all their subdirectories. Of the root,
-/// only its own documents are read.
+/// Directories whose documents are read, including all subdirectories. The documents in the
+/// repository's root are also read.
 const DIRECTORIES: [&str; 2] = ["docs", "tests/conformance"];
 
 /// A parsed document.
@@ -36,8 +36,8 @@ pub struct Link {
     pub line: usize,
     /// The destination as written.
     pub destination: String,
-    /// Where the destination is in the text; `None` if it is not part of the link, as in a link by
-    /// reference, or is written with escapes.
+    /// Position of the destination in the text; `None` for a reference link, or if the destination
+    /// is written with escapes.
     pub range: Option<Range<usize>>,
 }
 
@@ -167,7 +167,7 @@ fn markdown_files(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     Ok((files, directories))
 }
 
-/// A link whose end has not been read.
+/// A link whose end has not been read yet.
 struct OpenLink {
     /// Index in [`Document::links`].
     index: usize,
@@ -177,7 +177,7 @@ struct OpenLink {
     text_end: usize,
 }
 
-/// Returns where the destination of an inline link is. `text_end` is the end of the link's text.
+/// Returns the position of an inline link's destination. `text_end` is the end of the link's text.
 fn destination_range(text: &str, text_end: usize, destination: &str) -> Option<Range<usize>> {
     let rest = text[text_end..].trim_start().strip_prefix("](")?.trim_start();
     let rest = rest.strip_prefix('<').unwrap_or(rest);
@@ -193,7 +193,7 @@ struct Anchors {
 
 impl Anchors {
     /// Returns the anchor of the next heading: lower case, spaces as hyphens, without punctuation. A
-    /// repeated one is followed by a number.
+    /// repeated anchor has a number appended.
     fn next(&mut self, heading: &str) -> String {
         let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
         let name: String = heading.trim().to_lowercase().chars().filter(kept).collect();

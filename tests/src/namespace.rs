@@ -109,9 +109,9 @@ impl Namespace {
     }
 }
 
-/// Moves the calling thread to a new network namespace with loopback up, to a new mount namespace
-/// with an empty [`SCRATCH`], a `/sys` that shows the new network, and a BPF file system, and to a new
-/// UTS namespace with this host name.
+/// Moves the calling thread to three new namespaces: a network namespace with loopback up; a mount
+/// namespace with an empty [`SCRATCH`], a `/sys` that shows the new network, and a BPF file system;
+/// and a UTS namespace with this host name.
 fn enter(host: &str) -> Result<OwnedFd> {
     // SAFETY: the flags change only this thread's namespaces and working directory, not memory or
     // descriptors that it shares with other threads.

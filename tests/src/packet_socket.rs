@@ -43,8 +43,7 @@ pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
     open_receiver(interface, 1, &[])
 }
 
-/// Opens a socket like [`receiver`], which receives only the frames that a [`segment_filter`]
-/// passes.
+/// Like [`receiver`], but the socket receives only the frames that [`segment_filter`] passes.
 pub(crate) fn segment_receiver(interface: u32) -> io::Result<Socket> {
     open_receiver(interface, 1, &segment_filter())
 }
@@ -68,8 +67,8 @@ fn open_receiver(interface: u32, ignore_outgoing: i32, filter: &[SockFilter]) ->
     Ok(socket)
 }
 
-/// Returns a classic BPF program that passes VRRP, ARP, ICMP and ICMPv6, and drops frames of a
-/// VLAN.
+/// Returns a classic BPF program that passes VRRP, ARP, ICMP and ICMPv6, except frames that belong
+/// to a VLAN.
 ///
 /// The kernel removes a tag from a received frame and keeps it as metadata
 /// (`__netif_receive_skb_core` in `net/core/dev.c`). A tag with VLAN identifier 0 only sets the

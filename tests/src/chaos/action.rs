@@ -51,7 +51,7 @@ pub enum Action {
     Drain,
     /// Ends the drain.
     Undrain,
-    /// Hands over all instances in Master to another node.
+    /// Hands all instances in Master over to another node.
     Failover,
 }
 

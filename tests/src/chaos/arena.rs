@@ -165,7 +165,7 @@ impl Arena {
         index.and_then(|index| self.agents.get_mut(index)).with_context(|| format!("there is no node {node}"))
     }
 
-    /// Starts an agent that is not running.
+    /// Starts an agent, unless it is running.
     pub(super) fn start(&mut self, node: u8) -> Result<()> {
         if self.agent(node)?.is_running() {
             return Ok(());
@@ -177,8 +177,8 @@ impl Arena {
     fn signal(&mut self, node: u8, sent: Sent) -> Result<()> {
         let agent = self.agent(node)?;
         let is_fatal = matches!(sent, Sent::Kill | Sent::Abort | Sent::Segfault);
-        // keepalived's processes watch each other: the child of a killed parent shuts down
-        // cleanly.
+        // If only keepalived's parent process were killed, its child would shut down cleanly.
+        // Therefore, both are signaled.
         if !matches!(agent.kind(), AgentKind::Vipd(_)) {
             return self.signal_all(node, sent);
         }
@@ -313,7 +313,7 @@ impl Arena {
         Ok(())
     }
 
-    /// Hands over the node's instances in Master to another node.
+    /// Hands the node's instances in Master over to another node.
     fn failover(&mut self, node: u8) -> Result<Outcome> {
         let instances = control::status(self.agent(node)?)?;
         let masters = instances.iter().filter(|instance| instance.text("state") == "master");

@@ -12,7 +12,7 @@ use crate::namespace::Namespace;
 use crate::random::Random;
 use crate::station::Station;
 
-/// The bridge on the side of a partition without the client.
+/// The bridge of the nodes that a partition cuts off from the client.
 const OTHER_BRIDGE: &str = "br1";
 
 /// The links of all nodes.
@@ -31,7 +31,7 @@ impl Cables {
     pub(super) fn new(lab: &Lab, seed: u64) -> Result<Self> {
         let switch = lab.switch().clone();
         switch.run(|| {
-            // The ends of impaired links are interfaces of the switch's namespace, which must not
+            // The ends of impaired links are interfaces in the switch's namespace. They must not
             // send MLD reports or Router Solicitations to the segment.
             for scope in ["all", "default"] {
                 let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");

@@ -41,7 +41,8 @@ impl Clients {
         let socket = client
             .run(|| {
                 for number in 0..SOURCES {
-                    // The client's kernel must answer ARP and ND for the sources of the questions.
+                    // The client's kernel must answer ARP and ND for the source addresses of the
+                    // questions.
                     links::add_address(INTERFACE, source4(number), PREFIX)?;
                     links::add_address(INTERFACE, source6(number), PREFIX6)?;
                 }

@@ -16,7 +16,7 @@ use super::timeline;
 use super::wire::{Record, Wire};
 use crate::time::WallTime;
 
-/// Time within which captured frames reach the capture's thread.
+/// Maximum delay until a captured frame reaches the capture's thread.
 const LATENCY: Duration = Duration::from_millis(100);
 
 /// A round that has been played and judged.

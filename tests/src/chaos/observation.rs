@@ -34,7 +34,7 @@ const VRRP: u8 = 112;
 pub struct Observation {
     /// Time of capture.
     pub time: WallTime,
-    /// Station whose switch port the frame passed.
+    /// Station whose switch port the frame passed through.
     pub port: Station,
     /// Whether the station sent the frame; otherwise the frame was sent to the station.
     pub sent: bool,
@@ -63,7 +63,7 @@ pub enum Meaning {
     Announcement,
 }
 
-/// A client's question, identified by its number until the number is used again.
+/// A client's question, identified by its number until the number is reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Question {
     /// ARP request or Neighbor Solicitation: which MAC has the address?

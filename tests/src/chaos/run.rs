@@ -24,7 +24,7 @@ const EPISODE: Duration = Duration::from_secs(60);
 /// The options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The program on all nodes.
+    /// The program that runs on all nodes.
     pub subject: Subject,
     /// Options from which the plans are drawn.
     pub outline: Outline,

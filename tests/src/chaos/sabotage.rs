@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `no-fence` | `fence = "off"` |
 //! | `stuck-lease` | once an agent is suspended or dead, the leases in its BPF map never end |
-//! | `late-guardian` | the guardian is suspended from before the agent is killed until 500 ms after its death |
+//! | `late-guardian` | the guardian is suspended before the agent is killed, and resumed 500 ms after the agent's death |
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -54,7 +54,8 @@ impl Sabotage {
         }
     }
 
-    /// Begins to tamper with an agent that is about to be suspended, or killed with its guardian.
+    /// Begins to tamper with an agent that is about to be suspended, or killed together with its
+    /// guardian.
     pub(super) fn before_suspension(self, agent: &Agent) -> Result<Option<Tampering>> {
         match self {
             Self::StuckLease => leases(agent).map(Some),

@@ -38,7 +38,7 @@ pub struct Segment {
 pub struct Router {
     /// Virtual router identifier; unique on the segment.
     pub vrid: u8,
-    /// The VIP that the clients ask for.
+    /// The VIP that the clients query.
     pub address: IpAddr,
     /// Whether the router uses the virtual MAC.
     pub virtual_mac: bool,

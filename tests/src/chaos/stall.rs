@@ -1,8 +1,8 @@
 //! Periods in which the machine, or one of its CPUs, was stalled, for example because the
-//! hypervisor did not schedule a virtual machine. The judge adds these periods to its bounds.
+//! hypervisor did not schedule the virtual machine. The judge adds these periods to its bounds.
 //!
-//! A witness thread on each CPU, with a real-time priority above all agents, wakes up every 2 ms
-//! and records each wake-up that is more than 1 ms late.
+//! A witness thread on each CPU, with a real-time priority above those of the agents, wakes up
+//! every 2 ms and records each wake-up that is more than 1 ms late.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

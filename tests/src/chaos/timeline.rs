@@ -8,8 +8,8 @@ use super::segment::Segment;
 use crate::station::Station;
 use crate::time::WallTime;
 
-/// Maximum time between events with the same text that share a line; one and a half advert
-/// intervals if that is longer.
+/// Events with the same text share a line if they are no further apart than this, or than one and a
+/// half advert intervals.
 const PAUSE: Duration = Duration::from_millis(60);
 /// Time after the violation that the timeline covers.
 const AFTER: Duration = Duration::from_millis(100);

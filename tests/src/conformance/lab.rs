@@ -42,7 +42,7 @@ pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<(
     }
     let mut node = Node { program, agent: native::agent(&lab, scenario, program, vipd)? };
     let result = stage::play(scenario, routers, wire, &mut node);
-    // A program that exited must not be mistaken for silence.
+    // An exited program must not be mistaken for a silent one.
     if node.agent.is_running() && !node.agent.is_alive()? {
         match result {
             Ok(()) => bail!("{program} exited during the scenario"),
@@ -59,9 +59,9 @@ struct Node {
 }
 
 impl Node {
-    /// Waits until the program is ready to receive adverts, according to vipd's status. For the
-    /// other programs, waits for [`SETTLE`], which is shorter than the three intervals after which
-    /// they send their first advert.
+    /// Waits until the status of vipd shows that it is ready to receive adverts. For the other
+    /// programs, waits for [`SETTLE`], which is shorter than the three intervals after which they
+    /// send their first advert.
     fn settle(&self) -> Result<()> {
         if self.program == Program::Vipd {
             let timeout = Duration::from_secs(5);

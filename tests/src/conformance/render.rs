@@ -92,7 +92,8 @@ pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
     text
 }
 
-/// Returns the reason if a scenario was skipped with the device, the only program of such a run.
+/// Returns the reason why a scenario was skipped, if it was. Only runs with a device skip
+/// scenarios, and the device is their only program.
 fn skipped<'a>(row: &'a Row<'_>) -> Option<&'a str> {
     row.verdicts.iter().find_map(|(_, verdict)| match verdict {
         Verdict::Skipped(reason) => Some(reason.as_str()),

@@ -10,7 +10,7 @@ use crate::station::{Mac, Station};
 /// The addresses of a station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Host {
-    /// Source MAC of its frames.
+    /// Source MAC of the station's frames.
     pub mac: Mac,
     /// Primary IPv4 address, or link-local IPv6 address.
     pub address: IpAddr,
@@ -19,7 +19,7 @@ pub struct Host {
 /// A device's segment. All addresses are of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// The impersonated router whose address is lower than the device's. Also the client.
+    /// The impersonated router whose address is lower than the device's. Also acts as the client.
     pub lower: Host,
     /// The impersonated router whose address is higher than the device's.
     pub higher: Host,
@@ -28,7 +28,7 @@ pub struct Segment {
     /// The VIPs, in the order of the device's adverts.
     pub virtual_addresses: Vec<IpAddr>,
     /// Whether the checksum of the device's VRRPv3 adverts over IPv4 covers only the message
-    /// (RFC 9568). Adverts sent to it then have this form as well.
+    /// (RFC 9568). Adverts sent to the device then have this form as well.
     pub message_checksum: bool,
 }
 
@@ -50,7 +50,7 @@ impl RouterSpec {
         }
     }
 
-    /// Returns whether VRRPv3 adverts over IPv4 have a checksum of the message only by default.
+    /// Returns whether the checksum of VRRPv3 adverts over IPv4 covers only the message by default.
     pub(super) fn message_checksum(&self) -> bool {
         self.segment.as_ref().is_some_and(|segment| segment.message_checksum)
     }

@@ -10,7 +10,7 @@ use crate::configuration::Family;
 use crate::frame::{Advert, ChecksumForm, Frame};
 use crate::station::Mac;
 
-/// A frame sent by the router under test that a scenario can expect.
+/// A frame from the router under test, of a kind that a scenario can expect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent {
     /// An advert and its destination MAC.

@@ -2,7 +2,8 @@
 //!
 //! The router is observed only on the wire and, if it is vipd, through its counters. Time windows
 //! are wide enough for a busy machine, and narrow enough to distinguish correct from incorrect
-//! behavior. Real routers are tested for the order of events; virtual time tests exact times.
+//! behavior. With real routers, only the order of events is tested; exact times are tested in
+//! virtual time.
 
 mod client;
 
@@ -57,7 +58,7 @@ macro_rules! mismatch {
 }
 pub(super) use mismatch;
 
-/// The router under test, as far as a scenario controls it.
+/// The operations of a scenario on the router under test.
 pub(super) trait Subject {
     /// Brings the router into the state after its startup: Backup, or Master if it is the owner.
     ///
@@ -81,7 +82,7 @@ pub(super) trait Subject {
 /// When a router was started.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Started {
-    /// Frames that the router sent after this time count.
+    /// Only frames that the router sent after this time are matched.
     pub(super) cursor: WallTime,
     /// The time that the scenario's next delay is relative to.
     pub(super) mark: WallTime,
@@ -123,7 +124,7 @@ pub(super) fn play(
     let mut stage = Stage { routers, subject, wire, cursor: now, mark: now };
     let mut lines = scenario.lines.iter();
     let result = lines.try_for_each(|line| stage.step(&line.step).context(At(line.number)));
-    // A capture that lost frames must not be mistaken for silence.
+    // If the capture lost frames, the router may not have been silent.
     stage.wire.capture.stop()?;
     result
 }

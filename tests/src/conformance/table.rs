@@ -27,7 +27,7 @@ pub enum Verdict {
     Unsupported,
     /// Not played in the lab, only with vipd's core.
     InCore,
-    /// Not played with the device, which does not have what the scenario needs: the reason.
+    /// Not played, because the device does not meet this requirement of the scenario.
     Skipped(String),
     /// The program passes although the document notes a difference.
     UnexpectedPass,
@@ -123,8 +123,8 @@ fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Verdict {
     judge(scenario, program, |scenario| lab::play(scenario, program, vipd))
 }
 
-/// Judges a scenario, and again if the verdict is unexplained, because a busy segment or machine
-/// can delay frames.
+/// Plays a scenario, and plays it again if the verdict is unexplained, because a busy segment or
+/// machine can delay frames.
 pub(super) fn judge_twice(
     scenario: &Scenario,
     program: Program,
@@ -134,7 +134,7 @@ pub(super) fn judge_twice(
     retry(first, || judge(scenario, program, play))
 }
 
-/// Returns the final verdict: the first one if it is explained, otherwise that of playing again.
+/// Returns the first verdict if it is explained, otherwise the verdict of playing again.
 fn retry(first: Verdict, again: impl FnOnce() -> Verdict) -> Verdict {
     if !first.is_unexplained() {
         return first;

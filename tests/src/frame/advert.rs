@@ -102,8 +102,8 @@ fn checksum_form(packet: &Packet<'_>, version: u8) -> Option<ChecksumForm> {
             IpAddr::V6(address) => covered.extend(address.octets()),
         }
     }
-    // The layout of the IPv6 pseudo-header. The IPv4 pseudo-header has the same values in another
-    // order and size, which gives the same sum.
+    // The layout of the IPv6 pseudo-header. The fields of the IPv4 pseudo-header have the same
+    // values, but a different order and different sizes, which do not affect the sum.
     covered.extend(length.to_be_bytes());
     covered.extend([0, 0, 0, PROTOCOL_VRRP]);
     covered.extend(message);

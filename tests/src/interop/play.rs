@@ -35,8 +35,8 @@ pub struct Verdict {
     pub failure: Option<anyhow::Error>,
 }
 
-/// Logged repeatedly by FRR 8.4 if its macvlan has no usable IPv6 address yet when it should become
-/// master. It then never sends an advert.
+/// FRR 8.4 logs this repeatedly if its macvlan has no usable IPv6 address yet at the time when FRR
+/// should become master. FRR then never sends an advert.
 const NO_ADDRESS: &str = "Failed to find address to bind";
 
 /// Runs a combination in a new lab. `vipd` is the program under test. Repeats a run that failed

@@ -17,12 +17,13 @@
 //! The lease of a process that is suspended or killed is over as soon as its next advert is
 //! overdue.
 //!
-//! "At once" allows [`Bounds::kernel`] for fencing. A running process has the reaction time in any
-//! case, because the first adverts of two backups whose timers fire together may cross. A node that
-//! must be silent becomes a lawful owner again with an advert of its own, if that advert outranks
-//! those of the other nodes, or follows a priority-0 advert or three intervals without adverts from
-//! them. Otherwise, if the first advert of a node that outranks it arrived less than the reaction
-//! time before its own advert, the node is an owner for the rest of that time.
+//! "At once" allows [`Bounds::kernel`] for fencing. A running process always has the reaction time,
+//! because the first adverts of two backups whose timers fire together may cross.
+//!
+//! A node that must be silent becomes a lawful owner again by sending an advert, unless an advert
+//! of higher priority reached it in the last three intervals and after the last priority-0 advert.
+//! In that case, the node may answer only until the reaction time has passed since the first advert
+//! of the node that outranks it.
 
 use std::time::Duration;
 
@@ -39,10 +40,10 @@ use crate::time::{WallTime, millis};
 const ECHOES: usize = 512;
 /// Intervals without an advert after which the lease of a running process is over.
 const LEASE: u32 = 3;
-/// How late the next advert of a suspended or dead process may be before its lease is over, as a
-/// divisor of the interval: a quarter.
+/// The lease of a suspended or dead process is over once its next advert is late by the interval
+/// divided by this number.
 const OVERDUE: u32 = 4;
-/// Lower limit of the lateness that [`OVERDUE`] allows, for short intervals.
+/// Minimum lateness at which such a lease is over, for short intervals.
 const MIN_OVERDUE: Duration = Duration::from_millis(6);
 /// Tolerance for the difference between an advert's capture time and the time at which a node's
 /// kernel sends or accepts the advert.
@@ -58,8 +59,8 @@ pub(super) struct Ownership {
     /// By node: the time until which the node may lose adverts that were sent to it.
     deaf_until: Vec<Option<WallTime>>,
     bounds: Bounds,
-    /// Number of announcements that were sent after the deadline, and of answers to questions that
-    /// arrived after it.
+    /// Number of announcements sent after the deadline, plus the number of answers to questions
+    /// that arrived after the deadline.
     pub(super) unlawful: u64,
 }
 
@@ -86,8 +87,8 @@ struct Claim {
 struct Received {
     time: WallTime,
     priority: u8,
-    /// Time at which the sender's first advert reached the node: the first advert since three
-    /// intervals without adverts, or since its last priority-0 advert.
+    /// Time at which the sender's first advert reached the node: the first one after three
+    /// intervals without adverts, or after the sender's last priority-0 advert.
     first: WallTime,
 }
 
@@ -175,8 +176,9 @@ impl Ownership {
         if activity == Activity::Running {
             return;
         }
-        // The process can no longer yield before its deadline, so the lease decides, unless the
-        // kernel has fenced the address. If the process has died, its fence may have ended.
+        // The process no longer runs, so it cannot yield by its deadline. The lease decides
+        // instead, unless the kernel fences the address. After crossing adverts, the kernel may not
+        // fence the address yet; after the process's death, the fence may have ended.
         for claims in &mut self.claims {
             let claim = &mut claims[index(node)];
             let is_unfenced = |it: Superseded| it.crossed || activity == Activity::Dead;
@@ -198,7 +200,7 @@ impl Ownership {
         claim.last_sent = Some(observation.time);
         let outranking = claim.received.iter().zip(1..).filter_map(|(received, from)| {
             let Received { time, priority: other, first } = (*received)?;
-            // A priority-0 advert sets the timer to Skew_Time, whatever other nodes sent before it.
+            // A priority-0 advert sets the timer to Skew_Time, regardless of earlier adverts.
             let is_fresh = observation.time < time + interval * LEASE
                 && claim.zero_received.is_none_or(|zero| zero < time);
             (is_fresh && other > priority).then_some((first, from))
@@ -326,7 +328,7 @@ impl Claim {
     }
 }
 
-/// Returns the index of a node, whose numbers start at 1.
+/// Returns the index of a node. Node numbers start at 1.
 fn index(node: u8) -> usize {
     usize::from(node.saturating_sub(1))
 }

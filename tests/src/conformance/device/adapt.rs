@@ -16,8 +16,8 @@ use priorities::Priorities;
 /// `vipd configuration` lines of scenarios, in terms of a device.
 const NO_ACCEPT: &str = "accept = false";
 const MESSAGE_CHECKSUM: &str = "checksum = \"rfc9568\"";
-/// Size of VRRPv2 authentication data. A scenario that cuts more cuts addresses, and depends on
-/// their number.
+/// Size of VRRPv2 authentication data. A scenario that cuts off more bytes also cuts off addresses,
+/// so it depends on the number of addresses.
 const AUTHENTICATION: usize = 8;
 /// The longest interval of VRRPv3.
 const MAX_INTERVAL: Duration = Duration::from_millis(40_950);
@@ -34,7 +34,7 @@ pub(super) fn adapt(scenario: &Scenario, profile: &Profile) -> Result<Scenario, 
     let (Some(router), None) = (routers.next(), routers.next()) else {
         return Err("needs two virtual routers".to_owned());
     };
-    // First, because no other configuration meets these requirements.
+    // Checked first: no configuration of a device meets these requirements.
     check_control(scenario)?;
     let conversion = Conversion { profile, from: router, to: profile.router() };
     conversion.check_configuration(scenario)?;
@@ -49,7 +49,7 @@ pub(super) fn adapt(scenario: &Scenario, profile: &Profile) -> Result<Scenario, 
     Ok(adapted)
 }
 
-/// The router of a scenario, and the device that it is replaced with.
+/// The router of a scenario, and the device that replaces it.
 struct Conversion<'a> {
     profile: &'a Profile,
     from: &'a RouterSpec,
@@ -129,7 +129,8 @@ impl Conversion<'_> {
     fn check_received(&self, received: &ReceivedAdvert) -> Result<(), String> {
         let addresses = &self.profile.declaration.addresses;
         require(received.source.is_none(), || "needs sources in other networks".to_owned())?;
-        // A trunk port forwards them to the VLAN, where they may affect a router with this VRID.
+        // A trunk port forwards tagged frames to the VLAN, where they may affect a router with this
+        // VRID.
         require(received.vlan.is_none(), || {
             "needs a segment without VLANs, because it sends tagged frames".to_owned()
         })?;
@@ -212,7 +213,7 @@ impl Conversion<'_> {
             .ok_or_else(|| format!("needs an interval of {:?}, because of {time:?}", self.from.interval))
     }
 
-    /// Returns a VRID without a virtual router on the segment, so that adverts for it affect none.
+    /// Returns a VRID that is unused on the segment, so that adverts for it affect no router.
     /// `None` if all VRIDs are in use.
     fn other_vrid(&self) -> Option<u8> {
         let own = self.profile.declaration.vrid;

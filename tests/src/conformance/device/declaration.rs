@@ -29,7 +29,7 @@ pub struct Declaration {
     pub addresses: Vec<IpAddr>,
     /// Source addresses for the impersonated routers.
     pub sources: Vec<IpAddr>,
-    /// The device's primary or link-local address; `None` for the source of its adverts.
+    /// The device's primary or link-local address; `None` to use the source of its adverts.
     pub primary: Option<IpAddr>,
     /// Preempt_Mode.
     pub preempt: bool,
@@ -60,7 +60,7 @@ impl Declaration {
         }
         ensure!(
             self.version == Version::V3 || family == Family::V4,
-            "VRRPv2 has no IPv6; expected --vrrp-version 3"
+            "VRRPv2 does not support IPv6; expected --vrrp-version 3"
         );
         ensure!(self.vrid > 0 && self.priority > 0, "the VRID and the priority must be 1 to 255");
         for source in &self.sources {
@@ -133,7 +133,7 @@ mod tests {
         };
         v6.check().unwrap();
         v6.version = Version::V2;
-        assert!(v6.check().unwrap_err().to_string().contains("VRRPv2 has no IPv6"));
+        assert!(v6.check().unwrap_err().to_string().contains("VRRPv2 does not support IPv6"));
         v6.version = Version::V3;
         v6.sources[0] = address("2001:db8::b");
         assert!(v6.check().unwrap_err().to_string().contains("is not a link-local address"));

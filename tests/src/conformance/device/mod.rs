@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   Declaration ──► probe: compares adverts with the declaration ──► Profile
-//!   Scenario ──► adapt: to the configuration, or the reason to skip it ──► stage
+//!   Scenario ──► adapt: fits it to the configuration, or gives a reason to skip it ──► stage
 //! ```
 //!
 //! A device has one fixed configuration, cannot be restarted and is observed only on the wire.
 //! `adapt` replaces the VRID, the priorities, the intervals and the addresses of a scenario, and
-//! `reset` brings the device back to Backup before each of them. All frames are sent by this
-//! machine, from source addresses that the user has reserved for it.
+//! `reset` brings the device back to Backup before each scenario. All frames are sent by this
+//! machine, from source addresses that the user has reserved for the test.
 
 mod adapt;
 mod declaration;
@@ -91,8 +91,8 @@ impl Device {
     }
 
     /// Plays the scenarios one after the other, and calls `progress` for each one that is played.
-    /// `program`: the device's known implementation; its documented differences apply. Otherwise
-    /// [`Program::Device`].
+    /// `program` is the device's implementation, whose documented differences apply, or
+    /// [`Program::Device`] if the implementation is unknown.
     ///
     /// Returns the verdicts, and an error if the run ended early because frames cannot be sent or
     /// captured, or because the device no longer sends the declared adverts after a scenario that
@@ -146,7 +146,7 @@ impl Device {
     fn check_that_it_yields(&mut self) -> Result<()> {
         let (wire, router) = (self.interface.wire()?, self.profile.router());
         let started = stage::Subject::start(self, &wire, &router);
-        // A capture that lost adverts must not be mistaken for yielding.
+        // If the capture lost adverts, the device may not have yielded.
         wire.capture.stop()?;
         started.map(|_| ()).with_context(|| {
             format!(

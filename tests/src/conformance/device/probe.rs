@@ -110,7 +110,7 @@ fn listen(declaration: &Declaration, wire: &Wire) -> Result<(Advert, BTreeSet<u8
     while !adverts().iter().any(ours) && elapsed(start) < limit {
         thread::sleep(POLL);
     }
-    // Other routers with this VRID, or with another one, also send within this time.
+    // Other routers, with this VRID or another one, also send an advert within this time.
     thread::sleep(2 * declaration.interval);
     let adverts = adverts();
     let others: BTreeSet<_> =
@@ -162,7 +162,7 @@ fn differences(declaration: &Declaration, found: &Advert) -> Vec<String> {
     let mut lines = Vec::new();
     let version = declaration.version.number();
     if found.version != version {
-        // The other fields have other units in another version.
+        // The units of the remaining fields depend on the version.
         lines.push(format!(
             "version: found {}, expected {version}; pass --vrrp-version {}",
             found.version, found.version
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn each_difference_has_what_was_found_and_expected_and_the_option_to_pass() {
+    fn each_difference_has_both_values_and_the_option_to_pass() {
         assert!(differences(&declaration(), &advert()).is_empty());
         let other: IpAddr = "192.0.2.60".parse().unwrap();
         let all = Advert {

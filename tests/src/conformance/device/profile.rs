@@ -6,7 +6,7 @@ use super::Declaration;
 use crate::conformance::segment::Segment;
 use crate::conformance::syntax::RouterSpec;
 
-/// The declaration, and what the device's adverts show in addition.
+/// The declaration, and properties found during the probe.
 #[derive(Debug)]
 pub(super) struct Profile {
     pub(super) declaration: Declaration,

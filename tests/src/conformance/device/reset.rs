@@ -2,8 +2,8 @@
 //!
 //! A device cannot be restarted. An advert with priority 255 and the declared interval has the same
 //! effect for an observer on the wire as a startup: the device is Backup, and its master-down timer
-//! runs for three intervals and Skew_Time. It also replaces an interval that the device has learned
-//! in the previous scenario.
+//! runs for three intervals and Skew_Time. The advert also replaces an interval that the device
+//! learned in the previous scenario.
 
 use std::thread;
 
@@ -23,7 +23,7 @@ const ADVERTS: u32 = 6;
 
 impl Subject for Device {
     fn start(&mut self, wire: &Wire, router: &RouterSpec) -> Result<Started> {
-        // An owner never yields, so it is in the state of its startup already.
+        // An owner never yields, so it is still Master, as after its startup.
         if router.priority == OWNER {
             let now = WallTime::now();
             return Ok(Started { cursor: now, mark: now });

@@ -1,17 +1,17 @@
 //! Times of a scenario, converted to the interval and priority of a device.
 //!
 //! The times in a scenario are sums of intervals and Skew_Times of its router. For example,
-//! `721.875ms` at an interval of 200 ms and priority 100 are three intervals and Skew_Time.
+//! `721.875ms` at an interval of 200 ms and priority 100 are three intervals plus Skew_Time.
 
 use std::time::Duration;
 
 use crate::conformance::syntax::RouterSpec;
 use crate::protocol::skew_time;
 
-/// Scenarios use multiples of this part of the interval.
+/// Scenarios use multiples of the interval divided by this number.
 const PARTS: f64 = 20.0;
-/// Multiples of Skew_Time, in halves, up to twice the one of the router's own interval. A learned
-/// interval multiplies Skew_Time as well.
+/// Multiples of the router's Skew_Time that scenarios use, in halves. Multiples other than 0 and
+/// 1 result from learned intervals, because Skew_Time is proportional to the interval.
 const SKEW_HALVES: [u32; 5] = [0, 1, 2, 3, 4];
 /// Tolerance for rounding, in intervals. The multiples of Skew_Time differ by more.
 const EXACT: f64 = 1e-6;

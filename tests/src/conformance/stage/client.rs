@@ -19,8 +19,8 @@ use vipd_witness::internet_checksum;
 const REQUESTS: u32 = 20;
 /// Time to wait for a reply after each request.
 const WAIT: Duration = Duration::from_millis(50);
-/// Number of probes for an address in use: more than PROBE_NUM of RFC 5227 (3), because they are
-/// sent at shorter intervals.
+/// Number of probes to find a host that uses an address: more than PROBE_NUM of RFC 5227 (3),
+/// because the probes are sent at shorter intervals.
 const PROBES: u32 = 10;
 /// Number of requests, if no reply is expected.
 const UNANSWERED_REQUESTS: u32 = 4;
@@ -30,7 +30,8 @@ impl Stage<'_> {
     /// not resolve.
     pub(super) fn address(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
-        // In IPv6, the first VIP is link-local, and the client's kernel may also resolve it.
+        // Not the first VIP: in IPv6, it is link-local, and the client's kernel may also resolve
+        // it.
         let address = router.virtual_addresses().last().copied().unwrap_or(router.host(UNDER_TEST).address);
         let expected_mac = if router.virtual_mac { virtual_mac(router) } else { router.host(UNDER_TEST).mac };
         let requests = if wanted { REQUESTS } else { UNANSWERED_REQUESTS };
@@ -82,7 +83,7 @@ impl Stage<'_> {
 }
 
 impl Wire {
-    /// Sends up to `requests` requests to resolve an address, until it is answered. Returns the
+    /// Sends up to `requests` requests to resolve an address, until one is answered. Returns the
     /// MACs in the answers; empty if there are none.
     pub(in crate::conformance) fn resolve(
         &self,
@@ -102,8 +103,8 @@ impl Wire {
         Ok(Vec::new())
     }
 
-    /// Returns the MAC of a host that uses the address of `host`. The probes have no source address
-    /// (RFC 5227 section 2.1.1, RFC 4862 section 5.4.2), so they change no neighbor caches.
+    /// Returns the MAC of another host that uses `host`'s address. The probes have no source
+    /// address (RFC 5227 section 2.1.1, RFC 4862 section 5.4.2), so they change no neighbor caches.
     pub(in crate::conformance) fn user(&self, host: Host) -> Result<Option<Mac>> {
         let unspecified = match host.address {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -6,7 +6,7 @@ use super::super::reset::OWNER;
 use crate::conformance::{Scenario, Step};
 
 /// A mapping that keeps the order of all priorities. The router's own priority becomes the
-/// device's; 0 and 255 have a meaning of their own and stay.
+/// device's; 0 and 255 have special meanings and are kept.
 #[derive(Debug)]
 pub(super) struct Priorities(BTreeMap<u8, u8>);
 
@@ -15,7 +15,8 @@ impl Priorities {
     /// `to`.
     ///
     /// # Errors
-    /// Returns the priority that the scenario needs, if there are too few above or below `to`.
+    /// Returns the priority that the scenario needs, if too few priorities are above or below
+    /// `to`.
     pub(super) fn new(scenario: &Scenario, from: u8, to: u8) -> Result<Self, String> {
         let received = scenario.lines.iter().filter_map(|line| match &line.step {
             Step::Receive(received) | Step::KeepReceiving(received, _) => Some(received.priority),

@@ -52,7 +52,7 @@ fn reason(name: &str, device: &Profile) -> String {
 }
 
 #[test]
-fn scenarios_that_need_another_device_are_skipped_with_what_they_need() {
+fn scenarios_that_need_another_device_are_skipped_with_the_requirement() {
     let device = device(declaration());
     for (name, expected) in [
         ("c1-vrrpv2-checksum-covers-the-message", "needs a VRRPv2 router"),
