@@ -123,7 +123,7 @@ impl Prober {
     /// Returns the time of the first reply at or after `time`, if any.
     pub fn first_reply_since(&self, time: WallTime) -> Option<WallTime> {
         let probes = self.shared.probes();
-        // Includes replies to probes sent before `time`, which arrive within one round trip.
+        // Includes replies to probes that were sent up to one round trip before `time`.
         probes.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
     }
 
