@@ -183,8 +183,7 @@ impl Shared {
         let mut buffer = [0; 256];
         let mut stopping_since = None;
         loop {
-            // Stop after a fixed time: the socket may never become empty, because it also receives
-            // the replies to other probers.
+            // Stop after a fixed time: replies to other probers may keep arriving on this socket.
             if self.stop.load(Ordering::Relaxed)
                 && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_POLL
             {
