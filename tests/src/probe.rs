@@ -123,7 +123,7 @@ impl Prober {
     /// Returns the time of the first reply at or after `time`, if any.
     pub fn first_reply_since(&self, time: WallTime) -> Option<WallTime> {
         let probes = self.shared.probes();
-        // Includes replies to probes sent before `time`, which arrive within one round trip.
+        // Includes replies to probes that were sent up to one round trip before `time`.
         probes.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
     }
 
@@ -183,8 +183,7 @@ impl Shared {
         let mut buffer = [0; 256];
         let mut stopping_since = None;
         loop {
-            // Stop after a fixed time: the socket may never become empty, because it also receives
-            // the replies to other probers.
+            // Stop after a fixed time: replies to other probers may keep arriving on this socket.
             if self.stop.load(Ordering::Relaxed)
                 && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_POLL
             {

@@ -1,5 +1,5 @@
-//! Programs in a namespace, which the lab can terminate, suspend and kill together with their child
-//! processes.
+//! Runs programs in a namespace. The lab can terminate a program, and can suspend or kill it
+//! together with its child processes.
 //!
 //! Each program is the init process of its own PID namespace: when it is killed, the kernel kills
 //! all its child processes, so no supervisor survives to restart a worker. A program also receives
@@ -203,7 +203,7 @@ pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
 }
 
 /// Starts a program in a namespace with pipes as standard input and output. Its standard error is
-/// discarded. To end it together with its child processes, kill it.
+/// discarded. Killing the program also kills its child processes.
 ///
 /// # Errors
 /// Returns an error if the program cannot be started.
@@ -248,8 +248,8 @@ fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
     namespace
         .run(move || {
             let own = File::open("/proc/thread-self/ns/pid").context("opening /proc/thread-self/ns/pid")?;
-            // SAFETY: the flag affects only the PID namespace of this thread's future children,
-            // which is not shared with other threads.
+            // SAFETY: the flag affects only the PID namespace of this thread's future children, and
+            // threads do not share this setting.
             unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("creating a PID namespace")?;
             let child = command.spawn().context("executing the program");
             // Switch back: a thread whose children are created in another PID namespace cannot

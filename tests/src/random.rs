@@ -1,5 +1,5 @@
-//! A small random number generator. A seed always yields the same plan, on every machine and with
-//! every version of the dependencies.
+//! A small random number generator. A seed yields the same sequence on every machine, whatever the
+//! versions of the dependencies.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Random {
     /// Returns a random number below `bound`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
-        // The bias is negligible for the small bounds of a plan.
+        // The modulo bias is negligible for small bounds.
         usize::try_from(self.bits() % bound).unwrap_or(0)
     }
 

@@ -26,7 +26,7 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 50);
 pub const PREFIX6: u8 = 64;
 /// The IPv6 VIP.
 pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, 0x50);
-/// The link-local VIP, which is first in adverts (RFC 9568 section 5.2.9).
+/// The link-local VIP, which adverts list first (RFC 9568 section 5.2.9).
 pub const VIP6_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x50);
 /// Maximum number of nodes. Their IPv4 addresses end in 11 to 49.
 pub const MAX_NODES: u8 = 39;

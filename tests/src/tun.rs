@@ -35,7 +35,7 @@ pub struct Tun {
 }
 
 impl Tun {
-    /// Adds an interface with this name to both hosts, up but without addresses.
+    /// Adds an interface with this name to both hosts and sets it up, without addresses.
     ///
     /// # Errors
     /// Returns an error if the kernel does not support tun or cannot create the interface.
@@ -52,7 +52,7 @@ impl Tun {
                         continue;
                     }
                     if let Ok(length) = from.read(&mut packet) {
-                        // If the write fails, the packet is lost, as packets can be on any link.
+                        // If the write fails, the packet is lost, as can happen on any link.
                         let _ = to.write(&packet[..length]);
                     }
                 }

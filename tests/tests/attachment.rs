@@ -98,7 +98,7 @@ fn backup_with_detached_bpf_link_recovers_without_takeover() {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn master_with_detached_bpf_link_recovers_without_state_change() {
     let lab = Lab::new(1).unwrap();
-    // The program must be attached again within a master-down interval.
+    // The program must be attached again within one Active_Down_Interval.
     let slow = Instance { interval: Duration::from_secs(1), ..instance(200) };
     let one = start_agent(&lab, ONE, &[slow]).unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();

@@ -82,7 +82,7 @@ impl Running {
         .unwrap_or_else(|error| panic!("{error}: {:?} {:#?}", seen(), self.process.log()));
     }
 
-    /// Waits for a log line that contains `text` and names a BPF program.
+    /// Waits for a log line that contains `text` and the BPF program ID `program`.
     fn wait_for_log(&self, text: &str, program: u32) {
         let program = format!("program={program}");
         let is_wanted = |line: &str| line.contains(text) && line.contains(&program);
@@ -243,7 +243,7 @@ fn second_agent_on_an_interface_is_rejected_until_the_first_ends() {
     both.stop();
 }
 
-/// Returns the number of macvlans of an interface.
+/// Returns the number of macvlans on an interface.
 fn macvlans(node: &Namespace, interface: &str) -> usize {
     let mut list = Command::new("ip");
     list.args(["-j", "link", "show", "type", "macvlan"]);

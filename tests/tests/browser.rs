@@ -87,7 +87,7 @@ fn assert_no_complaints(browser: &mut Browser) {
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
-/// The page follows state changes, keeps open details open, and shows names as text.
+/// The page follows state changes, keeps expanded details expanded, and shows names as text.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn page_is_live_and_shows_hostile_names_as_text() -> TestResult {
@@ -113,7 +113,7 @@ fn page_is_live_and_shows_hostile_names_as_text() -> TestResult {
     browser.wait_for("document.querySelectorAll('img, body script').length === 0")?;
     assert_no_complaints(&mut browser);
 
-    // The policy forbids scripts that the page might contain.
+    // The Content Security Policy blocks scripts that a name might inject.
     browser.evaluate(
         "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.executed = 1\">')",
     )?;
@@ -131,7 +131,7 @@ fn page_reconnects_and_follows_reloads() -> TestResult {
     let lab = Lab::new(1)?;
     let one = listener() + &instance("VI_1", 51, 200, "virtual_addresses = [\"10.0.0.1\"]");
     let mut agent = start(&lab, ONE, one.clone())?;
-    // Other clients use all streams until they disconnect.
+    // These clients use all event streams until they disconnect.
     let mut others = (0..16).map(|_| connect(agent.host(), PORT)).collect::<Result<Vec<_>>>()?;
     for client in &mut others {
         client.write_all(b"GET /events HTTP/1.0\r\nHost: vipd\r\n\r\n")?;
@@ -212,8 +212,8 @@ fn other_node() -> String {
     listener() + &instance("database", 52, 120, database) + &guests
 }
 
-/// The page fits its window and has enough contrast, in both schemes, at desktop and
-/// phone widths.
+/// The page fits its window and has enough contrast, in both color schemes, at desktop and phone
+/// widths.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
@@ -267,11 +267,11 @@ fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
 
 fn assert_fits(browser: &mut Browser, width: u32) -> Result<()> {
     let overflow = browser.evaluate("document.documentElement.scrollWidth - innerWidth")?;
-    ensure!(overflow == 0, "the page is too wide for {width} pixels by {overflow}");
+    ensure!(overflow == 0, "the page is {overflow} pixels wider than its window of {width} pixels");
     Ok(())
 }
 
-/// Checks a screenshot, and writes it if the screenshots are to be updated.
+/// Checks a screenshot, and writes it to `docs/images` if `UPDATE` is set.
 fn save(name: &str, png: &[u8]) -> Result<()> {
     ensure!(png.starts_with(b"\x89PNG"), "{name} is not a PNG");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/images").join(name);

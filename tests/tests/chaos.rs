@@ -1,5 +1,5 @@
-//! Short chaos runs with fixed seeds: random faults against real agents, judged by the captured
-//! frames alone. For longer runs and other seeds, see `cargo xtask chaos`.
+//! Short chaos runs with fixed seeds: real agents under random faults, judged only by the captured
+//! frames. For longer runs and other seeds, see `cargo xtask chaos`.
 
 use std::path::Path;
 use std::time::Duration;

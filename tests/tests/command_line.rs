@@ -157,7 +157,7 @@ fn error_lists_other_running_agents_if_none_uses_the_directory() {
 /// client exits with status 1 if the file was not applied.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn reload_reports_each_error_on_one_line_in_a_pipe() {
+fn reload_prints_each_error_on_one_line_to_a_pipe() {
     let lab = Lab::new(1).unwrap();
     let mut agent = start(&lab, ONE, instance(100, ""));
     wait_for_state(&agent, "master", TIMEOUT).unwrap();

@@ -256,8 +256,8 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     assert!(count >= 20_000, "{count} frames");
     Injector::open(lab.host(SENDER)?)?.send_paced(&frames, count, Duration::from_secs(2))?;
     let rounds = u64::try_from(ROUNDS)?;
-    // Each round ends with the last foreign frame, so all frames have been counted once that frame
-    // has been counted.
+    // Each round ends with the last frame of `FOREIGN`. Once this frame has been counted in every
+    // round, all frames have been counted.
     let (last, _) = FOREIGN[FOREIGN.len() - 1];
     try_wait_until("the last frame to be counted", TIMEOUT, || {
         Ok(control::stats(&agent)?.0.number(last)? >= rounds)

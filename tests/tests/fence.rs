@@ -108,7 +108,7 @@ impl Pair {
         let late = answers.iter().filter(|time| **time > takeover + IN_FLIGHT).count();
         ensure!(
             late == 0,
-            "{late} of {} answers from node 1 after the first advert of node 2",
+            "node 1 sent {late} of {} answers after the first advert of node 2",
             answers.len()
         );
         Ok(())
@@ -283,7 +283,7 @@ fn program_that_runs_before_the_fence_at_egress_is_reported() -> TestResult {
     Ok(())
 }
 
-/// Without a BPF file system, the fence lasts as long as the stopped process exists.
+/// Without a BPF file system, the fence lasts only as long as the stopped process exists.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_a_bpf_file_system_a_stopped_master_is_fenced() -> TestResult {

@@ -95,7 +95,7 @@ fn wait_for_vips_on(lab: &Lab, master: Station) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn both_vips_move_when_one_segment_fails_and_come_back() {
+fn both_vips_move_away_and_back_when_one_segment_fails_and_recovers() {
     let lab = lab().unwrap();
     let one = start(&lab, ONE, 150, LAN).unwrap();
     wait_for_states(&one, "master", "master").unwrap();

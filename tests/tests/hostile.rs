@@ -56,8 +56,8 @@ impl Generator {
     }
 }
 
-/// Returns a frame of random bytes. No station has its source MAC, so the switch does not relearn
-/// the port of a station.
+/// Returns a frame of random bytes. The source MAC belongs to no station, so the switch does not
+/// relearn the port of a station.
 fn noise(random: &mut Generator) -> Vec<u8> {
     let length = 14 + random.below(1501);
     let mut frame = random.bytes(length);

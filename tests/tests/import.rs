@@ -275,8 +275,8 @@ fn nodes_are_replaced_one_by_one_and_back() {
     let began = WallTime::now();
     let mut agents =
         [agent(&lab, ONE, &keepalived, &typical(150)), agent(&lab, TWO, &keepalived, &typical(100))];
-    // On a busy machine, the backup would otherwise be master at first, and lose replies when it is
-    // preempted.
+    // If the backup became master first, which may happen on a busy machine, its preemption would
+    // cost the client replies.
     agents[0].start().expect("start keepalived");
     wait_until("node 1 to be master", TIMEOUT, || {
         capture.has(began, |frame| frame.from == ONE && frame.advert().is_some())

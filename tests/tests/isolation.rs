@@ -135,7 +135,7 @@ fn unread_log_pipe_does_not_delay_adverts() -> TestResult {
     let lab = Lab::new(2)?;
     let (_unread, writer) = io::pipe()?;
     // Fill the pipe without blocking, then restore blocking mode: the agent must cope with a
-    // blocking pipe, as a shell would provide.
+    // blocking pipe, such as a shell creates.
     rustix::io::ioctl_fionbio(&writer, true)?;
     fill(&writer)?;
     rustix::io::ioctl_fionbio(&writer, false)?;

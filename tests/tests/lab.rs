@@ -337,7 +337,8 @@ fn keepalived_vrrpv2() -> TestResult {
     Ok(())
 }
 
-/// Packet sockets on the interface of a device may receive all traffic of a trunk port.
+/// A packet socket on an interface that is connected to a trunk port may receive the frames of all
+/// VLANs.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_NET_RAW"]
 fn captures_of_an_interface_skip_other_protocols_and_vlans() -> TestResult {

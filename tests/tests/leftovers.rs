@@ -196,9 +196,9 @@ fn start_removes_leftovers_of_a_dead_agent_with_another_runtime_directory() -> T
     Ok(())
 }
 
-/// If these VIPs were not removed, the host would answer for them once the programs of the previous
-/// run are detached, or replaced by programs whose map does not contain the VIPs. One of the VIPs
-/// is fenced when the agent starts again, while a client keeps sending requests for it. Another
+/// If stale VIPs were not removed, the host would answer for them once the programs of the previous
+/// run are detached, or replaced by programs whose map does not contain the VIPs. When the agent
+/// starts again, one stale VIP is fenced, a client keeps sending requests for this VIP, and another
 /// agent is running.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]

@@ -228,7 +228,7 @@ fn netlink_overrun_triggers_resync() -> TestResult {
     })?;
     assert!(
         !has_address(lab.host(ONE)?, VIP)?,
-        "the kernel removes it with the primary address of its subnet"
+        "the kernel removes the VIP with the primary address of its subnet"
     );
     let resumed = WallTime::now();
     agent.resume()?;

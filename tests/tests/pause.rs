@@ -1,4 +1,4 @@
-//! Agents that are suspended for longer than their deadlines (SIGSTOP) and then resumed (SIGCONT).
+//! Agents that are suspended (SIGSTOP) until after their deadlines and then resumed (SIGCONT).
 
 use std::time::Duration;
 

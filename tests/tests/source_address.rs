@@ -44,7 +44,7 @@ fn preferred_controls_ipv6_source_selection() {
     }
 }
 
-/// As in keepalived: a /128 VIP identifies a service, not the node.
+/// Like keepalived, vipd assumes that a /128 VIP identifies a service rather than the node.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn ipv6_vip_with_prefix_128_is_not_a_source_by_default() {

@@ -25,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// that none is rate limited.
 const FLOOD: u32 = 20_000;
 
-/// Two agents without preemption, of which node 1 is master.
+/// Two agents without preemption. Node 1 is master.
 struct Pair {
     preferred: Agent,
     backup: Agent,

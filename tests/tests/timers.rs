@@ -118,8 +118,8 @@ fn split_brain_heals_when_the_winner_receives_first() -> TestResult {
     Ok(())
 }
 
-/// The loser yields before the winner has received any of its adverts, so the winner can detect the
-/// split brain only from the loser's last advert.
+/// The loser yields at the winner's first advert. The winner can detect the split brain only from
+/// the last advert that the loser sends when it yields.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn split_brain_heals_when_the_loser_receives_first() -> TestResult {

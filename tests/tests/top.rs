@@ -54,7 +54,7 @@ impl Terminal {
 
     /// Starts `vipd top` in a terminal that stores only a few kilobytes of output.
     fn start_without_reading(host: &Namespace, variables: &[(&str, &str)]) -> Self {
-        // The parser's default is the same size.
+        // This is also the default size of the parser.
         let Pty { emulator, terminal: device } = Pty::open(24, 80).expect("a pseudoterminal");
         let end = || device.try_clone().expect("duplicated");
         // vipd runs in its own session with this controlling terminal, as in a shell.
@@ -155,7 +155,7 @@ fn master_is_drained_after_a_confirmation() {
     terminal.wait_for_text("this node");
     terminal.wait_for_text("backup → master");
     assert_eq!(terminal.colors("1 master"), [Color::Idx(2); 8]);
-    // The rate of the adverts that the master sends, from two reports.
+    // The rate of sent adverts is computed from two reports.
     terminal.wait("ten adverts per second", |screen| {
         let text = screen.contents();
         let row = text.lines().find(|line| line.starts_with("VI_1")).unwrap_or_default();

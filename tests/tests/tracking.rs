@@ -239,7 +239,7 @@ fn is_slept_for(duration: &str) -> bool {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn interface_file_and_administrator_change_the_priority_together() {
+fn priority_is_the_sum_of_the_administrators_value_and_all_weights() {
     let lab = Lab::new(1).expect("create the lab");
     let scripts = Scripts::new();
     let weight = scripts.path("weight");

@@ -294,8 +294,8 @@ fn successor_applies_a_changed_configuration() {
     assert_eq!(counters(&agent, "master-transitions"), [1; 6]);
 }
 
-/// The state of the service is kept outside the routers: drained instances, changed priorities,
-/// tracked objects and events.
+/// State that an agent keeps outside its routers: drained instances, changed priorities, tracked
+/// objects and events.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_keeps_the_state_of_the_service() {

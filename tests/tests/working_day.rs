@@ -52,8 +52,8 @@ fn transitions(agent: &Agent) -> u64 {
     stats(agent).expect("stats").1[0].number("master-transitions").expect("a number")
 }
 
-/// Planned changes interrupt the service for no longer than a clean handover takes, because each
-/// master sends a priority-0 advert before it yields.
+/// A master sends a priority-0 advert when it is drained or stopped, or hands over mastership, so
+/// that the backup does not wait for its Active_Down_Interval.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn client_never_waits_for_a_timeout_during_planned_changes() {

@@ -76,7 +76,7 @@ pub const COUNTERS: usize = 25;
 /// Number of cells in a row: a multiple of 8, so that a row fills whole cache lines (4 × 64 bytes).
 pub const ROW_CELLS: usize = 32;
 
-/// The row that counts packets that belong to no virtual router.
+/// The row for packets that belong to no virtual router.
 pub const ROW_UNASSIGNED: u32 = 0;
 
 /// One row of counters, a value of the per-CPU map [`MAP_COUNTERS`](crate::names::MAP_COUNTERS).

@@ -58,8 +58,8 @@ pub struct Subject {
     pub is_neighbor: bool,
 }
 
-/// Returns the address that a packet is about, or `None` if the packet is truncated or may always
-/// pass.
+/// Returns the address that a packet is about, or `None` if the packet may always pass or is too
+/// short.
 #[inline(always)]
 pub fn subject<B: Bytes>(packet: &B, network: Network, direction: Direction) -> Option<Subject> {
     match network {

@@ -12,8 +12,8 @@
 //!     └──────── lease ──────┘
 //! ```
 //!
-//! The BPF program applies [`fences`] to each valid advert. From the advert that fences a row on,
-//! the kernel drops the packets to and from its VIPs ([`filter`](crate::filter)).
+//! The BPF program applies [`fences`] to each valid advert. Once an advert has fenced a row, the
+//! kernel drops all packets to and from the row's VIPs ([`filter`](crate::filter)).
 
 use crate::records::LeaseSlot;
 
@@ -34,8 +34,8 @@ pub const fn duration(interval: u64, down_after_adverts: u8) -> u64 {
     interval + if least > interval / 8 { least } else { interval / 8 }
 }
 
-/// Returns the reason for which a valid advert with this priority from another router fences a row,
-/// or `None` if the advert does not fence it. `now` is in nanoseconds of `CLOCK_MONOTONIC`.
+/// Returns why a valid advert with this priority from another router fences a row, or `None` if the
+/// advert does not fence the row. `now` is in nanoseconds of `CLOCK_MONOTONIC`.
 #[inline(always)]
 pub const fn fences(lease: &LeaseSlot, priority: u8, now: u64) -> Option<Reason> {
     // A priority-0 advert relinquishes mastership.

@@ -26,10 +26,10 @@ pub const MAP_ADVERTS: &str = "ADVERTS";
 /// Array of one u64, memory-mapped: 1 while the reader of the ring is blocked and not yet woken.
 pub const MAP_ASLEEP: &str = "ASLEEP";
 /// Array of one u64, memory-mapped: 1 if an invalid or rate-limited advert was dropped since user
-/// space last reset it.
+/// space last reset this word.
 pub const MAP_DISCARDED: &str = "DISCARDED";
-/// Array of u64, indexed by row, memory-mapped: 1 if a record of this row was lost because the ring
-/// was full, since user space last reset it.
+/// Array of u64, indexed by row, memory-mapped: 1 if the ring was full and a record of this row was
+/// lost since user space last reset this word.
 pub const MAP_LOST: &str = "LOST";
 /// Array of [`SteadySlot`](crate::records::SteadySlot), indexed by row, memory-mapped.
 pub const MAP_STEADY: &str = "STEADY";

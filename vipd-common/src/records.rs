@@ -148,7 +148,7 @@ pub struct LeaseSlot {
 }
 
 /// Value of [`MAP_FILTER`](crate::names::MAP_FILTER): whether any row is filtered. While both words
-/// are 0, the programs do not look up packets.
+/// are 0, the programs do not check whether packets use a VIP.
 ///
 /// ```text
 ///  0          8          16
@@ -197,8 +197,8 @@ pub struct SteadySlot {
     /// bucket, so that a flood of other adverts that forge the master's source address cannot use
     /// up the master's tokens.
     pub previous: u64,
-    /// Time at which the token bucket of unchanged adverts is full again, in nanoseconds of
-    /// `CLOCK_MONOTONIC`.
+    /// Time at which the token bucket of adverts with the fingerprint `previous` is full again, in
+    /// nanoseconds of `CLOCK_MONOTONIC`.
     pub limit: u64,
 }
 
@@ -229,8 +229,9 @@ pub const BURST: u32 = 32;
 /// Nanoseconds after which a token bucket regains one advert: 2.5 ms, 400 adverts/s.
 ///
 /// This allows four adverts in the shortest VRRPv3 interval: a master that answers competing
-/// adverts sends more than one (RFC 9568 section 6.4.3). The rate is fixed because the sender of an
-/// advert chooses its interval, and could use it to drain a bucket that others rely on.
+/// adverts sends more than one (RFC 9568 section 6.4.3). The rate does not depend on the interval
+/// in the adverts: otherwise, one forged advert with a long interval could drain the bucket of the
+/// router whose source address it forges.
 pub const TOKEN_INTERVAL: u64 = 2_500_000;
 
 /// A valid advert passed to user space: a record of the ring buffer

@@ -1,4 +1,4 @@
-//! Failures of a master, all measured in the same way.
+//! Failures of a master.
 //!
 //! A scenario starts two agents, waits until the preferred agent (node 1) is master and answers the
 //! client's ping, makes that master fail, and waits for the reaction that the protocol requires.
@@ -191,7 +191,7 @@ pub struct Takeover {
     /// Protocol deadline for t1, relative to t0; `None` if the old master did not stop sending
     /// adverts.
     pub deadline: Option<Duration>,
-    /// Number of gratuitous ARPs that the new master sent until [`Takeover::observed`].
+    /// Number of gratuitous ARPs that the new master had sent by [`Takeover::observed`].
     pub garps: usize,
     /// Number of adverts that the old master sent after the new master's first advert.
     pub crossed: usize,

@@ -78,7 +78,7 @@ impl<'a> Stage<'a> {
             capture.has(start, |frame| frame.claims_mastership(PREFERRED))
         });
         elected.with_context(|| format!("log:\n{}", text_of(&preferred.log())))?;
-        watch(&format!("{backup} starts, the client pings {VIP}; {preferred} must stay the only master"));
+        watch(&format!("{backup} starts and the client pings {VIP}; {preferred} must stay the only master"));
         backup.start()?;
         let prober = Prober::start(lab.host(Station::Client)?, VIP, setup.ping_spacing)?;
         let stage = Self {
@@ -315,7 +315,7 @@ impl<'a> Stage<'a> {
         wait_until("the end of the observation", duration + MARGIN, || WallTime::now() >= end)
     }
 
-    /// Returns the senders of all adverts since `since` with a priority above 0, in order.
+    /// Returns the sender of each advert since `since`, in order, except priority-0 adverts.
     fn masters_since(&self, since: WallTime) -> Vec<Station> {
         self.capture.filter_map(since, |frame| frame.claims_mastership(frame.from).then_some(frame.from))
     }

@@ -6,7 +6,7 @@ use super::*;
 
 const PASSWORD: &str = "Hx7_wp2Q";
 
-/// Returns the core dump in `directory`, the working directory of the crashed process, if any.
+/// Returns the core dump, if any, in `directory`, the working directory of the crashed process.
 fn core_dump(node: &Namespace, directory: &Path) -> Option<Vec<u8>> {
     let directory = directory.to_owned();
     node.run(move || {

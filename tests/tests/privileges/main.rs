@@ -203,7 +203,8 @@ impl Drop for Running {
 struct Sleep(Child);
 
 impl Sleep {
-    /// Runs a copy of `sleep`, because other tests also run `sleep`.
+    /// Runs a copy of `sleep`, so that the agent does not track the `sleep` processes of other
+    /// tests.
     fn start(node: &Namespace) -> Self {
         let child = node.run(|| {
             fs::copy("/usr/bin/sleep", TRACKED).expect("copied");
@@ -229,8 +230,8 @@ fn instance(name: &str, vrid: u8, extra: &str) -> String {
 }
 
 /// Returns a configuration that involves all threads except `kernel-log`: a macvlan, a VIP with
-/// Accept_Mode false, routes, scripts and a tracked process of other users, and notification
-/// commands.
+/// Accept_Mode false, routes, scripts, a tracked process, and notification commands. Some of these
+/// programs run as other users.
 fn everything() -> String {
     let checks = "[[script]]\nname = \"other\"\ncommand = [\"/usr/bin/id\", \"-u\"]\nuser = \"nobody\"\n\
                   [[script]]\nname = \"own\"\ncommand = [\"/usr/bin/id\", \"-u\"]\n\

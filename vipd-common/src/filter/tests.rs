@@ -35,9 +35,9 @@ fn packet6(next: u8, kind: u8, source: [u8; 16], destination: [u8; 16], target: 
     packet
 }
 
-/// A description, the protocol and the bytes of a packet, and the expected
-/// [`is_neighbor`](Subject::is_neighbor) if the packet is received and if it is sent; `None` if it
-/// is not about the VIP.
+/// The description, protocol and bytes of a packet, and the expected
+/// [`is_neighbor`](Subject::is_neighbor) of the packet as received and as sent: `None` if the
+/// packet is not about the VIP.
 type Case = (&'static str, Network, Vec<u8>, Option<bool>, Option<bool>);
 
 fn cases() -> Vec<Case> {

@@ -50,7 +50,7 @@ pub const fn fingerprint(
 /// because RFC 9568 only recommends that all routers send them in the same order.
 ///
 /// The 32-bit words of each address are mixed in sequence, and the results are added. The digest
-/// therefore changes if two IPv6 addresses exchange a half.
+/// therefore changes if two IPv6 addresses swap their upper halves.
 pub fn address_digest(addresses: impl Iterator<Item = IpAddr>) -> u64 {
     addresses.fold(0, |digest, address| {
         let term = match address {

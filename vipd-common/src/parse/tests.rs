@@ -1,4 +1,4 @@
-//! Tests of the parser on slices: each verdict, and that no input makes it panic.
+//! Tests of the parser on slices: every verdict is covered, and no input causes a panic.
 
 mod authentication;
 mod ipv6;

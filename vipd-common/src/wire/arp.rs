@@ -28,8 +28,8 @@ pub const FRAME_TARGET_IP: usize = ethernet::HEADER_LEN + TARGET_IP;
 /// Returns a gratuitous ARP frame: a broadcast request whose sender and target address are both
 /// `address`.
 ///
-/// As in keepalived and FRR, it is a request rather than a reply, with the broadcast address as
-/// target hardware address. Hosts update their caches from such a request.
+/// As in keepalived and FRR, the frame is a request rather than a reply, with the broadcast address
+/// as target hardware address. Hosts update their caches from such a request.
 pub fn gratuitous(mac: [u8; 6], address: [u8; 4]) -> [u8; FRAME_LEN] {
     let mut frame = [0; FRAME_LEN];
     let (header, arp) = frame.split_at_mut(ethernet::HEADER_LEN);

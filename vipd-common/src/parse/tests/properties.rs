@@ -102,7 +102,8 @@ proptest! {
         prop_assert_eq!((advert.vrid, advert.priority, advert.interval), (vrid, priority, fields.interval));
         prop_assert_eq!(usize::from(advert.count), addresses.len());
         prop_assert_eq!(advert.addresses, address_digest(addresses.iter().rev().copied()), "in any order");
-        // If the pseudo-header adds up to 0xffff, both forms match: the parser returns the first.
+        // If the pseudo-header adds up to 0xffff, both forms match, and the parser returns the RFC
+        // 5798 form.
         prop_assert!(advert.checksum == form || advert.checksum == ChecksumForm::Rfc5798);
     }
 
