@@ -35,7 +35,7 @@ complete -c vipd -n "__fish_vipd_needs_command" -f -a "check" -d 'Check a config
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "import" -d 'Translate a keepalived configuration file, and report settings that need attention'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "stats" -d 'Show the counters of a running agent'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "status" -d 'Show the state of every instance of a running agent'
-complete -c vipd -n "__fish_vipd_needs_command" -f -a "top" -d 'Watch a running agent, and drain or fail over instances with keys'
+complete -c vipd -n "__fish_vipd_needs_command" -f -a "top" -d 'Watch a running agent, and drain or fail over instances from the keyboard'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "reload" -d 'Apply the configuration file to a running agent, without disturbing unchanged instances'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "upgrade" -d 'Replace a running agent with a new process, for example after installing a new version'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "drain" -d 'Hand instances over to other nodes and keep them in fault until `undrain`'
@@ -45,7 +45,7 @@ complete -c vipd -n "__fish_vipd_needs_command" -f -a "priority" -d 'Change the 
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "events" -d 'Show the latest events of a running agent, such as state changes'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "doctor" -d 'Find the cause of trouble on this host and on its segments'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "scan" -d 'List the VRRP routers of a segment'
-complete -c vipd -n "__fish_vipd_needs_command" -f -a "capture" -d 'Capture adverts, each with the decision of the BPF program about it'
+complete -c vipd -n "__fish_vipd_needs_command" -f -a "capture" -d 'Capture adverts, each with the decision of the BPF program'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "cleanup" -d 'Remove VIPs, routes, rules, macvlans and BPF programs left by a dead agent'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vipd -n "__fish_vipd_using_subcommand run" -s c -d 'Configuration file' -r -F
@@ -135,7 +135,7 @@ always\t''
 never\t''"
 complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l json -d 'Print one line of JSON'
 complete -c vipd -n "__fish_vipd_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c vipd -n "__fish_vipd_using_subcommand scan" -l seconds -d 'How long to listen, at least 3 advert intervals' -r
+complete -c vipd -n "__fish_vipd_using_subcommand scan" -l seconds -d 'How long to observe adverts; should be at least 3 advert intervals' -r
 complete -c vipd -n "__fish_vipd_using_subcommand scan" -l runtime-dir -d 'Runtime directory with the control socket, one per agent' -r -F
 complete -c vipd -n "__fish_vipd_using_subcommand scan" -l color -d 'Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set' -r -f -a "auto\t''
 always\t''
@@ -160,7 +160,7 @@ complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subc
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "import" -d 'Translate a keepalived configuration file, and report settings that need attention'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "stats" -d 'Show the counters of a running agent'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "status" -d 'Show the state of every instance of a running agent'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "top" -d 'Watch a running agent, and drain or fail over instances with keys'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "top" -d 'Watch a running agent, and drain or fail over instances from the keyboard'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "reload" -d 'Apply the configuration file to a running agent, without disturbing unchanged instances'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "upgrade" -d 'Replace a running agent with a new process, for example after installing a new version'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "drain" -d 'Hand instances over to other nodes and keep them in fault until `undrain`'
@@ -170,6 +170,6 @@ complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subc
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "events" -d 'Show the latest events of a running agent, such as state changes'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "doctor" -d 'Find the cause of trouble on this host and on its segments'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "scan" -d 'List the VRRP routers of a segment'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "capture" -d 'Capture adverts, each with the decision of the BPF program about it'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "capture" -d 'Capture adverts, each with the decision of the BPF program'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "cleanup" -d 'Remove VIPs, routes, rules, macvlans and BPF programs left by a dead agent'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

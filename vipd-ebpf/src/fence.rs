@@ -1,4 +1,5 @@
-//! Fences the row of a master whose lease has expired, or that a received advert outranks.
+//! Fences a master's row if the master's lease has expired or a received advert outranks the
+//! master.
 
 use core::arch::asm;
 
@@ -31,8 +32,9 @@ pub(crate) fn fence(row: u32) {
     let fenced = unsafe { &raw mut (*slot).fenced };
     // SAFETY: an aligned word of a map, which others write with single stores.
     if unsafe { fenced.read_volatile() } == 0 {
-        // A full barrier, because `set` below reads the word in `FILTER`: before user space clears
-        // that word, it must find this row fenced. SAFETY: as above.
+        // A full barrier, so that this store precedes the read of the word in `FILTER` by `set`
+        // below. Otherwise, user space could clear that word without finding this row fenced.
+        // SAFETY: as above.
         unsafe { set_with_barrier(fenced) };
     }
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.

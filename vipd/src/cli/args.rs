@@ -123,7 +123,7 @@ one of the names.
 Requires access to the control socket: run as root or as a member of the
 socket's group.")]
     Status(StatusArgs),
-    /// Watch a running agent, and drain or fail over instances with keys
+    /// Watch a running agent, and drain or fail over instances from the keyboard
     #[command(after_help = "\
 Examples:
   sudo vipd top
@@ -265,7 +265,7 @@ observed.
 Requires CAP_NET_RAW, and CAP_SYS_ADMIN if an XDP program is attached to the
 interface: run as root.")]
     Scan(ScanArgs),
-    /// Capture adverts, each with the decision of the BPF program about it
+    /// Capture adverts, each with the decision of the BPF program
     #[command(after_help = "\
 Examples:
   sudo vipd capture eth1
@@ -321,7 +321,7 @@ pub(super) struct ScanArgs {
     /// Network interface
     #[arg(value_name = "INTERFACE")]
     pub(super) interface: String,
-    /// How long to listen, at least 3 advert intervals
+    /// How long to observe adverts; should be at least 3 advert intervals
     #[arg(long, value_name = "N", value_parser = seconds, default_value = "4")]
     pub(super) seconds: Duration,
     /// Print one line of JSON

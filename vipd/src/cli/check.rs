@@ -18,7 +18,7 @@ use crate::config::{Config, ConfigError};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 use crate::xdp::Pins;
 
-/// The columns that make room on a narrow terminal, in this order, and how each does so.
+/// Columns to hide or move below their rows on a narrow terminal, in this order.
 const NARROW: [(&str, Yield); 3] =
     [("ADDRESSES", Yield::Below("")), ("VERSION", Yield::Hide), ("PREEMPT", Yield::Hide)];
 
