@@ -126,7 +126,7 @@ impl Cursor for Windowed {
     #[inline(always)]
     fn be32_before(&self, offset: usize, end: usize) -> u32 {
         // The mask has all bits set if `offset < end`. It is computed from the sign of the
-        // difference, because a comparison would become a branch.
+        // difference, because a comparison would become a branch and give the verifier two paths.
         let mask = (opaque(offset.wrapping_sub(end)) as i64 >> 63) as u32;
         u32::from_be_bytes(self.load_masked(offset)) & mask
     }

@@ -14,8 +14,8 @@ pub(crate) fn check(row: u32, priority: u8, arrival: u64) -> Option<Reason> {
     let slot = LEASES.get_ptr(row)?;
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let valid_until = unsafe { &raw const (*slot).valid_until };
-    // Backups, which receive most adverts, need only this word. SAFETY: an aligned word of a map,
-    // which others write with single stores.
+    // On backups, which receive most adverts, this word is 0, and no other word is read. SAFETY: an
+    // aligned word of a map, which others write with single stores.
     if unsafe { valid_until.read_volatile() } == 0 {
         return None;
     }

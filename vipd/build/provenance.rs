@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 /// The committed object, relative to the root of the workspace.
 pub(crate) const OBJECT: &str = "vipd-ebpf/vipd.bpf.o";
-/// The record of the sources and tools that the object was built from, relative to the root of the
+/// The record of the sources and tools used to build the object, relative to the root of the
 /// workspace.
 pub(crate) const PROVENANCE: &str = "vipd-ebpf/vipd.bpf.toml";
 /// Remedy for a stale object. Most error messages below end with it.

@@ -36,7 +36,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 /// Reads a configuration file and checks it against this machine.
 ///
 /// # Errors
-/// Same as for [`Config::load_on`].
+/// See [`Config::load_on`].
 pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
     // If the interfaces cannot be read, only the file is checked.
     let fence_obstacle = Pins::obstacle().map(|error| error.to_string());

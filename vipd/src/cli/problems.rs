@@ -195,8 +195,7 @@ mod tests {
         assert_eq!(render(None, &problem), format!("{problem}\n"));
         let excerpt = "    2 | vrid = 510\n      |        ^\n";
         assert_eq!(render(Some(80), &problem), format!("{problem}\n{excerpt}"));
-        // The file has changed in the meantime, does not exist, or is relative to another
-        // directory.
+        // The file has changed in the meantime or does not exist, or the path is relative.
         for text in [&format!("{path}:7:1: x"), &format!("{path}-:2:8: x"), "Cargo.toml:1:1: x", "nothing"] {
             assert_eq!(render(Some(80), text), format!("{text}\n"));
         }

@@ -157,7 +157,7 @@ impl Scan<'_> {
         }
         let hidden = width.map(|width| table.fit(width, &NARROW)).unwrap_or_default();
         let plural = if count == 1 { "" } else { "s" };
-        // Rounded to milliseconds, because an interrupted scan can last any time.
+        // Rounded to milliseconds, because an interrupted scan can have any duration.
         let seconds = (duration.as_secs_f64() * 1000.0).round() / 1000.0;
         let mut text = format!("{interface}: {count} router{plural} in {seconds} s\n");
         if count > 0 {
