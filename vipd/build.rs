@@ -13,8 +13,8 @@ use std::{env, fs};
 /// Environment variable with the path of another object to embed, such as an object rebuilt by the
 /// tests.
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
-/// A symbolic link to the committed object in the workspace; the object itself in the published
-/// package.
+/// In the workspace, a symbolic link to the committed object; in the published package, the object
+/// itself.
 const PACKAGED: &str = "vipd.bpf.o";
 /// Files and directories of the workspace that the committed object depends on.
 const INPUTS: [&str; 4] = ["Cargo.toml", "Cargo.lock", "vipd-common", "vipd-ebpf"];

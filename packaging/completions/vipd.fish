@@ -35,17 +35,17 @@ complete -c vipd -n "__fish_vipd_needs_command" -f -a "check" -d 'Check a config
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "import" -d 'Translate a keepalived configuration file, and report settings that need attention'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "stats" -d 'Show the counters of a running agent'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "status" -d 'Show the state of every instance of a running agent'
-complete -c vipd -n "__fish_vipd_needs_command" -f -a "top" -d 'Watch a running agent, and drain or fail over instances with keys'
+complete -c vipd -n "__fish_vipd_needs_command" -f -a "top" -d 'Watch a running agent; drain or fail over instances interactively'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "reload" -d 'Apply the configuration file to a running agent, without disturbing unchanged instances'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "upgrade" -d 'Replace a running agent with a new process, for example after installing a new version'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "drain" -d 'Hand instances over to other nodes and keep them in fault until `undrain`'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "undrain" -d 'Put drained instances back into service'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "failover" -d 'Hand mastership of instances over to another node once'
-complete -c vipd -n "__fish_vipd_needs_command" -f -a "priority" -d 'Change the priority of an instance until the next start'
+complete -c vipd -n "__fish_vipd_needs_command" -f -a "priority" -d 'Change the priority of an instance until the agent is restarted'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "events" -d 'Show the latest events of a running agent, such as state changes'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "doctor" -d 'Find the cause of trouble on this host and on its segments'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "scan" -d 'List the VRRP routers of a segment'
-complete -c vipd -n "__fish_vipd_needs_command" -f -a "capture" -d 'Capture adverts, each with the decision of the BPF program about it'
+complete -c vipd -n "__fish_vipd_needs_command" -f -a "capture" -d 'Capture adverts, each with the decision of the BPF program'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "cleanup" -d 'Remove VIPs, routes, rules, macvlans and BPF programs left by a dead agent'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vipd -n "__fish_vipd_using_subcommand run" -s c -d 'Configuration file' -r -F
@@ -60,13 +60,13 @@ complete -c vipd -n "__fish_vipd_using_subcommand check" -l color -d 'Whether ou
 always\t''
 never\t''"
 complete -c vipd -n "__fish_vipd_using_subcommand check" -s h -l help -d 'Print help'
-complete -c vipd -n "__fish_vipd_using_subcommand import" -s o -l output -d 'Write the result to this file, which must not exist (default: standard output)' -r -F
+complete -c vipd -n "__fish_vipd_using_subcommand import" -s o -l output -d 'Write the result to a new file (default: standard output)' -r -F
 complete -c vipd -n "__fish_vipd_using_subcommand import" -l config-id -d 'ID for conditional lines (default: the host name up to its first dot)' -r
 complete -c vipd -n "__fish_vipd_using_subcommand import" -l runtime-dir -d 'Runtime directory with the control socket, one per agent' -r -F
 complete -c vipd -n "__fish_vipd_using_subcommand import" -l color -d 'Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c vipd -n "__fish_vipd_using_subcommand import" -l force -d 'Overwrite the output file'
+complete -c vipd -n "__fish_vipd_using_subcommand import" -l force -d 'Overwrite an existing output file'
 complete -c vipd -n "__fish_vipd_using_subcommand import" -s h -l help -d 'Print help'
 complete -c vipd -n "__fish_vipd_using_subcommand stats" -l interface -d 'Show only instances on this interface' -r
 complete -c vipd -n "__fish_vipd_using_subcommand stats" -l vrid -d 'Show only instances with this VRID, 1 to 255' -r
@@ -135,7 +135,7 @@ always\t''
 never\t''"
 complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l json -d 'Print one line of JSON'
 complete -c vipd -n "__fish_vipd_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c vipd -n "__fish_vipd_using_subcommand scan" -l seconds -d 'How long to listen, at least 3 advert intervals' -r
+complete -c vipd -n "__fish_vipd_using_subcommand scan" -l seconds -d 'How long to observe adverts; should be at least 3 advert intervals' -r
 complete -c vipd -n "__fish_vipd_using_subcommand scan" -l runtime-dir -d 'Runtime directory with the control socket, one per agent' -r -F
 complete -c vipd -n "__fish_vipd_using_subcommand scan" -l color -d 'Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set' -r -f -a "auto\t''
 always\t''
@@ -160,16 +160,16 @@ complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subc
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "import" -d 'Translate a keepalived configuration file, and report settings that need attention'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "stats" -d 'Show the counters of a running agent'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "status" -d 'Show the state of every instance of a running agent'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "top" -d 'Watch a running agent, and drain or fail over instances with keys'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "top" -d 'Watch a running agent; drain or fail over instances interactively'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "reload" -d 'Apply the configuration file to a running agent, without disturbing unchanged instances'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "upgrade" -d 'Replace a running agent with a new process, for example after installing a new version'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "drain" -d 'Hand instances over to other nodes and keep them in fault until `undrain`'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "undrain" -d 'Put drained instances back into service'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "failover" -d 'Hand mastership of instances over to another node once'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "priority" -d 'Change the priority of an instance until the next start'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "priority" -d 'Change the priority of an instance until the agent is restarted'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "events" -d 'Show the latest events of a running agent, such as state changes'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "doctor" -d 'Find the cause of trouble on this host and on its segments'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "scan" -d 'List the VRRP routers of a segment'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "capture" -d 'Capture adverts, each with the decision of the BPF program about it'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "capture" -d 'Capture adverts, each with the decision of the BPF program'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "cleanup" -d 'Remove VIPs, routes, rules, macvlans and BPF programs left by a dead agent'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -24,7 +24,7 @@ impl Direct {
         if self.start + offset + N > self.end {
             return None;
         }
-        // SAFETY: the bytes lie between start and end, as just compared and as the verifier checks.
+        // SAFETY: the comparison above ensures that the bytes lie between start and end.
         Some(unsafe { *((self.start + offset) as *const [u8; N]) })
     }
 }
@@ -89,8 +89,8 @@ impl Windowed {
         if offset + N > self.len { None } else { Some(self.load_masked(offset)) }
     }
 
-    /// Reads `N` bytes; `N` is a power of two. The mask rounds the offset down to a multiple of `N`
-    /// inside the window, so that the read is a single instruction.
+    /// Reads `N` bytes, where `N` is a power of two. First rounds the offset down to a multiple of
+    /// `N` inside the window, so that the read is a single instruction.
     #[inline(always)]
     fn load_masked<const N: usize>(&self, offset: usize) -> [u8; N] {
         let offset = opaque(offset) & (WINDOW_LEN - N);
@@ -126,7 +126,7 @@ impl Cursor for Windowed {
     #[inline(always)]
     fn be32_before(&self, offset: usize, end: usize) -> u32 {
         // The mask has all bits set if `offset < end`. It is computed from the sign of the
-        // difference, because a comparison would become a branch.
+        // difference, because a comparison would become a branch and give the verifier two paths.
         let mask = (opaque(offset.wrapping_sub(end)) as i64 >> 63) as u32;
         u32::from_be_bytes(self.load_masked(offset)) & mask
     }
@@ -138,8 +138,8 @@ impl Cursor for Windowed {
 /// The assembly moves a register to itself, but the compiler must assume that the assembly changes
 /// the register and memory. (With empty assembly, the next instruction would have two source lines
 /// in the BTF, which the kernel rejects.) `core::hint::black_box` would write the value to the
-/// stack. Without the memory barrier, the compiler would move all reads to the front, and their
-/// results would need more than ten registers and 512 bytes of stack.
+/// stack. If the assembly did not seem to change memory, the compiler would move all reads to the
+/// start of the program, and their results would not fit in ten registers and 512 bytes of stack.
 #[inline(always)]
 fn opaque(mut value: usize) -> usize {
     // SAFETY: the register keeps its value.

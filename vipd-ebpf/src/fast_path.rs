@@ -1,5 +1,5 @@
-//! The fast path: recognizes unchanged adverts and only stores their arrival time. Wakes the reader
-//! in user space when a record has been written for any other advert.
+//! The fast path: recognizes unchanged adverts and only stores their arrival time. Also wakes the
+//! reader in user space after a record of another advert has been written.
 
 use core::arch::asm;
 

@@ -1,4 +1,5 @@
-//! Fences the row of a master whose lease has expired, or that a received advert outranks.
+//! Fences a master's row if the master's lease has expired or a received advert outranks the
+//! master.
 
 use core::arch::asm;
 
@@ -13,8 +14,8 @@ pub(crate) fn check(row: u32, priority: u8, arrival: u64) -> Option<Reason> {
     let slot = LEASES.get_ptr(row)?;
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let valid_until = unsafe { &raw const (*slot).valid_until };
-    // Backups, which receive most adverts, need only this word. SAFETY: an aligned word of a map,
-    // which others write with single stores.
+    // On backups, which receive most adverts, this word is 0, and no other word is read. SAFETY: an
+    // aligned word of a map, which others write with single stores.
     if unsafe { valid_until.read_volatile() } == 0 {
         return None;
     }
@@ -31,8 +32,9 @@ pub(crate) fn fence(row: u32) {
     let fenced = unsafe { &raw mut (*slot).fenced };
     // SAFETY: an aligned word of a map, which others write with single stores.
     if unsafe { fenced.read_volatile() } == 0 {
-        // A full barrier, because `set` below reads the word in `FILTER`: before user space clears
-        // that word, it must find this row fenced. SAFETY: as above.
+        // A full barrier, so that this store precedes the read of the word in `FILTER` by `set`
+        // below. Otherwise, user space could clear that word without finding this row fenced.
+        // SAFETY: as above.
         unsafe { set_with_barrier(fenced) };
     }
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.

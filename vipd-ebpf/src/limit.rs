@@ -17,7 +17,8 @@ pub(crate) fn charge_sender(row: u32, advert: &Advert, now: u64) -> bool {
     if SENDER_BURST.load() == 0 {
         return true;
     }
-    // A rate-limited sender can still relinquish mastership.
+    // Priority-0 adverts have their own bucket, so that a rate-limited sender can still relinquish
+    // mastership.
     let is_priority_zero = u32::from(advert.priority == 0);
     let key = SenderKey { row, is_priority_zero, address: advert.source };
     let Some(bucket) = SENDERS.get_ptr_mut(key) else {

@@ -11,16 +11,16 @@ use sha2::{Digest, Sha256};
 
 /// The committed object, relative to the root of the workspace.
 pub(crate) const OBJECT: &str = "vipd-ebpf/vipd.bpf.o";
-/// The record of the sources and tools that the object was built from, relative to the root of the
+/// The record of the sources and tools used to build the object, relative to the root of the
 /// workspace.
 pub(crate) const PROVENANCE: &str = "vipd-ebpf/vipd.bpf.toml";
 /// Remedy for a stale object. Most error messages below end with it.
 const REMEDY: &str = "run `cargo xtask ebpf` and commit the files it writes";
 
-/// The workspace manifest, which sets the profile, the edition and the features of the packages
-/// compiled in.
+/// The workspace manifest, which sets the profile, the edition, and the features of the packages
+/// compiled into the object.
 const WORKSPACE_MANIFEST: &str = "Cargo.toml";
-/// The lock file, which sets the versions of the packages compiled in.
+/// The lock file, which sets the versions of the packages compiled into the object.
 const LOCK: &str = "Cargo.lock";
 /// Manifests that are hashed in full.
 const MANIFESTS: [&str; 2] = ["vipd-common/Cargo.toml", "vipd-ebpf/Cargo.toml"];
@@ -30,8 +30,8 @@ const SOURCES: [&str; 2] = ["vipd-common/src", "vipd-ebpf/src"];
 /// Checks the committed object.
 ///
 /// # Errors
-/// Returns an error, with the remedy if there is one, if the object is stale or a file cannot be
-/// read.
+/// Returns an error if the object is stale or a file cannot be read. The error includes the remedy,
+/// if there is one.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let provenance = read_text(&root.join(PROVENANCE))?;
     let recorded = |key| {
@@ -67,9 +67,9 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
 
 /// Hashes all sources of the object in the workspace.
 ///
-/// `packages` lists the dependencies compiled in, as `name version`. Of the workspace manifest, only
-/// the lines that affect the object are hashed, so that a new dependency of the agent does not make
-/// the object stale.
+/// `packages` lists the dependencies compiled into the object, as `name version`. Of the workspace
+/// manifest, only the lines that affect the object are hashed, so that a new dependency of the
+/// agent does not make the object stale.
 pub(crate) fn source_sha256(root: &Path, packages: &[String]) -> Result<String, String> {
     let mut files: Vec<PathBuf> = MANIFESTS.iter().map(|path| root.join(path)).collect();
     for folder in SOURCES {
@@ -104,7 +104,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Returns the lines of the workspace manifest that affect the object: the release profile, the
-/// edition, and the declarations of the packages compiled in.
+/// edition, and the declarations of the packages compiled into it.
 fn relevant_lines(manifest: &str, packages: &[String]) -> String {
     let compiled_in = |key: &str| packages.iter().any(|package| package.split(' ').next() == Some(key));
     let mut section = "";

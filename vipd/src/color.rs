@@ -28,7 +28,8 @@ pub(crate) fn adapt(text: String, stream: &impl RawStream) -> String {
     if is_enabled(stream) { text } else { anstream::adapter::strip_str(&text).to_string() }
 }
 
-/// Passes the choice in the environment of a vipd child process, which writes to the same log.
+/// Passes the choice to a vipd child process through its environment, because the child writes to
+/// the same log.
 pub(crate) fn pass_on(command: &mut Command) {
     match ColorChoice::global() {
         ColorChoice::Auto => {}

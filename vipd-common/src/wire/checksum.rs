@@ -72,14 +72,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_rfc_1071_section_3() {
+    fn sum_matches_the_example_in_rfc_1071_section_3() {
         let sum = Sum::new().bytes(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
         assert_eq!(sum.fold(), 0xddf2);
         assert_eq!(sum.checksum(), 0x220d);
     }
 
     #[test]
-    fn words_of_32_bits_fold_to_the_same_sum() {
+    fn summing_32_bit_words_gives_the_same_result() {
         let words = Sum::new().word(0x0001_f203).word(0xf4f5_f6f7);
         assert_eq!(words.fold(), 0xddf2);
         let mut many = Sum::new();

@@ -130,8 +130,8 @@ pub fn write(
     message[VRID] = fields.vrid;
     message[PRIORITY] = fields.priority;
     message[COUNT] = count;
-    // In VRRPv2, the high byte of these 16 bits is authentication type 0, and the low byte is the
-    // interval in seconds.
+    // In VRRPv2, the high byte of these 16 bits is the authentication type, set below if there is a
+    // password, and the low byte is the interval in seconds.
     message[INTERVAL..6].copy_from_slice(&(fields.interval & 0x0fff).to_be_bytes());
     let mut at = HEADER_LEN;
     for address in addresses {

@@ -123,7 +123,7 @@ one of the names.
 Requires access to the control socket: run as root or as a member of the
 socket's group.")]
     Status(StatusArgs),
-    /// Watch a running agent, and drain or fail over instances with keys
+    /// Watch a running agent; drain or fail over instances interactively
     #[command(after_help = "\
 Examples:
   sudo vipd top
@@ -207,7 +207,7 @@ Exit status: 0 if other nodes have taken over all instances; 1 if none has
 changed because a name is unknown, or an instance is not master or owns its
 addresses; 1 also if no other node has taken over an instance.")]
     Failover(Masters),
-    /// Change the priority of an instance until the next start
+    /// Change the priority of an instance until the agent is restarted
     #[command(after_help = "\
 Examples:
   sudo vipd priority VI_1 150
@@ -265,7 +265,7 @@ observed.
 Requires CAP_NET_RAW, and CAP_SYS_ADMIN if an XDP program is attached to the
 interface: run as root.")]
     Scan(ScanArgs),
-    /// Capture adverts, each with the decision of the BPF program about it
+    /// Capture adverts, each with the decision of the BPF program
     #[command(after_help = "\
 Examples:
   sudo vipd capture eth1
@@ -321,7 +321,7 @@ pub(super) struct ScanArgs {
     /// Network interface
     #[arg(value_name = "INTERFACE")]
     pub(super) interface: String,
-    /// How long to listen, at least 3 advert intervals
+    /// How long to observe adverts; should be at least 3 advert intervals
     #[arg(long, value_name = "N", value_parser = seconds, default_value = "4")]
     pub(super) seconds: Duration,
     /// Print one line of JSON
@@ -411,10 +411,10 @@ pub(super) struct ImportArgs {
     /// The keepalived configuration file
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
-    /// Write the result to this file, which must not exist (default: standard output)
+    /// Write the result to a new file (default: standard output)
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
-    /// Overwrite the output file
+    /// Overwrite an existing output file
     #[arg(long, requires = "output")]
     pub(super) force: bool,
     /// ID for conditional lines (default: the host name up to its first dot)

@@ -15,7 +15,7 @@ use crate::config::{Config, Instance};
 use crate::observe::{Frame, Listener, Packet, dissect, judge, pcapng, reason_of};
 use crate::xdp::Action;
 
-/// How often changes of the obstacle to the capture are checked for.
+/// Interval between checks for a changed obstacle to the capture.
 const CHECK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &CaptureArgs) -> anyhow::Result<()> {
@@ -54,8 +54,8 @@ pub(super) fn run(args: &CaptureArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Returns the instances that frames are judged by; empty if there is no configuration, or if the
-/// default file, which was not asked for, is not valid.
+/// Returns the configured instances, which frames are compared with. Without `path`, uses the
+/// default file, and returns no instances if it is missing or invalid.
 fn instances(path: Option<&Path>) -> anyhow::Result<Vec<Arc<Instance>>> {
     match path {
         Some(path) => Ok(Config::load(path)?.instances),
@@ -70,8 +70,8 @@ fn instances(path: Option<&Path>) -> anyhow::Result<Vec<Arc<Instance>>> {
     }
 }
 
-/// Where frames are written, each at once, so that the file is complete when the command is
-/// interrupted.
+/// Destination of captured frames. Each frame is written immediately, so that the file is complete
+/// when the command is interrupted.
 enum Sink {
     File(File),
     Stdout,
@@ -107,7 +107,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Returns the comment of a frame; `None` if it is not VRRP.
+    /// Returns the comment on a frame; `None` if the frame is not VRRP.
     fn comment(&self, frame: &Frame, packet: &Packet) -> Option<String> {
         let verdict = judge(&self.instances, self.interface, packet)?;
         let mut comment = match (packet, verdict) {

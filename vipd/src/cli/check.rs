@@ -18,7 +18,7 @@ use crate::config::{Config, ConfigError};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 use crate::xdp::Pins;
 
-/// The columns that make room on a narrow terminal, in this order, and how each does so.
+/// Columns to hide or move below their rows on a narrow terminal, in this order.
 const NARROW: [(&str, Yield); 3] =
     [("ADDRESSES", Yield::Below("")), ("VERSION", Yield::Hide), ("PREEMPT", Yield::Hide)];
 
@@ -36,7 +36,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 /// Reads a configuration file and checks it against this machine.
 ///
 /// # Errors
-/// Same as for [`Config::load_on`].
+/// See [`Config::load_on`].
 pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
     // If the interfaces cannot be read, only the file is checked.
     let fence_obstacle = Pins::obstacle().map(|error| error.to_string());

@@ -26,7 +26,7 @@ enum Outcome {
     Open,
     /// Another router has taken over.
     TakenOver(String),
-    /// The router is master again, or unable to observe the takeover.
+    /// The router is master again, or is in a state in which it cannot observe a takeover.
     Failed(String),
 }
 

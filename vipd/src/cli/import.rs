@@ -13,7 +13,7 @@ use super::table::WAITING;
 use crate::config::{self, Config};
 use crate::import::{self, Files, ImportError, Message, Options, Severity};
 
-/// Directories that are searched for programs, as in the `PATH` of vipd's commands.
+/// Directories to search for programs: those in the `PATH` of the commands that the agent runs.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Mode of the written file, which may contain passwords.
 const MODE: u32 = 0o640;

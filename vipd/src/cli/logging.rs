@@ -59,7 +59,7 @@ impl Drop for Guard {
 struct Writer(SyncSender<Message>);
 
 impl io::Write for Writer {
-    /// Writes a line. Called once per line by the formatter.
+    /// Queues a line. Called once per line by the formatter.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // If the queue is full, the line is dropped.
         let _ = self.0.try_send(Message::Line(line.to_vec()));

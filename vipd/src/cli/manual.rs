@@ -15,9 +15,10 @@ use crate::generated;
 /// Section of the manual: user commands, as for systemctl(1).
 const SECTION: &str = "1";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Defines the apostrophe as roff writes it.
+/// The definition of the apostrophe, exactly as the `roff` crate writes it.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
-/// Sections of a page that are made of the help text's blocks, in the order of man-pages(7).
+/// Sections of a page that are generated from blocks of the help text, in the order of
+/// man-pages(7).
 const SECTIONS: [&str; 4] = ["KEYS", "ENVIRONMENT", "EXIT STATUS", "EXAMPLES"];
 
 /// A part of the text that follows the options in a help message.
@@ -57,7 +58,8 @@ fn page(command: &Command) -> io::Result<String> {
     let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let blocks = blocks(&help);
 
-    // Without a date, which would change with each build. clap_mangen does not quote an empty one.
+    // The date is empty, because it would change with each build. clap_mangen's own title does not
+    // quote an empty date.
     let title = format!(".TH {} {SECTION} \"\" \"vipd {VERSION}\"\n", name.to_uppercase());
     let mut page = Vec::new();
     man.render_name_section(&mut page)?;

@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // An invalid command line, or a request for the help or the version.
+        // An invalid command line, or a request for help or the version.
         Err(message) => {
             color::choose(args::color(&arguments));
             // If the stream fails, only the exit code reports the error.
@@ -136,9 +136,9 @@ fn report_without_blocking(error: &anyhow::Error) {
     }
 }
 
-/// Renders the error as one `vipd: …` line. Problems in a configuration, found here or by the
-/// agent, come before that line, in the format that editors recognize. If `width` is given (the
-/// output is a terminal), an excerpt of the file follows each problem.
+/// Renders the error as one `vipd: …` line. Problems in a configuration, whether found by this
+/// process or by the agent, come before that line, in the format that editors recognize. If `width`
+/// is given (the output is a terminal), an excerpt of the file follows each problem.
 fn report(error: &anyhow::Error, width: Option<usize>) -> String {
     let mut renderer = Renderer::new(width);
     if let Some(ConfigError::Problems(problems)) = error.downcast_ref() {

@@ -56,8 +56,8 @@ impl Renderer {
         self.render(file, (*line, *column), &format!("{prefix}{message}"), excerpt.as_ref(), severity)
     }
 
-    /// Renders a line received from an agent. If the line is a problem, its excerpt is read from
-    /// the file.
+    /// Renders a line received from an agent. If the line describes a problem, the excerpt is read
+    /// from the file.
     pub(super) fn line(&mut self, text: &str, severity: Severity) -> String {
         match split(text) {
             Some((file, line, column, message)) if self.width.is_some() => {
@@ -87,8 +87,8 @@ impl Renderer {
         out
     }
 
-    /// Returns an excerpt of a file. Reads only regular files with an absolute path, because the
-    /// agent may have another working directory.
+    /// Returns an excerpt of a file. Reads only regular files. The path must be absolute, because
+    /// the agent may have another working directory.
     fn excerpt(&mut self, file: &str, line: usize, column: usize) -> Option<Excerpt> {
         let text = self.files.entry(file.to_owned()).or_insert_with(|| {
             let path = Path::new(file);
@@ -195,8 +195,7 @@ mod tests {
         assert_eq!(render(None, &problem), format!("{problem}\n"));
         let excerpt = "    2 | vrid = 510\n      |        ^\n";
         assert_eq!(render(Some(80), &problem), format!("{problem}\n{excerpt}"));
-        // The file has changed in the meantime, does not exist, or is relative to another
-        // directory.
+        // The file has changed in the meantime or does not exist, or the path is relative.
         for text in [&format!("{path}:7:1: x"), &format!("{path}-:2:8: x"), "Cargo.toml:1:1: x", "nothing"] {
             assert_eq!(render(Some(80), text), format!("{text}\n"));
         }

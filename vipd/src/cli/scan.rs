@@ -14,7 +14,7 @@ use super::wrap::wrap;
 use super::{output, terminal};
 use crate::observe::{Listener, Obstacle, Sender, Survey, VirtualRouter, checksum_name, mac_text, reason_of};
 
-/// How columns yield on a narrow terminal, those first that are needed least.
+/// Columns to hide or move below their rows on a narrow terminal, the least important first.
 const NARROW: [(&str, Yield); 6] = [
     ("ADDRESSES", Yield::Below("")),
     ("MAC", Yield::Hide),
@@ -56,17 +56,17 @@ struct Report<'a> {
     interface: &'a str,
     #[serde(rename = "vipd:seconds")]
     seconds: f64,
-    /// Why adverts that the interface's XDP program drops are missing.
+    /// Why adverts that the interface's XDP program drops could not be observed.
     #[serde(rename = "vipd:obstacle")]
     obstacle: Option<String>,
-    /// Number of packets whose sender or MAC is missing, because there were too many.
+    /// Number of packets from senders or MACs that are not listed, because a limit was reached.
     #[serde(rename = "vipd:unrecorded")]
     unrecorded: u64,
     #[serde(rename = "vipd:routers")]
     senders: Vec<SenderReport>,
 }
 
-/// A router that sends adverts. Names of RFC 8347 have its meaning.
+/// A router that sends adverts. Names from RFC 8347 have the meaning defined there.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct SenderReport {
@@ -75,9 +75,9 @@ struct SenderReport {
     vlan: Option<u16>,
     source: String,
     destination: String,
-    /// Whether it claimed to be master at the end of the scan.
+    /// Whether the router claimed to be master at the end of the scan.
     is_master: bool,
-    /// Whether it is this host.
+    /// Whether the router is this host.
     is_local: bool,
     version: u8,
     priority: u8,
@@ -157,7 +157,7 @@ impl Scan<'_> {
         }
         let hidden = width.map(|width| table.fit(width, &NARROW)).unwrap_or_default();
         let plural = if count == 1 { "" } else { "s" };
-        // Milliseconds, because an interrupted scan has no round duration.
+        // Rounded to milliseconds, because an interrupted scan can have any duration.
         let seconds = (duration.as_secs_f64() * 1000.0).round() / 1000.0;
         let mut text = format!("{interface}: {count} router{plural} in {seconds} s\n");
         if count > 0 {

@@ -14,7 +14,7 @@ use crate::control::client::Client;
 pub(super) use crate::control::explain::{age, is_noteworthy, seconds};
 use crate::control::model::{InstanceStatus, State, StatusReport, TrackedObject};
 
-/// The columns that make room on a narrow terminal, in this order, and how each does so.
+/// Columns to hide or move below their rows on a narrow terminal, in this order.
 const NARROW: [(&str, Yield); 5] = [
     ("ADDRESSES", Yield::Below("")),
     ("MASTER-DOWN", Yield::Hide),

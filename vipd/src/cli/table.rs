@@ -28,7 +28,7 @@ pub(super) enum Align {
 pub(super) enum Yield {
     /// The column is hidden.
     Hide,
-    /// Each cell moves to a line below its row, after this text.
+    /// Each cell moves to a line below its row, preceded by this text.
     Below(&'static str),
 }
 

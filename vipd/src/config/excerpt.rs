@@ -1,4 +1,4 @@
-//! Excerpt of a line that has a problem, to show below its message.
+//! Excerpt of a line that has a problem, shown below the message.
 
 /// Maximum number of characters kept on each side of the position. Few terminals are wider than
 /// this.

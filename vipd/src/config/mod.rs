@@ -215,8 +215,8 @@ impl Config {
         Self::parse_on(source, file_name, &Machine::default())
     }
 
-    /// Parses a configuration like [`parse`](Self::parse), and also checks it against a machine's
-    /// interfaces, which can cause warnings.
+    /// Parses a configuration like [`parse`](Self::parse), and also checks it against a machine.
+    /// Settings that do not fit the machine's interfaces cause warnings.
     ///
     /// # Errors
     /// See [`parse`](Self::parse).

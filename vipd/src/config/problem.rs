@@ -44,8 +44,9 @@ impl Problem {
         Self { file: None, line, column, message, excerpt: Excerpt::new(previous, text, column) }
     }
 
-    /// If the problem is in an included file, sets `file`, and converts the line from the combined
-    /// text to that file. `included` lists the first line and the name of each included file.
+    /// If the problem is in an included file, sets `file`, and changes `line` from the line in the
+    /// combined text to the line in that file. `included` lists the first line and the name of each
+    /// included file.
     fn in_included(mut self, included: &[(usize, String)]) -> Self {
         if let Some((first, file)) = file_of(self.line, included) {
             self.line = self.line + 1 - first;
@@ -203,7 +204,7 @@ impl<'s> Collector<'s> {
     }
 
     /// Adds the executable named by `key` at byte offset `at`. If executables are checked, also
-    /// reports a problem if it must not be run on this machine.
+    /// reports an executable that must not be run on this machine.
     pub(super) fn executable(&mut self, at: usize, key: &Key, program: &str) {
         let executable = Executable { key: key.to_string(), path: program.into(), at };
         if let Some(message) = self.defect.and_then(|defect| executable.check(defect)) {

@@ -9,7 +9,7 @@ use super::duration;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A table of the file, which determines the keys allowed in it.
+/// A kind of table in the file. It determines the allowed keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     /// The top of the file.

@@ -157,7 +157,8 @@ impl<'t> Value<'t> {
         self.spanned.get_ref().as_integer().map(ToString::to_string).unwrap_or_default()
     }
 
-    /// Converts the chosen word to the element of `values` at the same position.
+    /// Converts the chosen word to the corresponding element of `values`, which are in the order of
+    /// the allowed words.
     pub(super) fn choice<T, const N: usize>(&self, values: [T; N]) -> Result<T, Rejection> {
         let Kind::Choice(words) = self.key.allowed else { unreachable!("{} is not a choice", self.key) };
         debug_assert_eq!(words.len(), N, "{}", self.key);

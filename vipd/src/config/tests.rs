@@ -23,8 +23,8 @@ use super::{Config, ConfigError, Instance, Realtime};
 use crate::vrrp::config::{Family, RouterConfig, VirtualAddress};
 use crate::vrrp::interval::Version;
 
-/// Returns a valid instance whose sixth line is `line`. The key in `line` replaces its default
-/// line, if there is one.
+/// Returns a valid instance whose sixth line is `line`. If one of the lines above sets the same
+/// key, that line is left empty.
 fn with(line: &str) -> String {
     let key = line.split('=').next().unwrap_or_default().trim();
     let base = [

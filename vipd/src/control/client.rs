@@ -1,4 +1,4 @@
-//! Client of the control socket. Blocks, with a timeout on each operation except the wait for later
+//! Client of the control socket. Blocks, with a timeout on each operation except waiting for new
 //! events.
 
 use std::error::Error;

@@ -32,7 +32,7 @@ pub enum Source {
     Kernel(Cell),
     /// The protocol's state machine.
     Core,
-    /// The engine, for the frames and the address, route and rule changes of a virtual router.
+    /// The engine, for a virtual router's frames and its changes to addresses, routes and rules.
     Sent,
     /// The engine, for everything else.
     Engine,

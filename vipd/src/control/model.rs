@@ -188,7 +188,7 @@ pub struct InstanceStatus {
     /// Objects that the instance tracks.
     #[serde(rename = "vipd:track", default)]
     pub track: Vec<TrackedObject>,
-    /// Sum of the weights that the states of the tracked objects select; added to the priority.
+    /// Sum of the amounts that the tracked objects currently add to the priority.
     #[serde(rename = "vipd:track-weight", default)]
     pub track_weight: i64,
     /// In Backup, nanoseconds until the master-down timer fires.
@@ -213,7 +213,7 @@ pub struct TrackedObject {
     pub detail: Option<String>,
     /// Milliseconds since the state last changed.
     pub since_ms: u64,
-    /// Number of changes of state since the object was first read.
+    /// Number of state changes since the object was first read.
     pub changes: u64,
 }
 

@@ -55,9 +55,9 @@ pub enum Request {
         #[serde(default)]
         executable: Option<PathBuf>,
     },
-    /// `{"command":"events","follow":true}`. The reply is an
+    /// `{"command":"events","follow":true}`. The reply is one
     /// [`EventRecord`](super::event::EventRecord) per line: the stored events and, with `follow`,
-    /// all later events. Then the agent closes the connection.
+    /// all later events. Without `follow`, the agent then closes the connection.
     Events {
         /// Whether to send later events.
         #[serde(default)]

@@ -80,7 +80,8 @@ pub async fn serve_while(
 ) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
     let mut clients = JoinSet::new();
-    // One slot per client suffices: a client's next request is read after its last reply was sent.
+    // One slot per client suffices: a client's next request is read only after the reply to the
+    // previous one has been sent.
     let (queries, received) = mpsc::channel(MAX_CLIENTS);
     let mut answers = std::pin::pin!(answer_queries(&*source, received));
     let mut accepts = true;

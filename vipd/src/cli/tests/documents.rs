@@ -8,7 +8,7 @@ use vipd_tests::markdown::{Code, documents};
 use crate::cli::args::Cli;
 use crate::{guardian, handover, process::exec};
 
-/// Verbs of processes that the agent starts, which the command line does not list.
+/// Hidden subcommands, with which the agent starts other processes.
 const INTERNAL: [&str; 3] = [exec::VERB, guardian::VERB, handover::VERB];
 
 /// Returns the arguments of each call of vipd in a line of shell code or in inline code.
@@ -17,7 +17,7 @@ fn calls(line: &str) -> Vec<Vec<String>> {
     line.split([';', '|', '&', '>']).filter_map(|part| arguments(&words(part))).collect()
 }
 
-/// Returns the arguments of vipd if the command runs it, directly or by another program.
+/// Returns the arguments of vipd if the command runs it, directly or through another program.
 fn arguments(command: &[String]) -> Option<Vec<String>> {
     let (program, rest) = command.split_first()?;
     let skip = |count: usize| arguments(rest.get(count..)?);

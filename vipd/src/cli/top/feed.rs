@@ -174,7 +174,7 @@ fn read_keys(sender: &SyncSender<Update>) {
     }
 }
 
-/// Waits for a signal to end the process, or until the terminal is closed. Then ends the program
+/// Waits until a termination signal arrives or the terminal is closed. Then ends the program
 /// without an error, or with SIGKILL if the main thread has not exited after [`EXIT_TIMEOUT`].
 fn watch(signals: &Signals, sender: &SyncSender<Update>) {
     let stdin = io::stdin();

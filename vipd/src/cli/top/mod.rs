@@ -2,7 +2,7 @@
 //!
 //! The [`feed`] queues keys, signals, and the agent's reports and events. The [`model`] combines
 //! these updates, the [`view`] draws the model, and [`keys`] maps keys to actions on the model.
-//! Only the feed, the [`screen`] and this loop do I/O.
+//! Only the feed and the [`screen`] do I/O.
 
 mod feed;
 mod keys;

@@ -39,7 +39,7 @@ pub(super) enum Mode {
     Browse,
     /// The text of the filter.
     Filter,
-    /// The question whether to make this change.
+    /// The dialog that asks whether to make this change.
     Confirm(Change),
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Model {
     pub(super) is_reversed: bool,
     /// In the order of the configuration.
     rows: Vec<Row>,
-    /// The last counters, for rates.
+    /// The counters in the last report, from which rates are computed.
     counters: Option<(Instant, Vec<InstanceStats>)>,
     /// Name of the selected instance.
     selected: Option<String>,

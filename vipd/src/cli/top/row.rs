@@ -7,7 +7,7 @@ use crate::control::counters::Counter;
 use crate::control::explain;
 use crate::control::model::{InstanceStats, InstanceStatus, PeerStatus, State, TrackedObject};
 
-/// An instance with its rates, and its lateness from events.
+/// An instance with its rates, and with the lateness of its timers as reported by events.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) status: InstanceStatus,

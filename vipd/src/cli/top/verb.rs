@@ -1,4 +1,4 @@
-//! Changes to an instance that can be requested with keys, and the consequences of each change.
+//! The changes that a key can request for an instance, and the consequences of each change.
 
 use super::row::Row;
 use crate::cli::status::seconds;

@@ -16,8 +16,8 @@ use crate::vrrp::config::Family;
 pub(in crate::config) struct Routing {
     pub(in crate::config) routes: Vec<Located<Route>>,
     pub(in crate::config) rules: Vec<Located<Rule>>,
-    /// Valid values of `dev`, to be checked against the machine. Routes that are otherwise invalid
-    /// are included.
+    /// Valid values of `dev`, to be checked against the machine. Includes those of routes that are
+    /// otherwise invalid.
     pub(in crate::config) devs: Vec<Located<String>>,
 }
 
@@ -101,7 +101,7 @@ struct Given {
 }
 
 impl Given {
-    /// Returns a rejection for each invalid combination of keys, each of which is valid on its own.
+    /// Returns a rejection for each invalid combination of individually valid keys.
     fn contradictions(&self) -> Vec<Rejection> {
         let Self { at, to: (network, length), via, dev, source, scope, kind, onlink, .. } = self;
         let mut found = Vec::new();

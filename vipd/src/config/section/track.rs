@@ -39,8 +39,8 @@ pub(super) fn read(
     all
 }
 
-/// Warns about weights that have no effect, because the priority is already at the limit in their
-/// direction.
+/// Warns about weights that have no effect because they would only move the priority beyond
+/// `limit`, which is the configured priority.
 fn warn_at_limit(all: &[Located<Track>], limit: u8, problems: &mut Collector<'_>) {
     let is_outwards = |weight: i16| if limit == 1 { weight < 0 } else { weight > 0 };
     // A file's number may have either sign.
