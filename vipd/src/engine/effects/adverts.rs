@@ -57,7 +57,7 @@ impl Effects {
                         Err(error) => refused = Some(error),
                     }
                 }
-                // A master is not considered stalled if it can send to at least one peer.
+                // The frame counts as sent, and renews the lease, if it was sent to at least one peer.
                 if is_sent {
                     instance.count_sent(self.now, tag.kind);
                     if matches!(kind, FrameKind::Advert) {
