@@ -32,8 +32,8 @@ pub(crate) fn check(document: &str, expected: &str) {
     }
 }
 
-/// Checks that a directory of the repository contains exactly the files in `expected`, which has
-/// their contents by name. If the environment variable `UPDATE` is set, makes it so instead.
+/// Checks that a directory of the repository contains exactly the files in `expected`, a map from
+/// name to contents. If the environment variable `UPDATE` is set, updates the directory instead.
 ///
 /// # Panics
 /// Panics if a file is missing, differs or is not in `expected`.

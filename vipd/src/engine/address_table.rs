@@ -14,8 +14,8 @@ use crate::netlink::{Address, PROTO_VIPD};
 pub(crate) struct AddressTable {
     in_order: BTreeMap<u64, Address>,
     by_key: BTreeMap<(IpAddr, u8), u64>,
-    /// Addresses added by this process or its predecessors. The mark in the kernel (`IFA_PROTO`) is
-    /// lost when another tool rewrites the address.
+    /// Addresses added by this process or its predecessors. Recorded here because the mark in the
+    /// kernel (`IFA_PROTO`) is lost when another tool rewrites the address.
     added: BTreeSet<(IpAddr, u8)>,
     /// Addresses that vipd has added again because the kernel may have removed them along with
     /// another address. The notifications about their removal and addition are pending.
@@ -148,8 +148,8 @@ mod tests {
         let mut table = AddressTable::default();
         table.insert(address(1, 24, PROTO_VIPD));
         let vip = [192, 0, 2, 1].into();
-        // With and without a notification about the removal: the kernel sends none if it has
-        // promoted the address instead of removing it.
+        // The kernel sends no removal notification if it has promoted the address instead of
+        // removing it.
         for is_notified in [true, false] {
             table.renew(address(1, 24, PROTO_VIPD));
             if is_notified {

@@ -7,10 +7,10 @@
 //! Every advert that arrives proves that the program is attached. A link with backups is therefore
 //! probed only when the next advert is overdue by half an interval, or after 1.5 s without adverts.
 //! With advert intervals of up to 1 s, there are no probes in the steady state. With intervals of a
-//! third of a second or more, the engine wakes up for this check. With shorter intervals, the
-//! engine checks whenever it is awake, and at least every half second. A wake-up costs hundreds of
-//! times as much CPU time as an unchanged advert, and the election, a few intervals later, requests
-//! its own probe anyway.
+//! third of a second or more, the engine wakes up when an advert would become overdue. With shorter
+//! intervals, the engine checks for overdue adverts only when it is awake anyway, and at least
+//! every half second: a wake-up costs hundreds of times as much CPU time as an unchanged advert,
+//! and an election, a few intervals later, requests its own probe in any case.
 //!
 //! A link without backups usually receives no adverts, and is probed once a second. Probing at the
 //! advert interval would cost about half as much CPU time as sending the adverts, and a master that
@@ -59,8 +59,8 @@ pub(crate) struct Watch {
     /// The backup with the shortest advert interval. The next advert of this backup's master is
     /// expected first.
     followed: Option<Followed>,
-    /// Whether `followed` was selected after the last recorded advert. The first advert that a
-    /// backup receives, and every advert that changes its interval, are recorded.
+    /// Whether `followed` was selected after the last recorded advert. A backup's first advert is
+    /// always recorded, and so is every advert with a new interval.
     is_selected: bool,
     /// Time at which the next advert becomes overdue if none arrives before then.
     overdue_at: Timestamp,
@@ -82,7 +82,7 @@ impl Watch {
         self.is_selected = false;
     }
 
-    /// Returns the time in nanoseconds without adverts after which the next advert is overdue.
+    /// Returns the time without adverts, in nanoseconds, after which the next advert is overdue.
     fn overdue_after(&self) -> u64 {
         self.followed.map_or(PERIOD, |Followed { interval, .. }| (interval + interval / 2).min(OVERDUE_MAX))
     }
@@ -266,8 +266,8 @@ fn attachment<'a>(links: &'a Links, instance: &Instance, needed: Timestamp) -> O
     let io = links.get(instance.link)?.io.as_ref()?;
     let attachment = io.attachment.as_deref().filter(|_| io.detached_at.is_none())?;
     let proven_at = attachment.attached_at().max(io.watch.received_at);
-    // If a probe found the program detached or after another program, the election is postponed:
-    // the router becomes impeded in the next turn.
+    // If a probe found the program detached or running after another program, the election is
+    // postponed: the router becomes impeded in the next turn.
     (attachment.position() != Position::First || proven_at < needed).then_some(attachment)
 }
 

@@ -94,8 +94,8 @@ pub(crate) struct Added {
 pub(crate) enum Request {
     /// Opens a link whose interface exists, or updates a link that is already open.
     Open(LinkSpec),
-    /// Like `Open`, for a link whose BPF program must be attached again. Handled before requests
-    /// for other links.
+    /// Like `Open`, but for a link whose BPF program must be attached again. Handled before
+    /// requests for other links.
     Reattach(LinkSpec),
     /// Restores an open link's multicast memberships, which the kernel may have dropped.
     RenewGroups(LinkSpec),
@@ -263,8 +263,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) peers: Vec<Peer>,
 }
 
-/// Counters of the frames sent for a virtual router, the changes refused for its addresses, routes
-/// and rules, and the routes and rules restored.
+/// Counters of a virtual router: frames sent, changes to addresses, routes and rules that failed,
+/// and routes and rules restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sent {
     /// Adverts, priority 0 included. An advert to several unicast peers counts once.

@@ -252,7 +252,7 @@ impl Instance {
         Some((*self.addresses.get(position)?, *self.vip_links.get(position)?))
     }
 
-    /// Returns the VIP at a position, its link and its attributes there.
+    /// Returns the VIP at a position, its link and its attributes on the link.
     pub(crate) fn placed_vip(&self, position: usize) -> Option<(VirtualAddress, LinkId, &Placement)> {
         let (vip, on) = self.vip(position)?;
         Some((vip, on, self.settings.placements.get(position)?))

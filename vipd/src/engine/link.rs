@@ -290,7 +290,7 @@ impl Link {
 
     /// Returns whether routes that use the link must be checked. The routes must be checked if,
     /// since the last call, the link came up, went down, was replaced, or lost its last IPv4
-    /// address or an address of the host, which is not a VIP or is the VIP of the address owner.
+    /// address or an address of its own (any address that is not a VIP, or an owner's VIP).
     pub(crate) fn take_routes_uncertain(&mut self) -> bool {
         std::mem::take(&mut self.routes_uncertain)
     }
@@ -306,7 +306,7 @@ impl Link {
     pub(super) fn address_changed(&mut self, address: Address, present: bool) {
         let vip = self.vips.get(&address.address);
         self.touched.extend(vip.into_iter().flat_map(|vip| &vip.routers));
-        // A VIP affects the primary address only if the interface has no other address.
+        // A VIP affects the primary address only if the interface has no address of its own.
         let primary = self.primaries[slot(Family::of(address.address))];
         let is_own_lost = !present && vip.is_none_or(|vip| vip.is_own);
         self.groups_uncertain |= is_own_lost;
@@ -361,7 +361,7 @@ fn slot(family: Family) -> usize {
     usize::from(family == Family::V6)
 }
 
-/// State of an interface that was deleted or renamed, to be cleaned up.
+/// State to clean up after an interface was deleted or renamed.
 pub(crate) struct Gone {
     pub(crate) ifindex: u32,
     /// Addresses that vipd added. A renamed interface still has them.

@@ -1,4 +1,4 @@
-//! Delays that the engine measures: histograms with fixed buckets, in plain integers.
+//! The delays that the engine measures, in histograms with fixed buckets.
 //!
 //! Each delay is computed from deadlines and from clock readings that the turn makes anyway, with
 //! one exception: a turn that completes a takeover reads the clock once more. Nothing is measured
@@ -11,8 +11,8 @@ use super::id::RouterId;
 use super::{Engine, clock};
 use crate::vrrp::interval::Nanos;
 
-/// Upper limits of the buckets in nanoseconds, inclusive, and in seconds as OpenMetrics writes them.
-/// One more bucket has no limit.
+/// Inclusive upper limits of the buckets, in nanoseconds and, for OpenMetrics, in seconds. One more
+/// bucket has no limit.
 pub(crate) const BOUNDS: [(Nanos, &str); 12] = [
     (10_000, "1e-05"),
     (25_000, "2.5e-05"),
@@ -52,7 +52,7 @@ impl From<Histogram> for Saved {
 }
 
 impl From<Saved> for Histogram {
-    /// Begins with an empty histogram if the predecessor had other buckets.
+    /// Begins with an empty histogram if the predecessor used different buckets.
     fn from(Saved { counts, sum }: Saved) -> Self {
         counts.try_into().map_or_else(|_| Self::default(), |counts| Self { counts, sum })
     }

@@ -310,7 +310,7 @@ impl Engine {
             }
         }
         confine(ThreadKind::Engine);
-        // If the worker thread cannot be started, addresses are only announced slightly later.
+        // Without the worker thread, addresses are announced slightly later, but nothing fails.
         let _ = self.effects.netlink().start_worker();
         if let Some(predecessor) = predecessor {
             self.succeed(predecessor)?;
@@ -346,8 +346,8 @@ impl Engine {
         self.snapshot = None;
         let mut busy = self.drain_ring(now);
         self.reconcile_if_due(now);
-        // First announcements have priority over netlink notifications, because every new address
-        // causes a notification.
+        // First announcements have priority over netlink notifications: the notifications about the
+        // new addresses would delay the announcements.
         if (self.has_notices || self.resync_needed) && !self.effects.is_urgent() {
             busy |= self.drain_netlink(now);
         }

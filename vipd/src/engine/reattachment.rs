@@ -1,6 +1,6 @@
 //! Limits how often the BPF program of a link is attached again.
 //!
-//! Another application may repeatedly attach its program before vipd's at TC ingress, or detach
+//! Another application may repeatedly attach its program ahead of vipd's at TC ingress, or detach
 //! vipd's. Without a limit, the two programs would displace each other continuously, and each
 //! attachment takes the rtnl lock.
 

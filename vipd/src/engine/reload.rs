@@ -7,9 +7,9 @@
 //!
 //! A reload takes several turns, so that the adverts of other routers are not delayed. First, the
 //! addresses of removed routers are removed within the budget of each turn. Then, up to
-//! [`ROUTERS_PER_TURN`] routers are removed, changed or added per turn. Interfaces that changed
-//! routers need for new VIPs are opened beforehand. Otherwise, a running router would go into
-//! Fault, or would add its new VIPs without announcing them.
+//! [`ROUTERS_PER_TURN`] routers are removed, changed or added per turn. If changed routers need
+//! further interfaces for new VIPs, these interfaces are opened first. Otherwise, a running router
+//! would go into Fault, or would add its new VIPs without announcing them.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use crate::netlink::{self, Destination, Label, Route, RouteKind, RoutingEntry, R
 /// A route or policy rule of an instance. Instances with the same settings share the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wanted {
-    /// The entry, without the interface of a route. Routes are sorted before rules.
+    /// The entry. A route's interface is in `link` instead. Routes are sorted before rules.
     pub(super) entry: RoutingEntry,
     /// Configured interface of a route, if there is one.
     pub(super) link: Option<LinkId>,

@@ -147,12 +147,12 @@ impl Engine {
     }
 
     /// Sends the adverts that would become due before the end of the takeover. Otherwise, an advert
-    /// that becomes due at the beginning of the takeover would be late by its whole duration. Returns
-    /// the time limit of the takeover, or `None` if another turn is needed first.
+    /// that becomes due at the beginning of the takeover would be sent only after the takeover.
+    /// Returns the time limit of the takeover, or `None` if another turn is needed first.
     pub(super) fn suspend(&mut self) -> Option<Timestamp> {
         let now = clock::now();
-        // If the engine was stopped during this turn, another router may have taken over. That
-        // router's adverts are handled before this node sends any of its own.
+        // If the engine stalled during this turn, another router may have taken over. That router's
+        // adverts are handled before this node sends any of its own.
         if self.drain_ring(now) || !self.is_quiet() {
             return None;
         }

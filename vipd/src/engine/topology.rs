@@ -42,7 +42,7 @@ pub(crate) struct Changed {
     pub(crate) unused: Vec<(LinkId, Link)>,
 }
 
-/// The BPF program's maps have no row for another virtual router.
+/// The BPF program's maps have no free row for another virtual router.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no room for instance {name}: all {capacity} rows of the BPF program's maps are in use; restart vipd to enlarge them"

@@ -92,7 +92,7 @@ impl Aftermath {
         }
     }
 
-    /// Returns the longest advert interval of the rows in milliseconds. After a priority-0 advert,
+    /// Returns the longest advert interval of the rows, in milliseconds. After a priority-0 advert,
     /// a backup takes over within this time, because Skew_Time is shorter.
     pub(super) fn longest_interval(&mut self) -> u32 {
         let intervals = self.rows.iter().filter_map(|row| {
@@ -122,7 +122,7 @@ impl Aftermath {
         self.leases.is_fenced(row) || self.unfenced.contains(&row)
     }
 
-    /// Removes the VIPs of all rows if `all` is true, and otherwise only of the rows that another
+    /// Removes the VIPs of all rows if `all` is true; otherwise, only the VIPs of rows that another
     /// router has taken over or that cannot be fenced. When no rows are left, also deletes the
     /// macvlans of backups.
     pub(super) fn remove(&mut self, all: bool) -> Rest {

@@ -117,7 +117,7 @@ impl Guardian {
         let Self { shared, stop, ended } = self;
         drop(stop);
         if ended.recv_timeout(END_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
-            // The guardian has been stopped, or waits for a slow driver.
+            // The guardian is stopped (SIGSTOP) or waiting for a slow driver.
             shared.kill();
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  word 0       phase       the engine's phase: `Phase`
-//!       1       crash       number of the signal by which the agent is crashing, else 0
+//!       1       crash       number of the fatal signal that the agent has received, else 0
 //!       2       answered    1 once a guardian has responded to the engine's death
 //!       3       rows        number of rows
 //!       8…15    mutex       robust; the engine's thread holds it while it runs
@@ -107,8 +107,8 @@ impl Memory {
         self.word(PHASE).store(phase as u64, Ordering::Release);
     }
 
-    /// Returns the number of the signal by which the agent is crashing; `None` if it is not
-    /// crashing.
+    /// Returns the number of the fatal signal that the agent has received; `None` if the agent is
+    /// not crashing.
     pub(super) fn crash(&self) -> Option<i32> {
         i32::try_from(self.word(CRASH).load(Ordering::Acquire)).ok().filter(|signal| *signal != 0)
     }

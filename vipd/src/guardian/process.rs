@@ -85,7 +85,7 @@ fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::R
     Ok(())
 }
 
-/// The response to the engine's death, made by the thread that detects the death first.
+/// The response to the engine's death, given by the thread that detects the death first.
 struct Answer {
     /// `None` after [`take`](Self::take).
     state: Mutex<Option<(Death, Option<Sent>)>>,
@@ -218,7 +218,7 @@ fn remain(
         }
         if has_work || now >= next_check {
             next_check = now + AGENT_CHECK;
-            // The other agent may have failed to make this guardian leave.
+            // The other agent may have failed to make this guardian exit.
             if another_agent_runs(agent, parent) {
                 return aftermath.abandon();
             }

@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 const PREFIX: &str = "vipd-guardian ";
 /// The guardian's answer to the next agent.
 const LEAVES: u8 = 1;
-/// Longest time that a starting agent waits for a guardian to leave.
+/// Longest time that a starting agent waits for a guardian to exit.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Listens for the next agent with this name. Returns `None` if another process uses the name.
@@ -32,7 +32,7 @@ pub(super) fn is_asked(listener: &UnixListener) -> bool {
     listener.accept().is_ok_and(|(mut client, _)| is_trusted(&client) && client.write_all(&[LEAVES]).is_ok())
 }
 
-/// Makes the guardian of a dead agent with this name leave, if there is one, and waits up to 2 s
+/// Makes the guardian of a dead agent with this name exit, if there is one, and waits up to 2 s
 /// for the guardian's answer. The caller must have made sure that the agent is dead, usually by
 /// acquiring the agent's lock. Returns false if a guardian may still remove something.
 pub fn stand_down(agent: &str) -> bool {
@@ -52,7 +52,7 @@ pub fn stand_down(agent: &str) -> bool {
     };
     if !leaves {
         tracing::warn!(
-            "the guardian of the previous run does not leave; it may remove VIPs of this agent: kill the process `vipd \
+            "the guardian of the previous run does not exit; it may remove VIPs of this agent: kill the process `vipd \
              guardian {agent}`"
         );
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn starting_agent_waits_for_the_guardian_to_leave() {
+    fn starting_agent_waits_for_the_guardian_to_exit() {
         let name = format!("/test/{}", std::process::id());
         stand_down(&name);
         let listener = listen(&name).expect("free");

@@ -167,8 +167,8 @@ mod tests {
         assert_eq!(memory.read(row.number() as usize, &mut buffer), None);
     }
 
-    /// Unwinding does not release the mutex, so a panic of the engine thread also wakes the
-    /// guardian.
+    /// Unwinding does not release the mutex. After a panic, the engine thread therefore ends with
+    /// the mutex held, which wakes the guardian.
     #[test]
     fn panic_of_the_engine_counts_as_its_death() {
         let (writer, memory) = writer(1);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// Maximum length of a line after substitution, in bytes.
 pub(super) const MAX_LINE: usize = 1 << 16;
-/// Maximum number of substitutions in a line. Exceeded if parameters refer to each other.
+/// Maximum number of substitutions in a line. Exceeded if the parameters' references form a cycle.
 const MAX_SUBSTITUTIONS: usize = 1000;
 
 /// The value of a parameter.
@@ -122,7 +122,7 @@ pub(super) fn definition(line: &str) -> Option<(&str, &str)> {
     Some((name, value.trim_start()))
 }
 
-/// Returns the names in a line that begin with `_`, which are names of predefined parameters.
+/// Returns the names of predefined parameters in a line. Such names begin with `_`.
 pub(super) fn predefined_names(line: &str) -> impl Iterator<Item = &str> {
     line.match_indices('$')
         .filter_map(|(at, _)| reference(&line[at..]))

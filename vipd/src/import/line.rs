@@ -1,6 +1,6 @@
 //! The lexical level of a line: comments, quotes, escapes and braces.
 
-/// A physical line without its comment and the white space around it.
+/// A physical line without its comment and surrounding white space.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cleaned {
     pub(super) text: String,
@@ -98,8 +98,8 @@ pub(super) fn words(text: &str) -> Vec<String> {
 }
 
 /// Splits a command, or a statement with a command, into words at white space. Quotes are removed,
-/// and the white space between them is kept. An unmatched single quote is an apostrophe. A
-/// backslash escapes the next character as in C.
+/// and white space inside quotes is kept. An unmatched single quote is an apostrophe. A backslash
+/// escapes the next character as in C.
 pub(super) fn command_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

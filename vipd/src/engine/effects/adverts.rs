@@ -57,7 +57,7 @@ impl Effects {
                         Err(error) => refused = Some(error),
                     }
                 }
-                // A master is not considered stalled if it can send to at least one peer.
+                // Sending to one peer is enough to count the frame and renew the lease.
                 if is_sent {
                     instance.count_sent(self.now, tag.kind);
                     if matches!(kind, FrameKind::Advert) {

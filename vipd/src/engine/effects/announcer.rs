@@ -82,8 +82,8 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
-    /// Queues a burst that may start immediately. `interval` is the time between two of its packets
-    /// in nanoseconds.
+    /// Queues a burst that may start immediately. `interval` is the time between two packets of the
+    /// burst, in nanoseconds.
     pub(crate) fn push(&mut self, router: RouterId, addresses: Addresses, rounds: u8, interval: u64) {
         // A paced burst over all addresses replaces the router's earlier bursts, because two paced
         // bursts would double the rate.

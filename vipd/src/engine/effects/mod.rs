@@ -169,8 +169,8 @@ impl Effects {
         std::mem::take(&mut self.failed)
     }
 
-    /// Returns the macvlans to bring down. The service does this, because it would block the engine
-    /// for too long. Returns none while address changes are pending.
+    /// Returns the macvlans that the service must bring down, because bringing down a macvlan would
+    /// block the engine for too long. Returns none while address changes are pending.
     pub(crate) fn take_downs(&mut self) -> Vec<(u32, Arc<AtomicBool>)> {
         if self.has_changes() { Vec::new() } else { std::mem::take(&mut self.downs) }
     }
@@ -208,8 +208,8 @@ impl Effects {
         self.leaving.iter().map(|(router, _)| *router)
     }
 
-    /// Ends the lease of a router that left Master in the predecessor, once the router's VIPs are
-    /// removed.
+    /// Records a router that left Master in the predecessor. The router's lease ends once its VIPs
+    /// are removed.
     pub(crate) fn keep_leaving(&mut self, router: RouterId, row: Row) {
         self.leaving.push((router, row));
     }

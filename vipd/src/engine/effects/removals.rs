@@ -24,7 +24,7 @@ impl Effects {
         let Topology { links, routers, .. } = &*topology;
         let Some(instance) = routers.get(router) else { return };
         let Some(position) = instance.addresses.iter().position(|vip| *vip == removed) else { return };
-        // The reload may already have given the VIP to another master.
+        // A reload may already have given the VIP to another master.
         let placed = instance.placed_vip(position);
         let on = instance.vip(position).and_then(|(_, on)| links.get(on));
         let others = on.map_or(&[][..], |link| link.routers_of(removed.address)).iter();

@@ -8,8 +8,8 @@
 //! is therefore checked after events that may have removed it, and every 30 s ([`VERIFY_AFTER`]),
 //! by adding it again: the kernel returns `EEXIST` if the entry is present. A dump would have to
 //! walk the whole table, which may contain a million routes of a routing daemon. The kernel also
-//! returns `EEXIST` if another tool has replaced vipd's route, and the notification about that may
-//! have been lost. For IPv4, appending the route distinguishes the two cases.
+//! returns `EEXIST` if another tool has replaced vipd's route, and the notification about the
+//! replacement may have been lost. For IPv4, appending the route distinguishes the two cases.
 //!
 //! Each request takes the rtnl lock, so a separate thread adds and checks the entries. The engine
 //! does not change an entry that is in flight in this thread.
@@ -177,8 +177,8 @@ impl Routing {
         self.additions.extend(held.map(|wanted| (wanted.stage(), *wanted)));
     }
 
-    /// Queues a check of the entries of a router after a missing VIP was restored. With the VIP,
-    /// the kernel also removed the IPv4 routes that had the VIP as their source address. IPv6
+    /// Queues a check of the entries of a router after a missing VIP was restored. Along with the
+    /// VIP, the kernel removed the IPv4 routes that had the VIP as their source address. IPv6
     /// routes only lost their source address; they are therefore removed and added again.
     pub(crate) fn vip_restored(&mut self, router: RouterId, vip: IpAddr) {
         for wanted in self.held.get(&router).into_iter().flatten() {
@@ -235,9 +235,9 @@ impl Routing {
         }
     }
 
-    /// Handles a notification that another tool has replaced a route with the same destination and
-    /// metric as one of vipd's routes. Clears the record that vipd added the route, and queues
-    /// another attempt to add it. The attempt fails, and the failure is reported.
+    /// Handles a notification that another tool has replaced one of vipd's routes with a route
+    /// that has the same destination and metric. Clears the record that vipd added its route, and
+    /// queues another attempt to add it. The attempt fails, and the failure is reported.
     pub(crate) fn replaced(&mut self, found: Route) {
         let found = RoutingEntry::Route(found);
         let candidates = self.entries.range_mut(Wanted::first_like(found)..);

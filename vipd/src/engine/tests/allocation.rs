@@ -1,5 +1,5 @@
-//! The engine must not allocate in its steady state: an allocator may take a lock or request pages
-//! from the kernel, despite locked memory and real-time scheduling.
+//! The engine must not allocate in its steady state: even with locked memory and real-time
+//! scheduling, an allocator may take a lock or request pages from the kernel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -62,7 +62,7 @@ fn random_configuration(random: &mut Random) -> Config {
     }
     let mut text = String::from("realtime = \"off\"\n");
     for number in 0..count {
-        // The VRID changes less often than the other keys, because a change restarts the router.
+        // The VRID changes less often than the other keys, because a new VRID restarts the router.
         let vrid = number + 1 + if random.below(8) == 0 { 100 } else { 0 };
         let priority = 100 + 50 * random.below(2);
         let interval = 10 * (1 + random.below(2));

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Backups count from these adverts while the routers pass to the successor.
+/// These adverts restart the backups' master-down timers, so that no backup takes over during the
+/// handover.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn each_master_sends_an_advert_before_the_handover() -> Result<()> {
@@ -25,8 +26,8 @@ fn each_master_sends_an_advert_before_the_handover() -> Result<()> {
     })
 }
 
-/// If the engine is stopped just before the handover, another router may take over. This node must
-/// yield, and an advert sent before would hide that it was stopped.
+/// If the engine stalls just before the handover, another router may take over. This node must
+/// yield, and must not send an advert first, which would hide the stall.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn master_that_was_replaced_sends_no_advert_before_the_handover() -> Result<()> {

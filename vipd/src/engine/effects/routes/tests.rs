@@ -26,7 +26,7 @@ fn router(number: u32) -> RouterId {
     RouterId::new(number, 0)
 }
 
-/// Records that all queued entries were added, and returns them in that order.
+/// Records that all queued entries were added, and returns the entries in the order of addition.
 fn add_all(routing: &mut Routing) -> Vec<Wanted> {
     let added: Vec<_> = std::iter::from_fn(|| routing.next_addition()).collect();
     for wanted in &added {

@@ -19,7 +19,7 @@ const STACK: usize = 128 * 1024;
 /// Why a change was refused: the error number, and the kernel's explanation if there is one.
 pub(super) type Refusal = (i32, Option<Box<str>>);
 
-/// Results of changes, in their order, or the failure of the socket.
+/// Results in the order of the changes, or the failure of the socket.
 pub(super) type Results = io::Result<Vec<Option<Refusal>>>;
 
 /// The engine's handle to the thread, which ends when the handle is dropped.
