@@ -14,8 +14,8 @@
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * `web`: metrics, health and the status page over HTTP.
 //! * `observe`: receives and decodes adverts, ARP and NDP, without consuming them.
-//! * `doctor`: finds the cause of trouble from what `observe`, the agent and the kernel report.
-//! * `color`: the decision whether output is colored.
+//! * `doctor`: finds causes of problems, using reports from `observe`, the agent and the kernel.
+//! * `color`: decides whether output is colored.
 //! * [`service`]: startup, supervision, and all work that may block.
 
 #![deny(unsafe_code)]

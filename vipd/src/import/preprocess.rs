@@ -51,7 +51,7 @@ struct Preprocessor<'a> {
     definitions: Definitions,
     lines: Vec<Line>,
     bytes: usize,
-    /// The files that are being read, each included by the previous file.
+    /// The main file and the nested includes that are being read, each included by the one before.
     including: Vec<PathBuf>,
     files_read: usize,
     /// Number of lines processed so far.

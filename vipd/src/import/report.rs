@@ -36,7 +36,7 @@ pub struct Message {
     pub at: Position,
     /// Whether the setting requires an action.
     pub severity: Severity,
-    /// The setting, its result and, if an action is required, the remedy.
+    /// The setting, how it was translated and, if an action is required, the remedy.
     pub text: String,
 }
 

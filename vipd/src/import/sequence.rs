@@ -23,7 +23,7 @@ pub(super) fn parts(line: &str) -> Option<(&str, &str, &str)> {
 /// Parses a sequence. `inside` is the text in parentheses, in which parameters have been replaced.
 ///
 /// # Errors
-/// Returns a message for the user.
+/// Returns a message for the user if the sequence is invalid or too long.
 pub(super) fn parse<'t>(kind: &str, inside: &str, line: &'t str) -> Result<Sequence<'t>, String> {
     let steps = match kind {
         "~SEQ" => numbers(inside, false)?,

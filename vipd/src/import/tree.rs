@@ -7,7 +7,7 @@ use super::report::{Position, Report};
 /// Maximum nesting of blocks. keepalived uses five levels.
 const MAX_DEPTH: usize = 16;
 
-/// A line of a block, with the block that it opens.
+/// A line of a block, with the block that it opens, if any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Statement {
     pub(super) at: Position,

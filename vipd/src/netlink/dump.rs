@@ -25,8 +25,8 @@ impl Requests {
     /// Reads all links, then all addresses.
     ///
     /// # Errors
-    /// The error returned by the kernel, or [`io::ErrorKind::Interrupted`] if a change interrupted
-    /// every attempt and entries may be missing.
+    /// The error returned by the kernel, or [`io::ErrorKind::Interrupted`] if changes interrupted
+    /// every attempt, so that entries may be missing.
     pub fn dump(&mut self, mut notice: impl FnMut(Notice)) -> io::Result<()> {
         self.dump_links(|link| notice_of(link, &mut notice))?;
         self.dump_addresses(0, |address| notice_of(address, &mut notice))

@@ -17,9 +17,9 @@ pub struct LinkFacts {
     pub ifindex: u32,
     /// Interface name.
     pub name: String,
-    /// Whether the link was set up (IFF_UP).
+    /// Whether the link is administratively up (IFF_UP).
     pub is_up: bool,
-    /// Whether the link carries multicast (IFF_MULTICAST).
+    /// Whether the link supports multicast (IFF_MULTICAST).
     pub has_multicast: bool,
     /// Whether the link uses ARP (not IFF_NOARP).
     pub has_arp: bool,

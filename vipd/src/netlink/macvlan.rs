@@ -80,7 +80,7 @@ pub struct Macvlans {
     created: BTreeMap<Key, (Macvlan, String)>,
     /// Original sysctls of each parent.
     parents: BTreeMap<String, Sysctls>,
-    /// Names of the macvlans of a previous run that this process has deleted.
+    /// Names of the stale macvlans that this process has deleted.
     stale: Vec<String>,
     /// Whether the macvlans belong to a predecessor or a successor, and so are not deleted on drop.
     is_borrowed: bool,
@@ -98,7 +98,7 @@ impl Macvlans {
         Ok(macvlans)
     }
 
-    /// Returns the names of the macvlans of a previous run, which [`open`](Self::open) has deleted.
+    /// Returns the names of the stale macvlans that [`open`](Self::open) has deleted.
     pub fn stale(&self) -> impl Iterator<Item = &str> {
         self.stale.iter().map(String::as_str)
     }
@@ -267,9 +267,9 @@ impl Macvlans {
         Ok(())
     }
 
-    /// Drops the records of the macvlans and sysctls of a former interface with the parent's name.
-    /// The kernel deleted the macvlans along with that interface, and the new interface has its own
-    /// sysctls.
+    /// If another interface had the parent's name before, drops the records of that interface's
+    /// macvlans and sysctls. The kernel deleted the macvlans along with that interface, and the new
+    /// interface has its own sysctls.
     fn forget_former_parent(&mut self, wanted: &Wanted<'_>) {
         let former = |key: &Key, parent: &str| parent == wanted.parent_name && key.0 != wanted.parent;
         if self.created.iter().any(|(key, (_, parent))| former(key, parent)) {

@@ -1,9 +1,9 @@
 //! Process events from the kernel's connector (`Documentation/driver-api/connector.rst`,
 //! `drivers/connector/cn_proc.c`).
 //!
-//! Available only in the initial network, PID and user namespaces; many kernels also require
-//! CAP_NET_ADMIN. Events may be lost: the kernel drops an event without an error if it cannot
-//! allocate memory for it.
+//! Events are available only in the initial network, PID and user namespaces; many kernels also
+//! require CAP_NET_ADMIN. Events may be lost: the kernel drops an event without an error if it
+//! cannot allocate memory for it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

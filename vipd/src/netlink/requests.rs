@@ -200,7 +200,7 @@ impl Requests {
         result
     }
 
-    /// Removes the addresses in `vips` that have vipd's mark from the named interfaces. Other
+    /// Removes from the named interfaces the addresses in `vips` that have vipd's mark. Other
     /// addresses with the mark stay, because they may belong to another agent.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use super::wire::{address, attribute, number};
 /// Length of `struct rtmsg` in bytes.
 const RTMSG_LEN: usize = 12;
 
-/// A route with at most one next hop. A table can contain only one route per destination and
+/// A route with at most one next hop. vipd adds at most one route per destination, table and
 /// metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {

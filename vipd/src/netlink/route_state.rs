@@ -55,7 +55,7 @@ impl fmt::Display for Destination {
 }
 
 /// State of the routes to a destination. If there are several routes, for example with different
-/// metrics, the highest of their states counts, in the order of the variants.
+/// metrics, the best state counts. The variants are listed from worst to best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteState {
     /// The main table contains no route with this prefix.

@@ -9,8 +9,8 @@ use std::io;
 
 /// Sysctls of a parent interface and their required values.
 ///
-/// * `arp_ignore` 1 prevents the parent from answering ARP requests for the VIPs on its macvlans,
-///   which it would do with its own MAC.
+/// * `arp_ignore` 1 prevents the parent from answering ARP requests for the VIPs on its macvlans
+///   with its own MAC.
 /// * `arp_announce` 2 prevents the parent from sending ARP requests with a VIP as the source, which
 ///   would update the caches of other hosts with the parent's MAC.
 const PARENT: [(&str, u32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];

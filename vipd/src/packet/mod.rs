@@ -1,5 +1,5 @@
-//! Sends adverts, announcements and solicitations, joins the VRRP multicast groups, and receives frames
-//! for diagnosis.
+//! Sends adverts, announcements and solicitations, joins the VRRP multicast groups, and receives
+//! frames for diagnosis.
 //!
 //! Advert frames are prepared when the settings or the interface's MAC or primary address change.
 //! For each advert, only the priority and the checksum are updated.

@@ -15,7 +15,7 @@ use super::socket::link_layer;
 const ETH_P_ALL: u16 = 0x0003_u16.to_be();
 /// Size of the receive buffer in bytes.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// Number of bytes kept of a frame. The longest advert of an interface with jumbo frames fits.
+/// Maximum number of bytes kept per frame. The longest advert in a jumbo frame fits.
 const SNAPLEN: usize = 9216;
 /// Length of a VLAN tag in bytes.
 const TAG: usize = 4;
@@ -23,10 +23,10 @@ const TAG: usize = 4;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 const TP_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
 
-/// A packet socket that receives the VRRP, ARP and ICMPv6 frames of an interface in both directions;
-/// without an Ethernet header, only VRRP packets.
+/// A packet socket that receives the VRRP, ARP and ICMPv6 frames of an interface in both
+/// directions. On an interface without Ethernet headers, it receives only VRRP packets.
 ///
-/// It receives frames before TC ingress. A frame that an XDP program drops never reaches it.
+/// The socket receives frames before TC ingress, but not the frames that an XDP program drops.
 #[derive(Debug)]
 pub struct Sniffer {
     socket: Socket,
@@ -40,7 +40,7 @@ pub struct Received<'a> {
     pub time: Duration,
     /// Whether this host sent the frame.
     pub outgoing: bool,
-    /// The frame as on the wire, with the VLAN tag that the kernel has moved to its metadata.
+    /// The frame as on the wire. A VLAN tag that the kernel has removed is inserted again.
     pub bytes: &'a [u8],
     /// Length on the wire in bytes; more than the length of `bytes` if the frame was cut.
     pub length: usize,
@@ -53,7 +53,7 @@ impl Sniffer {
     /// # Errors
     /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist.
     pub fn open(ifindex: u32, has_ethernet: bool) -> io::Result<Self> {
-        // With protocol 0, the socket receives nothing until it is bound, after the filter.
+        // With protocol 0, the socket receives nothing until `bind`, after the filter is attached.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.attach_filter(&if has_ethernet { ethernet_filter() } else { bare_filter() })?;
         // Fails without CAP_NET_ADMIN; the default size is enough unless the interface is flooded.
@@ -139,11 +139,11 @@ const JUMP_EQUAL: u16 = 0x15;
 const RETURN: u16 = 0x06;
 const VRRP: u32 = ipv4::PROTOCOL_VRRP as u32;
 
-/// Returns the classic BPF program that accepts ARP, ICMPv6, IP protocol 112, and tagged frames whose
-/// tag the kernel has not removed.
+/// Returns the classic BPF program that accepts ARP, ICMPv6, IP protocol 112, and frames with a
+/// VLAN tag that the kernel has not removed.
 fn ethernet_filter() -> Vec<SockFilter> {
     const ICMPV6: u32 = ipv6::NEXT_HEADER_ICMPV6 as u32;
-    // Offsets of protocol and next header behind an Ethernet header.
+    // Offset of a field of the IP header after an Ethernet header.
     let behind_ethernet = |field: usize| u32::try_from(ethernet::HEADER_LEN + field).unwrap_or(u32::MAX);
     vec![
         SockFilter::new(LOAD_HALF, 0, 0, 12),

@@ -91,7 +91,7 @@ impl Child {
     }
 }
 
-/// Returns the process command that starts the configured command.
+/// Builds the [`process::Command`] that starts the configured command.
 fn command_line(spec: &Spec) -> process::Command {
     let mut command;
     if cfg!(test) {
@@ -212,8 +212,8 @@ impl Running {
     }
 
     /// Ends a command that has timed out. Sends SIGTERM to its process group, then SIGKILL once the
-    /// command has ended or after [`GRACE`]. Returns when the command has ended, which may take a
-    /// long time if the command is waiting for a device or a file server: the kernel then delays
+    /// command has ended or after [`GRACE`]. Waits until the command has ended. This may take a long
+    /// time if the command is waiting for a device or a file server, because the kernel then delays
     /// even SIGKILL.
     pub(crate) async fn terminate(mut self) -> Outcome {
         self.signal(Signal::TERM);
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_a_flood_of_output_is_read() {
+    fn flood_of_output_is_read_to_the_end() {
         let outcome = run("head -c 1000000 /dev/zero | tr '\\0' x; echo; echo end", LONG);
         assert_eq!((outcome.end, outcome.last_line.as_str()), (End::Exited(0), "end"));
     }

@@ -21,7 +21,7 @@ use rustix::process::{
 use super::accounts::User;
 use super::{capabilities, executable, policy};
 
-/// First argument of vipd's executable that selects this mode.
+/// First argument with which vipd's executable runs a configured command.
 pub(crate) const VERB: &str = "exec";
 /// The executable of this process, even if its file has been replaced or deleted.
 pub(crate) const EXECUTABLE: &str = "/proc/self/exe";

@@ -17,7 +17,7 @@ fn commands() -> MutexGuard<'static, BTreeSet<i32>> {
     COMMANDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The entry of a command, which is not reaped as an orphan until the entry is dropped.
+/// The entry of a command. While the entry exists, the command is not reaped as an orphan.
 #[derive(Debug)]
 pub(super) struct Entry(i32);
 
@@ -59,7 +59,7 @@ fn first_zombie() -> Option<Pid> {
     if unsafe { libc::waitid(libc::P_ALL, 0, found.as_mut_ptr(), options) } != 0 {
         return None;
     }
-    // SAFETY: all bits 0 are a valid `siginfo_t`, which the call may have replaced.
+    // SAFETY: an all-zero `siginfo_t` is valid, and so is one that the call has filled.
     let found = unsafe { found.assume_init() };
     // SAFETY: the field is set if a process was found, and 0 otherwise.
     Pid::from_raw(unsafe { found.si_pid() })

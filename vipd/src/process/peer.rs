@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 /// Maximum number of supplementary groups of a process (`NGROUPS_MAX`).
 const MAX_GROUPS: usize = 65_536;
 
-/// Returns the ID of the process that connected or listened (`SO_PEERCRED`); `None` if it is not visible
-/// in this PID namespace.
+/// Returns the ID of the process that connected or listened (`SO_PEERCRED`); `None` if the process
+/// is not visible in this PID namespace.
 pub(crate) fn peer_process(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).ok()?;

@@ -1,7 +1,7 @@
 //! The scheduling policy of the calling thread.
 //!
-//! These are the system calls themselves. POSIX defines the C functions for processes, and Linux
-//! for threads, so musl's versions always fail with `ENOSYS`.
+//! Makes the system calls directly. POSIX defines the C functions for processes, but the system
+//! calls of Linux act on threads, so musl's functions always fail with `ENOSYS`.
 
 use std::io;
 
@@ -19,7 +19,7 @@ pub(crate) fn get() -> io::Result<libc::c_int> {
     if policy < 0 { Err(io::Error::last_os_error()) } else { Ok(policy & !libc::SCHED_RESET_ON_FORK) }
 }
 
-/// Sets the policy and the priority in it.
+/// Sets the policy and the priority.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_NICE or a sufficient RLIMIT_RTPRIO.

@@ -29,8 +29,8 @@ const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
 
-/// System calls that fail with `EPERM`: programs and other processes, users, namespaces and mounts,
-/// the kernel and the clock, keys, and interfaces that bypass this filter or have a large attack
+/// System calls that fail with `EPERM`. They affect programs and other processes, users, namespaces
+/// and mounts, the kernel and the clock, or keys; bypass this filter; or have a large attack
 /// surface.
 const DENIED: [libc::c_long; 55] = [
     libc::SYS_execve,

@@ -349,9 +349,9 @@ impl Administrator {
         }
     }
 
-    /// Begins to track objects, restores the objects' states and the priorities set by an
-    /// administrator from a predecessor's offer, and queues a reload. Must be called before the
-    /// engine starts, instead of [`prepare`](Self::prepare).
+    /// Begins to track objects, takes the objects' states and the administrator's priorities from a
+    /// predecessor's offer, and queues a reload. Must be called before the engine starts, instead
+    /// of [`prepare`](Self::prepare).
     pub(super) fn inherit(&mut self, offer: &Offer) {
         for (name, running) in &mut self.running {
             running.priority = offer.priorities.get(name).copied();

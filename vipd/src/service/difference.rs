@@ -34,7 +34,7 @@ impl Differences {
     /// router.
     fn identity(&mut self, from: &Instance, to: &Instance) {
         // All fields are listed, so that a new field cannot be forgotten. `name` is skipped,
-        // because both configurations have the same name.
+        // because the instance has the same name in both configurations.
         let Instance {
             name: _,
             interface,

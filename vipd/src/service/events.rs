@@ -50,7 +50,7 @@ impl EventLog {
         Subscription { history: shared.history.iter().cloned().collect(), live: shared.live.subscribe() }
     }
 
-    /// Returns the latest events for the status page, the latest first.
+    /// Returns the latest events for the status page, newest first.
     pub(super) fn timeline(&self) -> Vec<Arc<EventRecord>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).timeline.latest()
     }
@@ -172,7 +172,7 @@ impl Recorder {
         published: &[(RouterId, Transition)],
         instance: impl Fn(RouterId) -> Option<&'a Arc<Instance>>,
     ) -> Vec<(Change, &'a Arc<Instance>)> {
-        // Changes of a router that a reload is adding are returned later.
+        // State changes of a router that a reload is adding are returned later.
         let known = published.iter().filter(|(router, _)| instance(*router).is_some());
         let known: Vec<_> = known.copied().collect();
         let changes = self.changes.published(&known).into_iter();

@@ -28,8 +28,8 @@ impl ForeignXdp {
             tracing::warn!(
                 interface,
                 program,
-                "another XDP program runs before vipd's BPF program; vipd does not receive adverts that \
-                 it drops or redirects"
+                "another XDP program runs before vipd's BPF program; adverts that the XDP program \
+                 drops or redirects do not reach vipd"
             );
         }
     }

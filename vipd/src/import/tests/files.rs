@@ -1,4 +1,4 @@
-//! Files as they are found in the field, and their translations.
+//! Files like those found in the field, and their translations.
 
 use std::fs;
 use std::path::Path;

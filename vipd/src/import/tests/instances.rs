@@ -182,7 +182,7 @@ fn ipv6_instances_use_version_3() {
 }
 
 #[test]
-fn version_2_of_ipv6_instances_needs_attention_if_keepalived_uses_it() {
+fn ipv6_instance_needs_attention_if_keepalived_uses_version_2() {
     let before = |settings: &str| instance(settings).replace("192.0.2.1/24", "fe80::1/64");
     let vips = "virtual_ipaddress { 192.0.2.1/24 }\n";
     let after = |settings: &str| {

@@ -26,7 +26,7 @@ fn keys_of_translated_keywords_exist() {
     }
 }
 
-/// The reference of vipd's keys names keepalived's equivalents, which the import must translate.
+/// The reference for vipd's keys names equivalents in keepalived. The import must translate them.
 #[test]
 fn equivalents_of_keys_are_translated() {
     // These are values and phrases, and keywords that the reference mentions although they have no

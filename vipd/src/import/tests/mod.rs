@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::{Files, ImportError, Options, Severity, Translation, import};
 use crate::config::Config;
 
-/// The files, in memory, of a machine on which `pgrep` and `killall` are installed.
+/// Simulates the files of a machine on which `pgrep` and `killall` are installed.
 #[derive(Debug, Default)]
 struct Memory {
     files: BTreeMap<PathBuf, Vec<u8>>,

@@ -63,7 +63,7 @@ fn run(text: &[u8]) {
     }
 }
 
-/// Changes to a text: at each position, bytes are removed and a word is inserted.
+/// Generates changes to a text. Each change removes bytes at a position and inserts a word there.
 fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, usize)>> {
     prop::collection::vec((any::<prop::sample::Index>(), 0..20_usize, 0..WORDS.len()), 1..8)
 }

@@ -164,7 +164,7 @@ fn checks_must_be_defined_before_they_are_tracked() {
 }
 
 #[test]
-fn rules_without_preference_get_the_number_that_keepalived_would_choose() {
+fn rules_without_a_preference_get_the_one_that_keepalived_would_choose() {
     assert_rows(&[
         (
             "virtual_rules {\nfrom 10.0.0.1 table 5\nto 10.0.0.2 table 6\n}",

@@ -122,8 +122,8 @@ fn preferred(text: &str, at: &Position, context: &mut Context<'_>) -> Option<boo
 }
 
 impl Vip {
-    /// Returns the element of `virtual_addresses`: a string if there are no options. `interface` is
-    /// the instance's own interface.
+    /// Returns the element of `virtual_addresses`: a string, or an inline table if there are
+    /// options. `interface` is the instance's own interface.
     pub(super) fn translate(&self, interface: Option<&str>) -> Value {
         let Self { address, length, label, scope, broadcast, preferred, .. } = self;
         let text = match length {

@@ -20,7 +20,7 @@ const CHECK_TIME: std::ops::RangeInclusive<u64> = SECOND / 10..=86_400 * SECOND;
 pub(super) struct Check {
     /// Name in vipd's configuration.
     pub(super) name: String,
-    /// Weight of tracked objects without a weight of their own.
+    /// Weight where the check is tracked without a weight.
     pub(super) weight: Option<Weight>,
     table: Table,
 }

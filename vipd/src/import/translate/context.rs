@@ -22,7 +22,7 @@ pub(super) enum Parsed {
     LeftOut,
 }
 
-/// The report, the machine, and the defaults of commands.
+/// The report, the machine, and defaults for commands.
 pub(super) struct Context<'a> {
     pub(super) report: &'a mut Report,
     pub(super) files: &'a dyn Files,
@@ -30,7 +30,7 @@ pub(super) struct Context<'a> {
     pub(super) script_user: Option<String>,
     /// The checks that are defined so far, with keepalived's names.
     pub(super) defined: HashSet<(Object, String)>,
-    /// Whether the absence of a user has been reported.
+    /// Whether the absence of `script_user` has been reported.
     pub(super) has_reported_user: bool,
 }
 
@@ -43,7 +43,7 @@ impl Context<'_> {
         self.report.note(at, text);
     }
 
-    /// Returns whether a statement is translated. Otherwise, reports why it is not.
+    /// Returns whether a statement is translated. If it is not, reports why.
     pub(super) fn is_translated(&mut self, block: Block, statement: &Statement) -> bool {
         let name = statement.keyword();
         let at = &statement.at;
@@ -89,7 +89,7 @@ impl Context<'_> {
         }
     }
 
-    /// Reads an option within a line. Reports an option that is not translated. `words` are the
+    /// Reads an option within a line. Reports the option if it is not translated. `words` are the
     /// words after the option.
     pub(super) fn option<'w>(
         &mut self,
@@ -255,7 +255,7 @@ impl Context<'_> {
     }
 }
 
-/// Returns whether a translated keyword has a block.
+/// Returns whether a translated keyword must have a block.
 fn has_block(name: &str) -> bool {
     const BLOCKS: [&str; 18] = [
         "authentication",

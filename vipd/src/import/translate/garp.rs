@@ -1,4 +1,4 @@
-//! Settings of announcements in `global_defs`, `garp_group` and instances.
+//! Settings for announcements in `global_defs`, `garp_group` and instances.
 
 use super::context::Context;
 use super::values::{self, SECOND};
@@ -6,7 +6,7 @@ use crate::import::keywords::Block;
 use crate::import::toml::Value;
 use crate::import::tree::Statement;
 
-/// Settings of announcements; `None` for the default.
+/// Settings for announcements; `None` for the default.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Garp {
     repeat: Option<u8>,
@@ -58,7 +58,7 @@ impl Garp {
         }
     }
 
-    /// Returns `garp`; `None` if all settings are vipd's defaults.
+    /// Returns the value of the key `garp`; `None` if all settings are vipd's defaults.
     pub(super) fn translate(&self, is_ipv6: bool) -> Option<Value> {
         let time = |nanos: u64| Value::Text(values::duration(nanos));
         let count = |count: u8| Value::Integer(count.into());

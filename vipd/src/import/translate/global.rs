@@ -7,7 +7,7 @@ use crate::import::keywords::Block;
 use crate::import::toml::Table;
 use crate::import::tree::Statement;
 
-/// Defaults of all instances, and the settings of the agent.
+/// Defaults for all instances, and the settings of the agent.
 #[derive(Debug, Default)]
 pub(super) struct Global {
     /// `vrrp_version`, 2 if it is not set.
@@ -83,7 +83,7 @@ impl Global {
         Some(table)
     }
 
-    /// Returns the settings of announcements on an interface.
+    /// Returns the settings for announcements on an interface.
     pub(super) fn garp_on(&self, interface: Option<&str>) -> Garp {
         let group = self.garp_groups.iter().find(|group| {
             interface.is_some_and(|interface| group.interfaces.iter().any(|one| one == interface))

@@ -122,7 +122,7 @@ impl Group {
         }
     }
 
-    /// Returns `[[group]]` and `[group.notify]`. `name` returns vipd's name of an instance.
+    /// Returns `[[group]]` and `[group.notify]`. `name` returns vipd's name for an instance.
     pub(super) fn tables(
         &self,
         checks: &Checks,

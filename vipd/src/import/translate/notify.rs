@@ -11,7 +11,7 @@ pub(super) struct Notify {
     commands: Vec<(&'static str, Command, Statement)>,
 }
 
-/// keepalived's keywords and vipd's keys, in vipd's order.
+/// keepalived's keywords and vipd's keys, in the order in which the keys are written.
 const KEYS: [(&str, &str); 5] = [
     ("notify_master", "master"),
     ("notify_backup", "backup"),
@@ -40,7 +40,7 @@ impl Notify {
         true
     }
 
-    /// Returns the table, such as `[instance.notify]`; `None` without commands.
+    /// Returns the table, such as `[instance.notify]`; `None` if there are no commands.
     pub(super) fn table(&self, header: &'static str, context: &mut Context<'_>) -> Option<Table> {
         let mut table = Table::new(header);
         let mut users = Vec::new();

@@ -175,8 +175,8 @@ impl Track {
             Role::AddressOwner => Some("because its instance is an address owner"),
         };
         if let Some(reason) = reason {
-            // keepalived treats a weight of 1 as the default, and then tracks the file without a
-            // weight.
+            // keepalived treats a file's weight of 1 as not configured, and tracks the file without
+            // a weight.
             let is_fault = *object == Object::File && weight.value == 1;
             if !is_fault && (role, *object) != (Role::Member, Object::Interface) {
                 context.note(at, format!("{name:?} is not tracked: keepalived ignores it, too, {reason}"));

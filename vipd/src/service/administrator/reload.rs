@@ -52,7 +52,7 @@ pub(in crate::service) enum Step {
 }
 
 impl Administrator {
-    /// Compares the new configuration with the present one. Passes the difference to the engine, or
+    /// Compares the new configuration with the current one. Passes the difference to the engine, or
     /// first waits until the objects that added instances track have been read. Returns `None` if
     /// the reload continues.
     pub(super) fn apply(&mut self, read: Result<Config, ConfigError>, author: Author) -> Option<Step> {

@@ -22,7 +22,7 @@ pub(in crate::import::translate) struct Surroundings<'a> {
     /// Whether the weights of the instance's tracked objects are ignored, because the instance is
     /// in a group.
     pub(in crate::import::translate) is_member: bool,
-    /// The objects of a group that has no other member.
+    /// The objects tracked by the group, if this instance is its only member.
     pub(in crate::import::translate) more_tracks: &'a [Track],
 }
 
@@ -123,7 +123,7 @@ impl Instance {
         if let Some(delay) = global.startup_delay.filter(|delay| *delay > 0) {
             table.text("startup_delay", values::duration(delay));
         }
-        // In strict mode, keepalived has an Accept_Mode only in VRRPv3.
+        // In strict mode, keepalived ignores `accept` in VRRPv2.
         let accept = match self.accept {
             Some(true) if is_strict && version == 2 => None,
             accept => accept,
@@ -155,7 +155,7 @@ impl Instance {
         let ignored = |at: &Position, keyword: &str, reason: &str, context: &mut Context<'_>| {
             context.note(at, format!("`{keyword}` is left out: keepalived ignores it, too, {reason}"));
         };
-        // In strict mode, keepalived changes state MASTER to BACKUP, unless the router is an owner.
+        // In strict mode, keepalived changes `state MASTER` to BACKUP, except for an address owner.
         if (self.is_state_master && !is_strict) || priority == OWNER {
             let reason = if priority == OWNER { "for an address owner" } else { "in state MASTER" };
             if let Some(at) = &self.nopreempt {
