@@ -135,7 +135,7 @@ impl Notifications {
         self.set_groups(groups);
         let names: BTreeSet<&str> = instances.iter().map(|instance| instance.name.as_str()).collect();
         for old in removed.iter().filter(|old| !names.contains(old.name.as_str())) {
-            // Has no effect if the change to `stop` has already been reported.
+            // This notice has no effect if the change to `stop` has already been reported.
             let stop = Notice {
                 kind: Kind::Stop,
                 reason: Reason::Shutdown.to_string(),
