@@ -72,9 +72,9 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
 }
 
 /// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence
-/// them. Then detaches that run's programs. If `has_fence` is set, the programs on interfaces in
-/// use stay attached and are replaced in place when the interfaces are opened. Also [cleans
-/// up](clear_others) after dead agents with other names on the same interfaces.
+/// them. Then detaches that run's programs, except, if `has_fence` is set, those on interfaces in
+/// use: these are replaced in place when the interfaces are opened. Also [cleans up](clear_others)
+/// after dead agents with other names on the same interfaces.
 ///
 /// # Errors
 /// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached
@@ -120,13 +120,13 @@ pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
 }
 
 fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Result<()> {
-    // Checked before the lock is acquired, because the dead agent's guardian exits when another
-    // process holds the lock.
+    // Checked before the lock is acquired, because acquiring it makes the dead agent's guardian
+    // exit.
     if agent_stays(dead) || interfaces_of(&Pins::open(dead)?).is_disjoint(ifindices) {
         return Ok(());
     }
-    // The lock prevents an agent with this name from starting. An unprivileged user's process that
-    // holds the lock is not an agent.
+    // The lock prevents an agent with this name from starting. A process of an unprivileged user
+    // that holds the lock is not an agent, and is ignored.
     let _lock = match AgentLock::acquire_name_patiently(dead) {
         Ok(lock) => Some(lock),
         Err(LockError::OtherUser { .. }) => None,

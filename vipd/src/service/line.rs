@@ -1,4 +1,4 @@
-//! Lines that describe changes in the answer to a client and in the log.
+//! Lines that describe changes, for answers to clients and for the log.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// Returns the fields `instance` and `group` of log lines.
+    /// Returns the values of the log fields `instance` and `group`.
     pub(super) fn fields(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::Agent => (None, None),
@@ -55,8 +55,8 @@ impl fmt::Display for Line {
     }
 }
 
-/// Combines consecutive lines about the same instance or group into one text for the log. The name
-/// is in a separate field of the log line.
+/// Combines consecutive lines about the same instance or group into one log message. The name of
+/// the instance or group is a separate log field.
 pub(super) fn by_subject(lines: &[Line]) -> impl Iterator<Item = (&Subject, String)> {
     let is_same = |a: &Line, b: &Line| a.subject == b.subject && a.subject != Subject::Agent;
     lines.chunk_by(is_same).filter_map(|lines| {

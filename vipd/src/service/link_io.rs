@@ -141,8 +141,7 @@ impl LinkOpener {
 
     /// Joins the multicast groups of the families that have routers on the link, restores
     /// memberships that the kernel has dropped, and leaves groups that are no longer needed.
-    /// Returns whether the set of families whose group cannot be joined, or any reason, has
-    /// changed.
+    /// Returns whether the list of failures has changed since the last call.
     ///
     /// # Errors
     /// Returns an error if the link was not open and no group can be joined. Otherwise, a failure

@@ -138,8 +138,8 @@ fn verbosity() -> Verbosity {
     }
 }
 
-/// Runs the agent until a signal stops it or another process has succeeded it. `path` is the file
-/// from which `config` was read and which a reload reads again.
+/// Runs the agent until a signal stops it or a successor has taken over. `path` is the file from
+/// which `config` was read; a reload reads this file again.
 ///
 /// # Errors
 /// Returns an error if stale VIPs or macvlans cannot be removed; if the runtime directory, its

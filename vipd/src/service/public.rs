@@ -1,5 +1,5 @@
-//! Removes explanations of tracked objects from what the HTTP server sends, because the server has no
-//! authentication. They contain the output of scripts and the contents of files.
+//! Removes the explanations of tracked objects from HTTP responses: they may contain script output
+//! and file contents, and the HTTP server has no authentication.
 
 use crate::control::event::EventRecord;
 use crate::control::model::{InstanceStatus, TrackedObject};

@@ -48,8 +48,8 @@ pub(super) fn reason(settings: &Instance, position: usize, errno: i32) -> String
 }
 
 /// Removes and returns stale routes and rules of a killed agent. If another agent runs in the
-/// network namespace, removes only routes and rules of configured instances whose interface is not
-/// in `refused`.
+/// network namespace, removes only those of configured instances whose interface is not in
+/// `refused`, the interfaces that this agent could not claim.
 pub(super) fn remove_stale(config: &Config, refused: &BTreeSet<&str>) -> io::Result<Vec<RoutingEntry>> {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
     let free: Vec<&Instance> = free.map(AsRef::as_ref).collect();

@@ -23,8 +23,7 @@ use crate::process::{
 };
 use crate::xdp::{self, Inherited, Kernel, Row, Rows};
 
-/// Maximum time to wait for each message from the predecessor that passes its offer or a
-/// descriptor.
+/// Maximum time to wait for the predecessor's offer and for each of its descriptors.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Error context for failures of the channel to the predecessor.
@@ -39,7 +38,7 @@ pub(super) struct Heir {
     /// Receives the states of the routers once the engine has taken over.
     pub(super) resumed: oneshot::Receiver<Vec<Resumed>>,
     pub(super) has_taken_over: Arc<AtomicBool>,
-    /// Set by a termination signal, which keeps the engine from taking over.
+    /// Set when a termination signal arrives; the engine then does not take over.
     pub(super) is_stopping: Arc<AtomicBool>,
     pub(super) lock: Arc<AgentLock>,
 }

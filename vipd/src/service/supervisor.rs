@@ -100,9 +100,9 @@ pub(super) struct Supervisor<S> {
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Starts the worker and the engine, and runs until the engine ends after a signal, a successor
-    /// takes over, or an error occurs. When this returns after a signal, all masters have sent
-    /// priority-0 adverts and removed their VIPs, except an address owner's VIPs, which belong to
-    /// its interface.
+    /// takes over, or an error occurs. When this function returns after a signal, all masters have
+    /// sent priority-0 adverts and removed their VIPs, except an address owner's VIPs, which belong
+    /// to its interface.
     ///
     /// # Errors
     /// Returns an error if the control socket cannot be used, a thread cannot be started, the only

@@ -9,7 +9,7 @@ use crate::control::event::EventRecord;
 /// Number of events that are kept.
 const CAPACITY: usize = 50;
 
-/// The latest events, without discarded adverts: a flood of them would displace all others.
+/// The latest events, without discarded adverts: a flood of them would displace all other events.
 #[derive(Debug, Default)]
 pub(super) struct Timeline(VecDeque<Arc<EventRecord>>);
 
@@ -35,7 +35,7 @@ impl Timeline {
     }
 }
 
-/// Returns whether the timeline contains an event.
+/// Returns whether the timeline shows an event of this kind.
 fn is_shown(record: &EventRecord) -> bool {
     record.event != "advert-discarded"
 }

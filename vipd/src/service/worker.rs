@@ -1,5 +1,5 @@
-//! The worker thread runs the jobs that may block, so that signals and `status` requests are still
-//! handled.
+//! The worker thread runs the jobs that may block, so that they do not delay the handling of
+//! signals and `status` requests.
 //!
 //! Jobs run one at a time in the order of submission, except that reattaching a detached BPF
 //! program takes precedence over jobs for other links. While a successor prepares to take over,
@@ -41,8 +41,8 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Makes a link ready for its routers. Reopening a link does not interrupt its routers.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
     /// Restores multicast memberships that the kernel has dropped on open links. Returns the links
-    /// that must be reopened because the groups that cannot be joined, or the reasons, have
-    /// changed.
+    /// that must be reopened because the list of groups that cannot be joined, or the reason for a
+    /// failure, has changed.
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Returns whether any multicast group could not be joined on an open link.
     fn has_unjoined(&self) -> bool;

@@ -28,7 +28,7 @@ use super::syscall;
 const MODES: [&str; 3] = [Mode::Native.as_str(), Mode::Tc.as_str(), Mode::Generic.as_str()];
 
 impl Mode {
-    /// Returns the attach type and flags of `BPF_LINK_CREATE`.
+    /// Returns the attach type and flags for `BPF_LINK_CREATE`.
     fn hook(self) -> (u32, u32) {
         match self {
             Self::Native => (syscall::BPF_XDP, syscall::XDP_FLAGS_DRV_MODE),

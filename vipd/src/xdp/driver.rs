@@ -33,7 +33,7 @@ pub(super) enum Cost {
 }
 
 /// Cost of a driver that reinitializes its rings, or closes and reopens the interface.
-const RESTARTS: Cost = Cost::Loses("interrupts all traffic when it is enabled and disabled");
+const RESTARTS: Cost = Cost::Loses("interrupts all traffic when it is enabled or disabled");
 
 /// The drivers whose cost is known, from the source of Linux 6.12. For idpf and mana, later kernels
 /// were also checked.
@@ -50,18 +50,15 @@ const DRIVERS: [(&str, Cost); 92] = [
     (
         "bnxt_en",
         Cost::Loses(
-            "interrupts all traffic when it is enabled and disabled, and disables LRO and hardware GRO",
+            "interrupts all traffic when it is enabled or disabled, and disables LRO and hardware GRO",
         ),
     ),
-    ("vmxnet3", Cost::Loses("interrupts all traffic when it is enabled and disabled, and disables LRO")),
-    (
-        "qede",
-        Cost::Loses("interrupts all traffic when it is enabled and disabled, and disables hardware GRO"),
-    ),
+    ("vmxnet3", Cost::Loses("interrupts all traffic when it is enabled or disabled, and disables LRO")),
+    ("qede", Cost::Loses("interrupts all traffic when it is enabled or disabled, and disables hardware GRO")),
     (
         "mlx5_core",
         Cost::Loses(
-            "interrupts all traffic when it is enabled and disabled, and keeps LRO and hardware GRO off",
+            "interrupts all traffic when it is enabled or disabled, and keeps LRO and hardware GRO off",
         ),
     ),
     ("gve", RESTARTS),

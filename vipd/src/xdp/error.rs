@@ -53,7 +53,9 @@ pub enum LoadError {
         source: MapError,
     },
     /// The maps of a predecessor differ from this object's maps.
-    #[error("the BPF map `{name}` differs from the running agent's; restart the agent instead")]
+    #[error(
+        "the BPF map `{name}` differs from the running agent's; restart the agent instead of upgrading it"
+    )]
     OtherMaps {
         /// Name in the object.
         name: String,

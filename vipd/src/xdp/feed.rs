@@ -48,8 +48,8 @@ impl Feed {
         fence(Ordering::SeqCst);
     }
 
-    /// Returns the next record, if any, without a system call. Skips records whose size differs
-    /// from [`AdvertRecord`], which the program never writes.
+    /// Returns the next record, if any, without a system call. Skips records that are not the size
+    /// of an [`AdvertRecord`]; the program never writes such records.
     pub fn pop(&mut self) -> Option<AdvertRecord> {
         loop {
             let item = self.ring.next()?;

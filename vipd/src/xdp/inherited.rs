@@ -1,9 +1,9 @@
 //! The maps and links that a process passes to its successor.
 //!
-//! The successor loads its own programs on the same maps, so that counters, fast paths and the ring
-//! continue. It first creates its own maps, and then makes their descriptors refer to the
-//! predecessor's maps. A program that is not loaded yet refers to a map by descriptor number, so
-//! programs loaded afterwards use the predecessor's maps.
+//! The successor loads its own programs on the same maps, so that the counters, the fast path and
+//! the ring buffer carry over. It first creates its own maps, and then makes their descriptors
+//! refer to the predecessor's maps. A program that is not loaded yet refers to a map by descriptor
+//! number, so programs loaded afterwards use the predecessor's maps.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -131,7 +131,7 @@ impl Leases {
     }
 
     /// Lifts the fences of rows without a lease. If no row remains fenced, makes the program stop
-    /// looking up packets, unless a row is closed.
+    /// looking up VIPs for each packet, unless a row is closed.
     pub fn settle(&self) {
         for slot in self.slots.values() {
             // The program may have fenced the row while its lease was ending.

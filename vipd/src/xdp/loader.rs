@@ -249,7 +249,7 @@ impl Kernel {
         self.routers.insert(key, slot)
     }
 
-    /// Stops receiving the adverts of a virtual router, which then pass to the network stack. Does
+    /// Stops receiving a virtual router's adverts; they then pass to the network stack. Does
     /// nothing if the router has no entry.
     ///
     /// # Errors
@@ -266,8 +266,8 @@ impl Kernel {
         self.routers.insert_peer(peer, min_ttl)
     }
 
-    /// Stops accepting adverts from a unicast peer, which are then dropped. Does nothing if the
-    /// peer has no entry.
+    /// Stops accepting a unicast peer's adverts; they are then dropped. Does nothing if the peer
+    /// has no entry.
     ///
     /// # Errors
     /// Returns an error if `bpf(2)` fails for a reason other than a missing entry.
@@ -355,8 +355,8 @@ impl Kernel {
         }
     }
 
-    /// Detaches an interface's program that receives adverts. Does nothing if no such program is
-    /// attached.
+    /// Detaches the program that receives an interface's adverts. Does nothing if no such program
+    /// is attached.
     pub fn detach(&mut self, ifindex: u32) {
         self.attachments.detach(ifindex);
     }

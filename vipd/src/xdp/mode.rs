@@ -67,7 +67,7 @@ impl fmt::Display for Preference {
     }
 }
 
-/// The header with which the frames of an interface start, which determines the program to attach.
+/// The first header of an interface's frames, which determines the program to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// An Ethernet header.

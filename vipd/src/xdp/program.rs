@@ -1,4 +1,4 @@
-//! The programs of the object.
+//! The programs in the BPF object.
 //!
 //! [`Entry::Tc`] is loaded at startup, which shows whether the kernel accepts the parser. Every
 //! other [`Entry`] is loaded when it is first attached, because the verifier takes 0.1 s per

@@ -1,10 +1,10 @@
 //! Copies the adverts that the BPF program of a running agent drops at the XDP hook.
 //!
-//! The program passes each advert that it has processed to the program in an array, [`CONSUME_XDP`],
-//! which drops it. A tap replaces that program by one that copies the frame to a ring buffer and drops
-//! it as well, so that nothing changes for the agent. The tap keeps the array open only for the moment
-//! of the replacement: the kernel empties the array when the agent's process ends, and adverts then
-//! pass to the network stack as without a tap.
+//! Each advert that has been processed is passed to [`CONSUME_XDP`], the program in a program
+//! array, which drops the advert. A tap replaces [`CONSUME_XDP`] with a program that copies the
+//! frame to a ring buffer and then also drops it, so nothing changes for the agent. The tap opens
+//! the array only to replace the program. As without a tap, the kernel therefore empties the array
+//! when the agent's process ends, and adverts then pass to the network stack.
 //!
 //! [`CONSUME_XDP`]: vipd_common::names::CONSUME_XDP
 
@@ -23,16 +23,16 @@ const RING: u32 = 1 << 20;
 /// Name of the program that copies frames.
 const NAME: &str = "vipd_tap";
 
-/// The array of an agent through which its BPF program drops adverts.
+/// The program array through which an agent's BPF program drops adverts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Consumer {
     /// ID of the array.
     pub id: u32,
-    /// Whether its programs support multi-buffer frames.
+    /// Whether programs in the array support multi-buffer frames.
     has_frags: bool,
 }
 
-/// A tap on the adverts that an agent drops, from all interfaces of the agent that use this array.
+/// A tap on the adverts that an agent drops on all interfaces that use the same program array.
 pub struct Tap {
     consumer: Consumer,
     ring: RingBuf<MapData>,
@@ -45,17 +45,17 @@ pub struct Tap {
 /// A frame that the BPF program has processed and dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tapped {
-    /// When the frame was dropped, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time at which the frame was dropped, in nanoseconds of `CLOCK_MONOTONIC`.
     pub time: u64,
     /// Index of the interface that received the frame.
     pub ifindex: u32,
-    /// The first 2048 bytes of the frame.
+    /// The frame, truncated to 2048 bytes.
     pub bytes: Vec<u8>,
     /// Length of the frame in bytes.
     pub length: usize,
 }
 
-/// Why the adverts that an XDP program drops cannot be copied.
+/// An error from installing or using a tap.
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// The program does not belong to vipd.
@@ -105,12 +105,12 @@ impl Consumer {
 }
 
 impl Tap {
-    /// Installs a tap. Returns `None` if the array is empty, which means that the agent's process has
-    /// ended and nothing is dropped.
+    /// Installs a tap. Returns `None` if the array is empty: the agent's process has then ended,
+    /// and no adverts are dropped.
     ///
     /// # Errors
-    /// `EPERM` without CAP_SYS_ADMIN; `EINVAL` before Linux 5.18, because older kernels cannot copy
-    /// frames.
+    /// `EPERM` without CAP_SYS_ADMIN; `EINVAL` on kernels before Linux 5.18, which lack
+    /// `bpf_xdp_load_bytes`.
     pub fn install(consumer: Consumer) -> Result<Option<Self>, TapError> {
         let load = |instructions: &[_], name| {
             syscall::load_xdp(instructions, consumer.has_frags, name).map_err(system("load a BPF program"))
@@ -126,7 +126,7 @@ impl Tap {
         let Some(original) = read(&array)? else { return Ok(None) };
         let original = syscall::program_by_id(original).map_err(system("open the agent's program"))?;
         let name = syscall::program_name(original.as_fd()).map_err(system("read the agent's program"))?;
-        // A tap whose process was killed is replaced for good.
+        // If a killed process left its tap in the array, that tap is not restored later.
         let original = if name == NAME { load(&tap_program::drop(), names::CONSUME_XDP)? } else { original };
         syscall::set_first_program(array.as_fd(), program.as_fd())
             .map_err(system("install a BPF program"))?;
@@ -138,7 +138,7 @@ impl Tap {
         self.consumer
     }
 
-    /// Returns whether the tap is still installed: a successor of the agent replaces it.
+    /// Returns whether the tap is still installed. A successor of the agent replaces the tap.
     pub fn is_installed(&self) -> bool {
         let array = self.consumer.open();
         let first = array.ok().and_then(|array| syscall::first_program(array.as_fd()).ok().flatten());
@@ -163,7 +163,7 @@ impl Drop for Tap {
             return;
         }
         if let Ok(array) = self.consumer.open() {
-            // If this fails, the tap remains, which drops the same frames.
+            // If this fails, the tap's program remains, and drops the same frames.
             let _ = syscall::set_first_program(array.as_fd(), self.original.as_fd());
         }
     }
@@ -182,7 +182,7 @@ impl fmt::Debug for Tap {
     }
 }
 
-/// Decodes a record of the program that copies frames.
+/// Decodes a record from the program that copies frames.
 fn decode(record: &[u8]) -> Option<Tapped> {
     let word = |index: usize| record.get(8 * index..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
     let length = usize::try_from(word(2)?).ok()?;

@@ -1,4 +1,4 @@
-//! The instructions of the programs of a [`Tap`](super::tap::Tap).
+//! The programs of a [`Tap`](super::tap::Tap), as BPF instructions.
 //!
 //! ```text
 //!  record:  0        8        16       24
@@ -9,9 +9,9 @@
 
 use std::os::fd::RawFd;
 
-/// Number of bytes copied of a frame.
+/// Maximum number of bytes copied from a frame.
 pub(super) const CAPACITY: usize = 2048;
-/// Length of a record before the frame, in bytes.
+/// Offset of the frame in a record, in bytes.
 pub(super) const HEADER: usize = 24;
 
 /// `struct bpf_insn`.
@@ -48,7 +48,8 @@ const PSEUDO_MAP_FD: u8 = 1;
 const INGRESS_IFINDEX: i16 = 12;
 /// `XDP_DROP`.
 const XDP_DROP: i32 = 1;
-/// Length of an IPv4 header. The verifier must know that the length of a copy is not 0.
+/// Minimum number of bytes copied: the length of an IPv4 header. The verifier rejects a copy whose
+/// length may be 0.
 const SHORTEST: i32 = 20;
 
 fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
@@ -62,8 +63,8 @@ pub(super) fn drop() -> Vec<Instruction> {
     vec![instruction(MOVE, 0, 0, 0, XDP_DROP), instruction(EXIT, 0, 0, 0, 0)]
 }
 
-/// Returns the program that copies frames to the ring buffer with this descriptor, if it has room, and
-/// drops them.
+/// Returns the program that drops frames after it has copied them to this ring buffer. If the ring
+/// buffer is full, the program drops frames without copying them.
 pub(super) fn copy(ring: RawFd) -> Vec<Instruction> {
     let capacity = i32::try_from(CAPACITY).unwrap_or(i32::MAX);
     let header = i32::try_from(HEADER).unwrap_or(i32::MAX);

@@ -7,12 +7,12 @@ use vipd_tests::markdown::documents;
 
 use super::{run, text};
 
-/// An instance that completes a part of a configuration.
+/// An instance that makes a partial configuration complete.
 const INSTANCE: &str = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\n\
                         virtual_addresses = [\"192.0.2.10/24\"]\n";
 
-/// Returns a complete configuration: `block` itself if it has an instance, otherwise `block` with an
-/// instance. Keys without a table are those of the instance.
+/// Returns a complete configuration: `block` itself if it has an instance, otherwise `block` with
+/// an instance. If `block` has no tables, its keys are added to the instance.
 fn complete(block: &str) -> String {
     let has = |start: &str| block.lines().any(|line| line.starts_with(start));
     if has("[[instance]]") {

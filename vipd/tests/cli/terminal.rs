@@ -128,7 +128,7 @@ const STATUS: &str = "{\"instances\":[{\"name\":\"VI_6\",\"interface\":\"enp129s
     \"vipd:primary-address\":\"fe80::1\",\"vipd:fault-reason\":null,\"vipd:last-transition-reason\":\"startup\",\
     \"vipd:last-transition-ms\":245000,\"vipd:master-down-in-ns\":null}]}\n";
 
-/// The reply comes from an earlier version of the agent, which lacks later fields.
+/// The reply is that of an earlier version of the agent, so it lacks later fields.
 #[test]
 fn status_is_narrow_on_a_terminal_and_wide_in_a_pipe() {
     let directory = reply_with(STATUS);

@@ -17,7 +17,7 @@ use vipd_tests::protocol::Version;
 pub(crate) type Counts = BTreeMap<&'static str, u64>;
 
 /// Returns the advert in a frame if it is valid for this router. Otherwise returns `None` and, if
-/// it is a VRRP packet of the router's address family, counts the reason.
+/// the frame is a VRRP packet of the router's address family, counts the reason.
 pub(crate) fn receive(
     frame: &[u8],
     router: &RouterSpec,

@@ -1,9 +1,9 @@
 //! Writes log lines.
 //!
-//! Two limits apply to lines that another router can trigger repeatedly: the core reports each kind
-//! of event once until the state, the master, or the configured interval or virtual addresses
-//! change, and this module limits the rate per instance. The latest state change is always logged,
-//! if necessary as one line for several changes.
+//! Two limits apply to lines that another router can trigger repeatedly: the core does not report a
+//! kind of event again until the state, the master, the configured interval or the virtual
+//! addresses change, and this module limits the rate per instance. The latest state change is
+//! always logged, if necessary in one line that covers several changes.
 
 mod event;
 pub(super) mod limit;
@@ -79,9 +79,9 @@ impl Log {
         }
     }
 
-    /// Continues to log the events of a router taken over from a predecessor. The engine has
-    /// published the router's state as its first change, and the counters include adverts that the
-    /// predecessor discarded.
+    /// Prepares to log the events of a router taken over from a predecessor. Neither the router's
+    /// present state, which the engine has published as a state change, nor adverts that the
+    /// predecessor discarded will be logged.
     pub(super) fn resume(&mut self, router: RouterId, row_of: impl Fn(Row) -> CounterRow) {
         if let Some(log) = self.instances.get_mut(&router) {
             (log.transitions, log.last) = (1, row_of(log.row));
@@ -273,8 +273,8 @@ impl Log {
         }
     }
 
-    /// Logs the reasons for which adverts were discarded, each only once until the instance changes
-    /// state.
+    /// Logs why adverts were discarded. Each reason is logged at most once until the instance
+    /// changes state.
     pub(super) fn discards(&mut self, row_of: impl Fn(Row) -> CounterRow) {
         for log in self.instances.values_mut() {
             let row = row_of(log.row);

@@ -46,7 +46,7 @@ impl Notifications {
     /// Sets the states that instances had in a predecessor, without notifications. Commands are
     /// held back until [`release`](Self::release).
     pub(super) fn resume(&mut self, states: &[(Arc<Instance>, Option<State>)], groups: &[Arc<Group>]) {
-        // The runner is replaced, because `configure` sets the present state only of a new subject.
+        // The runner is replaced, because `configure` sets the state only when it adds a subject.
         let counts = self.runner.counts();
         self.runner = Runner::with_counts(counts);
         self.runner.hold();
@@ -125,7 +125,7 @@ impl Notifications {
     /// notifications are delivered in order. `instances` contains all instances after the reload,
     /// because an instance's group may change while its own settings do not.
     ///
-    /// Returns the changes of groups whose new members put them in a different state.
+    /// Returns the groups' state changes caused by changed membership.
     pub(super) fn reload(
         &mut self,
         removed: &[Arc<Instance>],
@@ -135,7 +135,7 @@ impl Notifications {
         self.set_groups(groups);
         let names: BTreeSet<&str> = instances.iter().map(|instance| instance.name.as_str()).collect();
         for old in removed.iter().filter(|old| !names.contains(old.name.as_str())) {
-            // Has no effect if the change to `stop` has already been reported.
+            // This notice has no effect if the change to `stop` has already been reported.
             let stop = Notice {
                 kind: Kind::Stop,
                 reason: Reason::Shutdown.to_string(),
@@ -169,7 +169,7 @@ impl Notifications {
 
     /// Delivers the notification of an instance's state change. If the change also changes the
     /// state of the instance's group, delivers a notification of the group. Returns the group's
-    /// change. `priority` is the effective priority, if it is known.
+    /// state change, if any. `priority` is the effective priority, if it is known.
     pub(super) fn change(
         &mut self,
         change: &Change,
@@ -204,7 +204,7 @@ impl Notifications {
         self.runner.next().await;
     }
 
-    /// Waits until all notifications have been delivered, for at most a minute.
+    /// Waits at most a minute for all notifications to be delivered.
     pub(super) async fn stop(&mut self) {
         self.runner.stop(STOP_TIMEOUT).await;
     }

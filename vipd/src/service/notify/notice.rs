@@ -20,7 +20,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Returns the kind of notification for a transition, or `None` if the transition causes no
-    /// notification, as at the beginning of the startup delay.
+    /// notification, such as the one to Initialize when the startup delay begins.
     pub(crate) fn of(state: State, reason: Reason) -> Option<Self> {
         match state {
             State::Master => Some(Self::Master),
@@ -77,7 +77,7 @@ impl Subject {
         name
     }
 
-    /// Returns the fields `instance` and `group` of log lines.
+    /// Returns the values of the log fields `instance` and `group`.
     pub(super) fn fields(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::Instance(name) => (Some(name), None),

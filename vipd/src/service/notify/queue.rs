@@ -2,9 +2,9 @@
 //!
 //! The commands of one subject (an instance or a group) run one at a time, in the order of its
 //! changes: for each notification, first the command for the new state, then the command that runs
-//! for every change. While the commands run, only the latest further change of the subject is kept
-//! for notification. Subjects are served in turn, so a subject that changes constantly does not
-//! delay the others.
+//! for every change. If the subject changes several times while its commands run, only the latest
+//! of these changes causes a notification. Subjects are served in turn, so a subject that changes
+//! constantly does not delay the others.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -42,7 +42,7 @@ pub(super) struct Queue<K, C> {
 struct Subject<C> {
     commands: C,
     pending: Option<Notice>,
-    /// Whether commands are running, for the state in `notified`.
+    /// Whether the commands for the state in `notified` are running.
     is_running: bool,
     /// State in the last notification that was started or was skipped for lack of a command.
     /// Initially, the state in which the subject was added.
@@ -59,8 +59,8 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         Self { subjects: BTreeMap::new(), ready: VecDeque::new(), running: 0, limit: limit.max(1) }
     }
 
-    /// Adds a subject in the state `present`, or replaces its commands. A pending change will use
-    /// the new commands.
+    /// Adds a subject in the state `present`, or replaces the commands of a known subject. A
+    /// pending change will use the new commands.
     pub(super) fn configure(&mut self, subject: K, commands: C, present: Option<Kind>) {
         if let Some(known) = self.subjects.get_mut(&subject) {
             known.commands = commands;
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_state_has_a_notification_only_after_other_states() {
+    fn repeated_state_is_notified_only_after_another_state() {
         let mut queue = queue(1, 1);
         queue.push(&0, notice(Kind::Fault), 1);
         assert!(queue.start().is_some());

@@ -16,9 +16,9 @@ use crate::process::child::{Child, Outcome, Spec};
 use crate::service::log::limit::{Limit, Scope};
 
 /// Number of subjects per CPU whose commands may run at the same time. Greater than 1, because
-/// commands mostly wait.
+/// commands spend most of their time waiting.
 const PER_CPU: usize = 4;
-/// Pause before retrying to start a command after no process, memory or descriptor was available.
+/// Pause between attempts to start a command while no process, memory or descriptor is available.
 const RETRY: Duration = Duration::from_millis(100);
 /// Maximum time that a stopping agent waits for all commands to end. Each command's own timeout
 /// also applies.
@@ -44,7 +44,7 @@ fn key(subject: &Subject) -> String {
     format!("{} {}", subject.upper_case(), subject.name())
 }
 
-/// The counts of all subjects, shared with the reports.
+/// The counts of all subjects, shared with the code that reports them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedCounts(Arc<Mutex<Shared>>);
 
@@ -157,7 +157,7 @@ impl Runner {
         self.counts.clone()
     }
 
-    /// Adds a subject in the state `present`, or changes its commands.
+    /// Adds a subject in the state `present`, or replaces the commands of a known subject.
     pub(super) fn configure(&mut self, subject: Subject, target: Arc<Target>, present: Option<Kind>) {
         self.queue.configure(subject, target, present);
     }

@@ -1,5 +1,5 @@
-//! Handles the engine's reports: logs and records them, delivers notifications, and adds state
-//! changes whose reports were dropped.
+//! Handles the engine's reports: logs and records them, and delivers notifications. State changes
+//! whose reports were dropped are read from the bus.
 
 use std::collections::BTreeSet;
 

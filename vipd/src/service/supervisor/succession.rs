@@ -161,8 +161,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Waits until the predecessor, if any, has ended. Notifications that were held back until the
-    /// predecessor's commands had ended can then be delivered.
+    /// Waits until the predecessor, if any, has ended. Notifications held back in the meantime can
+    /// then be delivered.
     pub(super) async fn outlive_predecessor(
         &mut self,
         predecessor: &mut Option<AsyncFd<Channel>>,
@@ -268,7 +268,7 @@ const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// reply.
 const MAX_WAIT: Duration = Duration::from_secs(8);
 
-/// Maximum number of times that a client's task must be polled before it has sent its reply.
+/// Upper bound on the number of polls that a client's task needs to send its reply.
 const REPLY_STEPS: usize = 16;
 
 /// Waits until the upgrade ends, or forever if none is in progress.

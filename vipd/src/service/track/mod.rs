@@ -41,7 +41,7 @@ use tracker::{Known, Tracker};
 /// Capacity of the channel for updates. While it is full, checks wait.
 const UPDATES: usize = 256;
 
-/// A change of an object, for the events of an instance that tracks it.
+/// A change of a tracked object, to be recorded as an event of an instance that tracks the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ObjectChange {
     pub(super) instance: String,
@@ -133,7 +133,7 @@ impl SharedTracker {
         self.lock().is_held = true;
     }
 
-    /// Sends the changes that were held back to the engine.
+    /// Sends the engine the changes that were held back.
     pub(super) fn release(&self) {
         self.lock().release();
     }
@@ -192,8 +192,8 @@ impl SharedTracker {
 
 impl Readings {
     /// Waits until all objects have been read once, but at most for `limit`, and then sends the
-    /// results to the engine. Otherwise, each start would briefly put instances into Fault. Returns
-    /// the changes so far.
+    /// results to the engine. Without this wait, instances would briefly enter Fault at each start.
+    /// Returns the changes so far.
     pub(super) async fn settle(&mut self, tracker: &SharedTracker, limit: Duration) -> Vec<ObjectChange> {
         let deadline = tokio::time::Instant::now() + limit;
         let mut changes = Vec::new();

@@ -203,7 +203,7 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        // Closing the connector sends a request to the kernel.
+        // Closing the connector sends the kernel a request that needs CAP_NET_ADMIN.
         with(CapabilitySet::NET_ADMIN, || drop(self.0.take()));
     }
 }

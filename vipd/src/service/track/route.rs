@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Time after a change until the routes are read a second time, because the kernel reports that a
 /// link is down before it removes the link's routes (`__dev_notify_flags` in `net/core/dev.c`).
 const SECOND_LOOK: Duration = Duration::from_millis(250);
-/// Pause after an error, and maximum pause after a dump that changes interrupted.
+/// Pause after an error, and maximum pause after a dump that was interrupted by changes.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Watches routes in the main table until the task is aborted.

@@ -1,5 +1,5 @@
-//! Tests of the tracker. No checks run except in the last test: each other test supplies readings
-//! and compares the inputs that the engine receives.
+//! Tests of the tracker. No checks run except in the last test; the other tests supply readings and
+//! compare the inputs that the engine receives.
 
 use std::sync::mpsc::Receiver;
 

@@ -217,7 +217,7 @@ impl Tracker {
         }
     }
 
-    /// Sends the changes that were held back to the engine.
+    /// Sends the engine the changes that were held back.
     pub(super) fn release(&mut self) {
         self.is_held = false;
         let instances: Vec<String> = self.instances.keys().cloned().collect();
@@ -267,8 +267,8 @@ impl Tracker {
     }
 
     /// Restores states from a predecessor. Files, interfaces and routes are read again before the
-    /// engine starts. Scripts and processes resume with their state in the predecessor, which a
-    /// single check result might not change.
+    /// engine starts. Scripts and processes keep the state that they had in the predecessor,
+    /// because a single check result may not be enough to change it.
     pub(super) fn resume(&mut self, readings: &[handover::Reading]) {
         let readings: BTreeMap<&str, &handover::Reading> =
             readings.iter().map(|reading| (reading.object.as_str(), reading)).collect();

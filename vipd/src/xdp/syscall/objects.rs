@@ -9,7 +9,7 @@ use super::{
 };
 use crate::xdp::tap_program::Instruction;
 
-/// Number of map IDs that [`program_info`] returns; vipd's programs use fewer maps.
+/// Maximum number of map IDs that [`program_info`] returns; vipd's programs use fewer maps.
 const MAPS: u32 = 32;
 /// Flag of a program with multi-buffer support.
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
@@ -163,7 +163,7 @@ struct Load {
     attach_type: u32,
 }
 
-// Offsets of the kernel's structures, which have 64-bit pointers.
+// Checks offsets against those in the kernel's structures, which have 64-bit pointers.
 const _: () = {
     assert!(std::mem::offset_of!(ProgramInfo, maps) == 56);
     assert!(std::mem::offset_of!(MapInfo, name) == 24);
