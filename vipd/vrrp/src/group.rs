@@ -219,8 +219,8 @@ fn waits_until<'a, K: Copy + PartialEq>(
         return None;
     }
     let master_left = backup.priority_zero_at();
-    // True if the master has relinquished mastership with a priority-0 advert and has since sent no
-    // advert to the other member.
+    // True if this member's master has relinquished mastership with a priority-0 advert, and the
+    // other member has received no advert since.
     let overrides = |other: &Backup, common: &Common| {
         !common.group_takeover_failed && master_left.is_some_and(|at| other.down_from() <= at)
     };

@@ -268,8 +268,8 @@ impl Master {
             self.adver_timer = self.adver_timer.min(adver_timer);
         }
         if !was_stalled && self.is_stalled(common, now) {
-            // A shorter interval is not a stall, because backups still wait for the old
-            // Active_Down_Interval.
+            // A shorter interval must not make the master count as stalled: backups still wait for
+            // the old Active_Down_Interval.
             self.last_sent = now;
         }
         let Announcements { delay, refresh, .. } = new.announcements;
