@@ -27,8 +27,8 @@ pub(super) struct DeviceArgs {
     /// A virtual address; may be given several times, in the order of the device's adverts
     #[arg(long, value_name = "ADDRESS", requires = "device")]
     address: Vec<IpAddr>,
-    /// An unused address of the segment, from which to send; give one below the device's own
-    /// address and one above it
+    /// Source address for the tool's adverts: an unused address of the segment; give one below the
+    /// device's own address and one above it
     #[arg(long, value_name = "ADDRESS", requires = "device")]
     source: Vec<IpAddr>,
     /// VRRP version: 2 or 3

@@ -15,8 +15,8 @@ struct Page {
     anchors: HashSet<String>,
 }
 
-/// Checks that all pages, anchors, pictures and scripts to which the book links exist in the book.
-/// Returns the problems.
+/// Checks that the targets of all links within the book exist: pages, anchors, pictures and
+/// scripts. Returns the problems.
 pub(super) fn check(book: &Path) -> Result<Vec<String>> {
     let book = book.canonicalize().with_context(|| format!("cannot find {}", book.display()))?;
     let mut pages = HashMap::new();
