@@ -25,8 +25,8 @@ use crate::support::{agent, debian, privilege, workspace};
 /// undocumented deviation from a scenario, or conforms despite a documented deviation. For
 /// keepalived and FRR, this applies only to the versions in Debian 12.
 ///
-/// With --device, plays the scenarios that need only network access with a router that is reachable
-/// through an interface. See docs/conformance-device.md.
+/// With --device, tests a router on the segment of an interface, with the scenarios that need only
+/// network access. See docs/conformance-device.md.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -41,8 +41,8 @@ pub(crate) struct Args {
     /// Run only scenarios whose names start with one of these prefixes
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
-    /// Run only this program; may be given several times. With --device: what the device runs, so
-    /// that the documented differences of this program apply
+    /// Run only this program; may be given several times. With --device: the program that the
+    /// device runs, whose documented differences then apply
     #[arg(long)]
     program: Vec<Name>,
     /// Also write the results to this file
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Prints the results, as Markdown if the output is not a terminal, and writes them to a file.
-/// `directory` is the one of the scenarios, for links.
+/// Links to scenarios begin with `directory`.
 fn report(
     rows: &[Row<'_>],
     items: &[Item],

@@ -75,7 +75,7 @@ fn show(setup: &Setup) -> Result<()> {
         out,
         "{HEADING}Notes{HEADING:#}\n\
          \x20 After a crash the kernel of the old master still answers for the VIP, so the client has hardly\n\
-         \x20 any outage. A cut cable causes one: `cargo xtask lab cut --interval 10ms`; see also\n\
+         \x20 any outage. A cut cable causes an outage: `cargo xtask lab cut --interval 10ms`; see also\n\
          \x20 `cargo xtask lab --help`. The lab's network namespaces are removed; this machine's interfaces\n\
          \x20 were not changed. To run vipd on this machine: `cargo xtask run -- -c FILE`."
     )

@@ -74,7 +74,7 @@ fn toolchain() -> Result<()> {
     Ok(())
 }
 
-/// Installs clippy for Debian's compiler if it is missing and this process is root. Clippy is
+/// Installs clippy for Debian's compiler if clippy is missing and this process is root. Clippy is
 /// optional.
 fn add_clippy(compiler: &Compiler) -> Result<()> {
     let debian = compiler.rustc == Path::new("/usr/bin/rustc");

@@ -133,7 +133,7 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// The results of the steps. Later steps run even if a step has failed.
+/// The results of the steps. A step runs even if an earlier step has failed.
 #[derive(Default)]
 struct Steps {
     passed: Vec<&'static str>,

@@ -28,7 +28,7 @@ const DEVICE: Station = Station::Node(2);
 /// tool must answer ARP requests for them.
 const OPTIONS: &str = "--device eth1 --vrid 51 --address 192.168.122.50 --interval 200ms \
                        --source 192.168.122.10 --source 192.168.122.13 --primary 192.168.122.12";
-/// Scenarios that cover each kind of step, and in which keepalived or vipd is known to differ.
+/// Scenarios that together cover each kind of step. In some, keepalived or vipd is known to differ.
 const SCENARIOS: &str = "c3 c4 c8 f1-advert-from m1 r1-ttl r5-checksum-in-backup r6-vrid r9 r12-list-mismatch \
                          r17-unicast s3 s7 s10 s12 s13 s22-no s22-yields";
 
@@ -73,8 +73,8 @@ fn verdicts(document: &str, column: &str) -> Result<BTreeMap<String, String>> {
     Ok(named.collect())
 }
 
-/// Runs the tool, and checks that a router passes and differs in the same scenarios as in
-/// docs/conformance.md, in the column `column`. Returns the verdicts.
+/// Runs the tool, and checks that a router passes and differs in the same scenarios as in the
+/// column `column` of docs/conformance.md. Returns the verdicts.
 fn compare(lab: &Lab, options: &str, column: &str) -> Result<BTreeMap<String, String>> {
     let file = tempfile::NamedTempFile::new()?;
     let program = column.to_lowercase();
@@ -124,8 +124,8 @@ fn vipd_keepalived_and_frr_have_the_documented_verdicts() -> TestResult {
     in_parallel(routers, |(kind, column)| compare_selection(kind, column))
 }
 
-/// Neither the family, the version, the priority nor, over IPv6, the interval is that of the
-/// scenarios.
+/// The routers differ from the scenarios in version or family, in priority, and over IPv6 also in
+/// the interval.
 #[test]
 #[ignore = "needs root"]
 fn vrrpv2_and_ipv6_routers_with_other_parameters_have_the_documented_verdicts() -> TestResult {
@@ -195,7 +195,7 @@ fn runs_that_end_early_report_the_verdicts_up_to_then() -> TestResult {
     let (lab, mut agent) = device(vipd()?, instance())?;
     let done = thread::scope(|scope| {
         let run = scope.spawn(|| conformance(&lab, &format!("{OPTIONS} s9-master-down s10 s12 s22 s23")));
-        // After the first scenarios, and before the last one.
+        // The agent stops after the first scenarios and before the last one.
         thread::sleep(Duration::from_secs(7));
         agent.stop()?;
         run.join().unwrap_or_else(|panic| resume_unwind(panic))
@@ -211,7 +211,7 @@ fn runs_that_end_early_report_the_verdicts_up_to_then() -> TestResult {
 #[test]
 #[ignore = "needs root"]
 fn undocumented_differences_fail_the_run_with_the_line_and_the_difference() -> TestResult {
-    // Without `--program`, nothing is known about the device.
+    // Without `--program`, no documented differences apply.
     let (lab, _agent) = device(vipd()?, instance())?;
     let done = conformance(&lab, &format!("{OPTIONS} s22-no"))?;
     let (results, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
@@ -246,7 +246,7 @@ fn unusable_interfaces_and_missing_capabilities_are_reported() -> TestResult {
 
 #[test]
 #[ignore = "needs root"]
-fn silent_or_different_devices_are_reported_with_what_to_do() -> TestResult {
+fn silent_devices_and_wrong_options_are_reported_with_a_remedy() -> TestResult {
     let (lab, mut agent) = device(vipd()?, Instance { vrid: 52, priority: 150, ..instance() })?;
     let other_vrid = error(&lab, OPTIONS)?;
     assert!(
@@ -272,7 +272,7 @@ fn silent_or_different_devices_are_reported_with_what_to_do() -> TestResult {
     Ok(())
 }
 
-/// A sender of adverts that never becomes Backup, and a second one.
+/// The routers under test are plain senders of adverts, which never become Backup.
 #[test]
 #[ignore = "needs root"]
 fn unyielding_and_additional_routers_are_reported() -> TestResult {

@@ -80,7 +80,7 @@ impl Bench {
         Self::load(Verbosity::Quiet, Sizes { senders: 4096, burst: BURST, ..SIZES })
     }
 
-    /// Loads the program with room for this number of VIPs.
+    /// Loads the program with room for `addresses` VIPs.
     pub(crate) fn with(verbosity: Verbosity, addresses: u32) -> Self {
         Self::load(verbosity, Sizes { addresses, ..SIZES })
     }
@@ -180,7 +180,7 @@ impl Bench {
     }
 
     /// Returns a frame as a NIC would deliver it. A short frame for TC programs is padded to the
-    /// minimum length, with nonzero bytes, because zeros could complete a truncated frame.
+    /// minimum length. The padding is not zeros, because zeros could make a truncated frame valid.
     fn padded<'a>(&self, frame: &'a [u8]) -> Cow<'a, [u8]> {
         let is_short = matches!(self.entry, Entry::Tc | Entry::TcBare) && frame.len() < MIN_FRAME;
         if !is_short {

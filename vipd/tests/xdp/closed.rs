@@ -19,7 +19,7 @@ fn key(family: u8) -> AddressKey {
 }
 
 /// Returns a packet to the closed address or, if `neighbor` is true, to a neighboring address. The
-/// packet has this protocol, and its payload begins with `kind`.
+/// packet's payload begins with `kind`.
 fn packet(family: u8, protocol: u8, kind: u8, neighbor: bool) -> Vec<u8> {
     let (mut four, mut six) = (FOUR, SIX);
     if neighbor {

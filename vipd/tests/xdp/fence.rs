@@ -131,7 +131,7 @@ fn advert_after_the_end_of_the_lease_stops_all_packets_to_and_from_the_vips() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn advert_fences_after_the_lease_or_with_a_higher_priority() {
+fn advert_fences_a_router_after_its_lease_or_if_it_is_outranked() {
     for (valid_until, priority, fenced) in [
         (u64::MAX, OURS, false),
         (u64::MAX, OURS + 1, true),
@@ -149,9 +149,9 @@ fn advert_fences_after_the_lease_or_with_a_higher_priority() {
     }
 }
 
-/// Only the engine lifts the fence, so a higher priority must not fence a router unless the engine
-/// receives the advert. After the end of the lease, any advert fences the router, because a stopped
-/// engine does not drain the ring.
+/// A rate-limited advert does not reach the engine, and only the engine lifts the fence. Such an
+/// advert therefore fences a router only after the end of its lease, and not because of a higher
+/// priority.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn rate_limited_advert_fences_only_after_the_lease_has_ended() {

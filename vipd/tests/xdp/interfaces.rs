@@ -10,8 +10,8 @@ use vipd_witness::Advert;
 use crate::bench::{Bench, LOOPBACK, multicast};
 use crate::frame;
 
-/// Creates a veth pair in a new network namespace of this thread. The namespace is deleted when the
-/// thread ends.
+/// Creates a veth pair in a new network namespace for this thread. The namespace is deleted when
+/// the thread ends.
 pub(crate) fn private_pair() -> [u32; 2] {
     private_links("left type veth peer name right", ["left", "right"])
 }

@@ -14,7 +14,7 @@ const WINDOW: usize = 8192;
 /// The verdict on a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Passed. A VRRP packet is counted in row 0.
+    /// Passed. A VRRP packet is counted with this counter in row 0.
     Passed(Option<Counter>),
     /// Dropped, and counted with this counter in this row.
     Discarded(u32, Counter),

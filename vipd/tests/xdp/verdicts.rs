@@ -12,8 +12,8 @@ use crate::frame;
 
 const VERSIONS: [u8; 2] = [2, 3];
 
-/// Description, frame, action, and the counters that increase. They are in row 0 with
-/// [`Action::Pass`], and in the virtual router's row with [`Action::Drop`].
+/// Description, frame, action, and the counters that increase. The counters are in row 0 if the
+/// action is [`Action::Pass`], and in the virtual router's row if it is [`Action::Drop`].
 struct Line(&'static str, Advert, Action, Vec<Counter>);
 
 fn header(version: u8, at: usize, value: u8) -> Advert {

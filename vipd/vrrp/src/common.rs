@@ -1,4 +1,4 @@
-//! The data of a virtual router that is common to all protocol states.
+//! The data that a virtual router has in every protocol state.
 
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,9 +37,10 @@ pub(crate) struct Common {
     pub(crate) impediments: Impediments,
     /// Whether the router has handed over mastership and must not preempt the new master.
     pub(crate) has_yielded: bool,
-    /// Whether another router outranked this router soon after its sync group had made it master.
-    /// If so, a priority-0 advert to another member does not make the group take over while this
-    /// router follows a master. Reset once this router has stayed master long enough.
+    /// Whether this router lost mastership to a higher-ranking router soon after its sync group had
+    /// made it master. While this is true and this router follows a master, a priority-0 advert to
+    /// another member does not make the group take over. Reset once this router has stayed master
+    /// long enough.
     pub(crate) group_takeover_failed: bool,
     /// End of `startup_delay`, which begins when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,
@@ -125,8 +126,7 @@ impl Common {
         self.config.is_owner() && advert.priority == PRIORITY_OWNER
     }
 
-    /// Returns whether an advert matches the configuration, so that no mismatch must be counted or
-    /// logged.
+    /// Returns whether an advert matches the configuration. Mismatches are counted and logged.
     #[inline]
     pub(crate) fn matches_config(&self, advert: &Received) -> bool {
         advert.interval == self.config.interval.wire()

@@ -93,8 +93,8 @@ pub struct RouterConfig {
     pub vrid: u8,
     /// Family of the adverts and of [`virtual_addresses`](Self::virtual_addresses).
     pub family: Family,
-    /// Configured priority: 1 to 254, or [`PRIORITY_OWNER`]. The effective priority starts with
-    /// this value and changes with [`Input::Priority`](crate::Input::Priority).
+    /// Configured priority: 1 to 254, or [`PRIORITY_OWNER`]. The effective priority starts at this
+    /// value and changes with [`Input::Priority`](crate::Input::Priority).
     pub priority: u8,
     /// Advertisement_Interval, in the unit of the configured version.
     pub interval: Interval,

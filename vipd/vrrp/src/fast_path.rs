@@ -8,7 +8,7 @@
 //! * Before any other input, the last unchanged advert is passed to the router
 //!   ([`FastPath::catch_up`]).
 //! * The record of a changed advert includes the arrival time of the last unchanged advert before
-//!   it, which is handled first.
+//!   it. That unchanged advert is handled first.
 //! * Just before a new advert is published, an advert equal to the previously published one may
 //!   have arrived. [`FastPath::publish`] returns that advert.
 
@@ -63,9 +63,9 @@ impl FastPath {
     /// Publishes `steady`, from [`Router::steady`](crate::Router::steady), if it has changed.
     ///
     /// Returns the last advert equal to the previously published one if that advert arrived before
-    /// the change and has not been handled. Pass it to the router, then call this again. If a
-    /// record from a few microseconds earlier is still unread, the returned advert is handled
-    /// before that record.
+    /// the change and has not been handled. Pass the returned advert to the router, then call this
+    /// method again. If a record from a few microseconds earlier is still unread, the returned
+    /// advert is handled before that record.
     pub fn publish(&mut self, steady: Option<Steady>, slot: &mut impl FastPathSlot) -> Option<Received> {
         if steady == self.published {
             return None;

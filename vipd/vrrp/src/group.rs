@@ -12,9 +12,10 @@
 //!    become backups.
 //! 5. If two nodes have equal priorities, the first member with a competing master decides by the
 //!    addresses. The others wait for this decision.
-//! 6. When routers join, all members become masters if one is master, unless this could make a
-//!    second master on a segment: then the masters become backups. Members that were already
-//!    masters become backups only for a master that outranks a joining router.
+//! 6. When routers join, all members become masters if one is master, unless this could create a
+//!    second master on a segment. In that case, the masters become backups. If a master was already
+//!    a member, the masters become backups only if a joining router follows a master that outranks
+//!    the joining router.
 //!
 //! Rules 3 and 5 prevent repeated transitions when one segment is cut, or when the addresses of two
 //! nodes rank differently on two segments. The reasons are in `docs/design/groups.md`.
@@ -34,8 +35,8 @@ pub fn order(config: &RouterConfig) -> (u8, u8, Option<core::net::IpAddr>) {
     (config.vrid, config.family.number(), config.virtual_addresses.first().map(|vip| vip.address))
 }
 
-/// An input that follows from a member's change and that every other member may need. Carrying out
-/// a step takes one pass over the group.
+/// An input that every other member may need after one member has changed. Carrying out a step
+/// takes one pass over the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step<K> {
     kind: Kind<K>,
@@ -86,10 +87,10 @@ impl<K: Copy + PartialEq> Step<K> {
     }
 }
 
-/// Returns the next step after a change of a member's state, impediments or priority, or after
-/// another member has left the group. Call this again after passing on the inputs of each step,
-/// until it returns `None`. If a step changes another member's state, first call this for that
-/// member.
+/// Returns the next step after a member's state, impediments or priority have changed, or after
+/// another member has left the group. Call this function again after passing on the inputs of each
+/// step, until it returns `None`. If a step changes another member's state, first call this
+/// function for that member.
 pub fn next<'a, K: Copy + PartialEq>(
     changed: K,
     members: impl Iterator<Item = (K, &'a Router)> + Clone,
@@ -106,15 +107,15 @@ pub fn next<'a, K: Copy + PartialEq>(
     first_needed(by_state, members)
 }
 
-/// Returns the next step after routers have joined the group or left it. Call this again after
-/// passing on the inputs of each step, until it returns `None`. The last unchanged advert of each
-/// member must already have been passed to that member.
+/// Returns the next step after routers have joined the group or left it. Call this function again
+/// after passing on the inputs of each step, until it returns `None`. The last unchanged advert of
+/// each member must already have been passed to that member.
 ///
 /// Unlike in [`next`], the step depends only on the present states, not on how a member entered its
 /// state. If some members are masters and others are backups, the masters yield if one of the
 /// backups follows a running master; otherwise, the backups become masters. If one of the masters
 /// was already a member, the masters yield only if a backup follows a running master that outranks
-/// this backup.
+/// that backup.
 pub fn joined<'a, K: Copy + PartialEq>(
     now: Timestamp,
     has_joined: impl Fn(K) -> bool,
@@ -137,7 +138,7 @@ pub fn joined<'a, K: Copy + PartialEq>(
     first_needed(by_state, members)
 }
 
-/// Returns the first step that a member needs: the consequences of faults and priorities, then
+/// Returns the first step that any member needs. Consequences of faults and priorities come before
 /// `by_state`.
 #[expect(
     clippy::needless_pass_by_value,
@@ -162,8 +163,8 @@ fn first_needed<'a, K: Copy + PartialEq>(
     steps.into_iter().flatten().find(is_needed)
 }
 
-/// Returns whether changes of two members have the same consequences: if [`next`] returns no step
-/// for one change, it returns no step for the other.
+/// Returns whether a change to either of two members has the same consequences: if [`next`] returns
+/// no step for one change, it returns no step for the other.
 pub fn is_alike(one: &Router, other: &Router) -> bool {
     let kind = |router: &Router| (core::mem::discriminant(&router.state), has_left_master(router));
     kind(one) == kind(other)
@@ -218,8 +219,8 @@ fn waits_until<'a, K: Copy + PartialEq>(
         return None;
     }
     let master_left = backup.priority_zero_at();
-    // True if the master has relinquished mastership with a priority-0 advert and has since sent no
-    // advert to the other member.
+    // True if this member's master has relinquished mastership with a priority-0 advert, and the
+    // other member has received no advert since.
     let overrides = |other: &Backup, common: &Common| {
         !common.group_takeover_failed && master_left.is_some_and(|at| other.down_from() <= at)
     };

@@ -21,8 +21,8 @@ pub enum Input {
     /// An impediment no longer applies. Once no impediment is left and there is a primary address,
     /// the router starts: the RFC's Startup event.
     Clear(Impediment),
-    /// The effective priority, clamped to 1 to 254, from [`priority::effective`](crate::priority).
-    /// An address owner's priority stays 255.
+    /// The effective priority, 1 to 254, from [`priority::effective`](crate::priority). An address
+    /// owner's priority stays 255.
     ///
     /// The effective priority is used wherever the RFC uses Priority: in adverts, in comparisons
     /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time at which
@@ -37,9 +37,9 @@ pub enum Input {
     /// preempt until it becomes master again or restarts. Otherwise, it would immediately preempt
     /// the lower-priority router that takes over. Has no effect in other states.
     Failover,
-    /// The router is about to be handed over to another process, and may receive no input and carry
-    /// out no action until this time. A master whose Adver_Timer would fire by then sends an advert
-    /// in advance, from which backups count. The timer keeps its deadline.
+    /// The router is about to be handed over to another process, and might not run until this time.
+    /// A master whose Adver_Timer would fire by then sends an advert in advance, so that backups do
+    /// not time out. The timer keeps its deadline.
     Suspend(Timestamp),
     /// An input from the router's sync group.
     Group(GroupInput),
@@ -70,8 +70,8 @@ pub enum GroupInput {
     /// Another member follows a running master or has not started. A backup checks again at this
     /// time whether it may become master.
     Wait(Timestamp),
-    /// An advert with the same priority from a higher address. The router answers it as it answers
-    /// a losing advert, because an earlier member of the group decides the tie.
+    /// An advert with the same priority from a higher address. The router answers it like a losing
+    /// advert, because an earlier member of the group decides the tie.
     Contest(Received),
 }
 

@@ -12,8 +12,8 @@ pub const PRIORITY_DEFAULT: u8 = 100;
 const MIN: u8 = 1;
 const MAX: u8 = PRIORITY_OWNER - 1;
 
-/// Returns the effective priority: `base` plus the sum of `weights`, clamped to 1 to 254. Weights
-/// do not apply to the owner (255), which always has the highest priority.
+/// Returns the effective priority: `base` plus the sum of `weights`, clamped to the range 1 to 254.
+/// Weights do not apply to the owner (255), which always has the highest priority.
 pub fn effective(base: u8, weights: impl IntoIterator<Item = i64>) -> u8 {
     if base == PRIORITY_OWNER {
         return base;
@@ -22,7 +22,7 @@ pub fn effective(base: u8, weights: impl IntoIterator<Item = i64>) -> u8 {
     clamped(u8::try_from(sum.clamp(MIN.into(), MAX.into())).unwrap_or(base))
 }
 
-/// Clamps a priority to 1 to 254, the range for a router that is not the owner.
+/// Clamps a priority to the range of a router that is not the owner: 1 to 254.
 pub(crate) fn clamped(priority: u8) -> u8 {
     priority.clamp(MIN, MAX)
 }

@@ -90,8 +90,9 @@ impl Router {
         }
     }
 
-    /// Records that the kernel accepted the advert requested by the last input, at or after `at`.
-    /// Do not call this for an advert that the kernel refused: other routers did not receive it.
+    /// Records that the advert requested by the last input was accepted by the kernel at or after
+    /// `at`. Do not call this for an advert that the kernel refused: other routers did not receive
+    /// it.
     #[inline]
     pub fn advert_sent(&mut self, at: Timestamp) {
         if let StateData::Master(master) = &mut self.state {
@@ -128,9 +129,9 @@ impl Router {
 
     /// Returns the unchanged advert of the current master.
     ///
-    /// Of consecutive unchanged adverts, only the last must be passed in, before any input that
-    /// arrived after it. [`next_timeout`](Self::next_timeout) is then that advert's arrival time
-    /// plus [`Steady::down_interval`].
+    /// Of consecutive unchanged adverts, only the last needs to be passed in. Pass it in before any
+    /// input that arrived after it. [`next_timeout`](Self::next_timeout) then returns that advert's
+    /// arrival time plus [`Steady::down_interval`].
     #[inline]
     pub fn steady(&self) -> Option<Steady> {
         match &self.state {
@@ -355,7 +356,7 @@ impl Router {
         self.leave(now, StateData::Initialize(Initialize::default()), Reason::Shutdown);
     }
 
-    /// Starts or stops the router after a change of its impediments or primary address.
+    /// Starts or stops the router after its impediments or primary address have changed.
     fn reassess(&mut self, now: Timestamp) {
         match (self.common.impediments.first(), &self.state) {
             (Some(fault), StateData::Fault(current)) if *current == fault => {}

@@ -49,7 +49,8 @@ pub struct SavedRouter {
     pub faults: Vec<Fault>,
     /// Whether the router has handed over mastership and must not preempt the new master.
     pub has_yielded: bool,
-    /// Whether another router outranked this router soon after its sync group had made it master.
+    /// Whether the router lost mastership to a higher-ranking router soon after its sync group had
+    /// made it master.
     pub group_takeover_failed: bool,
     /// End of `startup_delay`.
     pub starts_at: Option<Time>,
@@ -147,7 +148,7 @@ pub struct SavedMaster {
     /// Time at which the last advert was sent or, without one, at which the router became master.
     pub last_sent: Time,
     /// Time at which the router became master, if it preempted a lower-priority master or may have
-    /// done so with its sync group.
+    /// done so by following its sync group.
     pub preempted_at: Option<Time>,
     /// Number of answers that may be sent back to back.
     pub answer_tokens: u64,
@@ -210,10 +211,10 @@ pub struct SavedCompetitor {
     pub first: Time,
     /// Arrival time of the last advert.
     pub last: Time,
-    /// Number of adverts from this router.
+    /// Number of adverts received from the competing master.
     pub adverts: u64,
-    /// Whether this router kept advertising instead of yielding, or sent faster than a VRRP router
-    /// would.
+    /// Whether the competing master kept advertising instead of yielding, or sent faster than a
+    /// VRRP router would.
     pub persistent: bool,
 }
 

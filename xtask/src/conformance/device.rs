@@ -27,8 +27,8 @@ pub(super) struct DeviceArgs {
     /// A virtual address; may be given several times, in the order of the device's adverts
     #[arg(long, value_name = "ADDRESS", requires = "device")]
     address: Vec<IpAddr>,
-    /// An unused address of the segment to send from; give one below the device's own address and
-    /// one above it
+    /// Source address for the tool's adverts: an unused address of the segment; give one below the
+    /// device's own address and one above it
     #[arg(long, value_name = "ADDRESS", requires = "device")]
     source: Vec<IpAddr>,
     /// VRRP version: 2 or 3
@@ -43,7 +43,7 @@ pub(super) struct DeviceArgs {
     /// Advert interval, 200ms or longer
     #[arg(long, value_name = "TIME", requires = "device", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
-    /// The device's own address, to check that it sends from it
+    /// The device's own address; checks that the device sends from this address
     #[arg(long, value_name = "ADDRESS", requires = "device")]
     primary: Option<IpAddr>,
     /// The device has preemption off
@@ -74,7 +74,8 @@ impl DeviceArgs {
     }
 }
 
-/// Where the scenarios are published: a report is not necessarily written into the repository.
+/// URL of the published scenarios, because relative links work only in reports inside the
+/// repository.
 const SCENARIOS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/tests/conformance");
 
 /// Plays the scenarios with the device and reports the verdicts. Fails if the device has an
@@ -88,7 +89,7 @@ pub(super) fn run(
     let program = match programs {
         [] => Program::Device,
         [program] => *program,
-        _ => bail!("found several --program; expected the one that the device runs"),
+        _ => bail!("found several --program options; expected the one that the device runs"),
     };
     privilege::require_packet_sockets("the conformance suite for a device", "cargo xtask conformance")?;
     let start = Instant::now();
@@ -128,9 +129,9 @@ fn verdict(rows: &[Row<'_>]) -> Result<()> {
     };
     ensure!(
         !with(is_played).is_empty(),
-        "all selected scenarios were skipped; select others, or configure the device as the reasons above say"
+        "all selected scenarios were skipped; select others, or configure the device as the reasons above require"
     );
-    // Another version of the program need not have the documented difference.
+    // A different version of the program may lack the documented difference.
     let passed = with(|verdict| matches!(verdict, Verdict::UnexpectedPass));
     if !passed.is_empty() {
         progress(format_args!("passed despite a documented difference: {}", passed.join(", ")));
@@ -144,8 +145,8 @@ fn is_played(verdict: &Verdict) -> bool {
     !matches!(verdict, Verdict::Skipped(_) | Verdict::Unsupported)
 }
 
-/// Returns the document: a header with the device's configuration, then the tables. `left`: number
-/// of scenarios after an early end of the run.
+/// Returns the document: a header with the device's configuration, then the tables. `left` is the
+/// number of scenarios that were not played because the run ended early.
 fn document(declaration: &Declaration, rows: &[Row<'_>], left: usize, tables: &str, seconds: u64) -> String {
     let Declaration { vrid, priority, interval, .. } = declaration;
     let count = |wanted: fn(&Verdict) -> bool| {

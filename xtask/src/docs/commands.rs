@@ -1,4 +1,4 @@
-//! Tests of the calls of `cargo xtask` in the documentation.
+//! Tests the `cargo xtask` command lines in the documentation.
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -7,14 +7,14 @@ use vipd_tests::markdown::{Code, documents};
 use crate::Verb;
 use crate::support::workspace;
 
-/// Returns the arguments of each call of `cargo xtask` in a code block or in inline code, without
-/// comments after two spaces or `#`.
+/// Returns the arguments of each call of `cargo xtask` in a code block or inline code. Omits
+/// comments, which begin after two spaces or with `#`.
 fn calls(code: &Code) -> Vec<Vec<String>> {
     let joined = code.text.replace("\\\n", " ");
     let calls = joined.lines().filter_map(|line| {
         let line = line.trim_start().trim_start_matches("$ ").trim_start_matches("sudo ");
         let call = line.strip_prefix("cargo xtask ")?;
-        // After a line break, two spaces are an indentation.
+        // After a line break, two spaces are indentation.
         let call = if code.text == joined { call.split("  ").next()? } else { call };
         let call = call.split(" #").next()?;
         Some(call.split_whitespace().map(|word| if word == "N" { "1" } else { word }.to_owned()).collect())
@@ -22,7 +22,8 @@ fn calls(code: &Code) -> Vec<Vec<String>> {
     calls.collect()
 }
 
-/// Returns why a call is not valid. In prose, and before an ellipsis, arguments may be missing.
+/// Returns the error in a call, or `None` if the call is valid. In prose, and before an ellipsis,
+/// arguments may be missing.
 fn error(code: &Code, words: &[String]) -> Option<String> {
     let line = ["cargo xtask"].into_iter().chain(words.iter().map(String::as_str));
     let error = Verb::try_parse_from(line).err()?;

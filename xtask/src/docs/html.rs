@@ -1,4 +1,4 @@
-//! Links in the built book. mdBook itself checks none.
+//! Checks the links in the built book, which mdBook does not check.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -9,14 +9,14 @@ use anyhow::{Context, Result};
 /// A page that mdBook adds, whose links are relative to the root of the web server.
 const NOT_FOUND: &str = "404.html";
 
-/// What a page refers to, and what can be referred to in it.
+/// The destinations of a page's links, and the page's own anchors.
 struct Page {
     references: Vec<String>,
     anchors: HashSet<String>,
 }
 
-/// Checks that the links within the book, to pages, anchors, pictures and scripts, have a target.
-/// Returns the problems.
+/// Checks that the targets of all links within the book exist: pages, anchors, pictures and
+/// scripts. Returns the problems.
 pub(super) fn check(book: &Path) -> Result<Vec<String>> {
     let book = book.canonicalize().with_context(|| format!("cannot find {}", book.display()))?;
     let mut pages = HashMap::new();
@@ -67,7 +67,8 @@ fn parse(html: &str) -> Page {
     Page { references, anchors: attributes(html, "id").map(unescape).collect() }
 }
 
-/// Returns the values of an attribute in the tags of the page. In text, quotation marks are escaped.
+/// Returns the values of an attribute in the tags of the page. Text outside tags does not match,
+/// because its quotation marks are escaped.
 fn attributes<'a>(html: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let start = format!(" {name}=\"");
     let values: Vec<_> =

@@ -57,8 +57,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Returns the target of a destination in the document `from`, or `None` if it is an address on
-    /// the web.
+    /// Returns the target of a destination in the document `from`, or `None` if the destination is
+    /// a web address.
     pub(super) fn of(from: &Path, destination: &str) -> Option<Self> {
         if destination.contains("://") || destination.starts_with("mailto:") {
             return None;

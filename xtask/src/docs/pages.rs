@@ -1,4 +1,4 @@
-//! The pages of the book: which documents it contains, and where.
+//! The pages of the book: the documents in the book and their paths.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) const SCENARIOS: &str = "tests/conformance/README.md";
 /// The documents in the book.
 pub(super) struct Pages<'a> {
     root: &'a Path,
-    /// Path in the book's source, by path in the repository.
+    /// Paths in the book's source, by path in the repository.
     paths: HashMap<PathBuf, PathBuf>,
 }
 
@@ -37,12 +37,13 @@ impl<'a> Pages<'a> {
         Ok(Self { root, paths })
     }
 
-    /// Returns the path in the book's source of a document, if the book contains it.
+    /// Returns a document's path in the book's source, or `None` if the document is not in the
+    /// book.
     pub(super) fn get(&self, document: &Path) -> Option<&Path> {
         self.paths.get(document).map(PathBuf::as_path)
     }
 
-    /// Returns a problem for each document in docs that the book does not contain.
+    /// Returns a problem for each document in `docs` that is not in the book.
     pub(super) fn missing(&self, documents: &[Document]) -> Vec<String> {
         let missing = documents
             .iter()
@@ -52,8 +53,8 @@ impl<'a> Pages<'a> {
             .collect()
     }
 
-    /// Returns the destination of a link in the book: another page, a copied file of docs, or the
-    /// repository on the web.
+    /// Returns the destination that a document's link must have in the book: a page, a file copied
+    /// from `docs`, or a file in the repository on the web.
     pub(super) fn destination(&self, document: &Path, destination: &str) -> Option<String> {
         let target = Target::of(document, destination)?;
         let anchor = target.anchor.map(|anchor| format!("#{anchor}")).unwrap_or_default();
@@ -87,15 +88,15 @@ pub(super) fn scenarios(documents: &[Document]) -> impl Iterator<Item = &Documen
         .filter(move |document| document.path.parent() == directory && document.path != Path::new(SCENARIOS))
 }
 
-/// Returns where a file of the repository is in the book's source: docs at the top, the documents of
-/// the root beside them, the scenarios in a directory.
+/// Returns the path in the book's source for a file of the repository. Files in `docs` and in the
+/// root of the repository are at the top, and scenarios are in `conformance`.
 pub(super) fn path_in_book(path: &Path) -> PathBuf {
     let path = path.strip_prefix("docs").or_else(|_| path.strip_prefix("tests")).unwrap_or(path);
     if path == Path::new("SUMMARY.md") {
         return path.to_owned();
     }
     match path.file_name().and_then(|name| name.to_str()) {
-        // mdBook renames such chapters, but not links to them.
+        // mdBook renames such chapters, but does not change links to them.
         Some("README.md") => path.with_file_name("index.md"),
         Some(name) => path.with_file_name(name.to_lowercase()),
         None => path.to_owned(),

@@ -6,9 +6,9 @@ use super::progress;
 use crate::support::process::{ask, output, program};
 use crate::support::{debian, workspace};
 
-/// Words that codespell takes for errors, one per line.
+/// Correct words that codespell would report, one per line.
 const WORDS: &str = "docs/words.txt";
-/// Files that are checked, as patterns of git.
+/// Git pathspecs of the files to check.
 const FILES: [&str; 6] = ["*.md", "*.rs", "*.toml", "*.svg", "packaging/*", ":!*/fuzz/corpus/*"];
 
 /// Checks the spelling of all documents and source files. Installs codespell if it is missing.

@@ -17,7 +17,7 @@ pub(crate) fn clocked(verb: &'static str) -> impl FnMut(&str) {
     move |message| progress(verb, format_args!("{:5.1} s  {message}", start.elapsed().as_secs_f64()))
 }
 
-/// Returns a command that does not inherit the environment variables that `cargo run` sets for this
+/// Returns a command that does not inherit `LD_LIBRARY_PATH`, which `cargo run` sets for this
 /// process.
 pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);

@@ -26,8 +26,8 @@ pub(crate) struct Compiler {
     pub(crate) rustc: PathBuf,
     pub(crate) cargo: PathBuf,
     pub(crate) sysroot: PathBuf,
-    /// Whether `core` must be compiled from rust-src (nightly) because there is no precompiled
-    /// `core` (as in Debian).
+    /// Whether `core` must be compiled from rust-src, as with nightly. Debian's `core` is
+    /// precompiled.
     pub(crate) build_std: bool,
     /// First line of `rustc -vV`.
     pub(crate) version: String,
@@ -63,7 +63,8 @@ impl Toolchain {
         Ok(Self { compiler, linker })
     }
 
-    /// Returns a `cargo VERB` command that uses this toolchain, in `folder` and for the BPF target.
+    /// Returns a `cargo VERB` command that runs in `folder`, with this toolchain and for the BPF
+    /// target.
     pub(crate) fn cargo(&self, verb: &str, folder: &Path) -> Command {
         let compiler = &self.compiler;
         let mut cargo = program(&compiler.cargo);

@@ -90,9 +90,9 @@ impl Backup {
     /// Returns the time until which this member of a sync group assumes that a master is alive;
     /// `None` after a priority-0 advert, or if this member is about to preempt the master.
     ///
-    /// The returned time is one interval before Active_Down_Timer would fire. If the master's node
-    /// fails, the last adverts of two of its routers with equal intervals were sent less than an
-    /// interval apart, so this member does not delay the takeover of another member. The time is at
+    /// The returned time is one interval before Active_Down_Timer would fire. When the master's
+    /// node fails, its masters with equal intervals have sent their last adverts less than an
+    /// interval apart, so this member does not delay another member's takeover. The time is at
     /// least one and a half intervals after the last advert, because the next advert of a running
     /// master may be a little late.
     pub(crate) fn follows_until(&self, common: &Common) -> Option<Timestamp> {

@@ -30,7 +30,7 @@ pub(crate) struct Master {
     /// Time at which the last advert was sent or, without one, at which the router became master.
     last_sent: Timestamp,
     /// Time at which the router became master, if it preempted a lower-priority master or may have
-    /// done so with its sync group.
+    /// done so by following its sync group.
     preempted_at: Option<Timestamp>,
     answers: AnswerLimit,
     split_brain: SplitBrain,
@@ -100,8 +100,7 @@ impl Master {
         }
     }
 
-    /// Sends the advert that would be due by `until` in advance. Adver_Timer keeps its deadline, and
-    /// with it the masters keep their phases.
+    /// If an advert would be due by `until`, sends it in advance. Adver_Timer keeps its deadline.
     pub(crate) fn suspend(&self, common: &mut Common, until: Timestamp) {
         if self.adver_timer <= until {
             common.send_advert();
@@ -269,8 +268,8 @@ impl Master {
             self.adver_timer = self.adver_timer.min(adver_timer);
         }
         if !was_stalled && self.is_stalled(common, now) {
-            // A shorter interval is not a stall, because backups still wait for the old
-            // Active_Down_Interval.
+            // A shorter interval must not make the master count as stalled: backups still wait for
+            // the old Active_Down_Interval.
             self.last_sent = now;
         }
         let Announcements { delay, refresh, .. } = new.announcements;

@@ -1,4 +1,4 @@
-//! Sync groups: the effect of one member's change on the others.
+//! Sync groups: the effects of one member's changes on the other members.
 
 use super::*;
 use crate::{GroupInput, Reason, group};
@@ -270,7 +270,7 @@ fn first_member_with_a_competing_master_decides_a_tie() {
         assert_eq!(pair.states(), [State::Master; 2]);
         pair.pass(SECOND);
     }
-    // The first segment is cut. After two intervals, the second member decides.
+    // The first segment is cut. After two intervals, the second member decides the tie.
     let mut pair = Pair::masters();
     for _ in 0..2 {
         pair.advert(1, 100, HIGHER);

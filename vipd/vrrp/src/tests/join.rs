@@ -3,8 +3,8 @@
 use super::*;
 use crate::{Reason, group};
 
-/// The state of a router with priority 100 and an interval of one second before its group is formed
-/// or changed.
+/// The state of a router before its group is formed or changed. The router has priority 100 and an
+/// interval of one second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Member {
     Initialize,
@@ -115,8 +115,8 @@ impl Member {
 
 const NOW: Timestamp = Timestamp::from_nanos(1000 * SECOND);
 
-/// Passes the inputs that follow from a new group to its members. Returns the actions of each
-/// member, and the number of steps.
+/// Passes the inputs that result from forming a group to the group's members. Returns the actions
+/// of each member, and the number of steps.
 fn settle(members: &mut [Router], has_joined: impl Fn(usize) -> bool) -> (Vec<Vec<Action>>, usize) {
     let mut actions = vec![Vec::new(); members.len()];
     let mut steps = 0;
@@ -137,7 +137,7 @@ fn settle(members: &mut [Router], has_joined: impl Fn(usize) -> bool) -> (Vec<Ve
     (actions, steps)
 }
 
-/// Returns the expected states of two routers after they have formed a group. `leads` is whether
+/// Returns the expected states of two routers after they have formed a group. If `leads` is true,
 /// the backups become masters.
 fn expected(pair: [Member; 2], leads: bool) -> [State; 2] {
     if pair.contains(&Failed) {
@@ -175,7 +175,8 @@ fn every_router_joins_every_group() {
     for member in MEMBERS {
         for joiner in MEMBERS {
             let leads = match (member, joiner) {
-                // A running group becomes backup only for a master that would outrank the joiner.
+                // The member stays master unless the joiner follows a master that outranks the
+                // joiner.
                 (Master, _) => !joiner.is_outranked(),
                 // A joining master yields to the masters that the existing members follow.
                 (_, Master) => !member.may_have_a_master() && member != Released,
@@ -221,8 +222,8 @@ fn one_joiner_decides_for_all_simultaneous_joiners() {
     }
 }
 
-/// The lowest priority in the new group applies before the group decides, because the master on the
-/// other node compares its own priority with this lowest priority.
+/// Every member has the group's lowest priority before the group selects its state, because the
+/// master on the other node compares its own priority with this lowest priority.
 #[test]
 fn priority_of_the_new_group_decides_who_outranks_whom() {
     for (own, leads) in [(151, true), (150, false)] {

@@ -4,9 +4,9 @@
 //! * S1 and S2: Startup; S3 to S13: Backup; S14 to S26: Master, in the order of RFC 9568 section
 //!   6.4. S27: all other inputs are ignored in Initialize. S28: adverts from the router's own
 //!   address are ignored.
-//! * M1 to M5: the timers (section 6.1). T7: the interval sent. R7, R11 and R12: the checks of
-//!   section 7.1 that depend on the configuration. P2: several owners (section 8.3.2). F7: IPv4 and
-//!   IPv6 virtual routers with the same VRID.
+//! * M1 to M5: the timers (section 6.1). T7: the interval in sent adverts. R7, R11 and R12: the
+//!   checks of section 7.1 that depend on the configuration. P2: several owners (section 8.3.2).
+//!   F7: IPv4 and IPv6 virtual routers with the same VRID.
 //!
 //! S3, S7, S14 and S17 (answering ARP for the virtual addresses, and accepting packets to these
 //! addresses) reduce to one invariant: the addresses are on the interface in Master and in no other

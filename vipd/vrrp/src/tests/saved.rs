@@ -8,7 +8,7 @@ use crate::saved::ResumeError;
 use crate::{Announcements, FastPath, FastPathSlot, Steady};
 
 /// Generates configurations with each combination of version, preemption and delays, and three
-/// priorities, including the owner's. All have a second burst of announcements and refreshes.
+/// priorities, including the owner's. All have refreshes and a second burst of announcements.
 fn configs() -> impl Strategy<Value = RouterConfig> {
     (any::<bool>(), any::<bool>(), any::<bool>(), prop_oneof![Just(1), Just(100), Just(255)]).prop_map(
         |(is_v2, preempt, has_delays, priority)| RouterConfig {

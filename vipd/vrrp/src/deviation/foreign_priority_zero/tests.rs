@@ -59,7 +59,7 @@ fn priority_zero_from_a_lower_priority_master_sets_the_timer_to_skew_time() {
 }
 
 #[test]
-fn foreign_priority_zero_is_accepted_after_the_masters() {
+fn foreign_priority_zero_is_accepted_after_priority_zero_from_the_master() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.advert(0, HIGHER);
