@@ -306,6 +306,24 @@ fn lock_of_an_unprivileged_process_is_reported_and_stale_vips_are_removed() {
     }
 }
 
+/// An unprivileged process cannot pass itself off as another agent, next to which `vipd cleanup`
+/// would remove nothing.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn lock_of_an_unprivileged_process_does_not_block_cleanup() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
+    leave_stale_vip(node);
+    let mut holder = hold(node, "vipd /another", true);
+    let mut cleanup = Command::new(vipd_binary().expect("vipd binary"));
+    cleanup.arg("--runtime-dir").arg(directory("a")).arg("cleanup");
+    let answer = run_to_end(node, cleanup);
+    holder.kill().expect("kill perl");
+    holder.wait().expect("perl exits");
+    assert!(answer.status.success(), "{answer:?}");
+    assert_eq!(addresses(node), [NODE.ipv4()]);
+}
+
 /// An unprivileged process cannot keep the agent from serving an interface.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]

@@ -53,7 +53,7 @@ pub(crate) enum Scenario {
     Notify,
     /// 255 virtual routers in Master at 10 ms, tracking a check that hangs
     Check,
-    /// Signals to the master's processes at 10 ms, 100 ms and 1 s: which node answers for the VIP
+    /// Which node answers for the VIP after a signal to the master, at 10 ms, 100 ms and 1 s
     Owners,
     /// 255 to 4,080 virtual routers on up to 16 interfaces at 100 ms
     Many,

@@ -227,7 +227,8 @@ impl World {
     }
 
     pub(crate) fn give(&mut self, member: usize, input: Input) {
-        // Adverts that have arrived are handled before any other input.
+        // Adverts that have arrived are handled before any other input. The router handles them itself
+        // before a timeout.
         if !matches!(input, Input::Advert(_) | Input::Timeout) {
             self.catch_up(member, self.members[member].slot.arrival);
         }

@@ -176,25 +176,29 @@ pub(crate) fn agent_stays(name: &str) -> bool {
 /// Returns whether more than one agent runs in this thread's network namespace, or false if /proc
 /// cannot be read.
 pub fn several_agents_run() -> bool {
-    let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
-    agents(&sockets).len() > 1
+    possible_agents().len() > 1
 }
 
 /// Returns whether any agent with a name not in `except` runs in this thread's network namespace,
 /// or false if /proc cannot be read.
 pub(crate) fn other_agents_run(except: &[&str]) -> bool {
-    let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
-    agents(&sockets).iter().any(|agent| !except.contains(agent))
+    possible_agents().iter().any(|agent| !except.contains(&agent.as_str()))
 }
 
 /// Returns the [names](AgentLock::name) of the agents in this thread's network namespace. Returns
 /// an empty set if /proc cannot be read.
 pub(crate) fn agents_here() -> BTreeSet<String> {
+    possible_agents().into_iter().filter(|name| another_agent_runs(name, None)).collect()
+}
+
+/// Like [`agents_here`], but includes the names of locks whose holder cannot be determined.
+fn possible_agents() -> BTreeSet<String> {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
-    // Any user can bind a name with this prefix, and the names are displayed. So only possible
-    // agent names are kept: absolute paths of printable ASCII characters.
+    // Any user can bind a name with this prefix. So only the names of trusted processes are kept and,
+    // because they are displayed, only absolute paths of printable ASCII characters.
     let is_path = |name: &str| name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
-    let named = agents(&sockets).into_iter().filter(|name| is_path(name) && another_agent_runs(name, None));
+    let is_possible = |name: &str| Holder::find(&format!("{PREFIX}{name}")).is_none_or(Holder::is_trusted);
+    let named = agents(&sockets).into_iter().filter(|name| is_path(name) && is_possible(name));
     named.map(str::to_owned).collect()
 }
 

@@ -135,7 +135,7 @@ fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Re
     };
     // Opened again, because the agent may have started and ended since the check.
     let pins = Pins::open(dead)?;
-    ensure!(guardian::stand_down(dead), "the dead agent's guardian still runs");
+    ensure!(guardian::stand_down(dead), "the dead agent's guardian is still running");
     remove_vips_of(&pins, dead, agent)?;
     Macvlans::open(dead).context("cannot remove the dead agent's macvlans")?;
     tracing::info!(agent = dead, "detaching the BPF programs of a dead agent");

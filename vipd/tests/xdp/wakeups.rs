@@ -63,7 +63,7 @@ fn time() -> Timestamp {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn an_unchanged_advert_updates_its_arrival_without_a_wake_up() {
+fn an_unchanged_advert_updates_the_stored_arrival_without_a_wake_up() {
     for valid in [frame::valid(3), frame::valid(2), frame::valid6()] {
         let mut bench = Bench::new();
         let waker = Waker::on(&bench);

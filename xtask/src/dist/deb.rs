@@ -16,7 +16,7 @@ use crate::support::workspace;
 
 /// Revision of the package.
 const REVISION: &str = "1";
-/// Directory of completions for zsh from packages.
+/// Directory in which packages install completions for zsh.
 const ZSH: &str = "share/zsh/vendor-completions";
 
 /// Builds the package and the one with debug symbols, and returns their paths in `out`.

@@ -153,8 +153,7 @@ mod tests {
         assert_eq!(states, ".........xxxx...x");
     }
 
-    /// Covers runs that take longer than the interval, and runs that ignore SIGTERM after a
-    /// timeout.
+    /// Covers runs that take longer than the interval, and runs that time out and ignore SIGTERM.
     #[test]
     fn next_run_starts_after_the_previous_one_has_ended() {
         let directory = tempfile::tempdir().expect("a directory");
