@@ -45,7 +45,7 @@ const FUZZ_SECONDS: u32 = 10;
 #[command(after_help = "\
 Examples:
   cargo test                            only unprivileged tests; about a minute
-  cargo xtask test --quick              the tests of every crate, except those that run keepalived
+  cargo xtask test --quick              the tests of every crate, without long ones and peers
   cargo xtask test --privileged         the tests of every crate
   cargo xtask test                      everything, as in CI; about half an hour
   cargo xtask test -- --test failover   some tests; arguments as for `cargo nextest run`")]
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// Run only the tests of all crates, and repeat some in native XDP mode
     #[arg(long, conflicts_with = "quick")]
     privileged: bool,
-    /// Run only the tests of all crates, once, without those that run keepalived
+    /// Run only the tests of all crates, once, without those that run peers or take long
     #[arg(long)]
     quick: bool,
     /// Arguments for `cargo nextest run`: a filter, `--test NAME`
