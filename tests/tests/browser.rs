@@ -101,6 +101,9 @@ fn page_is_live_and_shows_hostile_names_as_text() -> TestResult {
     browser.wait_for(&format!("document.querySelector('h3').textContent === '{HOSTILE}'"))?;
     browser.evaluate("document.querySelector('details').open = true")?;
     browser.evaluate("document.querySelector('article').marked = true")?;
+    // The number of sent adverts, in the first line and in the details.
+    browser.evaluate("[...document.querySelectorAll('article [data-value=\"0\"]')].forEach((one) => one.former = one.textContent)")?;
+    browser.wait_for("[...document.querySelectorAll('article [data-value=\"0\"]')].filter((one) => Number(one.textContent) > Number(one.former)).length === 2")?;
 
     change(&agent, &json!({ "command": "drain", "instances": [HOSTILE] }))?;
     browser.wait_for("document.querySelector('.pill').textContent === 'fault'")?;
@@ -235,8 +238,8 @@ fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
     for (name, width, height, scheme) in [
         ("page-light.png", 1180, 800, Scheme::Light),
         ("page-dark.png", 1180, 800, Scheme::Dark),
-        ("page-phone.png", 390, 844, Scheme::Light),
-        ("", 390, 844, Scheme::Dark),
+        ("page-phone.png", 360, 780, Scheme::Light),
+        ("", 360, 780, Scheme::Dark),
         ("", 800, 600, Scheme::Light),
     ] {
         browser.emulate(width, height, scheme)?;

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,12 +17,10 @@ use vipd_tests::http::{Answer, address, connect, exchange, get, request};
 use vipd_tests::lab::Lab;
 use vipd_tests::namespace::Namespace;
 use vipd_tests::process::output;
-use vipd_tests::routers::wait_for_backup_of;
 use vipd_tests::station::Station;
 use vipd_tests::wait::{try_wait_until, wait_until};
 
 const ONE: Station = Station::Node(1);
-const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of connections that the agent serves.
 const MAX_CONNECTIONS: usize = 32;
@@ -31,23 +28,18 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Returns the configuration of an agent with one instance. The agent serves metrics on `port` of
 /// the loopback interface, or no metrics if `port` is `None`.
-fn configuration(port: Option<u16>, priority: u8) -> String {
+fn configuration(port: Option<u16>) -> String {
     let listen = port.map(|port| format!("listen = \"{}\"\nkeepalived_names = true\n", address(port)));
     format!(
-        "[metrics]\n{}[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\npriority = {priority}\n\
+        "[metrics]\n{}[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\npriority = 200\n\
          advert_interval = \"10ms\"\nvirtual_addresses = [\"10.0.0.1\"]\n",
         listen.unwrap_or_default()
     )
 }
 
-fn start(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
-    let mut agent = Agent::with_configuration(lab, station, vipd()?, configuration(Some(9650), priority))?;
-    agent.start()?;
-    Ok(agent)
-}
-
 fn start_master(lab: &Lab) -> Result<Agent> {
-    let agent = start(lab, ONE, 200)?;
+    let mut agent = Agent::with_configuration(lab, ONE, vipd()?, configuration(Some(9650)))?;
+    agent.start()?;
     wait_for_state(&agent, "master", TIMEOUT)?;
     Ok(agent)
 }
@@ -196,43 +188,6 @@ fn connections_are_limited_in_number_and_time() -> TestResult {
     Ok(())
 }
 
-#[test]
-#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn scrapes_do_not_delay_adverts() -> TestResult {
-    const CLIENTS: usize = 8;
-    const SCRAPES: usize = 250;
-    let lab = Lab::new(2)?;
-    let mut master = start_master(&lab)?;
-    let mut backup = start(&lab, TWO, 100)?;
-    wait_for_backup_of(&backup, ONE.ipv4())?;
-    drop(connect(master.host(), 9650)?);
-    let before = control::counter(&master, "advertisement-sent")?;
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let host = master.host().clone();
-            thread::spawn(move || -> Result<()> {
-                for _ in 0..SCRAPES {
-                    let answer = get(&host, 9650, "/metrics")?;
-                    ensure!(answer.status == 200, "{answer:?}");
-                }
-                Ok(())
-            })
-        })
-        .collect();
-    for client in clients {
-        client.join().expect("no panic")?;
-    }
-    let sent = control::counter(&master, "advertisement-sent")? - before;
-    assert!(sent > 0, "no adverts were sent during the scrapes");
-    assert_eq!(control::counter(&backup, "master-transitions")?, 0, "{:#?}", backup.log());
-    assert_eq!((control::state(&master)?, control::state(&backup)?), ("master".into(), "backup".into()));
-    assert_eq!(control::counter(&master, "vipd:stalls")?, 0);
-    for agent in [&mut backup, &mut master] {
-        assert!(agent.stop()?.success());
-    }
-    Ok(())
-}
-
 /// Returns the names of the agent's threads.
 fn threads(agent: &Agent) -> Result<Vec<String>> {
     let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid()?))?.flatten();
@@ -250,13 +205,13 @@ fn reload_moves_and_stops_the_listener() -> TestResult {
     let lab = Lab::new(1)?;
     let mut agent = start_master(&lab)?;
     assert_eq!(get(agent.host(), 9650, "/healthz")?.status, 200);
-    agent.configure(configuration(Some(9651), 200))?;
+    agent.configure(configuration(Some(9651)))?;
     assert_eq!(reload(&agent)?, ["metrics: at 127.0.0.1:9651"]);
     assert_eq!(get(agent.host(), 9651, "/healthz")?.status, 200);
     wait_until("the former listener to be closed", TIMEOUT, || is_refused(agent.host(), 9650))?;
 
     let occupied = agent.host().run(|| TcpListener::bind(address(9652)))?;
-    agent.configure(configuration(Some(9652), 200))?;
+    agent.configure(configuration(Some(9652)))?;
     assert_eq!(reload(&agent)?, ["metrics: at 127.0.0.1:9652"]);
     let expected =
         "cannot serve metrics at 127.0.0.1:9652: another program uses the port; stop it, or choose";
@@ -268,11 +223,11 @@ fn reload_moves_and_stops_the_listener() -> TestResult {
     assert_eq!(logged(&agent), 1, "{:#?}", agent.log());
 
     assert!(threads(&agent)?.contains(&"metrics\n".to_owned()), "{:?}", threads(&agent)?);
-    agent.configure(configuration(None, 200))?;
+    agent.configure(configuration(None))?;
     assert_eq!(reload(&agent)?, ["metrics: off"]);
     wait_until("the listener to be closed", TIMEOUT, || is_refused(agent.host(), 9652))?;
     try_wait_until("the thread to end", TIMEOUT, || Ok(!threads(&agent)?.contains(&"metrics\n".to_owned())))?;
-    agent.configure(configuration(Some(9650), 200))?;
+    agent.configure(configuration(Some(9650)))?;
     reload(&agent)?;
     assert_eq!(get(agent.host(), 9650, "/healthz")?.status, 200);
     assert!(agent.stop()?.success());
@@ -315,7 +270,7 @@ fn instance_with_a_fault_is_unhealthy_unless_it_is_drained() -> TestResult {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_serves_metrics() -> TestResult {
     let lab = Lab::new(1)?;
-    let mut agent = Agent::with_configuration(&lab, ONE, vipd()?, configuration(Some(9650), 200))?;
+    let mut agent = Agent::with_configuration(&lab, ONE, vipd()?, configuration(Some(9650)))?;
     agent.run_below_init();
     agent.start()?;
     wait_for_state(&agent, "master", TIMEOUT)?;

@@ -86,16 +86,20 @@ impl Stream {
         Ok(line.trim_end().to_owned())
     }
 
-    /// Returns the elements of the next update: identifiers and HTML.
-    fn next(&mut self) -> Result<Vec<(String, String)>> {
+    fn update(&mut self) -> Result<Value> {
         let data = self.line()?;
         let json = data.strip_prefix("data: ").with_context(|| format!("not an update: {data}"))?;
         ensure!(self.line()?.is_empty(), "{data} is not followed by an empty line");
-        let update: Value = serde_json::from_str(json)?;
+        Ok(serde_json::from_str(json)?)
+    }
+
+    /// Returns the elements of the next update: identifiers and HTML.
+    fn next(&mut self) -> Result<Vec<(String, String)>> {
+        let update = self.update()?;
         let elements = update["elements"].as_array().context("no elements")?.iter();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let elements = elements.map(|element| Some((text(&element["id"])?, text(&element["html"])?)));
-        elements.collect::<Option<_>>().with_context(|| format!("unexpected elements in {json}"))
+        elements.collect::<Option<_>>().with_context(|| format!("unexpected elements in {update}"))
     }
 
     /// Reads updates until one contains an element that satisfies `wanted`.
@@ -144,6 +148,11 @@ fn stream_reports_changes_and_a_new_one_begins_with_everything() -> TestResult {
     let ids = |elements: Vec<(String, String)>| elements.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
     let all = ["summary", "instance-0", "timeline", "errors"];
     assert_eq!(ids(stream.next()?), all);
+    try_wait_until("an update of counters alone", TIMEOUT, || {
+        let update = stream.update()?;
+        let sent = update["values"]["instance-0"]["0"].as_str().and_then(|sent| sent.parse::<u64>().ok());
+        Ok(update["elements"] == json!([]) && sent.is_some_and(|sent| sent > 0))
+    })?;
     change(&agent, &json!({ "command": "drain", "instances": ["VI_1"] }))?;
     stream.wait_for("instance-0", "<p class=\"pill fault\">fault</p>")?;
     change(&agent, &json!({ "command": "undrain", "instances": ["VI_1"] }))?;

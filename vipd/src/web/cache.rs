@@ -26,6 +26,8 @@ pub(super) struct Page {
     open_metrics: OnceLock<Bytes>,
     frame: OnceLock<Arc<Frame>>,
     document: OnceLock<Bytes>,
+    /// The first event of a stream.
+    everything: OnceLock<Bytes>,
 }
 
 impl Page {
@@ -41,6 +43,13 @@ impl Page {
     /// Returns the contents of the status page.
     pub(super) fn frame(&self) -> Arc<Frame> {
         Arc::clone(self.frame.get_or_init(|| Frame::new(&self.scrape).into()))
+    }
+
+    /// Returns the changes of the status page since `former` as a server-sent event. Without `former`,
+    /// returns everything. All clients share that event, because it is by far the largest one.
+    pub(super) fn event(&self, former: Option<&Frame>) -> Bytes {
+        let event = || format!("data: {}\n\n", self.frame().update(former)).into();
+        if former.is_some() { event() } else { self.everything.get_or_init(event).clone() }
     }
 
     /// Returns the status page, which is rendered on the first call.
@@ -102,6 +111,6 @@ async fn take<S: Source>(source: Arc<S>, keepalived_names: bool) -> Outcome {
         Err(_) => return Err(format!("the engine did not answer within {} s", ANSWER_TIMEOUT.as_secs())),
     };
     let (prometheus, open_metrics) = (OnceLock::new(), OnceLock::new());
-    let (frame, document) = (OnceLock::new(), OnceLock::new());
-    Ok(Arc::new(Page { scrape, keepalived_names, prometheus, open_metrics, frame, document }))
+    let (frame, document, everything) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+    Ok(Arc::new(Page { scrape, keepalived_names, prometheus, open_metrics, frame, document, everything }))
 }

@@ -52,7 +52,7 @@ fn fields(value: &Value, names: &[&str], found: &mut Vec<String>) {
 fn dashboard_queries() -> Vec<String> {
     let dashboard = serde_json::from_str(&packaging("vipd.dashboard.json")).expect("JSON");
     let mut queries = Vec::new();
-    fields(&dashboard, &["expr", "definition", "query"], &mut queries);
+    fields(&dashboard, &["expr", "query"], &mut queries);
     queries.retain(|query| query != "prometheus");
     queries
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
@@ -21,6 +21,9 @@ use super::server::MAX_STREAMS;
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// Media type of server-sent events.
 const EVENT_STREAM: &str = "text/event-stream";
+
+/// Whether pages of other sites may embed an answer.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// The answer to a request.
 pub(super) enum Answer {
@@ -115,6 +118,7 @@ fn answer(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) 
         (CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
+        (RESOURCE_POLICY, "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }

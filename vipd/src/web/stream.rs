@@ -109,14 +109,13 @@ pub(super) async fn send<S: Source>(
         ticks.tick().await;
         let event = match cache.page().await {
             Ok(page) => {
-                let frame = page.frame();
-                let update = frame.update(former.as_deref());
-                former = Some(frame);
-                format!("data: {update}\n\n")
+                let event = page.event(former.as_deref());
+                former = Some(page.frame());
+                event
             }
-            Err(reason) => format!("event: problem\ndata: {reason}\n\n"),
+            Err(reason) => format!("event: problem\ndata: {reason}\n\n").into(),
         };
-        room.send(event.into());
+        room.send(event);
         deadline.postpone(period + MAX_DURATION);
     }
 }
@@ -181,7 +180,7 @@ mod tests {
             assert!(!json.expect("an event").contains('\n'), "{first}");
             assert!(first.contains("\"summary\"") && first.contains("\"instance-1\""), "{first}");
             let second = next(&mut body).await;
-            assert!(second.ends_with("\"elements\":[]}\n\n"), "{second}");
+            assert!(second.ends_with("\"elements\":[],\"values\":{}}\n\n"), "{second}");
         });
     }
 

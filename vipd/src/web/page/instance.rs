@@ -1,8 +1,8 @@
 //! One instance.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 
-use super::html::Text;
+use super::html::{Markup, Slot, Text, Values};
 use crate::control::explain::{self, age, is_noteworthy, seconds};
 use crate::control::model::{InstanceStatus, PeerStatus, State, Statistics, TrackedObject};
 use crate::web::Problem;
@@ -15,7 +15,24 @@ const VIPS: usize = 4;
 /// slow clients.
 const MAX_ROWS: usize = 64;
 
-pub(super) fn render(id: &str, one: &InstanceStatus, stats: &Statistics, problems: &[Problem]) -> String {
+/// The values of an instance that the page shows more than once.
+struct Shared {
+    /// Time since the last advert of the present master.
+    age: Option<Slot>,
+    /// Number of sent adverts.
+    sent: Slot,
+}
+
+/// Returns the HTML of an instance, and the values for its slots.
+pub(super) fn render(
+    id: &str,
+    one: &InstanceStatus,
+    stats: &Statistics,
+    problems: &[Problem],
+) -> (String, Values) {
+    let mut values = Values::default();
+    let age = sender(one).map(|peer| values.add(age(peer.last_heard_ms)));
+    let shared = Shared { age, sent: values.add(stats.advertisement_sent) };
     let class = one.state.name();
     let family = if one.family == "ipv6" { "IPv6" } else { "IPv4" };
     let mut out = format!(
@@ -24,38 +41,45 @@ pub(super) fn render(id: &str, one: &InstanceStatus, stats: &Statistics, problem
         Text(&one.name),
         Text(&one.interface),
         one.vrid,
-        Text(since(one)),
+        since(one, &mut values),
     );
     let (master, of_master) = master(one);
-    fact(&mut out, "Master", &master, &of_master);
-    let (advert, interval) = advert(one, stats);
+    fact(&mut out, "Master", &Markup::new(master), &Markup::new(of_master));
+    let (advert, interval) = advert(one, &shared);
     fact(&mut out, "Adverts", &advert, &interval);
-    fact(&mut out, "Priority", &one.effective_priority.to_string(), &priority(one));
+    fact(&mut out, "Priority", &Markup::new(one.effective_priority), &Markup::new(priority(one)));
     vips(&mut out, one);
     let (fence, mode) = (one.fence.as_deref().unwrap_or("–"), one.xdp_mode.as_deref());
-    fact(&mut out, "Fence", fence, &mode.map(|mode| format!("XDP mode {mode}")).unwrap_or_default());
+    let mode = mode.map(|mode| format!("XDP mode {mode}")).unwrap_or_default();
+    fact(&mut out, "Fence", &Markup::new(fence), &Markup::new(mode));
     out.push_str("</dl>");
-    notes(&mut out, one, problems);
+    notes(&mut out, one, problems, &mut values);
     checks(&mut out, &one.track);
-    details(&mut out, one, stats);
+    details(&mut out, one, stats, &shared, &mut values);
     out.push_str("</article>");
-    out
+    (out, values)
 }
 
 /// Adds a value with a second line.
-fn fact(out: &mut String, label: &str, value: &str, below: &str) {
+fn fact(out: &mut String, label: &str, value: &Markup, below: &Markup) {
     // Writing to a string does not fail.
-    let _ = write!(out, "<div><dt>{label}</dt><dd>{}</dd>", Text(value));
+    let _ = write!(out, "<div><dt>{label}</dt><dd>{value}</dd>");
     if !below.is_empty() {
-        let _ = write!(out, "<dd class=\"below\">{}</dd>", Text(below));
+        let _ = write!(out, "<dd class=\"below\">{below}</dd>");
     }
     out.push_str("</div>");
 }
 
-fn since(one: &InstanceStatus) -> String {
-    let duration = one.last_transition_ms.map(|millis| format!("for {}", age(millis)));
-    let parts = duration.into_iter().chain(one.last_transition_reason.clone());
-    parts.collect::<Vec<_>>().join(" · ")
+fn since(one: &InstanceStatus, values: &mut Values) -> Markup {
+    let mut since = Markup::default();
+    if let Some(millis) = one.last_transition_ms {
+        since = since.text("for ").slot(values.add(age(millis)));
+    }
+    match &one.last_transition_reason {
+        None => since,
+        Some(reason) if since.is_empty() => since.text(reason),
+        Some(reason) => since.text(" · ").text(reason),
+    }
 }
 
 fn sender(one: &InstanceStatus) -> Option<&PeerStatus> {
@@ -79,15 +103,13 @@ fn master(one: &InstanceStatus) -> (String, String) {
 }
 
 /// Returns the time since the last advert, and the interval of adverts. A master receives none.
-fn advert(one: &InstanceStatus, stats: &Statistics) -> (String, String) {
-    let interval = format!("every {}", seconds(one.active_advertise_interval_ns));
-    match one.state {
-        State::Master => (interval, format!("{} sent", stats.advertisement_sent)),
-        State::Backup => {
-            let last = sender(one).map(|peer| format!("last {} ago", age(peer.last_heard_ms)));
-            (last.unwrap_or_else(|| "none received".to_owned()), interval)
-        }
-        State::Initialize | State::Fault => ("–".to_owned(), String::new()),
+fn advert(one: &InstanceStatus, shared: &Shared) -> (Markup, Markup) {
+    let interval = Markup::new(format_args!("every {}", seconds(one.active_advertise_interval_ns)));
+    match (one.state, shared.age) {
+        (State::Master, _) => (interval, Markup::default().slot(shared.sent).text(" sent")),
+        (State::Backup, Some(age)) => (Markup::new("last ").slot(age).text(" ago"), interval),
+        (State::Backup, None) => (Markup::new("none received"), interval),
+        (State::Initialize | State::Fault, _) => (Markup::new("–"), Markup::default()),
     }
 }
 
@@ -113,15 +135,18 @@ fn vips(out: &mut String, one: &InstanceStatus) {
 }
 
 /// Adds the problem of an instance or its fault, and why it has not started.
-fn notes(out: &mut String, one: &InstanceStatus, problems: &[Problem]) {
+fn notes(out: &mut String, one: &InstanceStatus, problems: &[Problem], values: &mut Values) {
     if let Some(problem) = problems.iter().find(|problem| problem.instance == one.name) {
         let _ = write!(out, "<p class=\"note bad\">{}</p>", Text(&problem.reason));
     } else if let Some(reason) = &one.fault_reason {
         let _ = write!(out, "<p class=\"note\">{}</p>", Text(reason));
     }
     if let Some(reason) = &one.initialize_reason {
-        let left = one.starts_in_ns.map(|left| format!(", {} left", age(left / 1_000_000)));
-        let _ = write!(out, "<p class=\"note\">{}{}</p>", Text(reason), left.unwrap_or_default());
+        let mut note = Markup::new(reason);
+        if let Some(left) = one.starts_in_ns {
+            note = note.text(", ").slot(values.add(age(left / 1_000_000))).text(" left");
+        }
+        let _ = write!(out, "<p class=\"note\">{note}</p>");
     }
 }
 
@@ -155,74 +180,90 @@ fn checks(out: &mut String, track: &[TrackedObject]) {
     out.push_str("</ul>");
 }
 
-fn details(out: &mut String, one: &InstanceStatus, stats: &Statistics) {
-    out.push_str("<details><summary>Details</summary><dl>");
-    let mut add = |label: &str, value: &dyn Display| {
-        let _ = write!(out, "<div><dt>{label}</dt><dd>{}</dd></div>", Text(value));
+fn details(
+    out: &mut String,
+    one: &InstanceStatus,
+    stats: &Statistics,
+    shared: &Shared,
+    values: &mut Values,
+) {
+    let _ = write!(
+        out,
+        "<details><summary>Details<span class=\"unseen\"> of {}</span></summary><dl>",
+        Text(&one.name)
+    );
+    let mut add = |label: &str, value: Markup| {
+        let _ = write!(out, "<div><dt>{label}</dt><dd>{value}</dd></div>");
     };
-    let mut timers = format!("master-down {}", seconds(one.master_down_interval_ns));
+    let mut timers = Markup::new(format_args!("master-down {}", seconds(one.master_down_interval_ns)));
     if let Some(left) = one.master_down_in_ns {
-        let _ = write!(timers, ", fires in {}", seconds(left));
+        timers = timers.text(", fires in ").slot(values.add(seconds(left)));
     }
-    let interval = seconds(one.advertise_interval_ns);
-    let learned = if one.active_advertise_interval_ns == one.advertise_interval_ns {
-        String::new()
-    } else {
-        format!(" (learned from the master: {})", seconds(one.active_advertise_interval_ns))
-    };
-    add("Protocol", &format!("VRRPv{}, {}, checksum {}", one.version, one.transport, one.checksum));
-    add("Interval", &format!("{interval}{learned}"));
-    add("Timers", &timers);
-    add("Preempt", &preempt(one));
-    add("Accept", &if one.accept_mode { "yes" } else { "no" });
+    let mut interval = Markup::new(seconds(one.advertise_interval_ns));
+    if one.active_advertise_interval_ns != one.advertise_interval_ns {
+        let learned = seconds(one.active_advertise_interval_ns);
+        interval = interval.text(format_args!(" (learned from the master: {learned})"));
+    }
+    let protocol = format_args!("VRRPv{}, {}, checksum {}", one.version, one.transport, one.checksum);
+    add("Protocol", Markup::new(protocol));
+    add("Interval", interval);
+    add("Timers", timers);
+    add("Preempt", preempt(one, values));
+    add("Accept", Markup::new(if one.accept_mode { "yes" } else { "no" }));
     if one.authentication != "none" {
-        add("Authentication", &one.authentication);
+        add("Authentication", Markup::new(&one.authentication));
     }
     if let Some(source) = one.primary_address {
-        add("Source", &source);
+        add("Source", Markup::new(source));
     }
     if let Some(mac) = &one.virtual_mac {
-        add("Virtual MAC", mac);
+        add("Virtual MAC", Markup::new(mac));
     }
     if let Some(group) = &one.group {
-        add("Sync group", &format!("{group} ({})", one.group_state.map_or("initialize", State::name)));
+        let state = one.group_state.map_or("initialize", State::name);
+        add("Sync group", Markup::new(format_args!("{group} ({state})")));
     }
     let peers = one.peers.iter().map(|peer| {
         let PeerStatus { address, priority, checksum, last_heard_ms } = peer;
-        let age = age(*last_heard_ms);
-        format!("{address}, priority {priority}, checksum {checksum}, last advert {age} ago")
+        let is_master = Some(*address) == one.last_adv_source;
+        let of_master = shared.age.filter(|_| is_master);
+        let age = of_master.unwrap_or_else(|| values.add(age(*last_heard_ms)));
+        let peer = format_args!("{address}, priority {priority}, checksum {checksum}, last advert ");
+        Markup::new(peer).slot(age).text(" ago")
     });
     add_limited(&mut add, "Peer", peers);
     let all = one.virtual_addresses.len() + one.excluded_addresses.len();
-    let vips = one.virtual_addresses.iter().filter(|_| all > VIPS).cloned();
-    let excluded = one.excluded_addresses.iter().map(|vip| format!("{vip} (not advertised)"));
+    let vips = one.virtual_addresses.iter().filter(|_| all > VIPS).map(Markup::new);
+    let excluded = one.excluded_addresses.iter().map(|vip| Markup::new(vip).text(" (not advertised)"));
     add_limited(&mut add, "VIP", vips.chain(excluded));
-    add_limited(&mut add, "While master", one.routes.iter().chain(&one.rules).cloned());
-    add("Adverts", &format!("{} received, {} sent", stats.advertisement_rcvd, stats.advertisement_sent));
-    add("Transitions to master", &stats.master_transitions);
+    add_limited(&mut add, "While master", one.routes.iter().chain(&one.rules).map(Markup::new));
+    let received = values.add(stats.advertisement_rcvd);
+    add("Adverts", Markup::default().slot(received).text(" received, ").slot(shared.sent).text(" sent"));
+    add("Transitions to master", Markup::new(stats.master_transitions));
     out.push_str("</dl></details>");
 }
 
 /// Adds up to [`MAX_ROWS`] values and the number of the others.
 fn add_limited(
-    add: &mut impl FnMut(&str, &dyn Display),
+    add: &mut impl FnMut(&str, Markup),
     label: &str,
-    mut values: impl Iterator<Item = String>,
+    mut values: impl Iterator<Item = Markup>,
 ) {
     for value in values.by_ref().take(MAX_ROWS) {
-        add(label, &value);
+        add(label, value);
     }
     let hidden = values.count();
     if hidden > 0 {
-        add(label, &format!("{hidden} more: vipd status NAME"));
+        add(label, Markup::new(format_args!("{hidden} more: vipd status NAME")));
     }
 }
 
-fn preempt(one: &InstanceStatus) -> String {
+fn preempt(one: &InstanceStatus, values: &mut Values) -> Markup {
+    let after = |delay| Markup::new(format_args!("yes, after {}", seconds(delay)));
     match (one.preempt, one.preempt_delay_ns, one.preempt_in_ns) {
-        (false, ..) => "no".to_owned(),
-        (true, 0, _) => "yes".to_owned(),
-        (true, delay, None) => format!("yes, after {}", seconds(delay)),
-        (true, delay, Some(left)) => format!("yes, after {} ({} left)", seconds(delay), seconds(left)),
+        (false, ..) => Markup::new("no"),
+        (true, 0, _) => Markup::new("yes"),
+        (true, delay, None) => after(delay),
+        (true, delay, Some(left)) => after(delay).text(" (").slot(values.add(seconds(left))).text(" left)"),
     }
 }

@@ -1,7 +1,9 @@
 //! The status page: a document, its style, its script and its icon, all part of the binary.
 //!
 //! The agent renders all HTML; the script only replaces elements with newer ones. The page
-//! therefore looks the same without JavaScript, and all text is escaped in one place.
+//! therefore looks the same without JavaScript, and all text is escaped in one place. Texts that
+//! change with each snapshot are kept apart from the HTML, so that an update of an idle agent
+//! consists of these texts alone.
 
 mod errors;
 mod html;
@@ -11,12 +13,13 @@ mod summary;
 mod tests;
 mod timeline;
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::iter::{once, repeat};
+use std::iter::once;
 
 use serde::Serialize;
 
-use self::html::Text;
+use self::html::{Text, Values};
 use super::Scrape;
 
 /// A file of the page, with its media type.
@@ -34,8 +37,16 @@ pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// Later rules override earlier ones.
+const STYLE: &str = concat!(
+    include_str!("style/base.css"),
+    include_str!("style/instances.css"),
+    include_str!("style/lists.css"),
+    include_str!("style/narrow.css")
+);
+
 const ASSETS: [(&str, Asset); 3] = [
-    ("/style.css", Asset { media_type: "text/css; charset=utf-8", text: include_str!("style.css") }),
+    ("/style.css", Asset { media_type: "text/css; charset=utf-8", text: STYLE }),
     ("/page.js", Asset { media_type: "text/javascript; charset=utf-8", text: include_str!("page.js") }),
     ("/icon.svg", Asset { media_type: "image/svg+xml", text: include_str!("icon.svg") }),
 ];
@@ -71,7 +82,16 @@ pub(super) struct Frame {
 struct Element {
     /// Its `id` in the document.
     id: String,
+    /// Its HTML, in which the slots are empty.
     html: String,
+    values: Values,
+}
+
+impl Element {
+    /// Returns the HTML with its values.
+    fn filled(&self) -> String {
+        self.values.fill(&self.html)
+    }
 }
 
 /// The part of a frame that is sent to a browser.
@@ -80,21 +100,25 @@ struct Update<'a> {
     title: &'a str,
     layout: &'a str,
     elements: Vec<&'a Element>,
+    /// Values of other elements, by `id` and position.
+    values: BTreeMap<&'a str, BTreeMap<usize, &'a str>>,
 }
 
 impl Frame {
     /// Renders a snapshot.
     pub(super) fn new(scrape: &Scrape) -> Self {
-        let element = |id: &str, html| Element { id: id.to_owned(), html };
+        let element = |id: &str, html| Element { id: id.to_owned(), html, values: Values::default() };
+        let (summary, time) = summary::render(scrape);
         let instances = scrape.status.instances.iter().zip(&scrape.stats.instances).take(MAX_INSTANCES);
         let instances = instances.enumerate().map(|(index, (status, stats))| {
             let id = id(index);
-            Element { html: instance::render(&id, status, &stats.statistics, &scrape.problems), id }
+            let (html, values) = instance::render(&id, status, &stats.statistics, &scrape.problems);
+            Element { id, html, values }
         });
         Self {
             title: summary::title(scrape),
             layout: layout(scrape),
-            summary: element("summary", summary::render(scrape)),
+            summary: Element { values: time, ..element("summary", summary) },
             instances: instances.collect(),
             timeline: element("timeline", timeline::render(&scrape.events)),
             errors: element("errors", errors::render(&scrape.stats)),
@@ -103,26 +127,38 @@ impl Frame {
 
     /// Returns the complete document.
     pub(super) fn document(&self) -> String {
-        let instances: String = self.instances.iter().map(|element| element.html.as_str()).collect();
+        let instances: String = self.instances.iter().map(Element::filled).collect();
         format!(
             include_str!("document.html"),
             title = Text(&self.title),
             layout = self.layout,
-            summary = self.summary.html,
+            summary = self.summary.filled(),
             instances = instances,
             timeline = self.timeline.html,
             errors = self.errors.html,
         )
     }
 
-    /// Returns the elements that differ from those of `former` as JSON, without newlines. Without
-    /// `former`, or if its layout differs, returns all elements.
+    /// Returns the changes since `former` as JSON, without newlines: elements whose HTML differs, and
+    /// the values of other elements that differ. Without `former`, or if its layout differs, returns
+    /// all elements.
     pub(super) fn update(&self, former: Option<&Self>) -> String {
         let former = former.filter(|former| former.layout == self.layout);
-        let known = former.into_iter().flat_map(Self::elements).map(Some).chain(repeat(None));
-        let changed = self.elements().zip(known).filter(|(element, known)| Some(*element) != *known);
-        let elements = changed.map(|(element, _)| element).collect();
-        let update = Update { title: &self.title, layout: &self.layout, elements };
+        let (mut elements, mut values) = (Vec::new(), BTreeMap::new());
+        match former {
+            None => elements.extend(self.elements()),
+            Some(former) => {
+                for (element, known) in self.elements().zip(former.elements()) {
+                    if element.html != known.html {
+                        elements.push(element);
+                    } else if element.values != known.values {
+                        let changes = element.values.changes(&known.values).collect();
+                        values.insert(element.id.as_str(), changes);
+                    }
+                }
+            }
+        }
+        let update = Update { title: &self.title, layout: &self.layout, elements, values };
         // Strings can always be encoded.
         serde_json::to_string(&update).unwrap_or_default()
     }

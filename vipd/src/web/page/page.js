@@ -74,12 +74,32 @@ async function reload() {
   }
 }
 
-function update({ title, elements }) {
+// Writes values into the slots of an element, by position.
+function fill(element, values) {
+  for (const slot of element.querySelectorAll("[data-value]")) {
+    const value = values[slot.dataset.value];
+    if (value === undefined) {
+      continue;
+    }
+    if (slot.firstChild) {
+      slot.firstChild.data = value;
+    } else {
+      slot.append(value);
+    }
+  }
+}
+
+function update({ title, elements, values }) {
   document.title = title;
-  for (const { id, html } of elements) {
+  for (const { id, html, values } of elements) {
     const template = document.createElement("template");
     template.innerHTML = html;
-    patch(document.getElementById(id), template.content.firstElementChild);
+    const fresh = template.content.firstElementChild;
+    fill(fresh, values);
+    patch(document.getElementById(id), fresh);
+  }
+  for (const [id, changed] of Object.entries(values)) {
+    fill(document.getElementById(id), changed);
   }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::html::Text;
+use super::html::{Text, Values};
 use super::instance::STATES;
 use super::{MAX_INSTANCES, id};
 use crate::web::{Problem, Scrape};
@@ -20,7 +20,9 @@ pub(super) fn title(scrape: &Scrape) -> String {
     }
 }
 
-pub(super) fn render(scrape: &Scrape) -> String {
+/// Returns the HTML of the head, and the value for its slot.
+pub(super) fn render(scrape: &Scrape) -> (String, Values) {
+    let mut values = Values::default();
     let instances = &scrape.status.instances;
     let guardian = match scrape.status.guardian {
         Some(true) => "guardian running",
@@ -31,7 +33,7 @@ pub(super) fn render(scrape: &Scrape) -> String {
         "<header id=\"summary\"><h1>{}</h1><p class=\"about\">vipd {} · {guardian} · {}</p>",
         Text(&scrape.host),
         env!("CARGO_PKG_VERSION"),
-        time(&scrape.time),
+        values.add(time(&scrape.time)),
     );
     let verdict = match (scrape.problems.len(), instances.len()) {
         (0, 0) => ("good", "No instances".to_owned()),
@@ -52,7 +54,7 @@ pub(super) fn render(scrape: &Scrape) -> String {
     out.push_str("</ul>");
     problems(&mut out, scrape);
     out.push_str("</header>");
-    out
+    (out, values)
 }
 
 /// Adds the problems of all instances.
@@ -86,5 +88,5 @@ fn problems(out: &mut String, scrape: &Scrape) {
 /// Returns a time in UTC with seconds.
 fn time(rfc3339: &str) -> String {
     let (date, of_day) = (rfc3339.get(..10).unwrap_or_default(), rfc3339.get(11..19).unwrap_or_default());
-    format!("<time datetime=\"{date}T{of_day}Z\">{date} {of_day} UTC</time>")
+    format!("{date} {of_day} UTC")
 }

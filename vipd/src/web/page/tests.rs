@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::*;
 use crate::control::event::EventRecord;
 use crate::control::model::{GlobalStatistics, State, Statistics};
@@ -45,7 +47,8 @@ fn assert_contains(text: &str, expected: &str) {
 
 /// Returns the rendering of one instance.
 fn rendered(status: &crate::control::model::InstanceStatus, problems: &[Problem]) -> String {
-    instance::render("instance-0", status, &Statistics::default(), problems)
+    let (html, values) = instance::render("instance-0", status, &Statistics::default(), problems);
+    values.fill(&html)
 }
 
 #[test]
@@ -134,6 +137,39 @@ fn update_has_the_elements_that_changed() {
     let other = Frame::new(&scrape);
     assert_ne!(other.layout, changed.layout);
     assert_eq!(ids(&other.update(Some(&changed))), all);
+}
+
+/// Ages, countdowns and counters change with each snapshot, without their HTML.
+#[test]
+fn update_of_an_idle_agent_consists_of_values() {
+    let mut scrape = scrape();
+    let peer = json!({ "address": "192.0.2.1", "priority": 200, "checksum": "rfc9568", "last-heard-ms": 3 });
+    scrape.problems.clear();
+    scrape.status.instances = (0..MAX_INSTANCES)
+        .map(|number| {
+            let mut one = status(&format!("VI_{number}"), "backup");
+            one.peers = vec![serde_json::from_value(peer.clone()).expect("a peer")];
+            one.last_adv_source = Some(one.peers[0].address);
+            (one.last_transition_ms, one.master_down_in_ns) = (Some(1000), Some(33_000_000));
+            one
+        })
+        .collect();
+    let counters = (0..MAX_INSTANCES).map(|_| stats("VI", &Statistics::default()));
+    scrape.stats.instances = counters.collect();
+    let former = Frame::new(&scrape);
+    assert_contains(&former.document(), "<dd>last <span data-value=\"0\">3ms</span> ago</dd>");
+    for one in &mut scrape.status.instances {
+        one.peers[0].last_heard_ms = 7;
+        (one.last_transition_ms, one.master_down_in_ns) = (Some(2000), Some(29_000_000));
+    }
+    for one in &mut scrape.stats.instances {
+        one.statistics.advertisement_rcvd += 100;
+    }
+    let update = Frame::new(&scrape).update(Some(&former));
+    let json: serde_json::Value = serde_json::from_str(&update).expect("JSON");
+    assert_eq!(json["elements"], json!([]));
+    assert_eq!(json["values"]["instance-0"], json!({ "0": "7ms", "2": "2.0s", "3": "29ms", "4": "100" }));
+    assert!(update.len() < 64 * MAX_INSTANCES, "{} bytes", update.len());
 }
 
 #[test]
