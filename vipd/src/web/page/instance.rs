@@ -180,13 +180,7 @@ fn checks(out: &mut String, track: &[TrackedObject]) {
     out.push_str("</ul>");
 }
 
-fn details(
-    out: &mut String,
-    one: &InstanceStatus,
-    stats: &Statistics,
-    shared: &Shared,
-    values: &mut Values,
-) {
+fn details(out: &mut String, one: &InstanceStatus, stats: &Statistics, shared: &Shared, values: &mut Values) {
     let _ = write!(
         out,
         "<details><summary>Details<span class=\"unseen\"> of {}</span></summary><dl>",
@@ -244,11 +238,7 @@ fn details(
 }
 
 /// Adds up to [`MAX_ROWS`] values and the number of the others.
-fn add_limited(
-    add: &mut impl FnMut(&str, Markup),
-    label: &str,
-    mut values: impl Iterator<Item = Markup>,
-) {
+fn add_limited(add: &mut impl FnMut(&str, Markup), label: &str, mut values: impl Iterator<Item = Markup>) {
     for value in values.by_ref().take(MAX_ROWS) {
         add(label, value);
     }
