@@ -132,6 +132,7 @@ fn page_and_its_files_are_served() -> TestResult {
     let policy = &page.headers["content-security-policy"];
     assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
     assert_eq!(page.headers["x-content-type-options"], "nosniff");
+    assert_eq!(page.headers["cross-origin-resource-policy"], "same-origin");
     for expected in ["<h1>node1</h1>", "<h3>VI_1</h3>", "<p class=\"pill master\">master</p>", "10.0.0.1/32"]
     {
         assert!(page.body.contains(expected), "{expected} is missing in {}", page.body);

@@ -214,8 +214,8 @@ fn details(out: &mut String, one: &InstanceStatus, stats: &Statistics, shared: &
         add("Virtual MAC", Markup::new(mac));
     }
     if let Some(group) = &one.group {
-        let state = one.group_state.map_or("initialize", State::name);
-        add("Sync group", Markup::new(format_args!("{group} ({state})")));
+        let of_group = one.group_state.map_or("initialize", State::name);
+        add("Sync group", Markup::new(format_args!("{group} ({of_group})")));
     }
     let peers = one.peers.iter().map(|peer| {
         let PeerStatus { address, priority, checksum, last_heard_ms } = peer;
