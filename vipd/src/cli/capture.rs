@@ -167,7 +167,8 @@ mod tests {
         };
         let bytes = sent.frame();
         let length = bytes.len();
-        Frame { interface: 0, time: Duration::new(86_400 + 3_661, 7_000), is_local, action, bytes, length }
+        let time = Duration::new(86_400 + 3_661, 7_000);
+        Frame { interface: 0, time, arrival: Duration::ZERO, is_local, action, bytes, length }
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Facts about this host and its segments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::process::Process;
 use crate::config::{Config, Instance};
 use crate::control::model::{InstanceStatus, StatsReport, StatusReport};
+use crate::netlink::sysctl::Changed;
 use crate::netlink::{Address, LinkFacts};
 use crate::observe::{Obstacle, Survey};
+use crate::process::ClockState;
 
 /// Everything that was observed.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub(crate) struct Facts {
 }
 
 /// Facts about the host and its processes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Host {
     /// Kernel release, as printed by `uname -r`.
     pub(crate) kernel: String,
@@ -33,10 +36,24 @@ pub(crate) struct Host {
     pub(crate) obstacle: Option<String>,
     /// Other processes with sockets for VRRP, each with its name and ID.
     pub(crate) daemons: Vec<(String, u32)>,
-    /// Number of agents in this network namespace.
-    pub(crate) agents: usize,
+    /// Names of the agents in this network namespace.
+    pub(crate) agents: BTreeSet<String>,
     /// Names of dead agents whose BPF programs are pinned.
     pub(crate) dead_agents: Vec<String>,
+    /// Routes and policy rules with vipd's mark.
+    pub(crate) routing: Vec<String>,
+    pub(crate) clock: Clock,
+}
+
+/// The wall clock.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    /// Its state, or why this cannot be read.
+    pub(crate) state: Result<ClockState, String>,
+    /// How far it was set forward (positive) or back during the observation, in nanoseconds.
+    pub(crate) step: i64,
+    /// How long it was observed.
+    pub(crate) duration: Duration,
 }
 
 /// The agent with the runtime directory of the command line.
@@ -45,7 +62,7 @@ pub(crate) enum Agent {
     /// None is running; the error of the client.
     NotRunning(String),
     /// It does not answer in time; the error of the client.
-    Silent(String),
+    Silent(String, Option<Process>),
     /// It cannot be queried, for example because it refuses access; the error of the client.
     NotQueried(String),
     /// It answers.
@@ -60,10 +77,8 @@ pub(crate) struct Running {
     /// Counters at its beginning and at its end.
     pub(crate) before: StatsReport,
     pub(crate) after: StatsReport,
-    /// Whether the agent runs in this network namespace; `None` if this is unknown.
-    pub(crate) is_here: Option<bool>,
-    /// Whether the engine's thread has real-time scheduling; `None` if this is unknown.
-    pub(crate) is_real_time: Option<bool>,
+    /// Its process; `None` if it is not visible.
+    pub(crate) process: Option<Process>,
 }
 
 /// An interface of the host.
@@ -80,6 +95,10 @@ pub(crate) struct Interface {
     /// Effective `net.ipv4.conf.IF.arp_ignore` and `rp_filter`.
     pub(crate) arp_ignore: u32,
     pub(crate) rp_filter: u32,
+    /// Whether `net.ipv6.conf.IF.disable_ipv6` is set.
+    pub(crate) is_ipv6_disabled: bool,
+    /// For a macvlan of an agent: its sysctls and those of its parent that another program has changed.
+    pub(crate) changed_sysctls: Vec<Changed>,
 }
 
 /// The observation of an interface.
@@ -102,7 +121,7 @@ impl Facts {
     pub(crate) fn running(&self) -> Option<&Running> {
         match &self.agent {
             Agent::Running(running) => Some(running),
-            Agent::NotRunning(_) | Agent::Silent(_) | Agent::NotQueried(_) => None,
+            Agent::NotRunning(_) | Agent::Silent(..) | Agent::NotQueried(_) => None,
         }
     }
 

@@ -7,6 +7,7 @@ mod checks;
 pub(crate) mod collect;
 mod daemons;
 mod facts;
+mod process;
 
 use serde::Serialize;
 
@@ -18,7 +19,7 @@ pub(crate) use facts::Facts;
 pub(crate) enum Severity {
     /// VRRP does not work as configured.
     Problem,
-    /// VRRP works, but something will or may disturb it.
+    /// VRRP works, but something will or may disturb it, or the search for the cause of trouble.
     Warning,
     /// Worth knowing, and probably intended.
     Note,
@@ -52,18 +53,26 @@ const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
     checks::agent::engine_is_real_time,
     checks::agent::errors_do_not_increase,
     checks::agent::adverts_reach_the_agent,
+    checks::agent::adverts_leave_the_interface,
     checks::host::kernel_is_recent,
     checks::host::process_can_run_the_agent,
     checks::host::no_other_daemon_runs,
-    checks::host::nothing_is_stale,
+    checks::clock::clock_is_synchronized,
+    checks::clock::clock_is_not_set,
+    checks::stale::no_address_is_stale,
+    checks::stale::no_program_is_stale,
+    checks::stale::no_macvlan_is_stale,
     checks::interface::interfaces_carry_multicast,
     checks::interface::groups_are_joined,
     checks::interface::bridges_have_a_querier,
     checks::interface::native_mode_is_free,
+    checks::interface::native_mode_is_used,
     checks::interface::no_other_xdp_program_runs,
     checks::interface::vlan_tags_are_visible,
-    checks::interface::vips_are_only_vipds,
-    checks::interface::one_interface_answers_for_a_subnet,
+    checks::addresses::vips_are_only_vipds,
+    checks::addresses::one_interface_answers_for_a_subnet,
+    checks::addresses::ipv6_is_enabled,
+    checks::addresses::sysctls_of_macvlans_are_set,
     checks::wire::is_observed,
     checks::masters::one_master,
     checks::masters::some_master,
@@ -90,9 +99,28 @@ pub(crate) const CHECK_COUNT: usize = CHECKS.len();
 
 /// Runs all checks. The findings are in descending order of severity.
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(facts)).collect();
+    let mut findings = Vec::new();
+    for check in CHECKS {
+        for finding in check(facts) {
+            add(&mut findings, finding);
+        }
+    }
     findings.sort_by_key(|finding| finding.severity);
     findings
+}
+
+/// Adds a finding, unless there are already many of the same trouble and object: anyone can send forged
+/// adverts from many addresses.
+fn add(findings: &mut Vec<Finding>, finding: Finding) {
+    const MAX_ALIKE: usize = 4;
+    const MORE: &str = "; the same for further routers";
+    let is_alike = |one: &&mut Finding| (one.check, &one.subject) == (finding.check, &finding.subject);
+    let mut alike = findings.iter_mut().filter(is_alike);
+    match alike.nth(MAX_ALIKE - 1) {
+        None => findings.push(finding),
+        Some(last) if last.summary.ends_with(MORE) => {}
+        Some(last) => last.summary.push_str(MORE),
+    }
 }
 
 impl Severity {

@@ -29,7 +29,8 @@ pub(crate) struct Claim {
 /// The fields of an advert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Advert {
-    /// VLAN identifier of a tagged frame, 1 to 4094.
+    /// VLAN identifier of a frame of another LAN; 0 if it has priority tags that the BPF program does
+    /// not skip.
     pub(crate) vlan: Option<u16>,
     /// `None` on an interface without a link-layer header.
     pub(crate) source_mac: Option<[u8; 6]>,
@@ -60,32 +61,32 @@ pub(crate) fn dissect(frame: &[u8], has_ethernet: bool) -> Option<Packet> {
         return vrrp(frame, ip::bare(&frame)?, None, None);
     }
     let source_mac = *frame.get(6..)?.first_chunk()?;
-    let (vlan, frame) = untag(frame);
-    if let Some(offset) = ethernet::arp(&&*frame) {
-        return arp_claim(frame.get(offset..)?).filter(|_| vlan.is_none());
+    if let Some(offset) = ethernet::arp(&frame) {
+        return arp_claim(frame.get(offset..)?);
     }
-    let ip = ethernet::ip(&&*frame)?;
-    if ip.version == 6 && ip.protocol == ipv6::NEXT_HEADER_ICMPV6 {
-        let claim = neighbor_claim(frame.get(ip.offset + ipv6::HEADER_LEN..)?, source_mac);
-        return claim.filter(|_| vlan.is_none());
+    match ethernet::ip(&frame) {
+        Some(ip) if ip.version == 6 && ip.protocol == ipv6::NEXT_HEADER_ICMPV6 => {
+            neighbor_claim(frame.get(ip.offset + ipv6::HEADER_LEN..)?, source_mac)
+        }
+        Some(ip) => vrrp(frame, ip, None, Some(source_mac)),
+        None => {
+            let (vlan, untagged) = untag(frame)?;
+            vrrp(&untagged, ethernet::ip(&untagged.as_slice())?, Some(vlan), Some(source_mac))
+        }
     }
-    vrrp(&frame, ip, vlan, Some(source_mac))
 }
 
-/// Removes the tags of another LAN. Returns the identifier of the outermost one.
-fn untag(frame: &[u8]) -> (Option<u16>, Vec<u8>) {
-    let mut frame = frame.to_vec();
+/// Removes all tags of a frame that the BPF program does not process. Returns the identifier of the
+/// outermost tag of another LAN; 0 if there is none, but too many or wrongly nested priority tags.
+fn untag(frame: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let (addresses, mut rest) = frame.split_at_checked(12)?;
     let mut vlan = None;
-    let half = |frame: &[u8], at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
-    while let (Some(ethernet::TYPE_VLAN | ethernet::TYPE_QINQ), Some(tag)) =
-        (half(&frame, 12), half(&frame, 14))
-    {
-        if vlan.is_none() && tag & 0x0fff != 0 {
-            vlan = Some(tag & 0x0fff);
-        }
-        frame.drain(12..16);
+    while let ethernet::TYPE_VLAN | ethernet::TYPE_QINQ = half_at(rest, 0) {
+        let id = half_at(rest, 2) & 0x0fff;
+        vlan = Some(vlan.filter(|outer| *outer != 0).unwrap_or(id));
+        rest = rest.get(4..)?;
     }
-    (vlan, frame)
+    Some((vlan?, [addresses, rest].concat()))
 }
 
 fn arp_claim(packet: &[u8]) -> Option<Packet> {
@@ -256,10 +257,17 @@ mod tests {
 
     #[test]
     fn advert_of_a_vlan_is_decoded_with_its_identifier() {
-        let tagged = Sent { tags: vec![(0x88a8, 0), (0x8100, 0x6007)], ..sent(Version::V3) };
-        assert_eq!(decoded(&tagged).vlan, Some(7));
-        let priority_tag = Sent { tags: vec![(0x8100, 0x6000)], ..sent(Version::V3) };
-        assert_eq!(decoded(&priority_tag).vlan, None);
+        for (tags, vlan) in [
+            (vec![(0x88a8, 0), (0x8100, 0x6007)], Some(7)),
+            (vec![(0x8100, 7), (0x8100, 8)], Some(7)),
+            (vec![(0x8100, 0x6000)], None),
+            // The program skips at most two priority tags, the inner one with 0x8100.
+            (vec![(0x8100, 0); 3], Some(0)),
+            (vec![(0x8100, 0), (0x88a8, 0)], Some(0)),
+        ] {
+            let tagged = Sent { tags, ..sent(Version::V3) };
+            assert_eq!(decoded(&tagged).vlan, vlan, "{tagged:?}");
+        }
     }
 
     #[test]

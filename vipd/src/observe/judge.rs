@@ -7,22 +7,34 @@ use vipd_common::counters::Counter;
 use vipd_common::parse::{Expected, NotOurs, validate};
 use vipd_common::wire::{ipv4, vrrp};
 
-use super::dissect::{Advert, Packet};
+use super::dissect::{Advert, Packet, dissect};
 use crate::config::Instance;
 use crate::config::settings::Transport;
 use crate::control::counters::drop_reasons;
 
 /// The decision about a packet of IP protocol 112.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Valid, for this instance.
     Accepted(String),
     /// Invalid for this instance: dropped and counted.
     Dropped(String, Counter),
     /// Not for an instance: passed to the network stack.
     Passed(NotOurs),
-    /// Tagged with this VLAN identifier: passed to the VLAN's interface.
+    /// Tagged with this VLAN identifier: passed to the VLAN's interface. 0 for priority tags that the
+    /// program does not skip.
     OtherVlan(u16),
+}
+
+/// Returns the decision about a frame as [`vipd capture`](crate::observe) states it; `None` if it is not
+/// a VRRP packet. `has_ethernet` states whether the interface's frames have an Ethernet header.
+pub fn verdict(
+    instances: &[Arc<Instance>],
+    interface: &str,
+    frame: &[u8],
+    has_ethernet: bool,
+) -> Option<Verdict> {
+    judge(instances, interface, &dissect(frame, has_ethernet)?)
 }
 
 /// Returns the decision of an agent with these instances about a packet received on an interface.
@@ -101,6 +113,7 @@ impl fmt::Display for Verdict {
             }
             Self::Passed(NotOurs::Fragment) => f.write_str("not for this agent: IP fragment"),
             Self::Passed(NotOurs::Unparsable) => f.write_str("not for this agent: no VRID can be read"),
+            Self::OtherVlan(0) => f.write_str("not for this agent: priority tags that are not skipped"),
             Self::OtherVlan(vlan) => write!(f, "not for this interface: tagged with VLAN {vlan}"),
         }
     }

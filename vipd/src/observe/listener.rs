@@ -84,6 +84,8 @@ pub(crate) struct Frame {
     pub(crate) interface: usize,
     /// Time since the Unix epoch.
     pub(crate) time: Duration,
+    /// The same time on the monotonic clock, which cannot be set.
+    pub(crate) arrival: Duration,
     /// Whether this host sent the frame.
     pub(crate) is_local: bool,
     /// The decision of vipd's program at the XDP hook; `None` if there is none.
@@ -233,10 +235,10 @@ impl Listener {
         while let Some(frame) = self.next(Some(deadline))? {
             let packet = dissect(&frame.bytes, self.has_ethernet(frame.interface));
             if let (Some(packet), Some(survey)) = (packet, surveys.get_mut(frame.interface)) {
-                survey.add(packet, frame.time, frame.is_local);
+                survey.add(packet, frame.arrival, frame.is_local);
             }
         }
-        let end = wall_clock();
+        let end = monotonic();
         for survey in surveys {
             survey.end = end;
         }
@@ -270,9 +272,12 @@ impl Listener {
                 );
                 let is_judged =
                     is_vrrp && !received.outgoing && matches!(interface.consumer, Some((_, Some(_))));
+                // The kernel states only the wall-clock time.
+                let age = wall_clock().saturating_sub(received.time);
                 return Ok(Some(Frame {
                     interface: number,
                     time: received.time,
+                    arrival: monotonic().saturating_sub(age),
                     is_local: received.outgoing,
                     action: is_judged.then_some(Action::Pass),
                     bytes: received.bytes.to_vec(),
@@ -356,16 +361,21 @@ fn acquire_lock() -> Result<Option<NameLock>, Obstacle> {
 }
 
 fn tapped(interface: usize, frame: Tapped) -> Frame {
-    let age = clock_gettime(ClockId::Monotonic);
-    let age = Duration::try_from(age).unwrap_or_default().saturating_sub(Duration::from_nanos(frame.time));
+    let arrival = Duration::from_nanos(frame.time);
     Frame {
         interface,
-        time: wall_clock().saturating_sub(age),
+        time: wall_clock().saturating_sub(monotonic().saturating_sub(arrival)),
+        arrival,
         is_local: false,
         action: Some(Action::Drop),
         bytes: frame.bytes,
         length: frame.length,
     }
+}
+
+/// Returns the time of the monotonic clock.
+fn monotonic() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
 }
 
 /// Returns the time since the Unix epoch.

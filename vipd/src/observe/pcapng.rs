@@ -120,6 +120,7 @@ mod tests {
     fn blocks_have_equal_lengths_at_both_ends_and_are_aligned() {
         let frame = Frame {
             time: Duration::new(5, 1),
+            arrival: Duration::ZERO,
             interface: 0,
             is_local: false,
             action: Some(Action::Drop),

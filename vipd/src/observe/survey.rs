@@ -30,7 +30,7 @@ pub(crate) struct Sender {
     pub(crate) adverts: u64,
     /// Number of priority-0 adverts.
     pub(crate) priority_zero: u64,
-    /// Arrival of the first and the last advert, since the Unix epoch.
+    /// Arrival of the first and the last advert, on the monotonic clock.
     pub(crate) first: Duration,
     pub(crate) last: Duration,
     /// Longest time between two adverts.
@@ -52,7 +52,7 @@ pub(crate) struct Survey {
     claims: BTreeMap<IpAddr, BTreeMap<[u8; 6], bool>>,
     /// Number of packets whose sender or MAC was not recorded, because there were too many.
     pub(crate) unrecorded: u64,
-    /// End of the observation, since the Unix epoch.
+    /// End of the observation, on the monotonic clock.
     pub(crate) end: Duration,
 }
 

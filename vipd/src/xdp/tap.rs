@@ -18,8 +18,8 @@ use vipd_common::names;
 use super::syscall;
 use super::tap_program::{self, CAPACITY, HEADER};
 
-/// Size of the ring buffer in bytes.
-const RING: u32 = 1 << 20;
+/// Size of the ring buffer in bytes: room for about 480 frames.
+const RING: u32 = 1 << 21;
 /// Name of the program that copies frames.
 const NAME: &str = "vipd_tap";
 
@@ -49,7 +49,7 @@ pub struct Tapped {
     pub time: u64,
     /// Index of the interface that received the frame.
     pub ifindex: u32,
-    /// The frame, truncated to 2048 bytes.
+    /// The frame, truncated to 4352 bytes.
     pub bytes: Vec<u8>,
     /// Length of the frame in bytes.
     pub length: usize,

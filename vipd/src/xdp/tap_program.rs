@@ -9,8 +9,9 @@
 
 use std::os::fd::RawFd;
 
-/// Maximum number of bytes copied from a frame.
-pub(super) const CAPACITY: usize = 2048;
+/// Maximum number of bytes copied from a frame. The longest advert fits: an Ethernet header with tags,
+/// an IPv6 header and 255 addresses.
+pub(super) const CAPACITY: usize = 4352;
 /// Offset of the frame in a record, in bytes.
 pub(super) const HEADER: usize = 24;
 
@@ -147,6 +148,6 @@ mod tests {
         let end = code.len() - 2;
         assert_eq!((targets.len(), targets[0], targets[1]), (3, end, end));
         assert_eq!(code[end..], drop());
-        assert_eq!((code[targets[2] - 1].code, code[targets[2] - 1].immediate), (MOVE, 2048));
+        assert_eq!((code[targets[2] - 1].code, code[targets[2] - 1].immediate), (MOVE, 4352));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{checksum_text, interval, is_unrelated, observed, others, senders, time, virtual_router};
+use super::{
+    checksum_text, interval, is_unrelated, list_with, observed, others, senders, time, virtual_router,
+};
 use crate::doctor::{Facts, Finding};
 use crate::observe::Sender;
 use crate::vrrp::config::PRIORITY_OWNER;
@@ -58,7 +60,6 @@ pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
         } else {
             format!("use the same {} on all routers", causes.join(" and "))
         };
-        let masters = masters.iter().map(|sender| describe(sender)).collect::<Vec<_>>();
         findings.push(
             Finding::problem(
                 "two-masters",
@@ -69,7 +70,7 @@ pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
                     instance.router.vrid
                 ),
             )
-            .evidence(masters.join("; "))
+            .evidence(list_with(masters.iter().map(|sender| describe(sender)), "; "))
             .remedy(remedy),
         );
     }

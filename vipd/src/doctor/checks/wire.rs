@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::interface::contains;
+use super::addresses::contains;
 use super::list;
 use crate::config::settings::Transport;
 use crate::doctor::{Facts, Finding};
