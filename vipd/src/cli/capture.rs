@@ -142,7 +142,7 @@ fn line(frame: &Frame, packet: &Packet, comment: &str) -> String {
             advert.priority,
             seconds(advert.interval)
         ),
-        Packet::NotLocated(_) | Packet::Claim(_) => "IP protocol 112".to_owned(),
+        Packet::NotLocated(..) | Packet::Claim(_) => "IP protocol 112".to_owned(),
     };
     format!("{} {direction} {what}: {comment}\n", time_of_day(frame.time))
 }

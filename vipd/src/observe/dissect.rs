@@ -13,8 +13,8 @@ use vipd_common::wire::{arp, ethernet, ipv4, ipv6, nd, vrrp};
 pub(crate) enum Packet {
     /// An advert, valid or not.
     Advert(Box<Advert>),
-    /// A packet of IP protocol 112 in which no advert can be located.
-    NotLocated(NotOurs),
+    /// A packet of IP protocol 112 in which no advert can be located, with the [VLAN](Advert::vlan).
+    NotLocated(Option<u16>, NotOurs),
     /// A host states that it has an address.
     Claim(Claim),
 }
@@ -116,7 +116,7 @@ fn vrrp(frame: &[u8], ip: Ip, vlan: Option<u16>, source_mac: Option<[u8; 6]>) ->
     let packet = frame.get(ip.offset..)?;
     Some(match locate(&packet, ip.version) {
         Ok(located) => Packet::Advert(Box::new(advert(packet, located, vlan, source_mac))),
-        Err(reason) => Packet::NotLocated(reason),
+        Err(reason) => Packet::NotLocated(vlan, reason),
     })
 }
 

@@ -41,7 +41,8 @@ pub fn verdict(
 pub(crate) fn judge(instances: &[Arc<Instance>], interface: &str, packet: &Packet) -> Option<Verdict> {
     let advert = match packet {
         Packet::Advert(advert) => advert,
-        Packet::NotLocated(reason) => return Some(Verdict::Passed(*reason)),
+        Packet::NotLocated(Some(vlan), _) => return Some(Verdict::OtherVlan(*vlan)),
+        Packet::NotLocated(None, reason) => return Some(Verdict::Passed(*reason)),
         Packet::Claim(_) => return None,
     };
     if let Some(vlan) = advert.vlan {

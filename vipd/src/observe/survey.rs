@@ -67,7 +67,7 @@ impl Survey {
         self.end = self.end.max(time);
         match packet {
             Packet::Advert(advert) => self.add_advert(*advert, time, is_local),
-            Packet::NotLocated(_) => {}
+            Packet::NotLocated(..) => {}
             Packet::Claim(claim) => {
                 let Some(macs) = self.claims.get_mut(&claim.address) else { return };
                 if macs.len() < MAX_MACS || is_local || macs.contains_key(&claim.mac) {

@@ -12,12 +12,12 @@ use crate::reference::Verdict;
 /// The routers of a new [`Bench`](crate::bench::Bench), each with its row as its name.
 const CONFIGURATION: &str = r#"
 instance = [
-    { name = "1", vrid = 51, interface = "eth0", virtual_addresses = ["10.1.0.0/24"] },
-    { name = "2", vrid = 52, interface = "eth0", virtual_addresses = ["10.1.0.0/24"], version = 2 },
-    { name = "3", vrid = 51, interface = "eth0", virtual_addresses = ["fe80::/64"] },
-    { name = "4", vrid = 61, interface = "eth0", virtual_addresses = ["10.1.0.0/24"], unicast_source = "10.0.0.2", unicast_peers = [{ address = "10.0.0.1", min_ttl = 250 }] },
-    { name = "5", vrid = 62, interface = "eth0", virtual_addresses = ["10.1.0.0/24"], version = 2, auth_pass = "geheim" },
-    { name = "6", vrid = 63, interface = "eth0", virtual_addresses_excluded = ["10.1.0.0/24"] },
+    { name = "1", vrid = 51, interface = "eth0", virtual_addresses = ["10.1.0.1/24"] },
+    { name = "2", vrid = 52, interface = "eth0", virtual_addresses = ["10.1.0.2/24"], version = 2 },
+    { name = "3", vrid = 51, interface = "eth0", virtual_addresses = ["fe80::1/64"] },
+    { name = "4", vrid = 61, interface = "eth0", virtual_addresses = ["10.1.0.3/24"], unicast_source = "10.0.0.2", unicast_peers = [{ address = "10.0.0.1", min_ttl = 250 }] },
+    { name = "5", vrid = 62, interface = "eth0", virtual_addresses = ["10.1.0.4/24"], version = 2, auth_pass = "geheim" },
+    { name = "6", vrid = 63, interface = "eth0", virtual_addresses = [], virtual_addresses_excluded = ["10.1.0.5/24"] },
 ]
 "#;
 
