@@ -339,14 +339,17 @@ pub(in crate::doctor) fn adverts_leave_the_interface(facts: &Facts) -> Vec<Findi
     let mut findings = Vec::new();
     for instance in facts.instances().iter().filter(|one| one.transport == Transport::Multicast) {
         let Some(survey) = facts.survey(&instance.interface) else { continue };
-        let sent = |report: &StatsReport| {
+        let counted = |report: &StatsReport| {
             let stats = report.instances.iter().find(|stats| stats.name == instance.name);
-            stats.map(|stats| stats.statistics.advertisement_sent)
+            stats.map(|stats| (stats.statistics.advertisement_sent, stats.statistics.send_errors))
         };
-        let (Some(before), Some(after)) = (sent(&running.before), sent(&running.after)) else { continue };
+        let (Some(before), Some(after)) = (counted(&running.before), counted(&running.after)) else {
+            continue;
+        };
+        let (sent, refused) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
         let has_left = survey.senders_of(virtual_router(instance)).any(|sender| sender.is_local);
         // A few may be sent between the reports and the observation.
-        if after.saturating_sub(before) > 2 && !has_left {
+        if sent.saturating_add(refused) > 2 && !has_left {
             let interface = &instance.interface;
             findings.push(
                 Finding::problem(
@@ -355,7 +358,8 @@ pub(in crate::doctor) fn adverts_leave_the_interface(facts: &Facts) -> Vec<Findi
                     "the agent sends adverts, but none leaves the interface",
                 )
                 .evidence(format!(
-                    "advertisement-sent rose from {before} to {after}; 0 adverts of this host on {interface}"
+                    "advertisement-sent rose by {sent} and vipd:send-errors by {refused}, but {interface} transmitted \
+                     none"
                 ))
                 .remedy(format!(
                     "remove the filter that drops them: `tc filter show dev {interface} egress`, `bpftool net show dev \

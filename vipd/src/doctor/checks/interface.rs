@@ -138,10 +138,9 @@ pub(in crate::doctor) fn no_other_xdp_program_runs(facts: &Facts) -> Vec<Finding
                     "another XDP program sees adverts before vipd, and may drop or redirect them",
                 )
                 .evidence(format!("XDP program {program} (`bpftool prog show id {program}`)"))
-                .remedy(format!(
-                    "make that program pass IP protocol 112, or detach it (`ip link set dev {name} xdp off`, or the tool \
-                     that attached it)"
-                )),
+                .remedy(
+                    "make that program pass IP protocol 112, or detach it with the tool that attached it",
+                ),
             );
         }
     }

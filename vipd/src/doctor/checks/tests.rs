@@ -267,6 +267,21 @@ fn links_without_arp_and_other_subnets_do_not_answer_arp() {
 }
 
 #[test]
+fn missing_interface_has_its_own_remedy() {
+    for (is_present, remedy) in [(true, "as root"), (false, "correct `interface`")] {
+        let mut facts = facts("", &[sent()]);
+        let wire = Wire { survey: Err("no".to_owned()), duration: Duration::ZERO, obstacle: None };
+        facts.wire.insert("eth0".to_owned(), wire);
+        if !is_present {
+            facts.interfaces.clear();
+        }
+        let findings = found(&facts);
+        assert_eq!(names(&facts), ["not-observed"]);
+        assert!(findings[0].remedy.contains(remedy), "{findings:?}");
+    }
+}
+
+#[test]
 fn obstacles_have_their_own_remedies() {
     for (obstacle, remedy) in [
         (Obstacle::Busy { pid: Some(7) }, "wait until"),

@@ -14,9 +14,17 @@ pub(in crate::doctor) fn is_observed(facts: &Facts) -> Vec<Finding> {
     for (name, wire) in &facts.wire {
         let finding = |summary| Finding::warning("not-observed", name, summary);
         findings.push(match (&wire.survey, &wire.obstacle) {
-            (Err(error), _) => finding("the adverts of this interface could not be observed")
+            (Err(error), _) if facts.interfaces.contains_key(name) => {
+                finding("the adverts of this interface could not be observed").evidence(error).remedy(
+                    "run this command as root; if it is root, `ip -d link show` has the state of the interface",
+                )
+            }
+            (Err(error), _) => finding("the interface does not exist, so its adverts could not be observed")
                 .evidence(error)
-                .remedy("run this command as root, in the network namespace of the agent"),
+                .remedy(
+                    "create it, correct `interface` in the file, or run this command in the network namespace of the \
+                     agent",
+                ),
             (Ok(_), Some(obstacle)) => finding("adverts dropped by the XDP program are not visible")
                 .evidence(obstacle.to_string())
                 .remedy(obstacle.remedy()),
