@@ -62,7 +62,7 @@ struct Report<'a> {
     /// Why adverts that the interface's XDP program drops could not be observed.
     #[serde(rename = "vipd:obstacle")]
     obstacle: Option<String>,
-    /// Number of packets from senders or MACs that are not listed, because a limit was reached.
+    /// Number of packets that are missing, because there were too many packets, senders or MACs.
     #[serde(rename = "vipd:unrecorded")]
     unrecorded: u64,
     #[serde(rename = "vipd:routers")]
@@ -173,7 +173,7 @@ impl Scan<'_> {
         }
         let obstacle = obstacle.map(|obstacle| obstacle.describe(interface));
         let unrecorded = (survey.unrecorded > 0)
-            .then(|| format!("too many senders; {} packets were not recorded", survey.unrecorded));
+            .then(|| format!("too many packets or senders; {} packets were not recorded", survey.unrecorded));
         for warning in obstacle.into_iter().chain(unrecorded) {
             let warning = width.map_or(warning.clone(), |width| wrap(&warning, width, 0));
             // Writing to a String does not fail.

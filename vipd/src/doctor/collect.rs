@@ -28,6 +28,10 @@ const SHORTEST: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(60);
 /// Pause between two requests for the MAC of an address.
 const SOLICIT: Duration = Duration::from_millis(300);
+/// Number of requests that are sent at once, and the pause after them: hosts with thousands of VIPs must
+/// not flood the segment.
+const BURST: usize = 32;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Collects the facts. `config` was read from `path`. Observes the VRRP interfaces for `duration`, or
 /// long enough to notice that a master is missing.
@@ -208,15 +212,20 @@ fn observe(
             surveys.push(survey);
         }
     }
+    let requests =
+        added.iter().filter_map(|(_, targets, interface)| Some((targets, *interface.as_ref().ok()?)));
+    let requests = requests.flat_map(|(targets, interface)| {
+        targets.solicitations.iter().map(move |(source, target)| (interface, *source, *target))
+    });
+    let requests: Vec<_> = requests.collect();
     // Twice, because a request may be lost.
     let second = Instant::now() + SOLICIT.min(duration / 4);
     for end in [second, deadline] {
-        for (_, targets, interface) in &added {
-            for (source, target) in &targets.solicitations {
-                if let Ok(interface) = interface {
-                    listener.solicit(*interface, *source, *target);
-                }
+        for burst in requests.chunks(BURST) {
+            for (interface, source, target) in burst {
+                listener.solicit(*interface, *source, *target);
             }
+            listener.survey(deadline.min(Instant::now() + PAUSE), &mut surveys)?;
         }
         listener.survey(end, &mut surveys)?;
     }

@@ -162,3 +162,45 @@ impl Finding {
         Self { remedy: remedy.into(), ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    /// Returns the names of the troubles in the checks' source: the literals after the constructors.
+    fn coded() -> BTreeSet<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/doctor/checks");
+        let mut names = BTreeSet::new();
+        for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if file.extension().is_none() {
+                continue;
+            }
+            let text = fs::read_to_string(file).unwrap();
+            for constructor in ["Finding::problem(", "Finding::warning(", "Finding::note("] {
+                let calls = text.split(constructor).skip(1);
+                let literals = calls.filter_map(|call| call.trim_start().strip_prefix('"'));
+                names.extend(literals.filter_map(|literal| literal.split('"').next()).map(str::to_owned));
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn each_trouble_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/troubles.md");
+        let text = fs::read_to_string(path).unwrap();
+        let (text, _) = text.split_once("\n### The clock").unwrap();
+        let rows = text.lines().filter(|line| line.starts_with("| "));
+        let mut documented = BTreeSet::new();
+        for row in rows {
+            // The name is in the second column of the first table and in the first one of the other.
+            let mut cells = row.trim_matches('|').split(" | ").map(|cell| cell.trim_matches([' ', '|']));
+            let names = cells.find(|cell| cell.starts_with('`')).unwrap_or_default();
+            documented.extend(names.split(", ").map(|name| name.trim_matches('`').to_owned()));
+        }
+        documented.remove("");
+        assert_eq!(coded(), documented);
+    }
+}

@@ -106,6 +106,8 @@ pub(crate) struct Listener {
     interfaces: Vec<Interface>,
     requests: Requests,
     taps: Vec<Tap>,
+    /// Number of the source, a tap or an interface, that is read first.
+    turn: usize,
     /// Held while there are taps, unless an unprivileged process has taken the name.
     lock: Option<NameLock>,
     next_check: Instant,
@@ -136,6 +138,7 @@ impl Listener {
             interfaces: Vec::new(),
             requests: Requests::open().context("cannot open a netlink socket")?,
             taps: Vec::new(),
+            turn: 0,
             lock: None,
             next_check: Instant::now(),
             signals: Signals::block().context("cannot receive signals")?,
@@ -239,53 +242,64 @@ impl Listener {
             }
         }
         let end = monotonic();
-        for survey in surveys {
+        for (survey, interface) in surveys.iter_mut().zip(&self.interfaces) {
             survey.end = end;
+            survey.unrecorded += interface.sniffer.lost();
         }
         Ok(())
     }
 
+    /// Returns a queued frame. Reads the sources in turn, so that a flood at one of them hides no other.
     fn queued(&mut self) -> anyhow::Result<Option<Frame>> {
-        for tap in &mut self.taps {
-            for _ in 0..SKIPPED {
-                let Some(frame) = tap.next_frame() else { break };
-                // The agent may have other interfaces.
-                let mut links = self.interfaces.iter();
-                if let Some(interface) = links.position(|one| one.link.ifindex == frame.ifindex) {
-                    return Ok(Some(tapped(interface, frame)));
-                }
-            }
-        }
-        for (number, interface) in self.interfaces.iter_mut().enumerate() {
-            let received = match interface.sniffer.receive() {
-                // The interface was set down, and may be set up again, or was deleted, which
-                // `check_programs` reports.
-                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => None,
-                received => {
-                    received.with_context(|| format!("cannot receive from {}", interface.link.name))?
-                }
+        let (first, sources) = (self.turn, self.taps.len() + self.interfaces.len());
+        for source in (0..sources).map(|step| (first + step) % sources) {
+            let frame = match source.checked_sub(self.taps.len()) {
+                None => self.tapped_frame(source),
+                Some(interface) => self.sniffed_frame(interface)?,
             };
-            if let Some(received) = received {
-                let is_vrrp = !matches!(
-                    dissect(received.bytes, interface.link.mac.is_some()),
-                    None | Some(Packet::Claim(_))
-                );
-                let is_judged =
-                    is_vrrp && !received.outgoing && matches!(interface.consumer, Some((_, Some(_))));
-                // The kernel states only the wall-clock time.
-                let age = wall_clock().saturating_sub(received.time);
-                return Ok(Some(Frame {
-                    interface: number,
-                    time: received.time,
-                    arrival: monotonic().saturating_sub(age),
-                    is_local: received.outgoing,
-                    action: is_judged.then_some(Action::Pass),
-                    bytes: received.bytes.to_vec(),
-                    length: received.length,
-                }));
+            if frame.is_some() {
+                self.turn = source + 1;
+                return Ok(frame);
             }
         }
         Ok(None)
+    }
+
+    fn tapped_frame(&mut self, tap: usize) -> Option<Frame> {
+        for _ in 0..SKIPPED {
+            let frame = self.taps[tap].next_frame()?;
+            // The agent may have other interfaces.
+            let mut links = self.interfaces.iter();
+            if let Some(interface) = links.position(|one| one.link.ifindex == frame.ifindex) {
+                return Some(tapped(interface, frame));
+            }
+        }
+        None
+    }
+
+    fn sniffed_frame(&mut self, number: usize) -> anyhow::Result<Option<Frame>> {
+        let interface = &mut self.interfaces[number];
+        let received = match interface.sniffer.receive() {
+            // The interface was set down, and may be set up again, or was deleted, which
+            // `check_programs` reports.
+            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => None,
+            received => received.with_context(|| format!("cannot receive from {}", interface.link.name))?,
+        };
+        let Some(received) = received else { return Ok(None) };
+        let is_vrrp =
+            !matches!(dissect(received.bytes, interface.link.mac.is_some()), None | Some(Packet::Claim(_)));
+        let is_judged = is_vrrp && !received.outgoing && matches!(interface.consumer, Some((_, Some(_))));
+        // The kernel states only the wall-clock time.
+        let age = wall_clock().saturating_sub(received.time);
+        Ok(Some(Frame {
+            interface: number,
+            time: received.time,
+            arrival: monotonic().saturating_sub(age),
+            is_local: received.outgoing,
+            action: is_judged.then_some(Action::Pass),
+            bytes: received.bytes.to_vec(),
+            length: received.length,
+        }))
     }
 
     fn wait(&self, timeout: Duration) -> io::Result<()> {

@@ -50,7 +50,8 @@ pub(crate) struct Survey {
     /// The watched addresses, each with the MACs that claim it, at most 16, and whether they are this
     /// host's.
     claims: BTreeMap<IpAddr, BTreeMap<[u8; 6], bool>>,
-    /// Number of packets whose sender or MAC was not recorded, because there were too many.
+    /// Number of packets that were lost, or whose sender or MAC was not recorded, because there were too
+    /// many.
     pub(crate) unrecorded: u64,
     /// End of the observation, on the monotonic clock.
     pub(crate) end: Duration,

@@ -42,10 +42,10 @@ pub(crate) fn compare(
         (Verdict::Discarded(row, counter), Some(Captured::Dropped(name, stated))) => {
             (&row.to_string(), counter) == (name, stated)
         }
-        // Not an advert.
-        (Verdict::Discarded(_, Counter::NotAccepted), None) => true,
         (Verdict::Passed(Some(counter)), Some(Captured::Passed(reason))) => *counter == reason.counter(),
-        (Verdict::Passed(None), None | Some(Captured::OtherVlan(_))) => true,
+        // The last one is not an advert.
+        (Verdict::Passed(None), None | Some(Captured::OtherVlan(_)))
+        | (Verdict::Discarded(_, Counter::NotAccepted), None) => true,
         _ => false,
     };
     if is_same {

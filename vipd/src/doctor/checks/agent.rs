@@ -347,7 +347,9 @@ pub(in crate::doctor) fn adverts_leave_the_interface(facts: &Facts) -> Vec<Findi
             continue;
         };
         let (sent, refused) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
-        let has_left = survey.senders_of(virtual_router(instance)).any(|sender| sender.is_local);
+        let has_left = survey.senders_of(virtual_router(instance)).any(|sender| sender.is_local)
+            // Its adverts may be among those that were not recorded.
+            || survey.unrecorded > 0;
         // A few may be sent between the reports and the observation.
         if sent.saturating_add(refused) > 2 && !has_left {
             let interface = &instance.interface;

@@ -86,7 +86,9 @@ pub(in crate::doctor) fn some_master(facts: &Facts) -> Vec<Finding> {
         let longest = instance.router.interval.nanos().max(learned.unwrap_or_default());
         let down = Duration::from_nanos(longest).mul_f64(3.6);
         let has_master = senders(instance, survey).any(|sender| sender.is_master(survey.end));
-        if has_master || wire.obstacle.is_some() || wire.duration < down {
+        // Its adverts may be among those that were not recorded.
+        let is_incomplete = wire.obstacle.is_some() || survey.unrecorded > 0;
+        if has_master || is_incomplete || wire.duration < down {
             continue;
         }
         let state =

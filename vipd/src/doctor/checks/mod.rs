@@ -80,10 +80,10 @@ fn list(all: impl IntoIterator<Item = impl ToString>) -> String {
 fn list_with(all: impl IntoIterator<Item = impl ToString>, separator: &str) -> String {
     const MAX: usize = 8;
     let mut all = all.into_iter().map(|one| one.to_string());
-    let mut text = all.by_ref().take(MAX).collect::<Vec<_>>().join(separator);
+    let mut listed: Vec<String> = all.by_ref().take(MAX).collect();
     let more = all.count();
     if more > 0 {
-        text += &format!("{separator}and {more} more");
+        listed.push(format!("and {more} more"));
     }
-    text
+    listed.join(separator)
 }
