@@ -1,8 +1,8 @@
 //! Observes VRRP on the wire, for `vipd scan`, `vipd capture` and `vipd doctor`.
 //!
-//! [`Listener`] receives frames without consuming them. [`dissect`] decodes a frame, [`judge`] states
-//! what the BPF program decides about it, and [`Survey`] collects what each router sends. [`pcapng`]
-//! encodes frames for a capture file.
+//! `Listener` receives frames without consuming them. `dissect` decodes a frame, `judge` states what the
+//! BPF program decides about it, and `Survey` collects what each router sends. `pcapng` encodes frames for
+//! a capture file. Tests of the BPF program compare its decisions with [`verdict`].
 
 mod dissect;
 mod judge;
