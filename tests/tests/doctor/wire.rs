@@ -159,10 +159,10 @@ fn troubles_on_the_wire_are_named() {
     diagnosis.names_with("irregular-adverts", "its interval is 100ms");
     diagnosis.names_with("vlan-tagged", "192.168.122.12 in VLAN 7");
     let often = Advert { interval: 100, ..base.clone() }.frame();
-    let flood = vec![owner.frame(); 16];
+    let flood = vec![owner.frame(); 64];
     let diagnosis = doctor_during(&lab, &[vec![often], flood].concat(), Duration::from_millis(20));
     diagnosis.names_with("advert-flood", "its interval is 1s");
-    diagnosis.names_with("errors-increase", "vipd:rate-limited went from 0 to ");
+    diagnosis.names_with("errors-increase", "vipd:rate-limited went from ");
 
     lab.host(TWO).unwrap().run(|| links::add_address(INTERFACE, VIP, 24)).unwrap();
     let diagnosis = doctor(&lab);

@@ -365,7 +365,7 @@ pub(in crate::doctor) fn adverts_leave_the_interface(facts: &Facts) -> Vec<Findi
                 ))
                 .remedy(format!(
                     "remove the filter that drops them: `tc filter show dev {interface} egress`, `bpftool net show dev \
-                     {interface}`, `nft list hooks netdev device {interface}`"
+                     {interface}`, `nft list ruleset` (a chain with `hook egress`)"
                 )),
             );
         }

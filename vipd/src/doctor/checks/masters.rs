@@ -54,9 +54,11 @@ pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
             }
         }
         let remedy = if causes.is_empty() {
-            "one of them does not receive the other's adverts: check packet filters, VLANs and multicast snooping \
-             between them"
-                .to_owned()
+            format!(
+                "one of them does not receive the other's adverts: run `vipd capture {}` on each node to see which \
+                 arrive, and check packet filters, VLANs and multicast snooping between them",
+                instance.interface
+            )
         } else {
             format!("use the same {} on all routers", causes.join(" and "))
         };
@@ -156,7 +158,11 @@ pub(in crate::doctor) fn adverts_are_regular(facts: &Facts) -> Vec<Finding> {
                             time(sender.longest_gap),
                             interval(sender.advert.interval)
                         ))
-                        .remedy("look for load, steal time and packet loss on that node and the path; backups take over after 3 intervals"),
+                        .remedy(format!(
+                            "look for load and steal time on that node (`vmstat 1`) and lost frames on the path (`ip -s link \
+                             show dev {}`); backups take over after 3 intervals",
+                            instance.interface
+                        )),
                 );
             }
             let average = sender.average_interval().filter(|_| sender.adverts >= ENOUGH);

@@ -199,7 +199,10 @@ pub(in crate::doctor) fn unicast_peers_are_reachable(facts: &Facts) -> Vec<Findi
                             "no answer to ARP requests for {} on {}",
                             peer.address, instance.interface
                         ))
-                        .remedy("check that the node is up, and that unicast_peers has its address"),
+                        .remedy(format!(
+                            "run `ping -c 1 {}`; check that the node is up, and that unicast_peers has its address",
+                            peer.address
+                        )),
                 );
             }
         }
