@@ -28,13 +28,15 @@ fn missing_privileges_of_doctor_are_named() {
     let mut agent = start_agent(&lab, ONE, &[instance()]).unwrap();
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
     // Access to the build directory, but not to the control socket.
-    let kept = ["inh", "ambient", "bounding"].map(|set| match set {
-        "bounding" => "--bounding-set=-all,+dac_read_search".to_owned(),
-        set => format!("--{set}-caps=-all,+dac_read_search"),
-    });
-    let [inherited, ambient, bounding] = kept.each_ref().map(String::as_str);
-    let unprivileged =
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", inherited, ambient, bounding];
+    let unprivileged = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--inh-caps=-all,+dac_read_search",
+        "--ambient-caps=-all,+dac_read_search",
+        "--bounding-set=-all,+dac_read_search",
+    ];
     let diagnosis = doctor_below(&lab, &unprivileged);
     assert!(diagnosis.evidence("agent-not-queried").contains("permission denied on the control socket"));
     assert!(diagnosis.evidence("not-observed").contains("CAP_NET_RAW is missing"));
