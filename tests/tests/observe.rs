@@ -215,7 +215,7 @@ fn ended_and_killed_captures_do_not_disturb_the_agent() {
     let transitions = counter(&backup, "master-transitions").unwrap();
     let start = || {
         let mut command = Command::new(vipd_binary().unwrap());
-        command.args(["capture", "eth1"]).stdout(Stdio::null());
+        command.args(["capture", "eth1"]).stdout(Stdio::null()).stderr(Stdio::piped());
         let capture = lab.host(ONE).unwrap().run(move || command.spawn()).unwrap();
         wait_until("the capture", TIMEOUT, || consumer(&lab) == "vipd_tap").unwrap();
         capture
@@ -224,6 +224,25 @@ fn ended_and_killed_captures_do_not_disturb_the_agent() {
     kill_process(Pid::from_child(&ended), Signal::INT).unwrap();
     assert_eq!(ended.wait().unwrap().code(), Some(0));
     assert!(consumer(&lab).starts_with("consume_xdp"), "{}", consumer(&lab));
+
+    let flooded = start();
+    kill_process(Pid::from_child(&flooded), Signal::STOP).unwrap();
+    let injector = Injector::open(lab.host(TWO).unwrap()).unwrap();
+    let invalid = Advert { ttl: 9, ..TWO.advert(Version::V3, 51, 200) }.frame();
+    let errors = || counter(&backup, "vipd:ip-ttl-errors").unwrap();
+    let before = errors();
+    // The ring buffer of the tap has room for about 480 frames.
+    wait_until("1000 dropped adverts", TIMEOUT, || {
+        injector.send_all(&[invalid.as_slice(); 64]).unwrap();
+        errors() > before + 1000
+    })
+    .unwrap();
+    for signal in [Signal::CONT, Signal::INT] {
+        kill_process(Pid::from_child(&flooded), signal).unwrap();
+    }
+    let output = flooded.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && text.contains(" frames were not captured"), "{text}");
 
     let mut killed = start();
     killed.kill().unwrap();

@@ -1,4 +1,5 @@
-//! `vipd doctor` names each trouble of `docs/troubles.md`, provoked here, until its remedy is applied.
+//! `vipd doctor` names each trouble of `docs/troubles.md`, provoked here. Most tests also check that it
+//! no longer does so after the remedy.
 
 mod agent;
 mod host;

@@ -14,7 +14,7 @@ use vipd_tests::links;
 use vipd_tests::station::{INTERFACE, VIP};
 use vipd_witness::{Advert, Checksum, Mac, Version};
 
-use crate::{Diagnosis, ONE, TIMEOUT, TWO, doctor};
+use crate::{Diagnosis, ONE, TIMEOUT, TWO, doctor, run};
 
 /// Runs doctor while node 2 sends each of these frames every `pause`.
 fn doctor_during(lab: &Lab, frames: &[Vec<u8>], pause: Duration) -> Diagnosis {
@@ -174,4 +174,9 @@ fn troubles_on_the_wire_are_named() {
     let all = cases.iter().map(|(check, ..)| *check);
     let all = all.chain(["irregular-adverts", "vlan-tagged", "advert-flood", "errors-increase"]);
     diagnosis.lacks(&all.collect::<Vec<_>>());
+
+    for line in ["ip address del 192.168.122.50/24 dev eth1", "ip address add 192.168.122.99/24 dev eth1"] {
+        run(&lab, TWO, line);
+    }
+    doctor(&lab).lacks(&["duplicate-vip", "peer-unreachable"]);
 }

@@ -41,6 +41,12 @@ pub(super) fn run(args: &CaptureArgs) -> anyhow::Result<()> {
         let check = Instant::now() + CHECK;
         let Some(frame) = listener.next(Some(deadline.map_or(check, |end| end.min(check))))? else {
             if listener.is_ended() || deadline.is_some_and(|end| end <= Instant::now()) {
+                let lost = listener.take_lost(interface);
+                if lost > 0 {
+                    eprintln!(
+                        "vipd: {lost} frames were not captured, because they arrived faster than they were written"
+                    );
+                }
                 return Ok(());
             }
             continue;

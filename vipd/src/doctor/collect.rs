@@ -62,7 +62,7 @@ pub(crate) fn collect(
         targets.solicitations.extend(solicitations(instance, interface));
     }
     let (start, offset) = (Instant::now(), wall_clock_offset());
-    let wire = observe(&targets, start + duration, duration)?;
+    let wire = observe(&targets, duration)?;
     let clock = Clock {
         state: ClockState::read().map_err(|error| error.to_string()),
         step: wall_clock_offset().saturating_sub(offset),
@@ -80,16 +80,18 @@ pub(crate) fn collect(
 
 fn host(clock: Clock) -> Host {
     let agents = agents_here();
-    let dead = Pins::owners_other_than("").unwrap_or_default();
     let is_dead = |name: &String| !another_agent_runs(name, None) && !agents.contains(name);
+    let dead_agents = Pins::owners_other_than("")
+        .map(|owners| owners.into_iter().filter(is_dead).collect())
+        .map_err(|error| format!("cannot list the pins of BPF programs: {error}"));
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     Host {
         kernel: release.trim().to_owned(),
         obstacle: service::check_privileges().err().map(|error| error.to_string()),
         daemons: vrrp_daemons(),
-        dead_agents: dead.into_iter().filter(is_dead).collect(),
+        dead_agents,
         agents,
-        routing: routing().unwrap_or_default(),
+        routing: routing().map_err(|error| format!("cannot read the routes and rules: {error}")),
         clock,
     }
 }
@@ -146,10 +148,21 @@ fn interfaces() -> anyhow::Result<BTreeMap<String, Interface>> {
     }
     let names: BTreeMap<u32, String> =
         interfaces.values().map(|one| (one.link.ifindex, one.link.name.clone())).collect();
+    let mut parents = BTreeSet::new();
     for interface in interfaces.values_mut().filter(|one| one.link.owner.is_some()) {
-        let is_ipv4 = matches!(interface.link.mac, Some([0x00, 0x00, 0x5e, 0x00, 0x01, _]));
-        let parent = interface.link.parent.filter(|_| is_ipv4).and_then(|parent| names.get(&parent));
-        interface.changed_sysctls = sysctl::changed(&interface.link.name, parent.map(String::as_str));
+        let family = match interface.link.mac {
+            Some([0x00, 0x00, 0x5e, 0x00, 0x01, _]) => 4,
+            Some([0x00, 0x00, 0x5e, 0x00, 0x02, _]) => 6,
+            _ => continue,
+        };
+        let parent = interface.link.parent.and_then(|parent| names.get(&parent));
+        interface.changed_sysctls = sysctl::changed(&interface.link.name, family, parent.map(String::as_str));
+        parents.extend(parent.filter(|_| family == 4));
+    }
+    for parent in parents {
+        if let Some(interface) = interfaces.get_mut(parent) {
+            interface.changed_sysctls.extend(sysctl::changed_of_parent(parent));
+        }
     }
     requests.dump(|notice| {
         if let Notice::Address(address) = notice {
@@ -195,13 +208,14 @@ fn solicitations(instance: &Instance, interface: &Interface) -> Vec<(IpAddr, IpA
     addresses(instance).filter_map(|target| Some((source_of(target)?, target))).collect()
 }
 
-/// Observes interfaces until `deadline`, and requests the MACs of their targets.
-fn observe(
-    targets: &BTreeMap<&str, Targets>,
-    deadline: Instant,
-    duration: Duration,
-) -> anyhow::Result<BTreeMap<String, Wire>> {
-    let failed = |error: &anyhow::Error| Wire { survey: Err(format!("{error:#}")), duration, obstacle: None };
+/// Observes interfaces for `duration`, and requests the MACs of their targets.
+fn observe(targets: &BTreeMap<&str, Targets>, duration: Duration) -> anyhow::Result<BTreeMap<String, Wire>> {
+    let failed = |error: &anyhow::Error| Wire {
+        survey: Err(format!("{error:#}")),
+        duration,
+        unasked: BTreeSet::new(),
+        obstacle: None,
+    };
     let mut listener = Listener::new()?;
     let added: Vec<_> = targets.iter().map(|(name, targets)| (*name, targets, listener.add(name))).collect();
     let mut surveys: Vec<Survey> = Vec::new();
@@ -218,14 +232,21 @@ fn observe(
         targets.solicitations.iter().map(move |(source, target)| (interface, *source, *target))
     });
     let requests: Vec<_> = requests.collect();
-    // Twice, because a request may be lost.
-    let second = Instant::now() + SOLICIT.min(duration / 4);
+    // Twice, because a request may be lost, and not shortly before the end, which leaves no time for the
+    // answer.
+    let (start, pause) = (Instant::now(), SOLICIT.min(duration / 4));
+    let (second, last, deadline) = (start + pause, start + duration.saturating_sub(pause), start + duration);
+    let mut asked = 0;
     for end in [second, deadline] {
-        for burst in requests.chunks(BURST) {
+        for (number, burst) in requests.chunks(BURST).enumerate() {
+            if listener.is_ended() || Instant::now() >= last {
+                break;
+            }
             for (interface, source, target) in burst {
                 listener.solicit(*interface, *source, *target);
             }
-            listener.survey(deadline.min(Instant::now() + PAUSE), &mut surveys)?;
+            asked = asked.max(number * BURST + burst.len());
+            listener.survey(last.min(Instant::now() + PAUSE), &mut surveys)?;
         }
         listener.survey(end, &mut surveys)?;
     }
@@ -235,6 +256,11 @@ fn observe(
             Ok(number) => Wire {
                 survey: Ok(surveys.get(number).cloned().unwrap_or_default()),
                 duration,
+                unasked: requests[asked..]
+                    .iter()
+                    .filter(|(interface, ..)| *interface == number)
+                    .map(|(.., target)| *target)
+                    .collect(),
                 obstacle: listener.obstacle(number).cloned(),
             },
             Err(error) => failed(&error),

@@ -1,6 +1,7 @@
 //! Facts about this host and its segments.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +39,10 @@ pub(crate) struct Host {
     pub(crate) daemons: Vec<(String, u32)>,
     /// Names of the agents in this network namespace.
     pub(crate) agents: BTreeSet<String>,
-    /// Names of dead agents whose BPF programs are pinned.
-    pub(crate) dead_agents: Vec<String>,
-    /// Routes and policy rules with vipd's mark.
-    pub(crate) routing: Vec<String>,
+    /// Names of dead agents whose BPF programs are pinned, or why the pins cannot be listed.
+    pub(crate) dead_agents: Result<Vec<String>, String>,
+    /// Routes and policy rules with vipd's mark, or why they cannot be read.
+    pub(crate) routing: Result<Vec<String>, String>,
     pub(crate) clock: Clock,
 }
 
@@ -97,7 +98,7 @@ pub(crate) struct Interface {
     pub(crate) rp_filter: u32,
     /// Whether `net.ipv6.conf.IF.disable_ipv6` is set.
     pub(crate) is_ipv6_disabled: bool,
-    /// For a macvlan of an agent: its sysctls and those of its parent that another program has changed.
+    /// For a macvlan of an agent, or its parent: the sysctls that do not have the required values.
     pub(crate) changed_sysctls: Vec<Changed>,
 }
 
@@ -107,6 +108,8 @@ pub(crate) struct Wire {
     /// The observation, or the error.
     pub(crate) survey: Result<Survey, String>,
     pub(crate) duration: Duration,
+    /// Watched addresses whose MACs were not requested, because the time was too short.
+    pub(crate) unasked: BTreeSet<IpAddr>,
     /// Why adverts that an XDP program drops are not visible.
     pub(crate) obstacle: Option<Obstacle>,
 }

@@ -72,7 +72,7 @@ const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
     checks::addresses::vips_are_only_vipds,
     checks::addresses::one_interface_answers_for_a_subnet,
     checks::addresses::ipv6_is_enabled,
-    checks::addresses::sysctls_of_macvlans_are_set,
+    checks::addresses::sysctls_are_as_virtual_macs_need_them,
     checks::wire::is_observed,
     checks::masters::one_master,
     checks::masters::some_master,

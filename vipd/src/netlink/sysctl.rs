@@ -21,6 +21,8 @@ const MACVLAN: [(&str, u32); 3] = [("arp_ignore", 1), ("arp_announce", 2), ("rp_
 /// link-local address from the virtual MAC, which all routers share (RFC 9568 section 7.4).
 const MACVLAN6: [(&str, u32); 4] =
     [("addr_gen_mode", 1), ("accept_ra", 0), ("accept_dad", 0), ("router_solicitations", 0)];
+/// Additional sysctls of a macvlan for IPv4.
+const MACVLAN4: [(&str, u32); 1] = [("disable_ipv6", 1)];
 
 /// A sysctl that has the wrong value and cannot be set.
 #[derive(Debug)]
@@ -115,8 +117,7 @@ pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> Result<(), S
     for (name, value) in MACVLAN {
         set(4, name, value)?;
     }
-    let ipv6: &[_] = if family == 6 { &MACVLAN6 } else { &[("disable_ipv6", 1)] };
-    for (name, value) in ipv6 {
+    for (name, value) in ipv6_of(family) {
         match set(6, name, *value) {
             // The kernel does not support IPv6.
             Err(error) if family == 4 && error.error.kind() == io::ErrorKind::NotFound => {}
@@ -124,6 +125,11 @@ pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> Result<(), S
         }
     }
     Ok(())
+}
+
+/// Returns the sysctls in `net.ipv6.conf` of a macvlan for this IP version.
+fn ipv6_of(family: u8) -> &'static [(&'static str, u32)] {
+    if family == 6 { &MACVLAN6 } else { &MACVLAN4 }
 }
 
 /// Sets the sysctls of the parent of an IPv4 macvlan.
@@ -143,7 +149,7 @@ pub(crate) fn key(family: u8, interface: &str, name: &str) -> String {
     format!("net.ipv{family}.conf.{}.{name}", interface.replace('.', "/"))
 }
 
-/// A sysctl that another program has changed.
+/// A sysctl that does not have the value that a virtual MAC needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Changed {
     /// Name, as sysctl(8) writes it.
@@ -152,18 +158,31 @@ pub(crate) struct Changed {
     pub(crate) wanted: u32,
 }
 
-/// Returns the IPv4 sysctls of an agent's macvlan that do not have the values that the agent has set.
-/// `parent` is the name of its parent if the macvlan has a virtual MAC of IPv4, otherwise `None`.
-pub(crate) fn changed(macvlan: &str, parent: Option<&str>) -> Vec<Changed> {
-    let own = MACVLAN.iter().map(|(name, wanted)| (macvlan, *name, *wanted));
-    let parents = PARENT.iter().filter_map(|(name, wanted)| Some((parent?, *name, *wanted)));
-    let changed = own.chain(parents).filter_map(|(interface, name, wanted)| {
-        let found = read(4, interface, name)?;
-        // The kernel uses the larger value of the interface and of `all`.
-        let effective = found.max(read(4, "all", name).unwrap_or_default());
-        (effective < wanted).then(|| Changed { key: key(4, interface, name), found, wanted })
-    });
-    changed.collect()
+/// Returns the sysctls of an agent's macvlan for this IP version that [`prepare`] would set. `parent` is the
+/// name of its parent.
+pub(crate) fn changed(macvlan: &str, family: u8, parent: Option<&str>) -> Vec<Changed> {
+    let ipv4 = MACVLAN.iter().filter_map(|(name, wanted)| too_low(macvlan, name, *wanted));
+    let differing = |family, name, wanted| {
+        let found = read(family, macvlan, name).filter(|found| *found != wanted)?;
+        Some(Changed { key: key(family, macvlan, name), found, wanted })
+    };
+    let ipv6 = ipv6_of(family).iter().filter_map(|(name, wanted)| differing(6, *name, *wanted));
+    let forwarding = parent.and_then(|parent| read(family, parent, "forwarding"));
+    let forwarding = forwarding.and_then(|wanted| differing(family, "forwarding", wanted));
+    ipv4.chain(ipv6).chain(forwarding).collect()
+}
+
+/// Returns the sysctls of the parent of an IPv4 macvlan that are too low.
+pub(crate) fn changed_of_parent(parent: &str) -> Vec<Changed> {
+    PARENT.iter().filter_map(|(name, wanted)| too_low(parent, name, *wanted)).collect()
+}
+
+/// Returns an IPv4 sysctl of an interface if its effective value is too low. The kernel uses the larger
+/// value of the interface and of `all`.
+fn too_low(interface: &str, name: &str, wanted: u32) -> Option<Changed> {
+    let found = read(4, interface, name)?;
+    let effective = found.max(read(4, "all", name).unwrap_or_default());
+    (effective < wanted).then(|| Changed { key: key(4, interface, name), found, wanted })
 }
 
 /// Returns the value of a sysctl of an interface, or of `all`; `None` if it cannot be read.

@@ -124,6 +124,8 @@ struct Interface {
     consumer: Option<(u32, Option<Consumer>)>,
     /// Why adverts that the XDP program drops are not visible.
     obstacle: Option<Obstacle>,
+    /// Number of frames that were lost since the last call of [`Listener::take_lost`].
+    lost: u64,
     _groups: Vec<Membership>,
 }
 
@@ -175,7 +177,14 @@ impl Listener {
         // Fails without IPv6, or on an interface without multicast.
         let groups = [4, 6].into_iter().filter_map(|family| Membership::join(link.ifindex, family).ok());
         let groups = groups.collect();
-        self.interfaces.push(Interface { link, sniffer, consumer: None, obstacle: None, _groups: groups });
+        self.interfaces.push(Interface {
+            link,
+            sniffer,
+            consumer: None,
+            obstacle: None,
+            lost: 0,
+            _groups: groups,
+        });
         self.check_programs()?;
         Ok(self.interfaces.len() - 1)
     }
@@ -242,11 +251,31 @@ impl Listener {
             }
         }
         let end = monotonic();
-        for (survey, interface) in surveys.iter_mut().zip(&self.interfaces) {
+        for (number, survey) in surveys.iter_mut().enumerate() {
             survey.end = end;
-            survey.unrecorded += interface.sniffer.lost();
+            survey.unrecorded += self.take_lost(number);
         }
         Ok(())
+    }
+
+    /// Returns the number of frames that were lost since the last call, because they arrived faster than
+    /// they were read. Frames lost in a tap may also be those of other interfaces of the agent.
+    pub(crate) fn take_lost(&mut self, interface: usize) -> u64 {
+        self.count_lost();
+        std::mem::take(&mut self.interfaces[interface].lost)
+    }
+
+    fn count_lost(&mut self) {
+        for interface in &mut self.interfaces {
+            interface.lost += interface.sniffer.lost();
+        }
+        for tap in &mut self.taps {
+            let lost = tap.lost();
+            let is_source = |one: &&mut Interface| {
+                one.consumer.is_some_and(|(_, consumer)| consumer == Some(tap.consumer()))
+            };
+            self.interfaces.iter_mut().filter(is_source).for_each(|interface| interface.lost += lost);
+        }
     }
 
     /// Returns a queued frame. Reads the sources in turn, so that a flood at one of them hides no other.
@@ -321,6 +350,7 @@ impl Listener {
     /// Returns an error if an interface no longer exists.
     fn check_programs(&mut self) -> anyhow::Result<()> {
         self.next_check = Instant::now() + CHECK;
+        self.count_lost();
         self.taps.retain(Tap::is_installed);
         for number in 0..self.interfaces.len() {
             let interface = &mut self.interfaces[number];

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::ptr;
 
 pub(super) use objects::{
-    create_ring, first_program, load_xdp, map_by_id, map_name, program_by_id, program_info, program_name,
-    set_first_program,
+    create_counter, create_ring, first_program, load_xdp, map_by_id, map_name, program_by_id, program_info,
+    program_name, read_counter, set_first_program,
 };
 
 /// Commands and constants of `include/uapi/linux/bpf.h` and `if_link.h`.
@@ -28,6 +28,7 @@ const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 pub(super) const BPF_XDP: u32 = 37;

@@ -36,6 +36,10 @@ pub struct Consumer {
 pub struct Tap {
     consumer: Consumer,
     ring: RingBuf<MapData>,
+    /// Map with the number of frames that were not copied.
+    counter: OwnedFd,
+    /// Its value at the last call of [`lost`](Self::lost).
+    counted: u64,
     program: OwnedFd,
     program_id: u32,
     /// The program that was replaced.
@@ -116,7 +120,8 @@ impl Tap {
             syscall::load_xdp(instructions, consumer.has_frags, name).map_err(system("load a BPF program"))
         };
         let map = syscall::create_ring(RING).map_err(system("create a ring buffer"))?;
-        let program = load(&tap_program::copy(map.as_raw_fd()), NAME)?;
+        let counter = syscall::create_counter().map_err(system("create a map"))?;
+        let program = load(&tap_program::copy(map.as_raw_fd(), counter.as_raw_fd()), NAME)?;
         let (program_id, _) = syscall::program_info(program.as_fd()).map_err(system("read a BPF program"))?;
         let ring = RingBuf::try_from(Map::RingBuf(MapData::from_fd(map)?))?;
         let array = consumer.open()?;
@@ -130,7 +135,7 @@ impl Tap {
         let original = if name == NAME { load(&tap_program::drop(), names::CONSUME_XDP)? } else { original };
         syscall::set_first_program(array.as_fd(), program.as_fd())
             .map_err(system("install a BPF program"))?;
-        Ok(Some(Self { consumer, ring, program, program_id, original }))
+        Ok(Some(Self { consumer, ring, counter, counted: 0, program, program_id, original }))
     }
 
     /// Returns the array on which the tap is installed.
@@ -143,6 +148,13 @@ impl Tap {
         let array = self.consumer.open();
         let first = array.ok().and_then(|array| syscall::first_program(array.as_fd()).ok().flatten());
         first == Some(self.program_id)
+    }
+
+    /// Returns the number of frames that were lost since the last call, because the ring buffer was
+    /// full.
+    pub fn lost(&mut self) -> u64 {
+        let counted = syscall::read_counter(self.counter.as_fd()).unwrap_or(self.counted);
+        counted - std::mem::replace(&mut self.counted, counted)
     }
 
     /// Returns the next frame, or `None` if none is queued.

@@ -32,6 +32,8 @@ const LOAD_IMMEDIATE: u8 = 0x18;
 const MOVE: u8 = 0xb7;
 const MOVE_REGISTER: u8 = 0xbf;
 const ADD: u8 = 0x07;
+const ATOMIC_64: u8 = 0xdb;
+const JUMP: u8 = 0x05;
 const JUMP_IF_EQUAL: u8 = 0x15;
 const JUMP_IF_BELOW: u8 = 0xa5;
 const JUMP_IF_AT_MOST: u8 = 0xb5;
@@ -45,6 +47,10 @@ const XDP_GET_BUFF_LEN: i32 = 188;
 const XDP_LOAD_BYTES: i32 = 189;
 /// Marks the immediate of [`LOAD_IMMEDIATE`] as a map's descriptor.
 const PSEUDO_MAP_FD: u8 = 1;
+/// Marks the immediate of [`LOAD_IMMEDIATE`] as the descriptor of a map whose value is addressed.
+const PSEUDO_MAP_VALUE: u8 = 2;
+/// Immediate of [`ATOMIC_64`] for an addition.
+const ATOMIC_ADD: i32 = 0;
 /// Offset of `xdp_md.ingress_ifindex`.
 const INGRESS_IFINDEX: i16 = 12;
 /// `XDP_DROP`.
@@ -65,8 +71,9 @@ pub(super) fn drop() -> Vec<Instruction> {
 }
 
 /// Returns the program that drops frames after it has copied them to this ring buffer. If the ring
-/// buffer is full, the program drops frames without copying them.
-pub(super) fn copy(ring: RawFd) -> Vec<Instruction> {
+/// buffer is full, the program drops frames without copying them, and counts them in the value of
+/// `lost`, a map with one number of 64 bits.
+pub(super) fn copy(ring: RawFd, lost: RawFd) -> Vec<Instruction> {
     let capacity = i32::try_from(CAPACITY).unwrap_or(i32::MAX);
     let header = i32::try_from(HEADER).unwrap_or(i32::MAX);
     let mut code = Vec::new();
@@ -100,7 +107,7 @@ pub(super) fn copy(ring: RawFd) -> Vec<Instruction> {
             (JUMP_IF_EQUAL, 0, 0, 0, 0),
         ],
     );
-    to_end.push(code.len() - 1);
+    let to_full = code.len() - 1;
     // r9: the record.
     emit(
         &mut code,
@@ -121,12 +128,24 @@ pub(super) fn copy(ring: RawFd) -> Vec<Instruction> {
             (MOVE_REGISTER, 1, 9, 0, 0),
             (MOVE, 2, 0, 0, 0),
             (CALL, 0, 0, 0, RINGBUF_SUBMIT),
+            (JUMP, 0, 0, 0, 0),
+        ],
+    );
+    to_end.push(code.len() - 1);
+    let full = code.len();
+    emit(
+        &mut code,
+        &[
+            (LOAD_IMMEDIATE, 1, PSEUDO_MAP_VALUE, 0, lost),
+            (0, 0, 0, 0, 0),
+            (MOVE, 2, 0, 0, 1),
+            (ATOMIC_64, 1, 2, 0, ATOMIC_ADD),
         ],
     );
     let end = code.len();
-    for at in to_end {
+    for (at, target) in to_end.into_iter().map(|at| (at, end)).chain([(to_full, full)]) {
         // The offset counts from the next instruction.
-        code[at].offset = i16::try_from(end - at - 1).unwrap_or(i16::MAX);
+        code[at].offset = i16::try_from(target - at - 1).unwrap_or(i16::MAX);
     }
     code.extend(drop());
     code
@@ -137,16 +156,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jumps_lead_to_the_end_or_over_one_instruction() {
-        let code = copy(3);
+    fn jumps_lead_to_the_end_to_the_counter_or_over_one_instruction() {
+        let code = copy(3, 4);
         let targets: Vec<_> = code
             .iter()
             .enumerate()
-            .filter(|(_, one)| matches!(one.code, JUMP_IF_EQUAL | JUMP_IF_BELOW | JUMP_IF_AT_MOST))
+            .filter(|(_, one)| matches!(one.code, JUMP | JUMP_IF_EQUAL | JUMP_IF_BELOW | JUMP_IF_AT_MOST))
             .map(|(at, one)| at + 1 + usize::try_from(one.offset).expect("forward"))
             .collect();
         let end = code.len() - 2;
-        assert_eq!((targets.len(), targets[0], targets[1]), (3, end, end));
+        assert_eq!((targets.len(), targets[0], targets[1], targets[3]), (4, end, end - 4, end));
+        assert_eq!((code[end - 4].code, code[end - 4].immediate), (LOAD_IMMEDIATE, 4));
         assert_eq!(code[end..], drop());
         assert_eq!((code[targets[2] - 1].code, code[targets[2] - 1].immediate), (MOVE, 4352));
     }

@@ -21,7 +21,7 @@ fn vips(facts: &Facts) -> impl Iterator<Item = (&Instance, VirtualAddress, &str)
 
 pub(in crate::doctor) fn vips_are_only_vipds(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (instance, vip, _) in vips(facts) {
+    for (instance, vip, own) in vips(facts) {
         if instance.router.is_owner() {
             continue;
         }
@@ -29,6 +29,12 @@ pub(in crate::doctor) fn vips_are_only_vipds(facts: &Facts) -> Vec<Finding> {
             let is_foreign = |found: &&Address| found.address == vip.address && found.protocol != PROTO_VIPD;
             if let Some(found) = interface.addresses.iter().find(is_foreign) {
                 let name = &interface.link.name;
+                // It may be the only address of the host.
+                let owner = if name == own && !found.secondary {
+                    "if it is this host's own address, set `priority = 255` or choose another VIP; otherwise "
+                } else {
+                    ""
+                };
                 findings.push(
                     Finding::problem(
                         "vip-configured-elsewhere",
@@ -40,7 +46,7 @@ pub(in crate::doctor) fn vips_are_only_vipds(facts: &Facts) -> Vec<Finding> {
                         vip.address
                     ))
                     .remedy(format!(
-                        "remove it from that tool's configuration, then run `ip address del {}/{} dev {name}`",
+                        "{owner}remove it from that tool's configuration, then run `ip address del {}/{} dev {name}`",
                         found.address, found.prefix
                     )),
                 );
@@ -131,7 +137,7 @@ pub(in crate::doctor) fn ipv6_is_enabled(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-pub(in crate::doctor) fn sysctls_of_macvlans_are_set(facts: &Facts) -> Vec<Finding> {
+pub(in crate::doctor) fn sysctls_are_as_virtual_macs_need_them(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for interface in facts.interfaces.values() {
         for Changed { key, found, wanted } in &interface.changed_sysctls {
@@ -139,9 +145,9 @@ pub(in crate::doctor) fn sysctls_of_macvlans_are_set(facts: &Facts) -> Vec<Findi
                 Finding::problem(
                     "sysctl-changed",
                     &interface.link.name,
-                    "another program has changed a sysctl that the virtual MAC needs",
+                    "a sysctl does not have the value that the virtual MAC needs",
                 )
-                .evidence(format!("{key} is {found}; vipd has set {wanted}"))
+                .evidence(format!("{key} is {found}, must be {wanted}"))
                 .remedy(format!(
                     "run `sysctl -w {key}={wanted}`, and exclude the interface in the file of /etc/sysctl.d that sets it"
                 )),

@@ -7,7 +7,7 @@ use super::{interval, list, list_with, virtual_router};
 use crate::config::settings::Transport;
 use crate::config::{Fence, Instance, Realtime};
 use crate::control::counters::{Counter, Source};
-use crate::control::model::{InstanceStatus, State, Statistics, StatsReport};
+use crate::control::model::{InstanceStats, InstanceStatus, State, Statistics, StatsReport};
 use crate::doctor::facts::{Agent, Running};
 use crate::doctor::process::{Engine, Process};
 use crate::doctor::{Facts, Finding};
@@ -169,9 +169,12 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
         Finding::problem("instance-fault", &status.name, summary).evidence(reason).remedy(remedy)
     });
     let missing = instances.iter().filter(|status| !status.missing_addresses.is_empty()).map(|status| {
-        Finding::problem("missing-addresses", &status.name, "the kernel refused to add some VIPs")
+        Finding::problem("missing-addresses", &status.name, "some VIPs could not be added")
             .evidence(format!("{} missing from {}", list(&status.missing_addresses), status.interface))
-            .remedy("run `journalctl -u vipd -g 'cannot add VIP'`, which shows the reason; vipd retries within 60 s")
+            .remedy(
+                "run `journalctl -u vipd -g 'cannot add VIP|macvlan up|not added'`, which shows the reason; vipd retries \
+                 within 60 s",
+            )
     });
     faulty.chain(missing).collect()
 }
@@ -294,16 +297,27 @@ pub(in crate::doctor) fn errors_do_not_increase(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
+/// Returns the counters of an instance. `None` if the agent runs it on another interface, or with another
+/// VRID or IP version than the file, and therefore sends and receives other adverts.
+fn counters<'a>(report: &'a StatsReport, instance: &Instance) -> Option<&'a Statistics> {
+    let family = instance.router.family.to_string();
+    let wanted = (&instance.name, &instance.interface, instance.router.vrid, &family);
+    let is_same =
+        |stats: &&InstanceStats| (&stats.name, &stats.interface, stats.vrid, &stats.family) == wanted;
+    report.instances.iter().find(is_same).map(|stats| &stats.statistics)
+}
+
 /// Compares the adverts that the listener and the agent have received.
 pub(in crate::doctor) fn adverts_reach_the_agent(facts: &Facts) -> Vec<Finding> {
     let Some(running) = facts.running() else { return Vec::new() };
     let mut findings = Vec::new();
     for instance in facts.instances() {
         let Some(survey) = facts.survey(&instance.interface) else { continue };
-        let received = |report: &StatsReport| {
-            let stats = report.instances.iter().find(|stats| stats.name == instance.name);
-            stats.map(|stats| stats.statistics.advertisement_rcvd)
-        };
+        // Which adverts are valid depends on the settings.
+        if facts.status_of(&instance.name).is_none_or(|status| difference(instance, status).is_some()) {
+            continue;
+        }
+        let received = |report| counters(report, instance).map(|statistics| statistics.advertisement_rcvd);
         let (Some(before), Some(after)) = (received(&running.before), received(&running.after)) else {
             continue;
         };
@@ -339,9 +353,9 @@ pub(in crate::doctor) fn adverts_leave_the_interface(facts: &Facts) -> Vec<Findi
     let mut findings = Vec::new();
     for instance in facts.instances().iter().filter(|one| one.transport == Transport::Multicast) {
         let Some(survey) = facts.survey(&instance.interface) else { continue };
-        let counted = |report: &StatsReport| {
-            let stats = report.instances.iter().find(|stats| stats.name == instance.name);
-            stats.map(|stats| (stats.statistics.advertisement_sent, stats.statistics.send_errors))
+        let counted = |report| {
+            counters(report, instance)
+                .map(|statistics| (statistics.advertisement_sent, statistics.send_errors))
         };
         let (Some(before), Some(after)) = (counted(&running.before), counted(&running.after)) else {
             continue;

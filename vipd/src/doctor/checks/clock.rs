@@ -17,6 +17,8 @@ const ESTIMATED_ERROR: Duration = Duration::from_millis(100);
 /// Estimated error after the clock was set, and before it is adjusted for the first time (`ntp_clear`,
 /// `kernel/time/ntp.c`).
 const NEVER_ADJUSTED: Duration = Duration::from_secs(16);
+/// Status bit of adjtimex(2): the reference of the clock has failed.
+const STA_CLOCKERR: i32 = libc::STA_CLOCKERR;
 /// Smallest step that is reported, in nanoseconds.
 const STEP: u64 = 10_000_000;
 
@@ -36,6 +38,21 @@ pub(in crate::doctor) fn clock_is_synchronized(facts: &Facts) -> Vec<Finding> {
         time(state.estimated_error),
         time(state.maximum_error)
     );
+    let is_accurate = state.maximum_error <= MAXIMUM_ERROR && state.estimated_error <= ESTIMATED_ERROR;
+    if is_accurate && state.status & (STA_UNSYNC | STA_CLOCKERR) == STA_UNSYNC {
+        return vec![
+            Finding::note(
+                "clock-unsynchronized",
+                HOST,
+                "a time daemon adjusts the wall clock, but does not mark it as synchronized",
+            )
+            .evidence(format!("adjtimex: status {:#06x}, {errors}", state.status))
+            .remedy(
+                "add `rtcsync` to chrony.conf, if other programs need this mark; `chronyc tracking` shows whether the \
+                 clock is synchronized",
+            ),
+        ];
+    }
     if state.status & STA_UNSYNC != 0 || state.has_error {
         let since = if state.estimated_error >= NEVER_ADJUSTED {
             "not adjusted since the host was started or the clock was set"
@@ -55,7 +72,7 @@ pub(in crate::doctor) fn clock_is_synchronized(facts: &Facts) -> Vec<Finding> {
             ),
         ];
     }
-    if state.maximum_error > MAXIMUM_ERROR || state.estimated_error > ESTIMATED_ERROR {
+    if !is_accurate {
         return vec![
             Finding::warning(
                 "clock-inaccurate",
@@ -92,6 +109,7 @@ pub(in crate::doctor) fn clock_is_not_set(facts: &Facts) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::Severity;
     use crate::doctor::checks::tests::healthy;
     use crate::process::ClockState;
 
@@ -123,7 +141,11 @@ mod tests {
             (0x40, true, 16 * second, 16 * second, Some("clock-unsynchronized"), "not adjusted since"),
             // The daemon has ended.
             (0x2041, true, 2, 16 * second, Some("clock-unsynchronized"), "no longer adjusted"),
-            // A clock error without STA_UNSYNC.
+            // chrony without `rtcsync`, later without its servers.
+            (0x40, true, 1, 30, Some("clock-unsynchronized"), "status 0x0040, estimated error 1 ms"),
+            (0x40, true, 1, 4 * second, Some("clock-unsynchronized"), "no longer adjusted"),
+            // A clock error without STA_UNSYNC, and with it.
+            (0x1040, true, 2, 20, Some("clock-unsynchronized"), "no longer adjusted"),
             (0x1000, true, 2, 20, Some("clock-unsynchronized"), "status 0x1000"),
             // The daemon no longer reaches its servers.
             (0x2000, false, 0, 4 * second, Some("clock-inaccurate"), "maximum error 4.0 s"),
@@ -138,6 +160,8 @@ mod tests {
             let found = findings(Ok(state), 0);
             assert_eq!(found.first().map(|finding| finding.check), expected, "{state:?}");
             assert!(found.iter().all(|finding| finding.evidence.contains(evidence)), "{evidence}: {found:?}");
+            let is_note = found.iter().any(|finding| finding.severity == Severity::Note);
+            assert_eq!(is_note, (status, maximum) == (0x40, 30), "{found:?}");
         }
     }
 

@@ -114,10 +114,11 @@ pub(in crate::doctor) fn native_mode_is_used(facts: &Facts) -> Vec<Finding> {
         let mode = mode_of(facts, name).filter(|mode| *mode != "native");
         if let Some(mode) = mode.filter(|_| !findings.iter().any(|finding| finding.subject == *name)) {
             findings.push(
-                Finding::warning("native-xdp-refused", name, "the driver has refused native XDP")
+                Finding::warning("native-xdp-unused", name, "native XDP is configured, but not in use")
                     .evidence(format!("configured: xdp = \"native\"; in use: {mode} (`vipd status`)"))
                     .remedy(format!(
-                        "set `xdp = \"auto\"`; `journalctl -u vipd -g 'BPF program attached'` shows the reason for {name}"
+                        "run `vipd reload` if the setting is new; if the driver refuses native XDP (`journalctl -u vipd -g \
+                         'BPF program attached'` shows the reason for {name}), set `xdp = \"auto\"`"
                     )),
             );
         }

@@ -27,21 +27,24 @@ pub(in crate::doctor) fn no_address_is_stale(facts: &Facts) -> Vec<Finding> {
             );
         }
     }
-    if !facts.host.routing.is_empty() {
-        findings.push(
+    match &facts.host.routing {
+        Err(error) => findings.push(not_checked("routes and policy rules", error)),
+        Ok(routing) if routing.is_empty() => {}
+        Ok(routing) => findings.push(
             Finding::problem("stale-routes", HOST, "routes or rules of a dead agent are still in the tables")
-                .evidence(format!(
-                    "{} with vipd's mark (proto 0x76), and no agent runs",
-                    list(&facts.host.routing)
-                ))
+                .evidence(format!("{} with vipd's mark (proto 0x76), and no agent runs", list(routing)))
                 .remedy("start the agent again, or run `vipd cleanup`"),
-        );
+        ),
     }
     findings
 }
 
 pub(in crate::doctor) fn no_program_is_stale(facts: &Facts) -> Vec<Finding> {
-    let dead = facts.host.dead_agents.iter().map(|agent| {
+    let dead_agents = match &facts.host.dead_agents {
+        Err(error) => return vec![not_checked("BPF programs", error)],
+        Ok(dead_agents) => dead_agents,
+    };
+    let dead = dead_agents.iter().map(|agent| {
         Finding::warning("stale-programs", HOST, "BPF programs of a dead agent are still attached")
             .evidence(format!("pins of the agent with the runtime directory {agent}"))
             .remedy(remedy(agent))
@@ -61,6 +64,12 @@ pub(in crate::doctor) fn no_macvlan_is_stale(facts: &Facts) -> Vec<Finding> {
         )
     });
     stale.collect()
+}
+
+fn not_checked(what: &str, error: &str) -> Finding {
+    Finding::warning("not-checked", HOST, format!("{what} of dead agents could not be searched for"))
+        .evidence(error)
+        .remedy("run this command as root, outside a sandbox or container")
 }
 
 fn remedy(agent: &str) -> String {

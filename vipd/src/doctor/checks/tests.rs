@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use vipd_witness::{Advert as Sent, Checksum, Version};
 
+use super::addresses::vips_are_only_vipds;
 use crate::config::Config;
 use crate::doctor::facts::{Agent, Clock, Host, Interface, Wire};
 use crate::doctor::{Facts, Finding, Severity, diagnose};
@@ -58,7 +59,12 @@ fn facts(more: &str, adverts: &[Sent]) -> Facts {
         }
     }
     survey.end = Duration::from_secs(4);
-    let wire = Wire { survey: Ok(survey), duration: Duration::from_secs(4), obstacle: None };
+    let wire = Wire {
+        survey: Ok(survey),
+        duration: Duration::from_secs(4),
+        unasked: BTreeSet::new(),
+        obstacle: None,
+    };
     Facts {
         host: host(),
         path: "vipd.toml".to_owned(),
@@ -78,8 +84,8 @@ fn host() -> Host {
         obstacle: None,
         daemons: Vec::new(),
         agents: BTreeSet::new(),
-        dead_agents: Vec::new(),
-        routing: Vec::new(),
+        dead_agents: Ok(Vec::new()),
+        routing: Ok(Vec::new()),
         clock: Clock { state: Ok(clock), step: 0, duration: Duration::from_secs(4) },
     }
 }
@@ -213,12 +219,14 @@ fn settings_of_interfaces_are_judged() {
             eth0(facts).is_ipv6_disabled = true;
         }),
         ("other-daemon", |facts| facts.host.daemons.push(("keepalived".to_owned(), 7))),
-        ("stale-programs", |facts| facts.host.dead_agents.push("/run/old".to_owned())),
+        ("stale-programs", |facts| facts.host.dead_agents = Ok(vec!["/run/old".to_owned()])),
         ("kernel-without-tcx", |facts| facts.host.kernel = "6.1.0-18-amd64".to_owned()),
         ("kernel-too-old", |facts| facts.host.kernel = "4.19.0".to_owned()),
         ("cannot-run-agent", |facts| facts.host.obstacle = Some("this process lacks CAP_BPF".to_owned())),
         ("agent-silent", |facts| facts.agent = Agent::Silent("no reply".to_owned(), None)),
-        ("stale-routes", |facts| facts.host.routing.push("route 198.51.100.0/24 dev eth0".to_owned())),
+        ("stale-routes", |facts| facts.host.routing = Ok(vec!["route 198.51.100.0/24 dev eth0".to_owned()])),
+        ("not-checked", |facts| facts.host.dead_agents = Err("permission denied".to_owned())),
+        ("not-checked", |facts| facts.host.routing = Err("interrupted".to_owned())),
         ("stale-macvlans", |facts| eth0(facts).link.owner = Some("/run/vipd".to_owned())),
         ("sysctl-changed", |facts| {
             let key = "net.ipv4.conf.eth0.arp_ignore".to_owned();
@@ -227,7 +235,12 @@ fn settings_of_interfaces_are_judged() {
         ("agent-not-queried", |facts| facts.agent = Agent::NotQueried("permission denied".to_owned())),
         ("configuration-invalid", |facts| facts.config = Err(vec!["vipd.toml:1:1: error".to_owned()])),
         ("not-observed", |facts| {
-            let wire = Wire { survey: Err("no".to_owned()), duration: Duration::ZERO, obstacle: None };
+            let wire = Wire {
+                survey: Err("no".to_owned()),
+                duration: Duration::ZERO,
+                unasked: BTreeSet::new(),
+                obstacle: None,
+            };
             facts.wire.insert("eth0".to_owned(), wire);
         }),
     ];
@@ -235,6 +248,40 @@ fn settings_of_interfaces_are_judged() {
         let mut facts = facts("", &[sent()]);
         edit(&mut facts);
         assert!(names(&facts).contains(expected), "{expected}: {:?}", found(&facts));
+    }
+}
+
+#[test]
+fn peers_that_were_not_asked_are_not_unreachable() {
+    let peer = Ipv4Addr::new(192, 0, 2, 9);
+    let unicast = "unicast_peers = [\"192.0.2.9\"]\nunicast_source = \"192.0.2.1\"\n";
+    let own = Sent { source: OWN.into(), destination: peer.into(), ..sent() };
+    let mut facts = facts(unicast, &[own]);
+    assert_eq!(names(&facts), ["peer-unreachable"]);
+    if let Some(wire) = facts.wire.get_mut("eth0") {
+        wire.unasked.insert(peer.into());
+    }
+    assert_eq!(names(&facts), ["not-observed"]);
+}
+
+#[test]
+fn own_address_is_not_to_be_deleted() {
+    for (interface, secondary, expected) in
+        [("eth0", false, true), ("eth0", true, false), ("lo", false, false)]
+    {
+        let mut facts = facts("", &[sent()]);
+        let found = Address { protocol: 3, secondary, ..Address::vipd(2, VIP.into(), 24) };
+        let mut one = self::interface();
+        one.link.name = interface.to_owned();
+        one.addresses = vec![found];
+        facts.interfaces.insert(interface.to_owned(), one);
+        let findings = vips_are_only_vipds(&facts);
+        let remedy = &findings[0].remedy;
+        assert_eq!(
+            remedy.starts_with("if it is this host's own address, set `priority = 255`"),
+            expected,
+            "{remedy}"
+        );
     }
 }
 
@@ -270,7 +317,12 @@ fn links_without_arp_and_other_subnets_do_not_answer_arp() {
 fn missing_interface_has_its_own_remedy() {
     for (is_present, remedy) in [(true, "as root"), (false, "correct `interface`")] {
         let mut facts = facts("", &[sent()]);
-        let wire = Wire { survey: Err("no".to_owned()), duration: Duration::ZERO, obstacle: None };
+        let wire = Wire {
+            survey: Err("no".to_owned()),
+            duration: Duration::ZERO,
+            unasked: BTreeSet::new(),
+            obstacle: None,
+        };
         facts.wire.insert("eth0".to_owned(), wire);
         if !is_present {
             facts.interfaces.clear();

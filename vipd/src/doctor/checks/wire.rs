@@ -31,6 +31,11 @@ pub(in crate::doctor) fn is_observed(facts: &Facts) -> Vec<Finding> {
             (Ok(survey), None) if survey.unrecorded > 0 => finding("too many packets or senders to record them all")
                 .evidence(format!("{} packets were not recorded", survey.unrecorded))
                 .remedy("look for a host that floods the segment with adverts or ARP, and block it (`vipd capture` shows the sources)"),
+            (Ok(_), None) if !wire.unasked.is_empty() => {
+                finding("the time was too short to request the MACs of all VIPs and peers")
+                    .evidence(format!("not requested: {}", list(&wire.unasked)))
+                    .remedy("run this command with a larger --seconds")
+            }
             (Ok(_), None) => continue,
         });
     }
@@ -192,7 +197,9 @@ pub(in crate::doctor) fn unicast_peers_are_reachable(facts: &Facts) -> Vec<Findi
                 interface.addresses.iter().any(|own| contains(own.address, own.prefix, peer.address));
             let has_answered = survey.owners(peer.address).next().is_some()
                 || survey.senders().any(|(_, sender)| sender.advert.source == peer.address);
-            if is_neighbor && !has_answered {
+            let is_asked =
+                facts.wire.get(&instance.interface).is_some_and(|wire| !wire.unasked.contains(&peer.address));
+            if is_neighbor && is_asked && !has_answered {
                 findings.push(
                     Finding::warning("peer-unreachable", &instance.name, "a unicast peer does not answer")
                         .evidence(format!(

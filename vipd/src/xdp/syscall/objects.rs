@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::{
-    BPF_MAP_CREATE, BPF_MAP_GET_FD_BY_ID, BPF_MAP_LOOKUP_ELEM, BPF_MAP_TYPE_RINGBUF, BPF_MAP_UPDATE_ELEM,
-    BPF_PROG_GET_FD_BY_ID, BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, bpf, fd, object_info,
+    BPF_MAP_CREATE, BPF_MAP_GET_FD_BY_ID, BPF_MAP_LOOKUP_ELEM, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_RINGBUF,
+    BPF_MAP_UPDATE_ELEM, BPF_PROG_GET_FD_BY_ID, BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, bpf, fd,
+    object_info,
 };
 use crate::xdp::tap_program::Instruction;
 
@@ -28,6 +29,24 @@ pub(in crate::xdp) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
 pub(in crate::xdp) fn create_ring(size: u32) -> io::Result<OwnedFd> {
     // Type, key size, value size, maximum number of entries.
     bpf(BPF_MAP_CREATE, &mut [BPF_MAP_TYPE_RINGBUF, 0, 0, size]).map(owned)
+}
+
+/// Creates a map with one number of 64 bits, which is 0.
+pub(in crate::xdp) fn create_counter() -> io::Result<OwnedFd> {
+    bpf(BPF_MAP_CREATE, &mut [BPF_MAP_TYPE_ARRAY, 4, 8, 1]).map(owned)
+}
+
+/// Returns the number in a map of [`create_counter`].
+pub(in crate::xdp) fn read_counter(counter: BorrowedFd<'_>) -> io::Result<u64> {
+    let (key, mut value) = (0_u32, 0_u64);
+    let mut attributes = Element {
+        map: fd(counter),
+        padding: 0,
+        key: &raw const key,
+        value: (&raw mut value).cast(),
+        flags: 0,
+    };
+    bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map(|_| value)
 }
 
 /// Returns the ID of a program, and the IDs of its maps.

@@ -66,6 +66,15 @@ fn reports_of_the_agent_are_judged() {
         (&["adverts-not-sent"], |agent, _| {
             agent.after.instances[0].statistics.advertisement_sent = 9;
         }),
+        // Its adverts are those of another virtual router than the file's.
+        (&["configuration-not-applied"], |agent, _| {
+            agent.after = agent.before.clone();
+            for report in [&mut agent.before, &mut agent.after] {
+                report.instances[0].vrid = 52;
+            }
+            agent.after.instances[0].statistics.advertisement_sent = 9;
+            agent.status.instances[0].vrid = 52;
+        }),
         (&["group-not-joined"], |_, eth0| eth0.is_member = [false, true]),
         (&["configuration-not-applied"], |agent, _| {
             agent.status.instances[0].advertise_interval_ns = 100_000_000;
@@ -132,9 +141,9 @@ fn master_with_a_long_learned_interval_is_awaited() {
 }
 
 #[test]
-fn refused_native_mode_is_a_warning() {
+fn unused_native_mode_is_a_warning() {
     for (wanted, mode, expected) in [
-        ("native", "tc", &["native-xdp-refused"][..]),
+        ("native", "tc", &["native-xdp-unused"][..]),
         ("native", "native", &[]),
         ("auto", "tc", &[]),
         ("generic", "generic", &[]),
