@@ -1,4 +1,5 @@
-//! Per-interface sysctls, among them those that macvlans need: `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`.
+//! Per-interface sysctls, `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`, mainly those that macvlans
+//! need.
 //!
 //! `/proc/sys/net` shows the network namespace of the thread that opens a file. In containers,
 //! `/proc/sys` is often read-only, so values are written only if they differ.
@@ -67,7 +68,7 @@ impl Sysctls {
         Self(PARENT.iter().filter_map(|(name, _)| Some((*name, read(4, interface, name)?))).collect())
     }
 
-    /// Parses the values in an alias. Unknown words are ignored.
+    /// Parses the values in the alias of a macvlan. Unknown words are ignored.
     pub(super) fn parse(text: &str) -> Self {
         let one = |word: &str| {
             let (name, value) = word.split_once('=')?;
@@ -152,14 +153,15 @@ pub(crate) struct Changed {
     pub(crate) wanted: u32,
 }
 
-/// Returns the IPv4 sysctls of an agent's macvlan that do not have the values that the agent has set.
-/// `parent` is the name of its parent if the macvlan has a virtual MAC of IPv4, otherwise `None`.
+/// Returns the IPv4 sysctls of an agent's macvlan and of `parent` whose effective values are lower
+/// than those that the agent has set. `parent` is the macvlan's parent, or `None` for an IPv6
+/// macvlan, whose parent keeps its sysctls.
 pub(crate) fn changed(macvlan: &str, parent: Option<&str>) -> Vec<Changed> {
     let own = MACVLAN.iter().map(|(name, wanted)| (macvlan, *name, *wanted));
     let parents = PARENT.iter().filter_map(|(name, wanted)| Some((parent?, *name, *wanted)));
     let changed = own.chain(parents).filter_map(|(interface, name, wanted)| {
         let found = read(4, interface, name)?;
-        // The kernel uses the larger value of the interface and of `all`.
+        // The kernel uses the larger of the interface's value and the value for `all`.
         let effective = found.max(read(4, "all", name).unwrap_or_default());
         (effective < wanted).then(|| Changed { key: key(4, interface, name), found, wanted })
     });

@@ -8,14 +8,15 @@ use vipd_common::parse::{ChecksumForm, Expected, Located, NotOurs, locate, valid
 use vipd_common::wire::ip::{self, Ip};
 use vipd_common::wire::{arp, ethernet, ipv4, ipv6, nd, vrrp};
 
-/// The contents of a frame, as far as `vipd` diagnoses them.
+/// The contents of a frame that `vipd` decodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
     /// An advert, valid or not.
     Advert(Box<Advert>),
-    /// A packet of IP protocol 112 in which no advert can be located, with the [VLAN](Advert::vlan).
+    /// A packet of IP protocol 112 in which no advert can be located: its [VLAN](Advert::vlan) and
+    /// the reason.
     NotLocated(Option<u16>, NotOurs),
-    /// A host states that it has an address.
+    /// A host claims an address.
     Claim(Claim),
 }
 
@@ -29,8 +30,8 @@ pub(crate) struct Claim {
 /// The fields of an advert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Advert {
-    /// VLAN identifier of a frame of another LAN; 0 if it has priority tags that the BPF program does
-    /// not skip.
+    /// VLAN identifier of a tagged frame; 0 for priority tags that the BPF program does not skip.
+    /// `None` for other frames.
     pub(crate) vlan: Option<u16>,
     /// `None` on an interface without a link-layer header.
     pub(crate) source_mac: Option<[u8; 6]>,
