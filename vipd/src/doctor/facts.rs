@@ -100,8 +100,8 @@ pub(crate) struct Interface {
     pub(crate) rp_filter: u32,
     /// Whether `net.ipv6.conf.IF.disable_ipv6` is set.
     pub(crate) is_ipv6_disabled: bool,
-    /// Sysctls that another program has changed, of an agent's macvlan and of the macvlan's parent.
-    /// Empty for other interfaces.
+    /// Sysctls of an agent's macvlan and its parent that another program has changed. Empty for
+    /// other interfaces.
     pub(crate) changed_sysctls: Vec<Changed>,
 }
 
