@@ -15,7 +15,7 @@ use crate::dist::progress;
 use crate::support::process::{ask, program, run};
 
 /// Packages of the system, besides those of debootstrap's smallest variant.
-const INCLUDE: &str = "systemd,systemd-sysv,procps,iproute2,keepalived,zsh,fish,podman,crun";
+const INCLUDE: &str = "systemd,systemd-sysv,procps,iproute2,keepalived,zsh,fish,podman,crun,netavark";
 /// File in the system with the list of these packages.
 const LIST: &str = "etc/vipd-test-packages";
 /// How long systemd may take to start.

@@ -14,23 +14,24 @@ const CONTAINERFILE: &str = "examples/container/Containerfile";
 /// Beginning of a line with a command, or with the rest of one.
 const COMMAND: &str = "#   ";
 
-/// Configuration of podman without systemd as its parent, in a container: root there may not raise
-/// resource limits, and its control group has no controllers. The storage cannot use overlayfs on the
-/// overlayfs of this system.
+/// Prepares the system for podman. In this container, root may not raise resource limits, there are no
+/// controllers for control groups, and overlayfs cannot use the overlayfs of the root directory.
 ///
-/// The runtime directory of the service belongs to the user vipd, and is not writable for root in the
-/// container, which has no capability to override permissions.
+/// The runtime directory of the service belongs to the user vipd; root in the container, which has no
+/// capability to override permissions, could not write to it.
 const SETUP: &str = r#"
 rm -r /run/vipd
-mkdir -p /etc/containers /var/lib/containers
-mount -t tmpfs tmpfs /var/lib/containers
+mkdir -p /etc/containers
 cat >/etc/containers/containers.conf <<'END'
 [containers]
+cgroups = "disabled"
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-pids_limit = 0
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
+END
+cat >/etc/containers/storage.conf <<'END'
+[storage]
+driver = "vfs"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
 END
 "#;
 
