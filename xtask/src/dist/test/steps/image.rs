@@ -37,9 +37,9 @@ END
 
 pub(super) fn run(test: &Test) -> Result<()> {
     let machine = &test.machine;
-    let text = fs::read_to_string(workspace::root().join(CONTAINERFILE));
-    let text = text.with_context(|| format!("cannot read {CONTAINERFILE}"))?;
-    let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(COMMAND)).collect();
+    let file = fs::read_to_string(workspace::root().join(CONTAINERFILE));
+    let file = file.with_context(|| format!("cannot read {CONTAINERFILE}"))?;
+    let commands: Vec<&str> = file.lines().filter_map(|line| line.strip_prefix(COMMAND)).collect();
 
     machine.run(SETUP)?;
     machine.run(&format!("cd {PACKAGES}/{DIST}\n{}", commands.join("\n")))?;

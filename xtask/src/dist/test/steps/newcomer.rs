@@ -49,8 +49,8 @@ vrrp_instance VI_1 {
 
 /// Returns the four commands: install the package, import the configuration, check it, change over.
 fn commands(test: &Test) -> Result<[String; 4]> {
-    let text = fs::read_to_string(workspace::root().join("README.md")).context("cannot read README.md")?;
-    let section = text.split_once(SECTION).map(|(_, rest)| rest).unwrap_or_default();
+    let readme = fs::read_to_string(workspace::root().join("README.md")).context("cannot read README.md")?;
+    let section = readme.split_once(SECTION).map(|(_, rest)| rest).unwrap_or_default();
     let section = section.split(NEXT_SECTION).next().unwrap_or_default();
     let code = Document::parse("README.md".into(), section.to_owned()).code;
     let block = code.into_iter().find(|code| code.language.as_deref() == Some("sh"));
