@@ -43,7 +43,7 @@ pub(super) fn run(test: &Test) -> Result<()> {
 
     machine.run(SETUP)?;
     machine.run(&format!("cd {PACKAGES}/{DIST}\n{}", commands.join("\n")))?;
-    test.wait_for_state("master")?;
+    test.wait_for_state("master").with_context(|| machine.run("podman logs vipd").unwrap_or_default())?;
     control::wait_for_state(&test.peer, "backup", TIMEOUT)?;
     machine.run("podman exec vipd vipd check")?;
     machine.run("podman stop vipd")?;
