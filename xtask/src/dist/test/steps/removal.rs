@@ -13,7 +13,8 @@ use crate::dist::test::{ONE, Test};
 /// records of dpkg, apt, systemd, podman and the tools that change users.
 const SNAPSHOT: &str = "find / -xdev -mindepth 1 \
     -not -path '/var/log/*' -not -path '/var/cache/*' -not -path '/var/lib/dpkg/*' -not -path '/var/lib/apt/*' \
-    -not -path '/var/lib/systemd/*' -not -path '/var/lib/containers/*' -not -path '/etc/*-' -not -path /etc/.pwd.lock | sort";
+    -not -path '/var/lib/systemd/*' -not -path '/var/lib/containers/*' \
+    -not -path '/etc/*-' -not -path /etc/.pwd.lock | sort";
 
 /// Records the files of the system, for the comparison after the purge.
 pub(super) fn record_files(test: &Test) -> Result<()> {
