@@ -49,24 +49,26 @@ pub(crate) struct Host {
 /// The wall clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
-    /// Its state, or why this cannot be read.
+    /// State of the clock, or why it cannot be read.
     pub(crate) state: Result<ClockState, String>,
-    /// How far it was set forward (positive) or back during the observation, in nanoseconds.
+    /// How far the clock was set forward (positive) or back (negative) during the observation, in
+    /// nanoseconds.
     pub(crate) step: i64,
-    /// How long it was observed.
+    /// Duration of the observation.
     pub(crate) duration: Duration,
 }
 
-/// The agent with the runtime directory of the command line.
+/// The agent that uses the runtime directory given on the command line. The strings are errors of
+/// the control client.
 #[derive(Debug)]
 pub(crate) enum Agent {
-    /// None is running; the error of the client.
+    /// No agent is running.
     NotRunning(String),
-    /// It does not answer in time; the error of the client.
+    /// The agent does not answer in time.
     Silent(String, Option<Process>),
-    /// It cannot be queried, for example because it refuses access; the error of the client.
+    /// The agent cannot be queried, for example because it refuses access.
     NotQueried(String),
-    /// It answers.
+    /// The agent answers.
     Running(Box<Running>),
 }
 
@@ -75,10 +77,10 @@ pub(crate) enum Agent {
 pub(crate) struct Running {
     /// Status at the end of the observation.
     pub(crate) status: StatusReport,
-    /// Counters at its beginning and at its end.
+    /// Counters at the beginning and at the end of the observation.
     pub(crate) before: StatsReport,
     pub(crate) after: StatsReport,
-    /// Its process; `None` if it is not visible.
+    /// Process of the agent; `None` if it is not visible.
     pub(crate) process: Option<Process>,
 }
 
@@ -91,7 +93,8 @@ pub(crate) struct Interface {
     pub(crate) native_cost: Option<(String, &'static str)>,
     /// Whether the NIC removes VLAN tags.
     pub(crate) removes_tags: bool,
-    /// Whether the VRRP groups were joined on it, before the observation began: IPv4 and IPv6.
+    /// Whether the interface was a member of the VRRP groups (IPv4, IPv6) before the observation
+    /// began.
     pub(crate) is_member: [bool; 2],
     /// Effective `net.ipv4.conf.IF.arp_ignore` and `rp_filter`.
     pub(crate) arp_ignore: u32,
@@ -105,7 +108,7 @@ pub(crate) struct Interface {
 /// The observation of an interface.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    /// The observation, or the error.
+    /// Packets that were observed, or the error.
     pub(crate) survey: Result<Survey, String>,
     pub(crate) duration: Duration,
     /// Watched addresses whose MACs were not requested, because the time was too short.

@@ -1,7 +1,7 @@
-//! Finds the cause of trouble on this host and on its segments, for `vipd doctor`.
+//! Finds the causes of VRRP problems on this host and on its segments, for `vipd doctor`.
 //!
-//! [`collect`](collect::collect) reads the [`Facts`]; each check in [`CHECKS`] is a pure function of
-//! them. A check returns a [`Finding`] for each trouble, with the evidence and the remedy.
+//! [`collect`](collect::collect) reads the [`Facts`]. Each check in [`CHECKS`] is a pure function
+//! of the facts, and returns [`Finding`]s with evidence and remedy.
 
 mod checks;
 pub(crate) mod collect;
@@ -19,19 +19,19 @@ pub(crate) use facts::Facts;
 pub(crate) enum Severity {
     /// VRRP does not work as configured.
     Problem,
-    /// VRRP works, but something will or may disturb it, or the search for the cause of trouble.
+    /// VRRP works, but something may disrupt it or makes problems harder to diagnose.
     Warning,
     /// Worth knowing, and probably intended.
     Note,
 }
 
-/// A trouble that a check has found.
+/// Something that a check has found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// Name of the trouble, as in `docs/troubles.md`.
+    /// Name of the finding, as in `docs/troubles.md`.
     pub(crate) check: &'static str,
     pub(crate) severity: Severity,
-    /// The object: an interface, an instance or this host.
+    /// The affected interface or instance, or this host.
     pub(crate) subject: String,
     /// One sentence without a period.
     pub(crate) summary: String,
@@ -109,8 +109,8 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Adds a finding, unless there are already many of the same trouble and object: anyone can send forged
-/// adverts from many addresses.
+/// Adds a finding. Limits the number of findings with the same name and subject, because anyone can
+/// send forged adverts from many addresses.
 fn add(findings: &mut Vec<Finding>, finding: Finding) {
     const MAX_ALIKE: usize = 4;
     const MORE: &str = "; the same for further routers";
@@ -169,7 +169,8 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Returns the names of the troubles in the checks' source: the literals after the constructors.
+    /// Returns the names of the findings in the source of the checks: the first literal in each
+    /// constructor call.
     fn coded() -> BTreeSet<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/doctor/checks");
         let mut names = BTreeSet::new();
@@ -188,14 +189,15 @@ mod tests {
     }
 
     #[test]
-    fn each_trouble_is_documented() {
+    fn each_finding_is_documented() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/troubles.md");
         let text = fs::read_to_string(path).unwrap();
         let (text, _) = text.split_once("\n### The clock").unwrap();
         let rows = text.lines().filter(|line| line.starts_with("| "));
         let mut documented = BTreeSet::new();
         for row in rows {
-            // The name is in the second column of the first table and in the first one of the other.
+            // The name is in the second column of the first table, and in the first column of the
+            // second.
             let mut cells = row.trim_matches('|').split(" | ").map(|cell| cell.trim_matches([' ', '|']));
             let names = cells.find(|cell| cell.starts_with('`')).unwrap_or_default();
             documented.extend(names.split(", ").map(|name| name.trim_matches('`').to_owned()));

@@ -1,4 +1,4 @@
-//! The process of the agent, as `/proc` shows it.
+//! The agent's process, as shown in `/proc`.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     /// State as in `ps`: `R`, `S`, `T` and others.
     pub(crate) state: Option<char>,
-    /// The network namespaces of the process and of this one, each as `net:[NUMBER]`.
+    /// The network namespaces of the process and of the calling thread, each as `net:[NUMBER]`.
     pub(crate) namespaces: Option<(String, String)>,
     /// The engine's thread.
     pub(crate) engine: Option<Engine>,
@@ -38,7 +38,7 @@ impl Process {
             let link = fs::read_link(format!("/proc/{process}/ns/net")).ok()?;
             Some(link.to_string_lossy().into_owned())
         };
-        // The main thread may be in another namespace than the calling one.
+        // Not `self`: the calling thread may be in another namespace than the main thread.
         let namespaces = namespace(&pid.to_string()).zip(namespace("thread-self"));
         Self {
             pid,
@@ -49,7 +49,8 @@ impl Process {
         }
     }
 
-    /// Returns whether the process is in the network namespace of this one, unless this is unknown.
+    /// Returns whether the process is in the network namespace of the thread that read the facts;
+    /// `None` if unknown.
     pub(crate) fn is_here(&self) -> Option<bool> {
         self.namespaces.as_ref().map(|(theirs, own)| theirs == own)
     }
@@ -64,7 +65,7 @@ fn engine(pid: u32) -> Option<Engine> {
     })
 }
 
-/// The fields of `/proc/PID/stat` (proc_pid_stat(5)) in use.
+/// The fields of `/proc/PID/stat` (proc_pid_stat(5)) that are used.
 struct Stat<'a> {
     name: &'a str,
     state: char,
@@ -83,7 +84,7 @@ impl<'a> Stat<'a> {
     }
 }
 
-/// Returns the locked memory in `/proc/PID/status` (proc_pid_status(5)).
+/// Returns the locked memory in KiB from `/proc/PID/status` (proc_pid_status(5)).
 fn locked(status: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix("VmLck:"))?;
     value.split_whitespace().next()?.parse().ok()
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn locked_memory_is_in_kilobytes() {
+    fn locked_memory_is_parsed() {
         assert_eq!(locked("VmSize:\t 9 kB\nVmLck:\t     132 kB\n"), Some(132));
         assert_eq!(locked("VmSize:\t 9 kB\n"), None);
     }

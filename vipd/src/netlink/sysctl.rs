@@ -1,4 +1,5 @@
-//! Per-interface sysctls, among them those that macvlans need: `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`.
+//! Per-interface sysctls, `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`, mainly those that macvlans
+//! need.
 //!
 //! `/proc/sys/net` shows the network namespace of the thread that opens a file. In containers,
 //! `/proc/sys` is often read-only, so values are written only if they differ.
@@ -69,7 +70,7 @@ impl Sysctls {
         Self(PARENT.iter().filter_map(|(name, _)| Some((*name, read(4, interface, name)?))).collect())
     }
 
-    /// Parses the values in an alias. Unknown words are ignored.
+    /// Parses the values in the alias of a macvlan. Unknown words are ignored.
     pub(super) fn parse(text: &str) -> Self {
         let one = |word: &str| {
             let (name, value) = word.split_once('=')?;
@@ -178,7 +179,7 @@ pub(crate) fn changed_of_parent(parent: &str) -> Vec<Changed> {
 }
 
 /// Returns an IPv4 sysctl of an interface if its effective value is too low. The kernel uses the larger
-/// value of the interface and of `all`.
+/// of the interface's value and the value for `all`.
 fn too_low(interface: &str, name: &str, wanted: u32) -> Option<Changed> {
     let found = read(4, interface, name)?;
     let effective = found.max(read(4, "all", name).unwrap_or_default());

@@ -1,4 +1,4 @@
-//! What the BPF program decides about an advert with a configuration.
+//! Predicts, from a configuration, how the BPF program decides about an advert.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,15 +19,16 @@ pub enum Verdict {
     Accepted(String),
     /// Invalid for this instance: dropped and counted.
     Dropped(String, Counter),
-    /// Not for an instance: passed to the network stack.
+    /// For no instance: passed to the network stack.
     Passed(NotOurs),
-    /// Tagged with this VLAN identifier: passed to the VLAN's interface. 0 for priority tags that the
-    /// program does not skip.
+    /// Tagged with this VLAN identifier: passed to the VLAN's interface. The identifier is 0 for
+    /// priority tags that the BPF program does not skip.
     OtherVlan(u16),
 }
 
-/// Returns the decision about a frame as [`vipd capture`](crate::observe) states it; `None` if it is not
-/// a VRRP packet. `has_ethernet` states whether the interface's frames have an Ethernet header.
+/// Returns the decision that [`vipd capture`](crate::observe) reports for a frame; `None` if the
+/// frame is not a VRRP packet. `has_ethernet` is whether the interface's frames have an Ethernet
+/// header.
 pub fn verdict(
     instances: &[Arc<Instance>],
     interface: &str,
@@ -76,7 +77,7 @@ fn is_destination(instance: &Instance, advert: &Advert) -> bool {
     }
 }
 
-/// Returns the reason to drop an advert to an instance.
+/// Returns why an advert for an instance is dropped, or `None` if the advert is valid.
 pub(crate) fn check(instance: &Instance, advert: &Advert) -> Option<Counter> {
     let ttl = match &instance.transport {
         Transport::Multicast => ipv4::VRRP_TTL,
@@ -95,12 +96,12 @@ pub(crate) fn check(instance: &Instance, advert: &Advert) -> Option<Counter> {
     validate(&&*advert.packet, &advert.located, &expected).err()
 }
 
-/// Returns the reason for which an advert is dropped, as in the log.
+/// Returns the reason for dropping an advert, as worded in the log.
 pub(crate) fn reason_of(counter: Counter) -> &'static str {
     drop_reasons().find_map(|(cell, reason)| (cell == counter).then_some(reason)).unwrap_or("invalid advert")
 }
 
-/// Written as the comment of a frame in a capture.
+/// Formats the comment of a frame in a capture file.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,8 +1,9 @@
 //! Observes VRRP on the wire, for `vipd scan`, `vipd capture` and `vipd doctor`.
 //!
-//! `Listener` receives frames without consuming them. `dissect` decodes a frame, `judge` states what the
-//! BPF program decides about it, and `Survey` collects what each router sends. `pcapng` encodes frames for
-//! a capture file. Tests of the BPF program compare its decisions with [`verdict`].
+//! `Listener` receives frames without consuming them. `dissect` decodes a frame, `judge` predicts
+//! the BPF program's decision about an advert, and `Survey` collects the adverts of each router.
+//! `pcapng` encodes frames for a capture file. Tests compare the BPF program's decisions with
+//! [`verdict`].
 
 mod dissect;
 mod judge;

@@ -1,4 +1,4 @@
-//! The wall clock (`CLOCK_REALTIME`), as the kernel describes it.
+//! State of the wall clock (`CLOCK_REALTIME`), as reported by the kernel.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,13 +14,13 @@ pub(crate) const STA_UNSYNC: i32 = libc::STA_UNSYNC;
 pub(crate) struct ClockState {
     /// The status bits, `STA_…`.
     pub(crate) status: i32,
-    /// Whether the call returned `TIME_ERROR`: the clock is not synchronized, or the kernel has detected
-    /// an error of its reference.
+    /// Whether adjtimex(2) returned `TIME_ERROR`: the clock is not synchronized, has a hardware
+    /// fault, or has a bad PPS signal.
     pub(crate) has_error: bool,
-    /// Error that the daemon which adjusts the clock has estimated.
+    /// Error of the clock, as estimated by the time synchronization daemon.
     pub(crate) estimated_error: Duration,
-    /// Upper limit of the error. The kernel raises it by 0.5 ms per second until the daemon sets it again,
-    /// to at most 16 s.
+    /// Upper limit of the error, set by the daemon. In between, the kernel raises it by 0.5 ms per
+    /// second, to at most 16 s.
     pub(crate) maximum_error: Duration,
 }
 
@@ -47,14 +47,14 @@ impl ClockState {
     }
 }
 
-/// Returns the wall clock minus the monotonic clock in nanoseconds. It changes only if the wall clock is
-/// set, or after the host was suspended: both clocks are slewed alike.
+/// Returns the wall clock minus the monotonic clock in nanoseconds. The difference changes only if
+/// the wall clock is set or the host was suspended, because both clocks are slewed alike.
 pub(crate) fn wall_clock_offset() -> i64 {
     let read = |clock| {
         let time = clock_gettime(clock);
         time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
     };
-    // Of several readings, the one that was interrupted least.
+    // Uses the reading that took the least time.
     let readings = (0..5).map(|_| {
         let before = read(ClockId::Monotonic);
         let wall = read(ClockId::Realtime);
@@ -70,9 +70,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn state_is_read_without_a_privilege() {
+    fn state_is_read_without_privileges() {
         let state = ClockState::read().expect("adjtimex");
-        // The kernel reports no larger error.
+        // The kernel's limit (`NTP_PHASE_LIMIT`).
         assert!(state.maximum_error <= Duration::from_secs(16), "{state:?}");
         assert!(state.has_error || state.status & STA_UNSYNC == 0, "{state:?}");
     }
@@ -92,7 +92,7 @@ mod tests {
     fn offset_is_constant_while_the_clock_is_not_set() {
         let before = wall_clock_offset();
         let change = (wall_clock_offset() - before).abs();
-        // Setting the clock during the test would change it by more.
+        // The readings are not simultaneous, so the offset varies slightly.
         assert!(change < 10_000_000, "{change} ns");
     }
 }

@@ -1,4 +1,4 @@
-//! Queries of an interface by ioctl(2): netdevice(7), and the commands of ethtool(8).
+//! Queries interfaces by ioctl(2), as described in netdevice(7), and with ethtool commands.
 
 use std::io;
 use std::mem::size_of;
@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
-/// Commands and flags of `include/uapi/linux/sockios.h` and `ethtool.h`.
+/// Commands and flags from `include/uapi/linux/sockios.h` and `ethtool.h`.
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const ETHTOOL_GDRVINFO: u32 = 3;
 const ETHTOOL_GFLAGS: u32 = 0x25;
@@ -35,7 +35,7 @@ struct Request<T> {
     rest: [u64; 2],
 }
 
-// The kernel writes the whole structure of a command.
+// The kernel writes the whole structure, so the sizes must match.
 const _: () = assert!(size_of::<DriverInfo>() == 196 && size_of::<Value>() == 8);
 
 /// Returns whether an interface with this index exists in this network namespace.
@@ -59,19 +59,19 @@ pub fn removes_vlan_tags(interface: &str) -> bool {
     ethtool(interface, &mut value).is_some() && value.data & ETH_FLAG_RXVLAN != 0
 }
 
-/// Executes the command in the first word of `command`, which must be the structure of that command.
+/// Executes an ethtool command. `command` is the command's structure, which begins with its number.
 fn ethtool<T>(interface: &str, command: &mut T) -> Option<()> {
     let name = interface.as_bytes();
     let mut request = Request { name: [0; libc::IFNAMSIZ], data: std::ptr::from_mut(command), rest: [0; 2] };
     // The last byte of the name must remain 0.
     request.name[..libc::IFNAMSIZ - 1].get_mut(..name.len())?.copy_from_slice(name);
     let socket = socket().ok()?;
-    // SAFETY: the kernel writes the structure of the command through `data`, which points to it.
+    // SAFETY: `data` points to the structure of the command, which is what the kernel writes.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     (result == 0).then_some(())
 }
 
-/// Opens a socket for an ioctl(2). Commands that the service starts do not inherit the socket.
+/// Opens a socket for ioctl(2) that child processes do not inherit.
 fn socket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
 }

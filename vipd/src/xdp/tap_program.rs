@@ -55,8 +55,8 @@ const ATOMIC_ADD: i32 = 0;
 const INGRESS_IFINDEX: i16 = 12;
 /// `XDP_DROP`.
 const XDP_DROP: i32 = 1;
-/// Minimum number of bytes copied: the length of an IPv4 header. The verifier rejects a copy whose
-/// length may be 0.
+/// Minimum number of bytes copied: the length of an IPv4 header. The lower bound is for the
+/// verifier, which rejects a copy whose length may be 0.
 const SHORTEST: i32 = 20;
 
 fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
@@ -77,7 +77,7 @@ pub(super) fn copy(ring: RawFd, lost: RawFd) -> Vec<Instruction> {
     let capacity = i32::try_from(CAPACITY).unwrap_or(i32::MAX);
     let header = i32::try_from(HEADER).unwrap_or(i32::MAX);
     let mut code = Vec::new();
-    // The jumps to the end. Their offsets are filled in below.
+    // Indices of the jumps to the end, whose offsets are filled in below.
     let mut to_end = Vec::new();
     let emit = |code: &mut Vec<_>, all: &[(u8, u8, u8, i16, i32)]| {
         code.extend(
@@ -144,7 +144,7 @@ pub(super) fn copy(ring: RawFd, lost: RawFd) -> Vec<Instruction> {
     );
     let end = code.len();
     for (at, target) in to_end.into_iter().map(|at| (at, end)).chain([(to_full, full)]) {
-        // The offset counts from the next instruction.
+        // The offset is relative to the next instruction.
         code[at].offset = i16::try_from(target - at - 1).unwrap_or(i16::MAX);
     }
     code.extend(drop());

@@ -1,4 +1,5 @@
-//! The verdict of `vipd capture` on the frames of all tests.
+//! Compares the verdict of `vipd capture` with that of the BPF program, for the frames of all
+//! tests.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use vipd_common::counters::Counter;
 
 use crate::reference::Verdict;
 
-/// The routers of a new [`Bench`](crate::bench::Bench), each with its row as its name.
+/// The routers of a new [`Bench`](crate::bench::Bench), each named after its row.
 const CONFIGURATION: &str = r#"
 instance = [
     { name = "1", vrid = 51, interface = "eth0", virtual_addresses = ["10.1.0.1/24"] },
@@ -29,7 +30,7 @@ pub(crate) fn instances() -> Vec<Arc<Instance>> {
 /// Compares the verdict of `vipd capture` on a frame with that of the BPF program.
 ///
 /// # Errors
-/// Returns the difference.
+/// Returns an error that states both verdicts if they differ.
 pub(crate) fn compare(
     instances: &[Arc<Instance>],
     framing: Framing,
@@ -43,7 +44,7 @@ pub(crate) fn compare(
             (&row.to_string(), counter) == (name, stated)
         }
         (Verdict::Passed(Some(counter)), Some(Captured::Passed(reason))) => *counter == reason.counter(),
-        // The last one is not an advert.
+        // `NotAccepted` counts packets that are not adverts.
         (Verdict::Passed(None), None | Some(Captured::OtherVlan(_)))
         | (Verdict::Discarded(_, Counter::NotAccepted), None) => true,
         _ => false,

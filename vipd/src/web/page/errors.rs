@@ -1,4 +1,4 @@
-//! Counters of errors.
+//! Error counters.
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use crate::control::model::StatsReport;
 /// Maximum number of counters that are shown.
 const LIMIT: usize = 40;
 
-/// Renders the counters of errors that are not 0, the largest first.
+/// Renders the error counters that are not 0, the largest first.
 pub(super) fn render(report: &StatsReport) -> String {
     let agent = report.global.entries().filter(|(counter, _)| is_agentwide(counter));
     let agent = agent.map(|(counter, value)| ("agent", counter, value));
@@ -46,7 +46,7 @@ pub(super) fn render(report: &StatsReport) -> String {
     out
 }
 
-/// Returns whether no instance has this counter. The counters of the agent include those of the
+/// Returns whether no instance has this counter. The agent's other counters include those of the
 /// instances.
 fn is_agentwide(counter: &Counter) -> bool {
     let is_same = |other: &Counter| other.short_name() == counter.short_name();
