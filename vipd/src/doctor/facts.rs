@@ -34,9 +34,9 @@ pub(crate) struct Host {
     pub(crate) kernel: String,
     /// Why this process could not run the agent, for example missing capabilities.
     pub(crate) obstacle: Option<String>,
-    /// Other processes with sockets for VRRP, each with its name and ID.
+    /// Names and IDs of the other processes with raw sockets for VRRP.
     pub(crate) daemons: Vec<(String, u32)>,
-    /// Names of the agents in this network namespace.
+    /// Names (runtime directories) of the agents that run in this network namespace.
     pub(crate) agents: BTreeSet<String>,
     /// Names of dead agents whose BPF programs are pinned.
     pub(crate) dead_agents: Vec<String>,
@@ -48,11 +48,11 @@ pub(crate) struct Host {
 /// The wall clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
-    /// Its state, or why this cannot be read.
+    /// The clock's state, or why it cannot be read.
     pub(crate) state: Result<ClockState, String>,
-    /// How far it was set forward (positive) or back during the observation, in nanoseconds.
+    /// How far the clock was set forward (positive) or back during the observation, in nanoseconds.
     pub(crate) step: i64,
-    /// How long it was observed.
+    /// How long the clock was observed.
     pub(crate) duration: Duration,
 }
 
