@@ -51,7 +51,7 @@ fn troubles_of_the_agent_are_named() {
     agent.pause().unwrap();
     let diagnosis = doctor_for(&lab, &configuration(), "0.5");
     assert!(diagnosis.evidence("agent-silent").contains("is stopped (state T)"));
-    assert!(diagnosis.evidence("no-master").contains("no router on eth1 was master"));
+    assert!(diagnosis.evidence("no-master").contains("no master of this VRID on eth1"));
     diagnosis.apply(&lab, "agent-silent", 0);
     agent.resume().unwrap();
     wait_until_gone(&lab, "agent-silent");

@@ -34,8 +34,8 @@ const BURST: usize = 32;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Collects the facts. `config` was read from `path`. Observes the VRRP interfaces for `duration`,
-/// by default for 3.6 times the longest advert interval, at least [`SHORTEST`] and at most
-/// [`LONGEST`].
+/// by default for 3.6 times the longest advert interval, at least `SHORTEST` and at most
+/// `LONGEST`.
 ///
 /// # Errors
 /// Returns an error if the interfaces of this host cannot be read, or the observation fails or is

@@ -69,7 +69,7 @@ pub(in crate::doctor) fn configuration_is_valid(facts: &Facts) -> Vec<Finding> {
             Finding::problem("configuration-invalid", &facts.path, "the configuration cannot be used")
                 .evidence(list_with(errors, "; "))
                 .remedy(format!(
-                    "correct the file; `vipd check -c {}` shows each error at its line",
+                    "correct the file; `vipd check -c {}` shows the line of each error",
                     facts.path
                 )),
         ],
@@ -97,7 +97,7 @@ pub(in crate::doctor) fn configuration_is_applied(facts: &Facts) -> Vec<Finding>
     let mut differences = Vec::new();
     for instance in &config.instances {
         match facts.status_of(&instance.name) {
-            None => differences.push(format!("{} is not in the agent", instance.name)),
+            None => differences.push(format!("{} is only in the file", instance.name)),
             Some(status) => {
                 let found = difference(instance, status).map(|what| format!("{}: {what}", instance.name));
                 differences.extend(found);
@@ -106,7 +106,7 @@ pub(in crate::doctor) fn configuration_is_applied(facts: &Facts) -> Vec<Finding>
     }
     for status in &running.status.instances {
         if !config.instances.iter().any(|instance| instance.name == status.name) {
-            differences.push(format!("{} is not in the file", status.name));
+            differences.push(format!("{} is only in the agent", status.name));
         }
     }
     if differences.is_empty() {

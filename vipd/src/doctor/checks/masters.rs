@@ -104,7 +104,7 @@ pub(in crate::doctor) fn some_master(facts: &Facts) -> Vec<Finding> {
                 format!("no router is master of VRID {}", instance.router.vrid),
             )
             .evidence(format!(
-                "no router on {} was master after an observation of {}{state}",
+                "no master of this VRID on {} at the end of an observation of {}{state}",
                 instance.interface,
                 time(wire.duration)
             ))
