@@ -175,7 +175,7 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
     });
     let missing = instances.iter().filter(|status| !status.missing_addresses.is_empty()).map(|status| {
         Finding::problem("missing-addresses", &status.name, "the kernel refused to add some VIPs")
-            .evidence(format!("{} missing from {}", list(&status.missing_addresses), status.interface))
+            .evidence(format!("missing: {}", list(&status.missing_addresses)))
             .remedy("run `journalctl -u vipd -g 'cannot add VIP'`, which shows the reason; vipd retries within 60 s")
     });
     faulty.chain(missing).collect()
