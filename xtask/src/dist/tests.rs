@@ -10,14 +10,11 @@ use crate::support::process::output;
 /// Time in the test packages.
 const EPOCH: Epoch = Epoch(1_700_000_000);
 
-/// Returns a copy of the program under test, in `directory`. The copy has no debug information, whose
-/// compression would take most of the time.
-fn program(directory: &Path) -> Program {
+/// Returns the program under test.
+fn program() -> Program {
     let executable = std::env::var_os("VIPD_BIN").expect("VIPD_BIN is the path of a vipd to package");
-    let copy = directory.join("vipd");
-    output(Command::new("strip").arg("--strip-debug").arg("-o").arg(&copy).arg(executable)).expect("strip");
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    Program::describe(copy, &target, EPOCH).expect("described")
+    Program::describe(executable.into(), &target, EPOCH).expect("described")
 }
 
 /// Returns the output of dpkg-deb.
@@ -30,7 +27,7 @@ fn query(package: &Path, option: &str, more: &[&str]) -> String {
 fn debian_package_has_the_expected_files_and_fields_and_is_reproducible() {
     let directory = tempfile::tempdir().expect("a directory");
     let (first, second) = (directory.path().join("first"), directory.path().join("second"));
-    let vipd = program(directory.path());
+    let vipd = program();
     let build = |out: &Path| {
         std::fs::create_dir(out).expect("created");
         deb::build(&vipd, &out.join("work"), out).expect("built")
@@ -102,7 +99,11 @@ fn debian_package_has_the_expected_files_and_fields_and_is_reproducible() {
 #[ignore = "needs VIPD_BIN"]
 fn tarball_has_a_unit_for_its_prefix_and_is_reproducible() {
     let directory = tempfile::tempdir().expect("a directory");
-    let vipd = program(directory.path());
+    let vipd = program();
+    // Without debug information, as in a release; its compression would take most of the time.
+    let stripped = directory.path().join("vipd");
+    output(Command::new("strip").arg("-o").arg(&stripped).arg(&vipd.executable)).expect("strip");
+    let vipd = Program { executable: stripped, ..vipd };
     let archives = ["first", "second"].map(|name| {
         let out = directory.path().join(name);
         std::fs::create_dir(&out).expect("created");
