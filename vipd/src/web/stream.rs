@@ -2,8 +2,8 @@
 //!
 //! A stream buffers one update that its connection has not accepted. The next one is rendered when
 //! there is room again, and contains all changes in the meantime. A slow client therefore neither
-//! delays others nor needs more and more memory, and is disconnected if it accepts nothing for too
-//! long.
+//! delays others nor needs more and more memory. It is disconnected if it accepts nothing for too
+//! long. A client that stops reading accepts updates until its receive buffer is full.
 
 use std::convert::Infallible;
 use std::pin::Pin;
