@@ -30,6 +30,8 @@ pub enum Kind {
     PassingXdp,
     /// TC ingress, before all programs that are already attached; drops all packets.
     DroppingTc,
+    /// TC egress, before all programs that are already attached; drops all packets.
+    DroppingEgress,
     /// TC egress, before all programs that are already attached; passes all packets without running
     /// the programs after it.
     PassingEgress,
@@ -52,6 +54,7 @@ impl ForeignProgram {
         let (program_type, action, hook, flags) = match kind {
             Kind::PassingXdp => (BPF_PROG_TYPE_XDP, XDP_PASS, BPF_XDP, XDP_FLAGS_SKB_MODE),
             Kind::DroppingTc => (BPF_PROG_TYPE_SCHED_CLS, TC_ACT_SHOT, BPF_TCX_INGRESS, BPF_F_BEFORE),
+            Kind::DroppingEgress => (BPF_PROG_TYPE_SCHED_CLS, TC_ACT_SHOT, BPF_TCX_EGRESS, BPF_F_BEFORE),
             Kind::PassingEgress => (BPF_PROG_TYPE_SCHED_CLS, TC_ACT_OK, BPF_TCX_EGRESS, BPF_F_BEFORE),
         };
         let interface = interface.to_owned();

@@ -122,7 +122,7 @@ fn scan_lists_the_master_in_every_mode_without_disturbing_the_backup() {
 }
 
 /// Captures on node 1 while node 2 sends a valid and an invalid advert, and returns the lines that
-/// tshark prints: priority, TTL, and comment.
+/// tshark prints: priority, TTL, comment, verdict, and whether the frame is malformed.
 fn captured(lab: &Lab) -> Vec<String> {
     let injector = Injector::open(lab.host(TWO).unwrap()).unwrap();
     let valid = Advert { interval: 10, ..TWO.advert(Version::V3, 51, 120) };
@@ -135,7 +135,7 @@ fn captured(lab: &Lab) -> Vec<String> {
     let mut tshark = Command::new("tshark");
     tshark.args(["-r", "-", "-T", "fields", "-E", "separator=;", "-e", "vrrp.prio", "-e", "ip.ttl"]);
     tshark
-        .args(["-e", "frame.comment", "-e", "frame.verdict.ebpf_xdp"])
+        .args(["-e", "frame.comment", "-e", "frame.verdict.ebpf_xdp", "-e", "_ws.malformed"])
         .stdin(capture.stdout.take().unwrap());
     tshark.stderr(Stdio::null());
     let output = thread::scope(|scope| {
@@ -164,11 +164,12 @@ fn captured_frames_have_the_verdict_as_a_comment() {
         let lines = captured(&lab);
         let action = if mode == XdpMode::Auto { "" } else { " (XDP_DROP)" };
         let code = if mode == XdpMode::Auto { "" } else { "1" };
-        let accepted = format!("120;255;accepted for VI_1{action};{code}");
+        let accepted = format!("120;255;accepted for VI_1{action};{code};");
         let dropped = "120;9;invalid for VI_1: TTL or Hop Limit too small";
         let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
         assert!(count(&accepted) > 3, "{mode}: {accepted:?} in {lines:#?}");
         assert!(count(dropped) > 3, "{mode}: {lines:#?}");
+        assert!(lines.iter().all(|line| line.ends_with(';')), "{mode}: malformed: {lines:#?}");
     }
 }
 

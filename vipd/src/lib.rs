@@ -33,10 +33,13 @@ mod handover;
 pub mod import;
 #[expect(unsafe_code, reason = "borrows rtnetlink's sockets as descriptors")]
 pub mod netlink;
-mod observe;
+pub mod observe;
 #[expect(unsafe_code, reason = "sockaddr_ll and sendmmsg(2)")]
 pub mod packet;
-#[expect(unsafe_code, reason = "signals, users and groups, socket options, preparation of child processes")]
+#[expect(
+    unsafe_code,
+    reason = "signals, users and groups, socket options, adjtimex(2), preparation of child processes"
+)]
 pub mod process;
 #[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "mallopt(3) and malloc_trim(3)"))]
 pub mod realtime;

@@ -17,12 +17,13 @@ const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web
 /// Debian package with LLVM's library and headers, needed to build bpf-linker.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
 /// Debian packages of programs that the tests run. `prometheus` includes promtool.
-const TEST_PACKAGES: [&str; 11] = [
+const TEST_PACKAGES: [&str; 12] = [
     "keepalived",
     "frr",
     "iproute2",
     "iputils-ping",
     "bpftool",
+    "procps",
     "tshark",
     "prometheus",
     "chromium",

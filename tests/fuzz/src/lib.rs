@@ -19,6 +19,8 @@ mod repair;
 #[path = "../../../vipd/tests/xdp/bench.rs"]
 #[expect(dead_code, reason = "only vipd's own tests use all of it")]
 mod bench;
+#[path = "../../../vipd/tests/xdp/captured.rs"]
+mod captured;
 #[path = "../../../vipd/tests/xdp/reference.rs"]
 mod reference;
 

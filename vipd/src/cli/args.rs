@@ -245,6 +245,9 @@ docs/troubles.md. It requests the MACs of VIPs and of unicast peers, joins the
 VRRP groups, and observes adverts that vipd drops at the XDP hook by a program
 of its own. It changes nothing that outlasts the command.
 
+The wall clock is checked only for the comparison of logs of several nodes:
+VRRP does not need it, and vipd's timers use the monotonic clock.
+
 Exit status: 0 if there is no problem, even with warnings; 1 if there is a
 problem, or the checks cannot run.
 

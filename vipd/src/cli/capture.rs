@@ -142,7 +142,7 @@ fn line(frame: &Frame, packet: &Packet, comment: &str) -> String {
             advert.priority,
             seconds(advert.interval)
         ),
-        Packet::NotLocated(_) | Packet::Claim(_) => "IP protocol 112".to_owned(),
+        Packet::NotLocated(..) | Packet::Claim(_) => "IP protocol 112".to_owned(),
     };
     format!("{} {direction} {what}: {comment}\n", time_of_day(frame.time))
 }
@@ -167,7 +167,8 @@ mod tests {
         };
         let bytes = sent.frame();
         let length = bytes.len();
-        Frame { interface: 0, time: Duration::new(86_400 + 3_661, 7_000), is_local, action, bytes, length }
+        let time = Duration::new(86_400 + 3_661, 7_000);
+        Frame { interface: 0, time, arrival: Duration::ZERO, is_local, action, bytes, length }
     }
 
     #[test]

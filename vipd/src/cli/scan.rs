@@ -24,6 +24,9 @@ const NARROW: [(&str, Yield); 6] = [
     ("CHECKSUM", Yield::Hide),
 ];
 
+/// Maximum number of competing masters that a note lists: their addresses may be forged.
+const MAX_MASTERS: usize = 3;
+
 pub(super) fn run(args: &ScanArgs) -> anyhow::Result<()> {
     let mut listener = Listener::new()?;
     let interface = listener.add(&args.interface)?;
@@ -59,7 +62,7 @@ struct Report<'a> {
     /// Why adverts that the interface's XDP program drops could not be observed.
     #[serde(rename = "vipd:obstacle")]
     obstacle: Option<String>,
-    /// Number of packets from senders or MACs that are not listed, because a limit was reached.
+    /// Number of packets that are missing, because there were too many packets, senders or MACs.
     #[serde(rename = "vipd:unrecorded")]
     unrecorded: u64,
     #[serde(rename = "vipd:routers")]
@@ -148,10 +151,15 @@ impl Scan<'_> {
         ];
         let mut table = Table::new(&columns);
         let mut count = 0;
+        let mut masters = Vec::new();
+        let mut current = None;
         for (router, sender) in survey.senders() {
             count += 1;
+            if current.replace(router) != Some(router) {
+                masters = survey.competing_masters(router);
+            }
             table.row(row(router, sender, survey.end));
-            for note in notes(router, sender, survey) {
+            for note in notes(router, sender, &masters) {
                 table.note(note);
             }
         }
@@ -165,7 +173,7 @@ impl Scan<'_> {
         }
         let obstacle = obstacle.map(|obstacle| obstacle.describe(interface));
         let unrecorded = (survey.unrecorded > 0)
-            .then(|| format!("too many senders; {} packets were not recorded", survey.unrecorded));
+            .then(|| format!("too many packets or senders; {} packets were not recorded", survey.unrecorded));
         for warning in obstacle.into_iter().chain(unrecorded) {
             let warning = width.map_or(warning.clone(), |width| wrap(&warning, width, 0));
             // Writing to a String does not fail.
@@ -212,8 +220,8 @@ fn row(router: VirtualRouter, sender: &Sender, end: Duration) -> Vec<Cell> {
     ]
 }
 
-/// Explains what the columns do not show.
-fn notes(router: VirtualRouter, sender: &Sender, survey: &Survey) -> Vec<Cell> {
+/// Explains what the columns do not show. `masters` are the competing masters of the virtual router.
+fn notes(router: VirtualRouter, sender: &Sender, masters: &[&Sender]) -> Vec<Cell> {
     let mut notes = Vec::new();
     if sender.is_local {
         notes.push(Cell::styled("this host", HINT));
@@ -227,11 +235,14 @@ fn notes(router: VirtualRouter, sender: &Sender, survey: &Survey) -> Vec<Cell> {
     if let Some(reason) = sender.advert.defect {
         notes.push(Cell::styled(format!("invalid: {}", defect(reason)), BAD));
     }
-    let masters = survey.competing_masters(router);
-    let others = masters.iter().filter(|one| one.advert.source != sender.advert.source);
-    let others: Vec<String> = others.map(|one| one.advert.source.to_string()).collect();
-    if !others.is_empty() && masters.iter().any(|one| one.advert.source == sender.advert.source) {
-        notes.push(Cell::styled(format!("two masters: at the same time as {}", others.join(", ")), BAD));
+    let source = sender.advert.source;
+    if masters.iter().any(|one| one.advert.source == source) {
+        let mut others = masters.iter().map(|one| one.advert.source).filter(|other| *other != source);
+        let listed: Vec<String> = others.by_ref().take(MAX_MASTERS).map(|other| other.to_string()).collect();
+        let more = others.count();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let text = format!("two masters: at the same time as {}{more}", listed.join(", "));
+        notes.push(Cell::styled(text, BAD));
     }
     notes
 }
@@ -246,7 +257,7 @@ fn defect(counter: Counter) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use anstream::adapter::strip_str;
     use vipd_witness::{Advert as Sent, Version};
@@ -292,6 +303,25 @@ mod tests {
         let text = strip_str(&text.render(Some(80))).to_string();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("hidden on this terminal; see --json"), "{text}");
+    }
+
+    #[test]
+    fn many_routers_and_long_addresses_fit_a_terminal() {
+        let mut survey = Survey::default();
+        for host in 0..200_u16 {
+            for second in 0..3 {
+                let source = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x1111, 0x2222, 0x3333, 0x4000 + host);
+                let addresses =
+                    (0..20).map(|one| Ipv6Addr::new(0xfd00, 1, 2, 3, 4, 5, 6, 0xff00 + one).into());
+                let sent = Sent { addresses: addresses.collect(), ..Sent::new(Version::V3, 51, 100, source) };
+                let packet = dissect(&sent.frame(), true).expect("an advert");
+                survey.add(packet, Duration::from_secs(second), false);
+            }
+        }
+        let text = strip_str(&scan(&survey).render(Some(80))).to_string();
+        let longest = text.lines().max_by_key(|line| line.chars().count()).expect("lines");
+        assert!(longest.chars().count() <= 80, "{longest}");
+        assert!(text.contains("and 196 more"), "{text}");
     }
 
     #[test]

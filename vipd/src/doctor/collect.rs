@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,14 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::daemons::vrrp_daemons;
-use super::facts::{Agent, Facts, Host, Interface, Running, Wire};
+use super::facts::{Agent, Clock, Facts, Host, Interface, Running, Wire};
+use super::process::Process;
 use crate::config::settings::Transport;
 use crate::config::{Config, Instance};
 use crate::control::client::{Client, ClientError};
 use crate::netlink::{Address, Notice, PROTO_VIPD, Requests, sysctl};
 use crate::observe::{Listener, Survey};
 use crate::packet::Members;
-use crate::process::{agents_here, another_agent_runs};
+use crate::process::{ClockState, agents_here, another_agent_runs, wall_clock_offset};
 use crate::service;
 use crate::vrrp::config::Family;
 use crate::xdp::{Pins, native_cost, removes_vlan_tags};
@@ -26,6 +28,10 @@ const SHORTEST: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(60);
 /// Pause between two requests for the MAC of an address.
 const SOLICIT: Duration = Duration::from_millis(300);
+/// Number of requests that are sent at once, and the pause after them: hosts with thousands of VIPs must
+/// not flood the segment.
+const BURST: usize = 32;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Collects the facts. `config` was read from `path`. Observes the VRRP interfaces for `duration`, or
 /// long enough to notice that a master is missing.
@@ -55,10 +61,15 @@ pub(crate) fn collect(
         targets.watched.extend(interface.addresses.iter().map(|own| own.address));
         targets.solicitations.extend(solicitations(instance, interface));
     }
-    let deadline = Instant::now() + duration;
-    let wire = observe(&targets, deadline, duration)?;
+    let (start, offset) = (Instant::now(), wall_clock_offset());
+    let wire = observe(&targets, start + duration, duration)?;
+    let clock = Clock {
+        state: ClockState::read().map_err(|error| error.to_string()),
+        step: wall_clock_offset().saturating_sub(offset),
+        duration: start.elapsed(),
+    };
     Ok(Facts {
-        host: host(),
+        host: host(clock),
         path: path.display().to_string(),
         agent: agent(&client, before),
         config,
@@ -67,7 +78,7 @@ pub(crate) fn collect(
     })
 }
 
-fn host() -> Host {
+fn host(clock: Clock) -> Host {
     let agents = agents_here();
     let dead = Pins::owners_other_than("").unwrap_or_default();
     let is_dead = |name: &String| !another_agent_runs(name, None) && !agents.contains(name);
@@ -76,49 +87,43 @@ fn host() -> Host {
         kernel: release.trim().to_owned(),
         obstacle: service::check_privileges().err().map(|error| error.to_string()),
         daemons: vrrp_daemons(),
-        agents: agents.len(),
         dead_agents: dead.into_iter().filter(is_dead).collect(),
+        agents,
+        routing: routing().unwrap_or_default(),
+        clock,
     }
+}
+
+/// Returns the routes and policy rules with vipd's mark.
+fn routing() -> io::Result<Vec<String>> {
+    let mut found = BTreeSet::new();
+    Requests::open()?.dump_routing(|entry| {
+        found.insert(entry.to_string());
+    })?;
+    Ok(found.into_iter().collect())
 }
 
 fn agent(client: &Client, before: Result<crate::control::model::StatsReport, ClientError>) -> Agent {
     let reports = before.and_then(|before| Ok((before, client.stats()?, client.status()?)));
     match reports {
         Ok((before, after, status)) => {
-            let process = client.agent_process();
-            let is_here = process.and_then(is_in_this_namespace);
-            let is_real_time = process.and_then(is_real_time);
-            Agent::Running(Box::new(Running { status, before, after, is_here, is_real_time }))
+            let process = process(client);
+            Agent::Running(Box::new(Running { status, before, after, process }))
         }
         Err(error @ ClientError::NoAgent(_)) => Agent::NotRunning(error.to_string()),
-        Err(error @ ClientError::Timeout(_)) => Agent::Silent(error.to_string()),
+        Err(error @ ClientError::Timeout(_)) => Agent::Silent(error.to_string(), process(client)),
         Err(error) => Agent::NotQueried(error.to_string()),
     }
 }
 
-/// Returns whether a process is in the network namespace of this one.
-fn is_in_this_namespace(pid: u32) -> Option<bool> {
-    let theirs = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
-    Some(theirs == fs::read_link("/proc/self/ns/net").ok()?)
-}
-
-/// Returns whether the engine of an agent has real-time scheduling, from the scheduling policy of its
-/// thread (`proc_pid_stat(5)`).
-fn is_real_time(pid: u32) -> Option<bool> {
-    /// SCHED_FIFO.
-    const FIFO: &str = "1";
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    tasks.filter_map(Result::ok).find_map(|task| {
-        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
-        let (before, fields) = stat.rsplit_once(") ")?;
-        // The policy is field 41, and the first one after the name is field 3.
-        before.ends_with("(engine").then(|| fields.split_whitespace().nth(41 - 3) == Some(FIFO))
-    })
+/// Returns the agent's process; `None` if it is not visible, or was replaced by `vipd upgrade`.
+fn process(client: &Client) -> Option<Process> {
+    client.agent_process().map(Process::read).filter(|process| process.state.is_some())
 }
 
 fn interfaces() -> anyhow::Result<BTreeMap<String, Interface>> {
     let mut requests = Requests::open()?;
-    let mut interfaces = BTreeMap::new();
+    let mut interfaces: BTreeMap<String, Interface> = BTreeMap::new();
     let members = Members::default();
     for link in requests.link_facts()? {
         // The kernel uses the larger value of `all` and of the interface.
@@ -132,10 +137,19 @@ fn interfaces() -> anyhow::Result<BTreeMap<String, Interface>> {
             is_member: [false, true].map(|is_ipv6| members.may_contain(is_ipv6, link.ifindex)),
             arp_ignore: effective("arp_ignore"),
             rp_filter: effective("rp_filter"),
+            is_ipv6_disabled: sysctl::read(6, &link.name, "disable_ipv6") == Some(1),
+            changed_sysctls: Vec::new(),
             addresses: Vec::new(),
             link,
         };
         interfaces.insert(interface.link.name.clone(), interface);
+    }
+    let names: BTreeMap<u32, String> =
+        interfaces.values().map(|one| (one.link.ifindex, one.link.name.clone())).collect();
+    for interface in interfaces.values_mut().filter(|one| one.link.owner.is_some()) {
+        let is_ipv4 = matches!(interface.link.mac, Some([0x00, 0x00, 0x5e, 0x00, 0x01, _]));
+        let parent = interface.link.parent.filter(|_| is_ipv4).and_then(|parent| names.get(&parent));
+        interface.changed_sysctls = sysctl::changed(&interface.link.name, parent.map(String::as_str));
     }
     requests.dump(|notice| {
         if let Notice::Address(address) = notice {
@@ -198,15 +212,20 @@ fn observe(
             surveys.push(survey);
         }
     }
+    let requests =
+        added.iter().filter_map(|(_, targets, interface)| Some((targets, *interface.as_ref().ok()?)));
+    let requests = requests.flat_map(|(targets, interface)| {
+        targets.solicitations.iter().map(move |(source, target)| (interface, *source, *target))
+    });
+    let requests: Vec<_> = requests.collect();
     // Twice, because a request may be lost.
     let second = Instant::now() + SOLICIT.min(duration / 4);
     for end in [second, deadline] {
-        for (_, targets, interface) in &added {
-            for (source, target) in &targets.solicitations {
-                if let Ok(interface) = interface {
-                    listener.solicit(*interface, *source, *target);
-                }
+        for burst in requests.chunks(BURST) {
+            for (interface, source, target) in burst {
+                listener.solicit(*interface, *source, *target);
             }
+            listener.survey(deadline.min(Instant::now() + PAUSE), &mut surveys)?;
         }
         listener.survey(end, &mut surveys)?;
     }

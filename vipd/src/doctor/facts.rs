@@ -1,13 +1,16 @@
 //! Facts about this host and its segments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::process::Process;
 use crate::config::{Config, Instance};
 use crate::control::model::{InstanceStatus, StatsReport, StatusReport};
+use crate::netlink::sysctl::Changed;
 use crate::netlink::{Address, LinkFacts};
 use crate::observe::{Obstacle, Survey};
+use crate::process::ClockState;
 
 /// Everything that was observed.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub(crate) struct Facts {
 }
 
 /// Facts about the host and its processes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Host {
     /// Kernel release, as printed by `uname -r`.
     pub(crate) kernel: String,
@@ -33,22 +36,38 @@ pub(crate) struct Host {
     pub(crate) obstacle: Option<String>,
     /// Other processes with sockets for VRRP, each with its name and ID.
     pub(crate) daemons: Vec<(String, u32)>,
-    /// Number of agents in this network namespace.
-    pub(crate) agents: usize,
+    /// Names of the agents in this network namespace.
+    pub(crate) agents: BTreeSet<String>,
     /// Names of dead agents whose BPF programs are pinned.
     pub(crate) dead_agents: Vec<String>,
+    /// Routes and policy rules with vipd's mark.
+    pub(crate) routing: Vec<String>,
+    pub(crate) clock: Clock,
 }
 
-/// The agent with the runtime directory of the command line.
+/// The wall clock.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    /// State of the clock, or why it cannot be read.
+    pub(crate) state: Result<ClockState, String>,
+    /// How far the clock was set forward (positive) or back (negative) during the observation, in
+    /// nanoseconds.
+    pub(crate) step: i64,
+    /// Duration of the observation.
+    pub(crate) duration: Duration,
+}
+
+/// The agent that uses the runtime directory given on the command line. The strings are errors of
+/// the control client.
 #[derive(Debug)]
 pub(crate) enum Agent {
-    /// None is running; the error of the client.
+    /// No agent is running.
     NotRunning(String),
-    /// It does not answer in time; the error of the client.
-    Silent(String),
-    /// It cannot be queried, for example because it refuses access; the error of the client.
+    /// The agent does not answer in time.
+    Silent(String, Option<Process>),
+    /// The agent cannot be queried, for example because it refuses access.
     NotQueried(String),
-    /// It answers.
+    /// The agent answers.
     Running(Box<Running>),
 }
 
@@ -57,13 +76,11 @@ pub(crate) enum Agent {
 pub(crate) struct Running {
     /// Status at the end of the observation.
     pub(crate) status: StatusReport,
-    /// Counters at its beginning and at its end.
+    /// Counters at the beginning and at the end of the observation.
     pub(crate) before: StatsReport,
     pub(crate) after: StatsReport,
-    /// Whether the agent runs in this network namespace; `None` if this is unknown.
-    pub(crate) is_here: Option<bool>,
-    /// Whether the engine's thread has real-time scheduling; `None` if this is unknown.
-    pub(crate) is_real_time: Option<bool>,
+    /// Process of the agent; `None` if it is not visible.
+    pub(crate) process: Option<Process>,
 }
 
 /// An interface of the host.
@@ -75,17 +92,23 @@ pub(crate) struct Interface {
     pub(crate) native_cost: Option<(String, &'static str)>,
     /// Whether the NIC removes VLAN tags.
     pub(crate) removes_tags: bool,
-    /// Whether the VRRP groups were joined on it, before the observation began: IPv4 and IPv6.
+    /// Whether the interface was a member of the VRRP groups (IPv4, IPv6) before the observation
+    /// began.
     pub(crate) is_member: [bool; 2],
     /// Effective `net.ipv4.conf.IF.arp_ignore` and `rp_filter`.
     pub(crate) arp_ignore: u32,
     pub(crate) rp_filter: u32,
+    /// Whether `net.ipv6.conf.IF.disable_ipv6` is set.
+    pub(crate) is_ipv6_disabled: bool,
+    /// Sysctls of an agent's macvlan and its parent that another program has changed. Empty for
+    /// other interfaces.
+    pub(crate) changed_sysctls: Vec<Changed>,
 }
 
 /// The observation of an interface.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    /// The observation, or the error.
+    /// Packets that were observed, or the error.
     pub(crate) survey: Result<Survey, String>,
     pub(crate) duration: Duration,
     /// Why adverts that an XDP program drops are not visible.
@@ -102,7 +125,7 @@ impl Facts {
     pub(crate) fn running(&self) -> Option<&Running> {
         match &self.agent {
             Agent::Running(running) => Some(running),
-            Agent::NotRunning(_) | Agent::Silent(_) | Agent::NotQueried(_) => None,
+            Agent::NotRunning(_) | Agent::Silent(..) | Agent::NotQueried(_) => None,
         }
     }
 

@@ -1,12 +1,13 @@
-//! Finds the cause of trouble on this host and on its segments, for `vipd doctor`.
+//! Finds the causes of VRRP problems on this host and on its segments, for `vipd doctor`.
 //!
-//! [`collect`](collect::collect) reads the [`Facts`]; each check in [`CHECKS`] is a pure function of
-//! them. A check returns a [`Finding`] for each trouble, with the evidence and the remedy.
+//! [`collect`](collect::collect) reads the [`Facts`]. Each check in [`CHECKS`] is a pure function
+//! of the facts, and returns [`Finding`]s with evidence and remedy.
 
 mod checks;
 pub(crate) mod collect;
 mod daemons;
 mod facts;
+mod process;
 
 use serde::Serialize;
 
@@ -18,19 +19,19 @@ pub(crate) use facts::Facts;
 pub(crate) enum Severity {
     /// VRRP does not work as configured.
     Problem,
-    /// VRRP works, but something will or may disturb it.
+    /// VRRP works, but something may disrupt it or makes problems harder to diagnose.
     Warning,
     /// Worth knowing, and probably intended.
     Note,
 }
 
-/// A trouble that a check has found.
+/// Something that a check has found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// Name of the trouble, as in `docs/troubles.md`.
+    /// Name of the finding, as in `docs/troubles.md`.
     pub(crate) check: &'static str,
     pub(crate) severity: Severity,
-    /// The object: an interface, an instance or this host.
+    /// The affected interface or instance, or this host.
     pub(crate) subject: String,
     /// One sentence without a period.
     pub(crate) summary: String,
@@ -52,18 +53,26 @@ const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
     checks::agent::engine_is_real_time,
     checks::agent::errors_do_not_increase,
     checks::agent::adverts_reach_the_agent,
+    checks::agent::adverts_leave_the_interface,
     checks::host::kernel_is_recent,
     checks::host::process_can_run_the_agent,
     checks::host::no_other_daemon_runs,
-    checks::host::nothing_is_stale,
+    checks::clock::clock_is_synchronized,
+    checks::clock::clock_is_not_set,
+    checks::stale::no_address_is_stale,
+    checks::stale::no_program_is_stale,
+    checks::stale::no_macvlan_is_stale,
     checks::interface::interfaces_carry_multicast,
     checks::interface::groups_are_joined,
     checks::interface::bridges_have_a_querier,
     checks::interface::native_mode_is_free,
+    checks::interface::native_mode_is_used,
     checks::interface::no_other_xdp_program_runs,
     checks::interface::vlan_tags_are_visible,
-    checks::interface::vips_are_only_vipds,
-    checks::interface::one_interface_answers_for_a_subnet,
+    checks::addresses::vips_are_only_vipds,
+    checks::addresses::one_interface_answers_for_a_subnet,
+    checks::addresses::ipv6_is_enabled,
+    checks::addresses::sysctls_of_macvlans_are_set,
     checks::wire::is_observed,
     checks::masters::one_master,
     checks::masters::some_master,
@@ -90,9 +99,28 @@ pub(crate) const CHECK_COUNT: usize = CHECKS.len();
 
 /// Runs all checks. The findings are in descending order of severity.
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(facts)).collect();
+    let mut findings = Vec::new();
+    for check in CHECKS {
+        for finding in check(facts) {
+            add(&mut findings, finding);
+        }
+    }
     findings.sort_by_key(|finding| finding.severity);
     findings
+}
+
+/// Adds a finding. Limits the number of findings with the same name and subject, because anyone can
+/// send forged adverts from many addresses.
+fn add(findings: &mut Vec<Finding>, finding: Finding) {
+    const MAX_ALIKE: usize = 4;
+    const MORE: &str = "; the same for further routers";
+    let is_alike = |one: &&mut Finding| (one.check, &one.subject) == (finding.check, &finding.subject);
+    let mut alike = findings.iter_mut().filter(is_alike);
+    match alike.nth(MAX_ALIKE - 1) {
+        None => findings.push(finding),
+        Some(last) if last.summary.ends_with(MORE) => {}
+        Some(last) => last.summary.push_str(MORE),
+    }
 }
 
 impl Severity {
@@ -132,5 +160,49 @@ impl Finding {
 
     fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: remedy.into(), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    /// Returns the names of the findings in the source of the checks: the first literal in each
+    /// constructor call.
+    fn coded() -> BTreeSet<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/doctor/checks");
+        let mut names = BTreeSet::new();
+        for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if file.extension().is_none() {
+                continue;
+            }
+            let text = fs::read_to_string(file).unwrap();
+            for constructor in ["Finding::problem(", "Finding::warning(", "Finding::note("] {
+                let calls = text.split(constructor).skip(1);
+                let literals = calls.filter_map(|call| call.trim_start().strip_prefix('"'));
+                names.extend(literals.filter_map(|literal| literal.split('"').next()).map(str::to_owned));
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn each_finding_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/troubles.md");
+        let text = fs::read_to_string(path).unwrap();
+        let (text, _) = text.split_once("\n### The clock").unwrap();
+        let rows = text.lines().filter(|line| line.starts_with("| "));
+        let mut documented = BTreeSet::new();
+        for row in rows {
+            // The name is in the second column of the first table, and in the first column of the
+            // second.
+            let mut cells = row.trim_matches('|').split(" | ").map(|cell| cell.trim_matches([' ', '|']));
+            let names = cells.find(|cell| cell.starts_with('`')).unwrap_or_default();
+            documented.extend(names.split(", ").map(|name| name.trim_matches('`').to_owned()));
+        }
+        documented.remove("");
+        assert_eq!(coded(), documented);
     }
 }

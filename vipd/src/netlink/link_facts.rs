@@ -5,6 +5,7 @@ use std::io;
 use rtnetlink::packet_core::ParseableParametrized as _;
 use rtnetlink::packet_route::link::{InfoBridge, InfoData, LinkAttribute, LinkFlags, LinkHeader, LinkInfo};
 
+use super::macvlan::owner;
 use super::message::LinkDetails;
 use super::requests::Requests;
 use super::wire::{Message, link_attributes};
@@ -31,6 +32,10 @@ pub struct LinkFacts {
     pub kind: Option<String>,
     /// ID of the XDP program.
     pub xdp_program: Option<u32>,
+    /// MAC of the link.
+    pub mac: Option<[u8; 6]>,
+    /// Name of the agent that created the link, a macvlan.
+    pub owner: Option<String>,
     /// Whether the link is a bridge that snoops on IGMP and MLD without being a querier.
     pub snoops_without_querier: bool,
 }
@@ -64,6 +69,8 @@ fn decode(message: &Message<'_>) -> Option<LinkFacts> {
         has_arp: !link.flags.contains(LinkFlags::Noarp),
         parent: link.parent,
         xdp_program: link.xdp_program,
+        mac: link.mac,
+        owner: link.alias.as_deref().and_then(owner).map(str::to_owned),
         ..LinkFacts::default()
     };
     for attribute in link_attributes(message) {

@@ -402,6 +402,12 @@ impl Drop for Macvlans {
     }
 }
 
+/// Returns the name of the agent that set this alias.
+pub(super) fn owner(alias: &str) -> Option<&str> {
+    // An agent's name is an absolute path without spaces.
+    alias.strip_prefix("vipd ")?.split(' ').next().filter(|name| name.starts_with('/'))
+}
+
 fn is_taken(result: &io::Result<()>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
 }

@@ -1,4 +1,5 @@
-//! Per-interface sysctls that macvlans need: `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`.
+//! Per-interface sysctls, `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`, mainly those that macvlans
+//! need.
 //!
 //! `/proc/sys/net` shows the network namespace of the thread that opens a file. In containers,
 //! `/proc/sys` is often read-only, so values are written only if they differ.
@@ -37,17 +38,16 @@ pub(super) struct SysctlError {
     error: io::Error,
 }
 
-/// Writes the name as sysctl(8) does, with a slash for each dot in an interface name.
 impl fmt::Display for SysctlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, interface, name, wanted, error, .. } = self;
-        let interface = interface.replace('.', "/");
-        let scope = if self.is_new { "default" } else { &interface };
+        let scope = if self.is_new { "default" } else { interface };
         let found = self.found.map_or_else(|| "unreadable".to_owned(), |found| found.to_string());
+        let (present, remedy) = (key(*family, interface, name), key(*family, scope, name));
         write!(
             f,
-            "net.ipv{family}.conf.{interface}.{name} is {found}, must be {wanted} and cannot be set: {error}; \
-             set net.ipv{family}.conf.{scope}.{name} = {wanted} where /proc/sys is writable"
+            "{present} is {found}, must be {wanted} and cannot be set: {error}; set {remedy} = {wanted} where \
+             /proc/sys is writable"
         )
     }
 }
@@ -68,7 +68,7 @@ impl Sysctls {
         Self(PARENT.iter().filter_map(|(name, _)| Some((*name, read(4, interface, name)?))).collect())
     }
 
-    /// Parses the values in an alias. Unknown words are ignored.
+    /// Parses the values in the alias of a macvlan. Unknown words are ignored.
     pub(super) fn parse(text: &str) -> Self {
         let one = |word: &str| {
             let (name, value) = word.split_once('=')?;
@@ -137,6 +137,35 @@ pub(super) fn prepare_parent(interface: &str) -> Result<(), SysctlError> {
 
 fn path(family: u8, interface: &str, name: &str) -> String {
     format!("/proc/sys/net/ipv{family}/conf/{interface}/{name}")
+}
+
+/// Returns the name of a sysctl as sysctl(8) writes it, with a slash for each dot in an interface name.
+pub(crate) fn key(family: u8, interface: &str, name: &str) -> String {
+    format!("net.ipv{family}.conf.{}.{name}", interface.replace('.', "/"))
+}
+
+/// A sysctl that another program has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// Name, as sysctl(8) writes it.
+    pub(crate) key: String,
+    pub(crate) found: u32,
+    pub(crate) wanted: u32,
+}
+
+/// Returns the IPv4 sysctls of an agent's macvlan and of `parent` whose effective values are lower
+/// than those that the agent has set. `parent` is the macvlan's parent, or `None` for an IPv6
+/// macvlan, whose parent keeps its sysctls.
+pub(crate) fn changed(macvlan: &str, parent: Option<&str>) -> Vec<Changed> {
+    let own = MACVLAN.iter().map(|(name, wanted)| (macvlan, *name, *wanted));
+    let parents = PARENT.iter().filter_map(|(name, wanted)| Some((parent?, *name, *wanted)));
+    let changed = own.chain(parents).filter_map(|(interface, name, wanted)| {
+        let found = read(4, interface, name)?;
+        // The kernel uses the larger of the interface's value and the value for `all`.
+        let effective = found.max(read(4, "all", name).unwrap_or_default());
+        (effective < wanted).then(|| Changed { key: key(4, interface, name), found, wanted })
+    });
+    changed.collect()
 }
 
 /// Returns the value of a sysctl of an interface, or of `all`; `None` if it cannot be read.

@@ -8,14 +8,15 @@ use vipd_common::parse::{ChecksumForm, Expected, Located, NotOurs, locate, valid
 use vipd_common::wire::ip::{self, Ip};
 use vipd_common::wire::{arp, ethernet, ipv4, ipv6, nd, vrrp};
 
-/// The contents of a frame, as far as `vipd` diagnoses them.
+/// The contents of a frame that `vipd` decodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
     /// An advert, valid or not.
     Advert(Box<Advert>),
-    /// A packet of IP protocol 112 in which no advert can be located.
-    NotLocated(NotOurs),
-    /// A host states that it has an address.
+    /// A packet of IP protocol 112 in which no advert can be located: its [VLAN](Advert::vlan) and
+    /// the reason.
+    NotLocated(Option<u16>, NotOurs),
+    /// A host claims an address.
     Claim(Claim),
 }
 
@@ -29,7 +30,8 @@ pub(crate) struct Claim {
 /// The fields of an advert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Advert {
-    /// VLAN identifier of a tagged frame, 1 to 4094.
+    /// VLAN identifier of a tagged frame; 0 for priority tags that the BPF program does not skip.
+    /// `None` for other frames.
     pub(crate) vlan: Option<u16>,
     /// `None` on an interface without a link-layer header.
     pub(crate) source_mac: Option<[u8; 6]>,
@@ -49,49 +51,50 @@ pub(crate) struct Advert {
     pub(crate) addresses: Vec<IpAddr>,
     /// `None` if the checksum is wrong in every form, or the advert has another defect.
     pub(crate) checksum: Option<ChecksumForm>,
-    /// Why no router with any configuration accepts the advert.
+    /// Why routers drop the advert, whatever their configuration; `None` if some would accept it.
     pub(crate) defect: Option<Counter>,
 }
 
-/// Decodes a frame. Returns `None` if it is not VRRP, ARP or NDP, and for an ARP or NDP
-/// packet of a VLAN, whose addresses belong to another segment.
+/// Decodes a frame. Returns `None` if it is neither VRRP nor an address claim, and for a claim with
+/// a VLAN identifier, because the address belongs to another segment.
 pub(crate) fn dissect(frame: &[u8], has_ethernet: bool) -> Option<Packet> {
     if !has_ethernet {
         return vrrp(frame, ip::bare(&frame)?, None, None);
     }
     let source_mac = *frame.get(6..)?.first_chunk()?;
-    let (vlan, frame) = untag(frame);
-    if let Some(offset) = ethernet::arp(&&*frame) {
-        return arp_claim(frame.get(offset..)?).filter(|_| vlan.is_none());
+    if let Some(offset) = ethernet::arp(&frame) {
+        return arp_claim(frame.get(offset..)?);
     }
-    let ip = ethernet::ip(&&*frame)?;
-    if ip.version == 6 && ip.protocol == ipv6::NEXT_HEADER_ICMPV6 {
-        let claim = neighbor_claim(frame.get(ip.offset + ipv6::HEADER_LEN..)?, source_mac);
-        return claim.filter(|_| vlan.is_none());
+    match ethernet::ip(&frame) {
+        Some(ip) if ip.version == 6 && ip.protocol == ipv6::NEXT_HEADER_ICMPV6 => {
+            neighbor_claim(frame.get(ip.offset + ipv6::HEADER_LEN..)?, source_mac)
+        }
+        Some(ip) => vrrp(frame, ip, None, Some(source_mac)),
+        None => {
+            let (vlan, untagged) = untag(frame)?;
+            vrrp(&untagged, ethernet::ip(&untagged.as_slice())?, Some(vlan), Some(source_mac))
+        }
     }
-    vrrp(&frame, ip, vlan, Some(source_mac))
 }
 
-/// Removes the tags of another LAN. Returns the identifier of the outermost one.
-fn untag(frame: &[u8]) -> (Option<u16>, Vec<u8>) {
-    let mut frame = frame.to_vec();
+/// Removes all VLAN tags of a frame with tags that the BPF program does not skip. Returns the VLAN
+/// identifier of the outermost tag that is not a priority tag, or 0 if there are only priority
+/// tags.
+fn untag(frame: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let (addresses, mut rest) = frame.split_at_checked(12)?;
     let mut vlan = None;
-    let half = |frame: &[u8], at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
-    while let (Some(ethernet::TYPE_VLAN | ethernet::TYPE_QINQ), Some(tag)) =
-        (half(&frame, 12), half(&frame, 14))
-    {
-        if vlan.is_none() && tag & 0x0fff != 0 {
-            vlan = Some(tag & 0x0fff);
-        }
-        frame.drain(12..16);
+    while let ethernet::TYPE_VLAN | ethernet::TYPE_QINQ = half_at(rest, 0) {
+        let id = half_at(rest, 2) & 0x0fff;
+        vlan = Some(vlan.filter(|outer| *outer != 0).unwrap_or(id));
+        rest = rest.get(4..)?;
     }
-    (vlan, frame)
+    Some((vlan?, [addresses, rest].concat()))
 }
 
 fn arp_claim(packet: &[u8]) -> Option<Packet> {
     let mac = *packet.get(8..)?.first_chunk()?;
     let address = Ipv4Addr::from(*packet.get(arp::SENDER_IP..)?.first_chunk::<4>()?);
-    // 0.0.0.0 is the sender of a probe (RFC 5227 section 1.1), which claims nothing.
+    // An ARP probe has the sender address 0.0.0.0 (RFC 5227 section 1.1), and claims nothing.
     let is_claim = packet.starts_with(&arp::ETHERNET_IPV4) && !address.is_unspecified();
     is_claim.then_some(Packet::Claim(Claim { address: address.into(), mac }))
 }
@@ -115,7 +118,7 @@ fn vrrp(frame: &[u8], ip: Ip, vlan: Option<u16>, source_mac: Option<[u8; 6]>) ->
     let packet = frame.get(ip.offset..)?;
     Some(match locate(&packet, ip.version) {
         Ok(located) => Packet::Advert(Box::new(advert(packet, located, vlan, source_mac))),
-        Err(reason) => Packet::NotLocated(reason),
+        Err(reason) => Packet::NotLocated(vlan, reason),
     })
 }
 
@@ -141,7 +144,7 @@ fn advert(packet: &[u8], located: Located, vlan: Option<u16>, source_mac: Option
     let data: Option<[u8; 8]> = (version == 2).then(|| message.last_chunk().copied().unwrap_or_default());
     let authentication = data.map(|data| (word.to_be_bytes()[0], data));
     let (words, _) = data.as_ref().unwrap_or(&[0; 8]).as_chunks::<4>();
-    // The expectations of a router that is configured like the sender.
+    // What a router with the sender's configuration expects.
     let expected = Expected {
         authentication: authentication.map_or(0, |(kind, _)| kind),
         password: [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1])],
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn ttl_and_authentication_are_no_defects() {
+    fn ttl_and_authentication_are_not_defects() {
         let password = Sent { ttl: 1, interval: 0x0105, authentication: *b"password", ..sent(Version::V2) };
         let advert = decoded(&password);
         assert_eq!((advert.ttl, advert.interval, advert.defect), (1, 5_000_000_000, None));
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn defects_are_those_that_no_configuration_accepts() {
+    fn advert_that_no_configuration_accepts_has_a_defect() {
         let cases = [
             (Sent { version: 4, ..sent(Version::V3) }, Counter::VersionErrors),
             (Sent { kind: 2, ..sent(Version::V3) }, Counter::InvalidTypeRcvd),
@@ -256,10 +259,18 @@ mod tests {
 
     #[test]
     fn advert_of_a_vlan_is_decoded_with_its_identifier() {
-        let tagged = Sent { tags: vec![(0x88a8, 0), (0x8100, 0x6007)], ..sent(Version::V3) };
-        assert_eq!(decoded(&tagged).vlan, Some(7));
-        let priority_tag = Sent { tags: vec![(0x8100, 0x6000)], ..sent(Version::V3) };
-        assert_eq!(decoded(&priority_tag).vlan, None);
+        for (tags, vlan) in [
+            (vec![(0x88a8, 0), (0x8100, 0x6007)], Some(7)),
+            (vec![(0x8100, 7), (0x8100, 8)], Some(7)),
+            (vec![(0x8100, 0x6000)], None),
+            // The program skips at most two priority tags, and an inner one only with EtherType
+            // 0x8100.
+            (vec![(0x8100, 0); 3], Some(0)),
+            (vec![(0x8100, 0), (0x88a8, 0)], Some(0)),
+        ] {
+            let tagged = Sent { tags, ..sent(Version::V3) };
+            assert_eq!(decoded(&tagged).vlan, vlan, "{tagged:?}");
+        }
     }
 
     #[test]
@@ -285,7 +296,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Any bytes behind a valid EtherType are decoded or ignored without a panic.
+        /// Any bytes after a valid EtherType are decoded or ignored without a panic.
         #[test]
         fn arbitrary_packets_do_not_panic(
             ethertype in proptest::sample::select(vec![0x0800_u16, 0x86dd, 0x0806, 0x8100]),

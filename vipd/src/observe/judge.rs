@@ -1,4 +1,4 @@
-//! What the BPF program decides about an advert with a configuration.
+//! Predicts, from a configuration, how the BPF program decides about an advert.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,29 +7,43 @@ use vipd_common::counters::Counter;
 use vipd_common::parse::{Expected, NotOurs, validate};
 use vipd_common::wire::{ipv4, vrrp};
 
-use super::dissect::{Advert, Packet};
+use super::dissect::{Advert, Packet, dissect};
 use crate::config::Instance;
 use crate::config::settings::Transport;
 use crate::control::counters::drop_reasons;
 
 /// The decision about a packet of IP protocol 112.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Valid, for this instance.
     Accepted(String),
     /// Invalid for this instance: dropped and counted.
     Dropped(String, Counter),
-    /// Not for an instance: passed to the network stack.
+    /// For no instance: passed to the network stack.
     Passed(NotOurs),
-    /// Tagged with this VLAN identifier: passed to the VLAN's interface.
+    /// Tagged with this VLAN identifier: passed to the VLAN's interface. The identifier is 0 for
+    /// priority tags that the BPF program does not skip.
     OtherVlan(u16),
+}
+
+/// Returns the decision that [`vipd capture`](crate::observe) reports for a frame; `None` if the
+/// frame is not a VRRP packet. `has_ethernet` is whether the interface's frames have an Ethernet
+/// header.
+pub fn verdict(
+    instances: &[Arc<Instance>],
+    interface: &str,
+    frame: &[u8],
+    has_ethernet: bool,
+) -> Option<Verdict> {
+    judge(instances, interface, &dissect(frame, has_ethernet)?)
 }
 
 /// Returns the decision of an agent with these instances about a packet received on an interface.
 pub(crate) fn judge(instances: &[Arc<Instance>], interface: &str, packet: &Packet) -> Option<Verdict> {
     let advert = match packet {
         Packet::Advert(advert) => advert,
-        Packet::NotLocated(reason) => return Some(Verdict::Passed(*reason)),
+        Packet::NotLocated(Some(vlan), _) => return Some(Verdict::OtherVlan(*vlan)),
+        Packet::NotLocated(None, reason) => return Some(Verdict::Passed(*reason)),
         Packet::Claim(_) => return None,
     };
     if let Some(vlan) = advert.vlan {
@@ -63,7 +77,7 @@ fn is_destination(instance: &Instance, advert: &Advert) -> bool {
     }
 }
 
-/// Returns the reason to drop an advert to an instance.
+/// Returns why an advert for an instance is dropped, or `None` if the advert is valid.
 pub(crate) fn check(instance: &Instance, advert: &Advert) -> Option<Counter> {
     let ttl = match &instance.transport {
         Transport::Multicast => ipv4::VRRP_TTL,
@@ -82,12 +96,12 @@ pub(crate) fn check(instance: &Instance, advert: &Advert) -> Option<Counter> {
     validate(&&*advert.packet, &advert.located, &expected).err()
 }
 
-/// Returns the reason for which an advert is dropped, as in the log.
+/// Returns the reason for dropping an advert, as worded in the log.
 pub(crate) fn reason_of(counter: Counter) -> &'static str {
     drop_reasons().find_map(|(cell, reason)| (cell == counter).then_some(reason)).unwrap_or("invalid advert")
 }
 
-/// Written as the comment of a frame in a capture.
+/// Formats the comment of a frame in a capture file.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -101,6 +115,7 @@ impl fmt::Display for Verdict {
             }
             Self::Passed(NotOurs::Fragment) => f.write_str("not for this agent: IP fragment"),
             Self::Passed(NotOurs::Unparsable) => f.write_str("not for this agent: no VRID can be read"),
+            Self::OtherVlan(0) => f.write_str("not for this agent: priority tags that are not skipped"),
             Self::OtherVlan(vlan) => write!(f, "not for this interface: tagged with VLAN {vlan}"),
         }
     }

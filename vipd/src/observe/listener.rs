@@ -16,12 +16,12 @@ use crate::packet::{Membership, Sniffer, Solicitation};
 use crate::process::{Holder, NameLock, Received, Signals};
 use crate::xdp::{Action, Consumer, Tap, TapError, Tapped, exists};
 
-/// How often the XDP programs of the interfaces are checked: an agent may start or end meanwhile.
+/// Interval at which the interfaces' XDP programs are checked, because an agent may start or end.
 const CHECK: Duration = Duration::from_millis(500);
-/// How long frames that were queued before a deadline may be returned after it.
+/// Maximum time after a deadline for returning the frames that were queued before it.
 const DRAIN: Duration = Duration::from_millis(100);
-/// Number of frames of other interfaces that are skipped in a tap before signals and the deadline are
-/// checked again.
+/// Maximum number of frames from other interfaces that are skipped in a tap before signals and the
+/// deadline are checked again.
 const SKIPPED: usize = 256;
 /// Name of the lock that a process with taps holds in its network namespace.
 const LOCK: &str = "vipd-tap";
@@ -31,7 +31,7 @@ const LOCK: &str = "vipd-tap";
 pub(crate) enum Obstacle {
     /// Only one process at a time can have taps.
     #[error(
-        "another vipd command{} copies them",
+        "another vipd command{} copies these adverts",
         .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     Busy { pid: Option<u32> },
@@ -84,9 +84,12 @@ pub(crate) struct Frame {
     pub(crate) interface: usize,
     /// Time since the Unix epoch.
     pub(crate) time: Duration,
+    /// The same time on the monotonic clock, which cannot be set.
+    pub(crate) arrival: Duration,
     /// Whether this host sent the frame.
     pub(crate) is_local: bool,
-    /// The decision of vipd's program at the XDP hook; `None` if there is none.
+    /// The decision of vipd's program at the XDP hook; `None` if no such program processed the
+    /// frame.
     pub(crate) action: Option<Action>,
     pub(crate) bytes: Vec<u8>,
     /// Length on the wire, in bytes.
@@ -95,16 +98,18 @@ pub(crate) struct Frame {
 
 /// Receives the frames of interfaces without consuming them.
 ///
-/// A packet socket receives the frames that are sent, and those received before TC ingress. It does not
-/// receive what an agent drops at the XDP hook; these adverts come from a [`Tap`]. The listener is a
-/// member of the VRRP groups, so that the NIC and snooping switches deliver adverts even without an
-/// agent.
+/// A packet socket receives sent frames, and received frames before TC ingress. Adverts that an
+/// agent drops at the XDP hook do not reach the socket, so they are read from a [`Tap`]. The
+/// listener joins the VRRP groups, so that the NIC and snooping switches deliver adverts even
+/// without an agent.
 #[derive(Debug)]
 pub(crate) struct Listener {
     interfaces: Vec<Interface>,
     requests: Requests,
     taps: Vec<Tap>,
-    /// Held while there are taps, unless an unprivileged process has taken the name.
+    /// Index of the source that is read first. The taps are numbered before the interfaces.
+    turn: usize,
+    /// Held while there are taps, unless an unprivileged process holds the name.
     lock: Option<NameLock>,
     next_check: Instant,
     signals: Signals,
@@ -116,7 +121,7 @@ pub(crate) struct Listener {
 struct Interface {
     link: Link,
     sniffer: Sniffer,
-    /// The array that the interface's XDP program uses, if it is vipd's, by the ID of the program.
+    /// ID of the interface's XDP program, and its program array if the program is vipd's.
     consumer: Option<(u32, Option<Consumer>)>,
     /// Why adverts that the XDP program drops are not visible.
     obstacle: Option<Obstacle>,
@@ -134,6 +139,7 @@ impl Listener {
             interfaces: Vec::new(),
             requests: Requests::open().context("cannot open a netlink socket")?,
             taps: Vec::new(),
+            turn: 0,
             lock: None,
             next_check: Instant::now(),
             signals: Signals::block().context("cannot receive signals")?,
@@ -190,16 +196,17 @@ impl Listener {
         self.is_ended
     }
 
-    /// Requests the MAC of an address on an interface, with a source address of this host.
+    /// Requests the MAC of `address` with ARP or NDP. `source` is an address of this host.
     pub(crate) fn solicit(&self, interface: usize, source: IpAddr, address: IpAddr) {
         let Interface { link, sniffer, .. } = &self.interfaces[interface];
         if let Some(solicitation) = link.mac.and_then(|mac| Solicitation::new(mac, source, address)) {
-            // Without an answer, the address is not in use; a failure looks the same.
+            // A failure has the same effect as a missing answer: the address counts as unused.
             let _ = sniffer.send(solicitation.bytes());
         }
     }
 
-    /// Returns the next frame. `None` at `deadline`, or when a signal asks the process to end.
+    /// Waits for a frame and returns it, or `None` at `deadline` or when a signal asks the process
+    /// to end.
     ///
     /// # Errors
     /// Returns an error if an interface no longer exists.
@@ -224,7 +231,7 @@ impl Listener {
         }
     }
 
-    /// Adds to `surveys` what each interface receives and sends until `deadline`.
+    /// Adds to `surveys` the packets that each interface receives and sends until `deadline`.
     ///
     /// # Errors
     /// See [`next`](Self::next).
@@ -233,54 +240,69 @@ impl Listener {
         while let Some(frame) = self.next(Some(deadline))? {
             let packet = dissect(&frame.bytes, self.has_ethernet(frame.interface));
             if let (Some(packet), Some(survey)) = (packet, surveys.get_mut(frame.interface)) {
-                survey.add(packet, frame.time, frame.is_local);
+                survey.add(packet, frame.arrival, frame.is_local);
             }
         }
-        let end = wall_clock();
-        for survey in surveys {
+        let end = monotonic();
+        for (survey, interface) in surveys.iter_mut().zip(&self.interfaces) {
             survey.end = end;
+            survey.unrecorded += interface.sniffer.lost();
         }
         Ok(())
     }
 
+    /// Returns a queued frame. Reads the sources in turn, so that a flood at one source does not
+    /// block the others.
     fn queued(&mut self) -> anyhow::Result<Option<Frame>> {
-        for tap in &mut self.taps {
-            for _ in 0..SKIPPED {
-                let Some(frame) = tap.next_frame() else { break };
-                // The agent may have other interfaces.
-                let mut links = self.interfaces.iter();
-                if let Some(interface) = links.position(|one| one.link.ifindex == frame.ifindex) {
-                    return Ok(Some(tapped(interface, frame)));
-                }
-            }
-        }
-        for (number, interface) in self.interfaces.iter_mut().enumerate() {
-            let received = match interface.sniffer.receive() {
-                // The interface was set down, and may be set up again, or was deleted, which
-                // `check_programs` reports.
-                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => None,
-                received => {
-                    received.with_context(|| format!("cannot receive from {}", interface.link.name))?
-                }
+        let (first, sources) = (self.turn, self.taps.len() + self.interfaces.len());
+        for source in (0..sources).map(|step| (first + step) % sources) {
+            let frame = match source.checked_sub(self.taps.len()) {
+                None => self.tapped_frame(source),
+                Some(interface) => self.sniffed_frame(interface)?,
             };
-            if let Some(received) = received {
-                let is_vrrp = !matches!(
-                    dissect(received.bytes, interface.link.mac.is_some()),
-                    None | Some(Packet::Claim(_))
-                );
-                let is_judged =
-                    is_vrrp && !received.outgoing && matches!(interface.consumer, Some((_, Some(_))));
-                return Ok(Some(Frame {
-                    interface: number,
-                    time: received.time,
-                    is_local: received.outgoing,
-                    action: is_judged.then_some(Action::Pass),
-                    bytes: received.bytes.to_vec(),
-                    length: received.length,
-                }));
+            if frame.is_some() {
+                self.turn = source + 1;
+                return Ok(frame);
             }
         }
         Ok(None)
+    }
+
+    fn tapped_frame(&mut self, tap: usize) -> Option<Frame> {
+        for _ in 0..SKIPPED {
+            let frame = self.taps[tap].next_frame()?;
+            // The agent may use more interfaces than this listener.
+            let mut links = self.interfaces.iter();
+            if let Some(interface) = links.position(|one| one.link.ifindex == frame.ifindex) {
+                return Some(tapped(interface, frame));
+            }
+        }
+        None
+    }
+
+    fn sniffed_frame(&mut self, number: usize) -> anyhow::Result<Option<Frame>> {
+        let interface = &mut self.interfaces[number];
+        let received = match interface.sniffer.receive() {
+            // The interface is down, and may come up again, or was deleted; `check_programs`
+            // reports deleted interfaces.
+            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => None,
+            received => received.with_context(|| format!("cannot receive from {}", interface.link.name))?,
+        };
+        let Some(received) = received else { return Ok(None) };
+        let is_vrrp =
+            !matches!(dissect(received.bytes, interface.link.mac.is_some()), None | Some(Packet::Claim(_)));
+        let is_judged = is_vrrp && !received.outgoing && matches!(interface.consumer, Some((_, Some(_))));
+        // The kernel's timestamp is wall-clock time.
+        let age = wall_clock().saturating_sub(received.time);
+        Ok(Some(Frame {
+            interface: number,
+            time: received.time,
+            arrival: monotonic().saturating_sub(age),
+            is_local: received.outgoing,
+            action: is_judged.then_some(Action::Pass),
+            bytes: received.bytes.to_vec(),
+            length: received.length,
+        }))
     }
 
     fn wait(&self, timeout: Duration) -> io::Result<()> {
@@ -295,8 +317,8 @@ impl Listener {
         }
     }
 
-    /// Installs the taps that the interfaces' XDP programs need, and drops the taps of agents that have
-    /// ended or were succeeded.
+    /// Installs the taps that the interfaces' XDP programs need, and drops the taps on agents that
+    /// have ended or been replaced by a successor.
     ///
     /// # Errors
     /// Returns an error if an interface no longer exists.
@@ -342,8 +364,8 @@ impl Listener {
     }
 }
 
-/// Acquires the lock. Returns `None` if a process that cannot have taps holds the name: otherwise, any
-/// user could prevent the observation.
+/// Acquires the lock. Returns `None` if the process that holds the name lacks the privilege to
+/// install taps. Otherwise, any user could prevent taps by holding the name.
 fn acquire_lock() -> Result<Option<NameLock>, Obstacle> {
     match NameLock::acquire(LOCK) {
         Ok(lock) => Ok(Some(lock)),
@@ -356,16 +378,21 @@ fn acquire_lock() -> Result<Option<NameLock>, Obstacle> {
 }
 
 fn tapped(interface: usize, frame: Tapped) -> Frame {
-    let age = clock_gettime(ClockId::Monotonic);
-    let age = Duration::try_from(age).unwrap_or_default().saturating_sub(Duration::from_nanos(frame.time));
+    let arrival = Duration::from_nanos(frame.time);
     Frame {
         interface,
-        time: wall_clock().saturating_sub(age),
+        time: wall_clock().saturating_sub(monotonic().saturating_sub(arrival)),
+        arrival,
         is_local: false,
         action: Some(Action::Drop),
         bytes: frame.bytes,
         length: frame.length,
     }
+}
+
+/// Returns the time of the monotonic clock.
+fn monotonic() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
 }
 
 /// Returns the time since the Unix epoch.

@@ -1,8 +1,9 @@
 //! Observes VRRP on the wire, for `vipd scan`, `vipd capture` and `vipd doctor`.
 //!
-//! [`Listener`] receives frames without consuming them. [`dissect`] decodes a frame, [`judge`] states
-//! what the BPF program decides about it, and [`Survey`] collects what each router sends. [`pcapng`]
-//! encodes frames for a capture file.
+//! `Listener` receives frames without consuming them. `dissect` decodes a frame, `judge` predicts
+//! the BPF program's decision about an advert, and `Survey` collects the adverts of each router.
+//! `pcapng` encodes frames for a capture file. Tests compare the BPF program's decisions with
+//! [`verdict`].
 
 mod dissect;
 mod judge;
@@ -15,6 +16,7 @@ use vipd_common::parse::ChecksumForm;
 #[cfg(test)]
 pub(crate) use dissect::Claim;
 pub(crate) use dissect::{Packet, dissect};
+pub use judge::{Verdict, verdict};
 pub(crate) use judge::{check, judge, reason_of};
 pub(crate) use listener::{Frame, Listener, Obstacle};
 pub(crate) use survey::{Sender, Survey, VirtualRouter};

@@ -9,12 +9,12 @@ use crate::xdp::Action;
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;
-/// Value of the section header that shows the byte order.
+/// Byte-order magic of the section header.
 const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 /// Link types: Ethernet, and IP without a link-layer header.
 const LINKTYPE_ETHERNET: u16 = 1;
 const LINKTYPE_RAW: u16 = 101;
-/// Options.
+/// Option codes.
 const END: u16 = 0;
 const COMMENT: u16 = 1;
 const INTERFACE_NAME: u16 = 2;
@@ -25,14 +25,14 @@ const PACKET_VERDICT: u16 = 7;
 /// Flags of a packet: its direction.
 const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;
-/// Kind of a verdict: the return code of an XDP program.
+/// Type of a verdict option that holds the return code of an XDP program.
 const VERDICT_XDP: u8 = 2;
 
-/// Returns the blocks at the start of a file with the frames of one interface.
+/// Returns the first blocks of a capture file for one interface.
 pub(crate) fn header(interface: &str, has_ethernet: bool) -> Vec<u8> {
     let mut section = Vec::new();
     section.extend(BYTE_ORDER.to_ne_bytes());
-    // Version 1.0, and an unknown length of the section.
+    // Version 1.0; the length of the section is unknown.
     section.extend(1_u16.to_ne_bytes());
     section.extend(0_u16.to_ne_bytes());
     section.extend((-1_i64).to_ne_bytes());
@@ -45,7 +45,7 @@ pub(crate) fn header(interface: &str, has_ethernet: bool) -> Vec<u8> {
     // No limit on the length of frames.
     description.extend(0_u32.to_ne_bytes());
     option(&mut description, INTERFACE_NAME, interface.as_bytes());
-    // Time stamps in units of 10^-9 s.
+    // Timestamps in units of 10^-9 s.
     option(&mut description, TIME_RESOLUTION, &[9]);
     option(&mut description, END, &[]);
     let mut file = block(SECTION_HEADER, &section);
@@ -53,7 +53,7 @@ pub(crate) fn header(interface: &str, has_ethernet: bool) -> Vec<u8> {
     file
 }
 
-/// Returns the block of a frame.
+/// Returns the block for a frame.
 pub(crate) fn packet(frame: &Frame, comment: &str) -> Vec<u8> {
     let mut body = Vec::new();
     body.extend(0_u32.to_ne_bytes());
@@ -98,7 +98,7 @@ fn block(kind: u32, body: &[u8]) -> Vec<u8> {
     [&kind.to_ne_bytes(), &length, body, &length].concat()
 }
 
-/// Appends an option. A value of more than 65,535 bytes is cut.
+/// Appends an option. A value of more than 65,535 bytes is truncated.
 fn option(to: &mut Vec<u8>, code: u16, value: &[u8]) {
     let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
     to.extend(code.to_ne_bytes());
@@ -120,6 +120,7 @@ mod tests {
     fn blocks_have_equal_lengths_at_both_ends_and_are_aligned() {
         let frame = Frame {
             time: Duration::new(5, 1),
+            arrival: Duration::ZERO,
             interface: 0,
             is_local: false,
             action: Some(Action::Drop),

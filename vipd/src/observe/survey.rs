@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::dissect::{Advert, Packet};
 
-/// Maximum number of senders of a survey that are other hosts. Their addresses may be forged.
+/// Maximum number of senders in a survey, because source addresses may be forged. This host is
+/// always recorded as a sender.
 const MAX_SENDERS: usize = 1024;
-/// Maximum number of MACs of a sender or of an address.
+/// Maximum number of MACs recorded for a sender or an address.
 const MAX_MACS: usize = 16;
 
 /// A virtual router on a segment: VLAN identifier, IP version and VRID.
@@ -30,10 +31,10 @@ pub(crate) struct Sender {
     pub(crate) adverts: u64,
     /// Number of priority-0 adverts.
     pub(crate) priority_zero: u64,
-    /// Arrival of the first and the last advert, since the Unix epoch.
+    /// Arrival of the first and the last advert, on the monotonic clock.
     pub(crate) first: Duration,
     pub(crate) last: Duration,
-    /// Longest time between two adverts.
+    /// Longest time between consecutive adverts.
     pub(crate) longest_gap: Duration,
     /// Ethernet sources, at most 16.
     pub(crate) macs: BTreeSet<[u8; 6]>,
@@ -43,16 +44,17 @@ pub(crate) struct Sender {
     pub(crate) defective: u64,
 }
 
-/// What was received and sent on an interface during a time.
+/// The adverts and address claims observed on an interface.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
     senders: BTreeMap<(VirtualRouter, IpAddr), Sender>,
-    /// The watched addresses, each with the MACs that claim it, at most 16, and whether they are this
-    /// host's.
+    /// The watched addresses, each with up to 16 MACs that claim it. The value is true if the claim
+    /// came from this host.
     claims: BTreeMap<IpAddr, BTreeMap<[u8; 6], bool>>,
-    /// Number of packets whose sender or MAC was not recorded, because there were too many.
+    /// Number of packets that were lost, or whose sender or MAC exceeded a limit and was not
+    /// recorded.
     pub(crate) unrecorded: u64,
-    /// End of the observation, since the Unix epoch.
+    /// End of the observation, on the monotonic clock.
     pub(crate) end: Duration,
 }
 
@@ -62,12 +64,12 @@ impl Survey {
         self.claims.entry(address).or_default();
     }
 
-    /// Adds a packet that was received, or sent by this host if `is_local`, at `time`.
+    /// Adds a packet that was received at `time`, or sent by this host at `time` if `is_local`.
     pub(crate) fn add(&mut self, packet: Packet, time: Duration, is_local: bool) {
         self.end = self.end.max(time);
         match packet {
             Packet::Advert(advert) => self.add_advert(*advert, time, is_local),
-            Packet::NotLocated(_) => {}
+            Packet::NotLocated(..) => {}
             Packet::Claim(claim) => {
                 let Some(macs) = self.claims.get_mut(&claim.address) else { return };
                 if macs.len() < MAX_MACS || is_local || macs.contains_key(&claim.mac) {
@@ -127,7 +129,7 @@ impl Survey {
     }
 
     /// Returns the routers that claim to be master of a virtual router at the same time: each sent
-    /// adverts for at least an interval while another one did.
+    /// adverts during the same period as another router, for at least one advert interval.
     pub(crate) fn competing_masters(&self, router: VirtualRouter) -> Vec<&Sender> {
         let all: Vec<&Sender> = self.senders_of(router).filter(|one| one.advert.priority > 0).collect();
         let overlaps = |one: &Sender, other: &Sender| {
@@ -155,7 +157,7 @@ impl Sender {
         self.advert.priority > 0 && end.saturating_sub(self.last) <= timeout
     }
 
-    /// Returns the average time between two adverts, or `None` if fewer than two were sent.
+    /// Returns the average time between consecutive adverts, or `None` for fewer than two adverts.
     pub(crate) fn average_interval(&self) -> Option<Duration> {
         let gaps = u32::try_from(self.adverts.checked_sub(1)?).unwrap_or(u32::MAX);
         self.last.saturating_sub(self.first).checked_div(gaps)

@@ -65,6 +65,25 @@ impl Sniffer {
         Ok(Self { socket, buffer: vec![0; TAG + SNAPLEN] })
     }
 
+    /// Returns the number of frames that were lost since the last call, because the receive buffer was
+    /// full.
+    pub fn lost(&self) -> u64 {
+        // `struct tpacket_stats`: the number of frames, among them the lost ones.
+        let mut stats = [0_u32; 2];
+        let Ok(mut length) = libc::socklen_t::try_from(size_of_val(&stats)) else { return 0 };
+        // SAFETY: the kernel writes at most `length` bytes, the size of the array.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                stats.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        if result == 0 { stats[1].into() } else { 0 }
+    }
+
     /// Sends a frame from the interface.
     ///
     /// # Errors

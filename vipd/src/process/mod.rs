@@ -1,10 +1,11 @@
-//! Signals, crash handlers, users, privileges, resource limits, child processes, memory shared with
-//! another process, and the locks that prevent a second agent with the same runtime directory or on
-//! the same interface.
+//! Signals, crash handlers, users, privileges, resource limits, the wall clock, child processes,
+//! memory shared with another process, and the locks that prevent a second agent with the same
+//! runtime directory or on the same interface.
 
 mod accounts;
 pub(crate) mod capabilities;
 pub(crate) mod child;
+mod clock;
 mod core_dump;
 pub(crate) mod crash;
 pub(crate) mod exec;
@@ -25,6 +26,7 @@ mod signals;
 
 pub(crate) use accounts::{group_id, user_ids};
 pub(crate) use child::register;
+pub(crate) use clock::{ClockState, STA_UNSYNC, wall_clock_offset};
 pub(crate) use core_dump::prevent_core_dumps;
 pub(crate) use executable::defect;
 pub use interface_claim::{ClaimError, InterfaceClaim};

@@ -37,7 +37,7 @@ use crate::engine::Handle;
 use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
 use crate::guardian::GuardianState;
-use crate::observe::checksum_name;
+use crate::observe::{checksum_name, mac_text};
 use crate::vrrp::{self, Peer, State};
 use crate::web::{self, Scrape};
 use crate::xdp::{Counters, Row};
@@ -209,7 +209,7 @@ fn status(
         virtual_addresses: config.router.virtual_addresses.iter().map(ToString::to_string).collect(),
         accept_mode: config.accept || config.router.is_owner(),
         excluded_addresses: config.router.excluded_addresses.iter().map(ToString::to_string).collect(),
-        virtual_mac: instance.virtual_mac.map(mac),
+        virtual_mac: instance.virtual_mac.map(mac_text),
         transport: match config.transport {
             Transport::Multicast => "multicast",
             Transport::Unicast(_) => "unicast",
@@ -289,10 +289,6 @@ fn peer_status(peer: &Peer, now: Timestamp) -> PeerStatus {
 
 fn form(form: ChecksumForm) -> String {
     checksum_name(form).to_owned()
-}
-
-fn mac(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// Sources of the agent's global counters.

@@ -18,7 +18,7 @@ pub(super) const MAX_AGE: Duration = Duration::from_millis(100);
 /// Maximum time for the engine to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A snapshot, with its text in each format and the page, if requested so far.
+/// A snapshot. The metrics in each format and the page are rendered from it on first use.
 pub(super) struct Page {
     scrape: Scrape,
     keepalived_names: bool,

@@ -117,7 +117,7 @@ impl Samples<'_> {
         self.write("", labels, value);
     }
 
-    /// Adds a sample for each of `states`, which is the value of the label `label`. The sample is 1
+    /// Adds a sample for each of `states`, with the state as the value of `label`. The sample is 1
     /// for the state `present` and 0 for all other states.
     pub(crate) fn add_state(&mut self, labels: &Labels, label: &str, states: &[&str], present: &str) {
         for state in states {

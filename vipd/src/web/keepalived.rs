@@ -1,5 +1,5 @@
-//! Metrics under the names and labels of keepalived-exporter, for dashboards and alerts that were
-//! made for it (`keepalived_names`).
+//! Metrics with the names and labels of keepalived-exporter, for existing dashboards and alerts
+//! (`keepalived_names`).
 //!
 //! Metrics without an equivalent in vipd are omitted: the gratuitous ARP delay (a setting), the
 //! state of script processes, and the exporter's own check script.

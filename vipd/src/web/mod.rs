@@ -54,7 +54,7 @@ pub(crate) struct Scrape {
     pub(crate) status: StatusReport,
     pub(crate) stats: StatsReport,
     pub(crate) delays: Delays,
-    /// The latest events, the latest first.
+    /// Recent events, the latest first.
     pub(crate) events: Vec<Arc<EventRecord>>,
     /// Name of this host.
     pub(crate) host: String,

@@ -58,7 +58,7 @@ fn dashboard_queries() -> Vec<String> {
 }
 
 #[test]
-fn dashboard_queries_metrics_that_are_exported() {
+fn dashboard_queries_only_exported_metrics() {
     let queries = dashboard_queries();
     assert!(queries.len() > 40, "{queries:?}");
     assert!(queries.iter().all(|query| metrics_in(query).next().is_some()), "{queries:?}");
@@ -66,7 +66,7 @@ fn dashboard_queries_metrics_that_are_exported() {
 }
 
 #[test]
-fn dashboard_has_all_counters_of_errors() {
+fn dashboard_has_all_error_counters() {
     let queries = dashboard_queries();
     let known: BTreeSet<_> = queries.iter().flat_map(|query| metrics_in(query)).collect();
     for counter in INSTANCE.iter().filter(|counter| counter.is_error()) {
@@ -81,7 +81,7 @@ fn dashboard_has_all_counters_of_errors() {
 }
 
 #[test]
-fn alert_rules_query_metrics_that_are_exported() {
+fn alert_rules_query_only_exported_metrics() {
     let rules = packaging("vipd.rules.yml");
     let lines: Vec<_> = rules.lines().map(str::to_owned).collect();
     assert!(lines.iter().flat_map(|line| metrics_in(line)).count() > 10);

@@ -22,13 +22,13 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// Media type of server-sent events.
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// Whether pages of other sites may embed an answer.
+/// Header that states whether pages of other sites may embed an answer.
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// The answer to a request.
 pub(super) enum Answer {
     Complete(Response<Full<Bytes>>),
-    /// The head of a stream of events. The stream may last as long as the permit exists.
+    /// The head of a stream of events, and a permit to hold until the stream ends.
     Stream(Response<()>, OwnedSemaphorePermit),
 }
 
@@ -50,11 +50,11 @@ pub(super) async fn respond<B>(
     }
     if let Ok(permit) = Arc::clone(streams).try_acquire_owned() {
         let mut head = answer(StatusCode::OK, EVENT_STREAM, "");
-        // nginx otherwise collects events before it passes them on.
+        // Without this header, nginx buffers events instead of passing them on at once.
         head.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
         Answer::Stream(head.map(drop), permit)
     } else {
-        // A browser does not give the text of an error to the script.
+        // Status 200, because a browser does not pass the body of an error response to the script.
         let text = format!("event: problem\ndata: {MAX_STREAMS} other clients follow the page; retrying\n\n");
         Answer::Complete(answer(StatusCode::OK, EVENT_STREAM, text))
     }

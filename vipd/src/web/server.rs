@@ -26,14 +26,14 @@ use super::{Controls, Settings, Source};
 
 /// Maximum number of connections. Further clients wait in the listener's queue.
 pub(crate) const MAX_CONNECTIONS: usize = 32;
-/// Maximum number of connections that stream events. The others remain for short requests.
+/// Maximum number of connections that stream events. The remaining ones are for short requests.
 pub(super) const MAX_STREAMS: usize = 16;
-/// Maximum size of a request line with its headers, in bytes.
+/// Maximum size of a request line and headers, in bytes.
 const MAX_HEADER: usize = 8192;
 /// Maximum time for a client to send its request line and headers.
 const MAX_HEADER_DURATION: Duration = Duration::from_secs(2);
 /// Maximum duration of a connection, which serves one request. For a stream of events, maximum time
-/// until the client has accepted the next one.
+/// until the client has accepted the next event.
 pub(super) const MAX_DURATION: Duration = Duration::from_secs(10);
 /// Size of the send buffer of a connection, in bytes.
 const SEND_BUFFER: usize = 32 * 1024;
@@ -52,7 +52,7 @@ struct Shared<S> {
     clock: Clock,
 }
 
-// Derived, it would require that `S` is `Clone`.
+// A derived implementation would require `S: Clone`.
 impl<S> Clone for Shared<S> {
     fn clone(&self) -> Self {
         Self { cache: Arc::clone(&self.cache), streams: Arc::clone(&self.streams), clock: self.clock }
@@ -66,7 +66,7 @@ pub(super) async fn run<S: Source>(source: Arc<S>, controls: Controls) {
         let present = *settings.borrow_and_update();
         let may_listen = *is_open.borrow_and_update();
         tokio::select! {
-            // New settings close the listener and all connections.
+            // Any change closes the listener and all connections.
             changed = settings.changed() => if changed.is_err() { return },
             changed = is_open.changed() => if changed.is_err() { return },
             () = serve(Arc::clone(&source), present), if may_listen => {}
@@ -147,8 +147,8 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Limits the data that the kernel buffers for a client, and the time until the client's system has
-/// accepted it. Writing to the socket succeeds as long as there is room in the buffer, so the
+/// Limits how much data the kernel buffers for a client, and how long the data may remain
+/// unacknowledged. Writing to the socket succeeds as long as there is room in the buffer, so the
 /// deadline of a connection alone does not disconnect a client that no longer reads.
 fn limit(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);

@@ -1,9 +1,10 @@
 //! Streams the changes of the status page to a client as server-sent events.
 //!
-//! A stream buffers one update that its connection has not accepted. The next one is rendered when
-//! there is room again, and contains all changes in the meantime. A slow client therefore neither
-//! delays others nor needs more and more memory. It is disconnected if it accepts nothing for too
-//! long. A client that stops reading accepts updates until its receive buffer is full.
+//! A stream buffers at most one update that its connection has not accepted. The next update is
+//! rendered when there is room again, and contains all changes since the previous one. A slow
+//! client therefore neither delays other clients nor uses more and more memory. It is disconnected
+//! if it accepts nothing for too long. A client that stops reading accepts updates until its receive
+//! buffer is full.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,7 +24,7 @@ use super::server::MAX_DURATION;
 /// Interval of updates.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The times of updates: multiples of a period, the same for all clients, so that they share the
+/// The times of updates: multiples of a period after a common start, so that all clients share the
 /// snapshots.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
@@ -104,7 +105,7 @@ pub(super) async fn send<S: Source>(
     // A slow client skips updates.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut former = None;
-    // Waits for room before the next update is rendered.
+    // An update is rendered only when there is room for it.
     while let Ok(room) = sender.reserve().await {
         ticks.tick().await;
         let event = match cache.page().await {
@@ -142,7 +143,7 @@ mod tests {
                 let mut passed = pin!(deadline.passed());
                 tokio::select! {
                     biased;
-                    // This thread was not scheduled in time.
+                    // This thread was not scheduled in time; try again.
                     () = &mut passed => continue,
                     () = std::future::ready(()) => {}
                 }

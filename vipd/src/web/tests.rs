@@ -219,7 +219,7 @@ fn the_reference_is_current() {
     crate::generated::check("docs/metrics.md", &markdown());
 }
 
-/// A source that counts the snapshots taken. Returns an error if it has no scrape.
+/// A source that counts the snapshots taken. Without a scrape, every snapshot fails.
 pub(super) struct Counting {
     taken: AtomicUsize,
     scrape: Option<Scrape>,

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use aya::programs::ProgramError;
 
-use super::driver;
 use super::error::{AttachError, errno, errno_name, rejection};
 use super::extack;
 use super::inherited::AttachmentInfo;
@@ -23,6 +22,7 @@ use super::mode::{Candidate, Framing, Mode, Preference, Selection};
 use super::pin::Pins;
 use super::program::{Entry, Programs};
 use super::syscall;
+use super::{device, driver};
 
 /// The names of all modes, which serve as hook names in the names of pins.
 const MODES: [&str; 3] = [Mode::Native.as_str(), Mode::Tc.as_str(), Mode::Generic.as_str()];
@@ -184,7 +184,7 @@ impl Attachments {
             };
             // The errno is ambiguous: for a missing interface, `bpf_xdp_link_attach` returns
             // `EINVAL`.
-            if !driver::exists(ifindex) {
+            if !device::exists(ifindex) {
                 return Err(AttachError::NoDevice { interface: interface.to_owned() });
             }
             if let Some(fatal) = AttachError::fatal(interface, &error) {

@@ -3,11 +3,7 @@
 //! The table is based on the source code of the kernel's drivers. `docs/xdp-modes.md` lists the
 //! functions, the details and the measurements.
 
-use std::mem::size_of;
-use std::os::fd::{AsRawFd, OwnedFd};
-
-use rustix::io::Result;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use super::device;
 
 /// The driver of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,48 +148,19 @@ impl Driver {
     }
 }
 
-/// Opens a socket for an ioctl(2). Commands that the service starts do not inherit the socket.
-pub(super) fn inet_socket() -> Result<OwnedFd> {
-    socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-}
-
-/// Looks up the driver of an interface in this network namespace with `ETHTOOL_GDRVINFO`.
+/// Looks up the driver of an interface in this network namespace.
 pub(super) fn find(interface: &str) -> Option<Driver> {
-    const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    const ETHTOOL_GDRVINFO: u32 = 3;
-    /// `struct ethtool_drvinfo`; vipd uses only the command and the driver name.
-    #[repr(C)]
-    struct Info {
-        command: u32,
-        driver: [u8; 32],
-        rest: [u8; 160],
-    }
-    /// `struct ifreq`.
-    #[repr(C)]
-    struct Request {
-        name: [u8; libc::IFNAMSIZ],
-        data: *mut Info,
-        rest: [u64; 2],
-    }
-    const { assert!(size_of::<Info>() == 196) };
-
-    let name = interface.as_bytes();
-    let mut request = Request { name: [0; libc::IFNAMSIZ], data: std::ptr::null_mut(), rest: [0; 2] };
-    // The last byte of the name must remain 0.
-    request.name[..libc::IFNAMSIZ - 1].get_mut(..name.len())?.copy_from_slice(name);
-    let mut info = Info { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
-    request.data = &raw mut info;
-    let socket = inet_socket().ok()?;
-    // SAFETY: the kernel writes one `ethtool_drvinfo` through `data`, which points to `info`.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-    let length = info.driver.iter().position(|byte| *byte == 0)?;
-    let driver = std::str::from_utf8(&info.driver[..length]).ok()?;
-    (result == 0 && !driver.is_empty()).then(|| Driver::named(driver.to_owned()))
+    device::driver_name(interface).map(Driver::named)
 }
 
-/// Returns whether an interface with this index exists in this network namespace.
-pub(crate) fn exists(ifindex: u32) -> bool {
-    inet_socket().is_ok_and(|socket| rustix::net::netdevice::index_to_name(socket, ifindex).is_ok())
+/// Returns the driver of an interface and the cost of its native mode, which completes the sentence
+/// "native mode on DRIVER …"; `None` if the cost is unknown or there is none.
+pub fn native_cost(interface: &str) -> Option<(String, &'static str)> {
+    let driver = find(interface)?;
+    match driver.cost {
+        Cost::Loses(what) => Some((driver.name, what)),
+        Cost::None | Cost::Unsupported | Cost::Unknown => None,
+    }
 }
 
 #[cfg(test)]
@@ -201,13 +168,6 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-
-    #[test]
-    fn missing_interfaces_and_invalid_names_have_no_driver() {
-        for name in ["", "no-such-interfa", "a-name-that-is-too-long"] {
-            assert_eq!(find(name), None, "{name}");
-        }
-    }
 
     #[test]
     fn drivers_that_reinitialize_their_rings_interrupt_traffic() {

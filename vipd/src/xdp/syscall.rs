@@ -96,10 +96,7 @@ struct Object {
 /// `tcx_link_fill_info`, `kernel/bpf/tcx.c`).
 pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::default();
-    #[expect(clippy::cast_possible_truncation, reason = "a small structure")]
-    let length = size_of::<LinkInfo>() as u32;
-    let mut attributes = InfoByFd { fd: fd(link), length, info: &raw mut info };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    object_info(link, &mut info)?;
     Ok(info)
 }
 
@@ -150,7 +147,7 @@ struct Query {
 }
 
 // The kernel's structures have 64-bit pointers.
-const _: () = assert!(size_of::<Query>() == 64 && size_of::<InfoByFd>() == 16);
+const _: () = assert!(size_of::<Query>() == 64 && size_of::<InfoByFd<LinkInfo>>() == 16);
 
 impl Default for Query {
     fn default() -> Self {
@@ -170,12 +167,21 @@ impl Default for Query {
     }
 }
 
+/// Reads the information about a link, program or map into the first members of the kernel's
+/// structure.
+fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "a small structure")]
+    let length = size_of::<T>() as u32;
+    let mut attributes = InfoByFd { fd: fd(object), length, info: ptr::from_mut(info) };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
+}
+
 /// The members of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
-struct InfoByFd {
+struct InfoByFd<T> {
     fd: u32,
     length: u32,
-    info: *mut LinkInfo,
+    info: *mut T,
 }
 
 fn fd(fd: BorrowedFd<'_>) -> u32 {

@@ -1,10 +1,10 @@
 //! Copies the adverts that the BPF program of a running agent drops at the XDP hook.
 //!
-//! Each advert that has been processed is passed to [`CONSUME_XDP`], the program in a program
-//! array, which drops the advert. A tap replaces [`CONSUME_XDP`] with a program that copies the
-//! frame to a ring buffer and then also drops it, so nothing changes for the agent. The tap opens
-//! the array only to replace the program. As without a tap, the kernel therefore empties the array
-//! when the agent's process ends, and adverts then pass to the network stack.
+//! After an advert is processed, the program [`CONSUME_XDP`] in a program array drops it. A tap
+//! replaces [`CONSUME_XDP`] with a program that copies the frame to a ring buffer and then drops
+//! it, so nothing changes for the agent. The tap does not keep the array open. When the agent's
+//! process ends, the kernel therefore empties the array, as without a tap, and adverts pass to the
+//! network stack.
 //!
 //! [`CONSUME_XDP`]: vipd_common::names::CONSUME_XDP
 
@@ -18,8 +18,8 @@ use vipd_common::names;
 use super::syscall;
 use super::tap_program::{self, CAPACITY, HEADER};
 
-/// Size of the ring buffer in bytes.
-const RING: u32 = 1 << 20;
+/// Size of the ring buffer in bytes: room for about 480 frames.
+const RING: u32 = 1 << 21;
 /// Name of the program that copies frames.
 const NAME: &str = "vipd_tap";
 
@@ -32,7 +32,7 @@ pub struct Consumer {
     has_frags: bool,
 }
 
-/// A tap on the adverts that an agent drops on all interfaces that use the same program array.
+/// A tap on the adverts that an agent drops. Covers all interfaces that use the same program array.
 pub struct Tap {
     consumer: Consumer,
     ring: RingBuf<MapData>,
@@ -49,7 +49,7 @@ pub struct Tapped {
     pub time: u64,
     /// Index of the interface that received the frame.
     pub ifindex: u32,
-    /// The frame, truncated to 2048 bytes.
+    /// The frame, truncated to 4352 bytes.
     pub bytes: Vec<u8>,
     /// Length of the frame in bytes.
     pub length: usize,
@@ -64,12 +64,12 @@ pub enum TapError {
     /// A system call failed.
     #[error("cannot {action}: {cause}")]
     System {
-        /// The failed action, as a verb.
+        /// The failed action, as a verb phrase.
         action: &'static str,
         /// The underlying error.
         cause: io::Error,
     },
-    /// The ring buffer cannot be used.
+    /// The ring buffer cannot be mapped.
     #[error("cannot map the ring buffer: {0}")]
     Ring(#[from] MapError),
 }
@@ -126,7 +126,7 @@ impl Tap {
         let Some(original) = read(&array)? else { return Ok(None) };
         let original = syscall::program_by_id(original).map_err(system("open the agent's program"))?;
         let name = syscall::program_name(original.as_fd()).map_err(system("read the agent's program"))?;
-        // If a killed process left its tap in the array, that tap is not restored later.
+        // A killed process may have left its tap in the array. Do not restore that tap later.
         let original = if name == NAME { load(&tap_program::drop(), names::CONSUME_XDP)? } else { original };
         syscall::set_first_program(array.as_fd(), program.as_fd())
             .map_err(system("install a BPF program"))?;
@@ -156,14 +156,14 @@ impl Tap {
     }
 }
 
-/// Installs the original program again, unless the agent has replaced the tap or has ended.
+/// Reinstalls the original program, unless a successor has replaced the tap or the agent has ended.
 impl Drop for Tap {
     fn drop(&mut self) {
         if !self.is_installed() {
             return;
         }
         if let Ok(array) = self.consumer.open() {
-            // If this fails, the tap's program remains, and drops the same frames.
+            // On failure, the tap's program remains, and still drops the frames.
             let _ = syscall::set_first_program(array.as_fd(), self.original.as_fd());
         }
     }

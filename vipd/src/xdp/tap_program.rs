@@ -9,8 +9,9 @@
 
 use std::os::fd::RawFd;
 
-/// Maximum number of bytes copied from a frame.
-pub(super) const CAPACITY: usize = 2048;
+/// Maximum number of bytes copied from a frame. The longest advert fits: an Ethernet header with tags,
+/// an IPv6 header and 255 addresses.
+pub(super) const CAPACITY: usize = 4352;
 /// Offset of the frame in a record, in bytes.
 pub(super) const HEADER: usize = 24;
 
@@ -48,8 +49,8 @@ const PSEUDO_MAP_FD: u8 = 1;
 const INGRESS_IFINDEX: i16 = 12;
 /// `XDP_DROP`.
 const XDP_DROP: i32 = 1;
-/// Minimum number of bytes copied: the length of an IPv4 header. The verifier rejects a copy whose
-/// length may be 0.
+/// Minimum number of bytes copied: the length of an IPv4 header. The lower bound is for the
+/// verifier, which rejects a copy whose length may be 0.
 const SHORTEST: i32 = 20;
 
 fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
@@ -69,7 +70,7 @@ pub(super) fn copy(ring: RawFd) -> Vec<Instruction> {
     let capacity = i32::try_from(CAPACITY).unwrap_or(i32::MAX);
     let header = i32::try_from(HEADER).unwrap_or(i32::MAX);
     let mut code = Vec::new();
-    // The jumps to the end. Their offsets are filled in below.
+    // Indices of the jumps to the end, whose offsets are filled in below.
     let mut to_end = Vec::new();
     let emit = |code: &mut Vec<_>, all: &[(u8, u8, u8, i16, i32)]| {
         code.extend(
@@ -124,7 +125,7 @@ pub(super) fn copy(ring: RawFd) -> Vec<Instruction> {
     );
     let end = code.len();
     for at in to_end {
-        // The offset counts from the next instruction.
+        // The offset is relative to the next instruction.
         code[at].offset = i16::try_from(end - at - 1).unwrap_or(i16::MAX);
     }
     code.extend(drop());
@@ -147,6 +148,6 @@ mod tests {
         let end = code.len() - 2;
         assert_eq!((targets.len(), targets[0], targets[1]), (3, end, end));
         assert_eq!(code[end..], drop());
-        assert_eq!((code[targets[2] - 1].code, code[targets[2] - 1].immediate), (MOVE, 2048));
+        assert_eq!((code[targets[2] - 1].code, code[targets[2] - 1].immediate), (MOVE, 4352));
     }
 }

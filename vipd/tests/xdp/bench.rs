@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::mem::size_of;
+use std::sync::Arc;
 use std::time::Duration;
 
+use vipd::config::Instance;
 use vipd::xdp::{Action, Entry, Framing, Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
 use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::{Counter, CounterRow, ROW_CELLS, ROW_UNASSIGNED};
@@ -11,6 +13,7 @@ use vipd_common::parse::{Advert, ChecksumForm};
 use vipd_common::records::{AddressKey, AdvertRecord, BURST, PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire;
 
+use crate::captured;
 use crate::reference::{Maps, Verdict};
 
 /// The loopback interface has this index in every network namespace.
@@ -58,6 +61,8 @@ pub(crate) struct Bench {
     account: [Cells; ROWS],
     /// Contents of the program's maps.
     maps: Maps,
+    /// The configuration of the routers in the maps; `None` after a change of the maps.
+    instances: Option<Vec<Arc<Instance>>>,
 }
 
 impl Bench {
@@ -93,8 +98,13 @@ impl Bench {
             )
         });
         loaded.kernel.prepare(Entry::XdpFrags).expect("the verifier accepts the program");
-        let mut bench =
-            Self { loaded, entry: Entry::XdpFrags, account: [[0; ROW_CELLS]; ROWS], maps: Maps::default() };
+        let mut bench = Self {
+            loaded,
+            entry: Entry::XdpFrags,
+            account: [[0; ROW_CELLS]; ROWS],
+            maps: Maps::default(),
+            instances: None,
+        };
         for (vrid, family, version, row) in WATCHED {
             bench.watch(LOOPBACK, vrid, family, multicast(family, version, row));
         }
@@ -108,27 +118,32 @@ impl Bench {
         bench.watch(LOOPBACK, vrid, 4, RouterSlot { authentication: 1, password, ..authentic });
         let (vrid, empty) = slot(EMPTY, 3);
         bench.watch(LOOPBACK, vrid, 4, RouterSlot { empty: 1, ..empty });
+        bench.instances = Some(captured::instances());
         bench
     }
 
     pub(crate) fn watch(&mut self, ifindex: u32, vrid: u8, family: u8, slot: RouterSlot) {
+        self.instances = None;
         let key = RouterKey::new(ifindex, vrid, family);
         self.loaded.kernel.insert_router(key, slot).expect("the map has room for nine routers");
         self.maps.routers.push((key, slot));
     }
 
     pub(crate) fn forget(&mut self, ifindex: u32, vrid: u8, family: u8) {
+        self.instances = None;
         let key = RouterKey::new(ifindex, vrid, family);
         self.loaded.kernel.remove_router(key).expect("map update");
         self.maps.routers.retain(|(known, _)| *known != key);
     }
 
     pub(crate) fn admit(&mut self, peer: PeerKey, min_ttl: u8) {
+        self.instances = None;
         self.loaded.kernel.insert_peer(peer, min_ttl).expect("the map has room for four peers");
         self.maps.peers.push((peer, min_ttl));
     }
 
     pub(crate) fn expel(&mut self, peer: PeerKey) {
+        self.instances = None;
         self.loaded.kernel.remove_peer(peer).expect("map update");
         self.maps.peers.retain(|(known, _)| *known != peer);
     }
@@ -153,7 +168,7 @@ impl Bench {
     }
 
     /// Runs the program once, and compares its action, counters and record with the verdict of the
-    /// user-space parser.
+    /// user-space parser, and this verdict with the one that `vipd capture` states.
     ///
     /// # Errors
     /// Returns the first difference.
@@ -162,6 +177,9 @@ impl Bench {
         let verdict = self.reference(frame, ifindex);
         if action != verdict.action() {
             return Err(format!("action {action:?}, but the parser returns {verdict:?}"));
+        }
+        if let Some(instances) = self.instances.as_deref().filter(|_| ifindex == LOOPBACK) {
+            captured::compare(instances, self.entry.framing(), &self.padded(frame), &verdict)?;
         }
         self.enter(&verdict);
         self.audit().map_err(|difference| format!("{difference}, but the parser returns {verdict:?}"))?;

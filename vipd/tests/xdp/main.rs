@@ -6,6 +6,7 @@
 mod attach;
 mod bare;
 mod bench;
+mod captured;
 mod closed;
 mod differential;
 mod fence;

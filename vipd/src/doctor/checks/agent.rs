@@ -2,17 +2,17 @@
 
 use vipd_common::counters::Counter as Cell;
 
-use super::{interval, list};
+use super::host::HOST;
+use super::{interval, list, list_with, virtual_router};
 use crate::config::settings::Transport;
 use crate::config::{Fence, Instance, Realtime};
 use crate::control::counters::{Counter, Source};
-use crate::control::model::{InstanceStatus, State, Statistics};
+use crate::control::model::{InstanceStatus, State, Statistics, StatsReport};
 use crate::doctor::facts::{Agent, Running};
+use crate::doctor::process::{Engine, Process};
 use crate::doctor::{Facts, Finding};
 use crate::observe::check;
 use crate::vrrp::Fault;
-
-const HOST: &str = "this host";
 
 pub(in crate::doctor) fn is_running(facts: &Facts) -> Vec<Finding> {
     let finding = match &facts.agent {
@@ -20,12 +20,7 @@ pub(in crate::doctor) fn is_running(facts: &Facts) -> Vec<Finding> {
         Agent::NotRunning(error) => Finding::problem("agent-not-running", HOST, "no agent is running")
             .evidence(error)
             .remedy("start it, for example with `systemctl start vipd`; `systemctl status vipd` shows why it ended"),
-        Agent::Silent(error) => {
-            Finding::problem("agent-silent", HOST, "the agent does not answer").evidence(error).remedy(
-                "if its process is stopped (state T in `ps`), continue it with SIGCONT; if its host is overloaded, \
-                 reduce the load; otherwise restart it",
-            )
-        }
+        Agent::Silent(error, process) => silent(error, process.as_ref()),
         Agent::NotQueried(error) => {
             Finding::warning("agent-not-queried", HOST, "the agent could not be queried, so its state is unknown")
                 .evidence(error)
@@ -35,18 +30,36 @@ pub(in crate::doctor) fn is_running(facts: &Facts) -> Vec<Finding> {
     vec![finding]
 }
 
-pub(in crate::doctor) fn is_here(facts: &Facts) -> Vec<Finding> {
-    if facts.running().is_none_or(|running| running.is_here != Some(false)) {
-        return Vec::new();
+fn silent(error: &str, process: Option<&Process>) -> Finding {
+    let finding = Finding::problem("agent-silent", HOST, "the agent does not answer");
+    match process {
+        Some(Process { pid, state: Some('T' | 't'), .. }) => finding
+            .evidence(format!("{error}; process {pid} is stopped (state T)"))
+            .remedy(format!("find out why it was stopped, then run `kill -CONT {pid}`")),
+        Some(Process { pid, state: Some(state), .. }) => finding
+            .evidence(format!("{error}; process {pid} is in state {state}"))
+            .remedy("if this host is overloaded (`uptime`), reduce the load; otherwise run `systemctl restart vipd`"),
+        _ => finding
+            .evidence(error)
+            .remedy("run `systemctl status vipd`; if the agent is not stopped, run `systemctl restart vipd`"),
     }
+}
+
+pub(in crate::doctor) fn is_here(facts: &Facts) -> Vec<Finding> {
+    let process = facts.running().and_then(|running| running.process.as_ref());
+    let Some(Process { pid, namespaces: Some((theirs, own)), .. }) =
+        process.filter(|process| process.is_here() == Some(false))
+    else {
+        return Vec::new();
+    };
     vec![
         Finding::problem(
             "agent-elsewhere",
             HOST,
             "the agent runs in another network namespace than this command",
         )
-        .evidence("the network namespaces of both processes differ (`lsns -t net`)")
-        .remedy("run this command there, for example with `nsenter -t PID -n`, or use another --runtime-dir"),
+        .evidence(format!("process {pid} is in {theirs}, this command in {own}"))
+        .remedy(format!("run `nsenter -t {pid} -n vipd doctor`, or use another --runtime-dir")),
     ]
 }
 
@@ -54,8 +67,11 @@ pub(in crate::doctor) fn configuration_is_valid(facts: &Facts) -> Vec<Finding> {
     match &facts.config {
         Err(errors) => vec![
             Finding::problem("configuration-invalid", &facts.path, "the configuration cannot be used")
-                .evidence(errors.join("; "))
-                .remedy("correct the file; `vipd check` shows each error at its line"),
+                .evidence(list_with(errors, "; "))
+                .remedy(format!(
+                    "correct the file; `vipd check -c {}` shows each error at its line",
+                    facts.path
+                )),
         ],
         Ok(config) => config
             .warnings
@@ -63,7 +79,10 @@ pub(in crate::doctor) fn configuration_is_valid(facts: &Facts) -> Vec<Finding> {
             .map(|warning| {
                 Finding::warning("configuration-warning", &facts.path, "the configuration is suspicious")
                     .evidence(warning.in_file(&facts.path))
-                    .remedy("correct the file, then run `vipd check` and `vipd reload`")
+                    .remedy(format!(
+                        "correct the file, then run `vipd check -c {}` and `vipd reload`",
+                        facts.path
+                    ))
             })
             .collect(),
     }
@@ -95,8 +114,11 @@ pub(in crate::doctor) fn configuration_is_applied(facts: &Facts) -> Vec<Finding>
             &facts.path,
             "the agent runs with another configuration than this file",
         )
-        .evidence(differences.join("; "))
-        .remedy("run `vipd check` and `vipd reload`, or name the agent's file with -c FILE"),
+        .evidence(list_with(differences, "; "))
+        .remedy(format!(
+            "run `vipd check -c {}` and `vipd reload`, or name the agent's file with -c FILE",
+            facts.path
+        )),
     ]
 }
 
@@ -129,22 +151,27 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
     let faulty = faulty.map(|status| {
         let reason = status.fault_reason.clone().unwrap_or_else(|| "unknown".to_owned());
         let is = |fault: Fault| status.fault == Some(fault.to_string());
+        let interface = &status.interface;
         let remedy = if is(Fault::Drained) {
-            "run `vipd undrain` after the maintenance"
+            format!("run `vipd undrain {}` after the maintenance", status.name)
         } else if is(Fault::InterfaceDown) {
-            "bring the interface up, and check its cable and switch port"
+            format!("run `ip link set {interface} up`, and check its cable and switch port")
         } else if is(Fault::NoPrimaryAddress) || is(Fault::PrimaryIsVirtual) {
-            "give the interface an address that is not a VIP"
+            format!("give {interface} an address that is not a VIP (`ip address show dev {interface}`)")
+        } else if is(Fault::NotAttached) || is(Fault::NotReceiving) {
+            format!("run `journalctl -u vipd -g {interface}` for the reason, and `bpftool net show dev {interface}` for other programs")
+        } else if is(Fault::Tracking) {
+            format!("run `vipd status {}`, which lists the tracked objects that are down", status.name)
         } else {
-            "see \"No master\" in docs/operations.md for the meaning of this fault"
+            "see \"No master\" in docs/operations.md for the meaning of this fault".to_owned()
         };
         let summary = "the instance is in fault and takes no part in the election";
         Finding::problem("instance-fault", &status.name, summary).evidence(reason).remedy(remedy)
     });
     let missing = instances.iter().filter(|status| !status.missing_addresses.is_empty()).map(|status| {
         Finding::problem("missing-addresses", &status.name, "the kernel refused to add some VIPs")
-            .evidence(list(&status.missing_addresses))
-            .remedy("the log has the reason for each address")
+            .evidence(format!("{} missing from {}", list(&status.missing_addresses), status.interface))
+            .remedy("run `journalctl -u vipd -g 'cannot add VIP'`, which shows the reason; vipd retries within 60 s")
     });
     faulty.chain(missing).collect()
 }
@@ -153,8 +180,11 @@ pub(in crate::doctor) fn guardian_runs(facts: &Facts) -> Vec<Finding> {
     match facts.running() {
         Some(Running { status, .. }) if status.guardian == Some(false) => vec![
             Finding::warning("guardian-missing", HOST, "no guardian watches the engine")
-                .evidence("the agent reports that its guardian does not run")
-                .remedy("the log has the reason; the agent starts a new one after a delay"),
+                .evidence("`vipd status --json` has \"vipd:guardian\":false")
+                .remedy(
+                    "run `journalctl -u vipd -g guardian`, which shows the reason; the agent starts a new one after at \
+                     most 60 s",
+                ),
         ],
         _ => Vec::new(),
     }
@@ -175,15 +205,17 @@ pub(in crate::doctor) fn fence_is_complete(facts: &Facts) -> Vec<Finding> {
             Some("process") => {
                 "mount a BPF file system at /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`) and restart the agent"
             }
-            Some("ingress") => "make room for vipd's program at TC egress; the log names the obstacle",
-            Some("off") => "the log has the reason for which vipd cannot drop packets to the VIPs",
+            Some("ingress") => {
+                "make room for vipd's program at TC egress; `journalctl -u vipd -g fence` names the obstacle"
+            }
+            Some("off") => "run `journalctl -u vipd -g fence`, which shows the reason",
             _ => continue,
         };
         let level = status.fence.clone().unwrap_or_default();
         let summary = "VIPs are not completely fenced after a crash";
         findings.push(
             Finding::warning("fence-incomplete", &status.name, summary)
-                .evidence(format!("fence level {level}, not full"))
+                .evidence(format!("fence level {level} on {}; expected: full", status.interface))
                 .remedy(remedy),
         );
     }
@@ -192,24 +224,39 @@ pub(in crate::doctor) fn fence_is_complete(facts: &Facts) -> Vec<Finding> {
 
 pub(in crate::doctor) fn engine_is_real_time(facts: &Facts) -> Vec<Finding> {
     let (Some(running), Ok(config)) = (facts.running(), &facts.config) else { return Vec::new() };
-    if running.is_real_time != Some(false) {
-        return Vec::new();
-    }
-    let remedy = match config.realtime {
-        Realtime::Off => "remove `realtime = \"off\"` from the configuration",
-        Realtime::Auto => {
-            "grant CAP_SYS_NICE, for example with AmbientCapabilities= in the unit, and restart the agent"
+    let Some(process) = &running.process else { return Vec::new() };
+    let remedy = |capability: &str, limit: &str| match config.realtime {
+        Realtime::Off => {
+            "remove `realtime = \"off\"` from the configuration, and restart the agent".to_owned()
         }
+        Realtime::Auto => format!(
+            "grant {capability} (AmbientCapabilities= in the unit) or raise {limit}, and run `systemctl restart vipd`"
+        ),
     };
-    vec![
-        Finding::warning(
-            "not-real-time",
-            HOST,
-            "the engine has ordinary scheduling, so load may delay adverts",
-        )
-        .evidence("the scheduling policy of the engine's thread is not SCHED_FIFO")
-        .remedy(remedy),
-    ]
+    let mut findings = Vec::new();
+    if let Some(Engine { thread, policy }) = process.engine.filter(|engine| engine.policy != Engine::FIFO) {
+        findings.push(
+            Finding::warning(
+                "not-real-time",
+                HOST,
+                "the engine has ordinary scheduling, so load may delay adverts",
+            )
+            .evidence(format!("thread {thread} has policy {policy}, not SCHED_FIFO (`chrt -p {thread}`)"))
+            .remedy(remedy("CAP_SYS_NICE", "LimitRTPRIO= to 40")),
+        );
+    }
+    if process.locked == Some(0) && config.realtime == Realtime::Auto {
+        findings.push(
+            Finding::warning(
+                "memory-not-locked",
+                HOST,
+                "the agent's memory can be swapped out, which delays adverts",
+            )
+            .evidence(format!("VmLck is 0 kB in /proc/{}/status", process.pid))
+            .remedy(remedy("CAP_IPC_LOCK", "LimitMEMLOCK= to infinity")),
+        );
+    }
+    findings
 }
 
 /// Counters whose increase shows trouble on this host. Adverts that are invalid are examined on the
@@ -236,7 +283,10 @@ pub(in crate::doctor) fn errors_do_not_increase(facts: &Facts) -> Vec<Finding> {
                 findings.push(
                     Finding::warning("errors-increase", &after.name, summary)
                         .evidence(format!("{} went from {then} to {now}", counter.name))
-                        .remedy("see docs/counters.md and the log for the cause"),
+                        .remedy(format!(
+                            "see {} in docs/counters.md, and `journalctl -u vipd`",
+                            counter.name
+                        )),
                 );
             }
         }
@@ -250,7 +300,7 @@ pub(in crate::doctor) fn adverts_reach_the_agent(facts: &Facts) -> Vec<Finding> 
     let mut findings = Vec::new();
     for instance in facts.instances() {
         let Some(survey) = facts.survey(&instance.interface) else { continue };
-        let received = |report: &crate::control::model::StatsReport| {
+        let received = |report: &StatsReport| {
             let stats = report.instances.iter().find(|stats| stats.name == instance.name);
             stats.map(|stats| stats.statistics.advertisement_rcvd)
         };
@@ -274,9 +324,49 @@ pub(in crate::doctor) fn adverts_reach_the_agent(facts: &Facts) -> Vec<Finding> 
                 )
                 .evidence(format!("{sent} adverts on {}; advertisement-rcvd stayed {after}", instance.interface))
                 .remedy(
-                    "look for another BPF program (`bpftool net`) and for an XDP mode in `vipd status`; the log names \
-                     obstacles",
+                    "look for a program that takes them before vipd's: `bpftool net show`; `vipd status` shows the XDP \
+                     mode, `journalctl -u vipd -g BPF` obstacles",
                 ),
+            );
+        }
+    }
+    findings
+}
+
+/// Compares the adverts that the agent has sent and the interface has transmitted.
+pub(in crate::doctor) fn adverts_leave_the_interface(facts: &Facts) -> Vec<Finding> {
+    let Some(running) = facts.running() else { return Vec::new() };
+    let mut findings = Vec::new();
+    for instance in facts.instances().iter().filter(|one| one.transport == Transport::Multicast) {
+        let Some(survey) = facts.survey(&instance.interface) else { continue };
+        let counted = |report: &StatsReport| {
+            let stats = report.instances.iter().find(|stats| stats.name == instance.name);
+            stats.map(|stats| (stats.statistics.advertisement_sent, stats.statistics.send_errors))
+        };
+        let (Some(before), Some(after)) = (counted(&running.before), counted(&running.after)) else {
+            continue;
+        };
+        let (sent, refused) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
+        let has_left = survey.senders_of(virtual_router(instance)).any(|sender| sender.is_local)
+            // Its adverts may be among those that were not recorded.
+            || survey.unrecorded > 0;
+        // A few may be sent between the reports and the observation.
+        if sent.saturating_add(refused) > 2 && !has_left {
+            let interface = &instance.interface;
+            findings.push(
+                Finding::problem(
+                    "adverts-not-sent",
+                    &instance.name,
+                    "the agent sends adverts, but none leaves the interface",
+                )
+                .evidence(format!(
+                    "advertisement-sent rose by {sent} and vipd:send-errors by {refused}, but {interface} transmitted \
+                     none"
+                ))
+                .remedy(format!(
+                    "remove the filter that drops them: `tc filter show dev {interface} egress`, `bpftool net show dev \
+                     {interface}`, `nft list ruleset` (a chain with `hook egress`)"
+                )),
             );
         }
     }

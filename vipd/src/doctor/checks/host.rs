@@ -3,9 +3,9 @@
 use super::list;
 use crate::doctor::facts::Agent;
 use crate::doctor::{Facts, Finding};
-use crate::netlink::PROTO_VIPD;
 
-const HOST: &str = "this host";
+/// The subject of findings about the host.
+pub(super) const HOST: &str = "this host";
 /// First kernel with TCX, and first one that vipd supports.
 const TCX: (u32, u32) = (6, 6);
 const SUPPORTED: (u32, u32) = (5, 18);
@@ -56,41 +56,15 @@ pub(in crate::doctor) fn no_other_daemon_runs(facts: &Facts) -> Vec<Finding> {
     if daemons.is_empty() {
         return Vec::new();
     }
-    let described = daemons.iter().map(|(name, pid)| format!("{name} (process {pid})"));
+    // A process can choose its name.
+    let described = daemons.iter().map(|(name, pid)| format!("{} (process {pid})", name.escape_default()));
     vec![
         Finding::warning("other-daemon", HOST, "another VRRP daemon runs on this host")
             .evidence(format!("{} has a raw socket for IP protocol 112", list(described)))
-            .remedy("stop it, or give it other VRIDs and addresses than vipd"),
+            .remedy(
+                "stop it (`systemctl disable --now keepalived`), or give it other VRIDs and addresses than vipd",
+            ),
     ]
-}
-
-pub(in crate::doctor) fn nothing_is_stale(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if facts.host.agents == 0 {
-        for interface in facts.interfaces.values() {
-            let vips = interface.addresses.iter().filter(|address| address.protocol == PROTO_VIPD);
-            let vips: Vec<String> = vips.map(|vip| format!("{}/{}", vip.address, vip.prefix)).collect();
-            if !vips.is_empty() {
-                findings.push(
-                    Finding::problem(
-                        "stale-addresses",
-                        &interface.link.name,
-                        "VIPs of a dead agent are still on the interface",
-                    )
-                    .evidence(format!("{} with vipd's mark (proto 0x76), and no agent runs", list(vips)))
-                    .remedy("start the agent again, or run `vipd cleanup`"),
-                );
-            }
-        }
-    }
-    for agent in &facts.host.dead_agents {
-        findings.push(
-            Finding::warning("stale-programs", HOST, "BPF programs of a dead agent are still attached")
-                .evidence(format!("pins of the agent with the runtime directory {agent}"))
-                .remedy(format!("start that agent again, or run `vipd --runtime-dir {agent} cleanup`")),
-        );
-    }
-    findings
 }
 
 #[cfg(test)]

@@ -1,15 +1,12 @@
 //! Checks of the interfaces.
 
-use std::net::IpAddr;
-
 use super::list;
 use crate::config::Instance;
-use crate::config::settings::Transport;
+use crate::config::settings::{Transport, XdpMode};
 use crate::control::model::State;
 use crate::doctor::facts::Interface;
 use crate::doctor::{Facts, Finding};
-use crate::netlink::PROTO_VIPD;
-use crate::vrrp::config::{Family, VirtualAddress};
+use crate::vrrp::config::Family;
 
 /// Returns the multicast instances with their interfaces, if these exist.
 fn multicast(facts: &Facts) -> impl Iterator<Item = (&Instance, &Interface)> {
@@ -24,7 +21,7 @@ pub(in crate::doctor) fn interfaces_carry_multicast(facts: &Facts) -> Vec<Findin
         if !interface.link.has_multicast && !findings.iter().any(|finding| finding.subject == *name) {
             findings.push(
                 Finding::problem("multicast-off", name, "the interface does not carry multicast adverts")
-                    .evidence("its flags lack MULTICAST (`ip link show`)")
+                    .evidence(format!("its flags lack MULTICAST (`ip link show dev {name}`)"))
                     .remedy(format!("run `ip link set {name} multicast on`, or configure unicast_peers")),
             );
         }
@@ -50,7 +47,9 @@ pub(in crate::doctor) fn groups_are_joined(facts: &Facts) -> Vec<Finding> {
                     "the interface has left the VRRP group, so switches may not forward adverts to it",
                 )
                 .evidence(format!("`ip maddress show dev {}` lacks {group}", instance.interface))
-                .remedy("restart the agent; the log has the reason if it cannot join"),
+                .remedy(
+                    "run `systemctl restart vipd`; if it cannot join, `journalctl -u vipd -g group` shows the reason",
+                ),
             );
         }
     }
@@ -71,7 +70,7 @@ pub(in crate::doctor) fn bridges_have_a_querier(facts: &Facts) -> Vec<Finding> {
             let summary = "the bridge filters multicast by snooping, but no querier keeps memberships alive";
             findings.push(
                 Finding::warning("snooping-without-querier", name, summary)
-                    .evidence("mcast_snooping is 1 and mcast_querier is 0 (`ip -d link show`)")
+                    .evidence(format!("mcast_snooping is 1 and mcast_querier is 0 (`ip -d link show dev {name}`)"))
                     .remedy(format!(
                         "run `ip link set {name} type bridge mcast_querier 1`, unless a router or switch of the \
                          segment is the querier"
@@ -108,6 +107,24 @@ fn mode_of<'a>(facts: &'a Facts, interface: &str) -> Option<&'a str> {
     statuses.iter().find(|status| status.interface == interface)?.xdp_mode.as_deref()
 }
 
+pub(in crate::doctor) fn native_mode_is_used(facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for instance in facts.instances().iter().filter(|one| one.xdp == XdpMode::Native) {
+        let name = &instance.interface;
+        let mode = mode_of(facts, name).filter(|mode| *mode != "native");
+        if let Some(mode) = mode.filter(|_| !findings.iter().any(|finding| finding.subject == *name)) {
+            findings.push(
+                Finding::warning("native-xdp-refused", name, "the driver has refused native XDP")
+                    .evidence(format!("configured: xdp = \"native\"; in use: {mode} (`vipd status`)"))
+                    .remedy(format!(
+                        "set `xdp = \"auto\"`; `journalctl -u vipd -g 'BPF program attached'` shows the reason for {name}"
+                    )),
+            );
+        }
+    }
+    findings
+}
+
 pub(in crate::doctor) fn no_other_xdp_program_runs(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in facts.vrrp_interfaces() {
@@ -121,7 +138,9 @@ pub(in crate::doctor) fn no_other_xdp_program_runs(facts: &Facts) -> Vec<Finding
                     "another XDP program sees adverts before vipd, and may drop or redirect them",
                 )
                 .evidence(format!("XDP program {program} (`bpftool prog show id {program}`)"))
-                .remedy("make that program pass IP protocol 112, or detach it"),
+                .remedy(
+                    "make that program pass IP protocol 112, or detach it with the tool that attached it",
+                ),
             );
         }
     }
@@ -151,98 +170,4 @@ pub(in crate::doctor) fn vlan_tags_are_visible(facts: &Facts) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// Returns each VIP with its instance and the name of its interface.
-fn vips(facts: &Facts) -> impl Iterator<Item = (&Instance, VirtualAddress, &str)> {
-    facts.instances().iter().flat_map(|instance| {
-        let vips = instance.router.all_addresses().zip(&instance.placements);
-        vips.map(move |(vip, placement)| {
-            (&**instance, vip, placement.interface.as_deref().unwrap_or(&instance.interface))
-        })
-    })
-}
-
-pub(in crate::doctor) fn vips_are_only_vipds(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (instance, vip, _) in vips(facts) {
-        if instance.router.is_owner() {
-            continue;
-        }
-        for interface in facts.interfaces.values() {
-            let is_foreign = |found: &&crate::netlink::Address| {
-                found.address == vip.address && found.protocol != PROTO_VIPD
-            };
-            if interface.addresses.iter().any(|found| is_foreign(&found)) {
-                let name = &interface.link.name;
-                findings.push(
-                    Finding::problem(
-                        "vip-configured-elsewhere",
-                        &instance.name,
-                        "another tool has added a VIP, so this host answers for it in any state",
-                    )
-                    .evidence(format!(
-                        "{} is on {name} without vipd's mark (`ip address show dev {name}`)",
-                        vip.address
-                    ))
-                    .remedy("remove the address from that tool's configuration and from the interface"),
-                );
-            }
-        }
-    }
-    findings
-}
-
-pub(in crate::doctor) fn one_interface_answers_for_a_subnet(facts: &Facts) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
-    for (_, vip, name) in vips(facts) {
-        let Some(own) = facts.interfaces.get(name) else { continue };
-        // A wider or narrower subnet is probably that of another segment.
-        let is_subnet = |prefix: u8| {
-            let mut own = own.addresses.iter();
-            own.any(|own| own.prefix == prefix && contains(own.address, prefix, vip.address))
-        };
-        let shares = |other: &&Interface| {
-            other.link.is_up
-                && other.link.has_arp
-                && other.link.name != name
-                && other.link.parent != Some(own.link.ifindex)
-                && other.arp_ignore == 0
-                && other.addresses.iter().any(|found| {
-                    is_subnet(found.prefix) && contains(found.address, found.prefix, vip.address)
-                })
-        };
-        let Some(other) = facts.interfaces.values().find(shares) else { continue };
-        if findings.iter().any(|finding| finding.subject == name) {
-            continue;
-        }
-        let filter = if own.rp_filter == 1 {
-            format!("; rp_filter of {name} is 1 (strict), so it may drop packets to the VIP")
-        } else {
-            String::new()
-        };
-        findings.push(
-            Finding::warning("arp-flux", name, "two interfaces of this host answer ARP for a VIP")
-                .evidence(format!(
-                    "{} is in the subnet of {name} and of {}, whose arp_ignore is 0{filter}",
-                    vip.address, other.link.name
-                ))
-                .remedy(format!(
-                    "set net.ipv4.conf.{}.arp_ignore = 1 and arp_announce = 2 with sysctl, or use different subnets",
-                    other.link.name
-                )),
-        );
-    }
-    findings
-}
-
-/// Returns whether an IPv4 address is in the subnet of another one.
-pub(super) fn contains(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
-    match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-            network.to_bits() & mask == address.to_bits() & mask && prefix < 32
-        }
-        _ => false,
-    }
 }

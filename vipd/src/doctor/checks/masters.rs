@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{checksum_text, interval, is_unrelated, observed, others, senders, time, virtual_router};
+use super::{
+    checksum_text, interval, is_unrelated, list_with, observed, others, senders, time, virtual_router,
+};
 use crate::doctor::{Facts, Finding};
 use crate::observe::Sender;
 use crate::vrrp::config::PRIORITY_OWNER;
@@ -52,13 +54,14 @@ pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
             }
         }
         let remedy = if causes.is_empty() {
-            "one of them does not receive the other's adverts: check packet filters, VLANs and multicast snooping \
-             between them"
-                .to_owned()
+            format!(
+                "one of them does not receive the other's adverts: run `vipd capture {}` on each node to see which \
+                 arrive, and check packet filters, VLANs and multicast snooping between them",
+                instance.interface
+            )
         } else {
             format!("use the same {} on all routers", causes.join(" and "))
         };
-        let masters = masters.iter().map(|sender| describe(sender)).collect::<Vec<_>>();
         findings.push(
             Finding::problem(
                 "two-masters",
@@ -69,7 +72,7 @@ pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
                     instance.router.vrid
                 ),
             )
-            .evidence(masters.join("; "))
+            .evidence(list_with(masters.iter().map(|sender| describe(sender)), "; "))
             .remedy(remedy),
         );
     }
@@ -85,7 +88,9 @@ pub(in crate::doctor) fn some_master(facts: &Facts) -> Vec<Finding> {
         let longest = instance.router.interval.nanos().max(learned.unwrap_or_default());
         let down = Duration::from_nanos(longest).mul_f64(3.6);
         let has_master = senders(instance, survey).any(|sender| sender.is_master(survey.end));
-        if has_master || wire.obstacle.is_some() || wire.duration < down {
+        // Its adverts may be among those that were not recorded.
+        let is_incomplete = wire.obstacle.is_some() || survey.unrecorded > 0;
+        if has_master || is_incomplete || wire.duration < down {
             continue;
         }
         let state =
@@ -153,7 +158,11 @@ pub(in crate::doctor) fn adverts_are_regular(facts: &Facts) -> Vec<Finding> {
                             time(sender.longest_gap),
                             interval(sender.advert.interval)
                         ))
-                        .remedy("look for load, steal time and packet loss on that node and the path; backups take over after 3 intervals"),
+                        .remedy(format!(
+                            "look for load and steal time on that node (`vmstat 1`) and lost frames on the path (`ip -s link \
+                             show dev {}`); backups take over after 3 intervals",
+                            instance.interface
+                        )),
                 );
             }
             let average = sender.average_interval().filter(|_| sender.adverts >= ENOUGH);

@@ -1,10 +1,13 @@
 //! The checks: pure functions of the facts.
 
+pub(super) mod addresses;
 pub(super) mod adverts;
 pub(super) mod agent;
+pub(super) mod clock;
 pub(super) mod host;
 pub(super) mod interface;
 pub(super) mod masters;
+pub(super) mod stale;
 pub(super) mod wire;
 
 #[cfg(test)]
@@ -68,7 +71,19 @@ fn interval(nanos: u64) -> String {
     if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
 }
 
-/// Joins descriptions.
+/// Joins descriptions with commas.
 fn list(all: impl IntoIterator<Item = impl ToString>) -> String {
-    all.into_iter().map(|one| one.to_string()).collect::<Vec<_>>().join(", ")
+    list_with(all, ", ")
+}
+
+/// Joins descriptions. Only the first ones are listed, because anyone can send forged adverts.
+fn list_with(all: impl IntoIterator<Item = impl ToString>, separator: &str) -> String {
+    const MAX: usize = 8;
+    let mut all = all.into_iter().map(|one| one.to_string());
+    let mut listed: Vec<String> = all.by_ref().take(MAX).collect();
+    let more = all.count();
+    if more > 0 {
+        listed.push(format!("and {more} more"));
+    }
+    listed.join(separator)
 }

@@ -1,17 +1,20 @@
 //! Table tests of the checks.
 
-use std::collections::BTreeMap;
+mod agent;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use vipd_witness::{Advert as Sent, Checksum, Version};
 
 use crate::config::Config;
-use crate::control::model::{GlobalStatistics, InstanceStats, State, Statistics, StatsReport, StatusReport};
-use crate::doctor::facts::{Agent, Host, Interface, Running, Wire};
+use crate::doctor::facts::{Agent, Clock, Host, Interface, Wire};
 use crate::doctor::{Facts, Finding, Severity, diagnose};
+use crate::netlink::sysctl::Changed;
 use crate::netlink::{Address, LinkFacts};
 use crate::observe::{Claim, Obstacle, Packet, Survey, dissect};
+use crate::process::ClockState;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -57,13 +60,33 @@ fn facts(more: &str, adverts: &[Sent]) -> Facts {
     survey.end = Duration::from_secs(4);
     let wire = Wire { survey: Ok(survey), duration: Duration::from_secs(4), obstacle: None };
     Facts {
-        host: Host { kernel: "6.18.0".to_owned(), ..Host::default() },
+        host: host(),
         path: "vipd.toml".to_owned(),
         config: Ok(config(more)),
         agent: Agent::NotRunning("no agent".to_owned()),
         interfaces: BTreeMap::from([("eth0".to_owned(), interface())]),
         wire: BTreeMap::from([("eth0".to_owned(), wire)]),
     }
+}
+
+fn host() -> Host {
+    let error = Duration::from_millis(1);
+    let clock =
+        ClockState { status: 0x2001, has_error: false, estimated_error: error, maximum_error: error * 30 };
+    Host {
+        kernel: "6.18.0".to_owned(),
+        obstacle: None,
+        daemons: Vec::new(),
+        agents: BTreeSet::new(),
+        dead_agents: Vec::new(),
+        routing: Vec::new(),
+        clock: Clock { state: Ok(clock), step: 0, duration: Duration::from_secs(4) },
+    }
+}
+
+/// Returns facts without a trouble, except that no agent is running.
+pub(in crate::doctor) fn healthy() -> Facts {
+    facts("", &[sent()])
 }
 
 /// Returns the findings, except that no agent is running, and the warnings of `vipd check`.
@@ -183,12 +206,24 @@ fn settings_of_interfaces_are_judged() {
             (other.link.name, other.link.ifindex) = ("eth9".to_owned(), 9);
             facts.interfaces.insert("eth9".to_owned(), other);
         }),
+        ("ipv6-disabled", |facts| {
+            let text = "[[instance]]\nname = \"a\"\ninterface = \"eth0\"\nvrid = 51\nvirtual_addresses = [\"fe80::50/64\"]\n";
+            facts.config =
+                Ok(Config::parse(text, "vipd.toml").unwrap_or_else(|problems| panic!("{problems}")));
+            eth0(facts).is_ipv6_disabled = true;
+        }),
         ("other-daemon", |facts| facts.host.daemons.push(("keepalived".to_owned(), 7))),
         ("stale-programs", |facts| facts.host.dead_agents.push("/run/old".to_owned())),
         ("kernel-without-tcx", |facts| facts.host.kernel = "6.1.0-18-amd64".to_owned()),
         ("kernel-too-old", |facts| facts.host.kernel = "4.19.0".to_owned()),
         ("cannot-run-agent", |facts| facts.host.obstacle = Some("this process lacks CAP_BPF".to_owned())),
-        ("agent-silent", |facts| facts.agent = Agent::Silent("no reply".to_owned())),
+        ("agent-silent", |facts| facts.agent = Agent::Silent("no reply".to_owned(), None)),
+        ("stale-routes", |facts| facts.host.routing.push("route 198.51.100.0/24 dev eth0".to_owned())),
+        ("stale-macvlans", |facts| eth0(facts).link.owner = Some("/run/vipd".to_owned())),
+        ("sysctl-changed", |facts| {
+            let key = "net.ipv4.conf.eth0.arp_ignore".to_owned();
+            eth0(facts).changed_sysctls.push(Changed { key, found: 0, wanted: 1 });
+        }),
         ("agent-not-queried", |facts| facts.agent = Agent::NotQueried("permission denied".to_owned())),
         ("configuration-invalid", |facts| facts.config = Err(vec!["vipd.toml:1:1: error".to_owned()])),
         ("not-observed", |facts| {
@@ -200,105 +235,6 @@ fn settings_of_interfaces_are_judged() {
         let mut facts = facts("", &[sent()]);
         edit(&mut facts);
         assert!(names(&facts).contains(expected), "{expected}: {:?}", found(&facts));
-    }
-}
-
-/// The instance of [`config`] in a running agent that has it as backup, and reports no trouble.
-fn running() -> Running {
-    let status = serde_json::json!({
-        "name": "a", "interface": "eth0", "vrid": 51, "family": "ipv4", "version": 3, "state": "backup",
-        "priority": 100, "effective-priority": 100, "last-adv-source": null, "master-down-interval": 360,
-        "skew-time": 609_375, "virtual-addresses": ["192.0.2.50/24"], "accept-mode": true,
-        "vipd:excluded-addresses": [], "vipd:virtual-mac": null, "vipd:transport": "multicast",
-        "vipd:authentication": "none", "vipd:checksum": "rfc5798", "vipd:peers": [],
-        "vipd:advertise-interval-ns": 1_000_000_000, "vipd:active-advertise-interval-ns": 1_000_000_000,
-        "vipd:master-down-interval-ns": 3_609_375_000_u64, "vipd:preempt": true, "vipd:fence": "full",
-        "vipd:xdp-mode": "tc", "vipd:primary-address": "192.0.2.1", "vipd:fault-reason": null,
-        "vipd:last-transition-reason": null, "vipd:last-transition-ms": null, "vipd:master-down-in-ns": null,
-    });
-    let status = serde_json::from_value(status).expect("a status");
-    let report = |received| {
-        let statistics = Statistics { advertisement_rcvd: received, ..Statistics::default() };
-        let (name, interface, family) = ("a".to_owned(), "eth0".to_owned(), "ipv4".to_owned());
-        let instances = vec![InstanceStats { name, interface, vrid: 51, family, statistics }];
-        StatsReport { global: GlobalStatistics::default(), instances }
-    };
-    Running {
-        status: StatusReport { instances: vec![status], guardian: Some(true) },
-        before: report(7),
-        after: report(11),
-        is_here: Some(true),
-        is_real_time: Some(true),
-    }
-}
-
-#[test]
-fn reports_of_the_agent_are_judged() {
-    type Edit = fn(&mut Running, &mut Interface);
-    let healthy: Edit = |_, _| {};
-    let cases: &[(&[&str], Edit)] = &[
-        (&[], healthy),
-        (&["missing-addresses"], |agent, _| {
-            agent.status.instances[0].missing_addresses.push("192.0.2.50/24".to_owned());
-        }),
-        (&["guardian-missing"], |agent, _| agent.status.guardian = Some(false)),
-        (&["fence-incomplete"], |agent, _| agent.status.instances[0].fence = Some("process".to_owned())),
-        (&["errors-increase"], |agent, _| agent.after.instances[0].statistics.rate_limited = 1),
-        (&["adverts-not-received"], |agent, _| agent.after = agent.before.clone()),
-        (&["not-real-time"], |agent, _| agent.is_real_time = Some(false)),
-        (&["agent-elsewhere"], |agent, _| agent.is_here = Some(false)),
-        (&["group-not-joined"], |_, eth0| eth0.is_member = [false, true]),
-        (&["configuration-not-applied"], |agent, _| {
-            agent.status.instances[0].advertise_interval_ns = 100_000_000;
-        }),
-    ];
-    for (expected, edit) in cases {
-        let mut facts = facts("", &[sent()]);
-        let mut running = running();
-        edit(&mut running, eth0(&mut facts));
-        facts.agent = Agent::Running(Box::new(running));
-        assert_eq!(names(&facts), *expected, "{:?}", found(&facts));
-    }
-}
-
-#[test]
-fn removed_vlan_tags_are_a_problem_at_the_xdp_hook() {
-    let mut facts = facts("", &[sent()]);
-    eth0(&mut facts).removes_tags = true;
-    let link = LinkFacts {
-        ifindex: 3,
-        name: "eth0.7".to_owned(),
-        parent: Some(2),
-        kind: Some("vlan".to_owned()),
-        ..LinkFacts::default()
-    };
-    facts.interfaces.insert("eth0.7".to_owned(), Interface { link, ..Interface::default() });
-    for (mode, expected) in [("tc", &[][..]), ("generic", &["vlan-tags-removed"])] {
-        let mut running = running();
-        running.status.instances[0].xdp_mode = Some(mode.to_owned());
-        facts.agent = Agent::Running(Box::new(running));
-        assert_eq!(names(&facts), expected, "{mode}");
-    }
-}
-
-#[test]
-fn remedy_of_a_fault_depends_on_its_name() {
-    for (fault, remedy) in [
-        ("drained", "vipd undrain"),
-        ("interface-down", "bring the interface up"),
-        ("no-primary-ip-address", "address that is not a VIP"),
-        ("address-interface", "docs/operations.md"),
-    ] {
-        let mut running = running();
-        let status = &mut running.status.instances[0];
-        (status.state, status.fault) = (State::Fault, Some(fault.to_owned()));
-        // No word of the reason selects the remedy.
-        status.fault_reason = Some("address down drained carrier".to_owned());
-        let mut facts = facts("", &[sent()]);
-        facts.agent = Agent::Running(Box::new(running));
-        let findings = found(&facts);
-        let finding = findings.iter().find(|finding| finding.check == "instance-fault").expect("a fault");
-        assert!(finding.remedy.contains(remedy), "{finding:?}");
     }
 }
 
@@ -319,16 +255,6 @@ fn unrelated_cluster_with_multicast_is_one_warning() {
 }
 
 #[test]
-fn master_with_a_long_learned_interval_is_awaited() {
-    let mut facts = facts("", &[]);
-    assert_eq!(names(&facts), ["no-master"]);
-    let mut running = running();
-    running.status.instances[0].active_advertise_interval_ns = 10_000_000_000;
-    facts.agent = Agent::Running(Box::new(running));
-    assert_eq!(names(&facts), [""; 0]);
-}
-
-#[test]
 fn links_without_arp_and_other_subnets_do_not_answer_arp() {
     for (has_arp, prefix, expected) in [(true, 24, &["arp-flux"][..]), (false, 24, &[]), (true, 16, &[])] {
         let mut facts = facts("", &[sent()]);
@@ -337,6 +263,21 @@ fn links_without_arp_and_other_subnets_do_not_answer_arp() {
         other.addresses[0].prefix = prefix;
         facts.interfaces.insert("eth9".to_owned(), other);
         assert_eq!(names(&facts), expected, "{has_arp} {prefix}");
+    }
+}
+
+#[test]
+fn missing_interface_has_its_own_remedy() {
+    for (is_present, remedy) in [(true, "as root"), (false, "correct `interface`")] {
+        let mut facts = facts("", &[sent()]);
+        let wire = Wire { survey: Err("no".to_owned()), duration: Duration::ZERO, obstacle: None };
+        facts.wire.insert("eth0".to_owned(), wire);
+        if !is_present {
+            facts.interfaces.clear();
+        }
+        let findings = found(&facts);
+        assert_eq!(names(&facts), ["not-observed"]);
+        assert!(findings[0].remedy.contains(remedy), "{findings:?}");
     }
 }
 
@@ -373,4 +314,19 @@ fn every_finding_has_a_subject_evidence_and_a_remedy() {
             assert!(!text.is_empty() && !text.ends_with('.'), "{findings:?}");
         }
     }
+}
+
+#[test]
+fn forged_adverts_do_not_flood_the_output() {
+    let forged =
+        |host: u32| Sent { source: Ipv4Addr::from_bits(0x0a00_0000 + host).into(), interval: 300, ..sent() };
+    let foreign = |host: u32| Sent { vrid: 52, ..forged(host) };
+    let all: Vec<Sent> = (0..200).flat_map(|host| [forged(host), foreign(host)]).collect();
+    let findings = found(&facts("", &all));
+    let alike: Vec<_> = findings.iter().filter(|finding| finding.check == "interval-mismatch").collect();
+    assert_eq!(alike.len(), 4, "{alike:?}");
+    assert!(alike[3].summary.ends_with("; the same for further routers"), "{alike:?}");
+    let foreign = findings.iter().find(|finding| finding.check == "foreign-vrid").expect("a note");
+    assert!(foreign.evidence.ends_with(", and 192 more"), "{foreign:?}");
+    assert!(findings.iter().all(|finding| finding.evidence.len() < 1000), "{findings:?}");
 }

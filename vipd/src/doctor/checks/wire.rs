@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::interface::contains;
+use super::addresses::contains;
 use super::list;
 use crate::config::settings::Transport;
 use crate::doctor::{Facts, Finding};
@@ -14,15 +14,23 @@ pub(in crate::doctor) fn is_observed(facts: &Facts) -> Vec<Finding> {
     for (name, wire) in &facts.wire {
         let finding = |summary| Finding::warning("not-observed", name, summary);
         findings.push(match (&wire.survey, &wire.obstacle) {
-            (Err(error), _) => finding("the adverts of this interface could not be observed")
+            (Err(error), _) if facts.interfaces.contains_key(name) => {
+                finding("the adverts of this interface could not be observed").evidence(error).remedy(
+                    "run this command as root; if it is root, `ip -d link show` has the state of the interface",
+                )
+            }
+            (Err(error), _) => finding("the interface does not exist, so its adverts could not be observed")
                 .evidence(error)
-                .remedy("run this command as root, in the network namespace of the agent"),
+                .remedy(
+                    "create it, correct `interface` in the file, or run this command in the network namespace of the \
+                     agent",
+                ),
             (Ok(_), Some(obstacle)) => finding("adverts dropped by the XDP program are not visible")
                 .evidence(obstacle.to_string())
                 .remedy(obstacle.remedy()),
-            (Ok(survey), None) if survey.unrecorded > 0 => finding("too many senders to record them all")
+            (Ok(survey), None) if survey.unrecorded > 0 => finding("too many packets or senders to record them all")
                 .evidence(format!("{} packets were not recorded", survey.unrecorded))
-                .remedy("look for a host that sends adverts or ARP with forged addresses, and block it"),
+                .remedy("look for a host that floods the segment with adverts or ARP, and block it (`vipd capture` shows the sources)"),
             (Ok(_), None) => continue,
         });
     }
@@ -191,7 +199,10 @@ pub(in crate::doctor) fn unicast_peers_are_reachable(facts: &Facts) -> Vec<Findi
                             "no answer to ARP requests for {} on {}",
                             peer.address, instance.interface
                         ))
-                        .remedy("check that the node is up, and that unicast_peers has its address"),
+                        .remedy(format!(
+                            "run `ping -c 1 {}`; check that the node is up, and that unicast_peers has its address",
+                            peer.address
+                        )),
                 );
             }
         }

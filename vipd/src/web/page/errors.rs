@@ -1,4 +1,4 @@
-//! Counters of errors.
+//! Error counters.
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
@@ -10,8 +10,8 @@ use crate::control::model::StatsReport;
 /// Maximum number of counters that are shown.
 const LIMIT: usize = 40;
 
-/// Returns the HTML of the counters of errors that are not 0, the largest first, and the values for
-/// its slots.
+/// Returns the HTML of the error counters that are not 0, the largest first, and the values for its
+/// slots.
 pub(super) fn render(report: &StatsReport) -> (String, Values) {
     let mut values = Values::default();
     let agent = report.global.entries().filter(|(counter, _)| is_agentwide(counter));
@@ -49,7 +49,7 @@ pub(super) fn render(report: &StatsReport) -> (String, Values) {
     (out, values)
 }
 
-/// Returns whether no instance has this counter. The counters of the agent include those of the
+/// Returns whether no instance has this counter. The agent's other counters include those of the
 /// instances.
 fn is_agentwide(counter: &Counter) -> bool {
     let is_same = |other: &Counter| other.short_name() == counter.short_name();

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use serde::Serialize;
 
-/// Begins a slot. Escaped text contains no `<`, so that only [`Slot`] writes it.
+/// Begins a slot. Escaped text contains no `<`, so it cannot contain a slot.
 const SLOT: &str = "<span data-value=\"";
 
 /// A value whose text is escaped, for use between tags and in quoted attribute values.

@@ -1,4 +1,4 @@
-//! One instance.
+//! The part of the page for an instance.
 
 use std::fmt::Write as _;
 
@@ -11,13 +11,13 @@ use crate::web::Problem;
 pub(super) const STATES: [State; 4] = [State::Fault, State::Master, State::Backup, State::Initialize];
 /// Number of VIPs that are shown outside the details.
 const VIPS: usize = 4;
-/// Maximum number of VIPs, routes, peers or tracked objects of an instance; it limits the memory for
-/// slow clients.
+/// Maximum number of VIPs, routes, peers or tracked objects shown for an instance. The limit saves
+/// memory when clients are slow.
 const MAX_ROWS: usize = 64;
 
 /// The values of an instance that the page shows more than once.
 struct Shared {
-    /// Time since the last advert of the present master.
+    /// Time since the last advert of the current master.
     age: Option<Slot>,
     /// Number of sent adverts.
     sent: Slot,
@@ -60,7 +60,7 @@ pub(super) fn render(
     (out, values)
 }
 
-/// Adds a value with a second line.
+/// Adds a labeled value with a second line below it.
 fn fact(out: &mut String, label: &str, value: &Markup, below: &Markup) {
     // Writing to a string does not fail.
     let _ = write!(out, "<div><dt>{label}</dt><dd>{value}</dd>");
@@ -86,7 +86,8 @@ fn sender(one: &InstanceStatus) -> Option<&PeerStatus> {
     one.peers.iter().find(|peer| Some(peer.address) == one.last_adv_source)
 }
 
-/// Returns the present master, and its priority if another router is master.
+/// Returns the current master, and a second line: this node's address or the other router's
+/// priority.
 fn master(one: &InstanceStatus) -> (String, String) {
     match (one.state, one.last_adv_source) {
         (State::Master, _) => {
@@ -102,7 +103,8 @@ fn master(one: &InstanceStatus) -> (String, String) {
     }
 }
 
-/// Returns the time since the last advert, and the interval of adverts. A master receives none.
+/// Returns the time since the last advert and the advert interval. For a master, returns the
+/// interval and the number of sent adverts.
 fn advert(one: &InstanceStatus, shared: &Shared) -> (Markup, Markup) {
     let interval = Markup::new(format_args!("every {}", seconds(one.active_advertise_interval_ns)));
     match (one.state, shared.age) {
@@ -134,7 +136,7 @@ fn vips(out: &mut String, one: &InstanceStatus) {
     out.push_str("</div>");
 }
 
-/// Adds the problem of an instance or its fault, and why it has not started.
+/// Adds the instance's problem or else its fault, and the reason why the instance has not started.
 fn notes(out: &mut String, one: &InstanceStatus, problems: &[Problem], values: &mut Values) {
     if let Some(problem) = problems.iter().find(|problem| problem.instance == one.name) {
         let _ = write!(out, "<p class=\"note bad\">{}</p>", Text(&problem.reason));
@@ -238,7 +240,7 @@ fn details(out: &mut String, one: &InstanceStatus, stats: &Statistics, shared: &
     out.push_str("</dl></details>");
 }
 
-/// Adds up to [`MAX_ROWS`] values and the number of the others.
+/// Adds up to [`MAX_ROWS`] values, and the number of values omitted.
 fn add_limited(add: &mut impl FnMut(&str, Markup), label: &str, mut values: impl Iterator<Item = Markup>) {
     for value in values.by_ref().take(MAX_ROWS) {
         add(label, value);

@@ -51,7 +51,7 @@ const ASSETS: [(&str, Asset); 3] = [
     ("/icon.svg", Asset { media_type: "image/svg+xml", text: include_str!("icon.svg") }),
 ];
 
-/// Returns the file of the page at this path, except the document.
+/// Returns the style, script or icon of the page at this path.
 pub(super) fn asset(path: &str) -> Option<Asset> {
     ASSETS.iter().find(|(name, _)| *name == path).map(|(_, asset)| *asset)
 }
@@ -61,15 +61,15 @@ pub(super) fn unavailable(reason: &str) -> String {
     format!(include_str!("unavailable.html"), reason = Text(reason))
 }
 
-/// Maximum number of instances that the page shows; it limits the memory for slow clients.
+/// Maximum number of instances that the page shows. The limit saves memory when clients are slow.
 const MAX_INSTANCES: usize = 255;
 
 /// The contents of the page at a point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     title: String,
-    /// Fingerprint of the agent's version and of the names of the instances. A document with another
-    /// layout lacks elements of this frame.
+    /// Hash of the agent's version, the page's files and the instances' names. A document with
+    /// another layout may lack elements of this frame, so the browser reloads it.
     layout: String,
     summary: Element,
     instances: Vec<Element>,
@@ -80,9 +80,9 @@ pub(super) struct Frame {
 /// An element of the page that may change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Element {
-    /// Its `id` in the document.
+    /// `id` of the element in the document.
     id: String,
-    /// Its HTML, in which the slots are empty.
+    /// HTML of the element, with empty slots.
     html: String,
     values: Values,
 }

@@ -1,4 +1,4 @@
-//! Tests of the page's text. `tests/tests/browser.rs` tests it in a browser.
+//! Tests of the page's text. `tests/tests/browser.rs` tests the page in a browser.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::control::model::{GlobalStatistics, State, Statistics};
 use crate::web::Problem;
 use crate::web::tests::{scrape, stats, status};
 
-/// Elements of the document.
+/// Elements that the document may contain.
 const TAGS: [&str; 33] = [
     "a", "article", "b", "body", "code", "dd", "details", "div", "dl", "dt", "footer", "h1", "h2", "h3",
     "head", "header", "html", "li", "link", "main", "meta", "noscript", "ol", "p", "script", "section",
@@ -91,7 +91,7 @@ fn hostile_text_is_escaped_everywhere() {
 }
 
 #[test]
-fn page_has_no_inline_script_or_style_and_no_foreign_resource() {
+fn page_has_no_inline_script_or_style_and_no_external_resource() {
     let document = Frame::new(&scrape()).document();
     check_elements(&document);
     assert_contains(&document, "<script src=\"page.js\" defer></script>");
@@ -132,14 +132,15 @@ fn update_has_the_elements_that_changed() {
     scrape.status.instances[1].state = State::Backup;
     let changed = Frame::new(&scrape);
     assert_eq!(ids(&changed.update(Some(&former))), ["summary", "instance-1"]);
-    // After a reload, the document lacks an element, and loads itself again.
+    // After a reload of the configuration, the layout differs, and the browser reloads the
+    // document.
     scrape.status.instances[1].name = "new".to_owned();
     let other = Frame::new(&scrape);
     assert_ne!(other.layout, changed.layout);
     assert_eq!(ids(&other.update(Some(&changed))), all);
 }
 
-/// Ages, countdowns and counters change with each snapshot, without their HTML.
+/// Ages, countdowns and counters change with each snapshot, but the HTML around them does not.
 #[test]
 fn update_of_an_idle_agent_consists_of_values() {
     let mut scrape = scrape();

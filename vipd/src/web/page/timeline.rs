@@ -8,7 +8,7 @@ use crate::control::event::EventRecord;
 
 /// Renders events, the latest first.
 pub(super) fn render(events: &[Arc<EventRecord>]) -> String {
-    // The list scrolls, and the keyboard scrolls only what has the focus.
+    // The list is focusable, so that it can be scrolled with the keyboard.
     let mut out = "<section id=\"timeline\"><h2>Timeline <small>UTC</small></h2>\
                    <ol tabindex=\"0\" aria-label=\"Timeline\">"
         .to_owned();

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::{
     BPF_MAP_CREATE, BPF_MAP_GET_FD_BY_ID, BPF_MAP_LOOKUP_ELEM, BPF_MAP_TYPE_RINGBUF, BPF_MAP_UPDATE_ELEM,
-    BPF_OBJ_GET_INFO_BY_FD, BPF_PROG_GET_FD_BY_ID, BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, bpf, fd,
+    BPF_PROG_GET_FD_BY_ID, BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, bpf, fd, object_info,
 };
 use crate::xdp::tap_program::Instruction;
 
@@ -95,13 +95,6 @@ pub(in crate::xdp) fn load_xdp(
     bpf(BPF_PROG_LOAD, &mut attributes).map(owned)
 }
 
-fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
-    #[expect(clippy::cast_possible_truncation, reason = "a small structure")]
-    let length = size_of::<T>() as u32;
-    let mut attributes = InfoByFd { fd: fd(object), length, info: std::ptr::from_mut(info) };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
-}
-
 /// The first members of `struct bpf_prog_info`.
 #[repr(C)]
 struct ProgramInfo {
@@ -127,14 +120,6 @@ struct MapInfo {
     /// Type, ID, sizes, number of entries, flags.
     before: [u32; 6],
     name: [u8; 16],
-}
-
-/// The members of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
-#[repr(C)]
-struct InfoByFd<T> {
-    fd: u32,
-    length: u32,
-    info: *mut T,
 }
 
 /// The members of `union bpf_attr` for the elements of a map.

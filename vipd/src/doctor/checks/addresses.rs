@@ -1,0 +1,152 @@
+//! Checks of the addresses and the sysctls of this host.
+
+use std::net::IpAddr;
+
+use crate::config::Instance;
+use crate::doctor::facts::Interface;
+use crate::doctor::{Facts, Finding};
+use crate::netlink::sysctl::{self, Changed};
+use crate::netlink::{Address, PROTO_VIPD};
+use crate::vrrp::config::{Family, VirtualAddress};
+
+/// Returns each VIP with its instance and the name of its interface.
+fn vips(facts: &Facts) -> impl Iterator<Item = (&Instance, VirtualAddress, &str)> {
+    facts.instances().iter().flat_map(|instance| {
+        let vips = instance.router.all_addresses().zip(&instance.placements);
+        vips.map(move |(vip, placement)| {
+            (&**instance, vip, placement.interface.as_deref().unwrap_or(&instance.interface))
+        })
+    })
+}
+
+pub(in crate::doctor) fn vips_are_only_vipds(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (instance, vip, _) in vips(facts) {
+        if instance.router.is_owner() {
+            continue;
+        }
+        for interface in facts.interfaces.values() {
+            let is_foreign = |found: &&Address| found.address == vip.address && found.protocol != PROTO_VIPD;
+            if let Some(found) = interface.addresses.iter().find(is_foreign) {
+                let name = &interface.link.name;
+                findings.push(
+                    Finding::problem(
+                        "vip-configured-elsewhere",
+                        &instance.name,
+                        "another tool has added a VIP, so this host answers for it in any state",
+                    )
+                    .evidence(format!(
+                        "{} is on {name} without vipd's mark (`ip address show dev {name}`)",
+                        vip.address
+                    ))
+                    .remedy(format!(
+                        "remove it from that tool's configuration, then run `ip address del {}/{} dev {name}`",
+                        found.address, found.prefix
+                    )),
+                );
+            }
+        }
+    }
+    findings
+}
+
+pub(in crate::doctor) fn one_interface_answers_for_a_subnet(facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for (_, vip, name) in vips(facts) {
+        let Some(own) = facts.interfaces.get(name) else { continue };
+        // A wider or narrower subnet is probably that of another segment.
+        let is_subnet = |prefix: u8| {
+            let mut own = own.addresses.iter();
+            own.any(|own| own.prefix == prefix && contains(own.address, prefix, vip.address))
+        };
+        let shares = |other: &&Interface| {
+            other.link.is_up
+                && other.link.has_arp
+                && other.link.name != name
+                && other.link.parent != Some(own.link.ifindex)
+                && other.arp_ignore == 0
+                && other.addresses.iter().any(|found| {
+                    is_subnet(found.prefix) && contains(found.address, found.prefix, vip.address)
+                })
+        };
+        let Some(other) = facts.interfaces.values().find(shares) else { continue };
+        if findings.iter().any(|finding| finding.subject == name) {
+            continue;
+        }
+        let filter = if own.rp_filter == 1 {
+            format!("; rp_filter of {name} is 1 (strict), so it may drop packets to the VIP")
+        } else {
+            String::new()
+        };
+        findings.push(
+            Finding::warning("arp-flux", name, "two interfaces of this host answer ARP for a VIP")
+                .evidence(format!(
+                    "{} is in the subnet of {name} and of {}, whose arp_ignore is 0{filter}",
+                    vip.address, other.link.name
+                ))
+                .remedy(format!(
+                    "run `sysctl -w {}=1 {}=2` and add both to /etc/sysctl.d, or use different subnets",
+                    sysctl::key(4, &other.link.name, "arp_ignore"),
+                    sysctl::key(4, &other.link.name, "arp_announce")
+                )),
+        );
+    }
+    findings
+}
+
+/// Returns whether an IPv4 address is in the subnet of another one.
+pub(super) fn contains(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+            network.to_bits() & mask == address.to_bits() & mask && prefix < 32
+        }
+        _ => false,
+    }
+}
+
+/// Without IPv6, an interface has no link-local address, and the kernel refuses IPv6 addresses.
+pub(in crate::doctor) fn ipv6_is_enabled(facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for (instance, vip, name) in vips(facts) {
+        if Family::of(vip.address) != Family::V6 {
+            continue;
+        }
+        for name in [name, &instance.interface] {
+            let is_disabled = facts.interfaces.get(name).is_some_and(|interface| interface.is_ipv6_disabled);
+            if is_disabled && !findings.iter().any(|finding| finding.subject == name) {
+                let key = sysctl::key(6, name, "disable_ipv6");
+                findings.push(
+                    Finding::problem(
+                        "ipv6-disabled",
+                        name,
+                        "IPv6 is disabled on an interface of an IPv6 instance",
+                    )
+                    .evidence(format!("{key} is 1; instance {} has the VIP {}", instance.name, vip.address))
+                    .remedy(format!("run `sysctl -w {key}=0`, and correct /etc/sysctl.d")),
+                );
+            }
+        }
+    }
+    findings
+}
+
+pub(in crate::doctor) fn sysctls_of_macvlans_are_set(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for interface in facts.interfaces.values() {
+        for Changed { key, found, wanted } in &interface.changed_sysctls {
+            findings.push(
+                Finding::problem(
+                    "sysctl-changed",
+                    &interface.link.name,
+                    "another program has changed a sysctl that the virtual MAC needs",
+                )
+                .evidence(format!("{key} is {found}; vipd has set {wanted}"))
+                .remedy(format!(
+                    "run `sysctl -w {key}={wanted}`, and exclude the interface in the file of /etc/sysctl.d that sets it"
+                )),
+            );
+        }
+    }
+    findings
+}

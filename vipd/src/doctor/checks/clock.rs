@@ -1,0 +1,165 @@
+//! Checks of the wall clock.
+//!
+//! vipd's timers use the monotonic clock, which cannot be set, so no finding is a problem. The wall clock
+//! is needed to compare the logs and captures of several nodes.
+
+use std::time::Duration;
+
+use super::host::HOST;
+use super::time;
+use crate::doctor::{Facts, Finding};
+use crate::process::STA_UNSYNC;
+
+/// Errors above which the order of events of two nodes is uncertain. A daemon that adjusts the clock
+/// every 2048 s, the longest interval of systemd-timesyncd, keeps the maximum error below 1.1 s.
+const MAXIMUM_ERROR: Duration = Duration::from_secs(2);
+const ESTIMATED_ERROR: Duration = Duration::from_millis(100);
+/// Estimated error after the clock was set, and before it is adjusted for the first time (`ntp_clear`,
+/// `kernel/time/ntp.c`).
+const NEVER_ADJUSTED: Duration = Duration::from_secs(16);
+/// Smallest step that is reported, in nanoseconds.
+const STEP: u64 = 10_000_000;
+
+pub(in crate::doctor) fn clock_is_synchronized(facts: &Facts) -> Vec<Finding> {
+    let state = match &facts.host.clock.state {
+        Ok(state) => state,
+        Err(error) => {
+            return vec![
+                Finding::note("clock-not-read", HOST, "the state of the wall clock is unknown")
+                    .evidence(format!("adjtimex: {error}"))
+                    .remedy("run this command outside the sandbox (SystemCallFilter= of a unit, seccomp of a container)"),
+            ];
+        }
+    };
+    let errors = format!(
+        "estimated error {}, maximum error {}",
+        time(state.estimated_error),
+        time(state.maximum_error)
+    );
+    if state.status & STA_UNSYNC != 0 || state.has_error {
+        let since = if state.estimated_error >= NEVER_ADJUSTED {
+            "not adjusted since the host was started or the clock was set"
+        } else {
+            "no longer adjusted"
+        };
+        return vec![
+            Finding::warning(
+                "clock-unsynchronized",
+                HOST,
+                "the wall clock is not synchronized, so the logs of two nodes cannot be compared",
+            )
+            .evidence(format!("adjtimex: status {:#06x}, {errors}: {since}", state.status))
+            .remedy(
+                "run a time daemon on each node, for example chrony (`systemctl enable --now chrony`, then `chronyc \
+                 tracking`); VRRP does not need it",
+            ),
+        ];
+    }
+    if state.maximum_error > MAXIMUM_ERROR || state.estimated_error > ESTIMATED_ERROR {
+        return vec![
+            Finding::warning(
+                "clock-inaccurate",
+                HOST,
+                "the wall clock may be wrong by more than the time between two log lines",
+            )
+            .evidence(format!("adjtimex: {errors}"))
+            .remedy(
+                "check whether the time daemon still reaches its servers (`chronyc tracking`, `timedatectl \
+                 timesync-status`, `ntpq -p`)",
+            ),
+        ];
+    }
+    Vec::new()
+}
+
+pub(in crate::doctor) fn clock_is_not_set(facts: &Facts) -> Vec<Finding> {
+    let clock = &facts.host.clock;
+    if clock.step.unsigned_abs() < STEP {
+        return Vec::new();
+    }
+    let (direction, step) =
+        (if clock.step > 0 { "forward" } else { "back" }, Duration::from_nanos(clock.step.unsigned_abs()));
+    vec![
+        Finding::warning("clock-stepped", HOST, "the wall clock was set during the observation")
+            .evidence(format!("{} {direction} within {}", time(step), time(clock.duration)))
+            .remedy(
+                "find the program that sets it: two time daemons, a guest agent of the hypervisor, or `date`; let one \
+                 daemon slew it. Or the host was suspended",
+            ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::checks::tests::healthy;
+    use crate::process::ClockState;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    fn findings(state: Result<ClockState, String>, step: i64) -> Vec<Finding> {
+        let mut facts = healthy();
+        (facts.host.clock.state, facts.host.clock.step) = (state, step);
+        [clock_is_synchronized(&facts), clock_is_not_set(&facts)].concat()
+    }
+
+    #[test]
+    fn states_of_adjtimex_are_judged() {
+        let second = 1000;
+        for (status, has_error, estimated, maximum, expected, evidence) in [
+            // chrony, systemd-timesyncd a while after its last adjustment, ntpd with STA_PLL.
+            (0x2000, false, 0, 20, None, ""),
+            (0x2000, false, 0, 1100, None, ""),
+            (0x2001, false, 1, 300, None, ""),
+            // After boot without a daemon.
+            (
+                0x40,
+                true,
+                16 * second,
+                16 * second,
+                Some("clock-unsynchronized"),
+                "status 0x0040, estimated error 16.0 s",
+            ),
+            (0x40, true, 16 * second, 16 * second, Some("clock-unsynchronized"), "not adjusted since"),
+            // The daemon has ended.
+            (0x2041, true, 2, 16 * second, Some("clock-unsynchronized"), "no longer adjusted"),
+            // A clock error without STA_UNSYNC.
+            (0x1000, true, 2, 20, Some("clock-unsynchronized"), "status 0x1000"),
+            // The daemon no longer reaches its servers.
+            (0x2000, false, 0, 4 * second, Some("clock-inaccurate"), "maximum error 4.0 s"),
+            (0x2000, false, 250, 900, Some("clock-inaccurate"), "estimated error 250 ms"),
+        ] {
+            let state = ClockState {
+                status,
+                has_error,
+                estimated_error: MILLISECOND * estimated,
+                maximum_error: MILLISECOND * maximum,
+            };
+            let found = findings(Ok(state), 0);
+            assert_eq!(found.first().map(|finding| finding.check), expected, "{state:?}");
+            assert!(found.iter().all(|finding| finding.evidence.contains(evidence)), "{evidence}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn denied_call_is_a_note() {
+        let found = findings(Err("Operation not permitted (os error 1)".to_owned()), 0);
+        assert_eq!((found.len(), found[0].check), (1, "clock-not-read"), "{found:?}");
+        assert_eq!(found[0].evidence, "adjtimex: Operation not permitted (os error 1)");
+    }
+
+    #[test]
+    fn steps_are_found_in_both_directions() {
+        let healthy = healthy().host.clock.state;
+        for (step, evidence) in [
+            (0, None),
+            (-9_000_000, None),
+            (3_600_000_000_000, Some("3600.0 s forward within 4.0 s")),
+            (-25_000_000, Some("25 ms back within 4.0 s")),
+            (i64::MIN, Some("9223372036.9 s back within 4.0 s")),
+        ] {
+            let found = findings(healthy.clone(), step);
+            assert_eq!(found.first().map(|finding| finding.evidence.as_str()), evidence, "{step}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Checks for objects of agents that did not end cleanly.
+
+use super::host::HOST;
+use super::list;
+use crate::doctor::{Facts, Finding};
+use crate::netlink::PROTO_VIPD;
+
+/// VIPs, routes and rules do not record their agent, so any running agent of this network namespace may
+/// own them.
+pub(in crate::doctor) fn no_address_is_stale(facts: &Facts) -> Vec<Finding> {
+    if !facts.host.agents.is_empty() {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    for interface in facts.interfaces.values() {
+        let vips = interface.addresses.iter().filter(|address| address.protocol == PROTO_VIPD);
+        let vips: Vec<String> = vips.map(|vip| format!("{}/{}", vip.address, vip.prefix)).collect();
+        if !vips.is_empty() {
+            findings.push(
+                Finding::problem(
+                    "stale-addresses",
+                    &interface.link.name,
+                    "VIPs of a dead agent are still on the interface",
+                )
+                .evidence(format!("{} with vipd's mark (proto 0x76), and no agent runs", list(vips)))
+                .remedy("start the agent again, or run `vipd cleanup`"),
+            );
+        }
+    }
+    if !facts.host.routing.is_empty() {
+        findings.push(
+            Finding::problem("stale-routes", HOST, "routes or rules of a dead agent are still in the tables")
+                .evidence(format!(
+                    "{} with vipd's mark (proto 0x76), and no agent runs",
+                    list(&facts.host.routing)
+                ))
+                .remedy("start the agent again, or run `vipd cleanup`"),
+        );
+    }
+    findings
+}
+
+pub(in crate::doctor) fn no_program_is_stale(facts: &Facts) -> Vec<Finding> {
+    let dead = facts.host.dead_agents.iter().map(|agent| {
+        Finding::warning("stale-programs", HOST, "BPF programs of a dead agent are still attached")
+            .evidence(format!("pins of the agent with the runtime directory {agent}"))
+            .remedy(remedy(agent))
+    });
+    dead.collect()
+}
+
+pub(in crate::doctor) fn no_macvlan_is_stale(facts: &Facts) -> Vec<Finding> {
+    let links = facts.interfaces.values().map(|interface| &interface.link);
+    let stale = links.filter_map(|link| {
+        let agent = link.owner.as_ref().filter(|owner| !facts.host.agents.contains(*owner))?;
+        let state = if link.is_up { "up, and may answer for its VIPs" } else { "down" };
+        Some(
+            Finding::warning("stale-macvlans", &link.name, "the macvlan of a dead agent is still there")
+                .evidence(format!("its alias names the runtime directory {agent}, and it is {state}"))
+                .remedy(remedy(agent)),
+        )
+    });
+    stale.collect()
+}
+
+fn remedy(agent: &str) -> String {
+    format!("start that agent again, or run `vipd --runtime-dir {agent} cleanup`")
+}
