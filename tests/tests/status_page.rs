@@ -55,12 +55,12 @@ fn start_master(lab: &Lab) -> Result<Agent> {
 /// A stream of events.
 struct Stream {
     connection: BufReader<TcpStream>,
-    /// The latest HTML of each element, without values.
+    /// The latest HTML of each element, by identifier. Updates of values alone are not applied.
     elements: BTreeMap<String, String>,
 }
 
 impl Stream {
-    /// Requests the stream. Returns `None` if the agent refuses because it serves too many.
+    /// Requests the stream. Returns `None` if the agent refuses because all its streams are in use.
     fn request(host: &Namespace, port: u16) -> Result<Option<Self>> {
         let mut connection = connect(host, port)?;
         // The body of an answer to HTTP/1.0 is not chunked.
@@ -156,7 +156,7 @@ fn page_and_its_files_are_served() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn stream_reports_changes_and_a_new_one_begins_with_everything() -> TestResult {
+fn stream_reports_changes_and_a_new_stream_begins_with_all_elements() -> TestResult {
     let lab = Lab::new(1)?;
     let mut agent = start_master(&lab)?;
     let mut stream = Stream::open(agent.host(), PORT)?;
@@ -201,7 +201,7 @@ fn output_of_scripts_and_contents_of_files_are_not_published() -> TestResult {
     wait_for(&agent, "the contents of the file", TIMEOUT, |status| {
         status.0["vipd:track"].to_string().contains("classified")
     })?;
-    // The file had a number, so that an event explains the change.
+    // Write a number first: only a change of the number is an event.
     fs::write(&path, "5\n")?;
     let mut stream = Stream::open(agent.host(), PORT)?;
     stream.wait_for("instance-0", "file key <b>5</b>")?;
@@ -248,7 +248,7 @@ fn client_that_does_not_read_loses_its_slot() -> TestResult {
         Ok(socket)
     })?;
     frozen.send(b"GET /events HTTP/1.0\r\nHost: vipd\r\n\r\n")?;
-    // The first stream of the others is accepted later than the frozen one.
+    // The agent must accept the frozen stream before the other ones.
     thread::sleep(Duration::from_secs(1));
     let mut streams = (1..MAX_STREAMS).map(|_| Stream::open(host, PORT)).collect::<Result<Vec<_>>>()?;
     assert!(Stream::request(host, PORT)?.is_none(), "the frozen client has no slot");
@@ -278,7 +278,7 @@ fn storm_of_scrapes_and_streams_loses_no_advert_at_10ms() -> TestResult {
     let read: Vec<_> =
         (0..MAX_STREAMS / 2).map(|_| Stream::open(master.host(), PORT)).collect::<Result<_>>()?;
 
-    // Read first, so that an advert on its way is not counted as lost.
+    // The backup's counter is read first, so that an advert in flight is not counted as lost.
     let received = control::counter(&backup, "advertisement-rcvd")?;
     let sent = control::counter(&master, "advertisement-sent")?;
     let readers = read.into_iter().map(|mut stream| {
@@ -301,7 +301,7 @@ fn storm_of_scrapes_and_streams_loses_no_advert_at_10ms() -> TestResult {
     let sent = control::counter(&master, "advertisement-sent")? - sent;
     let received = control::counter(&backup, "advertisement-rcvd")? - received;
     assert!(sent > 0, "no adverts were sent during the storm");
-    // The last advert may not have arrived.
+    // The last advert may still be in flight.
     assert!(received + 1 >= sent, "{received} of {sent} adverts were received");
     assert_eq!(control::counter(&backup, "master-transitions")?, 0, "{:#?}", backup.log());
     assert_eq!((control::state(&master)?, control::state(&backup)?), ("master".into(), "backup".into()));

@@ -62,36 +62,45 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.test { test::run(&out) } else { Ok(()) }
 }
 
-/// Builds all packages in `out`, and prints their hashes.
+/// Builds all packages in `out`, and prints their names and sizes.
 fn build_all(out: &Path) -> Result<()> {
+    let mut progress = process::clocked("dist");
     let epoch = epoch::determine()?;
     let work = workspace::target().join("dist-work");
     let mut files = Vec::new();
     for library in [Library::Gnu, Library::Musl] {
-        let program = Program::describe(build::build(library)?, &library.target(), epoch)?;
-        files.extend(match library {
+        let target = library.target();
+        progress(&format!("building vipd for {target}; takes some minutes"));
+        let program = Program::describe(build::build(library)?, &target, epoch)?;
+        match library {
             Library::Gnu => {
+                progress("building the Debian package");
                 let packages = deb::build(&program, &work, out)?;
+                progress("checking it with lintian");
                 deb::check(&packages)?;
-                packages
+                files.extend(packages);
             }
-            Library::Musl => vec![tarball::build(&program, &work, out)?],
-        });
-        let path = out.join(format!("vipd-{}-{}.cdx.json", program.version, library.target()));
+            Library::Musl => {
+                progress("building the static tarball");
+                files.push(tarball::build(&program, &work, out)?);
+            }
+        }
+        let path = out.join(format!("vipd-{}-{target}.cdx.json", program.version));
         fs::write(&path, &program.components).with_context(|| format!("cannot write {}", path.display()))?;
         files.push(path);
     }
     files.sort();
-    let mut sums = String::new();
+    let (mut sums, mut table) = (String::new(), String::new());
     for path in &files {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let name = path.file_name().unwrap_or_default().display();
         writeln!(sums, "{}  {name}", sha256(&bytes))?;
+        writeln!(table, "{:8} kB  {name}", bytes.len().div_ceil(1000))?;
     }
     let path = out.join(SUMS);
-    fs::write(&path, &sums).with_context(|| format!("cannot write {}", path.display()))?;
-    progress(format_args!("built in {}, with hashes in {SUMS}:", out.display()));
-    print!("{sums}");
+    fs::write(&path, sums).with_context(|| format!("cannot write {}", path.display()))?;
+    progress(&format!("built in {}, with their hashes in {SUMS}:", out.display()));
+    print!("{table}");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Settings and programs of the host.
+//! Troubles with settings and programs of the host.
 
 use std::net::Ipv4Addr;
 
@@ -103,7 +103,7 @@ fn costs_and_limits_of_xdp_are_named() {
     reload(&agent).unwrap();
     let diagnosis = doctor_at_once(&lab);
     diagnosis.lacks(&["native-xdp-refused"]);
-    // The kernel decides whether the clock is synchronized.
+    // Whether the clock is synchronized depends on this machine.
     let is_named = diagnosis.names().contains(&"clock-unsynchronized");
     assert_eq!(is_named, !is_clock_synchronized(), "{:#?}", diagnosis.findings);
 }

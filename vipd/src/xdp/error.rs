@@ -16,7 +16,8 @@ pub enum LoadError {
     /// A capability is missing, or the kernel is locked down (`EPERM` from `bpf(2)`).
     #[error(
         "not permitted to load the BPF program: vipd needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW \
-         (run as root, or grant them in the service's unit), and a kernel that is not locked down"
+         (run as root, or grant them in the service's unit), a kernel that is not locked down and, in a \
+         container, a seccomp profile that allows bpf(2)"
     )]
     Permission,
     /// The kernel was built without BPF (`ENOSYS` from `bpf(2)`).

@@ -39,7 +39,6 @@ impl Library {
 pub(super) fn build(library: Library) -> Result<PathBuf> {
     let target = library.target();
     ensure_installed(&target)?;
-    super::progress(format_args!("building vipd for {target}; takes some minutes"));
     let mut flags: Vec<String> = library.flags().iter().map(|&flag| flag.to_owned()).collect();
     flags.extend(remap::flags(workspace::root()));
     let mut cargo = workspace::cargo();

@@ -47,7 +47,7 @@ impl Program {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let crates = crates::all(target)?;
         let components = sbom::render(&crates, &version, target, epoch)?;
-        Ok(Self { executable, version, epoch, components, licenses: licenses::render(&crates)? })
+        Ok(Self { executable, version, epoch, components, licenses: licenses::render(&crates, target)? })
     }
 
     /// Installs the files that all packages have. `zsh` is the directory for completions of zsh.

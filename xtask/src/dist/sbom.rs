@@ -14,6 +14,8 @@ use crate::support::process::{output, program};
 
 /// Version of the CycloneDX specification.
 const SPECIFICATION: &str = "1.5";
+/// Libraries that rustc links into a static program, with their licenses.
+const STATIC: [(&str, &str); 2] = [("musl", "MIT"), ("libunwind", "Apache-2.0 WITH LLVM-exception")];
 
 /// Returns the list of components of vipd for a target.
 pub(super) fn render(
@@ -26,7 +28,12 @@ pub(super) fn render(
     let root = root.map(|(id, found)| component("application", id, found));
     let libraries = crates.iter().filter(|((name, _), _)| name != "vipd");
     let mut components: Vec<Value> = libraries.map(|(id, found)| component("library", id, found)).collect();
-    components.push(standard_library()?);
+    let rustc = rustc_version()?;
+    components.push(foreign_library("rust-std", Some(&rustc), "MIT OR Apache-2.0"));
+    if target.ends_with("musl") {
+        // They are those of the toolchain, which does not report their versions.
+        components.extend(STATIC.map(|(name, license)| foreign_library(name, None, license)));
+    }
     let dependencies: Vec<Value> = crates
         .iter()
         .map(|(id, found)| {
@@ -73,20 +80,29 @@ fn component(kind: &str, id: &Id, found: &Crate) -> Value {
     component
 }
 
-/// Returns the component for Rust's standard library, whose sources are not in a registry.
-fn standard_library() -> Result<Value> {
+/// Returns the component for a library that is not a crate in a registry.
+fn foreign_library(name: &str, version: Option<&str>, license: &str) -> Value {
+    let url = version
+        .map_or_else(|| format!("pkg:generic/{name}"), |version| format!("pkg:generic/{name}@{version}"));
+    let mut component = json!({
+        "type": "library",
+        "bom-ref": url,
+        "name": name,
+        "scope": "required",
+        "licenses": [{ "expression": license }],
+        "purl": url,
+    });
+    if let Some(version) = version {
+        component["version"] = version.into();
+    }
+    component
+}
+
+/// Returns the version of rustc, which is that of Rust's standard library.
+fn rustc_version() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = output(program(rustc).arg("--version"))?;
-    let version = version.split(' ').nth(1).unwrap_or_default();
-    Ok(json!({
-        "type": "library",
-        "bom-ref": format!("pkg:generic/rust-std@{version}"),
-        "name": "rust-std",
-        "version": version,
-        "scope": "required",
-        "licenses": [{ "expression": "MIT OR Apache-2.0" }],
-        "purl": format!("pkg:generic/rust-std@{version}"),
-    }))
+    Ok(version.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
 /// Returns the package URL of a crate (<https://github.com/package-url/purl-spec>). A `+` in a version
@@ -111,6 +127,18 @@ mod tests {
             in_object: dependency.is_none(),
             dependencies: dependency.into_iter().collect(),
         }
+    }
+
+    #[test]
+    fn static_program_has_the_libraries_of_its_target() {
+        let names = |target: &str| {
+            let text = render(&BTreeMap::new(), "0.1.0", target, Epoch(0)).expect("rendered");
+            let document: Value = serde_json::from_str(&text).expect("JSON");
+            let components = document["components"].as_array().expect("an array").clone();
+            components.iter().map(|component| component["name"].to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names("x86_64-unknown-linux-gnu"), r#""rust-std""#);
+        assert_eq!(names("x86_64-unknown-linux-musl"), r#""rust-std" "musl" "libunwind""#);
     }
 
     #[test]

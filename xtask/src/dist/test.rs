@@ -18,7 +18,7 @@ use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::try_wait_until;
 
-use super::layout::create_empty;
+use super::layout::{copy, create_empty};
 use crate::support::process::{clocked, output, program, run as run_command};
 use crate::support::{debian, privilege, workspace};
 use machine::Machine;
@@ -42,7 +42,21 @@ struct Test {
     peer: Agent,
     capture: Capture,
     lab: Lab,
+    files: Files,
 }
+
+/// The files under test, in the directory that the system sees as [`machine::PACKAGES`].
+struct Files {
+    /// Debian's name of this machine's architecture.
+    architecture: String,
+    /// Name of the Debian package.
+    package: String,
+    /// Name of the archive with the static program.
+    archive: String,
+}
+
+/// Directory of the packages below [`machine::PACKAGES`], as in README's commands.
+const DIST: &str = "target/dist";
 
 /// Tests the packages in `out`.
 pub(super) fn run(out: &Path) -> Result<()> {
@@ -51,53 +65,66 @@ pub(super) fn run(out: &Path) -> Result<()> {
     let work = workspace::target().join("dist-work");
     let base = machine::base(&work)?;
     let packages = work.join("packages");
-    let program = prepare(out, &packages)?;
+    let files = Files::names()?;
+    let executable = files.prepare(out, &packages)?;
     let scratch = work.join("root");
     create_empty(&scratch)?;
 
     let mut progress = clocked("dist");
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
-    let mut peer = Agent::with_configuration(&lab, TWO, AgentKind::Vipd(program), BACKUP.to_owned())?;
+    let mut peer = Agent::with_configuration(&lab, TWO, AgentKind::Vipd(executable), BACKUP.to_owned())?;
     peer.start()?;
     let machine = Machine::boot(lab.host(ONE)?, &base, &scratch, &packages)?;
-    let test = Test { machine, peer, capture, lab };
+    progress("the system is running");
+    let test = Test { machine, peer, capture, lab, files };
     for (name, step) in steps::ALL {
-        step(&test).with_context(|| format!("{name}: the journal of vipd:\n{}", test.journal()))?;
+        step(&test).with_context(|| format!("step \"{name}\" failed; the journal:\n{}", test.journal()))?;
         progress(name);
     }
-    println!("{} steps passed", steps::ALL.len());
+    println!("all {} steps passed", steps::ALL.len());
     Ok(())
 }
 
-/// Copies the packages, makes copies with higher versions, and returns the path of an executable
-/// from the package.
-fn prepare(out: &Path, packages: &Path) -> Result<PathBuf> {
-    create_empty(packages)?;
-    let version = env!("CARGO_PKG_VERSION");
-    let architecture = output(program("dpkg").arg("--print-architecture"))?;
-    let name = format!("vipd_{}-1_{}.deb", version.replace('-', "~"), architecture.trim());
-    let package = out.join(&name);
-    ensure!(package.is_file(), "{} does not exist; run without --no-build", package.display());
-    let unpacked = packages.join("unpacked");
-    run_command(program("dpkg-deb").arg("--raw-extract").arg(&package).arg(&unpacked))?;
-    let control = unpacked.join("DEBIAN/control");
-    let fields =
-        fs::read_to_string(&control).with_context(|| format!("cannot read {}", control.display()))?;
-    let own =
-        fields.lines().find(|line| line.starts_with("Version: ")).context("a package without version")?;
-    for number in 1..=steps::VERSIONS {
-        fs::write(&control, fields.replace(own, &format!("{own}+{number}")))?;
-        let target = packages.join(format!("vipd-{number}.deb"));
-        let mut build = program("dpkg-deb");
-        build.args(["--root-owner-group", "-Znone", "--build"]).arg(&unpacked).arg(target);
-        output(&mut build)?;
+impl Files {
+    /// Returns the names for this version and architecture.
+    fn names() -> Result<Self> {
+        let version = env!("CARGO_PKG_VERSION");
+        let architecture = output(program("dpkg").arg("--print-architecture"))?;
+        let architecture = architecture.trim().to_owned();
+        Ok(Self {
+            package: format!("vipd_{}-1_{architecture}.deb", version.replace('-', "~")),
+            archive: format!("vipd-{version}-{}-linux-musl.tar.gz", std::env::consts::ARCH),
+            architecture,
+        })
     }
-    let archive = format!("vipd-{version}-{}-linux-musl.tar.gz", std::env::consts::ARCH);
-    let archive = out.join(archive);
-    fs::copy(&archive, packages.join("vipd.tar.gz"))
-        .with_context(|| format!("cannot copy {}", archive.display()))?;
-    Ok(unpacked.join("usr/bin/vipd"))
+
+    /// Copies the files from `out` to the directory `packages`, adds copies of the package with
+    /// higher versions, and returns the path of an executable from the package.
+    fn prepare(&self, out: &Path, packages: &Path) -> Result<PathBuf> {
+        create_empty(packages)?;
+        for name in [&self.package, &self.archive] {
+            let from = out.join(name);
+            ensure!(from.is_file(), "{} does not exist; run without --no-build", from.display());
+            copy(&from, &packages.join(DIST).join(name), 0o644)?;
+        }
+        let unpacked = packages.join("unpacked");
+        let package = out.join(&self.package);
+        run_command(program("dpkg-deb").arg("--raw-extract").arg(&package).arg(&unpacked))?;
+        let control = unpacked.join("DEBIAN/control");
+        let fields =
+            fs::read_to_string(&control).with_context(|| format!("cannot read {}", control.display()))?;
+        let version = fields.lines().find(|line| line.starts_with("Version: "));
+        let version = version.with_context(|| format!("{} has no version", package.display()))?;
+        for number in 1..=steps::VERSIONS {
+            fs::write(&control, fields.replace(version, &format!("{version}+{number}")))?;
+            let target = packages.join(format!("vipd-{number}.deb"));
+            let mut build = program("dpkg-deb");
+            build.args(["--root-owner-group", "-Znone", "--build"]).arg(&unpacked).arg(target);
+            output(&mut build)?;
+        }
+        Ok(unpacked.join("usr/bin/vipd"))
+    }
 }
 
 impl Test {
@@ -123,6 +150,13 @@ impl Test {
         Ok((own, control::counter(&self.peer, "master-transitions")?))
     }
 
+    /// Checks that no node became master since [`Test::transitions`] returned `before`.
+    fn expect_transitions(&self, before: &(String, u64)) -> Result<()> {
+        let now = self.transitions()?;
+        ensure!(now == *before, "transitions: {before:?}, now {now:?}");
+        Ok(())
+    }
+
     /// Returns the longest interval in milliseconds between two adverts of node 1 since `start`.
     fn longest_gap(&self, start: WallTime) -> Result<f64> {
         let times = self
@@ -139,6 +173,6 @@ impl Test {
     }
 
     fn journal(&self) -> String {
-        self.machine.run("journalctl --no-pager --lines 40 --unit vipd").unwrap_or_default()
+        self.machine.run("journalctl --no-pager --lines 40 --unit vipd --unit keepalived").unwrap_or_default()
     }
 }

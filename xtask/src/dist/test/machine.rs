@@ -10,12 +10,14 @@ use vipd_tests::namespace::Namespace;
 use vipd_tests::process::Process;
 use vipd_tests::wait::try_wait_until;
 
-use crate::dist::layout::create_empty;
+use crate::dist::layout::{create_empty, write};
 use crate::dist::progress;
 use crate::support::process::{ask, program, run};
 
 /// Packages of the system, besides those of debootstrap's smallest variant.
-const INCLUDE: &str = "systemd,systemd-sysv,procps,iproute2,zsh,fish";
+const INCLUDE: &str = "systemd,systemd-sysv,procps,iproute2,keepalived,zsh,fish,podman,crun,netavark";
+/// File in the system with the list of these packages.
+const LIST: &str = "etc/vipd-test-packages";
 /// How long systemd may take to start.
 const START: Duration = Duration::from_secs(60);
 /// Directory in the system at which the packages are mounted.
@@ -137,20 +139,22 @@ fn control_group() -> String {
     format!("{CONTROL_GROUP}{}", std::process::id())
 }
 
-/// Returns the directory of a base system of this machine's Debian version, installed on first use
-/// from Debian's mirror.
+/// Returns the directory of a base system of this machine's Debian version. It is installed from
+/// Debian's mirror on first use, and when the list of packages changes.
 pub(super) fn base(work: &Path) -> Result<PathBuf> {
     let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
     let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let suite = suite.context("/etc/os-release has no VERSION_CODENAME")?;
     let base = work.join(format!("root-{suite}"));
-    if !base.is_dir() {
+    if fs::read_to_string(base.join(LIST)).ok().as_deref() != Some(INCLUDE) {
         progress(format_args!("installing Debian {suite} in {}", base.display()));
         let partial = work.join("root-partial");
         create_empty(&partial)?;
         let mut debootstrap = program("debootstrap");
         debootstrap.args(["--variant=minbase", &format!("--include={INCLUDE}"), suite]).arg(&partial);
         run(&mut debootstrap)?;
+        write(&partial.join(LIST), INCLUDE)?;
+        create_empty(&base)?;
         fs::rename(&partial, &base).with_context(|| format!("cannot create {}", base.display()))?;
     }
     Ok(base)
