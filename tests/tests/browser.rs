@@ -63,6 +63,10 @@ const LOW_CONTRAST: &str = r"((minimum) => {
   return found;
 })";
 
+/// Blocks whose contents are wider than they are. An instance hides such contents.
+const CLIPPED: &str = "[...document.querySelectorAll('.instance, dl, dd, li')]
+  .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.outerHTML)";
+
 fn listener() -> String {
     format!("[metrics]\nlisten = \"{}\"\n", address(PORT))
 }
@@ -269,9 +273,12 @@ fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
     Ok(())
 }
 
+/// Checks that neither the page nor a block of an instance is wider than its place.
 fn assert_fits(browser: &mut Browser, width: u32) -> Result<()> {
     let overflow = browser.evaluate("document.documentElement.scrollWidth - innerWidth")?;
     ensure!(overflow == 0, "the page is {overflow} pixels wider than its window of {width} pixels");
+    let clipped = browser.evaluate(CLIPPED)?;
+    ensure!(clipped == json!([]), "wider than their place at {width} pixels: {clipped}");
     Ok(())
 }
 
