@@ -24,7 +24,7 @@ const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const PORT: u16 = 9650;
 const URL: &str = "http://127.0.0.1:9650/";
-/// A valid name of an instance.
+/// A valid instance name that would run a script if the page did not escape it.
 const HOSTILE: &str = "<img/src=x/onerror=alert(1)>";
 const IS_LIVE: &str = "document.querySelector('#live.connected').textContent === 'live'";
 
@@ -32,7 +32,7 @@ const IS_LIVE: &str = "document.querySelector('#live.connected').textContent ===
 const MIN_CONTRAST: f64 = 4.5;
 /// Minimum contrast while the page is dimmed because its contents are out of date.
 const MIN_STALE_CONTRAST: f64 = 3.0;
-/// Text whose contrast with its background is below the minimum.
+/// JavaScript function: returns the texts whose contrast with their background is below a minimum.
 const LOW_CONTRAST: &str = r"((minimum) => {
   const channels = (color) => color.match(/[\d.]+/g).map(Number);
   const linear = (value) => value <= 10.31 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4;
@@ -62,6 +62,10 @@ const LOW_CONTRAST: &str = r"((minimum) => {
   }
   return found;
 })";
+
+/// Blocks whose contents are wider than they are. An instance hides such contents.
+const CLIPPED: &str = "[...document.querySelectorAll('.instance, dl, dd, li')]
+  .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.outerHTML)";
 
 fn listener() -> String {
     format!("[metrics]\nlisten = \"{}\"\n", address(PORT))
@@ -101,7 +105,7 @@ fn page_is_live_and_shows_hostile_names_as_text() -> TestResult {
     browser.wait_for(&format!("document.querySelector('h3').textContent === '{HOSTILE}'"))?;
     browser.evaluate("document.querySelector('details').open = true")?;
     browser.evaluate("document.querySelector('article').marked = true")?;
-    // The number of sent adverts, in the first line and in the details.
+    // The number of sent adverts is in the first line and in the details; both must increase.
     browser.evaluate("[...document.querySelectorAll('article [data-value=\"0\"]')].forEach((one) => one.former = one.textContent)")?;
     browser.wait_for("[...document.querySelectorAll('article [data-value=\"0\"]')].filter((one) => Number(one.textContent) > Number(one.former)).length === 2")?;
 
@@ -255,7 +259,8 @@ fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
         browser.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)")?;
         assert_fits(&mut browser, width)?;
         for (class, minimum) in [("", MIN_CONTRAST), ("stale", MIN_STALE_CONTRAST)] {
-            // Each update removes the class again.
+            // One evaluation sets the class and measures: the next update of the page removes the
+            // class.
             let script = format!("document.body.className = '{class}', {LOW_CONTRAST}({minimum})");
             let found = browser.evaluate(&script)?;
             assert_eq!(found, Value::Array(Vec::new()), "{width} pixels, {scheme:?}, {class:?}");
@@ -268,9 +273,12 @@ fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
     Ok(())
 }
 
+/// Checks that neither the page nor a block of an instance is wider than its place.
 fn assert_fits(browser: &mut Browser, width: u32) -> Result<()> {
     let overflow = browser.evaluate("document.documentElement.scrollWidth - innerWidth")?;
     ensure!(overflow == 0, "the page is {overflow} pixels wider than its window of {width} pixels");
+    let clipped = browser.evaluate(CLIPPED)?;
+    ensure!(clipped == json!([]), "wider than their place at {width} pixels: {clipped}");
     Ok(())
 }
 

@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// Returns whether the member can take over, that is, its host is running and the member is in
+    /// Returns whether the member can take over, that is, whether its host is running and it is in
     /// Backup or Master.
     fn is_ready(&self, member: usize) -> bool {
         use vipd::vrrp::State;

@@ -1,4 +1,4 @@
-//! The agent, its guardian and its fence.
+//! Troubles of the agent, its guardian and its fence.
 
 use std::fs;
 use std::process::Command;
@@ -34,7 +34,7 @@ fn troubles_of_the_agent_are_named() {
          virtual_addresses = [\"192.168.122.50/24\"]\n",
     );
     let diagnosis = doctor_for(&lab, &changed, "0.1");
-    assert!(diagnosis.evidence("configuration-not-applied").contains("VI_1: interval is 100ms in the agent"));
+    assert!(diagnosis.evidence("configuration-not-applied").contains("VI_1: interval 100ms in the agent"));
     let broken = write(&lab, "broken.toml", "[[instance]]\nname = \"VI_1\"\n");
     assert!(doctor_for(&lab, &broken, "0.1").evidence("configuration-invalid").contains("broken.toml:1:"));
     let diagnosis = doctor_for(&lab, &configuration(), "0.5");
@@ -52,7 +52,7 @@ fn troubles_of_the_agent_are_named() {
     agent.pause().unwrap();
     let diagnosis = doctor_for(&lab, &configuration(), "0.5");
     assert!(diagnosis.evidence("agent-silent").contains("is stopped (state T)"));
-    assert!(diagnosis.evidence("no-master").contains("no advert on eth1"));
+    assert!(diagnosis.evidence("no-master").contains("no master of this VRID on eth1"));
     diagnosis.apply(&lab, "agent-silent", 0);
     wait_until_gone(&lab, "agent-silent");
     // The guardian, too.
@@ -88,14 +88,15 @@ fn missing_fence_and_guardian_are_named_until_they_are_back() {
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
     doctor_at_once(&lab).lacks(&["fence-incomplete", "guardian-missing"]);
 
-    // The agent starts another guardian after a delay, which doubles each time.
+    // The agent replaces a guardian after a delay that doubles each time, so after several kills,
+    // doctor runs while none exists.
     wait_until("a report of the missing guardian", TIMEOUT, || {
         let is_guardian = |pid: &u32| {
             fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "vipd-guardian\n")
         };
         for guardian in agent.processes().into_iter().filter(is_guardian) {
             let guardian = Pid::from_raw(i32::try_from(guardian).unwrap()).unwrap();
-            // It may have ended meanwhile.
+            // The guardian may have ended already.
             let _ = kill_process(guardian, Signal::KILL);
         }
         doctor_at_once(&lab).names().contains(&"guardian-missing")

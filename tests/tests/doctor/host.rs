@@ -1,4 +1,4 @@
-//! Settings and programs of the host.
+//! Troubles with settings and programs of the host.
 
 use std::net::Ipv4Addr;
 

@@ -1,5 +1,4 @@
-//! `vipd doctor` names each trouble of `docs/troubles.md`, provoked here. Most tests also check that it
-//! no longer does so after the remedy.
+//! Provokes the troubles of `docs/troubles.md`, and checks that `vipd doctor` names them.
 
 mod agent;
 mod host;
@@ -26,7 +25,7 @@ use vipd_tests::wait::wait_until;
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// How long doctor observes: several intervals of 100 ms.
+/// Duration of doctor's observation, in seconds: several intervals of 100 ms.
 const SECONDS: &str = "1.2";
 
 /// The output of doctor.
@@ -36,7 +35,7 @@ struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Returns the evidence of a trouble.
+    /// Returns the evidence of the finding for a trouble.
     #[track_caller]
     fn evidence(&self, check: &str) -> &str {
         let finding = self.findings.iter().find(|finding| finding["check"] == check);
@@ -45,7 +44,7 @@ impl Diagnosis {
         finding["evidence"].as_str().unwrap_or_default()
     }
 
-    /// Checks that a finding of a trouble has this evidence.
+    /// Checks that a finding for a trouble contains this evidence.
     #[track_caller]
     fn names_with(&self, check: &str, evidence: &str) {
         let has = |finding: &Value| finding["evidence"].as_str().is_some_and(|text| text.contains(evidence));
@@ -60,7 +59,7 @@ impl Diagnosis {
         assert!(found.is_empty(), "{found:?} in {:#?}", self.findings);
     }
 
-    /// Runs on node 1 the command of this number in the remedy of a trouble.
+    /// Runs a command from the remedy of a trouble on node 1; `number` counts the commands from 0.
     #[track_caller]
     fn apply(&self, lab: &Lab, check: &str, number: usize) {
         let finding = self.findings.iter().find(|finding| finding["check"] == check).unwrap();
@@ -94,7 +93,7 @@ fn doctor_for(lab: &Lab, file: &str, seconds: &str) -> Diagnosis {
     diagnose(lab, command)
 }
 
-/// Runs doctor on node 1.
+/// Runs a doctor command on node 1 and parses its output.
 fn diagnose(lab: &Lab, mut command: Command) -> Diagnosis {
     let output = lab.host(ONE).unwrap().run(move || command.output()).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -111,12 +110,12 @@ fn doctor(lab: &Lab) -> Diagnosis {
     doctor_with(lab, &configuration())
 }
 
-/// Runs doctor on node 1 without waiting for adverts.
+/// Runs doctor on node 1 with an observation that is too short to judge adverts.
 fn doctor_at_once(lab: &Lab) -> Diagnosis {
     doctor_for(lab, &configuration(), "0.1")
 }
 
-/// Runs doctor until it no longer finds a trouble.
+/// Runs doctor repeatedly, until it no longer finds this trouble.
 fn wait_until_gone(lab: &Lab, check: &str) {
     wait_until(&format!("the end of {check}"), TIMEOUT, || !doctor_at_once(lab).names().contains(&check))
         .unwrap();
@@ -151,7 +150,8 @@ fn healthy_master_and_backup_have_no_problem() {
         status.text("state") == "backup" && status.address("last-adv-source").is_some()
     })
     .unwrap();
-    // Real-time scheduling and the clock depend on the machine, and regular adverts on its load.
+    // Findings about scheduling, memory and the clock depend on the machine, late adverts on its
+    // load.
     let depends = |name: &&str| {
         matches!(*name, "not-real-time" | "memory-not-locked" | "irregular-adverts")
             || name.starts_with("clock-")

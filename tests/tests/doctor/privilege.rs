@@ -12,7 +12,7 @@ use vipd_tests::routers::start_agent;
 
 use crate::{Diagnosis, ONE, TIMEOUT, configuration, diagnose, doctor_at_once, instance};
 
-/// Runs doctor on node 1 with a command that changes its privileges.
+/// Runs doctor on node 1 through a command that changes doctor's privileges.
 fn doctor_below(lab: &Lab, wrapper: &[&str]) -> Diagnosis {
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(vipd_binary().unwrap());
@@ -27,7 +27,7 @@ fn missing_privileges_of_doctor_are_named() {
     let lab = Lab::new(1).unwrap();
     let mut agent = start_agent(&lab, ONE, &[instance()]).unwrap();
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
-    // Access to the build directory, but not to the control socket.
+    // Doctor may read the build directory, but not connect to the control socket.
     let unprivileged = [
         "setpriv",
         "--reuid=65534",

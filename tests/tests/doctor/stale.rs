@@ -1,4 +1,4 @@
-//! The virtual MAC, and the objects of a killed agent.
+//! Changed sysctls of a virtual MAC, and stale objects of a killed agent.
 
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::vipd;
@@ -36,7 +36,7 @@ virtual_addresses = ["fe80::53/64"]
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn changed_sysctls_and_stale_objects_are_named_until_their_remedies() {
+fn changed_sysctls_and_stale_objects_are_named_until_remedied() {
     let lab = Lab::new(1).unwrap();
     run(&lab, ONE, "sysctl -w net.ipv4.conf.eth1.forwarding=0");
     let mut agent = Agent::with_configuration(&lab, ONE, vipd().unwrap(), CONFIGURATION.to_owned()).unwrap();

@@ -16,7 +16,7 @@ use vipd_witness::{Advert, Checksum, Mac, Version};
 
 use crate::{Diagnosis, ONE, TIMEOUT, TWO, doctor, run};
 
-/// Runs doctor while node 2 sends each of these frames every `pause`.
+/// Runs doctor while node 2 sends these frames repeatedly, with a `pause` after each round.
 fn doctor_during(lab: &Lab, frames: &[Vec<u8>], pause: Duration) -> Diagnosis {
     let injector = Injector::open(lab.host(TWO).unwrap()).unwrap();
     let stop = AtomicBool::new(false);
@@ -33,7 +33,7 @@ fn doctor_during(lab: &Lab, frames: &[Vec<u8>], pause: Duration) -> Diagnosis {
     })
 }
 
-/// The instances of node 1 for the troubles on the wire.
+/// Configuration of node 1: instances that node 2 disturbs with its adverts.
 const WIRE: &str = r#"
 [[instance]]
 name = "VI_1"
@@ -89,7 +89,7 @@ fn troubles_on_the_wire_are_named() {
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
 
     let base = Advert { interval: 10, ..TWO.advert(Version::V3, 51, 100) };
-    // Each trouble has a router of its own.
+    // Most troubles have their own source address, and thus their own router.
     let from = |host: u8, advert: Advert| Advert { source: [192, 168, 122, host].into(), ..advert };
     let vip = |host: u8| vec![Ipv4Addr::new(192, 168, 122, host).into()];
     let v2 =
@@ -111,29 +111,29 @@ fn troubles_on_the_wire_are_named() {
     let cases: &[(&str, &str, Advert)] = &[
         ("two-masters", "192.168.122.12: VRRPv3, priority 100", base.clone()),
         ("duplicate-source", "192.168.122.12 is used by 02:00:00:00:00:02, 02:00:00:00:00:77", twin),
-        ("version-mismatch", "it sends VRRPv2", from(101, TWO.advert(Version::V2, 51, 100))),
+        ("version-mismatch", "received: VRRPv2", from(101, TWO.advert(Version::V2, 51, 100))),
         (
             "checksum-form",
-            "it sends rfc9568",
+            "received: rfc9568",
             from(102, Advert { checksum: Checksum::Message, ..base.clone() }),
         ),
         (
             "checksum-wrong",
-            "no form of checksum fits",
+            "no checksum form matches",
             from(103, Advert { corrupt: vec![22], ..base.clone() }),
         ),
-        ("interval-mismatch", "it sends 300ms", from(104, Advert { interval: 30, ..base.clone() })),
+        ("interval-mismatch", "received: 300ms", from(104, Advert { interval: 30, ..base.clone() })),
         (
             "address-list-mismatch",
-            "it advertises 192.168.122.50, 192.168.122.60",
+            "received: 192.168.122.50, 192.168.122.60",
             from(105, Advert { addresses: [vip(50), vip(60)].concat(), ..base.clone() }),
         ),
         (
             "vrid-conflict",
-            "it advertises 192.168.122.60",
+            "received: 192.168.122.60",
             from(106, Advert { addresses: vip(60), ..base.clone() }),
         ),
-        ("ttl-too-low", "TTL 64", from(107, Advert { ttl: 64, ..base.clone() })),
+        ("ttl-too-low", "received: TTL 64", from(107, Advert { ttl: 64, ..base.clone() })),
         ("transport-mismatch", "destination 192.168.122.11", from(108, unicast(51))),
         ("equal-priority", "192.168.122.109", from(109, Advert { priority: 150, ..base.clone() })),
         ("malformed-adverts", "unknown VRRP type", from(110, Advert { kind: 2, ..base.clone() })),
@@ -156,12 +156,12 @@ fn troubles_on_the_wire_are_named() {
     let slow = Advert { priority: 200, ..base.clone() }.frame();
     let tagged = Advert { tags: vec![(0x8100, 7)], ..owner.clone() }.frame();
     let diagnosis = doctor_during(&lab, &[slow, tagged], Duration::from_millis(250));
-    diagnosis.names_with("irregular-adverts", "its interval is 100ms");
+    diagnosis.names_with("irregular-adverts", "the advertised interval is 100ms");
     diagnosis.names_with("vlan-tagged", "192.168.122.12 in VLAN 7");
     let often = Advert { interval: 100, ..base.clone() }.frame();
     let flood = vec![owner.frame(); 64];
     let diagnosis = doctor_during(&lab, &[vec![often], flood].concat(), Duration::from_millis(20));
-    diagnosis.names_with("advert-flood", "its interval is 1s");
+    diagnosis.names_with("advert-flood", "the advertised interval is 1s");
     diagnosis.names_with("errors-increase", "vipd:rate-limited went from ");
 
     lab.host(TWO).unwrap().run(|| links::add_address(INTERFACE, VIP, 24)).unwrap();
@@ -170,7 +170,7 @@ fn troubles_on_the_wire_are_named() {
     assert!(diagnosis.evidence("peer-unreachable").contains("192.168.122.99"));
     assert!(diagnosis.evidence("configuration-warning").contains("password is sent in plain text"));
     assert_eq!(diagnosis.code, Some(1));
-    // The routers are gone.
+    // Node 2 sends no more adverts.
     let all = cases.iter().map(|(check, ..)| *check);
     let all = all.chain(["irregular-adverts", "vlan-tagged", "advert-flood", "errors-increase"]);
     diagnosis.lacks(&all.collect::<Vec<_>>());

@@ -15,7 +15,7 @@ use crate::config::{Config, Instance};
 use crate::observe::{Frame, Listener, Packet, dissect, judge, pcapng, reason_of};
 use crate::xdp::Action;
 
-/// Interval between checks for a changed obstacle to the capture.
+/// Interval between checks whether an obstacle to the capture has appeared or gone.
 const CHECK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &CaptureArgs) -> anyhow::Result<()> {
@@ -106,7 +106,7 @@ impl Sink {
     }
 }
 
-/// Judges frames as the BPF program of an agent with this configuration does.
+/// Determines the verdict that the BPF program of an agent with this configuration returns.
 struct Judge<'a> {
     interface: &'a str,
     instances: Vec<Arc<Instance>>,
@@ -119,7 +119,7 @@ impl Judge<'_> {
         let mut comment = match (packet, verdict) {
             _ if frame.is_local => "sent by this host".to_owned(),
             (Packet::Advert(advert), _) if self.instances.is_empty() => match advert.defect {
-                None => "valid advert; no configuration to judge it by".to_owned(),
+                None => "valid advert; no configuration to compare it with".to_owned(),
                 Some(reason) => format!("invalid advert: {}", reason_of(reason)),
             },
             (_, verdict) => verdict.to_string(),
@@ -186,7 +186,7 @@ mod tests {
         for (judge, frame, expected) in [
             (&configured, frame(Some(Action::Drop), false), "accepted for a (XDP_DROP)"),
             (&configured, frame(None, true), "sent by this host"),
-            (&bare, frame(None, false), "valid advert; no configuration to judge it by"),
+            (&bare, frame(None, false), "valid advert; no configuration to compare it with"),
         ] {
             let packet = dissect(&frame.bytes, true).expect("an advert");
             let comment = judge.comment(&frame, &packet).expect("a comment");

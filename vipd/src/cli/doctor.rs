@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn no_findings_are_one_line() {
+    fn without_findings_the_output_is_one_line() {
         let text = strip_str(&render(&[], None)).to_string();
         assert_eq!(text, format!("0 problems, 0 warnings in {CHECK_COUNT} checks\n"));
     }

@@ -24,7 +24,7 @@ const NARROW: [(&str, Yield); 6] = [
     ("CHECKSUM", Yield::Hide),
 ];
 
-/// Maximum number of competing masters that a note lists: their addresses may be forged.
+/// Maximum number of competing masters that a note lists, because anyone can forge more.
 const MAX_MASTERS: usize = 3;
 
 pub(super) fn run(args: &ScanArgs) -> anyhow::Result<()> {
@@ -62,7 +62,8 @@ struct Report<'a> {
     /// Why adverts that the interface's XDP program drops could not be observed.
     #[serde(rename = "vipd:obstacle")]
     obstacle: Option<String>,
-    /// Number of packets that are missing, because there were too many packets, senders or MACs.
+    /// Number of packets that were not recorded, because there were too many packets, senders or
+    /// MACs.
     #[serde(rename = "vipd:unrecorded")]
     unrecorded: u64,
     #[serde(rename = "vipd:routers")]
@@ -95,7 +96,7 @@ struct SenderReport {
     longest_gap_ns: u64,
     macs: Vec<String>,
     virtual_addresses: Vec<String>,
-    /// Why no router accepts its last advert.
+    /// Why no router would accept the latest advert of this one.
     defect: Option<&'static str>,
 }
 
@@ -220,7 +221,8 @@ fn row(router: VirtualRouter, sender: &Sender, end: Duration) -> Vec<Cell> {
     ]
 }
 
-/// Explains what the columns do not show. `masters` are the competing masters of the virtual router.
+/// Returns notes on facts that have no column. `masters` are the competing masters of the virtual
+/// router.
 fn notes(router: VirtualRouter, sender: &Sender, masters: &[&Sender]) -> Vec<Cell> {
     let mut notes = Vec::new();
     if sender.is_local {
@@ -241,13 +243,13 @@ fn notes(router: VirtualRouter, sender: &Sender, masters: &[&Sender]) -> Vec<Cel
         let listed: Vec<String> = others.by_ref().take(MAX_MASTERS).map(|other| other.to_string()).collect();
         let more = others.count();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let text = format!("two masters: at the same time as {}{more}", listed.join(", "));
+        let text = format!("competing masters: {}{more}", listed.join(", "));
         notes.push(Cell::styled(text, BAD));
     }
     notes
 }
 
-/// Returns why no router accepts an advert.
+/// Returns why no router would accept an advert with this defect.
 fn defect(counter: Counter) -> &'static str {
     match counter {
         Counter::VersionErrors => "unknown VRRP version",
@@ -292,7 +294,7 @@ mod tests {
         assert!(lines[1].starts_with("VRID  FAMILY  ROUTER"), "{text}");
         assert!(lines[2].contains("192.0.2.11  master        3   111        1s  rfc5798"), "{text}");
         assert_eq!(lines[3], "  this host");
-        assert_eq!(lines[4], "  two masters: at the same time as 192.0.2.12");
+        assert_eq!(lines[4], "  competing masters: 192.0.2.12");
         assert!(lines[5].contains("192.0.2.12  master        2   112        1s  v2"), "{text}");
     }
 

@@ -23,21 +23,23 @@ use crate::service;
 use crate::vrrp::config::Family;
 use crate::xdp::{Pins, native_cost, removes_vlan_tags};
 
-/// Bounds of the observation if its duration is not given.
+/// Bounds of the duration of the observation, unless `--seconds` is given.
 const SHORTEST: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(60);
 /// Pause between two requests for the MAC of an address.
 const SOLICIT: Duration = Duration::from_millis(300);
-/// Number of requests that are sent at once, and the pause after them: hosts with thousands of VIPs must
+/// Number of requests in a burst, and the pause after each burst: hosts with thousands of VIPs must
 /// not flood the segment.
 const BURST: usize = 32;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Collects the facts. `config` was read from `path`. Observes the VRRP interfaces for `duration`, or
-/// long enough to notice that a master is missing.
+/// Collects the facts. `config` was read from `path`. Observes the VRRP interfaces for `duration`,
+/// by default for 3.6 times the longest advert interval, at least `SHORTEST` and at most
+/// `LONGEST`.
 ///
 /// # Errors
-/// Returns an error if the interfaces of this host cannot be read.
+/// Returns an error if the interfaces of this host cannot be read, or the observation fails or is
+/// interrupted.
 pub(crate) fn collect(
     path: &Path,
     config: Result<Config, Vec<String>>,
@@ -128,7 +130,7 @@ fn interfaces() -> anyhow::Result<BTreeMap<String, Interface>> {
     let mut interfaces: BTreeMap<String, Interface> = BTreeMap::new();
     let members = Members::default();
     for link in requests.link_facts()? {
-        // The kernel uses the larger value of `all` and of the interface.
+        // The kernel uses the larger of the values for `all` and for the interface.
         let effective = |name| {
             let value = |interface| sysctl::read(4, interface, name).unwrap_or_default();
             value("all").max(value(&link.name))
@@ -176,11 +178,11 @@ fn interfaces() -> anyhow::Result<BTreeMap<String, Interface>> {
     Ok(interfaces)
 }
 
-/// The addresses of an interface whose MACs are of interest.
+/// Addresses on the segment of an interface whose MACs are of interest.
 #[derive(Default)]
 struct Targets {
-    /// Addresses whose claims are recorded: the VIPs and the unicast peers of its instances, and its
-    /// own.
+    /// Addresses whose claims are recorded: the VIPs and unicast peers of the interface's
+    /// instances, and the addresses of the interface.
     watched: BTreeSet<IpAddr>,
     /// Requests for MACs, each with its source address and its target.
     solicitations: Vec<(IpAddr, IpAddr)>,
@@ -232,8 +234,8 @@ fn observe(targets: &BTreeMap<&str, Targets>, duration: Duration) -> anyhow::Res
         targets.solicitations.iter().map(move |(source, target)| (interface, *source, *target))
     });
     let requests: Vec<_> = requests.collect();
-    // Twice, because a request may be lost, and not shortly before the end, which leaves no time for the
-    // answer.
+    // All requests are sent twice, because some may be lost, but none shortly before the end, which would
+    // leave no time for the answer.
     let (start, pause) = (Instant::now(), SOLICIT.min(duration / 4));
     let (second, last, deadline) = (start + pause, start + duration.saturating_sub(pause), start + duration);
     let mut asked = 0;

@@ -6,7 +6,7 @@ use std::fs;
 use vipd_common::wire::ipv4;
 
 /// Returns the names and IDs of the processes with a raw socket for VRRP in this network namespace,
-/// without those of vipd. Without root, sockets of other users are not found.
+/// except those of vipd. Without root, does not find processes of other users.
 pub(super) fn vrrp_daemons() -> Vec<(String, u32)> {
     let mut sockets = BTreeSet::new();
     for table in ["raw", "raw6"] {
@@ -31,8 +31,8 @@ pub(super) fn vrrp_daemons() -> Vec<(String, u32)> {
     daemons
 }
 
-/// Returns the inode of a socket in a line of `/proc/net/raw`, if its protocol is VRRP. The protocol is
-/// printed in place of a port.
+/// Returns the inode of the socket in a line of `/proc/net/raw`, if the socket's protocol is VRRP.
+/// The kernel prints the protocol in place of the local port.
 fn vrrp_socket(line: &str) -> Option<u64> {
     let mut words = line.split_whitespace();
     let (_, protocol) = words.nth(1)?.rsplit_once(':')?;

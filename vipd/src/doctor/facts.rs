@@ -35,9 +35,9 @@ pub(crate) struct Host {
     pub(crate) kernel: String,
     /// Why this process could not run the agent, for example missing capabilities.
     pub(crate) obstacle: Option<String>,
-    /// Other processes with sockets for VRRP, each with its name and ID.
+    /// Names and IDs of the other processes with raw sockets for VRRP.
     pub(crate) daemons: Vec<(String, u32)>,
-    /// Names of the agents in this network namespace.
+    /// Names (runtime directories) of the agents that run in this network namespace.
     pub(crate) agents: BTreeSet<String>,
     /// Names of dead agents whose BPF programs are pinned, or why the pins cannot be listed.
     pub(crate) dead_agents: Result<Vec<String>, String>,

@@ -139,7 +139,8 @@ fn rule(rule: &operate::Rule) -> Rule {
 }
 
 /// Returns whether a possibly stale route or rule is configured. Routes are compared only by
-/// destination, table and metric: for example, the interface may have another index now.
+/// destination, table and metric, because the rest may have changed: for example, the interface may
+/// have another index now.
 pub(crate) fn is_configured(found: &RoutingEntry, instances: &[&config::Instance]) -> bool {
     let routes = instances.iter().flat_map(|one| &one.routes).map(|one| RoutingEntry::Route(route(one)));
     let rules = instances.iter().flat_map(|one| &one.rules).map(|one| RoutingEntry::Rule(rule(one)));

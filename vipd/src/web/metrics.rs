@@ -82,7 +82,7 @@ fn instances(out: &mut Exposition, scrape: &Scrape) {
     let mut interval = out.metric(
         "vipd_advert_interval_seconds",
         Kind::Gauge,
-        "Advertisement interval, in Backup as learned from the master",
+        "Advertisement interval; in Backup, the one learned from the master",
     );
     for (labels, instance) in each() {
         interval.add(labels, seconds(instance.active_advertise_interval_ns));

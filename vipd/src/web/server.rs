@@ -184,8 +184,6 @@ async fn serve_connection<S: Source>(stream: TcpStream, shared: Shared<S>) {
     let connection = http1::Builder::new()
         // Keep-alive is off, so that idle clients do not occupy connections.
         .keep_alive(false)
-        // A client that closes its side is gone, and its stream must no longer hold a permit.
-        .half_close(false)
         .max_header_size(MAX_HEADER)
         .max_buf_size(2 * MAX_HEADER)
         .timer(TokioTimer::new())

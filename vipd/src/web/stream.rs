@@ -2,8 +2,9 @@
 //!
 //! A stream buffers at most one update that its connection has not accepted. The next update is
 //! rendered when there is room again, and contains all changes since the previous one. A slow
-//! client therefore neither delays other clients nor uses more and more memory, and is disconnected
-//! if it accepts nothing for too long.
+//! client therefore neither delays other clients nor uses more and more memory. It is disconnected
+//! if it accepts nothing for too long. A client that stops reading accepts updates until its receive
+//! buffer is full.
 
 use std::convert::Infallible;
 use std::pin::Pin;

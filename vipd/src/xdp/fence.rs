@@ -141,8 +141,8 @@ pub(super) struct FenceLinks(BTreeMap<(u32, Hook), Known>);
 #[derive(Debug)]
 struct Known {
     attachment: Attachment,
-    /// Whether the attachment belongs to a predecessor, which may continue to use it, or to a
-    /// successor.
+    /// Whether the attachment belongs to another process: a predecessor, which may continue to use
+    /// it, or a successor.
     is_borrowed: bool,
 }
 

@@ -4,8 +4,8 @@
 //! master, [`flood`] a pair of routers under invalid and low-priority adverts, [`many`] thousands
 //! of virtual routers, [`reload`] reloads of a master, [`commands`] notifications and checks,
 //! [`owners`] the answers for the VIP after a fault of the master's processes, [`upgrade`] upgrades
-//! of a master and a backup, [`foreign`] the effect on TCP traffic of the node, and [`floors`] only
-//! the system calls. [`cpu`] reads the CPU time of a process, and [`spare`] measures the CPU time
+//! of a master and a backup, and [`foreign`] the agent's effect on the node's TCP traffic.
+//! [`floors`] measures the system calls alone. [`cpu`] reads the CPU time of a process, and [`spare`] measures the CPU time
 //! of the whole machine.
 
 pub(crate) mod commands;

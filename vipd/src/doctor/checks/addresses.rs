@@ -39,14 +39,14 @@ pub(in crate::doctor) fn vips_are_only_vipds(facts: &Facts) -> Vec<Finding> {
                     Finding::problem(
                         "vip-configured-elsewhere",
                         &instance.name,
-                        "another tool has added a VIP, so this host answers for it in any state",
+                        "another tool has added a VIP, so this host answers for it even as backup",
                     )
                     .evidence(format!(
                         "{} is on {name} without vipd's mark (`ip address show dev {name}`)",
                         vip.address
                     ))
                     .remedy(format!(
-                        "{owner}remove it from that tool's configuration, then run `ip address del {}/{} dev {name}`",
+                        "{owner}remove the VIP from that tool's configuration, then run `ip address del {}/{} dev {name}`",
                         found.address, found.prefix
                     )),
                 );
@@ -100,7 +100,7 @@ pub(in crate::doctor) fn one_interface_answers_for_a_subnet(facts: &Facts) -> Ve
     findings
 }
 
-/// Returns whether an IPv4 address is in the subnet of another one.
+/// Returns whether an IPv4 address is in the subnet of another one. A /32 prefix has no subnet.
 pub(super) fn contains(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
     match (network, address) {
         (IpAddr::V4(network), IpAddr::V4(address)) => {
@@ -149,7 +149,7 @@ pub(in crate::doctor) fn sysctls_are_as_virtual_macs_need_them(facts: &Facts) ->
                 )
                 .evidence(format!("{key} is {found}, must be {wanted}"))
                 .remedy(format!(
-                    "run `sysctl -w {key}={wanted}`, and exclude the interface in the file of /etc/sysctl.d that sets it"
+                    "run `sysctl -w {key}={wanted}`, and exclude this key where a file in /etc/sysctl.d sets it"
                 )),
             );
         }

@@ -21,12 +21,15 @@ pub(in crate::doctor) fn versions_match(facts: &Facts) -> Vec<Finding> {
             "version-mismatch",
             &instance.name,
             format!(
-                "{} sends another VRRP version, so both routers drop each other's adverts",
+                "{} uses another VRRP version, so the two routers drop each other's adverts",
                 sender.advert.source
             ),
         )
-        .evidence(format!("it sends VRRPv{}; configured here: VRRPv{own}", sender.advert.version))
-        .remedy(format!("set `version = {}` here, or version {own} there", sender.advert.version))
+        .evidence(format!("received: VRRPv{}; configured here: VRRPv{own}", sender.advert.version))
+        .remedy(format!(
+            "set `version = {}` here, or version {own} on the other router",
+            sender.advert.version
+        ))
     });
     findings.collect()
 }
@@ -42,7 +45,7 @@ pub(in crate::doctor) fn checksums_match(facts: &Facts) -> Vec<Finding> {
         if sender.advert.defect == Some(Counter::ChecksumErrors) {
             findings.push(
                 Finding::problem("checksum-wrong", &instance.name, format!("{source} sends adverts with a wrong checksum"))
-                    .evidence(format!("{} of {} adverts are damaged; no form of checksum fits", sender.defective, sender.adverts))
+                    .evidence(format!("{} of {} adverts are invalid; no checksum form matches", sender.defective, sender.adverts))
                     .remedy(
                         "look for a device that rewrites addresses (NAT) between the routers, and update the other \
                          router's software",
@@ -53,10 +56,10 @@ pub(in crate::doctor) fn checksums_match(facts: &Facts) -> Vec<Finding> {
                 Finding::warning(
                     "checksum-form",
                     &instance.name,
-                    format!("{source} sends the other checksum form; it may drop the adverts of this node"),
+                    format!("{source} uses the other checksum form, and may drop the adverts of this node"),
                 )
                 .evidence(format!(
-                    "it sends {}; this node sends {}",
+                    "received: {}; this node sends: {}",
                     checksum_text(form),
                     checksum_text(Some(own))
                 ))
@@ -87,11 +90,11 @@ pub(in crate::doctor) fn passwords_match(facts: &Facts) -> Vec<Finding> {
                 "authentication-mismatch",
                 &instance.name,
                 format!(
-                    "{} sends other authentication data, so its adverts are dropped",
+                    "{} sends different authentication data, so its adverts are dropped",
                     sender.advert.source
                 ),
             )
-            .evidence(format!("{}: it sends {kind}; configured here: {own}", reason_of(reason)))
+            .evidence(format!("{}; received: {kind}; configured here: {own}", reason_of(reason)))
             .remedy("use the same auth_pass on all routers; only the first 8 bytes count"),
         );
     }
@@ -108,17 +111,17 @@ pub(in crate::doctor) fn intervals_match(facts: &Facts) -> Vec<Finding> {
             continue;
         }
         let (severity, effect) = if sender.advert.version == 2 {
-            (Severity::Problem, "VRRPv2 routers drop such adverts")
+            (Severity::Problem, "VRRPv2 routers drop its adverts")
         } else {
-            (Severity::Warning, "backups use the interval of the master")
+            (Severity::Warning, "VRRPv3 backups use the interval of the master")
         };
-        let summary = format!("{} has another advert interval; {effect}", sender.advert.source);
+        let summary = format!("{} uses another advert interval; {effect}", sender.advert.source);
         let [found, own] = [found, own].map(interval);
         findings.push(Finding {
             severity,
             ..Finding::problem("interval-mismatch", &instance.name, summary)
-                .evidence(format!("it sends {found}; configured here: {own}"))
-                .remedy(format!("set the same advert_interval on all routers, here \"{found}\""))
+                .evidence(format!("received: {found}; configured here: {own}"))
+                .remedy(format!("set the same advert_interval on all routers, for example \"{found}\""))
         });
     }
     findings
@@ -132,14 +135,14 @@ pub(in crate::doctor) fn address_lists_match(facts: &Facts) -> Vec<Finding> {
         if own == found || sender.advert.defect.is_some() || sender.advert.priority == 0 {
             continue;
         }
-        let evidence = format!("it advertises {}; configured here: {}", or_none(&found), or_none(&own));
+        let evidence = format!("received: {}; configured here: {}", or_none(&found), or_none(&own));
         let source = sender.advert.source;
         findings.push(if own.is_disjoint(&found) && !found.is_empty() {
             Finding::problem(
                 "vrid-conflict",
                 &instance.name,
                 format!(
-                    "{source} uses VRID {} for other addresses: probably another cluster",
+                    "{source} uses VRID {} for other addresses, probably those of another cluster",
                     instance.router.vrid
                 ),
             )
@@ -149,10 +152,10 @@ pub(in crate::doctor) fn address_lists_match(facts: &Facts) -> Vec<Finding> {
             Finding::warning(
                 "address-list-mismatch",
                 &instance.name,
-                format!("{source} advertises other addresses"),
+                format!("{source} advertises another address list"),
             )
             .evidence(evidence)
-            .remedy("use the same virtual_addresses on all routers; some drop such adverts")
+            .remedy("use the same virtual_addresses on all routers; some drop adverts with another list")
         });
     }
     findings
@@ -175,21 +178,20 @@ pub(in crate::doctor) fn ttl_is_255(facts: &Facts) -> Vec<Finding> {
         if sender.lowest_ttl < lowest {
             let remedy = match instance.transport {
                 Transport::Multicast => {
-                    "look for a router or proxy between the nodes, which must be on one segment; otherwise use \
+                    "look for a router or proxy between the nodes, and connect them to one segment, or use \
                      unicast_peers with min_ttl"
                 }
-                Transport::Unicast(_) => "set min_ttl of this peer to at most this TTL",
+                Transport::Unicast(_) => {
+                    "lower the min_ttl of this peer to the received TTL, if routers between the nodes are intended"
+                }
             };
             findings.push(
                 Finding::problem(
                     "ttl-too-low",
                     &instance.name,
-                    format!(
-                        "{} sends adverts that were routed or forged, and are dropped",
-                        sender.advert.source
-                    ),
+                    format!("adverts of {} were routed or forged, so they are dropped", sender.advert.source),
                 )
-                .evidence(format!("TTL {}; at least {lowest} is required", sender.lowest_ttl))
+                .evidence(format!("received: TTL {}; at least {lowest} is required", sender.lowest_ttl))
                 .remedy(remedy),
             );
         }
@@ -215,9 +217,7 @@ pub(in crate::doctor) fn transport_matches(facts: &Facts) -> Vec<Finding> {
                         Finding::problem(
                             "unknown-peer",
                             &instance.name,
-                            format!(
-                                "{source} sends adverts, but is not a configured peer, so they are dropped"
-                            ),
+                            format!("adverts of {source} are dropped, because it is not a configured peer"),
                         )
                         .evidence(format!("unicast_peers here: {known}"))
                         .remedy(format!(
@@ -235,7 +235,7 @@ pub(in crate::doctor) fn transport_matches(facts: &Facts) -> Vec<Finding> {
                 format!("{source} sends {other} adverts, but this instance uses {own}"),
             )
             .evidence(format!("destination {}", sender.advert.destination))
-            .remedy("configure either unicast peers or multicast on all routers"),
+            .remedy("use either multicast or unicast peers on all routers"),
         );
     }
     for (instance, survey) in observed(facts) {
@@ -248,11 +248,11 @@ pub(in crate::doctor) fn transport_matches(facts: &Facts) -> Vec<Finding> {
             findings.push(
                 Finding::warning("transport-mismatch", &instance.name, summary)
                     .evidence(format!(
-                        "it advertises {} to {}",
+                        "addresses {}; destination {}",
                         or_none(&sender.advert.addresses.iter().copied().collect()),
                         sender.advert.destination
                     ))
-                    .remedy("nothing, if it belongs to another cluster; otherwise use unicast peers on all routers"),
+                    .remedy("if it belongs to another cluster, no action is needed; otherwise use unicast peers on all routers"),
             );
         }
     }
@@ -262,7 +262,7 @@ pub(in crate::doctor) fn transport_matches(facts: &Facts) -> Vec<Finding> {
 pub(in crate::doctor) fn adverts_are_well_formed(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (instance, sender) in others(facts) {
-        // Each of these has a check of its own.
+        // Each of these reasons has its own check.
         let reason = check(instance, &sender.advert).filter(|reason| {
             !matches!(
                 reason,
@@ -303,7 +303,7 @@ pub(in crate::doctor) fn first_address_is_link_local(facts: &Facts) -> Vec<Findi
                     format!("{} does not advertise a link-local address first", sender.advert.source),
                 )
                 .evidence(format!("the first address is {first} (RFC 9568 section 5.2.9)"))
-                .remedy("put a link-local address first on all routers; some drop other adverts"),
+                .remedy("put a link-local address first on all routers; some drop adverts without one"),
             );
         }
     }

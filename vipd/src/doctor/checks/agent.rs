@@ -19,12 +19,12 @@ pub(in crate::doctor) fn is_running(facts: &Facts) -> Vec<Finding> {
         Agent::Running(_) => return Vec::new(),
         Agent::NotRunning(error) => Finding::problem("agent-not-running", HOST, "no agent is running")
             .evidence(error)
-            .remedy("start it, for example with `systemctl start vipd`; `systemctl status vipd` shows why it ended"),
+            .remedy("start one, for example with `systemctl start vipd`; `systemctl status vipd` shows why the service does not run"),
         Agent::Silent(error, process) => silent(error, process.as_ref()),
         Agent::NotQueried(error) => {
             Finding::warning("agent-not-queried", HOST, "the agent could not be queried, so its state is unknown")
                 .evidence(error)
-                .remedy("run this command as root, with the version and the runtime directory of the agent")
+                .remedy("run this command as root, from the same version of vipd and with the same --runtime-dir as the agent")
         }
     };
     vec![finding]
@@ -35,7 +35,7 @@ fn silent(error: &str, process: Option<&Process>) -> Finding {
     match process {
         Some(Process { pid, state: Some('T' | 't'), .. }) => finding
             .evidence(format!("{error}; process {pid} is stopped (state T)"))
-            .remedy(format!("find out why it was stopped, then run `kill -CONT {pid}`")),
+            .remedy(format!("find out why the process was stopped, then run `kill -CONT {pid}`")),
         Some(Process { pid, state: Some(state), .. }) => finding
             .evidence(format!("{error}; process {pid} is in state {state}"))
             .remedy("if this host is overloaded (`uptime`), reduce the load; otherwise run `systemctl restart vipd`"),
@@ -56,7 +56,7 @@ pub(in crate::doctor) fn is_here(facts: &Facts) -> Vec<Finding> {
         Finding::problem(
             "agent-elsewhere",
             HOST,
-            "the agent runs in another network namespace than this command",
+            "the agent and this command are in different network namespaces",
         )
         .evidence(format!("process {pid} is in {theirs}, this command in {own}"))
         .remedy(format!("run `nsenter -t {pid} -n vipd doctor`, or use another --runtime-dir")),
@@ -69,7 +69,7 @@ pub(in crate::doctor) fn configuration_is_valid(facts: &Facts) -> Vec<Finding> {
             Finding::problem("configuration-invalid", &facts.path, "the configuration cannot be used")
                 .evidence(list_with(errors, "; "))
                 .remedy(format!(
-                    "correct the file; `vipd check -c {}` shows each error at its line",
+                    "correct the file; `vipd check -c {}` shows the line of each error",
                     facts.path
                 )),
         ],
@@ -77,12 +77,16 @@ pub(in crate::doctor) fn configuration_is_valid(facts: &Facts) -> Vec<Finding> {
             .warnings
             .iter()
             .map(|warning| {
-                Finding::warning("configuration-warning", &facts.path, "the configuration is suspicious")
-                    .evidence(warning.in_file(&facts.path))
-                    .remedy(format!(
-                        "correct the file, then run `vipd check -c {}` and `vipd reload`",
-                        facts.path
-                    ))
+                Finding::warning(
+                    "configuration-warning",
+                    &facts.path,
+                    "the configuration is valid, but has a warning",
+                )
+                .evidence(warning.in_file(&facts.path))
+                .remedy(format!(
+                    "correct the file, then run `vipd check -c {}` and `vipd reload`",
+                    facts.path
+                ))
             })
             .collect(),
     }
@@ -93,7 +97,7 @@ pub(in crate::doctor) fn configuration_is_applied(facts: &Facts) -> Vec<Finding>
     let mut differences = Vec::new();
     for instance in &config.instances {
         match facts.status_of(&instance.name) {
-            None => differences.push(format!("{} is not running", instance.name)),
+            None => differences.push(format!("{} is only in the file", instance.name)),
             Some(status) => {
                 let found = difference(instance, status).map(|what| format!("{}: {what}", instance.name));
                 differences.extend(found);
@@ -102,7 +106,7 @@ pub(in crate::doctor) fn configuration_is_applied(facts: &Facts) -> Vec<Finding>
     }
     for status in &running.status.instances {
         if !config.instances.iter().any(|instance| instance.name == status.name) {
-            differences.push(format!("{} is not in the file", status.name));
+            differences.push(format!("{} is only in the agent", status.name));
         }
     }
     if differences.is_empty() {
@@ -112,7 +116,7 @@ pub(in crate::doctor) fn configuration_is_applied(facts: &Facts) -> Vec<Finding>
         Finding::warning(
             "configuration-not-applied",
             &facts.path,
-            "the agent runs with another configuration than this file",
+            "the configuration of the agent differs from this file",
         )
         .evidence(list_with(differences, "; "))
         .remedy(format!(
@@ -122,7 +126,8 @@ pub(in crate::doctor) fn configuration_is_applied(facts: &Facts) -> Vec<Finding>
     ]
 }
 
-/// Returns how a running instance differs from its configuration.
+/// Returns the first difference between a running instance and its configuration. Compares only
+/// some of the settings that the status contains.
 fn difference(instance: &Instance, status: &InstanceStatus) -> Option<String> {
     let router = &instance.router;
     let wanted: Vec<String> = router.virtual_addresses.iter().map(ToString::to_string).collect();
@@ -142,7 +147,7 @@ fn difference(instance: &Instance, status: &InstanceStatus) -> Option<String> {
         ("transport", transport.to_owned(), status.transport.clone()),
     ];
     let different = pairs.into_iter().find(|(_, wanted, found)| wanted != found);
-    different.map(|(what, wanted, found)| format!("{what} is {found} in the agent and {wanted} in the file"))
+    different.map(|(what, wanted, found)| format!("{what} {found} in the agent, {wanted} in the file"))
 }
 
 pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> {
@@ -159,7 +164,7 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
         } else if is(Fault::NoPrimaryAddress) || is(Fault::PrimaryIsVirtual) {
             format!("give {interface} an address that is not a VIP (`ip address show dev {interface}`)")
         } else if is(Fault::NotAttached) || is(Fault::NotReceiving) {
-            format!("run `journalctl -u vipd -g {interface}` for the reason, and `bpftool net show dev {interface}` for other programs")
+            format!("run `journalctl -u vipd -g {interface}` to find the reason, and `bpftool net show dev {interface}` to find other programs")
         } else if is(Fault::Tracking) {
             format!("run `vipd status {}`, which lists the tracked objects that are down", status.name)
         } else {
@@ -170,7 +175,7 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
     });
     let missing = instances.iter().filter(|status| !status.missing_addresses.is_empty()).map(|status| {
         Finding::problem("missing-addresses", &status.name, "some VIPs could not be added")
-            .evidence(format!("{} missing from {}", list(&status.missing_addresses), status.interface))
+            .evidence(format!("missing: {}", list(&status.missing_addresses)))
             .remedy(
                 "run `journalctl -u vipd -g 'cannot add VIP|macvlan up|not added'`, which shows the reason; vipd retries \
                  within 60 s",
@@ -185,8 +190,8 @@ pub(in crate::doctor) fn guardian_runs(facts: &Facts) -> Vec<Finding> {
             Finding::warning("guardian-missing", HOST, "no guardian watches the engine")
                 .evidence("`vipd status --json` has \"vipd:guardian\":false")
                 .remedy(
-                    "run `journalctl -u vipd -g guardian`, which shows the reason; the agent starts a new one after at \
-                     most 60 s",
+                    "run `journalctl -u vipd -g guardian`, which shows the reason; the agent starts a new guardian \
+                     within 60 s",
                 ),
         ],
         _ => Vec::new(),
@@ -197,9 +202,13 @@ pub(in crate::doctor) fn fence_is_complete(facts: &Facts) -> Vec<Finding> {
     let (Some(running), Ok(config)) = (facts.running(), &facts.config) else { return Vec::new() };
     if config.fence == Fence::Off {
         return vec![
-            Finding::note("fence-off", HOST, "the node of a dead or stopped master answers for its VIPs")
-                .evidence("the configuration has fence = \"off\"")
-                .remedy("remove this setting, unless another tool fences the node"),
+            Finding::note(
+                "fence-off",
+                HOST,
+                "without a fence, the node of a dead or stopped master still answers for its VIPs",
+            )
+            .evidence("the configuration has fence = \"off\"")
+            .remedy("remove this setting, unless another tool fences the node"),
         ];
     }
     let mut findings = Vec::new();
@@ -215,7 +224,7 @@ pub(in crate::doctor) fn fence_is_complete(facts: &Facts) -> Vec<Finding> {
             _ => continue,
         };
         let level = status.fence.clone().unwrap_or_default();
-        let summary = "VIPs are not completely fenced after a crash";
+        let summary = "VIPs would not be completely fenced after a crash";
         findings.push(
             Finding::warning("fence-incomplete", &status.name, summary)
                 .evidence(format!("fence level {level} on {}; expected: full", status.interface))
@@ -253,7 +262,7 @@ pub(in crate::doctor) fn engine_is_real_time(facts: &Facts) -> Vec<Finding> {
             Finding::warning(
                 "memory-not-locked",
                 HOST,
-                "the agent's memory can be swapped out, which delays adverts",
+                "the agent's memory can be swapped out, which may delay adverts",
             )
             .evidence(format!("VmLck is 0 kB in /proc/{}/status", process.pid))
             .remedy(remedy("CAP_IPC_LOCK", "LimitMEMLOCK= to infinity")),
@@ -262,8 +271,8 @@ pub(in crate::doctor) fn engine_is_real_time(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Counters whose increase shows trouble on this host. Adverts that are invalid are examined on the
-/// wire.
+/// Returns whether an increase of the counter shows trouble on this host. Counters of invalid
+/// adverts are excluded: other checks examine the adverts themselves.
 fn is_local_error(counter: &Counter) -> bool {
     let is_dropped_advert = counter.reason.is_some() && counter.source != Source::Kernel(Cell::RateLimited);
     let is_on_wire = matches!(
@@ -282,7 +291,7 @@ pub(in crate::doctor) fn errors_do_not_increase(facts: &Facts) -> Vec<Finding> {
         let before = before.map_or(&none, |before| &before.statistics);
         for ((counter, now), (_, then)) in after.statistics.entries().zip(before.entries()) {
             if is_local_error(counter) && now > then {
-                let summary = format!("an error counter increases: {}", counter.help);
+                let summary = format!("an error counter increased: {}", counter.help);
                 findings.push(
                     Finding::warning("errors-increase", &after.name, summary)
                         .evidence(format!("{} went from {then} to {now}", counter.name))
@@ -307,7 +316,7 @@ fn counters<'a>(report: &'a StatsReport, instance: &Instance) -> Option<&'a Stat
     report.instances.iter().find(is_same).map(|stats| &stats.statistics)
 }
 
-/// Compares the adverts that the listener and the agent have received.
+/// Finds instances for which doctor has observed valid adverts, but the agent has received none.
 pub(in crate::doctor) fn adverts_reach_the_agent(facts: &Facts) -> Vec<Finding> {
     let Some(running) = facts.running() else { return Vec::new() };
     let mut findings = Vec::new();
@@ -328,7 +337,7 @@ pub(in crate::doctor) fn adverts_reach_the_agent(facts: &Facts) -> Vec<Finding> 
                 && check(instance, &sender.advert).is_none()
         });
         let sent: u64 = valid.map(|(_, sender)| sender.adverts).sum();
-        // A few may arrive between the reports and the observation.
+        // The reports and the observation may differ by a few adverts.
         if sent > 2 && after == before {
             findings.push(
                 Finding::problem(
@@ -338,8 +347,8 @@ pub(in crate::doctor) fn adverts_reach_the_agent(facts: &Facts) -> Vec<Finding> 
                 )
                 .evidence(format!("{sent} adverts on {}; advertisement-rcvd stayed {after}", instance.interface))
                 .remedy(
-                    "look for a program that takes them before vipd's: `bpftool net show`; `vipd status` shows the XDP \
-                     mode, `journalctl -u vipd -g BPF` obstacles",
+                    "look for a program that takes adverts before vipd's (`bpftool net show`); `vipd status` shows \
+                     the XDP mode, and `journalctl -u vipd -g BPF` shows obstacles",
                 ),
             );
         }
@@ -347,7 +356,7 @@ pub(in crate::doctor) fn adverts_reach_the_agent(facts: &Facts) -> Vec<Finding> 
     findings
 }
 
-/// Compares the adverts that the agent has sent and the interface has transmitted.
+/// Finds instances for which the agent has sent adverts, but the interface has transmitted none.
 pub(in crate::doctor) fn adverts_leave_the_interface(facts: &Facts) -> Vec<Finding> {
     let Some(running) = facts.running() else { return Vec::new() };
     let mut findings = Vec::new();
@@ -362,9 +371,9 @@ pub(in crate::doctor) fn adverts_leave_the_interface(facts: &Facts) -> Vec<Findi
         };
         let (sent, refused) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
         let has_left = survey.senders_of(virtual_router(instance)).any(|sender| sender.is_local)
-            // Its adverts may be among those that were not recorded.
+            // Adverts of this host may be among the packets that were not recorded.
             || survey.unrecorded > 0;
-        // A few may be sent between the reports and the observation.
+        // The reports and the observation may differ by a few adverts.
         if sent.saturating_add(refused) > 2 && !has_left {
             let interface = &instance.interface;
             findings.push(
@@ -378,7 +387,7 @@ pub(in crate::doctor) fn adverts_leave_the_interface(facts: &Facts) -> Vec<Findi
                      none"
                 ))
                 .remedy(format!(
-                    "remove the filter that drops them: `tc filter show dev {interface} egress`, `bpftool net show dev \
+                    "remove the filter that drops the adverts: `tc filter show dev {interface} egress`, `bpftool net show dev \
                      {interface}`, `nft list ruleset` (a chain with `hook egress`)"
                 )),
             );

@@ -1,7 +1,8 @@
 //! Checks of the wall clock.
 //!
-//! vipd's timers use the monotonic clock, which cannot be set, so no finding is a problem. The wall clock
-//! is needed to compare the logs and captures of several nodes.
+//! vipd's timers use the monotonic clock, which cannot be set, so these checks find no problems,
+//! only warnings and notes. The wall clock is needed to compare the logs and captures of several
+//! nodes.
 
 use std::time::Duration;
 
@@ -10,16 +11,16 @@ use super::time;
 use crate::doctor::{Facts, Finding};
 use crate::process::STA_UNSYNC;
 
-/// Errors above which the order of events of two nodes is uncertain. A daemon that adjusts the clock
-/// every 2048 s, the longest interval of systemd-timesyncd, keeps the maximum error below 1.1 s.
+/// Errors above which the order of events on two nodes is uncertain. A daemon that adjusts the
+/// clock every 2048 s, the longest interval of systemd-timesyncd, limits the maximum error to 1.1 s.
 const MAXIMUM_ERROR: Duration = Duration::from_secs(2);
 const ESTIMATED_ERROR: Duration = Duration::from_millis(100);
-/// Estimated error after the clock was set, and before it is adjusted for the first time (`ntp_clear`,
-/// `kernel/time/ntp.c`).
+/// Estimated error until a daemon first adjusts the clock after the host was started or the clock
+/// was set (`ntp_clear`, `kernel/time/ntp.c`).
 const NEVER_ADJUSTED: Duration = Duration::from_secs(16);
 /// Status bit of adjtimex(2): the reference of the clock has failed.
 const STA_CLOCKERR: i32 = libc::STA_CLOCKERR;
-/// Smallest step that is reported, in nanoseconds.
+/// Smallest step of the clock that is reported, in nanoseconds.
 const STEP: u64 = 10_000_000;
 
 pub(in crate::doctor) fn clock_is_synchronized(facts: &Facts) -> Vec<Finding> {
@@ -100,8 +101,8 @@ pub(in crate::doctor) fn clock_is_not_set(facts: &Facts) -> Vec<Finding> {
         Finding::warning("clock-stepped", HOST, "the wall clock was set during the observation")
             .evidence(format!("{} {direction} within {}", time(step), time(clock.duration)))
             .remedy(
-                "find the program that sets it: two time daemons, a guest agent of the hypervisor, or `date`; let one \
-                 daemon slew it. Or the host was suspended",
+                "if the host was suspended, no action is needed; otherwise find the program that sets the clock (a \
+                 second time daemon, a guest agent of the hypervisor, or `date`), and let one daemon slew it",
             ),
     ]
 }
@@ -139,7 +140,7 @@ mod tests {
                 "status 0x0040, estimated error 16.0 s",
             ),
             (0x40, true, 16 * second, 16 * second, Some("clock-unsynchronized"), "not adjusted since"),
-            // The daemon has ended.
+            // The daemon is no longer running.
             (0x2041, true, 2, 16 * second, Some("clock-unsynchronized"), "no longer adjusted"),
             // chrony without `rtcsync`, later without its servers.
             (0x40, true, 1, 30, Some("clock-unsynchronized"), "status 0x0040, estimated error 1 ms"),
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn denied_call_is_a_note() {
+    fn denied_adjtimex_is_a_note() {
         let found = findings(Err("Operation not permitted (os error 1)".to_owned()), 0);
         assert_eq!((found.len(), found[0].check), (1, "clock-not-read"), "{found:?}");
         assert_eq!(found[0].evidence, "adjtimex: Operation not permitted (os error 1)");

@@ -6,8 +6,9 @@ use crate::doctor::{Facts, Finding};
 
 /// The subject of findings about the host.
 pub(super) const HOST: &str = "this host";
-/// First kernel with TCX, and first one that vipd supports.
+/// First kernel with TCX.
 const TCX: (u32, u32) = (6, 6);
+/// First kernel that vipd supports.
 const SUPPORTED: (u32, u32) = (5, 18);
 
 pub(in crate::doctor) fn kernel_is_recent(facts: &Facts) -> Vec<Finding> {
@@ -42,10 +43,10 @@ pub(in crate::doctor) fn process_can_run_the_agent(facts: &Facts) -> Vec<Finding
             Finding::warning(
                 "cannot-run-agent",
                 HOST,
-                "the agent could not start with the privileges of this command",
+                "no agent could run with the privileges and in the time namespace of this command",
             )
             .evidence(obstacle)
-            .remedy("start it as a service, or as root"),
+            .remedy("start the agent as a service, or as root"),
         ],
         _ => Vec::new(),
     }
@@ -56,13 +57,13 @@ pub(in crate::doctor) fn no_other_daemon_runs(facts: &Facts) -> Vec<Finding> {
     if daemons.is_empty() {
         return Vec::new();
     }
-    // A process can choose its name.
+    // A process can set its own name, even to control characters.
     let described = daemons.iter().map(|(name, pid)| format!("{} (process {pid})", name.escape_default()));
     vec![
         Finding::warning("other-daemon", HOST, "another VRRP daemon runs on this host")
-            .evidence(format!("{} has a raw socket for IP protocol 112", list(described)))
+            .evidence(format!("raw sockets for IP protocol 112: {}", list(described)))
             .remedy(
-                "stop it (`systemctl disable --now keepalived`), or give it other VRIDs and addresses than vipd",
+                "stop it (`systemctl disable --now keepalived`), or give it VRIDs and addresses that vipd does not use",
             ),
     ]
 }

@@ -8,7 +8,7 @@ use crate::doctor::facts::Interface;
 use crate::doctor::{Facts, Finding};
 use crate::vrrp::config::Family;
 
-/// Returns the multicast instances with their interfaces, if these exist.
+/// Returns each multicast instance whose interface exists, with this interface.
 fn multicast(facts: &Facts) -> impl Iterator<Item = (&Instance, &Interface)> {
     let instances = facts.instances().iter().filter(|one| one.transport == Transport::Multicast);
     instances.filter_map(|one| Some((&**one, facts.interfaces.get(&one.interface)?)))
@@ -21,7 +21,7 @@ pub(in crate::doctor) fn interfaces_carry_multicast(facts: &Facts) -> Vec<Findin
         if !interface.link.has_multicast && !findings.iter().any(|finding| finding.subject == *name) {
             findings.push(
                 Finding::problem("multicast-off", name, "the interface does not carry multicast adverts")
-                    .evidence(format!("its flags lack MULTICAST (`ip link show dev {name}`)"))
+                    .evidence(format!("the interface flags lack MULTICAST (`ip link show dev {name}`)"))
                     .remedy(format!("run `ip link set {name} multicast on`, or configure unicast_peers")),
             );
         }
@@ -48,7 +48,7 @@ pub(in crate::doctor) fn groups_are_joined(facts: &Facts) -> Vec<Finding> {
                 )
                 .evidence(format!("`ip maddress show dev {}` lacks {group}", instance.interface))
                 .remedy(
-                    "run `systemctl restart vipd`; if it cannot join, `journalctl -u vipd -g group` shows the reason",
+                    "run `systemctl restart vipd`; if vipd cannot join, `journalctl -u vipd -g group` shows the reason",
                 ),
             );
         }
@@ -67,7 +67,7 @@ pub(in crate::doctor) fn bridges_have_a_querier(facts: &Facts) -> Vec<Finding> {
         let Some(bridge) = facts.interfaces.values().find(is_bridge) else { continue };
         let name = &bridge.link.name;
         if !findings.iter().any(|finding| finding.subject == *name) {
-            let summary = "the bridge filters multicast by snooping, but no querier keeps memberships alive";
+            let summary = "the bridge snoops multicast, but is not a querier, so memberships may expire";
             findings.push(
                 Finding::warning("snooping-without-querier", name, summary)
                     .evidence(format!("mcast_snooping is 1 and mcast_querier is 0 (`ip -d link show dev {name}`)"))
@@ -94,7 +94,7 @@ pub(in crate::doctor) fn native_mode_is_free(facts: &Facts) -> Vec<Finding> {
                     "native XDP affects the other traffic of the interface",
                 )
                 .evidence(format!("native mode on {driver} {cost}"))
-                .remedy("set `xdp = \"auto\"`, unless adverts are so frequent that native mode pays"),
+                .remedy("set `xdp = \"auto\"`, unless adverts are so frequent that native mode pays off"),
             );
         }
     }
@@ -136,7 +136,7 @@ pub(in crate::doctor) fn no_other_xdp_program_runs(facts: &Facts) -> Vec<Finding
                 Finding::warning(
                     "other-xdp-program",
                     name,
-                    "another XDP program sees adverts before vipd, and may drop or redirect them",
+                    "another XDP program processes adverts before vipd, and may drop or redirect them",
                 )
                 .evidence(format!("XDP program {program} (`bpftool prog show id {program}`)"))
                 .remedy(
@@ -163,9 +163,9 @@ pub(in crate::doctor) fn vlan_tags_are_visible(facts: &Facts) -> Vec<Finding> {
                 Finding::problem(
                     "vlan-tags-removed",
                     name,
-                    "the NIC removes VLAN tags before XDP, so adverts of VLANs look untagged",
+                    "the NIC removes VLAN tags before XDP, so adverts from VLANs look untagged",
                 )
-                .evidence(format!("rx-vlan-offload is on, and {} use this interface", list(vlans)))
+                .evidence(format!("rx-vlan-offload is on; VLAN interfaces: {}", list(vlans)))
                 .remedy(format!("set `xdp = \"auto\"` (TC ingress), or run `ethtool -K {name} rxvlan off`")),
             );
         }

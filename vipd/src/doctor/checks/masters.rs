@@ -55,8 +55,8 @@ pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
         }
         let remedy = if causes.is_empty() {
             format!(
-                "one of them does not receive the other's adverts: run `vipd capture {}` on each node to see which \
-                 arrive, and check packet filters, VLANs and multicast snooping between them",
+                "at least one of them does not receive the adverts of another: run `vipd capture {}` on each node \
+                 to see which arrive, and check packet filters, VLANs and multicast snooping between them",
                 instance.interface
             )
         } else {
@@ -88,7 +88,7 @@ pub(in crate::doctor) fn some_master(facts: &Facts) -> Vec<Finding> {
         let longest = instance.router.interval.nanos().max(learned.unwrap_or_default());
         let down = Duration::from_nanos(longest).mul_f64(3.6);
         let has_master = senders(instance, survey).any(|sender| sender.is_master(survey.end));
-        // Its adverts may be among those that were not recorded.
+        // Adverts of the master may be among those that were not visible or not recorded.
         let is_incomplete = wire.obstacle.is_some() || survey.unrecorded > 0;
         if has_master || is_incomplete || wire.duration < down {
             continue;
@@ -103,8 +103,12 @@ pub(in crate::doctor) fn some_master(facts: &Facts) -> Vec<Finding> {
                 &instance.name,
                 format!("no router is master of VRID {}", instance.router.vrid),
             )
-            .evidence(format!("no advert on {} within {}{state}", instance.interface, time(wire.duration)))
-            .remedy("start the agent on one of the nodes; if it runs, `vipd status` on each node shows why none is master"),
+            .evidence(format!(
+                "no master of this VRID on {} at the end of an observation of {}{state}",
+                instance.interface,
+                time(wire.duration)
+            ))
+            .remedy("start the agents; if they run, `vipd status` on each node shows why it is not master"),
         );
     }
     findings
@@ -130,7 +134,7 @@ pub(in crate::doctor) fn priorities_differ(facts: &Facts) -> Vec<Finding> {
             Finding::warning(
                 "equal-priority",
                 &instance.name,
-                "the IP address decides which router becomes master",
+                "two routers have the same priority, so their IP addresses decide which becomes master",
             )
             .evidence(evidence)
             .remedy("give each router a different priority")
@@ -140,7 +144,7 @@ pub(in crate::doctor) fn priorities_differ(facts: &Facts) -> Vec<Finding> {
 }
 
 pub(in crate::doctor) fn adverts_are_regular(facts: &Facts) -> Vec<Finding> {
-    /// Fewer adverts do not show a rate.
+    /// Minimum number of adverts for an average interval.
     const ENOUGH: u64 = 20;
     let mut findings = Vec::new();
     for (instance, survey) in observed(facts) {
@@ -154,7 +158,7 @@ pub(in crate::doctor) fn adverts_are_regular(facts: &Facts) -> Vec<Finding> {
                 findings.push(
                     Finding::warning("irregular-adverts", &instance.name, format!("{source} sends adverts late, or some are lost"))
                         .evidence(format!(
-                            "{} between two adverts; its interval is {}",
+                            "{} between two adverts; the advertised interval is {}",
                             time(sender.longest_gap),
                             interval(sender.advert.interval)
                         ))
@@ -171,15 +175,15 @@ pub(in crate::doctor) fn adverts_are_regular(facts: &Facts) -> Vec<Finding> {
                     Finding::warning(
                         "advert-flood",
                         &instance.name,
-                        format!("{source} sends far more adverts than its interval"),
+                        format!("adverts of {source} arrive far more often than its interval allows"),
                     )
                     .evidence(format!(
-                        "an advert every {:.1} ms; its interval is {}",
+                        "an advert every {:.1} ms; the advertised interval is {}",
                         average.as_secs_f64() * 1000.0,
                         interval(sender.advert.interval)
                     ))
                     .remedy(
-                        "look for a loop between switches, and for an interval that the router rounds to 0",
+                        "look for a loop between switches, or an advert interval that the router rounds to 0",
                     ),
                 );
             }

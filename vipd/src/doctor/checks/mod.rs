@@ -33,8 +33,8 @@ fn observed(facts: &Facts) -> impl Iterator<Item = (&Instance, &Survey)> {
     facts.instances().iter().filter_map(|one| Some((&**one, facts.survey(&one.interface)?)))
 }
 
-/// Returns whether a sender belongs to another cluster, although it uses the VRID of the instance: it
-/// sends multicast adverts for other addresses, and the instance uses unicast.
+/// Returns whether a sender with the VRID of a unicast instance probably belongs to another
+/// cluster: it sends multicast adverts for other addresses.
 fn is_unrelated(instance: &Instance, sender: &Sender) -> bool {
     let is_own = |address: &IpAddr| instance.router.all_addresses().any(|vip| vip.address == *address);
     instance.transport != Transport::Multicast
@@ -42,12 +42,12 @@ fn is_unrelated(instance: &Instance, sender: &Sender) -> bool {
         && !sender.advert.addresses.iter().any(is_own)
 }
 
-/// Returns the routers that sent adverts for an instance's virtual router.
+/// Returns the senders of adverts for an instance's virtual router, except unrelated ones.
 fn senders<'a>(instance: &'a Instance, survey: &'a Survey) -> impl Iterator<Item = &'a Sender> {
     survey.senders_of(virtual_router(instance)).filter(|sender| !is_unrelated(instance, sender))
 }
 
-/// Returns each instance with each other host that sent adverts for its virtual router.
+/// Returns each pair of an instance and another host that sent adverts for the same virtual router.
 fn others(facts: &Facts) -> impl Iterator<Item = (&Instance, &Sender)> {
     observed(facts).flat_map(|(instance, survey)| {
         let others = senders(instance, survey).filter(|sender| !sender.is_local);
@@ -65,7 +65,7 @@ fn time(duration: Duration) -> String {
     if millis < 1000 { format!("{millis} ms") } else { format!("{:.1} s", duration.as_secs_f64()) }
 }
 
-/// Formats an advert interval in nanoseconds as in the configuration: `1s`, `300ms`.
+/// Formats an advert interval, given in nanoseconds, as in the configuration: `1s`, `300ms`.
 fn interval(nanos: u64) -> String {
     let millis = nanos / 1_000_000;
     if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
@@ -76,7 +76,7 @@ fn list(all: impl IntoIterator<Item = impl ToString>) -> String {
     list_with(all, ", ")
 }
 
-/// Joins descriptions. Only the first ones are listed, because anyone can send forged adverts.
+/// Joins descriptions. Lists only the first 8, because anyone can send forged adverts.
 fn list_with(all: impl IntoIterator<Item = impl ToString>, separator: &str) -> String {
     const MAX: usize = 8;
     let mut all = all.into_iter().map(|one| one.to_string());

@@ -5,8 +5,8 @@ use super::list;
 use crate::doctor::{Facts, Finding};
 use crate::netlink::PROTO_VIPD;
 
-/// VIPs, routes and rules do not record their agent, so any running agent of this network namespace may
-/// own them.
+/// VIPs, routes and rules do not contain the name of their agent, so any running agent of this
+/// network namespace may own them.
 pub(in crate::doctor) fn no_address_is_stale(facts: &Facts) -> Vec<Finding> {
     if !facts.host.agents.is_empty() {
         return Vec::new();
@@ -56,10 +56,10 @@ pub(in crate::doctor) fn no_macvlan_is_stale(facts: &Facts) -> Vec<Finding> {
     let links = facts.interfaces.values().map(|interface| &interface.link);
     let stale = links.filter_map(|link| {
         let agent = link.owner.as_ref().filter(|owner| !facts.host.agents.contains(*owner))?;
-        let state = if link.is_up { "up, and may answer for its VIPs" } else { "down" };
+        let state = if link.is_up { "up, and may answer for VIPs" } else { "down" };
         Some(
-            Finding::warning("stale-macvlans", &link.name, "the macvlan of a dead agent is still there")
-                .evidence(format!("its alias names the runtime directory {agent}, and it is {state}"))
+            Finding::warning("stale-macvlans", &link.name, "the macvlan of a dead agent still exists")
+                .evidence(format!("the alias names the runtime directory {agent}; the macvlan is {state}"))
                 .remedy(remedy(agent)),
         )
     });

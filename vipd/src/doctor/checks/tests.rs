@@ -21,7 +21,7 @@ const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 50);
 
-/// An advert of another router that agrees with [`config`].
+/// An advert of another router whose settings agree with [`config`].
 fn sent() -> Sent {
     Sent { addresses: vec![VIP.into()], ..Sent::new(Version::V3, 51, 200, OTHER) }
 }
@@ -46,8 +46,8 @@ fn interface() -> Interface {
     Interface { link, addresses: vec![own], is_member: [true; 2], ..Interface::default() }
 }
 
-/// Returns the facts of a host that received these adverts once a second for 4 s. No agent is
-/// running, and [`found`] ignores the finding that says so.
+/// Returns the facts of a host without a running agent, which received these adverts once a second
+/// for 4 s.
 fn facts(more: &str, adverts: &[Sent]) -> Facts {
     let mut survey = Survey::default();
     survey.watch(VIP.into());
@@ -95,7 +95,7 @@ pub(in crate::doctor) fn healthy() -> Facts {
     facts("", &[sent()])
 }
 
-/// Returns the findings, except that no agent is running, and the warnings of `vipd check`.
+/// Returns the findings, except `agent-not-running` and `configuration-warning`.
 fn found(facts: &Facts) -> Vec<Finding> {
     let mut findings = diagnose(facts);
     findings.retain(|finding| !matches!(finding.check, "agent-not-running" | "configuration-warning"));
@@ -112,7 +112,7 @@ fn agreeing_routers_have_no_finding() {
 }
 
 #[test]
-fn each_disagreement_of_a_router_is_found() {
+fn each_difference_of_another_router_is_found() {
     let v2 = "version = 2\nadvert_interval = \"1s\"\n";
     let password = "version = 2\nadvert_interval = \"1s\"\nauth_pass = \"secret\"\n";
     let unicast = "unicast_peers = [\"192.0.2.9\"]\nunicast_source = \"192.0.2.1\"\n";
@@ -151,7 +151,7 @@ fn each_disagreement_of_a_router_is_found() {
     ];
     for (more, sent, expected) in cases {
         let facts = facts(more, std::slice::from_ref(sent));
-        // These are consequences: such adverts do not show a master, or a peer is missing.
+        // Consequences of the case: invalid adverts do not show a master, and no peer answers.
         let follows =
             |name: &&str| !expected.contains(name) && matches!(*name, "no-master" | "peer-unreachable");
         let found: Vec<_> = names(&facts).into_iter().filter(|name| !follows(name)).collect();
@@ -163,7 +163,7 @@ fn each_disagreement_of_a_router_is_found() {
 fn two_masters_are_found_with_their_difference() {
     let own = Sent { source: OWN.into(), ..sent() };
     for (other, difference) in [
-        (sent(), "one of them does not receive the other's adverts"),
+        (sent(), "does not receive the adverts of another"),
         (Sent { checksum: Checksum::Message, ..sent() }, "use the same checksum form on all routers"),
         (Sent { ttl: 7, ..sent() }, "use the same TTL on all routers"),
     ] {
@@ -198,7 +198,7 @@ fn hosts_with_the_same_address_are_found() {
 }
 
 #[test]
-fn settings_of_interfaces_are_judged() {
+fn troubles_of_the_host_and_its_interfaces_are_found() {
     type Edit = fn(&mut Facts);
     let cases: &[(&str, Edit)] = &[
         ("multicast-off", |facts| eth0(facts).link.has_multicast = false),
@@ -302,7 +302,7 @@ fn unrelated_cluster_with_multicast_is_one_warning() {
 }
 
 #[test]
-fn links_without_arp_and_other_subnets_do_not_answer_arp() {
+fn arp_flux_needs_arp_and_the_same_subnet() {
     for (has_arp, prefix, expected) in [(true, 24, &["arp-flux"][..]), (false, 24, &[]), (true, 16, &[])] {
         let mut facts = facts("", &[sent()]);
         let mut other = interface();
@@ -314,7 +314,7 @@ fn links_without_arp_and_other_subnets_do_not_answer_arp() {
 }
 
 #[test]
-fn missing_interface_has_its_own_remedy() {
+fn missing_interface_has_a_different_remedy() {
     for (is_present, remedy) in [(true, "as root"), (false, "correct `interface`")] {
         let mut facts = facts("", &[sent()]);
         let wire = Wire {
@@ -334,7 +334,7 @@ fn missing_interface_has_its_own_remedy() {
 }
 
 #[test]
-fn obstacles_have_their_own_remedies() {
+fn each_obstacle_has_a_different_remedy() {
     for (obstacle, remedy) in [
         (Obstacle::Busy { pid: Some(7) }, "wait until"),
         (Obstacle::Privilege, "as root"),

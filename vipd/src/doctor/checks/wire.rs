@@ -16,13 +16,13 @@ pub(in crate::doctor) fn is_observed(facts: &Facts) -> Vec<Finding> {
         findings.push(match (&wire.survey, &wire.obstacle) {
             (Err(error), _) if facts.interfaces.contains_key(name) => {
                 finding("the adverts of this interface could not be observed").evidence(error).remedy(
-                    "run this command as root; if it is root, `ip -d link show` has the state of the interface",
+                    "run this command as root; if that does not help, check the interface with `ip -d link show`",
                 )
             }
             (Err(error), _) => finding("the interface does not exist, so its adverts could not be observed")
                 .evidence(error)
                 .remedy(
-                    "create it, correct `interface` in the file, or run this command in the network namespace of the \
+                    "create the interface, correct `interface` in the file, or run this command in the network namespace of the \
                      agent",
                 ),
             (Ok(_), Some(obstacle)) => finding("adverts dropped by the XDP program are not visible")
@@ -66,7 +66,7 @@ pub(in crate::doctor) fn vrids_are_configured(facts: &Facts) -> Vec<Finding> {
                     "the segment has virtual routers that are not configured here",
                 )
                 .evidence(list(foreign))
-                .remedy("nothing, if they belong to other clusters; otherwise correct `vrid` here or there"),
+                .remedy("if they belong to other clusters, no action is needed; otherwise correct `vrid` here or on those routers"),
             );
         }
     }
@@ -98,7 +98,7 @@ pub(in crate::doctor) fn adverts_are_untagged(facts: &Facts) -> Vec<Finding> {
                 )
                 .evidence(list(tagged))
                 .remedy(format!(
-                    "configure the instance on the VLAN's interface, or the switch port of {} as untagged",
+                    "configure the instance on the VLAN's interface, or make the switch port of {} untagged in this VLAN",
                     instance.interface
                 )),
             );
@@ -137,8 +137,8 @@ pub(in crate::doctor) fn addresses_are_unique(facts: &Facts) -> Vec<Finding> {
                 Finding::problem("duplicate-vip", &instance.name, "several hosts answer for a VIP")
                     .evidence(format!("{} answered for {}{here}", list(others.iter().map(|mac| mac_text(*mac))), vip.address))
                     .remedy(
-                        "find the host with this MAC in the switch's table and remove the address there; on a dead \
-                         vipd node, run `vipd cleanup`",
+                        "find the port of each MAC in the switch's MAC table, and remove the address from the host there; \
+                         on a dead vipd node, run `vipd cleanup`",
                     ),
             );
         }
@@ -177,7 +177,7 @@ pub(in crate::doctor) fn sources_are_unique(facts: &Facts) -> Vec<Finding> {
 }
 
 fn duplicate_source(interface: &str, address: IpAddr, macs: &[[u8; 6]]) -> Finding {
-    Finding::problem("duplicate-source", interface, "several hosts use the same address for their adverts")
+    Finding::problem("duplicate-source", interface, "several hosts use the same address")
         .evidence(format!("{address} is used by {}", list(macs.iter().map(|mac| mac_text(*mac)))))
         .remedy("give each router its own address; routers with equal addresses cannot elect a master")
 }

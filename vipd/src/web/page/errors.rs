@@ -3,15 +3,17 @@
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 
-use super::html::Text;
+use super::html::{Text, Values};
 use crate::control::counters::Counter;
 use crate::control::model::StatsReport;
 
 /// Maximum number of counters that are shown.
 const LIMIT: usize = 40;
 
-/// Renders the error counters that are not 0, the largest first.
-pub(super) fn render(report: &StatsReport) -> String {
+/// Returns the HTML of the error counters that are not 0, the largest first, and the values for its
+/// slots.
+pub(super) fn render(report: &StatsReport) -> (String, Values) {
+    let mut values = Values::default();
     let agent = report.global.entries().filter(|(counter, _)| is_agentwide(counter));
     let agent = agent.map(|(counter, value)| ("agent", counter, value));
     let instances = report.instances.iter().flat_map(|instance| {
@@ -25,14 +27,15 @@ pub(super) fn render(report: &StatsReport) -> String {
     let mut out = "<section id=\"errors\"><h2>Errors by reason</h2>".to_owned();
     if errors.is_empty() {
         out.push_str("<p class=\"empty\">None so far.</p></section>");
-        return out;
+        return (out, values);
     }
     out.push_str("<ol>");
     for (name, counter, value) in errors.iter().take(LIMIT) {
         // Writing to a string does not fail.
         let _ = write!(
             out,
-            "<li><b>{value}</b><p>{}</p><p class=\"below\">{} · {}</p></li>",
+            "<li><b>{}</b><p>{}</p><p class=\"below\">{} · {}</p></li>",
+            values.add(value),
             Text(counter.help),
             Text(name),
             counter.short_name()
@@ -43,7 +46,7 @@ pub(super) fn render(report: &StatsReport) -> String {
         let _ = write!(out, "<p class=\"below\">and {} more: `vipd stats`</p>", errors.len() - LIMIT);
     }
     out.push_str("</section>");
-    out
+    (out, values)
 }
 
 /// Returns whether no instance has this counter. The agent's other counters include those of the

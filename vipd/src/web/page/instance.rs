@@ -235,7 +235,8 @@ fn details(out: &mut String, one: &InstanceStatus, stats: &Statistics, shared: &
     add_limited(&mut add, "While master", one.routes.iter().chain(&one.rules).map(Markup::new));
     let received = values.add(stats.advertisement_rcvd);
     add("Adverts", Markup::default().slot(received).text(" received, ").slot(shared.sent).text(" sent"));
-    add("Transitions to master", Markup::new(stats.master_transitions));
+    let transitions = values.add(stats.master_transitions);
+    add("Transitions to master", Markup::default().slot(transitions));
     out.push_str("</dl></details>");
 }
 

@@ -1,9 +1,9 @@
 //! The status page: a document, its style, its script and its icon, all part of the binary.
 //!
 //! The agent renders all HTML; the script only replaces elements with newer ones. The page
-//! therefore looks the same without JavaScript, and all text is escaped in one place. Texts that
-//! change with each snapshot are kept apart from the HTML, so that an update of an idle agent
-//! consists of these texts alone.
+//! therefore looks the same without JavaScript, and all text is escaped in one place. Text that
+//! changes with each snapshot is kept separate from the HTML, so that a page update of an idle agent
+//! consists of this text alone.
 
 mod errors;
 mod html;
@@ -107,20 +107,18 @@ struct Update<'a> {
 impl Frame {
     /// Renders a snapshot.
     pub(super) fn new(scrape: &Scrape) -> Self {
-        let element = |id: &str, html| Element { id: id.to_owned(), html, values: Values::default() };
-        let (summary, time) = summary::render(scrape);
+        let element = |id: &str, (html, values)| Element { id: id.to_owned(), html, values };
         let instances = scrape.status.instances.iter().zip(&scrape.stats.instances).take(MAX_INSTANCES);
         let instances = instances.enumerate().map(|(index, (status, stats))| {
             let id = id(index);
-            let (html, values) = instance::render(&id, status, &stats.statistics, &scrape.problems);
-            Element { id, html, values }
+            element(&id, instance::render(&id, status, &stats.statistics, &scrape.problems))
         });
         Self {
             title: summary::title(scrape),
             layout: layout(scrape),
-            summary: Element { values: time, ..element("summary", summary) },
+            summary: element("summary", summary::render(scrape)),
             instances: instances.collect(),
-            timeline: element("timeline", timeline::render(&scrape.events)),
+            timeline: element("timeline", (timeline::render(&scrape.events), Values::default())),
             errors: element("errors", errors::render(&scrape.stats)),
         }
     }
@@ -135,7 +133,7 @@ impl Frame {
             summary = self.summary.filled(),
             instances = instances,
             timeline = self.timeline.html,
-            errors = self.errors.html,
+            errors = self.errors.filled(),
         )
     }
 

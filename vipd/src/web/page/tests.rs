@@ -173,6 +173,24 @@ fn update_of_an_idle_agent_consists_of_values() {
     assert!(update.len() < 64 * MAX_INSTANCES, "{} bytes", update.len());
 }
 
+/// During a flood of invalid adverts, an update has the numbers of errors alone.
+#[test]
+fn update_during_a_flood_consists_of_values() {
+    let mut scrape = scrape();
+    scrape.stats.instances[0].statistics.checksum_errors = 7;
+    let former = Frame::new(&scrape);
+    let statistics = &mut scrape.stats.instances[0].statistics;
+    statistics.checksum_errors += 1000;
+    statistics.master_transitions += 1;
+    let frame = Frame::new(&scrape);
+    assert_contains(&frame.document(), "<li><b><span data-value=\"0\">1007</span></b>");
+    let json: serde_json::Value = serde_json::from_str(&frame.update(Some(&former))).expect("JSON");
+    assert_eq!(json["elements"], json!([]));
+    assert_eq!(json["values"]["errors"], json!({ "0": "1007" }));
+    let changed = json["values"]["instance-0"].as_object().expect("values");
+    assert!(changed.values().eq([&json!("4")]), "{changed:?}");
+}
+
 #[test]
 fn priority_and_checks_are_explained() {
     let text = rendered(&status("VI_1", "backup"), &[]);
@@ -248,7 +266,8 @@ fn errors_are_sorted_and_counted_once() {
     report.global = GlobalStatistics { checksum_errors: 7, netlink_overruns: 2, ..Default::default() };
     let statistics = Statistics { checksum_errors: 7, missing_addresses: 1, ..Default::default() };
     report.instances = vec![stats("VI_1", &statistics)];
-    let text = errors::render(&report);
+    let (html, values) = errors::render(&report);
+    let text = values.fill(&html);
     let of = |name: &str| text.find(name).unwrap_or_else(|| panic!("no {name} in {text}"));
     assert!(of("VI_1 · checksum-errors") < of("agent · netlink-overruns"), "{text}");
     assert!(of("agent · netlink-overruns") < of("VI_1 · missing-addresses"), "{text}");

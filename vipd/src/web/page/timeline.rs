@@ -9,7 +9,9 @@ use crate::control::event::EventRecord;
 /// Renders events, the latest first.
 pub(super) fn render(events: &[Arc<EventRecord>]) -> String {
     // The list is focusable, so that it can be scrolled with the keyboard.
-    let mut out = "<section id=\"timeline\"><h2>Timeline <small>UTC</small></h2><ol tabindex=\"0\" aria-label=\"Timeline\">".to_owned();
+    let mut out = "<section id=\"timeline\"><h2>Timeline <small>UTC</small></h2>\
+                   <ol tabindex=\"0\" aria-label=\"Timeline\">"
+        .to_owned();
     let mut day = "";
     for record in events {
         let date = record.time.get(..10).unwrap_or_default();

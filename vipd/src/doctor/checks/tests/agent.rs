@@ -1,4 +1,4 @@
-//! Table tests of the checks that compare the agent's reports.
+//! Table tests of the checks of the agent's reports.
 
 use super::{eth0, facts, found, names, sent};
 use crate::control::model::{GlobalStatistics, InstanceStats, State, Statistics, StatsReport, StatusReport};
@@ -6,7 +6,8 @@ use crate::doctor::facts::{Agent, Interface, Running};
 use crate::doctor::process::{Engine, Process};
 use crate::netlink::LinkFacts;
 
-/// The instance of [`config`] in a running agent that has it as backup, and reports no trouble.
+/// Returns the reports of an agent without trouble, whose only instance is that of [`config`], as
+/// backup.
 fn running() -> Running {
     let status = serde_json::json!({
         "name": "a", "interface": "eth0", "vrid": 51, "family": "ipv4", "version": 3, "state": "backup",
@@ -120,7 +121,7 @@ fn remedy_of_a_fault_depends_on_its_name() {
         let mut running = running();
         let status = &mut running.status.instances[0];
         (status.state, status.fault) = (State::Fault, Some(fault.to_owned()));
-        // No word of the reason selects the remedy.
+        // The remedy must depend on the name of the fault, not on words in the reason.
         status.fault_reason = Some("address down drained carrier".to_owned());
         let mut facts = facts("", &[sent()]);
         facts.agent = Agent::Running(Box::new(running));
@@ -131,7 +132,7 @@ fn remedy_of_a_fault_depends_on_its_name() {
 }
 
 #[test]
-fn master_with_a_long_learned_interval_is_awaited() {
+fn missing_master_is_reported_only_after_the_learned_interval() {
     let mut facts = facts("", &[]);
     assert_eq!(names(&facts), ["no-master"]);
     let mut running = running();
