@@ -55,6 +55,10 @@ pub enum Request {
         #[serde(default)]
         executable: Option<PathBuf>,
     },
+    /// `{"command":"restart"}`: leave the state to the next process that systemd starts, and end. Only
+    /// root may request it. The reply is sent before the agent ends, or when this is not possible and
+    /// the agent continues.
+    Restart,
     /// `{"command":"events","follow":true}`. The reply is one
     /// [`EventRecord`](super::event::EventRecord) per line: the stored events and, with `follow`,
     /// all later events. Without `follow`, the agent then closes the connection.

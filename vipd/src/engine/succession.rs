@@ -6,10 +6,13 @@
 //! addresses. It now resumes the routers, and continues to read the ring where the predecessor
 //! stopped.
 
+mod restart;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -47,6 +50,23 @@ pub(crate) struct SavedEngine {
     /// Missing in the state of a predecessor without metrics.
     #[serde(default)]
     delays: Delays,
+    /// Missing in the state of a predecessor that cannot be restarted.
+    #[serde(default)]
+    suspended_at: u64,
+}
+
+/// The part of a [`SavedEngine`] that shows its age.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Suspension {
+    /// Time at which the routers were suspended.
+    suspended_at: u64,
+}
+
+impl Suspension {
+    /// Returns the time since the routers were suspended.
+    pub(crate) fn age(self) -> Duration {
+        Duration::from_nanos(clock::now().as_nanos().saturating_sub(self.suspended_at))
+    }
 }
 
 /// The state of a virtual router.
@@ -72,19 +92,37 @@ struct SavedBurst {
     due: u64,
 }
 
-/// A successor that waits for the state.
+/// The process to which the state is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recipient {
+    /// A successor that waits for the state.
+    Running,
+    /// A process that is started after this one has ended, and reads the state from the channel.
+    Later,
+}
+
+/// A request to pass the state to a successor.
 pub(crate) struct HandOver {
     pub(crate) channel: Channel,
     pub(crate) token: Token,
     /// Time at which to give up if the engine has not become idle.
     pub(crate) until: Timestamp,
+    pub(crate) recipient: Recipient,
     /// Sends the outcome to the service. On success, the engine does nothing more.
     pub(crate) reply: oneshot::Sender<Result<(), String>>,
 }
 
-/// A predecessor that waits until this process is ready.
+/// Where a successor receives the state of its predecessor.
+pub(crate) enum Source {
+    /// The predecessor runs, and waits until this process is ready.
+    Running(Channel),
+    /// The predecessor has ended, and has left memory with the state.
+    Left(OwnedFd),
+}
+
+/// A predecessor whose routers this process takes over.
 pub(crate) struct Predecessor {
-    pub(crate) channel: Channel,
+    pub(crate) source: Source,
     pub(crate) token: Token,
     /// Indices of the interfaces to which the predecessor's BPF program is attached.
     pub(crate) attached: BTreeSet<u32>,
@@ -110,18 +148,24 @@ impl Engine {
     /// time limit has passed. Returns whether another turn is needed.
     pub(super) fn continue_handover(&mut self) -> bool {
         let Some(handover) = &self.handover else { return false };
-        let has_expired = clock::now() >= handover.until;
+        let (recipient, has_expired) = (handover.recipient, clock::now() >= handover.until);
         if !has_expired && !self.is_quiet() {
             return false;
         }
-        let deadline = if has_expired { None } else { self.suspend() };
-        if deadline.is_none() && !has_expired {
+        let refusal = match recipient {
+            _ if has_expired => Some("the agent was busy for too long; try again later".to_owned()),
+            Recipient::Running => None,
+            Recipient::Later => self.restart_defect(),
+        };
+        let deadline = if refusal.is_some() { None } else { self.suspend(recipient) };
+        if deadline.is_none() && refusal.is_none() {
             return true;
         }
         let Some(HandOver { channel, token, reply, .. }) = self.handover.take() else { return false };
-        let outcome = match deadline {
-            Some(deadline) => self.hand_over(&channel, &token, deadline),
-            None => Err("the agent was busy for too long; try again later".to_owned()),
+        let outcome = match (deadline, recipient) {
+            (Some(deadline), Recipient::Running) => self.hand_over(&channel, &token, deadline),
+            (Some(_), Recipient::Later) => self.leave_state(&channel),
+            (None, _) => Err(refusal.unwrap_or_default()),
         };
         self.is_handed_over = outcome.is_ok();
         if let (true, Some(guardian)) = (self.is_handed_over, &self.effects.guardian) {
@@ -146,10 +190,11 @@ impl Engine {
             && self.effects.is_quiet()
     }
 
-    /// Sends the adverts that would become due before the end of the takeover. Otherwise, an advert
-    /// that becomes due at the beginning of the takeover would be sent only after the takeover.
-    /// Returns the time limit of the takeover, or `None` if another turn is needed first.
-    pub(super) fn suspend(&mut self) -> Option<Timestamp> {
+    /// Sends the adverts that would become due before the end of the takeover; for a recipient that
+    /// starts later, the adverts of all masters. Otherwise, an advert that becomes due at the
+    /// beginning of the takeover would be sent only after the takeover. Returns the time limit of the
+    /// takeover, or `None` if another turn is needed first.
+    pub(super) fn suspend(&mut self, recipient: Recipient) -> Option<Timestamp> {
         let now = clock::now();
         // If the engine stalled during this turn, another router may have taken over. That router's
         // adverts are handled before this node sends any of its own.
@@ -157,9 +202,13 @@ impl Engine {
             return None;
         }
         let deadline = now + self.takeover_limit();
+        let until = match recipient {
+            Recipient::Running => deadline,
+            Recipient::Later => Timestamp::from_nanos(u64::MAX),
+        };
         for slot in 0..self.topology.routers.slots() {
             if let Some(id) = self.topology.routers.id_at(slot) {
-                self.dispatch(now, id, Input::Suspend(deadline));
+                self.dispatch(now, id, Input::Suspend(until));
             }
         }
         self.flush(now);
@@ -183,10 +232,7 @@ impl Engine {
     /// Returns an error if the successor did not take over. The routers then continue in this
     /// process.
     fn hand_over(&mut self, channel: &Channel, token: &Token, deadline: Timestamp) -> Result<(), String> {
-        let failed = |error: io::Error| format!("cannot pass the state to the successor: {error}");
-        let state = serde_json::to_vec(&self.save()).map_err(|error| failed(error.into()))?;
-        let memory = handover::write(&state).map_err(failed)?;
-        channel.send(&Message::State, Some(memory.as_fd())).map_err(failed)?;
+        self.send_state(channel)?;
         let left = deadline.nanos_since(clock::now());
         match channel.receive(Some(Duration::from_nanos(left))) {
             Ok((Message::Taken, _)) => Ok(()),
@@ -201,6 +247,27 @@ impl Engine {
             }
             Err(error) => Err(format!("the successor ended before it took over: {error}")),
         }
+    }
+
+    /// Passes the state to a successor that starts later.
+    ///
+    /// # Errors
+    /// Returns an error if the state cannot be sent. The routers then continue in this process.
+    fn leave_state(&mut self, channel: &Channel) -> Result<(), String> {
+        self.limit_lifetimes(true);
+        self.flush_all(clock::now());
+        let sent = self.send_state(channel);
+        if sent.is_err() {
+            self.limit_lifetimes(false);
+        }
+        sent
+    }
+
+    fn send_state(&mut self, channel: &Channel) -> Result<(), String> {
+        let failed = |error: io::Error| format!("cannot pass the state to the successor: {error}");
+        let state = serde_json::to_vec(&self.save()).map_err(|error| failed(error.into()))?;
+        let memory = handover::write(&state).map_err(failed)?;
+        channel.send(&Message::State, Some(memory.as_fd())).map_err(failed)
     }
 
     /// Returns the state for the successor. Must be called only while no inputs or actions are
@@ -240,6 +307,7 @@ impl Engine {
             overruns: self.overruns,
             reports_dropped: self.reports.dropped,
             delays: self.measure.delays,
+            suspended_at: clock::now().as_nanos(),
         }
     }
 
@@ -249,8 +317,8 @@ impl Engine {
     /// # Errors
     /// Returns an error with the same reason.
     pub(super) fn succeed(&mut self, predecessor: Predecessor) -> io::Result<()> {
-        let Predecessor { channel, token, attached, has_taken_over, is_stopping, taken } = predecessor;
-        match self.try_succeed(&channel, &token, &attached, &is_stopping) {
+        let Predecessor { source, token, attached, has_taken_over, is_stopping, taken } = predecessor;
+        match self.try_succeed(&source, &token, &attached, &is_stopping) {
             Ok(resumed) => {
                 has_taken_over.store(true, Ordering::SeqCst);
                 // Fails if the service is stopping.
@@ -259,7 +327,9 @@ impl Engine {
             }
             Err(error) => {
                 let reason = format!("{error:#}");
-                handover::fail(&channel, &reason);
+                if let Source::Running(channel) = source {
+                    handover::fail(&channel, &reason);
+                }
                 Err(io::Error::other(reason))
             }
         }
@@ -267,19 +337,18 @@ impl Engine {
 
     fn try_succeed(
         &mut self,
-        channel: &Channel,
+        source: &Source,
         token: &Token,
         attached: &BTreeSet<u32>,
         is_stopping: &AtomicBool,
     ) -> anyhow::Result<Vec<Resumed>> {
         self.open_inherited(attached)?;
         self.settle_netlink();
-        channel.send(&Message::Ready, None).context("the predecessor has ended")?;
-        let (message, memory) = channel.receive(None).context("the predecessor has ended")?;
-        let (Message::State, Some(memory)) = (message, memory) else {
-            bail!("the predecessor sent an unexpected message")
+        let memory = match source {
+            Source::Running(channel) => &await_state(channel)?,
+            Source::Left(memory) => memory,
         };
-        let state: SavedEngine = serde_json::from_slice(&handover::read(&memory)?)
+        let state: SavedEngine = serde_json::from_slice(&handover::read(memory)?)
             .context("cannot decode the state of the predecessor")?;
         self.settle_netlink();
         self.feed.skip_consumed()?;
@@ -290,9 +359,12 @@ impl Engine {
         if !token.take() {
             bail!("the predecessor no longer waits for this process");
         }
-        // Fails if the predecessor has just been killed; a killed predecessor does not continue
-        // either.
-        let _ = channel.send(&Message::Taken, None);
+        match source {
+            // Fails if the predecessor has just been killed; a killed predecessor does not continue
+            // either.
+            Source::Running(channel) => drop(channel.send(&Message::Taken, None)),
+            Source::Left(_) => self.limit_lifetimes(false),
+        }
         self.request(Request::TakeOver);
         Ok(resumed)
     }
@@ -344,8 +416,8 @@ impl Engine {
     /// Returns an error if this process and the predecessor have different instances, or if a state
     /// is invalid.
     pub(super) fn resume(&mut self, now: Timestamp, state: SavedEngine) -> anyhow::Result<Vec<Resumed>> {
-        let SavedEngine { mut routers, added, announcements, wakeups, overruns, reports_dropped, delays } =
-            state;
+        let SavedEngine { mut routers, added, announcements, wakeups, overruns, .. } = state;
+        let SavedEngine { reports_dropped, delays, .. } = state;
         for (interface, address, prefix) in added {
             let links = &mut self.topology.links;
             let id = links.iter().find(|(_, link)| link.name == interface).map(|(id, _)| id);
@@ -422,5 +494,14 @@ impl Engine {
             let burst = PacedBurst { router, addresses, round, rounds, position, interval, due };
             self.effects.announcer().continue_burst(burst);
         }
+    }
+}
+
+/// Reports to the predecessor that this process is ready, and waits for the state.
+fn await_state(channel: &Channel) -> anyhow::Result<OwnedFd> {
+    channel.send(&Message::Ready, None).context("the predecessor has ended")?;
+    match channel.receive(None).context("the predecessor has ended")? {
+        (Message::State, Some(memory)) => Ok(memory),
+        _ => bail!("the predecessor sent an unexpected message"),
     }
 }

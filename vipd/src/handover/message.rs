@@ -1,6 +1,9 @@
 //! The messages between predecessor and successor.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -16,13 +19,17 @@ pub(crate) const FORMAT: u32 = 1;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case")]
 pub(crate) enum Message {
-    /// The first message of the successor. Its encoding never changes.
+    /// The first message. Its encoding never changes.
     Hello {
-        /// The versions of the state that the successor can resume.
+        /// From the successor: the versions of the state that it can resume. In a restart, from the
+        /// predecessor: the version of its state.
         formats: Vec<u32>,
-        /// Version of the successor's executable.
+        /// Version of the sender's executable.
         version: String,
     },
+    /// The network namespace of a predecessor that ends before its successor starts; follows
+    /// [`Hello`](Self::Hello). Sent only in a restart.
+    Origin(Network),
     /// The data for the successor's preparation: memory with an [`Offer`].
     Offer,
     /// A map of the BPF program, with its descriptor.
@@ -46,6 +53,9 @@ pub(crate) enum Message {
     LockFile,
     /// The control socket.
     ControlSocket,
+    /// A socket that is a member of multicast groups, to be kept open until the successor has
+    /// joined the groups. Sent only in a restart.
+    Membership,
     /// The [`Token`](super::Token), the last of the descriptors that follow the offer.
     Token,
     /// The successor has opened everything.
@@ -58,6 +68,21 @@ pub(crate) enum Message {
     Taken,
     /// The state of the service: memory with JSON.
     Service,
+}
+
+/// A network namespace, by the device and inode number of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Network {
+    device: u64,
+    inode: u64,
+}
+
+impl Network {
+    /// Returns the network namespace of this process.
+    pub(crate) fn present() -> io::Result<Self> {
+        let file = fs::metadata("/proc/self/ns/net")?;
+        Ok(Self { device: file.dev(), inode: file.ino() })
+    }
 }
 
 /// The data for the successor's preparation.

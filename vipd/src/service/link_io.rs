@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
@@ -346,7 +347,13 @@ impl LinkWork for LinkOpener {
         let claims = self.claims.iter();
         let claims = claims.filter_map(|(ifindex, claim)| Some((*ifindex, claim.descriptor()?)));
         let claims = claims.map(|(ifindex, claim)| Ok((ifindex, claim.try_clone_to_owned()?)));
-        Ok(Holdings { links: self.kernel.links()?, claims: claims.collect::<io::Result<_>>()? })
+        let memberships = self.open.values().flat_map(|open| open.groups.values());
+        let memberships = memberships.map(|joined| joined.as_fd().try_clone_to_owned());
+        Ok(Holdings {
+            links: self.kernel.links()?,
+            claims: claims.collect::<io::Result<_>>()?,
+            memberships: memberships.collect::<io::Result<_>>()?,
+        })
     }
 
     fn hand_over(&mut self) {

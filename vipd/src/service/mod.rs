@@ -41,9 +41,11 @@ pub(crate) mod plan;
 mod privilege;
 mod public;
 mod report;
+mod restart;
 mod routing;
 mod signals;
 mod sizes;
+mod stored;
 mod successor;
 mod supervisor;
 mod systemd;
@@ -97,6 +99,7 @@ pub(crate) use successor::succeed;
 pub use cleanup::cleanup;
 pub use leftovers::{Claims, claim_interfaces};
 pub(crate) use sizes::sizes;
+pub use stored::{Continuation, Stored, take_stored};
 
 pub use privilege::{check as check_privileges, check_open_files};
 
@@ -178,7 +181,7 @@ pub fn run(
 fn start(parts: Start) -> anyhow::Result<()> {
     let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
     let (predecessor, heir) = parts.succession.unzip();
-    let has_taken_over = heir.as_ref().map(|heir| Arc::clone(&heir.has_taken_over));
+    let has_taken_over = heir.as_ref().map(|heir| (Arc::clone(&heir.has_taken_over), heir.is_main));
     let Loaded { mut kernel, feed, counters, addresses, leases, steady, log: kernel_log, maps } =
         parts.loaded;
     let counters = Arc::new(counters);
@@ -267,7 +270,14 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let served = catch_unwind(AssertUnwindSafe(|| {
         supervisor.run(parts.signals, &runtime_dir, opener, from_engine, heir, start)
     }));
-    if has_taken_over.is_some_and(|flag| !Heir::has_taken_over(&flag)) {
+    if let Some((flag, is_main)) = has_taken_over
+        && !Heir::has_taken_over(&flag)
+    {
+        if is_main {
+            // The predecessor has ended.
+            let ended = Err(anyhow!("cannot continue the state of the previous process"));
+            return wind_up(&handle, engine_thread, served, &configured, guardian).and(ended);
+        }
         // The routers and their addresses belong to the predecessor, which keeps running. The
         // engine's thread ends with the process.
         return served
@@ -291,8 +301,8 @@ fn control_socket(
     runtime_dir: &RuntimeDir,
     access: &Access,
 ) -> anyhow::Result<UnixListener> {
-    match heir {
-        Some(heir) => heir.listener.try_clone().context("cannot use the control socket of the predecessor"),
+    match heir.and_then(|heir| heir.listener.as_ref()) {
+        Some(listener) => listener.try_clone().context("cannot use the control socket of the predecessor"),
         None => Ok(runtime_dir.listen(access)?),
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use vipd_common::counters::CounterRow;
 
 use super::administrator::{Administrator, Step};
@@ -139,6 +139,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             self.tracker.start();
             self.events.objects(self.readings.settle(&self.tracker, FIRST_READINGS).await);
             start_engine()?;
+            let is_main = heir.as_ref().is_none_or(|heir| heir.is_main);
             let predecessor = if let Some(heir) = heir {
                 Some(self.take_over(heir, runtime_dir, &worker, &mut signals, &mut from_engine).await?)
             } else {
@@ -147,15 +148,18 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             };
             is_open.send_replace(true);
             self.web.start(open);
-            let connections = Connections { worker: &worker, is_open: &is_open, predecessor };
+            let connections = Connections { worker: &worker, is_open: &is_open, predecessor, is_main };
             let result =
                 self.serve(runtime_dir, &mut signals, connections, &mut failed, &mut from_engine).await;
             server.abort();
-            if let Ok(Served::HandedOver(successor)) = result {
+            if let Ok(Served::HandedOver { channel, patience }) = result {
                 // Waits for this process's running notification commands. The successor starts its
                 // own commands once this process has ended.
-                self.notifications.stop().await;
-                drop(successor);
+                let stopped = timeout(patience.unwrap_or(Duration::MAX), self.notifications.stop()).await;
+                if stopped.is_err() {
+                    tracing::warn!("notification commands are running; they are ended by the restart");
+                }
+                drop(channel);
                 // After this timeout, the process ends even if a driver has not returned.
                 worker.join(WORKER_TIMEOUT);
                 return Ok(End::HandedOver);
@@ -192,10 +196,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         // The agent is ready once the engine answers, even if interfaces are still missing.
         let mut pong = Some(self.ping());
         // A successor reports READY=1 later, once it is the main process of the service.
-        let mut is_ready = connections.predecessor.is_some();
-        let mut is_main = !is_ready;
+        let mut is_main = connections.is_main;
+        let mut is_ready = !is_main;
         let mut upgrading = None;
-        // An upgrade that is waiting for this process's predecessor to end.
+        // An upgrade or restart that is waiting for this process's predecessor to end.
         let mut waiting = None;
         let mut result = Ok(());
         let mut may_fail = true;
@@ -209,9 +213,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     if let FromPredecessor::Ended = message {
                         connections.predecessor = None;
                         if !self.is_stopping
-                            && let Some(Waiting { executable, author, .. }) = waiting.take()
+                            && let Some(Waiting { request, author, .. }) = waiting.take()
                         {
-                            self.administrator.resume_upgrade(executable, author);
+                            self.administrator.resume(request, author);
                         }
                     }
                     self.handle_predecessor(message, &mut systemd);
@@ -231,13 +235,16 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     // Postponed, because notification commands of the predecessor and of the new
                     // successor could otherwise run at the same time.
                     Step::Upgrade { executable, author } if connections.predecessor.is_some() => {
-                        self.administrator.postpone_upgrade();
-                        if let Some(earlier) = waiting.replace(Waiting::new(executable, author)) {
-                            finish(earlier.author, Err(succession::repeated_reason().into()));
-                        }
+                        self.postpone(Change::Upgrade { executable }, author, &mut waiting);
+                    }
+                    Step::Restart { author } if connections.predecessor.is_some() => {
+                        self.postpone(Change::Restart, author, &mut waiting);
                     }
                     Step::Upgrade { executable, author } => {
                         upgrading = Some(self.upgrade(executable, author, runtime_dir, &connections));
+                    }
+                    Step::Restart { author } => {
+                        upgrading = self.restart(author, runtime_dir, &connections).await;
                     }
                     Step::ReloadBegun => systemd.reloading(),
                     Step::ReloadRejected => systemd.ready(),

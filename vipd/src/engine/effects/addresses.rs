@@ -384,5 +384,6 @@ fn attributes(placement: &Placement) -> Attributes {
         broadcast: placement.broadcast,
         deprecated: placement.deprecated,
         no_prefix_route: false,
+        lifetime: None,
     }
 }

@@ -14,6 +14,7 @@ mod announce;
 mod announcer;
 mod guard;
 mod leases;
+mod lifetimes;
 mod removals;
 mod routes;
 

@@ -1,6 +1,7 @@
 //! The handover to a successor.
 
 use super::*;
+use crate::engine::succession::Recipient;
 
 /// These adverts restart the backups' master-down timers, so that no backup takes over during the
 /// handover.
@@ -17,7 +18,7 @@ fn each_master_sends_an_advert_before_the_handover() -> Result<()> {
             bench.engine.topology.routers.values().map(|instance| instance.router.adver_timer()).collect()
         };
         let (before, timers_before, begin) = (sent(&bench), timers(&bench), clock::now());
-        let deadline = bench.engine.suspend().expect("nothing is pending");
+        let deadline = bench.engine.suspend(Recipient::Running).expect("nothing is pending");
         assert_eq!(sent(&bench), before + u64::from(ROUTERS));
         assert_eq!(timers(&bench), timers_before, "the masters keep their phases");
         // A backup takes over after at least three intervals.
@@ -42,7 +43,7 @@ fn master_that_was_replaced_sends_no_advert_before_the_handover() -> Result<()> 
         thread::sleep(INTERVAL * 5);
         let frames: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, 50)).collect();
         injector.send_paced(&frames, frames.len(), Duration::ZERO)?;
-        assert_eq!(bench.engine.suspend(), None, "adverts are pending");
+        assert_eq!(bench.engine.suspend(Recipient::Running), None, "adverts are pending");
         assert!(bench.all_are(State::Backup));
         assert_eq!(bench.sum(|instance| instance.sent.adverts), sent);
         Ok(())

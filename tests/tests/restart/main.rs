@@ -1,0 +1,247 @@
+//! A restart by systemd: an agent leaves its state in the descriptor store, and the next process
+//! continues with it.
+
+mod service;
+
+use std::fmt::Write as _;
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
+};
+use rustix::process::Signal;
+use service::Service;
+use vipd_tests::agent::Agent;
+use vipd_tests::binary::{vipd, vipd_binary};
+use vipd_tests::capture::Capture;
+use vipd_tests::command::run;
+use vipd_tests::control::{self, counter, stats, status, wait_for_state};
+use vipd_tests::lab::Lab;
+use vipd_tests::station::Station;
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::wait_until;
+
+const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Settings for an interval at which a restart can keep the states.
+const FAST: &str = "advert_interval = \"400ms\"";
+
+/// Settings for an interval at which backups take over before a process can be started.
+const SHORT: &str = "advert_interval = \"10ms\"";
+
+/// Returns a configuration with an instance for each pair of a VRID and a priority. `settings` are
+/// added to each instance.
+fn configuration(instances: &[(u8, u8)], settings: &str) -> String {
+    let mut text = String::new();
+    for (vrid, priority) in instances {
+        let _ = write!(
+            text,
+            "[[instance]]\nname = \"VI_{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\npriority = {priority}\n\
+             garp = {{ delay = \"0s\" }}\nvirtual_addresses = [\"10.0.{vrid}.1\"]\n{settings}\n"
+        );
+    }
+    text
+}
+
+/// Starts an ordinary agent on node 2.
+fn peer(lab: &Lab, text: String) -> Agent {
+    let mut agent =
+        Agent::with_configuration(lab, TWO, vipd().expect("vipd binary"), text).expect("create the agent");
+    agent.start().expect("start the agent");
+    agent
+}
+
+fn states(agent: &Agent) -> Vec<String> {
+    let all = status(agent).expect("status");
+    all.iter().map(|one| one.text("state").to_owned()).collect()
+}
+
+fn counters(agent: &Agent, name: &str) -> Vec<u64> {
+    let (_, instances) = stats(agent).expect("stats");
+    instances.iter().map(|instance| instance.number(name).expect("a counter")).collect()
+}
+
+fn addresses(agent: &Agent) -> String {
+    run(agent.host(), "ip", &["address"]).expect("list the addresses")
+}
+
+/// Returns the number of priority-0 adverts since `start`.
+fn priority_zero(capture: &Capture, start: WallTime) -> usize {
+    capture.filter_map(start, |frame| frame.advert().filter(|advert| advert.priority == 0)).len()
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn master_and_backup_keep_their_states_and_counters() {
+    let lab = Lab::new(2).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
+    let two = peer(&lab, configuration(&[(1, 50), (2, 200)], ""));
+    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200), (2, 50)], ""));
+    let expected = [["master", "backup"], ["backup", "master"]];
+    wait_until("the expected states", TIMEOUT, || {
+        [&one.agent, &two].map(states).iter().zip(expected).all(|(states, expected)| states == &expected)
+    })
+    .expect("reached");
+    let agents = [&one.agent, &two].map(|agent| counters(agent, "master-transitions"));
+    let start = WallTime::now();
+    for round in 0..2 {
+        let sent = counters(&one.agent, "advertisement-sent");
+        let received = counters(&one.agent, "advertisement-rcvd");
+        one.leave().expect("the state is left");
+        one.resume();
+        let now = counters(&one.agent, "advertisement-sent");
+        assert!(now[0] > sent[0] && now[1] == sent[1], "round {round}: {sent:?} {now:?}: {}", one.log());
+        assert!(counters(&one.agent, "advertisement-rcvd")[1] >= received[1], "round {round}: {received:?}");
+        // A restart after an upgrade: another process is the main process.
+        if round == 0 {
+            one.upgrade();
+        }
+    }
+    // By now, a backup that has missed adverts would have taken over.
+    let sent = counter(&one.agent, "advertisement-sent").expect("a counter");
+    let advances = || counter(&one.agent, "advertisement-sent").expect("a counter") >= sent + 4;
+    wait_until("further adverts", TIMEOUT, advances).expect("sent");
+    let after = [&one.agent, &two].map(|agent| counters(agent, "master-transitions"));
+    assert_eq!(after, agents, "{}", one.log());
+    assert_eq!([&one.agent, &two].map(states), expected.map(|states| states.map(str::to_owned).to_vec()));
+    assert_eq!(priority_zero(&capture, start), 0, "{}", one.log());
+    let announced = capture.filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == arp.target));
+    assert_eq!(announced, [], "no VIP is announced");
+    let found = addresses(&one.agent);
+    assert!(found.contains("10.0.1.1/") && !found.contains("10.0.2.1/"), "{found}");
+    assert!(!found.lines().any(|line| line.contains("valid_lft") && !line.contains("forever")), "{found}");
+    let log = one.log();
+    assert!(!log.contains(" WARN ") && !log.contains("ERROR"), "{log}");
+    assert!(one.stored().is_none(), "a later process must not resume the state again");
+}
+
+/// A stop, and a restart in which the state cannot be left, begin with a clean shutdown.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn refused_restart_changes_nothing_and_stop_shuts_down_cleanly() {
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
+    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], SHORT));
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+    let start = WallTime::now();
+    let refused = one.leave().expect_err("the restart would take too long");
+    assert!(refused.contains("the backups of VI_1 take over after 30 ms without adverts"), "{refused}");
+    one.configure("nonsense = 1\n");
+    let refused = one.leave().expect_err("the next process could not start");
+    assert!(refused.contains("nonsense"), "{refused}");
+    let slow = format!("fence = \"off\"\n{}", configuration(&[(1, 200)], ""));
+    one.configure(&slow);
+    let refused = one.leave().expect_err("the change requires an ordinary start");
+    assert!(refused.contains("`fence`"), "{refused}");
+    assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 1);
+    assert!(priority_zero(&capture, start) == 0 && one.stored().is_none(), "{}", one.log());
+    one.stop();
+    wait_until("the priority-0 advert", TIMEOUT, || priority_zero(&capture, start) == 1).expect("sent");
+    assert!(!addresses(&one.agent).contains("10.0.1.1"));
+}
+
+/// Returns a stored descriptor whose queue contains one message.
+fn stored(message: &str) -> OwnedFd {
+    let (one, other) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
+    let mut none = SendAncillaryBuffer::default();
+    sendmsg(&one, &[IoSlice::new(message.as_bytes())], &mut none, SendFlags::empty()).expect("sent");
+    other
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn state_that_cannot_be_continued_causes_an_ordinary_start() {
+    let lab = Lab::new(1).expect("create the lab");
+    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], FAST));
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+    one.kill_when_stored();
+    one.configure(&configuration(&[(1, 200)], SHORT));
+    let incomplete = one.stored().expect("the agent was killed after it had filled the queue");
+    for (descriptor, reason) in [
+        (incomplete, "it is incomplete"),
+        (
+            stored(r#"{"message":"hello","formats":[99],"version":"9.9.9"}"#),
+            "vipd 9.9.9 wrote it in the formats [99]",
+        ),
+        (stored("nonsense"), "it is damaged"),
+        (stored(r#"{"message":"ready"}"#), "it does not begin with a version"),
+    ] {
+        // The VIP of the killed agent and of its killed guardian.
+        assert!(addresses(&one.agent).contains("10.0.1.1/"));
+        one.set_stored(descriptor);
+        let before = one.log().len();
+        one.resume();
+        let log = one.log().split_off(before);
+        assert!(log.contains("ordinary start") && log.contains(reason), "{reason}: {log}");
+        assert!(log.contains("removed stale VIP") && !log.contains("continuing"), "{log}");
+        wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+        assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 1);
+        one.signal(Signal::KILL);
+    }
+    // A configuration with errors: the VIPs do not stay.
+    one.configure(&configuration(&[(1, 200)], FAST));
+    one.resume();
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+    one.leave().expect("the state is left");
+    assert!(addresses(&one.agent).contains("10.0.1.1/"));
+    one.configure("nonsense = 1\n");
+    one.fail();
+    assert!(!addresses(&one.agent).contains("10.0.1.1/"), "{}", one.log());
+}
+
+/// A process that starts after a backup has taken over must not be master. If no process starts at
+/// all, the kernel removes the VIPs.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn only_the_backup_owns_the_vip_if_the_next_process_is_late() {
+    let lab = Lab::new(2).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
+    let vips = format!("virtual_addresses_excluded = [\"2001:db8::1:1/64\", \"10.1.1.1\"]\n{FAST}");
+    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], &vips));
+    run(one.agent.host(), "ip", &["address", "add", "2001:db8::11/64", "dev", "eth1", "nodad"])
+        .expect("added");
+    let two = peer(&lab, configuration(&[(1, 50)], &vips));
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+    wait_for_state(&two, "backup", TIMEOUT).expect("backup");
+    wait_until("the VIPs", TIMEOUT, || addresses(&one.agent).contains("2001:db8::1:1/")).expect("added");
+    one.leave().expect("the state is left");
+    wait_for_state(&two, "master", TIMEOUT).expect("takes over");
+    let start = WallTime::now();
+    one.resume();
+    wait_for_state(&two, "backup", TIMEOUT).expect("preempted by the higher priority");
+    assert_eq!(counter(&one.agent, "vipd:stalls").expect("a counter"), 1, "{}", one.log());
+    assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 2);
+    let adverts = capture.filter_map(start, |frame| frame.advert().map(|_| frame.from));
+    assert!(adverts.starts_with(&[TWO]), "an advert of the previous owner: {adverts:?}");
+
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+    wait_until("the VIPs", TIMEOUT, || addresses(&one.agent).contains("2001:db8::1:1/")).expect("added");
+    one.leave().expect("the state is left");
+    drop(one.stored());
+    wait_until("the kernel to remove the VIPs", TIMEOUT, || {
+        let found = addresses(&one.agent);
+        ["10.0.1.1/", "10.1.1.1/", "2001:db8::1:1/"].iter().all(|vip| !found.contains(vip))
+    })
+    .expect("removed");
+    assert_eq!(control::state(&two).expect("a state"), "master");
+    let routes = run(one.agent.host(), "ip", &["-6", "route", "show", "dev", "eth1"]).expect("routes");
+    let own = routes.lines().find(|line| line.starts_with("2001:db8::/64"));
+    assert!(own.is_some_and(|route| !route.contains("expires")), "{routes}");
+}
+
+/// `ExecStop=` of the unit runs this command; without systemd, no restart is in progress.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn command_before_a_stop_does_nothing_unless_the_service_is_restarted() {
+    let lab = Lab::new(1).expect("create the lab");
+    let one = Service::start(&lab, ONE, &configuration(&[(1, 200)], ""));
+    let binary = vipd_binary().expect("vipd binary").display().to_string();
+    let done = run(one.agent.host(), &binary, &["before-stop", "no-such-unit.service"]).expect("succeeds");
+    assert!(done.is_empty() && one.stored().is_none(), "{done}");
+    assert!(states(&one.agent)[0] != "fault", "{}", one.log());
+}

@@ -1,0 +1,132 @@
+//! The part of a restart by systemd that runs in the new process: takes the predecessor's state from
+//! systemd's descriptor store.
+//!
+//! A state that cannot be continued is discarded, and everything that the predecessor left on the
+//! host is removed, as after a crash.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::leftovers::claim_interfaces;
+use super::successor::{Inheritance, assemble, receive};
+use super::systemd::store::{self, STORED};
+use super::{Start, start};
+use crate::config::Config;
+use crate::engine::succession::{Source, Suspension};
+use crate::handover::{self, Channel, FORMAT, Message, Network};
+use crate::process::{Signals, agent_name, raise_open_files, take_passed};
+
+/// Maximum age of a state. A start takes a fraction of it.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// The state that a predecessor has left with systemd.
+pub struct Stored(Channel);
+
+/// A start that continues with a stored state.
+pub struct Continuation(Box<dyn FnOnce(Signals) -> Start>);
+
+/// Returns the state that systemd has passed to this process, if there is one. Removes it from the
+/// store, so that the process after a crash of this one does not resume it.
+pub fn take_stored() -> Option<Stored> {
+    let stored = take_passed(STORED).pop()?;
+    // If this fails, a later process finds the queue empty.
+    let _ = store::clear();
+    Some(Stored(Channel::from_descriptor(stored)))
+}
+
+impl Stored {
+    /// Prepares a start with this state. `path` is the configuration file. If the state cannot be
+    /// continued, logs the reason and returns `None`.
+    pub fn prepare(self, path: &Path, runtime_dir: &Path) -> Option<Continuation> {
+        // A failure is ignored: the present limit may suffice.
+        let _ = raise_open_files();
+        match prepare(&self.0, path, runtime_dir) {
+            Ok(start) => Some(Continuation(start)),
+            Err(error) => {
+                tracing::warn!(
+                    "ordinary start, because the state of the previous process cannot be continued: {error:#}"
+                );
+                self.drain();
+                None
+            }
+        }
+    }
+
+    /// Discards the state of a process whose successor cannot start, and removes the VIPs, routes and
+    /// rules of that process.
+    pub fn abandon(self) {
+        let offer = hello(&self.0).and_then(|()| receive(&self.0)).map(|inheritance| inheritance.offer);
+        self.drain();
+        let Ok(offer) = offer else { return };
+        if let Ok(config) = Config::parse(&offer.configuration, "") {
+            drop(claim_interfaces(&config, &offer.runtime_dir));
+        }
+    }
+
+    /// Closes all descriptors in the queue. systemd may not have closed its descriptor of the queue
+    /// yet, and the queue contains the agent's locks.
+    fn drain(self) {
+        while !matches!(self.0.try_receive(), Err(error) if error.kind() != std::io::ErrorKind::InvalidData) {
+        }
+    }
+}
+
+impl Continuation {
+    /// Runs the agent until a signal stops it or another process succeeds it.
+    ///
+    /// # Errors
+    /// See [`run`](super::run). If the state could not be resumed, the VIPs have been removed.
+    pub fn run(self, signals: Signals) -> anyhow::Result<()> {
+        start((self.0)(signals))
+    }
+}
+
+fn prepare(
+    channel: &Channel,
+    path: &Path,
+    runtime_dir: &Path,
+) -> anyhow::Result<Box<dyn FnOnce(Signals) -> Start>> {
+    hello(channel)?;
+    let inheritance = receive(channel)?;
+    check_directory(&inheritance, runtime_dir)?;
+    let Ok((Message::State, Some(memory))) = channel.try_receive() else {
+        bail!("it is incomplete; the process was killed before it had stored its state");
+    };
+    let text = handover::read(&memory).context("cannot read it")?;
+    let age = serde_json::from_slice::<Suspension>(&text).context("it is damaged")?.age();
+    ensure!(age <= MAX_AGE, "it is {} s old", age.as_secs());
+    let has_taken_over = Arc::new(AtomicBool::new(false));
+    let source = Source::Left(memory);
+    let start = assemble(inheritance, path.to_owned(), source, channel.try_clone()?, &has_taken_over)?;
+    Ok(Box::new(start))
+}
+
+/// Receives the first messages, and checks that this process can read the following ones.
+fn hello(channel: &Channel) -> anyhow::Result<()> {
+    let (Message::Hello { formats, version }, _) = channel.try_receive().context("it is damaged")? else {
+        bail!("it does not begin with a version");
+    };
+    ensure!(
+        formats.contains(&FORMAT),
+        "vipd {version} wrote it in the formats {formats:?}, but this version reads only format {FORMAT}"
+    );
+    let (Message::Origin(network), _) = channel.try_receive().context("it is damaged")? else {
+        bail!("it does not contain its network namespace");
+    };
+    ensure!(network == Network::present()?, "the process ran in another network namespace");
+    Ok(())
+}
+
+fn check_directory(inheritance: &Inheritance, runtime_dir: &Path) -> anyhow::Result<()> {
+    let former = &inheritance.offer.runtime_dir;
+    ensure!(
+        agent_name(former) == agent_name(runtime_dir),
+        "the process had the runtime directory {}",
+        former.display()
+    );
+    Ok(())
+}
