@@ -234,14 +234,44 @@ fn only_the_backup_owns_the_vip_if_the_next_process_is_late() {
     assert!(own.is_some_and(|route| !route.contains("expires")), "{routes}");
 }
 
-/// `ExecStop=` of the unit runs this command; without systemd, no restart is in progress.
+/// Without systemd, no restart is in progress. Without a fence, no state is left.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn command_before_a_stop_does_nothing_unless_the_service_is_restarted() {
+fn state_is_left_only_if_the_service_is_restarted_and_its_vips_are_fenced() {
     let lab = Lab::new(1).expect("create the lab");
-    let one = Service::start(&lab, ONE, &configuration(&[(1, 200)], ""));
+    let text = format!("fence = \"off\"\n{}", configuration(&[(1, 200)], FAST));
+    let mut one = Service::start(&lab, ONE, &text);
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
     let binary = vipd_binary().expect("vipd binary").display().to_string();
     let done = run(one.agent.host(), &binary, &["before-stop", "no-such-unit.service"]).expect("succeeds");
-    assert!(done.is_empty() && one.stored().is_none(), "{done}");
-    assert!(states(&one.agent)[0] != "fault", "{}", one.log());
+    assert_eq!(done, "");
+    let refused = one.leave().expect_err("another node might also answer for the VIP");
+    assert!(refused.contains("the VIPs of VI_1 cannot be fenced while no process runs"), "{refused}");
+    assert!(one.stored().is_none() && states(&one.agent) == ["master"], "{}", one.log());
+}
+
+/// A new process that fails after it has taken the state removes the VIPs.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn process_that_cannot_open_an_interface_removes_the_vips() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(ONE).expect("the node");
+    run(node, "ip", &["link", "add", "other", "type", "veth", "peer", "name", "end"]).expect("added");
+    for interface in ["other", "end"] {
+        run(node, "ip", &["link", "set", interface, "up"]).expect("up");
+    }
+    let routes = format!("{FAST}\nroutes = [{{ to = \"10.99.0.0/16\", dev = \"other\" }}]");
+    let text = configuration(&[(1, 200)], &routes)
+        .replace("\"10.0.1.1\"", "{ address = \"10.0.1.1\", dev = \"other\" }");
+    let mut one = Service::start(&lab, ONE, &text);
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+    one.leave().expect("the state is left");
+    assert!(addresses(&one.agent).contains("10.0.1.1/"));
+    run(one.agent.host(), "ip", &["link", "delete", "eth1"]).expect("deleted");
+    one.fail();
+    let (found, log) = (addresses(&one.agent), one.log());
+    assert!(log.contains("cannot continue with the state of the previous process"), "{log}");
+    assert!(!found.contains("10.0.1.1/"), "{found} {log}");
+    let routes = run(one.agent.host(), "ip", &["route"]).expect("routes");
+    assert!(!routes.contains("10.99.0.0/16"), "{routes}");
 }

@@ -342,6 +342,10 @@ impl Engine {
         attached: &BTreeSet<u32>,
         is_stopping: &AtomicBool,
     ) -> anyhow::Result<Vec<Resumed>> {
+        let present = |ifindex| self.topology.links.iter().any(|(_, link)| link.ifindex == Some(ifindex));
+        if let (Source::Left(_), Some(ifindex)) = (source, attached.iter().find(|found| !present(**found))) {
+            bail!("interface {ifindex} of the predecessor no longer exists");
+        }
         self.open_inherited(attached)?;
         self.settle_netlink();
         let memory = match source {
@@ -392,6 +396,7 @@ impl Engine {
         while is_opening(self) {
             match self.commands.recv() {
                 Ok(Command::Opened { link, ifindex, io }) => self.opened(clock::now(), link, ifindex, io),
+                Ok(Command::Stop) => bail!("the agent is stopping"),
                 Ok(command) => self.deferred.push_back(command),
                 Err(_) => bail!("the service has ended"),
             }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::xdp::{AttachmentInfo, FenceInfo, Sizes};
@@ -27,9 +28,9 @@ pub(crate) enum Message {
         /// Version of the sender's executable.
         version: String,
     },
-    /// The network namespace of a predecessor that ends before its successor starts; follows
-    /// [`Hello`](Self::Hello). Sent only in a restart.
-    Origin(Network),
+    /// Describes a predecessor that ends before its successor starts; follows [`Hello`](Self::Hello).
+    /// Sent only in a restart.
+    Origin(Origin),
     /// The data for the successor's preparation: memory with an [`Offer`].
     Offer,
     /// A map of the BPF program, with its descriptor.
@@ -70,18 +71,23 @@ pub(crate) enum Message {
     Service,
 }
 
-/// A network namespace, by the device and inode number of its file.
+/// The properties that a process must share with its predecessor to continue with its resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Network {
-    device: u64,
-    inode: u64,
+pub(crate) struct Origin {
+    /// Device and inode number of the network namespace's file.
+    network: (u64, u64),
+    /// User ID, because the pins of BPF objects belong to it.
+    user: u32,
 }
 
-impl Network {
-    /// Returns the network namespace of this process.
+impl Origin {
+    /// Returns the properties of this process.
+    ///
+    /// # Errors
+    /// Returns an error if /proc cannot be read.
     pub(crate) fn present() -> io::Result<Self> {
         let file = fs::metadata("/proc/self/ns/net")?;
-        Ok(Self { device: file.dev(), inode: file.ino() })
+        Ok(Self { network: (file.dev(), file.ino()), user: geteuid().as_raw() })
     }
 }
 

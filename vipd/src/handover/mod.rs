@@ -34,7 +34,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 pub(crate) use channel::Channel;
 pub(crate) use memory::{read, write};
-pub(crate) use message::{FORMAT, Message, Network, Offer, Reading};
+pub(crate) use message::{FORMAT, Message, Offer, Origin, Reading};
 pub(crate) use token::Token;
 
 /// The only command-line argument of a successor. The successor's standard input is the channel.

@@ -274,9 +274,10 @@ fn start(parts: Start) -> anyhow::Result<()> {
         && !Heir::has_taken_over(&flag)
     {
         if is_main {
-            // The predecessor has ended.
-            let ended = Err(anyhow!("cannot continue the state of the previous process"));
-            return wind_up(&handle, engine_thread, served, &configured, guardian).and(ended);
+            // The predecessor has ended, and its VIPs must not stay.
+            let unstarted = Err(anyhow!("the engine was not started"));
+            return wind_up(&handle, engine_thread, unstarted, served, &configured, guardian)
+                .context("cannot continue with the state of the previous process, and removed its VIPs");
         }
         // The routers and their addresses belong to the predecessor, which keeps running. The
         // engine's thread ends with the process.
@@ -292,7 +293,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    wind_up(&handle, engine_thread, served, &configured, guardian)
+    wind_up(&handle, engine_thread, Ok(Remaining::default()), served, &configured, guardian)
 }
 
 /// Returns the control socket, which a successor shares with its predecessor.
@@ -332,10 +333,12 @@ fn estate(
     })
 }
 
-/// Ends the engine and the guardian, and removes the VIPs that the engine did not remove.
+/// Ends the engine and the guardian, and removes the VIPs that the engine did not remove. `unstarted`
+/// is the result of an engine that has not been started.
 fn wind_up(
     engine: &Handle,
     engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
+    unstarted: anyhow::Result<Remaining>,
     served: thread::Result<anyhow::Result<End>>,
     configured: &Configured,
     guardian: Option<Guardian>,
@@ -343,7 +346,7 @@ fn wind_up(
     // Even after a panic or an error in the control thread, the engine must shut down the routers
     // and remove their addresses.
     engine.send(Command::Stop);
-    let ended = engine_thread.map_or(Ok(Remaining::default()), |thread| match thread.join() {
+    let ended = engine_thread.map_or(unstarted, |thread| match thread.join() {
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });

@@ -13,7 +13,7 @@ use crate::config::machine::Machine;
 use crate::config::{Config, Fence};
 use crate::engine::link_io::Holdings;
 use crate::engine::succession::Recipient;
-use crate::handover::{Channel, FORMAT, Message, Network, Offer, Token};
+use crate::handover::{Channel, FORMAT, Message, Offer, Origin, Token};
 
 impl Departure {
     /// Leaves the state to the next process that systemd starts. `ends` are the ends of a
@@ -39,7 +39,7 @@ impl Departure {
     fn fill(self, channel: &Channel, token: Token, stored: &OwnedFd, estate: &Estate) -> Result<(), Failure> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         channel.send(&Message::Hello { formats: vec![FORMAT], version }, None)?;
-        channel.send(&Message::Origin(Network::present()?), None)?;
+        channel.send(&Message::Origin(Origin::present()?), None)?;
         let (offer, mut holdings, engine) = self.split()?;
         let Holdings { memberships, .. } = &mut holdings;
         let memberships = std::mem::take(memberships);

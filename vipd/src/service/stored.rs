@@ -17,7 +17,7 @@ use super::systemd::store::{self, STORED};
 use super::{Start, start};
 use crate::config::Config;
 use crate::engine::succession::{Source, Suspension};
-use crate::handover::{self, Channel, FORMAT, Message, Network};
+use crate::handover::{self, Channel, FORMAT, Message, Origin};
 use crate::process::{Signals, agent_name, raise_open_files, take_passed};
 
 /// Maximum age of a state. A start takes a fraction of it.
@@ -114,10 +114,10 @@ fn hello(channel: &Channel) -> anyhow::Result<()> {
         formats.contains(&FORMAT),
         "vipd {version} wrote it in the formats {formats:?}, but this version reads only format {FORMAT}"
     );
-    let (Message::Origin(network), _) = channel.try_receive().context("it is damaged")? else {
-        bail!("it does not contain its network namespace");
+    let (Message::Origin(origin), _) = channel.try_receive().context("it is damaged")? else {
+        bail!("it does not describe the process that wrote it");
     };
-    ensure!(network == Network::present()?, "the process ran in another network namespace");
+    ensure!(origin == Origin::present()?, "the process ran in another network namespace or as another user");
     Ok(())
 }
 
@@ -129,4 +129,80 @@ fn check_directory(inheritance: &Inheritance, runtime_dir: &Path) -> anyhow::Res
         former.display()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::fd::AsFd as _;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::handover::{Offer, Token};
+    use crate::xdp::Sizes;
+
+    const DIRECTORY: &str = "/test/vipd";
+
+    /// Prepares a start with a queue that contains these messages and, with `state`, all others that
+    /// a check needs. Returns the reason why the state is discarded.
+    fn discard(first: &[Message], state: Option<&str>, directory: &str) -> String {
+        let (channel, stored) = Channel::store().expect("a socket pair");
+        let memory = handover::write(state.unwrap_or_default().as_bytes()).expect("memory");
+        for message in first {
+            channel.send(message, None).expect("sent");
+        }
+        if state.is_some() {
+            let offer = Offer {
+                path: PathBuf::from("vipd.toml"),
+                configuration: String::new(),
+                has_fence: true,
+                runtime_dir: PathBuf::from(DIRECTORY),
+                sizes: Sizes { routers: 1, peers: 0, addresses: 0, senders: 1, burst: 1 },
+                rows: BTreeMap::new(),
+                priorities: BTreeMap::new(),
+                readings: Vec::new(),
+            };
+            let offer = handover::write(&serde_json::to_vec(&offer).expect("JSON")).expect("memory");
+            channel.send(&Message::Offer, Some(offer.as_fd())).expect("sent");
+            channel.send(&Message::Token, Some(Token::new().expect("a token").as_fd())).expect("sent");
+            channel.send(&Message::State, Some(memory.as_fd())).expect("sent");
+        }
+        drop(channel);
+        let stored = Channel::from_descriptor(stored);
+        let prepared = prepare(&stored, Path::new("vipd.toml"), Path::new(directory));
+        format!("{:#}", prepared.map(drop).expect_err("discarded"))
+    }
+
+    #[test]
+    fn states_of_other_formats_and_origins_are_discarded() {
+        let hello = |formats: &[u32]| Message::Hello { formats: formats.to_vec(), version: "0".to_owned() };
+        let present = Origin::present().expect("/proc is mounted");
+        let other = r#"{"message":"origin","network":[0,0],"user":0}"#;
+        let other: Message = serde_json::from_str(other).expect("a message");
+        for (messages, reason) in [
+            (vec![], "it is damaged"),
+            (vec![Message::Ready], "it does not begin with a version"),
+            (vec![hello(&[FORMAT + 1])], "this version reads only format"),
+            (vec![hello(&[FORMAT]), Message::Ready], "it does not describe the process"),
+            (vec![hello(&[FORMAT]), other], "in another network namespace or as another user"),
+            (vec![hello(&[FORMAT]), Message::Origin(present)], "the connection to the predecessor failed"),
+        ] {
+            let found = discard(&messages, None, DIRECTORY);
+            assert!(found.contains(reason), "{found} instead of {reason}");
+        }
+        let valid = [hello(&[FORMAT]), Message::Origin(present)];
+        for (state, directory, reason) in [
+            (r#"{"suspended_at":1}"#, "/test/other", "the process had the runtime directory /test/vipd"),
+            (r#"{"suspended_at":"#, DIRECTORY, "it is damaged"),
+            ("{}", DIRECTORY, "it is damaged"),
+            (r#"{"suspended_at":18446744073709551615}"#, DIRECTORY, "did not pass its locks"),
+        ] {
+            let found = discard(&valid, Some(state), directory);
+            assert!(found.contains(reason), "{found} instead of {reason}");
+        }
+        // Before this machine had run for a minute, the state cannot be too old.
+        let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_sec;
+        let found = discard(&valid, Some(r#"{"suspended_at":0}"#), DIRECTORY);
+        assert!(uptime <= 60 || found.contains(" s old"), "{found}");
+    }
 }
