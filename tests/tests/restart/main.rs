@@ -17,7 +17,8 @@ use vipd_tests::agent::Agent;
 use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::capture::Capture;
 use vipd_tests::command::run;
-use vipd_tests::control::{self, counter, stats, status, wait_for_state};
+use vipd_tests::control::{self, counter, reload, stats, status, wait_for_state};
+use vipd_tests::frame::Frame;
 use vipd_tests::lab::Lab;
 use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
@@ -30,6 +31,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Settings for an interval at which a restart can keep the states.
 const FAST: &str = "advert_interval = \"400ms\"";
 
+/// Settings for an interval at which backups wait for at least 9 s.
+const SLOW: &str = "advert_interval = \"3s\"";
 /// Settings for an interval at which backups take over before a process can be started.
 const SHORT: &str = "advert_interval = \"10ms\"";
 
@@ -79,13 +82,28 @@ fn priority_zero(capture: &Capture, start: WallTime) -> usize {
 fn master_and_backup_keep_their_states_and_counters() {
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
-    let two = peer(&lab, configuration(&[(1, 50), (2, 200)], ""));
-    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200), (2, 50)], ""));
+    let (own, others) = ([(1, 200), (2, 50)], [(1, 50), (2, 200)]);
+    let mut two = peer(&lab, configuration(&others, FAST));
+    let mut one = Service::start(&lab, ONE, &configuration(&own, FAST));
     let expected = [["master", "backup"], ["backup", "master"]];
     wait_until("the expected states", TIMEOUT, || {
         [&one.agent, &two].map(states).iter().zip(expected).all(|(states, expected)| states == &expected)
     })
     .expect("reached");
+    // Longer than a start takes even on a busy machine. Backups adopt the interval from adverts.
+    let reloaded = WallTime::now();
+    one.configure(&configuration(&own, SLOW));
+    two.configure(configuration(&others, SLOW)).expect("written");
+    for agent in [&one.agent, &two] {
+        reload(agent).expect("reloaded");
+    }
+    for station in [ONE, TWO] {
+        let is_slow = |frame: &Frame| {
+            frame.from == station && frame.advert().is_some_and(|advert| advert.interval == 300)
+        };
+        wait_until("an advert with the new interval", TIMEOUT, || capture.has(reloaded, is_slow))
+            .expect("sent");
+    }
     let agents = [&one.agent, &two].map(|agent| counters(agent, "master-transitions"));
     let start = WallTime::now();
     for round in 0..2 {
@@ -101,10 +119,10 @@ fn master_and_backup_keep_their_states_and_counters() {
             one.upgrade();
         }
     }
-    // By now, a backup that has missed adverts would have taken over.
+    // The next advert restarts the backup's timer.
     let sent = counter(&one.agent, "advertisement-sent").expect("a counter");
-    let advances = || counter(&one.agent, "advertisement-sent").expect("a counter") >= sent + 4;
-    wait_until("further adverts", TIMEOUT, advances).expect("sent");
+    let advances = || counter(&one.agent, "advertisement-sent").expect("a counter") > sent;
+    wait_until("another advert", TIMEOUT, advances).expect("sent");
     let after = [&one.agent, &two].map(|agent| counters(agent, "master-transitions"));
     assert_eq!(after, agents, "{}", one.log());
     assert_eq!([&one.agent, &two].map(states), expected.map(|states| states.map(str::to_owned).to_vec()));
@@ -214,8 +232,7 @@ fn only_the_backup_owns_the_vip_if_the_next_process_is_late() {
     let start = WallTime::now();
     one.resume();
     wait_for_state(&two, "backup", TIMEOUT).expect("preempted by the higher priority");
-    assert_eq!(counter(&one.agent, "vipd:stalls").expect("a counter"), 1, "{}", one.log());
-    assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 2);
+    assert!(counter(&one.agent, "vipd:stalls").expect("a counter") >= 1, "{}", one.log());
     let adverts = capture.filter_map(start, |frame| frame.advert().map(|_| frame.from));
     assert!(adverts.starts_with(&[TWO]), "an advert of the previous owner: {adverts:?}");
 
@@ -232,6 +249,23 @@ fn only_the_backup_owns_the_vip_if_the_next_process_is_late() {
     let routes = run(one.agent.host(), "ip", &["-6", "route", "show", "dev", "eth1"]).expect("routes");
     let own = routes.lines().find(|line| line.starts_with("2001:db8::/64"));
     assert!(own.is_some_and(|route| !route.contains("expires")), "{routes}");
+}
+
+/// The kernel has removed the VIP in the meantime, but no other router has taken over.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn late_process_restores_the_vip_of_a_master_without_backups() {
+    let lab = Lab::new(1).expect("create the lab");
+    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], FAST));
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+    one.leave().expect("the state is left");
+    let has_vip = |agent: &Agent| addresses(agent).contains("10.0.1.1/");
+    assert!(has_vip(&one.agent));
+    wait_until("the kernel to remove the VIP", TIMEOUT, || !has_vip(&one.agent)).expect("removed");
+    one.resume();
+    wait_until("the VIP", TIMEOUT, || has_vip(&one.agent)).expect("restored");
+    assert_eq!(states(&one.agent), ["master"]);
+    assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 1, "{}", one.log());
 }
 
 /// Without systemd, no restart is in progress. Without a fence, no state is left.

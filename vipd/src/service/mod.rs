@@ -270,30 +270,45 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let served = catch_unwind(AssertUnwindSafe(|| {
         supervisor.run(parts.signals, &runtime_dir, opener, from_engine, heir, start)
     }));
-    if let Some((flag, is_main)) = has_taken_over
-        && !Heir::has_taken_over(&flag)
-    {
-        if is_main {
-            // The predecessor has ended, and its VIPs must not stay.
-            let unstarted = Err(anyhow!("the engine was not started"));
-            return wind_up(&handle, engine_thread, unstarted, served, &configured, guardian)
-                .context("cannot continue with the state of the previous process, and removed its VIPs");
-        }
+    let has_taken_over = has_taken_over.map(|(flag, is_main)| (Heir::has_taken_over(&flag), is_main));
+    conclude(&handle, engine_thread, has_taken_over, served, &configured, guardian)
+}
+
+/// Ends this process's part in the routers and their addresses. `has_taken_over` states for a successor
+/// whether it has taken over, and whether its predecessor had ended before.
+fn conclude(
+    engine: &Handle,
+    engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
+    has_taken_over: Option<(bool, bool)>,
+    served: thread::Result<anyhow::Result<End>>,
+    configured: &Configured,
+    guardian: Option<Guardian>,
+) -> anyhow::Result<()> {
+    match (has_taken_over, &served) {
         // The routers and their addresses belong to the predecessor, which keeps running. The
         // engine's thread ends with the process.
-        return served
-            .unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")))
-            .map(drop);
-    }
-    if let Ok(Ok(End::HandedOver)) = served {
-        // The engine has stopped, and the routers and their addresses belong to the successor, which
-        // has a guardian of its own.
-        if let Some(guardian) = guardian {
-            guardian.dismiss();
+        (Some((false, false)), _) => returned(served).map(drop),
+        // The predecessor has ended, and its VIPs must not stay.
+        (Some((false, true)), _) => {
+            let unstarted = Err(anyhow!("the engine was not started"));
+            wind_up(engine, engine_thread, unstarted, served, configured, guardian)
+                .context("cannot continue with the state of the previous process, and removed its VIPs")
         }
-        return Ok(());
+        (_, Ok(Ok(End::HandedOver))) => {
+            // The engine has stopped, and the routers and their addresses belong to the successor,
+            // which has a guardian of its own.
+            if let Some(guardian) = guardian {
+                guardian.dismiss();
+            }
+            Ok(())
+        }
+        _ => wind_up(engine, engine_thread, Ok(Remaining::default()), served, configured, guardian),
     }
-    wind_up(&handle, engine_thread, Ok(Remaining::default()), served, &configured, guardian)
+}
+
+/// Returns the result of the control thread, or an error if it has panicked.
+fn returned(served: thread::Result<anyhow::Result<End>>) -> anyhow::Result<End> {
+    served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")))
 }
 
 /// Returns the control socket, which a successor shares with its predecessor.
@@ -354,9 +369,7 @@ fn wind_up(
     if let Some(guardian) = guardian {
         guardian.dismiss();
     }
-    let served =
-        served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")));
-    ended.map(drop).and(served.map(drop)).and(withdrawn)
+    ended.map(drop).and(returned(served).map(drop)).and(withdrawn)
 }
 
 /// Prepares the guardian if VIPs are fenced. Logs an error and returns `None` if the guardian

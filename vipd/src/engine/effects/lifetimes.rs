@@ -1,5 +1,7 @@
 //! Lifetimes of VIPs, after which the kernel removes them unless a process extends them.
 
+use std::net::IpAddr;
+
 use super::Effects;
 use super::addresses::addition;
 use crate::engine::id::RouterId;
@@ -19,15 +21,12 @@ impl Effects {
         let Topology { links, routers, .. } = topology;
         let Some(instance) = routers.get(router) else { return };
         for position in 0..instance.addresses.len() {
-            let Some((Change::Add(address, attributes), on)) = addition((router, position), instance, links)
-            else {
-                continue;
-            };
+            let addition = addition((router, position), instance, links);
+            let Some((Change::Add(address, mut attributes), on)) = addition else { continue };
             let Some(link) = links.get(on) else { continue };
             if link.addresses.get(address.address, address.prefix).is_none() {
                 continue;
             }
-            let mut attributes = attributes;
             attributes.lifetime = lifetime;
             attributes.no_prefix_route |= lifetime.is_some() && shares_prefix(&address, link);
             self.change(Change::Add(address, attributes));
@@ -39,10 +38,10 @@ impl Effects {
 /// lifetime of their common route, too.
 fn shares_prefix(vip: &Address, link: &Link) -> bool {
     let bits = |address: &Address| match address.address {
-        std::net::IpAddr::V6(address) => {
+        IpAddr::V6(address) => {
             Some(address.to_bits().checked_shr(128 - u32::from(vip.prefix.min(128))).unwrap_or(0))
         }
-        std::net::IpAddr::V4(_) => None,
+        IpAddr::V4(_) => None,
     };
     let prefix = bits(vip);
     prefix.is_some()

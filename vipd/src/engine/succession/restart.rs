@@ -2,8 +2,8 @@
 //! started.
 //!
 //! A backup that takes over in the meantime is the only owner, because the BPF programs stay
-//! attached and fence the VIPs. In case no process starts, the kernel removes the VIPs at the end of
-//! their lifetime.
+//! attached and fence the VIPs. If no process starts, the kernel removes the VIPs at the end of their
+//! lifetime.
 
 use super::super::Engine;
 use super::super::id::RouterId;
@@ -12,7 +12,7 @@ use crate::xdp::FenceLevel;
 
 /// Time without adverts, in nanoseconds, that every master's backups must tolerate. A start takes a
 /// fraction of it.
-const SHORTEST: u64 = 1_000_000_000;
+const SHORTEST_SILENCE: u64 = 1_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 
 impl Engine {
@@ -23,7 +23,7 @@ impl Engine {
         masters.find_map(|(_, instance)| {
             let name = &instance.settings.name;
             let silence = silence(instance.router.config());
-            if silence < SHORTEST {
+            if silence < SHORTEST_SILENCE {
                 return Some(format!(
                     "the backups of {name} take over after {} ms without adverts, and a restart may take longer",
                     silence / 1_000_000
@@ -48,8 +48,8 @@ impl Engine {
     }
 }
 
-/// Returns the time in seconds within which every backup has taken over: Skew_Time is shorter than an
-/// interval, and another second is for the difference between the clocks' resolutions.
+/// Returns the time in seconds within which every backup has taken over. Skew_Time is shorter than an
+/// interval; a second is added because the kernel counts lifetimes in whole seconds.
 fn lifetime(config: &RouterConfig) -> u32 {
     let until_takeover = silence(config) + config.interval.nanos();
     u32::try_from(until_takeover.div_ceil(SECOND) + 1).unwrap_or(u32::MAX)

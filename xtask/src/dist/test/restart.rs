@@ -27,7 +27,10 @@ pub(super) fn restart(test: &Test) -> Result<()> {
     )?;
     let adverts = |since| test.capture.filter_map(since, |frame| advert(frame).map(|_| frame.time));
     let reloaded = WallTime::now();
-    try_wait_until("an advert with the new interval", steps::TIMEOUT, || Ok(adverts(reloaded).len() > 1))?;
+    try_wait_until("an advert with the new interval", steps::TIMEOUT, || {
+        let is_slow = |frame: &Frame| advert(frame).is_some_and(|advert| advert.interval == 100);
+        Ok(test.capture.has(reloaded, is_slow))
+    })?;
     let (start, transitions) = (WallTime::now(), test.transitions()?);
     for command in RESTARTS {
         let process = test.process()?;
