@@ -1,7 +1,5 @@
 //! The step that restarts and stops the service with systemd.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use vipd_tests::control;
 use vipd_tests::frame::Frame;
@@ -53,7 +51,7 @@ pub(super) fn restart(test: &Test) -> Result<()> {
     ensure!(!test.capture.has(start, is_priority_zero), "a priority-0 advert");
     let times = adverts(start);
     let gap = times.windows(2).map(|pair| pair[1].millis_since(pair[0])).fold(0.0, f64::max);
-    progress(format_args!("longest interval between two adverts: {:?}", Duration::from_secs_f64(gap / 1e3)));
+    progress(format_args!("longest interval between two adverts: {gap:.1} ms"));
     machine.expect("ip address show dev eth1 | grep -c 'valid_lft [0-9]' || true", "0")?;
 
     let stopped = WallTime::now();
