@@ -54,6 +54,8 @@ pub(super) fn restart(test: &Test) -> Result<()> {
     progress(format_args!("longest interval between two adverts: {gap:.1} ms"));
     machine.expect("ip address show dev eth1 | grep -c 'valid_lft [0-9]' || true", "0")?;
 
+    fail_to_start(test)?;
+
     let stopped = WallTime::now();
     machine.run("systemctl stop vipd")?;
     ensure!(!test.has_vip()?, "the VIP remains after a stop");
@@ -64,6 +66,27 @@ pub(super) fn restart(test: &Test) -> Result<()> {
     machine.run("mv /root/vipd.toml /etc/vipd && systemctl start vipd")?;
     test.wait_for_state("master")?;
     control::wait_for_state(&test.peer, "backup", steps::TIMEOUT)?;
+    Ok(())
+}
+
+/// Restarts the service while its next process cannot be started: node 2 takes over, and the kernel
+/// removes the VIP. Then lets the process start.
+fn fail_to_start(test: &Test) -> Result<()> {
+    let machine = &test.machine;
+    machine.run(
+        "mkdir /etc/systemd/system/vipd.service.d
+        printf '[Service]\\nExecStartPre=/bin/false\\n' >/etc/systemd/system/vipd.service.d/test.conf
+        systemctl daemon-reload
+        ! systemctl restart vipd",
+    )?;
+    control::wait_for_state(&test.peer, "master", steps::TIMEOUT)?;
+    try_wait_until("the kernel to remove the VIP", steps::TIMEOUT, || Ok(!test.has_vip()?))?;
+    machine.run("rm -r /etc/systemd/system/vipd.service.d && systemctl daemon-reload")?;
+    // systemd starts the service again. The process yields to node 2, and then preempts it.
+    test.wait_for_state("master")?;
+    machine.expect("journalctl --unit vipd | grep -c 'from=master to=backup reason=stalled'", "1")?;
+    control::wait_for_state(&test.peer, "backup", steps::TIMEOUT)?;
+    ensure!(test.has_vip()?, "the VIP is missing");
     Ok(())
 }
 
