@@ -5,6 +5,7 @@ mod service;
 
 use std::fmt::Write as _;
 use std::io::IoSlice;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use service::Service;
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::capture::Capture;
-use vipd_tests::command::run;
+use vipd_tests::command::{ping, run};
 use vipd_tests::control::{self, counter, reload, stats, status, wait_for_state};
 use vipd_tests::frame::Frame;
 use vipd_tests::lab::Lab;
@@ -26,6 +27,8 @@ use vipd_tests::wait::wait_until;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
+/// The VIP of the instance `VI_1`.
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Settings for an interval at which a restart can keep the states.
@@ -35,6 +38,8 @@ const FAST: &str = "advert_interval = \"400ms\"";
 const SLOW: &str = "advert_interval = \"3s\"";
 /// Settings for an interval at which backups take over before a process can be started.
 const SHORT: &str = "advert_interval = \"10ms\"";
+/// Packets to the VIPs are dropped.
+const CLOSED: &str = "accept = false";
 
 /// Returns a configuration with an instance for each pair of a VRID and a priority. `settings` are
 /// added to each instance.
@@ -72,6 +77,14 @@ fn addresses(agent: &Agent) -> String {
     run(agent.host(), "ip", &["address"]).expect("list the addresses")
 }
 
+/// Returns the lifetimes in seconds of the addresses that the kernel will remove.
+fn lifetimes(agent: &Agent) -> Vec<u64> {
+    let found = addresses(agent);
+    let words: Vec<&str> = found.split_whitespace().collect();
+    let lifetimes = words.windows(2).filter(|pair| pair[0] == "valid_lft" && pair[1] != "forever");
+    lifetimes.map(|pair| pair[1].trim_end_matches("sec").parse().expect("seconds")).collect()
+}
+
 /// Returns the number of priority-0 adverts since `start`.
 fn priority_zero(capture: &Capture, start: WallTime) -> usize {
     capture.filter_map(start, |frame| frame.advert().filter(|advert| advert.priority == 0)).len()
@@ -82,17 +95,21 @@ fn priority_zero(capture: &Capture, start: WallTime) -> usize {
 fn master_and_backup_keep_their_states_and_counters() {
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
-    let (own, others) = ([(1, 200), (2, 50)], [(1, 50), (2, 200)]);
+    let own = |interval| {
+        let closed = configuration(&[(3, 200)], &format!("{interval}\n{CLOSED}"));
+        configuration(&[(1, 200), (2, 50)], interval) + &closed
+    };
+    let others = [(1, 50), (2, 200), (3, 50)];
     let mut two = peer(&lab, configuration(&others, FAST));
-    let mut one = Service::start(&lab, ONE, &configuration(&own, FAST));
-    let expected = [["master", "backup"], ["backup", "master"]];
+    let mut one = Service::start(&lab, ONE, &own(FAST));
+    let expected = [["master", "backup", "master"], ["backup", "master", "backup"]];
     wait_until("the expected states", TIMEOUT, || {
         [&one.agent, &two].map(states).iter().zip(expected).all(|(states, expected)| states == &expected)
     })
     .expect("reached");
     // Longer than a start takes even on a busy machine. Backups adopt the interval from adverts.
     let reloaded = WallTime::now();
-    one.configure(&configuration(&own, SLOW));
+    one.configure(&own(SLOW));
     two.configure(configuration(&others, SLOW)).expect("written");
     for agent in [&one.agent, &two] {
         reload(agent).expect("reloaded");
@@ -130,11 +147,29 @@ fn master_and_backup_keep_their_states_and_counters() {
     let announced = capture.filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == arp.target));
     assert_eq!(announced, [], "no VIP is announced");
     let found = addresses(&one.agent);
-    assert!(found.contains("10.0.1.1/") && !found.contains("10.0.2.1/"), "{found}");
-    assert!(!found.lines().any(|line| line.contains("valid_lft") && !line.contains("forever")), "{found}");
+    let has_vips = [1, 2, 3].map(|vrid| found.contains(&format!("10.0.{vrid}.1/")));
+    assert_eq!(has_vips, [true, false, true], "{found}");
+    assert_eq!(lifetimes(&one.agent), [], "{found}");
     let log = one.log().split_off(logged);
     assert!(!log.contains(" WARN ") && !log.contains("ERROR"), "{log}");
     assert!(one.stored().is_none(), "a later process must not resume the state again");
+}
+
+/// A stop directly after a restart, for which systemd does not run `ExecStop=`.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn process_stopped_before_it_has_resumed_shuts_down_cleanly() {
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
+    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], SLOW));
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+    let start = WallTime::now();
+    one.leave().expect("the state is left");
+    assert!(addresses(&one.agent).contains("10.0.1.1/") && priority_zero(&capture, start) == 0);
+    assert!(one.resume_and_stop(), "{}", one.log());
+    wait_until("the priority-0 advert", TIMEOUT, || priority_zero(&capture, start) == 1).expect("sent");
+    assert!(!addresses(&one.agent).contains("10.0.1.1/"), "{}", one.log());
+    assert!(one.stored().is_none() && !one.log().contains("ERROR"), "{}", one.log());
 }
 
 /// A stop, and a restart in which the state cannot be left, begin with a clean shutdown.
@@ -143,7 +178,9 @@ fn master_and_backup_keep_their_states_and_counters() {
 fn refused_restart_changes_nothing_and_stop_shuts_down_cleanly() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
-    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], SHORT));
+    // Other routers may use the RFC's `down_after_adverts`.
+    let short = format!("{SHORT}\ndown_after_adverts = 100");
+    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], &short));
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
     let start = WallTime::now();
     let refused = one.leave().expect_err("the restart would take too long");
@@ -227,9 +264,24 @@ fn only_the_backup_owns_the_vip_if_the_next_process_is_late() {
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
     wait_for_state(&two, "backup", TIMEOUT).expect("backup");
     wait_until("the VIPs", TIMEOUT, || addresses(&one.agent).contains("2001:db8::1:1/")).expect("added");
+    let client = lab.host(Station::Client).expect("the client");
+    run(client, "ip", &["route", "add", "10.0.1.1", "dev", "eth1"]).expect("added");
     one.leave().expect("the state is left");
+    // Backups take over after at most four intervals; the kernel counts in whole seconds.
+    let limited = lifetimes(&one.agent);
+    assert!(limited.iter().all(|seconds| *seconds <= 3), "{limited:?}");
     wait_for_state(&two, "master", TIMEOUT).expect("takes over");
     let start = WallTime::now();
+    wait_until("a reply to the client's ping", TIMEOUT, || {
+        ping(client, VIP.into()).expect("ping is installed")
+    })
+    .expect("the backup answers");
+    let answers = capture.filter_map(start, |frame| {
+        let has_resolved = frame.arp().is_some_and(|arp| arp.sender == VIP && arp.target != VIP);
+        let has_replied = frame.echo().is_some_and(|echo| echo.reply && echo.source == VIP);
+        (has_resolved || has_replied).then_some(frame.from)
+    });
+    assert!(answers.contains(&TWO) && !answers.contains(&ONE), "{answers:?}: {}", addresses(&one.agent));
     one.resume();
     wait_for_state(&two, "backup", TIMEOUT).expect("preempted by the higher priority");
     assert!(counter(&one.agent, "vipd:stalls").expect("a counter") >= 1, "{}", one.log());

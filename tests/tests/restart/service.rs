@@ -28,6 +28,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const WITH_STORE: &str =
     r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=vipd-state exec "$@""#;
 
+/// Runs the agent with a pending SIGTERM, which the agent handles once it receives signals.
+const WITH_SIGNAL: &str = r#"exec env --block-signal=TERM sh -c 'kill -TERM $$; exec "$@"' sh "$@""#;
+
 /// What the manager has received.
 #[derive(Default)]
 struct Received {
@@ -94,15 +97,22 @@ impl Service {
     /// Starts a process with the stored descriptor, if there is one, and waits until it is ready.
     pub(crate) fn resume(&mut self) {
         let before = self.lock().ready;
-        self.spawn();
+        self.spawn(&[]);
         wait_until("READY=1", TIMEOUT, || self.lock().ready > before)
             .unwrap_or_else(|error| panic!("{error}: {}", self.log()));
     }
 
     /// Starts a process with the stored descriptor that fails.
     pub(crate) fn fail(&mut self) {
-        self.spawn();
+        self.spawn(&[]);
         self.wait_for_end();
+    }
+
+    /// Starts a process with the stored descriptor, and stops it with SIGTERM before it can resume the
+    /// state. Returns whether it succeeded.
+    pub(crate) fn resume_and_stop(&mut self) -> bool {
+        self.spawn(&["sh", "-c", WITH_SIGNAL, "sh"]);
+        self.processes.last_mut().is_some_and(|process| process.wait().expect("waited").success())
     }
 
     /// Runs `vipd upgrade`.
@@ -139,12 +149,13 @@ impl Service {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    fn spawn(&mut self) {
+    /// Starts a process. `launcher` are a program and its arguments that execute the agent.
+    fn spawn(&mut self, launcher: &[&str]) {
         let path = self.directory.path();
         let mut command = Command::new("sh");
         let stored = self.lock().stored.as_ref().map(|stored| stored.try_clone().expect("duplicated"));
         let script = if stored.is_some() { WITH_STORE } else { r#"exec "$@""# };
-        command.args(["-c", script, "sh"]).arg(vipd_binary().expect("vipd binary"));
+        command.args(["-c", script, "sh"]).args(launcher).arg(vipd_binary().expect("vipd binary"));
         command.arg("run").arg("-c").arg(path.join("vipd.toml"));
         command.arg("--runtime-dir").arg(Agent::runtime_dir()).env("NOTIFY_SOCKET", path.join("notify"));
         command.stdin(stored.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::null()).process_group(0);

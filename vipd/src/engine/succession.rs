@@ -125,7 +125,7 @@ pub(crate) struct Predecessor {
     pub(crate) attached: BTreeSet<u32>,
     /// Set once this process has taken over.
     pub(crate) has_taken_over: Arc<AtomicBool>,
-    /// Set by a termination signal. This process then does not take over.
+    /// Set by a termination signal. This process then does not take over from a running predecessor.
     pub(crate) is_stopping: Arc<AtomicBool>,
     /// Sends the states of the routers to the service once this process has taken over.
     pub(crate) taken: oneshot::Sender<Vec<Resumed>>,
@@ -187,7 +187,9 @@ impl Engine {
         self.settle_netlink();
         self.feed.skip_consumed()?;
         let resumed = self.resume(clock::now(), state)?;
-        if is_stopping.load(Ordering::SeqCst) {
+        // If the predecessor has ended, the signal leads to a clean shutdown once the routers are
+        // resumed.
+        if matches!(source, Source::Running(_)) && is_stopping.load(Ordering::SeqCst) {
             bail!("a signal stopped the successor");
         }
         if !token.take() {

@@ -181,7 +181,7 @@ pub fn run(
 fn start(parts: Start) -> anyhow::Result<()> {
     let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
     let (predecessor, heir) = parts.succession.unzip();
-    let has_taken_over = heir.as_ref().map(|heir| (Arc::clone(&heir.has_taken_over), heir.is_main));
+    let inherited = heir.as_ref().map(|heir| (Arc::clone(&heir.has_taken_over), heir.is_main));
     let Loaded { mut kernel, feed, counters, addresses, leases, steady, log: kernel_log, maps } =
         parts.loaded;
     let counters = Arc::new(counters);
@@ -270,31 +270,47 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let served = catch_unwind(AssertUnwindSafe(|| {
         supervisor.run(parts.signals, &runtime_dir, opener, from_engine, heir, start)
     }));
-    let has_taken_over = has_taken_over.map(|(flag, is_main)| (Heir::has_taken_over(&flag), is_main));
-    conclude(&handle, engine_thread, has_taken_over, served, &configured, guardian)
+    let owner = match inherited {
+        Some((flag, is_main)) if !Heir::has_taken_over(&flag) => {
+            if is_main {
+                Owner::EndedPredecessor
+            } else {
+                Owner::Predecessor
+            }
+        }
+        _ => Owner::ThisProcess,
+    };
+    conclude(&handle, engine_thread, owner, served, &configured, guardian)
 }
 
-/// Ends this process's part in the routers and their addresses. `has_taken_over` states for a successor
-/// whether it has taken over, and whether its predecessor had ended before.
+/// The process to which the routers and their addresses belong.
+enum Owner {
+    ThisProcess,
+    /// The predecessor, which keeps running.
+    Predecessor,
+    /// The predecessor, which ended before this process was started.
+    EndedPredecessor,
+}
+
+/// Ends this process's part in the routers and their addresses.
 fn conclude(
     engine: &Handle,
     engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
-    has_taken_over: Option<(bool, bool)>,
+    owner: Owner,
     served: thread::Result<anyhow::Result<End>>,
     configured: &Configured,
     guardian: Option<Guardian>,
 ) -> anyhow::Result<()> {
-    match (has_taken_over, &served) {
-        // The routers and their addresses belong to the predecessor, which keeps running. The
-        // engine's thread ends with the process.
-        (Some((false, false)), _) => returned(served).map(drop),
-        // The predecessor has ended, and its VIPs must not stay.
-        (Some((false, true)), _) => {
+    match (owner, &served) {
+        // The engine's thread ends with the process.
+        (Owner::Predecessor, _) => returned(served).map(drop),
+        // The VIPs must not stay.
+        (Owner::EndedPredecessor, _) => {
             let unstarted = Err(anyhow!("the engine was not started"));
             wind_up(engine, engine_thread, unstarted, served, configured, guardian)
                 .context("cannot continue with the state of the previous process, and removed its VIPs")
         }
-        (_, Ok(Ok(End::HandedOver))) => {
+        (Owner::ThisProcess, Ok(Ok(End::HandedOver))) => {
             // The engine has stopped, and the routers and their addresses belong to the successor,
             // which has a guardian of its own.
             if let Some(guardian) = guardian {
@@ -302,7 +318,9 @@ fn conclude(
             }
             Ok(())
         }
-        _ => wind_up(engine, engine_thread, Ok(Remaining::default()), served, configured, guardian),
+        (Owner::ThisProcess, _) => {
+            wind_up(engine, engine_thread, Ok(Remaining::default()), served, configured, guardian)
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The part of a restart by systemd that runs in the process being replaced: all that a successor
-//! receives in an upgrade is left in systemd's descriptor store.
+//! The part of a restart by systemd that runs in the process being replaced: leaves the messages of
+//! an upgrade in systemd's descriptor store.
 //!
 //! The store contains one descriptor, a socket whose queue contains the messages of an upgrade.
 

@@ -40,7 +40,8 @@ pub(super) struct Heir {
     /// Receives the states of the routers once the engine has taken over.
     pub(super) resumed: oneshot::Receiver<Vec<Resumed>>,
     pub(super) has_taken_over: Arc<AtomicBool>,
-    /// Set when a termination signal arrives; the engine then does not take over.
+    /// Set when a termination signal arrives; the engine then does not take over from a running
+    /// predecessor.
     pub(super) is_stopping: Arc<AtomicBool>,
     pub(super) lock: Arc<AgentLock>,
     /// Whether the predecessor has ended (in a restart), so that this process is already the main

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Effects;
-use super::addresses::addition;
+use super::addresses::placed;
 use crate::engine::id::RouterId;
 use crate::engine::link::Link;
 use crate::engine::topology::Topology;
@@ -11,7 +11,8 @@ use crate::netlink::{Address, Change};
 
 impl Effects {
     /// Queues changes that set the lifetime of a router's present VIPs to a number of seconds;
-    /// `None` for no limit. VIPs that belong to the interface are not changed.
+    /// `None` for no limit. VIPs that belong to the interface are not changed. With `accept = false`,
+    /// the BPF program already drops packets to present VIPs.
     pub(in crate::engine) fn set_lifetimes(
         &mut self,
         router: RouterId,
@@ -21,8 +22,9 @@ impl Effects {
         let Topology { links, routers, .. } = topology;
         let Some(instance) = routers.get(router) else { return };
         for position in 0..instance.addresses.len() {
-            let addition = addition((router, position), instance, links);
-            let Some((Change::Add(address, mut attributes), on)) = addition else { continue };
+            let Some((address, mut attributes, on)) = placed((router, position), instance, links) else {
+                continue;
+            };
             let Some(link) = links.get(on) else { continue };
             if link.addresses.get(address.address, address.prefix).is_none() {
                 continue;

@@ -128,15 +128,32 @@ impl Engine {
     /// Passes the state to a successor that starts later.
     ///
     /// # Errors
-    /// Returns an error if the state cannot be sent. The routers then continue in this process.
+    /// Returns an error if a lifetime cannot be limited or the state cannot be sent. The routers then
+    /// continue in this process.
     fn leave_state(&mut self, channel: &Channel) -> Result<(), String> {
+        let refusals = self.effects.refusals();
         self.limit_lifetimes(true);
         self.flush_all(clock::now());
-        let sent = self.send_state(channel);
-        if sent.is_err() {
+        let left = if self.effects.refusals() == refusals {
+            // If this process is killed once its state is complete, the next process resumes the
+            // routers as masters. The guardian's priority-0 adverts would let backups take over.
+            self.set_armed(false);
+            self.send_state(channel)
+        } else {
+            Err("the lifetimes of the VIPs cannot be limited; the log has the reason".to_owned())
+        };
+        if left.is_err() {
+            self.set_armed(true);
             self.limit_lifetimes(false);
         }
-        sent
+        left
+    }
+
+    /// Sets whether the guardian, if there is one, acts when this process dies.
+    fn set_armed(&self, is_armed: bool) {
+        if let Some(guardian) = &self.effects.guardian {
+            guardian.set_armed(is_armed);
+        }
     }
 
     fn send_state(&mut self, channel: &Channel) -> Result<(), String> {

@@ -49,3 +49,21 @@ fn master_that_was_replaced_sends_no_advert_before_the_handover() -> Result<()> 
         Ok(())
     })
 }
+
+/// The kernel would not remove the VIPs of a former master, whose lifetimes are not limited.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn restart_is_refused_while_a_former_master_has_vips() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all routers are masters", |bench| bench.all_are(State::Master))?;
+        let id = bench.engine.topology.routers.id_at(0).expect("a router");
+        let instance = bench.engine.topology.routers.get(id).expect("a router");
+        let (row, name) = (instance.row, instance.settings.name.clone());
+        bench.engine.effects.keep_leaving(id, row);
+        let defect = bench.engine.restart_defect().expect("a reason");
+        assert!(defect.contains(&name) && defect.contains("have not been removed yet"), "{defect}");
+        Ok(())
+    })
+}
