@@ -149,7 +149,7 @@ fn master_and_backup_keep_their_states_and_counters() {
     let found = addresses(&one.agent);
     let has_vips = [1, 2, 3].map(|vrid| found.contains(&format!("10.0.{vrid}.1/")));
     assert_eq!(has_vips, [true, false, true], "{found}");
-    assert_eq!(lifetimes(&one.agent), [], "{found}");
+    assert_eq!(lifetimes(&one.agent), Vec::<u64>::new(), "{found}");
     let log = one.log().split_off(logged);
     assert!(!log.contains(" WARN ") && !log.contains("ERROR"), "{log}");
     assert!(one.stored().is_none(), "a later process must not resume the state again");
@@ -161,7 +161,7 @@ fn master_and_backup_keep_their_states_and_counters() {
 fn process_stopped_before_it_has_resumed_shuts_down_cleanly() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
-    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], SLOW));
+    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], FAST));
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
     let start = WallTime::now();
     one.leave().expect("the state is left");
@@ -169,7 +169,8 @@ fn process_stopped_before_it_has_resumed_shuts_down_cleanly() {
     assert!(one.resume_and_stop(), "{}", one.log());
     wait_until("the priority-0 advert", TIMEOUT, || priority_zero(&capture, start) == 1).expect("sent");
     assert!(!addresses(&one.agent).contains("10.0.1.1/"), "{}", one.log());
-    assert!(one.stored().is_none() && !one.log().contains("ERROR"), "{}", one.log());
+    one.wait_for_empty_store();
+    assert!(!one.log().contains("ERROR"), "{}", one.log());
 }
 
 /// A stop, and a restart in which the state cannot be left, begin with a clean shutdown.
@@ -276,12 +277,15 @@ fn only_the_backup_owns_the_vip_if_the_next_process_is_late() {
         ping(client, VIP.into()).expect("ping is installed")
     })
     .expect("the backup answers");
-    let answers = capture.filter_map(start, |frame| {
-        let has_resolved = frame.arp().is_some_and(|arp| arp.sender == VIP && arp.target != VIP);
-        let has_replied = frame.echo().is_some_and(|echo| echo.reply && echo.source == VIP);
-        (has_resolved || has_replied).then_some(frame.from)
-    });
-    assert!(answers.contains(&TWO) && !answers.contains(&ONE), "{answers:?}: {}", addresses(&one.agent));
+    let answers = || {
+        capture.filter_map(start, |frame| {
+            let has_resolved = frame.arp().is_some_and(|arp| arp.sender == VIP && arp.target != VIP);
+            let has_replied = frame.echo().is_some_and(|echo| echo.reply && echo.source == VIP);
+            (has_resolved || has_replied).then_some(frame.from)
+        })
+    };
+    wait_until("the captured reply", TIMEOUT, || !answers().is_empty()).expect("captured");
+    assert!(answers().iter().all(|station| *station == TWO), "{:?} {}", answers(), addresses(&one.agent));
     one.resume();
     wait_for_state(&two, "backup", TIMEOUT).expect("preempted by the higher priority");
     assert!(counter(&one.agent, "vipd:stalls").expect("a counter") >= 1, "{}", one.log());
@@ -333,7 +337,8 @@ fn state_is_left_only_if_the_service_is_restarted_and_its_vips_are_fenced() {
     assert_eq!(done, "");
     let refused = one.leave().expect_err("another node might also answer for the VIP");
     assert!(refused.contains("the VIPs of VI_1 cannot be fenced while no process runs"), "{refused}");
-    assert!(one.stored().is_none() && states(&one.agent) == ["master"], "{}", one.log());
+    one.wait_for_empty_store();
+    assert_eq!(states(&one.agent), ["master"], "{}", one.log());
 }
 
 /// A new process that fails after it has taken the state removes the VIPs.

@@ -134,6 +134,12 @@ impl Service {
         self.wait_for_end();
     }
 
+    /// Waits until the agent has removed the descriptor from the store.
+    pub(crate) fn wait_for_empty_store(&self) {
+        wait_until("FDSTOREREMOVE=1", TIMEOUT, || self.lock().stored.is_none())
+            .unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+    }
+
     /// Takes the descriptor from the store.
     pub(crate) fn stored(&self) -> Option<OwnedFd> {
         self.lock().stored.take()
