@@ -194,7 +194,8 @@ fn refused_restart_changes_nothing_and_stop_shuts_down_cleanly() {
     let refused = one.leave().expect_err("the change requires an ordinary start");
     assert!(refused.contains("`fence`"), "{refused}");
     assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 1);
-    assert!(priority_zero(&capture, start) == 0 && one.stored().is_none(), "{}", one.log());
+    assert_eq!(priority_zero(&capture, start), 0, "{}", one.log());
+    one.wait_for_empty_store();
     one.stop();
     wait_until("the priority-0 advert", TIMEOUT, || priority_zero(&capture, start) == 1).expect("sent");
     assert!(!addresses(&one.agent).contains("10.0.1.1"));
