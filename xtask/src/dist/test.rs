@@ -4,7 +4,6 @@
 //! backup, and shows whether the master on node 1 was interrupted.
 
 mod machine;
-mod restart;
 mod steps;
 
 use std::fs;

@@ -6,8 +6,9 @@ use vipd_tests::frame::Frame;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::try_wait_until;
 
-use super::{ONE, Test, steps};
+use super::TIMEOUT;
 use crate::dist::progress;
+use crate::dist::test::{ONE, Test};
 
 /// Commands that restart the service or replace the agent, in order.
 const RESTARTS: [&str; 4] =
@@ -25,7 +26,7 @@ pub(super) fn restart(test: &Test) -> Result<()> {
     )?;
     let adverts = |since| test.capture.filter_map(since, |frame| advert(frame).map(|_| frame.time));
     let reloaded = WallTime::now();
-    try_wait_until("an advert with the new interval", steps::TIMEOUT, || {
+    try_wait_until("an advert with the new interval", TIMEOUT, || {
         let is_slow = |frame: &Frame| advert(frame).is_some_and(|advert| advert.interval == 100);
         Ok(test.capture.has(reloaded, is_slow))
     })?;
@@ -45,7 +46,7 @@ pub(super) fn restart(test: &Test) -> Result<()> {
     machine.expect(continued, "3")?;
     // A backup that had missed adverts would have taken over within this time.
     let last = adverts(start).len();
-    try_wait_until("further adverts", steps::TIMEOUT, || Ok(adverts(start).len() > last + 4))?;
+    try_wait_until("further adverts", TIMEOUT, || Ok(adverts(start).len() > last + 4))?;
     ensure!(test.transitions()? == transitions, "{transitions:?}, now {:?}", test.transitions()?);
     ensure!(control::state(&test.peer)? == "backup", "node 2 has taken over");
     ensure!(!test.capture.has(start, is_priority_zero), "a priority-0 advert");
@@ -59,13 +60,11 @@ pub(super) fn restart(test: &Test) -> Result<()> {
     let stopped = WallTime::now();
     machine.run("systemctl stop vipd")?;
     ensure!(!test.has_vip()?, "the VIP remains after a stop");
-    try_wait_until("the priority-0 advert", steps::TIMEOUT, || {
-        Ok(test.capture.has(stopped, is_priority_zero))
-    })?;
-    control::wait_for_state(&test.peer, "master", steps::TIMEOUT)?;
+    try_wait_until("the priority-0 advert", TIMEOUT, || Ok(test.capture.has(stopped, is_priority_zero)))?;
+    control::wait_for_state(&test.peer, "master", TIMEOUT)?;
     machine.run("mv /root/vipd.toml /etc/vipd && systemctl start vipd")?;
     test.wait_for_state("master")?;
-    control::wait_for_state(&test.peer, "backup", steps::TIMEOUT)?;
+    control::wait_for_state(&test.peer, "backup", TIMEOUT)?;
     Ok(())
 }
 
@@ -79,13 +78,13 @@ fn fail_to_start(test: &Test) -> Result<()> {
         systemctl daemon-reload
         ! systemctl restart vipd",
     )?;
-    control::wait_for_state(&test.peer, "master", steps::TIMEOUT)?;
-    try_wait_until("the kernel to remove the VIP", steps::TIMEOUT, || Ok(!test.has_vip()?))?;
+    control::wait_for_state(&test.peer, "master", TIMEOUT)?;
+    try_wait_until("the kernel to remove the VIP", TIMEOUT, || Ok(!test.has_vip()?))?;
     machine.run("rm -r /etc/systemd/system/vipd.service.d && systemctl daemon-reload")?;
     // systemd starts the service again. The process yields to node 2, and then preempts it.
     test.wait_for_state("master")?;
     machine.expect("journalctl --unit vipd | grep -c 'from=master to=backup reason=stalled'", "1")?;
-    control::wait_for_state(&test.peer, "backup", steps::TIMEOUT)?;
+    control::wait_for_state(&test.peer, "backup", TIMEOUT)?;
     ensure!(test.has_vip()?, "the VIP is missing");
     Ok(())
 }
