@@ -1,6 +1,8 @@
 //! A restart by systemd: an agent leaves its state in the descriptor store, and the next process
 //! continues with it.
 
+mod adverts;
+mod before_stop;
 mod service;
 
 use std::fmt::Write as _;
@@ -15,7 +17,7 @@ use rustix::net::{
 use rustix::process::Signal;
 use service::Service;
 use vipd_tests::agent::Agent;
-use vipd_tests::binary::{vipd, vipd_binary};
+use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::command::{ping, run};
 use vipd_tests::control::{self, counter, reload, stats, status, wait_for_state};
@@ -325,17 +327,13 @@ fn late_process_restores_the_vip_of_a_master_without_backups() {
     assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 1, "{}", one.log());
 }
 
-/// Without systemd, no restart is in progress. Without a fence, no state is left.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn state_is_left_only_if_the_service_is_restarted_and_its_vips_are_fenced() {
+fn state_is_left_only_if_the_vips_are_fenced() {
     let lab = Lab::new(1).expect("create the lab");
     let text = format!("fence = \"off\"\n{}", configuration(&[(1, 200)], FAST));
     let mut one = Service::start(&lab, ONE, &text);
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
-    let binary = vipd_binary().expect("vipd binary").display().to_string();
-    let done = run(one.agent.host(), &binary, &["before-stop", "no-such-unit.service"]).expect("succeeds");
-    assert_eq!(done, "");
     let refused = one.leave().expect_err("another node might also answer for the VIP");
     assert!(refused.contains("the VIPs of VI_1 cannot be fenced while no process runs"), "{refused}");
     one.wait_for_empty_store();

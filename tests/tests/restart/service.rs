@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Result;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 use serde_json::json;
@@ -79,17 +80,22 @@ impl Service {
     /// Requests that the agent leave its state, as `ExecStop=` does. Waits until the main process has
     /// ended, or returns the agent's reason to refuse.
     pub(crate) fn leave(&mut self) -> Result<(), String> {
-        change(&self.agent, &json!({ "command": "restart" })).map_err(|error| format!("{error:#}"))?;
+        self.request(self.main_process()).map_err(|error| format!("{error:#}"))?;
         assert!(self.lock().stored.is_some(), "the reply is sent once the descriptor is stored");
         self.wait_for_end();
         Ok(())
+    }
+
+    /// Requests that the agent leave its state if it is this process.
+    pub(crate) fn request(&self, process: Pid) -> Result<Vec<String>> {
+        change(&self.agent, &json!({ "command": "restart", "process": process.as_raw_nonzero() }))
     }
 
     /// Kills all processes of the service as soon as a descriptor is stored.
     pub(crate) fn kill_when_stored(&mut self) {
         let group = self.group();
         self.lock().kill = group;
-        change(&self.agent, &json!({ "command": "restart" })).expect_err("killed");
+        self.request(self.main_process()).expect_err("killed");
         self.wait_for_end();
         self.lock().kill = None;
     }
@@ -173,7 +179,7 @@ impl Service {
     }
 
     /// Waits until the main process has ended.
-    fn wait_for_end(&mut self) {
+    pub(crate) fn wait_for_end(&mut self) {
         let main = self.main_process();
         wait_until("the main process to end", TIMEOUT, || {
             // Reaps the process.
@@ -183,7 +189,7 @@ impl Service {
         .unwrap_or_else(|error| panic!("{error}: {}", self.log()));
     }
 
-    fn main_process(&self) -> Pid {
+    pub(crate) fn main_process(&self) -> Pid {
         self.lock().main_process.expect("a process was started")
     }
 

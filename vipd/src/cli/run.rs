@@ -26,6 +26,8 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
         Ok(config) => config,
         Err(error) => {
             if let Some(stored) = stored {
+                // If the log cannot be written, the VIPs are removed all the same.
+                let _guard = logging::init();
                 stored.abandon();
             }
             return Err(error.into());

@@ -32,7 +32,7 @@ mod token;
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-pub(crate) use channel::Channel;
+pub(crate) use channel::{Channel, MAX_QUEUED};
 pub(crate) use memory::{read, write};
 pub(crate) use message::{FORMAT, Message, Offer, Origin, Reading};
 pub(crate) use token::Token;

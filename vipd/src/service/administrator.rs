@@ -281,9 +281,20 @@ impl Administrator {
             self.phase = Phase::Upgrading;
             return Some(Step::Upgrade { executable, author: order.by });
         }
-        if let Request::Restart = order.request {
-            if !order.by.is_root() {
-                finish(order.by, Err("only root may restart the agent".to_owned().into()));
+        if let Request::Restart { process } = order.request {
+            let refusal = if !order.by.is_root() {
+                Some("only root may restart the agent".to_owned())
+            } else if process != std::process::id() {
+                Some(format!(
+                    "process {process} is being restarted, but this agent is process {}; the unit of an agent \
+                     with another runtime directory needs `Environment=VIPD_RUNTIME_DIR=DIR`",
+                    std::process::id()
+                ))
+            } else {
+                None
+            };
+            if let Some(refusal) = refusal {
+                finish(order.by, Err(refusal.into()));
                 return None;
             }
             self.phase = Phase::Upgrading;
@@ -297,7 +308,9 @@ impl Administrator {
     /// the current reload is complete.
     fn interpose(&mut self, order: Order) {
         match order.request {
-            Request::Reload | Request::Upgrade { .. } | Request::Restart => self.waiting.push_back(order),
+            Request::Reload | Request::Upgrade { .. } | Request::Restart { .. } => {
+                self.waiting.push_back(order);
+            }
             _ => self.carry_out(order),
         }
     }
@@ -315,7 +328,7 @@ impl Administrator {
             | Request::Events { .. }
             | Request::Reload
             | Request::Upgrade { .. }
-            | Request::Restart => Err("not a change".to_owned().into()),
+            | Request::Restart { .. } => Err("not a change".to_owned().into()),
         };
         finish(by, outcome);
     }

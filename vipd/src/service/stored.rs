@@ -15,13 +15,15 @@ use super::leftovers::claim_interfaces;
 use super::successor::{Inheritance, assemble, receive};
 use super::systemd::store::{self, STORED};
 use super::{Start, start};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::engine::succession::{Source, Suspension};
-use crate::handover::{self, Channel, FORMAT, Message, Origin};
+use crate::handover::{self, Channel, FORMAT, MAX_QUEUED, Message, Offer, Origin};
 use crate::process::{Signals, agent_name, raise_open_files, take_passed};
 
 /// Maximum age of a state. A start takes a fraction of it.
 const MAX_AGE: Duration = Duration::from_secs(60);
+/// The sender has ended, so no further message can arrive.
+const TIMEOUT: Duration = Duration::ZERO;
 
 /// The state that a predecessor has left with systemd.
 pub struct Stored(Channel);
@@ -57,20 +59,38 @@ impl Stored {
     }
 
     /// Discards the state of a process whose successor cannot start, and removes the VIPs, routes and
-    /// rules of that process.
+    /// rules of that process. Logs the reason if the state cannot be read; the kernel then removes the
+    /// VIPs at the end of their lifetime.
     pub fn abandon(self) {
-        let offer = hello(&self.0).and_then(|()| receive(&self.0)).map(|inheritance| inheritance.offer);
+        // A failure is ignored: the present limit may suffice.
+        let _ = raise_open_files();
+        // The locks and claims among the descriptors must be closed before the interfaces are claimed.
+        let offer = offer(&self.0);
         self.drain();
-        let Ok(offer) = offer else { return };
-        if let Ok(config) = Config::parse(&offer.configuration, "") {
-            drop(claim_interfaces(&config, &offer.runtime_dir));
+        let config = offer.and_then(|offer| {
+            let config = Config::parse(&offer.configuration, "").map_err(ConfigError::from)?;
+            Ok((config, offer.runtime_dir))
+        });
+        match config {
+            Ok((config, runtime_dir)) => {
+                tracing::info!("removing the VIPs, routes and rules of the previous process");
+                drop(claim_interfaces(&config, &runtime_dir));
+            }
+            Err(error) => tracing::warn!(
+                "the VIPs of the previous process stay until the kernel removes them at the end of their \
+                 lifetime, because its state cannot be read: {error:#}; `vipd cleanup` removes routes and rules"
+            ),
         }
     }
 
     /// Closes all descriptors in the queue. systemd may not have closed its descriptor of the queue
     /// yet, and the queue contains the agent's locks.
     fn drain(self) {
-        while !matches!(self.0.try_receive(), Err(error) if error.kind() != std::io::ErrorKind::InvalidData) {
+        for _ in 0..MAX_QUEUED {
+            match self.0.try_receive() {
+                Err(error) if error.kind() != std::io::ErrorKind::InvalidData => return,
+                _ => {}
+            }
         }
     }
 }
@@ -91,7 +111,7 @@ fn prepare(
     runtime_dir: &Path,
 ) -> anyhow::Result<Box<dyn FnOnce(Signals) -> Start>> {
     hello(channel)?;
-    let inheritance = receive(channel)?;
+    let inheritance = receive(channel, TIMEOUT)?;
     check_directory(&inheritance, runtime_dir)?;
     let Ok((Message::State, Some(memory))) = channel.try_receive() else {
         bail!("it is incomplete; the process was killed before it had stored its state");
@@ -103,6 +123,12 @@ fn prepare(
     let source = Source::Left(memory);
     let start = assemble(inheritance, path.to_owned(), source, channel.try_clone()?, &has_taken_over)?;
     Ok(Box::new(start))
+}
+
+/// Receives the messages up to the token, and returns the offer. Closes the descriptors.
+fn offer(channel: &Channel) -> anyhow::Result<Offer> {
+    hello(channel)?;
+    Ok(receive(channel, TIMEOUT)?.offer)
 }
 
 /// Receives the first messages, and checks that this process can read the following ones.
@@ -138,7 +164,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::handover::{Offer, Token};
+    use crate::handover::Token;
     use crate::xdp::Sizes;
 
     const DIRECTORY: &str = "/test/vipd";

@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError, Fence};
 use crate::control::runtime::RuntimeDir;
 use crate::engine::succession::{Predecessor, Resumed, Source};
 use crate::engine::topology::Topology;
-use crate::handover::{self, Channel, FORMAT, Message, Offer, Token};
+use crate::handover::{self, Channel, FORMAT, MAX_QUEUED, Message, Offer, Token};
 use crate::netlink::Macvlans;
 use crate::process::{
     AgentLock, InterfaceClaim, Signals, prevent_core_dumps, raise_open_files, start_launcher,
@@ -112,7 +112,7 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     // A failure is ignored: the present limit may suffice.
     let _ = raise_open_files();
     channel.send(&Message::Hello { formats: vec![FORMAT], version }, None).context(GONE)?;
-    let inheritance = receive(channel)?;
+    let inheritance = receive(channel, TIMEOUT)?;
     // Checks the configuration file, which may have changed. A reload after the takeover applies
     // it.
     let machine = Machine { checks_executables: true, ..Machine::default() };
@@ -197,15 +197,16 @@ pub(super) fn assemble(
     })
 }
 
-/// Receives the offer, all descriptors, and the token, which comes last.
-pub(super) fn receive(channel: &Channel) -> anyhow::Result<Inheritance> {
-    let (Message::Offer, Some(offer)) = channel.receive(Some(TIMEOUT)).context(GONE)? else {
+/// Receives the offer, all descriptors, and the token, which comes last. `timeout` applies to each
+/// message.
+pub(super) fn receive(channel: &Channel, timeout: Duration) -> anyhow::Result<Inheritance> {
+    let (Message::Offer, Some(offer)) = channel.receive(Some(timeout)).context(GONE)? else {
         bail!("the predecessor sent an unexpected message instead of an offer");
     };
     let offer: Offer = serde_json::from_slice(&handover::read(&offer)?).context("cannot read the offer")?;
     let mut all = Descriptors::default();
-    loop {
-        let (message, descriptor) = channel.receive(Some(TIMEOUT)).context(GONE)?;
+    for _ in 0..MAX_QUEUED {
+        let (message, descriptor) = channel.receive(Some(timeout)).context(GONE)?;
         if let Message::Fence(info) = message {
             all.inherited.links.fences.push((info, descriptor));
             continue;
@@ -230,6 +231,7 @@ pub(super) fn receive(channel: &Channel) -> anyhow::Result<Inheritance> {
             _ => bail!("the predecessor sent an unexpected message"),
         }
     }
+    bail!("the predecessor sent more than {MAX_QUEUED} messages")
 }
 
 /// Builds the topology. Each router keeps the row that it had in the predecessor.

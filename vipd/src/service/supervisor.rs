@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use vipd_common::counters::CounterRow;
 
 use super::administrator::{Administrator, Step};
@@ -39,7 +39,7 @@ use crate::web::Endpoint;
 use crate::xdp::Row;
 
 pub(super) use succession::End;
-use succession::{Connections, FromPredecessor, Served, Upgrading, Waiting};
+use succession::{Connections, FromPredecessor, Quiescing, Served, Upgrading, Waiting};
 
 /// Interval at which the agent logs newly discarded adverts and the state changes that the rate
 /// limit suppressed, and reaps orphaned processes of commands.
@@ -152,16 +152,19 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             let result =
                 self.serve(runtime_dir, &mut signals, connections, &mut failed, &mut from_engine).await;
             server.abort();
-            if let Ok(Served::HandedOver { channel, patience }) = result {
+            if let Ok(Served::HandedOver { channel, is_suspended }) = result {
                 // Waits for this process's running notification commands. The successor starts its
                 // own commands once this process has ended.
-                let stopped = timeout(patience.unwrap_or(Duration::MAX), self.notifications.stop()).await;
-                if stopped.is_err() {
-                    tracing::warn!("notification commands are running; they are ended by the restart");
+                if !is_suspended {
+                    self.notifications.stop().await;
+                } else if !self.notifications.is_idle() {
+                    tracing::warn!(
+                        "the restart ends the notification commands of state changes since it began"
+                    );
                 }
                 drop(channel);
                 // After this timeout, the process ends even if a driver has not returned.
-                worker.join(WORKER_TIMEOUT);
+                worker.join(if is_suspended { Duration::ZERO } else { WORKER_TIMEOUT });
                 return Ok(End::HandedOver);
             }
             let result = result.map(|_| End::Stopped);
@@ -201,9 +204,15 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let mut upgrading = None;
         // An upgrade or restart that is waiting for this process's predecessor to end.
         let mut waiting = None;
+        // A restart that is waiting for notification commands to end.
+        let mut quiescing: Option<Quiescing> = None;
         let mut result = Ok(());
         let mut may_fail = true;
         loop {
+            let is_quiet = self.notifications.is_idle() && !self.is_stopping;
+            if let Some(Quiescing { author, .. }) = quiescing.take_if(|_| is_quiet) {
+                upgrading = self.restart(author, runtime_dir, &connections);
+            }
             tokio::select! {
                 // Branches are polled in order, so that a flood of reports delays neither jobs nor
                 // the watchdog.
@@ -223,6 +232,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 Some(Waiting { author, .. }) = succession::overdue(&mut waiting) => {
                     finish(author, Err(succession::overdue_reason().into()));
                 }
+                Some(Quiescing { author, .. }) = succession::unquiet(&mut quiescing) => {
+                    self.administrator.upgrade_failed(author, succession::unquiet_reason());
+                }
                 outcome = succession::outcome(&mut upgrading), if upgrading.is_some() => {
                     let Some(Upgrading { author, .. }) = upgrading.take() else { continue };
                     let (worker, systemd) = (connections.worker, &mut systemd);
@@ -238,14 +250,13 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         self.postpone(Change::Upgrade { executable }, author, &mut waiting);
                     }
                     Step::Restart { author } if connections.predecessor.is_some() => {
-                        self.postpone(Change::Restart, author, &mut waiting);
+                        let request = Change::Restart { process: std::process::id() };
+                        self.postpone(request, author, &mut waiting);
                     }
                     Step::Upgrade { executable, author } => {
                         upgrading = Some(self.upgrade(executable, author, runtime_dir, &connections));
                     }
-                    Step::Restart { author } => {
-                        upgrading = self.restart(author, runtime_dir, &connections).await;
-                    }
+                    Step::Restart { author } => quiescing = Some(Quiescing::new(author)),
                     Step::ReloadBegun => systemd.reloading(),
                     Step::ReloadRejected => systemd.ready(),
                     Step::Reloaded(reloaded) => {
@@ -320,7 +331,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             let worker = connections.worker;
             return Ok(self.leave(new, author, runtime_dir, worker, &mut systemd, from).await);
         }
-        if let Some(Waiting { author, .. }) = waiting {
+        let waiting = waiting.map(|Waiting { author, .. }| author);
+        for author in waiting.into_iter().chain(quiescing.map(|Quiescing { author, .. }| author)) {
             finish(author, Err("the agent is stopping".to_owned().into()));
         }
         systemd.stopping();

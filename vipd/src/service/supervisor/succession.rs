@@ -20,7 +20,7 @@ use super::{Change, DiscardCounters, FromEngine, Supervisor};
 use crate::control::runtime::RuntimeDir;
 use crate::control::server::Source;
 use crate::engine::command::Request;
-use crate::engine::succession::Resumed;
+use crate::engine::succession::{Recipient, Resumed};
 use crate::handover::{self, Channel, Message};
 use crate::process::capabilities::with;
 use crate::process::{SignalStream, register};
@@ -48,9 +48,9 @@ pub(super) enum Served {
     HandedOver {
         /// The channel to the successor. Closing the channel signals the end of this process.
         channel: Channel,
-        /// Maximum time to wait for notification commands; `None` if the routers already run in the
-        /// successor.
-        patience: Option<Duration>,
+        /// Whether the routers run in no process until this one has ended, so that it must not wait for
+        /// anything.
+        is_suspended: bool,
     },
 }
 
@@ -95,6 +95,18 @@ pub(super) struct Waiting {
 impl Waiting {
     fn new(request: Change, author: Author) -> Self {
         Self { request, author, deadline: Instant::now() + MAX_WAIT }
+    }
+}
+
+/// A restart that waits until this process's notification commands have ended.
+pub(super) struct Quiescing {
+    pub(super) author: Author,
+    deadline: Instant,
+}
+
+impl Quiescing {
+    pub(super) fn new(author: Author) -> Self {
+        Self { author, deadline: Instant::now() + COMMANDS_TIMEOUT }
     }
 }
 
@@ -199,7 +211,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         runtime_dir: &RuntimeDir,
         connections: &Connections<'_>,
     ) -> Upgrading {
-        let (departure, is_handing_over) = self.departure(runtime_dir, connections);
+        let (departure, is_handing_over) = self.departure(runtime_dir, connections, Recipient::Running);
         let estate = Arc::clone(&self.estate);
         let executable = executable.unwrap_or_else(|| estate.executable.clone());
         tracing::info!(executable = %executable.display(), "starting a successor");
@@ -212,10 +224,11 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         &self,
         runtime_dir: &RuntimeDir,
         connections: &Connections<'_>,
+        recipient: Recipient,
     ) -> (Departure, Arc<AtomicBool>) {
         let (reply, holdings) = oneshot::channel();
         // If the worker has ended, `holdings` is closed, and the upgrade fails.
-        connections.worker.submit(Request::Share(reply));
+        connections.worker.submit(Request::Share(recipient, reply));
         let is_handing_over = Arc::new(AtomicBool::new(false));
         let rows = self.log.rows().map(|(instance, row)| (instance.name.clone(), row.number()));
         let departure = Departure {
@@ -240,29 +253,28 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Begins to leave the state to the next process that systemd starts. Returns `None` if that is
-    /// not possible; the reason has then been sent to the author.
-    pub(super) async fn restart(
+    /// Begins to leave the state to the next process that systemd starts, once no notification command
+    /// is running. Returns `None` if that is not possible; the reason has then been sent to the author.
+    pub(super) fn restart(
         &mut self,
         author: Author,
         runtime_dir: &RuntimeDir,
         connections: &Connections<'_>,
     ) -> Option<Upgrading> {
-        let refusal = if !store::is_available() {
-            "no service manager runs the agent"
-        } else if timeout(COMMANDS_TIMEOUT, self.notifications.stop()).await.is_err() {
-            "notification commands are running"
-        } else {
+        let refusal = if store::is_available() {
             // Enlarging the queue requires the capability, which the other threads do not have.
             match with(CapabilitySet::NET_ADMIN, Channel::store) {
                 Ok(ends) => {
-                    let (departure, is_handing_over) = self.departure(runtime_dir, connections);
+                    let (departure, is_handing_over) =
+                        self.departure(runtime_dir, connections, Recipient::Later);
                     let estate = Arc::clone(&self.estate);
                     let outcome = spawn_blocking(move || departure.store(ends, &estate));
                     return Some(Upgrading { outcome, author, is_handing_over });
                 }
                 Err(_) => "no file descriptor or memory is available",
             }
+        } else {
+            "no service manager runs the agent"
         };
         self.administrator.upgrade_failed(author, refusal.to_owned());
         None
@@ -289,7 +301,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         runtime_dir.hand_over();
         // Does nothing if the worker has ended.
         worker.submit(Request::HandOver);
-        let patience = process.is_none().then_some(COMMANDS_TIMEOUT);
+        let is_suspended = process.is_none();
         let done = match process {
             Some(Process { pid, version }) => {
                 systemd.main_process(pid);
@@ -320,7 +332,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         for _ in 0..REPLY_STEPS {
             yield_now().await;
         }
-        Served::HandedOver { channel, patience }
+        Served::HandedOver { channel, is_suspended }
     }
 }
 
@@ -333,8 +345,7 @@ fn stop(pid: u32) {
     }
 }
 
-/// Maximum time that a restart waits for notification commands, while the routers run and again once
-/// they are suspended.
+/// Maximum time that a restart waits for notification commands.
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Maximum time that a stopping process waits for each message from its predecessor, and then for
@@ -370,6 +381,22 @@ pub(super) async fn overdue(waiting: &mut Option<Waiting>) -> Option<Waiting> {
         }
         None => std::future::pending().await,
     }
+}
+
+/// Returns the waiting restart once its deadline has passed. Waits forever if no restart is waiting.
+pub(super) async fn unquiet(quiescing: &mut Option<Quiescing>) -> Option<Quiescing> {
+    match quiescing {
+        Some(Quiescing { deadline, .. }) => {
+            sleep_until(*deadline).await;
+            quiescing.take()
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the error for a restart whose [notification commands](unquiet) have not ended.
+pub(super) fn unquiet_reason() -> String {
+    format!("notification commands have not ended within {COMMANDS_TIMEOUT:?}")
 }
 
 /// Returns the error for an [overdue] upgrade.

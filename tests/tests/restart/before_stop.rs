@@ -1,0 +1,81 @@
+//! `vipd before-stop`, with a `systemctl` that prints chosen jobs.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use anyhow::Result;
+use rustix::process::Pid;
+use vipd_tests::agent::Agent;
+use vipd_tests::binary::vipd_binary;
+use vipd_tests::command::run;
+use vipd_tests::control::wait_for_state;
+use vipd_tests::lab::Lab;
+
+use super::service::Service;
+use super::{FAST, ONE, TIMEOUT, configuration, states};
+
+/// Prints the present jobs, or the size of the descriptor store.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+case $* in
+'list-jobs --no-legend --plain') echo "$JOBS" ;;
+'show --property=FileDescriptorStoreMax --value vipd.service') echo "$STORE" ;;
+*) exit 1 ;;
+esac
+"#;
+
+/// A job that restarts the service, as systemd 252 prints it.
+const RESTART: &str = "2268 vipd.service restart running";
+
+/// Runs `vipd before-stop vipd.service`. `jobs` and `store` are the output of `systemctl`, and
+/// `process` is the main process of the service.
+fn before_stop(service: &Service, process: Option<Pid>, jobs: &str, store: u8) -> Result<String> {
+    let directory = tempfile::tempdir()?;
+    let systemctl = directory.path().join("systemctl");
+    fs::write(&systemctl, SYSTEMCTL)?;
+    fs::set_permissions(&systemctl, Permissions::from_mode(0o755))?;
+    let path = format!("PATH={}:/usr/bin:/bin", directory.path().display());
+    let runtime_dir = format!("VIPD_RUNTIME_DIR={}", Agent::runtime_dir().display());
+    let (jobs, store) = (format!("JOBS={jobs}"), format!("STORE={store}"));
+    let process = process.map(|process| format!("MAINPID={}", process.as_raw_nonzero()));
+    let binary = vipd_binary()?.display().to_string();
+    let mut arguments = vec!["--unset=MAINPID", path.as_str(), &runtime_dir, &jobs, &store];
+    arguments.extend(process.as_deref());
+    arguments.extend([binary.as_str(), "before-stop", "vipd.service"]);
+    run(service.agent.host(), "env", &arguments)
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn state_is_left_only_if_the_service_of_the_agent_is_being_restarted() {
+    let lab = Lab::new(1).expect("create the lab");
+    let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], FAST));
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+    let main = one.main_process();
+    for (process, jobs, store) in [
+        (None, RESTART, 1),
+        (Some(main), "2268 vipd.service stop running", 1),
+        (Some(main), "2268 other.service restart running", 1),
+        (Some(main), RESTART, 0),
+    ] {
+        assert_eq!(before_stop(&one, process, jobs, store).expect("does nothing"), "", "{process:?} {jobs}");
+    }
+    // The service of another agent, whose runtime directory the unit does not set.
+    let refused = before_stop(&one, Some(Pid::INIT), RESTART, 1).expect_err("another process");
+    assert!(
+        format!("{refused:#}").contains("process 1 is being restarted, but this agent is"),
+        "{refused:#}"
+    );
+    assert!(one.stored().is_none() && states(&one.agent) == ["master"], "{}", one.log());
+    assert_eq!(one.main_process(), main);
+
+    // After an upgrade, the successor is the main process.
+    one.upgrade();
+    let successor = one.main_process();
+    assert_ne!(successor, main);
+    before_stop(&one, Some(main), RESTART, 1).expect_err("the predecessor");
+    before_stop(&one, Some(successor), RESTART, 1).expect("the state is left");
+    one.wait_for_end();
+    one.resume();
+    assert_eq!(states(&one.agent), ["master"]);
+    assert!(one.log().contains("continuing with the state of the previous process"), "{}", one.log());
+}
