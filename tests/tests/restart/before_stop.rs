@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use anyhow::Result;
 use rustix::process::Pid;
@@ -24,23 +25,37 @@ esac
 "#;
 
 /// A job that restarts the service, as systemd 252 prints it.
-const RESTART: &str = "2268 vipd.service restart running";
+pub(super) const RESTART: &str = "2268 vipd.service restart running";
 
-/// Runs `vipd before-stop vipd.service`. `jobs` and `store` are the output of `systemctl`, and
-/// `process` is the main process of the service.
-fn before_stop(service: &Service, process: Option<Pid>, jobs: &str, store: u8) -> Result<String> {
-    let directory = tempfile::tempdir()?;
-    let systemctl = directory.path().join("systemctl");
+/// Returns the arguments of `env` that run `vipd before-stop vipd.service`. `jobs` and `store` are the
+/// output of `systemctl`, which is created in `directory`, and `process` is the main process of the
+/// service.
+pub(super) fn arguments(
+    directory: &Path,
+    process: Option<Pid>,
+    jobs: &str,
+    store: u8,
+) -> Result<Vec<String>> {
+    let systemctl = directory.join("systemctl");
     fs::write(&systemctl, SYSTEMCTL)?;
     fs::set_permissions(&systemctl, Permissions::from_mode(0o755))?;
-    let path = format!("PATH={}:/usr/bin:/bin", directory.path().display());
-    let runtime_dir = format!("VIPD_RUNTIME_DIR={}", Agent::runtime_dir().display());
-    let (jobs, store) = (format!("JOBS={jobs}"), format!("STORE={store}"));
-    let process = process.map(|process| format!("MAINPID={}", process.as_raw_nonzero()));
-    let binary = vipd_binary()?.display().to_string();
-    let mut arguments = vec!["--unset=MAINPID", path.as_str(), &runtime_dir, &jobs, &store];
-    arguments.extend(process.as_deref());
-    arguments.extend([binary.as_str(), "before-stop", "vipd.service"]);
+    let mut all = vec![
+        "--unset=MAINPID".to_owned(),
+        format!("PATH={}:/usr/bin:/bin", directory.display()),
+        format!("VIPD_RUNTIME_DIR={}", Agent::runtime_dir().display()),
+        format!("JOBS={jobs}"),
+        format!("STORE={store}"),
+    ];
+    all.extend(process.map(|process| format!("MAINPID={}", process.as_raw_nonzero())));
+    all.extend([vipd_binary()?.display().to_string(), "before-stop".to_owned(), "vipd.service".to_owned()]);
+    Ok(all)
+}
+
+/// Runs the command with these [`arguments`].
+fn before_stop(service: &Service, process: Option<Pid>, jobs: &str, store: u8) -> Result<String> {
+    let directory = tempfile::tempdir()?;
+    let arguments = arguments(directory.path(), process, jobs, store)?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     run(service.agent.host(), "env", &arguments)
 }
 

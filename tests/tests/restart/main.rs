@@ -3,6 +3,7 @@
 
 mod adverts;
 mod before_stop;
+mod commands;
 mod service;
 
 use std::fmt::Write as _;
