@@ -1,6 +1,7 @@
 //! Command line: subcommands, output and exit codes.
 
 mod args;
+mod before_stop;
 mod capture;
 mod change;
 mod check;
@@ -59,6 +60,9 @@ pub fn main() -> ExitCode {
     }
     if let Some((_, rest)) = arguments.split_first().filter(|(verb, _)| *verb == guardian::VERB) {
         return guardian::main(rest, logging::init);
+    }
+    if let Some((_, rest)) = arguments.split_first().filter(|(verb, _)| *verb == before_stop::VERB) {
+        return before_stop::main(rest);
     }
     if arguments == [handover::VERB] {
         return succeed::main();

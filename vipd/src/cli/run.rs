@@ -13,12 +13,26 @@ use crate::service;
 
 /// Runs the agent.
 ///
+/// If systemd has kept the state of the previous process, continues with it. Otherwise, or if the state
+/// cannot be continued, starts as described below.
+///
 /// After the configuration has been loaded and signals are blocked, ends the guardian of a killed
 /// agent, if the lock can be acquired. Then claims the interfaces and removes stale VIPs left by a
 /// killed agent, unless another agent with this runtime directory is running. All other failures,
 /// such as a lock held by a process of another user, are reported only after these steps.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
-    let config = Config::load(&args.config)?;
+    let stored = service::take_stored();
+    let config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(error) => {
+            if let Some(stored) = stored {
+                // If the log cannot be written, the VIPs are removed all the same.
+                let _guard = logging::init();
+                stored.abandon();
+            }
+            return Err(error.into());
+        }
+    };
     if config.has_password() {
         prevent_core_dumps();
     }
@@ -26,6 +40,12 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     // interrupt.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let log = logging::init();
+    // A reload reports problems to clients, which may have another working directory.
+    let path = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
+    if let Some(start) = stored.and_then(|stored| stored.prepare(&path, runtime_dir)) {
+        let _guard = log?;
+        return start.run(signals);
+    }
     // Also raises the limit on open files, which the next two steps rely on.
     let open_files = service::check_open_files(&config);
     let lock = AgentLock::acquire_patiently(runtime_dir);
@@ -46,7 +66,5 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{}", warning.in_file(&main));
     }
-    // A reload reports problems to clients, which may have another working directory.
-    let path = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
     service::run(&config, &path, lock, claims, runtime_dir, signals)
 }

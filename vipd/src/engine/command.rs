@@ -14,7 +14,7 @@ use super::id::{LinkId, RouterId};
 use super::link_io::{Holdings, LinkIo};
 use super::link_spec::{LinkSpec, XdpEntry};
 use super::measure::Delays;
-use super::succession::HandOver;
+use super::succession::{HandOver, Recipient};
 use super::topology::NoRoom;
 use crate::config;
 use crate::netlink::{Address, RoutingEntry};
@@ -119,7 +119,7 @@ pub(crate) enum Request {
     },
     /// Requests the descriptors that a successor needs. Until [`EndSharing`](Self::EndSharing), the
     /// worker neither opens nor closes links, so that the successor's descriptors remain complete.
-    Share(oneshot::Sender<io::Result<Holdings>>),
+    Share(Recipient, oneshot::Sender<io::Result<Holdings>>),
     /// The successor has failed; links may change again.
     EndSharing,
     /// Leaves all links to a successor, and ends the worker.

@@ -71,6 +71,9 @@ pub(crate) struct Holdings {
     pub(crate) links: KernelLinks,
     /// Descriptors that claim interfaces, each with the interface index.
     pub(crate) claims: Vec<(u32, OwnedFd)>,
+    /// Sockets that are members of the VRRP groups. Needed only in a restart, in which the
+    /// successor joins the groups after this process has ended.
+    pub(crate) memberships: Vec<OwnedFd>,
 }
 
 /// A macvlan that the service has created.

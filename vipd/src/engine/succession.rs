@@ -6,10 +6,13 @@
 //! addresses. It now resumes the routers, and continues to read the ring where the predecessor
 //! stopped.
 
+mod hand_over;
+mod restart;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,10 +31,7 @@ use super::link::LinkRole;
 use super::measure::Delays;
 use crate::handover::{self, Channel, Message, Token};
 use crate::vrrp::saved::{SavedFastPath, SavedRouter};
-use crate::vrrp::{Addresses, FastPath, Input, Policy, Reason, Router, RouterConfig, State, VirtualAddress};
-
-/// Maximum time limit for the takeover by a successor, in nanoseconds.
-const TAKEOVER_MAX: u64 = 1_000_000_000;
+use crate::vrrp::{Addresses, FastPath, Policy, Reason, Router, State, VirtualAddress};
 
 /// The engine's state, encoded as JSON for a successor.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -47,6 +47,23 @@ pub(crate) struct SavedEngine {
     /// Missing in the state of a predecessor without metrics.
     #[serde(default)]
     delays: Delays,
+    /// Missing in the state of a predecessor that cannot be restarted.
+    #[serde(default)]
+    suspended_at: u64,
+}
+
+/// The part of a [`SavedEngine`] that shows its age.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Suspension {
+    /// Time at which the routers were suspended.
+    suspended_at: u64,
+}
+
+impl Suspension {
+    /// Returns the time since the routers were suspended.
+    pub(crate) fn age(self) -> Duration {
+        Duration::from_nanos(clock::now().as_nanos().saturating_sub(self.suspended_at))
+    }
 }
 
 /// The state of a virtual router.
@@ -72,25 +89,43 @@ struct SavedBurst {
     due: u64,
 }
 
-/// A successor that waits for the state.
+/// The process to which the state is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recipient {
+    /// A successor that waits for the state.
+    Running,
+    /// A process that is started after this one has ended, and reads the state from the channel.
+    Later,
+}
+
+/// A request to pass the state to a successor.
 pub(crate) struct HandOver {
     pub(crate) channel: Channel,
     pub(crate) token: Token,
     /// Time at which to give up if the engine has not become idle.
     pub(crate) until: Timestamp,
+    pub(crate) recipient: Recipient,
     /// Sends the outcome to the service. On success, the engine does nothing more.
     pub(crate) reply: oneshot::Sender<Result<(), String>>,
 }
 
-/// A predecessor that waits until this process is ready.
+/// Where a successor receives the state of its predecessor.
+pub(crate) enum Source {
+    /// The predecessor runs, and waits until this process is ready.
+    Running(Channel),
+    /// The predecessor has ended, and has left memory with the state.
+    Left(OwnedFd),
+}
+
+/// A predecessor whose routers this process takes over.
 pub(crate) struct Predecessor {
-    pub(crate) channel: Channel,
+    pub(crate) source: Source,
     pub(crate) token: Token,
     /// Indices of the interfaces to which the predecessor's BPF program is attached.
     pub(crate) attached: BTreeSet<u32>,
     /// Set once this process has taken over.
     pub(crate) has_taken_over: Arc<AtomicBool>,
-    /// Set by a termination signal. This process then does not take over.
+    /// Set by a termination signal. This process then does not take over from a running predecessor.
     pub(crate) is_stopping: Arc<AtomicBool>,
     /// Sends the states of the routers to the service once this process has taken over.
     pub(crate) taken: oneshot::Sender<Vec<Resumed>>,
@@ -106,151 +141,14 @@ pub(crate) struct Resumed {
 }
 
 impl Engine {
-    /// Hands over to a waiting successor if nothing is pending, or rejects the successor once the
-    /// time limit has passed. Returns whether another turn is needed.
-    pub(super) fn continue_handover(&mut self) -> bool {
-        let Some(handover) = &self.handover else { return false };
-        let has_expired = clock::now() >= handover.until;
-        if !has_expired && !self.is_quiet() {
-            return false;
-        }
-        let deadline = if has_expired { None } else { self.suspend() };
-        if deadline.is_none() && !has_expired {
-            return true;
-        }
-        let Some(HandOver { channel, token, reply, .. }) = self.handover.take() else { return false };
-        let outcome = match deadline {
-            Some(deadline) => self.hand_over(&channel, &token, deadline),
-            None => Err("the agent was busy for too long; try again later".to_owned()),
-        };
-        self.is_handed_over = outcome.is_ok();
-        if let (true, Some(guardian)) = (self.is_handed_over, &self.effects.guardian) {
-            guardian.release();
-        }
-        // Fails if the service is stopping.
-        let _ = reply.send(outcome);
-        // Keeps the sockets open until the service stops the engine: closing them takes
-        // milliseconds, during which the successor might not be scheduled.
-        while self.is_handed_over && !matches!(self.commands.recv(), Ok(Command::Stop) | Err(_)) {}
-        true
-    }
-
-    /// Returns whether no inputs, actions, elections or reloads are pending.
-    fn is_quiet(&self) -> bool {
-        self.worklist.is_empty()
-            && self.changed.is_empty()
-            && self.dirty.is_empty()
-            && self.waiting.is_empty()
-            && self.reloads.is_empty()
-            && !self.topology.awaits_rows()
-            && self.effects.is_quiet()
-    }
-
-    /// Sends the adverts that would become due before the end of the takeover. Otherwise, an advert
-    /// that becomes due at the beginning of the takeover would be sent only after the takeover.
-    /// Returns the time limit of the takeover, or `None` if another turn is needed first.
-    pub(super) fn suspend(&mut self) -> Option<Timestamp> {
-        let now = clock::now();
-        // If the engine stalled during this turn, another router may have taken over. That router's
-        // adverts are handled before this node sends any of its own.
-        if self.drain_ring(now) || !self.is_quiet() {
-            return None;
-        }
-        let deadline = now + self.takeover_limit();
-        for slot in 0..self.topology.routers.slots() {
-            if let Some(id) = self.topology.routers.id_at(slot) {
-                self.dispatch(now, id, Input::Suspend(deadline));
-            }
-        }
-        self.flush(now);
-        self.is_quiet().then_some(deadline)
-    }
-
-    /// Returns the time limit for the takeover by a successor, in nanoseconds: two thirds of the time
-    /// without adverts after which a backup takes over, so that a failed takeover changes no state.
-    fn takeover_limit(&self) -> u64 {
-        let limit = |config: &RouterConfig| {
-            2 * config.interval.nanos() * u64::from(config.down_after_adverts.min(3)) / 3
-        };
-        let limits = self.topology.routers.iter().map(|(_, instance)| limit(instance.router.config()));
-        limits.min().unwrap_or(TAKEOVER_MAX).min(TAKEOVER_MAX)
-    }
-
-    /// Passes the state to the successor, and waits until the successor has taken over, at most until
-    /// `deadline`.
-    ///
-    /// # Errors
-    /// Returns an error if the successor did not take over. The routers then continue in this
-    /// process.
-    fn hand_over(&mut self, channel: &Channel, token: &Token, deadline: Timestamp) -> Result<(), String> {
-        let failed = |error: io::Error| format!("cannot pass the state to the successor: {error}");
-        let state = serde_json::to_vec(&self.save()).map_err(|error| failed(error.into()))?;
-        let memory = handover::write(&state).map_err(failed)?;
-        channel.send(&Message::State, Some(memory.as_fd())).map_err(failed)?;
-        let left = deadline.nanos_since(clock::now());
-        match channel.receive(Some(Duration::from_nanos(left))) {
-            Ok((Message::Taken, _)) => Ok(()),
-            // The token is authoritative, because the answer may still be on its way, or the
-            // successor may have been killed after it took the token.
-            _ if !token.take() => Ok(()),
-            Ok((Message::Failed, reason)) => Err(handover::reason(reason)),
-            Ok(_) => Err("the successor sent an unexpected message".to_owned()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                let limit = self.takeover_limit() / 1_000_000;
-                Err(format!("the successor did not take over within {limit} ms"))
-            }
-            Err(error) => Err(format!("the successor ended before it took over: {error}")),
-        }
-    }
-
-    /// Returns the state for the successor. Must be called only while no inputs or actions are
-    /// pending.
-    pub(super) fn save(&mut self) -> SavedEngine {
-        let leaving: BTreeSet<RouterId> = self.effects.leaving().collect();
-        let name = |id| self.topology.routers.get(id).map(|instance| instance.settings.name.clone());
-        let announcements = self.effects.announcer().paced().collect::<Vec<_>>().into_iter();
-        let announcements = announcements.filter_map(|burst| {
-            let PacedBurst { router, addresses, round, rounds, position, interval, due } = burst;
-            let address = match addresses {
-                Addresses::All => None,
-                Addresses::One(vip) => Some((vip.address, vip.prefix)),
-            };
-            let (instance, due) = (name(router)?, due.as_nanos());
-            Some(SavedBurst { instance, address, round, rounds, position, interval, due })
-        });
-        let announcements = announcements.collect();
-        let routers = self.topology.routers.iter().map(|(id, instance)| {
-            let saved = SavedInstance {
-                router: instance.router.save(),
-                fast_path: instance.fast_path.save(),
-                sent: instance.sent,
-                is_leaving: leaving.contains(&id),
-            };
-            (instance.settings.name.clone(), saved)
-        });
-        let links = self.topology.links.iter();
-        let added = links.flat_map(|(_, link)| {
-            link.addresses.added().map(|(address, prefix)| (link.name.clone(), address, prefix))
-        });
-        SavedEngine {
-            routers: routers.collect(),
-            added: added.collect(),
-            announcements,
-            wakeups: self.wakeups,
-            overruns: self.overruns,
-            reports_dropped: self.reports.dropped,
-            delays: self.measure.delays,
-        }
-    }
-
     /// Takes over from a predecessor. If the takeover fails, reports the reason to the predecessor,
     /// which continues.
     ///
     /// # Errors
     /// Returns an error with the same reason.
     pub(super) fn succeed(&mut self, predecessor: Predecessor) -> io::Result<()> {
-        let Predecessor { channel, token, attached, has_taken_over, is_stopping, taken } = predecessor;
-        match self.try_succeed(&channel, &token, &attached, &is_stopping) {
+        let Predecessor { source, token, attached, has_taken_over, is_stopping, taken } = predecessor;
+        match self.try_succeed(&source, &token, &attached, &is_stopping) {
             Ok(resumed) => {
                 has_taken_over.store(true, Ordering::SeqCst);
                 // Fails if the service is stopping.
@@ -259,7 +157,9 @@ impl Engine {
             }
             Err(error) => {
                 let reason = format!("{error:#}");
-                handover::fail(&channel, &reason);
+                if let Source::Running(channel) = source {
+                    handover::fail(&channel, &reason);
+                }
                 Err(io::Error::other(reason))
             }
         }
@@ -267,32 +167,40 @@ impl Engine {
 
     fn try_succeed(
         &mut self,
-        channel: &Channel,
+        source: &Source,
         token: &Token,
         attached: &BTreeSet<u32>,
         is_stopping: &AtomicBool,
     ) -> anyhow::Result<Vec<Resumed>> {
+        let present = |ifindex| self.topology.links.iter().any(|(_, link)| link.ifindex == Some(ifindex));
+        if let (Source::Left(_), Some(ifindex)) = (source, attached.iter().find(|found| !present(**found))) {
+            bail!("interface {ifindex} of the predecessor no longer exists");
+        }
         self.open_inherited(attached)?;
         self.settle_netlink();
-        channel.send(&Message::Ready, None).context("the predecessor has ended")?;
-        let (message, memory) = channel.receive(None).context("the predecessor has ended")?;
-        let (Message::State, Some(memory)) = (message, memory) else {
-            bail!("the predecessor sent an unexpected message")
+        let memory = match source {
+            Source::Running(channel) => &await_state(channel)?,
+            Source::Left(memory) => memory,
         };
-        let state: SavedEngine = serde_json::from_slice(&handover::read(&memory)?)
+        let state: SavedEngine = serde_json::from_slice(&handover::read(memory)?)
             .context("cannot decode the state of the predecessor")?;
         self.settle_netlink();
         self.feed.skip_consumed()?;
         let resumed = self.resume(clock::now(), state)?;
-        if is_stopping.load(Ordering::SeqCst) {
+        // If the predecessor has ended, the signal leads to a clean shutdown once the routers are
+        // resumed.
+        if matches!(source, Source::Running(_)) && is_stopping.load(Ordering::SeqCst) {
             bail!("a signal stopped the successor");
         }
         if !token.take() {
             bail!("the predecessor no longer waits for this process");
         }
-        // Fails if the predecessor has just been killed; a killed predecessor does not continue
-        // either.
-        let _ = channel.send(&Message::Taken, None);
+        match source {
+            // Fails if the predecessor has just been killed; a killed predecessor does not continue
+            // either.
+            Source::Running(channel) => drop(channel.send(&Message::Taken, None)),
+            Source::Left(_) => self.limit_lifetimes(false),
+        }
         self.request(Request::TakeOver);
         Ok(resumed)
     }
@@ -320,6 +228,7 @@ impl Engine {
         while is_opening(self) {
             match self.commands.recv() {
                 Ok(Command::Opened { link, ifindex, io }) => self.opened(clock::now(), link, ifindex, io),
+                Ok(Command::Stop) => bail!("the agent is stopping"),
                 Ok(command) => self.deferred.push_back(command),
                 Err(_) => bail!("the service has ended"),
             }
@@ -344,8 +253,8 @@ impl Engine {
     /// Returns an error if this process and the predecessor have different instances, or if a state
     /// is invalid.
     pub(super) fn resume(&mut self, now: Timestamp, state: SavedEngine) -> anyhow::Result<Vec<Resumed>> {
-        let SavedEngine { mut routers, added, announcements, wakeups, overruns, reports_dropped, delays } =
-            state;
+        let SavedEngine { mut routers, added, announcements, wakeups, overruns, .. } = state;
+        let SavedEngine { reports_dropped, delays, .. } = state;
         for (interface, address, prefix) in added {
             let links = &mut self.topology.links;
             let id = links.iter().find(|(_, link)| link.name == interface).map(|(id, _)| id);
@@ -422,5 +331,14 @@ impl Engine {
             let burst = PacedBurst { router, addresses, round, rounds, position, interval, due };
             self.effects.announcer().continue_burst(burst);
         }
+    }
+}
+
+/// Reports to the predecessor that this process is ready, and waits for the state.
+fn await_state(channel: &Channel) -> anyhow::Result<OwnedFd> {
+    channel.send(&Message::Ready, None).context("the predecessor has ended")?;
+    match channel.receive(None).context("the predecessor has ended")? {
+        (Message::State, Some(memory)) => Ok(memory),
+        _ => bail!("the predecessor sent an unexpected message"),
     }
 }

@@ -119,6 +119,11 @@ impl Memory {
         self.word(ANSWERED).swap(1, Ordering::AcqRel) == 0
     }
 
+    /// Records whether the engine's death needs no response.
+    pub(super) fn set_answered(&self, is_answered: bool) {
+        self.word(ANSWERED).store(is_answered.into(), Ordering::Release);
+    }
+
     /// Returns whether a guardian has responded to the engine's death.
     pub(super) fn is_answered(&self) -> bool {
         self.word(ANSWERED).load(Ordering::Acquire) != 0

@@ -71,6 +71,12 @@ impl Writer {
         }
     }
 
+    /// Sets whether the guardian acts when the engine dies. Unlike [`release`](Self::release), this
+    /// can be reversed.
+    pub(crate) fn set_armed(&self, is_armed: bool) {
+        self.memory.set_answered(!is_armed);
+    }
+
     /// Publishes the record of a row, unless it is unchanged.
     ///
     /// # Errors
@@ -181,6 +187,15 @@ mod tests {
         assert_eq!(mutex.lock().expect("acquired"), Acquired::OwnerDied);
         assert_eq!((memory.phase(), memory.is_answered()), (Phase::Running, false));
         mutex.unlock();
+    }
+
+    #[test]
+    fn guardian_acts_only_while_armed() {
+        let (writer, memory) = writer(1);
+        writer.set_armed(false);
+        assert!(!memory.answer(), "must not act");
+        writer.set_armed(true);
+        assert!(memory.answer(), "must act");
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::{
+    Timeout, set_socket_send_buffer_size, set_socket_send_buffer_size_force, set_socket_timeout,
+};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -16,6 +19,14 @@ use super::message::Message;
 /// Maximum length of an encoded message in bytes. Longer contents are passed in
 /// [memory](super::memory).
 const MAX_MESSAGE: usize = 16 * 1024;
+
+/// Size of the queue of stored messages in bytes: enough for thousands of descriptors, because the
+/// kernel counts less than 1 KB for each message.
+const QUEUE: usize = 8 << 20;
+/// Maximum number of messages that a process receives from a queue. More than [`QUEUE`] has room for.
+pub(crate) const MAX_QUEUED: usize = 1 << 16;
+/// Time after which sending to a full queue fails.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One end of the socket. The socket preserves message boundaries (SOCK_SEQPACKET), and each
 /// message may carry one descriptor.
@@ -28,6 +39,18 @@ impl Channel {
         let (own, other) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Self(own), other))
+    }
+
+    /// Creates a socket pair for messages that are received after this process has ended: this
+    /// process's end, and the descriptor to store. Without CAP_NET_ADMIN, the queue is limited to
+    /// `net.core.wmem_max`.
+    pub(crate) fn store() -> io::Result<(Self, OwnedFd)> {
+        let (own, other) = Self::pair()?;
+        if set_socket_send_buffer_size_force(&own, QUEUE).is_err() {
+            set_socket_send_buffer_size(&own, QUEUE)?;
+        }
+        set_socket_timeout(&own, Timeout::Send, Some(SEND_TIMEOUT))?;
+        Ok((own, other))
     }
 
     /// Creates a channel from the end that another process has passed to this one.
@@ -141,6 +164,24 @@ mod tests {
         assert_eq!(timeout.kind(), io::ErrorKind::TimedOut);
         drop(one);
         assert_eq!(other.receive(None).expect_err("closed").kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    /// systemd keeps only the receiving end.
+    #[test]
+    fn stored_messages_are_received_after_the_sender_has_ended() {
+        const MESSAGES: usize = 400;
+        let (channel, stored) = Channel::store().expect("a socket pair");
+        let token = Token::new().expect("a token");
+        for _ in 0..MESSAGES {
+            channel.send(&Message::Token, Some(token.as_fd())).expect("sent");
+        }
+        drop((channel, token));
+        let stored = Channel::from_descriptor(stored);
+        let tokens: Vec<Token> = std::iter::from_fn(|| stored.try_receive().ok())
+            .map(|(_, descriptor)| Token::from_descriptor(descriptor.expect("a descriptor")))
+            .collect();
+        assert_eq!(tokens.iter().filter(|token| token.take()).count(), 1);
+        assert_eq!(tokens.len(), MESSAGES);
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The messages between predecessor and successor.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::xdp::{AttachmentInfo, FenceInfo, Sizes};
@@ -16,13 +20,17 @@ pub(crate) const FORMAT: u32 = 1;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case")]
 pub(crate) enum Message {
-    /// The first message of the successor. Its encoding never changes.
+    /// The first message. Its encoding never changes.
     Hello {
-        /// The versions of the state that the successor can resume.
+        /// From the successor: the versions of the state that it can resume. In a restart, from the
+        /// predecessor: the version of its state.
         formats: Vec<u32>,
-        /// Version of the successor's executable.
+        /// Version of the sender's executable.
         version: String,
     },
+    /// Describes a predecessor that ends before its successor starts; follows [`Hello`](Self::Hello).
+    /// Sent only in a restart.
+    Origin(Origin),
     /// The data for the successor's preparation: memory with an [`Offer`].
     Offer,
     /// A map of the BPF program, with its descriptor.
@@ -46,6 +54,9 @@ pub(crate) enum Message {
     LockFile,
     /// The control socket.
     ControlSocket,
+    /// A socket that is a member of multicast groups, to be kept open until the successor has
+    /// joined the groups. Sent only in a restart.
+    Membership,
     /// The [`Token`](super::Token), the last of the descriptors that follow the offer.
     Token,
     /// The successor has opened everything.
@@ -58,6 +69,26 @@ pub(crate) enum Message {
     Taken,
     /// The state of the service: memory with JSON.
     Service,
+}
+
+/// The properties that a process must share with its predecessor to continue with its resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// Device and inode number of the network namespace's file.
+    network: (u64, u64),
+    /// User ID, because the pins of BPF objects belong to it.
+    user: u32,
+}
+
+impl Origin {
+    /// Returns the properties of this process.
+    ///
+    /// # Errors
+    /// Returns an error if /proc cannot be read.
+    pub(crate) fn present() -> io::Result<Self> {
+        let file = fs::metadata("/proc/self/ns/net")?;
+        Ok(Self { network: (file.dev(), file.ino()), user: geteuid().as_raw() })
+    }
 }
 
 /// The data for the successor's preparation.

@@ -13,6 +13,13 @@
 //!    ▼  ends; the socket closes ───────────────────► starts notification commands
 //! ```
 //!
+//! In a restart by systemd, the predecessor ends before the successor starts. The predecessor sends
+//! the same messages, and systemd keeps the other end of the channel with the messages in its queue:
+//!
+//! ```text
+//!  Hello, Origin, Offer, descriptors, Membership, Token, State, Service, end
+//! ```
+//!
 //! Until the successor has taken the [`Token`], the predecessor can take it back and continue as if
 //! nothing had happened. Only one process can take the token, so the routers never run in both.
 //!
@@ -25,9 +32,9 @@ mod token;
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-pub(crate) use channel::Channel;
+pub(crate) use channel::{Channel, MAX_QUEUED};
 pub(crate) use memory::{read, write};
-pub(crate) use message::{FORMAT, Message, Offer, Reading};
+pub(crate) use message::{FORMAT, Message, Offer, Origin, Reading};
 pub(crate) use token::Token;
 
 /// The only command-line argument of a successor. The successor's standard input is the channel.

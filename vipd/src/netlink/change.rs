@@ -60,6 +60,8 @@ pub struct Attributes {
     pub deprecated: bool,
     /// Whether the kernel adds no route to the prefix (`IFA_F_NOPREFIXROUTE`).
     pub no_prefix_route: bool,
+    /// Time in seconds, at least 1, after which the kernel removes the address; `None` for no limit.
+    pub lifetime: Option<u32>,
 }
 
 /// An address label or interface name, stored inline so that copying a [`Change`] does not
@@ -202,9 +204,10 @@ impl Attributes {
         if let Some(broadcast) = self.broadcast {
             attributes.push(AddressAttribute::Broadcast(broadcast));
         }
-        if self.deprecated {
+        if self.deprecated || self.lifetime.is_some() {
             let mut lifetimes = CacheInfo::default();
-            lifetimes.ifa_valid = u32::MAX;
+            lifetimes.ifa_valid = self.lifetime.unwrap_or(u32::MAX);
+            lifetimes.ifa_preferred = if self.deprecated { 0 } else { lifetimes.ifa_valid };
             attributes.push(AddressAttribute::CacheInfo(lifetimes));
         }
     }
@@ -259,6 +262,7 @@ mod tests {
             broadcast: Some(Ipv4Addr::new(192, 0, 2, 255)),
             deprecated: true,
             no_prefix_route: true,
+            lifetime: None,
         };
         let buffer = encoded(Change::Add(address, wanted));
         let message = messages(&buffer).next().expect("a message");
@@ -270,6 +274,13 @@ mod tests {
         assert_eq!(value(libc::IFA_FLAGS), Some(&0x200_u32.to_ne_bytes()[..]));
         let lifetimes = value(libc::IFA_CACHEINFO).expect("lifetimes");
         assert_eq!((&lifetimes[..4], &lifetimes[4..8]), (&[0; 4][..], &[0xff; 4][..]));
+        for (deprecated, preferred) in [(false, 5_u32), (true, 0)] {
+            let limited = Attributes { lifetime: Some(5), deprecated, ..Attributes::default() };
+            let buffer = encoded(Change::Add(address, limited));
+            let message = messages(&buffer).next().expect("a message");
+            let lifetimes = attribute(&message.payload()[8..], libc::IFA_CACHEINFO).expect("lifetimes");
+            assert_eq!(lifetimes[..8], [preferred.to_ne_bytes(), 5_u32.to_ne_bytes()].concat());
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use vipd_common::wire::{ipv4, ipv6};
@@ -74,6 +75,12 @@ impl Membership {
         }
         let interface = InterfaceIndexOrAddress::Index(self.ifindex);
         self.socket.join_multicast_v4_n(&Ipv4Addr::from(ipv4::VRRP_GROUP), &interface)
+    }
+}
+
+impl AsFd for Membership {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

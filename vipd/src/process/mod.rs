@@ -1,6 +1,6 @@
 //! Signals, crash handlers, users, privileges, resource limits, the wall clock, child processes,
-//! memory shared with another process, and the locks that prevent a second agent with the same
-//! runtime directory or on the same interface.
+//! memory shared with another process, descriptors from a service manager, and the locks that
+//! prevent a second agent with the same runtime directory or on the same interface.
 
 mod accounts;
 pub(crate) mod capabilities;
@@ -17,6 +17,7 @@ mod lock;
 mod name_lock;
 mod orphans;
 mod output;
+mod passed;
 mod peer;
 pub(crate) mod policy;
 pub(crate) mod robust_mutex;
@@ -36,6 +37,7 @@ pub use lock::{AgentLock, LockError, several_agents_run};
 pub(crate) use lock::{agent_name, agent_stays, agents_here, another_agent_runs, other_agents_run};
 pub(crate) use name_lock::{Holder, NameLock};
 pub(crate) use orphans::reap_orphans;
+pub(crate) use passed::take_passed;
 pub(crate) use peer::{peer_groups, peer_process};
 pub(crate) use shared_memory::SharedMemory;
 pub(crate) use signals::ignore_abort;

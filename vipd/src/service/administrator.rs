@@ -101,7 +101,7 @@ enum Phase {
         author: Author,
         next: Box<(Config, Plan)>,
     },
-    /// An upgrade is in progress, or is waiting for this process's predecessor to end.
+    /// An upgrade or a restart is in progress, or an upgrade is waiting for this process's predecessor to end.
     Upgrading,
     /// The engine is applying the changes of a reload.
     Applying {
@@ -281,6 +281,25 @@ impl Administrator {
             self.phase = Phase::Upgrading;
             return Some(Step::Upgrade { executable, author: order.by });
         }
+        if let Request::Restart { process } = order.request {
+            let refusal = if !order.by.is_root() {
+                Some("only root may restart the agent".to_owned())
+            } else if process != std::process::id() {
+                Some(format!(
+                    "process {process} is being restarted, but this agent is process {}; the unit of an agent \
+                     with another runtime directory needs `Environment=VIPD_RUNTIME_DIR=DIR`",
+                    std::process::id()
+                ))
+            } else {
+                None
+            };
+            if let Some(refusal) = refusal {
+                finish(order.by, Err(refusal.into()));
+                return None;
+            }
+            self.phase = Phase::Upgrading;
+            return Some(Step::Restart { author: order.by });
+        }
         self.carry_out(order);
         None
     }
@@ -289,7 +308,9 @@ impl Administrator {
     /// the current reload is complete.
     fn interpose(&mut self, order: Order) {
         match order.request {
-            Request::Reload | Request::Upgrade { .. } => self.waiting.push_back(order),
+            Request::Reload | Request::Upgrade { .. } | Request::Restart { .. } => {
+                self.waiting.push_back(order);
+            }
             _ => self.carry_out(order),
         }
     }
@@ -306,7 +327,8 @@ impl Administrator {
             | Request::Stats
             | Request::Events { .. }
             | Request::Reload
-            | Request::Upgrade { .. } => Err("not a change".to_owned().into()),
+            | Request::Upgrade { .. }
+            | Request::Restart { .. } => Err("not a change".to_owned().into()),
         };
         finish(by, outcome);
     }
@@ -316,15 +338,15 @@ impl Administrator {
         &self.config.groups
     }
 
-    /// Accepts changes again while an upgrade is postponed, until it
-    /// [continues](Self::resume_upgrade).
-    pub(super) fn postpone_upgrade(&mut self) {
+    /// Accepts changes again while an upgrade or a restart is postponed, until it
+    /// [continues](Self::resume).
+    pub(super) fn postpone(&mut self) {
         self.phase = Phase::Idle;
     }
 
-    /// Continues a postponed upgrade once the change in progress is complete.
-    pub(super) fn resume_upgrade(&mut self, executable: Option<PathBuf>, by: Author) {
-        self.waiting.push_front(Order { request: Request::Upgrade { executable }, by });
+    /// Continues a postponed upgrade or restart once the change in progress is complete.
+    pub(super) fn resume(&mut self, request: Request, by: Author) {
+        self.waiting.push_front(Order { request, by });
     }
 
     /// Ends a failed upgrade and accepts changes again.

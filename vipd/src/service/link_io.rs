@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
@@ -24,6 +25,7 @@ use super::worker::LinkWork;
 use crate::engine::attachment::Watch;
 use crate::engine::link_io::{Holdings, LinkIo, MacvlanFailure, MacvlanIo};
 use crate::engine::link_spec::{LinkSpec, RouterSpec, XdpEntry};
+use crate::engine::succession::Recipient;
 use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Members, Membership};
 use crate::process::InterfaceClaim;
@@ -342,11 +344,19 @@ impl LinkWork for LinkOpener {
         }
     }
 
-    fn holdings(&self) -> io::Result<Holdings> {
+    fn holdings(&self, recipient: Recipient) -> io::Result<Holdings> {
         let claims = self.claims.iter();
         let claims = claims.filter_map(|(ifindex, claim)| Some((*ifindex, claim.descriptor()?)));
         let claims = claims.map(|(ifindex, claim)| Ok((ifindex, claim.try_clone_to_owned()?)));
-        Ok(Holdings { links: self.kernel.links()?, claims: claims.collect::<io::Result<_>>()? })
+        // A successor that already runs has joined the groups itself.
+        let open = self.open.values().filter(|_| recipient == Recipient::Later);
+        let memberships = open.flat_map(|open| open.groups.values());
+        let memberships = memberships.map(|joined| joined.as_fd().try_clone_to_owned());
+        Ok(Holdings {
+            links: self.kernel.links()?,
+            claims: claims.collect::<io::Result<_>>()?,
+            memberships: memberships.collect::<io::Result<_>>()?,
+        })
     }
 
     fn hand_over(&mut self) {

@@ -41,9 +41,11 @@ pub(crate) mod plan;
 mod privilege;
 mod public;
 mod report;
+mod restart;
 mod routing;
 mod signals;
 mod sizes;
+mod stored;
 mod successor;
 mod supervisor;
 mod systemd;
@@ -97,6 +99,7 @@ pub(crate) use successor::succeed;
 pub use cleanup::cleanup;
 pub use leftovers::{Claims, claim_interfaces};
 pub(crate) use sizes::sizes;
+pub use stored::{Continuation, Stored, take_stored};
 
 pub use privilege::{check as check_privileges, check_open_files};
 
@@ -178,7 +181,7 @@ pub fn run(
 fn start(parts: Start) -> anyhow::Result<()> {
     let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
     let (predecessor, heir) = parts.succession.unzip();
-    let has_taken_over = heir.as_ref().map(|heir| Arc::clone(&heir.has_taken_over));
+    let inherited = heir.as_ref().map(|heir| (Arc::clone(&heir.has_taken_over), heir.is_main));
     let Loaded { mut kernel, feed, counters, addresses, leases, steady, log: kernel_log, maps } =
         parts.loaded;
     let counters = Arc::new(counters);
@@ -267,22 +270,63 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let served = catch_unwind(AssertUnwindSafe(|| {
         supervisor.run(parts.signals, &runtime_dir, opener, from_engine, heir, start)
     }));
-    if has_taken_over.is_some_and(|flag| !Heir::has_taken_over(&flag)) {
-        // The routers and their addresses belong to the predecessor, which keeps running. The
-        // engine's thread ends with the process.
-        return served
-            .unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")))
-            .map(drop);
-    }
-    if let Ok(Ok(End::HandedOver)) = served {
-        // The engine has stopped, and the routers and their addresses belong to the successor, which
-        // has a guardian of its own.
-        if let Some(guardian) = guardian {
-            guardian.dismiss();
+    let owner = match inherited {
+        Some((flag, is_main)) if !Heir::has_taken_over(&flag) => {
+            if is_main {
+                Owner::EndedPredecessor
+            } else {
+                Owner::Predecessor
+            }
         }
-        return Ok(());
+        _ => Owner::ThisProcess,
+    };
+    conclude(&handle, engine_thread, owner, served, &configured, guardian)
+}
+
+/// The process to which the routers and their addresses belong.
+enum Owner {
+    ThisProcess,
+    /// The predecessor, which keeps running.
+    Predecessor,
+    /// The predecessor, which ended before this process was started.
+    EndedPredecessor,
+}
+
+/// Ends this process's part in the routers and their addresses.
+fn conclude(
+    engine: &Handle,
+    engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
+    owner: Owner,
+    served: thread::Result<anyhow::Result<End>>,
+    configured: &Configured,
+    guardian: Option<Guardian>,
+) -> anyhow::Result<()> {
+    match (owner, &served) {
+        // The engine's thread ends with the process.
+        (Owner::Predecessor, _) => returned(served).map(drop),
+        // The VIPs must not stay.
+        (Owner::EndedPredecessor, _) => {
+            let unstarted = Err(anyhow!("the engine was not started"));
+            wind_up(engine, engine_thread, unstarted, served, configured, guardian)
+                .context("cannot continue with the state of the previous process, and removed its VIPs")
+        }
+        (Owner::ThisProcess, Ok(Ok(End::HandedOver))) => {
+            // The engine has stopped, and the routers and their addresses belong to the successor,
+            // which has a guardian of its own.
+            if let Some(guardian) = guardian {
+                guardian.dismiss();
+            }
+            Ok(())
+        }
+        (Owner::ThisProcess, _) => {
+            wind_up(engine, engine_thread, Ok(Remaining::default()), served, configured, guardian)
+        }
     }
-    wind_up(&handle, engine_thread, served, &configured, guardian)
+}
+
+/// Returns the result of the control thread, or an error if it has panicked.
+fn returned(served: thread::Result<anyhow::Result<End>>) -> anyhow::Result<End> {
+    served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")))
 }
 
 /// Returns the control socket, which a successor shares with its predecessor.
@@ -291,8 +335,8 @@ fn control_socket(
     runtime_dir: &RuntimeDir,
     access: &Access,
 ) -> anyhow::Result<UnixListener> {
-    match heir {
-        Some(heir) => heir.listener.try_clone().context("cannot use the control socket of the predecessor"),
+    match heir.and_then(|heir| heir.listener.as_ref()) {
+        Some(listener) => listener.try_clone().context("cannot use the control socket of the predecessor"),
         None => Ok(runtime_dir.listen(access)?),
     }
 }
@@ -322,10 +366,12 @@ fn estate(
     })
 }
 
-/// Ends the engine and the guardian, and removes the VIPs that the engine did not remove.
+/// Ends the engine and the guardian, and removes the VIPs that the engine did not remove. `unstarted`
+/// is the result of an engine that has not been started.
 fn wind_up(
     engine: &Handle,
     engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
+    unstarted: anyhow::Result<Remaining>,
     served: thread::Result<anyhow::Result<End>>,
     configured: &Configured,
     guardian: Option<Guardian>,
@@ -333,7 +379,7 @@ fn wind_up(
     // Even after a panic or an error in the control thread, the engine must shut down the routers
     // and remove their addresses.
     engine.send(Command::Stop);
-    let ended = engine_thread.map_or(Ok(Remaining::default()), |thread| match thread.join() {
+    let ended = engine_thread.map_or(unstarted, |thread| match thread.join() {
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
@@ -341,9 +387,7 @@ fn wind_up(
     if let Some(guardian) = guardian {
         guardian.dismiss();
     }
-    let served =
-        served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")));
-    ended.map(drop).and(served.map(drop)).and(withdrawn)
+    ended.map(drop).and(returned(served).map(drop)).and(withdrawn)
 }
 
 /// Prepares the guardian if VIPs are fenced. Logs an error and returns `None` if the guardian

@@ -1,8 +1,9 @@
-//! The start of a process that succeeds a running agent.
+//! The start of a process that continues with the state of another agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,9 +15,9 @@ use super::{Claims, Start, check_open_files, check_privileges, start, verbosity}
 use crate::config::machine::Machine;
 use crate::config::{Config, ConfigError, Fence};
 use crate::control::runtime::RuntimeDir;
-use crate::engine::succession::{Predecessor, Resumed};
+use crate::engine::succession::{Predecessor, Resumed, Source};
 use crate::engine::topology::Topology;
-use crate::handover::{self, Channel, FORMAT, Message, Offer, Token};
+use crate::handover::{self, Channel, FORMAT, MAX_QUEUED, Message, Offer, Token};
 use crate::netlink::Macvlans;
 use crate::process::{
     AgentLock, InterfaceClaim, Signals, prevent_core_dumps, raise_open_files, start_launcher,
@@ -31,34 +32,49 @@ const GONE: &str = "the connection to the predecessor failed";
 
 /// The control thread's part of a succession.
 pub(super) struct Heir {
+    /// The channel, from which further messages of the predecessor must be read.
     pub(super) channel: Channel,
     pub(super) offer: Offer,
-    /// The control socket.
-    pub(super) listener: UnixListener,
+    /// The predecessor's control socket; `None` if this process opens its own.
+    pub(super) listener: Option<UnixListener>,
     /// Receives the states of the routers once the engine has taken over.
     pub(super) resumed: oneshot::Receiver<Vec<Resumed>>,
     pub(super) has_taken_over: Arc<AtomicBool>,
-    /// Set when a termination signal arrives; the engine then does not take over.
+    /// Set when a termination signal arrives; the engine then does not take over from a running
+    /// predecessor.
     pub(super) is_stopping: Arc<AtomicBool>,
     pub(super) lock: Arc<AgentLock>,
+    /// Whether the predecessor has ended (in a restart), so that this process is already the main
+    /// process of the service.
+    pub(super) is_main: bool,
+    /// The predecessor's memberships in the VRRP groups, until this process has joined them.
+    pub(super) memberships: Vec<OwnedFd>,
 }
 
 impl Heir {
-    /// Returns whether the engine has taken over. Until it has, the predecessor is still in charge,
-    /// and this process must not clean up anything.
+    /// Returns whether the engine has taken over. Until it has, a running predecessor is still in
+    /// charge, and this process must not clean up anything.
     pub(super) fn has_taken_over(flag: &AtomicBool) -> bool {
         flag.load(Ordering::SeqCst)
     }
 }
 
+/// The resources that a predecessor passes.
+pub(super) struct Inheritance {
+    pub(super) offer: Offer,
+    pub(super) descriptors: Descriptors,
+    pub(super) token: Token,
+}
+
 /// The descriptors that a predecessor passes.
 #[derive(Default)]
-struct Descriptors {
+pub(super) struct Descriptors {
     inherited: Inherited,
     claims: Claims,
     lock: Option<OwnedFd>,
     lock_file: Option<OwnedFd>,
     control_socket: Option<OwnedFd>,
+    memberships: Vec<OwnedFd>,
 }
 
 /// Takes over from the agent at the other end of the channel, and runs until a signal stops the
@@ -96,19 +112,31 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     // A failure is ignored: the present limit may suffice.
     let _ = raise_open_files();
     channel.send(&Message::Hello { formats: vec![FORMAT], version }, None).context(GONE)?;
-    let (Message::Offer, Some(offer)) = channel.receive(Some(TIMEOUT)).context(GONE)? else {
-        bail!("the predecessor sent an unexpected message instead of an offer");
-    };
-    let offer: Offer = serde_json::from_slice(&handover::read(&offer)?).context("cannot read the offer")?;
-    let (descriptors, token) = receive(channel)?;
-    let Descriptors { inherited, claims, lock, lock_file, control_socket } = descriptors;
-    let (Some(lock), Some(lock_file), Some(control_socket)) = (lock, lock_file, control_socket) else {
-        bail!("the predecessor did not pass its locks and its control socket");
-    };
+    let inheritance = receive(channel, TIMEOUT)?;
     // Checks the configuration file, which may have changed. A reload after the takeover applies
     // it.
     let machine = Machine { checks_executables: true, ..Machine::default() };
-    Config::load_on(&offer.path, &machine)?;
+    let path = inheritance.offer.path.clone();
+    Config::load_on(&path, &machine)?;
+    let source = Source::Running(channel.try_clone()?);
+    let start = assemble(inheritance, path, source, channel.try_clone()?, has_taken_over)?;
+    Ok(start(signals))
+}
+
+/// Prepares a start that continues with the resources of a predecessor. `path` is the file that a
+/// reload reads.
+pub(super) fn assemble(
+    inheritance: Inheritance,
+    path: PathBuf,
+    source: Source,
+    channel: Channel,
+    has_taken_over: &Arc<AtomicBool>,
+) -> anyhow::Result<impl FnOnce(Signals) -> Start + use<>> {
+    let Inheritance { offer, descriptors, token } = inheritance;
+    let Descriptors { inherited, claims, lock, lock_file, control_socket, memberships } = descriptors;
+    let (Some(lock), Some(lock_file), Some(control_socket)) = (lock, lock_file, control_socket) else {
+        bail!("the predecessor did not pass its locks and its control socket");
+    };
     let mut config = Config::parse(&offer.configuration, &offer.path.display().to_string())
         .map_err(ConfigError::from)
         .context("this version does not accept the configuration of the running agent")?;
@@ -120,7 +148,15 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     check_open_files(&config)?;
     start_launcher().context("cannot start the thread that runs commands")?;
     let lock = Arc::new(AgentLock::inherit(&offer.runtime_dir, lock));
-    let runtime_dir = RuntimeDir::inherit(offer.runtime_dir.clone(), lock_file);
+    let is_main = matches!(source, Source::Left(_));
+    let (runtime_dir, listener) = if is_main {
+        // systemd may have removed the directory (`RuntimeDirectoryPreserve=no`). The lock on the
+        // file is released first.
+        drop((lock_file, control_socket));
+        (RuntimeDir::open(&offer.runtime_dir)?, None)
+    } else {
+        (RuntimeDir::inherit(offer.runtime_dir.clone(), lock_file), Some(control_socket.into()))
+    };
     let macvlans = Macvlans::borrow(lock.name()).context("cannot read the macvlans of the predecessor")?;
     let attached: BTreeSet<u32> = inherited.links.adverts.iter().map(|(info, _)| info.ifindex).collect();
     let loaded = Kernel::succeed(xdp::OBJECT, offer.sizes, verbosity(), inherited)?;
@@ -128,7 +164,7 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     let (states, resumed) = oneshot::channel();
     let is_stopping = Arc::new(AtomicBool::new(false));
     let predecessor = Predecessor {
-        channel: channel.try_clone()?,
+        source,
         token,
         attached,
         has_taken_over: Arc::clone(has_taken_over),
@@ -136,16 +172,18 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
         taken: states,
     };
     let heir = Heir {
-        channel: channel.try_clone()?,
-        listener: UnixListener::from(control_socket),
+        channel,
+        listener,
         resumed,
         has_taken_over: Arc::clone(has_taken_over),
         is_stopping,
         lock: Arc::clone(&lock),
         offer,
+        is_main,
+        memberships,
     };
-    Ok(Start {
-        path: heir.offer.path.clone(),
+    Ok(move |signals| Start {
+        path,
         config,
         lock,
         claims,
@@ -159,11 +197,16 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     })
 }
 
-/// Receives all descriptors, and the token, which comes last.
-fn receive(channel: &Channel) -> anyhow::Result<(Descriptors, Token)> {
+/// Receives the offer, all descriptors, and the token, which comes last. `timeout` applies to each
+/// message.
+pub(super) fn receive(channel: &Channel, timeout: Duration) -> anyhow::Result<Inheritance> {
+    let (Message::Offer, Some(offer)) = channel.receive(Some(timeout)).context(GONE)? else {
+        bail!("the predecessor sent an unexpected message instead of an offer");
+    };
+    let offer: Offer = serde_json::from_slice(&handover::read(&offer)?).context("cannot read the offer")?;
     let mut all = Descriptors::default();
-    loop {
-        let (message, descriptor) = channel.receive(Some(TIMEOUT)).context(GONE)?;
+    for _ in 0..MAX_QUEUED {
+        let (message, descriptor) = channel.receive(Some(timeout)).context(GONE)?;
         if let Message::Fence(info) = message {
             all.inherited.links.fences.push((info, descriptor));
             continue;
@@ -180,10 +223,15 @@ fn receive(channel: &Channel) -> anyhow::Result<(Descriptors, Token)> {
             Message::Lock => all.lock = Some(descriptor),
             Message::LockFile => all.lock_file = Some(descriptor),
             Message::ControlSocket => all.control_socket = Some(descriptor),
-            Message::Token => return Ok((all, Token::from_descriptor(descriptor))),
+            Message::Membership => all.memberships.push(descriptor),
+            Message::Token => {
+                let token = Token::from_descriptor(descriptor);
+                return Ok(Inheritance { offer, descriptors: all, token });
+            }
             _ => bail!("the predecessor sent an unexpected message"),
         }
     }
+    bail!("the predecessor sent more than {MAX_QUEUED} messages")
 }
 
 /// Builds the topology. Each router keeps the row that it had in the predecessor.

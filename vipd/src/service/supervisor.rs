@@ -39,7 +39,7 @@ use crate::web::Endpoint;
 use crate::xdp::Row;
 
 pub(super) use succession::End;
-use succession::{Connections, FromPredecessor, Served, Upgrading, Waiting};
+use succession::{Connections, FromPredecessor, Quiescing, Served, Upgrading, Waiting};
 
 /// Interval at which the agent logs newly discarded adverts and the state changes that the rate
 /// limit suppressed, and reaps orphaned processes of commands.
@@ -139,6 +139,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             self.tracker.start();
             self.events.objects(self.readings.settle(&self.tracker, FIRST_READINGS).await);
             start_engine()?;
+            let is_main = heir.as_ref().is_none_or(|heir| heir.is_main);
             let predecessor = if let Some(heir) = heir {
                 Some(self.take_over(heir, runtime_dir, &worker, &mut signals, &mut from_engine).await?)
             } else {
@@ -147,17 +148,23 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             };
             is_open.send_replace(true);
             self.web.start(open);
-            let connections = Connections { worker: &worker, is_open: &is_open, predecessor };
+            let connections = Connections { worker: &worker, is_open: &is_open, predecessor, is_main };
             let result =
                 self.serve(runtime_dir, &mut signals, connections, &mut failed, &mut from_engine).await;
             server.abort();
-            if let Ok(Served::HandedOver(successor)) = result {
+            if let Ok(Served::HandedOver { channel, is_suspended }) = result {
                 // Waits for this process's running notification commands. The successor starts its
                 // own commands once this process has ended.
-                self.notifications.stop().await;
-                drop(successor);
+                if !is_suspended {
+                    self.notifications.stop().await;
+                } else if !self.notifications.is_idle() {
+                    tracing::warn!(
+                        "the restart ends the notification commands of state changes since it began"
+                    );
+                }
+                drop(channel);
                 // After this timeout, the process ends even if a driver has not returned.
-                worker.join(WORKER_TIMEOUT);
+                worker.join(if is_suspended { Duration::ZERO } else { WORKER_TIMEOUT });
                 return Ok(End::HandedOver);
             }
             let result = result.map(|_| End::Stopped);
@@ -192,14 +199,20 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         // The agent is ready once the engine answers, even if interfaces are still missing.
         let mut pong = Some(self.ping());
         // A successor reports READY=1 later, once it is the main process of the service.
-        let mut is_ready = connections.predecessor.is_some();
-        let mut is_main = !is_ready;
+        let mut is_main = connections.is_main;
+        let mut is_ready = !is_main;
         let mut upgrading = None;
-        // An upgrade that is waiting for this process's predecessor to end.
+        // An upgrade or restart that is waiting for this process's predecessor to end.
         let mut waiting = None;
+        // A restart that is waiting for notification commands to end.
+        let mut quiescing: Option<Quiescing> = None;
         let mut result = Ok(());
         let mut may_fail = true;
         loop {
+            let is_quiet = self.notifications.is_idle() && !self.is_stopping;
+            if let Some(Quiescing { author, .. }) = quiescing.take_if(|_| is_quiet) {
+                upgrading = self.restart(author, runtime_dir, &connections);
+            }
             tokio::select! {
                 // Branches are polled in order, so that a flood of reports delays neither jobs nor
                 // the watchdog.
@@ -209,15 +222,18 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     if let FromPredecessor::Ended = message {
                         connections.predecessor = None;
                         if !self.is_stopping
-                            && let Some(Waiting { executable, author, .. }) = waiting.take()
+                            && let Some(Waiting { request, author, .. }) = waiting.take()
                         {
-                            self.administrator.resume_upgrade(executable, author);
+                            self.administrator.resume(request, author);
                         }
                     }
                     self.handle_predecessor(message, &mut systemd);
                 }
                 Some(Waiting { author, .. }) = succession::overdue(&mut waiting) => {
                     finish(author, Err(succession::overdue_reason().into()));
+                }
+                Some(Quiescing { author, .. }) = succession::unquiet(&mut quiescing) => {
+                    self.administrator.upgrade_failed(author, succession::unquiet_reason());
                 }
                 outcome = succession::outcome(&mut upgrading), if upgrading.is_some() => {
                     let Some(Upgrading { author, .. }) = upgrading.take() else { continue };
@@ -231,14 +247,16 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     // Postponed, because notification commands of the predecessor and of the new
                     // successor could otherwise run at the same time.
                     Step::Upgrade { executable, author } if connections.predecessor.is_some() => {
-                        self.administrator.postpone_upgrade();
-                        if let Some(earlier) = waiting.replace(Waiting::new(executable, author)) {
-                            finish(earlier.author, Err(succession::repeated_reason().into()));
-                        }
+                        self.postpone(Change::Upgrade { executable }, author, &mut waiting);
+                    }
+                    Step::Restart { author } if connections.predecessor.is_some() => {
+                        let request = Change::Restart { process: std::process::id() };
+                        self.postpone(request, author, &mut waiting);
                     }
                     Step::Upgrade { executable, author } => {
                         upgrading = Some(self.upgrade(executable, author, runtime_dir, &connections));
                     }
+                    Step::Restart { author } => quiescing = Some(Quiescing::new(author)),
                     Step::ReloadBegun => systemd.reloading(),
                     Step::ReloadRejected => systemd.ready(),
                     Step::Reloaded(reloaded) => {
@@ -313,7 +331,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             let worker = connections.worker;
             return Ok(self.leave(new, author, runtime_dir, worker, &mut systemd, from).await);
         }
-        if let Some(Waiting { author, .. }) = waiting {
+        let waiting = waiting.map(|Waiting { author, .. }| author);
+        for author in waiting.into_iter().chain(quiescing.map(|Quiescing { author, .. }| author)) {
             finish(author, Err("the agent is stopping".to_owned().into()));
         }
         systemd.stopping();

@@ -1,5 +1,7 @@
 //! Reports the agent's state to systemd (sd_notify(3)), if systemd runs it as a service.
 
+pub(super) mod store;
+
 use std::io;
 use std::time::Duration;
 

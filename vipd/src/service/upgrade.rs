@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{self, Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -19,7 +19,7 @@ use crate::engine::Handle;
 use crate::engine::clock;
 use crate::engine::command::Command;
 use crate::engine::link_io::Holdings;
-use crate::engine::succession::HandOver;
+use crate::engine::succession::{HandOver, Recipient};
 use crate::handover::{self, Channel, FORMAT, Message, Offer, Token, VERB};
 use crate::process::{Privileges, defect, launch};
 use crate::xdp::MapDescriptors;
@@ -54,15 +54,21 @@ pub(super) struct SavedService {
     pub(super) fifo_dropped: u64,
 }
 
-/// A process that has taken over.
+/// The receiver of this process's state.
 pub(super) struct Successor {
-    pub(super) pid: u32,
-    pub(super) version: String,
+    /// The process that has taken over; `None` if systemd starts it once this process has ended.
+    pub(super) process: Option<Process>,
     pub(super) channel: Channel,
 }
 
+/// A process that has taken over.
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) version: String,
+}
+
 /// The reason why a process cannot take over.
-enum Failure {
+pub(super) enum Failure {
     /// The process has ended or closed the channel.
     Ended,
     Reason(String),
@@ -79,8 +85,8 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The parts of the agent that an upgrade uses.
-pub(super) struct Upgrade {
+/// The parts of the agent that an upgrade and a restart use.
+pub(super) struct Departure {
     pub(super) offer: Offer,
     pub(super) engine: Handle,
     /// Receives the descriptors of the worker.
@@ -91,12 +97,12 @@ pub(super) struct Upgrade {
     pub(super) is_handing_over: Arc<AtomicBool>,
 }
 
-impl Upgrade {
+impl Departure {
     /// Starts a process that runs `executable`, and hands over to it. Blocks.
     ///
     /// # Errors
     /// Returns a message for the user. No new process then runs, and the agent continues unchanged.
-    pub(super) fn run(self, executable: &Path, estate: &Estate) -> Result<Successor, String> {
+    pub(super) fn upgrade(self, executable: &Path, estate: &Estate) -> Result<Successor, String> {
         if rustix::process::getpid().is_init() {
             return Err(
                 "the agent is the init process of its PID namespace, and when it ends, the kernel also kills the \
@@ -111,7 +117,7 @@ impl Upgrade {
         let started = Channel::pair().and_then(|(channel, end)| Ok((channel, start(executable, end)?)));
         let (channel, mut child) = started.map_err(|error| format!("cannot start {name}: {error}"))?;
         match self.converse(&channel, estate) {
-            Ok(version) => Ok(Successor { pid: child.id(), version, channel }),
+            Ok(version) => Ok(Successor { process: Some(Process { pid: child.id(), version }), channel }),
             Err(Failure::Reason(reason)) => {
                 end(&mut child, Duration::ZERO);
                 Err(format!("{name} cannot take over, so nothing has changed: {reason}"))
@@ -138,37 +144,65 @@ impl Upgrade {
             )));
         }
         let token = Token::new()?;
-        let stopping = || Failure::Reason("the agent is stopping".to_owned());
-        let holdings = self.holdings.blocking_recv().map_err(|_| stopping())??;
-        pass(channel, &self.offer, estate, holdings, &token)?;
+        let (offer, holdings, engine) = self.split()?;
+        pass(channel, &offer, estate, holdings)?;
+        channel.send(&Message::Token, Some(token.as_fd()))?;
         match receive(channel, READY_TIMEOUT)? {
             (Message::Ready, _) => {}
             (Message::Failed, reason) => return Err(Failure::Reason(handover::reason(reason))),
             _ => return Err(unexpected()),
         }
+        engine.hand_over(channel, token, Recipient::Running)?;
+        Ok(version)
+    }
+
+    /// Waits for the descriptors of the worker.
+    pub(super) fn split(self) -> Result<(Offer, Holdings, Departing), Failure> {
+        let Self { offer, engine, holdings, is_open, is_handing_over } = self;
+        let stopping = || Failure::Reason("the agent is stopping".to_owned());
+        let holdings = holdings.blocking_recv().map_err(|_| stopping())??;
+        Ok((offer, holdings, Departing { engine, is_open, is_handing_over }))
+    }
+}
+
+/// The engine and the control socket of an agent that is ready to hand over.
+pub(super) struct Departing {
+    engine: Handle,
+    is_open: watch::Sender<bool>,
+    is_handing_over: Arc<AtomicBool>,
+}
+
+impl Departing {
+    /// Makes the engine pass its state through the channel. Waits until the recipient has taken over or,
+    /// if it starts later, until the state has been sent.
+    pub(super) fn hand_over(
+        self,
+        channel: &Channel,
+        token: Token,
+        recipient: Recipient,
+    ) -> Result<(), Failure> {
         let (reply, outcome) = oneshot::channel();
         let until = clock::now() + QUIET_TIMEOUT;
         let channel = channel.try_clone()?;
         // From this point on, new clients wait for the successor.
         let _ = self.is_open.send(false);
         self.is_handing_over.store(true, Ordering::SeqCst);
-        self.engine.send(Command::HandOver(HandOver { channel, token, until, reply }));
+        self.engine.send(Command::HandOver(HandOver { channel, token, until, recipient, reply }));
         let outcome = outcome.blocking_recv();
         let outcome = outcome.unwrap_or_else(|_| Err("the agent is stopping".to_owned()));
         if outcome.is_err() {
             let _ = self.is_open.send(true);
         }
-        outcome.map(|()| version).map_err(Failure::Reason)
+        outcome.map_err(Failure::Reason)
     }
 }
 
-/// Passes the offer, all descriptors and, last, the token.
-fn pass(
+/// Passes the offer and all descriptors except the token.
+pub(super) fn pass(
     channel: &Channel,
     offer: &Offer,
     estate: &Estate,
     holdings: Holdings,
-    token: &Token,
 ) -> Result<(), Failure> {
     let offer = serde_json::to_vec(offer).map_err(io::Error::from)?;
     channel.send(&Message::Offer, Some(handover::write(&offer)?.as_fd()))?;
@@ -186,8 +220,7 @@ fn pass(
     }
     channel.send(&Message::Lock, Some(estate.lock.as_fd()))?;
     channel.send(&Message::LockFile, Some(estate.lock_file.as_fd()))?;
-    channel.send(&Message::ControlSocket, Some(estate.control_socket.as_fd()))?;
-    Ok(channel.send(&Message::Token, Some(token.as_fd()))?)
+    Ok(channel.send(&Message::ControlSocket, Some(estate.control_socket.as_fd()))?)
 }
 
 fn receive(channel: &Channel, timeout: Duration) -> Result<(Message, Option<OwnedFd>), Failure> {
@@ -207,7 +240,7 @@ fn unexpected() -> Failure {
 fn start(executable: &Path, end: OwnedFd) -> io::Result<Child> {
     // `WATCHDOG_PID` names this process. A successor that inherited this variable would disable its
     // own watchdog.
-    let mut command = Process::new(executable);
+    let mut command = process::Command::new(executable);
     command.arg(VERB).stdin(Stdio::from(end)).env_remove("WATCHDOG_PID");
     color::pass_on(&mut command);
     launch(command, Privileges::All)

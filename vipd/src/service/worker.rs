@@ -23,6 +23,7 @@ use crate::engine::command::{Command, Request};
 use crate::engine::id::LinkId;
 use crate::engine::link_io::{Holdings, LinkIo};
 use crate::engine::link_spec::{LinkSpec, XdpEntry};
+use crate::engine::succession::Recipient;
 use crate::process::capabilities::{ThreadKind, confine};
 use crate::xdp::Row;
 
@@ -59,8 +60,9 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Clears the rows of removed routers in the BPF program's maps, so that other routers can use
     /// the rows.
     fn clear_rows(&mut self, rows: &[Row]);
-    /// Returns duplicates of the descriptors that a successor needs.
-    fn holdings(&self) -> io::Result<Holdings>;
+    /// Returns duplicates of the descriptors that a successor needs. The memberships are included only
+    /// if the successor starts later.
+    fn holdings(&self, recipient: Recipient) -> io::Result<Holdings>;
     /// Leaves all links to a successor, and no longer detaches or deletes anything.
     fn hand_over(&mut self);
     /// Takes over the macvlans, claims and pins of a predecessor, and replaces its BPF programs on
@@ -239,10 +241,10 @@ impl<W: LinkWork> State<W> {
                 self.work.close(ifindex);
             }
             Request::Drop(io) => drop(io),
-            Request::Share(reply) => {
+            Request::Share(recipient, reply) => {
                 self.is_shared = true;
                 // Fails if the upgrade has already ended, in which case `EndSharing` follows.
-                drop(reply.send(self.work.holdings()));
+                drop(reply.send(self.work.holdings(recipient)));
             }
             Request::EndSharing => self.is_shared = false,
             Request::TakeOver => {
@@ -363,7 +365,7 @@ fn concerns(request: &Request, spec: &LinkSpec) -> bool {
         Request::Forget { ifindex, .. } => *ifindex == Some(spec.ifindex),
         Request::Down { .. }
         | Request::Drop(_)
-        | Request::Share(_)
+        | Request::Share(..)
         | Request::EndSharing
         | Request::TakeOver
         | Request::HandOver => false,

@@ -26,7 +26,7 @@ pub(super) fn build(vipd: &Program, work: &Path, out: &Path) -> Result<PathBuf> 
     let packaging = root.join("packaging");
     copy(&packaging.join("vipd.sysusers"), &prefix.join("lib/sysusers.d/vipd.conf"), 0o644)?;
     let unit = fs::read_to_string(packaging.join("vipd.service")).context("cannot read vipd.service")?;
-    let unit = unit.replace("=/usr/bin/vipd ", "=/usr/local/bin/vipd ");
+    let unit = unit.replace("/usr/bin/vipd ", "/usr/local/bin/vipd ");
     write(&prefix.join("lib/systemd/system/vipd.service"), &unit)?;
 
     let archive = out.join(format!("{name}.tar.gz"));

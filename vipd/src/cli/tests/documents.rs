@@ -6,10 +6,11 @@ use clap::{CommandFactory as _, Parser as _};
 use vipd_tests::markdown::{Code, documents};
 
 use crate::cli::args::Cli;
+use crate::cli::before_stop;
 use crate::{guardian, handover, process::exec};
 
-/// Hidden subcommands, with which the agent starts other processes.
-const INTERNAL: [&str; 3] = [exec::VERB, guardian::VERB, handover::VERB];
+/// Hidden subcommands, with which the agent or systemd starts other processes.
+const INTERNAL: [&str; 4] = [exec::VERB, guardian::VERB, handover::VERB, before_stop::VERB];
 
 /// Returns the arguments of each call of vipd in a line of shell code or in inline code.
 fn calls(line: &str) -> Vec<Vec<String>> {

@@ -266,10 +266,11 @@ impl Effects {
     ) {
         let Topology { links, routers, .. } = topology;
         let mut refused = [false; BATCH];
-        let retries = &mut self.retries;
+        let (retries, refusals) = (&mut self.retries, &mut self.refusals);
         let result = self.netlink.wait(changes, |change, error| {
             let index = changes.iter().position(|other| ptr::eq(other, change)).unwrap_or_default();
             refused[index] = true;
+            *refusals += 1;
             let origin = origins.get(index).copied().flatten();
             let vip = origin.and_then(|origin| origin.vip);
             // The removal of an address that is no longer configured is not retried, so every
@@ -296,6 +297,7 @@ impl Effects {
         });
         if let Err(error) = result {
             self.failed = true;
+            self.refusals += 1;
             return reports.send(Report::NetlinkFailed(error));
         }
         // Does not wait for notifications: the kernel sends notifications about IPv6 addresses
@@ -342,6 +344,17 @@ impl Effects {
 /// Returns the change that adds a VIP, and its link. Returns `None` if the VIP cannot or must not
 /// be added.
 pub(super) fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, LinkId)> {
+    let (address, _) = instance.vip(vip.1)?;
+    if !instance.may_add(address.address) {
+        return None;
+    }
+    let (address, attributes, on) = placed(vip, instance, links)?;
+    Some((Change::Add(address, attributes), on))
+}
+
+/// Returns a VIP as vipd adds it to its link. Returns `None` if the link does not exist, or if the
+/// address belongs to the interface.
+pub(super) fn placed(vip: Vip, instance: &Instance, links: &Links) -> Option<(Address, Attributes, LinkId)> {
     let (address, on) = instance.vip(vip.1)?;
     let placement = instance.settings.placements.get(vip.1)?;
     let link = links.get(on)?;
@@ -351,11 +364,10 @@ pub(super) fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(
     // Adding the VIP would replace the primary address if their prefix lengths are equal. The
     // primary address would then have vipd's mark, and would no longer be protected.
     let is_primary = !instance.is_owner() && link.conflicts(address.address);
-    if is_own || is_primary || !instance.may_add(address.address) {
+    if is_own || is_primary {
         return None;
     }
-    let address = Address::vipd(link.ifindex?, address.address, address.prefix);
-    Some((Change::Add(address, attributes(placement)), on))
+    Some((Address::vipd(link.ifindex?, address.address, address.prefix), attributes(placement), on))
 }
 
 /// Returns the identity of an address change; `None` for a change to a link.
@@ -384,5 +396,6 @@ fn attributes(placement: &Placement) -> Attributes {
         broadcast: placement.broadcast,
         deprecated: placement.deprecated,
         no_prefix_route: false,
+        lifetime: None,
     }
 }

@@ -14,6 +14,7 @@ mod announce;
 mod announcer;
 mod guard;
 mod leases;
+mod lifetimes;
 mod removals;
 mod routes;
 
@@ -99,6 +100,8 @@ pub(crate) struct Effects {
     unchecked: VecDeque<(LinkId, IpAddr)>,
     /// Whether a change has failed since the last [`Effects::take_failure`].
     failed: bool,
+    /// Number of changes that the kernel has refused, and of batches without an acknowledgment.
+    refusals: u64,
     /// Links whose batch contains frames, without duplicates.
     batched: Vec<LinkId>,
     /// Time of the current turn.
@@ -136,6 +139,7 @@ impl Effects {
             routing: Routing::default(),
             unchecked: VecDeque::new(),
             failed: false,
+            refusals: 0,
             batched: Vec::new(),
             now: Timestamp::ZERO,
             flush_began: clock::now(),
@@ -167,6 +171,11 @@ impl Effects {
     /// reconciled.
     pub(crate) fn take_failure(&mut self) -> bool {
         std::mem::take(&mut self.failed)
+    }
+
+    /// Returns the number of changes to addresses that have been refused or have failed so far.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals
     }
 
     /// Returns the macvlans that the service must bring down, because bringing down a macvlan would

@@ -164,7 +164,7 @@ impl Bench {
                 Request::Drop(io) => drop(io),
                 Request::Down { .. }
                 | Request::RenewGroups(_)
-                | Request::Share(_)
+                | Request::Share(..)
                 | Request::EndSharing
                 | Request::TakeOver
                 | Request::HandOver => {}

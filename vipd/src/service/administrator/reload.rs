@@ -37,7 +37,8 @@ pub(in crate::service) struct Reloaded {
     pub(in crate::service) notifications: Notifications,
 }
 
-/// A step of a reload that is reported to the service manager, or the start of an upgrade.
+/// A step of a reload that is reported to the service manager, or the start of an upgrade or a
+/// restart.
 #[derive(Debug)]
 pub(in crate::service) enum Step {
     /// The file is being read.
@@ -49,6 +50,8 @@ pub(in crate::service) enum Step {
     /// A new process that runs `executable` is to succeed the agent. `None` selects the agent's own
     /// executable.
     Upgrade { executable: Option<PathBuf>, author: Author },
+    /// The state is to be left to the next process that systemd starts.
+    Restart { author: Author },
 }
 
 impl Administrator {

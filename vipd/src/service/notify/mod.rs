@@ -204,6 +204,11 @@ impl Notifications {
         self.runner.next().await;
     }
 
+    /// Returns whether no command is running and none is pending.
+    pub(super) fn is_idle(&self) -> bool {
+        self.runner.is_idle()
+    }
+
     /// Waits at most a minute for all notifications to be delivered.
     pub(super) async fn stop(&mut self) {
         self.runner.stop(STOP_TIMEOUT).await;

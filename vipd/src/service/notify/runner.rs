@@ -187,6 +187,11 @@ impl Runner {
         }
     }
 
+    /// Returns whether no command is running and none is pending.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_idle()
+    }
+
     /// Waits until the commands of any one subject have ended, and then starts pending commands.
     /// Waits forever if no command is running. Safe to cancel.
     pub(super) async fn next(&mut self) {

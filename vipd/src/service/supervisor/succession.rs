@@ -10,24 +10,27 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::CapabilitySet;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{DiscardCounters, FromEngine, Supervisor};
+use super::{Change, DiscardCounters, FromEngine, Supervisor};
 use crate::control::runtime::RuntimeDir;
 use crate::control::server::Source;
 use crate::engine::command::Request;
-use crate::engine::succession::Resumed;
+use crate::engine::succession::{Recipient, Resumed};
 use crate::handover::{self, Channel, Message};
+use crate::process::capabilities::with;
 use crate::process::{SignalStream, register};
 use crate::service::line::Line;
 use crate::service::order::{Author, Done, finish};
 use crate::service::signals::Response;
 use crate::service::successor::Heir;
 use crate::service::systemd::Systemd;
-use crate::service::upgrade::{SavedService, Successor, Upgrade};
+use crate::service::systemd::store;
+use crate::service::upgrade::{Departure, Process, SavedService, Successor};
 use crate::service::worker::Worker;
 
 /// The outcome of running the control thread.
@@ -42,8 +45,13 @@ pub(in crate::service) enum End {
 /// The outcome of [`serve`](Supervisor::serve).
 pub(super) enum Served {
     Stopped,
-    /// The channel to the successor. Closing the channel signals the end of this process.
-    HandedOver(Channel),
+    HandedOver {
+        /// The channel to the successor. Closing the channel signals the end of this process.
+        channel: Channel,
+        /// Whether the routers run in no process until this one has ended, so that it must not wait for
+        /// anything.
+        is_suspended: bool,
+    },
 }
 
 /// The agent's connections to its worker, its clients and its predecessor.
@@ -53,6 +61,9 @@ pub(super) struct Connections<'a> {
     pub(super) is_open: &'a watch::Sender<bool>,
     /// The predecessor, until it has ended.
     pub(super) predecessor: Option<AsyncFd<Channel>>,
+    /// Whether this process is the main process of the service. A successor is reported as the main
+    /// process after it has taken over.
+    pub(super) is_main: bool,
 }
 
 /// A message from the predecessor after this process has taken over.
@@ -72,17 +83,30 @@ pub(super) struct Upgrading {
     is_handing_over: Arc<AtomicBool>,
 }
 
-/// An upgrade that waits until this process's predecessor has ended, so that notification commands
-/// of the predecessor and of the new successor do not run at the same time.
+/// An upgrade or a restart that waits until this process's predecessor has ended, so that notification
+/// commands of the predecessor and of the new successor do not run at the same time.
 pub(super) struct Waiting {
-    pub(super) executable: Option<PathBuf>,
+    /// [`Change::Upgrade`] or [`Change::Restart`].
+    pub(super) request: Change,
     pub(super) author: Author,
     deadline: Instant,
 }
 
 impl Waiting {
-    pub(super) fn new(executable: Option<PathBuf>, author: Author) -> Self {
-        Self { executable, author, deadline: Instant::now() + MAX_WAIT }
+    fn new(request: Change, author: Author) -> Self {
+        Self { request, author, deadline: Instant::now() + MAX_WAIT }
+    }
+}
+
+/// A restart that waits until this process's notification commands have ended.
+pub(super) struct Quiescing {
+    pub(super) author: Author,
+    deadline: Instant,
+}
+
+impl Quiescing {
+    pub(super) fn new(author: Author) -> Self {
+        Self { author, deadline: Instant::now() + COMMANDS_TIMEOUT }
     }
 }
 
@@ -97,7 +121,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         signals: &mut SignalStream,
         from: &mut FromEngine,
     ) -> anyhow::Result<AsyncFd<Channel>> {
-        let Heir { channel, resumed: mut awaited, is_stopping, lock, .. } = heir;
+        let Heir { channel, resumed: mut awaited, is_stopping, lock, memberships, is_main, .. } = heir;
         let mut pending = None;
         let resumed = loop {
             tokio::select! {
@@ -114,6 +138,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 resumed = &mut awaited => break resumed.context("the engine has ended")?,
             }
         };
+        drop(memberships);
         let mut states = Vec::new();
         for Resumed { router, state, reason } in resumed {
             let state = reason.map(|_| state);
@@ -129,11 +154,12 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         if let Err(error) = runtime_dir.take_over() {
             tracing::warn!("{error}");
         }
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            instances = states.len(),
-            "took over from the predecessor"
-        );
+        let (version, instances) = (env!("CARGO_PKG_VERSION"), states.len());
+        if is_main {
+            tracing::info!(version, instances, "continuing with the state of the previous process");
+        } else {
+            tracing::info!(version, instances, "took over from the predecessor");
+        }
         // The engine may have taken over before the signal arrived.
         if let Some(signal) = pending {
             self.signal(signal);
@@ -185,23 +211,73 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         runtime_dir: &RuntimeDir,
         connections: &Connections<'_>,
     ) -> Upgrading {
+        let (departure, is_handing_over) = self.departure(runtime_dir, connections, Recipient::Running);
+        let estate = Arc::clone(&self.estate);
+        let executable = executable.unwrap_or_else(|| estate.executable.clone());
+        tracing::info!(executable = %executable.display(), "starting a successor");
+        let outcome = spawn_blocking(move || departure.upgrade(&executable, &estate));
+        Upgrading { outcome, author, is_handing_over }
+    }
+
+    /// Returns the parts of the agent that a handover uses, and a flag that is set when it begins.
+    fn departure(
+        &self,
+        runtime_dir: &RuntimeDir,
+        connections: &Connections<'_>,
+        recipient: Recipient,
+    ) -> (Departure, Arc<AtomicBool>) {
         let (reply, holdings) = oneshot::channel();
         // If the worker has ended, `holdings` is closed, and the upgrade fails.
-        connections.worker.submit(Request::Share(reply));
+        connections.worker.submit(Request::Share(recipient, reply));
         let is_handing_over = Arc::new(AtomicBool::new(false));
         let rows = self.log.rows().map(|(instance, row)| (instance.name.clone(), row.number()));
-        let upgrade = Upgrade {
+        let departure = Departure {
             offer: self.administrator.offer(runtime_dir.path(), rows.collect()),
             engine: self.engine.clone(),
             holdings,
             is_open: connections.is_open.clone(),
             is_handing_over: Arc::clone(&is_handing_over),
         };
-        let estate = Arc::clone(&self.estate);
-        let executable = executable.unwrap_or_else(|| estate.executable.clone());
-        tracing::info!(executable = %executable.display(), "starting a successor");
-        let outcome = spawn_blocking(move || upgrade.run(&executable, &estate));
-        Upgrading { outcome, author, is_handing_over }
+        (departure, is_handing_over)
+    }
+
+    /// Postpones an upgrade or a restart until this process's predecessor has ended. `waiting` contains
+    /// an earlier one, which is refused.
+    pub(super) fn postpone(&mut self, request: Change, author: Author, waiting: &mut Option<Waiting>) {
+        self.administrator.postpone();
+        if let Some(earlier) = waiting.replace(Waiting::new(request, author)) {
+            finish(
+                earlier.author,
+                Err("another upgrade has been requested in the meantime".to_owned().into()),
+            );
+        }
+    }
+
+    /// Begins to leave the state to the next process that systemd starts, once no notification command
+    /// is running. Returns `None` if that is not possible; the reason has then been sent to the author.
+    pub(super) fn restart(
+        &mut self,
+        author: Author,
+        runtime_dir: &RuntimeDir,
+        connections: &Connections<'_>,
+    ) -> Option<Upgrading> {
+        let refusal = if store::is_available() {
+            // Enlarging the queue requires the capability, which the other threads do not have.
+            match with(CapabilitySet::NET_ADMIN, Channel::store) {
+                Ok(ends) => {
+                    let (departure, is_handing_over) =
+                        self.departure(runtime_dir, connections, Recipient::Later);
+                    let estate = Arc::clone(&self.estate);
+                    let outcome = spawn_blocking(move || departure.store(ends, &estate));
+                    return Some(Upgrading { outcome, author, is_handing_over });
+                }
+                Err(_) => "no file descriptor or memory is available",
+            }
+        } else {
+            "no service manager runs the agent"
+        };
+        self.administrator.upgrade_failed(author, refusal.to_owned());
+        None
     }
 
     /// Continues in this process after a successor has failed.
@@ -221,19 +297,21 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         systemd: &mut Systemd,
         from: &mut FromEngine,
     ) -> Served {
-        let Successor { pid, version, channel } = successor;
+        let Successor { process, channel } = successor;
         runtime_dir.hand_over();
-        systemd.main_process(pid);
         // Does nothing if the worker has ended.
         worker.submit(Request::HandOver);
-        if self.is_stopping {
-            // A termination signal arrived after the engine had handed over. It applies to the
-            // successor, so it is sent there.
-            let successor = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            if let Some(Err(error)) = successor.map(|successor| kill_process(successor, Signal::TERM)) {
-                tracing::error!(pid, %error, "cannot stop the successor; stop it with SIGTERM");
+        let is_suspended = process.is_none();
+        let done = match process {
+            Some(Process { pid, version }) => {
+                systemd.main_process(pid);
+                if self.is_stopping {
+                    stop(pid);
+                }
+                format!("handed over to process {pid}, vipd {version}")
             }
-        }
+            None => "left the state to the next process that systemd starts".to_owned(),
+        };
         self.log_lost_transitions(from);
         let counts = self.notifications.counts();
         let saved = SavedService {
@@ -248,16 +326,27 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         if let Err(error) = sent {
             tracing::warn!(%error, "cannot pass events and counters to the successor; they are lost");
         }
-        let line = Line::agent(format!("handed over to process {pid}, vipd {version}"));
-        finish(author, Ok(Done { changes: vec![line], ..Done::default() }));
+        finish(author, Ok(Done { changes: vec![Line::agent(done)], ..Done::default() }));
         // Lets the client's task send the reply before the server is aborted. The reply fits into
         // the socket's buffer.
         for _ in 0..REPLY_STEPS {
             yield_now().await;
         }
-        Served::HandedOver(channel)
+        Served::HandedOver { channel, is_suspended }
     }
 }
+
+/// Stops a successor: a termination signal that arrived after the engine had handed over applies to the
+/// successor.
+fn stop(pid: u32) {
+    let successor = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(Err(error)) = successor.map(|successor| kill_process(successor, Signal::TERM)) {
+        tracing::error!(pid, %error, "cannot stop the successor; stop it with SIGTERM");
+    }
+}
+
+/// Maximum time that a restart waits for notification commands.
+const COMMANDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Maximum time that a stopping process waits for each message from its predecessor, and then for
 /// the predecessor to end, which the predecessor's notification commands may delay.
@@ -294,9 +383,20 @@ pub(super) async fn overdue(waiting: &mut Option<Waiting>) -> Option<Waiting> {
     }
 }
 
-/// Returns the error for a waiting upgrade when another upgrade is requested.
-pub(super) fn repeated_reason() -> String {
-    "another upgrade has been requested in the meantime".to_owned()
+/// Returns the waiting restart once its deadline has passed. Waits forever if no restart is waiting.
+pub(super) async fn unquiet(quiescing: &mut Option<Quiescing>) -> Option<Quiescing> {
+    match quiescing {
+        Some(Quiescing { deadline, .. }) => {
+            sleep_until(*deadline).await;
+            quiescing.take()
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the error for a restart whose [notification commands](unquiet) have not ended.
+pub(super) fn unquiet_reason() -> String {
+    format!("notification commands have not ended within {COMMANDS_TIMEOUT:?}")
 }
 
 /// Returns the error for an [overdue] upgrade.

@@ -16,6 +16,7 @@ use crate::control::model::{ChangeReport, StatsReport, StatusReport};
 use crate::engine::id::{Id as _, LinkId};
 use crate::engine::link_io::{Holdings, LinkIo};
 use crate::engine::link_spec::{LinkSpec, XdpEntry};
+use crate::engine::succession::Recipient;
 use crate::process::raise;
 use crate::service::administrator::Agent;
 use crate::service::bus::bus;
@@ -90,7 +91,7 @@ impl LinkWork for Slow {
 
     fn clear_rows(&mut self, _rows: &[Row]) {}
 
-    fn holdings(&self) -> io::Result<Holdings> {
+    fn holdings(&self, _recipient: Recipient) -> io::Result<Holdings> {
         Ok(Holdings::default())
     }
 

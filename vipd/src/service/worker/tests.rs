@@ -27,7 +27,7 @@ impl LinkWork for Refusing {
 
     fn clear_rows(&mut self, _rows: &[Row]) {}
 
-    fn holdings(&self) -> io::Result<Holdings> {
+    fn holdings(&self, _recipient: Recipient) -> io::Result<Holdings> {
         Ok(Holdings::default())
     }
 

@@ -3,6 +3,7 @@
 mod image;
 mod newcomer;
 mod removal;
+mod restart;
 mod tarball;
 mod upgrade;
 
@@ -28,6 +29,7 @@ pub(super) const ALL: &[(&str, Step)] = &[
     ("README: import and check", newcomer::import_and_check),
     ("README: change over; vipd is master", newcomer::change_over),
     ("upgrade: no transition, no late advert", upgrade::by_succession),
+    ("restart: the state is kept; stop: the VIPs are removed", restart::restart),
     ("upgrade with an invalid configuration: the old agent continues", upgrade::with_errors),
     ("upgrade of an agent that cannot be replaced: restart", upgrade::by_restart),
     ("remove: handover, configuration remains", removal::remove),

@@ -1,0 +1,254 @@
+//! A service manager with a descriptor store, and the agent that it runs.
+
+use std::fs::{self, File};
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+use serde_json::json;
+use tempfile::TempDir;
+use vipd_tests::agent::Agent;
+use vipd_tests::binary::{vipd, vipd_binary};
+use vipd_tests::control::change;
+use vipd_tests::lab::Lab;
+use vipd_tests::station::Station;
+use vipd_tests::wait::wait_until;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs the agent with the descriptor on standard input as the only one in its store.
+const WITH_STORE: &str =
+    r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=vipd-state exec "$@""#;
+
+/// Runs the agent with a pending SIGTERM, which the agent handles once it receives signals.
+const WITH_SIGNAL: &str = r#"exec env --block-signal=TERM sh -c 'kill -TERM $$; exec "$@"' sh "$@""#;
+
+/// What the manager has received.
+#[derive(Default)]
+struct Received {
+    stored: Option<OwnedFd>,
+    /// Number of messages with `READY=1`.
+    ready: usize,
+    main_process: Option<Pid>,
+    /// Process group to kill once a descriptor is stored.
+    kill: Option<Pid>,
+}
+
+/// The service.
+pub(crate) struct Service {
+    /// For requests to the control socket; never started.
+    pub(crate) agent: Agent,
+    directory: TempDir,
+    received: Arc<Mutex<Received>>,
+    /// Processes started so far. The last one may have been succeeded by the main process.
+    processes: Vec<Child>,
+}
+
+impl Service {
+    /// Starts the service, and waits until it is ready.
+    pub(crate) fn start(lab: &Lab, station: Station, configuration: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let manager = UnixDatagram::bind(directory.path().join("notify")).expect("a socket");
+        let received = Arc::new(Mutex::new(Received::default()));
+        thread::spawn({
+            let received = Arc::clone(&received);
+            move || while receive(&manager, &received) {}
+        });
+        let kind = vipd().expect("vipd binary");
+        let agent =
+            Agent::with_configuration(lab, station, kind, configuration.to_owned()).expect("an agent");
+        let mut service = Self { agent, directory, received, processes: Vec::new() };
+        service.configure(configuration);
+        service.resume();
+        service
+    }
+
+    /// Rewrites the configuration file.
+    pub(crate) fn configure(&self, configuration: &str) {
+        fs::write(self.directory.path().join("vipd.toml"), configuration).expect("written");
+    }
+
+    /// Requests that the agent leave its state, as `ExecStop=` does. Waits until the main process has
+    /// ended, or returns the agent's reason to refuse.
+    pub(crate) fn leave(&mut self) -> Result<(), String> {
+        self.request(self.main_process()).map_err(|error| format!("{error:#}"))?;
+        assert!(self.lock().stored.is_some(), "the reply is sent once the descriptor is stored");
+        self.wait_for_end();
+        Ok(())
+    }
+
+    /// Requests that the agent leave its state if it is this process.
+    pub(crate) fn request(&self, process: Pid) -> Result<Vec<String>> {
+        change(&self.agent, &json!({ "command": "restart", "process": process.as_raw_nonzero() }))
+    }
+
+    /// Kills all processes of the service as soon as a descriptor is stored.
+    pub(crate) fn kill_when_stored(&mut self) {
+        let group = self.group();
+        self.lock().kill = group;
+        self.request(self.main_process()).expect_err("killed");
+        self.wait_for_end();
+        self.lock().kill = None;
+    }
+
+    /// Starts a process with the stored descriptor, if there is one, and waits until it is ready.
+    pub(crate) fn resume(&mut self) {
+        let before = self.lock().ready;
+        self.spawn(&[]);
+        wait_until("READY=1", TIMEOUT, || self.lock().ready > before)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+    }
+
+    /// Starts a process with the stored descriptor that fails.
+    pub(crate) fn fail(&mut self) {
+        self.spawn(&[]);
+        self.wait_for_end();
+    }
+
+    /// Starts a process with the stored descriptor, and stops it with SIGTERM before it can resume the
+    /// state. Returns whether it succeeded.
+    pub(crate) fn resume_and_stop(&mut self) -> bool {
+        self.spawn(&["sh", "-c", WITH_SIGNAL, "sh"]);
+        self.processes.last_mut().is_some_and(|process| process.wait().expect("waited").success())
+    }
+
+    /// Runs `vipd upgrade`.
+    pub(crate) fn upgrade(&self) {
+        let before = self.lock().ready;
+        change(&self.agent, &json!({ "command": "upgrade" })).expect("upgraded");
+        wait_until("READY=1", TIMEOUT, || self.lock().ready > before).expect("ready");
+    }
+
+    /// Stops the service with SIGTERM.
+    pub(crate) fn stop(&mut self) {
+        kill_process(self.main_process(), Signal::TERM).expect("sent");
+        self.wait_for_end();
+    }
+
+    /// Sends a signal to all processes of the service.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        kill_process_group(self.group().expect("running"), signal).expect("sent");
+        self.wait_for_end();
+    }
+
+    /// Waits until the agent has removed the descriptor from the store.
+    pub(crate) fn wait_for_empty_store(&self) {
+        wait_until("FDSTOREREMOVE=1", TIMEOUT, || self.lock().stored.is_none())
+            .unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+    }
+
+    /// Takes the descriptor from the store.
+    pub(crate) fn stored(&self) -> Option<OwnedFd> {
+        self.lock().stored.take()
+    }
+
+    /// Replaces the descriptor in the store.
+    pub(crate) fn set_stored(&self, descriptor: OwnedFd) {
+        self.lock().stored = Some(descriptor);
+    }
+
+    /// Returns the log of all processes.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Starts a process. `launcher` are a program and its arguments that execute the agent.
+    fn spawn(&mut self, launcher: &[&str]) {
+        let path = self.directory.path();
+        let mut command = Command::new("sh");
+        let stored = self.lock().stored.as_ref().map(|stored| stored.try_clone().expect("duplicated"));
+        let script = if stored.is_some() { WITH_STORE } else { r#"exec "$@""# };
+        command.args(["-c", script, "sh"]).args(launcher).arg(vipd_binary().expect("vipd binary"));
+        command.arg("run").arg("-c").arg(path.join("vipd.toml"));
+        command.arg("--runtime-dir").arg(Agent::runtime_dir()).env("NOTIFY_SOCKET", path.join("notify"));
+        command.stdin(stored.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::null()).process_group(0);
+        let log = File::options().append(true).create(true).open(path.join("log")).expect("a log");
+        command.stderr(log);
+        let process = self.agent.host().run(move || command.spawn()).expect("run the agent");
+        self.lock().main_process = Some(Pid::from_child(&process));
+        self.processes.push(process);
+    }
+
+    /// Waits until the main process has ended.
+    pub(crate) fn wait_for_end(&mut self) {
+        let main = self.main_process();
+        wait_until("the main process to end", TIMEOUT, || {
+            // Reaps the process.
+            let _ = self.processes.last_mut().map(Child::try_wait);
+            test_kill_process(main).is_err()
+        })
+        .unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+    }
+
+    pub(crate) fn main_process(&self) -> Pid {
+        self.lock().main_process.expect("a process was started")
+    }
+
+    fn group(&self) -> Option<Pid> {
+        self.processes.last().map(Pid::from_child)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            // Kills the agent, its successor and its guardian. Fails if all have exited.
+            let _ = kill_process_group(Pid::from_child(process), Signal::KILL);
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Handles one message. Returns whether the socket can still be read.
+fn receive(manager: &UnixDatagram, received: &Mutex<Received>) -> bool {
+    let mut buffer = [0; 512];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let Ok(message) = recvmsg(manager.as_fd(), &mut [IoSliceMut::new(&mut buffer)], &mut control, flags)
+    else {
+        return false;
+    };
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let text = String::from_utf8_lossy(&buffer[..message.bytes]).into_owned();
+    let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
+    for line in text.lines() {
+        match line {
+            "READY=1" => received.ready += 1,
+            "FDSTORE=1" => {
+                assert!(text.contains("FDNAME=vipd-state") && text.contains("FDPOLL=0"), "{text}");
+                if let Some(group) = received.kill {
+                    // Fails only if the test has ended.
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
+            }
+            "FDSTOREREMOVE=1" => received.stored = None,
+            line => {
+                if let Some(pid) = line.strip_prefix("MAINPID=") {
+                    received.main_process = pid.parse().ok().and_then(Pid::from_raw);
+                }
+            }
+        }
+    }
+    if text.contains("FDSTORE=1") {
+        received.stored = descriptor;
+    }
+    // The descriptor of `BARRIER=1` is closed.
+    true
+}
