@@ -63,7 +63,7 @@ pub fn stats(agent: &Agent) -> Result<(Reply, Vec<Reply>)> {
 /// Returns an error if the agent is not vipd, refuses the change, or does not reply.
 pub fn change(agent: &Agent, wanted: &Value) -> Result<Vec<String>> {
     let answer = request(agent, wanted)?;
-    let changes = answer["changes"].as_array().context("vipd's reply has no changes")?;
+    let changes = answer["changes"].as_array().context("vipd's reply has no `changes` array")?;
     Ok(changes.iter().filter_map(Value::as_str).map(str::to_owned).collect())
 }
 

@@ -15,7 +15,7 @@ impl FrozenThread {
     /// Stops the thread with this name, and returns once it has stopped.
     ///
     /// # Errors
-    /// Returns an error if the process has no such thread or the thread cannot be traced, which
+    /// Returns an error if the process has no such thread or the thread cannot be traced. Tracing
     /// requires CAP_SYS_PTRACE.
     pub fn freeze(process: u32, name: &str) -> Result<Self> {
         let tasks = fs::read_dir(format!("/proc/{process}/task")).context("listing the threads")?;

@@ -70,7 +70,7 @@ pub(crate) enum Scenario {
 pub(crate) struct Runs {
     /// Runs of each scenario except [`Scenario::Owners`].
     pub(crate) each: u32,
-    /// Runs of [`Scenario::Owners`]; a run plays each fault once at each interval.
+    /// Runs of [`Scenario::Owners`]. Each run includes every fault once at each interval.
     pub(crate) faults: u32,
 }
 

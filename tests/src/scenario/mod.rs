@@ -165,7 +165,7 @@ impl Setup {
         if station == PREFERRED { self.preferred_priority } else { self.backup_priority }
     }
 
-    /// Returns the agent of a node.
+    /// Returns which agent runs on a node.
     pub fn kind(&self, station: Station) -> &AgentKind {
         if station == PREFERRED { &self.preferred } else { &self.backup }
     }

@@ -158,7 +158,7 @@ fn master_and_backup_keep_their_states_and_counters() {
     assert!(one.stored().is_none(), "a later process must not resume the state again");
 }
 
-/// A stop directly after a restart, for which systemd does not run `ExecStop=`.
+/// Covers a stop directly after a restart. In this case, systemd does not run `ExecStop=`.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn process_stopped_before_it_has_resumed_shuts_down_cleanly() {

@@ -22,7 +22,7 @@ use super::instance::fingerprint_of;
 
 impl Engine {
     /// Passes an input to a router. Any unchanged advert that has arrived is handled first, so that
-    /// the master-down timer does not fire despite an advert.
+    /// the master-down timer cannot fire although an advert has arrived.
     pub(super) fn dispatch(&mut self, now: Timestamp, router: RouterId, input: Input) {
         self.catch_up_group(now, router, input);
         self.catch_up(router);

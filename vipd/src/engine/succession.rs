@@ -196,8 +196,8 @@ impl Engine {
             bail!("the predecessor no longer waits for this process");
         }
         match source {
-            // Fails if the predecessor has just been killed; a killed predecessor does not continue
-            // either.
+            // Fails if the predecessor has just been killed. This is harmless, because a killed
+            // predecessor does not continue.
             Source::Running(channel) => drop(channel.send(&Message::Taken, None)),
             Source::Left(_) => self.limit_lifetimes(false),
         }

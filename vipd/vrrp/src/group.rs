@@ -113,9 +113,8 @@ pub fn next<'a, K: Copy + PartialEq>(
 ///
 /// Unlike in [`next`], the step depends only on the present states, not on how a member entered its
 /// state. If some members are masters and others are backups, the masters yield if one of the
-/// backups follows a running master; otherwise, the backups become masters. If one of the masters
-/// was already a member, the masters yield only if a backup follows a running master that outranks
-/// that backup.
+/// backups follows a running master. If one of the masters was already a member, that running master
+/// must also outrank the backup. If the masters do not yield, the backups become masters.
 pub fn joined<'a, K: Copy + PartialEq>(
     now: Timestamp,
     has_joined: impl Fn(K) -> bool,
