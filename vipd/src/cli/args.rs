@@ -207,7 +207,7 @@ Exit status: 0 if other nodes have taken over all instances; 1 if none has
 changed because a name is unknown, or an instance is not master or owns its
 addresses; 1 also if no other node has taken over an instance.")]
     Failover(Masters),
-    /// Change the priority of an instance until the agent is restarted
+    /// Change the priority of an instance until the agent stops
     #[command(after_help = "\
 Examples:
   sudo vipd priority VI_1 150

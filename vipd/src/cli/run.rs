@@ -16,11 +16,14 @@ use crate::service;
 /// If systemd has kept the state of the previous process, continues with it. Otherwise, or if the state
 /// cannot be continued, starts as described below.
 ///
-/// After the configuration has been loaded and signals are blocked, ends the guardian of a killed
+/// After signals are blocked and the configuration has been loaded, ends the guardian of a killed
 /// agent, if the lock can be acquired. Then claims the interfaces and removes stale VIPs left by a
 /// killed agent, unless another agent with this runtime directory is running. All other failures,
 /// such as a lock held by a process of another user, are reported only after these steps.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
+    // Must happen before the first thread starts and before any step that a signal must not
+    // interrupt.
+    let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let stored = service::take_stored();
     let config = match Config::load(&args.config) {
         Ok(config) => config,
@@ -36,9 +39,6 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     if config.has_password() {
         prevent_core_dumps();
     }
-    // Must happen before the first thread starts and before any step that a signal must not
-    // interrupt.
-    let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let log = logging::init();
     // A reload reports problems to clients, which may have another working directory.
     let path = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());

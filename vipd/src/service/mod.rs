@@ -379,6 +379,7 @@ fn wind_up(
     // Even after a panic or an error in the control thread, the engine must shut down the routers
     // and remove their addresses.
     engine.send(Command::Stop);
+    let has_run = engine_thread.is_some();
     let ended = engine_thread.map_or(unstarted, |thread| match thread.join() {
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
@@ -387,7 +388,10 @@ fn wind_up(
     if let Some(guardian) = guardian {
         guardian.dismiss();
     }
-    ended.map(drop).and(returned(served).map(drop)).and(withdrawn)
+    let (ended, served) = (ended.map(drop), returned(served).map(drop));
+    // The cause first: an engine that has not run is a consequence of the control thread's error.
+    let result = if has_run { ended.and(served) } else { served.and(ended) };
+    result.and(withdrawn)
 }
 
 /// Prepares the guardian if VIPs are fenced. Logs an error and returns `None` if the guardian
