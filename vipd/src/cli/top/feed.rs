@@ -23,6 +23,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Requests for reports take at most `1 / SHARE` of the time, because an agent with thousands of
 /// instances needs a while to answer each request.
 const SHARE: u32 = 10;
+/// Longest interval between requests, so that a single slow answer does not freeze the view.
+const LONGEST_PERIOD: Duration = Duration::from_secs(5);
 /// Pause before events are requested again after the connection ends.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long the main thread may take to exit before the process is killed. The thread blocks if the
@@ -126,7 +128,7 @@ fn poll_reports(client: &Client, sender: &SyncSender<Update>) {
             Ok(Report { at: Instant::now(), status, stats })
         });
         let (update, pause) = match report {
-            Ok(report) => (Update::Report(Box::new(report)), PERIOD.max(SHARE * start.elapsed())),
+            Ok(report) => (Update::Report(Box::new(report)), period(start.elapsed())),
             Err(error) => (Update::Disconnected { at: Instant::now(), error: error.to_string() }, PERIOD),
         };
         if sender.send(update).is_err() {
@@ -134,6 +136,11 @@ fn poll_reports(client: &Client, sender: &SyncSender<Update>) {
         }
         thread::sleep(pause.saturating_sub(start.elapsed()));
     }
+}
+
+/// Returns the time from one request for a report to the next, if the first one took `duration`.
+fn period(duration: Duration) -> Duration {
+    (SHARE * duration).clamp(PERIOD, LONGEST_PERIOD)
 }
 
 /// Follows the agent's events until the queue is closed. Requests the events again whenever the
@@ -200,4 +207,16 @@ fn watch(signals: &Signals, sender: &SyncSender<Update>) {
     thread::sleep(deadline.saturating_duration_since(Instant::now()));
     let _ = ratatui::crossterm::terminal::disable_raw_mode();
     let _ = kill_process(getpid(), Signal::KILL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_answers_lengthen_the_period_to_a_limit() {
+        for (duration, expected) in [(0, 1000), (100, 1000), (250, 2500), (3000, 5000)] {
+            assert_eq!(period(Duration::from_millis(duration)), Duration::from_millis(expected));
+        }
+    }
 }
