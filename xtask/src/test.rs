@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +27,9 @@ const NATIVE_TESTS: &str = "package(vipd-tests) & (binary(attachment) | binary(r
 /// features of dependencies from the selection, and would recompile dependencies for a different
 /// selection.
 const EVERY_CRATE: [&str; 3] = ["--workspace", "--exclude", "vipd-ebpf"];
+/// Packages without examples in their documentation (`doctest = false`), whose documentation tests
+/// would only compile vipd once more.
+const WITHOUT_EXAMPLES: [&str; 4] = ["vipd", "vipd-fuzz", "vipd-simulator", "vipd-tests"];
 /// The tests of the eBPF object, which use BPF_PROG_TEST_RUN.
 const OBJECT_TESTS: [&str; 4] = ["--package", "vipd", "--test", "xdp"];
 /// Duration in seconds for each fuzz target: enough to replay the corpus and to detect a broken
@@ -47,7 +50,7 @@ Examples:
   cargo test                            only unprivileged tests; about a minute
   cargo xtask test --quick              the tests of every crate, without long ones and peers
   cargo xtask test --privileged         the tests of every crate
-  cargo xtask test                      everything, as in CI; about half an hour
+  cargo xtask test                      everything, as in CI; about 15 minutes after the build
   cargo xtask test -- --test failover   some tests; arguments as for `cargo nextest run`")]
 pub(crate) struct Args {
     /// Run only the tests of all crates, and repeat some in native XDP mode
@@ -112,25 +115,15 @@ fn test_everything(steps: &mut Steps, all: &[&str]) {
             (steps, object)
         });
         test_crates(steps, all);
-        let conformance = scope.spawn(|| {
-            let mut steps = Steps::default();
-            steps.run("conformance", conformance::run_all);
-            steps
-        });
+        steps.run("conformance", conformance::run_all);
         steps.run("interop with keepalived and FRR", interop::run_all);
-        steps.extend(joined(conformance));
         steps.run("documentation tests", documentation_tests);
-        let (computed, object) = joined(computation);
+        let (computed, object) = computation.join().unwrap_or_else(|panic| resume_unwind(panic));
         steps.extend(computed);
         object
     });
     steps.run("test of the rebuilt eBPF object", || test_object(object?));
     steps.run("fuzzing", || fuzz::run_all(FUZZ_SECONDS));
-}
-
-/// Waits for a thread and returns its result, or panics as the thread did.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// The results of the steps. A step runs even if an earlier step has failed.
@@ -182,7 +175,10 @@ fn nextest_run(arguments: &[&str], variables: &[(&str, &OsStr)]) -> Result<()> {
 
 /// Runs the documentation tests, which nextest does not support.
 fn documentation_tests() -> Result<()> {
-    run_command(workspace::cargo().args(["test", "--locked", "--doc"]).args(EVERY_CRATE))
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--locked", "--doc"]).args(EVERY_CRATE);
+    cargo.args(WITHOUT_EXAMPLES.iter().flat_map(|package| ["--exclude", package]));
+    run_command(&mut cargo)
 }
 
 /// Rebuilds the eBPF object if the toolchain is installed. Returns the path of the rebuilt object
