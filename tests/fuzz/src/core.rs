@@ -195,8 +195,8 @@ impl Watched {
         }
     }
 
-    /// Checks that the router takes part in elections if and only if it has a primary address, no
-    /// impediments, and `startup_delay` has passed.
+    /// Checks that the router takes part in elections if and only if it has a primary address and
+    /// no impediments, and `startup_delay` has passed.
     fn check_readiness(&mut self, input: Input, after: &Snapshot) {
         match input {
             Input::PrimaryAddress(_) => self.has_primary = true,
