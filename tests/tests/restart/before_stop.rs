@@ -92,5 +92,5 @@ fn state_is_left_only_if_the_service_of_the_agent_is_being_restarted() {
     one.wait_for_end();
     one.resume();
     assert_eq!(states(&one.agent), ["master"]);
-    assert!(one.log().contains("continuing with the state of the previous process"), "{}", one.log());
+    one.wait_for_log(0, "continuing with the state of the previous process");
 }

@@ -236,9 +236,10 @@ fn state_that_cannot_be_continued_causes_an_ordinary_start() {
         one.set_stored(descriptor);
         let before = one.log().len();
         one.resume();
-        let log = one.log().split_off(before);
-        assert!(log.contains("ordinary start") && log.contains(reason), "{reason}: {log}");
-        assert!(log.contains("removed stale VIP") && !log.contains("continuing"), "{log}");
+        one.wait_for_log(before, "ordinary start");
+        one.wait_for_log(before, reason);
+        let log = one.wait_for_log(before, "removed stale VIP");
+        assert!(!log.contains("continuing"), "{log}");
         wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
         assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 1);
         one.signal(Signal::KILL);

@@ -161,6 +161,15 @@ impl Service {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
+    /// Waits until the log, from this offset on, contains a text, and returns that part of the log. The
+    /// agent writes its log in a thread of its own.
+    pub(crate) fn wait_for_log(&self, offset: usize, text: &str) -> String {
+        let log = || self.log().split_off(offset);
+        wait_until("the log line", TIMEOUT, || log().contains(text))
+            .unwrap_or_else(|error| panic!("{text}: {error}: {}", log()));
+        log()
+    }
+
     /// Starts a process. `launcher` are a program and its arguments that execute the agent.
     fn spawn(&mut self, launcher: &[&str]) {
         let path = self.directory.path();
