@@ -139,7 +139,7 @@ fn a_rejected_native_mode_is_reported_with_errno_and_extack() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
-fn attaching_again_after_native_mode_is_refused_keeps_the_link() {
+fn link_is_kept_if_native_mode_is_refused_when_attaching_again() {
     let [bridge, _] = private_links("left type bridge", ["left", "lo"]);
     let mut bench = Bench::new();
     let kernel = &mut bench.loaded.kernel;
