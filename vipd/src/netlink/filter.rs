@@ -229,7 +229,8 @@ impl Program {
         self.0.push(Instruction { code, if_true, if_false, k });
     }
 
-    /// Loads the interface index as a number in host byte order, so that ranges can be compared.
+    /// Loads the interface index as a number in host byte order, so that it can be compared with
+    /// ranges.
     fn load_index(&mut self) {
         if cfg!(target_endian = "big") {
             return self.push(LOAD_U32, INDEX);

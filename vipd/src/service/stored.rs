@@ -226,7 +226,7 @@ mod tests {
             let found = discard(&valid, Some(state), directory);
             assert!(found.contains(reason), "{found} instead of {reason}");
         }
-        // Before this machine had run for a minute, the state cannot be too old.
+        // Until this machine has been up for a minute, the state cannot be too old.
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_sec;
         let found = discard(&valid, Some(r#"{"suspended_at":0}"#), DIRECTORY);
         assert!(uptime <= 60 || found.contains(" s old"), "{found}");
