@@ -188,17 +188,22 @@ pub(crate) fn other_agents_run(except: &[&str]) -> bool {
 /// Returns the [names](AgentLock::name) of the agents in this thread's network namespace. Returns
 /// an empty set if /proc cannot be read.
 pub(crate) fn agents_here() -> BTreeSet<String> {
-    possible_agents().into_iter().filter(|name| another_agent_runs(name, None)).collect()
+    agents_with(|holder| holder.is_some_and(Holder::is_trusted))
 }
 
 /// Like [`agents_here`], but includes the names of locks whose holder cannot be determined.
 fn possible_agents() -> BTreeSet<String> {
+    agents_with(|holder| holder.is_none_or(Holder::is_trusted))
+}
+
+/// Returns the names of the locks in this thread's network namespace whose holder is accepted.
+fn agents_with(accepts: impl Fn(Option<Holder>) -> bool) -> BTreeSet<String> {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
-    // Any user can bind a name with this prefix. So only the names of trusted processes are kept and,
-    // because they are displayed, only absolute paths of printable ASCII characters.
+    // Any user can bind a name with this prefix. Because the names are displayed, only absolute paths
+    // of printable ASCII characters are kept.
     let is_path = |name: &str| name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
-    let is_possible = |name: &str| Holder::find(&format!("{PREFIX}{name}")).is_none_or(Holder::is_trusted);
-    let named = agents(&sockets).into_iter().filter(|name| is_path(name) && is_possible(name));
+    let is_accepted = |name: &str| accepts(Holder::find(&format!("{PREFIX}{name}")));
+    let named = agents(&sockets).into_iter().filter(|name| is_path(name) && is_accepted(name));
     named.map(str::to_owned).collect()
 }
 

@@ -39,7 +39,7 @@ use crate::web::Endpoint;
 use crate::xdp::Row;
 
 pub(super) use succession::End;
-use succession::{Connections, FromPredecessor, Quiescing, Served, Upgrading, Waiting};
+use succession::{Connections, FromPredecessor, Postponed, Quiescing, Served, Upgrading, Waiting};
 
 /// Interval at which the agent logs newly discarded adverts and the state changes that the rate
 /// limit suppressed, and reaps orphaned processes of commands.
@@ -203,14 +203,14 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let mut is_ready = !is_main;
         let mut upgrading = None;
         // An upgrade or restart that is waiting for this process's predecessor to end.
-        let mut waiting = None;
+        let mut waiting: Option<Postponed> = None;
         // A restart that is waiting for notification commands to end.
         let mut quiescing: Option<Quiescing> = None;
         let mut result = Ok(());
         let mut may_fail = true;
         loop {
             let is_quiet = self.notifications.is_idle() && !self.is_stopping;
-            if let Some(Quiescing { author, .. }) = quiescing.take_if(|_| is_quiet) {
+            if let Some(Waiting { author, .. }) = quiescing.take_if(|_| is_quiet) {
                 upgrading = self.restart(author, runtime_dir, &connections);
             }
             tokio::select! {
@@ -230,10 +230,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     self.handle_predecessor(message, &mut systemd);
                 }
                 Some(Waiting { author, .. }) = succession::overdue(&mut waiting) => {
-                    finish(author, Err(succession::overdue_reason().into()));
+                    finish(author, Err(succession::predecessor_reason().into()));
                 }
-                Some(Quiescing { author, .. }) = succession::unquiet(&mut quiescing) => {
-                    self.administrator.upgrade_failed(author, succession::unquiet_reason());
+                Some(Waiting { author, .. }) = succession::overdue(&mut quiescing) => {
+                    self.administrator.upgrade_failed(author, succession::commands_reason());
                 }
                 outcome = succession::outcome(&mut upgrading), if upgrading.is_some() => {
                     let Some(Upgrading { author, .. }) = upgrading.take() else { continue };
@@ -332,7 +332,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             return Ok(self.leave(new, author, runtime_dir, worker, &mut systemd, from).await);
         }
         let waiting = waiting.map(|Waiting { author, .. }| author);
-        for author in waiting.into_iter().chain(quiescing.map(|Quiescing { author, .. }| author)) {
+        for author in waiting.into_iter().chain(quiescing.map(|Waiting { author, .. }| author)) {
             finish(author, Err("the agent is stopping".to_owned().into()));
         }
         systemd.stopping();

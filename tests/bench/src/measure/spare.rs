@@ -4,6 +4,7 @@
 //! bursts of work. Instead, a SCHED_IDLE thread on each CPU continuously reads the clock. A gap
 //! between two readings is time used by an interrupt, another program or the hypervisor.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,12 +29,15 @@ const SLICE: Duration = Duration::from_millis(50);
 /// cannot be pinned to its CPU.
 pub(crate) fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
     let allowed = sched_getaffinity(None).context("reading the CPU affinity")?;
-    let processors = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor));
-    let (stop, begin) = (AtomicBool::new(false), Instant::now());
+    let processors: Vec<_> = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).collect();
+    let (stop, started) = (AtomicBool::new(false), Barrier::new(processors.len() + 1));
     thread::scope(|scope| {
-        let stop = &stop;
-        let idlers: Vec<_> =
-            processors.map(|processor| scope.spawn(move || idle(processor, begin, stop))).collect();
+        let (stop, started) = (&stop, &started);
+        let idlers: Vec<_> = processors
+            .into_iter()
+            .map(|processor| scope.spawn(move || idle(processor, started, stop)))
+            .collect();
+        started.wait();
         let result = work();
         stop.store(true, Ordering::Relaxed);
         let slices =
@@ -43,26 +47,34 @@ pub(crate) fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> 
     })
 }
 
-/// Reads the clock until `stop` is set, and returns the time lost between readings, by slice.
-fn idle(processor: usize, begin: Instant, stop: &AtomicBool) -> Result<Vec<Duration>> {
+/// Reads the clock from the time that all threads have `started` until `stop` is set, and returns the
+/// time lost between readings, by slice.
+fn idle(processor: usize, started: &Barrier, stop: &AtomicBool) -> Result<Vec<Duration>> {
     let mut place = CpuSet::new();
     place.set(processor);
-    sched_setaffinity(None, &place).with_context(|| format!("pinning a thread to CPU {processor}"))?;
+    let pinned = sched_setaffinity(None, &place);
+    started.wait();
+    let begin = Instant::now();
+    pinned.with_context(|| format!("pinning a thread to CPU {processor}"))?;
     let parameter = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel only reads the parameter; 0 refers to the calling thread.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
     if result != 0 {
         return Err(std::io::Error::last_os_error()).context("setting SCHED_IDLE");
     }
-    let (mut slices, mut last) = (Vec::new(), Instant::now());
-    while !stop.load(Ordering::Relaxed) {
+    let (mut slices, mut last) = (Vec::new(), begin);
+    loop {
+        // A thread that has had no time at all during the work has a single long gap.
+        let is_over = stop.load(Ordering::Relaxed);
         let now = Instant::now();
         if now - last > GAP {
             distribute(&mut slices, last - begin, now - begin);
         }
+        if is_over {
+            return Ok(slices);
+        }
         last = now;
     }
-    Ok(slices)
 }
 
 /// Adds the time between two readings to the slices it falls into.
@@ -93,7 +105,6 @@ mod tests {
     #[test]
     fn busy_thread_takes_cpu_time() {
         let ((), taken) = taken_by(|| {
-            // Longer than the idle threads take to start.
             let start = Instant::now();
             while start.elapsed() < SLICE * 6 {}
             Ok(())

@@ -83,30 +83,30 @@ pub(super) struct Upgrading {
     is_handing_over: Arc<AtomicBool>,
 }
 
-/// An upgrade or a restart that waits until this process's predecessor has ended, so that notification
-/// commands of the predecessor and of the new successor do not run at the same time.
-pub(super) struct Waiting {
-    /// [`Change::Upgrade`] or [`Change::Restart`].
-    pub(super) request: Change,
+/// A request that waits for a condition, at most until a deadline.
+pub(super) struct Waiting<R> {
+    pub(super) request: R,
     pub(super) author: Author,
     deadline: Instant,
 }
 
-impl Waiting {
+/// An upgrade or a restart ([`Change::Upgrade`], [`Change::Restart`]) that waits until this process's
+/// predecessor has ended, so that notification commands of the predecessor and of the new successor
+/// do not run at the same time.
+pub(super) type Postponed = Waiting<Change>;
+
+/// A restart that waits until this process's notification commands have ended.
+pub(super) type Quiescing = Waiting<()>;
+
+impl Postponed {
     fn new(request: Change, author: Author) -> Self {
         Self { request, author, deadline: Instant::now() + MAX_WAIT }
     }
 }
 
-/// A restart that waits until this process's notification commands have ended.
-pub(super) struct Quiescing {
-    pub(super) author: Author,
-    deadline: Instant,
-}
-
 impl Quiescing {
     pub(super) fn new(author: Author) -> Self {
-        Self { author, deadline: Instant::now() + COMMANDS_TIMEOUT }
+        Self { request: (), author, deadline: Instant::now() + COMMANDS_TIMEOUT }
     }
 }
 
@@ -243,9 +243,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 
     /// Postpones an upgrade or a restart until this process's predecessor has ended. `waiting` contains
     /// an earlier one, which is refused.
-    pub(super) fn postpone(&mut self, request: Change, author: Author, waiting: &mut Option<Waiting>) {
+    pub(super) fn postpone(&mut self, request: Change, author: Author, waiting: &mut Option<Postponed>) {
         self.administrator.postpone();
-        if let Some(earlier) = waiting.replace(Waiting::new(request, author)) {
+        if let Some(earlier) = waiting.replace(Postponed::new(request, author)) {
             finish(
                 earlier.author,
                 Err("another upgrade has been requested in the meantime".to_owned().into()),
@@ -371,9 +371,8 @@ pub(super) async fn outcome(upgrading: &mut Option<Upgrading>) -> Result<Success
     }
 }
 
-/// Returns the waiting upgrade once its deadline has passed. Waits forever if no upgrade is
-/// waiting.
-pub(super) async fn overdue(waiting: &mut Option<Waiting>) -> Option<Waiting> {
+/// Returns the waiting request once its deadline has passed. Waits forever if no request is waiting.
+pub(super) async fn overdue<R>(waiting: &mut Option<Waiting<R>>) -> Option<Waiting<R>> {
     match waiting {
         Some(Waiting { deadline, .. }) => {
             sleep_until(*deadline).await;
@@ -383,28 +382,17 @@ pub(super) async fn overdue(waiting: &mut Option<Waiting>) -> Option<Waiting> {
     }
 }
 
-/// Returns the waiting restart once its deadline has passed. Waits forever if no restart is waiting.
-pub(super) async fn unquiet(quiescing: &mut Option<Quiescing>) -> Option<Quiescing> {
-    match quiescing {
-        Some(Quiescing { deadline, .. }) => {
-            sleep_until(*deadline).await;
-            quiescing.take()
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Returns the error for a restart whose [notification commands](unquiet) have not ended.
-pub(super) fn unquiet_reason() -> String {
-    format!("notification commands have not ended within {COMMANDS_TIMEOUT:?}")
-}
-
-/// Returns the error for an [overdue] upgrade.
-pub(super) fn overdue_reason() -> String {
+/// Returns the error for an overdue [`Postponed`] request.
+pub(super) fn predecessor_reason() -> String {
     format!(
         "the agent's predecessor has not ended within {MAX_WAIT:?}; wait until its notification commands have \
          ended, or kill it, and try again"
     )
+}
+
+/// Returns the error for an overdue [`Quiescing`] restart.
+pub(super) fn commands_reason() -> String {
+    format!("notification commands have not ended within {COMMANDS_TIMEOUT:?}")
 }
 
 /// Returns the successor if the engine handed over before it ended.
