@@ -1,0 +1,201 @@
+//! Signed adverts: adverts with an HMAC and a sequence that prevents replays, as keepalived 2.4 sends
+//! and verifies them. No RFC specifies them; VRRPv3 has no authentication (RFC 9568 section 9).
+//!
+//! An [`Authenticator`] signs the adverts that a router sends, and verifies the adverts that it
+//! receives. Checks are made in this order:
+//!
+//! | check | refusal |
+//! | --- | --- |
+//! | the advert has a trailer, unless the mode makes it optional | [`Refusal::Missing`] |
+//! | the trailer is well-formed | [`Refusal::Malformed`] |
+//! | the sender's clock is within the window ([`AntiReplay::Time`]) | [`Refusal::Stale`] |
+//! | the key is configured | [`Refusal::UnknownKey`] |
+//! | the HMAC is correct | [`Refusal::WrongHmac`] |
+//! | the sequence is after the sender's last one | [`Refusal::Replayed`] |
+//!
+//! The clock is checked first, because this check is cheap. Nothing of an advert is stored before its
+//! HMAC is verified.
+
+mod config;
+mod key;
+mod sender;
+mod sequence;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use vipd_common::Timestamp;
+use vipd_common::hmac::PseudoHeader;
+use vipd_common::wire::trailer::{self, Trailer};
+
+pub use config::{AntiReplay, Config, Key, MAX_KEY, MIN_KEY, Mode};
+pub use key::key_state;
+pub use sender::{MULTICAST_SENDERS, Sender};
+pub use sequence::WallTime;
+
+use key::tag;
+use sender::Senders;
+use sequence::Sequence;
+
+/// Signs and verifies the adverts of one virtual router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticator {
+    config: Config,
+    /// Sequence of the last advert that was signed.
+    sent: Option<Sequence>,
+    senders: Senders,
+}
+
+/// A verified advert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Identifier of the key with which the advert was signed.
+    pub key_id: u8,
+    /// Clock of the sender minus the clock of this host, in milliseconds.
+    pub clock_offset: i64,
+    /// Position of the sender in [`Authenticator::senders`].
+    pub position: usize,
+}
+
+/// The reason for refusing an advert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The advert has no trailer, although the mode requires one.
+    Missing,
+    /// The trailer has an unknown type, key ID 0 or reserved bytes other than 0.
+    Malformed,
+    /// The time in the sequence differs from this host's clock by more than the window.
+    Stale,
+    /// No key with this ID is configured.
+    UnknownKey,
+    /// The HMAC is wrong: the advert was signed with another key, or was forged.
+    WrongHmac,
+    /// The sequence is not after the sender's last one.
+    Replayed,
+}
+
+impl Authenticator {
+    /// Creates an authenticator that remembers the sequences of up to `capacity` senders:
+    /// [`MULTICAST_SENDERS`], or the number of unicast peers.
+    pub fn new(config: Config, capacity: usize) -> Self {
+        Self { config, sent: None, senders: Senders::new(capacity) }
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Replaces the configuration. The sequences of this router and of the senders stay.
+    pub fn reconfigure(&mut self, config: Config, capacity: usize) {
+        self.config = config;
+        self.senders.resize(capacity);
+    }
+
+    /// Signs an advert with the active key, and returns its trailer. Its sequence is `now`, or the
+    /// sequence after the last one if the clock has not advanced. `message` is the VRRP message. The
+    /// HMAC does not cover its checksum.
+    ///
+    /// Returns `None` if the mode is [`Mode::ReceiveOnly`].
+    pub fn sign(
+        &mut self,
+        now: WallTime,
+        header: &PseudoHeader,
+        message: &[u8],
+    ) -> Option<[u8; trailer::LEN]> {
+        let key = self.config.signing_key()?;
+        let ahead = match self.config.anti_replay {
+            AntiReplay::Time => Some(self.config.window),
+            AntiReplay::Monotonic => None,
+        };
+        let sequence = Sequence::next(self.sent, now, ahead);
+        self.sent = Some(sequence);
+        Some(signed(key, sequence, header, message))
+    }
+
+    /// Verifies an advert that arrived at `arrival`, when the clock was `now`. `trailer` is `None` if
+    /// the advert has none. Returns `None` if the advert has no trailer and needs none.
+    ///
+    /// # Errors
+    /// Returns the [`Refusal`] if the advert must be discarded.
+    pub fn verify(
+        &mut self,
+        now: WallTime,
+        arrival: Timestamp,
+        source: IpAddr,
+        header: &PseudoHeader,
+        message: &[u8],
+        trailer: Option<&[u8; trailer::LEN]>,
+    ) -> Result<Option<Verified>, Refusal> {
+        let Some(trailer) = trailer else {
+            return if self.config.mode == Mode::Enforce { Err(Refusal::Missing) } else { Ok(None) };
+        };
+        let trailer = Trailer::parse(trailer).ok_or(Refusal::Malformed)?;
+        let sequence = Sequence(trailer.sequence);
+        if !self.config.is_fresh(sequence, now) {
+            return Err(Refusal::Stale);
+        }
+        let key = self.config.key(trailer.key_id).ok_or(Refusal::UnknownKey)?;
+        let expected = tag(&key.state, header, message, &Trailer { hmac: [0; _], ..trailer }.encode());
+        // Takes the same time wherever the two differ.
+        if u128::from_ne_bytes(expected) ^ u128::from_ne_bytes(trailer.hmac) != 0 {
+            return Err(Refusal::WrongHmac);
+        }
+        let is_valid = |mark: Sequence| self.config.is_fresh(mark, now);
+        let key_id = trailer.key_id;
+        let position = self.senders.record(source, sequence, key_id, arrival, is_valid)?;
+        Ok(Some(Verified { key_id, clock_offset: sequence.milliseconds_after(now), position }))
+    }
+
+    /// Returns the senders whose adverts have been verified, at most as many as the capacity. The
+    /// position of a sender stays the same until another sender replaces it.
+    pub fn senders(&self) -> &[Sender] {
+        self.senders.all()
+    }
+
+    /// Returns the sequence of the last advert that was signed; `None` if there was none.
+    pub fn sent(&self) -> Option<u64> {
+        self.sent.map(|Sequence(number)| number)
+    }
+
+    /// Returns the sequences of this router and of the senders, without any key.
+    pub fn save(&self) -> Saved {
+        Saved { sent: self.sent(), senders: self.senders().to_vec() }
+    }
+
+    /// Continues with the sequences of another process.
+    pub fn resume(&mut self, saved: &Saved) {
+        self.sent = saved.sent.map(Sequence);
+        self.senders.restore(&saved.senders);
+    }
+}
+
+/// Returns the trailer of an advert.
+fn signed(key: &Key, sequence: Sequence, header: &PseudoHeader, message: &[u8]) -> [u8; trailer::LEN] {
+    let mut trailer = Trailer { key_id: key.id, sequence: sequence.0, hmac: [0; _] };
+    trailer.hmac = tag(&key.state, header, message, &trailer.encode());
+    trailer.encode()
+}
+
+/// Signs the last advert of a router whose process has ended. Like [`Authenticator::sign`], but
+/// without its state: `sent` is the sequence of the last advert that was signed, 0 if there was none.
+pub fn sign_once(
+    key: &Key,
+    sent: u64,
+    now: WallTime,
+    header: &PseudoHeader,
+    message: &[u8],
+) -> [u8; trailer::LEN] {
+    let sent = (sent != 0).then_some(Sequence(sent));
+    signed(key, Sequence::next(sent, now, None), header, message)
+}
+
+/// The saved state of an [`Authenticator`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    sent: Option<u64>,
+    senders: Vec<Sender>,
+}
