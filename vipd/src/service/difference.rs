@@ -44,6 +44,7 @@ impl Differences {
             checksum: _,
             xdp,
             password: _,
+            hmac: _,
             virtual_mac,
             accept,
             announce_interval: _,
@@ -133,6 +134,7 @@ impl Differences {
         let in_place = &mut self.in_place;
         note_changed(in_place, "checksum", &from.checksum, &to.checksum);
         note_changed(in_place, "auth_pass", &from.password, &to.password);
+        note_changed(in_place, "hmac", &from.hmac, &to.hmac);
         note(in_place, "garp.interval", &Pause(from.announce_interval), &Pause(to.announce_interval));
         note_changed(in_place, "track", &from.track, &to.track);
         note_changed(in_place, "notify", &from.notify, &to.notify);

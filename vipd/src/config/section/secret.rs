@@ -1,0 +1,78 @@
+//! Files that contain a password or a key.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::config::problem::Collector;
+use crate::config::schema::Key;
+
+/// Maximum number of bytes read from a file.
+const MAX_LINE: usize = 4096;
+
+/// The directories of files that contain passwords and keys.
+#[derive(Debug)]
+pub(in crate::config) struct Folders<'a> {
+    /// The directory of the configuration file, to which paths are relative.
+    pub(in crate::config) configuration: &'a Path,
+    /// The directory of systemd's credentials; `None` outside of a service.
+    pub(in crate::config) credentials: Option<PathBuf>,
+}
+
+/// The first line of a file.
+#[derive(Debug)]
+pub(super) struct FirstLine {
+    /// The line without its line ending. Overwritten with zeros when it is dropped.
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    /// Permissions of the file, as in `chmod`.
+    mode: u32,
+    /// The file's group.
+    group: u32,
+}
+
+impl FirstLine {
+    /// Reads the first line of a file. Ignores bytes after the first 4096.
+    pub(super) fn read(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        // With this capacity, the buffer is not reallocated, which would leave a copy in memory.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LINE + 1));
+        file.take(MAX_LINE as u64).read_to_end(&mut bytes)?;
+        if let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            bytes.truncate(end);
+            if bytes.last() == Some(&b'\r') {
+                bytes.truncate(end - 1);
+            }
+        }
+        Ok(Self { bytes, mode: metadata.mode(), group: metadata.gid() })
+    }
+
+    /// Returns whether users other than the owner and the members of the group can read the file.
+    pub(super) fn is_world_readable(&self) -> bool {
+        self.mode & 0o004 != 0
+    }
+
+    /// Returns whether the members of the group can read the file, unless it is root's group.
+    pub(super) fn is_group_readable(&self) -> bool {
+        self.mode & 0o040 != 0 && self.group != 0
+    }
+}
+
+/// Warns about a secret that is in a world-readable configuration file. `at` is the position of the
+/// secret, `key` its key, and `other` the name of the key for a file of its own.
+pub(super) fn warn_if_configuration_is_readable(
+    at: usize,
+    key: &Key,
+    other: &Key,
+    problems: &mut Collector<'_>,
+) {
+    if let Some(file) = problems.world_readable_file(at) {
+        problems.warn(
+            at,
+            format!("{key} is in {file}, which is world-readable; run `chmod o-r {file}`, or use `{other}`"),
+        );
+    }
+}
