@@ -43,11 +43,16 @@ impl RouterKey {
 /// configuration that the BPF program validates adverts against.
 ///
 /// ```text
-///  0       4         5                6       7         8              24           32
-///  +-------+---------+----------------+-------+---------+--------------+------------+
-///  | row h | version | authentication | empty | unicast | destination  | password   |
-///  |  u32  |      b  |             b  |    b  |      b  |  n, 4 × u32  | n, 2 × u32 |
-///  +-------+---------+----------------+-------+---------+--------------+------------+
+///  0       4         5                6       7         8         9          12
+///  +-------+---------+----------------+-------+---------+---------+----------+
+///  | row h | version | authentication | empty | unicast | trailer | reserved |
+///  |  u32  |      b  |             b  |    b  |      b  |      b  |    3 × b |
+///  +-------+---------+----------------+-------+---------+---------+----------+
+///  12             28           36
+///  +--------------+------------+
+///  | destination  | password   |
+///  |  n, 4 × u32  | n, 2 × u32 |
+///  +--------------+------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -62,6 +67,11 @@ pub struct RouterSlot {
     pub empty: u8,
     /// 1 if the source must be in [`MAP_PEERS`](crate::names::MAP_PEERS), else 0.
     pub unicast: u8,
+    /// Whether adverts have a trailer: the number of a
+    /// [`Trailer`](crate::parse::Trailer).
+    pub trailer: u8,
+    /// Always 0.
+    pub reserved: [u8; 3],
     /// Destination of the adverts that the router receives: the VRRP group in multicast, the
     /// router's own address in unicast. Adverts to another destination are passed.
     pub destination: Address,
@@ -236,6 +246,9 @@ pub const TOKEN_INTERVAL: u64 = 2_500_000;
 
 /// A valid advert passed to user space: a record of the ring buffer
 /// [`MAP_ADVERTS`](crate::names::MAP_ADVERTS).
+///
+/// The record of a signed advert is followed by the packet, from its IP header to its trailer. Its
+/// HMAC has not been verified.
 ///
 /// ```text
 ///  0            8             16      20          24             40

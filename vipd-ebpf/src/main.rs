@@ -55,7 +55,7 @@ mod program {
     use vipd_common::counters::Counter;
     use vipd_common::filter::{Direction, Network};
     use vipd_common::lease::Reason;
-    use vipd_common::parse::{Advert, ChecksumForm, Expected, Located, NotOurs, locate, validate};
+    use vipd_common::parse::{Advert, ChecksumForm, Expected, Located, NotOurs, Trailer, locate, validate};
     use vipd_common::records::{AdvertRecord, PeerKey, RouterKey, RouterSlot};
     use vipd_common::wire::ip::{self, Ip};
     use vipd_common::wire::{ethernet, ipv4};
@@ -231,6 +231,9 @@ mod program {
             }
         };
         match check(&packet, &located, &slot) {
+            Ok(advert) if advert.is_signed => {
+                publish_signed(&packet, located.packet_len(), ifindex, slot.row, &advert);
+            }
             Ok(advert) => publish(ifindex, slot.row, &advert),
             Err(reason) => {
                 count_discarded(slot.row, reason);
@@ -278,11 +281,12 @@ mod program {
             password: slot.password,
             ttl,
             empty: slot.empty != 0,
+            trailer: Trailer::from_number(slot.trailer),
         };
         validate(packet, located, &expected)
     }
 
-    /// Counts the advert, and fences the row if necessary. Stores the arrival time of an unchanged
+    /// Counts an unsigned advert, and fences the row if necessary. Stores the arrival time of an unchanged
     /// advert. For any other advert within the rate limit, writes a record to the ring and wakes
     /// the reader, or counts the loss if the ring is full.
     #[inline(always)]
@@ -318,7 +322,41 @@ mod program {
             count_lost(row);
             return;
         };
-        entry.write(AdvertRecord {
+        entry.write(record(arrival, ifindex, row, advert, last_unchanged));
+        if fenced == Some(Reason::Outranked) {
+            fence::fence(row);
+        }
+        // Committing is a full barrier (xchg in `bpf_ringbuf_commit`). The reader checks the ring
+        // after setting ASLEEP, so either it finds this record, or `wake` finds ASLEEP set.
+        entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+        wake();
+    }
+
+    /// Writes a signed advert within the rate limit to the ring, followed by its packet of `length`
+    /// bytes, and wakes the reader, or counts the loss if the ring is full. User space verifies the
+    /// HMAC, and only then counts the advert.
+    #[inline(always)]
+    fn publish_signed(packet: &Windowed, length: usize, ifindex: u32, row: u32, advert: &Advert) {
+        if !advert.link_local {
+            count(row, Counter::NotLinkLocal);
+        }
+        // SAFETY: the helper has no preconditions.
+        let arrival = unsafe { bpf_ktime_get_ns() };
+        if !charge_sender(row, advert, arrival) {
+            count_discarded(row, Counter::RateLimited);
+            return;
+        }
+        let bytes = packet.with_record(record(arrival, ifindex, row, advert, 0), length);
+        // Like committing a record, writing one is a full barrier.
+        match ADVERTS.output::<[u8]>(bytes, u64::from(BPF_RB_NO_WAKEUP)) {
+            Ok(()) => wake(),
+            Err(_) => count_lost(row),
+        }
+    }
+
+    #[inline(always)]
+    fn record(arrival: u64, ifindex: u32, row: u32, advert: &Advert, last_unchanged: u64) -> AdvertRecord {
+        AdvertRecord {
             arrival,
             addresses: advert.addresses,
             row,
@@ -332,14 +370,7 @@ mod program {
             count: advert.count,
             checksum: advert.checksum as u8,
             last_unchanged,
-        });
-        if fenced == Some(Reason::Outranked) {
-            fence::fence(row);
         }
-        // Committing is a full barrier (xchg in `bpf_ringbuf_commit`). The reader checks the ring
-        // after setting ASLEEP, so either it finds this record, or `wake` finds ASLEEP set.
-        entry.submit(u64::from(BPF_RB_NO_WAKEUP));
-        wake();
     }
 
     /// Never called: the verifier would reject an endless loop in a reachable path.

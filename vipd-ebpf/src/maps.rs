@@ -6,17 +6,20 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
 use vipd_common::records::{
-    AddressKey, FilterWords, LeaseSlot, PeerKey, RING_BYTES, RouterKey, RouterSlot, SenderKey, SteadySlot,
+    AddressKey, AdvertRecord, FilterWords, LeaseSlot, PeerKey, RING_BYTES, RouterKey, RouterSlot, SenderKey, SteadySlot,
 };
 
-/// Size of a window in bytes: the IPv6 header and the longest message (40 + 4088), rounded up to a
-/// power of two so that a mask bounds every offset.
+/// Size of a window in bytes: the IPv6 header, the longest message and a trailer (40 + 4088 + 28),
+/// rounded up to a power of two so that a mask bounds every offset.
 pub(crate) const WINDOW_LEN: usize = 8192;
 
 /// The packet being parsed: the value type of [`WINDOW`].
 #[repr(C, align(8))]
 pub(crate) struct Window {
-    bytes: [u8; WINDOW_LEN],
+    /// The record of a signed advert. It directly precedes the packet, so that one call writes both
+    /// to the ring.
+    pub(crate) record: AdvertRecord,
+    pub(crate) packet: [u8; WINDOW_LEN],
 }
 
 /// Valid adverts for user space.

@@ -87,6 +87,9 @@ pub struct Advert {
     pub cut: usize,
     /// Bytes after the message that are part of the IP packet and covered by the VRRP checksum.
     pub trailing: Vec<u8>,
+    /// Bytes after the message that are part of the IP packet, but not covered by the VRRP checksum:
+    /// the trailer of a signed advert.
+    pub trailer: Vec<u8>,
     /// Offsets in the message, and bytes to store there before its checksum is computed.
     pub message_edits: Vec<(usize, u8)>,
     /// Offsets, from the start of the IP header, of bytes to corrupt after all checksums are
@@ -134,6 +137,7 @@ impl Advert {
             authentication: [0; 8],
             cut: 0,
             trailing: Vec::new(),
+            trailer: Vec::new(),
             message_edits: Vec::new(),
             corrupt: Vec::new(),
             padding: Vec::new(),
@@ -152,7 +156,7 @@ impl Advert {
     /// families, or an edit is out of bounds.
     pub fn frame(&self) -> Vec<u8> {
         let mut message = self.message();
-        let header = self.ip_header(message.len());
+        let header = self.ip_header(message.len() + self.trailer.len());
         // Read the addresses from the header, because edits may have changed them.
         let (source, destination) = addresses_of(&header, self.source);
         let checksum = self.checksum.of(&message, source, destination);
@@ -170,6 +174,7 @@ impl Advert {
         frame.extend(self.ethertype.to_be_bytes());
         frame.extend(header);
         frame.extend(message);
+        frame.extend(&self.trailer);
         for offset in &self.corrupt {
             frame[self.ip_offset() + offset] ^= 0x40;
         }

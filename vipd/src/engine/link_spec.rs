@@ -74,6 +74,8 @@ impl XdpEntry {
             authentication: instance.password.map_or(0, |_| vrrp::AUTH_PASS),
             empty: u8::from(instance.router.virtual_addresses.is_empty()),
             unicast: u8::from(!peers.is_empty()),
+            trailer: 0,
+            reserved: [0; 3],
             destination: to_words(destination),
             password: instance.password.map_or([0; 2], |password| password.words()),
         };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vipd_common::counters::Counter;
-use vipd_common::parse::{Expected, NotOurs, validate};
+use vipd_common::parse::{Expected, NotOurs, Trailer, validate};
 use vipd_common::wire::{ipv4, vrrp};
 
 use super::dissect::{Advert, Packet, dissect};
@@ -92,6 +92,7 @@ pub(crate) fn check(instance: &Instance, advert: &Advert) -> Option<Counter> {
         password: instance.password.map_or([0; 2], |password| password.words()),
         ttl,
         empty: instance.router.virtual_addresses.is_empty(),
+        trailer: Trailer::Absent,
     };
     validate(&&*advert.packet, &advert.located, &expected).err()
 }

@@ -15,7 +15,7 @@ const SENDER_KEY: usize = size_of::<SenderKey>();
 
 /// The maps `ROUTERS` and `PEERS`, and the maps in which a released row must be cleared.
 pub(super) struct Routers {
-    pub(super) entries: HashMap<MapData, [u8; 8], [u8; 32]>,
+    pub(super) entries: HashMap<MapData, [u8; 8], [u8; size_of::<RouterSlot>()]>,
     pub(super) peers: HashMap<MapData, [u8; 20], u8>,
     pub(super) senders: HashMap<MapData, [u8; SENDER_KEY], u64>,
     /// Number of senders for which the map has room.
@@ -27,7 +27,8 @@ pub(super) struct Routers {
 
 impl Routers {
     pub(super) fn insert(&mut self, key: RouterKey, slot: RouterSlot) -> Result<(), MapError> {
-        self.entries.insert(bytemuck::cast::<_, [u8; 8]>(key), bytemuck::cast::<_, [u8; 32]>(slot), 0)
+        let slot = bytemuck::cast::<_, [u8; size_of::<RouterSlot>()]>(slot);
+        self.entries.insert(bytemuck::cast::<_, [u8; 8]>(key), slot, 0)
     }
 
     pub(super) fn remove(&mut self, key: RouterKey) -> Result<(), MapError> {

@@ -16,5 +16,6 @@ mod limit;
 mod reference;
 mod ring;
 mod rows;
+mod signed;
 mod verdicts;
 mod wakeups;
