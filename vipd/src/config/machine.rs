@@ -23,6 +23,8 @@ pub struct Machine {
     pub checks_executables: bool,
     /// The directory of systemd's credentials; `None` for the one that `CREDENTIALS_DIRECTORY` names.
     pub credentials: Option<PathBuf>,
+    /// Whether files and credentials with keys are on another machine, and are therefore not read.
+    pub lacks_keys: bool,
 }
 
 /// A network interface of the machine.

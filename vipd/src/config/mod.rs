@@ -19,9 +19,10 @@ mod tests;
 
 use std::env;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,7 +84,7 @@ pub struct Config {
 }
 
 /// The text of a configuration: the main file, followed by all included files. The text may contain
-/// passwords, so `Debug` does not print it.
+/// passwords and keys, so `Debug` does not print it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConfigText(pub Arc<str>);
 
@@ -249,7 +250,12 @@ impl Config {
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let credentials = machine.credentials.clone();
         let credentials = credentials.or_else(|| env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
-        let folders = Folders { configuration: folder, credentials };
+        let folders = Folders {
+            configuration: folder,
+            group: fs::metadata(file_name).ok().map(|metadata| metadata.gid()),
+            credentials,
+            has_keys: !machine.lacks_keys,
+        };
         let config = Self::read(&table, &folders, machine, &mut problems);
         let text = ConfigText(source.as_str().into());
         let Findings { warnings, executables } = problems.finish(file_name, text.clone())?;

@@ -284,9 +284,9 @@ schema! {
             "pause between packets", "`vrrp_garp_interval`, `vrrp_gna_interval`";
     }
     Hmac {
-        HMAC_KEYS "keys", Kind::Other("an array of 1 to 255 tables"), "required", "[{ id = 1, file = \"/etc/vipd/key\" }]",
-            "keys with which received adverts are verified; all routers must have the active key of each router", "`key`";
-        HMAC_ACTIVE "active", Kind::Integer(1, 255), "the only key; required with several keys that sign", "1",
+        HMAC_KEYS "keys", Kind::Other("an array of tables"), "required", "[{ id = 1, file = \"/etc/vipd/key\" }]",
+            "keys with which received adverts are verified; every router needs the active keys of all others", "`key`";
+        HMAC_ACTIVE "active", Kind::Integer(1, 255), "the only key; required with several keys unless `mode` is `\"receive-only\"`", "1",
             "`id` of the key with which adverts are signed", "`active_key`";
         HMAC_MODE "mode", Kind::Choice(&["enforce", "permissive", "receive-only"]), "`\"enforce\"`", "\"enforce\"",
             "`\"enforce\"` signs adverts and drops adverts that are not signed; `\"permissive\"` signs adverts and accepts adverts that are not signed; `\"receive-only\"` does not sign adverts. All modes drop adverts with a wrong HMAC", "`mode`";
@@ -296,9 +296,9 @@ schema! {
             "maximum difference of the clocks, in whole seconds", "`time_window`";
     }
     HmacKey {
-        HMAC_KEY_ID "id", Kind::Integer(1, 255), "required", "1", "identifier of the key, the same on all routers; unique in the instance", "`key`";
+        HMAC_KEY_ID "id", Kind::Integer(1, 255), "required", "1", "identifier of the key, the same on all routers, unique in the instance", "";
         HMAC_KEY_FILE "file", Kind::Other("the path of a file that contains a key of 32 to 64 bytes"), "none", "\"/etc/vipd/key\"",
-            "file that contains the key; a relative path is relative to the directory of the configuration file", "`file:`";
+            "file that contains the key; a relative path is relative to the directory of the configuration file; not readable by others", "`file:`";
         HMAC_KEY_CREDENTIAL "credential", Kind::Other("the name of a systemd credential"), "none", "\"vipd-key-1\"",
             "credential that contains the key, passed by systemd with `LoadCredential=` or `LoadCredentialEncrypted=`", "";
         HMAC_KEY_HEX "hex", Kind::Other("a string of 64 to 128 hexadecimal digits"), "none", "\"…\"", "the key itself", "`hex:`";

@@ -18,8 +18,12 @@ const MAX_LINE: usize = 4096;
 pub(in crate::config) struct Folders<'a> {
     /// The directory of the configuration file, to which paths are relative.
     pub(in crate::config) configuration: &'a Path,
+    /// The group of the configuration file; `None` if there is no such file.
+    pub(in crate::config) group: Option<u32>,
     /// The directory of systemd's credentials; `None` outside of a service.
     pub(in crate::config) credentials: Option<PathBuf>,
+    /// Whether files and credentials with keys exist on this machine. Otherwise, they are not read.
+    pub(in crate::config) has_keys: bool,
 }
 
 /// The first line of a file.
@@ -55,9 +59,10 @@ impl FirstLine {
         self.mode & 0o004 != 0
     }
 
-    /// Returns whether the members of the group can read the file, unless it is root's group.
-    pub(super) fn is_group_readable(&self) -> bool {
-        self.mode & 0o040 != 0 && self.group != 0
+    /// Returns whether the members of the file's group can read the file, and the group is not that
+    /// of the configuration file, to which the agent belongs.
+    pub(super) fn is_readable_by_other_group(&self, of_configuration: Option<u32>) -> bool {
+        self.mode & 0o040 != 0 && of_configuration != Some(self.group)
     }
 }
 

@@ -5,6 +5,7 @@ use sha2::digest::generic_array::GenericArray;
 use vipd_common::hmac::{BLOCK, INITIAL, KeyState, PseudoHeader, State};
 use vipd_common::wire::trailer::{HMAC_LEN, LEN};
 use vipd_common::wire::vrrp;
+use zeroize::Zeroize as _;
 
 /// Returns the states of a key of at most [`MAX_KEY`](super::MAX_KEY) bytes. Ignores further bytes.
 pub fn key_state(key: &[u8]) -> KeyState {
@@ -13,6 +14,7 @@ pub fn key_state(key: &[u8]) -> KeyState {
         block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
         let mut state = INITIAL;
         compress(&mut state, &block);
+        block.zeroize();
         state
     };
     KeyState { inner: state(0x36), outer: state(0x5c) }

@@ -1,0 +1,458 @@
+//! Keys and rules for signed adverts. Messages must not contain a key.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::{assert_rows, parsed, problems, warnings, with};
+use crate::config::Config;
+use crate::config::machine::Machine;
+use crate::vrrp::hmac::{AntiReplay, Mode, key_state};
+
+/// Two keys of 32 bytes.
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const OTHER: &str = "202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f";
+
+/// Returns `hmac` with a key and further settings.
+fn hmac(settings: &str) -> String {
+    format!("hmac = {{ keys = [{{ id = 1, hex = \"{KEY}\" }}]{settings} }}")
+}
+
+/// Returns `hmac` with two keys and further settings.
+fn rotation(settings: &str) -> String {
+    format!("hmac = {{ keys = [{{ id = 1, hex = \"{KEY}\" }}, {{ id = 2, hex = \"{OTHER}\" }}]{settings} }}")
+}
+
+/// Returns the bytes of [`KEY`].
+fn bytes() -> Vec<u8> {
+    (0..32).collect()
+}
+
+#[test]
+fn defaults_are_those_of_keepalived() {
+    let config = parsed(&hmac("")).hmac.expect("hmac");
+    let [key] = &config.keys[..] else { panic!("{config:?}") };
+    assert_eq!((key.id, key.state), (1, key_state(&bytes())));
+    assert_eq!((config.active, config.mode), (1, Mode::Enforce));
+    assert_eq!((config.anti_replay, config.window), (AntiReplay::Time, 5));
+    assert_eq!(warnings(&hmac("")), "");
+}
+
+#[test]
+fn window_is_three_intervals_unless_configured() {
+    for (interval, expected) in [
+        ("version = 3\nadvert_interval = \"10ms\"", 5),
+        ("version = 3\nadvert_interval = \"1.66s\"", 5),
+        ("version = 3\nadvert_interval = \"1.67s\"", 6),
+        ("version = 3\nadvert_interval = \"40.95s\"", 123),
+        ("version = 2\nadvert_interval = \"100s\"", 300),
+        ("version = 2\nadvert_interval = \"255s\"", 300),
+    ] {
+        let config = parsed(&format!("{interval}\n{}", hmac(""))).hmac.expect("hmac");
+        assert_eq!(config.window, expected, "{interval}");
+    }
+    for (text, expected) in [("1s", 1), ("0.5m", 30), ("300s", 300)] {
+        let config = parsed(&hmac(&format!(", window = \"{text}\""))).hmac.expect("hmac");
+        assert_eq!(config.window, expected, "{text}");
+    }
+}
+
+#[test]
+fn modes_for_the_introduction_of_keys_cause_a_warning() {
+    for (word, mode, effect) in [
+        ("permissive", Mode::Permissive, "accepts adverts that are not signed"),
+        ("receive-only", Mode::ReceiveOnly, "signs nothing and accepts adverts that are not signed"),
+    ] {
+        let line = hmac(&format!(", mode = \"{word}\""));
+        assert_eq!(parsed(&line).hmac.expect("hmac").mode, mode);
+        assert_eq!(
+            warnings(&line),
+            format!(
+                "6:{}: hmac.mode is \"{word}\", which {effect}; it is intended only for the introduction of keys; when all \
+                 routers have the keys, use \"enforce\"",
+                line.find(&format!("\"{word}\"")).expect("the mode") + 1
+            )
+        );
+    }
+    let config = parsed(&hmac(", anti_replay = \"monotonic\", mode = \"enforce\"")).hmac.expect("hmac");
+    assert_eq!((config.mode, config.anti_replay), (Mode::Enforce, AntiReplay::Monotonic));
+}
+
+#[test]
+fn active_key_is_one_of_the_keys() {
+    let active = |line: &str| parsed(line).hmac.expect("hmac").active;
+    assert_eq!(active(&rotation(", active = 2")), 2);
+    assert_eq!(active(&rotation(", mode = \"receive-only\"")), 1);
+    assert_eq!(
+        problems(&with(&rotation(""))),
+        "6:8: hmac.active is missing, but a has several keys; it must be one of 1, 2; add e.g. `active = 1`"
+    );
+    let line = rotation(", active = 3, mode = \"receive-only\"");
+    assert_eq!(
+        problems(&with(&line)),
+        format!(
+            "6:{}: hmac.active is 3, but a has no key with this ID; it must be one of 1, 2; add the key, or choose another \
+             ID",
+            line.find("3, mode").expect("the ID") + 1
+        )
+    );
+}
+
+#[test]
+fn invalid_settings_are_rejected() {
+    assert_rows(&[
+        (
+            "hmac = true",
+            "6:8: hmac is a boolean; it must be a table; use e.g. `hmac = { keys = [{ id = 1, file = \"/etc/vipd/key\" }] }`",
+        ),
+        (
+            "hmac = { }",
+            "6:8: hmac.keys is missing; it must be an array of tables; add e.g. `keys = [{ id = 1, file = \
+             \"/etc/vipd/key\" }]`",
+        ),
+        (
+            "hmac = { keys = [] }",
+            "6:17: hmac.keys is empty; it must be an array of tables; add a key, or remove `hmac`",
+        ),
+        (
+            "hmac = { keys = [1], key = 2 }",
+            "6:18: a key is an integer; it must be a table; use e.g. `{ id = 1, file = \"/etc/vipd/key\" }`\n\
+             6:22: unknown key `key` in `hmac`; did you mean `keys`? (allowed keys: keys, active, mode, anti_replay, \
+             window)",
+        ),
+        (
+            "hmac = { keys = [{ id = 0 }] }",
+            "6:18: a key of a has 0 of the keys file, credential and hex; it must have exactly one of them; use e.g. `{ id \
+             = 1, file = \"/etc/vipd/key\" }`\n\
+             6:25: id is 0; it must be an integer from 1 to 255; choose another number",
+        ),
+        (
+            "hmac = { keys = [{ id = 7, hex = \"\", file = \"k\" }] }",
+            "6:18: key 7 of a has 2 of the keys file, credential and hex; it must have exactly one of them; use e.g. `{ id = \
+             1, file = \"/etc/vipd/key\" }`",
+        ),
+        (
+            "hmac = { keys = [{ id = 7, hex = 12 }] }",
+            "6:34: hex is an integer; it must be a string of 64 to 128 hexadecimal digits; use e.g. `hex = \"…\"`",
+        ),
+        (
+            "hmac = { keys = [{ id = 7, hex = \"0123\" }] }",
+            "6:34: key 7 of a: hex has a key of 2 bytes; a key has 32 to 64 bytes; use the output of `openssl rand -hex 32`",
+        ),
+        (
+            "hmac = { keys = [{ id = 7, hex = \"012\" }] }",
+            "6:34: key 7 of a: hex has 3 hexadecimal digits, which is an odd number; use the output of `openssl rand -hex \
+             32`",
+        ),
+        (
+            "hmac = { keys = [{ id = 7, hex = \"01:23\" }] }",
+            "6:34: key 7 of a: hex has a character that is not a hexadecimal digit, at position 3; use the output of \
+             `openssl rand -hex 32`",
+        ),
+        (
+            "hmac = { keys = [{ id = 7, credential = \"../key\" }] }",
+            "6:41: key 7 of a: credential is \"../key\"; it must be the name of a systemd credential; use NAME of \
+             `LoadCredential=NAME:FILE`",
+        ),
+    ]);
+}
+
+#[test]
+fn contradictory_settings_are_rejected() {
+    let at = |line: &str, text: &str| line.find(text).expect("the text") + 1;
+    for (settings, text, expected) in [
+        (
+            ", window = \"400s\"",
+            "\"400s\"",
+            "hmac.window is \"400s\"; it must be a duration as a string, from \"1s\" to \"300s\"; choose another duration",
+        ),
+        (
+            ", window = \"1.5s\"",
+            "\"1.5s\"",
+            "hmac.window is \"1.5s\", which is not a whole number of seconds; use \"1s\" or \"2s\"",
+        ),
+        (
+            ", window = \"9s\", anti_replay = \"monotonic\"",
+            "\"9s\"",
+            "hmac.window and hmac.anti_replay = \"monotonic\" are mutually exclusive; remove one of them",
+        ),
+        (
+            ", mode = \"strict\"",
+            "\"strict\"",
+            "hmac.mode is \"strict\"; it must be \"enforce\", \"permissive\" or \"receive-only\"; choose one of them",
+        ),
+    ] {
+        let line = hmac(settings);
+        assert_eq!(problems(&with(&line)), format!("6:{}: {expected}", at(&line, text)));
+    }
+    let line = hmac("") + "\nversion = 2\nauth_pass = \"s3cret\"";
+    assert_eq!(
+        problems(&with(&line)),
+        "6:8: hmac and auth_pass are mutually exclusive; remove `auth_pass`, which does not protect adverts"
+    );
+    let twice = rotation(", active = 1").replace("id = 2", "id = 1");
+    assert_eq!(
+        problems(&with(&twice)),
+        format!(
+            "6:{}: key ID 1 of a is already used at line 6, column 25; choose another ID",
+            twice.rfind("1, hex").expect("ID") + 1
+        )
+    );
+}
+
+#[test]
+fn messages_contain_no_key() {
+    let part = &KEY[8..24];
+    for line in [
+        hmac("").replace('"', ""),
+        hmac("").replace("\" }]", " }]"),
+        hmac("").replace("hex =", "hex"),
+        hmac("").replace("hex", "hexx"),
+        hmac("").replace("hex", "file"),
+        hmac("").replace("hex", "credential"),
+        hmac("").replace("hex = \"", "file = \"hex:"),
+        hmac("").replace("hex = \"", "hex = \"hex:"),
+        hmac("").replace("hex = ", "hex = ["),
+        hmac("").replace("1f\"", "1\""),
+        hmac("").replace("1f\"", "1f\" \""),
+        hmac("").replace("1f\"", &format!("{KEY}{KEY}\"")),
+        hmac("").replace("}]", &format!("}}, {{ id = 1, hex = \"{KEY}\" }}]")),
+        format!("hmac.keys = [\n{{ id = 1, hex =\n\"{KEY}1\" }} ]"),
+        format!("hmac.keys = [{{ id = 1, hex = \"\"\"\n{}\\\n{}g\"\"\" }}]", &KEY[..32], &KEY[32..]),
+    ] {
+        let source = with(&line);
+        let Err(problems) = Config::parse(&source, "f") else { panic!("accepted: {source}") };
+        for problem in problems.list() {
+            assert!(!format!("{problem:?}").contains(part), "{source}\n{problem:?}");
+        }
+    }
+    let config = Config::parse(&with(&hmac("")), "f").expect("valid");
+    let shown = format!("{config:?}");
+    assert!(!shown.contains(part), "{shown}");
+    // The words of the states, which sign as well as the key does.
+    let state = config.instances[0].hmac.as_ref().expect("hmac").keys[0].state;
+    assert!(!shown.contains(&state.inner[0].to_string()), "{shown}");
+}
+
+/// A configuration file in a directory with key files.
+struct Files {
+    directory: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("temporary directory") }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn write(&self, name: &str, content: &[u8], mode: u32) {
+        let path = self.path().join(name);
+        fs::write(&path, content).expect("write");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("chmod");
+    }
+
+    /// Loads an instance with a key from `source`. Returns the key's state and the warnings.
+    fn load(&self, source: &str) -> Result<(crate::vrrp::hmac::Key, Vec<String>), String> {
+        let source = with(&format!("hmac.keys = [{{ id = 9, {source} }}]"));
+        self.write("vipd.toml", source.as_bytes(), 0o640);
+        let machine = Machine { credentials: Some(self.path().to_owned()), ..Machine::default() };
+        let config = Config::load_on(self.path().join("vipd.toml"), &machine).map_err(|error| {
+            let text = error.to_string();
+            text.rsplit_once("vipd.toml:").map_or(text.clone(), |(_, message)| message.to_owned())
+        })?;
+        let key = config.instances[0].hmac.as_ref().expect("hmac").keys[0];
+        Ok((key, config.warnings.iter().map(ToString::to_string).collect()))
+    }
+}
+
+#[test]
+fn keys_are_read_from_files_and_credentials() {
+    let files = Files::new();
+    let text = "correct horse battery staple, 42!";
+    let upper = KEY.to_uppercase();
+    for (content, key) in [
+        (format!("hex:{KEY}"), bytes()),
+        (format!("hex:{KEY}\n"), bytes()),
+        (format!("hex:{upper} \r\nsecond line"), bytes()),
+        (format!("hex:{KEY}{KEY}"), [bytes(), bytes()].concat()),
+        (text.to_owned(), text.as_bytes().to_vec()),
+        (format!("{text}\n"), text.as_bytes().to_vec()),
+    ] {
+        files.write("key", content.as_bytes(), 0o600);
+        let expected = key_state(&key);
+        for source in ["file = \"key\"", "credential = \"key\""] {
+            let (found, _) = files.load(source).unwrap_or_else(|error| panic!("{content}: {error}"));
+            assert_eq!((found.id, found.state), (9, expected), "{source}: {content}");
+        }
+    }
+}
+
+#[test]
+fn weak_keys_cause_a_warning() {
+    let files = Files::new();
+    let place = format!("6:31: key 9 of a: file \"{}/key\"", files.path().display());
+    let generate = "write `hex:` and, on the same line, the output of `openssl rand -hex 32`";
+    for (content, expected) in [
+        (format!("hex:{KEY}"), None),
+        (
+            format!("hex:{}", "ab".repeat(32)),
+            Some(format!("has a key with only 1 different byte, which is easy to guess; {generate}")),
+        ),
+        (
+            "secret, secret, secret, secret, secret".to_owned(),
+            Some(format!("has a key with only 7 different bytes, which is easy to guess; {generate}")),
+        ),
+        (
+            "correct horse battery staple, 42!".to_owned(),
+            Some(format!("has a key that is text, which may be easy to guess; {generate}")),
+        ),
+        (
+            KEY.to_owned(),
+            Some(
+                "has hexadecimal digits without `hex:`, so that the key is the text of the digits; write `hex:` before them \
+                 on all routers"
+                    .to_owned(),
+            ),
+        ),
+    ] {
+        files.write("key", content.as_bytes(), 0o600);
+        let (_, warnings) = files.load("file = \"key\"").expect("valid");
+        let expected: Vec<_> = expected.into_iter().map(|text| format!("{place} {text}")).collect();
+        assert_eq!(warnings, expected, "{content}");
+    }
+    let weak = format!("hex = \"{}\"", "00".repeat(32));
+    let (_, warnings) = files.load(&weak).expect("valid");
+    assert_eq!(
+        warnings,
+        [
+            "6:30: key 9 of a: hex has a key with only 1 different byte, which is easy to guess; use the output of `openssl \
+          rand -hex 32`"
+        ]
+    );
+}
+
+#[test]
+fn malformed_and_readable_files_are_rejected() {
+    let files = Files::new();
+    let name = format!("{}/key", files.path().display());
+    let place = format!("6:31: key 9 of a: file \"{name}\"");
+    let generate = "write `hex:` and, on the same line, the output of `openssl rand -hex 32`";
+    assert_eq!(
+        files.load("file = \"key\""),
+        Err(format!(
+            "{place} cannot be read: No such file or directory (os error 2); create it, or specify another file"
+        ))
+    );
+    for (content, expected) in [
+        (&b""[..], "has a key of 0 bytes; a key has 32 to 64 bytes"),
+        (b"short\n", "has a key of 5 bytes; a key has 32 to 64 bytes"),
+        (&[b'x'; 65], "has a key of 65 bytes; a key has 32 to 64 bytes"),
+        (&[7; 32], "has binary data or control characters; it must be a line of text"),
+        (b"hex:0", "has 1 hexadecimal digits, which is an odd number"),
+        (b"hex: 00", "has a character that is not a hexadecimal digit, at position 1"),
+        (&[b'0'; 5000], "has a key of 4096 bytes; a key has 32 to 64 bytes"),
+    ] {
+        files.write("key", content, 0o600);
+        assert_eq!(files.load("file = \"key\""), Err(format!("{place} {expected}; {generate}")));
+    }
+    files.write("key", format!("hex:{KEY}").as_bytes(), 0o604);
+    assert_eq!(
+        files.load("file = \"key\""),
+        Err(format!(
+            "{place} is world-readable; run `chmod o-r {name}`, and replace the key if others may have read it"
+        ))
+    );
+    // systemd sets the permissions of credentials.
+    assert!(files.load("credential = \"key\"").is_ok());
+    assert_eq!(
+        files.load("credential = \"other\""),
+        Err("6:37: key 9 of a: credential \"other\" cannot be read: No such file or directory (os error 2); add \
+             `LoadCredential=other:FILE` to the service, and restart it"
+            .to_owned())
+    );
+}
+
+#[test]
+fn group_of_key_file_is_compared_with_that_of_the_configuration() {
+    let files = Files::new();
+    files.write("key", format!("hex:{KEY}").as_bytes(), 0o640);
+    assert_eq!(files.load("file = \"key\"").expect("valid").1, [""; 0]);
+    // Without a configuration file, any group is another one.
+    let source = with("hmac.keys = [{ id = 9, file = \"key\" }]");
+    let config =
+        Config::parse(&source, &files.path().join("absent.toml").display().to_string()).expect("valid");
+    let name = format!("{}/key", files.path().display());
+    assert_eq!(
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [format!(
+            "6:31: key 9 of a: file \"{name}\" is readable by a group other than that of the configuration file; run `chmod \
+             g-r {name}`, or change the group with `chgrp`"
+        )]
+    );
+}
+
+#[test]
+fn secrets_in_a_world_readable_configuration_cause_a_warning() {
+    let files = Files::new();
+    let path = files.path().join("vipd.toml");
+    let name = path.display();
+    let load = |line: &str, mode: u32| -> Vec<String> {
+        files.write("vipd.toml", with(line).as_bytes(), mode);
+        let config = Config::load(&path).expect("valid");
+        config.warnings.iter().map(ToString::to_string).collect()
+    };
+    let key = format!("hmac.keys = [{{ id = 9, hex = \"{KEY}\" }}]");
+    assert_eq!(load(&key, 0o640), [""; 0]);
+    assert_eq!(
+        load(&key, 0o644),
+        [format!("6:30: hex is in {name}, which is world-readable; run `chmod o-r {name}`, or use `file`")]
+    );
+    let found = load("auth_pass = \"s3cret\"\nversion = 2", 0o644);
+    let expected = format!(
+        "6:13: auth_pass is in {name}, which is world-readable; run `chmod o-r {name}`, or use `auth_pass_file`"
+    );
+    assert!(found.contains(&expected), "{found:?}");
+    // The file that contains the key counts.
+    files.write("vipd.toml", b"include = [\"instances.toml\"]\n", 0o644);
+    files.write("instances.toml", with(&key).as_bytes(), 0o640);
+    let config = Config::load(&path).expect("valid");
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn a_key_for_several_interfaces_causes_a_warning() {
+    let second = |interface: &str, vrid: &str| {
+        with(&hmac(""))
+            .replace("\"a\"", "\"b\"")
+            .replace("eth1", interface)
+            .replace("51", vrid)
+            .replace("192.0.2", "10.0.0")
+    };
+    let warnings = |source: &str| -> Vec<String> {
+        let config = Config::parse(source, "f").unwrap_or_else(|problems| panic!("{problems}"));
+        config.warnings.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(warnings(&(with(&hmac("")) + &second("eth1", "52"))), [""; 0]);
+    assert_eq!(
+        warnings(&(with(&hmac("")) + &second("eth2", "51"))),
+        [
+            "12:34: the same key is used on eth1 at line 6, column 34; a router that has the key of one interface's network can \
+          also sign adverts on the other's; use one key for each"
+        ]
+    );
+    assert_eq!(warnings(&(with(&hmac("")) + &second("eth2", "51").replace(KEY, OTHER))), [""; 0]);
+}
+
+#[test]
+fn keys_of_another_machine_are_not_read() {
+    let source = with(
+        "hmac.keys = [{ id = 9, file = \"/nonexistent/key\" }, { id = 8, credential = \"key\" }]\nhmac.active = 8",
+    );
+    let machine = Machine { lacks_keys: true, ..Machine::default() };
+    let config = Config::parse_on(&source, "f", &machine).expect("valid");
+    assert_eq!(config.instances[0].hmac.as_ref().expect("hmac").active, 8);
+    assert!(Config::parse(&source, "f").is_err());
+}
