@@ -246,9 +246,10 @@ mod tests {
             ),
             ("vrid = 1", "vrid = 1\npreempt = false", &["preempt true → false"], &[]),
             ("vrid = 1", "vrid = 1\ngarp = { repeat = 1 }", &["garp changed"], &[]),
+            ("vrid = 1", "vrid = 1\nhmac.keys = [{ id = 1, hex = \"KEY\" }]", &["hmac changed"], &[]),
             ("vrid = 1", "vrid = 1", &[], &[]),
         ] {
-            let to = SETTINGS.replace(old, new);
+            let to = SETTINGS.replace(old, &new.replace("KEY", &"5a".repeat(32)));
             let found = Differences::between(&from, &instance(&to));
             assert_eq!((found.in_place, found.restarting), (own(in_place), own(restarting)), "{to}");
         }
