@@ -6,7 +6,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
 use vipd_common::records::{
-    AddressKey, AdvertRecord, FilterWords, LeaseSlot, PeerKey, RING_BYTES, RouterKey, RouterSlot, SenderKey, SteadySlot,
+    AddressKey, AdvertRecord, FilterWords, LeaseSlot, PeerKey, RING_BYTES, RouterKey, RouterSlot, SenderKey,
+    SteadySlot,
 };
 
 /// Size of a window in bytes: the IPv6 header, the longest message and a trailer (40 + 4088 + 28),

@@ -1,6 +1,6 @@
 //! Descriptions of values in reports, for `status`, `top` and the status page.
 
-use super::model::{InstanceStatus, TrackedObject};
+use super::model::{HmacStatus, InstanceStatus, TrackedObject};
 
 /// Returns whether a tracked object with a weight changes the priority, has not been read yet, or
 /// is a file that cannot be read. An object without a weight causes a fault, which has a note of
@@ -55,6 +55,21 @@ pub(crate) fn age(millis: u64) -> String {
         3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
     }
+}
+
+/// Describes the authentication of adverts, for example `hmac: enforce, signs with key 2, accepts keys 1,
+/// 2, clocks within 5s`. Contains no key and no password.
+pub(crate) fn authentication(one: &InstanceStatus) -> String {
+    let Some(HmacStatus { mode, active_key, keys, anti_replay, window_ns }) = &one.hmac else {
+        return one.authentication.clone();
+    };
+    let signs = active_key.map_or_else(|| "signs nothing".to_owned(), |key| format!("signs with key {key}"));
+    let keys = keys.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    let replays = match window_ns {
+        Some(window) => format!("clocks within {}", seconds(*window)),
+        None => anti_replay.clone(),
+    };
+    format!("hmac: {mode}, {signs}, accepts keys {keys}, {replays}")
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use vipd_common::address::{self, to_words};
+use vipd_common::parse::Trailer;
 use vipd_common::records::{PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire::{ipv4, ipv6, vrrp};
 
@@ -11,6 +12,7 @@ use super::id::{LinkId, RouterId};
 use crate::config::Instance;
 use crate::config::settings::{Transport, XdpMode};
 use crate::vrrp::Family;
+use crate::vrrp::hmac;
 use crate::xdp::{Framing, Preference, Row};
 
 /// A link to open, or to update if it is already open.
@@ -74,7 +76,7 @@ impl XdpEntry {
             authentication: instance.password.map_or(0, |_| vrrp::AUTH_PASS),
             empty: u8::from(instance.router.virtual_addresses.is_empty()),
             unicast: u8::from(!peers.is_empty()),
-            trailer: 0,
+            trailer: instance.hmac.as_ref().map_or(Trailer::Absent, trailer) as u8,
             reserved: [0; 3],
             destination: to_words(destination),
             password: instance.password.map_or([0; 2], |password| password.words()),
@@ -89,6 +91,14 @@ impl XdpEntry {
     /// Returns the router's key in `ROUTERS` on the interface with this index.
     pub(crate) fn key(&self, ifindex: u32) -> RouterKey {
         RouterKey::new(ifindex, self.vrid, self.family.number())
+    }
+}
+
+/// Returns whether received adverts have a trailer.
+fn trailer(config: &hmac::Config) -> Trailer {
+    match config.mode {
+        hmac::Mode::Enforce => Trailer::Required,
+        hmac::Mode::Permissive | hmac::Mode::ReceiveOnly => Trailer::Optional,
     }
 }
 

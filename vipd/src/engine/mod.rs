@@ -29,6 +29,7 @@
 
 mod address_table;
 pub(crate) mod attachment;
+pub(crate) mod authentication;
 pub(crate) mod clock;
 pub(crate) mod command;
 mod control;

@@ -7,9 +7,11 @@ use vipd_common::Timestamp;
 use vipd_common::records::AdvertRecord;
 
 use super::attachment::unproven;
-use super::instance::received;
+use super::command::Report;
+use super::id::RouterId;
+use super::instance::{Instance, received};
 use super::{Engine, RING_BUDGET, clock};
-use crate::vrrp::Input;
+use crate::vrrp::{Input, State};
 use crate::xdp::Row;
 
 impl Engine {
@@ -53,13 +55,22 @@ impl Engine {
             return;
         }
         let link = self.topology.links.get_mut(instance.link);
-        if let Some(link) = link.filter(|link| link.ifindex == Some(record.ifindex)) {
-            if let Some(io) = &mut link.io {
-                io.watch.received(Timestamp::from_nanos(record.arrival));
-            }
-            let now = handled_at(now, record);
-            self.dispatch_advert(now, id, Timestamp::from_nanos(record.last_unchanged), received(record));
+        let Some(link) = link.filter(|link| link.ifindex == Some(record.ifindex)) else { return };
+        if let Some(io) = &mut link.io {
+            io.watch.received(Timestamp::from_nanos(record.arrival));
         }
+        let Some(instance) = self.topology.routers.get_mut(id) else { return };
+        match instance.verify(record, self.feed.packet()) {
+            Ok(_) => {}
+            Err(refused) => {
+                if let Some(refused) = refused {
+                    self.reports.send(Report::AdvertRefused { router: id, refused });
+                }
+                return;
+            }
+        }
+        let now = handled_at(now, record);
+        self.dispatch_advert(now, id, Timestamp::from_nanos(record.last_unchanged), received(record));
     }
 
     /// Dispatches a feed loss to each router whose records were lost because the ring was full.
@@ -97,13 +108,26 @@ impl Engine {
         now
     }
 
+    /// Returns whether adverts of known senders have exceeded the budget for signed adverts since the
+    /// last call, in which case the master's adverts may be among those that were dropped. Otherwise, a
+    /// flood in the master's name would cause a takeover.
+    fn has_lost_adverts(&self, id: RouterId) -> bool {
+        let instance = self.topology.routers.get(id);
+        let verifies = |instance: &&Instance| {
+            instance.authentication.is_some() && instance.router.state() == State::Backup
+        };
+        instance.filter(verifies).is_some_and(|instance| self.steady.take_lost(instance.row))
+    }
+
     /// Dispatches all timeouts that are due.
     pub(super) fn expire(&mut self, now: Timestamp) {
         self.elect_waiting(now);
         let steady = &self.steady;
         self.schedule.expire_fast_path(now, |row| steady.last_arrival(row));
         while let Some(id) = self.schedule.pop_expired(now) {
-            if self.may_elect(now, id) {
+            if self.has_lost_adverts(id) {
+                self.dispatch(now, id, Input::FeedLoss);
+            } else if self.may_elect(now, id) {
                 self.measure_advert(now, id);
                 self.dispatch(now, id, Input::Timeout);
             }

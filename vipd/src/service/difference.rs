@@ -81,6 +81,7 @@ impl Differences {
             preempt_delay,
             startup_delay,
             down_after_adverts,
+            is_verified: _,
             announcements,
             virtual_addresses: _,
             excluded_addresses: _,

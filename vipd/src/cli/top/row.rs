@@ -177,6 +177,8 @@ mod tests {
             priority,
             checksum: "rfc5798".to_owned(),
             last_heard_ms,
+            key_id: None,
+            clock_offset_ms: None,
         };
         let peers = vec![peer(3, 50, 90_000), peer(2, 150, 320)];
         let backup = row(InstanceStatus { peers: peers.clone(), ..instance_status("VI_1", State::Backup) });

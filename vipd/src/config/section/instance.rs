@@ -146,6 +146,7 @@ impl Draft {
                 preempt_delay,
                 startup_delay,
                 down_after_adverts,
+                is_verified: self.hmac.is_some(),
                 announcements: self.announcements,
                 virtual_addresses: plain(advertised),
                 excluded_addresses: plain(excluded),

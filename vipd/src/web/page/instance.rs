@@ -207,7 +207,7 @@ fn details(out: &mut String, one: &InstanceStatus, stats: &Statistics, shared: &
     add("Preempt", preempt(one, values));
     add("Accept", Markup::new(if one.accept_mode { "yes" } else { "no" }));
     if one.authentication != "none" {
-        add("Authentication", Markup::new(&one.authentication));
+        add("Authentication", Markup::new(explain::authentication(one)));
     }
     if let Some(source) = one.primary_address {
         add("Source", Markup::new(source));
@@ -220,11 +220,12 @@ fn details(out: &mut String, one: &InstanceStatus, stats: &Statistics, shared: &
         add("Sync group", Markup::new(format_args!("{group} ({of_group})")));
     }
     let peers = one.peers.iter().map(|peer| {
-        let PeerStatus { address, priority, checksum, last_heard_ms } = peer;
+        let PeerStatus { address, priority, checksum, last_heard_ms, key_id, clock_offset_ms: _ } = peer;
         let is_master = Some(*address) == one.last_adv_source;
         let of_master = shared.age.filter(|_| is_master);
         let age = of_master.unwrap_or_else(|| values.add(age(*last_heard_ms)));
-        let peer = format_args!("{address}, priority {priority}, checksum {checksum}, last advert ");
+        let key = key_id.map(|key| format!(", key {key}")).unwrap_or_default();
+        let peer = format_args!("{address}, priority {priority}, checksum {checksum}{key}, last advert ");
         Markup::new(peer).slot(age).text(" ago")
     });
     add_limited(&mut add, "Peer", peers);

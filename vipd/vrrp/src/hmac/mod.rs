@@ -52,10 +52,8 @@ pub struct Authenticator {
 /// A verified advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Identifier of the key with which the advert was signed.
-    pub key_id: u8,
-    /// Clock of the sender minus the clock of this host, in milliseconds.
-    pub clock_offset: i64,
+    /// The sender, as it is after this advert.
+    pub sender: Sender,
     /// Position of the sender in [`Authenticator::senders`].
     pub position: usize,
 }
@@ -145,9 +143,15 @@ impl Authenticator {
             return Err(Refusal::WrongHmac);
         }
         let is_valid = |mark: Sequence| self.config.is_fresh(mark, now);
-        let key_id = trailer.key_id;
-        let position = self.senders.record(source, sequence, key_id, arrival, is_valid)?;
-        Ok(Some(Verified { key_id, clock_offset: sequence.milliseconds_after(now), position }))
+        let sender = Sender {
+            address: source,
+            mark: trailer.sequence,
+            key_id: trailer.key_id,
+            clock_offset: sequence.milliseconds_after(now),
+            last_arrival: arrival.as_nanos(),
+        };
+        let position = self.senders.record(sender, is_valid)?;
+        Ok(Some(Verified { sender, position }))
     }
 
     /// Returns the senders whose adverts have been verified, at most as many as the capacity. The
@@ -191,6 +195,13 @@ pub fn sign_once(
 ) -> [u8; trailer::LEN] {
     let sent = (sent != 0).then_some(Sequence(sent));
     signed(key, Sequence::next(sent, now, None), header, message)
+}
+
+/// Returns the clock of a sender minus the clock of this host in milliseconds, according to a trailer
+/// that has not been verified. `now` is the time of arrival.
+pub fn clock_offset(trailer: &[u8; trailer::LEN], now: WallTime) -> i64 {
+    let number = trailer[trailer::SEQUENCE..].first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    Sequence(number).milliseconds_after(now)
 }
 
 /// The saved state of an [`Authenticator`].

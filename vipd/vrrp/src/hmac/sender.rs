@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use vipd_common::Timestamp;
 
 use super::Refusal;
 use super::sequence::Sequence;
@@ -21,6 +20,9 @@ pub struct Sender {
     pub mark: u64,
     /// ID of the key of the last verified advert.
     pub key_id: u8,
+    /// Clock of the sender minus the clock of this host in milliseconds, when the last verified advert
+    /// arrived.
+    pub clock_offset: i64,
     /// Arrival of the last verified advert, in nanoseconds of `CLOCK_MONOTONIC`.
     pub last_arrival: u64,
 }
@@ -38,21 +40,18 @@ impl Senders {
         Self { capacity, all: Vec::new() }
     }
 
-    /// Records a verified advert. `is_valid` returns whether a mark still counts. Returns the position
-    /// of the sender.
+    /// Records the sender of a verified advert. `is_valid` returns whether a mark still counts. Returns
+    /// the position of the sender.
     ///
     /// # Errors
     /// [`Refusal::Replayed`] if the sequence is not after the sender's mark.
     pub(super) fn record(
         &mut self,
-        address: IpAddr,
-        sequence: Sequence,
-        key_id: u8,
-        arrival: Timestamp,
+        sender: Sender,
         is_valid: impl Fn(Sequence) -> bool,
     ) -> Result<usize, Refusal> {
-        let sender = Sender { address, mark: sequence.0, key_id, last_arrival: arrival.as_nanos() };
-        if let Some(position) = self.all.iter().position(|known| known.address == address) {
+        let sequence = Sequence(sender.mark);
+        if let Some(position) = self.all.iter().position(|known| known.address == sender.address) {
             let known = &mut self.all[position];
             let mark = Sequence(known.mark);
             if is_valid(mark) && !sequence.is_after(mark) {

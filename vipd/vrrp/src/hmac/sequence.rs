@@ -55,8 +55,8 @@ impl Sequence {
     /// Returns this time minus `now`, in milliseconds.
     pub(super) const fn milliseconds_after(self, now: WallTime) -> i64 {
         let difference = self.0.wrapping_sub(now.sequence().0).cast_signed();
-        // Units of 2⁻³² s.
-        ((difference as i128 * 1000) >> 32) as i64
+        // From units of 2⁻³² s over units of 2⁻¹⁶ s, so that the product does not overflow.
+        ((difference >> 16) * 1000) >> 16
     }
 
     const fn seconds(self) -> u32 {

@@ -65,7 +65,9 @@ fn adverts_of_keepalived_are_verified_and_produced() {
         let (source, header, message, trailer) = vector(family);
         let mut receiver = Authenticator::new(config(&[7]), MULTICAST_SENDERS);
         let verified = receiver.verify(NOW, Timestamp::ZERO, source, &header, &message, Some(&trailer));
-        assert_eq!(verified, Ok(Some(Verified { key_id: 7, clock_offset: 0, position: 0 })));
+        let mark = 0x6925_f0a0_8000_0001;
+        let sender = Sender { address: source, mark, key_id: 7, clock_offset: 0, last_arrival: 0 };
+        assert_eq!(verified, Ok(Some(Verified { sender, position: 0 })));
         let mut sender = Authenticator::new(config(&[7]), MULTICAST_SENDERS);
         sender.sign(NOW, &header, &message);
         assert_eq!(sender.sign(NOW, &header, &message), Some(trailer), "counter 1");
