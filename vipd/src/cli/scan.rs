@@ -90,6 +90,8 @@ struct SenderReport {
     checksum: Option<&'static str>,
     /// VRRPv2: authentication type.
     authentication_type: Option<u8>,
+    /// ID of the key in the trailer of a signed advert. The HMAC is not verified.
+    key_id: Option<u8>,
     lowest_ttl: u8,
     adverts: u64,
     priority_zero: u64,
@@ -115,6 +117,7 @@ impl Scan<'_> {
             advertise_interval_ns: sender.advert.interval,
             checksum: sender.advert.checksum.map(checksum_name),
             authentication_type: sender.advert.authentication.map(|(kind, _)| kind),
+            key_id: sender.advert.trailer.map(|trailer| trailer.key_id),
             lowest_ttl: sender.lowest_ttl,
             adverts: sender.adverts,
             priority_zero: sender.priority_zero,
@@ -207,11 +210,12 @@ fn row(router: VirtualRouter, sender: &Sender, end: Duration) -> Vec<Cell> {
         advert.priority.into(),
         seconds(advert.interval).into(),
         advert.checksum.map_or(NONE, checksum_name).into(),
-        match advert.authentication {
-            None => NONE.to_owned(),
-            Some((0, _)) => "none".to_owned(),
-            Some((1, _)) => "pass".to_owned(),
-            Some((kind, _)) => kind.to_string(),
+        match (advert.trailer, advert.authentication) {
+            (Some(trailer), _) => format!("key {}", trailer.key_id),
+            (None, None) => NONE.to_owned(),
+            (None, Some((0, _))) => "none".to_owned(),
+            (None, Some((1, _))) => "pass".to_owned(),
+            (None, Some((kind, _))) => kind.to_string(),
         }
         .into(),
         sender.lowest_ttl.into(),

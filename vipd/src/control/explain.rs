@@ -64,12 +64,13 @@ pub(crate) fn authentication(one: &InstanceStatus) -> String {
         return one.authentication.clone();
     };
     let signs = active_key.map_or_else(|| "signs nothing".to_owned(), |key| format!("signs with key {key}"));
+    let plural = if keys.len() == 1 { "" } else { "s" };
     let keys = keys.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
     let replays = match window_ns {
         Some(window) => format!("clocks within {}", seconds(*window)),
         None => anti_replay.clone(),
     };
-    format!("hmac: {mode}, {signs}, accepts keys {keys}, {replays}")
+    format!("hmac: {mode}, {signs}, accepts key{plural} {keys}, {replays}")
 }
 
 #[cfg(test)]

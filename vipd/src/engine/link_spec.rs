@@ -76,7 +76,7 @@ impl XdpEntry {
             authentication: instance.password.map_or(0, |_| vrrp::AUTH_PASS),
             empty: u8::from(instance.router.virtual_addresses.is_empty()),
             unicast: u8::from(!peers.is_empty()),
-            trailer: instance.hmac.as_ref().map_or(Trailer::Absent, trailer) as u8,
+            trailer: instance.hmac.as_ref().map_or(Trailer::Absent, hmac::Config::trailer) as u8,
             reserved: [0; 3],
             destination: to_words(destination),
             password: instance.password.map_or([0; 2], |password| password.words()),
@@ -91,14 +91,6 @@ impl XdpEntry {
     /// Returns the router's key in `ROUTERS` on the interface with this index.
     pub(crate) fn key(&self, ifindex: u32) -> RouterKey {
         RouterKey::new(ifindex, self.vrid, self.family.number())
-    }
-}
-
-/// Returns whether received adverts have a trailer.
-fn trailer(config: &hmac::Config) -> Trailer {
-    match config.mode {
-        hmac::Mode::Enforce => Trailer::Required,
-        hmac::Mode::Permissive | hmac::Mode::ReceiveOnly => Trailer::Optional,
     }
 }
 

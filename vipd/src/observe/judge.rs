@@ -11,6 +11,7 @@ use super::dissect::{Advert, Packet, dissect};
 use crate::config::Instance;
 use crate::config::settings::Transport;
 use crate::control::counters::drop_reasons;
+use crate::vrrp::hmac;
 
 /// The decision about a packet of IP protocol 112.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub(crate) fn check(instance: &Instance, advert: &Advert) -> Option<Counter> {
         password: instance.password.map_or([0; 2], |password| password.words()),
         ttl,
         empty: instance.router.virtual_addresses.is_empty(),
-        trailer: Trailer::Absent,
+        trailer: instance.hmac.as_ref().map_or(Trailer::Absent, hmac::Config::trailer),
     };
     validate(&&*advert.packet, &advert.located, &expected).err()
 }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use vipd_common::hmac::KeyState;
+use vipd_common::parse::Trailer;
 
 use super::sequence::{Sequence, WallTime};
 
@@ -67,6 +68,14 @@ impl Config {
     /// Returns the key with which adverts are signed; `None` if they are not signed.
     pub fn signing_key(&self) -> Option<&Key> {
         if self.mode == Mode::ReceiveOnly { None } else { self.key(self.active) }
+    }
+
+    /// Returns whether received adverts have a trailer.
+    pub fn trailer(&self) -> Trailer {
+        match self.mode {
+            Mode::Enforce => Trailer::Required,
+            Mode::Permissive | Mode::ReceiveOnly => Trailer::Optional,
+        }
     }
 
     /// Returns whether the time of a sequence is within the window; true with

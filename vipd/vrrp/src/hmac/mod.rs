@@ -137,9 +137,7 @@ impl Authenticator {
             return Err(Refusal::Stale);
         }
         let key = self.config.key(trailer.key_id).ok_or(Refusal::UnknownKey)?;
-        let expected = tag(&key.state, header, message, &Trailer { hmac: [0; _], ..trailer }.encode());
-        // Takes the same time wherever the two differ.
-        if u128::from_ne_bytes(expected) ^ u128::from_ne_bytes(trailer.hmac) != 0 {
+        if !is_signed_with(key, header, message, &trailer) {
             return Err(Refusal::WrongHmac);
         }
         let is_valid = |mark: Sequence| self.config.is_fresh(mark, now);
@@ -182,6 +180,14 @@ fn signed(key: &Key, sequence: Sequence, header: &PseudoHeader, message: &[u8]) 
     let mut trailer = Trailer { key_id: key.id, sequence: sequence.0, hmac: [0; _] };
     trailer.hmac = tag(&key.state, header, message, &trailer.encode());
     trailer.encode()
+}
+
+/// Returns whether the HMAC of a trailer is the one that a key gives for an advert. Does not check the
+/// sequence.
+pub fn is_signed_with(key: &Key, header: &PseudoHeader, message: &[u8], trailer: &Trailer) -> bool {
+    let expected = tag(&key.state, header, message, &trailer.encode());
+    // Takes the same time wherever the two differ.
+    u128::from_ne_bytes(expected) ^ u128::from_ne_bytes(trailer.hmac) == 0
 }
 
 /// Signs the last advert of a router whose process has ended. Like [`Authenticator::sign`], but
