@@ -4,6 +4,7 @@ use vipd_common::Timestamp;
 use vipd_common::address::to_words;
 use vipd_common::hmac::PseudoHeader;
 use vipd_common::wire::trailer;
+use vipd_witness::{Vector, signed_adverts};
 
 use super::*;
 
@@ -25,24 +26,16 @@ fn config(ids: &[u8]) -> Config {
     }
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect()
-}
-
 /// Source, message and trailer of an advert with sequence 0x6925f0a080000001 and key 7.
 fn vector(family: u8) -> (IpAddr, PseudoHeader, Vec<u8>, [u8; trailer::LEN]) {
-    let (source, message, trailer) = if family == 4 {
-        ("192.0.2.11", "3133c801000aa1f3c0000232", "010700006925f0a08000000167dd68496695292723ac514a4291d6d4")
-    } else {
-        (
-            "fe80::11",
-            "3133640200643f4dfe80000000000000000000000000005020010db8000000000000000000000050",
-            "010700006925f0a0800000010610b0e43ff64e6374c3a73c69fd57b3",
-        )
-    };
-    let source: IpAddr = source.parse().expect("an address");
-    let header = PseudoHeader { family, version: 3, vrid: 0x33, source: to_words(source) };
-    (source, header, bytes(message), bytes(trailer).try_into().expect("28 bytes"))
+    let vector = &signed_adverts()[usize::from(family == 6)];
+    (vector.source, header_of(vector), vector.message.clone(), vector.trailer)
+}
+
+fn header_of(vector: &Vector) -> PseudoHeader {
+    let family = if vector.source.is_ipv4() { 4 } else { 6 };
+    let (version, vrid) = (vector.message[0] >> 4, vector.message[1]);
+    PseudoHeader { family, version, vrid, source: to_words(vector.source) }
 }
 
 fn verify(
@@ -60,17 +53,25 @@ fn sign(authenticator: &mut Authenticator, now: WallTime) -> [u8; trailer::LEN] 
 }
 
 #[test]
-fn adverts_of_keepalived_are_verified_and_produced() {
-    for family in [4, 6] {
-        let (source, header, message, trailer) = vector(family);
-        let mut receiver = Authenticator::new(config(&[7]), MULTICAST_SENDERS);
-        let verified = receiver.verify(NOW, Timestamp::ZERO, source, &header, &message, Some(&trailer));
-        let mark = 0x6925_f0a0_8000_0001;
-        let sender = Sender { address: source, mark, key_id: 7, clock_offset: 0, last_arrival: 0 };
-        assert_eq!(verified, Ok(Some(Verified { sender, position: 0 })));
-        let mut sender = Authenticator::new(config(&[7]), MULTICAST_SENDERS);
-        sender.sign(NOW, &header, &message);
-        assert_eq!(sender.sign(NOW, &header, &message), Some(trailer), "counter 1");
+fn vectors_are_verified_and_produced() {
+    for vector in signed_adverts() {
+        let key = Key { id: vector.key_id(), state: key_state(&vector.key) };
+        let config = Config { keys: vec![key], active: key.id, ..config(&[1]) };
+        let (header, sequence) = (header_of(&vector), vector.sequence());
+        // Rounded up, because `WallTime::new` rounds down.
+        let nanoseconds = ((sequence >> 16 & 0xffff) * 1_000_000_000).div_ceil(1 << 16);
+        let now = WallTime::new(sequence >> 32, u32::try_from(nanoseconds).expect("below one second"));
+
+        let mut receiver = Authenticator::new(config.clone(), MULTICAST_SENDERS);
+        let (message, trailer) = (&vector.message, Some(&vector.trailer));
+        let verified = receiver.verify(now, Timestamp::ZERO, vector.source, &header, message, trailer);
+        let (address, mark, key_id) = (vector.source, sequence, key.id);
+        let sender = Sender { address, mark, key_id, clock_offset: 0, last_arrival: 0 };
+        assert_eq!(verified, Ok(Some(Verified { sender, position: 0 })), "{}", vector.name);
+
+        let mut sender = Authenticator::new(config, MULTICAST_SENDERS);
+        sender.sent = Some(Sequence(sequence - 1));
+        assert_eq!(sender.sign(now, &header, message), Some(vector.trailer), "{}", vector.name);
     }
 }
 
