@@ -71,9 +71,9 @@ fn disturb(world: &mut World, random: &mut Random, anti_replay: AntiReplay) {
             }
             world.run(down);
             if kind == 6 {
-                world.connect(node, true)
+                world.connect(node, true);
             } else {
-                world.start(node)
+                world.start(node);
             }
             world.run(u64::from(2 * WINDOW) * SECOND + 2 * INTERVAL);
         }

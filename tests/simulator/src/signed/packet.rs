@@ -86,11 +86,10 @@ impl Packet {
     /// Returns the advert with a sequence that is later by `seconds`.
     #[must_use]
     pub fn later_by(mut self, seconds: u32) -> Self {
-        if let Some(trailer) = &mut self.trailer {
-            let field = &mut trailer[trailer::SEQUENCE..trailer::HMAC];
-            let sequence = u64::from_be_bytes((&*field).try_into().expect("a sequence of 8 bytes"));
-            let later = sequence.wrapping_add(u64::from(seconds) << 32);
-            field.copy_from_slice(&later.to_be_bytes());
+        if let Some([_, _, _, _, rest @ ..]) = &mut self.trailer
+            && let Some(field) = rest.first_chunk_mut()
+        {
+            *field = u32::from_be_bytes(*field).wrapping_add(seconds).to_be_bytes();
         }
         self
     }
