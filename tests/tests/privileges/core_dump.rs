@@ -29,10 +29,13 @@ fn crash(configuration: &str) -> (Option<Vec<u8>>, String) {
     let limit = Command::new("prlimit").args(["--core=unlimited:unlimited", &process]).status();
     assert!(limit.expect("prlimit runs").success(), "cannot raise the limit on core dumps");
     agent.wait_for("VI_1", "master");
-    let file = agent.directory.join("password");
+    let directory = agent.directory.clone();
     node.run(move || {
-        fs::write(&file, PASSWORD).expect("written");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("private");
+        for (name, content) in [("password", PASSWORD.to_owned()), ("key", format!("hex:{KEY}\n"))] {
+            let file = directory.join(name);
+            fs::write(&file, content).expect("written");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("private");
+        }
     });
     agent.write(&format!("{NO_GUARDIAN}{configuration}"));
     let mut printed = String::new();
@@ -61,12 +64,16 @@ fn password_and_key_are_in_no_core_dump_and_no_output() {
     let core = core.expect("a crash without a password dumps core");
     assert!(core.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes()), "{printed}");
     let hmac = format!("[instance.hmac]\nkeys = [{{ id = 1, hex = \"{KEY}\" }}]");
-    for setting in
-        ["version = 2\nauth_pass = \"Hx7_wp2Q\"", "version = 2\nauth_pass_file = \"password\"", &hmac]
-    {
+    for setting in [
+        "version = 2\nauth_pass = \"Hx7_wp2Q\"",
+        "version = 2\nauth_pass_file = \"password\"",
+        "[instance.hmac]\nkeys = [{ id = 1, file = \"key\" }]",
+        &hmac,
+    ] {
         let text = instance("VI_1", 1, setting).replace("100ms", "1s");
         let (core, printed) = crash(&text);
         assert!(core.is_none(), "{setting}: {} bytes", core.map_or(0, |core| core.len()));
         assert!(!printed.contains(PASSWORD) && !printed.contains(KEY), "{setting}: {printed}");
+        assert!(!printed.contains("problem"), "{setting}: {printed}");
     }
 }

@@ -74,8 +74,8 @@ pub(in crate::config) fn read(
     if keys.has_problems {
         return None;
     }
-    let positions = keys.keys.iter().map(|key| key.at).collect();
-    let keys = keys.keys.into_iter().map(|key| key.value).collect();
+    let positions = keys.valid.iter().map(|key| key.at).collect();
+    let keys = keys.valid.into_iter().map(|key| key.value).collect();
     let config = Config { keys, active: active?, mode: mode?, anti_replay: anti_replay?, window: window? };
     Some(Hmac { config, positions })
 }
@@ -153,7 +153,7 @@ fn default_window(interval: Option<Interval>) -> u32 {
 struct Keys {
     /// The valid IDs, including those of keys that are not valid.
     ids: Vec<u8>,
-    keys: Vec<Located<Key>>,
+    valid: Vec<Located<Key>>,
     has_problems: bool,
 }
 
@@ -178,7 +178,7 @@ fn keys(hmac: &Table<'_>, instance: &str, folders: &Folders<'_>, problems: &mut 
         };
         let (id, key) = key::read(&table, instance, folders, problems);
         keys.has_problems |= key.is_none();
-        keys.keys.extend(key);
+        keys.valid.extend(key);
         let Some(Located { at, value: id }) = id else { continue };
         if let Some(taken) = first.insert(id, at) {
             let place = problems.place(taken);

@@ -214,6 +214,12 @@ impl Hmac {
     }
 }
 
+/// Returns bytes in hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
 /// Parses a key, which consists of `words` words.
 ///
 /// # Errors
@@ -240,7 +246,7 @@ fn source(text: &str, words: usize) -> Result<Source, String> {
             return Err(format!("has {} hexadecimal digits, which is an odd number", digits.len()));
         }
         Some(digits) => (digits.to_owned(), digits.len() / 2),
-        None => (text.bytes().map(|byte| format!("{byte:02x}")).collect(), text.len()),
+        None => (hex(text.as_bytes()), text.len()),
     };
     if LENGTH.contains(&bytes) {
         Ok(Source::Inline(digits))
