@@ -17,13 +17,11 @@ mod unique;
 #[cfg(test)]
 mod tests;
 
-use std::env;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
@@ -248,14 +246,7 @@ impl Config {
             problems.syntax(error);
         }
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
-        let credentials = machine.credentials.clone();
-        let credentials = credentials.or_else(|| env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
-        let folders = Folders {
-            configuration: folder,
-            group: fs::metadata(file_name).ok().map(|metadata| metadata.gid()),
-            credentials,
-            has_keys: !machine.lacks_keys,
-        };
+        let folders = Folders::new(folder, file_name, machine);
         let config = Self::read(&table, &folders, machine, &mut problems);
         let text = ConfigText(source.as_str().into());
         let Findings { warnings, executables } = problems.finish(file_name, text.clone())?;

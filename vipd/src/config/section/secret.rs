@@ -1,12 +1,14 @@
 //! Files that contain a password or a key.
 
-use std::fs::File;
+use std::env;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::config::machine::Machine;
 use crate::config::problem::Collector;
 use crate::config::schema::Key;
 
@@ -17,13 +19,26 @@ const MAX_LINE: usize = 4096;
 #[derive(Debug)]
 pub(in crate::config) struct Folders<'a> {
     /// The directory of the configuration file, to which paths are relative.
-    pub(in crate::config) configuration: &'a Path,
+    pub(super) configuration: &'a Path,
     /// The group of the configuration file; `None` if there is no such file.
-    pub(in crate::config) group: Option<u32>,
+    pub(super) group: Option<u32>,
     /// The directory of systemd's credentials; `None` outside of a service.
-    pub(in crate::config) credentials: Option<PathBuf>,
+    pub(super) credentials: Option<PathBuf>,
     /// Whether files and credentials with keys exist on this machine. Otherwise, they are not read.
-    pub(in crate::config) has_keys: bool,
+    pub(super) has_keys: bool,
+}
+
+impl<'a> Folders<'a> {
+    /// Creates the directories for a configuration file in `configuration`.
+    pub(in crate::config) fn new(configuration: &'a Path, file: &str, machine: &Machine) -> Self {
+        let of_service = || env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Self {
+            configuration,
+            group: fs::metadata(file).ok().map(|metadata| metadata.gid()),
+            credentials: machine.credentials.clone().or_else(of_service),
+            has_keys: !machine.lacks_keys,
+        }
+    }
 }
 
 /// The first line of a file.
