@@ -41,8 +41,7 @@ impl<'a> Folders<'a> {
     }
 }
 
-/// The first line of a file.
-#[derive(Debug)]
+/// The first line of a file. Has no `Debug`, which would show the secret.
 pub(super) struct FirstLine {
     /// The line without its line ending. Overwritten with zeros when it is dropped.
     pub(super) bytes: Zeroizing<Vec<u8>>,
