@@ -73,6 +73,8 @@ pub struct Instance {
     pub virtual_mac: bool,
     /// VRRPv2 password.
     pub password: Option<String>,
+    /// Key with the ID 1, with which adverts are signed.
+    pub key: Option<Vec<u8>>,
     /// Path of a command that runs on each change of state.
     pub notify: Option<String>,
     /// Path of a command that is tracked with weight -5: it runs every second, with a timeout of
@@ -97,6 +99,7 @@ impl Default for Instance {
             min_ttl: None,
             virtual_mac: false,
             password: None,
+            key: None,
             notify: None,
             check: None,
         }
@@ -174,6 +177,10 @@ pub(crate) fn vipd_configuration(station: Station, instances: &[Instance]) -> St
         if instance.check.is_some() {
             text += "track = [{ script = \"check\", weight = -5 }]\n";
         }
+        if let Some(key) = &instance.key {
+            let hex = key.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+            let _ = writeln!(text, "[instance.hmac]\nkeys = [{{ id = 1, hex = \"{hex}\" }}]");
+        }
         text.push('\n');
     }
     if let Some(command) = instances.iter().find_map(|instance| instance.check.as_ref()) {
@@ -190,6 +197,7 @@ pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance])
         instances.iter().all(|instance| instance.version == version),
         "the lab configures keepalived with a single VRRP version for all instances on a node"
     );
+    ensure!(instances.iter().all(|instance| instance.key.is_none()), "keepalived 2.2 does not sign adverts");
     let mut text =
         format!("global_defs {{\n    vrrp_version {}\n    script_user root\n}}\n", version.number());
     if let Some(command) = instances.iter().find_map(|instance| instance.check.as_ref()) {
@@ -252,6 +260,7 @@ pub(crate) fn frr_configuration(instances: &[Instance]) -> Result<String> {
     for instance in instances {
         ensure!(instance.unicast_peers.is_empty(), "FRR's vrrpd does not support unicast");
         ensure!(instance.password.is_none(), "FRR's vrrpd does not support authentication");
+        ensure!(instance.key.is_none(), "FRR's vrrpd does not sign adverts");
         let Instance { vrid, priority, .. } = instance;
         let (version, interval) = (instance.version.number(), instance.interval.as_millis());
         let _ = write!(

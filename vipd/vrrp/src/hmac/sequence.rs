@@ -53,7 +53,6 @@ impl Sequence {
     }
 
     /// Returns this time minus `now`, in milliseconds.
-    #[expect(clippy::cast_possible_truncation, reason = "a difference of 64 bits in smaller units")]
     pub(super) const fn milliseconds_after(self, now: WallTime) -> i64 {
         let difference = self.0.wrapping_sub(now.sequence().0).cast_signed();
         // From units of 2⁻³² s over units of 2⁻¹⁶ s, so that the product does not overflow.
