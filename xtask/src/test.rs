@@ -48,7 +48,7 @@ const FUZZ_SECONDS: u32 = 10;
 #[command(after_help = "\
 Examples:
   cargo test                            only unprivileged tests; about a minute
-  cargo xtask test --quick              the tests of every crate, without long ones and peers
+  cargo xtask test --quick              the tests of every crate, without long ones or other VRRP daemons
   cargo xtask test --privileged         the tests of every crate
   cargo xtask test                      everything, as in CI; about 15 minutes after the build
   cargo xtask test -- --test failover   some tests; arguments as for `cargo nextest run`")]

@@ -1,11 +1,10 @@
 //! Troubles of the agent, its guardian and its fence.
 
 use std::fs;
-use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use vipd_tests::agent::Agent;
-use vipd_tests::binary::{vipd, vipd_binary};
+use vipd_tests::binary::vipd;
 use vipd_tests::control::wait_for_state;
 use vipd_tests::foreign_program::{ForeignProgram, Kind};
 use vipd_tests::lab::Lab;
@@ -14,7 +13,7 @@ use vipd_tests::station::INTERFACE;
 use vipd_tests::wait::wait_until;
 
 use crate::{
-    ONE, TIMEOUT, configuration, diagnose, doctor, doctor_at_once, doctor_for, instance, run,
+    ONE, TIMEOUT, configuration, doctor, doctor_at_once, doctor_below, doctor_for, instance, run,
     wait_until_gone, write,
 };
 
@@ -43,10 +42,7 @@ fn troubles_of_the_agent_are_named() {
     diagnosis.lacks(&["configuration-not-applied", "configuration-invalid"]);
     assert_eq!(diagnosis.code, Some(0), "{:#?}", diagnosis.findings);
 
-    let mut elsewhere = Command::new("unshare");
-    elsewhere.args(["--net"]).arg(vipd_binary().unwrap()).env("VIPD_RUNTIME_DIR", Agent::runtime_dir());
-    elsewhere.args(["doctor", "--json", "--seconds", "0.1", "-c", &configuration()]);
-    let diagnosis = diagnose(&lab, elsewhere);
+    let diagnosis = doctor_below(&lab, &["unshare", "--net"]);
     assert!(diagnosis.evidence("agent-elsewhere").contains(", this command in net:["));
 
     agent.pause().unwrap();

@@ -37,8 +37,7 @@ fn host_problems_are_named() {
         ("vip-configured-elsewhere", "192.168.122.50 is on lo"),
         ("arp-flux", "of eth9, whose arp_ignore is 0"),
     ] {
-        let found = diagnosis.evidence(check);
-        assert!(found.contains(evidence), "{check}: {found}");
+        diagnosis.names_with(check, evidence);
     }
     assert!(diagnosis.evidence("other-xdp-program").contains(&foreign.id().to_string()));
     drop((keepalived, foreign));

@@ -82,14 +82,20 @@ impl Diagnosis {
 }
 
 /// Runs doctor on node 1 with a configuration file there.
-fn doctor_with(lab: &Lab, file: &str) -> Diagnosis {
-    doctor_for(lab, file, SECONDS)
-}
-
 fn doctor_for(lab: &Lab, file: &str, seconds: &str) -> Diagnosis {
     let mut command = Command::new(vipd_binary().unwrap());
     command.env("VIPD_RUNTIME_DIR", Agent::runtime_dir());
     command.args(["doctor", "--json", "--seconds", seconds, "-c", file]);
+    diagnose(lab, command)
+}
+
+/// Runs doctor on node 1 through a command that changes doctor's environment, such as its
+/// privileges.
+fn doctor_below(lab: &Lab, wrapper: &[&str]) -> Diagnosis {
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(vipd_binary().unwrap());
+    command.env("VIPD_RUNTIME_DIR", Agent::runtime_dir());
+    command.args(["doctor", "--json", "--seconds", "0.1", "-c", &configuration()]);
     diagnose(lab, command)
 }
 
@@ -107,7 +113,7 @@ fn configuration() -> String {
 }
 
 fn doctor(lab: &Lab) -> Diagnosis {
-    doctor_with(lab, &configuration())
+    doctor_for(lab, &configuration(), SECONDS)
 }
 
 /// Runs doctor on node 1 with an observation that is too short to judge adverts.

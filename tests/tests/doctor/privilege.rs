@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
 
 use vipd_tests::agent::{Agent, AgentKind};
 use vipd_tests::binary::vipd_binary;
@@ -10,16 +9,7 @@ use vipd_tests::control::wait_for_state;
 use vipd_tests::lab::Lab;
 use vipd_tests::routers::start_agent;
 
-use crate::{Diagnosis, ONE, TIMEOUT, configuration, diagnose, doctor_at_once, instance};
-
-/// Runs doctor on node 1 through a command that changes doctor's privileges.
-fn doctor_below(lab: &Lab, wrapper: &[&str]) -> Diagnosis {
-    let mut command = Command::new(wrapper[0]);
-    command.args(&wrapper[1..]).arg(vipd_binary().unwrap());
-    command.env("VIPD_RUNTIME_DIR", Agent::runtime_dir());
-    command.args(["doctor", "--json", "--seconds", "0.1", "-c", &configuration()]);
-    diagnose(lab, command)
-}
+use crate::{ONE, TIMEOUT, doctor_at_once, doctor_below, instance};
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]

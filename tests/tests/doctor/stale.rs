@@ -70,7 +70,7 @@ fn changed_sysctls_and_stale_objects_are_named_until_remedied() {
         ("stale-macvlans", directory),
         ("stale-programs", directory),
     ] {
-        assert!(diagnosis.evidence(check).contains(evidence), "{check}: {}", diagnosis.evidence(check));
+        diagnosis.names_with(check, evidence);
     }
     diagnosis.apply(&lab, "stale-addresses", 0);
     doctor_at_once(&lab).lacks(&["stale-addresses", "stale-routes", "stale-macvlans", "stale-programs"]);

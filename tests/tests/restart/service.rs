@@ -9,7 +9,6 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::Result;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -23,7 +22,7 @@ use vipd_tests::lab::Lab;
 use vipd_tests::station::Station;
 use vipd_tests::wait::wait_until;
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+use super::TIMEOUT;
 
 /// Runs the agent with the descriptor on standard input as the only one in its store.
 const WITH_STORE: &str =

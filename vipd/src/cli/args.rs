@@ -10,6 +10,8 @@ use crate::control::runtime::DEFAULT_DIRECTORY;
 
 /// The configuration file if none is given.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/vipd/vipd.toml";
+/// Environment variable with the runtime directory.
+pub(super) const RUNTIME_DIR: &str = "VIPD_RUNTIME_DIR";
 
 /// A VRRP failover agent for Linux.
 #[derive(Debug, Parser)]
@@ -38,7 +40,7 @@ the commands, the configuration keys and the counters."
 )]
 pub(super) struct Cli {
     /// Runtime directory with the control socket, one per agent
-    #[arg(long, global = true, value_name = "DIR", env = "VIPD_RUNTIME_DIR", default_value = DEFAULT_DIRECTORY)]
+    #[arg(long, global = true, value_name = "DIR", env = RUNTIME_DIR, default_value = DEFAULT_DIRECTORY)]
     pub(super) runtime_dir: PathBuf,
     /// Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is
     /// set

@@ -1,10 +1,10 @@
-//! `vipd before-stop UNIT`: run by systemd before it stops or restarts the service (`ExecStop=`). Not
-//! for users.
+//! `vipd before-stop UNIT`: run by systemd before it stops or restarts the service (`ExecStop=`).
+//! Not for users.
 //!
 //! The agent receives SIGTERM in both cases. If the service is being restarted, this command makes
-//! the agent leave its state to the next process. If it is not, or if that cannot be determined, this
-//! command does nothing, and SIGTERM shuts the agent down. systemd also runs the command after the main
-//! process has ended without a stop; `MAINPID` is then unset, and the command does nothing.
+//! the agent leave its state to the next process. If it is not, or if that cannot be determined,
+//! this command does nothing, and SIGTERM shuts the agent down. systemd also runs the command after
+//! the main process has ended without a stop; `MAINPID` is then unset, and the command does nothing.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -14,14 +14,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::INVALID;
+use super::args::RUNTIME_DIR;
 use crate::control::client::Client;
 use crate::control::protocol::Request;
 use crate::control::runtime::DEFAULT_DIRECTORY;
 
 /// First argument of vipd's executable that selects this mode.
 pub(super) const VERB: &str = "before-stop";
-/// Environment variable with the runtime directory.
-const RUNTIME_DIR: &str = "VIPD_RUNTIME_DIR";
 /// Environment variable with the process ID of the service's main process: after an upgrade, of the
 /// successor (systemd.exec(5)).
 const MAIN_PROCESS: &str = "MAINPID";
@@ -59,7 +58,7 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-/// Returns whether the list of systemd's jobs (`ID UNIT TYPE STATE`) contains a restart of the unit.
+/// Returns whether systemd's jobs (`ID UNIT TYPE STATE`) include a restart of the unit.
 fn is_being_restarted(jobs: &str, unit: &str) -> bool {
     jobs.lines().any(|job| {
         let mut words = job.split_whitespace().skip(1);

@@ -113,7 +113,7 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Finding> {
 /// send forged adverts from many addresses.
 fn add(findings: &mut Vec<Finding>, finding: Finding) {
     const MAX_ALIKE: usize = 4;
-    const MORE: &str = "; the same for further routers";
+    const MORE: &str = "; more findings of this kind are not listed";
     let is_alike = |one: &&mut Finding| (one.check, &one.subject) == (finding.check, &finding.subject);
     let mut alike = findings.iter_mut().filter(is_alike);
     match alike.nth(MAX_ALIKE - 1) {

@@ -257,8 +257,16 @@ impl Engine {
     /// Returns an error if this process and the predecessor have different instances, or if a state
     /// is invalid.
     pub(super) fn resume(&mut self, now: Timestamp, state: SavedEngine) -> anyhow::Result<Vec<Resumed>> {
-        let SavedEngine { mut routers, added, announcements, wakeups, overruns, .. } = state;
-        let SavedEngine { reports_dropped, delays, .. } = state;
+        let SavedEngine {
+            mut routers,
+            added,
+            announcements,
+            wakeups,
+            overruns,
+            reports_dropped,
+            delays,
+            suspended_at: _,
+        } = state;
         for (interface, address, prefix) in added {
             let links = &mut self.topology.links;
             let id = links.iter().find(|(_, link)| link.name == interface).map(|(id, _)| id);

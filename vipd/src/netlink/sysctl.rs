@@ -159,8 +159,9 @@ pub(crate) struct Changed {
     pub(crate) wanted: u32,
 }
 
-/// Returns the sysctls of an agent's macvlan for this IP version that [`prepare`] would set. `parent` is the
-/// name of its parent.
+/// Returns the sysctls of an agent's macvlan for this IP version that do not have the values set by
+/// [`prepare`]. For those in [`MACVLAN`], a larger effective value is accepted. `parent` is the name
+/// of the macvlan's parent.
 pub(crate) fn changed(macvlan: &str, family: u8, parent: Option<&str>) -> Vec<Changed> {
     let ipv4 = MACVLAN.iter().filter_map(|(name, wanted)| too_low(macvlan, name, *wanted));
     let differing = |family, name, wanted| {

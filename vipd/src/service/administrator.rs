@@ -101,7 +101,7 @@ enum Phase {
         author: Author,
         next: Box<(Config, Plan)>,
     },
-    /// An upgrade or a restart is in progress, or an upgrade is waiting for this process's predecessor to end.
+    /// An upgrade or a restart is in progress.
     Upgrading,
     /// The engine is applying the changes of a reload.
     Applying {

@@ -11,7 +11,6 @@ use super::systemd::store;
 use super::upgrade::{Departure, Estate, Failure, Successor, pass};
 use crate::config::machine::Machine;
 use crate::config::{Config, Fence};
-use crate::engine::link_io::Holdings;
 use crate::engine::succession::Recipient;
 use crate::handover::{Channel, FORMAT, Message, Offer, Origin, Token};
 
@@ -40,14 +39,8 @@ impl Departure {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         channel.send(&Message::Hello { formats: vec![FORMAT], version }, None)?;
         channel.send(&Message::Origin(Origin::present()?), None)?;
-        let (offer, mut holdings, engine) = self.split()?;
-        let Holdings { memberships, .. } = &mut holdings;
-        let memberships = std::mem::take(memberships);
-        pass(channel, &offer, estate, holdings)?;
-        for membership in memberships {
-            channel.send(&Message::Membership, Some(membership.as_fd()))?;
-        }
-        channel.send(&Message::Token, Some(token.as_fd()))?;
+        let (offer, holdings, engine) = self.split()?;
+        pass(channel, &offer, estate, holdings, &token)?;
         // Stored while the engine still runs, so that the routers are suspended only once systemd
         // has the descriptor. The state follows through the channel.
         store::store(stored.as_fd())?;

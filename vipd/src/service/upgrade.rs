@@ -145,8 +145,7 @@ impl Departure {
         }
         let token = Token::new()?;
         let (offer, holdings, engine) = self.split()?;
-        pass(channel, &offer, estate, holdings)?;
-        channel.send(&Message::Token, Some(token.as_fd()))?;
+        pass(channel, &offer, estate, holdings, &token)?;
         match receive(channel, READY_TIMEOUT)? {
             (Message::Ready, _) => {}
             (Message::Failed, reason) => return Err(Failure::Reason(handover::reason(reason))),
@@ -197,12 +196,13 @@ impl Departing {
     }
 }
 
-/// Passes the offer and all descriptors except the token.
+/// Passes the offer, all descriptors and, last, the token.
 pub(super) fn pass(
     channel: &Channel,
     offer: &Offer,
     estate: &Estate,
     holdings: Holdings,
+    token: &Token,
 ) -> Result<(), Failure> {
     let offer = serde_json::to_vec(offer).map_err(io::Error::from)?;
     channel.send(&Message::Offer, Some(handover::write(&offer)?.as_fd()))?;
@@ -218,9 +218,13 @@ pub(super) fn pass(
     for (ifindex, claim) in holdings.claims {
         channel.send(&Message::Claim { ifindex }, Some(claim.as_fd()))?;
     }
+    for membership in holdings.memberships {
+        channel.send(&Message::Membership, Some(membership.as_fd()))?;
+    }
     channel.send(&Message::Lock, Some(estate.lock.as_fd()))?;
     channel.send(&Message::LockFile, Some(estate.lock_file.as_fd()))?;
-    Ok(channel.send(&Message::ControlSocket, Some(estate.control_socket.as_fd()))?)
+    channel.send(&Message::ControlSocket, Some(estate.control_socket.as_fd()))?;
+    Ok(channel.send(&Message::Token, Some(token.as_fd()))?)
 }
 
 fn receive(channel: &Channel, timeout: Duration) -> Result<(Message, Option<OwnedFd>), Failure> {

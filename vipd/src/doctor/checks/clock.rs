@@ -145,7 +145,7 @@ mod tests {
             // chrony without `rtcsync`, later without its servers.
             (0x40, true, 1, 30, Some("clock-unsynchronized"), "status 0x0040, estimated error 1 ms"),
             (0x40, true, 1, 4 * second, Some("clock-unsynchronized"), "no longer adjusted"),
-            // A clock error without STA_UNSYNC, and with it.
+            // A clock error with STA_UNSYNC, and without it.
             (0x1040, true, 2, 20, Some("clock-unsynchronized"), "no longer adjusted"),
             (0x1000, true, 2, 20, Some("clock-unsynchronized"), "status 0x1000"),
             // The daemon no longer reaches its servers.

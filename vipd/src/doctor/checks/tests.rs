@@ -59,20 +59,19 @@ fn facts(more: &str, adverts: &[Sent]) -> Facts {
         }
     }
     survey.end = Duration::from_secs(4);
-    let wire = Wire {
-        survey: Ok(survey),
-        duration: Duration::from_secs(4),
-        unasked: BTreeSet::new(),
-        obstacle: None,
-    };
     Facts {
         host: host(),
         path: "vipd.toml".to_owned(),
         config: Ok(config(more)),
         agent: Agent::NotRunning("no agent".to_owned()),
         interfaces: BTreeMap::from([("eth0".to_owned(), interface())]),
-        wire: BTreeMap::from([("eth0".to_owned(), wire)]),
+        wire: BTreeMap::from([("eth0".to_owned(), wire(Ok(survey)))]),
     }
+}
+
+/// Returns the result of an observation of 4 s.
+fn wire(survey: Result<Survey, String>) -> Wire {
+    Wire { survey, duration: Duration::from_secs(4), unasked: BTreeSet::new(), obstacle: None }
 }
 
 fn host() -> Host {
@@ -213,9 +212,8 @@ fn troubles_of_the_host_and_its_interfaces_are_found() {
             facts.interfaces.insert("eth9".to_owned(), other);
         }),
         ("ipv6-disabled", |facts| {
-            let text = "[[instance]]\nname = \"a\"\ninterface = \"eth0\"\nvrid = 51\nvirtual_addresses = [\"fe80::50/64\"]\n";
-            facts.config =
-                Ok(Config::parse(text, "vipd.toml").unwrap_or_else(|problems| panic!("{problems}")));
+            let more = "[[instance]]\nname = \"b\"\ninterface = \"eth0\"\nvrid = 51\nvirtual_addresses = [\"fe80::50/64\"]";
+            facts.config = Ok(config(more));
             eth0(facts).is_ipv6_disabled = true;
         }),
         ("other-daemon", |facts| facts.host.daemons.push(("keepalived".to_owned(), 7))),
@@ -235,13 +233,7 @@ fn troubles_of_the_host_and_its_interfaces_are_found() {
         ("agent-not-queried", |facts| facts.agent = Agent::NotQueried("permission denied".to_owned())),
         ("configuration-invalid", |facts| facts.config = Err(vec!["vipd.toml:1:1: error".to_owned()])),
         ("not-observed", |facts| {
-            let wire = Wire {
-                survey: Err("no".to_owned()),
-                duration: Duration::ZERO,
-                unasked: BTreeSet::new(),
-                obstacle: None,
-            };
-            facts.wire.insert("eth0".to_owned(), wire);
+            facts.wire.insert("eth0".to_owned(), wire(Err("no".to_owned())));
         }),
     ];
     for (expected, edit) in cases {
@@ -317,13 +309,7 @@ fn arp_flux_needs_arp_and_the_same_subnet() {
 fn missing_interface_has_a_different_remedy() {
     for (is_present, remedy) in [(true, "as root"), (false, "correct `interface`")] {
         let mut facts = facts("", &[sent()]);
-        let wire = Wire {
-            survey: Err("no".to_owned()),
-            duration: Duration::ZERO,
-            unasked: BTreeSet::new(),
-            obstacle: None,
-        };
-        facts.wire.insert("eth0".to_owned(), wire);
+        facts.wire.insert("eth0".to_owned(), wire(Err("no".to_owned())));
         if !is_present {
             facts.interfaces.clear();
         }
@@ -377,7 +363,7 @@ fn forged_adverts_do_not_flood_the_output() {
     let findings = found(&facts("", &all));
     let alike: Vec<_> = findings.iter().filter(|finding| finding.check == "interval-mismatch").collect();
     assert_eq!(alike.len(), 4, "{alike:?}");
-    assert!(alike[3].summary.ends_with("; the same for further routers"), "{alike:?}");
+    assert!(alike[3].summary.ends_with("; more findings of this kind are not listed"), "{alike:?}");
     let foreign = findings.iter().find(|finding| finding.check == "foreign-vrid").expect("a note");
     assert!(foreign.evidence.ends_with(", and 192 more"), "{foreign:?}");
     assert!(findings.iter().all(|finding| finding.evidence.len() < 1000), "{findings:?}");

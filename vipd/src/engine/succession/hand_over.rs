@@ -21,8 +21,8 @@ use crate::vrrp::{Addresses, Input, RouterConfig};
 const TAKEOVER_MAX: u64 = 1_000_000_000;
 
 impl Engine {
-    /// Hands over to a waiting successor if nothing is pending, or rejects the successor once the
-    /// time limit has passed. Returns whether another turn is needed.
+    /// Hands over if nothing is pending, or refuses the handover once the time limit has passed. Returns
+    /// whether another turn is needed.
     pub(in crate::engine) fn continue_handover(&mut self) -> bool {
         let Some(handover) = &self.handover else { return false };
         let (recipient, has_expired) = (handover.recipient, clock::now() >= handover.until);

@@ -13,7 +13,7 @@ use crate::xdp::FenceLevel;
 
 /// Time without adverts, in nanoseconds, that every master's backups must tolerate. A start takes a
 /// fraction of it.
-const SHORTEST_SILENCE: u64 = 1_000_000_000;
+const MIN_DOWN_INTERVAL: u64 = 1_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 
 impl Engine {
@@ -32,11 +32,11 @@ impl Engine {
             let name = &instance.settings.name;
             // Other routers may use the number of the RFC.
             let config = instance.router.config();
-            let silence = silence(config, config.down_after_adverts.min(DOWN_AFTER_ADVERTS));
-            if silence < SHORTEST_SILENCE {
+            let down_interval = down_interval(config, config.down_after_adverts.min(DOWN_AFTER_ADVERTS));
+            if down_interval < MIN_DOWN_INTERVAL {
                 return Some(format!(
                     "the backups of {name} take over after {} ms without adverts, and a restart may take longer",
-                    silence / 1_000_000
+                    down_interval / 1_000_000
                 ));
             }
             match instance.fence(&self.topology.links) {
@@ -61,12 +61,12 @@ impl Engine {
 /// Returns the time in seconds within which every backup has taken over. Skew_Time is shorter than an
 /// interval; a second is added because the kernel counts lifetimes in whole seconds.
 fn lifetime(config: &RouterConfig) -> u32 {
-    let until_takeover = silence(config, config.down_after_adverts) + config.interval.nanos();
+    let until_takeover = down_interval(config, config.down_after_adverts) + config.interval.nanos();
     u32::try_from(until_takeover.div_ceil(SECOND) + 1).unwrap_or(u32::MAX)
 }
 
-/// Returns the shortest time in nanoseconds after which a backup takes over that misses this number of
-/// adverts.
-fn silence(config: &RouterConfig, missed_adverts: u8) -> u64 {
+/// Returns the time, in nanoseconds and without Skew_Time, after which a backup that has missed this
+/// number of adverts takes over.
+fn down_interval(config: &RouterConfig, missed_adverts: u8) -> u64 {
     config.interval.nanos() * u64::from(missed_adverts)
 }

@@ -37,7 +37,13 @@ pub(in crate::service) fn store(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     // systemd closes its copy of the writing end once it has processed all earlier messages.
     let mut processed = [PollFd::new(&reader, PollFlags::IN)];
     match rustix::io::retry_on_intr(|| poll(&mut processed, Some(&TIMEOUT)))? {
-        0 => Err(io::ErrorKind::TimedOut.into()),
+        0 => {
+            let seconds = TIMEOUT.tv_sec;
+            let reason = format!(
+                "systemd did not confirm within {seconds} s that it has processed the state's descriptor"
+            );
+            Err(io::Error::new(io::ErrorKind::TimedOut, reason))
+        }
         _ => Ok(()),
     }
 }

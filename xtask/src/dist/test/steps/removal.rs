@@ -2,12 +2,12 @@
 
 use anyhow::{Result, ensure};
 use vipd_tests::control;
-use vipd_tests::frame::Frame;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::try_wait_until;
 
+use super::restart::is_priority_zero;
 use super::{TIMEOUT, install_number};
-use crate::dist::test::{ONE, Test};
+use crate::dist::test::Test;
 
 /// Files that exist before the installation, and may differ after the purge: logs, caches, and the
 /// records of dpkg, apt, systemd, podman and the tools that change users.
@@ -26,9 +26,7 @@ pub(super) fn remove(test: &Test) -> Result<()> {
     let start = WallTime::now();
     machine.run("apt-get remove --yes --quiet vipd")?;
     control::wait_for_state(&test.peer, "master", TIMEOUT)?;
-    let handed_over =
-        |frame: &Frame| frame.from == ONE && frame.advert().is_some_and(|advert| advert.priority == 0);
-    ensure!(test.capture.has(start, handed_over), "no priority-0 advert");
+    ensure!(test.capture.has(start, is_priority_zero), "no priority-0 advert");
     ensure!(!test.has_vip()?, "the VIP remains");
     machine.expect("pgrep -c vipd || true", "0")?;
     for gone in ["/usr/bin/vipd", "/lib/systemd/system/vipd.service", "/sys/fs/bpf/vipd"] {

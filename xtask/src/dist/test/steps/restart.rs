@@ -1,6 +1,6 @@
 //! The step that restarts and stops the service with systemd.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use vipd_tests::control;
 use vipd_tests::frame::Frame;
 use vipd_tests::time::WallTime;
@@ -35,11 +35,7 @@ pub(super) fn restart(test: &Test) -> Result<()> {
         let process = test.process()?;
         machine.run(command)?;
         ensure!(test.process()? != process, "{command}: the process is still {process}");
-        ensure!(
-            test.transitions()? == transitions,
-            "{command}: transitions: {transitions:?}, now {:?}",
-            test.transitions()?
-        );
+        test.expect_transitions(&transitions).context(command)?;
         ensure!(test.has_vip()?, "{command}: the VIP is missing");
     }
     let continued = "journalctl --unit vipd | grep -c 'continuing with the state of the previous process'";
@@ -47,11 +43,10 @@ pub(super) fn restart(test: &Test) -> Result<()> {
     // A backup that had missed adverts would have taken over within this time.
     let last = adverts(start).len();
     try_wait_until("further adverts", TIMEOUT, || Ok(adverts(start).len() > last + 4))?;
-    ensure!(test.transitions()? == transitions, "{transitions:?}, now {:?}", test.transitions()?);
+    test.expect_transitions(&transitions)?;
     ensure!(control::state(&test.peer)? == "backup", "node 2 has taken over");
     ensure!(!test.capture.has(start, is_priority_zero), "a priority-0 advert");
-    let times = adverts(start);
-    let gap = times.windows(2).map(|pair| pair[1].millis_since(pair[0])).fold(0.0, f64::max);
+    let gap = test.longest_gap(start)?;
     progress(format_args!("longest interval between two adverts: {gap:.1} ms"));
     machine.expect("ip address show dev eth1 | grep -c 'valid_lft [0-9]' || true", "0")?;
 
@@ -94,6 +89,7 @@ fn advert(frame: &Frame) -> Option<vipd_tests::frame::Advert> {
     frame.advert().filter(|_| frame.from == ONE)
 }
 
-fn is_priority_zero(frame: &Frame) -> bool {
+/// Returns whether a frame is a priority-0 advert from node 1.
+pub(super) fn is_priority_zero(frame: &Frame) -> bool {
     advert(frame).is_some_and(|advert| advert.priority == 0)
 }
