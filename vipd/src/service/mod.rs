@@ -26,6 +26,7 @@ mod cleanup;
 mod configured;
 mod difference;
 mod drained;
+mod end;
 mod events;
 mod foreign_xdp;
 mod groups;
@@ -55,28 +56,25 @@ mod upgrade;
 pub(crate) mod worker;
 
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
-use anyhow::{Context as _, anyhow};
-use rustix::thread::CapabilitySet;
+use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use crate::config::operate::{Control, UserGroup};
 use crate::config::{Config, Fence, Realtime};
 use crate::control::access::{Access, Group, Rules};
 use crate::control::runtime::RuntimeDir;
-use crate::engine::command::Command;
 use crate::engine::succession::Predecessor;
 use crate::engine::topology::Topology;
-use crate::engine::{Engine, Handle, KernelSide, Outlets, Remaining};
+use crate::engine::{Engine, KernelSide, Outlets};
 use crate::guardian::{self, Guardian};
-use crate::netlink::{Macvlans, Requests};
-use crate::process::capabilities::{ThreadKind, confine, with};
+use crate::netlink::Macvlans;
+use crate::process::capabilities::{ThreadKind, confine};
 use crate::process::{AgentLock, Signals};
 use crate::web::Endpoint;
 use crate::xdp::{self, Kernel, KernelLog, Loaded, MapDescriptors, Rows, Sizes, Verbosity};
@@ -84,13 +82,14 @@ use crate::xdp::{self, Kernel, KernelLog, Loaded, MapDescriptors, Rows, Sizes, V
 use administrator::{Administrator, Agent};
 use configured::Configured;
 use drained::Drained;
+use end::{Owner, conclude};
 use events::{EventLog, Recorder};
 use link_io::LinkOpener;
 use log::Log;
 use notify::Notifications;
 use report::Reporter;
 use successor::Heir;
-use supervisor::{End, FromEngine, Supervisor};
+use supervisor::{FromEngine, Supervisor};
 use track::SharedTracker;
 use upgrade::Estate;
 
@@ -283,52 +282,6 @@ fn start(parts: Start) -> anyhow::Result<()> {
     conclude(&handle, engine_thread, owner, served, &configured, guardian)
 }
 
-/// The process to which the routers and their addresses belong.
-enum Owner {
-    ThisProcess,
-    /// The predecessor, which keeps running.
-    Predecessor,
-    /// The predecessor, which ended before this process was started.
-    EndedPredecessor,
-}
-
-/// Ends this process's part in the routers and their addresses.
-fn conclude(
-    engine: &Handle,
-    engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
-    owner: Owner,
-    served: thread::Result<anyhow::Result<End>>,
-    configured: &Configured,
-    guardian: Option<Guardian>,
-) -> anyhow::Result<()> {
-    match (owner, &served) {
-        // The engine's thread ends with the process.
-        (Owner::Predecessor, _) => returned(served).map(drop),
-        // The VIPs must not stay.
-        (Owner::EndedPredecessor, _) => {
-            let unstarted = Err(anyhow!("the engine was not started"));
-            wind_up(engine, engine_thread, unstarted, served, configured, guardian)
-                .context("cannot continue with the state of the previous process, and removed its VIPs")
-        }
-        (Owner::ThisProcess, Ok(Ok(End::HandedOver))) => {
-            // The engine has stopped, and the routers and their addresses belong to the successor,
-            // which has a guardian of its own.
-            if let Some(guardian) = guardian {
-                guardian.dismiss();
-            }
-            Ok(())
-        }
-        (Owner::ThisProcess, _) => {
-            wind_up(engine, engine_thread, Ok(Remaining::default()), served, configured, guardian)
-        }
-    }
-}
-
-/// Returns the result of the control thread, or an error if it has panicked.
-fn returned(served: thread::Result<anyhow::Result<End>>) -> anyhow::Result<End> {
-    served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")))
-}
-
 /// Returns the control socket, which a successor shares with its predecessor.
 fn control_socket(
     heir: Option<&Heir>,
@@ -364,34 +317,6 @@ fn estate(
         lock_file: runtime_dir.lock_file().try_clone_to_owned()?,
         control_socket: control_socket.try_clone()?.into(),
     })
-}
-
-/// Ends the engine and the guardian, and removes the VIPs that the engine did not remove. `unstarted`
-/// is the result of an engine that has not been started.
-fn wind_up(
-    engine: &Handle,
-    engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
-    unstarted: anyhow::Result<Remaining>,
-    served: thread::Result<anyhow::Result<End>>,
-    configured: &Configured,
-    guardian: Option<Guardian>,
-) -> anyhow::Result<()> {
-    // Even after a panic or an error in the control thread, the engine must shut down the routers
-    // and remove their addresses.
-    engine.send(Command::Stop);
-    let has_run = engine_thread.is_some();
-    let ended = engine_thread.map_or(unstarted, |thread| match thread.join() {
-        Ok(result) => result.context("the engine failed"),
-        Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
-    });
-    let withdrawn = with(CapabilitySet::NET_ADMIN, || withdraw_remaining(&ended, configured));
-    if let Some(guardian) = guardian {
-        guardian.dismiss();
-    }
-    let (ended, served) = (ended.map(drop), returned(served).map(drop));
-    // The cause first: an engine that has not run is a consequence of the control thread's error.
-    let result = if has_run { ended.and(served) } else { served.and(ended) };
-    result.and(withdrawn)
 }
 
 /// Prepares the guardian if VIPs are fenced. Logs an error and returns `None` if the guardian
@@ -442,37 +367,4 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
     }
     topology.set_groups(&config.groups);
     Ok(topology)
-}
-
-/// Removes the VIPs that may remain after the engine has ended. If the engine failed, also removes
-/// the routes and rules of all instances.
-///
-/// # Errors
-/// Returns an error if VIPs may still remain.
-fn withdraw_remaining(ended: &anyhow::Result<Remaining>, configured: &Configured) -> anyhow::Result<()> {
-    // The engine has added only VIPs of routers that have been master. Other VIPs may belong to
-    // another agent and must stay. If the engine has failed, it is unknown which VIPs it had added,
-    // so all configured VIPs are removed.
-    match ended {
-        Ok(Remaining { vips, .. }) if vips.is_empty() => Ok(()),
-        Ok(Remaining { interfaces, vips }) => withdraw(interfaces, vips),
-        Err(_) => {
-            configured.remove_routing();
-            let (interfaces, vips) = configured.interfaces_and_vips();
-            withdraw(&interfaces, &vips)
-        }
-    }
-}
-
-/// Removes VIPs that the engine did not remove. A failure is also logged, because the agent may
-/// exit with a different error.
-///
-/// # Errors
-/// Returns an error if VIPs may remain.
-fn withdraw(names: &[String], vips: &[IpAddr]) -> anyhow::Result<()> {
-    let withdrawn = Requests::open().and_then(|mut requests| requests.withdraw(names, vips));
-    withdrawn.map_err(|error| {
-        tracing::error!(%error, "cannot remove the VIPs; remove them with `ip address del`");
-        anyhow!(error).context("VIPs may remain after shutdown")
-    })
 }

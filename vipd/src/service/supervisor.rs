@@ -39,7 +39,8 @@ use crate::web::Endpoint;
 use crate::xdp::Row;
 
 pub(super) use succession::End;
-use succession::{Connections, FromPredecessor, Postponed, Quiescing, Served, Upgrading, Waiting};
+use succession::hand_over::{self, Postponed, Quiescing, Upgrading, Waiting};
+use succession::{Connections, FromPredecessor, Served};
 
 /// Interval at which the agent logs newly discarded adverts and the state changes that the rate
 /// limit suppressed, and reaps orphaned processes of commands.
@@ -229,13 +230,13 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                     self.handle_predecessor(message, &mut systemd);
                 }
-                Some(Waiting { author, .. }) = succession::overdue(&mut waiting) => {
-                    finish(author, Err(succession::predecessor_reason().into()));
+                Some(Waiting { author, .. }) = hand_over::overdue(&mut waiting) => {
+                    finish(author, Err(hand_over::predecessor_reason().into()));
                 }
-                Some(Waiting { author, .. }) = succession::overdue(&mut quiescing) => {
-                    self.administrator.upgrade_failed(author, succession::commands_reason());
+                Some(Waiting { author, .. }) = hand_over::overdue(&mut quiescing) => {
+                    self.administrator.upgrade_failed(author, hand_over::commands_reason());
                 }
-                outcome = succession::outcome(&mut upgrading), if upgrading.is_some() => {
+                outcome = hand_over::outcome(&mut upgrading), if upgrading.is_some() => {
                     let Some(Upgrading { author, .. }) = upgrading.take() else { continue };
                     let (worker, systemd) = (connections.worker, &mut systemd);
                     match outcome {
@@ -327,7 +328,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             }
         }
         // The engine may have handed over before it received the command to stop.
-        if let Some((new, author)) = succession::handed_over(upgrading).await {
+        if let Some((new, author)) = hand_over::handed_over(upgrading).await {
             let worker = connections.worker;
             return Ok(self.leave(new, author, runtime_dir, worker, &mut systemd, from).await);
         }
