@@ -35,6 +35,15 @@ pub const MAP_LOST: &str = "LOST";
 pub const MAP_STEADY: &str = "STEADY";
 /// LRU hash map from [`SenderKey`](crate::records::SenderKey) to a u64: the senders' token buckets.
 pub const MAP_SENDERS: &str = "SENDERS";
+/// Array of [`SignerRow`](crate::records::SignerRow), indexed by row, memory-mapped.
+pub const MAP_SIGNERS: &str = "SIGNERS";
+/// Array of [`BUDGETS`](crate::records::BUDGETS) u64: token buckets that all rows share.
+pub const MAP_BUDGET: &str = "BUDGET";
+/// Array of one i64, memory-mapped: `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, in nanoseconds.
+pub const MAP_CLOCK: &str = "CLOCK";
+/// Hash map from [`HmacKey`](crate::records::HmacKey) to
+/// [`KeyState`](crate::hmac::KeyState): the keys with which the program verifies adverts that fence.
+pub const MAP_HMAC_KEYS: &str = "HMAC_KEYS";
 /// Hash map from [`RouterKey`](crate::records::RouterKey) to
 /// [`RouterSlot`](crate::records::RouterSlot).
 pub const MAP_ROUTERS: &str = "ROUTERS";

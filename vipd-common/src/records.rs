@@ -212,6 +212,106 @@ pub struct SteadySlot {
     pub limit: u64,
 }
 
+/// Number of senders of verified adverts in a [`SignerRow`].
+pub const SIGNERS: usize = 4;
+
+/// A sender whose signed adverts user space has verified.
+///
+/// ```text
+///  0              16       24             32          40         48
+///  +--------------+--------+--------------+-----------+----------+
+///  | address      | mark h | mark_until h | version h | bucket h |
+///  |  n, 4 × u32  |   u64  |         u64  |      u64  |     u64  |
+///  +--------------+--------+--------------+-----------+----------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SignerSlot {
+    /// IP source address; all zeros in an unused slot.
+    pub address: Address,
+    /// The highest verified sequence.
+    pub mark: u64,
+    /// Time until which adverts with a sequence that is not after `mark` are dropped, in nanoseconds
+    /// of `CLOCK_MONOTONIC`.
+    pub mark_until: u64,
+    /// Increased before and after another sender replaces this one, so that it is odd in between.
+    /// The BPF program does not use the slot if the version is odd or has changed while the slot was
+    /// read.
+    pub version: u64,
+    /// Time at which the sender's token bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// Written by the BPF program.
+    pub bucket: u64,
+}
+
+/// Value of [`MAP_SIGNERS`](crate::names::MAP_SIGNERS), by row: the senders of verified adverts, and
+/// the limit for signed adverts of all other senders.
+///
+/// ```text
+///  0                  192            200        208
+///  +------------------+--------------+----------+
+///  | senders          | unverified h | window h |
+///  |  4 × SignerSlot  |         u64  |     u64  |
+///  +------------------+--------------+----------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SignerRow {
+    /// The senders.
+    pub senders: [SignerSlot; SIGNERS],
+    /// Time at which the token bucket that all other senders share is full again, in nanoseconds of
+    /// `CLOCK_MONOTONIC`. Written by the BPF program.
+    pub unverified: u64,
+    /// The largest accepted difference between the clocks of sender and receiver in seconds; 0 if the
+    /// clocks are not compared.
+    pub window: u64,
+}
+
+/// Capacity of a token bucket of signed adverts.
+pub const SIGNED_BURST: u64 = 256;
+
+/// Nanoseconds after which a token bucket of signed adverts regains one advert: 50 µs, 20,000
+/// adverts/s.
+///
+/// User space must verify each signed advert before it knows whether a sender sent it. A flood that
+/// forges a sender's address should not displace many of its own adverts, so the limit is higher than
+/// for unsigned adverts.
+pub const SIGNED_TOKEN_INTERVAL: u64 = 50_000;
+
+/// Number of words in [`MAP_BUDGET`](crate::names::MAP_BUDGET): token buckets that all rows share,
+/// each the time at which it is full again, in nanoseconds of `CLOCK_MONOTONIC`.
+pub const BUDGETS: u32 = 2;
+/// Index of the bucket of signed adverts that are passed to user space.
+pub const BUDGET_PASSED: u32 = 0;
+/// Capacity of the bucket of passed adverts.
+pub const PASSED_BURST: u64 = 1024;
+/// Nanoseconds after which the bucket of passed adverts regains one advert: 16 µs, 62,500 adverts/s.
+pub const PASSED_TOKEN_INTERVAL: u64 = 16_000;
+/// Index of the bucket of blocks that the BPF program hashes to verify adverts.
+pub const BUDGET_HASHED: u32 = 1;
+/// Capacity of the bucket of hashed blocks, enough for several of the longest adverts.
+pub const HASHED_BURST: u64 = 512;
+/// Nanoseconds after which the bucket of hashed blocks regains one block: 20 µs, 50,000 blocks/s.
+pub const HASHED_TOKEN_INTERVAL: u64 = 20_000;
+
+/// Key of [`MAP_HMAC_KEYS`](crate::names::MAP_HMAC_KEYS). The value is a
+/// [`KeyState`](crate::hmac::KeyState).
+///
+/// ```text
+///  0       4          8
+///  +-------+----------+
+///  | row h | key_id h |
+///  |  u32  |     u32  |
+///  +-------+----------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(C)]
+pub struct HmacKey {
+    /// [`RouterSlot::row`] of the virtual router.
+    pub row: u32,
+    /// Identifier of the key, 1 to 255.
+    pub key_id: u32,
+}
+
 /// Key of [`MAP_SENDERS`](crate::names::MAP_SENDERS): the token bucket of one sender. The value is
 /// a u64: the time at which the bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`.
 ///

@@ -88,6 +88,21 @@ impl Windowed {
         loaded.then_some(Self { window, bytes, len })
     }
 
+    /// Returns the packet that this CPU has copied before.
+    #[inline(always)]
+    pub(crate) fn copied(len: usize) -> Option<Self> {
+        let window = WINDOW.get_ptr_mut(0)?;
+        // SAFETY: the pointer refers to the map's value, so the field is in bounds.
+        let bytes = unsafe { &raw mut (*window).packet }.cast::<u8>();
+        Some(Self { window, bytes, len })
+    }
+
+    /// Returns this CPU's window.
+    #[inline(always)]
+    pub(crate) const fn window(&self) -> *mut Window {
+        self.window
+    }
+
     /// Stores a record before the packet. Returns the record and the first `length` bytes of the
     /// packet. `length` is at least 1.
     #[inline(always)]

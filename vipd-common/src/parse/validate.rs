@@ -99,12 +99,10 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
     if count == 0 && !expected.empty {
         return Err(Counter::AddressCountErrors);
     }
-    let message_len = vrrp::message_len(version, family, count);
-    let extra = length.wrapping_sub(message_len);
-    let allowed = if expected.trailer as u8 == Trailer::Absent as u8 { 0 } else { trailer::LEN };
-    // `extra` must be 0 or `allowed`. Two comparisons would give the verifier one path with a
-    // trailer and one without through the loops below.
-    if extra.wrapping_mul(extra.wrapping_sub(allowed)) != 0 {
+    let extra = length.wrapping_sub(vrrp::message_len(version, family, count));
+    // One comparison instead of two, and `expected.trailer` is compared after the loops below,
+    // because the BPF verifier follows each path through the loops.
+    if extra.wrapping_mul(extra.wrapping_sub(trailer::LEN)) != 0 {
         return Err(SHORT);
     }
 
@@ -120,6 +118,11 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
     } else {
         addresses::<C, 255, 4>(packet, message, count)
     };
+    // Read again for the same reason: a length that is known before the loops has other bounds for
+    // each version and family.
+    let count = packet.byte(message + vrrp::COUNT).ok_or(SHORT)?;
+    let message_len = vrrp::message_len(version, family, count);
+    let extra = length.wrapping_sub(message_len);
     // VRRPv2's authentication data. VRRPv3 has none: reads past the end return 0.
     let end = message + message_len;
     let data = if version == 2 { end - vrrp::AUTH_LEN } else { end };
@@ -148,12 +151,11 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
         || packet.be16(message + vrrp::HEADER_LEN).ok_or(SHORT)? & 0xffc0 == 0xfe80;
     let priority = packet.byte(message + vrrp::PRIORITY).ok_or(SHORT)?;
     let is_signed = extra != 0;
-    let sequence = if is_signed {
-        sequence(packet, end)?
-    } else if expected.trailer as u8 == Trailer::Required as u8 {
-        return Err(Counter::HmacMissing);
-    } else {
-        0
+    let sequence = match (expected.trailer, is_signed) {
+        (Trailer::Absent, true) => return Err(SHORT),
+        (Trailer::Required, false) => return Err(Counter::HmacMissing),
+        (Trailer::Optional | Trailer::Required, true) => sequence(packet, end)?,
+        (Trailer::Absent | Trailer::Optional, false) => 0,
     };
     Ok(Advert {
         family,

@@ -181,7 +181,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
     let (predecessor, heir) = parts.succession.unzip();
     let inherited = heir.as_ref().map(|heir| (Arc::clone(&heir.has_taken_over), heir.is_main));
-    let Loaded { mut kernel, feed, counters, addresses, leases, steady, log: kernel_log, maps } =
+    let Loaded { mut kernel, feed, counters, addresses, leases, steady, signers: _, log: kernel_log, maps } =
         parts.loaded;
     let counters = Arc::new(counters);
 

@@ -7,13 +7,14 @@ use std::io;
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use vipd_common::counters::ROW_CELLS;
-use vipd_common::records::{PeerKey, RouterKey, RouterSlot, SenderKey};
+use vipd_common::hmac::KeyState;
+use vipd_common::records::{HmacKey, PeerKey, RouterKey, RouterSlot, SenderKey};
 
-use super::{Row, Steady};
+use super::{Row, Signers, Steady};
 
 const SENDER_KEY: usize = size_of::<SenderKey>();
 
-/// The maps `ROUTERS` and `PEERS`, and the maps in which a released row must be cleared.
+/// The maps `ROUTERS`, `PEERS` and `HMAC_KEYS`, and the maps in which a released row must be cleared.
 pub(super) struct Routers {
     pub(super) entries: HashMap<MapData, [u8; 8], [u8; size_of::<RouterSlot>()]>,
     pub(super) peers: HashMap<MapData, [u8; 20], u8>,
@@ -21,8 +22,11 @@ pub(super) struct Routers {
     /// Number of senders for which the map has room.
     pub(super) sender_room: usize,
     pub(super) counters: PerCpuArray<MapData, [u64; ROW_CELLS]>,
+    pub(super) keys: HashMap<MapData, [u8; size_of::<HmacKey>()], [u8; size_of::<KeyState>()]>,
     /// A second mapping of the arrays; the engine owns the first.
     pub(super) steady: Steady,
+    /// As above.
+    pub(super) signers: Signers,
 }
 
 impl Routers {
@@ -43,6 +47,28 @@ impl Routers {
         ignore_missing(self.peers.remove(&bytemuck::cast::<_, [u8; 20]>(peer)))
     }
 
+    /// Replaces the keys of a row. New keys are inserted before old ones are removed, so that a key in
+    /// both lists is always present.
+    pub(super) fn set_keys(&mut self, row: Row, keys: &[(u8, KeyState)]) -> Result<(), MapError> {
+        let row = row.number();
+        for (id, state) in keys {
+            let key = HmacKey { row, key_id: u32::from(*id) };
+            self.keys.insert(bytemuck::cast::<_, [u8; _]>(key), bytemuck::cast::<_, [u8; _]>(*state), 0)?;
+        }
+        self.remove_keys(|key| key.row == row && !keys.iter().any(|(id, _)| u32::from(*id) == key.key_id))
+    }
+
+    /// Removes the keys that match.
+    fn remove_keys(&mut self, is_unused: impl Fn(&HmacKey) -> bool) -> Result<(), MapError> {
+        // The keys are collected first, because removing a key during the iteration would restart
+        // the iteration.
+        let keys = self.keys.keys().collect::<Result<Vec<[u8; size_of::<HmacKey>()]>, _>>()?;
+        for key in keys.into_iter().filter(|key| is_unused(&bytemuck::cast(*key))) {
+            ignore_missing(self.keys.remove(&key))?;
+        }
+        Ok(())
+    }
+
     /// Clears the rows of routers whose entries have been removed.
     ///
     /// First waits until all runs of the program that may still use the removed entries have ended,
@@ -53,8 +79,10 @@ impl Routers {
         let cpus = nr_cpus().map_err(|(_, error)| MapError::IoError(error))?;
         for row in rows {
             self.steady.clear(*row);
+            self.signers.reset(*row);
             self.counters.set(row.number(), PerCpuValues::try_from(vec![[0; ROW_CELLS]; cpus])?, 0)?;
         }
+        self.remove_keys(|key| rows.iter().any(|row| row.number() == key.row))?;
         let cleared: BTreeSet<[u8; 4]> = rows.iter().map(|row| row.number().to_ne_bytes()).collect();
         // The keys are collected first, because removing a key during the iteration would restart
         // the iteration.

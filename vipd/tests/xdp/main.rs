@@ -17,5 +17,7 @@ mod reference;
 mod ring;
 mod rows;
 mod signed;
+mod signers;
 mod verdicts;
+mod verify;
 mod wakeups;

@@ -13,7 +13,7 @@ use crate::frame;
 use crate::reference::Verdict;
 
 /// Returns a signed advert for each router in [`SIGNED`], with the row and the rule of the router.
-fn signed() -> impl Iterator<Item = (u32, Trailer, Advert)> {
+pub(crate) fn signed() -> impl Iterator<Item = (u32, Trailer, Advert)> {
     SIGNED.into_iter().map(|(vrid, family, version, row, rule)| {
         let valid = if family == 6 { frame::valid6() } else { frame::valid(version) };
         (row, rule, Advert { vrid, trailer: frame::trailer(), ..valid })

@@ -77,7 +77,7 @@ impl Bench {
     fn with_configuration(config: &Config, addresses: u32) -> Result<Self> {
         let routers = u32::try_from(config.instances.len())?.max(ROUTERS.into());
         let sizes = Sizes { routers, peers: 0, addresses, senders: 4096, burst: BURST };
-        let Loaded { kernel, feed, counters: _, addresses, leases, steady, log: _, maps: _ } =
+        let Loaded { kernel, feed, counters: _, addresses, leases, steady, signers: _, log: _, maps: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
         let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?, BTreeMap::new(), true, "test");
         let (requests, requested) = mpsc::unbounded_channel();
