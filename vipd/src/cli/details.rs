@@ -7,7 +7,7 @@ use anyhow::bail;
 use super::status::{age, seconds, state, waits_for};
 use super::table::{BAD, Cell, HEAD, WAITING};
 use super::wrap::wrap;
-use crate::control::explain::authentication;
+use crate::control::explain::{authentication, clock_offset};
 use crate::control::model::{InstanceStatus, PeerStatus, StatusReport, TrackedObject, UnicastPeer};
 
 /// Column in which the values start.
@@ -157,8 +157,7 @@ fn adverts(peer: &PeerStatus) -> String {
 /// for any other peer.
 fn signed(peer: &PeerStatus) -> String {
     let (Some(key), Some(offset)) = (peer.key_id, peer.clock_offset_ms) else { return String::new() };
-    let order = if offset < 0 { "behind" } else { "ahead" };
-    format!(", key {key}, clock {} ms {order}", offset.unsigned_abs())
+    format!(", key {key}, clock {}", clock_offset(offset))
 }
 
 /// Describes a tracked object: `script web: down for 3m02s, weight -60, 2 changes: exit status 1`.

@@ -198,11 +198,14 @@ macro_rules! table {
                     "Adverts with a trailer of another type, key ID 0 or reserved bytes other than 0",
                     dropped "malformed trailer";
                 hmac_unknown_key: "vipd:hmac-unknown-key", Counter, Error, Sent(hmac_unknown_key),
-                    "Adverts signed with a key ID that is not configured";
+                    "Adverts signed with a key ID that is not configured",
+                    dropped "unknown key ID";
                 hmac_failures: "vipd:hmac-failures", Counter, Error, Sent(hmac_failures),
-                    "Adverts with a wrong HMAC: signed with another key, or forged";
+                    "Adverts with a wrong HMAC: signed with another key, or forged",
+                    dropped "wrong HMAC";
                 hmac_stale: "vipd:hmac-stale", Counter, Error, Sent(hmac_stale),
-                    "Signed adverts whose time differs from this host's clock by more than `window`";
+                    "Signed adverts whose time differs from this host's clock by more than `window`",
+                    dropped "its time differs from this host's clock by more than `window`";
                 hmac_replayed: "vipd:hmac-replayed", Counter, Error, Kernel(HmacReplayed, hmac_replayed),
                     "Signed adverts whose sequence is not after the last one of their sender",
                     dropped "replay of a signed advert, or its sender's clock was set back";

@@ -60,9 +60,12 @@ pub(crate) fn age(millis: u64) -> String {
 /// Describes the authentication of adverts, for example `hmac: enforce, signs with key 2, accepts keys 1,
 /// 2, clocks within 5s`. Contains no key and no password.
 pub(crate) fn authentication(one: &InstanceStatus) -> String {
-    let Some(HmacStatus { mode, active_key, keys, anti_replay, window_ns }) = &one.hmac else {
-        return one.authentication.clone();
-    };
+    one.hmac.as_ref().map_or_else(|| one.authentication.clone(), hmac)
+}
+
+/// Describes the keys and rules for signed adverts.
+pub(crate) fn hmac(hmac: &HmacStatus) -> String {
+    let HmacStatus { mode, active_key, keys, anti_replay, window_ns } = hmac;
     let signs = active_key.map_or_else(|| "signs nothing".to_owned(), |key| format!("signs with key {key}"));
     let plural = if keys.len() == 1 { "" } else { "s" };
     let keys = keys.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
@@ -71,6 +74,15 @@ pub(crate) fn authentication(one: &InstanceStatus) -> String {
         None => anti_replay.clone(),
     };
     format!("hmac: {mode}, {signs}, accepts key{plural} {keys}, {replays}")
+}
+
+/// Describes the clock of another router, in milliseconds after this host's: `3 ms ahead`.
+pub(crate) fn clock_offset(millis: i64) -> String {
+    let order = if millis < 0 { "behind" } else { "ahead" };
+    match millis.unsigned_abs() {
+        millis @ ..10_000 => format!("{millis} ms {order}"),
+        millis => format!("{} {order}", age(millis)),
+    }
 }
 
 #[cfg(test)]
