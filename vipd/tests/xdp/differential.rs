@@ -62,7 +62,9 @@ fn frame() -> impl Strategy<Value = Advert> {
         2 => Just(Vec::new()),
         2 => (edits(4), length).prop_map(|(edits, length)| {
             let mut trailer = frame::trailer();
-            edits.into_iter().for_each(|(at, value)| trailer[at] = value);
+            for (at, value) in edits {
+                trailer[at] = value;
+            }
             trailer.resize(length, 0);
             trailer
         }),
