@@ -97,6 +97,7 @@ pub(crate) use successor::succeed;
 
 pub use cleanup::cleanup;
 pub use leftovers::{Claims, claim_interfaces};
+pub(crate) use report::hmac_status;
 pub(crate) use sizes::sizes;
 pub use stored::{Continuation, Stored, take_stored};
 

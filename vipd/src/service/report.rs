@@ -285,7 +285,8 @@ fn unicast_peers(transport: &Transport) -> Vec<UnicastPeer> {
     }
 }
 
-fn hmac_status(config: &hmac::Config) -> HmacStatus {
+/// Returns the keys and rules for signed adverts as reported, without the keys themselves.
+pub(crate) fn hmac_status(config: &hmac::Config) -> HmacStatus {
     HmacStatus {
         mode: match config.mode {
             hmac::Mode::Enforce => "enforce",
