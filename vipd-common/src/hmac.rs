@@ -123,7 +123,7 @@ impl Hash {
     pub fn compress(&mut self) {
         let Self { state, words, variables } = self;
         *variables = *state;
-        for round in 0..ROUND_CONSTANTS.len() {
+        for (round, constant) in ROUND_CONSTANTS.iter().enumerate() {
             let word = |ahead: usize| (round + ahead) % BLOCK_WORDS;
             if round >= BLOCK_WORDS {
                 let (near, far) = (words[word(1)], words[word(14)]);
@@ -134,15 +134,19 @@ impl Hash {
             }
             // The variables keep their places, and their names move: a is the last round's h.
             let variable = |index: usize| (index + VARIABLES - round % VARIABLES) % VARIABLES;
-            let (e, f, g) = (variables[variable(4)], variables[variable(5)], variables[variable(6)]);
-            let first = variables[variable(7)]
-                .wrapping_add(e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25))
-                .wrapping_add(g ^ (e & (f ^ g)))
-                .wrapping_add(ROUND_CONSTANTS[round])
-                .wrapping_add(words[word(0)]);
-            let (a, b, c) = (variables[variable(0)], variables[variable(1)], variables[variable(2)]);
-            let second = (a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22))
-                .wrapping_add((a & b) | (c & (a | b)));
+            let first = {
+                let (e, f, g) = (variables[variable(4)], variables[variable(5)], variables[variable(6)]);
+                variables[variable(7)]
+                    .wrapping_add(e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25))
+                    .wrapping_add(g ^ (e & (f ^ g)))
+                    .wrapping_add(*constant)
+                    .wrapping_add(words[word(0)])
+            };
+            let second = {
+                let (a, b, c) = (variables[variable(0)], variables[variable(1)], variables[variable(2)]);
+                (a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22))
+                    .wrapping_add((a & b) | (c & (a | b)))
+            };
             variables[variable(3)] = variables[variable(3)].wrapping_add(first);
             variables[variable(7)] = first.wrapping_add(second);
         }
@@ -156,14 +160,15 @@ impl Hash {
     /// Begins the outer hash with the result of the inner hash. `outer` is the state of the key.
     #[inline(always)]
     pub fn begin_outer(&mut self, outer: &State) {
-        const LENGTH: usize = (BLOCK + size_of::<State>()) * 8;
-        for at in 0..VARIABLES {
+        // A block and a digest, in bits.
+        const LENGTH: u32 = (64 + 32) * 8;
+        for (at, word) in outer.iter().enumerate() {
             self.words[at] = self.state[at];
             self.words[VARIABLES + at] = 0;
-            self.state[at] = outer[at];
+            self.state[at] = *word;
         }
         self.words[VARIABLES] = 0x8000_0000;
-        self.words[BLOCK_WORDS - 1] = LENGTH as u32;
+        self.words[BLOCK_WORDS - 1] = LENGTH;
     }
 }
 
@@ -252,8 +257,10 @@ impl Covered {
         } else if index == end {
             0x8000_0000
         } else if index == self.blocks() * BLOCK_WORDS - 1 {
+            #[expect(clippy::cast_possible_truncation, reason = "a message is at most MAX_LEN bytes")]
+            let bytes = (BLOCK + self.bytes()) as u32;
             // The length in bits. The upper word is 0.
-            ((BLOCK + self.bytes()) * 8) as u32
+            bytes * 8
         } else {
             0
         }

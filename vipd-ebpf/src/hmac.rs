@@ -2,7 +2,9 @@
 //!
 //! The functions are global functions: the verifier checks each of them once, for any arguments,
 //! and not for each call (Linux 5.6). If the blocks were hashed in a loop of the program, the verifier
-//! would follow the 64 rounds of each of up to 65 blocks.
+//! would follow the 64 rounds of each of up to 65 blocks. They do not call each other except from
+//! [`vipd_verify`], because a program and all functions on the way to the deepest call share 512 bytes
+//! of stack, of which the parser uses 344.
 
 use vipd_common::address::FAMILY_IPV6;
 use vipd_common::hmac::{BLOCK_WORDS, Covered, KeyState, is_fresh};
@@ -35,7 +37,11 @@ pub(crate) extern "C" fn vipd_verify(length: u32) -> u32 {
         vipd_cover(length, block);
         vipd_compress();
     }
-    vipd_finish(length)
+    if vipd_outer(length) == 0 {
+        return 0;
+    }
+    vipd_compress();
+    vipd_compare(length)
 }
 
 /// Returns the number of blocks to hash; 0 if the advert cannot be verified.
@@ -62,11 +68,18 @@ pub(crate) extern "C" fn vipd_compress() -> u32 {
     0
 }
 
-/// Hashes the result of the inner hash. Returns 1 if the HMAC is correct, otherwise 0.
+/// Begins the outer hash with the result of the inner hash. Returns 0 if the key has been removed.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn vipd_finish(length: u32) -> u32 {
-    u32::from(finish(length as usize) == Some(true))
+pub(crate) extern "C" fn vipd_outer(length: u32) -> u32 {
+    outer(length as usize).map_or(0, |()| 1)
+}
+
+/// Returns 1 if the HMAC in the trailer is the result of the outer hash, otherwise 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn vipd_compare(length: u32) -> u32 {
+    u32::from(compare(length as usize) == Some(true))
 }
 
 #[inline(always)]
@@ -117,7 +130,7 @@ fn cover(length: usize, block: usize) -> Option<()> {
 }
 
 #[inline(always)]
-fn finish(length: usize) -> Option<bool> {
+fn outer(length: usize) -> Option<()> {
     let packet = Windowed::copied(WINDOW_LEN)?;
     let trailer = length - trailer::LEN;
     let key = key(&packet, trailer, record(&packet).row)?;
@@ -125,7 +138,15 @@ fn finish(length: usize) -> Option<bool> {
     let hash = unsafe { &mut (*packet.window()).hash };
     // SAFETY: the value of a map, as in `begin`.
     hash.begin_outer(unsafe { &(*key).outer });
-    vipd_compress();
+    Some(())
+}
+
+#[inline(always)]
+fn compare(length: usize) -> Option<bool> {
+    let packet = Windowed::copied(WINDOW_LEN)?;
+    let trailer = length - trailer::LEN;
+    // SAFETY: only this run of the program uses the window on this CPU.
+    let hash = unsafe { &(*packet.window()).hash };
     let mut difference = 0;
     for word in 0..trailer::HMAC_LEN / 4 {
         difference |= packet.be32(trailer + trailer::HMAC + word * 4)? ^ hash.state[word];

@@ -25,7 +25,7 @@ struct Slot {
 /// A [`SignerRow`] that the program accesses concurrently.
 #[repr(C)]
 struct Senders {
-    senders: [Slot; SIGNERS],
+    slots: [Slot; SIGNERS],
     unverified: AtomicU64,
     window: AtomicU64,
 }
@@ -54,7 +54,7 @@ impl Signers {
     /// for [`SIGNERS`] senders of each row and treats those at later positions as unknown.
     pub fn verified(&self, row: Row, position: usize, address: Address, mark: u64, mark_until: Timestamp) {
         let Some(senders) = self.rows.values().get(row.index()) else { return };
-        let Some(slot) = senders.senders.get(position) else { return };
+        let Some(slot) = senders.slots.get(position) else { return };
         if slot.address.each_ref().map(|word| word.load(Ordering::Relaxed)) == address {
             slot.mark.store(mark, Ordering::Relaxed);
             slot.mark_until.store(mark_until.as_nanos(), Ordering::Relaxed);
@@ -81,7 +81,7 @@ impl Signers {
     /// Forgets the senders of a row, and fills their token buckets.
     pub fn clear(&self, row: Row) {
         let Some(senders) = self.rows.values().get(row.index()) else { return };
-        for slot in &senders.senders {
+        for slot in &senders.slots {
             slot.replace([0; 4], 0, 0);
         }
         senders.unverified.store(0, Ordering::Relaxed);
