@@ -212,8 +212,8 @@ pub struct SteadySlot {
     pub limit: u64,
 }
 
-/// Number of senders of verified adverts in a [`SignerRow`].
-pub const SIGNERS: usize = 4;
+/// Number of slots in a [`SignerRow`]: the router itself, and four senders of verified adverts.
+pub const SIGNERS: usize = 5;
 
 /// A sender whose signed adverts user space has verified.
 ///

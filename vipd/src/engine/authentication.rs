@@ -10,16 +10,24 @@ use vipd_common::parse::ChecksumForm;
 use vipd_common::records::AdvertRecord;
 use vipd_common::wire::{ipv6, trailer, vrrp};
 
+use super::Engine;
 use super::clock;
 use super::command::Sent;
+use super::id::RouterId;
 use super::instance::Instance;
+use super::poll::Ready;
 use crate::config;
 use crate::config::settings::Transport;
+use crate::process::wall_clock_offset;
 use crate::vrrp::Family;
 use crate::vrrp::hmac::{
-    Authenticator, Key, MULTICAST_SENDERS, Refusal, Saved, Sender, Verified, clock_offset,
+    AntiReplay, Authenticator, Key, MULTICAST_SENDERS, Refusal, Saved, Sender, Verified, clock_offset,
 };
+use crate::xdp::Row;
 
+/// The slot of a router's own address in the map of senders.
+const OWN_SLOT: usize = 0;
+const FOREVER: Timestamp = Timestamp::from_nanos(u64::MAX);
 /// Interval between two reports of refused adverts with the same reason, in nanoseconds.
 const REPORT_INTERVAL: u64 = 60_000_000_000;
 
@@ -94,6 +102,56 @@ impl Authentication {
             *last = now;
         }
         is_due
+    }
+}
+
+impl Engine {
+    /// Publishes the sequence of a sender whose advert has been verified to the BPF program, which then
+    /// drops replays.
+    pub(super) fn publish_sender(&self, row: Row, verified: &Verified) {
+        let Verified { sender, position, lifetime } = verified;
+        let arrival = Timestamp::from_nanos(sender.last_arrival);
+        let until = lifetime.map_or(FOREVER, |lifetime| arrival + lifetime);
+        self.signers.verified(row, OWN_SLOT + 1 + position, to_words(sender.address), sender.mark, until);
+    }
+
+    /// Publishes the router's own address, so that the BPF program drops all adverts from this source as
+    /// replays. Otherwise, a replay of the router's own adverts would fence it while the engine hangs.
+    pub(super) fn publish_own_source(&self, instance: &Instance) {
+        if let (Some(_), Some(primary)) = (&instance.authentication, instance.primary()) {
+            let mark = clock::wall(clock::now()).beyond_all();
+            self.signers.verified(instance.row, OWN_SLOT, to_words(primary), mark, FOREVER);
+        }
+    }
+
+    /// Publishes the window of a router, for adverts that fence its VIPs.
+    pub(super) fn publish_window(&self, id: RouterId) {
+        let Some(instance) = self.topology.routers.get(id) else { return };
+        let config = instance.settings.hmac.as_ref();
+        let window = config.filter(|config| config.anti_replay == AntiReplay::Time);
+        self.signers.set_window(instance.row, window.map_or(0, |config| config.window));
+    }
+
+    /// Publishes the difference between the clocks to the BPF program. It changes only when the wall
+    /// clock is set.
+    pub(super) fn publish_wall_clock(&self) {
+        self.signers.set_clock(wall_clock_offset());
+    }
+
+    /// If the wall clock was set, publishes it, and withdraws the published sequences of all senders:
+    /// those of a sender whose clock was set, too, may no longer count.
+    pub(super) fn follow_wall_clock(&self, ready: Ready) {
+        if !ready.wall_clock {
+            return;
+        }
+        self.clock_watch.acknowledge();
+        self.publish_wall_clock();
+        for (_, instance) in self.topology.routers.iter() {
+            if instance.authentication.is_some() {
+                self.signers.clear(instance.row);
+                self.publish_own_source(instance);
+            }
+        }
     }
 }
 

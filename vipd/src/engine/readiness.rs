@@ -112,6 +112,10 @@ impl Engine {
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
+            if let Some(instance) = self.topology.routers.get(id) {
+                self.publish_own_source(instance);
+            }
+            let Some(instance) = self.topology.routers.get_mut(id) else { return };
             // After other changes that affect the record, `cover`, `check_routes` and reloads
             // publish the record.
             let guarded_for = Some((mac, primary, instance.fence(&self.topology.links)));

@@ -57,7 +57,9 @@ impl Engine {
         for action in actions {
             self.effects.push(id, action);
         }
+        self.publish_window(id);
         if let Some(instance) = self.topology.routers.get(id) {
+            self.publish_own_source(instance);
             self.effects.guard(id, instance, &self.topology.links, &mut self.reports);
         }
         self.settle(now, id);

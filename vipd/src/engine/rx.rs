@@ -61,7 +61,12 @@ impl Engine {
         }
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
         match instance.verify(record, self.feed.packet()) {
-            Ok(_) => {}
+            Ok(verified) => {
+                let row = instance.row;
+                if let Some(verified) = verified {
+                    self.publish_sender(row, &verified);
+                }
+            }
             Err(refused) => {
                 if let Some(refused) = refused {
                     self.reports.send(Report::AdvertRefused { router: id, refused });

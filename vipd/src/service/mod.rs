@@ -182,7 +182,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
     let (predecessor, heir) = parts.succession.unzip();
     let inherited = heir.as_ref().map(|heir| (Arc::clone(&heir.has_taken_over), heir.is_main));
-    let Loaded { mut kernel, feed, counters, addresses, leases, steady, signers: _, log: kernel_log, maps } =
+    let Loaded { mut kernel, feed, counters, addresses, leases, steady, signers, log: kernel_log, maps } =
         parts.loaded;
     let counters = Arc::new(counters);
 
@@ -201,7 +201,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let (publisher, transitions) = bus::bus(sizes.routers as usize);
     let latest = transitions.latest();
     let outlets = Outlets { requests, reports, transitions: publisher, guardian: writer };
-    let kernel_side = KernelSide { feed, addresses, leases, steady };
+    let kernel_side = KernelSide { feed, addresses, leases, steady, signers };
     let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, has_fence, outlets)
         .context("cannot initialize the engine")?;
 

@@ -6,6 +6,7 @@ use vipd_common::hmac::KeyState;
 use vipd_common::parse::Trailer;
 
 use super::sequence::{Sequence, WallTime};
+use crate::interval::Nanos;
 
 /// Length of the shortest key, in bytes.
 pub const MIN_KEY: usize = 32;
@@ -76,6 +77,15 @@ impl Config {
             Mode::Enforce => Trailer::Required,
             Mode::Permissive | Mode::ReceiveOnly => Trailer::Optional,
         }
+    }
+
+    /// Returns the time for which the time of a sequence stays within the window, rounded down to
+    /// seconds; `None` if it does forever.
+    pub(super) fn lifetime(&self, sequence: Sequence, now: WallTime) -> Option<Nanos> {
+        let ahead = sequence.milliseconds_after(now).div_euclid(1000);
+        let seconds = i64::from(self.window).saturating_add(ahead);
+        let nanos = u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000);
+        (self.anti_replay == AntiReplay::Time).then_some(nanos)
     }
 
     /// Returns whether the time of a sequence is within the window; true with

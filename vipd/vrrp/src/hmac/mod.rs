@@ -31,6 +31,8 @@ use vipd_common::Timestamp;
 use vipd_common::hmac::PseudoHeader;
 use vipd_common::wire::trailer::{self, Trailer};
 
+use crate::interval::Nanos;
+
 pub use config::{AntiReplay, Config, Key, MAX_KEY, MIN_KEY, Mode};
 pub use key::key_state;
 pub use sender::{MULTICAST_SENDERS, Sender};
@@ -56,6 +58,9 @@ pub struct Verified {
     pub sender: Sender,
     /// Position of the sender in [`Authenticator::senders`].
     pub position: usize,
+    /// Time after the arrival for which the sender's mark counts at least, as long as the clock is not
+    /// set; `None` if it counts forever.
+    pub lifetime: Option<Nanos>,
 }
 
 /// The reason for refusing an advert.
@@ -149,7 +154,8 @@ impl Authenticator {
             last_arrival: arrival.as_nanos(),
         };
         let position = self.senders.record(sender, is_valid)?;
-        Ok(Some(Verified { sender, position }))
+        let lifetime = self.config.lifetime(sequence, now);
+        Ok(Some(Verified { sender, position, lifetime }))
     }
 
     /// Returns the senders whose adverts have been verified, at most as many as the capacity. The

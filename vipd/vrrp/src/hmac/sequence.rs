@@ -14,6 +14,11 @@ impl WallTime {
         Self((seconds & 0xffff_ffff) << 16 | subseconds)
     }
 
+    /// Returns a sequence that is after those of all times within 34 years of this one.
+    pub const fn beyond_all(self) -> u64 {
+        self.sequence().0.wrapping_add(1 << 62)
+    }
+
     /// Returns the sequence of this time whose counter is 0.
     const fn sequence(self) -> Sequence {
         Sequence(self.0 << 16)

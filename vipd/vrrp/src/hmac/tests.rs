@@ -67,7 +67,8 @@ fn vectors_are_verified_and_produced() {
         let verified = receiver.verify(now, Timestamp::ZERO, vector.source, &header, message, trailer);
         let (address, mark, key_id) = (vector.source, sequence, key.id);
         let sender = Sender { address, mark, key_id, clock_offset: 0, last_arrival: 0 };
-        assert_eq!(verified, Ok(Some(Verified { sender, position: 0 })), "{}", vector.name);
+        let lifetime = Some(5_000_000_000);
+        assert_eq!(verified, Ok(Some(Verified { sender, position: 0, lifetime })), "{}", vector.name);
 
         let mut sender = Authenticator::new(config, MULTICAST_SENDERS);
         sender.sent = Some(Sequence(sequence - 1));
