@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, ensure};
 
-use super::signed::KEY;
 use super::{REST, adverts, cpu, wait_for_masters};
 use vipd_tests::capture::Capture;
 use vipd_tests::configuration::Instance;
 use vipd_tests::frame::Frame;
+use vipd_tests::hmac::{Hmac, key};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
@@ -51,8 +51,8 @@ pub(crate) fn pair(
     length: Duration,
 ) -> Result<Vec<Figure>> {
     let lab = Lab::new(2)?;
-    let key = (kind == Kind::Forged).then(|| KEY.to_vec());
-    let node = |priority| [Instance { priority, interval, key: key.clone(), ..Instance::default() }];
+    let hmac = (kind == Kind::Forged).then(Hmac::enforce);
+    let node = |priority| [Instance { priority, interval, hmac: hmac.clone(), ..Instance::default() }];
     let mut master = subject.agent(&lab, MASTER, &node(200))?;
     let mut backup = subject.agent(&lab, BACKUP, &node(100))?;
     let capture = Capture::of_station(lab.switch(), MASTER)?;
@@ -164,10 +164,9 @@ fn forged_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let advert =
         Advert { interval, source: MASTER.ipv4().into(), ..Station::Client.advert(Version::V3, 51, 200) };
-    let key: Vec<u8> = KEY.iter().rev().copied().collect();
     let forged = |step: u32| {
         let sequence = sequence_at(SystemTime::now() + Duration::from_millis(156) * step);
-        Advert { signed: Some(Trailer { sequence, ..Trailer::new(&key, 1) }), ..advert.clone() }
+        Advert { signed: Some(Trailer { sequence, ..Trailer::new(&key(2), 1) }), ..advert.clone() }
     };
     Ok((0..64).map(|step| forged(step).frame()).collect())
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::{REST, cpu, micros, routers, wait_for_masters};
 use vipd_tests::agent::Instance;
+use vipd_tests::hmac::Hmac;
 use vipd_tests::lab::Lab;
 use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
@@ -17,8 +18,6 @@ use crate::subject::Subject;
 
 const MASTER: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
-/// The key of all routers.
-pub(crate) const KEY: &[u8; 32] = b"4tG9w!cR7zQ2hV6nK8sX1bM5dP3fJ0yL";
 
 /// Measures the CPU cost of a master and of a backup with `count` virtual routers, whose adverts are
 /// signed and verified.
@@ -34,7 +33,7 @@ pub(crate) fn pair(
     let lab = Lab::new(2)?;
     let signed = |priority| -> Vec<Instance> {
         let routers = routers(count, priority, interval).into_iter();
-        routers.map(|router| Instance { key: Some(KEY.to_vec()), ..router }).collect()
+        routers.map(|router| Instance { hmac: Some(Hmac::enforce()), ..router }).collect()
     };
     let mut master = subject.agent(&lab, MASTER, &signed(200))?;
     let mut backup = subject.agent(&lab, BACKUP, &signed(1))?;
