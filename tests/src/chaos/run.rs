@@ -120,7 +120,7 @@ fn play(
 ) -> Result<bool> {
     let guardian = options.bounds.guardian && options.subject.has_guardian();
     let replay = if options.subject.is_attacked { STALE } else { Duration::ZERO };
-    let bounds = Bounds { guardian, replay, ..options.bounds };
+    let bounds = Bounds { replay, guardian, ..options.bounds };
     let mut episode = Episode::start(plan, &options.subject, bounds)?;
     summary.episodes += 1;
     while let Some(played) = episode.play_next()? {

@@ -44,7 +44,9 @@ impl Subject {
         if self.is_attacked {
             let mode = if self.sabotage == Some(Sabotage::Permissive) { "permissive" } else { "enforce" };
             let hmac = Hmac { mode: mode.to_owned(), window: Some(WINDOW), ..Hmac::enforce() };
-            instances.iter_mut().for_each(|instance| instance.hmac = Some(hmac.clone()));
+            for instance in &mut instances {
+                instance.hmac = Some(hmac.clone());
+            }
         }
         instances
     }
