@@ -17,6 +17,7 @@ use vipd_tests::configuration::XdpMode;
 use vipd_tests::control::{counter, state, status, wait_for_state};
 use vipd_tests::foreign_program::{ForeignProgram, Kind};
 use vipd_tests::frame::Frame;
+use vipd_tests::hmac::{Hmac, key};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
@@ -159,8 +160,7 @@ fn stopped_master_is_silent_after_the_new_masters_first_advert() -> TestResult {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn stopped_master_with_a_key_is_fenced_by_a_signed_advert_alone() -> TestResult {
     for mode in [None, Some(XdpMode::Native)] {
-        let key = b"a key of at least thirty-two bytes".to_vec();
-        let instance = Instance { key: Some(key.clone()), ..Instance::default() };
+        let instance = Instance { hmac: Some(Hmac::enforce()), ..Instance::default() };
         let pair = Pair::start_with(mode, &instance, "on", |_| Ok(()))?;
         let recorded = pair.capture.filter_map(WallTime::from_parts(0, 0), |frame| {
             frame.claims_mastership(PREFERRED).then(|| frame.bytes.clone())
@@ -172,7 +172,7 @@ fn stopped_master_with_a_key_is_fenced_by_a_signed_advert_alone() -> TestResult 
             let interval = u16::try_from(INTERVAL.as_millis() / 10).unwrap_or(u16::MAX);
             Advert { interval, ..station.advert(Version::V3, Instance::default().vrid, priority) }
         };
-        let wrong = || Some(Trailer::new(&[&key[..], b"!"].concat(), 1));
+        let wrong = || Some(Trailer::new(&key(2), 1));
         let injector = Injector::open(pair.lab.host(Station::Client)?)?;
         // Longer than the lease.
         pair.await_answers()?;
