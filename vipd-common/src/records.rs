@@ -247,10 +247,10 @@ pub struct SignerSlot {
 /// the limit for signed adverts of all other senders.
 ///
 /// ```text
-///  0                  192            200        208
+///  0                  240            248        256
 ///  +------------------+--------------+----------+
 ///  | senders          | unverified h | window h |
-///  |  4 × SignerSlot  |         u64  |     u64  |
+///  |  5 × SignerSlot  |         u64  |     u64  |
 ///  +------------------+--------------+----------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

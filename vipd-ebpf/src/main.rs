@@ -360,9 +360,8 @@ mod program {
             return;
         }
         if !charge_signed(sender.bucket, arrival) {
-            if sender.is_known {
-                set(LOST.get_ptr_mut(row));
-            }
+            // The sender may be the master, whether its adverts have been verified or not.
+            set(LOST.get_ptr_mut(row));
             count_discarded(row, Counter::RateLimited);
             return;
         }

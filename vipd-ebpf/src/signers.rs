@@ -10,8 +10,6 @@ use crate::maps::SIGNERS;
 
 /// The sender of a signed advert.
 pub(crate) struct Sender {
-    /// Whether adverts of this sender have been verified.
-    pub(crate) is_known: bool,
     /// The highest verified sequence; 0 if the sender is not known.
     mark: u64,
     /// Time until which `mark` counts; 0 if the sender is not known.
@@ -44,7 +42,7 @@ pub(crate) fn find(row: u32, address: &Address) -> Option<Sender> {
     }
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let bucket = unsafe { &raw mut (*signers).unverified };
-    Some(Sender { is_known: false, mark: 0, mark_until: 0, bucket })
+    Some(Sender { mark: 0, mark_until: 0, bucket })
 }
 
 /// Returns the sender in a slot; `None` if user space changes the slot at the same time.
@@ -68,7 +66,7 @@ fn read(slot: *mut SignerSlot, address: &Address) -> Option<Sender> {
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let bucket = unsafe { &raw mut (*slot).bucket };
     let is_stable = before == after && before % 2 == 0;
-    (is_same && is_stable).then_some(Sender { is_known: true, mark, mark_until, bucket })
+    (is_same && is_stable).then_some(Sender { mark, mark_until, bucket })
 }
 
 #[inline(always)]

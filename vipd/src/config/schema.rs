@@ -284,7 +284,7 @@ schema! {
             "pause between packets", "`vrrp_garp_interval`, `vrrp_gna_interval`";
     }
     Hmac {
-        HMAC_KEYS "keys", Kind::Other("an array of tables"), "required", "[{ id = 1, file = \"/etc/vipd/key\" }]",
+        HMAC_KEYS "keys", Kind::Other("an array of 1 to 8 tables"), "required", "[{ id = 1, file = \"/etc/vipd/key\" }]",
             "keys with which received adverts are verified; every router needs the active keys of all others", "`key`";
         HMAC_ACTIVE "active", Kind::Integer(1, 255), "the only key; required with several keys unless `mode` is `\"receive-only\"`", "1",
             "`id` of the key with which adverts are signed", "`active_key`";

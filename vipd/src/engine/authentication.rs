@@ -21,7 +21,7 @@ use crate::config::settings::Transport;
 use crate::process::wall_clock_offset;
 use crate::vrrp::Family;
 use crate::vrrp::hmac::{
-    AntiReplay, Authenticator, Key, MULTICAST_SENDERS, Refusal, Saved, Sender, Verified, clock_offset,
+    self, Authenticator, Key, MULTICAST_SENDERS, Refusal, Saved, Sender, Verified, clock_offset,
 };
 use crate::xdp::Row;
 
@@ -115,6 +115,15 @@ impl Engine {
         self.signers.verified(row, OWN_SLOT + 1 + position, to_words(sender.address), sender.mark, until);
     }
 
+    /// Makes the published sequences of a router's senders no longer count, until the next advert of
+    /// each has been verified.
+    pub(super) fn expire_senders(&self, instance: &Instance) {
+        if instance.authentication.is_some() {
+            self.signers.expire(instance.row);
+            self.publish_own_source(instance);
+        }
+    }
+
     /// Publishes the router's own address, so that the BPF program drops all adverts from this source as
     /// replays. Otherwise, a replay of the router's own adverts would fence it while the engine hangs.
     pub(super) fn publish_own_source(&self, instance: &Instance) {
@@ -127,9 +136,8 @@ impl Engine {
     /// Publishes the window of a router, for adverts that fence its VIPs.
     pub(super) fn publish_window(&self, id: RouterId) {
         let Some(instance) = self.topology.routers.get(id) else { return };
-        let config = instance.settings.hmac.as_ref();
-        let window = config.filter(|config| config.anti_replay == AntiReplay::Time);
-        self.signers.set_window(instance.row, window.map_or(0, |config| config.window));
+        let window = instance.settings.hmac.as_ref().and_then(hmac::Config::time_window);
+        self.signers.set_window(instance.row, window.unwrap_or(0));
     }
 
     /// Publishes the difference between the clocks to the BPF program. It changes only when the wall
@@ -138,8 +146,8 @@ impl Engine {
         self.signers.set_clock(wall_clock_offset());
     }
 
-    /// If the wall clock was set, publishes it, and withdraws the published sequences of all senders:
-    /// those of a sender whose clock was set, too, may no longer count.
+    /// If the wall clock was set, publishes it. The published sequences no longer count, because the
+    /// clocks of their senders may have been set, too.
     pub(super) fn follow_wall_clock(&self, ready: Ready) {
         if !ready.wall_clock {
             return;
@@ -147,10 +155,7 @@ impl Engine {
         self.clock_watch.acknowledge();
         self.publish_wall_clock();
         for (_, instance) in self.topology.routers.iter() {
-            if instance.authentication.is_some() {
-                self.signers.clear(instance.row);
-                self.publish_own_source(instance);
-            }
+            self.expire_senders(instance);
         }
     }
 }

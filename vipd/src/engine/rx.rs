@@ -4,26 +4,27 @@
 use std::hint;
 
 use vipd_common::Timestamp;
-use vipd_common::records::AdvertRecord;
+use vipd_common::records::{AdvertRecord, RING_BYTES};
 
 use super::attachment::unproven;
 use super::command::Report;
 use super::id::RouterId;
 use super::instance::{Instance, received};
 use super::{Engine, RING_BUDGET, clock};
-use crate::vrrp::{Input, State};
+use crate::vrrp::Input;
 use crate::xdp::Row;
 
 impl Engine {
     /// Dispatches up to [`RING_BUDGET`] records from the ring. Returns whether more may be pending.
     pub(super) fn drain_ring(&mut self, now: Timestamp) -> bool {
-        let mut drained = 0;
+        let (mut drained, mut bytes) = (0, 0);
         while drained < RING_BUDGET && self.receive(now) {
             drained += 1;
+            bytes += size_of::<AdvertRecord>() + self.feed.packet().len();
         }
-        // Records are lost only if the ring is full, in which case at least half of the budget was
-        // pending.
-        if drained >= RING_BUDGET / 2 {
+        // Records are lost only if the ring is full. At least a third of it was then pending, not
+        // counting headers and padding.
+        if bytes >= RING_BYTES as usize / 3 {
             self.check_for_losses(now);
         }
         drained >= RING_BUDGET
@@ -61,13 +62,16 @@ impl Engine {
         }
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
         match instance.verify(record, self.feed.packet()) {
-            Ok(verified) => {
+            Ok(Some(verified)) => {
                 let row = instance.row;
-                if let Some(verified) = verified {
-                    self.publish_sender(row, &verified);
-                }
+                self.publish_sender(row, &verified);
+                // An earlier loss no longer matters.
+                self.steady.take_lost(row);
             }
+            Ok(None) => {}
             Err(refused) => {
+                // The BPF program may have fenced the row, because it does not know all sequences.
+                self.effects.keep_lease(now, instance);
                 if let Some(refused) = refused {
                     self.reports.send(Report::AdvertRefused { router: id, refused });
                 }
@@ -113,15 +117,15 @@ impl Engine {
         now
     }
 
-    /// Returns whether adverts of known senders have exceeded the budget for signed adverts since the
-    /// last call, in which case the master's adverts may be among those that were dropped. Otherwise, a
-    /// flood in the master's name would cause a takeover.
-    fn has_lost_adverts(&self, id: RouterId) -> bool {
+    /// Returns whether a router would take over from its master, although adverts have exceeded the
+    /// budget for signed adverts since the last verified one, so that the master's adverts may be among
+    /// those that were dropped. Otherwise, a flood of forged adverts would cause a takeover.
+    fn has_lost_adverts(&self, now: Timestamp, id: RouterId) -> bool {
         let instance = self.topology.routers.get(id);
-        let verifies = |instance: &&Instance| {
-            instance.authentication.is_some() && instance.router.state() == State::Backup
+        let is_affected = |instance: &&Instance| {
+            instance.authentication.is_some() && instance.router.is_master_overdue(now)
         };
-        instance.filter(verifies).is_some_and(|instance| self.steady.take_lost(instance.row))
+        instance.filter(is_affected).is_some_and(|instance| self.steady.take_lost(instance.row))
     }
 
     /// Dispatches all timeouts that are due.
@@ -130,7 +134,7 @@ impl Engine {
         let steady = &self.steady;
         self.schedule.expire_fast_path(now, |row| steady.last_arrival(row));
         while let Some(id) = self.schedule.pop_expired(now) {
-            if self.has_lost_adverts(id) {
+            if self.has_lost_adverts(now, id) {
                 self.dispatch(now, id, Input::FeedLoss);
             } else if self.may_elect(now, id) {
                 self.measure_advert(now, id);

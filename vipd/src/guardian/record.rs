@@ -69,7 +69,7 @@ pub(crate) struct Packet {
 /// ```text
 ///  0           64       68         72        76      80              96
 ///  +-----------+--------+----------+---------+-------+---------------+
-///  | key state | key ID | version  | message | zero  | source        |
+///  | key state | key ID | version  | message | window| source        |
 ///  |   16 × u32|    u32 |     u32  |    u32  |  u32  |  n, 4 × u32   |
 ///  +-----------+--------+----------+---------+-------+---------------+
 /// ```
@@ -83,19 +83,20 @@ pub(crate) struct Signing {
     pub(crate) version: u32,
     /// Offset of the VRRP message in each packet.
     pub(crate) message: u32,
-    zero: u32,
+    /// The window in seconds; 0 if clocks are not compared.
+    pub(crate) window: u32,
     /// Source address of the adverts.
     pub(crate) source: Address,
 }
 
 impl Signing {
-    pub(crate) fn new(key: &Key, version: u8, message: usize, source: IpAddr) -> Self {
+    pub(crate) fn new(key: &Key, version: u8, message: usize, window: Option<u32>, source: IpAddr) -> Self {
         Self {
             state: key.state,
             key_id: key.id.into(),
             version: version.into(),
             message: u32::try_from(message).unwrap_or(u32::MAX),
-            zero: 0,
+            window: window.unwrap_or(0),
             source: to_words(source),
         }
     }
@@ -211,12 +212,19 @@ impl<'a> View<'a> {
         sent: u64,
         now: WallTime,
     ) -> Option<[u8; trailer::LEN]> {
-        let Signing { state, key_id, version, message, source, zero: _ } = self.signing;
+        let Signing { state, key_id, version, message, window, source } = self.signing;
         let id = u8::try_from(key_id).ok().filter(|id| *id != 0)?;
         let version = u8::try_from(version).ok()?;
         let header = PseudoHeader { family: self.head.family, version, vrid: self.head.vrid, source };
         let message = packet.bytes.get(message as usize..)?;
-        Some(hmac::sign_once(&Key { id, state }, sent, now, &header, message))
+        Some(hmac::sign_once(
+            &Key { id, state },
+            sent,
+            now,
+            (window != 0).then_some(window),
+            &header,
+            message,
+        ))
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = AddressKey> + use<'a> {
@@ -279,8 +287,9 @@ mod tests {
                 is_fence_permanent: packets == 1,
                 interval: 40_950,
                 addresses: (0..addresses).map(key).collect(),
-                signing: (packets == 2)
-                    .then(|| Signing::new(&Key { id: 3, state: hmac::key_state(&[7; 32]) }, 3, 34, source)),
+                signing: (packets == 2).then(|| {
+                    Signing::new(&Key { id: 3, state: hmac::key_state(&[7; 32]) }, 3, 34, Some(5), source)
+                }),
                 packets: (0..packets)
                     .map(|length| Packet {
                         route: (length % 2 == 0).then_some((source, peer)),

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
-use vipd_common::hmac::KeyState;
+use vipd_common::hmac::{KeyState, MAX_KEYS};
 use vipd_common::names;
 use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
@@ -46,9 +46,10 @@ pub struct Kernel {
     consumers: Consumers,
 }
 
-/// Number of keys per virtual router for which the map has room. The map takes memory only for keys
-/// that are present, and 16 bytes for each possible key.
-const KEYS_PER_ROUTER: u32 = 8;
+/// Number of keys per virtual router for which the map has room: the largest number that the
+/// configuration allows. The map takes memory only for keys that are present, and 16 bytes for each
+/// possible key.
+const KEYS_PER_ROUTER: u32 = MAX_KEYS as u32;
 
 /// Result of [`Kernel::load`].
 pub struct Loaded {

@@ -78,6 +78,13 @@ impl Signers {
         }
     }
 
+    /// Makes the sequences of a row's senders no longer count. The program still knows the senders.
+    pub fn expire(&self, row: Row) {
+        for slot in self.rows.values().get(row.index()).iter().flat_map(|senders| &senders.senders) {
+            slot.mark_until.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Forgets the senders of a row, and fills their token buckets.
     pub fn clear(&self, row: Row) {
         let Some(senders) = self.rows.values().get(row.index()) else { return };

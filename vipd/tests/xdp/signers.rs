@@ -154,12 +154,12 @@ fn flood_of_unknown_senders_does_not_use_up_the_bucket_of_a_known_sender() {
         assert!(first >= SIGNED_BURST, "{first}");
         assert!(first <= SIGNED_BURST + 1 + took / SIGNED_TOKEN_INTERVAL, "{first} in {took} ns");
         assert_eq!(bench.row(number).get(Counter::RateLimited), 3000 - first);
-        assert!(!bench.loaded.steady.take_lost(row(number)), "no advert of a known sender was dropped");
+        assert_eq!(bench.loaded.steady.take_lost(row(number)), first < 3000, "the master may be unknown");
         let (passed, _) = bench.flood(&master, 256);
         assert_eq!(passed, SIGNED_BURST, "the known sender");
 
-        // A flood that forges the known sender's address is limited, too, and user space learns that
-        // adverts of the sender may be missing.
+        // A flood that forges the known sender's address is limited, too. In both cases, user space
+        // learns that the master's adverts may be missing.
         let before = bench.row(number).get(Counter::RateLimited);
         let (passed, took) = bench.flood(&master, 3000);
         assert!(passed <= SIGNED_BURST + 1 + took / SIGNED_TOKEN_INTERVAL, "{passed} in {took} ns");

@@ -119,6 +119,15 @@ impl Router {
         self.state.next_timeout()
     }
 
+    /// Returns whether the router is a backup that has received no advert for Active_Down_Interval.
+    /// False if it takes over for another reason: priority 0 or preemption.
+    pub fn is_master_overdue(&self, now: Timestamp) -> bool {
+        match &self.state {
+            StateData::Backup(backup) => backup.is_master_overdue(now),
+            StateData::Initialize(_) | StateData::Fault(_) | StateData::Master(_) => false,
+        }
+    }
+
     /// Returns the time at which Adver_Timer fires; `None` unless the router is master.
     pub fn adver_timer(&self) -> Option<Timestamp> {
         match &self.state {

@@ -4,6 +4,8 @@ mod key;
 
 use std::collections::BTreeMap;
 
+use vipd_common::hmac::MAX_KEYS;
+
 use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::section::instance::Draft;
@@ -162,6 +164,10 @@ fn keys(hmac: &Table<'_>, instance: &str, folders: &Folders<'_>, problems: &mut 
         let elements = value.elements(&schema::HMAC_KEY)?;
         if elements.is_empty() {
             return Err(value.rejected("empty", "add a key, or remove `hmac`"));
+        }
+        if elements.len() > MAX_KEYS {
+            let found = format!("{} keys", elements.len());
+            return Err(value.rejected(found, "remove keys with which no router signs any more"));
         }
         Ok(elements)
     });

@@ -105,12 +105,17 @@ fn invalid_settings_are_rejected() {
         ),
         (
             "hmac = { }",
-            "6:8: hmac.keys is missing; it must be an array of tables; add e.g. `keys = [{ id = 1, file = \
+            "6:8: hmac.keys is missing; it must be an array of 1 to 8 tables; add e.g. `keys = [{ id = 1, file = \
              \"/etc/vipd/key\" }]`",
         ),
         (
             "hmac = { keys = [] }",
-            "6:17: hmac.keys is empty; it must be an array of tables; add a key, or remove `hmac`",
+            "6:17: hmac.keys is empty; it must be an array of 1 to 8 tables; add a key, or remove `hmac`",
+        ),
+        (
+            "hmac = { keys = [1, 2, 3, 4, 5, 6, 7, 8, 9] }",
+            "6:17: hmac.keys is 9 keys; it must be an array of 1 to 8 tables; remove keys with which no router signs any \
+             more",
         ),
         (
             "hmac = { keys = [1], key = 2 }",

@@ -13,6 +13,7 @@ use crate::engine::unicast_peer::UnicastPeer;
 use crate::guardian::{Packet, Record, Signing};
 use crate::netlink::RoutingEntry;
 use crate::packet::AdvertFrame;
+use crate::vrrp::hmac;
 use crate::xdp::FenceLevel;
 
 impl Effects {
@@ -31,6 +32,7 @@ impl Effects {
         if guardian.publish(instance.row, &record).is_err() {
             reports.send(Report::NotGuarded { router });
         }
+        guardian.set_sequence(instance.row, instance.sent_sequence().unwrap_or(0));
     }
 }
 
@@ -53,7 +55,8 @@ fn record(instance: &Instance, links: &Links) -> Option<Record> {
         }
     };
     let key = instance.authentication.as_ref().and_then(Authentication::signing_key);
-    let signing = key.map(|key| Signing::new(key, config.version().number(), message, source));
+    let window = instance.settings.hmac.as_ref().and_then(hmac::Config::time_window);
+    let signing = key.map(|key| Signing::new(key, config.version().number(), message, window, source));
     let entries = instance.routing.iter().filter_map(|wanted| wanted.resolve(links));
     Some(Record {
         ifindex,

@@ -71,6 +71,11 @@ impl Config {
         if self.mode == Mode::ReceiveOnly { None } else { self.key(self.active) }
     }
 
+    /// Returns the window in seconds; `None` with [`AntiReplay::Monotonic`].
+    pub fn time_window(&self) -> Option<u32> {
+        (self.anti_replay == AntiReplay::Time).then_some(self.window)
+    }
+
     /// Returns whether received adverts have a trailer.
     pub fn trailer(&self) -> Trailer {
         match self.mode {

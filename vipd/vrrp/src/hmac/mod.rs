@@ -110,11 +110,7 @@ impl Authenticator {
         message: &[u8],
     ) -> Option<[u8; trailer::LEN]> {
         let key = self.config.signing_key()?;
-        let ahead = match self.config.anti_replay {
-            AntiReplay::Time => Some(self.config.window),
-            AntiReplay::Monotonic => None,
-        };
-        let sequence = Sequence::next(self.sent, now, ahead);
+        let sequence = Sequence::next(self.sent, now, self.config.time_window());
         self.sent = Some(sequence);
         Some(signed(key, sequence, header, message))
     }
@@ -198,15 +194,17 @@ pub fn is_signed_with(key: &Key, header: &PseudoHeader, message: &[u8], trailer:
 
 /// Signs the last advert of a router whose process has ended. Like [`Authenticator::sign`], but
 /// without its state: `sent` is the sequence of the last advert that was signed, 0 if there was none.
+/// `window` is [`Config::window`]; `None` with [`AntiReplay::Monotonic`].
 pub fn sign_once(
     key: &Key,
     sent: u64,
     now: WallTime,
+    window: Option<u32>,
     header: &PseudoHeader,
     message: &[u8],
 ) -> [u8; trailer::LEN] {
     let sent = (sent != 0).then_some(Sequence(sent));
-    signed(key, Sequence::next(sent, now, None), header, message)
+    signed(key, Sequence::next(sent, now, window), header, message)
 }
 
 /// Returns the clock of a sender minus the clock of this host in milliseconds, according to a trailer

@@ -250,6 +250,6 @@ fn last_advert_is_signed_after_the_last_sequence() {
     assert!(verify(&mut receiver, NOW, &first).is_ok());
     let key = *sender.config().signing_key().expect("signs");
     let earlier = WallTime::new(0x6925_f0a0 - 1, 0);
-    let last = sign_once(&key, sender.sent().expect("sent"), earlier, &header, &message);
+    let last = sign_once(&key, sender.sent().expect("sent"), earlier, Some(5), &header, &message);
     assert!(verify(&mut receiver, NOW, &last).is_ok());
 }

@@ -321,6 +321,10 @@ impl Backup {
         self.unchanged.filter(|steady| may_skip && steady.source != common.primary)
     }
 
+    pub(crate) fn is_master_overdue(&self, now: Timestamp) -> bool {
+        self.down_timer <= now && self.down_reason == Reason::MasterTimeout
+    }
+
     #[inline]
     pub(crate) fn down_timer(&self) -> Timestamp {
         self.down_timer
