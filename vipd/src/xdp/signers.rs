@@ -80,7 +80,7 @@ impl Signers {
 
     /// Makes the sequences of a row's senders no longer count. The program still knows the senders.
     pub fn expire(&self, row: Row) {
-        for slot in self.rows.values().get(row.index()).iter().flat_map(|senders| &senders.senders) {
+        for slot in self.rows.values().get(row.index()).iter().flat_map(|senders| &senders.slots) {
             slot.mark_until.store(0, Ordering::Relaxed);
         }
     }
