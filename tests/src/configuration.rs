@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::hmac::Hmac;
 use crate::protocol::Version;
 use crate::station::{INTERFACE, PREFIX, PREFIX6, Station, VIP, VIP6, VIP6_LINK_LOCAL};
 
@@ -73,6 +74,8 @@ pub struct Instance {
     pub virtual_mac: bool,
     /// VRRPv2 password.
     pub password: Option<String>,
+    /// Keys and mode of signed adverts.
+    pub hmac: Option<Hmac>,
     /// Path of a command that runs on each change of state.
     pub notify: Option<String>,
     /// Path of a command that is tracked with weight -5: it runs every second, with a timeout of
@@ -97,6 +100,7 @@ impl Default for Instance {
             min_ttl: None,
             virtual_mac: false,
             password: None,
+            hmac: None,
             notify: None,
             check: None,
         }
@@ -168,6 +172,9 @@ pub(crate) fn vipd_configuration(station: Station, instances: &[Instance]) -> St
         if let Some(password) = &instance.password {
             let _ = writeln!(text, "auth_pass = \"{password}\"");
         }
+        if let Some(hmac) = &instance.hmac {
+            let _ = writeln!(text, "hmac = {hmac}");
+        }
         if let Some(command) = &instance.notify {
             let _ = writeln!(text, "notify = {{ any = [\"{command}\"] }}");
         }
@@ -199,6 +206,7 @@ pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance])
         );
     }
     for instance in instances {
+        ensure!(instance.hmac.is_none(), "the lab does not configure signed adverts of keepalived");
         let Instance { name, vrid, priority, .. } = instance;
         let interval = instance.interval.as_secs_f64();
         // keepalived requires MASTER for the owner, which starts as master (RFC 9568 section
@@ -251,7 +259,10 @@ pub(crate) fn frr_configuration(instances: &[Instance]) -> Result<String> {
     let mut text = format!("interface {INTERFACE}\n");
     for instance in instances {
         ensure!(instance.unicast_peers.is_empty(), "FRR's vrrpd does not support unicast");
-        ensure!(instance.password.is_none(), "FRR's vrrpd does not support authentication");
+        ensure!(
+            instance.password.is_none() && instance.hmac.is_none(),
+            "FRR's vrrpd does not support authentication"
+        );
         let Instance { vrid, priority, .. } = instance;
         let (version, interval) = (instance.version.number(), instance.interval.as_millis());
         let _ = write!(

@@ -38,6 +38,7 @@ pub mod foreign_program;
 pub mod frame;
 pub mod frozen_thread;
 mod frr;
+pub mod hmac;
 pub mod http;
 pub mod inject;
 pub mod interop;

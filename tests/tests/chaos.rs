@@ -8,6 +8,7 @@ use anyhow::Result;
 use vipd_tests::TestResult;
 use vipd_tests::binary::vipd;
 use vipd_tests::chaos::fault::Kind;
+use vipd_tests::chaos::genuine::Attack;
 use vipd_tests::chaos::judge::{Bounds, Invariant};
 use vipd_tests::chaos::plan::Outline;
 use vipd_tests::chaos::run::{Options, Progress, Summary, run};
@@ -19,10 +20,16 @@ const SEED: u64 = 1;
 
 /// Plays a plan until the first round with a violation. Returns the figures and the descriptions of
 /// the violations.
-fn play(seed: u64, seconds: u64, kinds: &[Kind], sabotage: Option<Sabotage>) -> Result<(Summary, String)> {
+fn play(
+    seed: u64,
+    seconds: u64,
+    kinds: &[Kind],
+    sabotage: Option<Sabotage>,
+    is_attacked: bool,
+) -> Result<(Summary, String)> {
     let interval = Some(Duration::from_millis(100));
     let options = Options {
-        subject: Subject { agent: vipd()?, settings: String::new(), sabotage },
+        subject: Subject { agent: vipd()?, settings: String::new(), sabotage, is_attacked },
         outline: Outline { nodes: 3, routers: 3, interval, kinds: kinds.to_vec() },
         seed,
         length: Duration::from_secs(seconds),
@@ -44,9 +51,29 @@ fn play(seed: u64, seconds: u64, kinds: &[Kind], sabotage: Option<Sabotage>) -> 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_BPF and CAP_PERFMON"]
 fn random_faults_violate_no_invariant() -> TestResult {
-    let (summary, found) = play(15, 25, &Kind::ALL, None)?;
+    let (summary, found) = play(15, 25, &Kind::ALL, None, false)?;
     assert_eq!(summary.violated(), 0, "{found}");
     assert!(summary.answers > 1000, "only {} answers were judged", summary.answers);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_BPF and CAP_PERFMON"]
+fn attacker_without_the_key_causes_no_transition() -> TestResult {
+    let kinds = [Kind::Calm, Kind::Restart, Kind::KillAll, Kind::Upgrade];
+    let (summary, found) = play(3, 25, &kinds, None, true)?;
+    assert_eq!(summary.violated(), 0, "{found}");
+    let Attack { received, forged, replayed } = summary.attack;
+    assert!(received > 1000 && forged > 200 && replayed > 100, "{:?}", summary.attack);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_BPF and CAP_PERFMON"]
+fn spoofed_adverts_are_found_if_routers_accept_them() -> TestResult {
+    let (summary, found) = play(SEED, 8, &[Kind::Calm], Some(Sabotage::Permissive), true)?;
+    let has_found = summary.violations.contains_key(&Invariant::Ownership);
+    assert!(has_found, "the attacker was not found: {summary:?}\n{found}");
     Ok(())
 }
 
@@ -54,7 +81,7 @@ fn random_faults_violate_no_invariant() -> TestResult {
 /// violation of `invariant` and that its description contains `text`.
 #[track_caller]
 fn expect(sabotage: Sabotage, kind: Kind, invariant: Invariant, text: &str) -> TestResult {
-    let (summary, found) = play(SEED, 8, &[kind], Some(sabotage))?;
+    let (summary, found) = play(SEED, 8, &[kind], Some(sabotage), false)?;
     let has_found = summary.violations.contains_key(&invariant) && found.contains(text);
     assert!(has_found, "{sabotage} was not found: {summary:?}\n{found}");
     Ok(())

@@ -17,6 +17,7 @@ use vipd_tests::configuration::XdpMode;
 use vipd_tests::control::{counter, state, status, wait_for_state};
 use vipd_tests::foreign_program::{ForeignProgram, Kind};
 use vipd_tests::frame::Frame;
+use vipd_tests::hmac::{Hmac, key};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
@@ -28,6 +29,7 @@ use vipd_tests::station::{Station, VIP};
 use vipd_tests::tap::Tap;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::{try_wait_until, wait_until};
+use vipd_witness::{Advert, Trailer};
 
 const PREFERRED: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
@@ -42,18 +44,20 @@ struct Pair {
     preferred: Agent,
     backup: Agent,
     capture: Capture,
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Pair {
     fn start(mode: Option<XdpMode>, virtual_mac: bool) -> Result<Self> {
-        Self::start_with(mode, virtual_mac, "on", |_| Ok(()))
+        let instance = Instance { virtual_mac, ..Instance::default() };
+        Self::start_with(mode, &instance, "on", |_| Ok(()))
     }
 
-    /// Starts the agents with `fence` set to this value, after `prepare` has run on node 1.
+    /// Starts the agents with this instance and with `fence` set to this value, after `prepare` has run
+    /// on node 1.
     fn start_with(
         mode: Option<XdpMode>,
-        virtual_mac: bool,
+        instance: &Instance,
         fence: &str,
         prepare: impl FnOnce(&Namespace) -> Result<()>,
     ) -> Result<Self> {
@@ -62,8 +66,7 @@ impl Pair {
         let capture = lab.capture()?;
         let start = WallTime::now();
         let agent = |station, priority| -> Result<Agent> {
-            let instance =
-                Instance { priority, interval: INTERVAL, preempt: false, virtual_mac, ..Instance::default() };
+            let instance = Instance { priority, interval: INTERVAL, preempt: false, ..instance.clone() };
             let mut agent = Agent::new(&lab, station, vipd()?, &[instance])?;
             agent.set_option("fence", fence)?;
             if let Some(mode) = mode {
@@ -82,7 +85,7 @@ impl Pair {
         wait_until("node 1 to answer", TIMEOUT, || {
             capture.has(start, |frame| frame.from == PREFERRED && uses_vip(frame))
         })?;
-        Ok(Self { _client: client, preferred, backup, capture, _lab: lab })
+        Ok(Self { _client: client, preferred, backup, capture, lab })
     }
 
     /// Waits until node 2 has taken over and sent more than 200 answers. Returns the time of node
@@ -97,6 +100,17 @@ impl Pair {
         let adverts =
             self.capture.filter_map(since, |frame| frame.claims_mastership(BACKUP).then_some(frame.time));
         adverts.first().copied().context("no advert from node 2")
+    }
+
+    /// Waits until node 1 has sent more than 200 further answers.
+    fn await_answers(&self) -> Result<()> {
+        let since = WallTime::now();
+        wait_until("answers from node 1", TIMEOUT, || {
+            let answers = self
+                .capture
+                .filter_map(since, |frame| (frame.from == PREFERRED && uses_vip(frame)).then_some(()));
+            answers.len() > 200
+        })
     }
 
     /// Checks that node 1 answered before the takeover, but not after it.
@@ -136,6 +150,47 @@ fn stopped_master_is_silent_after_the_new_masters_first_advert() -> TestResult {
         })?;
         assert!(counter(&pair.preferred, "vipd:fenced")? > 0);
         pair.check_answers(stopped, takeover)?;
+    }
+    Ok(())
+}
+
+/// While both agents are stopped, unsigned, forged and replayed adverts arrive. The VIP is fenced only
+/// when the backup's own advert arrives.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn stopped_master_with_a_key_is_fenced_by_a_signed_advert_alone() -> TestResult {
+    for mode in [None, Some(XdpMode::Native)] {
+        let instance = Instance { hmac: Some(Hmac::enforce()), ..Instance::default() };
+        let pair = Pair::start_with(mode, &instance, "on", |_| Ok(()))?;
+        let recorded = pair.capture.filter_map(WallTime::from_parts(0, 0), |frame| {
+            frame.claims_mastership(PREFERRED).then(|| frame.bytes.clone())
+        });
+        let recorded = recorded.last().context("no advert of node 1")?;
+        pair.preferred.pause()?;
+        pair.backup.pause()?;
+        let advert = |station: Station, priority| {
+            let interval = u16::try_from(INTERVAL.as_millis() / 10).unwrap_or(u16::MAX);
+            Advert { interval, ..station.advert(Version::V3, Instance::default().vrid, priority) }
+        };
+        let wrong = || Some(Trailer::new(&key(2), 1));
+        let injector = Injector::open(pair.lab.host(Station::Client)?)?;
+        // Longer than the lease.
+        pair.await_answers()?;
+        thread::sleep(INTERVAL * 4);
+        for priority in [1, 254, 255, 0] {
+            let unsigned = advert(BACKUP, priority);
+            injector.send(&unsigned.frame())?;
+            injector.send(&Advert { signed: wrong(), ..unsigned }.frame())?;
+        }
+        injector.send(recorded)?;
+        let stopped = WallTime::now();
+        pair.await_answers()?;
+        pair.backup.resume()?;
+        let takeover = pair.await_takeover(stopped)?;
+        pair.check_answers(stopped, takeover).with_context(|| format!("XDP mode {mode:?}"))?;
+        pair.preferred.resume()?;
+        try_wait_until("node 1 to be backup", TIMEOUT, || Ok(state(&pair.preferred)? == "backup"))?;
+        assert!(counter(&pair.preferred, "vipd:fenced")? > 0);
     }
     Ok(())
 }
@@ -287,7 +342,7 @@ fn program_that_runs_before_the_fence_at_egress_is_reported() -> TestResult {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_a_bpf_file_system_a_stopped_master_is_fenced() -> TestResult {
-    let pair = Pair::start_with(None, false, "on", |host| {
+    let pair = Pair::start_with(None, &Instance::default(), "on", |host| {
         host.run(|| unmount("/sys/fs/bpf", UnmountFlags::DETACH)).context("unmounting the BPF file system")
     })?;
     assert_eq!(status(&pair.preferred)?[0].text("vipd:fence"), "process");
@@ -303,7 +358,7 @@ fn without_a_bpf_file_system_a_stopped_master_is_fenced() -> TestResult {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_a_fence_a_stopped_master_keeps_answering() -> TestResult {
-    let pair = Pair::start_with(None, false, "off", |_| Ok(()))?;
+    let pair = Pair::start_with(None, &Instance::default(), "off", |_| Ok(()))?;
     assert_eq!(status(&pair.preferred)?[0].text("vipd:fence"), "off");
     let stopped = WallTime::now();
     pair.preferred.pause()?;

@@ -221,7 +221,7 @@ fn nothing_changes_if_the_successor_fails() {
     let vipd = vipd.display();
     let hung = write_script(&agent, "hung", "exec sleep 600");
     let killed = write_script(&agent, "killed", "kill -KILL $$");
-    let starved = write_script(&agent, "starved", &format!("ulimit -n 32\nexec {vipd} \"$@\""));
+    let starved = write_script(&agent, "starved", &format!("ulimit -n 40\nexec {vipd} \"$@\""));
     // SIGTERM is already pending when the successor starts.
     let stopped = format!("exec env --block-signal=TERM sh -c 'kill -TERM $$; exec {vipd} \"$@\"' sh \"$@\"");
     let stopped = write_script(&agent, "stopped", &stopped);
@@ -232,7 +232,7 @@ fn nothing_changes_if_the_successor_fails() {
         (Path::new("/bin/true"), "it ended (exit status: 0) before it was ready"),
         (&killed, "it ended (signal: 9 (SIGKILL)"),
         (&hung, "it did not answer within 5 s"),
-        (&starved, "the limit on open files is 32"),
+        (&starved, "the limit on open files is 40"),
         (&stopped, "a signal stopped the successor"),
         (&data, "is not executable"),
         (Path::new("/no/such/file"), "cannot be run: No such file or directory"),

@@ -68,10 +68,18 @@ pub enum Counter {
     RateLimited = 23,
     /// Packets to or from a VIP that were dropped because the VIP is fenced.
     Fenced = 24,
+    /// Adverts without a trailer, although the virtual router requires one.
+    HmacMissing = 25,
+    /// Adverts with a trailer of an unknown type, with key ID 0, or with reserved bytes other than
+    /// 0.
+    HmacMalformed = 26,
+    /// Signed adverts with a sequence that is not after that of their sender's last verified
+    /// advert.
+    HmacReplayed = 27,
 }
 
 /// Number of counters in use.
-pub const COUNTERS: usize = 25;
+pub const COUNTERS: usize = 28;
 
 /// Number of cells in a row: a multiple of 8, so that a row fills whole cache lines (4 × 64 bytes).
 pub const ROW_CELLS: usize = 32;

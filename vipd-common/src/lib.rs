@@ -5,6 +5,7 @@
 //! * [`parse`]: the advert parser. The BPF program runs it on a window of the frame, and user space
 //!   runs it on a slice. Both reach the same verdict on the same bytes.
 //! * [`lease`]: when a host must stop using its VIPs. [`filter`]: which packets use a VIP.
+//! * [`hmac`]: keys of signed adverts, and what their HMAC covers.
 //! * [`records`]: `#[repr(C)]` records, map keys and map values.
 //! * [`counters`]: rows of counters.
 //! * [`names`]: the names of the programs and maps.
@@ -24,6 +25,7 @@ extern crate std;
 pub mod address;
 pub mod counters;
 pub mod filter;
+pub mod hmac;
 pub mod lease;
 pub mod names;
 pub mod parse;

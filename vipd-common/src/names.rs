@@ -35,16 +35,26 @@ pub const MAP_LOST: &str = "LOST";
 pub const MAP_STEADY: &str = "STEADY";
 /// LRU hash map from [`SenderKey`](crate::records::SenderKey) to a u64: the senders' token buckets.
 pub const MAP_SENDERS: &str = "SENDERS";
+/// Array of [`SignerRow`](crate::records::SignerRow), indexed by row, memory-mapped.
+pub const MAP_SIGNERS: &str = "SIGNERS";
+/// Array of [`BUDGETS`](crate::records::BUDGETS) u64: token buckets that all rows share.
+pub const MAP_BUDGET: &str = "BUDGET";
+/// Array of one i64, memory-mapped: `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, in nanoseconds.
+pub const MAP_CLOCK: &str = "CLOCK";
+/// Hash map from [`HmacKey`](crate::records::HmacKey) to
+/// [`KeyState`](crate::hmac::KeyState): the keys with which the program verifies adverts that fence.
+pub const MAP_HMAC_KEYS: &str = "HMAC_KEYS";
 /// Hash map from [`RouterKey`](crate::records::RouterKey) to
 /// [`RouterSlot`](crate::records::RouterSlot).
 pub const MAP_ROUTERS: &str = "ROUTERS";
 /// Per-CPU array of [`CounterRow`](crate::counters::CounterRow), indexed by row. Row 0 counts
 /// packets that belong to no virtual router.
 pub const MAP_COUNTERS: &str = "COUNTERS";
-/// Hash map from [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL, a u8: the unicast
-/// peers.
+/// Hash map of the unicast peers, from [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL,
+/// a u8.
 pub const MAP_PEERS: &str = "PEERS";
-/// Hash map from [`AddressKey`](crate::records::AddressKey) to a row, a u32: the VIPs.
+/// Hash map of the VIPs, from [`AddressKey`](crate::records::AddressKey) to the row of the virtual
+/// router, a u32.
 pub const MAP_ADDRESSES: &str = "ADDRESSES";
 /// Array of [`LeaseSlot`](crate::records::LeaseSlot), indexed by row, memory-mapped.
 pub const MAP_LEASES: &str = "LEASES";

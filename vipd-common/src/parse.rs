@@ -23,7 +23,7 @@ use crate::address::Address;
 pub use cursor::Cursor;
 pub use digest::{address_digest, fingerprint};
 pub use locate::{Located, NotOurs, locate};
-pub use validate::{Expected, validate};
+pub use validate::{Expected, Trailer, validate};
 
 /// How the checksum of an advert is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +76,10 @@ pub struct Advert {
     pub addresses: u64,
     /// False if the first IPv6 address is not link-local (RFC 9568 section 5.2.9); otherwise true.
     pub link_local: bool,
+    /// Whether the advert has a [trailer](crate::wire::trailer), whose HMAC is not verified here.
+    pub is_signed: bool,
+    /// Sequence in the trailer; 0 without a trailer.
+    pub sequence: u64,
 }
 
 impl Advert {

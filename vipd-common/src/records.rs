@@ -43,11 +43,16 @@ impl RouterKey {
 /// configuration that the BPF program validates adverts against.
 ///
 /// ```text
-///  0       4         5                6       7         8              24           32
-///  +-------+---------+----------------+-------+---------+--------------+------------+
-///  | row h | version | authentication | empty | unicast | destination  | password   |
-///  |  u32  |      b  |             b  |    b  |      b  |  n, 4 × u32  | n, 2 × u32 |
-///  +-------+---------+----------------+-------+---------+--------------+------------+
+///  0       4         5                6       7         8         9          12
+///  +-------+---------+----------------+-------+---------+---------+----------+
+///  | row h | version | authentication | empty | unicast | trailer | reserved |
+///  |  u32  |      b  |             b  |    b  |      b  |      b  |    3 × b |
+///  +-------+---------+----------------+-------+---------+---------+----------+
+///  12             28           36
+///  +--------------+------------+
+///  | destination  | password   |
+///  |  n, 4 × u32  | n, 2 × u32 |
+///  +--------------+------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -62,6 +67,11 @@ pub struct RouterSlot {
     pub empty: u8,
     /// 1 if the source must be in [`MAP_PEERS`](crate::names::MAP_PEERS), else 0.
     pub unicast: u8,
+    /// Whether adverts have a trailer: the number of a
+    /// [`Trailer`](crate::parse::Trailer).
+    pub trailer: u8,
+    /// Always 0.
+    pub reserved: [u8; 3],
     /// Destination of the adverts that the router receives: the VRRP group in multicast, the
     /// router's own address in unicast. Adverts to another destination are passed.
     pub destination: Address,
@@ -202,6 +212,118 @@ pub struct SteadySlot {
     pub limit: u64,
 }
 
+/// Number of slots in a [`SignerRow`]: the router itself, and four senders of verified adverts.
+pub const SIGNERS: usize = 5;
+
+/// A sender whose signed adverts user space has verified.
+///
+/// ```text
+///  0              16       24             32          40         48
+///  +--------------+--------+--------------+-----------+----------+
+///  | address      | mark h | mark_until h | version h | bucket h |
+///  |  n, 4 × u32  |   u64  |         u64  |      u64  |     u64  |
+///  +--------------+--------+--------------+-----------+----------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SignerSlot {
+    /// IP source address; all zeros in an unused slot.
+    pub address: Address,
+    /// The highest verified sequence.
+    pub mark: u64,
+    /// Time until which adverts with a sequence that is not after `mark` are dropped, in nanoseconds
+    /// of `CLOCK_MONOTONIC`.
+    pub mark_until: u64,
+    /// Increased before and after another sender replaces this one, so that it is odd in between.
+    /// The BPF program does not use the slot if the version is odd or has changed while the slot was
+    /// read.
+    pub version: u64,
+    /// Time at which the sender's token bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// Written by the BPF program.
+    pub bucket: u64,
+}
+
+/// Value of [`MAP_SIGNERS`](crate::names::MAP_SIGNERS), by row: the senders of verified adverts, and
+/// the limit for signed adverts of all other senders.
+///
+/// ```text
+///  0                  240            248        256         264
+///  +------------------+--------------+----------+-----------+
+///  | senders          | unverified h | window h | dropped h |
+///  |  5 × SignerSlot  |         u64  |     u64  |      u64  |
+///  +------------------+--------------+----------+-----------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SignerRow {
+    /// The senders.
+    pub senders: [SignerSlot; SIGNERS],
+    /// Time at which the token bucket that all other senders share is full again, in nanoseconds of
+    /// `CLOCK_MONOTONIC`. Written by the BPF program.
+    pub unverified: u64,
+    /// The largest accepted difference between the clocks of sender and receiver in seconds; 0 if the
+    /// clocks are not compared.
+    pub window: u64,
+    /// Arrival of the last advert that a limit for signed adverts has dropped, in nanoseconds of
+    /// `CLOCK_MONOTONIC`; 0 if there was none. Written by the BPF program.
+    pub dropped: u64,
+}
+
+/// Capacity of a token bucket of signed adverts. A larger burst of forged adverts can displace an advert
+/// of the master.
+pub const SIGNED_BURST: u64 = 768;
+
+/// Nanoseconds after which a token bucket of signed adverts regains one advert: 50 µs, 20,000
+/// adverts/s.
+///
+/// User space must verify each signed advert before it knows whether a sender sent it. A flood that
+/// forges a sender's address should not displace many of its own adverts, so the limit is higher than
+/// for unsigned adverts.
+pub const SIGNED_TOKEN_INTERVAL: u64 = 50_000;
+
+/// Number of words in [`MAP_BUDGET`](crate::names::MAP_BUDGET): token buckets that all rows share,
+/// each the time at which it is full again, in nanoseconds of `CLOCK_MONOTONIC`.
+pub const BUDGETS: u32 = 2;
+/// Index of the bucket of signed adverts that are passed to user space.
+pub const BUDGET_PASSED: u32 = 0;
+/// Capacity of the bucket of passed adverts. Adverts of unknown senders may use only half of it, so that
+/// a flood of them leaves room for known senders.
+pub const PASSED_BURST: u64 = 1536;
+/// Nanoseconds after which the bucket of passed adverts regains one token: 16 µs, 62,500 tokens/s.
+pub const PASSED_TOKEN_INTERVAL: u64 = 16_000;
+/// A passed advert takes one token, and another one for each complete part of this many bytes of its
+/// packet, because hashing a long advert takes longer.
+pub const PASSED_TOKEN_BYTES: u64 = 512;
+// A burst fits into the ring: each record has a header of 8 bytes and is followed by its packet.
+const _: () =
+    assert!(PASSED_BURST * (8 + size_of::<AdvertRecord>() as u64 + PASSED_TOKEN_BYTES) <= RING_BYTES as u64);
+/// Index of the bucket of blocks that the BPF program hashes to verify adverts.
+pub const BUDGET_HASHED: u32 = 1;
+/// Capacity of the bucket of hashed blocks, enough for several of the longest adverts. Half of it is
+/// reserved for known senders.
+pub const HASHED_BURST: u64 = 512;
+/// Nanoseconds after which the bucket of hashed blocks regains one block: 20 µs, 50,000 blocks/s.
+pub const HASHED_TOKEN_INTERVAL: u64 = 20_000;
+
+/// Key of [`MAP_HMAC_KEYS`](crate::names::MAP_HMAC_KEYS). The value is a
+/// [`KeyState`](crate::hmac::KeyState).
+///
+/// ```text
+///  0       4          8
+///  +-------+----------+
+///  | row h | key_id h |
+///  |  u32  |     u32  |
+///  +-------+----------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(C)]
+pub struct HmacKey {
+    /// [`RouterSlot::row`] of the virtual router.
+    pub row: u32,
+    /// Identifier of the key, 1 to 255.
+    pub key_id: u32,
+}
+
 /// Key of [`MAP_SENDERS`](crate::names::MAP_SENDERS): the token bucket of one sender. The value is
 /// a u64: the time at which the bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`.
 ///
@@ -236,6 +358,9 @@ pub const TOKEN_INTERVAL: u64 = 2_500_000;
 
 /// A valid advert passed to user space: a record of the ring buffer
 /// [`MAP_ADVERTS`](crate::names::MAP_ADVERTS).
+///
+/// The record of a signed advert is followed by the packet, from its IP header to its trailer. Its
+/// HMAC has not been verified.
 ///
 /// ```text
 ///  0            8             16      20          24             40

@@ -3,9 +3,10 @@
 use core::arch::asm;
 
 use vipd_common::parse::Cursor;
+use vipd_common::records::AdvertRecord;
 
 use crate::frame::Frame;
-use crate::maps::{WINDOW, WINDOW_LEN};
+use crate::maps::{WINDOW, WINDOW_LEN, Window};
 
 /// The frame in place, up to the end of its first buffer. Used for constant offsets.
 pub(crate) struct Direct {
@@ -62,6 +63,7 @@ impl Cursor for Direct {
 /// enough to bound an offset for the verifier; with packet pointers, each access would need a
 /// comparison. The copy also covers frames that span several buffers.
 pub(crate) struct Windowed {
+    window: *mut Window,
     bytes: *const u8,
     len: usize,
 }
@@ -70,7 +72,9 @@ impl Windowed {
     /// Copies the frame, starting at `offset`, up to the length of the window.
     #[inline(always)]
     pub(crate) fn copy<F: Frame>(ctx: &F, offset: usize) -> Option<Self> {
-        let bytes = WINDOW.get_ptr_mut(0)?.cast::<u8>();
+        let window = WINDOW.get_ptr_mut(0)?;
+        // SAFETY: the pointer refers to the map's value, so the field is in bounds.
+        let bytes = unsafe { &raw mut (*window).packet }.cast::<u8>();
         let frame = ctx.len();
         if frame <= offset {
             return None;
@@ -81,7 +85,35 @@ impl Windowed {
         let len = (opaque(len - 1) & (WINDOW_LEN - 1)) + 1;
         // SAFETY: `len` is at most WINDOW_LEN, the length of the window.
         let loaded = unsafe { ctx.load(offset, bytes, len) };
-        loaded.then_some(Self { bytes, len })
+        loaded.then_some(Self { window, bytes, len })
+    }
+
+    /// Returns the packet that this CPU has copied before.
+    #[inline(always)]
+    pub(crate) fn copied(len: usize) -> Option<Self> {
+        let window = WINDOW.get_ptr_mut(0)?;
+        // SAFETY: the pointer refers to the map's value, so the field is in bounds.
+        let bytes = unsafe { &raw mut (*window).packet }.cast::<u8>();
+        Some(Self { window, bytes, len })
+    }
+
+    /// Returns this CPU's window.
+    #[inline(always)]
+    pub(crate) const fn window(&self) -> *mut Window {
+        self.window
+    }
+
+    /// Stores a record before the packet. Returns the record and the first `length` bytes of the
+    /// packet. `length` is at least 1.
+    #[inline(always)]
+    pub(crate) fn with_record(&self, record: AdvertRecord, length: usize) -> &[u8] {
+        let length = (opaque(length - 1) & (WINDOW_LEN - 1)) + 1;
+        // SAFETY: the pointer refers to the map's value, which only this run of the program uses on
+        // this CPU.
+        unsafe { (*self.window).record = record };
+        let start = self.window.cast::<u8>();
+        // SAFETY: the packet directly follows the record, and `length` is at most its capacity.
+        unsafe { core::slice::from_raw_parts(start, size_of::<AdvertRecord>() + length) }
     }
 
     #[inline(always)]

@@ -3,13 +3,22 @@
 //!
 //! The token buckets use the generic cell rate algorithm (ITU-T I.371, virtual scheduling): each
 //! bucket is one word, the time at which it is full again. Unchanged adverts are exempt, because
-//! user space does not handle them. There is no limit shared by all senders, because such a limit
-//! could drop adverts from a router that is taking over.
+//! user space does not handle them. There is no limit shared by all senders of unsigned adverts,
+//! because such a limit could drop adverts from a router that is taking over.
+//!
+//! Signed adverts have other limits, because user space must verify each of them:
+//! [`SIGNED_BURST`] and [`SIGNED_TOKEN_INTERVAL`] per sender that has sent verified adverts, and for
+//! all other senders of a row together; and [`PASSED_BURST`] and [`PASSED_TOKEN_INTERVAL`] for all
+//! rows, half of which is reserved for known senders.
 
 use vipd_common::parse::Advert;
-use vipd_common::records::{SenderKey, TOKEN_INTERVAL};
+use vipd_common::records::{
+    BUDGET_HASHED, BUDGET_PASSED, HASHED_BURST, HASHED_TOKEN_INTERVAL, PASSED_BURST, PASSED_TOKEN_BYTES,
+    PASSED_TOKEN_INTERVAL, SIGNED_BURST, SIGNED_TOKEN_INTERVAL, SenderKey, TOKEN_INTERVAL,
+};
 
-use crate::maps::{SENDER_BURST, SENDERS};
+use crate::maps::{BUDGET, SENDER_BURST, SENDERS};
+use crate::signers::Sender;
 
 /// Charges the sender's bucket and returns whether the advert conforms.
 #[inline(always)]
@@ -37,10 +46,46 @@ pub(crate) fn charge(bucket: *mut u64, now: u64) -> bool {
     if burst == 0 {
         return true;
     }
+    take(bucket, now, 1, &Rate { burst, interval: TOKEN_INTERVAL })
+}
+
+/// Charges the bucket of a signed advert's sender, and then the bucket of all senders. Returns whether
+/// the advert, a packet of `length` bytes, conforms to both.
+#[inline(always)]
+pub(crate) fn charge_signed(sender: &Sender, length: u64, now: u64) -> bool {
+    let tokens = 1 + length / PASSED_TOKEN_BYTES;
+    let burst = if sender.is_known { PASSED_BURST } else { PASSED_BURST / 2 };
+    SENDER_BURST.load() == 0
+        || take(sender.bucket, now, 1, &Rate { burst: SIGNED_BURST, interval: SIGNED_TOKEN_INTERVAL })
+            && BUDGET.get_ptr_mut(BUDGET_PASSED).is_some_and(|bucket| {
+                take(bucket, now, tokens, &Rate { burst, interval: PASSED_TOKEN_INTERVAL })
+            })
+}
+
+/// Charges the bucket of hashed blocks, and returns whether this number of blocks may be hashed for a
+/// sender.
+#[inline(always)]
+pub(crate) fn charge_blocks(is_known: bool, blocks: u64, now: u64) -> bool {
+    let burst = if is_known { HASHED_BURST } else { HASHED_BURST / 2 };
+    SENDER_BURST.load() == 0
+        || BUDGET
+            .get_ptr_mut(BUDGET_HASHED)
+            .is_some_and(|bucket| take(bucket, now, blocks, &Rate { burst, interval: HASHED_TOKEN_INTERVAL }))
+}
+
+/// Capacity of a bucket, and the nanoseconds after which it regains one token.
+struct Rate {
+    burst: u64,
+    interval: u64,
+}
+
+/// Takes tokens from a bucket, which is a word of a map, and returns whether there were enough.
+#[inline(always)]
+fn take(bucket: *mut u64, now: u64, tokens: u64, rate: &Rate) -> bool {
     // SAFETY: an aligned word of a map; a racing CPU may admit one extra advert.
     let full_at = unsafe { bucket.read_volatile() };
-    let full_at = if full_at > now { full_at } else { now } + TOKEN_INTERVAL;
-    if full_at - now > burst * TOKEN_INTERVAL {
+    let full_at = if full_at > now { full_at } else { now } + tokens * rate.interval;
+    if full_at - now > rate.burst * rate.interval {
         return false;
     }
     // SAFETY: as above.

@@ -1,22 +1,29 @@
 //! The maps. `vipd_common::names` lists their names for user space.
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
+use vipd_common::hmac::{Hash, KeyState};
 use vipd_common::records::{
-    AddressKey, FilterWords, LeaseSlot, PeerKey, RING_BYTES, RouterKey, RouterSlot, SenderKey, SteadySlot,
+    AddressKey, AdvertRecord, BUDGETS, FilterWords, HmacKey, LeaseSlot, PeerKey, RING_BYTES, RouterKey,
+    RouterSlot, SenderKey, SignerRow, SteadySlot,
 };
 
-/// Size of a window in bytes: the IPv6 header and the longest message (40 + 4088), rounded up to a
-/// power of two so that a mask bounds every offset.
+/// Size of a window in bytes: the IPv6 header, the longest message and a trailer (40 + 4088 + 28),
+/// rounded up to a power of two so that a mask bounds every offset.
 pub(crate) const WINDOW_LEN: usize = 8192;
 
 /// The packet being parsed: the value type of [`WINDOW`].
 #[repr(C, align(8))]
 pub(crate) struct Window {
-    bytes: [u8; WINDOW_LEN],
+    /// The record of a signed advert. It directly precedes the packet, so that one call writes both
+    /// to the ring.
+    pub(crate) record: AdvertRecord,
+    pub(crate) packet: [u8; WINDOW_LEN],
+    /// The hash that is computed to verify a signed advert.
+    pub(crate) hash: Hash,
 }
 
 /// Valid adverts for user space.
@@ -43,6 +50,23 @@ pub(crate) static STEADY: Array<SteadySlot> = Array::with_max_entries(1, BPF_F_M
 /// Token buckets of the senders. Sized by the loader.
 #[map]
 pub(crate) static SENDERS: LruHashMap<SenderKey, u64> = LruHashMap::with_max_entries(1, 0);
+
+/// Indexed by row: senders of verified adverts. Sized by the loader.
+#[map]
+pub(crate) static SIGNERS: Array<SignerRow> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Token buckets that all rows share.
+#[map]
+pub(crate) static BUDGET: Array<u64> = Array::with_max_entries(BUDGETS, 0);
+
+/// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` in nanoseconds, as an i64.
+#[map]
+pub(crate) static CLOCK: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// The keys of signed adverts. Sized by the loader. Entries are allocated when they are inserted,
+/// because most routers have none.
+#[map]
+pub(crate) static HMAC_KEYS: HashMap<HmacKey, KeyState> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
 /// Capacity of a token bucket, or 0 for no rate limit. Set by the loader; if it is 0, the verifier
 /// removes the rate-limiting code.

@@ -104,6 +104,8 @@ fn load(burst: u32) -> Result<Loaded> {
         authentication: 0,
         empty: 0,
         unicast: 0,
+        trailer: 0,
+        reserved: [0; 3],
         destination: ipv4(GROUP_IPV4.octets()),
         password: [0; 2],
     };

@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result, bail, ensure};
 use vipd_tests::agent::AgentKind;
 use vipd_tests::chaos::fault::Kind;
+use vipd_tests::chaos::genuine::Attack;
 use vipd_tests::chaos::judge::{Bounds, Invariant};
 use vipd_tests::chaos::plan::{Outline, Plan, Round};
 use vipd_tests::chaos::run::{Figures, Options, Progress, Summary, run as play};
@@ -45,6 +46,7 @@ Examples:
   cargo xtask chaos --agent keepalived --keep-going --minutes 10
   cargo xtask chaos --set 'fence = \"off\"' --faults kill,pause
   cargo xtask chaos --sabotage late-guardian --faults kill
+  cargo xtask chaos --attack --minutes 60 --interval 100ms
   cargo xtask chaos --seed 17 --plan                print the plan only")]
 pub(crate) struct Args {
     /// Number of nodes, 2 to 4
@@ -80,7 +82,12 @@ pub(crate) struct Args {
     /// Top-level setting for vipd's configuration, such as 'fence = "off"'; may be repeated
     #[arg(long, value_name = "LINE")]
     set: Vec<String>,
-    /// Simulate a defect of vipd that must be detected: no-fence, stuck-lease or late-guardian
+    /// Sign adverts, and put an attacker without the key on the segment, who spoofs, replays, exchanges
+    /// trailers and floods; see docs/chaos.md
+    #[arg(long)]
+    attack: bool,
+    /// Simulate a defect of vipd that must be detected: no-fence, stuck-lease, late-guardian, or, with
+    /// --attack, permissive
     #[arg(long, value_name = "DEFECT")]
     sabotage: Option<Sabotage>,
     /// Maximum time for a running agent to yield to a master that outranks it
@@ -122,13 +129,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         args.sabotage.is_none() || args.agent == Program::Vipd,
         "--sabotage simulates defects of vipd; omit --agent keepalived"
     );
+    ensure!(
+        !args.attack || args.agent == Program::Vipd,
+        "--attack needs signed adverts, which the lab configures for vipd only; omit --agent keepalived"
+    );
+    ensure!(
+        args.attack || args.sabotage != Some(Sabotage::Permissive),
+        "--sabotage permissive is a defect of signed adverts; add --attack"
+    );
     let agent = match (args.agent, &args.vipd) {
         (Program::Keepalived, _) => AgentKind::Keepalived,
         (Program::Vipd, Some(path)) => AgentKind::Vipd(std::path::absolute(path)?),
         (Program::Vipd, None) => AgentKind::Vipd(agent::build("chaos")?),
     };
     let options = Options {
-        subject: Subject { agent, settings: args.set.join("\n"), sabotage: args.sabotage },
+        subject: Subject {
+            agent,
+            settings: args.set.join("\n"),
+            sabotage: args.sabotage,
+            is_attacked: args.attack,
+        },
         outline,
         seed,
         length,
@@ -149,6 +169,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn outline(args: &Args) -> Result<Outline> {
     let mut kinds = if args.faults.is_empty() { Kind::ALL.to_vec() } else { args.faults.clone() };
+    if args.attack && args.faults.is_empty() {
+        kinds.push(Kind::Calm);
+    }
     kinds.retain(|kind| !args.without.contains(kind));
     ensure!(!kinds.is_empty(), "--without leaves no kind of fault");
     Ok(Outline { nodes: args.nodes, routers: args.routers, interval: args.interval, kinds })
@@ -204,6 +227,13 @@ fn write_summary(summary: &Summary, elapsed: Duration, out: &mut impl Write) -> 
         elapsed.as_secs_f64(),
         millis(summary.stalled)
     )?;
+    let Attack { received, forged, replayed } = summary.attack;
+    if received > 0 {
+        writeln!(
+            out,
+            "{received} adverts of the attacker reached nodes: {forged} different ones, {replayed} replays"
+        )?;
+    }
     for invariant in Invariant::ALL {
         let count = summary.violations.get(&invariant).copied().unwrap_or(0);
         writeln!(out, "{invariant:<20} {count} violations")?;

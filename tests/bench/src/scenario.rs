@@ -9,7 +9,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::figure::{Figure, thousands};
 use crate::measure::takeover::Cuts;
-use crate::measure::{commands, flood, floors, foreign, many, owners, reload, steady, takeover, upgrade};
+use crate::measure::{
+    commands, flood, floors, foreign, many, owners, reload, signed, steady, takeover, upgrade,
+};
 use crate::metric::Metric;
 use crate::subject::{Subject, Who};
 
@@ -45,6 +47,10 @@ pub(crate) enum Scenario {
     Cut,
     /// A pair of routers at 10 ms under floods of invalid and low-priority adverts
     Flood,
+    /// 255 virtual routers with signed adverts at 10 ms, in Master and in Backup; vipd only
+    Signed,
+    /// A pair of routers with signed adverts at 10 ms under floods of forged adverts; vipd only
+    Forged,
     /// 100 reloads of a master with 255 virtual routers at 10 ms
     Reload,
     /// 100 upgrades each of a master and a backup with 255 virtual routers at 10 ms; vipd only
@@ -121,7 +127,7 @@ impl Scenario {
     /// Returns the columns of the scenario. A run omits columns for which it has no program.
     pub(crate) fn who(self) -> &'static [Who] {
         match self {
-            Self::Xdp | Self::Upgrade => &[Who::Vipd],
+            Self::Xdp | Self::Upgrade | Self::Signed | Self::Forged => &[Who::Vipd],
             Self::Floors => &[Who::Kernel],
             Self::Backup | Self::Machine | Self::Flood | Self::Foreign => {
                 &[Who::Vipd, Who::Native, Who::Generic, Who::Other, Who::Keepalived]
@@ -135,9 +141,16 @@ impl Scenario {
         match (self, who) {
             (Self::Owners, _) => asked.faults,
             (_, Who::Native | Who::Generic) | (Self::Many, _) => asked.each.min(2),
-            (Self::Flood | Self::Xdp | Self::Reload | Self::Upgrade | Self::Notify | Self::Check, _) => {
-                asked.each.min(3)
-            }
+            (
+                Self::Flood
+                | Self::Forged
+                | Self::Xdp
+                | Self::Reload
+                | Self::Upgrade
+                | Self::Notify
+                | Self::Check,
+                _,
+            ) => asked.each.min(3),
             _ => asked.each,
         }
     }
@@ -152,11 +165,11 @@ impl Scenario {
             Self::One => (22, 13),
             Self::Addresses => (11, 6),
             Self::Cut => (18, 18),
-            Self::Flood => (66, 28),
+            Self::Flood | Self::Forged => (66, 28),
             Self::Reload => (20, 18),
             Self::Upgrade => (75, 75),
             Self::Notify => (28, 28),
-            Self::Check => (16, 14),
+            Self::Signed | Self::Check => (16, 14),
             Self::Owners => (12, 12),
             Self::Many => (20, 16),
             Self::Foreign => (26, 14),
@@ -182,7 +195,9 @@ impl Scenario {
             Self::One => takeover::of_many_routers(subject, 1, FAST, short(effort.cuts.0)),
             Self::Addresses => takeover::of_many_addresses(subject, 100, FAST, short(effort.cuts.1)),
             Self::Cut => takeover::of_many_routers(subject, ALL, FAST, long),
-            Self::Flood => flood::pair(subject, FAST, effort.rates, effort.flood),
+            Self::Flood => flood::pair(subject, flood::Kind::Invalid, FAST, effort.rates, effort.flood),
+            Self::Forged => flood::pair(subject, flood::Kind::Forged, FAST, effort.rates, effort.flood),
+            Self::Signed => signed::pair(subject, ALL, FAST, length),
             Self::Reload => reload::master(subject, ALL, FAST, RELOADS),
             Self::Upgrade => upgrade::pair(subject, ALL, FAST, UPGRADES),
             Self::Notify => commands::notifications(subject, ALL, FAST),
@@ -209,9 +224,9 @@ impl Scenario {
     /// Returns the name of a point of the scenario's sweep.
     pub(crate) fn point_name(self, point: u32) -> String {
         match (self, point) {
-            (Self::Flood, 0) => "unlimited".to_owned(),
+            (Self::Flood | Self::Forged, 0) => "unlimited".to_owned(),
             (Self::Owners, point) => owners::point_name(point),
-            (Self::Flood, rate) => format!("{}/s", thousands(rate)),
+            (Self::Flood | Self::Forged, rate) => format!("{}/s", thousands(rate)),
             (_, count) => format!("{} virtual routers", thousands(count)),
         }
     }
@@ -234,6 +249,8 @@ impl fmt::Display for Scenario {
             Self::Addresses => "link cut, 1 virtual router with 100 addresses at 10 ms",
             Self::Cut => "link cut, 255 virtual routers at 10 ms",
             Self::Flood => "flood against a pair of routers at 10 ms",
+            Self::Signed => "255 virtual routers with signed adverts at 10 ms",
+            Self::Forged => "flood of forged adverts against a pair of routers with signed adverts at 10 ms",
             Self::Reload => "100 reloads of a master, 255 virtual routers at 10 ms",
             Self::Upgrade => "100 upgrades of a master and of a backup, 255 virtual routers at 10 ms",
             Self::Notify => "link cut, 255 virtual routers at 10 ms with a notification command each",

@@ -21,6 +21,7 @@ mod phases;
 mod plan;
 mod random;
 mod rest;
+pub mod signed;
 pub mod sync;
 pub mod trace;
 pub mod violation;

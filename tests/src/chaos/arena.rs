@@ -66,8 +66,12 @@ impl Arena {
         let cables = Cables::new(&lab, *seed)?;
         let settings = subject.configuration();
         let agent = |node: u8| {
-            let mut agent =
-                Agent::new(&lab, Station::Node(node), subject.agent.clone(), &segment.instances(node))?;
+            let mut agent = Agent::new(
+                &lab,
+                Station::Node(node),
+                subject.agent.clone(),
+                &subject.instances(segment, node),
+            )?;
             agent.run_below_init();
             if !settings.is_empty() {
                 agent.prepend_settings(&settings)?;
@@ -298,7 +302,7 @@ impl Arena {
     }
 
     fn reload(&mut self, node: u8) -> Result<()> {
-        let mut text = vipd_configuration(Station::Node(node), &self.segment.instances(node));
+        let mut text = vipd_configuration(Station::Node(node), &self.subject.instances(&self.segment, node));
         if self.reloaded.contains(&node) {
             self.reloaded.retain(|reloaded| *reloaded != node);
         } else {

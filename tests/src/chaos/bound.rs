@@ -50,9 +50,12 @@ impl Kind {
         let (down, skew) = (router.longest_down(), router.longest_skew());
         match self {
             // The master keeps the address, or restores it at once.
-            Self::RemoveAddress | Self::FullDisk | Self::Reload | Self::Upgrade | Self::KillGuardian => {
-                Duration::ZERO
-            }
+            Self::RemoveAddress
+            | Self::FullDisk
+            | Self::Reload
+            | Self::Upgrade
+            | Self::KillGuardian
+            | Self::Calm => Duration::ZERO,
             Self::Restart | Self::Drain | Self::Failover => skew,
             Self::Kill
             | Self::KillAll

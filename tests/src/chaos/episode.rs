@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::arena::{Arena, Outcome};
+use super::attacker::Attacker;
 use super::clients::Clients;
 use super::fault::{Kind, Step};
+use super::genuine::Attack;
 use super::judge::{Bounds, Change, Event, Judge, Mark, Observed, Verdict, Violation};
 use super::observation::Interpreter;
 use super::plan::{OBSERVATION, Plan, Round, quiescence};
@@ -34,6 +36,8 @@ pub struct Played {
     pub records: Vec<Record>,
     /// How long the machine was stalled during the round.
     pub stalled: Duration,
+    /// The forged and replayed adverts that have reached nodes.
+    pub attack: Attack,
     /// The last log lines of all agents, if there are violations.
     pub logs: String,
 }
@@ -48,8 +52,9 @@ pub struct Episode<'a> {
     /// Frames of the previous round.
     before: Vec<Record>,
     next: usize,
-    // Fields are dropped in this order: the clients, capture and witness before the lab.
+    // Fields are dropped in this order: the clients, attacker, capture and witness before the lab.
     _clients: Clients,
+    _attacker: Option<Attacker>,
     wire: Wire,
     witness: Witness,
     arena: Arena,
@@ -68,14 +73,18 @@ impl<'a> Episode<'a> {
             arena.start(node)?;
         }
         let clients = Clients::start(&arena.lab, &plan.segment, learned)?;
+        let attacker = subject.is_attacked.then(|| Attacker::start(&arena.lab, plan.seed)).transpose()?;
+        let interpreter =
+            if subject.is_attacked { Interpreter::with_attacker } else { Interpreter::new }(&plan.segment);
         Ok(Self {
             plan,
             subject,
-            interpreter: Interpreter::new(&plan.segment),
+            interpreter,
             judge: Judge::new(&plan.segment, bounds),
             before: Vec::new(),
             next: 0,
             _clients: clients,
+            _attacker: attacker,
             wire,
             witness,
             arena,
@@ -181,6 +190,7 @@ impl<'a> Episode<'a> {
             timelines,
             records: shown,
             stalled: stalls.within(began, to),
+            attack: self.interpreter.take_attack(),
             logs: if is_violated { self.arena.logs() } else { String::new() },
             verdict,
         }

@@ -70,6 +70,8 @@ pub enum Kind {
     Drain,
     /// The node hands over mastership to another node.
     Failover,
+    /// No fault. Not in [`Kind::ALL`]: played only with an attacker.
+    Calm,
 }
 
 /// A step of a fault: an action on a node at a given time.
@@ -84,7 +86,7 @@ pub struct Step {
 }
 
 impl Kind {
-    /// All kinds.
+    /// All kinds, except [`Kind::Calm`].
     pub const ALL: [Self; 24] = [
         Self::Kill,
         Self::KillAll,
@@ -139,6 +141,7 @@ impl Kind {
             Self::Upgrade => "upgrade",
             Self::Drain => "drain",
             Self::Failover => "failover",
+            Self::Calm => "calm",
         }
     }
 
@@ -150,6 +153,25 @@ impl Kind {
             Self::KillGuardian | Self::Detach | Self::Reload | Self::Upgrade | Self::Drain | Self::Failover
         );
         !vipd_only || matches!(agent, AgentKind::Vipd(_))
+    }
+
+    /// Returns whether the fault keeps the masters.
+    pub(crate) fn keeps_masters(self) -> bool {
+        matches!(
+            self,
+            Self::KillGuardian
+                | Self::RemoveAddress
+                | Self::FullDisk
+                | Self::Reload
+                | Self::Upgrade
+                | Self::Calm
+        )
+    }
+
+    /// Returns whether a node may miss adverts because of the fault. A signed advert that a node has
+    /// missed can be replayed to that node until its time is outside of the window.
+    pub(crate) fn may_lose_adverts(self) -> bool {
+        !self.keeps_masters() && !matches!(self, Self::Drain | Self::Failover | Self::Duplicate)
     }
 
     /// Draws the length of the fault. About a third of the faults are too short for a takeover.
@@ -167,7 +189,8 @@ impl Kind {
             | Self::Detach
             | Self::Reload
             | Self::Upgrade
-            | Self::Failover => Duration::ZERO,
+            | Self::Failover
+            | Self::Calm => Duration::ZERO,
             Self::Starve => length.clamp(SHORTEST, LONGEST_STARVATION),
             _ => length.max(SHORTEST),
         }
@@ -238,6 +261,7 @@ impl Kind {
             Self::Upgrade => once(Action::Upgrade),
             Self::Drain => pair(Action::Drain, Action::Undrain),
             Self::Failover => once(Action::Failover),
+            Self::Calm => Vec::new(),
         }
     }
 }
@@ -252,7 +276,7 @@ impl FromStr for Kind {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        match Self::ALL.into_iter().find(|kind| kind.name() == name) {
+        match Self::ALL.into_iter().chain([Self::Calm]).find(|kind| kind.name() == name) {
             Some(kind) => Ok(kind),
             None => bail!("unknown fault {name:?}: expected one of {}", Self::ALL.map(Self::name).join(", ")),
         }

@@ -19,12 +19,14 @@
 
 pub mod action;
 mod arena;
+mod attacker;
 mod bound;
 mod cables;
 mod clients;
 mod disk;
 pub mod episode;
 pub mod fault;
+pub mod genuine;
 pub mod judge;
 pub mod observation;
 mod pcapng;

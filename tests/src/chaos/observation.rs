@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::genuine::{Attack, Genuine};
 use super::segment::{Router, Segment};
 use super::wire::Record;
 use crate::configuration::Family;
@@ -119,6 +120,9 @@ pub(crate) struct Interpreter {
     by_vrid: HashMap<(u8, bool), usize>,
     /// Node that last sent an advert with this source address.
     senders: HashMap<IpAddr, u8>,
+    /// The adverts of the nodes, if there is an attacker. Other adverts are irrelevant to the judge,
+    /// because signed routers must ignore them.
+    genuine: Option<Genuine>,
 }
 
 impl Interpreter {
@@ -129,7 +133,18 @@ impl Interpreter {
             by_address: indexed().map(|(index, router)| (router.address, index)).collect(),
             by_vrid: indexed().map(|(index, router)| (key(router), index)).collect(),
             senders: HashMap::new(),
+            genuine: None,
         }
+    }
+
+    /// Like [`Self::new`], for a segment with an attacker.
+    pub(crate) fn with_attacker(segment: &Segment) -> Self {
+        Self { genuine: Some(Genuine::default()), ..Self::new(segment) }
+    }
+
+    /// Returns the forged and replayed adverts that have reached nodes since the last call.
+    pub(crate) fn take_attack(&mut self) -> Attack {
+        self.genuine.as_mut().map(Genuine::take_attack).unwrap_or_default()
     }
 
     /// Returns the meaning of a frame, or `None` if the frame is irrelevant to the judge.
@@ -222,6 +237,9 @@ impl Interpreter {
     fn advert(&mut self, record: &Record, source: IpAddr, vrrp: &[u8]) -> Option<(usize, Meaning)> {
         const ADVERTISEMENT: u8 = 1;
         if vrrp.first()? & 0xf != ADVERTISEMENT {
+            return None;
+        }
+        if self.genuine.as_mut().is_some_and(|genuine| !genuine.observe(record, vrrp)) {
             return None;
         }
         let router = *self.by_vrid.get(&(*vrrp.get(1)?, source.is_ipv6()))?;

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::attacker::STALE;
 use super::episode::{Episode, Played};
 use super::fault::Kind;
+use super::genuine::Attack;
 use super::judge::{Bounds, Invariant};
 use super::pcapng;
 use super::plan::{Outline, Plan};
@@ -64,6 +66,8 @@ pub struct Summary {
     pub answers: u64,
     /// Number of answers and announcements that old owners sent although they had to be silent.
     pub unlawful: u64,
+    /// The forged and replayed adverts that have reached nodes.
+    pub attack: Attack,
     /// Number of episodes that were started.
     pub episodes: u64,
     /// How long the machine was stalled.
@@ -116,7 +120,9 @@ fn play(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<bool> {
     let guardian = options.bounds.guardian && options.subject.has_guardian();
-    let mut episode = Episode::start(plan, &options.subject, Bounds { guardian, ..options.bounds })?;
+    let replay = if options.subject.is_attacked { STALE } else { Duration::ZERO };
+    let bounds = Bounds { replay, guardian, ..options.bounds };
+    let mut episode = Episode::start(plan, &options.subject, bounds)?;
     summary.episodes += 1;
     while let Some(played) = episode.play_next()? {
         summary.add(plan, &played);
@@ -159,6 +165,7 @@ impl Summary {
         self.answers += verdict.answers;
         self.unlawful += verdict.unlawful;
         self.stalled += played.stalled;
+        self.attack += played.attack;
         let Some(round) = played.number.checked_sub(1).and_then(|index| plan.rounds.get(index)) else {
             return;
         };

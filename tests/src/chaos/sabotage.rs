@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `no-fence` | `fence = "off"` |
 //! | `stuck-lease` | once an agent is suspended or dead, the leases in its BPF map never end |
+//! | `permissive` | `mode = "permissive"` for signed adverts |
 //! | `late-guardian` | the guardian is suspended before the agent is killed, and resumed 500 ms after the agent's death |
 
 use std::collections::BTreeSet;
@@ -39,11 +40,13 @@ pub enum Sabotage {
     StuckLease,
     /// The guardian reacts late to the death of its agent.
     LateGuardian,
+    /// The attacked routers accept unsigned adverts.
+    Permissive,
 }
 
 impl Sabotage {
     /// All kinds of sabotage.
-    pub const ALL: [Self; 3] = [Self::NoFence, Self::StuckLease, Self::LateGuardian];
+    pub const ALL: [Self; 4] = [Self::NoFence, Self::StuckLease, Self::LateGuardian, Self::Permissive];
 
     /// Returns the name used on the command line.
     pub fn name(self) -> &'static str {
@@ -51,6 +54,7 @@ impl Sabotage {
             Self::NoFence => "no-fence",
             Self::StuckLease => "stuck-lease",
             Self::LateGuardian => "late-guardian",
+            Self::Permissive => "permissive",
         }
     }
 
@@ -59,14 +63,14 @@ impl Sabotage {
     pub(super) fn before_suspension(self, agent: &Agent) -> Result<Option<Tampering>> {
         match self {
             Self::StuckLease => leases(agent).map(Some),
-            Self::NoFence | Self::LateGuardian => Ok(None),
+            Self::NoFence | Self::LateGuardian | Self::Permissive => Ok(None),
         }
     }
 
     /// Begins to tamper with an agent that is about to be killed without its guardian.
     pub(super) fn before_death(self, agent: &Agent) -> Result<Option<Tampering>> {
         match self {
-            Self::NoFence => Ok(None),
+            Self::NoFence | Self::Permissive => Ok(None),
             Self::StuckLease => leases(agent).map(Some),
             Self::LateGuardian => suspend_guardian(agent).map(Some),
         }

@@ -1,7 +1,11 @@
 //! The program under test, its settings, and whether it has a guardian.
 
+use super::attacker::WINDOW;
 use super::sabotage::Sabotage;
+use super::segment::Segment;
 use crate::agent::AgentKind;
+use crate::configuration::Instance;
+use crate::hmac::Hmac;
 
 /// The program that runs on all nodes, and its settings.
 #[derive(Debug, Clone)]
@@ -12,6 +16,9 @@ pub struct Subject {
     pub settings: String,
     /// A defect that the lab simulates. Requires vipd as the program.
     pub sabotage: Option<Sabotage>,
+    /// Whether an attacker is on the segment. The routers then sign their adverts, and discard others.
+    /// Requires vipd as the program.
+    pub is_attacked: bool,
 }
 
 impl Subject {
@@ -30,6 +37,21 @@ impl Subject {
     }
 }
 
+impl Subject {
+    /// Returns the instances in the configuration of a node.
+    pub(super) fn instances(&self, segment: &Segment, node: u8) -> Vec<Instance> {
+        let mut instances = segment.instances(node);
+        if self.is_attacked {
+            let mode = if self.sabotage == Some(Sabotage::Permissive) { "permissive" } else { "enforce" };
+            let hmac = Hmac { mode: mode.to_owned(), window: Some(WINDOW), ..Hmac::enforce() };
+            for instance in &mut instances {
+                instance.hmac = Some(hmac.clone());
+            }
+        }
+        instances
+    }
+}
+
 fn turns_fence_off(line: &str) -> bool {
     let value = line.split_once('=').filter(|(key, _)| key.trim() == "fence").map(|(_, value)| value.trim());
     value.is_some_and(|value| value.starts_with("\"off\"") || value.starts_with("'off'"))
@@ -42,7 +64,7 @@ mod tests {
     #[test]
     fn only_agents_with_a_fence_have_a_guardian() {
         let has_guardian = |agent, settings: &str, sabotage| {
-            Subject { agent, settings: settings.to_owned(), sabotage }.has_guardian()
+            Subject { agent, settings: settings.to_owned(), sabotage, is_attacked: false }.has_guardian()
         };
         let vipd = || AgentKind::Vipd("vipd".into());
         assert!(has_guardian(vipd(), "", None));

@@ -122,6 +122,7 @@ fn step(text: &str) -> Result<Step> {
         ("router", _) => Step::Router(RouterSpec::parse(rest)?),
         ("start", "") => Step::Start,
         ("stop", "") => Step::Stop,
+        ("receive", "again") => Step::ReceiveAgain,
         ("receive", _) => Step::Receive(received(rest)?),
         ("keep", _) => {
             let rest = rest.strip_prefix("receiving ").context("expected `keep receiving advert … for D`")?;

@@ -23,6 +23,7 @@ pub mod render;
 pub mod scenario;
 pub mod segment;
 pub mod sent;
+pub mod signed;
 pub mod stage;
 pub mod syntax;
 pub mod table;

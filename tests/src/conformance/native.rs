@@ -53,6 +53,7 @@ fn instance(words: &RouterSpec) -> Instance {
         min_ttl: None,
         virtual_mac: words.virtual_mac,
         password: words.password.clone(),
+        hmac: words.hmac.clone(),
         notify: None,
         check: None,
     }

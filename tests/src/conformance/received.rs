@@ -97,6 +97,8 @@ pub fn frame(received: &ReceivedAdvert, router: &RouterSpec) -> Result<Vec<u8>> 
         cut: received.cut,
         trailing: vec![0; received.trailing],
         padding: vec![0xa5; received.padding],
+        signed: received.trailer.trailer(),
+        trailer: vec![0xa5; received.trailer.trailing],
         ..base
     };
     if received.from == UNDER_TEST {

@@ -87,6 +87,8 @@ pub enum Step {
     Stop,
     /// `receive advert …`: injects an advert.
     Receive(ReceivedAdvert),
+    /// `receive again`: injects the last advert again.
+    ReceiveAgain,
     /// `keep receiving advert … for D`: injects one advert per interval for this long.
     KeepReceiving(ReceivedAdvert, Duration),
     /// `expect advert …` and `expect announcement …`: checks the next such frame that the router

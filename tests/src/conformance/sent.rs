@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Result, bail, ensure};
 
 use super::received::UNDER_TEST;
+use super::signed;
 use super::syntax::{ExpectedFrame, RouterSpec};
 use crate::configuration::Family;
 use crate::frame::{Advert, ChecksumForm, Frame};
@@ -134,6 +135,7 @@ fn check_advert(
         Some("peer") => ensure!(advert.destination != group, "the destination is the multicast group"),
         _ => {}
     }
+    expected.signed.map_or(Ok(0), |id| signed::check(advert, id))?;
     if expected.list {
         same("the address list", &advert.addresses, Some(router.virtual_addresses()))?;
     }

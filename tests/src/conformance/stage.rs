@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use super::received::{UNDER_TEST, frame};
 use super::scenario::Moment;
 use super::syntax::{ExpectedFrame, ReceivedAdvert, RouterSpec};
-use super::{Scenario, Step, sent};
+use super::{Scenario, Step, sent, signed};
 use crate::capture::Capture;
 use crate::configuration::Family;
 use crate::inject::Injector;
@@ -99,12 +99,13 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Sends an advert to the router under test.
-    pub(super) fn receive(&self, received: &ReceivedAdvert, router: &RouterSpec) -> Result<()> {
+    /// Sends an advert to the router under test. Returns the frame.
+    pub(super) fn receive(&self, received: &ReceivedAdvert, router: &RouterSpec) -> Result<Vec<u8>> {
         let frame = frame(received, router)?;
         // Frames `from itself`, with the router's own source address, are sent by *higher*.
         let injector = if received.from == Station::Node(1) { &self.lower } else { &self.higher };
-        injector.send(&frame)
+        injector.send(&frame)?;
+        Ok(frame)
     }
 }
 
@@ -121,7 +122,8 @@ pub(super) fn play(
     subject: &mut dyn Subject,
 ) -> Result<()> {
     let now = WallTime::now();
-    let mut stage = Stage { routers, subject, wire, cursor: now, mark: now };
+    let mut stage =
+        Stage { routers, subject, wire, cursor: now, mark: now, received: Vec::new(), sequence: 0 };
     let mut lines = scenario.lines.iter();
     let result = lines.try_for_each(|line| stage.step(&line.step).context(At(line.number)));
     // If the capture lost frames, the router may not have been silent.
@@ -137,6 +139,10 @@ struct Stage<'a> {
     cursor: WallTime,
     /// The time that the scenario's delays are relative to.
     mark: WallTime,
+    /// The last frame that the router received.
+    received: Vec<u8>,
+    /// Sequence of the last signed advert that was expected.
+    sequence: u64,
 }
 
 impl Stage<'_> {
@@ -155,6 +161,10 @@ impl Stage<'_> {
             Step::Receive(received) => {
                 self.move_to(WallTime::now());
                 self.receive(received)
+            }
+            Step::ReceiveAgain => {
+                self.move_to(WallTime::now());
+                self.wire.higher.send(&self.received)
             }
             Step::KeepReceiving(received, length) => self.keep_receiving(received, *length),
             Step::Expect(expected, moment) => self.expect(expected, *moment),
@@ -175,8 +185,9 @@ impl Stage<'_> {
         self.routers.iter().find(named).unwrap_or(&self.routers[0])
     }
 
-    fn receive(&self, received: &ReceivedAdvert) -> Result<()> {
-        self.wire.receive(received, self.spec(received.family))
+    fn receive(&mut self, received: &ReceivedAdvert) -> Result<()> {
+        self.received = self.wire.receive(received, self.spec(received.family))?;
+        Ok(())
     }
 
     fn keep_receiving(&mut self, received: &ReceivedAdvert, length: Duration) -> Result<()> {
@@ -226,6 +237,12 @@ impl Stage<'_> {
         sent::check(&sent, expected, &router)
             .with_context(|| format!("{what} sent after {at} ms"))
             .context(Mismatch)?;
+        if let (Some(id @ 1..), sent::Sent::Advert(advert, _)) = (expected.signed, &sent) {
+            let sequence = signed::check(advert, id).context(Mismatch)?;
+            if sequence <= std::mem::replace(&mut self.sequence, sequence) {
+                mismatch!("the sequence {sequence:x} is not after that of the last signed advert");
+            }
+        }
         if expected.first && !expected.announcement {
             let announced = self.wire.capture.filter_map(self.cursor, |frame| {
                 let ours = frame.from == UNDER_TEST && frame.time > self.cursor && frame.time < time;

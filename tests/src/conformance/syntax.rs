@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::segment::Segment;
+use super::signed::ReceivedTrailer;
 use crate::configuration::Family;
+use crate::hmac::Hmac;
 use crate::protocol::Version;
 use crate::station::Station;
 
@@ -31,6 +33,9 @@ pub struct RouterSpec {
     pub unicast: bool,
     /// `password secret`: the VRRPv2 password.
     pub password: Option<String>,
+    /// `hmac enforce` and `keys 2`: the mode of signed adverts, and the number of keys, whose IDs begin
+    /// with 1.
+    pub hmac: Option<Hmac>,
     /// `addresses 3`: number of VIPs.
     pub addresses: u8,
     /// The addresses of a device's segment; `None` in the lab.
@@ -49,6 +54,7 @@ impl Default for RouterSpec {
             virtual_mac: false,
             unicast: false,
             password: None,
+            hmac: None,
             addresses: 1,
             segment: None,
         }
@@ -124,6 +130,8 @@ pub struct ReceivedAdvert {
     pub password: Option<String>,
     /// `destination unicast`: to node 2's own address.
     pub unicast: bool,
+    /// `key 1 …`: the trailer of a signed advert.
+    pub trailer: ReceivedTrailer,
 }
 
 impl Default for ReceivedAdvert {
@@ -152,6 +160,7 @@ impl Default for ReceivedAdvert {
             auth: 0,
             password: None,
             unicast: false,
+            trailer: ReceivedTrailer::default(),
         }
     }
 }
@@ -189,6 +198,8 @@ pub struct ExpectedFrame {
     pub list: bool,
     /// `auth 0`: the authentication type.
     pub auth: Option<u8>,
+    /// `signed 1`: signed with the key that has this ID; `signed off`: not signed.
+    pub signed: Option<u8>,
 }
 
 /// Reads `key value` pairs.
@@ -203,11 +214,11 @@ impl<'a> Words<'a> {
         self.0.next()
     }
 
-    fn value(&mut self, key: &str) -> Result<&'a str> {
+    pub(super) fn value(&mut self, key: &str) -> Result<&'a str> {
         self.0.next().with_context(|| format!("{key} needs a value"))
     }
 
-    fn parsed<T>(&mut self, key: &str) -> Result<T>
+    pub(super) fn parsed<T>(&mut self, key: &str) -> Result<T>
     where
         T: std::str::FromStr,
         T::Err: std::error::Error + Send + Sync + 'static,
@@ -273,6 +284,15 @@ impl RouterSpec {
                 "virtual_mac" => router.virtual_mac = words.switch(key)?,
                 "unicast" => router.unicast = words.switch(key)?,
                 "password" => router.password = Some(words.value(key)?.to_owned()),
+                "hmac" => {
+                    let modes = ["enforce", "permissive", "receive-only"];
+                    router.hmac =
+                        Some(Hmac { mode: words.one_of(key, &modes)?.to_owned(), ..Hmac::enforce() });
+                }
+                "keys" => {
+                    let hmac = router.hmac.as_mut().context("`keys` needs `hmac` before it")?;
+                    hmac.keys = (1..=words.parsed(key)?).collect();
+                }
                 "addresses" => router.addresses = words.parsed(key)?,
                 other => bail!("unknown router key {other:?}"),
             }
@@ -325,6 +345,7 @@ impl ReceivedAdvert {
                 "auth" => received.auth = words.parsed(key)?,
                 "password" => received.password = Some(words.value(key)?.to_owned()),
                 "destination" => received.unicast = words.one_of(key, &["unicast"])? == "unicast",
+                other if received.trailer.read(other, &mut words)? => {}
                 other => bail!("unknown key {other:?} of a received advert"),
             }
         }
@@ -362,6 +383,14 @@ impl ExpectedFrame {
                 }
                 "list" => expected.list = words.one_of(key, &["configured"])? == "configured",
                 "auth" => expected.auth = Some(words.parsed(key)?),
+                "signed" => {
+                    expected.signed = Some(match words.value(key)? {
+                        "off" => 0,
+                        id => id
+                            .parse()
+                            .with_context(|| format!("signed must be off or a key ID, not {id:?}"))?,
+                    });
+                }
                 other => bail!("unknown key {other:?} of a sent frame"),
             }
         }

@@ -47,6 +47,10 @@ pub struct Advert {
     pub checksum_form: Option<ChecksumForm>,
     /// Authentication type and data; version 2 only.
     pub authentication: Option<(u8, [u8; 8])>,
+    /// The VRRP message.
+    pub message: Vec<u8>,
+    /// Bytes after the message: the trailer of a signed advert.
+    pub trailer: Vec<u8>,
 }
 
 impl Frame {
@@ -73,6 +77,8 @@ impl Frame {
         };
         let addresses = vrrp.get(8..end).unwrap_or_default().chunks(size).filter_map(address).collect();
         let data = if version == 2 { array_at(vrrp, end) } else { None };
+        let length = if version == 2 { end + 8 } else { end };
+        let (message, trailer) = vrrp.split_at_checked(length).unwrap_or((vrrp, &[]));
         Some(Advert {
             source_mac: self.source_mac()?,
             source: packet.source,
@@ -83,16 +89,17 @@ impl Frame {
             priority,
             interval,
             addresses,
-            checksum_form: checksum_form(&packet, version),
+            checksum_form: checksum_form(&packet, message, version),
             authentication: data.map(|data| (vrrp[4], data)),
+            message: message.to_vec(),
+            trailer: trailer.to_vec(),
         })
     }
 }
 
 /// Returns the form for which the checksum is correct. The Internet checksum of data that includes
 /// its own correct checksum is 0.
-fn checksum_form(packet: &Packet<'_>, version: u8) -> Option<ChecksumForm> {
-    let message = packet.payload;
+fn checksum_form(packet: &Packet<'_>, message: &[u8], version: u8) -> Option<ChecksumForm> {
     let alone = internet_checksum(message) == 0;
     let length = u32::try_from(message.len()).ok()?;
     let mut covered = Vec::new();

@@ -1,6 +1,7 @@
 //! Provokes the troubles of `docs/troubles.md`, and checks that `vipd doctor` names them.
 
 mod agent;
+mod hmac;
 mod host;
 mod privilege;
 mod stale;

@@ -1,10 +1,11 @@
-//! Core dumps and output of an agent with a password.
+//! Core dumps and output of an agent with a password or a key.
 
 use std::os::unix::process::ExitStatusExt as _;
 
 use super::*;
 
 const PASSWORD: &str = "Hx7_wp2Q";
+const KEY: &str = "6b375a7130765266336e587739734c6432744279366d4863346a477038614575";
 
 /// Returns the core dump, if any, in `directory`, the working directory of the crashed process.
 fn core_dump(node: &Namespace, directory: &Path) -> Option<Vec<u8>> {
@@ -28,10 +29,13 @@ fn crash(configuration: &str) -> (Option<Vec<u8>>, String) {
     let limit = Command::new("prlimit").args(["--core=unlimited:unlimited", &process]).status();
     assert!(limit.expect("prlimit runs").success(), "cannot raise the limit on core dumps");
     agent.wait_for("VI_1", "master");
-    let file = agent.directory.join("password");
+    let directory = agent.directory.clone();
     node.run(move || {
-        fs::write(&file, PASSWORD).expect("written");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("private");
+        for (name, content) in [("password", PASSWORD.to_owned()), ("key", format!("hex:{KEY}\n"))] {
+            let file = directory.join(name);
+            fs::write(&file, content).expect("written");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("private");
+        }
     });
     agent.write(&format!("{NO_GUARDIAN}{configuration}"));
     let mut printed = String::new();
@@ -47,7 +51,7 @@ fn crash(configuration: &str) -> (Option<Vec<u8>>, String) {
 
 #[test]
 #[ignore = "needs root"]
-fn password_is_in_no_core_dump_and_no_output() {
+fn password_and_key_are_in_no_core_dump_and_no_output() {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("readable");
     if !pattern.starts_with("core") {
         eprintln!("skipped: core dumps do not go to the working directory ({})", pattern.trim());
@@ -59,10 +63,17 @@ fn password_is_in_no_core_dump_and_no_output() {
         crash(&instance("VI_1", 1, "[[file]]\nname = \"Hx7_wp2Q\"\npath = \"/dev/shm/weight\"\n"));
     let core = core.expect("a crash without a password dumps core");
     assert!(core.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes()), "{printed}");
-    for setting in ["auth_pass = \"Hx7_wp2Q\"", "auth_pass_file = \"password\""] {
-        let text = instance("VI_1", 1, &format!("version = 2\n{setting}")).replace("100ms", "1s");
+    let hmac = format!("[instance.hmac]\nkeys = [{{ id = 1, hex = \"{KEY}\" }}]");
+    for setting in [
+        "version = 2\nauth_pass = \"Hx7_wp2Q\"",
+        "version = 2\nauth_pass_file = \"password\"",
+        "[instance.hmac]\nkeys = [{ id = 1, file = \"key\" }]",
+        &hmac,
+    ] {
+        let text = instance("VI_1", 1, setting).replace("100ms", "1s");
         let (core, printed) = crash(&text);
         assert!(core.is_none(), "{setting}: {} bytes", core.map_or(0, |core| core.len()));
-        assert!(!printed.contains(PASSWORD), "{setting}: {printed}");
+        assert!(!printed.contains(PASSWORD) && !printed.contains(KEY), "{setting}: {printed}");
+        assert!(!printed.contains("problem"), "{setting}: {printed}");
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::checksum::PROTOCOL_VRRP;
-use crate::{Checksum, Mac, Version, internet_checksum};
+use crate::{Checksum, Mac, Trailer, Version, internet_checksum};
 
 /// Destination of IPv4 adverts: 224.0.0.18.
 pub const GROUP_IPV4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
@@ -87,6 +87,12 @@ pub struct Advert {
     pub cut: usize,
     /// Bytes after the message that are part of the IP packet and covered by the VRRP checksum.
     pub trailing: Vec<u8>,
+    /// Appends a trailer with an HMAC to the message, before [`trailer`](Self::trailer). The HMAC is
+    /// computed before bytes are corrupted.
+    pub signed: Option<Trailer>,
+    /// Bytes after the message that are part of the IP packet, but not covered by the VRRP checksum:
+    /// the trailer of a signed advert, or bytes after it.
+    pub trailer: Vec<u8>,
     /// Offsets in the message, and bytes to store there before its checksum is computed.
     pub message_edits: Vec<(usize, u8)>,
     /// Offsets, from the start of the IP header, of bytes to corrupt after all checksums are
@@ -134,6 +140,8 @@ impl Advert {
             authentication: [0; 8],
             cut: 0,
             trailing: Vec::new(),
+            signed: None,
+            trailer: Vec::new(),
             message_edits: Vec::new(),
             corrupt: Vec::new(),
             padding: Vec::new(),
@@ -152,9 +160,11 @@ impl Advert {
     /// families, or an edit is out of bounds.
     pub fn frame(&self) -> Vec<u8> {
         let mut message = self.message();
-        let header = self.ip_header(message.len());
+        let signed_length = self.signed.as_ref().map_or(0, Trailer::length);
+        let header = self.ip_header(message.len() + signed_length + self.trailer.len());
         // Read the addresses from the header, because edits may have changed them.
         let (source, destination) = addresses_of(&header, self.source);
+        let signed = self.signed.as_ref().map(|trailer| trailer.encode(source, &message));
         let checksum = self.checksum.of(&message, source, destination);
         if let Some(field) = message.get_mut(VRRP_CHECKSUM..VRRP_CHECKSUM + 2) {
             field.copy_from_slice(&checksum.to_be_bytes());
@@ -170,6 +180,8 @@ impl Advert {
         frame.extend(self.ethertype.to_be_bytes());
         frame.extend(header);
         frame.extend(message);
+        frame.extend(signed.unwrap_or_default());
+        frame.extend(&self.trailer);
         for offset in &self.corrupt {
             frame[self.ip_offset() + offset] ^= 0x40;
         }
@@ -385,5 +397,27 @@ mod tests {
 
         let corrupt = Advert { corrupt: vec![15], ..edited }.frame().split_off(14);
         assert_ne!(internet_checksum(&corrupt[..20]), 0);
+    }
+
+    #[test]
+    fn trailer_is_part_of_the_packet_but_not_of_the_checksum() {
+        let unsigned = ipv4(Version::V3, 51).frame();
+        let trailer = Trailer::new(b"key", 7);
+        let encoded = trailer.encode(SOURCE.into(), &unsigned[34..]);
+        let signed = Advert { signed: Some(trailer), ..ipv4(Version::V3, 51) }.frame();
+        assert_eq!(u16::from_be_bytes([signed[16], signed[17]]), 20 + 12 + 28);
+        assert_eq!(signed[34..], [&unsigned[34..], &encoded].concat());
+        let copied = Advert { trailer: encoded, ..ipv4(Version::V3, 51) };
+        assert_eq!(copied.frame(), signed);
+        // The HMAC covers the source address of the header.
+        let moved = Advert {
+            signed: Some(Trailer::new(b"key", 7)),
+            ip_edits: vec![(15, 9)],
+            ..ipv4(Version::V3, 51)
+        };
+        let payload = moved.frame().split_off(34);
+        assert_eq!(Trailer::verify(b"key", SOURCE.into(), &payload), None);
+        let source = Ipv4Addr::new(192, 168, 122, 9).into();
+        assert_eq!(Trailer::verify(b"key", source, &payload), moved.signed);
     }
 }

@@ -3,14 +3,20 @@
 //! This crate is written from RFC 3768 and RFC 9568 and does not depend on vipd, so that a bug in
 //! vipd's own encoder, checksum or constants makes tests fail instead of canceling out against the
 //! same bug here. Only vipd-common's unit tests have their own encoder.
+//!
+//! Adverts can be signed like keepalived 2.4 does it. [`signed_adverts`] returns test vectors.
 
 mod advert;
 mod checksum;
+mod trailer;
+mod vectors;
 
 use std::fmt;
 
 pub use advert::{Advert, GROUP_IPV4, GROUP_IPV6};
 pub use checksum::{Checksum, internet_checksum, pseudo_header};
+pub use trailer::{TRAILER, Trailer, sequence_at};
+pub use vectors::{Vector, signed_adverts};
 
 /// A MAC address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

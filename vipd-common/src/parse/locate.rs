@@ -50,6 +50,15 @@ pub struct Located {
 }
 
 impl Located {
+    /// Returns the length of the packet in bytes according to its IP header. If [`validate`] has
+    /// accepted the packet, all these bytes were received.
+    ///
+    /// [`validate`]: super::validate
+    #[inline(always)]
+    pub const fn packet_len(&self) -> usize {
+        self.total
+    }
+
     /// Returns the reason to pass the packet if its VRID is not configured. Only an advert to the
     /// group is counted as a VRID error, because a unicast advert may be routed to another host.
     #[inline(always)]

@@ -5,6 +5,7 @@ mod ipv6;
 mod packet;
 mod packet6;
 mod properties;
+mod signed;
 mod verdicts;
 
 use core::net::IpAddr;

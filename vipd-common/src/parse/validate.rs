@@ -5,7 +5,33 @@ use super::{Advert, ChecksumForm, Cursor, Located};
 use crate::address::{FAMILY_IPV4, FAMILY_IPV6};
 use crate::counters::Counter;
 use crate::wire::checksum::Sum;
-use crate::wire::{ipv4, ipv6, vrrp};
+use crate::wire::{ipv4, ipv6, trailer, vrrp};
+
+/// Whether the adverts of a virtual router have a [trailer].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Trailer {
+    /// An advert with a trailer is too long.
+    Absent = 0,
+    /// An advert may have a trailer.
+    Optional = 1,
+    /// An advert without a trailer is invalid.
+    Required = 2,
+}
+
+impl Trailer {
+    /// Returns the rule with this number, as in
+    /// [`RouterSlot::trailer`](crate::records::RouterSlot::trailer). Other numbers are
+    /// [`Required`](Self::Required).
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Absent,
+            1 => Self::Optional,
+            _ => Self::Required,
+        }
+    }
+}
 
 /// The part of a virtual router's configuration that its adverts are validated against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +47,29 @@ pub struct Expected {
     pub ttl: u8,
     /// Whether an advert without addresses is valid: true for a router without VIPs.
     pub empty: bool,
+    /// Whether an advert has a trailer.
+    pub trailer: Trailer,
 }
 
 impl Expected {
     /// Returns the expectations of a multicast router of this version without authentication.
     pub const fn version(version: u8) -> Self {
-        Self { version, authentication: 0, password: [0; 2], ttl: ipv4::VRRP_TTL, empty: false }
+        Self {
+            version,
+            authentication: 0,
+            password: [0; 2],
+            ttl: ipv4::VRRP_TTL,
+            empty: false,
+            trailer: Trailer::Absent,
+        }
     }
 }
 
 /// Validates a located advert (RFC 9568 section 7.1, RFC 3768 section 7.1) and parses it.
 ///
 /// The length must match the address count exactly, as in keepalived and FRR: no VRRP router sends
-/// trailing bytes. Ethernet padding is not included in the length in the IP header.
+/// other bytes after the message than a [trailer]. Ethernet padding is not included in the length in
+/// the IP header.
 ///
 /// # Errors
 /// The counter for the reason to drop the advert.
@@ -63,7 +99,10 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
     if count == 0 && !expected.empty {
         return Err(Counter::AddressCountErrors);
     }
-    if length != vrrp::message_len(version, family, count) {
+    let extra = length.wrapping_sub(vrrp::message_len(version, family, count));
+    // One comparison instead of two, and `expected.trailer` is compared after the loops below,
+    // because the BPF verifier follows each path through the loops.
+    if extra.wrapping_mul(extra.wrapping_sub(trailer::LEN)) != 0 {
         return Err(SHORT);
     }
 
@@ -79,8 +118,13 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
     } else {
         addresses::<C, 255, 4>(packet, message, count)
     };
+    // Read again for the same reason: a length that is known before the loops has other bounds for
+    // each version and family.
+    let count = packet.byte(message + vrrp::COUNT).ok_or(SHORT)?;
+    let message_len = vrrp::message_len(version, family, count);
+    let extra = length.wrapping_sub(message_len);
     // VRRPv2's authentication data. VRRPv3 has none: reads past the end return 0.
-    let end = message + length;
+    let end = message + message_len;
     let data = if version == 2 { end - vrrp::AUTH_LEN } else { end };
     let password = [packet.be32_before(data, end), packet.be32_before(data + 4, end)];
     let sum = sum
@@ -88,7 +132,7 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
         .word(packet.be32_before(message + 4, end))
         .word(password[0])
         .word(password[1]);
-    let pseudo = vrrp::pseudo_header(&source, &destination, length);
+    let pseudo = vrrp::pseudo_header(&source, &destination, message_len);
     let checksum = checksum_form(sum, pseudo, version, family).ok_or(Counter::ChecksumErrors)?;
 
     let word = packet.be16(message + vrrp::INTERVAL).ok_or(SHORT)?;
@@ -106,7 +150,40 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
         || count == 0
         || packet.be16(message + vrrp::HEADER_LEN).ok_or(SHORT)? & 0xffc0 == 0xfe80;
     let priority = packet.byte(message + vrrp::PRIORITY).ok_or(SHORT)?;
-    Ok(Advert { family, version, vrid, priority, count, interval, checksum, source, addresses, link_local })
+    let is_signed = extra != 0;
+    let sequence = match (expected.trailer, is_signed) {
+        (Trailer::Absent, true) => return Err(SHORT),
+        (Trailer::Required, false) => return Err(Counter::HmacMissing),
+        (Trailer::Optional | Trailer::Required, true) => sequence(packet, end)?,
+        (Trailer::Absent | Trailer::Optional, false) => 0,
+    };
+    Ok(Advert {
+        family,
+        version,
+        vrid,
+        priority,
+        count,
+        interval,
+        checksum,
+        source,
+        addresses,
+        link_local,
+        is_signed,
+        sequence,
+    })
+}
+
+/// Checks type, key ID and reserved bytes of the trailer at this offset, and returns its sequence.
+#[inline(always)]
+fn sequence<C: Cursor>(packet: &C, trailer: usize) -> Result<u64, Counter> {
+    const SHORT: Counter = Counter::PacketLengthErrors;
+    let [kind, key_id, reserved @ ..] = packet.be32(trailer).ok_or(SHORT)?.to_be_bytes();
+    if kind != trailer::TYPE_HMAC_SHA256 || key_id == 0 || u16::from_be_bytes(reserved) != 0 {
+        return Err(Counter::HmacMalformed);
+    }
+    let high = packet.be32(trailer + trailer::SEQUENCE).ok_or(SHORT)?;
+    let low = packet.be32(trailer + trailer::SEQUENCE + 4).ok_or(SHORT)?;
+    Ok(u64::from(high) << 32 | u64::from(low))
 }
 
 /// Mask for the first byte of an address, in its first word.

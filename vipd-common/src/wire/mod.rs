@@ -7,4 +7,5 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod nd;
+pub mod trailer;
 pub mod vrrp;

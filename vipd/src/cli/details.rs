@@ -7,6 +7,7 @@ use anyhow::bail;
 use super::status::{age, seconds, state, waits_for};
 use super::table::{BAD, Cell, HEAD, WAITING};
 use super::wrap::wrap;
+use crate::control::explain::{authentication, clock_offset};
 use crate::control::model::{InstanceStatus, PeerStatus, StatusReport, TrackedObject, UnicastPeer};
 
 /// Column in which the values start.
@@ -61,6 +62,9 @@ fn block(one: &InstanceStatus, width: Option<usize>) -> String {
     block.line("priority", priority(one));
     block.line("preempt", preempt(one));
     block.optional("startup delay", Some(one.startup_delay_ns).filter(|delay| *delay > 0).map(seconds));
+    if one.authentication != "none" {
+        block.line("authentication", authentication(one));
+    }
     block.line("accept", if one.accept_mode { "yes" } else { "no" });
     if let (Some(group), Some(of_group)) = (&one.group, one.group_state) {
         block.line("sync group", format_args!("{group} ({})", state(of_group).to_ansi()));
@@ -144,8 +148,16 @@ fn describe_unicast_peer(peer: &UnicastPeer, senders: &[PeerStatus]) -> String {
 
 /// Describes the adverts of another router.
 fn adverts(peer: &PeerStatus) -> String {
-    let PeerStatus { address: _, priority, checksum, last_heard_ms } = peer;
-    format!("priority {priority}, checksum {checksum}, last advert {} ago", age(*last_heard_ms))
+    let PeerStatus { address: _, priority, checksum, last_heard_ms, key_id: _, clock_offset_ms: _ } = peer;
+    let signed = signed(peer);
+    format!("priority {priority}, checksum {checksum}{signed}, last advert {} ago", age(*last_heard_ms))
+}
+
+/// Describes the key and the clock of a peer that signs its adverts: `, key 1, clock 3 ms ahead`. Empty
+/// for any other peer.
+fn signed(peer: &PeerStatus) -> String {
+    let (Some(key), Some(offset)) = (peer.key_id, peer.clock_offset_ms) else { return String::new() };
+    format!(", key {key}, clock {}", clock_offset(offset))
 }
 
 /// Describes a tracked object: `script web: down for 3m02s, weight -60, 2 changes: exit status 1`.

@@ -10,12 +10,13 @@ use anyhow::{Context as _, bail};
 use super::args::ImportArgs;
 use super::output;
 use super::table::WAITING;
+use crate::config::machine::Machine;
 use crate::config::{self, Config};
 use crate::import::{self, Files, ImportError, Message, Options, Severity};
 
 /// Directories to search for programs: those in the `PATH` of the commands that the agent runs.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-/// Mode of the written file, which may contain passwords.
+/// Mode of the written file, which may contain passwords and keys.
 const MODE: u32 = 0o640;
 
 pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
@@ -43,7 +44,9 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
     print_messages(&translation.messages)?;
     let file = args.output.as_deref().unwrap_or(Path::new("the result"));
     let attention = translation.attention().count();
-    if let Err(problems) = Config::parse(&translation.toml, &file.display().to_string()) {
+    // The keys may be on another machine, and the credentials of a service are not available here.
+    let machine = Machine { lacks_secrets: true, ..Machine::default() };
+    if let Err(problems) = Config::parse_on(&translation.toml, &file.display().to_string(), &machine) {
         return Err(anyhow::Error::new(config::ConfigError::Problems(problems)));
     }
     match attention {

@@ -36,7 +36,7 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
             return Err(error.into());
         }
     };
-    if config.has_password() {
+    if config.has_secret() {
         prevent_core_dumps();
     }
     let log = logging::init();

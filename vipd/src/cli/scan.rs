@@ -12,6 +12,7 @@ use super::status::seconds;
 use super::table::{Align, BAD, Cell, GOOD, HINT, NONE, Table, WAITING, Yield};
 use super::wrap::wrap;
 use super::{output, terminal};
+use crate::control::explain;
 use crate::observe::{Listener, Obstacle, Sender, Survey, VirtualRouter, checksum_name, mac_text, reason_of};
 
 /// Columns to hide or move below their rows on a narrow terminal, the least important first.
@@ -24,6 +25,8 @@ const NARROW: [(&str, Yield); 6] = [
     ("CHECKSUM", Yield::Hide),
 ];
 
+/// Clock offset of a signed advert above which a note shows it, in milliseconds: the shortest `window`.
+const CLOCK_OFFSET: u64 = 1000;
 /// Maximum number of competing masters that a note lists, because anyone can forge more.
 const MAX_MASTERS: usize = 3;
 
@@ -90,6 +93,11 @@ struct SenderReport {
     checksum: Option<&'static str>,
     /// VRRPv2: authentication type.
     authentication_type: Option<u8>,
+    /// ID of the key in the trailer of a signed advert. The HMAC is not verified.
+    key_id: Option<u8>,
+    /// Clock of the router minus the clock of this host in milliseconds, according to the latest signed
+    /// advert.
+    clock_offset_ms: Option<i64>,
     lowest_ttl: u8,
     adverts: u64,
     priority_zero: u64,
@@ -115,6 +123,8 @@ impl Scan<'_> {
             advertise_interval_ns: sender.advert.interval,
             checksum: sender.advert.checksum.map(checksum_name),
             authentication_type: sender.advert.authentication.map(|(kind, _)| kind),
+            key_id: sender.advert.trailer.map(|trailer| trailer.key_id),
+            clock_offset_ms: self.survey.clock_offset(sender),
             lowest_ttl: sender.lowest_ttl,
             adverts: sender.adverts,
             priority_zero: sender.priority_zero,
@@ -160,7 +170,7 @@ impl Scan<'_> {
                 masters = survey.competing_masters(router);
             }
             table.row(row(router, sender, survey.end));
-            for note in notes(router, sender, &masters) {
+            for note in notes(router, sender, survey.clock_offset(sender), &masters) {
                 table.note(note);
             }
         }
@@ -207,11 +217,12 @@ fn row(router: VirtualRouter, sender: &Sender, end: Duration) -> Vec<Cell> {
         advert.priority.into(),
         seconds(advert.interval).into(),
         advert.checksum.map_or(NONE, checksum_name).into(),
-        match advert.authentication {
-            None => NONE.to_owned(),
-            Some((0, _)) => "none".to_owned(),
-            Some((1, _)) => "pass".to_owned(),
-            Some((kind, _)) => kind.to_string(),
+        match (advert.trailer, advert.authentication) {
+            (Some(trailer), _) => format!("key {}", trailer.key_id),
+            (None, None) => NONE.to_owned(),
+            (None, Some((0, _))) => "none".to_owned(),
+            (None, Some((1, _))) => "pass".to_owned(),
+            (None, Some((kind, _))) => kind.to_string(),
         }
         .into(),
         sender.lowest_ttl.into(),
@@ -221,9 +232,14 @@ fn row(router: VirtualRouter, sender: &Sender, end: Duration) -> Vec<Cell> {
     ]
 }
 
-/// Returns notes on facts that have no column. `masters` are the competing masters of the virtual
-/// router.
-fn notes(router: VirtualRouter, sender: &Sender, masters: &[&Sender]) -> Vec<Cell> {
+/// Returns notes on facts that have no column. `clock_offset` is that of a signed advert, in milliseconds.
+/// `masters` are the competing masters of the virtual router.
+fn notes(
+    router: VirtualRouter,
+    sender: &Sender,
+    clock_offset: Option<i64>,
+    masters: &[&Sender],
+) -> Vec<Cell> {
     let mut notes = Vec::new();
     if sender.is_local {
         notes.push(Cell::styled("this host", HINT));
@@ -236,6 +252,10 @@ fn notes(router: VirtualRouter, sender: &Sender, masters: &[&Sender]) -> Vec<Cel
     }
     if let Some(reason) = sender.advert.defect {
         notes.push(Cell::styled(format!("invalid: {}", defect(reason)), BAD));
+    }
+    if let Some(offset) = clock_offset.filter(|offset| offset.unsigned_abs() > CLOCK_OFFSET) {
+        let text = format!("clock {}, or an old advert", explain::clock_offset(offset));
+        notes.push(Cell::styled(text, WAITING));
     }
     let source = sender.advert.source;
     if masters.iter().any(|one| one.advert.source == source) {
@@ -260,9 +280,10 @@ fn defect(counter: Counter) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::time::UNIX_EPOCH;
 
     use anstream::adapter::strip_str;
-    use vipd_witness::{Advert as Sent, Version};
+    use vipd_witness::{Advert as Sent, Trailer, Version, sequence_at};
 
     use super::*;
     use crate::observe::dissect;
@@ -296,6 +317,29 @@ mod tests {
         assert_eq!(lines[3], "  this host");
         assert_eq!(lines[4], "  competing masters: 192.0.2.12");
         assert!(lines[5].contains("192.0.2.12  master        2   112        1s  v2"), "{text}");
+    }
+
+    #[test]
+    fn signed_adverts_have_a_key_and_a_clock() {
+        let mut survey = Survey::default();
+        for (host, seconds) in [(11, 100), (12, 97), (13, 220)] {
+            let sequence = sequence_at(UNIX_EPOCH + Duration::from_secs(seconds));
+            let signed = Some(Trailer { sequence, ..Trailer::new(&[1; 32], 7) });
+            let sent = Sent { signed, ..Sent::new(Version::V3, 51, 100, Ipv4Addr::new(192, 0, 2, host)) };
+            let packet = dissect(&sent.frame(), true).expect("an advert");
+            survey.add(packet, Duration::from_secs(100), false);
+        }
+        let text = strip_str(&scan(&survey).render(None)).to_string();
+        let notes: Vec<&str> = text.lines().filter(|line| line.contains("clock ")).collect();
+        assert_eq!(
+            notes,
+            ["  clock 3000 ms behind, or an old advert", "  clock 2m00s ahead, or an old advert"]
+        );
+        assert_eq!(text.matches("key 7").count(), 3, "{text}");
+        let json = serde_json::to_value(scan(&survey).report()).expect("JSON");
+        let clocks = [0, 1, 2].map(|number| &json["vipd:routers"][number]["clock-offset-ms"]);
+        assert_eq!(clocks, [&0, &-3000, &120_000]);
+        assert_eq!(json["vipd:routers"][0]["key-id"], 7);
     }
 
     #[test]

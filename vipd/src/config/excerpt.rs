@@ -3,11 +3,14 @@
 /// Maximum number of characters kept on each side of the position. Few terminals are wider than
 /// this.
 const CONTEXT: usize = 200;
-/// A line that contains this text, in uppercase or lowercase, is not shown, because it may contain
-/// a password.
-const SECRET: &str = "pass";
+/// A line that contains one of these texts, in uppercase or lowercase, is not shown, because it may
+/// contain a password or a key.
+const SECRETS: [&str; 2] = ["pass", "hex"];
+/// A line with as many hexadecimal digits in a row is not shown, because it may contain a part of a
+/// key.
+const DIGITS: usize = 16;
 /// If a line ends in one of these strings, the next line is not shown, because it may contain the
-/// value of a password.
+/// value of a password or a key.
 const CONTINUED: [&str; 3] = ["=", "\"\"\"", "'''"];
 
 /// The part of a line around the position of a problem.
@@ -27,18 +30,25 @@ impl Excerpt {
 
     /// Creates the excerpt around a column of `line`; columns are counted in characters from 1.
     /// `previous` is the line before, or empty. Returns `None` if the line may contain a password
-    /// or is too short to have this column.
+    /// or a key, or is too short to have this column.
     pub fn new(previous: &str, line: &str, column: usize) -> Option<Self> {
         // A byte-order mark is not counted.
         let line = line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
         let previous = previous.trim_end();
-        if line.to_ascii_lowercase().contains(SECRET) || CONTINUED.iter().any(|end| previous.ends_with(end)) {
+        if may_be_secret(line) || CONTINUED.iter().any(|end| previous.ends_with(end)) {
             return None;
         }
         let mut positions = line.char_indices().map(|(at, _)| at).chain([line.len()]);
         let (before, after) = line.split_at(positions.nth(column.checked_sub(1)?)?);
         Some(Self { before: last(before), after: first(after.trim_end()) })
     }
+}
+
+/// Returns whether a line may contain a password or a key.
+fn may_be_secret(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    SECRETS.iter().any(|secret| line.contains(secret))
+        || line.split(|c: char| !c.is_ascii_hexdigit()).any(|digits| digits.len() >= DIGITS)
 }
 
 /// Returns the last [`CONTEXT`] characters of a text. Prepends an ellipsis if the text is longer.
@@ -82,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn line_that_may_contain_a_password_is_hidden() {
+    fn line_that_may_contain_a_password_or_a_key_is_hidden() {
         for (previous, line, is_hidden) in [
             ("", "auth_pass = \"secret\"", true),
             ("", "AUTH_PASS = \"secret\"", true),
@@ -91,6 +101,9 @@ mod tests {
             ("auth_pass =", "\"secret\"", true),
             ("auth_pass = \r", "  \"secret\"", true),
             ("auth_pass = \"\"\"", "secret\"\"\"", true),
+            ("", "keys = [{ id = 1, hex = \"00\" }]", true),
+            ("", "    0123456789ABCDEF\"\"\"", true),
+            ("", "keys = [{ id = 1, file = \"0123456789abcde\" }]", false),
             ("auth_pass = \"secret\"", "vrid = 510", false),
             ("vrid = 51", "priority = 300", false),
         ] {
@@ -100,9 +113,9 @@ mod tests {
 
     #[test]
     fn long_line_is_cut() {
-        let line = format!("{}|{}", "a".repeat(1000), "é".repeat(1000));
+        let line = format!("{}|{}", "x".repeat(1000), "é".repeat(1000));
         let excerpt = Excerpt::new("", &line, 1001).expect("an excerpt");
-        assert_eq!(excerpt.before, format!("…{}", "a".repeat(CONTEXT)));
+        assert_eq!(excerpt.before, format!("…{}", "x".repeat(CONTEXT)));
         assert_eq!(excerpt.after, format!("|{}…", "é".repeat(CONTEXT - 1)));
     }
 }

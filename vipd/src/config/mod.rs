@@ -31,6 +31,7 @@ pub use problem::{Executables, Problem, Problems};
 
 use crate::process::defect;
 use crate::vrrp::config::RouterConfig;
+use crate::vrrp::hmac;
 use include::Sources;
 use machine::Machine;
 use operate::{Control, Group, Metrics, Notifications, Notify, Route, Rule};
@@ -39,6 +40,7 @@ use schema::Section;
 #[cfg(test)]
 pub(crate) use schema::reference::{has_key, keepalived_words};
 use section::check::Checks;
+use section::secret::Folders;
 use section::{control, group, instance, interface, metrics, notify};
 use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
@@ -80,7 +82,7 @@ pub struct Config {
 }
 
 /// The text of a configuration: the main file, followed by all included files. The text may contain
-/// passwords, so `Debug` does not print it.
+/// passwords and keys, so `Debug` does not print it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConfigText(pub Arc<str>);
 
@@ -134,6 +136,9 @@ pub struct Instance {
     pub xdp: XdpMode,
     /// VRRPv2 authentication data.
     pub password: Option<Password>,
+    /// Keys and rules for signed adverts; `None` if the instance does not sign adverts and drops
+    /// signed adverts.
+    pub hmac: Option<hmac::Config>,
     /// Settings of the virtual MAC; `None` if the instance does not use it.
     pub virtual_mac: Option<VirtualMac>,
     /// Accept_Mode (RFC 9568 section 6.1): as master, accept packets to the virtual addresses.
@@ -171,9 +176,9 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Returns whether any instance has a VRRPv2 password.
-    pub(crate) fn has_password(&self) -> bool {
-        self.instances.iter().any(|instance| instance.password.is_some())
+    /// Returns whether any instance has a VRRPv2 password or keys for signed adverts.
+    pub(crate) fn has_secret(&self) -> bool {
+        self.instances.iter().any(|instance| instance.password.is_some() || instance.hmac.is_some())
     }
 
     /// Reads and checks a file.
@@ -232,7 +237,7 @@ impl Config {
         machine: &Machine,
     ) -> Result<Self, Problems> {
         let source = &sources.text;
-        let mut problems = Collector::new(source, &sources.included);
+        let mut problems = Collector::new(source, file_name, &sources.included);
         if machine.checks_executables {
             problems.check_executables(defect);
         }
@@ -241,7 +246,8 @@ impl Config {
             problems.syntax(error);
         }
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
-        let config = Self::read(&table, folder, machine, &mut problems);
+        let folders = Folders::new(folder, file_name, machine);
+        let config = Self::read(&table, &folders, machine, &mut problems);
         let text = ConfigText(source.as_str().into());
         let Findings { warnings, executables } = problems.finish(file_name, text.clone())?;
         // `read` returns `None` only after reporting a problem, so `finish` has already returned an
@@ -252,7 +258,7 @@ impl Config {
 
     fn read(
         table: &Table<'_>,
-        folder: &Path,
+        folders: &Folders<'_>,
         machine: &Machine,
         problems: &mut Collector<'_>,
     ) -> Option<Self> {
@@ -274,7 +280,7 @@ impl Config {
         let notifications = notify::notifications(table, problems);
         let control = control::read(table, problems);
         let metrics = metrics::read(table, problems);
-        let (instances, groups) = instances(table, folder, machine, &checks, problems)?;
+        let (instances, groups) = instances(table, folders, machine, &checks, problems)?;
         Some(Self {
             realtime: realtime?.unwrap_or_default(),
             fence: fence?.unwrap_or_default(),
@@ -318,7 +324,7 @@ type Members = (Vec<Arc<Instance>>, Vec<Arc<Group>>);
 /// tracked objects of a group are added to each of its members.
 fn instances(
     table: &Table<'_>,
-    folder: &Path,
+    folders: &Folders<'_>,
     machine: &Machine,
     checks: &Checks,
     problems: &mut Collector<'_>,
@@ -330,7 +336,7 @@ fn instances(
     });
     let mut drafts = Vec::new();
     let found = tables(table, &schema::INSTANCES, "in an instance", problems, |table, problems| {
-        drafts.push(instance::Draft::read(table, folder, checks, problems));
+        drafts.push(instance::Draft::read(table, folders, checks, problems));
     });
     // After a syntax error, the rest of the file may not have been read.
     if found == Some(0) && !problems.has_syntax_error() {
@@ -344,6 +350,9 @@ fn instances(
     });
     let groups = group::finish(groups, &drafts, problems);
     unique::check(&drafts, problems);
+    if !machine.lacks_secrets {
+        section::hmac::check_shared(&drafts, problems);
+    }
     machine.check(&drafts, problems);
     let modes = interface::modes(&interfaces, &drafts, problems);
     let mode = |name: &str| modes.get(name).copied().unwrap_or(default);

@@ -1,6 +1,8 @@
 //! Problems in a configuration, with their positions in the file.
 
 use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::ConfigText;
@@ -173,6 +175,8 @@ pub(super) struct Findings {
 #[derive(Debug)]
 pub(super) struct Collector<'s> {
     source: &'s str,
+    /// Name of the main file.
+    main_file: &'s str,
     /// For each included file: the number of its first line in the source, and its name.
     included: &'s [(usize, String)],
     broken_lines: Vec<usize>,
@@ -185,9 +189,10 @@ pub(super) struct Collector<'s> {
 }
 
 impl<'s> Collector<'s> {
-    pub(super) fn new(source: &'s str, included: &'s [(usize, String)]) -> Self {
+    pub(super) fn new(source: &'s str, main_file: &'s str, included: &'s [(usize, String)]) -> Self {
         Self {
             source,
+            main_file,
             included,
             broken_lines: Vec::new(),
             found: Vec::new(),
@@ -239,6 +244,13 @@ impl<'s> Collector<'s> {
         }
     }
 
+    /// Adds a warning at byte offset `at`, unless the same warning has been added.
+    pub(super) fn warn_once(&mut self, at: usize, message: String) {
+        if self.warnings.iter().all(|warning| warning.message != message) {
+            self.warn(at, message);
+        }
+    }
+
     /// Adds a problem for an unknown key at byte offset `at`, unless the header of its table has a
     /// syntax error.
     pub(super) fn unknown(&mut self, at: usize, message: impl Into<String>) {
@@ -276,6 +288,14 @@ impl<'s> Collector<'s> {
             None if self.included.is_empty() => format!("line {line}, column {column}"),
             None => format!("line {line} of the main file, column {column}"),
         }
+    }
+
+    /// Returns the name of the file that contains byte offset `at`, if all users can read the file.
+    pub(super) fn world_readable_file(&self, at: usize) -> Option<&'s str> {
+        let (line, _) = position(self.source, at);
+        let name = file_of(line, self.included).map_or(self.main_file, |(_, file)| file);
+        let metadata = fs::metadata(name).ok()?;
+        (metadata.mode() & 0o004 != 0).then_some(name)
     }
 
     /// Returns the findings of a valid file, or else its problems in file order. `text` is the

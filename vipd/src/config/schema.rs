@@ -24,6 +24,10 @@ pub(super) enum Section {
     Peer,
     /// `garp`.
     Garp,
+    /// `[instance.hmac]`.
+    Hmac,
+    /// An element of `hmac.keys`.
+    HmacKey,
     /// `[[script]]`.
     Script,
     /// `[[process]]`.
@@ -123,6 +127,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = match self.section {
             Section::Garp => "garp.",
+            Section::Hmac => "hmac.",
             Section::Notify | Section::Notifications => "notify.",
             Section::Control => "control.",
             Section::Metrics => "metrics.",
@@ -222,6 +227,8 @@ schema! {
             "VRRPv2 password, sent in plain text", "`auth_type PASS`, `auth_pass`";
         AUTH_PASS_FILE "auth_pass_file", Kind::Other("the path of a file whose first line is a password of 1 to 8 bytes"),
             "none", "\"/etc/vipd/password\"", "file that contains the password; a relative path is relative to the directory of the configuration file", "";
+        HMAC "hmac", Kind::Other("a table"), "none", "{ keys = [{ id = 1, file = \"/etc/vipd/key\" }] }",
+            "keys and rules for signed adverts", "`auth_hmac`";
         VIRTUAL_MAC "virtual_mac", Kind::Boolean, "`false`", "true",
             "put the VIPs on a macvlan with the virtual router MAC, 00:00:5e:00:01:VRID (IPv6: 00:00:5e:00:02:VRID)", "`use_vmac`";
         VIRTUAL_MAC_TRANSMIT_ON_BASE "virtual_mac_transmit_on_base", Kind::Boolean, "`false`; `true` with peers", "true",
@@ -275,6 +282,26 @@ schema! {
         GARP_REFRESH_REPEAT "refresh_repeat", Kind::Integer(1, 255), "`1`", "1", "number of packets per VIP in each refresh", "`garp_master_refresh_repeat`";
         GARP_INTERVAL "interval", Kind::Duration(0, SECOND), "`\"0s\"`", "\"1ms\"",
             "pause between packets", "`vrrp_garp_interval`, `vrrp_gna_interval`";
+    }
+    Hmac {
+        HMAC_KEYS "keys", Kind::Other("an array of 1 to 8 tables"), "required", "[{ id = 1, file = \"/etc/vipd/key\" }]",
+            "keys with which received adverts are verified; every router needs the active keys of all others", "`key`";
+        HMAC_ACTIVE "active", Kind::Integer(1, 255), "the only key; required with several keys unless `mode` is `\"receive-only\"`", "1",
+            "`id` of the key with which adverts are signed", "`active_key`";
+        HMAC_MODE "mode", Kind::Choice(&["enforce", "permissive", "receive-only"]), "`\"enforce\"`", "\"enforce\"",
+            "`\"enforce\"` signs adverts and drops adverts that are not signed; `\"permissive\"` signs adverts and accepts adverts that are not signed; `\"receive-only\"` does not sign adverts. All modes drop adverts with a wrong HMAC", "`mode`";
+        HMAC_ANTI_REPLAY "anti_replay", Kind::Choice(&["time", "monotonic"]), "`\"time\"`", "\"time\"",
+            "`\"time\"` drops adverts whose time differs from this host's clock by more than `window`, and so requires synchronized clocks; both drop adverts that are not newer than the sender's last one", "`anti_replay`";
+        HMAC_WINDOW "window", Kind::Duration(SECOND, 300 * SECOND), "3 × `advert_interval` in whole seconds, from `\"5s\"` to `\"300s\"`", "\"5s\"",
+            "maximum difference of the clocks, in whole seconds", "`time_window`";
+    }
+    HmacKey {
+        HMAC_KEY_ID "id", Kind::Integer(1, 255), "required", "1", "identifier of the key, the same on all routers, unique in the instance", "";
+        HMAC_KEY_FILE "file", Kind::Other("the path of a file that contains a key of 32 to 64 bytes"), "none", "\"/etc/vipd/key\"",
+            "file that contains the key; a relative path is relative to the directory of the configuration file; not readable by others", "`file:`";
+        HMAC_KEY_CREDENTIAL "credential", Kind::Other("the name of a systemd credential"), "none", "\"vipd-key-1\"",
+            "credential that contains the key, passed by systemd with `LoadCredential=` or `LoadCredentialEncrypted=`", "";
+        HMAC_KEY_HEX "hex", Kind::Other("a string of 64 to 128 hexadecimal digits"), "none", "\"…\"", "the key itself", "`hex:`";
     }
     Script {
         SCRIPT_NAME "name", NAME_TEXT, "required", "\"haproxy\"", "name in `track` and in reports, unique among the scripts", "";
@@ -377,6 +404,7 @@ schema! {
         UNICAST_PEER "a unicast peer", HOST, "", "\"192.0.2.2\"", "", "";
         INCLUDED "an included file", Kind::Other("a string"), "", "\"conf.d/*.toml\"", "", "";
         MEMBER "a member", Kind::Other("the name of an instance"), "", "\"LAN\"", "", "";
+        HMAC_KEY "a key", Kind::Other("a table"), "", "{ id = 1, file = \"/etc/vipd/key\" }", "", "";
         TRACKED "a tracked object", Kind::Other("a table"), "", "{ interface = \"eth2\", weight = -50 }", "", "";
     }
 }

@@ -5,6 +5,7 @@ mod announcements;
 mod checks;
 mod election;
 mod files;
+mod hmac;
 mod interface;
 mod machine;
 mod metrics;

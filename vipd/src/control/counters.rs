@@ -57,8 +57,9 @@ pub struct Counter {
     pub reason: Option<&'static str>,
 }
 
-/// The table of counters. Each row is `field: "name", kind, severity, source(cell or field),
-/// "help"`. Rows that count dropped adverts end with `, dropped "reason"`; the log shows that
+/// The table of counters. Each row is `field: "name", kind, severity, source(cell or field), "help"`. A
+/// row with `Kernel(cell, field)` is the sum of the BPF program's cell and of a field of the engine,
+/// which counts signed adverts. Rows that count dropped adverts end with `, dropped "reason"`; the log shows that
 /// reason.
 macro_rules! table {
     ($use:ident) => {
@@ -96,13 +97,13 @@ macro_rules! table {
             Statistics, INSTANCE, instance {
                 master_transitions: "master-transitions", Counter, Traffic, Core(master_transitions),
                     "Transitions to master";
-                advertisement_rcvd: "advertisement-rcvd", Counter, Traffic, Kernel(AdvertisementRcvd),
-                    "Valid adverts received, counted in the kernel";
+                advertisement_rcvd: "advertisement-rcvd", Counter, Traffic, Kernel(AdvertisementRcvd, verified),
+                    "Valid adverts received, counted in the kernel or, if they are signed, once verified";
                 advertisement_sent: "advertisement-sent", Counter, Traffic, Sent(adverts),
                     "Adverts sent";
                 interval_errors: "interval-errors", Counter, Error, Core(interval_errors),
                     "Adverts with an interval other than the configured one (VRRPv2: dropped, VRRPv3: learned)";
-                priority_zero_pkts_rcvd: "priority-zero-pkts-rcvd", Counter, Traffic, Kernel(PriorityZeroRcvd),
+                priority_zero_pkts_rcvd: "priority-zero-pkts-rcvd", Counter, Traffic, Kernel(PriorityZeroRcvd, verified_priority_zero),
                     "Priority-0 adverts received";
                 priority_zero_pkts_sent: "priority-zero-pkts-sent", Counter, Traffic, Sent(priority_zero),
                     "Priority-0 adverts sent";
@@ -140,9 +141,9 @@ macro_rules! table {
                     dropped "sender is not a configured unicast peer";
                 not_link_local_rcvd: "vipd:not-link-local-rcvd", Counter, Traffic, Kernel(NotLinkLocal),
                     "Valid IPv6 adverts whose first address is not link-local";
-                checksum_rfc5798_rcvd: "vipd:checksum-rfc5798-rcvd", Counter, Traffic, Kernel(ChecksumRfc5798Rcvd),
+                checksum_rfc5798_rcvd: "vipd:checksum-rfc5798-rcvd", Counter, Traffic, Kernel(ChecksumRfc5798Rcvd, verified_rfc5798),
                     "Valid VRRPv3 adverts with the RFC 5798 checksum (pseudo-header)";
-                checksum_rfc9568_rcvd: "vipd:checksum-rfc9568-rcvd", Counter, Traffic, Kernel(ChecksumRfc9568Rcvd),
+                checksum_rfc9568_rcvd: "vipd:checksum-rfc9568-rcvd", Counter, Traffic, Kernel(ChecksumRfc9568Rcvd, verified_rfc9568),
                     "Valid VRRPv3 adverts with the RFC 9568 checksum (message only)";
                 ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
                     "Valid adverts lost because the ring buffer was full";
@@ -190,6 +191,24 @@ macro_rules! table {
                     "Routes and rules that a master should have but does not";
                 fenced: "vipd:fenced", Counter, Traffic, Kernel(Fenced),
                     "Packets to and from VIPs dropped because another node had become master";
+                hmac_missing: "vipd:hmac-missing", Counter, Error, Kernel(HmacMissing, hmac_missing),
+                    "Adverts without a trailer, although `hmac` requires one",
+                    dropped "not signed, although hmac requires it";
+                hmac_malformed: "vipd:hmac-malformed", Counter, Error, Kernel(HmacMalformed, hmac_malformed),
+                    "Adverts with a trailer of another type, key ID 0 or reserved bytes other than 0",
+                    dropped "malformed trailer";
+                hmac_unknown_key: "vipd:hmac-unknown-key", Counter, Error, Sent(hmac_unknown_key),
+                    "Adverts signed with a key ID that is not configured",
+                    dropped "unknown key ID";
+                hmac_failures: "vipd:hmac-failures", Counter, Error, Sent(hmac_failures),
+                    "Adverts with a wrong HMAC: signed with another key, or forged",
+                    dropped "wrong HMAC";
+                hmac_stale: "vipd:hmac-stale", Counter, Error, Sent(hmac_stale),
+                    "Signed adverts whose time differs from this host's clock by more than `window`",
+                    dropped "its time differs from this host's clock by more than `window`";
+                hmac_replayed: "vipd:hmac-replayed", Counter, Error, Kernel(HmacReplayed, hmac_replayed),
+                    "Signed adverts whose sequence is not after the last one of their sender",
+                    dropped "replay of a signed advert, or its sender's clock was set back";
             }
         }
     };
@@ -199,7 +218,8 @@ pub(crate) use table;
 macro_rules! define {
     ($(
         $(#[$doc:meta])* $name:ident, $table:ident, $scope:ident {
-            $($field:ident: $json:literal, $kind:ident, $severity:ident, $source:ident($from:ident), $help:literal
+            $($field:ident: $json:literal, $kind:ident, $severity:ident, $source:ident($from:ident $(, $also:ident)?),
+                $help:literal
                 $(, dropped $reason:literal)?;)*
         }
     )*) => {$(
@@ -309,6 +329,12 @@ mod tests {
         "vipd:notify-errors",
         "vipd:fifo-dropped",
         "vipd:fenced",
+        "vipd:hmac-missing",
+        "vipd:hmac-malformed",
+        "vipd:hmac-unknown-key",
+        "vipd:hmac-failures",
+        "vipd:hmac-stale",
+        "vipd:hmac-replayed",
     ];
 
     #[test]

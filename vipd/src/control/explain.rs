@@ -1,6 +1,6 @@
 //! Descriptions of values in reports, for `status`, `top` and the status page.
 
-use super::model::{InstanceStatus, TrackedObject};
+use super::model::{HmacStatus, InstanceStatus, TrackedObject};
 
 /// Returns whether a tracked object with a weight changes the priority, has not been read yet, or
 /// is a file that cannot be read. An object without a weight causes a fault, which has a note of
@@ -54,6 +54,34 @@ pub(crate) fn age(millis: u64) -> String {
         60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// Describes the authentication of adverts, for example `hmac: enforce, signs with key 2, accepts keys 1,
+/// 2, clocks within 5s`. Contains no key and no password.
+pub(crate) fn authentication(one: &InstanceStatus) -> String {
+    one.hmac.as_ref().map_or_else(|| one.authentication.clone(), hmac)
+}
+
+/// Describes the keys and rules for signed adverts.
+pub(crate) fn hmac(hmac: &HmacStatus) -> String {
+    let HmacStatus { mode, active_key, keys, anti_replay, window_ns } = hmac;
+    let signs = active_key.map_or_else(|| "signs nothing".to_owned(), |key| format!("signs with key {key}"));
+    let plural = if keys.len() == 1 { "" } else { "s" };
+    let keys = keys.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    let replays = match window_ns {
+        Some(window) => format!("clocks within {}", seconds(*window)),
+        None => anti_replay.clone(),
+    };
+    format!("hmac: {mode}, {signs}, accepts key{plural} {keys}, {replays}")
+}
+
+/// Describes the clock of another router, in milliseconds after this host's: `3 ms ahead`.
+pub(crate) fn clock_offset(millis: i64) -> String {
+    let order = if millis < 0 { "behind" } else { "ahead" };
+    match millis.unsigned_abs() {
+        millis @ ..10_000 => format!("{millis} ms {order}"),
+        millis => format!("{} {order}", age(millis)),
     }
 }
 

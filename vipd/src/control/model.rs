@@ -101,6 +101,9 @@ pub struct InstanceStatus {
     /// `none`, or `pass` for a VRRPv2 password. Never contains the password.
     #[serde(rename = "vipd:authentication")]
     pub authentication: String,
+    /// Keys and rules for signed adverts; `None` without `hmac`.
+    #[serde(rename = "vipd:hmac", default)]
+    pub hmac: Option<HmacStatus>,
     /// Checksum form of sent adverts: `v2`, `rfc5798`, `rfc9568` or `ipv6`.
     #[serde(rename = "vipd:checksum")]
     pub checksum: String,
@@ -239,6 +242,30 @@ pub struct PeerStatus {
     pub checksum: String,
     /// Milliseconds since the router's last advert.
     pub last_heard_ms: u64,
+    /// ID of the key of the router's last signed advert; `None` if none of its adverts has been
+    /// verified.
+    #[serde(default)]
+    pub key_id: Option<u8>,
+    /// Clock of the router minus the clock of this host in milliseconds, according to the router's last
+    /// signed advert.
+    #[serde(default)]
+    pub clock_offset_ms: Option<i64>,
+}
+
+/// Keys and rules for signed adverts; never a key itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HmacStatus {
+    /// `enforce`, `permissive` or `receive-only`.
+    pub mode: String,
+    /// ID of the key with which adverts are signed; `None` if they are not.
+    pub active_key: Option<u8>,
+    /// IDs of the keys with which received adverts are verified.
+    pub keys: Vec<u8>,
+    /// `time` or `monotonic`.
+    pub anti_replay: String,
+    /// Largest accepted difference between two clocks in nanoseconds; `None` with `monotonic`.
+    pub window_ns: Option<u64>,
 }
 
 /// Reply to `stats`.

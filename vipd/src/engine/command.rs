@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use vipd_common::Timestamp;
 
+use super::authentication::Refused;
 use super::effects::Missing;
 use super::id::{LinkId, RouterId};
 use super::link_io::{Holdings, LinkIo};
@@ -19,6 +20,7 @@ use super::topology::NoRoom;
 use crate::config;
 use crate::netlink::{Address, RoutingEntry};
 use crate::service::bus::Publisher;
+use crate::vrrp::hmac::Sender;
 use crate::vrrp::{Event, Fault, Input, Peer, Reason, Snapshot, State, VirtualAddress};
 use crate::xdp::{FenceLevel, Mode, Position, Row};
 
@@ -171,6 +173,8 @@ pub(crate) enum Report {
     NotGuarded { router: RouterId },
     /// The kernel refused to send a frame.
     SendRefused { router: RouterId, error: io::Error },
+    /// A received advert could not be verified.
+    AdvertRefused { router: RouterId, refused: Refused },
     /// Netlink notifications were lost, and a resync follows.
     NetlinkOverrun,
     /// Netlink notifications, links, addresses or routes could not be read, or changes could not be
@@ -259,12 +263,14 @@ pub(crate) struct RouterSnapshot {
     /// The VIP whose removal would make an interface lose its primary address; `None` unless the
     /// router is in Fault for this reason.
     pub(crate) conflict: Option<IpAddr>,
+    /// Senders whose signed adverts have been verified.
+    pub(crate) senders: Vec<Sender>,
     /// Other routers that have sent valid adverts for the same virtual router.
     pub(crate) peers: Vec<Peer>,
 }
 
-/// Counters of a virtual router: frames sent, changes to addresses, routes and rules that failed,
-/// and routes and rules restored.
+/// Counters of a virtual router: frames sent, signed adverts received, changes to addresses, routes
+/// and rules that failed, and routes and rules restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sent {
     /// Adverts, priority 0 included. An advert to several unicast peers counts once.
@@ -282,4 +288,27 @@ pub(crate) struct Sent {
     pub(crate) routes_restored: u64,
     /// Failed attempts to add a route or rule.
     pub(crate) route_errors: u64,
+    /// Signed adverts received and verified, priority 0 included.
+    #[serde(default)]
+    pub(crate) verified: u64,
+    #[serde(default)]
+    pub(crate) verified_priority_zero: u64,
+    #[serde(default)]
+    pub(crate) verified_rfc5798: u64,
+    #[serde(default)]
+    pub(crate) verified_rfc9568: u64,
+    /// Refused adverts, by [reason](crate::vrrp::hmac::Refusal), without those that the BPF program
+    /// has dropped.
+    #[serde(default)]
+    pub(crate) hmac_missing: u64,
+    #[serde(default)]
+    pub(crate) hmac_malformed: u64,
+    #[serde(default)]
+    pub(crate) hmac_unknown_key: u64,
+    #[serde(default)]
+    pub(crate) hmac_failures: u64,
+    #[serde(default)]
+    pub(crate) hmac_stale: u64,
+    #[serde(default)]
+    pub(crate) hmac_replayed: u64,
 }

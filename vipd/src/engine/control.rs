@@ -6,6 +6,7 @@ use std::sync::Arc;
 use vipd_common::Timestamp;
 
 use super::Engine;
+use super::authentication::Authentication;
 use super::command::{Command, EngineSnapshot, Request, RouterSnapshot};
 use super::id::LinkId;
 use super::instance::Instance;
@@ -126,6 +127,12 @@ impl Engine {
                     State::Fault(Fault::PrimaryIsVirtual) => instance.conflict(&self.topology.links),
                     _ => None,
                 },
+                senders: instance
+                    .authentication
+                    .as_ref()
+                    .map(Authentication::senders)
+                    .unwrap_or_default()
+                    .to_vec(),
                 peers: instance.router.peers().to_vec(),
             }
         });

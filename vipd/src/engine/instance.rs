@@ -13,6 +13,7 @@ use vipd_common::parse::fingerprint;
 use vipd_common::records::{AddressKey, AdvertRecord};
 use vipd_common::wire::vrrp::Fields;
 
+use super::authentication::Authentication;
 use super::command::Sent;
 use super::id::LinkId;
 use super::link::Link;
@@ -23,7 +24,7 @@ use super::routing::Wanted;
 use super::unicast_peer::UnicastPeer;
 use crate::config;
 use crate::config::settings::{Checksum, Placement, Transport};
-use crate::packet::AdvertFrame;
+use crate::packet::{AdvertFrame, Signing};
 use crate::vrrp::{Family, FastPath, Received, Router, RouterConfig, State, Steady, Version, VirtualAddress};
 use crate::xdp::{FenceLevel, Row};
 
@@ -64,6 +65,8 @@ pub(crate) struct Instance {
     pub(crate) dirty: bool,
     /// Rate-limit state for the corrections of each VIP: a theoretical arrival time (GCRA).
     corrected: Vec<Timestamp>,
+    /// Signs and verifies adverts if the instance has keys.
+    pub(crate) authentication: Option<Authentication>,
     frames: Option<Frames>,
 }
 
@@ -82,6 +85,16 @@ pub(crate) enum Adverts {
     Multicast(AdvertFrame),
     /// One VRRP message per peer.
     Unicast(Vec<UnicastPeer>),
+}
+
+impl Adverts {
+    fn frames(&mut self) -> impl Iterator<Item = &mut AdvertFrame> {
+        let (frame, peers) = match self {
+            Self::Multicast(frame) => (Some(frame), &mut [][..]),
+            Self::Unicast(peers) => (None, peers.as_mut_slice()),
+        };
+        frame.into_iter().chain(peers.iter_mut().map(|peer| &mut peer.advert))
+    }
 }
 
 impl Instance {
@@ -111,6 +124,7 @@ impl Instance {
             fast_path: FastPath::default(),
             dirty: false,
             corrected: vec![Timestamp::ZERO; settings.router.all_addresses().count()],
+            authentication: Authentication::new(&settings),
             frames: None,
             settings,
         }
@@ -149,6 +163,7 @@ impl Instance {
                 *now = *former;
             }
         }
+        self.authentication = Authentication::change(self.authentication.take(), &settings);
         (self.settings, self.addresses, self.vip_links) = (settings, addresses, vip_links);
         self.routing = routing;
         self.covered_on.clear();
@@ -161,6 +176,8 @@ impl Instance {
 
     fn build_adverts(&self, mac: Option<[u8; 6]>, primary: IpAddr, prefix: Option<u8>) -> Option<Adverts> {
         let fields = fields(&self.settings);
+        let key = self.authentication.as_ref().and_then(Authentication::signing_key);
+        let signing = if key.is_some() { Signing::Signed } else { Signing::Unsigned };
         let advertised = self.router.config().virtual_addresses.iter().map(|vip| vip.address);
         match &self.settings.transport {
             Transport::Multicast => {
@@ -168,11 +185,14 @@ impl Instance {
                     Some(virtual_mac) if !virtual_mac.transmit_on_base => self.virtual_mac(),
                     _ => mac?,
                 };
-                AdvertFrame::multicast(mac, primary, &fields, advertised).ok().map(Adverts::Multicast)
+                AdvertFrame::multicast(mac, primary, &fields, advertised, signing)
+                    .ok()
+                    .map(Adverts::Multicast)
             }
             Transport::Unicast(peers) => {
                 let message = |peer: IpAddr| {
-                    let frame = AdvertFrame::unicast(primary, peer, &fields, advertised.clone()).ok()?;
+                    let frame =
+                        AdvertFrame::unicast(primary, peer, &fields, advertised.clone(), signing).ok()?;
                     Some(UnicastPeer::new(peer, frame, primary, prefix, mac))
                 };
                 peers.iter().map(|peer| message(peer.address)).collect::<Option<_>>().map(Adverts::Unicast)
@@ -185,9 +205,25 @@ impl Instance {
         self.frames.as_ref().map(|frames| &frames.adverts)
     }
 
-    /// Returns the prepared adverts, or `None` if the router has never been ready.
-    pub(crate) fn adverts_mut(&mut self) -> Option<&mut Adverts> {
-        self.frames.as_mut().map(|frames| &mut frames.adverts)
+    /// Sets the priority of the prepared adverts, and signs them if the instance signs. Returns `None`
+    /// if the router has never been ready.
+    pub(crate) fn complete_adverts(&mut self, priority: u8) -> Option<&Adverts> {
+        let header = self.pseudo_header(self.primary()?);
+        let adverts = &mut self.frames.as_mut()?.adverts;
+        adverts.frames().for_each(|frame| frame.set_priority(priority));
+        // The messages to different peers differ only in their checksums, which are not covered.
+        let authentication = self.authentication.as_mut();
+        let trailer = authentication
+            .and_then(|authentication| authentication.sign(&header, adverts.frames().next()?.message()));
+        if let Some(trailer) = trailer {
+            adverts.frames().for_each(|frame| frame.set_trailer(&trailer));
+        }
+        Some(adverts)
+    }
+
+    /// Returns the sequence of the last signed advert; `None` if none has been signed.
+    pub(crate) fn sent_sequence(&self) -> Option<u64> {
+        self.authentication.as_ref()?.sent()
     }
 
     /// Returns the virtual router MAC (RFC 9568 section 7.3).

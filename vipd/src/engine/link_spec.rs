@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 
 use vipd_common::address::{self, to_words};
+use vipd_common::hmac::KeyState;
+use vipd_common::parse::Trailer;
 use vipd_common::records::{PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire::{ipv4, ipv6, vrrp};
 
@@ -11,6 +13,7 @@ use super::id::{LinkId, RouterId};
 use crate::config::Instance;
 use crate::config::settings::{Transport, XdpMode};
 use crate::vrrp::Family;
+use crate::vrrp::hmac;
 use crate::xdp::{Framing, Preference, Row};
 
 /// A link to open, or to update if it is already open.
@@ -58,6 +61,8 @@ pub(crate) struct XdpEntry {
     pub(crate) slot: RouterSlot,
     /// Unicast peers of the router, each with the minimum TTL or Hop Limit of its adverts.
     pub(crate) peers: Vec<(PeerKey, u8)>,
+    /// Keys with which adverts that fence VIPs are verified.
+    pub(crate) keys: Vec<(u8, KeyState)>,
 }
 
 impl XdpEntry {
@@ -74,6 +79,8 @@ impl XdpEntry {
             authentication: instance.password.map_or(0, |_| vrrp::AUTH_PASS),
             empty: u8::from(instance.router.virtual_addresses.is_empty()),
             unicast: u8::from(!peers.is_empty()),
+            trailer: instance.hmac.as_ref().map_or(Trailer::Absent, hmac::Config::trailer) as u8,
+            reserved: [0; 3],
             destination: to_words(destination),
             password: instance.password.map_or([0; 2], |password| password.words()),
         };
@@ -81,7 +88,9 @@ impl XdpEntry {
             .iter()
             .map(|peer| (PeerKey { row, address: to_words(peer.address) }, peer.min_ttl))
             .collect();
-        Self { vrid: instance.router.vrid, family, slot, peers }
+        let keys = instance.hmac.iter().flat_map(|config| &config.keys);
+        let keys = keys.map(|key| (key.id, key.state)).collect();
+        Self { vrid: instance.router.vrid, family, slot, peers, keys }
     }
 
     /// Returns the router's key in `ROUTERS` on the interface with this index.

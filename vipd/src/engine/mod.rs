@@ -29,7 +29,9 @@
 
 mod address_table;
 pub(crate) mod attachment;
+pub(crate) mod authentication;
 pub(crate) mod clock;
+mod clock_watch;
 pub(crate) mod command;
 mod control;
 mod dispatch;
@@ -76,7 +78,8 @@ use crate::process::capabilities::{ThreadKind, confine};
 use crate::realtime;
 use crate::service::bus::Publisher;
 use crate::vrrp::Input;
-use crate::xdp::{Addresses, Feed, Leases, MAX_PENDING, Steady};
+use crate::xdp::{Addresses, Feed, Leases, MAX_PENDING, Signers, Steady};
+use clock_watch::ClockWatch;
 use command::{Command, EngineSnapshot, Report, Reports, Request};
 use effects::{Budget, Effects};
 use id::RouterId;
@@ -105,6 +108,8 @@ pub(crate) struct Engine {
     poll: Poll,
     feed: Feed,
     steady: Steady,
+    signers: Signers,
+    clock_watch: ClockWatch,
     monitor: Monitor,
     /// Whether netlink notifications are pending.
     has_notices: bool,
@@ -177,7 +182,7 @@ impl Handle {
     }
 }
 
-/// The engine's channels to the service.
+/// The engine's outputs: channels to the service, and the records for the guardian.
 pub(crate) struct Outlets {
     /// Work for the service; never lost.
     pub(crate) requests: mpsc::UnboundedSender<Request>,
@@ -204,6 +209,7 @@ pub(crate) struct KernelSide {
     pub(crate) addresses: Addresses,
     pub(crate) leases: Leases,
     pub(crate) steady: Steady,
+    pub(crate) signers: Signers,
 }
 
 impl Engine {
@@ -219,11 +225,13 @@ impl Engine {
         has_fence: bool,
         outlets: Outlets,
     ) -> io::Result<(Self, Handle)> {
-        let KernelSide { feed, addresses, leases, steady } = kernel;
+        let KernelSide { feed, addresses, leases, steady, signers } = kernel;
         let poll = Poll::new()?;
+        let clock_watch = ClockWatch::start()?;
         let monitor = Monitor::open()?;
         poll.add(&feed, Source::Adverts)?;
         poll.add(&monitor, Source::Netlink)?;
+        poll.add(&clock_watch, Source::WallClock)?;
         let (sender, commands) = channel();
         let handle = Handle { commands: sender, waker: poll.waker() };
         let prober = Prober::start(poll.waker(), realtime)?;
@@ -231,6 +239,8 @@ impl Engine {
             poll,
             feed,
             steady,
+            signers,
+            clock_watch,
             monitor,
             // Notifications may arrive before the first turn.
             has_notices: true,
@@ -264,6 +274,7 @@ impl Engine {
                 engine.reserve(id);
             }
         }
+        engine.publish_wall_clock();
         engine.start_groups(clock::now());
         engine.resync()?;
         Ok((engine, handle))
@@ -277,6 +288,7 @@ impl Engine {
         self.waiting.reserve(slots.saturating_sub(self.waiting.len()));
         self.schedule.reserve(router);
         self.measure.reserve(slots);
+        self.publish_window(router);
     }
 
     /// Returns the links to open: all links whose interface exists, except macvlans and route-only
@@ -378,7 +390,9 @@ impl Engine {
             busy = self.receive(now);
         }
         if busy {
-            self.has_notices = self.poll.poll()?.netlink;
+            let ready = self.poll.poll()?;
+            self.follow_wall_clock(ready);
+            self.has_notices = ready.netlink;
         } else {
             self.has_notices = self.wait()?;
         }
@@ -395,6 +409,7 @@ impl Engine {
         loop {
             let ready = self.poll.wait(next)?;
             self.wakeups += 1;
+            self.follow_wall_clock(ready);
             let now = self.spin();
             let has_changes = self.check_attachments(now);
             next = self.next_deadline();

@@ -22,6 +22,8 @@ pub(crate) enum Source {
     Adverts = 2,
     /// The netlink socket for notifications.
     Netlink = 3,
+    /// The wall clock was set.
+    WallClock = 4,
 }
 
 /// The sources that are ready, apart from the timer.
@@ -29,6 +31,8 @@ pub(crate) enum Source {
 pub(crate) struct Ready {
     /// Whether netlink notifications are pending.
     pub(crate) netlink: bool,
+    /// Whether the wall clock was set.
+    pub(crate) wall_clock: bool,
     /// Whether records are pending in the ring, or another thread has woken the engine.
     pub(crate) other: bool,
 }
@@ -123,6 +127,7 @@ impl Poll {
                     ready.other = true;
                 }
                 source if source == Source::Netlink as u64 => ready.netlink = true,
+                source if source == Source::WallClock as u64 => ready.wall_clock = true,
                 _ => ready.other = true,
             }
         }

@@ -107,11 +107,20 @@ impl Engine {
             let link = self.topology.links.get(instance.link);
             let mac = link.and_then(|link| link.mac);
             let entry = link.and_then(|link| link.addresses.entries(primary).next());
+            let former = instance.primary();
             if instance.prepare(mac, primary, entry.map(|entry| entry.prefix)) && instance.is_master() {
                 // Other hosts may have cached the old MAC for the VIPs.
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
+            // A unicast router has no peer with one of its own addresses.
+            if let Some(former) = former.filter(|former| *former != primary && !is_unicast) {
+                self.leave_source(now, id, former);
+            }
+            if let Some(instance) = self.topology.routers.get(id) {
+                self.publish_own_source(instance);
+            }
+            let Some(instance) = self.topology.routers.get_mut(id) else { return };
             // After other changes that affect the record, `cover`, `check_routes` and reloads
             // publish the record.
             let guarded_for = Some((mac, primary, instance.fence(&self.topology.links)));

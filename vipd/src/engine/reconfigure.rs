@@ -57,7 +57,10 @@ impl Engine {
         for action in actions {
             self.effects.push(id, action);
         }
+        self.publish_window(id);
         if let Some(instance) = self.topology.routers.get(id) {
+            // The rules by which a sequence counts may have changed.
+            self.republish_senders(instance);
             self.effects.guard(id, instance, &self.topology.links, &mut self.reports);
         }
         self.settle(now, id);

@@ -4,9 +4,11 @@
 use std::hint;
 
 use vipd_common::Timestamp;
-use vipd_common::records::AdvertRecord;
+use vipd_common::records::{AdvertRecord, RING_BYTES};
 
 use super::attachment::unproven;
+use super::command::Report;
+use super::id::RouterId;
 use super::instance::received;
 use super::{Engine, RING_BUDGET, clock};
 use crate::vrrp::Input;
@@ -15,13 +17,14 @@ use crate::xdp::Row;
 impl Engine {
     /// Dispatches up to [`RING_BUDGET`] records from the ring. Returns whether more may be pending.
     pub(super) fn drain_ring(&mut self, now: Timestamp) -> bool {
-        let mut drained = 0;
+        let (mut drained, mut bytes) = (0, 0);
         while drained < RING_BUDGET && self.receive(now) {
             drained += 1;
+            bytes += size_of::<AdvertRecord>() + self.feed.packet().len();
         }
-        // Records are lost only if the ring is full, in which case at least half of the budget was
-        // pending.
-        if drained >= RING_BUDGET / 2 {
+        // Records are lost only if the ring is full. At least a third of it was then pending, not
+        // counting headers and padding.
+        if bytes >= RING_BYTES as usize / 3 {
             self.check_for_losses(now);
         }
         drained >= RING_BUDGET
@@ -53,13 +56,28 @@ impl Engine {
             return;
         }
         let link = self.topology.links.get_mut(instance.link);
-        if let Some(link) = link.filter(|link| link.ifindex == Some(record.ifindex)) {
-            if let Some(io) = &mut link.io {
-                io.watch.received(Timestamp::from_nanos(record.arrival));
-            }
-            let now = handled_at(now, record);
-            self.dispatch_advert(now, id, Timestamp::from_nanos(record.last_unchanged), received(record));
+        let Some(link) = link.filter(|link| link.ifindex == Some(record.ifindex)) else { return };
+        if let Some(io) = &mut link.io {
+            io.watch.received(Timestamp::from_nanos(record.arrival));
         }
+        let Some(instance) = self.topology.routers.get_mut(id) else { return };
+        let now = handled_at(now, record);
+        match instance.verify(record, self.feed.packet()) {
+            Ok(Some(verified)) => {
+                let row = instance.row;
+                self.publish_sender(row, &verified, Timestamp::from_nanos(record.arrival));
+            }
+            Ok(None) => {}
+            Err(refused) => {
+                // The BPF program may have fenced the row, because it does not know all sequences.
+                self.effects.keep_lease(now, instance);
+                if let Some(refused) = refused {
+                    self.reports.send(Report::AdvertRefused { router: id, refused });
+                }
+                return;
+            }
+        }
+        self.dispatch_advert(now, id, Timestamp::from_nanos(record.last_unchanged), received(record));
     }
 
     /// Dispatches a feed loss to each router whose records were lost because the ring was full.
@@ -97,13 +115,26 @@ impl Engine {
         now
     }
 
+    /// If a router would take over from its master, although adverts have exceeded the budget for signed
+    /// adverts while it received none, returns the time of the last such advert: the master's adverts may
+    /// be among those that were dropped. Otherwise, a flood of forged adverts would cause a takeover.
+    fn lost_advert(&self, now: Timestamp, id: RouterId) -> Option<Timestamp> {
+        let instance = self.topology.routers.get(id)?;
+        instance.authentication.as_ref()?;
+        let silent_since = instance.router.silent_since(now)?;
+        Some(self.signers.last_drop(instance.row)).filter(|drop| *drop > silent_since)
+    }
+
     /// Dispatches all timeouts that are due.
     pub(super) fn expire(&mut self, now: Timestamp) {
         self.elect_waiting(now);
         let steady = &self.steady;
         self.schedule.expire_fast_path(now, |row| steady.last_arrival(row));
         while let Some(id) = self.schedule.pop_expired(now) {
-            if self.may_elect(now, id) {
+            if let Some(drop) = self.lost_advert(now, id) {
+                // The advert may have arrived after the turn's clock was read.
+                self.dispatch(now.max(drop), id, Input::FeedLoss);
+            } else if self.may_elect(now, id) {
                 self.measure_advert(now, id);
                 self.dispatch(now, id, Input::Timeout);
             }

@@ -30,6 +30,7 @@ use super::id::RouterId;
 use super::link::LinkRole;
 use super::measure::Delays;
 use crate::handover::{self, Channel, Message, Token};
+use crate::vrrp::hmac;
 use crate::vrrp::saved::{SavedFastPath, SavedRouter};
 use crate::vrrp::{Addresses, FastPath, Policy, Reason, Router, State, VirtualAddress};
 
@@ -72,6 +73,9 @@ struct SavedInstance {
     router: SavedRouter,
     fast_path: SavedFastPath,
     sent: Sent,
+    /// Sequences of signed adverts; `None` if adverts are neither signed nor verified.
+    #[serde(default)]
+    sequences: Option<hmac::Saved>,
     /// Whether the router has left Master but its VIPs have not been removed yet.
     is_leaving: bool,
 }
@@ -284,6 +288,13 @@ impl Engine {
             instance.fast_path = FastPath::resume(&saved.fast_path)
                 .with_context(|| format!("cannot resume instance {name}"))?;
             (instance.sent, instance.dirty) = (saved.sent, false);
+            if let (Some(authentication), Some(sequences)) = (&mut instance.authentication, &saved.sequences)
+            {
+                authentication.resume(sequences);
+                if let (Some(guardian), Some(sent)) = (&self.effects.guardian, authentication.sent()) {
+                    guardian.set_sequence(instance.row, sent);
+                }
+            }
             let row = instance.row;
             if saved.is_leaving {
                 self.effects.keep_leaving(id, row);

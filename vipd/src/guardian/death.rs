@@ -4,6 +4,7 @@
 use super::memory::Memory;
 use super::record::{PacketView, View};
 use super::writer::LARGEST;
+use crate::engine::clock;
 use crate::packet::AnyInterface;
 use crate::xdp::GuardianLeases;
 
@@ -61,8 +62,15 @@ impl Death {
             }
             let record = self.memory.read(row, &mut self.record).and_then(View::new);
             let Some(record) = record else { continue };
+            // The HMAC covers neither the destination nor the checksum, so all packets share it.
+            let signed = record
+                .packets()
+                .next()
+                .map(|packet| record.sign(&packet, self.memory.sequence(row), clock::wall(clock::now())));
+            let trailer = signed.flatten();
+            let trailer = trailer.as_ref().map_or(&[][..], |trailer| trailer);
             for packet in record.packets() {
-                send(&self.sockets, &mut self.frames, record.ifindex(), &packet, &mut sent);
+                send(&self.sockets, &mut self.frames, record.ifindex(), &packet, trailer, &mut sent);
             }
         }
         self.frames.flush(&self.sockets, &mut sent);
@@ -75,10 +83,18 @@ impl Death {
     }
 }
 
-fn send(sockets: &AnyInterface, frames: &mut Frames, ifindex: u32, packet: &PacketView<'_>, sent: &mut Sent) {
+/// Sends a packet followed by its trailer, or queues it.
+fn send(
+    sockets: &AnyInterface,
+    frames: &mut Frames,
+    ifindex: u32,
+    packet: &PacketView<'_>,
+    trailer: &[u8],
+    sent: &mut Sent,
+) {
     match packet.route {
-        None => frames.push(sockets, ifindex, packet.bytes, sent),
-        Some((source, peer)) => match sockets.send_to(ifindex, source, peer, packet.bytes) {
+        None => frames.push(sockets, ifindex, [packet.bytes, trailer], sent),
+        Some((source, peer)) => match sockets.send_to(ifindex, source, peer, [packet.bytes, trailer]) {
             Ok(()) => sent.adverts += 1,
             Err(_) => sent.refused += 1,
         },
@@ -98,17 +114,21 @@ impl Frames {
         Self { bytes: vec![0; BATCH].into(), ends: [(0, 0); AT_ONCE], count: 0 }
     }
 
-    fn push(&mut self, sockets: &AnyInterface, ifindex: u32, frame: &[u8], sent: &mut Sent) {
-        if self.count == AT_ONCE || self.bytes.len() - self.end() < frame.len() {
+    /// Queues a frame, given as two parts.
+    fn push(&mut self, sockets: &AnyInterface, ifindex: u32, [frame, trailer]: [&[u8]; 2], sent: &mut Sent) {
+        let length = frame.len() + trailer.len();
+        if self.count == AT_ONCE || self.bytes.len() - self.end() < length {
             self.flush(sockets, sent);
         }
         let start = self.end();
-        let Some(room) = self.bytes.get_mut(start..start + frame.len()) else {
+        let Some(room) = self.bytes.get_mut(start..start + length) else {
             sent.refused += 1;
             return;
         };
-        room.copy_from_slice(frame);
-        self.ends[self.count] = (ifindex, start + frame.len());
+        let (first, second) = room.split_at_mut(frame.len());
+        first.copy_from_slice(frame);
+        second.copy_from_slice(trailer);
+        self.ends[self.count] = (ifindex, start + length);
         self.count += 1;
     }
 

@@ -8,6 +8,7 @@
 //!       8…15    mutex       robust; the engine's thread holds it while it runs
 //!       16…     table       one word per row: position of its record (upper half) and length,
 //!                           both in words; 0 if there is none
+//!       …       sequences   one word per row: sequence of the last signed advert; 0 if there is none
 //!       …       records     the rows' adverts, VIPs, routes and macvlans: `record`
 //! ```
 //!
@@ -64,7 +65,7 @@ impl Memory {
     /// # Errors
     /// Returns an error if no file descriptor or address space is available.
     pub(super) fn create(rows: usize) -> io::Result<Self> {
-        let words = TABLE + rows + rows * WORDS_PER_ROW + WORDS;
+        let words = TABLE + 2 * rows + rows * WORDS_PER_ROW + WORDS;
         let memory = Self(Arc::new(SharedMemory::create("vipd-guardian", words)?));
         memory.word(ROWS).store(rows as u64, Ordering::Relaxed);
         RobustMutex::initialize(memory.mutex_words()?)?;
@@ -78,7 +79,7 @@ impl Memory {
     pub(super) fn map(descriptor: OwnedFd) -> io::Result<Self> {
         let memory = Self(Arc::new(SharedMemory::map(descriptor)?));
         let words = memory.0.words().len();
-        if words < TABLE || words - TABLE < memory.rows() {
+        if words < TABLE || (words - TABLE) / 2 < memory.rows() {
             return Err(io::ErrorKind::InvalidData.into());
         }
         Ok(memory)
@@ -131,7 +132,19 @@ impl Memory {
 
     /// Returns the words for records.
     pub(super) fn records(&self) -> &[AtomicU64] {
-        self.0.words().get(TABLE + self.rows()..).unwrap_or_default()
+        self.0.words().get(TABLE + 2 * self.rows()..).unwrap_or_default()
+    }
+
+    /// Stores the sequence of the last signed advert of a row.
+    pub(super) fn set_sequence(&self, row: usize, sequence: u64) {
+        if row < self.rows() {
+            self.word(TABLE + self.rows() + row).store(sequence, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the sequence of the last signed advert of a row; 0 if there is none.
+    pub(super) fn sequence(&self, row: usize) -> u64 {
+        if row < self.rows() { self.word(TABLE + self.rows() + row).load(Ordering::Relaxed) } else { 0 }
     }
 
     /// Publishes the record of a row: a range of [`records`](Self::records), empty for none.

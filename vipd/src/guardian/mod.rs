@@ -33,7 +33,7 @@ mod writer;
 
 pub(crate) use launcher::{Guardian, GuardianState, Setup};
 pub use process::main;
-pub(crate) use record::{Packet, Record};
+pub(crate) use record::{Packet, Record, Signing};
 pub use stand_down::stand_down;
 pub(crate) use writer::Writer;
 

@@ -8,6 +8,7 @@
 //!  +---------+------+--------+---------+------+----------+-----------+---------+----------+
 //!  24
 //!  +--------------------------------------+
+//!  | Signing                              |  96 bytes, zero if adverts are not signed
 //!  | for each address: AddressKey         |  24 bytes
 //!  +--------------------------------------+
 //!  | for each packet: length, is_unicast  |  2 × u32
@@ -25,7 +26,11 @@ use std::net::IpAddr;
 
 use bytemuck::{Pod, Zeroable};
 use vipd_common::address::{Address, from_words, to_words};
+use vipd_common::hmac::{KeyState, PseudoHeader};
 use vipd_common::records::AddressKey;
+use vipd_common::wire::trailer;
+
+use crate::vrrp::hmac::{self, Key, WallTime};
 
 /// The record of a router, as the engine builds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,18 +48,58 @@ pub(crate) struct Record {
     pub(crate) interval: u32,
     /// The VIPs.
     pub(crate) addresses: Vec<AddressKey>,
+    /// How the adverts are signed; `None` if they are not.
+    pub(crate) signing: Option<Signing>,
     /// The priority-0 adverts.
     pub(crate) packets: Vec<Packet>,
     /// Netlink requests that remove the routes and rules of the router.
     pub(crate) requests: Vec<Vec<u8>>,
 }
 
-/// A priority-0 advert.
+/// A priority-0 advert, without its trailer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Packet {
     /// Source and destination of a VRRP message to a unicast peer; `None` for an Ethernet frame.
     pub(crate) route: Option<(IpAddr, IpAddr)>,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// How the guardian signs the adverts of a router.
+///
+/// ```text
+///  0           64       68         72        76      80              96
+///  +-----------+--------+----------+---------+-------+---------------+
+///  | key state | key ID | version  | message | window| source        |
+///  |   16 × u32|    u32 |     u32  |    u32  |  u32  |  n, 4 × u32   |
+///  +-----------+--------+----------+---------+-------+---------------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Signing {
+    pub(crate) state: KeyState,
+    /// Identifier of the key; 0 if adverts are not signed.
+    pub(crate) key_id: u32,
+    /// VRRP version, 2 or 3.
+    pub(crate) version: u32,
+    /// Offset of the VRRP message in each packet.
+    pub(crate) message: u32,
+    /// The window in seconds; 0 if clocks are not compared.
+    pub(crate) window: u32,
+    /// Source address of the adverts.
+    pub(crate) source: Address,
+}
+
+impl Signing {
+    pub(crate) fn new(key: &Key, version: u8, message: usize, window: Option<u32>, source: IpAddr) -> Self {
+        Self {
+            state: key.state,
+            key_id: key.id.into(),
+            version: version.into(),
+            message: u32::try_from(message).unwrap_or(u32::MAX),
+            window: window.unwrap_or(0),
+            source: to_words(source),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -96,6 +141,7 @@ impl Record {
             requests: count(self.requests.len()),
         };
         bytes.extend_from_slice(bytemuck::bytes_of(&head));
+        bytes.extend_from_slice(bytemuck::bytes_of(&self.signing.unwrap_or_else(Signing::zeroed)));
         bytes.extend_from_slice(bytemuck::cast_slice(&self.addresses));
         let mut append = |part: &[u8], route: Option<(IpAddr, IpAddr)>| {
             let length = Length { bytes: count(part.len()), is_unicast: route.is_some().into() };
@@ -116,7 +162,8 @@ impl Record {
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     head: Head,
-    /// The bytes after the head.
+    signing: Signing,
+    /// The bytes after the head and [`Signing`].
     body: &'a [u8],
 }
 
@@ -128,8 +175,8 @@ pub(super) struct PacketView<'a> {
 
 impl<'a> View<'a> {
     pub(super) fn new(record: &'a [u64]) -> Option<Self> {
-        let (head, body) = bytemuck::cast_slice::<_, u8>(record).split_at_checked(size_of::<Head>())?;
-        Some(Self { head: bytemuck::pod_read_unaligned(head), body })
+        let mut body = bytemuck::cast_slice(record);
+        Some(Self { head: take(&mut body)?, signing: take(&mut body)?, body })
     }
 
     pub(super) fn ifindex(&self) -> u32 {
@@ -155,6 +202,29 @@ impl<'a> View<'a> {
     /// Returns the advert interval in milliseconds.
     pub(super) fn interval(&self) -> u32 {
         self.head.interval
+    }
+
+    /// Returns the trailer of the adverts with a packet of this record; `None` if adverts are not
+    /// signed. `sent` is the sequence of the router's last advert, 0 if there was none.
+    pub(super) fn sign(
+        &self,
+        packet: &PacketView<'_>,
+        sent: u64,
+        now: WallTime,
+    ) -> Option<[u8; trailer::LEN]> {
+        let Signing { state, key_id, version, message, window, source } = self.signing;
+        let id = u8::try_from(key_id).ok().filter(|id| *id != 0)?;
+        let version = u8::try_from(version).ok()?;
+        let header = PseudoHeader { family: self.head.family, version, vrid: self.head.vrid, source };
+        let message = packet.bytes.get(message as usize..)?;
+        Some(hmac::sign_once(
+            &Key { id, state },
+            sent,
+            now,
+            (window != 0).then_some(window),
+            &header,
+            message,
+        ))
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = AddressKey> + use<'a> {
@@ -217,6 +287,9 @@ mod tests {
                 is_fence_permanent: packets == 1,
                 interval: 40_950,
                 addresses: (0..addresses).map(key).collect(),
+                signing: (packets == 2).then(|| {
+                    Signing::new(&Key { id: 3, state: hmac::key_state(&[7; 32]) }, 3, 34, Some(5), source)
+                }),
                 packets: (0..packets)
                     .map(|length| Packet {
                         route: (length % 2 == 0).then_some((source, peer)),
@@ -235,6 +308,7 @@ mod tests {
                 is_fence_permanent: view.is_fence_permanent(),
                 interval: view.interval(),
                 addresses: view.addresses().collect(),
+                signing: (view.signing.key_id != 0).then_some(view.signing),
                 packets: view
                     .packets()
                     .map(|packet| Packet { route: packet.route, bytes: packet.bytes.to_vec() })

@@ -102,8 +102,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Stores the sequence of the last signed advert of a row.
+    pub(crate) fn set_sequence(&self, row: Row, sequence: u64) {
+        self.memory.set_sequence(row.number() as usize, sequence);
+    }
+
     /// Removes the record of a row.
     pub(crate) fn clear(&mut self, row: Row) {
+        self.set_sequence(row, 0);
         self.memory.publish(row.number() as usize, 0, 0);
         self.replace(row, None);
     }

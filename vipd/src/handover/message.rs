@@ -13,7 +13,7 @@ use crate::xdp::{AttachmentInfo, FenceInfo, Sizes};
 
 /// Version of the state and of the messages after [`Message::Hello`]. Must be increased with every
 /// change that other versions of vipd cannot read.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// A message. The memory, map, link, file or socket that a variant describes is passed as a
 /// descriptor.

@@ -4,9 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vipd_common::address::from_words;
 use vipd_common::counters::Counter;
-use vipd_common::parse::{ChecksumForm, Expected, Located, NotOurs, locate, validate};
+use vipd_common::hmac::PseudoHeader;
+use vipd_common::parse::{self, ChecksumForm, Expected, Located, NotOurs, locate, validate};
 use vipd_common::wire::ip::{self, Ip};
+use vipd_common::wire::trailer::{self, Trailer};
 use vipd_common::wire::{arp, ethernet, ipv4, ipv6, nd, vrrp};
+
+use crate::vrrp::hmac::{self, WallTime};
 
 /// The contents of a frame that `vipd` decodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub(crate) struct Advert {
     pub(crate) located: Located,
     /// The IP packet.
     pub(crate) packet: Vec<u8>,
+    /// The VRRP message in the packet, without its trailer.
+    pub(crate) message: Vec<u8>,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     /// TTL or Hop Limit.
@@ -48,6 +54,8 @@ pub(crate) struct Advert {
     pub(crate) interval: u64,
     /// VRRPv2: authentication type and data.
     pub(crate) authentication: Option<(u8, [u8; 8])>,
+    /// The trailer of a signed advert.
+    pub(crate) trailer: Option<Trailer>,
     pub(crate) addresses: Vec<IpAddr>,
     /// `None` if the checksum is wrong in every form, or the advert has another defect.
     pub(crate) checksum: Option<ChecksumForm>,
@@ -130,9 +138,12 @@ fn advert(packet: &[u8], located: Located, vlan: Option<u16>, source_mac: Option
     } else {
         usize::from(half_at(packet, ipv4::TOTAL_LENGTH))
     };
-    let message = packet.get(start..end.min(packet.len())).unwrap_or_default();
-    let byte = |offset: usize| message.get(offset).copied().unwrap_or_default();
+    let payload = packet.get(start..end.min(packet.len())).unwrap_or_default();
+    let byte = |offset: usize| payload.get(offset).copied().unwrap_or_default();
     let version = byte(0) >> 4;
+    let length = vrrp::message_len(version, located.family, byte(vrrp::COUNT));
+    let (message, trailer) = payload.split_at_checked(length).unwrap_or((payload, &[]));
+    let trailer = <&[u8; trailer::LEN]>::try_from(trailer).ok();
     let word = half_at(message, vrrp::INTERVAL);
     let size = if is_ipv6 { 16 } else { 4 };
     let list = message.get(vrrp::HEADER_LEN..).unwrap_or_default();
@@ -150,6 +161,7 @@ fn advert(packet: &[u8], located: Located, vlan: Option<u16>, source_mac: Option
         password: [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1])],
         ttl: 0,
         empty: true,
+        trailer: parse::Trailer::Optional,
         ..Expected::version(version)
     };
     let valid = validate(&packet, &located, &expected);
@@ -169,9 +181,11 @@ fn advert(packet: &[u8], located: Located, vlan: Option<u16>, source_mac: Option
             u64::from(word & 0x0fff) * 10_000_000
         },
         authentication,
+        trailer: trailer.and_then(Trailer::parse),
         addresses: addresses.collect(),
         checksum: valid.ok().map(|valid| valid.checksum),
         defect: valid.err(),
+        message: message.to_vec(),
         packet: packet.to_vec(),
     }
 }
@@ -189,6 +203,20 @@ impl Advert {
     /// Returns the IP version, 4 or 6.
     pub(crate) fn family(&self) -> u8 {
         self.located.family
+    }
+
+    /// Returns the clock of the sender of a signed advert minus the clock of this host in milliseconds.
+    /// `now` is the time of arrival.
+    pub(crate) fn clock_offset(&self, now: WallTime) -> Option<i64> {
+        Some(hmac::clock_offset(&self.trailer?.encode(), now))
+    }
+
+    /// Returns whether a signed advert has the HMAC that a key gives. `None` if the advert is not signed.
+    pub(crate) fn is_signed_with(&self, key: &hmac::Key) -> Option<bool> {
+        let trailer = self.trailer?;
+        let Located { family, vrid, source, .. } = self.located;
+        let header = PseudoHeader { family, version: self.version, vrid, source };
+        Some(hmac::is_signed_with(key, &header, &self.message, &trailer))
     }
 
     /// Returns whether the advert was sent to the VRRP multicast group.

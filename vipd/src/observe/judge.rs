@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use vipd_common::counters::Counter;
-use vipd_common::parse::{Expected, NotOurs, validate};
+use vipd_common::parse::{Expected, NotOurs, Trailer, validate};
 use vipd_common::wire::{ipv4, vrrp};
 
 use super::dissect::{Advert, Packet, dissect};
 use crate::config::Instance;
 use crate::config::settings::Transport;
 use crate::control::counters::drop_reasons;
+use crate::vrrp::hmac;
 
 /// The decision about a packet of IP protocol 112.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +93,7 @@ pub(crate) fn check(instance: &Instance, advert: &Advert) -> Option<Counter> {
         password: instance.password.map_or([0; 2], |password| password.words()),
         ttl,
         empty: instance.router.virtual_addresses.is_empty(),
+        trailer: instance.hmac.as_ref().map_or(Trailer::Absent, hmac::Config::trailer),
     };
     validate(&&*advert.packet, &advert.located, &expected).err()
 }

@@ -253,8 +253,9 @@ impl Listener {
             }
         }
         let end = monotonic();
+        let epoch = wall_clock().saturating_sub(end);
         for (number, survey) in surveys.iter_mut().enumerate() {
-            survey.end = end;
+            (survey.end, survey.epoch) = (end, epoch);
             survey.unrecorded += self.take_lost(number);
         }
         Ok(())

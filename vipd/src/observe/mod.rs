@@ -15,7 +15,7 @@ use vipd_common::parse::ChecksumForm;
 
 #[cfg(test)]
 pub(crate) use dissect::Claim;
-pub(crate) use dissect::{Packet, dissect};
+pub(crate) use dissect::{Advert, Packet, dissect};
 pub use judge::{Verdict, verdict};
 pub(crate) use judge::{check, judge, reason_of};
 pub(crate) use listener::{Frame, Listener, Obstacle};

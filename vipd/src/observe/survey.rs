@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::dissect::{Advert, Packet};
+use crate::vrrp::hmac::WallTime;
 
 /// Maximum number of senders in a survey, because source addresses may be forged. This host is
 /// always recorded as a sender.
@@ -56,6 +57,8 @@ pub(crate) struct Survey {
     pub(crate) unrecorded: u64,
     /// End of the observation, on the monotonic clock.
     pub(crate) end: Duration,
+    /// Wall clock minus monotonic clock, at the end of the observation.
+    pub(crate) epoch: Duration,
 }
 
 impl Survey {
@@ -143,6 +146,13 @@ impl Survey {
         all.iter().filter(|one| all.iter().any(|other| overlaps(one, other))).copied().collect()
     }
 
+    /// Returns the clock of a sender minus the clock of this host in milliseconds, according to the
+    /// sender's last advert; `None` if that is not signed. The advert is not verified.
+    pub(crate) fn clock_offset(&self, sender: &Sender) -> Option<i64> {
+        let arrival = self.epoch + sender.last;
+        sender.advert.clock_offset(WallTime::new(arrival.as_secs(), arrival.subsec_nanos()))
+    }
+
     /// Returns the MACs that claim a watched address, and whether each is this host's.
     pub(crate) fn owners(&self, address: IpAddr) -> impl Iterator<Item = ([u8; 6], bool)> {
         self.claims.get(&address).into_iter().flatten().map(|(mac, is_local)| (*mac, *is_local))
@@ -166,7 +176,9 @@ impl Sender {
 
 #[cfg(test)]
 mod tests {
-    use vipd_witness::{Advert as Sent, Version};
+    use std::time::UNIX_EPOCH;
+
+    use vipd_witness::{Advert as Sent, Trailer, Version, sequence_at};
 
     use super::*;
     use crate::observe::{Claim, dissect};
@@ -210,6 +222,22 @@ mod tests {
         assert_eq!(one.average_interval(), Some(Duration::from_millis(100)));
         assert!(one.is_local && one.is_master(Duration::from_millis(500)));
         assert!(!one.is_master(Duration::from_millis(501)));
+    }
+
+    #[test]
+    fn clocks_are_compared_at_the_arrival_of_the_last_advert() {
+        let at = |seconds| sequence_at(UNIX_EPOCH + Duration::from_secs(seconds));
+        let sent = Sent::new(Version::V3, 51, 100, std::net::Ipv4Addr::new(192, 0, 2, 1));
+        let mut survey = Survey { epoch: Duration::from_secs(1000), ..Survey::default() };
+        for (signed, offset) in
+            [(None, None), (Some(1007), Some(4000)), (Some(1002), Some(-1000)), (None, None)]
+        {
+            let signed = signed.map(|time| Trailer { sequence: at(time), ..Trailer::new(&[1; 32], 1) });
+            let packet = dissect(&Sent { signed, ..sent.clone() }.frame(), true).expect("an advert");
+            survey.add(packet, Duration::from_secs(3), false);
+            let sender = survey.senders_of(router()).next().expect("a router");
+            assert_eq!(survey.clock_offset(sender), offset);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Sockets that send prepared adverts from any interface, for the guardian, which cannot keep a
 //! socket for each interface and router.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -72,14 +72,14 @@ impl AnyInterface {
         socket::send_many(&self.frames, bytes.iter().copied().zip(&interfaces).take(count))
     }
 
-    /// Sends a VRRP message from an address of the interface with this index to a unicast peer,
-    /// without blocking or allocating.
+    /// Sends a VRRP message and its trailer from an address of the interface with this index to a
+    /// unicast peer, without blocking or allocating.
     ///
     /// # Errors
     /// `Unsupported` without IPv6; otherwise the same errors as
     /// [`UnicastSocket::open`](super::UnicastSocket::open) and
     /// [`UnicastSocket::send_to`](super::UnicastSocket::send_to).
-    pub fn send_to(&self, ifindex: u32, source: IpAddr, peer: IpAddr, message: &[u8]) -> io::Result<()> {
+    pub fn send_to(&self, ifindex: u32, source: IpAddr, peer: IpAddr, message: [&[u8]; 2]) -> io::Result<()> {
         let index = Some(NonZeroU32::new(ifindex).ok_or(io::ErrorKind::InvalidInput)?);
         let socket = match (source, &self.unicast6) {
             (IpAddr::V4(_), _) => {
@@ -93,6 +93,7 @@ impl AnyInterface {
             (IpAddr::V6(_), None) => return Err(io::ErrorKind::Unsupported.into()),
         };
         socket.bind(&unicast::address(ifindex, source))?;
-        socket.send_to(message, &unicast::address(ifindex, peer)).map(drop)
+        let parts = message.map(IoSlice::new);
+        socket.send_to_vectored(&parts, &unicast::address(ifindex, peer)).map(drop)
     }
 }

@@ -1,32 +1,51 @@
 //! Builds the frames of adverts and announcements.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use vipd_common::address::to_words;
 use vipd_common::parse::ChecksumForm;
-use vipd_common::wire::{arp, checksum, ethernet, ipv4, ipv6, nd, vrrp};
+use vipd_common::wire::{arp, checksum, ethernet, ipv4, ipv6, nd, trailer, vrrp};
 
 /// An advert cannot be encoded: it has too many addresses, or addresses of different families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an advert can contain at most 255 addresses, all of one family")]
 pub struct FrameError;
 
-/// An advert of a virtual router, complete except for its priority.
+/// An advert of a virtual router, complete except for its priority and its trailer.
 ///
 /// ```text
 ///  0          14             34 or 54               36 or 56
-///  +----------+--------------+---------------+------+----------+---------+----- …
-///  | Ethernet | IPv4 or IPv6 | version, type | VRID | priority | count … | checksum …
-///  +----------+--------------+---------------+------+----------+---------+----- …
+///  +----------+--------------+---------------+------+----------+---------+----- … -+---------+
+///  | Ethernet | IPv4 or IPv6 | version, type | VRID | priority | count … | checks… | trailer |
+///  +----------+--------------+---------------+------+----------+---------+----- … -+---------+
 /// ```
 ///
-/// A unicast advert consists only of the VRRP message. The kernel selects the route to the peer and
-/// adds the headers.
+/// A unicast advert consists only of the VRRP message and the trailer. The kernel selects the route to
+/// the peer and adds the headers. Only a signed advert has a trailer.
 #[derive(Clone, Debug)]
 pub struct AdvertFrame {
     bytes: Vec<u8>,
-    /// Offset of the VRRP message.
-    message: usize,
+    /// Position of the VRRP message.
+    message: Range<usize>,
+}
+
+/// Whether an advert has room for a trailer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// The advert has no trailer.
+    Unsigned,
+    /// The advert has a trailer, which must be set before the advert is sent.
+    Signed,
+}
+
+impl Signing {
+    const fn trailer_len(self) -> usize {
+        match self {
+            Self::Unsigned => 0,
+            Self::Signed => trailer::LEN,
+        }
+    }
 }
 
 impl AdvertFrame {
@@ -40,10 +59,11 @@ impl AdvertFrame {
         source: IpAddr,
         fields: &vrrp::Fields,
         addresses: impl ExactSizeIterator<Item = IpAddr>,
+        signing: Signing,
     ) -> Result<Self, FrameError> {
         match source {
-            IpAddr::V4(source) => Self::to_group4(mac, source, fields, addresses),
-            IpAddr::V6(source) => Self::to_group6(mac, source, fields, addresses),
+            IpAddr::V4(source) => Self::to_group4(mac, source, fields, addresses, signing),
+            IpAddr::V6(source) => Self::to_group6(mac, source, fields, addresses, signing),
         }
     }
 
@@ -57,9 +77,9 @@ impl AdvertFrame {
         peer: IpAddr,
         fields: &vrrp::Fields,
         addresses: impl ExactSizeIterator<Item = IpAddr>,
+        signing: Signing,
     ) -> Result<Self, FrameError> {
-        let bytes = message(0, source, peer, fields, addresses)?;
-        Ok(Self { bytes, message: 0 })
+        Self::new(0, source, peer, fields, addresses, signing)
     }
 
     fn to_group4(
@@ -67,14 +87,16 @@ impl AdvertFrame {
         source: Ipv4Addr,
         fields: &vrrp::Fields,
         addresses: impl ExactSizeIterator<Item = IpAddr>,
+        signing: Signing,
     ) -> Result<Self, FrameError> {
         const MESSAGE: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
         let group = Ipv4Addr::from(ipv4::VRRP_GROUP);
-        let mut bytes = message(MESSAGE, source.into(), group.into(), fields, addresses)?;
+        let mut frame = Self::new(MESSAGE, source.into(), group.into(), fields, addresses, signing)?;
+        let bytes = &mut frame.bytes;
         let length = bytes.len() - MESSAGE;
-        ethernet::write(&mut bytes, ipv4::VRRP_GROUP_MAC, mac, ethernet::TYPE_IPV4).ok_or(FrameError)?;
+        ethernet::write(bytes, ipv4::VRRP_GROUP_MAC, mac, ethernet::TYPE_IPV4).ok_or(FrameError)?;
         ipv4::write_vrrp(&mut bytes[ethernet::HEADER_LEN..], source.octets(), length).ok_or(FrameError)?;
-        Ok(Self { bytes, message: MESSAGE })
+        Ok(frame)
     }
 
     fn to_group6(
@@ -82,21 +104,46 @@ impl AdvertFrame {
         source: Ipv6Addr,
         fields: &vrrp::Fields,
         addresses: impl ExactSizeIterator<Item = IpAddr>,
+        signing: Signing,
     ) -> Result<Self, FrameError> {
         const MESSAGE: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
         let group = Ipv6Addr::from(ipv6::VRRP_GROUP);
-        let mut bytes = message(MESSAGE, source.into(), group.into(), fields, addresses)?;
+        let mut frame = Self::new(MESSAGE, source.into(), group.into(), fields, addresses, signing)?;
+        let bytes = &mut frame.bytes;
         let length = bytes.len() - MESSAGE;
-        ethernet::write(&mut bytes, ipv6::VRRP_GROUP_MAC, mac, ethernet::TYPE_IPV6).ok_or(FrameError)?;
+        ethernet::write(bytes, ipv6::VRRP_GROUP_MAC, mac, ethernet::TYPE_IPV6).ok_or(FrameError)?;
         let header = &mut bytes[ethernet::HEADER_LEN..];
         ipv6::write(header, source.octets(), ipv6::VRRP_GROUP, ipv4::PROTOCOL_VRRP, length)
             .ok_or(FrameError)?;
-        Ok(Self { bytes, message: MESSAGE })
+        Ok(frame)
     }
 
-    /// Sets the priority, updates the checksum, and returns the frame.
-    pub fn with_priority(&mut self, priority: u8) -> &[u8] {
-        let message = &mut self.bytes[self.message..];
+    /// Builds the VRRP message, preceded by `headers` bytes of space for the lower-layer headers.
+    fn new(
+        headers: usize,
+        source: IpAddr,
+        destination: IpAddr,
+        fields: &vrrp::Fields,
+        addresses: impl ExactSizeIterator<Item = IpAddr>,
+        signing: Signing,
+    ) -> Result<Self, FrameError> {
+        if source.is_ipv6() != (fields.checksum == ChecksumForm::Ipv6) {
+            return Err(FrameError);
+        }
+        let mut bytes = vec![0; headers + vrrp::MAX_LEN];
+        let length =
+            vrrp::write(&mut bytes[headers..], fields, &to_words(source), &to_words(destination), addresses);
+        let message = headers..headers + length.ok_or(FrameError)?;
+        bytes.resize(message.end, 0);
+        bytes.resize(message.end + signing.trailer_len(), 0);
+        // Frees the unused memory, because there may be thousands of prepared adverts.
+        bytes.shrink_to_fit();
+        Ok(Self { bytes, message })
+    }
+
+    /// Sets the priority, and updates the checksum.
+    pub fn set_priority(&mut self, priority: u8) {
+        let message = &mut self.bytes[self.message.clone()];
         // The priority and the address count form one 16-bit word of the checksum.
         let count = message[vrrp::COUNT];
         let old = u16::from_be_bytes([message[vrrp::PRIORITY], count]);
@@ -107,28 +154,29 @@ impl AdvertFrame {
             message[vrrp::PRIORITY] = priority;
             message[vrrp::CHECKSUM..vrrp::CHECKSUM + 2].copy_from_slice(&sum);
         }
+    }
+
+    /// Sets the trailer if the advert has room for one.
+    pub fn set_trailer(&mut self, trailer: &[u8; trailer::LEN]) {
+        if let Some(room) = self.bytes[self.message.end..].first_chunk_mut() {
+            *room = *trailer;
+        }
+    }
+
+    /// Returns the VRRP message, without the trailer.
+    pub fn message(&self) -> &[u8] {
+        &self.bytes[self.message.clone()]
+    }
+
+    /// Returns the frame, or the message and the trailer of a unicast advert.
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
-}
 
-/// Builds the VRRP message, preceded by `headers` bytes of space for the lower-layer headers.
-fn message(
-    headers: usize,
-    source: IpAddr,
-    destination: IpAddr,
-    fields: &vrrp::Fields,
-    addresses: impl ExactSizeIterator<Item = IpAddr>,
-) -> Result<Vec<u8>, FrameError> {
-    if source.is_ipv6() != (fields.checksum == ChecksumForm::Ipv6) {
-        return Err(FrameError);
+    /// Returns the frame up to the end of the VRRP message, and the offset of the message.
+    pub fn without_trailer(&self) -> (&[u8], usize) {
+        (&self.bytes[..self.message.end], self.message.start)
     }
-    let mut bytes = vec![0; headers + vrrp::MAX_LEN];
-    let length =
-        vrrp::write(&mut bytes[headers..], fields, &to_words(source), &to_words(destination), addresses);
-    bytes.truncate(headers + length.ok_or(FrameError)?);
-    // Frees the unused memory, because there may be thousands of prepared adverts.
-    bytes.shrink_to_fit();
-    Ok(bytes)
 }
 
 /// Builds the announcement of an address: gratuitous ARP or an unsolicited Neighbor Advertisement.
@@ -186,7 +234,8 @@ mod tests {
     }
 
     fn frame(form: ChecksumForm, count: u8) -> AdvertFrame {
-        AdvertFrame::multicast(MAC, source(form), &fields(form), addresses(form, count)).expect("fits")
+        AdvertFrame::multicast(MAC, source(form), &fields(form), addresses(form, count), Signing::Unsigned)
+            .expect("fits")
     }
 
     #[test]
@@ -195,7 +244,8 @@ mod tests {
             for addresses in [1, 2, 255] {
                 let mut frame = frame(form, addresses);
                 for priority in [100, 0, 255, 1, 100, 0, 0, 100] {
-                    let bytes = frame.with_priority(priority);
+                    frame.set_priority(priority);
+                    let bytes = frame.bytes();
                     let ip = ethernet::ip(&bytes).expect("IP");
                     assert_eq!(ip.protocol, ipv4::PROTOCOL_VRRP);
                     let packet = &bytes[ip.offset..];
@@ -214,10 +264,37 @@ mod tests {
     }
 
     #[test]
+    fn signed_advert_has_a_trailer_that_only_the_ip_length_includes() {
+        for form in FORMS {
+            let fields = fields(form);
+            let signed = |signing| {
+                let frame = AdvertFrame::multicast(MAC, source(form), &fields, addresses(form, 2), signing);
+                frame.expect("fits")
+            };
+            let mut frame = signed(Signing::Signed);
+            let trailer = trailer::Trailer { key_id: 1, sequence: 2, hmac: [3; 16] }.encode();
+            frame.set_trailer(&trailer);
+            let unsigned = signed(Signing::Unsigned);
+            assert_eq!(frame.message(), unsigned.message(), "{form:?}");
+            let (without, offset) = frame.without_trailer();
+            assert_eq!((without.len(), &without[offset..]), (unsigned.bytes().len(), unsigned.message()));
+            assert_eq!(frame.bytes()[without.len()..], trailer);
+            let ip = ethernet::ip(&frame.bytes()).expect("IP");
+            let packet = &frame.bytes()[ip.offset..];
+            let length = match ip.version {
+                4 => packet.be16(ipv4::TOTAL_LENGTH).map_or(0, usize::from),
+                _ => ipv6::HEADER_LEN + packet.be16(ipv6::PAYLOAD_LENGTH).map_or(0, usize::from),
+            };
+            assert_eq!(packet.len(), length, "{form:?}");
+        }
+    }
+
+    #[test]
     fn corrupted_advert_fails_the_checksum() {
         for form in FORMS {
             let mut frame = frame(form, 1);
-            let mut bytes = frame.with_priority(100).to_vec();
+            frame.set_priority(100);
+            let mut bytes = frame.bytes().to_vec();
             *bytes.last_mut().expect("not empty") ^= 1;
             let packet = &bytes[ethernet::HEADER_LEN..];
             let located = locate(&packet, fields(form).family()).expect("to the group");
@@ -230,21 +307,33 @@ mod tests {
     fn more_than_255_addresses_and_mixed_families_are_rejected() {
         let form = ChecksumForm::Rfc5798;
         let many = vec![source(form); 256].into_iter();
-        assert_eq!(AdvertFrame::multicast(MAC, source(form), &fields(form), many).err(), Some(FrameError));
+        assert_eq!(
+            AdvertFrame::multicast(MAC, source(form), &fields(form), many, Signing::Unsigned).err(),
+            Some(FrameError)
+        );
         let other = addresses(ChecksumForm::Ipv6, 1);
-        assert_eq!(AdvertFrame::multicast(MAC, source(form), &fields(form), other).err(), Some(FrameError));
+        assert_eq!(
+            AdvertFrame::multicast(MAC, source(form), &fields(form), other, Signing::Unsigned).err(),
+            Some(FrameError)
+        );
         let other = addresses(form, 1);
         let from = source(ChecksumForm::Ipv6);
-        assert_eq!(AdvertFrame::multicast(MAC, from, &fields(form), other).err(), Some(FrameError));
+        assert_eq!(
+            AdvertFrame::multicast(MAC, from, &fields(form), other, Signing::Unsigned).err(),
+            Some(FrameError)
+        );
     }
 
     #[test]
     fn unicast_advert_is_a_bare_message_with_a_checksum_for_its_peer() {
         for form in FORMS {
             let (from, peer) = (source(form), addresses(form, 13).last().expect("one"));
-            let frame = AdvertFrame::unicast(from, peer, &fields(form), addresses(form, 1)).expect("fits");
+            let frame =
+                AdvertFrame::unicast(from, peer, &fields(form), addresses(form, 1), Signing::Unsigned)
+                    .expect("fits");
             let mut frame = frame;
-            let message = frame.with_priority(0);
+            frame.set_priority(0);
+            let message = frame.bytes();
             let sum = match form {
                 ChecksumForm::V2 | ChecksumForm::Rfc9568 => checksum::Sum::new(),
                 _ => vrrp::pseudo_header(&to_words(from), &to_words(peer), message.len()),

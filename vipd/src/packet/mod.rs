@@ -15,7 +15,7 @@ mod unicast;
 
 pub use any_interface::AnyInterface;
 pub use batch::Batch;
-pub use frame::{AdvertFrame, Announcement, FrameError, announcement};
+pub use frame::{AdvertFrame, Announcement, FrameError, Signing, announcement};
 pub use membership::{Members, Membership};
 pub use sniffer::{Received, Sniffer};
 pub use socket::PacketSocket;

@@ -263,8 +263,8 @@ impl Administrator {
             let machine = Machine { checks_executables: true, ..Machine::default() };
             let read = move || {
                 let config = Config::load_on(path, &machine);
-                // A file with errors may also contain a password.
-                if config.as_ref().map_or(true, Config::has_password) {
+                // A file with errors may also contain a password or a key.
+                if config.as_ref().map_or(true, Config::has_secret) {
                     prevent_core_dumps();
                 }
                 config

@@ -44,6 +44,7 @@ impl Differences {
             checksum: _,
             xdp,
             password: _,
+            hmac: _,
             virtual_mac,
             accept,
             announce_interval: _,
@@ -80,6 +81,7 @@ impl Differences {
             preempt_delay,
             startup_delay,
             down_after_adverts,
+            is_verified: _,
             announcements,
             virtual_addresses: _,
             excluded_addresses: _,
@@ -133,6 +135,7 @@ impl Differences {
         let in_place = &mut self.in_place;
         note_changed(in_place, "checksum", &from.checksum, &to.checksum);
         note_changed(in_place, "auth_pass", &from.password, &to.password);
+        note_changed(in_place, "hmac", &from.hmac, &to.hmac);
         note(in_place, "garp.interval", &Pause(from.announce_interval), &Pause(to.announce_interval));
         note_changed(in_place, "track", &from.track, &to.track);
         note_changed(in_place, "notify", &from.notify, &to.notify);
@@ -244,9 +247,10 @@ mod tests {
             ),
             ("vrid = 1", "vrid = 1\npreempt = false", &["preempt true → false"], &[]),
             ("vrid = 1", "vrid = 1\ngarp = { repeat = 1 }", &["garp changed"], &[]),
+            ("vrid = 1", "vrid = 1\nhmac.keys = [{ id = 1, hex = \"KEY\" }]", &["hmac changed"], &[]),
             ("vrid = 1", "vrid = 1", &[], &[]),
         ] {
-            let to = SETTINGS.replace(old, new);
+            let to = SETTINGS.replace(old, &new.replace("KEY", &"5a".repeat(32)));
             let found = Differences::between(&from, &instance(&to));
             assert_eq!((found.in_place, found.restarting), (own(in_place), own(restarting)), "{to}");
         }

@@ -205,7 +205,9 @@ impl LinkOpener {
         for RouterSpec { entry, .. } in routers {
             let vrid = entry.vrid;
             let inserted = entry.peers.iter().try_for_each(|(key, ttl)| self.kernel.insert_peer(*key, *ttl));
+            let row = Row::new(entry.slot.row);
             inserted
+                .and_then(|()| row.map_or(Ok(()), |row| self.kernel.set_keys(row, &entry.keys)))
                 .and_then(|()| self.kernel.insert_router(entry.key(*ifindex), entry.slot))
                 .with_context(|| format!("cannot add VRID {vrid} on {name} to the BPF program's maps"))?;
         }

@@ -97,6 +97,7 @@ pub(crate) use successor::succeed;
 
 pub use cleanup::cleanup;
 pub use leftovers::{Claims, claim_interfaces};
+pub(crate) use report::hmac_status;
 pub(crate) use sizes::sizes;
 pub use stored::{Continuation, Stored, take_stored};
 
@@ -181,7 +182,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
     let (predecessor, heir) = parts.succession.unzip();
     let inherited = heir.as_ref().map(|heir| (Arc::clone(&heir.has_taken_over), heir.is_main));
-    let Loaded { mut kernel, feed, counters, addresses, leases, steady, log: kernel_log, maps } =
+    let Loaded { mut kernel, feed, counters, addresses, leases, steady, signers, log: kernel_log, maps } =
         parts.loaded;
     let counters = Arc::new(counters);
 
@@ -200,7 +201,7 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let (publisher, transitions) = bus::bus(sizes.routers as usize);
     let latest = transitions.latest();
     let outlets = Outlets { requests, reports, transitions: publisher, guardian: writer };
-    let kernel_side = KernelSide { feed, addresses, leases, steady };
+    let kernel_side = KernelSide { feed, addresses, leases, steady, signers };
     let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, has_fence, outlets)
         .context("cannot initialize the engine")?;
 

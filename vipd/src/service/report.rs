@@ -27,8 +27,8 @@ use crate::config::settings::{self, Transport};
 use crate::control::access::Credentials;
 use crate::control::counters::table;
 use crate::control::model::{
-    self, ChangeReport, GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, Statistics, StatsReport,
-    StatusReport, UnicastPeer,
+    self, ChangeReport, GlobalStatistics, HmacStatus, InstanceStats, InstanceStatus, PeerStatus, Statistics,
+    StatsReport, StatusReport, UnicastPeer,
 };
 use crate::control::protocol::Request;
 use crate::control::server::Source;
@@ -38,6 +38,7 @@ use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
 use crate::guardian::GuardianState;
 use crate::observe::{checksum_name, mac_text};
+use crate::vrrp::hmac::{self, AntiReplay, Sender};
 use crate::vrrp::{self, Peer, State};
 use crate::web::{self, Scrape};
 use crate::xdp::{Counters, Row};
@@ -215,10 +216,16 @@ fn status(
             Transport::Unicast(_) => "unicast",
         }
         .to_owned(),
-        authentication: if config.password.is_some() { "pass" } else { "none" }.to_owned(),
+        authentication: match (config.password, &config.hmac) {
+            (Some(_), _) => "pass",
+            (None, Some(_)) => "hmac",
+            (None, None) => "none",
+        }
+        .to_owned(),
+        hmac: config.hmac.as_ref().map(hmac_status),
         checksum: form(checksum_form(config)),
         unicast_peers: unicast_peers(&config.transport),
-        peers: instance.peers.iter().map(|peer| peer_status(peer, snapshot.now)).collect(),
+        peers: instance.peers.iter().map(|peer| peer_status(peer, instance, snapshot.now)).collect(),
         group: instance.group.as_ref().map(ToString::to_string),
         group_state: group_state(members.clone().map(|member| member.router.state)).map(state),
         advertise_interval_ns: config.router.interval.nanos(),
@@ -278,12 +285,40 @@ fn unicast_peers(transport: &Transport) -> Vec<UnicastPeer> {
     }
 }
 
-fn peer_status(peer: &Peer, now: Timestamp) -> PeerStatus {
+/// Returns the keys and rules for signed adverts as reported, without the keys themselves.
+pub(crate) fn hmac_status(config: &hmac::Config) -> HmacStatus {
+    HmacStatus {
+        mode: match config.mode {
+            hmac::Mode::Enforce => "enforce",
+            hmac::Mode::Permissive => "permissive",
+            hmac::Mode::ReceiveOnly => "receive-only",
+        }
+        .to_owned(),
+        active_key: config.signing_key().map(|key| key.id),
+        keys: config.keys.iter().map(|key| key.id).collect(),
+        anti_replay: match config.anti_replay {
+            AntiReplay::Time => "time",
+            AntiReplay::Monotonic => "monotonic",
+        }
+        .to_owned(),
+        window_ns: (config.anti_replay == AntiReplay::Time)
+            .then_some(u64::from(config.window) * 1_000_000_000),
+    }
+}
+
+fn peer_status(peer: &Peer, instance: &RouterSnapshot, now: Timestamp) -> PeerStatus {
+    let is_current = |sender: &&Sender| {
+        // The peer's last adverts may be unsigned.
+        sender.address == peer.address && sender.last_arrival >= peer.last_arrival.as_nanos()
+    };
+    let sender = instance.senders.iter().find(is_current);
     PeerStatus {
         address: peer.address,
         priority: peer.priority,
         checksum: form(peer.checksum),
         last_heard_ms: now.nanos_since(peer.last_arrival) / 1_000_000,
+        key_id: sender.map(|sender| sender.key_id),
+        clock_offset_ms: sender.map(|sender| sender.clock_offset),
     }
 }
 
@@ -323,16 +358,20 @@ struct Computed {
 macro_rules! collect {
     ($(
         $(#[$doc:meta])* $name:ident, $table:ident, $scope:ident {
-            $($field:ident: $json:literal, $kind:ident, $severity:ident, $source:ident($from:ident), $help:literal
+            $($field:ident: $json:literal, $kind:ident, $severity:ident, $source:ident($from:ident $(, $also:ident)?),
+                $help:literal
                 $(, dropped $reason:literal)?;)*
         }
     )*) => {$(
         fn $scope(sources: &collect!(@sources $scope)) -> $name {
-            $name { $($field: collect!(@value sources $source $from)),* }
+            $name { $($field: collect!(@value sources $source $from $($also)?)),* }
         }
     )*};
     (@sources global) => { GlobalSources<'_> };
     (@sources instance) => { InstanceSources<'_> };
+    (@value $sources:ident Kernel $cell:ident $also:ident) => {
+        $sources.kernel.get(Counter::$cell) + $sources.sent.$also
+    };
     (@value $sources:ident Kernel $cell:ident) => { $sources.kernel.get(Counter::$cell) };
     (@value $sources:ident Core $field:ident) => { $sources.core.$field };
     (@value $sources:ident Sent $field:ident) => { $sources.sent.$field };

@@ -141,7 +141,7 @@ pub(super) fn assemble(
         .map_err(ConfigError::from)
         .context("this version does not accept the configuration of the running agent")?;
     config.fence = if offer.has_fence { Fence::On } else { Fence::Off };
-    if config.has_password() {
+    if config.has_secret() {
         prevent_core_dumps();
     }
     check_privileges()?;

@@ -1,14 +1,17 @@
 //! The reading end of the ring buffer.
 
 use std::io;
-use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use aya::maps::{Map, MapData, MapError, RingBuf};
 use vipd_common::records::{AdvertRecord, RING_BYTES};
+use vipd_common::wire::{ipv6, trailer, vrrp};
 
 use super::mapping::Mapping;
+
+/// Longest packet after a record: IPv6 header, message and trailer; an IPv4 packet is shorter.
+const MAX_PACKET: usize = ipv6::HEADER_LEN + vrrp::MAX_LEN + trailer::LEN;
 
 /// Upper bound on the number of pending records. Each record has an 8-byte header and is padded to
 /// a multiple of 8 bytes, and at least one byte of the ring stays free (`kernel/bpf/ringbuf.c`).
@@ -18,11 +21,13 @@ pub const MAX_PENDING: usize = RING_BYTES as usize / (size_of::<AdvertRecord>() 
 pub struct Feed {
     ring: RingBuf<MapData>,
     asleep: Mapping<AtomicU64>,
+    /// The packet of the last record.
+    packet: Vec<u8>,
 }
 
 impl Feed {
     pub(super) fn new(ring: RingBuf<MapData>, asleep: &MapData) -> io::Result<Self> {
-        Ok(Self { ring, asleep: Mapping::new(asleep, 1)? })
+        Ok(Self { ring, asleep: Mapping::new(asleep, 1)?, packet: Vec::with_capacity(MAX_PACKET) })
     }
 
     /// Continues where another process stopped reading the ring. Without this call,
@@ -48,15 +53,23 @@ impl Feed {
         fence(Ordering::SeqCst);
     }
 
-    /// Returns the next record, if any, without a system call. Skips records that are not the size
-    /// of an [`AdvertRecord`]; the program never writes such records.
+    /// Returns the next record, if any, without a system call. Skips records that are shorter than
+    /// an [`AdvertRecord`]; the program never writes such records.
     pub fn pop(&mut self) -> Option<AdvertRecord> {
         loop {
             let item = self.ring.next()?;
-            if let Ok(record) = bytemuck::try_pod_read_unaligned(&item) {
-                return Some(record);
+            if let Some((record, packet)) = item.split_at_checked(size_of::<AdvertRecord>()) {
+                self.packet.clear();
+                self.packet.extend_from_slice(packet);
+                return bytemuck::try_pod_read_unaligned(record).ok();
             }
         }
+    }
+
+    /// Returns the packet of the record that [`pop`](Self::pop) returned last, from its IP header to
+    /// its trailer. Empty if the advert is not signed.
+    pub fn packet(&self) -> &[u8] {
+        &self.packet
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
+use vipd_common::hmac::{KeyState, MAX_KEYS};
 use vipd_common::names;
 use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
@@ -17,9 +18,9 @@ use super::inherited::{self, Inherited, KernelLinks, MapDescriptors};
 use super::mode::{Framing, Preference};
 use super::pin::Pins;
 use super::program::{self, Action, Consumers, Entry, Programs};
-use super::routers::Routers;
+use super::routers::{Keys, Routers};
 use super::sizes::Sizes;
-use super::{Addresses, Counters, Feed, KernelLog, Leases, Row, Steady};
+use super::{Addresses, Counters, Feed, KernelLog, Leases, Row, Signers, Steady};
 
 /// Whether the program logs each discarded advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct Kernel {
     fence: FenceLinks,
     /// Kept open, because the instructions of a program that is not loaded yet refer to maps by
     /// descriptor.
-    arrays: [MapData; 6],
+    arrays: [MapData; 8],
     /// Descriptor of the map of VIPs, used for pinning the map.
     addresses: OwnedFd,
     consumers: Consumers,
@@ -59,6 +60,8 @@ pub struct Loaded {
     pub leases: Leases,
     /// The fast path for unchanged adverts.
     pub steady: Steady,
+    /// The senders of verified adverts.
+    pub signers: Signers,
     /// Log lines of the program; `None` if the program has no log statements.
     pub log: Option<KernelLog>,
     /// The maps, for a successor process.
@@ -113,6 +116,8 @@ impl Kernel {
             Verbosity::Quiet => 0,
             Verbosity::Discards => 4,
         };
+        // The map takes memory only for keys that are present, and 16 bytes for each possible key.
+        let keys = sizes.routers.max(1).saturating_mul(MAX_KEYS.into());
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(names::MAP_ROUTERS, sizes.routers.max(1))
             .map_max_entries(names::MAP_PEERS, sizes.peers.max(1))
@@ -121,6 +126,8 @@ impl Kernel {
             .map_max_entries(names::MAP_COUNTERS, sizes.routers + 1)
             .map_max_entries(names::MAP_STEADY, sizes.routers + 1)
             .map_max_entries(names::MAP_LOST, sizes.routers + 1)
+            .map_max_entries(names::MAP_SIGNERS, sizes.routers + 1)
+            .map_max_entries(names::MAP_HMAC_KEYS, keys)
             .map_max_entries(names::MAP_SENDERS, sizes.senders.max(1))
             .map_max_entries(names::MAP_ADVERTS, RING_BYTES)
             .override_global(aya_log::LEVEL, &level, false)
@@ -161,6 +168,12 @@ impl Kernel {
         let lost = take_array(&mut ebpf, names::MAP_LOST)?;
         let map_steady =
             || Steady::new(&slots, &lost, rows).map_err(|error| LoadError::mapping(names::MAP_STEADY, error));
+        let senders = take_array(&mut ebpf, names::MAP_SIGNERS)?;
+        let clock = take_array(&mut ebpf, names::MAP_CLOCK)?;
+        let map_signers = || {
+            Signers::new(&senders, &clock, rows)
+                .map_err(|error| LoadError::mapping(names::MAP_SIGNERS, error))
+        };
         let counters: Map = ebpf
             .take_map(names::MAP_COUNTERS)
             .ok_or(LoadError::Missing { kind: "map", name: names::MAP_COUNTERS })?;
@@ -171,12 +184,15 @@ impl Kernel {
             senders: take(&mut ebpf, names::MAP_SENDERS, HashMap::try_from)?,
             sender_room: sizes.senders.max(1) as usize,
             counters: PerCpuArray::try_from(duplicate(&counters).map_err(map_error)?).map_err(map_error)?,
+            keys: Keys::new(take(&mut ebpf, names::MAP_HMAC_KEYS, HashMap::try_from)?)
+                .map_err(|error| LoadError::map(names::MAP_HMAC_KEYS, error))?,
             steady: map_steady()?,
+            signers: map_signers()?,
         };
         let discarded = take_array(&mut ebpf, names::MAP_DISCARDED)?;
         let counters = Counters::new(PerCpuArray::try_from(counters).map_err(map_error)?, &discarded)
             .map_err(|error| LoadError::mapping(names::MAP_DISCARDED, error))?;
-        let steady = map_steady()?;
+        let (steady, signers) = (map_steady()?, map_signers()?);
         let asleep = take_array(&mut ebpf, names::MAP_ASLEEP)?;
         let feed = Feed::new(take(&mut ebpf, names::MAP_ADVERTS, RingBuf::try_from)?, &asleep)
             .map_err(|error| LoadError::mapping(names::MAP_ASLEEP, error))?;
@@ -186,7 +202,7 @@ impl Kernel {
                 routers,
                 attachments: Attachments::new(Pins::none()),
                 fence: FenceLinks::default(),
-                arrays: [leases_map, filter, slots, lost, discarded, asleep],
+                arrays: [leases_map, filter, slots, lost, discarded, asleep, senders, clock],
                 addresses: pinned,
                 consumers,
             },
@@ -195,6 +211,7 @@ impl Kernel {
             addresses,
             leases,
             steady,
+            signers,
             log,
             maps,
         })
@@ -275,7 +292,17 @@ impl Kernel {
         self.routers.remove_peer(peer)
     }
 
-    /// Resets the counters, fast path and token buckets of rows, so that other virtual routers can
+    /// Replaces the keys with which the program verifies a virtual router's signed adverts before they
+    /// fence its VIPs. Without the key of an advert, the program does not fence because of it. Makes
+    /// a few `bpf(2)` calls for each key in the map.
+    ///
+    /// # Errors
+    /// Returns an error if the map is full, which has room for eight keys per virtual router.
+    pub fn set_keys(&mut self, row: Row, keys: &[(u8, KeyState)]) -> Result<(), MapError> {
+        self.routers.set_keys(row, keys)
+    }
+
+    /// Resets the counters, fast path, senders, keys and token buckets of rows, so that other virtual routers can
     /// use the rows. The rows' former routers and peers must already have been removed. Waits for
     /// running programs, and makes a `bpf(2)` call for each sender in the map, so it must not be
     /// called on the engine's thread.

@@ -2,8 +2,8 @@
 //! other module uses aya.
 //!
 //! [`Kernel`] owns the program, its attachments and the router entries. [`Feed`] owns the reading
-//! end of the ring, [`Steady`] the fast path, [`Addresses`] the map of VIPs, [`Leases`] the leases
-//! and filters of the rows, and [`Counters`] a view of the counters. These types are separate
+//! end of the ring, [`Steady`] the fast path, [`Signers`] the senders of verified adverts,
+//! [`Addresses`] the map of VIPs, [`Leases`] the leases and filters of the rows, and [`Counters`] a view of the counters. These types are separate
 //! because different threads use them: the service's worker thread uses [`Kernel`], threads that
 //! report counters use [`Counters`], and the engine uses all other types.
 
@@ -26,6 +26,7 @@ mod pin;
 mod program;
 mod routers;
 mod row;
+mod signers;
 mod sizes;
 mod steady;
 mod syscall;
@@ -52,6 +53,7 @@ pub use mode::{Framing, Mode, Preference};
 pub use pin::{PinError, Pins};
 pub use program::{Action, Entry};
 pub use row::{Row, Rows};
+pub use signers::Signers;
 pub use sizes::Sizes;
 pub use steady::Steady;
 pub use tap::{Consumer, Tap, TapError, Tapped};

@@ -1,33 +1,78 @@
 //! The map entries of virtual routers. Entries can be removed, and rows cleared for reuse, while
 //! other routers keep running.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use vipd_common::counters::ROW_CELLS;
-use vipd_common::records::{PeerKey, RouterKey, RouterSlot, SenderKey};
+use vipd_common::hmac::KeyState;
+use vipd_common::records::{HmacKey, PeerKey, RouterKey, RouterSlot, SenderKey};
 
-use super::{Row, Steady};
+use super::{Row, Signers, Steady};
 
 const SENDER_KEY: usize = size_of::<SenderKey>();
 
-/// The maps `ROUTERS` and `PEERS`, and the maps in which a released row must be cleared.
+/// The maps `ROUTERS`, `PEERS` and `HMAC_KEYS`, and the maps in which a released row must be cleared.
 pub(super) struct Routers {
-    pub(super) entries: HashMap<MapData, [u8; 8], [u8; 32]>,
+    pub(super) entries: HashMap<MapData, [u8; 8], [u8; size_of::<RouterSlot>()]>,
     pub(super) peers: HashMap<MapData, [u8; 20], u8>,
     pub(super) senders: HashMap<MapData, [u8; SENDER_KEY], u64>,
     /// Number of senders for which the map has room.
     pub(super) sender_room: usize,
     pub(super) counters: PerCpuArray<MapData, [u64; ROW_CELLS]>,
+    pub(super) keys: Keys,
     /// A second mapping of the arrays; the engine owns the first.
     pub(super) steady: Steady,
+    /// As above.
+    pub(super) signers: Signers,
+}
+
+type KeyMap = HashMap<MapData, [u8; size_of::<HmacKey>()], [u8; size_of::<KeyState>()]>;
+
+/// The map `HMAC_KEYS`.
+pub(super) struct Keys {
+    map: KeyMap,
+    /// The IDs of the keys in the map, by row. Reading them from the map would take a system call for
+    /// each key of all rows.
+    ids: BTreeMap<u32, BTreeSet<u32>>,
+}
+
+impl Keys {
+    /// Takes over a map, which may contain the keys of a predecessor.
+    pub(super) fn new(map: KeyMap) -> Result<Self, MapError> {
+        let mut ids: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for key in map.keys() {
+            let HmacKey { row, key_id } = bytemuck::cast(key?);
+            ids.entry(row).or_default().insert(key_id);
+        }
+        Ok(Self { map, ids })
+    }
+
+    /// Replaces the keys of a row. New keys are inserted before old ones are removed, so that a key in
+    /// both lists is always present.
+    fn set(&mut self, row: u32, keys: &[(u8, KeyState)]) -> Result<(), MapError> {
+        let ids = self.ids.entry(row).or_default();
+        for (id, state) in keys {
+            let key = HmacKey { row, key_id: u32::from(*id) };
+            self.map.insert(bytemuck::cast::<_, [u8; _]>(key), bytemuck::cast::<_, [u8; _]>(*state), 0)?;
+            ids.insert(key.key_id);
+        }
+        let is_used = |key_id| keys.iter().any(|(id, _)| u32::from(*id) == key_id);
+        let unused: Vec<_> = ids.iter().copied().filter(|id| !is_used(*id)).collect();
+        for key_id in unused {
+            ignore_missing(self.map.remove(&bytemuck::cast::<_, [u8; _]>(HmacKey { row, key_id })))?;
+            ids.remove(&key_id);
+        }
+        Ok(())
+    }
 }
 
 impl Routers {
     pub(super) fn insert(&mut self, key: RouterKey, slot: RouterSlot) -> Result<(), MapError> {
-        self.entries.insert(bytemuck::cast::<_, [u8; 8]>(key), bytemuck::cast::<_, [u8; 32]>(slot), 0)
+        let slot = bytemuck::cast::<_, [u8; size_of::<RouterSlot>()]>(slot);
+        self.entries.insert(bytemuck::cast::<_, [u8; 8]>(key), slot, 0)
     }
 
     pub(super) fn remove(&mut self, key: RouterKey) -> Result<(), MapError> {
@@ -42,6 +87,11 @@ impl Routers {
         ignore_missing(self.peers.remove(&bytemuck::cast::<_, [u8; 20]>(peer)))
     }
 
+    /// Replaces the keys of a row.
+    pub(super) fn set_keys(&mut self, row: Row, keys: &[(u8, KeyState)]) -> Result<(), MapError> {
+        self.keys.set(row.number(), keys)
+    }
+
     /// Clears the rows of routers whose entries have been removed.
     ///
     /// First waits until all runs of the program that may still use the removed entries have ended,
@@ -52,7 +102,9 @@ impl Routers {
         let cpus = nr_cpus().map_err(|(_, error)| MapError::IoError(error))?;
         for row in rows {
             self.steady.clear(*row);
+            self.signers.reset(*row);
             self.counters.set(row.number(), PerCpuValues::try_from(vec![[0; ROW_CELLS]; cpus])?, 0)?;
+            self.keys.set(row.number(), &[])?;
         }
         let cleared: BTreeSet<[u8; 4]> = rows.iter().map(|row| row.number().to_ne_bytes()).collect();
         // The keys are collected first, because removing a key during the iteration would restart

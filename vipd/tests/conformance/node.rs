@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use vipd::packet::{AdvertFrame, announcement};
+use vipd::packet::{AdvertFrame, Signing, announcement};
 use vipd::vrrp::{
     Action, Addresses, Family, Input, Interval, Policy, Router, RouterConfig, State, Version, VirtualAddress,
 };
@@ -114,14 +114,16 @@ impl Node {
         };
         let addresses = self.words.virtual_addresses();
         if !self.words.unicast {
-            let frame = AdvertFrame::multicast(self.mac(), self.primary(), &fields, addresses.into_iter());
-            return vec![frame.expect("a list that fits").with_priority(priority).to_vec()];
+            let (mac, source, addresses) = (self.mac(), self.primary(), addresses.into_iter());
+            let frame = AdvertFrame::multicast(mac, source, &fields, addresses, Signing::Unsigned);
+            return vec![frame.expect("a list that fits").bytes().to_vec()];
         }
         let peers = [Station::Node(1), Station::Node(3)];
         let message = |peer: Station| {
             let peer = peer.ipv4().into();
-            let frame = AdvertFrame::unicast(self.primary(), peer, &fields, addresses.clone().into_iter());
-            frame.expect("a list that fits").with_priority(priority).to_vec()
+            let (source, addresses) = (self.primary(), addresses.clone().into_iter());
+            let frame = AdvertFrame::unicast(source, peer, &fields, addresses, Signing::Unsigned);
+            frame.expect("a list that fits").bytes().to_vec()
         };
         peers.map(|peer| routed(self.mac(), peer, &message(peer))).to_vec()
     }

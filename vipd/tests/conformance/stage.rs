@@ -62,6 +62,7 @@ impl Stage {
                 self.set_mark();
                 self.receive(received)?;
             }
+            Step::ReceiveAgain => bail!("adverts are received again only in the lab"),
             Step::KeepReceiving(received, length) => self.keep_receiving(received, nanos(*length))?,
             Step::Expect(expected, moment) => self.expect(expected, *moment)?,
             Step::Silence(family, length) => {

@@ -9,7 +9,7 @@ use vipd::config::Instance;
 use vipd::xdp::{Action, Entry, Framing, Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
 use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::{Counter, CounterRow, ROW_CELLS, ROW_UNASSIGNED};
-use vipd_common::parse::{Advert, ChecksumForm};
+use vipd_common::parse::{Advert, ChecksumForm, Trailer};
 use vipd_common::records::{AddressKey, AdvertRecord, BURST, PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire;
 
@@ -28,6 +28,14 @@ pub(crate) const UNICAST: (u8, u32) = (61, 4);
 pub(crate) const AUTHENTIC: (u8, u32) = (62, 5);
 /// VRID and row of the VRRPv3 router without virtual addresses.
 pub(crate) const EMPTY: (u8, u32) = (63, 6);
+/// VRID, family, version, counter row and trailer of the multicast routers whose adverts may or must
+/// be signed.
+pub(crate) const SIGNED: [(u8, u8, u8, u32, Trailer); 4] = [
+    (64, 4, 3, 8, Trailer::Required),
+    (65, 4, 3, 9, Trailer::Optional),
+    (66, 4, 2, 10, Trailer::Required),
+    (64, 6, 3, 11, Trailer::Required),
+];
 /// The unicast router's address.
 pub(crate) const OURS: [u8; 4] = [10, 0, 0, 2];
 /// The unicast peer, and the source of IPv4 frames unless a test changes it.
@@ -42,10 +50,10 @@ const MIN_FRAME: usize = 60;
 /// page.
 const TC_MAX: usize = 3500;
 /// Number of rows, including row 0 and two spare rows.
-const ROWS: usize = 10;
+const ROWS: usize = 14;
 
 /// Sizes without a rate limit, for comparing single frames.
-const SIZES: Sizes = Sizes { routers: 9, peers: 4, addresses: 4, senders: 0, burst: 0 };
+const SIZES: Sizes = Sizes { routers: 13, peers: 4, addresses: 4, senders: 0, burst: 0 };
 
 type Cells = [u64; ROW_CELLS];
 
@@ -118,6 +126,10 @@ impl Bench {
         bench.watch(LOOPBACK, vrid, 4, RouterSlot { authentication: 1, password, ..authentic });
         let (vrid, empty) = slot(EMPTY, 3);
         bench.watch(LOOPBACK, vrid, 4, RouterSlot { empty: 1, ..empty });
+        for (vrid, family, version, row, trailer) in SIGNED {
+            let slot = RouterSlot { trailer: trailer as u8, ..multicast(family, version, row) };
+            bench.watch(LOOPBACK, vrid, family, slot);
+        }
         bench.instances = Some(captured::instances());
         bench
     }
@@ -125,7 +137,7 @@ impl Bench {
     pub(crate) fn watch(&mut self, ifindex: u32, vrid: u8, family: u8, slot: RouterSlot) {
         self.instances = None;
         let key = RouterKey::new(ifindex, vrid, family);
-        self.loaded.kernel.insert_router(key, slot).expect("the map has room for nine routers");
+        self.loaded.kernel.insert_router(key, slot).expect("the map has room for three more routers");
         self.maps.routers.push((key, slot));
     }
 
@@ -178,18 +190,29 @@ impl Bench {
         if action != verdict.action() {
             return Err(format!("action {action:?}, but the parser returns {verdict:?}"));
         }
-        if let Some(instances) = self.instances.as_deref().filter(|_| ifindex == LOOPBACK) {
+        let is_signed = |number| SIGNED.iter().any(|(_, _, _, row, _)| *row == number);
+        let is_configured = match verdict {
+            Verdict::Passed(_) => true,
+            Verdict::Discarded(row, _) | Verdict::Accepted(row, _) => !is_signed(row),
+        };
+        if let Some(instances) = self.instances.as_deref().filter(|_| ifindex == LOOPBACK && is_configured) {
             captured::compare(instances, self.entry.framing(), &self.padded(frame), &verdict)?;
         }
         self.enter(&verdict);
         self.audit().map_err(|difference| format!("{difference}, but the parser returns {verdict:?}"))?;
         let record = self.loaded.feed.pop();
-        let wanted = match verdict {
-            Verdict::Accepted(row, advert) => Some(Self::record(record, row, ifindex, &advert)),
-            Verdict::Passed(_) | Verdict::Discarded(..) => None,
+        let (wanted, packet) = match verdict {
+            Verdict::Accepted(row, advert) => {
+                let packet = if advert.is_signed { self.ip_packet(frame) } else { Vec::new() };
+                (Some(Self::record(record, row, ifindex, &advert)), packet)
+            }
+            Verdict::Passed(_) | Verdict::Discarded(..) => (None, Vec::new()),
         };
         if record != wanted {
             return Err(format!("record {record:?}, expected {wanted:?}"));
+        }
+        if record.is_some() && self.loaded.feed.packet() != packet {
+            return Err(format!("packet {:x?}, expected {packet:x?}", self.loaded.feed.packet()));
         }
         match self.loaded.feed.pop() {
             None => Ok(verdict),
@@ -207,6 +230,19 @@ impl Bench {
         let mut padded = frame.to_vec();
         padded.resize(MIN_FRAME, 0xa5);
         padded.into()
+    }
+
+    /// Returns the IP packet in a frame, without the bytes after it.
+    fn ip_packet(&self, frame: &[u8]) -> Vec<u8> {
+        let frame = self.padded(frame);
+        let ip = match self.entry.framing() {
+            Framing::Ethernet => wire::ethernet::ip(&&*frame),
+            Framing::Bare => wire::ip::bare(&&*frame),
+        };
+        let packet = &frame[ip.expect("an accepted advert").offset..];
+        let length = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+        let length = if packet[0] >> 4 == 6 { 40 + length(4) } else { length(2) };
+        packet[..length].to_vec()
     }
 
     /// Returns the program under test, or its XDP counterpart if the frame is too long for TC
@@ -231,6 +267,12 @@ impl Bench {
             Verdict::Passed(None) => {}
             Verdict::Passed(Some(counter)) => self.add(ROW_UNASSIGNED, *counter),
             Verdict::Discarded(row, counter) => self.add(*row, *counter),
+            // Counted once user space has verified the HMAC.
+            Verdict::Accepted(row, advert) if advert.is_signed => {
+                if !advert.link_local {
+                    self.add(*row, Counter::NotLinkLocal);
+                }
+            }
             Verdict::Accepted(row, advert) => {
                 self.add(*row, Counter::AdvertisementRcvd);
                 match advert.checksum {
@@ -302,6 +344,8 @@ pub(crate) fn multicast(family: u8, version: u8, row: u32) -> RouterSlot {
         authentication: 0,
         empty: 0,
         unicast: 0,
+        trailer: 0,
+        reserved: [0; 3],
         destination: if family == 6 { ipv6(wire::ipv6::VRRP_GROUP) } else { ipv4(wire::ipv4::VRRP_GROUP) },
         password: [0; 2],
     }

@@ -10,7 +10,7 @@ use vipd_common::counters::{COUNTERS, Counter};
 use vipd_common::wire::{ethernet, ipv4, ipv6, vrrp};
 use vipd_witness::{Advert, Checksum};
 
-use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, UNICAST};
+use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, SIGNED, UNICAST};
 use crate::frame;
 use crate::reference::Verdict;
 
@@ -45,6 +45,7 @@ fn frame() -> impl Strategy<Value = Advert> {
         2 => Just(UNICAST.0),
         2 => Just(AUTHENTIC.0),
         1 => Just(EMPTY.0),
+        3 => prop::sample::select(&SIGNED).prop_map(|(vrid, ..)| vrid),
         1 => any::<u8>(),
     ];
     let data = prop_oneof![Just([0u8; 8]), Just(PASSWORD), any::<[u8; 8]>()];
@@ -56,38 +57,52 @@ fn frame() -> impl Strategy<Value = Advert> {
     let message = (kind, vrid, any::<u8>(), word, addresses, any::<bool>());
     let padding = prop_oneof![2 => Just(0usize), 2 => 0usize..30, 1 => 0usize..2200];
     let trailing = prop_oneof![9 => Just(0usize), 1 => 0usize..20];
-    (tags, 5u8..=15, message, padding, trailing, edits(ipv4::HEADER_LEN), edits(vrrp::HEADER_LEN)).prop_map(
-        |(
-            tags,
-            ihl,
-            (((family, version), data, unicast), vrid, priority, word, addresses, message_only),
-            padding,
-            trailing,
-            header,
-            edits,
-        )| {
-            let valid = if family == 6 { frame::valid6() } else { frame::valid(version) };
-            let to_us = family == 4 && (unicast || vrid == UNICAST.0);
-            // In VRRPv2, the high byte of this word is the authentication type.
-            let word = if vrid == AUTHENTIC.0 && word == 1 { 0x0101 } else { word };
-            Advert {
-                authentication: data,
-                tags,
-                options: if family == 6 { Vec::new() } else { vec![1; usize::from(ihl - 5) * 4] },
-                destination: if to_us { OURS.into() } else { valid.destination },
-                vrid,
-                priority,
-                interval: word,
-                addresses: frame::addresses(family, addresses),
-                checksum: if message_only { Checksum::Message } else { valid.checksum },
-                padding: vec![0xa5; padding],
-                trailing: vec![0; trailing],
-                ip_edits: header,
-                message_edits: edits,
-                ..valid
+    let length = prop_oneof![9 => Just(28usize), 1 => 0usize..40];
+    let trailer = prop_oneof![
+        2 => Just(Vec::new()),
+        2 => (edits(4), length).prop_map(|(edits, length)| {
+            let mut trailer = frame::trailer();
+            for (at, value) in edits {
+                trailer[at] = value;
             }
-        },
-    )
+            trailer.resize(length, 0);
+            trailer
+        }),
+    ];
+    (tags, 5u8..=15, message, padding, (trailing, trailer), edits(ipv4::HEADER_LEN), edits(vrrp::HEADER_LEN))
+        .prop_map(
+            |(
+                tags,
+                ihl,
+                (((family, version), data, unicast), vrid, priority, word, addresses, message_only),
+                padding,
+                (trailing, trailer),
+                header,
+                edits,
+            )| {
+                let valid = if family == 6 { frame::valid6() } else { frame::valid(version) };
+                let to_us = family == 4 && (unicast || vrid == UNICAST.0);
+                // In VRRPv2, the high byte of this word is the authentication type.
+                let word = if vrid == AUTHENTIC.0 && word == 1 { 0x0101 } else { word };
+                Advert {
+                    authentication: data,
+                    tags,
+                    options: if family == 6 { Vec::new() } else { vec![1; usize::from(ihl - 5) * 4] },
+                    destination: if to_us { OURS.into() } else { valid.destination },
+                    vrid,
+                    priority,
+                    interval: word,
+                    addresses: frame::addresses(family, addresses),
+                    checksum: if message_only { Checksum::Message } else { valid.checksum },
+                    padding: vec![0xa5; padding],
+                    trailing: vec![0; trailing],
+                    trailer,
+                    ip_edits: header,
+                    message_edits: edits,
+                    ..valid
+                }
+            },
+        )
 }
 
 fn spoil() -> impl Strategy<Value = Spoil> {
@@ -153,6 +168,7 @@ fn kernel_and_user_space_agree_on_mutated_adverts() {
         Counter::NotAccepted,
         Counter::RateLimited,
         Counter::Fenced,
+        Counter::HmacReplayed,
     ];
     let reached = reached.into_inner();
     let missed: Vec<_> = (0..COUNTERS)

@@ -18,6 +18,13 @@ pub(crate) fn valid6() -> Advert {
     Advert { addresses: addresses(6, 1), ..Advert::new(Version::V3, 51, 100, source) }
 }
 
+/// Returns a trailer with key ID 7, a sequence and an HMAC of 0xa5.
+pub(crate) fn trailer() -> Vec<u8> {
+    let mut trailer = vec![1, 7, 0, 0, 0x69, 0x25, 0xf0, 0xa0, 0x80, 0, 0, 1];
+    trailer.resize(28, 0xa5);
+    trailer
+}
+
 /// Returns `count` virtual addresses.
 pub(crate) fn addresses(family: u8, count: u8) -> Vec<IpAddr> {
     let address = |index| match family {

@@ -42,11 +42,11 @@ pub(crate) fn private_links(arguments: &str, names: [&str; 2]) -> [u32; 2] {
 fn the_same_vrid_on_another_interface_is_another_virtual_router() {
     let [left, right] = private_pair();
     let mut bench = Bench::new();
-    bench.watch(left, 51, 4, multicast(4, 3, 8));
-    bench.watch(right, 60, 4, multicast(4, 3, 9));
+    bench.watch(left, 51, 4, multicast(4, 3, 12));
+    bench.watch(right, 60, 4, multicast(4, 3, 13));
     let frame = frame::valid(3).frame();
     for (ifindex, action, row) in
-        [(LOOPBACK, Action::Drop, 1), (left, Action::Drop, 8), (right, Action::Pass, 0)]
+        [(LOOPBACK, Action::Drop, 1), (left, Action::Drop, 12), (right, Action::Pass, 0)]
     {
         let verdict = bench.compare(&frame, ifindex).unwrap_or_else(|error| panic!("{ifindex}: {error}"));
         assert_eq!(verdict.action(), action, "interface {ifindex}");

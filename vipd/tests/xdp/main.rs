@@ -16,5 +16,8 @@ mod limit;
 mod reference;
 mod ring;
 mod rows;
+mod signed;
+mod signers;
 mod verdicts;
+mod verify;
 mod wakeups;

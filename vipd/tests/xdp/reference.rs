@@ -3,7 +3,7 @@
 use vipd::xdp::{Action, Framing};
 use vipd_common::counters::Counter;
 use vipd_common::filter::{self, Direction, Network};
-use vipd_common::parse::{Advert, Expected, locate, validate};
+use vipd_common::parse::{Advert, Expected, Trailer, locate, validate};
 use vipd_common::records::{AddressKey, LeaseSlot, PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire::{ethernet, ip, ipv4};
 
@@ -74,6 +74,7 @@ impl Maps {
             password: slot.password,
             ttl,
             empty: slot.empty != 0,
+            trailer: Trailer::from_number(slot.trailer),
         };
         match validate(&packet, &located, &expected) {
             Ok(advert) => Verdict::Accepted(slot.row, advert),

@@ -3,11 +3,12 @@
 use vipd::xdp::{Action, Entry, Verbosity};
 use vipd_common::address::ipv4 as words;
 use vipd_common::counters::{COUNTERS, Counter};
+use vipd_common::parse::Trailer;
 use vipd_common::records::PeerKey;
 use vipd_common::wire::{ethernet, ipv4, ipv6 as wire6, vrrp};
 use vipd_witness::{Advert, Checksum};
 
-use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, PEER, UNICAST, multicast};
+use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, PEER, SIGNED, UNICAST, multicast};
 use crate::frame;
 
 const VERSIONS: [u8; 2] = [2, 3];
@@ -245,6 +246,72 @@ fn special() -> Vec<(u32, Line)> {
     lines
 }
 
+/// Returns lines for signed adverts, and for unsigned adverts to routers that require a trailer. Each
+/// has the row in which its frame is counted.
+fn signed() -> Vec<(u32, Line)> {
+    let mut lines = Vec::new();
+    for (vrid, family, version, row, rule) in SIGNED {
+        let valid = if family == 6 { frame::valid6() } else { frame::valid(version) };
+        let unsigned = || Advert { vrid, ..valid.clone() };
+        let with = |trailer| Advert { trailer, ..unsigned() };
+        let edited = |at: usize, value| {
+            let mut trailer = frame::trailer();
+            trailer[at] = value;
+            with(trailer)
+        };
+        let drop = |what, frame, counter| (row, Line(what, frame, Action::Drop, vec![counter]));
+        let accept = |what, frame| (row, Line(what, frame, Action::Drop, Vec::new()));
+        let (short, malformed) = (Counter::PacketLengthErrors, Counter::HmacMalformed);
+        let many = Advert { addresses: frame::addresses(family, 255), ..with(frame::trailer()) };
+        let trailing = |length| [frame::trailer(), vec![0; length]].concat();
+        lines.extend([
+            accept("signed", with(frame::trailer())),
+            accept("signed, padded", Advert { padding: vec![0xa5; 6], ..with(frame::trailer()) }),
+            accept("signed, priority 0", Advert { priority: 0, ..with(frame::trailer()) }),
+            accept("signed, 255 addresses", many),
+            accept("signed, other sequence", edited(11, 0xff)),
+            accept("signed, key ID 255", edited(1, 255)),
+            drop("type 0", edited(0, 0), malformed),
+            drop("type 2", edited(0, 2), malformed),
+            drop("key ID 0", edited(1, 0), malformed),
+            drop("reserved byte", edited(2, 1), malformed),
+            drop("other reserved byte", edited(3, 1), malformed),
+            drop("a byte less", with(frame::trailer()[1..].to_vec()), short),
+            drop("a byte more", with(trailing(1)), short),
+            drop("twice", with([frame::trailer(), frame::trailer()].concat()), short),
+            drop(
+                "checksum",
+                Advert { checksum: Checksum::Bad, ..with(frame::trailer()) },
+                Counter::ChecksumErrors,
+            ),
+        ]);
+        if family == 4 {
+            lines.push(accept(
+                "signed, with options",
+                Advert { options: vec![1; 40], addresses: frame::addresses(4, 20), ..with(frame::trailer()) },
+            ));
+        }
+        lines.push(match rule {
+            Trailer::Required => drop("no trailer", unsigned(), Counter::HmacMissing),
+            Trailer::Absent | Trailer::Optional => (
+                row,
+                Line(
+                    "no trailer",
+                    unsigned(),
+                    Action::Drop,
+                    vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc5798Rcvd],
+                ),
+            ),
+        });
+        // The checksum covers the trailer, too, as if it were part of the message.
+        let covered = Advert { trailing: frame::trailer(), ..unsigned() };
+        lines.push(drop("trailer covered by the checksum", covered, Counter::ChecksumErrors));
+    }
+    let unexpected = Advert { trailer: frame::trailer(), ..frame::valid(3) };
+    lines.push((1, Line("unexpected trailer", unexpected, Action::Drop, vec![Counter::PacketLengthErrors])));
+    lines
+}
+
 fn check(bench: &mut Bench, line: &Line, seen: &mut [bool; COUNTERS]) {
     let row = match (line.2, line.1.source.is_ipv6(), line.1.version) {
         (Action::Pass, ..) => 0,
@@ -283,7 +350,7 @@ fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
     for line in &ipv6() {
         check(bench, line, &mut seen);
     }
-    for (row, line) in special() {
+    for (row, line) in special().into_iter().chain(signed()) {
         check_row(bench, &line, row, &mut seen);
     }
     seen
@@ -292,12 +359,21 @@ fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn each_verdict_has_the_expected_action_and_counter() {
-    let apart = [Counter::RingFull, Counter::NotAccepted, Counter::RateLimited, Counter::Fenced]
-        .map(|counter| counter as usize);
+    let apart = [
+        Counter::RingFull,
+        Counter::NotAccepted,
+        Counter::RateLimited,
+        Counter::Fenced,
+        Counter::HmacReplayed,
+    ]
+    .map(|counter| counter as usize);
     for entry in [Entry::Tc, Entry::XdpFrags, Entry::Xdp] {
         let seen = run_the_table(&mut Bench::new().on(entry));
         let unseen: Vec<_> = (0..COUNTERS).filter(|cell| !seen[*cell]).collect();
-        assert_eq!(unseen, apart, "full ring, closed addresses, rate limit and fence have separate tests");
+        assert_eq!(
+            unseen, apart,
+            "full ring, closed addresses, rate limit, fence and replays have separate tests"
+        );
     }
 }
 

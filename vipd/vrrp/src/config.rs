@@ -110,6 +110,9 @@ pub struct RouterConfig {
     /// Number of intervals in Active_Down_Interval, 1 to 100. The RFC's value is
     /// [`DOWN_AFTER_ADVERTS`].
     pub down_after_adverts: u8,
+    /// Whether received adverts are verified ([`hmac`](crate::hmac)). Each of them must then be passed
+    /// in, because an unchanged advert may be a replay.
+    pub is_verified: bool,
     /// Settings for announcing the addresses.
     pub announcements: Announcements,
     /// The 0 to 255 virtual addresses in the order in which they are advertised. A router without
@@ -131,6 +134,7 @@ impl RouterConfig {
             preempt_delay: 0,
             startup_delay: 0,
             down_after_adverts: DOWN_AFTER_ADVERTS,
+            is_verified: false,
             announcements: Announcements::default(),
             virtual_addresses,
             excluded_addresses: Vec::new(),

@@ -40,6 +40,7 @@
 //! | 6.4.3 Active | `state/master.rs` |
 //! | 7.1 Receive checks that depend on the configuration | `receive.rs` |
 //! | none: sync groups, whose members are masters together | `group.rs` |
+//! | none: signed adverts | [`hmac`] |
 //! | none: unchanged adverts, which the BPF program does not record | `fast_path.rs` |
 //! | none: the saved state with which a successor process continues | `saved.rs` |
 //! | all deviations from the RFC | [`deviation`], one file each |
@@ -77,6 +78,7 @@ pub mod config;
 pub mod deviation;
 mod fast_path;
 pub mod group;
+pub mod hmac;
 mod impediments;
 mod input;
 pub mod interval;

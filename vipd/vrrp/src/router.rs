@@ -119,6 +119,16 @@ impl Router {
         self.state.next_timeout()
     }
 
+    /// Returns the time since which a backup has received no advert, if its Active_Down_Timer has fired
+    /// because of that. `None` if the timer runs, or has fired for another reason: priority 0 or
+    /// preemption.
+    pub fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
+        match &self.state {
+            StateData::Backup(backup) => backup.silent_since(now),
+            StateData::Initialize(_) | StateData::Fault(_) | StateData::Master(_) => None,
+        }
+    }
+
     /// Returns the time at which Adver_Timer fires; `None` unless the router is master.
     pub fn adver_timer(&self) -> Option<Timestamp> {
         match &self.state {

@@ -1,20 +1,21 @@
-//! A pair of routers under a flood of invalid and low-priority adverts.
+//! A pair of routers under a flood of invalid and low-priority adverts, or of forged signed adverts.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, ensure};
 
-use super::{REST, adverts, wait_for_masters};
+use super::{REST, adverts, cpu, wait_for_masters};
 use vipd_tests::capture::Capture;
 use vipd_tests::configuration::Instance;
 use vipd_tests::frame::Frame;
+use vipd_tests::hmac::{Hmac, key};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
 use vipd_tests::station::{Station, VIP};
 use vipd_tests::time::{WallTime, millis};
-use vipd_witness::{Advert, Checksum};
+use vipd_witness::{Advert, Checksum, Trailer, sequence_at};
 
 use crate::figure::Figure;
 use crate::metric::Metric;
@@ -28,6 +29,15 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(crate) const RATES: [Option<u32>; 6] =
     [Some(4_000), Some(16_000), Some(30_000), Some(60_000), Some(120_000), None];
 
+/// The adverts of a flood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Invalid and low-priority adverts.
+    Invalid,
+    /// Adverts in the master's name with a fresh sequence and a wrong HMAC. The routers sign.
+    Forged,
+}
+
 /// Measures a pair of routers with this interval under floods, one at each of `rates`, for `length`
 /// each.
 ///
@@ -35,12 +45,14 @@ pub(crate) const RATES: [Option<u32>; 6] =
 /// Returns an error if the lab fails or a capture lost frames.
 pub(crate) fn pair(
     subject: &Subject,
+    kind: Kind,
     interval: Duration,
     rates: &[Option<u32>],
     length: Duration,
 ) -> Result<Vec<Figure>> {
     let lab = Lab::new(2)?;
-    let node = |priority| [Instance { priority, interval, ..Instance::default() }];
+    let hmac = (kind == Kind::Forged).then(Hmac::enforce);
+    let node = |priority| [Instance { priority, interval, hmac: hmac.clone(), ..Instance::default() }];
     let mut master = subject.agent(&lab, MASTER, &node(200))?;
     let mut backup = subject.agent(&lab, BACKUP, &node(100))?;
     let capture = Capture::of_station(lab.switch(), MASTER)?;
@@ -50,16 +62,21 @@ pub(crate) fn pair(
     capture.stop()?;
     backup.start()?;
     let injector = Injector::open(lab.host(Station::Client)?)?;
-    let frames = flood_frames(interval)?;
     let mut figures = Vec::new();
     let mut pause = REST;
     for rate in rates {
         thread::sleep(pause);
         let captures =
             [Capture::of_station(lab.switch(), MASTER)?, Capture::of_station(lab.switch(), BACKUP)?];
+        let frames = match kind {
+            Kind::Invalid => flood_frames(interval)?,
+            Kind::Forged => forged_frames(interval)?,
+        };
+        let used = cpu::of_process(backup.pid()?)?;
         let start = WallTime::now();
         let sent = injector.flood(&frames, *rate, length)?;
         let end = WallTime::now();
+        let used = cpu::of_process(backup.pid()?)?.saturating_sub(used);
         let [of_master, of_backup] = captures.map(|capture| -> Result<Vec<Frame>> {
             let mut frames = capture.stop()?;
             frames.retain(|frame| frame.time >= start);
@@ -75,6 +92,7 @@ pub(crate) fn pair(
             Figure::new(Metric::StrayGarps, seen.garps),
             Figure::new(Metric::BackupGarps, seen.misleading),
             Figure::new(Metric::MasterGap, seen.gap),
+            Figure::new(Metric::ProcessShare, 100.0 * used.as_secs_f64() / length.as_secs_f64()),
         ];
         figures.extend(of_point.map(|figure| figure.at(rate.unwrap_or(0), reached)));
     }
@@ -138,6 +156,19 @@ fn flood_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
         Advert { priority: 1, ..valid },
     ];
     Ok(all.iter().map(Advert::frame).collect())
+}
+
+/// Returns adverts in the master's name, signed with another key. Their sequences are up to twice the
+/// window in the future, so that some are fresh throughout the flood.
+fn forged_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
+    let interval = u16::try_from(interval.as_millis() / 10)?;
+    let advert =
+        Advert { interval, source: MASTER.ipv4().into(), ..Station::Client.advert(Version::V3, 51, 200) };
+    let forged = |step: u32| {
+        let sequence = sequence_at(SystemTime::now() + Duration::from_millis(156) * step);
+        Advert { signed: Some(Trailer { sequence, ..Trailer::new(&key(2), 1) }), ..advert.clone() }
+    };
+    Ok((0..64).map(|step| forged(step).frame()).collect())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The measurements. Each creates its own labs.
 //!
 //! [`steady`] measures backups and masters without state changes, [`takeover`] link cuts at the
-//! master, [`flood`] a pair of routers under invalid and low-priority adverts, [`many`] thousands
-//! of virtual routers, [`reload`] reloads of a master, [`commands`] notifications and checks,
+//! master, [`flood`] a pair of routers under invalid, low-priority and forged adverts, [`signed`]
+//! signed adverts, [`many`] thousands of virtual routers, [`reload`] reloads of a master, [`commands`] notifications and checks,
 //! [`owners`] the answers for the VIP after a fault of the master's processes, [`upgrade`] upgrades
 //! of a master and a backup, and [`foreign`] the agent's effect on the node's TCP traffic.
 //! [`floors`] measures the system calls alone. [`cpu`] reads the CPU time of a process, and [`spare`] measures the CPU time
@@ -16,6 +16,7 @@ pub(crate) mod foreign;
 pub(crate) mod many;
 pub(crate) mod owners;
 pub(crate) mod reload;
+pub(crate) mod signed;
 pub(crate) mod spare;
 pub(crate) mod steady;
 pub(crate) mod takeover;

@@ -3,6 +3,7 @@
 //! * `ownership`: an old owner is silent once a new master's advert has reached it.
 //! * `gaps`: no client waits for an answer longer than the faults allow.
 //! * `takeover`: another node advertises within the protocol's deadline.
+//! * `transitions`: a fault that keeps the masters causes no transition.
 //! * `settled`: after all faults have ended, exactly one node answers for each address.
 //!
 //! The judge is a pure function of timestamped events; it uses no clock and no sockets.
@@ -11,13 +12,15 @@ mod gaps;
 mod ownership;
 mod settled;
 mod takeover;
+mod transitions;
 
 use std::fmt;
 use std::time::Duration;
 
+use super::fault::Kind;
 use super::observation::Observation;
 use super::plan::Round;
-use super::segment::Segment;
+use super::segment::{Router, Segment};
 use super::stall::Stalls;
 use crate::time::WallTime;
 
@@ -30,6 +33,9 @@ pub struct Bounds {
     pub kernel: Duration,
     /// Time added to the bounds of gaps and takeovers.
     pub margin: Duration,
+    /// Time for which an attacker can replay adverts to a node that has missed them; zero without an
+    /// attacker.
+    pub replay: Duration,
     /// Whether a guardian is expected to send a priority-0 advert for a process that has died.
     pub guardian: bool,
     /// Time within which the guardian must send the priority-0 advert.
@@ -42,9 +48,25 @@ impl Default for Bounds {
             reaction: Duration::from_millis(5),
             kernel: Duration::from_millis(2),
             margin: Duration::from_millis(400),
+            replay: Duration::ZERO,
             guardian: true,
             priority_zero: Duration::from_millis(100),
         }
+    }
+}
+
+impl Bounds {
+    /// Returns for how much longer an attacker may delay a takeover in this round. In a flood, priority 0
+    /// may be lost, so that a backup waits for Active_Down_Interval, and another one because adverts have
+    /// been lost. Replays of adverts that a node has missed delay the takeover for as long as they are
+    /// possible.
+    fn attack(&self, round: Option<&Round>, router: &Router) -> Duration {
+        let kinds = || round.iter().flat_map(|round| &round.faults).map(|fault| fault.kind);
+        if self.replay.is_zero() || kinds().all(Kind::keeps_masters) {
+            return Duration::ZERO;
+        }
+        let has_missed = kinds().any(Kind::may_lose_adverts);
+        2 * router.longest_down() + if has_missed { self.replay } else { Duration::ZERO }
     }
 }
 
@@ -106,6 +128,8 @@ pub enum Invariant {
     Gap,
     /// Another node takes over within the protocol's deadline.
     Takeover,
+    /// A fault that keeps the masters causes no transition.
+    Transition,
     /// After all faults have ended, exactly one node answers.
     Settled,
 }
@@ -179,12 +203,16 @@ impl Judge {
         let mut takeovers = takeover::Takeovers::new(&self.segment, self.bounds, round);
         let allowed = |router: usize| {
             let gap = round.map(|round| round.gap(&self.segment.routers[router]));
-            gap.map(|gap| gap + self.bounds.margin)
+            gap.map(|gap| gap + self.bounds.margin + self.bounds.attack(round, &self.segment.routers[router]))
         };
+        let mut transitions = transitions::Transitions::new(&self.segment, round);
         let unlawful_before = self.ownership.unlawful;
         for event in events {
-            // `takeovers` goes first, because it needs the ownership before the event.
+            // These two go first, because they need the ownership before the event.
             takeovers.observe(event, &self.ownership);
+            if let Event::Observation(observation) = event {
+                verdict.violations.extend(transitions.observe(observation, &self.ownership, stalls));
+            }
             verdict.violations.extend(self.ownership.observe(event, stalls));
             if let Event::Observation(observation) = event {
                 settled.observe(observation);
@@ -214,7 +242,7 @@ impl Event {
 
 impl Invariant {
     /// All invariants.
-    pub const ALL: [Self; 4] = [Self::Ownership, Self::Gap, Self::Takeover, Self::Settled];
+    pub const ALL: [Self; 5] = [Self::Ownership, Self::Gap, Self::Takeover, Self::Transition, Self::Settled];
 }
 
 impl fmt::Display for Invariant {
@@ -223,6 +251,7 @@ impl fmt::Display for Invariant {
             Self::Ownership => "never two owners",
             Self::Gap => "no long gap",
             Self::Takeover => "takeover in time",
+            Self::Transition => "no other transition",
             Self::Settled => "one owner at rest",
         })
     }

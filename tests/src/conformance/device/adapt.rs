@@ -78,6 +78,7 @@ impl Conversion<'_> {
         require(from.family == to.family, || format!("needs an {} router", from.family))?;
         require(from.version == to.version, || format!("needs a VRRPv{} router", from.version.number()))?;
         require(from.password.is_none(), || "needs a password".to_owned())?;
+        require(from.hmac.is_none(), || "needs keys for signed adverts".to_owned())?;
         require(!from.unicast, || "needs unicast peers".to_owned())?;
         require(!from.virtual_mac || to.virtual_mac, || "needs the virtual router MAC".to_owned())?;
         let (owner, is_owner) = (from.priority == OWNER, to.priority == OWNER);

@@ -234,6 +234,8 @@ mod tests {
             addresses: declaration().addresses,
             checksum_form: Some(ChecksumForm::Rfc5798),
             authentication: None,
+            message: Vec::new(),
+            trailer: Vec::new(),
         }
     }
 

@@ -33,6 +33,7 @@ impl Profile {
             virtual_mac: self.virtual_mac,
             unicast: false,
             password: None,
+            hmac: None,
             addresses: u8::try_from(declaration.addresses.len()).unwrap_or(u8::MAX),
             segment: Some(self.segment.clone()),
         }

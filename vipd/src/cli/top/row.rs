@@ -149,6 +149,8 @@ mod tests {
             advertisement_rcvd: 150,
             checksum_errors: 4,
             ip_ttl_errors: 2,
+            // Refused by the engine.
+            hmac_failures: 5,
             // This counter does not count dropped adverts.
             gratuitous_arp_sent: 9,
             ..Default::default()
@@ -156,15 +158,19 @@ mod tests {
         let time = Duration::from_secs(2);
         let status = instance_status("VI_1", State::Backup);
         let row = Row::new(status.clone(), Some(&now), Some((&then, time)), None);
-        assert_eq!((row.received, row.sent, row.dropped()), (Some(25.0), Some(0.0), 6));
+        assert_eq!((row.received, row.sent, row.dropped()), (Some(25.0), Some(0.0), 11));
         let drops: Vec<_> =
             row.drops.iter().map(|drops| (drops.counter.name, drops.count, drops.before)).collect();
         assert_eq!(
             drops,
-            [("vipd:checksum-errors", 4, Some((1, time))), ("vipd:ip-ttl-errors", 2, Some((0, time)))]
+            [
+                ("vipd:checksum-errors", 4, Some((1, time))),
+                ("vipd:ip-ttl-errors", 2, Some((0, time))),
+                ("vipd:hmac-failures", 5, Some((0, time))),
+            ]
         );
         let first = Row::new(status.clone(), Some(&now), None, None);
-        assert_eq!((first.received, first.dropped()), (None, 6));
+        assert_eq!((first.received, first.dropped()), (None, 11));
         // The agent was restarted: its counters were reset.
         let restarted = Row::new(status, Some(&then), Some((&now, time)), None);
         assert_eq!(restarted.received, None);
@@ -177,6 +183,8 @@ mod tests {
             priority,
             checksum: "rfc5798".to_owned(),
             last_heard_ms,
+            key_id: None,
+            clock_offset_ms: None,
         };
         let peers = vec![peer(3, 50, 90_000), peer(2, 150, 320)];
         let backup = row(InstanceStatus { peers: peers.clone(), ..instance_status("VI_1", State::Backup) });

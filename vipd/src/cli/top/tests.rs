@@ -46,6 +46,8 @@ pub(super) fn three_instances(start: Instant) -> Model {
             priority: 150,
             checksum: "rfc5798".to_owned(),
             last_heard_ms: 320,
+            key_id: None,
+            clock_offset_ms: None,
         }],
         master_down_in_ns: Some(3_289_000_000),
         last_transition_reason: Some("higher-priority".to_owned()),

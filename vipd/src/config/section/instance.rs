@@ -1,11 +1,11 @@
 //! Reads and checks an `[[instance]]`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::addresses::{Addresses, Placed};
 use super::announcements;
 use super::election::Election;
+use super::hmac::{self, Hmac};
 use super::interval;
 use crate::config::Instance;
 use crate::config::host;
@@ -14,6 +14,7 @@ use super::check::Checks;
 use super::notify;
 use super::password;
 use super::routing::Routing;
+use super::secret::Folders;
 use super::track;
 use super::transport::{self, Route};
 use super::wire;
@@ -38,6 +39,7 @@ pub(in crate::config) struct Draft {
     pub(in crate::config) route: Route,
     checksum: Checksum,
     password: Option<Password>,
+    pub(in crate::config) hmac: Option<Hmac>,
     virtual_mac: Option<VirtualMac>,
     announcements: Announcements,
     announce_interval: u64,
@@ -47,11 +49,10 @@ pub(in crate::config) struct Draft {
 }
 
 impl Draft {
-    /// Reads an `[[instance]]` table and reports its problems. Relative paths are relative to
-    /// `folder`.
+    /// Reads an `[[instance]]` table and reports its problems.
     pub(in crate::config) fn read(
         table: &Table<'_>,
-        folder: &Path,
+        folders: &Folders<'_>,
         checks: &Checks,
         problems: &mut Collector<'_>,
     ) -> Self {
@@ -90,14 +91,18 @@ impl Draft {
         let route = transport::read(table, &addresses, election.priority == PRIORITY_OWNER, problems);
         let is_unicast = route.transport != Transport::Multicast;
         let (announcements, announce_interval) = announcements::read(table, problems);
+        let interval = interval::read(table, version, problems);
+        let shown = name.as_ref().map_or("the instance", |name| &name.value);
+        let hmac = hmac::read(table, shown, folders, interval, problems);
         Self {
             name,
             interface,
             vrid,
-            interval: interval::read(table, version, problems),
+            interval,
             route,
             checksum: wire::checksum(table, version, addresses.family, problems),
-            password: password::read(table, folder, version, problems),
+            password: password::read(table, folders, version, problems),
+            hmac,
             virtual_mac: wire::virtual_mac(table, is_unicast, problems),
             announcements,
             announce_interval,
@@ -141,6 +146,7 @@ impl Draft {
                 preempt_delay,
                 startup_delay,
                 down_after_adverts,
+                is_verified: self.hmac.is_some(),
                 announcements: self.announcements,
                 virtual_addresses: plain(advertised),
                 excluded_addresses: plain(excluded),
@@ -149,6 +155,7 @@ impl Draft {
             transport,
             checksum: self.checksum,
             password: self.password,
+            hmac: self.hmac.map(|hmac| hmac.config),
             xdp,
             virtual_mac: self.virtual_mac,
             accept,

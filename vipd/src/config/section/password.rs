@@ -1,39 +1,36 @@
 //! `auth_pass` and `auth_pass_file`: the VRRPv2 password, which must not appear in messages.
 
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::secret::{self, FirstLine, Folders};
 use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::settings::Password;
 use crate::config::table::{Located, Rejection, Table, Value};
 use crate::vrrp::interval::Version;
 
-/// Maximum number of bytes read from a password file.
-const MAX_LINE: u64 = 4096;
-
 /// Reads the configured password.
 pub(in crate::config) fn read(
     table: &Table<'_>,
-    folder: &Path,
+    folders: &Folders<'_>,
     version: Option<Version>,
     problems: &mut Collector<'_>,
 ) -> Option<Password> {
     let written = table
         .given(&schema::AUTH_PASS, problems, |value| password(value, "auth_pass", value.string()?.as_bytes()))
         .flatten();
-    let file = table.given(&schema::AUTH_PASS_FILE, problems, |value| from_file(value, folder)).flatten();
+    let file = table.given(&schema::AUTH_PASS_FILE, problems, |value| from_file(value, folders)).flatten();
     if table.get(schema::AUTH_PASS.name).is_some()
         && let Some(file) = &file
     {
         problems.add(file.at, "auth_pass and auth_pass_file are mutually exclusive; remove one of them");
     }
-    if let Some(Located { at, value: (_, name, mode) }) = &file
-        && mode & 0o004 != 0
-    {
+    // Not an error as for a key, because the password is sent in plain text in any case.
+    if let Some(Located { at, value: (_, name, true) }) = &file {
         problems.warn(*at, format!("auth_pass_file {name:?} is world-readable; run `chmod o-r {name}`"));
+    }
+    if let Some(Located { at, .. }) = &written {
+        secret::warn_if_configuration_is_readable(*at, &schema::AUTH_PASS, &schema::AUTH_PASS_FILE, problems);
     }
     let at = written.as_ref().map(|found| found.at).or(file.as_ref().map(|found| found.at))?;
     match version {
@@ -74,25 +71,20 @@ fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Rej
     }
 }
 
-/// Reads a password from a file. Returns the password, and the name and mode of the file.
-fn from_file(value: &Value<'_>, folder: &Path) -> Result<(Password, String, u32), Rejection> {
-    let path: PathBuf = folder.join(value.string()?);
+/// Reads a password from a file. Returns the password, the name of the file, and whether the file is
+/// world-readable.
+fn from_file(value: &Value<'_>, folders: &Folders<'_>) -> Result<(Password, String, bool), Rejection> {
+    let path: PathBuf = folders.configuration.join(value.string()?);
     let name = path.display().to_string();
-    let (line, mode) = first_line(&path).map_err(|error| {
+    if !folders.has_secrets {
+        return Ok((Password([0; 8]), name, false));
+    }
+    let line = FirstLine::read(&path).map_err(|error| {
         value.rejected_because(format!(
-            "auth_pass_file {name:?} cannot be read: {error}; create it, or specify another file"
+            "auth_pass_file {name:?} cannot be read: {error}; {}",
+            secret::remedy(&error)
         ))
     })?;
-    let password = password(value, &format!("auth_pass_file {name:?}"), &line)?;
-    Ok((password, name, mode))
-}
-
-/// Returns the first line without its line ending, and the file's mode.
-fn first_line(path: &Path) -> io::Result<(Vec<u8>, u32)> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode();
-    let mut line = Vec::new();
-    BufReader::new(file.take(MAX_LINE)).read_until(b'\n', &mut line)?;
-    let line = line.strip_suffix(b"\n").map_or(&*line, |line| line.strip_suffix(b"\r").unwrap_or(line));
-    Ok((line.to_vec(), mode))
+    let password = password(value, &format!("auth_pass_file {name:?}"), &line.bytes)?;
+    Ok((password, name, line.is_world_readable()))
 }

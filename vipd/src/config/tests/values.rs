@@ -222,7 +222,7 @@ fn invalid_preempt_is_rejected() {
 #[test]
 fn unknown_keys_are_rejected_with_a_suggestion() {
     let allowed = "allowed keys: name, interface, vrid, version, family, priority, advert_interval, down_after_adverts, \
-                   preempt, preempt_delay, startup_delay, accept, checksum, auth_pass, auth_pass_file, virtual_mac, \
+                   preempt, preempt_delay, startup_delay, accept, checksum, auth_pass, auth_pass_file, hmac, virtual_mac, \
                    virtual_mac_transmit_on_base, source, unicast_source, unicast_peers, virtual_addresses, \
                    virtual_addresses_excluded, track, routes, rules, notify, garp";
     for (line, key, remedy) in [

@@ -263,17 +263,18 @@ pub(in crate::doctor) fn adverts_are_well_formed(facts: &Facts) -> Vec<Finding> 
     let mut findings = Vec::new();
     for (instance, sender) in others(facts) {
         // Each of these reasons has its own check.
-        let reason = check(instance, &sender.advert).filter(|reason| {
-            !matches!(
-                reason,
-                Counter::VersionErrors
-                    | Counter::ChecksumErrors
-                    | Counter::IpTtlErrors
-                    | Counter::PeerErrors
-                    | Counter::InvalidAuthType
-                    | Counter::AuthTypeMismatch
-                    | Counter::AuthFailures
-            )
+        let reason = check(instance, &sender.advert).filter(|reason| match reason {
+            Counter::VersionErrors
+            | Counter::ChecksumErrors
+            | Counter::IpTtlErrors
+            | Counter::PeerErrors
+            | Counter::InvalidAuthType
+            | Counter::AuthTypeMismatch
+            | Counter::AuthFailures
+            | Counter::HmacMissing => false,
+            // The length is wrong only because of the trailer.
+            Counter::PacketLengthErrors => sender.advert.trailer.is_none(),
+            _ => true,
         });
         if let Some(reason) = reason {
             findings.push(

@@ -3,15 +3,17 @@
 use vipd_common::counters::Counter as Cell;
 
 use super::host::HOST;
-use super::{interval, list, list_with, virtual_router};
+use super::{hmac, interval, list, list_with, virtual_router};
 use crate::config::settings::Transport;
 use crate::config::{Fence, Instance, Realtime};
 use crate::control::counters::{Counter, Source};
+use crate::control::explain;
 use crate::control::model::{InstanceStats, InstanceStatus, State, Statistics, StatsReport};
 use crate::doctor::facts::{Agent, Running};
 use crate::doctor::process::{Engine, Process};
 use crate::doctor::{Facts, Finding};
 use crate::observe::check;
+use crate::service::hmac_status;
 use crate::vrrp::Fault;
 
 pub(in crate::doctor) fn is_running(facts: &Facts) -> Vec<Finding> {
@@ -127,11 +129,15 @@ pub(in crate::doctor) fn configuration_is_applied(facts: &Facts) -> Vec<Finding>
 }
 
 /// Returns the first difference between a running instance and its configuration. Compares only
-/// some of the settings that the status contains.
+/// some of the settings that the status contains. The status contains the IDs of keys, but no key.
 fn difference(instance: &Instance, status: &InstanceStatus) -> Option<String> {
     let router = &instance.router;
     let wanted: Vec<String> = router.virtual_addresses.iter().map(ToString::to_string).collect();
-    let authentication = if instance.password.is_some() { "pass" } else { "none" };
+    let authentication = match (&instance.hmac, instance.password) {
+        (Some(hmac), _) => explain::hmac(&hmac_status(hmac)),
+        (None, Some(_)) => "pass".to_owned(),
+        (None, None) => "none".to_owned(),
+    };
     let transport = match instance.transport {
         Transport::Multicast => "multicast",
         Transport::Unicast(_) => "unicast",
@@ -143,7 +149,7 @@ fn difference(instance: &Instance, status: &InstanceStatus) -> Option<String> {
         ("version", version.to_string(), status.version.to_string()),
         ("interval", interval(router.interval.nanos()), interval(status.advertise_interval_ns)),
         ("addresses", wanted.join(","), status.virtual_addresses.join(",")),
-        ("authentication", authentication.to_owned(), status.authentication.clone()),
+        ("authentication", authentication, explain::authentication(status)),
         ("transport", transport.to_owned(), status.transport.clone()),
     ];
     let different = pairs.into_iter().find(|(_, wanted, found)| wanted != found);
@@ -271,10 +277,12 @@ pub(in crate::doctor) fn engine_is_real_time(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Returns whether an increase of the counter shows trouble on this host. Counters of invalid
-/// adverts are excluded: other checks examine the adverts themselves.
+/// Returns whether an increase of the counter shows trouble on this host, or an attack. Most counters
+/// of invalid adverts are excluded: other checks examine the adverts themselves.
 fn is_local_error(counter: &Counter) -> bool {
-    let is_dropped_advert = counter.reason.is_some() && counter.source != Source::Kernel(Cell::RateLimited);
+    let is_visible_only_here =
+        matches!(counter.source, Source::Kernel(Cell::RateLimited | Cell::HmacReplayed));
+    let is_dropped_advert = counter.reason.is_some() && !is_visible_only_here;
     let is_on_wire = matches!(
         counter.name,
         "interval-errors" | "address-list-errors" | "vipd:owner-conflicts" | "vipd:own-adverts-rcvd"
@@ -335,6 +343,7 @@ pub(in crate::doctor) fn adverts_reach_the_agent(facts: &Facts) -> Vec<Finding> 
                 && (router.vrid, router.family) == (instance.router.vrid, instance.router.family.number())
                 && !sender.is_local
                 && check(instance, &sender.advert).is_none()
+                && hmac::is_accepted(instance, survey, sender)
         });
         let sent: u64 = valid.map(|(_, sender)| sender.adverts).sum();
         // The reports and the observation may differ by a few adverts.

@@ -2,12 +2,14 @@
 //!
 //! vipd's timers use the monotonic clock, which cannot be set, so these checks find no problems,
 //! only warnings and notes. The wall clock is needed to compare the logs and captures of several
-//! nodes.
+//! nodes, and to date signed adverts. Clocks that differ too much for these are found by
+//! [`hmac::clocks_agree`](super::hmac::clocks_agree).
 
 use std::time::Duration;
 
 use super::host::HOST;
-use super::time;
+use super::{hmac, list, time};
+use crate::config::Instance;
 use crate::doctor::{Facts, Finding};
 use crate::process::STA_UNSYNC;
 
@@ -54,6 +56,15 @@ pub(in crate::doctor) fn clock_is_synchronized(facts: &Facts) -> Vec<Finding> {
             ),
         ];
     }
+    let dated = list(facts.instances().iter().filter(|one| hmac::window(one).is_some()).map(|one| &one.name));
+    let (effect, need) = if dated.is_empty() {
+        ("the logs of two nodes cannot be compared", "VRRP does not need a synchronized clock".to_owned())
+    } else {
+        (
+            "other routers may refuse the signed adverts of this node, and this node theirs",
+            format!("instances with `anti_replay = \"time\"` need a synchronized clock: {dated}"),
+        )
+    };
     if state.status & STA_UNSYNC != 0 || state.has_error {
         let since = if state.estimated_error >= NEVER_ADJUSTED {
             "not adjusted since the host was started or the clock was set"
@@ -64,13 +75,13 @@ pub(in crate::doctor) fn clock_is_synchronized(facts: &Facts) -> Vec<Finding> {
             Finding::warning(
                 "clock-unsynchronized",
                 HOST,
-                "the wall clock is not synchronized, so the logs of two nodes cannot be compared",
+                format!("the wall clock is not synchronized, so {effect}"),
             )
             .evidence(format!("adjtimex: status {:#06x}, {errors}: {since}", state.status))
-            .remedy(
+            .remedy(format!(
                 "run a time daemon on each node, for example chrony (`systemctl enable --now chrony`, then `chronyc \
-                 tracking`); VRRP does not need it",
-            ),
+                 tracking`); {need}"
+            )),
         ];
     }
     if !is_accurate {
@@ -81,10 +92,10 @@ pub(in crate::doctor) fn clock_is_synchronized(facts: &Facts) -> Vec<Finding> {
                 "the wall clock may be wrong by more than the time between two log lines",
             )
             .evidence(format!("adjtimex: {errors}"))
-            .remedy(
+            .remedy(format!(
                 "check whether the time daemon still reaches its servers (`chronyc tracking`, `timedatectl \
-                 timesync-status`, `ntpq -p`)",
-            ),
+                 timesync-status`, `ntpq -p`); {need}"
+            )),
         ];
     }
     Vec::new()
@@ -97,8 +108,16 @@ pub(in crate::doctor) fn clock_is_not_set(facts: &Facts) -> Vec<Finding> {
     }
     let (direction, step) =
         (if clock.step > 0 { "forward" } else { "back" }, Duration::from_nanos(clock.step.unsigned_abs()));
+    let is_exceeded = |instance: &Instance| hmac::window(instance).is_some_and(|window| window < step);
+    let exceeded = facts.instances().iter().filter(|one| is_exceeded(one)).map(|one| &one.name);
+    let exceeded = list(exceeded);
+    let more = if exceeded.is_empty() {
+        String::new()
+    } else {
+        format!(" by more than the `window` of signed adverts: {exceeded}")
+    };
     vec![
-        Finding::warning("clock-stepped", HOST, "the wall clock was set during the observation")
+        Finding::warning("clock-stepped", HOST, format!("the wall clock was set during the observation{more}"))
             .evidence(format!("{} {direction} within {}", time(step), time(clock.duration)))
             .remedy(
                 "if the host was suspended, no action is needed; otherwise find the program that sets the clock (a \
@@ -111,7 +130,7 @@ pub(in crate::doctor) fn clock_is_not_set(facts: &Facts) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::doctor::Severity;
-    use crate::doctor::checks::tests::healthy;
+    use crate::doctor::checks::tests::{facts, healthy};
     use crate::process::ClockState;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
@@ -163,6 +182,34 @@ mod tests {
             assert!(found.iter().all(|finding| finding.evidence.contains(evidence)), "{evidence}: {found:?}");
             let is_note = found.iter().any(|finding| finding.severity == Severity::Note);
             assert_eq!(is_note, (status, maximum) == (0x40, 30), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn instances_whose_adverts_are_dated_need_the_clock() {
+        let never = ClockState {
+            status: 0x40,
+            has_error: true,
+            estimated_error: MILLISECOND * 16_000,
+            maximum_error: MILLISECOND * 16_000,
+        };
+        let late = ClockState { status: 0x2000, has_error: false, estimated_error: MILLISECOND, ..never };
+        let rules = format!("hmac.keys = [{{ id = 1, hex = \"{}\" }}]", "5a".repeat(32));
+        for (more, remedy, step) in [
+            ("", "VRRP does not need a synchronized clock", "observation"),
+            (&*rules, "need a synchronized clock: a", "by more than the `window` of signed adverts: a"),
+            (
+                &format!("{rules}\nhmac.anti_replay = \"monotonic\""),
+                "VRRP does not need a synchronized clock",
+                "observation",
+            ),
+        ] {
+            for state in [never, late] {
+                let mut facts = facts(more, &[]);
+                (facts.host.clock.state, facts.host.clock.step) = (Ok(state), 6_000_000_000);
+                let found = [clock_is_synchronized(&facts), clock_is_not_set(&facts)].concat();
+                assert!(found[0].remedy.ends_with(remedy) && found[1].summary.ends_with(step), "{found:?}");
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    checksum_text, interval, is_unrelated, list_with, observed, others, senders, time, virtual_router,
+    checksum_text, hmac, interval, is_unrelated, list_with, observed, others, senders, time, virtual_router,
 };
 use crate::doctor::{Facts, Finding};
 use crate::observe::Sender;
@@ -13,8 +13,9 @@ use crate::vrrp::config::PRIORITY_OWNER;
 fn describe(sender: &Sender) -> String {
     let advert = &sender.advert;
     let whose = if sender.is_local { " (this host)" } else { "" };
+    let key = advert.trailer.map(|trailer| format!(", key {}", trailer.key_id)).unwrap_or_default();
     format!(
-        "{}{whose}: VRRPv{}, priority {}, interval {}, checksum {}",
+        "{}{whose}: VRRPv{}, priority {}, interval {}, checksum {}{key}",
         advert.source,
         advert.version,
         advert.priority,
@@ -43,8 +44,12 @@ pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
             (
                 "authentication",
                 same_version
-                    && rest.iter().any(|one| one.advert.authentication != first.advert.authentication),
+                    && rest.iter().any(|one| {
+                        one.advert.authentication != first.advert.authentication
+                            || one.advert.trailer.is_some() != first.advert.trailer.is_some()
+                    }),
             ),
+            ("keys", masters.iter().any(|one| !one.is_local && hmac::has_wrong_key(instance, &one.advert))),
             ("interval", same_version && first.advert.version == 2 && differs(|one| one.advert.interval)),
             ("transport (multicast or unicast)", differs(|one| u64::from(one.advert.is_multicast()))),
             ("TTL", differs(|one| one.lowest_ttl.into())),

@@ -4,6 +4,7 @@ pub(super) mod addresses;
 pub(super) mod adverts;
 pub(super) mod agent;
 pub(super) mod clock;
+pub(super) mod hmac;
 pub(super) mod host;
 pub(super) mod interface;
 pub(super) mod masters;

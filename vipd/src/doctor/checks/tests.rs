@@ -1,6 +1,7 @@
 //! Table tests of the checks.
 
 mod agent;
+mod hmac;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -48,7 +49,7 @@ fn interface() -> Interface {
 
 /// Returns the facts of a host without a running agent, which received these adverts once a second
 /// for 4 s.
-fn facts(more: &str, adverts: &[Sent]) -> Facts {
+pub(super) fn facts(more: &str, adverts: &[Sent]) -> Facts {
     let mut survey = Survey::default();
     survey.watch(VIP.into());
     survey.watch(OWN.into());

@@ -31,13 +31,13 @@ impl Effects {
         let (Some(io), neighbors) = (link.io.as_mut(), &mut link.neighbors) else { return };
         let kind = if priority == 0 { FrameKind::PriorityZero } else { FrameKind::Advert };
         let tag = Tag { router, kind };
-        let Some(adverts) = instance.adverts_mut() else { return };
+        let Some(adverts) = instance.complete_adverts(priority) else { return };
         match adverts {
             Adverts::Multicast(frame) => {
                 if io.batch.is_empty() {
                     self.batched.push(id);
                 }
-                io.batch.push(tag, frame.with_priority(priority));
+                io.batch.push(tag, frame.bytes());
             }
             Adverts::Unicast(peers) => {
                 let Some(socket) = io.unicast.get(&router) else { return };
@@ -52,7 +52,7 @@ impl Effects {
                         }
                         io.batch.push(Tag { router, kind: FrameKind::Solicitation }, solicitation.bytes());
                     }
-                    match socket.send_to(peer.address, peer.advert.with_priority(priority)) {
+                    match socket.send_to(peer.address, peer.advert.bytes()) {
                         Ok(()) => is_sent = true,
                         Err(error) => refused = Some(error),
                     }
@@ -69,6 +69,9 @@ impl Effects {
                     None => instance.refusal_reported = false,
                 }
             }
+        }
+        if let (Some(guardian), Some(sequence)) = (&self.guardian, instance.sent_sequence()) {
+            guardian.set_sequence(instance.row, sequence);
         }
     }
 }

@@ -84,8 +84,7 @@ impl Effects {
         let (Some(mac), Some(io)) = (link.mac, link.io.as_mut()) else { return };
         let neighbors = &mut link.neighbors;
         self.add_frame(id, io, Tag { router, kind: kind_of(source) }, mac, source);
-        let Some(Adverts::Unicast(peers)) = topology.routers.get_mut(router).and_then(Instance::adverts_mut)
-        else {
+        let Some(Adverts::Unicast(peers)) = topology.routers.get(router).and_then(Instance::adverts) else {
             return;
         };
         for peer in peers {

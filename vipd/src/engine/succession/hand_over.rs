@@ -8,6 +8,7 @@ use std::time::Duration;
 use vipd_common::Timestamp;
 
 use super::super::Engine;
+use super::super::authentication::Authentication;
 use super::super::clock;
 use super::super::command::Command;
 use super::super::effects::PacedBurst;
@@ -184,6 +185,7 @@ impl Engine {
                 router: instance.router.save(),
                 fast_path: instance.fast_path.save(),
                 sent: instance.sent,
+                sequences: instance.authentication.as_ref().map(Authentication::save),
                 is_leaving: leaving.contains(&id),
             };
             (instance.settings.name.clone(), saved)

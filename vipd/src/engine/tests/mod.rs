@@ -77,14 +77,14 @@ impl Bench {
     fn with_configuration(config: &Config, addresses: u32) -> Result<Self> {
         let routers = u32::try_from(config.instances.len())?.max(ROUTERS.into());
         let sizes = Sizes { routers, peers: 0, addresses, senders: 4096, burst: BURST };
-        let Loaded { kernel, feed, counters: _, addresses, leases, steady, log: _, maps: _ } =
+        let Loaded { kernel, feed, counters: _, addresses, leases, steady, signers, log: _, maps: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
         let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?, BTreeMap::new(), true, "test");
         let (requests, requested) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::channel(4096);
         let (transitions, _) = bus::bus(routers as usize);
         let outlets = Outlets { requests, reports, transitions, guardian: None };
-        let kernel_side = KernelSide { feed, addresses, leases, steady };
+        let kernel_side = KernelSide { feed, addresses, leases, steady, signers };
         let topology = topology(config, sizes)?;
         let (engine, handle) =
             Engine::new(topology, kernel_side, config.realtime, config.fence == Fence::On, outlets)?;

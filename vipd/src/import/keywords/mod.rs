@@ -31,6 +31,8 @@ pub(super) enum Block {
     Instance,
     /// `authentication`.
     Authentication,
+    /// `auth_hmac`.
+    Hmac,
     /// An option of an address.
     Address,
     /// An option of a unicast peer.

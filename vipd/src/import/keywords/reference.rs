@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use super::{Block, Keyword, Kind, LOAD_BALANCER, all};
 
 /// The blocks with their titles, in the order of the reference.
-const TITLES: [(Block, &str); 14] = [
+const TITLES: [(Block, &str); 15] = [
     (Block::Top, "Top of the file"),
     (Block::Global, "`global_defs`"),
     (Block::Instance, "`vrrp_instance`"),
     (Block::Authentication, "`authentication`"),
+    (Block::Hmac, "`auth_hmac`"),
     (Block::Address, "Options of virtual addresses"),
     (Block::Peer, "Options of unicast peers"),
     (Block::Track, "Options of tracked objects"),

@@ -1,7 +1,8 @@
 //! Keywords of instances, groups and checks.
 
 use super::Block::{
-    Address, Authentication, File, GarpGroup, Group, Instance, Peer, Process, Route, Rule, Script, Track,
+    Address, Authentication, File, GarpGroup, Group, Hmac, Instance, Peer, Process, Route, Rule, Script,
+    Track,
 };
 use super::Kind::{LoadBalancer, NotNeeded, Translated, Unsupported};
 use super::{Keyword, line, option};
@@ -53,6 +54,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Instance, "strict_mode", Translated(&["instance.accept"])),
     line(Instance, "v3_checksum_as_v2", Translated(&["instance.checksum"])),
     line(Instance, "authentication", Translated(&["instance.auth_pass"])),
+    line(Instance, "auth_hmac", Translated(&["instance.hmac"])),
     line(Instance, "use_vmac", Translated(&["instance.virtual_mac"])),
     line(Instance, "vmac_xmit_base", Translated(&["instance.virtual_mac_transmit_on_base"])),
     line(Instance, "mcast_src_ip", Translated(&["instance.source", "instance.unicast_source"])),
@@ -143,14 +145,18 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Instance, "use_vmac_addr", Unsupported("VIPs on other interfaces have the MAC of their interface")),
     line(Instance, "use_ipvlan", Unsupported("use `virtual_mac = true`, or the interface's own MAC")),
     line(Instance, "vrf", Unsupported("use the interface that is in the VRF as `interface`")),
-    line(
-        Instance,
-        "auth_hmac",
-        Unsupported("vipd does not have it; remove it on all routers before the first one is replaced"),
-    ),
     line(Instance, "lvs_sync_daemon_interface", LoadBalancer),
     line(Authentication, "auth_type", Translated(&["instance.auth_pass"])),
     line(Authentication, "auth_pass", Translated(&["instance.auth_pass"])),
+    line(
+        Hmac,
+        "key",
+        Translated(&["hmac.keys.id", "hmac.keys.file", "hmac.keys.credential", "hmac.keys.hex"]),
+    ),
+    line(Hmac, "active_key", Translated(&["instance.hmac.active"])),
+    line(Hmac, "anti_replay", Translated(&["instance.hmac.anti_replay"])),
+    line(Hmac, "time_window", Translated(&["instance.hmac.window"])),
+    line(Hmac, "mode", Translated(&["instance.hmac.mode"])),
     option(Peer, "min_ttl", 1, Translated(&["unicast_peers.min_ttl"])),
     option(Peer, "max_ttl", 1, Unsupported("vipd has no maximum TTL; remove it")),
     option(Address, "dev", 1, Translated(&["virtual_addresses.dev"])),

@@ -61,6 +61,11 @@ fn unicast_with_password_is_translated() {
 }
 
 #[test]
+fn keys_of_signed_adverts_need_attention() {
+    check("hmac", None, true);
+}
+
+#[test]
 fn sync_group_with_notifications_is_translated() {
     check("firewall", None, false);
 }

@@ -31,7 +31,16 @@ fn keys_of_translated_keywords_exist() {
 fn equivalents_of_keys_are_translated() {
     // These are values and phrases, and keywords that the reference mentions although they have no
     // equivalent.
-    let other = ["false", "\"rfc9568\"", "\"down\"", "auth_type PASS", "include", "vrrp_rt_priority"];
+    let other = [
+        "false",
+        "\"rfc9568\"",
+        "\"down\"",
+        "auth_type PASS",
+        "include",
+        "vrrp_rt_priority",
+        "file:",
+        "hex:",
+    ];
     for word in keepalived_words() {
         let is_translated = keywords::all()
             .any(|keyword| keyword.name == word && matches!(keyword.kind, Kind::Translated(_)));
@@ -53,6 +62,7 @@ fn in_block(block: Block, setting: &str) -> String {
         Block::GarpGroup => format!("{plain}garp_group {{\n{setting}\n}}\n"),
         Block::Instance => format!("{instance}{setting}\n}}\n"),
         Block::Authentication => format!("{instance}authentication {{\n{setting}\n}}\n}}\n"),
+        Block::Hmac => format!("{instance}auth_hmac {{\n{setting}\n}}\n}}\n"),
         Block::Address => format!("{instance}virtual_ipaddress {{ 10.0.0.1 {setting} }}\n}}\n"),
         Block::Peer => format!("{instance}unicast_peer {{ 10.0.0.1 {setting} }}\n}}\n"),
         Block::Route => format!("{instance}virtual_routes {{ {setting} }}\n}}\n"),

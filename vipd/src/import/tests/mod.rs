@@ -1,6 +1,7 @@
 //! Tests of the translation: files from the field, single keywords, and arbitrary input.
 
 mod files;
+mod hmac;
 mod instances;
 mod keywords;
 mod lines;

@@ -7,12 +7,13 @@ use proptest::prelude::*;
 use super::{Memory, import, options};
 use crate::config::Config;
 
-const FIXTURES: [&str; 5] = [
+const FIXTURES: [&str; 6] = [
     include_str!("fixtures/attention.conf"),
     include_str!("fixtures/checks.conf"),
     include_str!("fixtures/template.conf"),
     include_str!("fixtures/routes.conf"),
     include_str!("fixtures/dual-stack.conf"),
+    include_str!("fixtures/hmac.conf"),
 ];
 
 /// Texts with a special meaning in some context.

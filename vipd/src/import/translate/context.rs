@@ -257,7 +257,8 @@ impl Context<'_> {
 
 /// Returns whether a translated keyword must have a block.
 fn has_block(name: &str) -> bool {
-    const BLOCKS: [&str; 18] = [
+    const BLOCKS: [&str; 19] = [
+        "auth_hmac",
         "authentication",
         "garp_group",
         "group",

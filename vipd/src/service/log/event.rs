@@ -1,6 +1,10 @@
 //! Log lines for events of virtual routers.
 
+use std::io;
+
 use crate::config::Instance;
+use crate::engine::authentication::Refused;
+use crate::vrrp::hmac::Refusal;
 use crate::vrrp::{Discard, Event, Interval, Reason, State, Version};
 
 /// Logs an event of an instance's virtual router.
@@ -65,4 +69,39 @@ pub(super) fn write(config: &Instance, event: &Event) {
             tracing::warn!(instance, "adverts were lost between the BPF program and the agent");
         }
     }
+}
+
+/// Logs an advert of an instance that could not be verified.
+pub(super) fn write_refused(config: &Instance, refused: &Refused) {
+    let instance = config.name.as_str();
+    let Refused { source, refusal, clock_offset } = refused;
+    let (reason, remedy) = match refusal {
+        Refusal::Missing => ("not signed", "configure `hmac` on the sender"),
+        Refusal::Malformed => ("malformed trailer", "look for a router with another type of trailer"),
+        Refusal::Stale => {
+            ("its time differs from this host's clock by more than `window`", "synchronize the clocks")
+        }
+        Refusal::UnknownKey => ("unknown key ID", "configure the same keys on all routers"),
+        Refusal::WrongHmac => {
+            ("wrong HMAC", "configure the same keys on all routers; if they are the same, it is forged")
+        }
+        Refusal::Replayed => ("replayed", "look for a loop, an attacker or a clock that was set back"),
+    };
+    let offset_ms = clock_offset.filter(|_| *refusal == Refusal::Stale);
+    tracing::warn!(
+        instance, %source, reason, offset_ms, remedy,
+        "advert ignored; further ones with this reason are counted, and logged once a minute"
+    );
+}
+
+/// Logs a frame of an instance that the kernel refused to send.
+pub(super) fn write_unsent(config: &Instance, error: &io::Error) {
+    let instance = config.name.as_str();
+    // The address list does not fit into one packet.
+    let is_too_long = error.raw_os_error() == Some(libc::EMSGSIZE);
+    let remedy = is_too_long.then_some("move addresses to virtual_addresses_excluded");
+    tracing::warn!(
+        instance, %error, remedy,
+        "cannot send a frame; further failures are not logged until a send succeeds"
+    );
 }

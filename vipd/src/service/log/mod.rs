@@ -121,21 +121,24 @@ impl Log {
         self.instances.get(&router).map(|log| &log.config)
     }
 
+    /// Returns the log of a router if it permits another line.
+    fn permitted(&mut self, router: RouterId) -> Option<&InstanceLog> {
+        let log = self.instances.get_mut(&router)?;
+        log.permits().then_some(log)
+    }
+
     /// Logs a report, unless a limit suppresses it.
     pub(super) fn write(&mut self, report: Report) {
         match report {
             Report::Router { router, event } => self.event(router, &event),
             Report::SendRefused { router, error } => {
-                if let Some(log) = self.instances.get_mut(&router)
-                    && log.permits()
-                {
-                    // The address list does not fit into one packet.
-                    let is_too_long = error.raw_os_error() == Some(libc::EMSGSIZE);
-                    let remedy = is_too_long.then_some("move addresses to virtual_addresses_excluded");
-                    tracing::warn!(
-                        instance = log.config.name, %error, remedy,
-                        "cannot send a frame; further failures are not logged until a send succeeds"
-                    );
+                if let Some(log) = self.permitted(router) {
+                    event::write_unsent(&log.config, &error);
+                }
+            }
+            Report::AdvertRefused { router, refused } => {
+                if let Some(log) = self.permitted(router) {
+                    event::write_refused(&log.config, &refused);
                 }
             }
             Report::NetlinkFailed(error) => {

@@ -207,7 +207,7 @@ fn details(out: &mut String, one: &InstanceStatus, stats: &Statistics, shared: &
     add("Preempt", preempt(one, values));
     add("Accept", Markup::new(if one.accept_mode { "yes" } else { "no" }));
     if one.authentication != "none" {
-        add("Authentication", Markup::new(&one.authentication));
+        add("Authentication", Markup::new(explain::authentication(one)));
     }
     if let Some(source) = one.primary_address {
         add("Source", Markup::new(source));
@@ -220,12 +220,16 @@ fn details(out: &mut String, one: &InstanceStatus, stats: &Statistics, shared: &
         add("Sync group", Markup::new(format_args!("{group} ({of_group})")));
     }
     let peers = one.peers.iter().map(|peer| {
-        let PeerStatus { address, priority, checksum, last_heard_ms } = peer;
+        let PeerStatus { address, priority, checksum, last_heard_ms, key_id, clock_offset_ms } = peer;
         let is_master = Some(*address) == one.last_adv_source;
         let of_master = shared.age.filter(|_| is_master);
         let age = of_master.unwrap_or_else(|| values.add(age(*last_heard_ms)));
-        let peer = format_args!("{address}, priority {priority}, checksum {checksum}, last advert ");
-        Markup::new(peer).slot(age).text(" ago")
+        let mut out = Markup::new(format_args!("{address}, priority {priority}, checksum {checksum}"));
+        if let (Some(key), Some(offset)) = (key_id, clock_offset_ms) {
+            let clock = values.add(explain::clock_offset(*offset));
+            out = out.text(format_args!(", key {key}, clock ")).slot(clock);
+        }
+        out.text(", last advert ").slot(age).text(" ago")
     });
     add_limited(&mut add, "Peer", peers);
     let all = one.virtual_addresses.len() + one.excluded_addresses.len();

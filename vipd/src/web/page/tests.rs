@@ -144,7 +144,10 @@ fn update_has_the_elements_that_changed() {
 #[test]
 fn update_of_an_idle_agent_consists_of_values() {
     let mut scrape = scrape();
-    let peer = json!({ "address": "192.0.2.1", "priority": 200, "checksum": "rfc9568", "last-heard-ms": 3 });
+    let peer = json!({
+        "address": "192.0.2.1", "priority": 200, "checksum": "rfc9568", "last-heard-ms": 3, "key-id": 7,
+        "clock-offset-ms": -1,
+    });
     scrape.problems.clear();
     scrape.status.instances = (0..MAX_INSTANCES)
         .map(|number| {
@@ -159,8 +162,12 @@ fn update_of_an_idle_agent_consists_of_values() {
     scrape.stats.instances = counters.collect();
     let former = Frame::new(&scrape);
     assert_contains(&former.document(), "<dd>last <span data-value=\"0\">3ms</span> ago</dd>");
+    assert_contains(
+        &former.document(),
+        "192.0.2.1, priority 200, checksum rfc9568, key 7, clock <span data-value=\"4\">1 ms behind</span>, last",
+    );
     for one in &mut scrape.status.instances {
-        one.peers[0].last_heard_ms = 7;
+        (one.peers[0].last_heard_ms, one.peers[0].clock_offset_ms) = (7, Some(2));
         (one.last_transition_ms, one.master_down_in_ns) = (Some(2000), Some(29_000_000));
     }
     for one in &mut scrape.stats.instances {
@@ -169,8 +176,11 @@ fn update_of_an_idle_agent_consists_of_values() {
     let update = Frame::new(&scrape).update(Some(&former));
     let json: serde_json::Value = serde_json::from_str(&update).expect("JSON");
     assert_eq!(json["elements"], json!([]));
-    assert_eq!(json["values"]["instance-0"], json!({ "0": "7ms", "2": "2.0s", "3": "29ms", "4": "100" }));
-    assert!(update.len() < 64 * MAX_INSTANCES, "{} bytes", update.len());
+    assert_eq!(
+        json["values"]["instance-0"],
+        json!({ "0": "7ms", "2": "2.0s", "3": "29ms", "4": "2 ms ahead", "5": "100" })
+    );
+    assert!(update.len() < 80 * MAX_INSTANCES, "{} bytes", update.len());
 }
 
 /// During a flood of invalid adverts, an update has the numbers of errors alone.

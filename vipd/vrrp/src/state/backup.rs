@@ -310,14 +310,20 @@ impl Backup {
     }
 
     /// Returns the unchanged advert of the current master; `None` if the master's next advert could
-    /// do more than restart the timer.
+    /// do more than restart the timer, or must be verified.
     #[inline]
     pub(crate) fn steady(&self, common: &Common) -> Option<Steady> {
         let only_master = self.preempt_at.is_none()
             && self.floor.as_ref().is_none_or(|floor| Some(floor.source()) == self.master());
         let waits = self.down_reason == Reason::MasterTimeout;
         // The router's primary address may since have become the master's address.
-        self.unchanged.filter(|steady| waits && only_master && steady.source != common.primary)
+        let may_skip = waits && only_master && !common.config.is_verified;
+        self.unchanged.filter(|steady| may_skip && steady.source != common.primary)
+    }
+
+    pub(crate) fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let is_silent = self.down_timer <= now && self.down_reason == Reason::MasterTimeout;
+        is_silent.then_some(self.down_from)
     }
 
     #[inline]

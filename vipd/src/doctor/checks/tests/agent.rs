@@ -8,7 +8,7 @@ use crate::netlink::LinkFacts;
 
 /// Returns the reports of an agent without trouble, whose only instance is that of [`config`], as
 /// backup.
-fn running() -> Running {
+pub(super) fn running() -> Running {
     let status = serde_json::json!({
         "name": "a", "interface": "eth0", "vrid": 51, "family": "ipv4", "version": 3, "state": "backup",
         "priority": 100, "effective-priority": 100, "last-adv-source": null, "master-down-interval": 360,

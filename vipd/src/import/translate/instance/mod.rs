@@ -1,5 +1,6 @@
 //! `vrrp_instance`.
 
+mod hmac;
 mod output;
 mod transport;
 
@@ -18,6 +19,7 @@ use crate::import::report::{Message, Position};
 use crate::import::toml::Value;
 use crate::import::tree::Statement;
 
+use hmac::Hmac;
 pub(super) use output::Surroundings;
 use transport::Transport;
 
@@ -52,6 +54,7 @@ pub(super) struct Instance {
     is_strict: Option<bool>,
     has_rfc9568_checksum: Option<bool>,
     password: Option<(String, Position)>,
+    hmac: Option<Hmac>,
     has_virtual_mac: bool,
     transmits_on_base: Option<Position>,
     transport: Transport,
@@ -90,6 +93,7 @@ impl Instance {
             is_strict: None,
             has_rfc9568_checksum: None,
             password: None,
+            hmac: None,
             has_virtual_mac: false,
             transmits_on_base: None,
             transport: Transport::default(),
@@ -129,6 +133,7 @@ impl Instance {
             }
             "native_ipv6" => self.is_native_ipv6 = true,
             "authentication" => self.authentication(setting, context),
+            "auth_hmac" => self.hmac = Hmac::read(setting, context),
             "use_vmac" => self.virtual_mac(setting, context),
             "vmac_xmit_base" => self.transmits_on_base = Some(setting.at.clone()),
             "v3_checksum_as_v2" => self.has_rfc9568_checksum = context.boolean(setting),

@@ -27,7 +27,7 @@ pub(in crate::import::translate) struct Surroundings<'a> {
 }
 
 impl Instance {
-    /// Returns `[[instance]]` and `[instance.notify]`. `unnumbered` is the number of policy rules
+    /// Returns `[[instance]]`, `[instance.hmac]` and `[instance.notify]`. `unnumbered` is the number of policy rules
     /// so far without a preference.
     pub(in crate::import::translate) fn tables(
         &self,
@@ -88,10 +88,11 @@ impl Instance {
         if let Some(garp) = self.garp.or(&global.garp_on(interface)).translate(self.is_ipv6()) {
             table.set("garp", garp);
         }
+        let hmac = self.hmac.as_ref().map(|hmac| hmac.table(context));
         let notify = self.notify.table("[instance.notify]", context);
         annotate(&mut table, &self.messages);
         annotate(&mut table, context.report.since(start));
-        [Some(table), notify].into_iter().flatten().collect()
+        [Some(table), hmac, notify].into_iter().flatten().collect()
     }
 
     fn write_election(&self, version: u8, global: &Global, table: &mut Table, context: &mut Context<'_>) {
@@ -182,6 +183,10 @@ impl Instance {
 
     fn write_password(&self, version: u8, global: &Global, table: &mut Table, context: &mut Context<'_>) {
         let Some((password, at)) = &self.password else { return };
+        if self.hmac.is_some() {
+            context.note(at, "the password is left out: keepalived ignores it, too, with `auth_hmac`");
+            return;
+        }
         if self.is_strict.unwrap_or(global.is_strict) {
             context.attention(
                 at,

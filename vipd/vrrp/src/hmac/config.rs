@@ -1,0 +1,101 @@
+//! Configuration of the signed adverts of a router.
+
+use alloc::vec::Vec;
+
+use vipd_common::hmac::KeyState;
+use vipd_common::parse::Trailer;
+
+use super::sequence::{Sequence, WallTime};
+use crate::interval::Nanos;
+
+/// Length of the shortest key, in bytes.
+pub const MIN_KEY: usize = 32;
+/// Length of the longest key, in bytes: a block of SHA-256.
+pub const MAX_KEY: usize = vipd_common::hmac::BLOCK;
+
+/// Keys and rules for signed adverts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The keys with which received adverts are verified, each with an ID of its own.
+    pub keys: Vec<Key>,
+    /// ID of the key with which adverts are signed.
+    pub active: u8,
+    /// Which adverts need a trailer.
+    pub mode: Mode,
+    /// How replays are recognized.
+    pub anti_replay: AntiReplay,
+    /// The largest accepted difference between the sender's clock and this host's clock in seconds, 1
+    /// to 300. Not used with [`AntiReplay::Monotonic`].
+    pub window: u32,
+}
+
+/// A key and its ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Identifier, 1 to 255.
+    pub id: u8,
+    /// The key.
+    pub state: KeyState,
+}
+
+/// Which adverts have a trailer. To introduce keys without an interruption, change all routers from
+/// one mode to the next, in the order of the variants reversed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Sent adverts are signed, and received adverts must be.
+    Enforce,
+    /// Sent adverts are signed. Received adverts are verified if they have a trailer.
+    Permissive,
+    /// Sent adverts are not signed. Received adverts are verified if they have a trailer.
+    ReceiveOnly,
+}
+
+/// How replays are recognized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AntiReplay {
+    /// The sender's clock must be within the window, and its sequence must grow. Needs synchronized
+    /// clocks. Also recognizes replays of a sender that is not known yet.
+    Time,
+    /// The sender's sequence must grow. Needs no synchronized clocks.
+    Monotonic,
+}
+
+impl Config {
+    /// Returns the key with this ID.
+    pub fn key(&self, id: u8) -> Option<&Key> {
+        self.keys.iter().find(|key| key.id == id)
+    }
+
+    /// Returns the key with which adverts are signed; `None` if they are not signed.
+    pub fn signing_key(&self) -> Option<&Key> {
+        if self.mode == Mode::ReceiveOnly { None } else { self.key(self.active) }
+    }
+
+    /// Returns the window in seconds; `None` with [`AntiReplay::Monotonic`].
+    pub fn time_window(&self) -> Option<u32> {
+        (self.anti_replay == AntiReplay::Time).then_some(self.window)
+    }
+
+    /// Returns whether received adverts have a trailer.
+    pub fn trailer(&self) -> Trailer {
+        match self.mode {
+            Mode::Enforce => Trailer::Required,
+            Mode::Permissive | Mode::ReceiveOnly => Trailer::Optional,
+        }
+    }
+
+    /// Returns the time for which the time of a sequence stays within the window, rounded down to
+    /// seconds; `None` if it does forever.
+    pub(super) fn lifetime(&self, sequence: Sequence, now: WallTime) -> Option<Nanos> {
+        let ahead = sequence.milliseconds_after(now).div_euclid(1000);
+        let seconds = i64::from(self.window).saturating_add(ahead);
+        let nanos = u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000);
+        (self.anti_replay == AntiReplay::Time).then_some(nanos)
+    }
+
+    /// Returns whether the time of a sequence is within the window; true with
+    /// [`AntiReplay::Monotonic`].
+    pub(super) fn is_fresh(&self, sequence: Sequence, now: WallTime) -> bool {
+        self.anti_replay == AntiReplay::Monotonic || sequence.seconds_from(now) <= self.window
+    }
+}
