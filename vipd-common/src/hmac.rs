@@ -18,7 +18,7 @@ use crate::parse::Cursor;
 use crate::wire::{trailer, vrrp};
 
 /// Largest number of keys of a virtual router.
-pub const MAX_KEYS: usize = 8;
+pub const MAX_KEYS: u8 = 8;
 /// Length of a block of SHA-256, in bytes.
 pub const BLOCK: usize = 64;
 /// Number of words in a block of SHA-256.

@@ -282,10 +282,14 @@ pub const SIGNED_TOKEN_INTERVAL: u64 = 50_000;
 pub const BUDGETS: u32 = 2;
 /// Index of the bucket of signed adverts that are passed to user space.
 pub const BUDGET_PASSED: u32 = 0;
-/// Capacity of the bucket of passed adverts.
+/// Capacity of the bucket of passed adverts. Adverts of unknown senders may use only half of it, so that
+/// a flood of them leaves room for known senders.
 pub const PASSED_BURST: u64 = 1024;
-/// Nanoseconds after which the bucket of passed adverts regains one advert: 16 µs, 62,500 adverts/s.
+/// Nanoseconds after which the bucket of passed adverts regains one token: 16 µs, 62,500 tokens/s.
 pub const PASSED_TOKEN_INTERVAL: u64 = 16_000;
+/// A passed advert takes one token, and another one for each complete part of this many bytes of its
+/// packet, because hashing a long advert takes longer.
+pub const PASSED_TOKEN_BYTES: u64 = 512;
 /// Index of the bucket of blocks that the BPF program hashes to verify adverts.
 pub const BUDGET_HASHED: u32 = 1;
 /// Capacity of the bucket of hashed blocks, enough for several of the longest adverts.

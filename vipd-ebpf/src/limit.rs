@@ -9,15 +9,16 @@
 //! Signed adverts have other limits, because user space must verify each of them:
 //! [`SIGNED_BURST`] and [`SIGNED_TOKEN_INTERVAL`] per sender that has sent verified adverts, and for
 //! all other senders of a row together; and [`PASSED_BURST`] and [`PASSED_TOKEN_INTERVAL`] for all
-//! rows.
+//! rows, half of which is reserved for known senders.
 
 use vipd_common::parse::Advert;
 use vipd_common::records::{
-    BUDGET_HASHED, BUDGET_PASSED, HASHED_BURST, HASHED_TOKEN_INTERVAL, PASSED_BURST, PASSED_TOKEN_INTERVAL,
-    SIGNED_BURST, SIGNED_TOKEN_INTERVAL, SenderKey, TOKEN_INTERVAL,
+    BUDGET_HASHED, BUDGET_PASSED, HASHED_BURST, HASHED_TOKEN_INTERVAL, PASSED_BURST, PASSED_TOKEN_BYTES,
+    PASSED_TOKEN_INTERVAL, SIGNED_BURST, SIGNED_TOKEN_INTERVAL, SenderKey, TOKEN_INTERVAL,
 };
 
 use crate::maps::{BUDGET, SENDER_BURST, SENDERS};
+use crate::signers::Sender;
 
 /// Charges the sender's bucket and returns whether the advert conforms.
 #[inline(always)]
@@ -49,13 +50,15 @@ pub(crate) fn charge(bucket: *mut u64, now: u64) -> bool {
 }
 
 /// Charges the bucket of a signed advert's sender, and then the bucket of all senders. Returns whether
-/// the advert conforms to both.
+/// the advert, a packet of `length` bytes, conforms to both.
 #[inline(always)]
-pub(crate) fn charge_signed(bucket: *mut u64, now: u64) -> bool {
+pub(crate) fn charge_signed(sender: &Sender, length: u64, now: u64) -> bool {
+    let tokens = 1 + length / PASSED_TOKEN_BYTES;
+    let burst = if sender.is_known { PASSED_BURST } else { PASSED_BURST / 2 };
     SENDER_BURST.load() == 0
-        || take(bucket, now, 1, Rate { burst: SIGNED_BURST, interval: SIGNED_TOKEN_INTERVAL })
+        || take(sender.bucket, now, 1, Rate { burst: SIGNED_BURST, interval: SIGNED_TOKEN_INTERVAL })
             && BUDGET.get_ptr_mut(BUDGET_PASSED).is_some_and(|bucket| {
-                take(bucket, now, 1, Rate { burst: PASSED_BURST, interval: PASSED_TOKEN_INTERVAL })
+                take(bucket, now, tokens, Rate { burst, interval: PASSED_TOKEN_INTERVAL })
             })
 }
 

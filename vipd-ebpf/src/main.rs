@@ -359,7 +359,7 @@ mod program {
             count_discarded(row, Counter::HmacReplayed);
             return;
         }
-        if !charge_signed(sender.bucket, arrival) {
+        if !charge_signed(&sender, length as u64, arrival) {
             // The sender may be the master, whether its adverts have been verified or not.
             set(LOST.get_ptr_mut(row));
             count_discarded(row, Counter::RateLimited);

@@ -14,6 +14,8 @@ pub(crate) struct Sender {
     mark: u64,
     /// Time until which `mark` counts; 0 if the sender is not known.
     mark_until: u64,
+    /// Whether an advert of the sender has been verified.
+    pub(crate) is_known: bool,
     /// The sender's token bucket. All unknown senders of a row share one.
     pub(crate) bucket: *mut u64,
 }
@@ -42,7 +44,7 @@ pub(crate) fn find(row: u32, address: &Address) -> Option<Sender> {
     }
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let bucket = unsafe { &raw mut (*signers).unverified };
-    Some(Sender { mark: 0, mark_until: 0, bucket })
+    Some(Sender { mark: 0, mark_until: 0, is_known: false, bucket })
 }
 
 /// Returns the sender in a slot; `None` if user space changes the slot at the same time.
@@ -66,7 +68,7 @@ fn read(slot: *mut SignerSlot, address: &Address) -> Option<Sender> {
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let bucket = unsafe { &raw mut (*slot).bucket };
     let is_stable = before == after && before % 2 == 0;
-    (is_same && is_stable).then_some(Sender { mark, mark_until, bucket })
+    (is_same && is_stable).then_some(Sender { mark, mark_until, is_known: true, bucket })
 }
 
 #[inline(always)]

@@ -73,6 +73,11 @@ impl Authentication {
         self.authenticator.sign(clock::wall(clock::now()), header, message)
     }
 
+    /// Remembers an address from which the router no longer sends adverts.
+    pub(crate) fn leave(&mut self, address: IpAddr, now: Timestamp) -> Option<Verified> {
+        self.authenticator.leave(address, clock::wall(now), now)
+    }
+
     /// Returns the sequence of the last signed advert; `None` if none has been signed.
     pub(crate) fn sent(&self) -> Option<u64> {
         self.authenticator.sent()
@@ -121,6 +126,17 @@ impl Engine {
         if instance.authentication.is_some() {
             self.signers.expire(instance.row);
             self.publish_own_source(instance);
+        }
+    }
+
+    /// Remembers an address from which the router no longer sends adverts, because its primary address
+    /// has changed. Its own adverts from there, if they are replayed, are not those of another router.
+    pub(super) fn leave_source(&mut self, now: Timestamp, id: RouterId, former: IpAddr) {
+        let Some(instance) = self.topology.routers.get_mut(id) else { return };
+        let row = instance.row;
+        let left = instance.authentication.as_mut().and_then(|own| own.leave(former, now));
+        if let Some(left) = left {
+            self.publish_sender(row, &left);
         }
     }
 

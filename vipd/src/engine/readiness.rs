@@ -107,10 +107,14 @@ impl Engine {
             let link = self.topology.links.get(instance.link);
             let mac = link.and_then(|link| link.mac);
             let entry = link.and_then(|link| link.addresses.entries(primary).next());
+            let former = instance.primary();
             if instance.prepare(mac, primary, entry.map(|entry| entry.prefix)) && instance.is_master() {
                 // Other hosts may have cached the old MAC for the VIPs.
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
+            }
+            if let Some(former) = former.filter(|former| *former != primary) {
+                self.leave_source(now, id, former);
             }
             if let Some(instance) = self.topology.routers.get(id) {
                 self.publish_own_source(instance);

@@ -46,11 +46,6 @@ pub struct Kernel {
     consumers: Consumers,
 }
 
-/// Number of keys per virtual router for which the map has room: the largest number that the
-/// configuration allows. The map takes memory only for keys that are present, and 16 bytes for each
-/// possible key.
-const KEYS_PER_ROUTER: u32 = MAX_KEYS as u32;
-
 /// Result of [`Kernel::load`].
 pub struct Loaded {
     /// The program and its attachments.
@@ -121,6 +116,8 @@ impl Kernel {
             Verbosity::Quiet => 0,
             Verbosity::Discards => 4,
         };
+        // The map takes memory only for keys that are present, and 16 bytes for each possible key.
+        let keys = sizes.routers.max(1).saturating_mul(MAX_KEYS.into());
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(names::MAP_ROUTERS, sizes.routers.max(1))
             .map_max_entries(names::MAP_PEERS, sizes.peers.max(1))
@@ -130,7 +127,7 @@ impl Kernel {
             .map_max_entries(names::MAP_STEADY, sizes.routers + 1)
             .map_max_entries(names::MAP_LOST, sizes.routers + 1)
             .map_max_entries(names::MAP_SIGNERS, sizes.routers + 1)
-            .map_max_entries(names::MAP_HMAC_KEYS, sizes.routers.max(1).saturating_mul(KEYS_PER_ROUTER))
+            .map_max_entries(names::MAP_HMAC_KEYS, keys)
             .map_max_entries(names::MAP_SENDERS, sizes.senders.max(1))
             .map_max_entries(names::MAP_ADVERTS, RING_BYTES)
             .override_global(aya_log::LEVEL, &level, false)

@@ -6,7 +6,7 @@ use vipd_common::Timestamp;
 use vipd_common::address::to_words;
 use vipd_common::counters::Counter;
 use vipd_common::records::{
-    PASSED_BURST, PASSED_TOKEN_INTERVAL, SIGNED_BURST, SIGNED_TOKEN_INTERVAL, SIGNERS,
+    PASSED_BURST, PASSED_TOKEN_BYTES, PASSED_TOKEN_INTERVAL, SIGNED_BURST, SIGNED_TOKEN_INTERVAL, SIGNERS,
 };
 use vipd_common::wire::trailer::SEQUENCE;
 use vipd_witness::Advert;
@@ -184,6 +184,50 @@ fn all_rows_share_a_limit() {
     let took = now() - begin;
     assert!(passed >= PASSED_BURST, "{passed}");
     assert!(passed <= PASSED_BURST + 1 + took / PASSED_TOKEN_INTERVAL, "{passed} in {took} ns");
+}
+
+/// Adverts of unknown senders leave room for those of known senders.
+#[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
+fn half_of_the_common_limit_is_reserved_for_known_senders() {
+    let mut bench = Bench::limiting();
+    let routers: Vec<_> = signed().collect();
+    let begin = now();
+    let mut passed = 0;
+    for (_, _, advert) in &routers {
+        passed += bench.flood(advert, 1000).0;
+    }
+    let took = now() - begin;
+    assert!(passed >= PASSED_BURST / 2, "{passed}");
+    assert!(passed <= PASSED_BURST / 2 + 1 + took / PASSED_TOKEN_INTERVAL, "{passed} in {took} ns");
+    let (number, _, advert) = &routers[0];
+    let master = from(advert, 100);
+    bench.verified(*number, 0, &master, 1, NEVER);
+    let (passed, _) = bench.flood(&master, 200);
+    assert_eq!(passed, 200, "the known sender");
+}
+
+/// Long adverts take more of the common limit, because hashing them takes longer.
+#[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
+fn long_adverts_take_more_of_the_common_limit() {
+    let mut bench = Bench::limiting();
+    let begin = now();
+    let (mut passed, mut tokens) = (0, 0);
+    for (number, _, advert) in signed().filter(|(_, _, advert)| advert.source.is_ipv6()) {
+        for position in 0..SIGNERS {
+            let sender = from(&advert, u8::try_from(100 + position).expect("small"));
+            // As long as `BPF_PROG_TEST_RUN` passes in one buffer, rounded down.
+            let long = Advert { addresses: frame::addresses(6, 200), ..sender };
+            bench.verified(number, position, &long, 1, NEVER);
+            let count = bench.flood(&long, 256).0;
+            passed += count;
+            tokens += count * (1 + 200 * 16 / PASSED_TOKEN_BYTES);
+        }
+    }
+    let took = now() - begin;
+    assert!(passed > 0, "no long advert passed");
+    assert!(tokens <= PASSED_BURST + 1 + took / PASSED_TOKEN_INTERVAL, "{passed} in {took} ns");
 }
 
 /// A cleared row is like a new row: no senders, and full buckets.

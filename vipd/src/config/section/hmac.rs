@@ -165,7 +165,7 @@ fn keys(hmac: &Table<'_>, instance: &str, folders: &Folders<'_>, problems: &mut 
         if elements.is_empty() {
             return Err(value.rejected("empty", "add a key, or remove `hmac`"));
         }
-        if elements.len() > MAX_KEYS {
+        if elements.len() > MAX_KEYS.into() {
             let found = format!("{} keys", elements.len());
             return Err(value.rejected(found, "remove keys with which no router signs any more"));
         }

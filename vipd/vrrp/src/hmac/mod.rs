@@ -154,6 +154,20 @@ impl Authenticator {
         Ok(Some(Verified { sender, position, lifetime }))
     }
 
+    /// Remembers a former address of this router, from which it sent adverts until now. A replay of
+    /// these adverts must not appear to come from another router.
+    ///
+    /// Returns the address as a sender; `None` if no advert was signed, or if another router has sent
+    /// a later advert from this address.
+    pub fn leave(&mut self, address: IpAddr, now: WallTime, at: Timestamp) -> Option<Verified> {
+        let sequence = self.sent?;
+        let key_id = self.config.signing_key()?.id;
+        let sender =
+            Sender { address, mark: sequence.0, key_id, clock_offset: 0, last_arrival: at.as_nanos() };
+        let position = self.senders.record(sender, |mark| self.config.is_fresh(mark, now)).ok()?;
+        Some(Verified { sender, position, lifetime: self.config.lifetime(sequence, now) })
+    }
+
     /// Returns the senders whose adverts have been verified, at most as many as the capacity. The
     /// position of a sender stays the same until another sender replaces it.
     pub fn senders(&self) -> &[Sender] {
