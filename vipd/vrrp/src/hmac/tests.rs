@@ -241,6 +241,22 @@ fn resumed_authenticator_continues_the_sequences() {
     assert!(verify(&mut next_receiver, NOW, &second).is_ok(), "the clock has been set back");
 }
 
+/// When the primary address changes, the adverts that were sent from the former address are replays.
+#[test]
+fn own_adverts_from_a_former_address_are_replays() {
+    let mut own = Authenticator::new(config(&[7]), MULTICAST_SENDERS);
+    let (former, ..) = vector(4);
+    assert_eq!(own.leave(former, NOW, Timestamp::ZERO), None, "nothing was sent");
+    let last = sign(&mut own, NOW);
+    let left = own.leave(former, NOW, Timestamp::ZERO).expect("an advert was sent");
+    assert_eq!((left.sender.address, Some(left.sender.mark)), (former, own.sent()));
+    assert_eq!(verify(&mut own, NOW, &last), Err(Refusal::Replayed));
+    let mut other = Authenticator::new(config(&[7]), MULTICAST_SENDERS);
+    let later = WallTime::new(0x6925_f0a1, 0);
+    let advert = sign(&mut other, later);
+    assert!(verify(&mut own, later, &advert).is_ok(), "a router that has the address now");
+}
+
 #[test]
 fn last_advert_is_signed_after_the_last_sequence() {
     let mut sender = Authenticator::new(config(&[7]), MULTICAST_SENDERS);

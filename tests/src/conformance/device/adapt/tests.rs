@@ -114,6 +114,7 @@ fn every_vrrpv3_scenario_for_ipv4_without_special_needs_is_played() {
             || router.preempt == Some(false)
             || router.virtual_mac
             || router.unicast
+            || router.hmac.is_some()
             || !scenario.vipd_lines.is_empty()
             || scenario.lines.iter().any(|line| matches!(line.step, Step::Stop));
         if scenario.in_lab
