@@ -5,13 +5,14 @@
 //! | --- | --- |
 //! | spoof | priority 255 or 0 in the name of a node, unsigned or with a wrong HMAC |
 //! | cut and paste | the same with the trailer of another advert, or an advert with another VRID |
-//! | flood | 100 adverts with wrong HMACs at once, in the name of the last sender |
+//! | flood | 1,500 adverts with wrong HMACs at once, more than the budget, in the name of a node or of an unknown router |
 //! | replay | a captured advert: at once, after 1 s, or after up to 30 s |
 //!
 //! All packets have the client's MAC as their Ethernet source. Other sources would redirect the
 //! packets of the clients in the switch, which signed adverts cannot prevent.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -40,8 +41,11 @@ pub(super) const STALE: Duration = Duration::from_secs(3);
 const DELAYS: [u64; 7] = [0, 0, 1_000, 1_000, 3_500, 10_000, 30_000];
 /// A key that no router has.
 const KEY: [u8; 32] = [0xee; 32];
-/// Number of packets of a flood.
-const FLOOD: usize = 100;
+/// Number of packets of a flood. A router verifies at most 256 adverts of a sender at once.
+const FLOOD: usize = 1_500;
+/// How far the sequence of a flood is ahead, in units of 2⁻³² s: half a second. Otherwise, the node's
+/// next advert would make the rest of the flood replays.
+const AHEAD: u64 = 1 << 31;
 /// Size of the buffer for a frame, in bytes.
 const LONGEST_FRAME: usize = 2048;
 
@@ -147,9 +151,12 @@ impl Forger {
         let wrong = || Some(Trailer::new(&KEY, 1));
         match self.random.below(50) {
             0 => {
+                let trailer = Trailer::new(&KEY, 1);
+                let signed = Some(Trailer { sequence: trailer.sequence + AHEAD, ..trailer });
+                let source = if self.random.percent(50) { advert.source } else { unknown(advert.source) };
+                let flood = Advert { signed, source, ..forged(advert.priority) }.frame();
                 for _ in 0..FLOOD {
-                    let flood = Advert { signed: wrong(), ..forged(advert.priority) };
-                    send(&self.sender, &flood.frame());
+                    send(&self.sender, &flood);
                 }
             }
             1..13 => send(&self.sender, &forged(priority).frame()),
@@ -164,6 +171,14 @@ impl Forger {
             }
             _ => {}
         }
+    }
+}
+
+/// Returns an address on the segment that no node has.
+fn unknown(node: IpAddr) -> IpAddr {
+    match node {
+        IpAddr::V4(address) => (address | Ipv4Addr::new(0, 0, 0, 0x80)).into(),
+        IpAddr::V6(address) => (address | Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 0x8000)).into(),
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Bounds {
     /// Time added to the bounds of gaps and takeovers.
     pub margin: Duration,
     /// Time for which an attacker can replay adverts to a node that has missed them; zero without an
-    /// attacker. Added to the bounds of gaps and takeovers, with the time that a backup then waits.
+    /// attacker.
     pub replay: Duration,
     /// Whether a guardian is expected to send a priority-0 advert for a process that has died.
     pub guardian: bool,
@@ -55,11 +55,17 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Returns for how much longer replays may delay a takeover in this round.
-    fn replay(&self, round: Option<&Round>, router: &Router) -> Duration {
-        let faults = round.iter().flat_map(|round| &round.faults);
-        let is_possible = !self.replay.is_zero() && faults.clone().any(|fault| fault.kind.may_lose_adverts());
-        if is_possible { self.replay + router.longest_down() } else { Duration::ZERO }
+    /// Returns for how much longer an attacker may delay a takeover in this round. In a flood, priority 0
+    /// may be lost, so that a backup waits for Active_Down_Interval, and another one because adverts have
+    /// been lost. Replays of adverts that a node has missed delay the takeover for as long as they are
+    /// possible.
+    fn attack(&self, round: Option<&Round>, router: &Router) -> Duration {
+        if self.replay.is_zero() {
+            return Duration::ZERO;
+        }
+        let mut faults = round.iter().flat_map(|round| &round.faults);
+        let has_missed = faults.any(|fault| fault.kind.may_lose_adverts());
+        2 * router.longest_down() + if has_missed { self.replay } else { Duration::ZERO }
     }
 }
 
@@ -196,7 +202,7 @@ impl Judge {
         let mut takeovers = takeover::Takeovers::new(&self.segment, self.bounds, round);
         let allowed = |router: usize| {
             let gap = round.map(|round| round.gap(&self.segment.routers[router]));
-            gap.map(|gap| gap + self.bounds.margin + self.bounds.replay(round, &self.segment.routers[router]))
+            gap.map(|gap| gap + self.bounds.margin + self.bounds.attack(round, &self.segment.routers[router]))
         };
         let mut transitions = transitions::Transitions::new(&self.segment, round);
         let unlawful_before = self.ownership.unlawful;

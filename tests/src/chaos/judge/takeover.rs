@@ -142,8 +142,8 @@ impl<'a> Takeovers<'a> {
                 continue;
             }
             if let Some(takeover) = fault.kind.takeover(fault.length, configured) {
-                let replay = self.bounds.replay(self.round, configured);
-                let allowed = takeover.deadline(configured, self.bounds.guardian) + replay;
+                let attack = self.bounds.attack(self.round, configured);
+                let allowed = takeover.deadline(configured, self.bounds.guardian) + attack;
                 self.pending.push(Pending { router, from: fault.node, since: now, allowed });
                 if self.bounds.guardian && takeover == Takeover::Guardian {
                     self.guarded.push(Guarded { router, node: fault.node, since: now, sent: None });
