@@ -247,11 +247,11 @@ pub struct SignerSlot {
 /// the limit for signed adverts of all other senders.
 ///
 /// ```text
-///  0                  240            248        256
-///  +------------------+--------------+----------+
-///  | senders          | unverified h | window h |
-///  |  5 × SignerSlot  |         u64  |     u64  |
-///  +------------------+--------------+----------+
+///  0                  240            248        256         264
+///  +------------------+--------------+----------+-----------+
+///  | senders          | unverified h | window h | dropped h |
+///  |  5 × SignerSlot  |         u64  |     u64  |      u64  |
+///  +------------------+--------------+----------+-----------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -264,10 +264,14 @@ pub struct SignerRow {
     /// The largest accepted difference between the clocks of sender and receiver in seconds; 0 if the
     /// clocks are not compared.
     pub window: u64,
+    /// Arrival of the last advert that a limit for signed adverts has dropped, in nanoseconds of
+    /// `CLOCK_MONOTONIC`; 0 if there was none. Written by the BPF program.
+    pub dropped: u64,
 }
 
-/// Capacity of a token bucket of signed adverts.
-pub const SIGNED_BURST: u64 = 256;
+/// Capacity of a token bucket of signed adverts. A larger burst of forged adverts can displace an advert
+/// of the master.
+pub const SIGNED_BURST: u64 = 2048;
 
 /// Nanoseconds after which a token bucket of signed adverts regains one advert: 50 µs, 20,000
 /// adverts/s.
@@ -284,7 +288,7 @@ pub const BUDGETS: u32 = 2;
 pub const BUDGET_PASSED: u32 = 0;
 /// Capacity of the bucket of passed adverts. Adverts of unknown senders may use only half of it, so that
 /// a flood of them leaves room for known senders.
-pub const PASSED_BURST: u64 = 1024;
+pub const PASSED_BURST: u64 = 4096;
 /// Nanoseconds after which the bucket of passed adverts regains one token: 16 µs, 62,500 tokens/s.
 pub const PASSED_TOKEN_INTERVAL: u64 = 16_000;
 /// A passed advert takes one token, and another one for each complete part of this many bytes of its
@@ -292,7 +296,8 @@ pub const PASSED_TOKEN_INTERVAL: u64 = 16_000;
 pub const PASSED_TOKEN_BYTES: u64 = 512;
 /// Index of the bucket of blocks that the BPF program hashes to verify adverts.
 pub const BUDGET_HASHED: u32 = 1;
-/// Capacity of the bucket of hashed blocks, enough for several of the longest adverts.
+/// Capacity of the bucket of hashed blocks, enough for several of the longest adverts. Half of it is
+/// reserved for known senders.
 pub const HASHED_BURST: u64 = 512;
 /// Nanoseconds after which the bucket of hashed blocks regains one block: 20 µs, 50,000 blocks/s.
 pub const HASHED_TOKEN_INTERVAL: u64 = 20_000;

@@ -23,6 +23,16 @@ pub(crate) fn check(row: u32, priority: u8, arrival: u64) -> Option<Reason> {
     fences(&unsafe { slot.read_volatile() }, priority, arrival)
 }
 
+/// Returns whether a row is fenced.
+#[inline(always)]
+pub(crate) fn is_fenced(row: u32) -> bool {
+    // SAFETY: the pointer refers to the map's value, so the field is in bounds.
+    LEASES.get_ptr(row).map(|slot| unsafe { &raw const (*slot).fenced }).is_some_and(|fenced| {
+        // SAFETY: an aligned word of a map, which others write with single stores.
+        unsafe { fenced.read_volatile() != 0 }
+    })
+}
+
 /// Fences a row. Sets the row's own word before the word in `FILTER`, so that user space finds the
 /// fenced row once it finds the word in `FILTER` set.
 #[inline(always)]

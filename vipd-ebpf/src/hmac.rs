@@ -22,11 +22,12 @@ const MAX_BLOCKS: usize = Covered { message: 0, len: vrrp::MAX_LEN }.blocks();
 
 /// Returns 1 if the HMAC of the advert in this CPU's window is correct and its time is within the
 /// row's window, otherwise 0. `length` is the length of the packet in bytes; the packet must be valid
-/// and preceded by its record. Also returns 0 if too many blocks have been hashed recently.
+/// and preceded by its record. `is_known` is 1 if an advert of the sender has been verified before,
+/// otherwise 0. Also returns 0 if too many blocks have been hashed recently.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn vipd_verify(length: u32) -> u32 {
-    let blocks = vipd_begin(length);
+pub(crate) extern "C" fn vipd_verify(length: u32, is_known: u32) -> u32 {
+    let blocks = vipd_begin(length, is_known);
     if blocks == 0 {
         return 0;
     }
@@ -47,8 +48,8 @@ pub(crate) extern "C" fn vipd_verify(length: u32) -> u32 {
 /// Returns the number of blocks to hash; 0 if the advert cannot be verified.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn vipd_begin(length: u32) -> u32 {
-    begin(length as usize).unwrap_or(0)
+pub(crate) extern "C" fn vipd_begin(length: u32, is_known: u32) -> u32 {
+    begin(length as usize, is_known != 0).unwrap_or(0)
 }
 
 /// Copies a block of the data that the HMAC covers to the hash in this CPU's window.
@@ -83,7 +84,7 @@ pub(crate) extern "C" fn vipd_compare(length: u32) -> u32 {
 }
 
 #[inline(always)]
-fn begin(length: usize) -> Option<u32> {
+fn begin(length: usize, is_known: bool) -> Option<u32> {
     let packet = Windowed::copied(WINDOW_LEN)?;
     let AdvertRecord { arrival, row, .. } = record(&packet);
     let trailer = length - trailer::LEN;
@@ -101,7 +102,7 @@ fn begin(length: usize) -> Option<u32> {
     }
     let key = key(&packet, trailer, row)?;
     let blocks = covered(&packet, trailer)?.blocks();
-    if !charge_blocks(blocks as u64 + 1, arrival) {
+    if !charge_blocks(is_known, blocks as u64 + 1, arrival) {
         return None;
     }
     // SAFETY: only this run of the program uses the window on this CPU. The key is the value of a map:

@@ -62,13 +62,15 @@ pub(crate) fn charge_signed(sender: &Sender, length: u64, now: u64) -> bool {
             })
 }
 
-/// Charges the bucket of hashed blocks, and returns whether this number of blocks may be hashed.
+/// Charges the bucket of hashed blocks, and returns whether this number of blocks may be hashed for a
+/// sender.
 #[inline(always)]
-pub(crate) fn charge_blocks(blocks: u64, now: u64) -> bool {
+pub(crate) fn charge_blocks(is_known: bool, blocks: u64, now: u64) -> bool {
+    let burst = if is_known { HASHED_BURST } else { HASHED_BURST / 2 };
     SENDER_BURST.load() == 0
-        || BUDGET.get_ptr_mut(BUDGET_HASHED).is_some_and(|bucket| {
-            take(bucket, now, blocks, Rate { burst: HASHED_BURST, interval: HASHED_TOKEN_INTERVAL })
-        })
+        || BUDGET
+            .get_ptr_mut(BUDGET_HASHED)
+            .is_some_and(|bucket| take(bucket, now, blocks, Rate { burst, interval: HASHED_TOKEN_INTERVAL }))
 }
 
 /// Capacity of a bucket, and the nanoseconds after which it regains one token.

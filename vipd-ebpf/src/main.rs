@@ -74,8 +74,8 @@ mod program {
     use crate::hmac::vipd_verify;
     use crate::limit::{charge, charge_sender, charge_signed};
     use crate::maps::{
-        ADVERTS, AGENT_TC, AGENT_XDP, AGENT_XDP_FRAGS, LOST, PEERS, ROUTERS, count, count_discarded,
-        count_lost, count_unassigned, set,
+        ADVERTS, AGENT_TC, AGENT_XDP, AGENT_XDP_FRAGS, PEERS, ROUTERS, count, count_discarded, count_lost,
+        count_unassigned,
     };
     use crate::signers;
 
@@ -361,17 +361,17 @@ mod program {
         }
         if !charge_signed(&sender, length as u64, arrival) {
             // The sender may be the master, whether its adverts have been verified or not.
-            set(LOST.get_ptr_mut(row));
+            signers::dropped(row, arrival);
             count_discarded(row, Counter::RateLimited);
             return;
         }
         let bytes = packet.with_record(record(arrival, ifindex, row, advert, 0), length);
         let may_fence = match fence::check(row, advert.priority, arrival) {
             None => false,
-            Some(Reason::Expired) => true,
-            Some(Reason::Outranked) => has_room(bytes.len()),
+            Some(Reason::Expired) => !fence::is_fenced(row),
+            Some(Reason::Outranked) => has_room(bytes.len()) && !fence::is_fenced(row),
         };
-        if may_fence && vipd_verify(length as u32) != 0 {
+        if may_fence && vipd_verify(length as u32, u32::from(sender.is_known)) != 0 {
             fence::fence(row);
         }
         // Like committing a record, writing one is a full barrier.

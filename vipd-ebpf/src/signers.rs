@@ -47,6 +47,16 @@ pub(crate) fn find(row: u32, address: &Address) -> Option<Sender> {
     Some(Sender { mark: 0, mark_until: 0, is_known: false, bucket })
 }
 
+/// Records that a limit has dropped an advert that arrived at `arrival`.
+#[inline(always)]
+pub(crate) fn dropped(row: u32, arrival: u64) {
+    let Some(signers) = SIGNERS.get_ptr_mut(row) else { return };
+    // SAFETY: the pointer refers to the map's value, so the field is in bounds.
+    let word = unsafe { &raw mut (*signers).dropped };
+    // SAFETY: an aligned word of a map. Racing CPUs store nearly the same time.
+    unsafe { word.write_volatile(arrival) };
+}
+
 /// Returns the sender in a slot; `None` if user space changes the slot at the same time.
 #[inline(always)]
 fn read(slot: *mut SignerSlot, address: &Address) -> Option<Sender> {

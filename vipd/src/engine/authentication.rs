@@ -88,6 +88,11 @@ impl Authentication {
         self.authenticator.senders()
     }
 
+    /// Returns the senders whose sequences count at `now`.
+    fn remembered(&self, now: Timestamp) -> impl Iterator<Item = Verified> {
+        self.authenticator.remembered(clock::wall(now))
+    }
+
     pub(crate) fn save(&self) -> Saved {
         self.authenticator.save()
     }
@@ -112,21 +117,23 @@ impl Authentication {
 
 impl Engine {
     /// Publishes the sequence of a sender whose advert has been verified to the BPF program, which then
-    /// drops replays.
-    pub(super) fn publish_sender(&self, row: Row, verified: &Verified) {
+    /// drops replays. `from` is the time from which the lifetime of the sequence is counted.
+    pub(super) fn publish_sender(&self, row: Row, verified: &Verified, from: Timestamp) {
         let Verified { sender, position, lifetime } = verified;
-        let arrival = Timestamp::from_nanos(sender.last_arrival);
-        let until = lifetime.map_or(FOREVER, |lifetime| arrival + lifetime);
+        let until = lifetime.map_or(FOREVER, |lifetime| from + lifetime);
         self.signers.verified(row, OWN_SLOT + 1 + position, to_words(sender.address), sender.mark, until);
     }
 
-    /// Makes the published sequences of a router's senders no longer count, until the next advert of
-    /// each has been verified.
-    pub(super) fn expire_senders(&self, instance: &Instance) {
-        if instance.authentication.is_some() {
-            self.signers.expire(instance.row);
-            self.publish_own_source(instance);
+    /// Publishes the sequences of a router's senders again, because the clock or the rules by which they
+    /// count have changed.
+    pub(super) fn republish_senders(&self, instance: &Instance) {
+        let Some(authentication) = &instance.authentication else { return };
+        self.signers.expire(instance.row);
+        let now = clock::now();
+        for verified in authentication.remembered(now) {
+            self.publish_sender(instance.row, &verified, now);
         }
+        self.publish_own_source(instance);
     }
 
     /// Remembers an address from which the router no longer sends adverts, because its primary address
@@ -136,7 +143,7 @@ impl Engine {
         let row = instance.row;
         let left = instance.authentication.as_mut().and_then(|own| own.leave(former, now));
         if let Some(left) = left {
-            self.publish_sender(row, &left);
+            self.publish_sender(row, &left, now);
         }
     }
 
@@ -162,8 +169,7 @@ impl Engine {
         self.signers.set_clock(wall_clock_offset());
     }
 
-    /// If the wall clock was set, publishes it. The published sequences no longer count, because the
-    /// clocks of their senders may have been set, too.
+    /// If the wall clock was set, publishes it, and the sequences that still count.
     pub(super) fn follow_wall_clock(&self, ready: Ready) {
         if !ready.wall_clock {
             return;
@@ -171,7 +177,7 @@ impl Engine {
         self.clock_watch.acknowledge();
         self.publish_wall_clock();
         for (_, instance) in self.topology.routers.iter() {
-            self.expire_senders(instance);
+            self.republish_senders(instance);
         }
     }
 }

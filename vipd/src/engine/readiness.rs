@@ -113,7 +113,8 @@ impl Engine {
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
-            if let Some(former) = former.filter(|former| *former != primary) {
+            // A unicast router has no peer with one of its own addresses.
+            if let Some(former) = former.filter(|former| *former != primary && !is_unicast) {
                 self.leave_source(now, id, former);
             }
             if let Some(instance) = self.topology.routers.get(id) {

@@ -60,7 +60,7 @@ impl Engine {
         self.publish_window(id);
         if let Some(instance) = self.topology.routers.get(id) {
             // The rules by which a sequence counts may have changed.
-            self.expire_senders(instance);
+            self.republish_senders(instance);
             self.effects.guard(id, instance, &self.topology.links, &mut self.reports);
         }
         self.settle(now, id);

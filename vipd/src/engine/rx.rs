@@ -9,7 +9,7 @@ use vipd_common::records::{AdvertRecord, RING_BYTES};
 use super::attachment::unproven;
 use super::command::Report;
 use super::id::RouterId;
-use super::instance::{Instance, received};
+use super::instance::received;
 use super::{Engine, RING_BUDGET, clock};
 use crate::vrrp::Input;
 use crate::xdp::Row;
@@ -61,12 +61,11 @@ impl Engine {
             io.watch.received(Timestamp::from_nanos(record.arrival));
         }
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
+        let now = handled_at(now, record);
         match instance.verify(record, self.feed.packet()) {
             Ok(Some(verified)) => {
                 let row = instance.row;
-                self.publish_sender(row, &verified);
-                // An earlier loss no longer matters.
-                self.steady.take_lost(row);
+                self.publish_sender(row, &verified, Timestamp::from_nanos(record.arrival));
             }
             Ok(None) => {}
             Err(refused) => {
@@ -78,7 +77,6 @@ impl Engine {
                 return;
             }
         }
-        let now = handled_at(now, record);
         self.dispatch_advert(now, id, Timestamp::from_nanos(record.last_unchanged), received(record));
     }
 
@@ -118,14 +116,14 @@ impl Engine {
     }
 
     /// Returns whether a router would take over from its master, although adverts have exceeded the
-    /// budget for signed adverts since the last verified one, so that the master's adverts may be among
-    /// those that were dropped. Otherwise, a flood of forged adverts would cause a takeover.
+    /// budget for signed adverts while it received none, so that the master's adverts may be among those
+    /// that were dropped. Otherwise, a flood of forged adverts would cause a takeover.
     fn has_lost_adverts(&self, now: Timestamp, id: RouterId) -> bool {
-        let instance = self.topology.routers.get(id);
-        let is_affected = |instance: &&Instance| {
-            instance.authentication.is_some() && instance.router.is_master_overdue(now)
-        };
-        instance.filter(is_affected).is_some_and(|instance| self.steady.take_lost(instance.row))
+        let signed = self.topology.routers.get(id).filter(|instance| instance.authentication.is_some());
+        signed.is_some_and(|instance| {
+            let silent_since = instance.router.silent_since(now);
+            silent_since.is_some_and(|since| self.signers.last_drop(instance.row) >= since)
+        })
     }
 
     /// Dispatches all timeouts that are due.

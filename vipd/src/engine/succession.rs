@@ -291,6 +291,9 @@ impl Engine {
             if let (Some(authentication), Some(sequences)) = (&mut instance.authentication, &saved.sequences)
             {
                 authentication.resume(sequences);
+                if let (Some(guardian), Some(sent)) = (&self.effects.guardian, authentication.sent()) {
+                    guardian.set_sequence(instance.row, sent);
+                }
             }
             let row = instance.row;
             if saved.is_leaving {

@@ -18,7 +18,7 @@ use super::inherited::{self, Inherited, KernelLinks, MapDescriptors};
 use super::mode::{Framing, Preference};
 use super::pin::Pins;
 use super::program::{self, Action, Consumers, Entry, Programs};
-use super::routers::Routers;
+use super::routers::{Keys, Routers};
 use super::sizes::Sizes;
 use super::{Addresses, Counters, Feed, KernelLog, Leases, Row, Signers, Steady};
 
@@ -184,7 +184,8 @@ impl Kernel {
             senders: take(&mut ebpf, names::MAP_SENDERS, HashMap::try_from)?,
             sender_room: sizes.senders.max(1) as usize,
             counters: PerCpuArray::try_from(duplicate(&counters).map_err(map_error)?).map_err(map_error)?,
-            keys: take(&mut ebpf, names::MAP_HMAC_KEYS, HashMap::try_from)?,
+            keys: Keys::new(take(&mut ebpf, names::MAP_HMAC_KEYS, HashMap::try_from)?)
+                .map_err(|error| LoadError::map(names::MAP_HMAC_KEYS, error))?,
             steady: map_steady()?,
             signers: map_signers()?,
         };

@@ -1,7 +1,7 @@
 //! The map entries of virtual routers. Entries can be removed, and rows cleared for reuse, while
 //! other routers keep running.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
@@ -22,11 +22,51 @@ pub(super) struct Routers {
     /// Number of senders for which the map has room.
     pub(super) sender_room: usize,
     pub(super) counters: PerCpuArray<MapData, [u64; ROW_CELLS]>,
-    pub(super) keys: HashMap<MapData, [u8; size_of::<HmacKey>()], [u8; size_of::<KeyState>()]>,
+    pub(super) keys: Keys,
     /// A second mapping of the arrays; the engine owns the first.
     pub(super) steady: Steady,
     /// As above.
     pub(super) signers: Signers,
+}
+
+type KeyMap = HashMap<MapData, [u8; size_of::<HmacKey>()], [u8; size_of::<KeyState>()]>;
+
+/// The map `HMAC_KEYS`.
+pub(super) struct Keys {
+    map: KeyMap,
+    /// The IDs of the keys in the map, by row. Reading them from the map would take a system call for
+    /// each key of all rows.
+    ids: BTreeMap<u32, BTreeSet<u32>>,
+}
+
+impl Keys {
+    /// Takes over a map, which may contain the keys of a predecessor.
+    pub(super) fn new(map: KeyMap) -> Result<Self, MapError> {
+        let mut ids: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for key in map.keys() {
+            let HmacKey { row, key_id } = bytemuck::cast(key?);
+            ids.entry(row).or_default().insert(key_id);
+        }
+        Ok(Self { map, ids })
+    }
+
+    /// Replaces the keys of a row. New keys are inserted before old ones are removed, so that a key in
+    /// both lists is always present.
+    fn set(&mut self, row: u32, keys: &[(u8, KeyState)]) -> Result<(), MapError> {
+        let ids = self.ids.entry(row).or_default();
+        for (id, state) in keys {
+            let key = HmacKey { row, key_id: u32::from(*id) };
+            self.map.insert(bytemuck::cast::<_, [u8; _]>(key), bytemuck::cast::<_, [u8; _]>(*state), 0)?;
+            ids.insert(key.key_id);
+        }
+        let is_used = |key_id| keys.iter().any(|(id, _)| u32::from(*id) == key_id);
+        let unused: Vec<_> = ids.iter().copied().filter(|id| !is_used(*id)).collect();
+        for key_id in unused {
+            ignore_missing(self.map.remove(&bytemuck::cast::<_, [u8; _]>(HmacKey { row, key_id })))?;
+            ids.remove(&key_id);
+        }
+        Ok(())
+    }
 }
 
 impl Routers {
@@ -47,26 +87,9 @@ impl Routers {
         ignore_missing(self.peers.remove(&bytemuck::cast::<_, [u8; 20]>(peer)))
     }
 
-    /// Replaces the keys of a row. New keys are inserted before old ones are removed, so that a key in
-    /// both lists is always present.
+    /// Replaces the keys of a row.
     pub(super) fn set_keys(&mut self, row: Row, keys: &[(u8, KeyState)]) -> Result<(), MapError> {
-        let row = row.number();
-        for (id, state) in keys {
-            let key = HmacKey { row, key_id: u32::from(*id) };
-            self.keys.insert(bytemuck::cast::<_, [u8; _]>(key), bytemuck::cast::<_, [u8; _]>(*state), 0)?;
-        }
-        self.remove_keys(|key| key.row == row && !keys.iter().any(|(id, _)| u32::from(*id) == key.key_id))
-    }
-
-    /// Removes the keys that match.
-    fn remove_keys(&mut self, is_unused: impl Fn(&HmacKey) -> bool) -> Result<(), MapError> {
-        // The keys are collected first, because removing a key during the iteration would restart
-        // the iteration.
-        let keys = self.keys.keys().collect::<Result<Vec<[u8; size_of::<HmacKey>()]>, _>>()?;
-        for key in keys.into_iter().filter(|key| is_unused(&bytemuck::cast(*key))) {
-            ignore_missing(self.keys.remove(&key))?;
-        }
-        Ok(())
+        self.keys.set(row.number(), keys)
     }
 
     /// Clears the rows of routers whose entries have been removed.
@@ -81,8 +104,8 @@ impl Routers {
             self.steady.clear(*row);
             self.signers.reset(*row);
             self.counters.set(row.number(), PerCpuValues::try_from(vec![[0; ROW_CELLS]; cpus])?, 0)?;
+            self.keys.set(row.number(), &[])?;
         }
-        self.remove_keys(|key| rows.iter().any(|row| row.number() == key.row))?;
         let cleared: BTreeSet<[u8; 4]> = rows.iter().map(|row| row.number().to_ne_bytes()).collect();
         // The keys are collected first, because removing a key during the iteration would restart
         // the iteration.

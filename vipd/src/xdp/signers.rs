@@ -28,6 +28,7 @@ struct Senders {
     slots: [Slot; SIGNERS],
     unverified: AtomicU64,
     window: AtomicU64,
+    dropped: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Slot>() == size_of::<SignerSlot>());
@@ -78,6 +79,13 @@ impl Signers {
         }
     }
 
+    /// Returns the arrival of the last advert that the program dropped because of a limit for signed
+    /// adverts; [`Timestamp::ZERO`] if there was none.
+    pub fn last_drop(&self, row: Row) -> Timestamp {
+        let dropped = self.rows.values().get(row.index());
+        Timestamp::from_nanos(dropped.map_or(0, |senders| senders.dropped.load(Ordering::Relaxed)))
+    }
+
     /// Makes the sequences of a row's senders no longer count. The program still knows the senders.
     pub fn expire(&self, row: Row) {
         for slot in self.rows.values().get(row.index()).iter().flat_map(|senders| &senders.slots) {
@@ -92,6 +100,7 @@ impl Signers {
             slot.replace([0; 4], 0, 0);
         }
         senders.unverified.store(0, Ordering::Relaxed);
+        senders.dropped.store(0, Ordering::Relaxed);
     }
 
     /// Resets a row for use by another virtual router.

@@ -15,6 +15,8 @@ use crate::bench::{Bench, LOOPBACK, now, row};
 use crate::frame;
 use crate::signed::signed;
 
+/// Number of adverts of a flood, more than any limit admits at once.
+const FLOOD: u32 = 6000;
 /// The sequence in [`frame::trailer`].
 const TRAILER_SEQUENCE: u64 = 0x6925_f0a0_8000_0001;
 
@@ -150,21 +152,23 @@ fn flood_of_unknown_senders_does_not_use_up_the_bucket_of_a_known_sender() {
         let mut bench = Bench::limiting();
         let master = from(&advert, 100);
         bench.verified(number, 0, &master, 1, NEVER);
-        let (first, took) = bench.flood(&advert, 3000);
+        let (first, took) = bench.flood(&advert, FLOOD);
         assert!(first >= SIGNED_BURST, "{first}");
         assert!(first <= SIGNED_BURST + 1 + took / SIGNED_TOKEN_INTERVAL, "{first} in {took} ns");
-        assert_eq!(bench.row(number).get(Counter::RateLimited), 3000 - first);
-        assert_eq!(bench.loaded.steady.take_lost(row(number)), first < 3000, "the master may be unknown");
-        let (passed, _) = bench.flood(&master, 256);
+        assert_eq!(bench.row(number).get(Counter::RateLimited), u64::from(FLOOD) - first);
+        let dropped = bench.loaded.signers.last_drop(row(number));
+        assert!(dropped > Timestamp::ZERO, "the master may be unknown");
+        let (passed, _) = bench.flood(&master, u32::try_from(SIGNED_BURST).expect("small"));
         assert_eq!(passed, SIGNED_BURST, "the known sender");
 
         // A flood that forges the known sender's address is limited, too. In both cases, user space
         // learns that the master's adverts may be missing.
         let before = bench.row(number).get(Counter::RateLimited);
-        let (passed, took) = bench.flood(&master, 3000);
+        let (passed, took) = bench.flood(&master, FLOOD);
         assert!(passed <= SIGNED_BURST + 1 + took / SIGNED_TOKEN_INTERVAL, "{passed} in {took} ns");
-        assert_eq!(bench.row(number).get(Counter::RateLimited) - before, 3000 - passed);
-        assert_eq!(bench.loaded.steady.take_lost(row(number)), passed < 3000);
+        assert_eq!(bench.row(number).get(Counter::RateLimited) - before, u64::from(FLOOD) - passed);
+        assert!(bench.loaded.signers.last_drop(row(number)) > dropped);
+        assert!(!bench.loaded.steady.take_lost(row(number)), "the ring was not full");
     }
 }
 
@@ -178,7 +182,7 @@ fn all_rows_share_a_limit() {
         for position in 0..SIGNERS {
             let sender = from(&advert, u8::try_from(100 + position).expect("small"));
             bench.verified(number, position, &sender, 1, NEVER);
-            passed += bench.flood(&sender, 256).0;
+            passed += bench.flood(&sender, 1000).0;
         }
     }
     let took = now() - begin;
@@ -195,7 +199,7 @@ fn half_of_the_common_limit_is_reserved_for_known_senders() {
     let begin = now();
     let mut passed = 0;
     for (_, _, advert) in &routers {
-        passed += bench.flood(advert, 1000).0;
+        passed += bench.flood(advert, FLOOD).0;
     }
     let took = now() - begin;
     assert!(passed >= PASSED_BURST / 2, "{passed}");
@@ -242,8 +246,14 @@ fn a_cleared_row_keeps_no_senders() {
     assert!(bench.passes(&advert), "the replayed advert of an unknown sender");
     let (passed, _) = bench.flood(&advert, 200);
     assert_eq!(passed, 200);
-    bench.flood(&advert, 3000);
+    bench.flood(&advert, FLOOD);
     bench.loaded.kernel.clear_rows(&[row(number)]).expect("the row exists");
-    let (passed, _) = bench.flood(&advert, 256);
+    assert_eq!(bench.loaded.signers.last_drop(row(number)), Timestamp::ZERO);
+    // The limit of all rows is not part of the row.
+    let is_full = now() + PASSED_BURST * PASSED_TOKEN_INTERVAL;
+    while now() < is_full {
+        std::hint::spin_loop();
+    }
+    let (passed, _) = bench.flood(&advert, u32::try_from(SIGNED_BURST).expect("small"));
     assert_eq!(passed, SIGNED_BURST, "a full bucket");
 }

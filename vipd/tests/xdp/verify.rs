@@ -273,4 +273,8 @@ fn a_flood_of_forged_adverts_exhausts_the_limit_of_hashed_blocks() {
         bench.loaded.leases.begin(row(number), Timestamp::from_nanos(1));
     }
     assert!(is_exhausted);
+    // Half of the limit is reserved for senders whose adverts have been verified.
+    bench.loaded.signers.verified(row(number), 0, to_words(long.source), 1, Timestamp::from_nanos(1));
+    bench.loaded.kernel.test_run(bench.entry, &genuine, LOOPBACK, 1).expect("a test run");
+    assert!(bench.loaded.leases.is_fenced(row(number)));
 }

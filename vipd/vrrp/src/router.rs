@@ -119,12 +119,13 @@ impl Router {
         self.state.next_timeout()
     }
 
-    /// Returns whether the router is a backup that has received no advert for Active_Down_Interval.
-    /// False if it takes over for another reason: priority 0 or preemption.
-    pub fn is_master_overdue(&self, now: Timestamp) -> bool {
+    /// Returns the time since which a backup has received no advert, if this is as long as
+    /// Active_Down_Interval. `None` if the router is about to take over for another reason: priority 0 or
+    /// preemption.
+    pub fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.state {
-            StateData::Backup(backup) => backup.is_master_overdue(now),
-            StateData::Initialize(_) | StateData::Fault(_) | StateData::Master(_) => false,
+            StateData::Backup(backup) => backup.silent_since(now),
+            StateData::Initialize(_) | StateData::Fault(_) | StateData::Master(_) => None,
         }
     }
 

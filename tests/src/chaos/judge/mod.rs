@@ -17,6 +17,7 @@ mod transitions;
 use std::fmt;
 use std::time::Duration;
 
+use super::fault::Kind;
 use super::observation::Observation;
 use super::plan::Round;
 use super::segment::{Router, Segment};
@@ -60,11 +61,11 @@ impl Bounds {
     /// been lost. Replays of adverts that a node has missed delay the takeover for as long as they are
     /// possible.
     fn attack(&self, round: Option<&Round>, router: &Router) -> Duration {
-        if self.replay.is_zero() {
+        let kinds = || round.iter().flat_map(|round| &round.faults).map(|fault| fault.kind);
+        if self.replay.is_zero() || kinds().all(Kind::keeps_masters) {
             return Duration::ZERO;
         }
-        let mut faults = round.iter().flat_map(|round| &round.faults);
-        let has_missed = faults.any(|fault| fault.kind.may_lose_adverts());
+        let has_missed = kinds().any(Kind::may_lose_adverts);
         2 * router.longest_down() + if has_missed { self.replay } else { Duration::ZERO }
     }
 }

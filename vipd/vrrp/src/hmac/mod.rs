@@ -157,10 +157,10 @@ impl Authenticator {
     /// Remembers a former address of this router, from which it sent adverts until now. A replay of
     /// these adverts must not appear to come from another router.
     ///
-    /// Returns the address as a sender; `None` if no advert was signed, or if another router has sent
-    /// a later advert from this address.
+    /// Returns the address as a sender; `None` if replays are stale or there are none, or if another
+    /// router has sent a later advert from this address.
     pub fn leave(&mut self, address: IpAddr, now: WallTime, at: Timestamp) -> Option<Verified> {
-        let sequence = self.sent?;
+        let sequence = self.sent.filter(|sequence| self.config.is_fresh(*sequence, now))?;
         let key_id = self.config.signing_key()?.id;
         let sender =
             Sender { address, mark: sequence.0, key_id, clock_offset: 0, last_arrival: at.as_nanos() };
@@ -177,6 +177,15 @@ impl Authenticator {
     /// Returns the sequence of the last advert that was signed; `None` if there was none.
     pub fn sent(&self) -> Option<u64> {
         self.sent.map(|Sequence(number)| number)
+    }
+
+    /// Returns the senders whose marks count at `now`, as if their last adverts arrived now.
+    pub fn remembered(&self, now: WallTime) -> impl Iterator<Item = Verified> {
+        self.senders.all().iter().enumerate().filter_map(move |(position, sender)| {
+            let mark = Sequence(sender.mark);
+            let lifetime = self.config.lifetime(mark, now);
+            self.config.is_fresh(mark, now).then_some(Verified { sender: *sender, position, lifetime })
+        })
     }
 
     /// Returns the sequences of this router and of the senders, without any key.

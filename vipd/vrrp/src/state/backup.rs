@@ -321,8 +321,9 @@ impl Backup {
         self.unchanged.filter(|steady| may_skip && steady.source != common.primary)
     }
 
-    pub(crate) fn is_master_overdue(&self, now: Timestamp) -> bool {
-        self.down_timer <= now && self.down_reason == Reason::MasterTimeout
+    pub(crate) fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let is_silent = self.down_timer <= now && self.down_reason == Reason::MasterTimeout;
+        is_silent.then_some(self.down_from)
     }
 
     #[inline]
