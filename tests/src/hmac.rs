@@ -25,14 +25,17 @@ pub fn key(id: u8) -> [u8; 32] {
     std::array::from_fn(|index| u8::try_from(index).map_or(0, |index| index.wrapping_mul(37) ^ !id))
 }
 
+/// Returns the key that tests use with this ID, in hexadecimal.
+pub fn hex(id: u8) -> String {
+    key(id).iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
+}
+
 /// Formats the settings as an inline table of vipd's configuration.
 impl fmt::Display for Hmac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{ keys = [")?;
         for (index, id) in self.keys.iter().enumerate() {
-            write!(f, "{}{{ id = {id}, hex = \"", if index == 0 { "" } else { ", " })?;
-            key(*id).iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-            f.write_str("\" }")?;
+            write!(f, "{}{{ id = {id}, hex = \"{}\" }}", if index == 0 { "" } else { ", " }, hex(*id))?;
         }
         f.write_str("]")?;
         if let Some(active) = self.keys.first() {

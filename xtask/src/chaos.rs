@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result, bail, ensure};
 use vipd_tests::agent::AgentKind;
 use vipd_tests::chaos::fault::Kind;
+use vipd_tests::chaos::genuine::Attack;
 use vipd_tests::chaos::judge::{Bounds, Invariant};
 use vipd_tests::chaos::plan::{Outline, Plan, Round};
 use vipd_tests::chaos::run::{Figures, Options, Progress, Summary, run as play};
@@ -226,8 +227,12 @@ fn write_summary(summary: &Summary, elapsed: Duration, out: &mut impl Write) -> 
         elapsed.as_secs_f64(),
         millis(summary.stalled)
     )?;
-    if summary.forged > 0 {
-        writeln!(out, "{} forged and replayed adverts reached nodes", summary.forged)?;
+    let Attack { received, forged, replayed } = summary.attack;
+    if received > 0 {
+        writeln!(
+            out,
+            "{received} adverts of the attacker reached nodes: {forged} different ones, {replayed} replays"
+        )?;
     }
     for invariant in Invariant::ALL {
         let count = summary.violations.get(&invariant).copied().unwrap_or(0);

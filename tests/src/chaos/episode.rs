@@ -8,6 +8,7 @@ use super::arena::{Arena, Outcome};
 use super::attacker::Attacker;
 use super::clients::Clients;
 use super::fault::{Kind, Step};
+use super::genuine::Attack;
 use super::judge::{Bounds, Change, Event, Judge, Mark, Observed, Verdict, Violation};
 use super::observation::Interpreter;
 use super::plan::{OBSERVATION, Plan, Round, quiescence};
@@ -35,8 +36,8 @@ pub struct Played {
     pub records: Vec<Record>,
     /// How long the machine was stalled during the round.
     pub stalled: Duration,
-    /// Number of forged and replayed adverts that have reached nodes.
-    pub forged: u64,
+    /// The forged and replayed adverts that have reached nodes.
+    pub attack: Attack,
     /// The last log lines of all agents, if there are violations.
     pub logs: String,
 }
@@ -189,7 +190,7 @@ impl<'a> Episode<'a> {
             timelines,
             records: shown,
             stalled: stalls.within(began, to),
-            forged: self.interpreter.take_forged(),
+            attack: self.interpreter.take_attack(),
             logs: if is_violated { self.arena.logs() } else { String::new() },
             verdict,
         }

@@ -1,17 +1,38 @@
 //! Distinguishes the adverts of the nodes from those of an attacker, who has no node's switch port.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::AddAssign;
 
 use super::wire::Record;
 use crate::station::Station;
+
+/// The adverts of an attacker that have reached nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attack {
+    /// Number of adverts, counted at each node.
+    pub received: u64,
+    /// Number of different adverts that no node has sent. A flood repeats one advert.
+    pub forged: u64,
+    /// Number of copies of adverts that nodes have sent, counted at each node.
+    pub replayed: u64,
+}
+
+impl AddAssign for Attack {
+    fn add_assign(&mut self, other: Self) {
+        self.received += other.received;
+        self.forged += other.forged;
+        self.replayed += other.replayed;
+    }
+}
 
 /// The adverts that nodes have sent so far.
 #[derive(Debug, Default)]
 pub(super) struct Genuine {
     /// By VRRP message and trailer: the stations that the advert has reached.
     sent: HashMap<Vec<u8>, HashSet<Station>>,
-    /// Number of other adverts that have reached nodes, including replays.
-    forged: u64,
+    /// The other adverts that have reached nodes.
+    attack: Attack,
+    forged: HashSet<Vec<u8>>,
 }
 
 impl Genuine {
@@ -26,14 +47,20 @@ impl Genuine {
             }
             return is_node;
         }
-        let is_first = self.sent.get_mut(vrrp).is_some_and(|reached| reached.insert(record.port));
-        self.forged += u64::from(!is_first && record.port != Station::Client);
+        let reached = self.sent.get_mut(vrrp);
+        let is_replayed = reached.is_some();
+        let is_first = reached.is_some_and(|reached| reached.insert(record.port));
+        if !is_first && record.port != Station::Client {
+            let is_new = !is_replayed && self.forged.insert(vrrp.to_vec());
+            self.attack +=
+                Attack { received: 1, forged: u64::from(is_new), replayed: u64::from(is_replayed) };
+        }
         is_first
     }
 
-    /// Returns the number of forged and replayed adverts that have reached nodes since the last call.
-    pub(super) fn take_forged(&mut self) -> u64 {
-        std::mem::take(&mut self.forged)
+    /// Returns the forged and replayed adverts that have reached nodes since the last call.
+    pub(super) fn take_attack(&mut self) -> Attack {
+        std::mem::take(&mut self.attack)
     }
 }
 
@@ -56,6 +83,8 @@ mod tests {
         assert!(!observe(Station::Node(2), false, b"advert"), "a replay");
         assert!(!observe(Station::Client, true, b"forged"));
         assert!(!observe(Station::Node(2), false, b"forged"));
-        assert_eq!(genuine.take_forged(), 2);
+        assert!(!observe(Station::Node(2), false, b"forged"), "a flood");
+        assert_eq!(genuine.take_attack(), Attack { received: 3, forged: 1, replayed: 1 });
+        assert_eq!(genuine.take_attack(), Attack::default());
     }
 }

@@ -26,7 +26,7 @@ mod clients;
 mod disk;
 pub mod episode;
 pub mod fault;
-mod genuine;
+pub mod genuine;
 pub mod judge;
 pub mod observation;
 mod pcapng;

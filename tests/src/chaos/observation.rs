@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::genuine::Genuine;
+use super::genuine::{Attack, Genuine};
 use super::segment::{Router, Segment};
 use super::wire::Record;
 use crate::configuration::Family;
@@ -142,9 +142,9 @@ impl Interpreter {
         Self { genuine: Some(Genuine::default()), ..Self::new(segment) }
     }
 
-    /// Returns the number of forged and replayed adverts that have reached nodes since the last call.
-    pub(crate) fn take_forged(&mut self) -> u64 {
-        self.genuine.as_mut().map_or(0, Genuine::take_forged)
+    /// Returns the forged and replayed adverts that have reached nodes since the last call.
+    pub(crate) fn take_attack(&mut self) -> Attack {
+        self.genuine.as_mut().map(Genuine::take_attack).unwrap_or_default()
     }
 
     /// Returns the meaning of a frame, or `None` if the frame is irrelevant to the judge.

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use super::attacker::STALE;
 use super::episode::{Episode, Played};
 use super::fault::Kind;
+use super::genuine::Attack;
 use super::judge::{Bounds, Invariant};
 use super::pcapng;
 use super::plan::{Outline, Plan};
@@ -65,8 +66,8 @@ pub struct Summary {
     pub answers: u64,
     /// Number of answers and announcements that old owners sent although they had to be silent.
     pub unlawful: u64,
-    /// Number of forged and replayed adverts that have reached nodes.
-    pub forged: u64,
+    /// The forged and replayed adverts that have reached nodes.
+    pub attack: Attack,
     /// Number of episodes that were started.
     pub episodes: u64,
     /// How long the machine was stalled.
@@ -164,7 +165,7 @@ impl Summary {
         self.answers += verdict.answers;
         self.unlawful += verdict.unlawful;
         self.stalled += played.stalled;
-        self.forged += played.forged;
+        self.attack += played.attack;
         let Some(round) = played.number.checked_sub(1).and_then(|index| plan.rounds.get(index)) else {
             return;
         };

@@ -16,13 +16,14 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
 };
 use rustix::process::Signal;
-use service::Service;
+use service::{KEY_FILE, Service};
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::command::{ping, run};
 use vipd_tests::control::{self, counter, reload, stats, status, wait_for_state};
 use vipd_tests::frame::Frame;
+use vipd_tests::hmac::Hmac;
 use vipd_tests::lab::Lab;
 use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
@@ -98,12 +99,17 @@ fn priority_zero(capture: &Capture, start: WallTime) -> usize {
 fn master_and_backup_keep_their_states_and_counters() {
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
+    // The path of the key is relative to the configuration file.
+    let signed = format!("hmac.keys = [{{ id = 1, file = \"{KEY_FILE}\" }}]");
     let own = |interval| {
-        let closed = configuration(&[(3, 200)], &format!("{interval}\n{CLOSED}"));
+        let closed = configuration(&[(3, 200)], &format!("{interval}\n{CLOSED}\n{signed}"));
         configuration(&[(1, 200), (2, 50)], interval) + &closed
     };
-    let others = [(1, 50), (2, 200), (3, 50)];
-    let mut two = peer(&lab, configuration(&others, FAST));
+    let others = |interval| {
+        let signed = configuration(&[(3, 50)], &format!("{interval}\nhmac = {}", Hmac::enforce()));
+        configuration(&[(1, 50), (2, 200)], interval) + &signed
+    };
+    let mut two = peer(&lab, others(FAST));
     let mut one = Service::start(&lab, ONE, &own(FAST));
     let expected = [["master", "backup", "master"], ["backup", "master", "backup"]];
     wait_until("the expected states", TIMEOUT, || {
@@ -113,7 +119,7 @@ fn master_and_backup_keep_their_states_and_counters() {
     // Longer than a start takes even on a busy machine. Backups adopt the interval from adverts.
     let reloaded = WallTime::now();
     one.configure(&own(SLOW));
-    two.configure(configuration(&others, SLOW)).expect("written");
+    two.configure(others(SLOW)).expect("written");
     for agent in [&one.agent, &two] {
         reload(agent).expect("reloaded");
     }

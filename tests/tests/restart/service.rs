@@ -1,9 +1,10 @@
 //! A service manager with a descriptor store, and the agent that it runs.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -18,11 +19,15 @@ use tempfile::TempDir;
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::control::change;
+use vipd_tests::hmac::hex;
 use vipd_tests::lab::Lab;
 use vipd_tests::station::Station;
 use vipd_tests::wait::wait_until;
 
 use super::TIMEOUT;
+
+/// A file with a key of signed adverts, in the directory of the configuration file.
+pub(crate) const KEY_FILE: &str = "vrrp.key";
 
 /// Runs the agent with the descriptor on standard input as the only one in its store.
 const WITH_STORE: &str =
@@ -67,6 +72,9 @@ impl Service {
             Agent::with_configuration(lab, station, kind, configuration.to_owned()).expect("an agent");
         let mut service = Self { agent, directory, received, processes: Vec::new() };
         service.configure(configuration);
+        let path = service.directory.path().join(KEY_FILE);
+        fs::write(&path, format!("hex:{}\n", hex(1))).expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("an own file");
         service.resume();
         service
     }

@@ -15,7 +15,9 @@ use super::wrap::wrap;
 use super::{output, terminal};
 use crate::config::machine::{Interface, Machine};
 use crate::config::{Config, ConfigError};
+
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
+use crate::process::prevent_core_dumps;
 use crate::xdp::Pins;
 
 /// Columns to hide or move below their rows on a narrow terminal, in this order.
@@ -41,7 +43,11 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
     // If the interfaces cannot be read, only the file is checked.
     let fence_obstacle = Pins::obstacle().map(|error| error.to_string());
     let machine = Machine { checks_executables: true, fence_obstacle, ..machine().unwrap_or_default() };
-    Config::load_on(path, &machine)
+    let config = Config::load_on(path, &machine)?;
+    if config.has_secret() {
+        prevent_core_dumps();
+    }
+    Ok(config)
 }
 
 /// Returns the interfaces of this machine and their usable addresses, except addresses that vipd

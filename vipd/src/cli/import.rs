@@ -45,7 +45,7 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let file = args.output.as_deref().unwrap_or(Path::new("the result"));
     let attention = translation.attention().count();
     // The keys may be on another machine, and the credentials of a service are not available here.
-    let machine = Machine { lacks_keys: true, ..Machine::default() };
+    let machine = Machine { lacks_secrets: true, ..Machine::default() };
     if let Err(problems) = Config::parse_on(&translation.toml, &file.display().to_string(), &machine) {
         return Err(anyhow::Error::new(config::ConfigError::Problems(problems)));
     }

@@ -23,8 +23,9 @@ pub struct Machine {
     pub checks_executables: bool,
     /// The directory of systemd's credentials; `None` for the one that `CREDENTIALS_DIRECTORY` names.
     pub credentials: Option<PathBuf>,
-    /// Whether files and credentials with keys are on another machine, and are therefore not read.
-    pub lacks_keys: bool,
+    /// Whether files and credentials with keys and passwords are on another machine or are not needed,
+    /// and are therefore not read.
+    pub lacks_secrets: bool,
 }
 
 /// A network interface of the machine.

@@ -350,7 +350,9 @@ fn instances(
     });
     let groups = group::finish(groups, &drafts, problems);
     unique::check(&drafts, problems);
-    section::hmac::check_shared(&drafts, problems);
+    if !machine.lacks_secrets {
+        section::hmac::check_shared(&drafts, problems);
+    }
     machine.check(&drafts, problems);
     let modes = interface::modes(&interfaces, &drafts, problems);
     let mode = |name: &str| modes.get(name).copied().unwrap_or(default);

@@ -244,6 +244,13 @@ impl<'s> Collector<'s> {
         }
     }
 
+    /// Adds a warning at byte offset `at`, unless the same warning has been added.
+    pub(super) fn warn_once(&mut self, at: usize, message: String) {
+        if self.warnings.iter().all(|warning| warning.message != message) {
+            self.warn(at, message);
+        }
+    }
+
     /// Adds a problem for an unknown key at byte offset `at`, unless the header of its table has a
     /// syntax error.
     pub(super) fn unknown(&mut self, at: usize, message: impl Into<String>) {

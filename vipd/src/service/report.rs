@@ -38,7 +38,7 @@ use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
 use crate::guardian::GuardianState;
 use crate::observe::{checksum_name, mac_text};
-use crate::vrrp::hmac::{self, AntiReplay};
+use crate::vrrp::hmac::{self, AntiReplay, Sender};
 use crate::vrrp::{self, Peer, State};
 use crate::web::{self, Scrape};
 use crate::xdp::{Counters, Row};
@@ -307,7 +307,11 @@ pub(crate) fn hmac_status(config: &hmac::Config) -> HmacStatus {
 }
 
 fn peer_status(peer: &Peer, instance: &RouterSnapshot, now: Timestamp) -> PeerStatus {
-    let sender = instance.senders.iter().find(|sender| sender.address == peer.address);
+    let is_current = |sender: &&Sender| {
+        // The peer's last adverts may be unsigned.
+        sender.address == peer.address && sender.last_arrival >= peer.last_arrival.as_nanos()
+    };
+    let sender = instance.senders.iter().find(is_current);
     PeerStatus {
         address: peer.address,
         priority: peer.priority,

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::plan::check_room;
 use super::sizes::needed_sizes;
+use super::stored::running;
 use super::systemd::store;
 use super::upgrade::{Departure, Estate, Failure, Successor, pass};
 use crate::config::machine::Machine;
@@ -53,7 +54,7 @@ impl Departure {
 fn check(offer: &Offer) -> Result<(), String> {
     let machine = Machine { checks_executables: true, ..Machine::default() };
     let next = Config::load_on(&offer.path, &machine).map_err(|error| error.to_string())?;
-    let running = Config::parse(&offer.configuration, "").map_err(|problems| problems.to_string())?;
+    let running = running(offer).map_err(|problems| problems.to_string())?;
     if (next.fence == Fence::On) != offer.has_fence || next.realtime != running.realtime {
         return Err("a change of `fence` or `realtime` takes effect only at an ordinary start".to_owned());
     }

@@ -15,7 +15,8 @@ use super::leftovers::claim_interfaces;
 use super::successor::{Inheritance, assemble, receive};
 use super::systemd::store::{self, STORED};
 use super::{Start, start};
-use crate::config::{Config, ConfigError};
+use crate::config::machine::Machine;
+use crate::config::{Config, ConfigError, Problems};
 use crate::engine::succession::{Source, Suspension};
 use crate::handover::{self, Channel, FORMAT, MAX_QUEUED, Message, Offer, Origin};
 use crate::process::{Signals, agent_name, raise_open_files, take_passed};
@@ -68,7 +69,7 @@ impl Stored {
         let offer = offer(&self.0);
         self.drain();
         let config = offer.and_then(|offer| {
-            let config = Config::parse(&offer.configuration, "").map_err(ConfigError::from)?;
+            let config = running(&offer).map_err(ConfigError::from)?;
             Ok((config, offer.runtime_dir))
         });
         match config {
@@ -93,6 +94,13 @@ impl Stored {
             }
         }
     }
+}
+
+/// Parses the running configuration of an offer, without passwords and keys, whose files may be missing
+/// now.
+pub(super) fn running(offer: &Offer) -> Result<Config, Problems> {
+    let machine = Machine { lacks_secrets: true, ..Machine::default() };
+    Config::parse_on(&offer.configuration, &offer.path.display().to_string(), &machine)
 }
 
 impl Continuation {

@@ -118,6 +118,24 @@ fn takeover_in_time_is_no_violation() {
 }
 
 #[test]
+fn transition_without_a_fault_that_allows_it_is_a_violation() {
+    let mut takeover = Script::new();
+    takeover.adverts(1, (0..1000).step_by(100));
+    takeover.answers(1, 0..1000);
+    takeover.adverts(2, (1000..5000).step_by(100));
+    takeover.answers(2, 1000..5000);
+    let verdict = takeover.judge(Kind::Calm, unguarded(), 5000);
+    assert!(invariants(&verdict).contains(&Invariant::Transition), "{verdict:?}");
+
+    let mut resignation = silent(0);
+    resignation.observation(1050, Station::Node(1), true, Meaning::Advert { node: 1, priority: 0 });
+    let verdict = resignation.judge(Kind::Calm, unguarded(), 5000);
+    assert!(invariants(&verdict).contains(&Invariant::Transition), "{verdict:?}");
+
+    assert_eq!(invariants(&silent(0).judge(Kind::Calm, unguarded(), 5000)), []);
+}
+
+#[test]
 fn late_takeover_is_a_violation() {
     let verdict = killed(2200).judge(Kind::Kill, unguarded(), 5000);
     assert_eq!(invariants(&verdict), [Invariant::Takeover]);

@@ -2,7 +2,7 @@
 
 mod key;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vipd_common::hmac::MAX_KEYS;
 
@@ -82,21 +82,20 @@ pub(in crate::config) fn read(
     Some(Hmac { config, positions })
 }
 
-/// Warns about keys that instances on different interfaces share.
+/// Warns about keys that instances on different interfaces share, once for each key and interface.
 pub(in crate::config) fn check_shared(drafts: &[Draft], problems: &mut Collector<'_>) {
-    let of_draft = |draft: &Draft| {
-        let (interface, hmac) = (draft.interface.as_ref()?, draft.hmac.as_ref()?);
-        let keys = hmac.config.keys.iter().map(|key| key.state).zip(hmac.positions.iter().copied());
-        Some((interface.value.clone(), keys.collect::<Vec<_>>()))
-    };
-    let all: Vec<_> = drafts
-        .iter()
-        .filter_map(of_draft)
-        .flat_map(|(interface, keys)| keys.into_iter().map(move |(key, at)| (key, interface.clone(), at)))
-        .collect();
-    for (position, (key, interface, at)) in all.iter().enumerate() {
-        let shared = all[..position].iter().find(|(other, on, _)| other == key && on != interface);
-        if let Some((_, other, first)) = shared {
+    // By key: the first interface and the position there, and the further interfaces.
+    let mut interfaces: BTreeMap<_, (&str, usize, BTreeSet<&str>)> = BTreeMap::new();
+    for draft in drafts {
+        let (Some(interface), Some(hmac)) = (&draft.interface, &draft.hmac) else { continue };
+        let interface = interface.value.as_str();
+        for (key, at) in hmac.config.keys.iter().zip(&hmac.positions) {
+            // Different keys have different inner states.
+            let found = interfaces.entry(key.state.inner).or_insert((interface, *at, BTreeSet::new()));
+            let (other, first, further) = found;
+            if *other == interface || !further.insert(interface) {
+                continue;
+            }
             let place = problems.place(*first);
             problems.warn(
                 *at,

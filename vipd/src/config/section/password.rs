@@ -1,6 +1,6 @@
 //! `auth_pass` and `auth_pass_file`: the VRRPv2 password, which must not appear in messages.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::secret::{self, FirstLine, Folders};
 use crate::config::problem::Collector;
@@ -19,9 +19,7 @@ pub(in crate::config) fn read(
     let written = table
         .given(&schema::AUTH_PASS, problems, |value| password(value, "auth_pass", value.string()?.as_bytes()))
         .flatten();
-    let file = table
-        .given(&schema::AUTH_PASS_FILE, problems, |value| from_file(value, folders.configuration))
-        .flatten();
+    let file = table.given(&schema::AUTH_PASS_FILE, problems, |value| from_file(value, folders)).flatten();
     if table.get(schema::AUTH_PASS.name).is_some()
         && let Some(file) = &file
     {
@@ -75,9 +73,12 @@ fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Rej
 
 /// Reads a password from a file. Returns the password, the name of the file, and whether the file is
 /// world-readable.
-fn from_file(value: &Value<'_>, folder: &Path) -> Result<(Password, String, bool), Rejection> {
-    let path: PathBuf = folder.join(value.string()?);
+fn from_file(value: &Value<'_>, folders: &Folders<'_>) -> Result<(Password, String, bool), Rejection> {
+    let path: PathBuf = folders.configuration.join(value.string()?);
     let name = path.display().to_string();
+    if !folders.has_secrets {
+        return Ok((Password([0; 8]), name, false));
+    }
     let line = FirstLine::read(&path).map_err(|error| {
         value.rejected_because(format!(
             "auth_pass_file {name:?} cannot be read: {error}; create it, or specify another file"

@@ -14,6 +14,8 @@ use crate::config::schema::Key;
 
 /// Maximum number of bytes read from a file.
 const MAX_LINE: usize = 4096;
+/// Directory of the credentials of the running service.
+const CREDENTIALS: &str = "/run/credentials/vipd.service";
 
 /// The directories of files that contain passwords and keys.
 #[derive(Debug)]
@@ -22,21 +24,23 @@ pub(in crate::config) struct Folders<'a> {
     pub(super) configuration: &'a Path,
     /// The group of the configuration file; `None` if there is no such file.
     pub(super) group: Option<u32>,
-    /// The directory of systemd's credentials; `None` outside of a service.
+    /// The directory of systemd's credentials; `None` if there are none.
     pub(super) credentials: Option<PathBuf>,
-    /// Whether files and credentials with keys exist on this machine. Otherwise, they are not read.
-    pub(super) has_keys: bool,
+    /// Whether files and credentials with keys and passwords are read.
+    pub(super) has_secrets: bool,
 }
 
 impl<'a> Folders<'a> {
     /// Creates the directories for a configuration file in `configuration`.
     pub(in crate::config) fn new(configuration: &'a Path, file: &str, machine: &Machine) -> Self {
         let of_service = || env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        // For commands in a shell, such as `vipd check`.
+        let of_running_service = || Some(PathBuf::from(CREDENTIALS)).filter(|directory| directory.is_dir());
         Self {
             configuration,
             group: fs::metadata(file).ok().map(|metadata| metadata.gid()),
-            credentials: machine.credentials.clone().or_else(of_service),
-            has_keys: !machine.lacks_keys,
+            credentials: machine.credentials.clone().or_else(of_service).or_else(of_running_service),
+            has_secrets: !machine.lacks_secrets,
         }
     }
 }

@@ -266,7 +266,7 @@ fn keys_of_another_machine_are_not_read() {
     let source = with(
         "hmac.keys = [{ id = 9, file = \"/nonexistent/key\" }, { id = 8, credential = \"key\" }]\nhmac.active = 8",
     );
-    let machine = Machine { lacks_keys: true, ..Machine::default() };
+    let machine = Machine { lacks_secrets: true, ..Machine::default() };
     let config = Config::parse_on(&source, "f", &machine).expect("valid");
     assert_eq!(config.instances[0].hmac.as_ref().expect("hmac").active, 8);
     assert!(Config::parse(&source, "f").is_err());

@@ -83,7 +83,7 @@ fn sources_of_keys_are_translated() {
 #[test]
 fn result_is_valid_without_the_key_files() {
     let translation = translated(&super::instance(&block("key 1 file:/nonexistent/key\nactive_key 1")));
-    let machine = Machine { lacks_keys: true, ..Machine::default() };
+    let machine = Machine { lacks_secrets: true, ..Machine::default() };
     let config = Config::parse_on(&translation.toml, "vipd.toml", &machine).expect("valid");
     assert_eq!(config.instances[0].hmac.as_ref().expect("hmac").active, 1);
 }

@@ -191,13 +191,12 @@ fn keys_are_rotated_in_three_steps() {
     let steps: [&[u8]; 4] = [&[1], &[1, 2], &[2, 1], &[2]];
     for (step, pair) in steps.windows(2).enumerate() {
         // The receiver is changed first in one step, last in the next one.
-        let configs = if step % 2 == 0 { [1, 0] } else { [0, 1] };
-        for (changed, which) in configs.into_iter().enumerate() {
-            if changed == 0 { &mut receiver } else { &mut sender }
+        for is_receiver in [step % 2 == 0, step % 2 != 0] {
+            if is_receiver { &mut receiver } else { &mut sender }
                 .reconfigure(config(pair[1]), MULTICAST_SENDERS);
             let trailer = sign(&mut sender, NOW);
             let verified = verify(&mut receiver, NOW, &trailer);
-            assert!(verified.is_ok(), "step {step}, {which}: {verified:?}");
+            assert!(verified.is_ok(), "step {step}, {is_receiver}: {verified:?}");
         }
     }
     sender.reconfigure(config(&[3]), MULTICAST_SENDERS);

@@ -65,10 +65,16 @@ pub(super) fn read(
         result.map_err(|message| value.rejected_because(format!("{name}: {message}")))
     });
     let Some(Some(Located { at, value: Source { key, warnings } })) = found else { return (id, None) };
+    let is_hex = source.name == schema::HMAC_KEY_HEX.name;
     for warning in warnings {
-        problems.warn(at, format!("{name}: {warning}"));
+        // Many instances may name one file.
+        if is_hex {
+            problems.warn(at, format!("{name}: {warning}"));
+        } else {
+            problems.warn_once(at, warning);
+        }
     }
-    if source.name == schema::HMAC_KEY_HEX.name {
+    if is_hex {
         secret::warn_if_configuration_is_readable(at, source, &schema::HMAC_KEY_FILE, problems);
     }
     let key = id.as_ref().map(|id| Located { at, value: Key { id: id.value, state: key_state(&key) } });
@@ -88,7 +94,7 @@ fn from_hex(digits: &str) -> Result<Source, String> {
 }
 
 fn from_file(file: &str, folders: &Folders<'_>) -> Result<Source, String> {
-    if !folders.has_keys {
+    if !folders.has_secrets {
         return Ok(Source::unknown());
     }
     let path = folders.configuration.join(file);
@@ -104,8 +110,8 @@ fn from_file(file: &str, folders: &Folders<'_>) -> Result<Source, String> {
     let mut source = Source::from_line(&line, &what)?;
     if line.is_readable_by_other_group(folders.group) {
         source.warnings.push(format!(
-            "{what} is readable by a group other than that of the configuration file; run `chmod g-r {name}`, or change \
-             the group with `chgrp`"
+            "{what} is readable by a group other than that of the configuration file; if the agent does not belong to \
+             that group, change the group with `chgrp`"
         ));
     }
     Ok(source)
@@ -120,7 +126,7 @@ fn from_credential(name: &str, folders: &Folders<'_>) -> Result<Source, String> 
             schema::HMAC_KEY_CREDENTIAL.allowed
         ));
     }
-    if !folders.has_keys {
+    if !folders.has_secrets {
         return Ok(Source::unknown());
     }
     let path: PathBuf = match &folders.credentials {

@@ -69,7 +69,7 @@ fn keys_are_read_from_files_and_credentials() {
 #[test]
 fn weak_keys_cause_a_warning() {
     let files = Files::new();
-    let place = format!("6:31: key 9 of a: file \"{}/key\"", files.path().display());
+    let place = format!("6:31: file \"{}/key\"", files.path().display());
     let generate = "write `hex:` and, on the same line, the output of `openssl rand -hex 32`";
     for (content, expected) in [
         (format!("hex:{KEY}"), None),
@@ -99,6 +99,13 @@ fn weak_keys_cause_a_warning() {
         let expected: Vec<_> = expected.into_iter().map(|text| format!("{place} {text}")).collect();
         assert_eq!(warnings, expected, "{content}");
     }
+    // A file that several instances name is reported once.
+    let second =
+        with("hmac.keys = [{ id = 1, file = \"key\" }]").replace("\"a\"", "\"b\"").replace("51", "52");
+    let both = with("hmac.keys = [{ id = 9, file = \"key\" }]") + &second.replace("192.0.2", "10.0.0");
+    files.write("key", b"secret, secret, secret, secret, secret", 0o600);
+    let path = files.path().join("vipd.toml").display().to_string();
+    assert_eq!(Config::parse(&both, &path).expect("valid").warnings.len(), 1);
     let weak = format!("hex = \"{}\"", "00".repeat(32));
     let (_, warnings) = files.load(&weak).expect("valid");
     assert_eq!(
@@ -164,8 +171,8 @@ fn group_of_key_file_is_compared_with_that_of_the_configuration() {
     assert_eq!(
         config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [format!(
-            "6:31: key 9 of a: file \"{name}\" is readable by a group other than that of the configuration file; run `chmod \
-             g-r {name}`, or change the group with `chgrp`"
+            "6:31: file \"{name}\" is readable by a group other than that of the configuration file; if the agent does not \
+             belong to that group, change the group with `chgrp`"
         )]
     );
 }
