@@ -188,3 +188,23 @@ fn preempt_delay_of_a_returning_lower_priority_master_is_not_skipped() {
     script.advert(50, LOWER);
     assert!(script.router.snapshot().hold_until.is_some());
 }
+
+/// Adverts that were lost since then may have been the master's.
+#[test]
+fn backup_has_been_silent_since_the_last_advert_or_loss_once_its_timer_has_fired() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.wait(SECOND);
+    script.advert(200, HIGHER);
+    let since = script.now;
+    let down = script.next().expect("a timer");
+    assert_eq!(script.router.silent_since(script.now + (down - 1)), None, "the timer runs");
+    assert_eq!(script.router.silent_since(script.now + down), Some(since));
+    script.stall(SECOND);
+    script.input(Input::FeedLoss);
+    assert_eq!(script.router.silent_since(script.now + down), Some(script.now));
+
+    script.advert(0, HIGHER);
+    let skew = script.next().expect("a timer");
+    assert_eq!(script.router.silent_since(script.now + skew), None, "the master has resigned");
+    assert_eq!(Script::master(config(Version::V3, SECOND)).router.silent_since(since), None);
+}
