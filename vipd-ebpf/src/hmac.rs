@@ -105,9 +105,11 @@ fn begin(length: usize, is_known: bool) -> Option<u32> {
     if !charge_blocks(is_known, blocks as u64 + 1, arrival) {
         return None;
     }
-    // SAFETY: only this run of the program uses the window on this CPU. The key is the value of a map:
-    // if user space replaces it meanwhile, the HMAC is wrong, as with another key.
-    unsafe { (*packet.window()).hash.state = (*key).inner };
+    // SAFETY: the value of a map. If user space replaces it meanwhile, the HMAC is wrong, as with
+    // another key.
+    let inner = unsafe { (*key).inner };
+    // SAFETY: only this run of the program uses the window on this CPU.
+    unsafe { (*packet.window()).hash.state = inner };
     Some(blocks as u32)
 }
 

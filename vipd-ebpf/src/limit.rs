@@ -46,7 +46,7 @@ pub(crate) fn charge(bucket: *mut u64, now: u64) -> bool {
     if burst == 0 {
         return true;
     }
-    take(bucket, now, 1, Rate { burst, interval: TOKEN_INTERVAL })
+    take(bucket, now, 1, &Rate { burst, interval: TOKEN_INTERVAL })
 }
 
 /// Charges the bucket of a signed advert's sender, and then the bucket of all senders. Returns whether
@@ -56,9 +56,9 @@ pub(crate) fn charge_signed(sender: &Sender, length: u64, now: u64) -> bool {
     let tokens = 1 + length / PASSED_TOKEN_BYTES;
     let burst = if sender.is_known { PASSED_BURST } else { PASSED_BURST / 2 };
     SENDER_BURST.load() == 0
-        || take(sender.bucket, now, 1, Rate { burst: SIGNED_BURST, interval: SIGNED_TOKEN_INTERVAL })
+        || take(sender.bucket, now, 1, &Rate { burst: SIGNED_BURST, interval: SIGNED_TOKEN_INTERVAL })
             && BUDGET.get_ptr_mut(BUDGET_PASSED).is_some_and(|bucket| {
-                take(bucket, now, tokens, Rate { burst, interval: PASSED_TOKEN_INTERVAL })
+                take(bucket, now, tokens, &Rate { burst, interval: PASSED_TOKEN_INTERVAL })
             })
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn charge_blocks(is_known: bool, blocks: u64, now: u64) -> bool {
     SENDER_BURST.load() == 0
         || BUDGET
             .get_ptr_mut(BUDGET_HASHED)
-            .is_some_and(|bucket| take(bucket, now, blocks, Rate { burst, interval: HASHED_TOKEN_INTERVAL }))
+            .is_some_and(|bucket| take(bucket, now, blocks, &Rate { burst, interval: HASHED_TOKEN_INTERVAL }))
 }
 
 /// Capacity of a bucket, and the nanoseconds after which it regains one token.
@@ -81,7 +81,7 @@ struct Rate {
 
 /// Takes tokens from a bucket, which is a word of a map, and returns whether there were enough.
 #[inline(always)]
-fn take(bucket: *mut u64, now: u64, tokens: u64, rate: Rate) -> bool {
+fn take(bucket: *mut u64, now: u64, tokens: u64, rate: &Rate) -> bool {
     // SAFETY: an aligned word of a map; a racing CPU may admit one extra advert.
     let full_at = unsafe { bucket.read_volatile() };
     let full_at = if full_at > now { full_at } else { now } + tokens * rate.interval;

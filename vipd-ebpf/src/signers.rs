@@ -33,9 +33,11 @@ impl Sender {
 #[inline(always)]
 pub(crate) fn find(row: u32, address: &Address) -> Option<Sender> {
     let signers = SIGNERS.get_ptr_mut(row)?;
+    // SAFETY: the pointer refers to the map's value, so the field is in bounds.
+    let slots = unsafe { &raw mut (*signers).senders }.cast::<SignerSlot>();
     for index in 0..COUNT {
-        // SAFETY: the pointer refers to the map's value, so the element is in bounds.
-        let slot = unsafe { (&raw mut (*signers).senders).cast::<SignerSlot>().add(index) };
+        // SAFETY: the index is below the number of elements.
+        let slot = unsafe { slots.add(index) };
         if has_address(slot, address)
             && let Some(sender) = read(slot, address)
         {
