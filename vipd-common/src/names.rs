@@ -50,10 +50,11 @@ pub const MAP_ROUTERS: &str = "ROUTERS";
 /// Per-CPU array of [`CounterRow`](crate::counters::CounterRow), indexed by row. Row 0 counts
 /// packets that belong to no virtual router.
 pub const MAP_COUNTERS: &str = "COUNTERS";
-/// Hash map from [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL, a u8: the unicast
-/// peers.
+/// Hash map of the unicast peers, from [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL,
+/// a u8.
 pub const MAP_PEERS: &str = "PEERS";
-/// Hash map from [`AddressKey`](crate::records::AddressKey) to a row, a u32: the VIPs.
+/// Hash map of the VIPs, from [`AddressKey`](crate::records::AddressKey) to the row of the virtual
+/// router, a u32.
 pub const MAP_ADDRESSES: &str = "ADDRESSES";
 /// Array of [`LeaseSlot`](crate::records::LeaseSlot), indexed by row, memory-mapped.
 pub const MAP_LEASES: &str = "LEASES";

@@ -271,7 +271,7 @@ pub struct SignerRow {
 
 /// Capacity of a token bucket of signed adverts. A larger burst of forged adverts can displace an advert
 /// of the master.
-pub const SIGNED_BURST: u64 = 2048;
+pub const SIGNED_BURST: u64 = 768;
 
 /// Nanoseconds after which a token bucket of signed adverts regains one advert: 50 µs, 20,000
 /// adverts/s.
@@ -288,12 +288,15 @@ pub const BUDGETS: u32 = 2;
 pub const BUDGET_PASSED: u32 = 0;
 /// Capacity of the bucket of passed adverts. Adverts of unknown senders may use only half of it, so that
 /// a flood of them leaves room for known senders.
-pub const PASSED_BURST: u64 = 4096;
+pub const PASSED_BURST: u64 = 1536;
 /// Nanoseconds after which the bucket of passed adverts regains one token: 16 µs, 62,500 tokens/s.
 pub const PASSED_TOKEN_INTERVAL: u64 = 16_000;
 /// A passed advert takes one token, and another one for each complete part of this many bytes of its
 /// packet, because hashing a long advert takes longer.
 pub const PASSED_TOKEN_BYTES: u64 = 512;
+// A burst fits into the ring: each record has a header of 8 bytes and is followed by its packet.
+const _: () =
+    assert!(PASSED_BURST * (8 + size_of::<AdvertRecord>() as u64 + PASSED_TOKEN_BYTES) <= RING_BYTES as u64);
 /// Index of the bucket of blocks that the BPF program hashes to verify adverts.
 pub const BUDGET_HASHED: u32 = 1;
 /// Capacity of the bucket of hashed blocks, enough for several of the longest adverts. Half of it is

@@ -33,6 +33,13 @@ pub(crate) fn is_fenced(row: u32) -> bool {
     })
 }
 
+/// Makes the filter apply to fenced rows.
+#[inline(always)]
+pub(crate) fn arm() {
+    // SAFETY: the pointer refers to the map's value, so the field is in bounds.
+    set(FILTER.get_ptr_mut(0).map(|words| unsafe { &raw mut (*words).fenced }));
+}
+
 /// Fences a row. Sets the row's own word before the word in `FILTER`, so that user space finds the
 /// fenced row once it finds the word in `FILTER` set.
 #[inline(always)]
@@ -47,8 +54,7 @@ pub(crate) fn fence(row: u32) {
         // SAFETY: as above.
         unsafe { set_with_barrier(fenced) };
     }
-    // SAFETY: the pointer refers to the map's value, so the field is in bounds.
-    set(FILTER.get_ptr_mut(0).map(|words| unsafe { &raw mut (*words).fenced }));
+    arm();
 }
 
 /// Atomically stores 1, with a full memory barrier (`BPF_XCHG`, Linux 5.12). Written in assembly,

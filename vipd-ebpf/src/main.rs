@@ -368,10 +368,13 @@ mod program {
         let bytes = packet.with_record(record(arrival, ifindex, row, advert, 0), length);
         let may_fence = match fence::check(row, advert.priority, arrival) {
             None => false,
-            Some(Reason::Expired) => !fence::is_fenced(row),
-            Some(Reason::Outranked) => has_room(bytes.len()) && !fence::is_fenced(row),
+            Some(Reason::Expired) => true,
+            Some(Reason::Outranked) => has_room(bytes.len()),
         };
-        if may_fence && vipd_verify(length as u32, u32::from(sender.is_known)) != 0 {
+        if may_fence && fence::is_fenced(row) {
+            // User space may have been stopped between finding no fenced row and clearing the filter.
+            fence::arm();
+        } else if may_fence && vipd_verify(length as u32, u32::from(sender.is_known)) != 0 {
             fence::fence(row);
         }
         // Like committing a record, writing one is a full barrier.

@@ -40,7 +40,10 @@ pub fn run(input: &[u8]) {
             Counter::RingFull,
             Counter::VridErrors,
         ];
-        assert!(!unrelated.contains(&reason), "an advert cannot be dropped for {reason:?}");
+        assert!(
+            !unrelated.contains(&reason),
+            "the parser returned {reason:?}, which is not a reason to drop an advert"
+        );
     }
 }
 

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | spoof | priority 255 or 0 in the name of a node, unsigned or with a wrong HMAC |
 //! | cut and paste | the same with the trailer of another advert, or an advert with another VRID |
-//! | flood | 1,500 adverts with wrong HMACs at once, more than the budget, in the name of a node or of an unknown router |
+//! | flood | 3,000 adverts with wrong HMACs at once, more than the budget, in the name of a node or of an unknown router |
 //! | replay | a captured advert: at once, after 1 s, or after up to 30 s |
 //!
 //! All packets have the client's MAC as their Ethernet source. Other sources would redirect the
@@ -41,8 +41,9 @@ pub(super) const STALE: Duration = Duration::from_secs(3);
 const DELAYS: [u64; 7] = [0, 0, 1_000, 1_000, 3_500, 10_000, 30_000];
 /// A key that no router has.
 const KEY: [u8; 32] = [0xee; 32];
-/// Number of packets of a flood. A router verifies at most 256 adverts of a sender at once.
-const FLOOD: usize = 1_500;
+/// Number of packets of a flood. A router verifies at most 768 adverts of a sender at once, and then
+/// 20,000 per second.
+const FLOOD: usize = 3_000;
 /// How far the sequence of a flood is ahead, in units of 2⁻³² s: half a second. Otherwise, the node's
 /// next advert would make the rest of the flood replays.
 const AHEAD: u64 = 1 << 31;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::args::{CaptureArgs, DEFAULT_CONFIG};
-use super::output;
 use super::status::seconds;
+use super::{check, output};
 use crate::config::machine::Machine;
 use crate::config::{Config, Instance};
 use crate::observe::{Frame, Listener, Packet, dissect, judge, pcapng, reason_of};
@@ -64,8 +64,8 @@ pub(super) fn run(args: &CaptureArgs) -> anyhow::Result<()> {
 /// Returns the configured instances, which frames are compared with. Without `path`, uses the
 /// default file, and returns no instances if it is missing or invalid.
 fn instances(path: Option<&Path>) -> anyhow::Result<Vec<Arc<Instance>>> {
-    // Only the trailers of signed adverts are checked, not their HMACs.
-    let load = |path| Config::load_on(path, &Machine { lacks_secrets: true, ..Machine::default() });
+    let machine = Machine { credentials: check::credentials(), ..Machine::default() };
+    let load = |path| Config::load_on(path, &machine);
     match path {
         Some(path) => Ok(load(path)?.instances),
         None if !Path::new(DEFAULT_CONFIG).exists() => Ok(Vec::new()),

@@ -1,9 +1,10 @@
 //! `vipd check`.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -15,7 +16,6 @@ use super::wrap::wrap;
 use super::{output, terminal};
 use crate::config::machine::{Interface, Machine};
 use crate::config::{Config, ConfigError};
-
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 use crate::process::prevent_core_dumps;
 use crate::xdp::Pins;
@@ -42,12 +42,24 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
     // If the interfaces cannot be read, only the file is checked.
     let fence_obstacle = Pins::obstacle().map(|error| error.to_string());
-    let machine = Machine { checks_executables: true, fence_obstacle, ..machine().unwrap_or_default() };
+    let machine = Machine {
+        checks_executables: true,
+        fence_obstacle,
+        credentials: credentials(),
+        ..machine().unwrap_or_default()
+    };
     let config = Config::load_on(path, &machine)?;
     if config.has_secret() {
         prevent_core_dumps();
     }
     Ok(config)
+}
+
+/// Returns the directory of the credentials of the running service, for a command in a shell; `None` if
+/// `CREDENTIALS_DIRECTORY` names another one, or if there is none.
+pub(super) fn credentials() -> Option<PathBuf> {
+    let directory = PathBuf::from("/run/credentials/vipd.service");
+    (env::var_os("CREDENTIALS_DIRECTORY").is_none() && directory.is_dir()).then_some(directory)
 }
 
 /// Returns the interfaces of this machine and their usable addresses, except addresses that vipd

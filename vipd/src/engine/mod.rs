@@ -182,7 +182,7 @@ impl Handle {
     }
 }
 
-/// The engine's channels to the service.
+/// The engine's outputs: channels to the service, and the records for the guardian.
 pub(crate) struct Outlets {
     /// Work for the service; never lost.
     pub(crate) requests: mpsc::UnboundedSender<Request>,

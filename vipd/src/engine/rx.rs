@@ -115,15 +115,14 @@ impl Engine {
         now
     }
 
-    /// Returns whether a router would take over from its master, although adverts have exceeded the
-    /// budget for signed adverts while it received none, so that the master's adverts may be among those
-    /// that were dropped. Otherwise, a flood of forged adverts would cause a takeover.
-    fn has_lost_adverts(&self, now: Timestamp, id: RouterId) -> bool {
-        let signed = self.topology.routers.get(id).filter(|instance| instance.authentication.is_some());
-        signed.is_some_and(|instance| {
-            let silent_since = instance.router.silent_since(now);
-            silent_since.is_some_and(|since| self.signers.last_drop(instance.row) >= since)
-        })
+    /// If a router would take over from its master, although adverts have exceeded the budget for signed
+    /// adverts while it received none, returns the time of the last such advert: the master's adverts may
+    /// be among those that were dropped. Otherwise, a flood of forged adverts would cause a takeover.
+    fn lost_advert(&self, now: Timestamp, id: RouterId) -> Option<Timestamp> {
+        let instance = self.topology.routers.get(id)?;
+        instance.authentication.as_ref()?;
+        let silent_since = instance.router.silent_since(now)?;
+        Some(self.signers.last_drop(instance.row)).filter(|drop| *drop > silent_since)
     }
 
     /// Dispatches all timeouts that are due.
@@ -132,8 +131,9 @@ impl Engine {
         let steady = &self.steady;
         self.schedule.expire_fast_path(now, |row| steady.last_arrival(row));
         while let Some(id) = self.schedule.pop_expired(now) {
-            if self.has_lost_adverts(now, id) {
-                self.dispatch(now, id, Input::FeedLoss);
+            if let Some(drop) = self.lost_advert(now, id) {
+                // The advert may have arrived after the turn's clock was read.
+                self.dispatch(now.max(drop), id, Input::FeedLoss);
             } else if self.may_elect(now, id) {
                 self.measure_advert(now, id);
                 self.dispatch(now, id, Input::Timeout);

@@ -74,7 +74,7 @@ impl Bench {
         self
     }
 
-    /// Makes the program's clock show this time.
+    /// Sets the BPF program's wall clock to `seconds` since the Unix epoch.
     fn set_time(&self, seconds: u64) {
         let offset = i64::try_from(seconds * 1_000_000_000).expect("before 2262")
             - i64::try_from(now()).expect("before 2262");

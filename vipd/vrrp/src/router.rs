@@ -119,8 +119,8 @@ impl Router {
         self.state.next_timeout()
     }
 
-    /// Returns the time since which a backup has received no advert, if this is as long as
-    /// Active_Down_Interval. `None` if the router is about to take over for another reason: priority 0 or
+    /// Returns the time since which a backup has received no advert, if its Active_Down_Timer has fired
+    /// because of that. `None` if the timer runs, or has fired for another reason: priority 0 or
     /// preemption.
     pub fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.state {

@@ -31,14 +31,15 @@ impl Scene {
         scene
     }
 
-    /// Until 0.9 s, node 1 or 2 sends adverts as master. The adverts reach the other node.
+    /// Creates a scene in which node 1 or 2 sends adverts as master until 0.9 s. The adverts reach the
+    /// other node.
     fn with_master(master: (u8, u8)) -> Self {
         let mut scene = Self::new(2);
         (0..=9).for_each(|number| scene.advert(number * 100, master));
         scene
     }
 
-    /// Node 1 is master until its agent dies at 0.95 s.
+    /// Creates a scene in which node 1 is master until its agent dies at 0.95 s.
     fn with_dead_master() -> Self {
         let mut scene = Self::with_master(HIGH);
         scene.process(950, 1, Activity::Dead);

@@ -81,7 +81,8 @@ fn from_file(value: &Value<'_>, folders: &Folders<'_>) -> Result<(Password, Stri
     }
     let line = FirstLine::read(&path).map_err(|error| {
         value.rejected_because(format!(
-            "auth_pass_file {name:?} cannot be read: {error}; create it, or specify another file"
+            "auth_pass_file {name:?} cannot be read: {error}; {}",
+            secret::remedy(&error)
         ))
     })?;
     let password = password(value, &format!("auth_pass_file {name:?}"), &line.bytes)?;

@@ -14,8 +14,6 @@ use crate::config::schema::Key;
 
 /// Maximum number of bytes read from a file.
 const MAX_LINE: usize = 4096;
-/// Directory of the credentials of the running service.
-const CREDENTIALS: &str = "/run/credentials/vipd.service";
 
 /// The directories of files that contain passwords and keys.
 #[derive(Debug)]
@@ -34,12 +32,10 @@ impl<'a> Folders<'a> {
     /// Creates the directories for a configuration file in `configuration`.
     pub(in crate::config) fn new(configuration: &'a Path, file: &str, machine: &Machine) -> Self {
         let of_service = || env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        // For commands in a shell, such as `vipd check`.
-        let of_running_service = || Some(PathBuf::from(CREDENTIALS)).filter(|directory| directory.is_dir());
         Self {
             configuration,
             group: fs::metadata(file).ok().map(|metadata| metadata.gid()),
-            credentials: machine.credentials.clone().or_else(of_service).or_else(of_running_service),
+            credentials: machine.credentials.clone().or_else(of_service),
             has_secrets: !machine.lacks_secrets,
         }
     }
@@ -81,6 +77,15 @@ impl FirstLine {
     /// of the configuration file, to which the agent belongs.
     pub(super) fn is_readable_by_other_group(&self, of_configuration: Option<u32>) -> bool {
         self.mode & 0o040 != 0 && of_configuration != Some(self.group)
+    }
+}
+
+/// Returns what to do about a file that cannot be read.
+pub(super) fn remedy(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::NotFound => "create it, or specify another file",
+        io::ErrorKind::PermissionDenied => "give the agent's user or group read permission",
+        _ => "specify a readable file",
     }
 }
 

@@ -7,7 +7,8 @@ use super::{Keyword, line};
 const MAIL: &str = "it is only used by `smtp_alert`, which vipd does not have";
 const ALERT: &str = "vipd sends no mail; send it from a command in `notify`";
 const RECEIVE_BUFFERS: &str = "after lost netlink messages, vipd reads the whole state again";
-const FIREWALL: &str = "with `accept = false`, a BPF program drops the packets, without firewall rules";
+const FIREWALL: &str =
+    "with `accept = false`, a BPF program drops packets to the VIPs; no firewall rules are needed";
 const SCHEDULING: &str = "vipd runs with SCHED_FIFO and locked memory (`realtime`)";
 const SNMP: &str = "vipd has no SNMP agent; use `vipd stats --prometheus` or `vipd status --json`";
 const DBUS: &str = "vipd has no DBus interface; use `vipd status --json` and `vipd events --follow --json`";

@@ -13,8 +13,8 @@
 //! | the HMAC is correct | [`Refusal::WrongHmac`] |
 //! | the sequence is after the sender's last one | [`Refusal::Replayed`] |
 //!
-//! The clock is checked first, because this check is cheap. Nothing of an advert is stored before its
-//! HMAC is verified.
+//! The clock is checked before the HMAC, because this check is cheaper. Nothing of an advert is stored
+//! before its HMAC is verified.
 
 mod config;
 mod key;

@@ -101,7 +101,7 @@ fn from_file(file: &str, folders: &Folders<'_>) -> Result<Source, String> {
     let name = path.display();
     let what = format!("file {:?}", name.to_string());
     let line = FirstLine::read(&path)
-        .map_err(|error| format!("{what} cannot be read: {error}; create it, or specify another file"))?;
+        .map_err(|error| format!("{what} cannot be read: {error}; {}", secret::remedy(&error)))?;
     if line.is_world_readable() {
         return Err(format!(
             "{what} is world-readable; run `chmod o-r {name}`, and replace the key if others may have read it"
