@@ -128,9 +128,8 @@ fn trailers_of_other_virtual_routers_and_families_are_refused() {
     assert_eq!(world.refusals(1), HashMap::from([(Refusal::WrongHmac, 4)]));
 }
 
-/// Ends the agents of both nodes, starts that of node 1, and replays one advert of node 0 per
-/// interval, beginning `seconds` seconds before its end. Returns the time until node 1 is master, in
-/// seconds.
+/// Crashes both agents, restarts that of node 1, and replays, one per interval, the adverts that node 0
+/// sent in its last `seconds` seconds. Returns the seconds from the crash until node 1 is master.
 fn takeover_despite_replays(anti_replay: AntiReplay, seconds: u64) -> u64 {
     let mut world = pair(anti_replay);
     world.run(300 * SECOND);

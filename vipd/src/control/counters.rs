@@ -149,7 +149,7 @@ macro_rules! table {
                     "Valid adverts lost because the ring buffer was full";
                 rate_limited: "vipd:rate-limited", Counter, Error, Kernel(RateLimited),
                     "Valid adverts dropped by the per-source rate limit",
-                    dropped "rate limited: over 400 adverts/s from one source; see `vipd:peers` in `vipd status --json`";
+                    dropped "rate limited: over 400 adverts/s from one source, or more signed adverts than are verified; see `vipd:peers` in `vipd status --json`";
                 owner_conflicts: "vipd:owner-conflicts", Counter, Error, Core(owner_conflicts),
                     "Priority-255 adverts from another router, received as the owner";
                 own_adverts_rcvd: "vipd:own-adverts-rcvd", Counter, Error, Core(own_adverts),

@@ -252,7 +252,7 @@ pub struct PeerStatus {
     pub clock_offset_ms: Option<i64>,
 }
 
-/// Keys and rules for signed adverts; never a key itself.
+/// IDs of the keys, and rules for signed adverts. Never contains a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct HmacStatus {

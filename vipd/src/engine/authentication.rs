@@ -163,13 +163,14 @@ impl Engine {
         self.signers.set_window(instance.row, window.unwrap_or(0));
     }
 
-    /// Publishes the difference between the clocks to the BPF program. It changes only when the wall
-    /// clock is set.
+    /// Publishes `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` to the BPF program. The difference changes only
+    /// when the wall clock is set.
     pub(super) fn publish_wall_clock(&self) {
         self.signers.set_clock(wall_clock_offset());
     }
 
-    /// If the wall clock was set, publishes it, and the sequences that still count.
+    /// Publishes the offset of the wall clock and the sequences that still count again if the wall clock
+    /// was set.
     pub(super) fn follow_wall_clock(&self, ready: Ready) {
         if !ready.wall_clock {
             return;

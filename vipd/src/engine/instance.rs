@@ -211,7 +211,8 @@ impl Instance {
         let header = self.pseudo_header(self.primary()?);
         let adverts = &mut self.frames.as_mut()?.adverts;
         adverts.frames().for_each(|frame| frame.set_priority(priority));
-        // The messages to different peers differ only in their checksums, which are not covered.
+        // One trailer for all peers: their messages differ only in the checksum, which the HMAC does not
+        // cover.
         let authentication = self.authentication.as_mut();
         let trailer = authentication
             .and_then(|authentication| authentication.sign(&header, adverts.frames().next()?.message()));

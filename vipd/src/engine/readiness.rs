@@ -113,7 +113,8 @@ impl Engine {
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
-            // A unicast router has no peer with one of its own addresses.
+            // Not needed for unicast: replays from a former own address are dropped, because it is not a
+            // peer's.
             if let Some(former) = former.filter(|former| *former != primary && !is_unicast) {
                 self.leave_source(now, id, former);
             }

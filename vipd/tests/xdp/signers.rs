@@ -249,7 +249,7 @@ fn a_cleared_row_keeps_no_senders() {
     bench.flood(&advert, FLOOD);
     bench.loaded.kernel.clear_rows(&[row(number)]).expect("the row exists");
     assert_eq!(bench.loaded.signers.last_drop(row(number)), Timestamp::ZERO);
-    // The limit of all rows is not part of the row.
+    // The bucket that all rows share is not cleared with the row, so wait until it is full again.
     let is_full = now() + PASSED_BURST * PASSED_TOKEN_INTERVAL;
     while now() < is_full {
         std::hint::spin_loop();

@@ -14,7 +14,7 @@ use crate::time::WallTime;
 #[derive(Debug)]
 pub(super) struct Transitions<'a> {
     segment: &'a Segment,
-    /// Whether the faults of the round keep the masters.
+    /// Whether the invariant applies: no fault of the round may change a master.
     applies: bool,
     /// For each router, the master at the start of the round, and the time of its last advert.
     masters: Vec<Option<(u8, WallTime)>>,

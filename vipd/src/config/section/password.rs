@@ -25,7 +25,7 @@ pub(in crate::config) fn read(
     {
         problems.add(file.at, "auth_pass and auth_pass_file are mutually exclusive; remove one of them");
     }
-    // Not an error as for a key, because the password is sent in plain text in any case.
+    // Only a warning, unlike for a key, because the password is sent in plain text in any case.
     if let Some(Located { at, value: (_, name, true) }) = &file {
         problems.warn(*at, format!("auth_pass_file {name:?} is world-readable; run `chmod o-r {name}`"));
     }

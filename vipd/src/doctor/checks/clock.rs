@@ -61,7 +61,7 @@ pub(in crate::doctor) fn clock_is_synchronized(facts: &Facts) -> Vec<Finding> {
         ("the logs of two nodes cannot be compared", "VRRP does not need a synchronized clock".to_owned())
     } else {
         (
-            "other routers may refuse the signed adverts of this node, and this node theirs",
+            "this node and the other routers may drop each other's signed adverts",
             format!("instances with `anti_replay = \"time\"` need a synchronized clock: {dated}"),
         )
     };

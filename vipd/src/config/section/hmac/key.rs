@@ -134,7 +134,7 @@ fn from_credential(name: &str, folders: &Folders<'_>) -> Result<Source, String> 
         None => {
             return Err(format!(
                 "credential {name:?} cannot be read, because CREDENTIALS_DIRECTORY is not set; systemd sets it for \
-                 services with `LoadCredential={name}:FILE`; in a shell, set it to /run/credentials/vipd.service"
+                 services with `LoadCredential={name}:FILE`; in a shell, set it to a directory with a file of this name"
             ));
         }
     };
@@ -184,8 +184,8 @@ impl Source {
     }
 }
 
-/// Returns whether a value seems to be a key instead of the name of a file or credential, which
-/// messages may contain.
+/// Returns whether a value looks like a key that was given in place of the name of a file or credential.
+/// Messages may contain such a name, but never a key.
 fn is_key(text: &str) -> bool {
     let digits = text.strip_prefix(HEX).unwrap_or(text);
     digits.len() >= MIN_KEY && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
