@@ -5,12 +5,13 @@
 //! floods appears once, on the port of its actual sender.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use socket2::Socket;
 
 use crate::frame::Frame;
@@ -20,12 +21,15 @@ use crate::packet_socket;
 use crate::station::Station;
 use crate::time::WallTime;
 
-/// Read timeout, after which the capture thread checks whether to stop.
-const STOP_POLL: Duration = Duration::from_millis(20);
+/// Timeout of a wait for frames, after which the capture thread checks whether to stop.
+const STOP_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// Size of the buffer for a frame: large enough for frames merged by GRO.
 const LONGEST_FRAME: usize = 1 << 16;
 
 /// A running capture. It stops when dropped.
+///
+/// A query also covers the frames that its thread has not read yet, so a frame that a host has sent
+/// before the query is found, however busy the machine is.
 #[derive(Debug)]
 pub struct Capture {
     shared: Arc<Shared>,
@@ -34,11 +38,19 @@ pub struct Capture {
 
 #[derive(Debug)]
 struct Shared {
-    frames: Mutex<Vec<Frame>>,
+    socket: Socket,
+    received: Mutex<Received>,
     stop: AtomicBool,
-    drops: AtomicU32,
     /// Station to record as the sender of all frames; `None` to derive it from the switch port.
     sender: Option<Station>,
+}
+
+#[derive(Debug)]
+struct Received {
+    frames: Vec<Frame>,
+    buffer: Vec<u8>,
+    /// The first error of a query, which [`Capture::stop`] returns.
+    failure: Option<io::Error>,
 }
 
 impl Capture {
@@ -70,27 +82,24 @@ impl Capture {
     /// # Errors
     /// Returns an error if the socket or the thread cannot be created.
     pub fn of_interface(interface: u32, sender: Station) -> Result<Self> {
-        Self::read_from(packet_socket::segment_receiver(interface).and_then(with_timeout), Some(sender))
+        Self::read_from(packet_socket::segment_receiver(interface), Some(sender))
     }
 
     fn open(namespace: &Namespace, sender: Option<Station>, interface: u32) -> Result<Self> {
-        Self::read_from(namespace.run(move || socket(interface)), sender)
+        Self::read_from(namespace.run(move || packet_socket::receiver(interface)), sender)
     }
 
     fn read_from(socket: io::Result<Socket>, sender: Option<Station>) -> Result<Self> {
         let socket =
             socket.context("opening the capture's packet socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
-        let shared = Arc::new(Shared {
-            frames: Mutex::new(Vec::new()),
-            stop: AtomicBool::new(false),
-            drops: AtomicU32::new(0),
-            sender,
-        });
+        let received = Received { frames: Vec::new(), buffer: vec![0; LONGEST_FRAME], failure: None };
+        let stop = AtomicBool::new(false);
+        let shared = Arc::new(Shared { socket, received: Mutex::new(received), stop, sender });
         let reader = thread::Builder::new()
             .name("capture".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || shared.read(&socket)
+                move || shared.read()
             })
             .context("starting the capture's thread")?;
         Ok(Self { shared, reader: Some(reader) })
@@ -104,14 +113,14 @@ impl Capture {
     /// Applies `pick` to the frames captured at or after `start`, in order of arrival, and returns
     /// its results. Cheaper than [`Capture::since`] if few frames match.
     pub fn filter_map<T>(&self, start: WallTime, pick: impl FnMut(&Frame) -> Option<T>) -> Vec<T> {
-        let frames = self.shared.frames();
+        let frames = &self.shared.current().frames;
         let first = frames.partition_point(|frame| frame.time < start);
         frames[first..].iter().filter_map(pick).collect()
     }
 
     /// Returns whether a frame captured at or after `start` satisfies `wanted`.
     pub fn has(&self, start: WallTime, wanted: impl Fn(&Frame) -> bool) -> bool {
-        let frames = self.shared.frames();
+        let frames = &self.shared.current().frames;
         frames.iter().rev().take_while(|frame| frame.time >= start).any(wanted)
     }
 
@@ -127,19 +136,14 @@ impl Capture {
             Ok(result) => result.context("reading the capture's packet socket")?,
             Err(_) => bail!("the capture thread panicked"),
         }
-        let drops = self.shared.drops.load(Ordering::Relaxed);
+        let mut received = self.shared.received();
+        if let Some(error) = received.failure.take() {
+            return Err(error).context("reading the capture's packet socket");
+        }
+        let drops = packet_socket::drops(&self.shared.socket).context("reading the capture's statistics")?;
         ensure!(drops == 0, "the capture lost {drops} frames; the machine is overloaded");
-        Ok(std::mem::take(&mut *self.shared.frames()))
+        Ok(std::mem::take(&mut received.frames))
     }
-}
-
-fn socket(interface: u32) -> io::Result<Socket> {
-    packet_socket::receiver(interface).and_then(with_timeout)
-}
-
-fn with_timeout(socket: Socket) -> io::Result<Socket> {
-    socket.set_read_timeout(Some(STOP_POLL))?;
-    Ok(socket)
 }
 
 impl Drop for Capture {
@@ -153,36 +157,55 @@ impl Drop for Capture {
 }
 
 impl Shared {
-    fn frames(&self) -> MutexGuard<'_, Vec<Frame>> {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    fn received(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads until `stop` is set and the socket is empty.
-    fn read(&self, socket: &Socket) -> io::Result<()> {
-        let mut buffer = vec![0; LONGEST_FRAME];
+    /// Reads the queued frames, and returns all frames received so far.
+    fn current(&self) -> MutexGuard<'_, Received> {
+        let mut received = self.received();
+        if let Err(error) = self.drain(&mut received) {
+            received.failure.get_or_insert(error);
+        }
+        received
+    }
+
+    /// Reads frames until `stop` is set.
+    fn read(&self) -> io::Result<()> {
         loop {
-            // Load `stop` before reading. Once it is set, read only frames that are already queued:
-            // waiting for more might never end.
+            // Load `stop` before the frames are read, to read those that arrived before it was set.
             let stop = self.stop.load(Ordering::Relaxed);
-            let receive = if stop { packet_socket::receive_now } else { packet_socket::receive };
-            match receive(socket, &mut buffer) {
-                Ok(received) => {
+            self.drain(&mut self.received())?;
+            if stop {
+                return Ok(());
+            }
+            let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
+            retry_on_intr(|| poll(&mut ready, Some(&STOP_POLL)))?;
+        }
+    }
+
+    /// Reads the frames that have arrived before this call. Waiting for an empty queue might never
+    /// end.
+    fn drain(&self, received: &mut Received) -> io::Result<()> {
+        let start = WallTime::now();
+        let Received { frames, buffer, .. } = received;
+        loop {
+            match packet_socket::receive_now(&self.socket, buffer) {
+                Ok(packet) => {
                     // Skip frames on the bridge interface itself: they were already captured on a
                     // port.
-                    if let Some(from) = self.sender.or_else(|| Station::behind_port(received.interface)) {
-                        let bytes = buffer[..received.length].to_vec();
-                        self.frames().push(Frame { time: received.time, from, bytes });
+                    if let Some(from) = self.sender.or_else(|| Station::behind_port(packet.interface)) {
+                        let bytes = buffer[..packet.length].to_vec();
+                        frames.push(Frame { time: packet.time, from, bytes });
+                    }
+                    if packet.time > start {
+                        return Ok(());
                     }
                 }
                 // A port went down or was deleted. The socket remains usable.
                 Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if stop {
-                        self.drops.fetch_add(packet_socket::drops(socket)?, Ordering::Relaxed);
-                        return Ok(());
-                    }
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }

@@ -157,6 +157,20 @@ fn frames_are_captured_once_and_unchanged() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn frame_sent_before_a_query_is_found() -> TestResult {
+    let lab = Lab::new(1)?;
+    let capture = lab.capture()?;
+    let injector = Injector::open(lab.host(NODE)?)?;
+    let start = WallTime::now();
+    for count in 1..=1000 {
+        injector.send(&NODE.advert(Version::V3, 51, 100).frame())?;
+        assert_eq!(capture.filter_map(start, Frame::advert).len(), count);
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn ping_arp_table_and_capture_agree() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
