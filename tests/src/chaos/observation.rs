@@ -239,7 +239,7 @@ impl Interpreter {
         if vrrp.first()? & 0xf != ADVERTISEMENT {
             return None;
         }
-        if self.genuine.as_mut().is_some_and(|genuine| !genuine.observe(record, vrrp)) {
+        if self.genuine.as_mut().is_some_and(|genuine| !genuine.observe(record, source, vrrp)) {
             return None;
         }
         let router = *self.by_vrid.get(&(*vrrp.get(1)?, source.is_ipv6()))?;
