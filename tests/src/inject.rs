@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use socket2::Socket;
 
 use crate::links;
@@ -89,9 +90,11 @@ impl Injector {
     /// overflow receive queues.
     ///
     /// # Errors
-    /// Returns an error if `frames` is empty, or a frame cannot be sent.
+    /// Returns an error if `frames` is empty, a frame cannot be sent, or the thread cannot be bound to
+    /// its CPU.
     pub fn send_paced(&self, frames: &[Vec<u8>], count: usize, duration: Duration) -> Result<SendReport> {
         ensure!(!frames.is_empty() || count == 0, "no frames to send {count} times");
+        let _pinned = Pinned::to_current_cpu()?;
         let start = Instant::now();
         for (number, frame) in frames.iter().cycle().take(count).enumerate() {
             let part = u32::try_from(number).context("too many frames")?;
@@ -139,6 +142,31 @@ impl Injector {
             sent += batch.len();
         }
         Ok(SendReport { sent, elapsed: start.elapsed() })
+    }
+}
+
+/// Keeps the calling thread on its CPU until dropped.
+///
+/// A veth delivers frames on the CPU that sent the first of them. If the sender moved to another CPU,
+/// and the hypervisor stopped the first one, the receive queue would overflow.
+struct Pinned {
+    allowed: CpuSet,
+}
+
+impl Pinned {
+    fn to_current_cpu() -> Result<Self> {
+        let allowed = sched_getaffinity(None).context("reading the CPUs of the thread")?;
+        let mut only = CpuSet::new();
+        only.set(sched_getcpu());
+        sched_setaffinity(None, &only).context("binding the thread to its CPU")?;
+        Ok(Self { allowed })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // Drop cannot report an error.
+        let _ = sched_setaffinity(None, &self.allowed);
     }
 }
 
