@@ -177,8 +177,9 @@ const INVALID_IN_V2: [Invalid; 2] = [
     ("vipd:invalid-auth-type", |advert| Advert { interval: 0x0900 | advert.interval, ..advert }),
     ("vipd:auth-type-mismatch", |advert| Advert { interval: 0x0100 | advert.interval, ..advert }),
 ];
-/// Packets that are not for a configured router, with their agent-wide counters.
-const FOREIGN: [Invalid; 4] = [
+/// Packets that the BPF program passes without assigning them to a virtual router, with their agent-wide
+/// counters.
+const NOT_OURS: [Invalid; 4] = [
     ("vrid-errors", |advert| Advert { vrid: 200, ..advert }),
     ("vipd:fragments-passed", |advert| Advert { fragment: 0x2000, ..advert }),
     ("vipd:destination-passed", |advert| Advert {
@@ -196,7 +197,7 @@ const V2_ROUTER: u8 = 9;
 /// (in configuration order) and of the agent.
 struct Mix {
     ours: Vec<Vec<u8>>,
-    foreign: Vec<Vec<u8>>,
+    not_ours: Vec<Vec<u8>>,
     instances: Vec<BTreeMap<&'static str, u64>>,
     global: BTreeMap<&'static str, u64>,
 }
@@ -204,7 +205,7 @@ struct Mix {
 impl Mix {
     fn new() -> Self {
         let mut mix =
-            Self { ours: Vec::new(), foreign: Vec::new(), instances: Vec::new(), global: BTreeMap::new() };
+            Self { ours: Vec::new(), not_ours: Vec::new(), instances: Vec::new(), global: BTreeMap::new() };
         let routers =
             V3_ROUTERS.map(|vrid| (vrid, Version::V3)).into_iter().chain([(V2_ROUTER, Version::V2)]);
         for (vrid, version) in routers {
@@ -224,8 +225,8 @@ impl Mix {
             mix.ours.push(valid.frame());
             mix.instances.push(counts);
         }
-        for (counter, change) in FOREIGN {
-            mix.foreign.push(change(advert(V3_ROUTERS[0], Version::V3)).frame());
+        for (counter, change) in NOT_OURS {
+            mix.not_ours.push(change(advert(V3_ROUTERS[0], Version::V3)).frame());
             *mix.global.entry(counter).or_default() += 1;
         }
         for counter in ["checksum-errors", "version-errors", "ip-ttl-errors"] {
@@ -251,14 +252,14 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     let tap = Tap::open(lab.host(NODE)?)?;
 
     let mix = Mix::new();
-    let frames: Vec<_> = mix.ours.iter().chain(&mix.foreign).cloned().collect();
+    let frames: Vec<_> = mix.ours.iter().chain(&mix.not_ours).cloned().collect();
     let count = ROUNDS * frames.len();
     assert!(count >= 20_000, "{count} frames");
     Injector::open(lab.host(SENDER)?)?.send_paced(&frames, count, Duration::from_secs(2))?;
     let rounds = u64::try_from(ROUNDS)?;
-    // Each round ends with the last frame of `FOREIGN`. Once this frame has been counted in every
+    // Each round ends with the last frame of `NOT_OURS`. Once this frame has been counted in every
     // round, all frames have been counted.
-    let (last, _) = FOREIGN[FOREIGN.len() - 1];
+    let (last, _) = NOT_OURS[NOT_OURS.len() - 1];
     try_wait_until("the last frame to be counted", TIMEOUT, || {
         Ok(control::stats(&agent)?.0.number(last)? >= rounds)
     })
@@ -287,8 +288,8 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     for frame in tap.drain()?.into_iter().filter(|frame| frames.contains(frame)) {
         *passed.entry(frame).or_default() += 1;
     }
-    let expected: BTreeMap<_, _> = mix.foreign.iter().map(|frame| (frame.clone(), ROUNDS)).collect();
-    assert_eq!(passed, expected, "exactly the foreign frames are passed");
+    let expected: BTreeMap<_, _> = mix.not_ours.iter().map(|frame| (frame.clone(), ROUNDS)).collect();
+    assert_eq!(passed, expected, "exactly these frames are passed");
     assert!(agent.stop()?.success());
     Ok(())
 }

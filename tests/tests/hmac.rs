@@ -17,6 +17,7 @@ use vipd_tests::protocol::Version;
 use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::try_wait_until;
+use vipd_witness::{Advert, Trailer};
 
 type TestResult = Result<()>;
 
@@ -238,6 +239,42 @@ fn unsigned_and_replayed_adverts_have_no_effect() -> TestResult {
     assert_eq!(control::state(&master)?, "master");
     assert_eq!(control::counter(&backup, "master-transitions")?, 0);
     assert_eq!(control::counter(&master, "master-transitions")?, 1);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn flood_of_forged_adverts_exceeds_the_budget_and_has_no_effect() -> TestResult {
+    // As many as the attacker of the chaos run sends at once.
+    const FLOOD: usize = 3_000;
+    let lab = Lab::new(3)?;
+    let (master, backup) = pair(&lab, [""; 2], &hmac(&[1], 1, "enforce"))?;
+    let attacker = Station::Node(3);
+    let injector = Injector::open(lab.host(attacker)?)?;
+    for named in [ONE, TWO, attacker] {
+        let counters = |name: &str| -> Result<[u64; 2]> {
+            Ok([control::counter(&master, name)?, control::counter(&backup, name)?])
+        };
+        let before = [counters("vipd:rate-limited")?, counters("vipd:hmac-failures")?];
+        let signed = Some(Trailer::new(&[0xee; 32], 1));
+        let source = named.ipv4().into();
+        let forged = Advert { signed, source, ..attacker.advert(Version::V3, 51, 255) }.frame();
+        for _ in 0..FLOOD {
+            injector.send(&forged)?;
+        }
+        // A node discards adverts from its own address before it verifies them.
+        let refused = |own: Station, now: u64, before: u64| named == own || now > before;
+        try_wait_until("rate-limited and wrong adverts at both nodes", TIMEOUT, || {
+            let now = [counters("vipd:rate-limited")?, counters("vipd:hmac-failures")?];
+            let mut pairs = now.iter().zip(&before);
+            Ok(pairs.all(|(now, before)| refused(ONE, now[0], before[0]) && refused(TWO, now[1], before[1])))
+        })
+        .with_context(|| format!("flood in the name of {named}"))?;
+        wait_for_adverts(&backup, 1)?;
+    }
+    assert_eq!(control::state(&master)?, "master");
+    assert_eq!(control::counter(&master, "master-transitions")?, 1, "{:#?}", master.log());
+    assert_eq!(control::counter(&backup, "master-transitions")?, 0, "{:#?}", backup.log());
     Ok(())
 }
 

@@ -50,7 +50,7 @@ fn command(node: &Namespace, name: &str, extra: &str) -> Command {
 }
 
 /// An agent in the PID namespace of the test. In its own namespace, the agent would be PID 1, which
-/// receives only signals for which it has a handler.
+/// receives only SIGKILL, SIGSTOP and signals for which it has a handler (pid_namespaces(7)).
 struct Plain {
     child: Child,
     node: Namespace,

@@ -52,7 +52,7 @@ fn start_master(lab: &Lab) -> Result<Agent> {
     Ok(agent)
 }
 
-/// A stream of events.
+/// A client of the status page's updates (`GET /events`, server-sent events).
 struct Stream {
     connection: BufReader<TcpStream>,
     /// The latest HTML of each element, by identifier. Updates of values alone are not applied.

@@ -18,7 +18,8 @@ pub enum Counter {
     ChecksumRfc5798Rcvd = 2,
     /// Valid VRRPv3 adverts over IPv4 whose checksum covers only the message (the RFC 9568 form).
     ChecksumRfc9568Rcvd = 3,
-    /// Valid adverts lost because the ring buffer was full.
+    /// Adverts lost because the ring buffer was full. Signed adverts are counted before their HMAC is
+    /// verified.
     RingFull = 4,
     /// An IP header with a wrong checksum (IPv4) or an invalid source address.
     IpHeaderErrors = 5,

@@ -369,7 +369,8 @@ mod program {
         let may_fence = match fence::check(row, advert.priority, arrival) {
             None => false,
             Some(Reason::Expired) => true,
-            Some(Reason::Outranked) => has_room(bytes.len()),
+            // The advert of a surplus sender may be a replay, which only user space recognizes.
+            Some(Reason::Outranked) => !sender.is_surplus && has_room(bytes.len()),
         };
         if may_fence && fence::is_fenced(row) {
             // User space may have been stopped between finding no fenced row and clearing the filter.

@@ -16,6 +16,8 @@ pub(crate) struct Sender {
     mark_until: u64,
     /// Whether an advert of the sender has been verified.
     pub(crate) is_known: bool,
+    /// Whether only user space may know the sender: it is not known here, and no slot is free.
+    pub(crate) is_surplus: bool,
     /// The sender's token bucket. All unknown senders of a row share one.
     pub(crate) bucket: *mut u64,
 }
@@ -46,7 +48,9 @@ pub(crate) fn find(row: u32, address: &Address) -> Option<Sender> {
     }
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let bucket = unsafe { &raw mut (*signers).unverified };
-    Some(Sender { mark: 0, mark_until: 0, is_known: false, bucket })
+    // SAFETY: the index is below the number of elements. Slots are filled in order.
+    let is_surplus = !has_address(unsafe { slots.add(COUNT - 1) }, &[0; 4]);
+    Some(Sender { mark: 0, mark_until: 0, is_known: false, is_surplus, bucket })
 }
 
 /// Records that a limit has dropped an advert that arrived at `arrival`.
@@ -80,7 +84,7 @@ fn read(slot: *mut SignerSlot, address: &Address) -> Option<Sender> {
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let bucket = unsafe { &raw mut (*slot).bucket };
     let is_stable = before == after && before % 2 == 0;
-    (is_same && is_stable).then_some(Sender { mark, mark_until, is_known: true, bucket })
+    (is_same && is_stable).then_some(Sender { mark, mark_until, is_known: true, is_surplus: false, bucket })
 }
 
 #[inline(always)]

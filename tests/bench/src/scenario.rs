@@ -87,7 +87,7 @@ pub(crate) struct Effort {
     length: Duration,
     /// Duration of the flood at each rate.
     flood: Duration,
-    /// Flood rates.
+    /// Flood rates in adverts per second; `None` is as many as one thread can send.
     rates: &'static [Option<u32>],
     /// Numbers of link cuts: with one address, and with 100 addresses.
     cuts: (u32, u32),

@@ -1,5 +1,4 @@
-//! Simulates hundreds of virtual routers on virtual LANs in virtual time, and checks invariants
-//! throughout.
+//! Simulates LANs with hundreds of VRRP routers in virtual time, and checks invariants throughout.
 //!
 //! ```text
 //!   seed ─► plan ─► World ─┬─ Host: a drifting clock, a process that may stall, a ring buffer

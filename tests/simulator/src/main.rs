@@ -9,8 +9,7 @@ use clap::Parser;
 use vipd_simulator::campaign::{Summary, run_all};
 use vipd_simulator::{Defect, run, sync};
 
-/// Simulate hundreds of virtual routers on virtual LANs in virtual time, and check the protocol's
-/// invariants
+/// Simulate LANs with hundreds of VRRP routers in virtual time, and check the protocol's invariants
 #[derive(Parser)]
 #[command(name = "cargo xtask simulate", bin_name = "cargo xtask simulate")]
 struct Args {

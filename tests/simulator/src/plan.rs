@@ -13,7 +13,7 @@ pub(crate) const SECOND: u64 = 1_000 * MILLI;
 
 /// A virtual router: members with the same VRID on several hosts.
 pub(crate) struct Group {
-    /// Indices of the members in the world.
+    /// Indices of the members in `World::members`, and of their plans in `Plan::roles`.
     pub(crate) members: Vec<usize>,
     /// Number of transitions to Master.
     pub(crate) takeovers: u64,

@@ -53,7 +53,8 @@ pub struct Counter {
     pub source: Source,
     /// One line for `# HELP` and the reference.
     pub help: &'static str,
-    /// For a counter of dropped adverts, the reason shown in the log; `None` for other counters.
+    /// For a row of an instance with `dropped`: why the adverts are discarded, as shown in the log.
+    /// `None` for other rows, including the sums over all instances.
     pub reason: Option<&'static str>,
 }
 
@@ -82,7 +83,7 @@ macro_rules! table {
                 unparsable_passed: "vipd:unparsable-passed", Counter, Traffic, Kernel(UnparsablePassed),
                     "IP protocol 112 packets too short or too malformed to contain a VRID, passed to the network stack";
                 ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
-                    "Valid adverts lost because the ring buffer was full";
+                    "Adverts lost because the ring buffer was full (signed adverts: before their HMAC is verified)";
                 events_dropped: "vipd:events-dropped", Counter, Error, Engine(reports_dropped),
                     "Events missing from the log because its queue was full";
                 netlink_overruns: "vipd:netlink-overruns", Counter, Error, Engine(overruns),
@@ -146,7 +147,7 @@ macro_rules! table {
                 checksum_rfc9568_rcvd: "vipd:checksum-rfc9568-rcvd", Counter, Traffic, Kernel(ChecksumRfc9568Rcvd, verified_rfc9568),
                     "Valid VRRPv3 adverts with the RFC 9568 checksum (message only)";
                 ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
-                    "Valid adverts lost because the ring buffer was full";
+                    "Adverts lost because the ring buffer was full (signed adverts: before their HMAC is verified)";
                 rate_limited: "vipd:rate-limited", Counter, Error, Kernel(RateLimited),
                     "Valid adverts dropped by the per-source rate limit",
                     dropped "rate limited: over 400 adverts/s from one source, or more signed adverts than are verified; see `vipd:peers` in `vipd status --json`";

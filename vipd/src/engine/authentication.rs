@@ -55,10 +55,10 @@ impl Authentication {
         Some(Self { authenticator, reported: Vec::new() })
     }
 
-    /// Applies new settings. The sequences stay.
+    /// Applies new settings, whose transport has not changed. The sequences stay.
     pub(crate) fn change(former: Option<Self>, settings: &config::Instance) -> Option<Self> {
         let Some(mut authentication) = former else { return Self::new(settings) };
-        authentication.authenticator.reconfigure(settings.hmac.clone()?, capacity(settings));
+        authentication.authenticator.reconfigure(settings.hmac.clone()?);
         authentication.reported.clear();
         Some(authentication)
     }

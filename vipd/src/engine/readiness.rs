@@ -141,8 +141,8 @@ impl Engine {
     }
 
     /// Returns whether a router is still in Initialize because one of its links is being opened for
-    /// the first time, or because its own link is being opened again for this router. Neither is a
-    /// fault.
+    /// the first time, or because its VRRP interface is being opened again to add this router. Neither
+    /// is a fault.
     fn is_starting(&self, id: RouterId) -> bool {
         let Some(instance) = self.topology.routers.get(id) else { return false };
         let link = |link: &LinkId| self.topology.links.get(*link);

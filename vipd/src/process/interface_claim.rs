@@ -61,8 +61,8 @@ impl InterfaceClaim {
         self.0.as_ref().map(NameLock::as_fd)
     }
 
-    /// Records this process as the holder of an inherited claim, for error messages of other
-    /// agents.
+    /// Records this process as the holder of an inherited claim: [`acquire`](Self::acquire) then
+    /// recognizes the claim as its own, and error messages of other agents name this process.
     pub fn take_over(&self) {
         if let Some(lock) = &self.0 {
             lock.take_over();

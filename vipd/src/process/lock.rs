@@ -147,7 +147,8 @@ impl AgentLock {
         self.held.as_fd()
     }
 
-    /// Records this process as the holder of an inherited lock, for error messages of other agents.
+    /// Records this process as the holder of an inherited lock, which other agents name in their
+    /// error messages.
     pub fn take_over(&self) {
         self.held.take_over();
     }

@@ -64,7 +64,7 @@ struct Open {
     fence: Option<Fence>,
 }
 
-/// The fence of an open link.
+/// The result of attaching the fence's programs to an open link. It is logged only when it changes.
 #[derive(PartialEq, Eq)]
 struct Fence {
     level: FenceLevel,

@@ -5,6 +5,7 @@ use vipd_common::Timestamp;
 use vipd_common::address::to_words;
 use vipd_common::hmac::PseudoHeader;
 use vipd_common::parse::Trailer;
+use vipd_common::records::SIGNERS;
 use vipd_common::wire::trailer::{HMAC, KEY_ID, SEQUENCE};
 use vipd_vrrp::hmac::{AntiReplay, Authenticator, Config, Key, Mode, WallTime, key_state};
 use vipd_witness::Advert;
@@ -84,7 +85,6 @@ impl Bench {
     /// Runs the program on an advert, and returns whether the row is fenced. The time of the clock is
     /// `seconds` at that moment.
     fn fences(&self, number: u32, advert: &Advert) -> bool {
-        // Half a second later, so that the seconds do not change before the program runs.
         self.set_time(TIME);
         assert_eq!(self.run(&advert.frame(), LOOPBACK), Action::Drop);
         self.loaded.leases.is_fenced(row(number))
@@ -190,6 +190,32 @@ fn replay_does_not_fence() {
             bench.loaded.signers.verified(row(number), 0, address, mark, Timestamp::from_nanos(u64::MAX));
             assert!(!bench.fences(number, &genuine));
             assert!(bench.fences(number, &sign(&advert, key(), TIME + 1)), "the sender's next advert");
+        }
+    }
+}
+
+/// The program has no room for the sequences of further senders, so it would not recognize their replays.
+#[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
+fn sender_without_a_slot_does_not_fence_unless_the_lease_is_over() {
+    for valid_until in LEASES {
+        let bench = Bench::master(valid_until);
+        for (number, _, advert) in higher() {
+            let genuine = sign(&advert, key(), TIME);
+            let other = |slot: usize| to_words([192, 0, 2, u8::try_from(slot).expect("few slots")].into());
+            for slot in 0..SIGNERS {
+                let until = Timestamp::from_nanos(u64::MAX);
+                bench.loaded.signers.verified(row(number), slot, other(slot), 1, until);
+            }
+            assert_eq!(bench.fences(number, &genuine), valid_until == 1, "row {number}");
+            bench.loaded.signers.verified(
+                row(number),
+                SIGNERS - 1,
+                to_words(advert.source),
+                1,
+                Timestamp::from_nanos(1),
+            );
+            assert!(bench.fences(number, &genuine), "with a slot");
         }
     }
 }

@@ -6,18 +6,20 @@
 //! 1. While one member has a fault of its own, all others have [`Fault::Group`].
 //! 2. All members advertise the lowest of their effective priorities, so that two nodes rank in the
 //!    same order on all segments.
-//! 3. A backup becomes master when its timer fires and no other member follows a running master.
-//!    The others then become master immediately.
-//! 4. When a master is outranked or hands over mastership, the others send a priority-0 advert and
-//!    become backups.
-//! 5. If two nodes have equal priorities, the first member with a competing master decides by the
+//! 3. A backup whose timer fires becomes master, unless another member follows a running master or
+//!    has not started yet. The others then become masters immediately.
+//! 4. After a priority-0 advert to one member, a member that has received no advert since does not
+//!    count as following a running master, unless the last such takeover failed.
+//! 5. When a master is outranked, has stalled or hands over mastership, the others become backups.
+//!    They first send a priority-0 advert, unless they have stalled themselves.
+//! 6. If two nodes have equal priorities, the first member with a competing master decides by the
 //!    addresses. The others wait for this decision.
-//! 6. When routers join, all members become masters if one is master, unless this could create a
+//! 7. When routers join, all members become masters if one is master, unless this could create a
 //!    second master on a segment. In that case, the masters become backups. If a master was already
 //!    a member, the masters become backups only if a joining router follows a master that outranks
 //!    the joining router.
 //!
-//! Rules 3 and 5 prevent repeated transitions when one segment is cut, or when the addresses of two
+//! Rules 3 and 6 prevent repeated transitions when one segment is cut, or when the addresses of two
 //! nodes rank differently on two segments. The reasons are in `docs/design/groups.md`.
 
 use vipd_common::Timestamp;

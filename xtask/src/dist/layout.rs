@@ -35,7 +35,7 @@ pub(super) struct Program {
     /// Version in Cargo.toml.
     pub(super) version: String,
     pub(super) epoch: Epoch,
-    /// List of components.
+    /// Bill of materials (CycloneDX in JSON), installed as `vipd.cdx.json`.
     pub(super) components: String,
     /// Licenses of the components.
     pub(super) licenses: String,
@@ -50,7 +50,8 @@ impl Program {
         Ok(Self { executable, version, epoch, components, licenses: licenses::render(&crates, target)? })
     }
 
-    /// Installs the files that all packages have. `zsh` is the directory for completions of zsh.
+    /// Installs the files that all packages have. `zsh` is the directory for zsh
+    /// completions, relative to `prefix`.
     pub(super) fn install(&self, prefix: &Path, zsh: &str) -> Result<()> {
         copy(&self.executable, &prefix.join("bin/vipd"), 0o755)?;
         let packaging = workspace::root().join("packaging");

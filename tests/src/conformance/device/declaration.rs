@@ -17,9 +17,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Declaration {
     /// Interface on the device's segment.
     pub interface: String,
-    /// VRID.
+    /// Virtual router identifier, 1 to 255.
     pub vrid: u8,
-    /// VRRP version.
+    /// VRRP version of the adverts.
     pub version: Version,
     /// Priority; 255 for the address owner.
     pub priority: u8,

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use vipd_common::hmac::KeyState;
+use vipd_common::hmac::{KeyState, is_fresh};
 use vipd_common::parse::Trailer;
 
 use super::sequence::{Sequence, WallTime};
@@ -84,18 +84,14 @@ impl Config {
         }
     }
 
-    /// Returns the time for which the time of a sequence stays within the window, rounded down to
-    /// seconds; `None` if it does forever.
+    /// Returns the time from `now` until a sequence is no longer fresh; `None` if it always is.
     pub(super) fn lifetime(&self, sequence: Sequence, now: WallTime) -> Option<Nanos> {
-        let ahead = sequence.milliseconds_after(now).div_euclid(1000);
-        let seconds = i64::from(self.window).saturating_add(ahead);
-        let nanos = u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000);
-        (self.anti_replay == AntiReplay::Time).then_some(nanos)
+        self.time_window().map(|window| sequence.until_stale(now, window))
     }
 
     /// Returns whether the time of a sequence is within the window; true with
     /// [`AntiReplay::Monotonic`].
     pub(super) fn is_fresh(&self, sequence: Sequence, now: WallTime) -> bool {
-        self.anti_replay == AntiReplay::Monotonic || sequence.seconds_from(now) <= self.window
+        is_fresh(sequence.0, now.seconds(), self.time_window().unwrap_or(0))
     }
 }

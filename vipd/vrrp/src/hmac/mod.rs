@@ -93,9 +93,8 @@ impl Authenticator {
     }
 
     /// Replaces the configuration. The sequences of this router and of the senders stay.
-    pub fn reconfigure(&mut self, config: Config, capacity: usize) {
+    pub fn reconfigure(&mut self, config: Config) {
         self.config = config;
-        self.senders.resize(capacity);
     }
 
     /// Signs an advert with the active key, and returns its trailer. Its sequence is `now`, or the

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::Refusal;
 use super::sequence::Sequence;
 
-/// Number of senders whose sequences a multicast router remembers.
-pub const MULTICAST_SENDERS: usize = 4;
+/// Number of senders whose sequences a multicast router remembers: more than a segment has routers. The
+/// adverts of a forgotten sender could be replayed.
+pub const MULTICAST_SENDERS: usize = 64;
 
 /// A sender of verified adverts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,12 +71,6 @@ impl Senders {
             *oldest = sender;
         }
         Ok(position)
-    }
-
-    /// Changes the capacity, and forgets the senders beyond it.
-    pub(super) fn resize(&mut self, capacity: usize) {
-        self.capacity = capacity;
-        self.all.truncate(capacity);
     }
 
     pub(super) fn restore(&mut self, senders: &[Sender]) {

@@ -2,6 +2,8 @@
 
 use vipd_common::hmac::is_after;
 
+use crate::interval::Nanos;
+
 /// A time of `CLOCK_REALTIME` in units of 2⁻¹⁶ s since 1970-01-01 UTC. Only the lower 32 bits of the
 /// seconds are kept, and times are compared by serial number arithmetic (RFC 1982).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ impl WallTime {
     }
 
     /// Returns the seconds, modulo 2³².
-    const fn seconds(self) -> u32 {
+    pub(super) const fn seconds(self) -> u32 {
         self.sequence().seconds()
     }
 }
@@ -55,6 +57,16 @@ impl Sequence {
     /// the seconds of both times are compared.
     pub(super) const fn seconds_from(self, now: WallTime) -> u32 {
         self.seconds().wrapping_sub(now.seconds()).cast_signed().unsigned_abs()
+    }
+
+    /// Returns the time from `now` until this time is no longer within the window: until the first
+    /// second that is later by more than `window` seconds. Like [`is_fresh`](vipd_common::hmac::is_fresh),
+    /// compares only the seconds of this time.
+    pub(super) const fn until_stale(self, now: WallTime, window: u32) -> Nanos {
+        let end = (self.seconds().wrapping_add(window).wrapping_add(1) as u64) << 32;
+        let rest = end.wrapping_sub(now.sequence().0).cast_signed();
+        // From units of 2⁻³² s over units of 2⁻¹⁶ s, so that the product does not overflow.
+        if rest > 0 { ((rest.unsigned_abs() >> 16) * 1_000_000_000).div_ceil(1 << 16) } else { 0 }
     }
 
     /// Returns this time minus `now`, in milliseconds.

@@ -60,14 +60,16 @@ fn vectors_are_verified_and_produced() {
         let (header, sequence) = (header_of(&vector), vector.sequence());
         // Rounded up, because `WallTime::new` rounds down.
         let nanoseconds = ((sequence >> 16 & 0xffff) * 1_000_000_000).div_ceil(1 << 16);
-        let now = WallTime::new(sequence >> 32, u32::try_from(nanoseconds).expect("below one second"));
+        let nanoseconds = u32::try_from(nanoseconds).expect("below one second");
+        let now = WallTime::new(sequence >> 32, nanoseconds);
 
         let mut receiver = Authenticator::new(config.clone(), MULTICAST_SENDERS);
         let (message, trailer) = (&vector.message, Some(&vector.trailer));
         let verified = receiver.verify(now, Timestamp::ZERO, vector.source, &header, message, trailer);
         let (address, mark, key_id) = (vector.source, sequence, key.id);
         let sender = Sender { address, mark, key_id, clock_offset: 0, last_arrival: 0 };
-        let lifetime = Some(5_000_000_000);
+        // The seconds of the advert's time, plus the window and a second.
+        let lifetime = Some(6_000_000_000 - u64::from(nanoseconds));
         assert_eq!(verified, Ok(Some(Verified { sender, position: 0, lifetime })), "{}", vector.name);
 
         let mut sender = Authenticator::new(config, MULTICAST_SENDERS);
@@ -169,6 +171,57 @@ fn replays_are_refused_while_the_mark_is_within_the_window() {
     assert_eq!(verify(&mut receiver, corrected, &second), Err(Refusal::Stale));
 }
 
+/// The BPF program recognizes replays until the lifetime is over, and then discards them as stale.
+#[test]
+fn lifetime_of_a_mark_ends_when_it_is_no_longer_fresh() {
+    let time = |nanoseconds: u64| {
+        let below_a_second = u32::try_from(nanoseconds % 1_000_000_000).expect("below one second");
+        WallTime::new(0x6925_f0a0 + nanoseconds / 1_000_000_000, below_a_second)
+    };
+    // The resolution of the times in adverts.
+    const RESOLUTION: u64 = 20_000;
+    for window in [1, 5, 300] {
+        let config = Config { window, ..config(&[7]) };
+        for sent in [0, 1, 499_999_999, 500_000_000, 999_999_999] {
+            let mut sender = Authenticator::new(config.clone(), MULTICAST_SENDERS);
+            let trailer = sign(&mut sender, time(sent));
+            let mark = Sequence(sender.sent().expect("sent"));
+            for latency in [0, 50_000, 1_000_000, 700_000_000] {
+                let mut receiver = Authenticator::new(config.clone(), MULTICAST_SENDERS);
+                let arrival = sent + latency;
+                let verified = verify(&mut receiver, time(arrival), &trailer).expect("fresh").expect("signed");
+                let end = arrival + verified.lifetime.expect("an end");
+                assert!(config.is_fresh(mark, time(end - RESOLUTION)), "{window} {sent} {latency}");
+                assert!(!config.is_fresh(mark, time(end + RESOLUTION)), "{window} {sent} {latency}");
+            }
+        }
+    }
+    let monotonic = Config { anti_replay: AntiReplay::Monotonic, ..config(&[7]) };
+    let mut receiver = Authenticator::new(monotonic, MULTICAST_SENDERS);
+    let (.., trailer) = vector(4);
+    assert_eq!(verify(&mut receiver, NOW, &trailer).expect("genuine").expect("signed").lifetime, None);
+}
+
+#[test]
+fn replays_are_refused_whatever_number_of_other_routers_has_sent_since() {
+    let monotonic = Config { anti_replay: AntiReplay::Monotonic, ..config(&[7]) };
+    let mut receiver = Authenticator::new(monotonic, MULTICAST_SENDERS);
+    let (_, header, message, _) = vector(4);
+    let mut receive = |last: u8, trailer: Option<[u8; trailer::LEN]>| {
+        let source: IpAddr = [192, 0, 2, last].into();
+        let header = PseudoHeader { source: to_words(source), ..header };
+        let sign = || Authenticator::new(config(&[7]), 1).sign(NOW, &header, &message).expect("signed");
+        let trailer = trailer.unwrap_or_else(sign);
+        let arrival = Timestamp::from_nanos(last.into());
+        receiver.verify(NOW, arrival, source, &header, &message, Some(&trailer)).map(|_| trailer)
+    };
+    let first = receive(1, None).expect("genuine");
+    for last in 2..=60 {
+        receive(last, None).expect("genuine");
+    }
+    assert_eq!(receive(1, Some(first)), Err(Refusal::Replayed));
+}
+
 #[test]
 fn mode_decides_about_adverts_without_trailer() {
     let (source, header, message, _) = vector(4);
@@ -193,20 +246,20 @@ fn keys_are_rotated_in_three_steps() {
         // The receiver is changed first in one step, last in the next one.
         for is_receiver in [step % 2 == 0, step % 2 != 0] {
             if is_receiver { &mut receiver } else { &mut sender }
-                .reconfigure(config(pair[1]), MULTICAST_SENDERS);
+                .reconfigure(config(pair[1]));
             let trailer = sign(&mut sender, NOW);
             let verified = verify(&mut receiver, NOW, &trailer);
             assert!(verified.is_ok(), "step {step}, {is_receiver}: {verified:?}");
         }
     }
-    sender.reconfigure(config(&[3]), MULTICAST_SENDERS);
+    sender.reconfigure(config(&[3]));
     let trailer = sign(&mut sender, NOW);
     assert_eq!(verify(&mut receiver, NOW, &trailer), Err(Refusal::UnknownKey));
 }
 
 #[test]
 fn position_of_a_sender_stays_until_it_is_the_oldest_of_all() {
-    let mut receiver = Authenticator::new(config(&[7]), MULTICAST_SENDERS);
+    let mut receiver = Authenticator::new(config(&[7]), 4);
     let (_, header, message, _) = vector(4);
     let mut receive = |last: u8, at: u64| {
         let source: IpAddr = [192, 0, 2, last].into();

@@ -41,7 +41,7 @@ pub(crate) const fn point(fault: Fault, interval: u32) -> u32 {
     fault as u32 * 10_000 + interval
 }
 
-/// Returns the name of a point.
+/// Returns the fault and the interval of a point as text: `SIGKILL at 10 ms`, `SIGSTOP at 1 s`.
 pub(crate) fn point_name(point: u32) -> String {
     let fault = Fault::ALL.into_iter().find(|fault| *fault as u32 == point / 10_000);
     let fault = fault.map_or_else(String::new, |fault| fault.to_string());
