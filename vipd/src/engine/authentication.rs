@@ -88,7 +88,7 @@ impl Authentication {
         self.authenticator.senders()
     }
 
-    /// Returns the senders whose sequences count at `now`.
+    /// Returns the senders, with the times for which their sequences count from `now`.
     fn remembered(&self, now: Timestamp) -> impl Iterator<Item = Verified> {
         self.authenticator.remembered(clock::wall(now))
     }
@@ -97,7 +97,7 @@ impl Authentication {
         self.authenticator.save()
     }
 
-    pub(crate) fn resume(&mut self, saved: &Saved) {
+    fn resume(&mut self, saved: &Saved) {
         self.authenticator.resume(saved);
     }
 
@@ -115,7 +115,54 @@ impl Authentication {
     }
 }
 
+/// The sequences of a virtual router that a reload has removed, to be continued by the router that
+/// replaces it.
+///
+/// A router that starts with changed settings is added as another one. Without the sequences, it would
+/// accept replays, and receivers would refuse its adverts if its clock was set back before.
+pub(super) struct Former {
+    interface: String,
+    vrid: u8,
+    family: Family,
+    sequences: Saved,
+}
+
+impl Former {
+    /// Returns the sequences of a router; `None` if its adverts are neither signed nor verified.
+    pub(super) fn of(instance: &Instance) -> Option<Self> {
+        let config::Instance { interface, router, .. } = &*instance.settings;
+        let sequences = instance.authentication.as_ref()?.save();
+        Some(Self { interface: interface.clone(), vrid: router.vrid, family: router.family, sequences })
+    }
+
+    fn is_replaced_by(&self, settings: &config::Instance) -> bool {
+        let config::Instance { interface, router, .. } = settings;
+        (&self.interface, self.vrid, self.family) == (interface, router.vrid, router.family)
+    }
+}
+
 impl Engine {
+    /// Continues the sequences of the router that an added one replaces, if there is one.
+    pub(super) fn replace(&mut self, id: RouterId, former: &[Former]) {
+        let Some(instance) = self.topology.routers.get(id) else { return };
+        if let Some(found) = former.iter().find(|one| one.is_replaced_by(&instance.settings)) {
+            self.resume_sequences(id, &found.sequences);
+        }
+    }
+
+    /// Continues the sequences of another router or process.
+    pub(super) fn resume_sequences(&mut self, id: RouterId, saved: &Saved) {
+        let Some(instance) = self.topology.routers.get_mut(id) else { return };
+        let Some(authentication) = &mut instance.authentication else { return };
+        authentication.resume(saved);
+        if let (Some(guardian), Some(sent)) = (&self.effects.guardian, authentication.sent()) {
+            guardian.set_sequence(instance.row, sent);
+        }
+        if let Some(instance) = self.topology.routers.get(id) {
+            self.republish_senders(instance);
+        }
+    }
+
     /// Publishes the sequence of a sender whose advert has been verified to the BPF program, which then
     /// drops replays. `from` is the time from which the lifetime of the sequence is counted.
     pub(super) fn publish_sender(&self, row: Row, verified: &Verified, from: Timestamp) {

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use vipd_common::Timestamp;
 
 use super::Engine;
+use super::authentication::Former;
 use super::command::{Added, Addition, Change, Changes, Report, Request};
 use super::id::{LinkId, RouterId};
 use super::link::{Link, LinkRole};
@@ -39,6 +40,8 @@ pub(super) struct Reload {
     /// Routers to add, in order.
     remaining: VecDeque<Addition>,
     added: Vec<Added>,
+    /// The sequences of removed routers.
+    former: Vec<Former>,
     /// All sync groups after the reload.
     groups: Vec<Arc<Group>>,
     /// Links to open again.
@@ -65,6 +68,7 @@ impl Engine {
             has_links: false,
             remaining: added.into(),
             added: Vec::new(),
+            former: Vec::new(),
             links: BTreeSet::new(),
             groups,
             reply,
@@ -99,6 +103,7 @@ impl Engine {
                 reload.removed.push_back(router);
                 break;
             }
+            reload.former.extend(self.topology.routers.get(router).and_then(Former::of));
             reload.links.extend(self.remove_router(router));
         }
         let topology = &self.topology;
@@ -126,6 +131,7 @@ impl Engine {
                     let Addition { settings, faults, priority } = addition;
                     reload.added.push(Added { router, row: instance.row, settings });
                     self.reserve(router);
+                    self.replace(router, &reload.former);
                     for fault in faults {
                         self.dispatch(now, router, Input::Impede(fault));
                     }

@@ -288,13 +288,6 @@ impl Engine {
             instance.fast_path = FastPath::resume(&saved.fast_path)
                 .with_context(|| format!("cannot resume instance {name}"))?;
             (instance.sent, instance.dirty) = (saved.sent, false);
-            if let (Some(authentication), Some(sequences)) = (&mut instance.authentication, &saved.sequences)
-            {
-                authentication.resume(sequences);
-                if let (Some(guardian), Some(sent)) = (&self.effects.guardian, authentication.sent()) {
-                    guardian.set_sequence(instance.row, sent);
-                }
-            }
             let row = instance.row;
             if saved.is_leaving {
                 self.effects.keep_leaving(id, row);
@@ -307,6 +300,9 @@ impl Engine {
                 self.reports.resume(id, snapshot.state, reason, snapshot.since);
             }
             resumed.push(Resumed { router: id, state: snapshot.state, reason: snapshot.reason });
+            if let Some(sequences) = &saved.sequences {
+                self.resume_sequences(id, sequences);
+            }
             self.resume_master(now, id);
             self.settle(now, id);
         }

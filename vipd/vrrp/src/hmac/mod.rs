@@ -178,12 +178,14 @@ impl Authenticator {
         self.sent.map(|Sequence(number)| number)
     }
 
-    /// Returns the senders whose marks count at `now`, as if their last adverts arrived now.
+    /// Returns the senders, as if their last adverts arrived at `now`. The lifetime is 0 if the mark no
+    /// longer counts.
     pub fn remembered(&self, now: WallTime) -> impl Iterator<Item = Verified> {
-        self.senders.all().iter().enumerate().filter_map(move |(position, sender)| {
+        self.senders.all().iter().enumerate().map(move |(position, sender)| {
             let mark = Sequence(sender.mark);
-            let lifetime = self.config.lifetime(mark, now);
-            self.config.is_fresh(mark, now).then_some(Verified { sender: *sender, position, lifetime })
+            let is_fresh = self.config.is_fresh(mark, now);
+            let lifetime = if is_fresh { self.config.lifetime(mark, now) } else { Some(0) };
+            Verified { sender: *sender, position, lifetime }
         })
     }
 

@@ -68,8 +68,8 @@ fn vectors_are_verified_and_produced() {
         let verified = receiver.verify(now, Timestamp::ZERO, vector.source, &header, message, trailer);
         let (address, mark, key_id) = (vector.source, sequence, key.id);
         let sender = Sender { address, mark, key_id, clock_offset: 0, last_arrival: 0 };
-        // The seconds of the advert's time, plus the window and a second.
-        let lifetime = Some(6_000_000_000 - u64::from(nanoseconds));
+        // Until the second after the window, counted from the advert's second.
+        let lifetime = Some(6_000_000_000 - ((sequence >> 16 & 0xffff) * 1_000_000_000 >> 16));
         assert_eq!(verified, Ok(Some(Verified { sender, position: 0, lifetime })), "{}", vector.name);
 
         let mut sender = Authenticator::new(config, MULTICAST_SENDERS);
@@ -189,7 +189,8 @@ fn lifetime_of_a_mark_ends_when_it_is_no_longer_fresh() {
             for latency in [0, 50_000, 1_000_000, 700_000_000] {
                 let mut receiver = Authenticator::new(config.clone(), MULTICAST_SENDERS);
                 let arrival = sent + latency;
-                let verified = verify(&mut receiver, time(arrival), &trailer).expect("fresh").expect("signed");
+                let verified =
+                    verify(&mut receiver, time(arrival), &trailer).expect("fresh").expect("signed");
                 let end = arrival + verified.lifetime.expect("an end");
                 assert!(config.is_fresh(mark, time(end - RESOLUTION)), "{window} {sent} {latency}");
                 assert!(!config.is_fresh(mark, time(end + RESOLUTION)), "{window} {sent} {latency}");
@@ -245,8 +246,7 @@ fn keys_are_rotated_in_three_steps() {
     for (step, pair) in steps.windows(2).enumerate() {
         // The receiver is changed first in one step, last in the next one.
         for is_receiver in [step % 2 == 0, step % 2 != 0] {
-            if is_receiver { &mut receiver } else { &mut sender }
-                .reconfigure(config(pair[1]));
+            if is_receiver { &mut receiver } else { &mut sender }.reconfigure(config(pair[1]));
             let trailer = sign(&mut sender, NOW);
             let verified = verify(&mut receiver, NOW, &trailer);
             assert!(verified.is_ok(), "step {step}, {is_receiver}: {verified:?}");
