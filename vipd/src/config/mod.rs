@@ -350,6 +350,7 @@ fn instances(
     });
     let groups = group::finish(groups, &drafts, problems);
     unique::check(&drafts, problems);
+    section::hmac::check_load(&drafts, problems);
     if !machine.lacks_secrets {
         section::hmac::check_shared(&drafts, problems);
     }

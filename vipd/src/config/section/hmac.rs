@@ -1,6 +1,7 @@
 //! `[instance.hmac]`: keys and rules for signed adverts.
 
 mod key;
+mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,8 @@ use crate::config::section::secret::Folders;
 use crate::config::table::{Located, Rejection, Table, Value};
 use crate::vrrp::hmac::{AntiReplay, Config, Key, Mode};
 use crate::vrrp::interval::Interval;
+
+pub(in crate::config) use load::check_load;
 
 const SECOND: u64 = 1_000_000_000;
 /// Default window in seconds, unless three intervals are longer.

@@ -34,7 +34,7 @@ pub(in crate::config) struct Draft {
     pub(in crate::config) interface: Option<Located<String>>,
     pub(in crate::config) vrid: Option<Located<u8>>,
     pub(in crate::config) addresses: Addresses,
-    interval: Option<Interval>,
+    pub(in crate::config) interval: Option<Interval>,
     pub(in crate::config) election: Election,
     pub(in crate::config) route: Route,
     checksum: Checksum,

@@ -56,6 +56,36 @@ fn window_is_three_intervals_unless_configured() {
 }
 
 #[test]
+fn load_of_more_than_half_of_the_budget_causes_a_warning() {
+    // Warnings for 255 instances on each of two interfaces, with this interval and number of VIPs.
+    let warnings = |interval: &str, vips: usize, rules: &str| {
+        let mut source = String::new();
+        for (interface, prefix) in [("eth1", "fd01"), ("eth2", "fd02")] {
+            for vrid in 1..=255 {
+                let vips = (1..=vips).map(|vip| format!("\"{prefix}::{vrid}:{vip}\"")).collect::<Vec<_>>();
+                source += &format!(
+                    "[[instance]]\nname = \"{interface}-{vrid}\"\ninterface = \"{interface}\"\nvrid = {vrid}\n\
+                     advert_interval = \"{interval}\"\nvirtual_addresses = [\"fe80::{vrid}\", {}]\n{rules}\n",
+                    vips.join(", ")
+                );
+            }
+        }
+        let config = Config::parse(&source, "f").unwrap_or_else(|problems| panic!("{problems}"));
+        let mut found = config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
+        found.retain(|warning| warning.contains("budget"));
+        found
+    };
+    let with_keys = |key: &str| format!("hmac = {{ keys = [{{ id = 1, hex = \"{key}\" }}] }}");
+    let found = warnings("10ms", 1, &with_keys(KEY));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("f:7:") && found[0].contains(" use 81 % of the budget"), "{found:?}");
+    assert!(warnings("20ms", 1, &with_keys(KEY)).is_empty(), "40 %");
+    // Each advert of 572 bytes takes two tokens.
+    assert!(warnings("20ms", 30, &with_keys(KEY))[0].contains(" use 81 % "));
+    assert!(warnings("10ms", 1, "").is_empty());
+}
+
+#[test]
 fn modes_for_the_introduction_of_keys_cause_a_warning() {
     for (word, mode, effect) in [
         ("permissive", Mode::Permissive, "accepts adverts that are not signed"),
