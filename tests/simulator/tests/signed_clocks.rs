@@ -78,6 +78,21 @@ fn steps_within_the_window_have_no_effect() {
     }
 }
 
+/// The sequence returns to the clock, because most receivers would refuse it as stale. This receiver has
+/// accepted it, and refuses the adverts as replays.
+#[test]
+fn step_across_the_window_is_refused_as_a_replay_until_the_former_time_is_stale() {
+    let mut world = pair(AntiReplay::Time);
+    world.set_clock(0, 4);
+    expect_rest(&mut world, 60 * SECOND, "4 s ahead");
+    world.set_clock(0, -4);
+    world.run(9 * SECOND);
+    assert_eq!(world.masters(), [0, 1]);
+    assert_eq!(world.refusals(1).into_keys().collect::<Vec<_>>(), [Refusal::Replayed]);
+    world.run(SECOND);
+    expect_healed(&mut world, "the former time is stale");
+}
+
 #[test]
 fn step_beyond_the_window_makes_both_nodes_masters_until_it_is_corrected() {
     for node in [0, 1] {
