@@ -86,11 +86,10 @@ fn step_across_the_window_is_refused_as_a_replay_until_the_former_time_is_stale(
     world.set_clock(0, 4);
     expect_rest(&mut world, 60 * SECOND, "4 s ahead");
     world.set_clock(0, -4);
-    world.run(8 * SECOND);
+    world.run(6 * SECOND);
     assert_eq!(world.masters(), [0, 1]);
     assert_eq!(world.refusals(1).into_keys().collect::<Vec<_>>(), [Refusal::Replayed]);
-    // The last advert before the step was up to a second older.
-    world.run(2 * SECOND);
+    world.run(4 * SECOND);
     expect_healed(&mut world, "the former time is stale");
 }
 

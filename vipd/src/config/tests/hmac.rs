@@ -2,6 +2,8 @@
 
 mod files;
 
+use std::fmt::Write as _;
+
 use super::{assert_rows, parsed, problems, warnings, with};
 use crate::config::Config;
 use crate::config::machine::Machine;
@@ -63,7 +65,8 @@ fn load_of_more_than_half_of_the_budget_causes_a_warning() {
         for (interface, prefix) in [("eth1", "fd01"), ("eth2", "fd02")] {
             for vrid in 1..=255 {
                 let vips = (1..=vips).map(|vip| format!("\"{prefix}::{vrid}:{vip}\"")).collect::<Vec<_>>();
-                source += &format!(
+                let _ = write!(
+                    source,
                     "[[instance]]\nname = \"{interface}-{vrid}\"\ninterface = \"{interface}\"\nvrid = {vrid}\n\
                      advert_interval = \"{interval}\"\nvirtual_addresses = [\"fe80::{vrid}\", {}]\n{rules}\n",
                     vips.join(", ")

@@ -69,7 +69,7 @@ fn vectors_are_verified_and_produced() {
         let (address, mark, key_id) = (vector.source, sequence, key.id);
         let sender = Sender { address, mark, key_id, clock_offset: 0, last_arrival: 0 };
         // Until the second after the window, counted from the advert's second.
-        let lifetime = Some(6_000_000_000 - ((sequence >> 16 & 0xffff) * 1_000_000_000 >> 16));
+        let lifetime = Some(6_000_000_000 - (((sequence >> 16 & 0xffff) * 1_000_000_000) >> 16));
         assert_eq!(verified, Ok(Some(Verified { sender, position: 0, lifetime })), "{}", vector.name);
 
         let mut sender = Authenticator::new(config, MULTICAST_SENDERS);
@@ -174,12 +174,12 @@ fn replays_are_refused_while_the_mark_is_within_the_window() {
 /// The BPF program recognizes replays until the lifetime is over, and then discards them as stale.
 #[test]
 fn lifetime_of_a_mark_ends_when_it_is_no_longer_fresh() {
+    // The resolution of the times in adverts.
+    const RESOLUTION: u64 = 20_000;
     let time = |nanoseconds: u64| {
         let below_a_second = u32::try_from(nanoseconds % 1_000_000_000).expect("below one second");
         WallTime::new(0x6925_f0a0 + nanoseconds / 1_000_000_000, below_a_second)
     };
-    // The resolution of the times in adverts.
-    const RESOLUTION: u64 = 20_000;
     for window in [1, 5, 300] {
         let config = Config { window, ..config(&[7]) };
         for sent in [0, 1, 499_999_999, 500_000_000, 999_999_999] {
