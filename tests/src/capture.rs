@@ -28,8 +28,11 @@ const LONGEST_FRAME: usize = 1 << 16;
 
 /// A running capture. It stops when dropped.
 ///
-/// A query also covers the frames that its thread has not read yet, so a frame that a host has sent
-/// before the query is found, however busy the machine is.
+/// A query also covers the frames that its thread has not read yet: those that have reached a port before
+/// the query.
+///
+/// # Panics
+/// A query panics if reading fails.
 #[derive(Debug)]
 pub struct Capture {
     shared: Arc<Shared>,
@@ -49,8 +52,6 @@ struct Shared {
 struct Received {
     frames: Vec<Frame>,
     buffer: Vec<u8>,
-    /// The first error of a query, which [`Capture::stop`] returns.
-    failure: Option<io::Error>,
 }
 
 impl Capture {
@@ -92,7 +93,7 @@ impl Capture {
     fn read_from(socket: io::Result<Socket>, sender: Option<Station>) -> Result<Self> {
         let socket =
             socket.context("opening the capture's packet socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
-        let received = Received { frames: Vec::new(), buffer: vec![0; LONGEST_FRAME], failure: None };
+        let received = Received { frames: Vec::new(), buffer: vec![0; LONGEST_FRAME] };
         let stop = AtomicBool::new(false);
         let shared = Arc::new(Shared { socket, received: Mutex::new(received), stop, sender });
         let reader = thread::Builder::new()
@@ -137,9 +138,6 @@ impl Capture {
             Err(_) => bail!("the capture thread panicked"),
         }
         let mut received = self.shared.received();
-        if let Some(error) = received.failure.take() {
-            return Err(error).context("reading the capture's packet socket");
-        }
         let drops = packet_socket::drops(&self.shared.socket).context("reading the capture's statistics")?;
         ensure!(drops == 0, "the capture lost {drops} frames; the machine is overloaded");
         Ok(std::mem::take(&mut received.frames))
@@ -164,9 +162,7 @@ impl Shared {
     /// Reads the queued frames, and returns all frames received so far.
     fn current(&self) -> MutexGuard<'_, Received> {
         let mut received = self.received();
-        if let Err(error) = self.drain(&mut received) {
-            received.failure.get_or_insert(error);
-        }
+        self.drain(&mut received).expect("the capture's packet socket can be read");
         received
     }
 

@@ -206,7 +206,7 @@ pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance])
         );
     }
     for instance in instances {
-        ensure!(instance.hmac.is_none(), "the lab does not configure signed adverts of keepalived");
+        ensure!(instance.hmac.is_none(), "the lab configures signed adverts for vipd only");
         let Instance { name, vrid, priority, .. } = instance;
         let interval = instance.interval.as_secs_f64();
         // keepalived requires MASTER for the owner, which starts as master (RFC 9568 section

@@ -326,8 +326,10 @@ fn successor_keeps_the_state_of_the_service() {
     for _ in 0..2 {
         upgrade_successfully(&agent);
     }
+    // The predecessor passes its events after the successor has taken over.
+    wait_until("the events of the predecessors", TIMEOUT, || events(&agent).starts_with(&before))
+        .unwrap_or_else(|error| panic!("{error:#}: {before}\n{}", events(&agent)));
     let after = events(&agent);
-    assert!(after.starts_with(&before), "{before}\n{after}");
     assert!(!after[before.len()..].contains("state-changed"), "{after}");
     assert_eq!((effective(4), effective(5)), (30, 77));
     assert_eq!(states(&agent).expect("status")[0], "fault");

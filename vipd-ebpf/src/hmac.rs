@@ -22,7 +22,7 @@ const MAX_BLOCKS: usize = Covered { message: 0, len: vrrp::MAX_LEN }.blocks();
 
 /// Returns 1 if the HMAC of the advert in this CPU's window is correct and its time is within the
 /// row's window, otherwise 0. `length` is the length of the packet in bytes; the packet must be valid
-/// and preceded by its record. `is_known` is 1 if an advert of the sender has been verified before,
+/// and preceded by its record. `is_known` is 1 if the sender has a slot in `SIGNERS`,
 /// otherwise 0. Also returns 0 if too many blocks have been hashed recently.
 #[unsafe(no_mangle)]
 #[inline(never)]

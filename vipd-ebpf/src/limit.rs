@@ -7,7 +7,7 @@
 //! because such a limit could drop adverts from a router that is taking over.
 //!
 //! Signed adverts have other limits, because user space must verify each of them:
-//! [`SIGNED_BURST`] and [`SIGNED_TOKEN_INTERVAL`] per sender that has sent verified adverts, and for
+//! [`SIGNED_BURST`] and [`SIGNED_TOKEN_INTERVAL`] per sender with a slot in `SIGNERS`, and for
 //! all other senders of a row together; and [`PASSED_BURST`] and [`PASSED_TOKEN_INTERVAL`] for all
 //! rows, half of which is reserved for known senders.
 

@@ -343,7 +343,8 @@ mod program {
         wake();
     }
 
-    /// Returns the record of an advert.
+    /// Returns the record of an advert that arrived at `arrival`. `last_unchanged` is 0 for a signed advert,
+    /// which does not take the fast path.
     #[inline(always)]
     pub(crate) fn record(
         arrival: u64,

@@ -14,9 +14,10 @@ pub(crate) struct Sender {
     mark: u64,
     /// Time until which `mark` counts; 0 if the sender is not known.
     mark_until: u64,
-    /// Whether an advert of the sender has been verified.
+    /// Whether the sender has a slot: user space has verified an advert from it.
     pub(crate) is_known: bool,
-    /// Whether only user space may know the sender: it is not known here, and no slot is free.
+    /// Whether the sender has no slot and none is free, so that user space may have verified an advert
+    /// from it, too.
     pub(crate) is_surplus: bool,
     /// The sender's token bucket. All unknown senders of a row share one.
     pub(crate) bucket: *mut u64,

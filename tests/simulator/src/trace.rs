@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use vipd::vrrp::{Reason, State};
 
-/// An event.
+/// An event on a host, on one of its virtual routers, or on the LAN.
 #[derive(Clone, Copy, Debug, Hash)]
 pub enum TraceEvent {
     /// A router sent an advert with this priority.

@@ -1,4 +1,4 @@
-//! Descriptions of values in reports, for `status`, `top` and the status page.
+//! Descriptions of values in reports, for `status`, `top`, `scan`, `doctor` and the status page.
 
 use super::model::{HmacStatus, InstanceStatus, TrackedObject};
 

@@ -34,6 +34,8 @@ const REPORT_INTERVAL: u64 = 60_000_000_000;
 /// The authenticator of a virtual router.
 pub(crate) struct Authentication {
     authenticator: Authenticator,
+    /// The source of the adverts that were signed before a reload started the instance again.
+    former_source: Option<IpAddr>,
     /// Times of the last reports, each with its reason.
     reported: Vec<(Refusal, Timestamp)>,
 }
@@ -52,7 +54,7 @@ impl Authentication {
     pub(crate) fn new(settings: &config::Instance) -> Option<Self> {
         let config = settings.hmac.clone()?;
         let authenticator = Authenticator::new(config, capacity(settings));
-        Some(Self { authenticator, reported: Vec::new() })
+        Some(Self { authenticator, former_source: None, reported: Vec::new() })
     }
 
     /// Applies new settings, whose transport has not changed. The sequences stay.
@@ -86,6 +88,11 @@ impl Authentication {
     /// Returns the senders whose adverts have been verified.
     pub(crate) fn senders(&self) -> &[Sender] {
         self.authenticator.senders()
+    }
+
+    /// Returns the source of the adverts from before a reload, the first time.
+    pub(crate) fn take_former_source(&mut self) -> Option<IpAddr> {
+        self.former_source.take()
     }
 
     /// Returns the senders, with the times for which their sequences count from `now`.
@@ -124,6 +131,8 @@ pub(super) struct Former {
     interface: String,
     vrid: u8,
     family: Family,
+    /// The source of its adverts.
+    source: Option<IpAddr>,
     sequences: Saved,
 }
 
@@ -131,8 +140,9 @@ impl Former {
     /// Returns the sequences of a router; `None` if its adverts are neither signed nor verified.
     pub(super) fn of(instance: &Instance) -> Option<Self> {
         let config::Instance { interface, router, .. } = &*instance.settings;
-        let sequences = instance.authentication.as_ref()?.save();
-        Some(Self { interface: interface.clone(), vrid: router.vrid, family: router.family, sequences })
+        let (source, sequences) = (instance.primary(), instance.authentication.as_ref()?.save());
+        let (interface, vrid, family) = (interface.clone(), router.vrid, router.family);
+        Some(Self { interface, vrid, family, source, sequences })
     }
 
     fn is_replaced_by(&self, settings: &config::Instance) -> bool {
@@ -143,11 +153,13 @@ impl Former {
 
 impl Engine {
     /// Continues the sequences of the router that an added one replaces, if there is one.
-    pub(super) fn replace(&mut self, id: RouterId, former: &[Former]) {
-        let Some(instance) = self.topology.routers.get(id) else { return };
-        if let Some(found) = former.iter().find(|one| one.is_replaced_by(&instance.settings)) {
-            self.resume_sequences(id, &found.sequences);
+    pub(super) fn continue_sequences(&mut self, id: RouterId, former: &[Former]) {
+        let Some(instance) = self.topology.routers.get_mut(id) else { return };
+        let Some(found) = former.iter().find(|one| one.is_replaced_by(&instance.settings)) else { return };
+        if let Some(authentication) = &mut instance.authentication {
+            authentication.former_source = found.source;
         }
+        self.resume_sequences(id, &found.sequences);
     }
 
     /// Continues the sequences of another router or process.
@@ -171,11 +183,10 @@ impl Engine {
         self.signers.verified(row, OWN_SLOT + 1 + position, to_words(sender.address), sender.mark, until);
     }
 
-    /// Publishes the sequences of a router's senders again, because the clock or the rules by which they
-    /// count have changed.
+    /// Publishes the sequences of a router's senders, because they were resumed, or the clock or the rules
+    /// by which they count have changed.
     pub(super) fn republish_senders(&self, instance: &Instance) {
         let Some(authentication) = &instance.authentication else { return };
-        self.signers.expire(instance.row);
         let now = clock::now();
         for verified in authentication.remembered(now) {
             self.publish_sender(instance.row, &verified, now);
@@ -216,8 +227,7 @@ impl Engine {
         self.signers.set_clock(wall_clock_offset());
     }
 
-    /// Publishes the offset of the wall clock and the sequences that still count again if the wall clock
-    /// was set.
+    /// Publishes the offset of the wall clock and the sequences again if the wall clock was set.
     pub(super) fn follow_wall_clock(&self, ready: Ready) {
         if !ready.wall_clock {
             return;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use vipd_common::Timestamp;
 
 use super::Engine;
+use super::authentication::Authentication;
 use super::id::{LinkId, RouterId};
 use super::link::Link;
 use super::ownership::Primary;
@@ -107,7 +108,9 @@ impl Engine {
             let link = self.topology.links.get(instance.link);
             let mac = link.and_then(|link| link.mac);
             let entry = link.and_then(|link| link.addresses.entries(primary).next());
-            let former = instance.primary();
+            let former = instance
+                .primary()
+                .or_else(|| instance.authentication.as_mut().and_then(Authentication::take_former_source));
             if instance.prepare(mac, primary, entry.map(|entry| entry.prefix)) && instance.is_master() {
                 // Other hosts may have cached the old MAC for the VIPs.
                 let rounds = instance.router.config().announcements.repeat;

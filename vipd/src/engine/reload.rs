@@ -131,7 +131,7 @@ impl Engine {
                     let Addition { settings, faults, priority } = addition;
                     reload.added.push(Added { router, row: instance.row, settings });
                     self.reserve(router);
-                    self.replace(router, &reload.former);
+                    self.continue_sequences(router, &reload.former);
                     for fault in faults {
                         self.dispatch(now, router, Input::Impede(fault));
                     }

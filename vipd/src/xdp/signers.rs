@@ -86,13 +86,6 @@ impl Signers {
         Timestamp::from_nanos(dropped.map_or(0, |senders| senders.dropped.load(Ordering::Relaxed)))
     }
 
-    /// Makes the sequences of a row's senders no longer count. The program still knows the senders.
-    pub fn expire(&self, row: Row) {
-        for slot in self.rows.values().get(row.index()).iter().flat_map(|senders| &senders.slots) {
-            slot.mark_until.store(0, Ordering::Relaxed);
-        }
-    }
-
     /// Forgets the senders of a row, and fills their token buckets.
     pub fn clear(&self, row: Row) {
         let Some(senders) = self.rows.values().get(row.index()) else { return };

@@ -66,13 +66,18 @@ impl Bench {
     fn into_master(mut self, valid_until: u64) -> Self {
         for (number, ..) in signed() {
             let row = row(number);
-            self.loaded.leases.begin(row, Timestamp::from_nanos(1));
-            self.loaded.leases.renew(row, Timestamp::from_nanos(valid_until), OURS);
+            self.begin(number, valid_until);
             self.loaded.kernel.set_keys(row, &[(KEY_ID_7, key().state)]).expect("there is room");
             self.loaded.signers.set_window(row, WINDOW);
         }
         self.set_time(TIME);
         self
+    }
+
+    /// Opens the fence of a router, with a lease that ends at `valid_until`.
+    fn begin(&self, number: u32, valid_until: u64) {
+        self.loaded.leases.begin(row(number), Timestamp::from_nanos(1));
+        self.loaded.leases.renew(row(number), Timestamp::from_nanos(valid_until), OURS);
     }
 
     /// Sets the BPF program's wall clock to `seconds` since the Unix epoch.
@@ -82,8 +87,8 @@ impl Bench {
         self.loaded.signers.set_clock(offset);
     }
 
-    /// Runs the program on an advert, and returns whether the row is fenced. The time of the clock is
-    /// `seconds` at that moment.
+    /// Runs the program on an advert when the wall clock is [`TIME`], and returns whether the row is
+    /// fenced.
     fn fences(&self, number: u32, advert: &Advert) -> bool {
         self.set_time(TIME);
         assert_eq!(self.run(&advert.frame(), LOOPBACK), Action::Drop);
@@ -203,19 +208,18 @@ fn sender_without_a_slot_does_not_fence_unless_the_lease_is_over() {
         for (number, _, advert) in higher() {
             let genuine = sign(&advert, key(), TIME);
             let other = |slot: usize| to_words([192, 0, 2, u8::try_from(slot).expect("few slots")].into());
-            for slot in 0..SIGNERS {
-                let until = Timestamp::from_nanos(u64::MAX);
-                bench.loaded.signers.verified(row(number), slot, other(slot), 1, until);
+            let know = |slot, address| {
+                bench.loaded.signers.verified(row(number), slot, address, 1, Timestamp::from_nanos(1));
+                bench.begin(number, valid_until);
+            };
+            for slot in 0..SIGNERS - 1 {
+                know(slot, other(slot));
             }
-            assert_eq!(bench.fences(number, &genuine), valid_until == 1, "row {number}");
-            bench.loaded.signers.verified(
-                row(number),
-                SIGNERS - 1,
-                to_words(advert.source),
-                1,
-                Timestamp::from_nanos(1),
-            );
-            assert!(bench.fences(number, &genuine), "with a slot");
+            assert!(bench.fences(number, &genuine), "a slot is free, row {number}");
+            know(SIGNERS - 1, other(SIGNERS - 1));
+            assert_eq!(bench.fences(number, &genuine), valid_until == 1, "no slot is free, row {number}");
+            know(SIGNERS - 1, to_words(advert.source));
+            assert!(bench.fences(number, &genuine), "the sender has a slot, row {number}");
         }
     }
 }

@@ -162,7 +162,7 @@ fn differences(declaration: &Declaration, found: &Advert) -> Vec<String> {
     let mut lines = Vec::new();
     let version = declaration.version.number();
     if found.version != version {
-        // The units of the remaining fields depend on the version.
+        // The unit of the interval depends on the version, so the remaining fields are not compared.
         lines.push(format!(
             "version: found {}, expected {version}; pass --vrrp-version {}",
             found.version, found.version

@@ -89,6 +89,12 @@ impl Config {
         self.time_window().map(|window| sequence.until_stale(now, window))
     }
 
+    /// Returns whether the time of a sequence is before the window, so that it will not be fresh again;
+    /// false with [`AntiReplay::Monotonic`].
+    pub(super) fn is_past(&self, sequence: Sequence, now: WallTime) -> bool {
+        !self.is_fresh(sequence, now) && now.sequence().is_after(sequence)
+    }
+
     /// Returns whether the time of a sequence is within the window; true with
     /// [`AntiReplay::Monotonic`].
     pub(super) fn is_fresh(&self, sequence: Sequence, now: WallTime) -> bool {

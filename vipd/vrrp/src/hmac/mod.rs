@@ -58,8 +58,8 @@ pub struct Verified {
     pub sender: Sender,
     /// Position of the sender in [`Authenticator::senders`].
     pub position: usize,
-    /// Time after the arrival for which the sender's mark counts at least, as long as the clock is not
-    /// set; `None` if it counts forever.
+    /// Time for which the sender's mark counts unless the clock is set, from the arrival of the advert or,
+    /// for [`Authenticator::remembered`], from the given time; `None` if it counts forever.
     pub lifetime: Option<Nanos>,
 }
 
@@ -140,7 +140,6 @@ impl Authenticator {
         if !is_signed_with(key, header, message, &trailer) {
             return Err(Refusal::WrongHmac);
         }
-        let is_valid = |mark: Sequence| self.config.is_fresh(mark, now);
         let sender = Sender {
             address: source,
             mark: trailer.sequence,
@@ -148,7 +147,7 @@ impl Authenticator {
             clock_offset: sequence.milliseconds_after(now),
             last_arrival: arrival.as_nanos(),
         };
-        let position = self.senders.record(sender, is_valid)?;
+        let position = self.senders.record(sender, &self.config, now)?;
         let lifetime = self.config.lifetime(sequence, now);
         Ok(Some(Verified { sender, position, lifetime }))
     }
@@ -163,7 +162,7 @@ impl Authenticator {
         let key_id = self.config.signing_key()?.id;
         let sender =
             Sender { address, mark: sequence.0, key_id, clock_offset: 0, last_arrival: at.as_nanos() };
-        let position = self.senders.record(sender, |mark| self.config.is_fresh(mark, now)).ok()?;
+        let position = self.senders.record(sender, &self.config, now).ok()?;
         Some(Verified { sender, position, lifetime: self.config.lifetime(sequence, now) })
     }
 

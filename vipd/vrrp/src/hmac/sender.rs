@@ -5,8 +5,8 @@ use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Refusal;
-use super::sequence::Sequence;
+use super::sequence::{Sequence, WallTime};
+use super::{Config, Refusal};
 
 /// Number of senders whose sequences a multicast router remembers: more than a segment has routers. The
 /// adverts of a forgotten sender could be replayed.
@@ -28,8 +28,8 @@ pub struct Sender {
     pub last_arrival: u64,
 }
 
-/// Senders at fixed positions. If all positions are in use, a new sender replaces the sender whose
-/// last advert is the oldest. Only the holder of a key can add senders.
+/// Senders at fixed positions. A new sender replaces one whose mark is out of date or, if all positions
+/// are in use, the sender whose last advert is the oldest. Only the holder of a key can add senders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Senders {
     capacity: usize,
@@ -41,40 +41,54 @@ impl Senders {
         Self { capacity, all: Vec::new() }
     }
 
-    /// Records the sender of a verified advert. `is_valid` returns whether a mark still counts. Returns
-    /// the position of the sender.
+    /// Records the sender of a verified advert. A mark counts while it is fresh. Returns the position of
+    /// the sender.
     ///
     /// # Errors
     /// [`Refusal::Replayed`] if the sequence is not after the sender's mark.
     pub(super) fn record(
         &mut self,
         sender: Sender,
-        is_valid: impl Fn(Sequence) -> bool,
+        config: &Config,
+        now: WallTime,
     ) -> Result<usize, Refusal> {
         let sequence = Sequence(sender.mark);
         if let Some(position) = self.all.iter().position(|known| known.address == sender.address) {
             let known = &mut self.all[position];
             let mark = Sequence(known.mark);
-            if is_valid(mark) && !sequence.is_after(mark) {
+            if config.is_fresh(mark, now) && !sequence.is_after(mark) {
                 return Err(Refusal::Replayed);
             }
             *known = sender;
             return Ok(position);
         }
-        if self.all.len() < self.capacity {
-            self.all.push(sender);
-            return Ok(self.all.len() - 1);
+        let position = self.oldest(|known| config.is_past(Sequence(known.mark), now));
+        let is_full = self.all.len() >= self.capacity;
+        let position = position.or_else(|| if is_full { self.oldest(|_| true) } else { None });
+        if let Some((position, replaced)) = position.and_then(|at| Some((at, self.all.get_mut(at)?))) {
+            *replaced = sender;
+            return Ok(position);
         }
-        let oldest = self.all.iter().enumerate().min_by_key(|(_, known)| known.last_arrival);
-        let position = oldest.map_or(0, |(position, _)| position);
-        if let Some(oldest) = self.all.get_mut(position) {
-            *oldest = sender;
-        }
-        Ok(position)
+        self.all.push(sender);
+        Ok(self.all.len() - 1)
     }
 
+    /// Continues with the senders of another process or router. If there are too many, keeps those whose
+    /// last adverts are the latest.
     pub(super) fn restore(&mut self, senders: &[Sender]) {
-        self.all = senders.iter().copied().take(self.capacity).collect();
+        self.all = senders.to_vec();
+        while self.all.len() > self.capacity
+            && let Some(oldest) = self.oldest(|_| true)
+        {
+            self.all.remove(oldest);
+        }
+    }
+
+    /// Returns the position of the sender whose last advert is the oldest, of those that `is_wanted`
+    /// selects.
+    fn oldest(&self, is_wanted: impl Fn(&Sender) -> bool) -> Option<usize> {
+        let wanted = self.all.iter().enumerate().filter(|(_, known)| is_wanted(known));
+        wanted.min_by_key(|(_, known)| known.last_arrival).map(|(position, _)| position)
     }
 
     pub(super) fn all(&self) -> &[Sender] {

@@ -1,6 +1,6 @@
 //! Sequences: times that only grow.
 
-use vipd_common::hmac::is_after;
+use vipd_common::hmac::{is_after, is_fresh};
 
 use crate::interval::Nanos;
 
@@ -22,7 +22,7 @@ impl WallTime {
     }
 
     /// Returns the sequence of this time whose counter is 0.
-    const fn sequence(self) -> Sequence {
+    pub(super) const fn sequence(self) -> Sequence {
         Sequence(self.0 << 16)
     }
 
@@ -45,18 +45,12 @@ impl Sequence {
     pub(super) fn next(last: Option<Self>, now: WallTime, ahead: Option<u32>) -> Self {
         let present = now.sequence();
         let Some(last) = last.filter(|last| !present.is_after(*last)) else { return present };
-        let is_unusable = ahead.is_some_and(|ahead| last.seconds_from(now) > ahead);
+        let is_unusable = ahead.is_some_and(|ahead| !is_fresh(last.0, now.seconds(), ahead));
         if is_unusable { present } else { Self(last.0.wrapping_add(1)) }
     }
 
     pub(super) const fn is_after(self, other: Self) -> bool {
         is_after(self.0, other.0)
-    }
-
-    /// Returns the distance between this time and `now` in whole seconds, in either direction. Only
-    /// the seconds of both times are compared.
-    pub(super) const fn seconds_from(self, now: WallTime) -> u32 {
-        self.seconds().wrapping_sub(now.seconds()).cast_signed().unsigned_abs()
     }
 
     /// Returns the time from `now` until this time is no longer within the window: until the first
@@ -113,15 +107,14 @@ mod tests {
         let last = WallTime::new(u64::from(u32::MAX), 999_999_999);
         let next = WallTime::new(u64::from(u32::MAX) + 1, 0);
         assert!(next.sequence().is_after(last.sequence()) && !last.sequence().is_after(next.sequence()));
-        assert_eq!(next.sequence().seconds_from(last), 1);
-        assert_eq!(last.sequence().seconds_from(next), 1);
+        assert!(is_fresh(next.sequence().0, last.seconds(), 1));
+        assert!(is_fresh(last.sequence().0, next.seconds(), 1));
         assert_eq!(Sequence::next(Some(last.sequence()), next, Some(5)), next.sequence());
     }
 
     #[test]
-    fn distance_is_counted_in_seconds_and_milliseconds() {
+    fn distance_is_counted_in_milliseconds() {
         let other = WallTime::new(1_764_094_110, 250_000_000);
-        assert_eq!((other.sequence().seconds_from(NOW), NOW.sequence().seconds_from(other)), (2, 2));
         assert_eq!(NOW.sequence().milliseconds_after(other), 2250);
         assert_eq!(other.sequence().milliseconds_after(NOW), -2250);
     }

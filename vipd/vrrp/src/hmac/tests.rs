@@ -171,7 +171,8 @@ fn replays_are_refused_while_the_mark_is_within_the_window() {
     assert_eq!(verify(&mut receiver, corrected, &second), Err(Refusal::Stale));
 }
 
-/// The BPF program recognizes replays until the lifetime is over, and then discards them as stale.
+/// The BPF program recognizes a replay by the mark until its lifetime is over. From then on, the replay is
+/// stale.
 #[test]
 fn lifetime_of_a_mark_ends_when_it_is_no_longer_fresh() {
     // The resolution of the times in adverts.
@@ -204,7 +205,7 @@ fn lifetime_of_a_mark_ends_when_it_is_no_longer_fresh() {
 }
 
 #[test]
-fn replays_are_refused_whatever_number_of_other_routers_has_sent_since() {
+fn replays_are_refused_after_adverts_of_60_other_routers() {
     let monotonic = Config { anti_replay: AntiReplay::Monotonic, ..config(&[7]) };
     let mut receiver = Authenticator::new(monotonic, MULTICAST_SENDERS);
     let (_, header, message, _) = vector(4);
@@ -275,6 +276,38 @@ fn position_of_a_sender_stays_until_it_is_the_oldest_of_all() {
     assert_eq!(receive(1, 5), 0);
     assert_eq!(receive(5, 6), 1, "the second sender is the oldest");
     assert_eq!((receive(1, 7), receive(4, 8)), (0, 3));
+}
+
+#[test]
+fn position_of_a_sender_is_reused_once_its_mark_is_out_of_date() {
+    let (_, header, message, _) = vector(4);
+    for (anti_replay, expected) in [(AntiReplay::Time, 1), (AntiReplay::Monotonic, 3)] {
+        let config = Config { anti_replay, ..config(&[7]) };
+        let mut receiver = Authenticator::new(config.clone(), MULTICAST_SENDERS);
+        let mut receive = |last: u8, at: u64| {
+            let source: IpAddr = [192, 0, 2, last].into();
+            let header = PseudoHeader { source: to_words(source), ..header };
+            let now = WallTime::new(0x6925_f0a0 + at, 0);
+            let trailer = Authenticator::new(config.clone(), 1).sign(now, &header, &message).expect("signed");
+            let arrival = Timestamp::from_nanos(at);
+            let verified = receiver.verify(now, arrival, source, &header, &message, Some(&trailer));
+            verified.expect("genuine").expect("signed").position
+        };
+        assert_eq!((receive(1, 10), receive(2, 1), receive(3, 10)), (0, 1, 2));
+        assert_eq!(receive(4, 11), expected, "{anti_replay:?}");
+    }
+}
+
+#[test]
+fn latest_senders_are_kept_if_there_are_too_many() {
+    let sender = |last: u8, last_arrival: u64| {
+        let address = [192, 0, 2, last].into();
+        Sender { address, mark: 0, key_id: 7, clock_offset: 0, last_arrival }
+    };
+    let all = [sender(1, 30), sender(2, 10), sender(3, 20)];
+    let mut receiver = Authenticator::new(config(&[7]), 2);
+    receiver.resume(&Saved { sent: None, senders: all.to_vec() });
+    assert_eq!(receiver.senders(), [all[0], all[2]]);
 }
 
 #[test]

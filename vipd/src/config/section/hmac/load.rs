@@ -10,10 +10,10 @@ use crate::vrrp::config::Family;
 /// Warns if the adverts that instances with `hmac` receive use more than half of the budget. The BPF
 /// program drops adverts beyond the budget, genuine ones included.
 pub(in crate::config) fn check_load(drafts: &[Draft], problems: &mut Collector<'_>) {
-    let loads = drafts.iter().filter_map(load);
-    let percent = loads.sum::<u64>() * 100 * PASSED_TOKEN_INTERVAL / 1_000_000_000;
+    let used = drafts.iter().filter_map(load).sum::<u64>() * PASSED_TOKEN_INTERVAL;
     let first = drafts.iter().find_map(|draft| draft.hmac.as_ref()?.positions.first().copied());
-    if let (51.., Some(at)) = (percent, first) {
+    if let Some(at) = first.filter(|_| used > 500_000_000) {
+        let percent = used.div_ceil(10_000_000);
         problems.warn(
             at,
             format!(
