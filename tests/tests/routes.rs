@@ -19,13 +19,15 @@ const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Routes and rules of both families, as configured and as shown by `ip … proto 118`.
+/// Routes of both families, as configured.
 const ROUTES: &str = "{ to = \"10.7.0.0/16\", via = \"192.168.122.100\", dev = \"eth1\", table = 100, source = \"192.168.122.50\" }, \
                       { to = \"10.8.0.0/16\", via = \"192.168.122.100\", metric = 50 }, \
                       { to = \"10.9.0.0/16\", type = \"blackhole\" }, \
                       { to = \"2001:db8:7::/48\", via = \"fd00:122::64\", dev = \"eth1\", table = 1000, source = \"fd00:122::50\" }";
+/// Policy rules of both families, as configured.
 const RULES: &str = "{ from = \"192.168.122.50\", table = 100, priority = 100 }, \
                      { from = \"fd00:122::50\", iif = \"eth1\", fwmark = \"0x1/0xff\", table = 1000, priority = 101 }";
+/// [`ROUTES`] and [`RULES`], as returned by [`marked`].
 const SHOWN: [&str; 6] = [
     "10.7.0.0/16 via 192.168.122.100 dev eth1 table 100 src 192.168.122.50",
     "10.8.0.0/16 via 192.168.122.100 dev eth1 metric 50",
@@ -288,7 +290,8 @@ fn routes_may_use_the_macvlan_of_an_instance() {
 fn route_replaced_by_another_tool_is_reported_as_missing() {
     const ROUTES: &str = "{ to = \"10.7.0.0/16\", via = \"192.168.122.100\" }, \
                           { to = \"2001:db8:7::/48\", via = \"fd00:122::64\", table = 1000 }";
-    const SHOWN: [&str; 2] = [
+    /// [`ROUTES`] and [`RULES`], as returned by [`marked`].
+const SHOWN: [&str; 2] = [
         "10.7.0.0/16 via 192.168.122.100 dev eth1",
         "2001:db8:7::/48 via fd00:122::64 dev eth1 table 1000 metric 1024 pref medium",
     ];
