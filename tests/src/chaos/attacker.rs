@@ -125,8 +125,8 @@ impl Forger {
             let mut frame = Frame { time: WallTime::now(), from: Station::Client, bytes };
             let Some(advert) = frame.advert() else { continue };
             let delay = Duration::from_millis(self.random.pick(&DELAYS));
-            // A router that has just started may accept an advert that it has not received, within the
-            // window: priority 0 would then cause a takeover.
+            // A router that has just started has not received the original, so it may accept a replay
+            // within the window. A replay of priority 0 would then cause a takeover.
             let is_accepted = advert.priority == 0 && !delay.is_zero() && delay < STALE;
             if self.random.percent(15) && !is_accepted {
                 set_source(&mut frame.bytes, Station::Client.mac());

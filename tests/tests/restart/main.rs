@@ -188,7 +188,7 @@ fn process_stopped_before_it_has_resumed_shuts_down_cleanly() {
 fn refused_restart_changes_nothing_and_stop_shuts_down_cleanly() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
-    // Other routers may use the RFC's `down_after_adverts`.
+    // Does not help: other routers may use the RFC's factor of 3.
     let short = format!("{SHORT}\ndown_after_adverts = 100");
     let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], &short));
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");

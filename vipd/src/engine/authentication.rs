@@ -152,7 +152,7 @@ impl Former {
 }
 
 impl Engine {
-    /// Continues the sequences of the router that an added one replaces, if there is one.
+    /// Continues, in the added router `id`, the sequences of the removed router that it replaces, if any.
     pub(super) fn continue_sequences(&mut self, id: RouterId, former: &[Former]) {
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
         let Some(found) = former.iter().find(|one| one.is_replaced_by(&instance.settings)) else { return };

@@ -30,7 +30,7 @@ impl Engine {
         let mut masters = self.topology.routers.iter().filter(|(_, instance)| instance.is_master());
         masters.find_map(|(_, instance)| {
             let name = &instance.settings.name;
-            // Other routers may use the number of the RFC.
+            // Other routers may use the RFC's factor of 3.
             let config = instance.router.config();
             let down_interval = down_interval(config, config.down_after_adverts.min(DOWN_AFTER_ADVERTS));
             if down_interval < MIN_DOWN_INTERVAL {

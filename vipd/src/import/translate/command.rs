@@ -57,7 +57,7 @@ pub(super) fn script(statement: &Statement, context: &mut Context<'_>) -> Option
 
 /// Splits a command into a program and its arguments. A program name without a slash is replaced by
 /// its path on this machine or, if it is not installed, run with `/usr/bin/env`. A relative path is
-/// kept, with a note. As in keepalived, no shell is used except for a redirection such as
+/// kept and reported. As in keepalived, no shell is used except for a redirection such as
 /// `</dev/tcp/127.0.0.1/80`.
 fn argv(at: &Position, text: &str, context: &mut Context<'_>) -> Option<Vec<String>> {
     if text.trim_start().starts_with('<') {

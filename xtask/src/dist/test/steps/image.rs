@@ -1,4 +1,5 @@
-//! The image of the static program, by the commands in the head of its Containerfile.
+//! The container image with the static program, built and run with the commands at the top of its
+//! Containerfile.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! From keepalived to the running package, by the commands of README's section Install.
+//! From keepalived to the running package, with the commands of README's section Install.
 
 use std::fs;
 
