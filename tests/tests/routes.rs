@@ -290,8 +290,7 @@ fn routes_may_use_the_macvlan_of_an_instance() {
 fn route_replaced_by_another_tool_is_reported_as_missing() {
     const ROUTES: &str = "{ to = \"10.7.0.0/16\", via = \"192.168.122.100\" }, \
                           { to = \"2001:db8:7::/48\", via = \"fd00:122::64\", table = 1000 }";
-    /// [`ROUTES`] and [`RULES`], as returned by [`marked`].
-const SHOWN: [&str; 2] = [
+    const SHOWN: [&str; 2] = [
         "10.7.0.0/16 via 192.168.122.100 dev eth1",
         "2001:db8:7::/48 via fd00:122::64 dev eth1 table 1000 metric 1024 pref medium",
     ];
