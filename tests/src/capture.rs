@@ -184,7 +184,7 @@ impl Shared {
     /// end.
     fn drain(&self, received: &mut Received) -> io::Result<()> {
         let start = WallTime::now();
-        let Received { frames, buffer, .. } = received;
+        let Received { frames, buffer } = received;
         loop {
             match packet_socket::receive_now(&self.socket, buffer) {
                 Ok(packet) => {

