@@ -21,7 +21,8 @@ pub enum Invariant {
     TakeoverInTime,
     /// No takeover occurs without a failure, or because a backup stalls.
     NoFalseTakeover,
-    /// Only a master has the VIPs, and only VIPs that are on the interface are announced.
+    /// A master has the VIPs, and no other router has them. Only VIPs that are on the interface are
+    /// announced.
     AddressesInMasterOnly,
     /// On shutdown, a master sends one priority-0 advert. Afterwards, or after the loss of its
     /// link, a router sends nothing.

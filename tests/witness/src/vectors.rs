@@ -15,7 +15,7 @@ pub struct Vector {
     pub source: IpAddr,
     /// VRRP message with its checksum.
     pub message: Vec<u8>,
-    /// Trailer.
+    /// Trailer with its HMAC.
     pub trailer: [u8; TRAILER],
 }
 

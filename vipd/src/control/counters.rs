@@ -28,11 +28,13 @@ pub enum Severity {
 /// Where a value is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The BPF program.
+    /// The BPF program. Signed adverts that the program passes to user space are counted by the
+    /// engine, and the value is the sum.
     Kernel(Cell),
     /// The protocol's state machine.
     Core,
-    /// The engine, for a virtual router's frames and its changes to addresses, routes and rules.
+    /// The engine, for a virtual router's frames, its changes to addresses, routes and rules, and
+    /// the signed adverts that it refuses.
     Sent,
     /// The engine, for everything else.
     Engine,
@@ -58,10 +60,11 @@ pub struct Counter {
     pub reason: Option<&'static str>,
 }
 
-/// The table of counters. Each row is `field: "name", kind, severity, source(cell or field), "help"`. A
-/// row with `Kernel(cell, field)` is the sum of the BPF program's cell and of a field of the engine,
-/// which counts signed adverts. Rows that count dropped adverts end with `, dropped "reason"`; the log shows that
-/// reason.
+/// The table of counters. Each row is
+/// `field: "name", kind, severity, source(cell or field), "help"`. A row with `Kernel(cell, field)`
+/// is the sum of a cell of the BPF program and a field of the engine; the field counts adverts that
+/// the engine has verified or refused. A row of an instance may end with `, dropped "reason"`: why
+/// its adverts are dropped. The log shows this reason for adverts that the BPF program drops.
 macro_rules! table {
     ($use:ident) => {
         $use! {

@@ -204,7 +204,8 @@ impl Requests {
     /// addresses with the mark stay, because they may belong to another agent.
     ///
     /// # Errors
-    /// Returns an error if the dump or a removal fails. All other removals are still carried out.
+    /// Returns an error if the dump fails, and then removes nothing. Also returns an error if a
+    /// removal fails; all other removals are still carried out.
     pub fn withdraw(&mut self, interfaces: &[String], vips: &[IpAddr]) -> io::Result<()> {
         let mut indices = Vec::new();
         let mut changes = Vec::new();

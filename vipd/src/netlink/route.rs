@@ -328,8 +328,8 @@ mod tests {
     fn routes_of_other_protocols_are_not_decoded() {
         let buffer = encoded(Change::AddEntry(RoutingEntry::Route(route("10.0.0.0", 8, None, Some(3), 9))));
         let message = messages(&buffer).next().expect("a message");
-        // Invalid values for the protocol, the type and the flags (`RTM_F_CLONED`), with their
-        // offsets.
+        // Values that `decode` rejects, with their offsets: the protocol `RTPROT_STATIC`, the type
+        // `RTN_LOCAL` and the flag `RTM_F_CLONED`.
         for (offset, value) in [(5, 4), (7, 2), (if cfg!(target_endian = "little") { 9 } else { 10 }, 2)] {
             let mut body = message.payload().to_vec();
             body[offset] = value;

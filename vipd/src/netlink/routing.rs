@@ -108,7 +108,8 @@ impl Requests {
     /// true. Returns the removed entries.
     ///
     /// # Errors
-    /// Returns an error if a dump or a removal fails. All other removals are still carried out.
+    /// Returns an error if a dump fails, and then removes nothing. Also returns an error if a
+    /// removal fails; all other removals are still carried out.
     pub fn remove_routing(
         &mut self,
         mut is_stale: impl FnMut(&RoutingEntry) -> bool,

@@ -11,7 +11,8 @@ impl Requests {
     /// these addresses.
     ///
     /// # Errors
-    /// Returns an error if a dump or a removal fails. All other removals are still carried out.
+    /// Returns an error if the dump fails, and then removes nothing. Also returns an error if a
+    /// removal fails; all other removals are still carried out.
     pub fn remove_stale(&mut self, is_stale: impl Fn(&Address) -> bool) -> io::Result<Vec<Address>> {
         let mut stale = Vec::new();
         self.dump_addresses(0, |message| {

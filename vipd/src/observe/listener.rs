@@ -131,8 +131,9 @@ struct Interface {
 }
 
 impl Listener {
-    /// Creates a listener without interfaces. Blocks all signals, so that the taps are removed when the
-    /// process is asked to end; must be called before any thread is started.
+    /// Creates a listener without interfaces. Blocks signals as [`Signals::block`] does, so that the
+    /// taps are removed when the process is asked to end; must be called before any thread is
+    /// started.
     ///
     /// # Errors
     /// Returns an error if a socket cannot be opened.
@@ -175,7 +176,7 @@ impl Listener {
                 }
                 _ => anyhow!("cannot receive the frames of {name}: {error}"),
             })?;
-        // Fails without IPv6, or on an interface without multicast.
+        // Fails for a family that the interface does not have, such as IPv6 with an MTU below 1280.
         let groups = [4, 6].into_iter().filter_map(|family| Membership::join(link.ifindex, family).ok());
         let groups = groups.collect();
         self.interfaces.push(Interface {

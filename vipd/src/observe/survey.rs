@@ -10,7 +10,8 @@ use crate::vrrp::hmac::WallTime;
 /// Maximum number of senders in a survey, because source addresses may be forged. This host is
 /// always recorded as a sender.
 const MAX_SENDERS: usize = 1024;
-/// Maximum number of MACs recorded for a sender or an address.
+/// Maximum number of MACs recorded for a sender or an address. This host's claims of an address are
+/// always recorded.
 const MAX_MACS: usize = 16;
 
 /// A virtual router on a segment: VLAN identifier, IP version and VRID.
@@ -49,8 +50,8 @@ pub(crate) struct Sender {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
     senders: BTreeMap<(VirtualRouter, IpAddr), Sender>,
-    /// The watched addresses, each with up to 16 MACs that claim it. The value is true if the claim
-    /// came from this host.
+    /// The watched addresses, each with up to 16 MACs that claim it, not counting this host's. The
+    /// value is true if the claim came from this host.
     claims: BTreeMap<IpAddr, BTreeMap<[u8; 6], bool>>,
     /// Number of packets that were lost, or whose sender or MAC exceeded a limit and was not
     /// recorded.

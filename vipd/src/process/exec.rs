@@ -63,7 +63,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
 }
 
 /// Prepares this process for the command. Returns the user that the command will run as; `None` if
-/// that user is not in the user database.
+/// `user` is empty and the current user is not in the user database.
 fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     let cannot = |what: &'static str| move |error: io::Error| format!("cannot {what}: {error}");
     setsid().map_err(|error| cannot("start a session")(error.into()))?;
@@ -91,7 +91,8 @@ fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     Ok(found)
 }
 
-/// Sets all signals to their default action and unblocks them.
+/// Sets all signals except those that the C library reserves, which stay ignored, to their default
+/// action, and unblocks them.
 fn reset_signals() {
     for number in 1..=libc::SIGRTMAX() {
         // SAFETY: the default action runs no code. For SIGKILL, SIGSTOP and the signals of the C

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 
@@ -14,10 +15,10 @@ use tokio::io::unix::AsyncFd;
 /// watchdog also sends SIGABRT), those that are ignored by default, and SIGPIPE, which the Rust
 /// runtime ignores.
 ///
-/// SIGKILL and SIGSTOP cannot be blocked. The two signals that the C library reserves cannot be blocked
-/// through it, and are ignored instead (`set_reserved`). All other signals are blocked. They include
-/// SIGTSTP, SIGTTIN and SIGTTOU, because a stopped master would keep its addresses without sending
-/// adverts.
+/// SIGKILL and SIGSTOP cannot be blocked. The signals that the C library reserves cannot be
+/// blocked through it, and are ignored instead (`set_reserved`). All other signals are blocked. They
+/// include SIGTSTP, SIGTTIN and SIGTTOU, because a stopped master would keep its addresses without
+/// sending adverts.
 const NOT_BLOCKED: [libc::c_int; 12] = [
     libc::SIGILL,
     libc::SIGTRAP,
@@ -140,15 +141,20 @@ impl Received {
     }
 }
 
+/// Returns the signals that the C library reserves for itself: 32 and 33 for glibc, and also 34 for
+/// musl (signal(7): the kernel's real-time signals start at 32).
+fn reserved() -> Range<libc::c_int> {
+    32..libc::SIGRTMIN()
+}
+
 /// Sets the action for the signals that the C library reserves for itself. The C library does not
 /// let a program block these signals, and installs its own handler before it first uses one of
 /// them.
 fn set_reserved(handler: libc::sighandler_t) -> io::Result<()> {
-    const RESERVED: [libc::c_int; 2] = [32, 33];
     // The kernel's `struct sigaction` on 64-bit systems: the handler, the flags, a restorer on some
     // architectures, and the mask. All fields after the handler are 0.
     let action: [usize; 4] = [handler, 0, 0, 0];
-    for signal in RESERVED {
+    for signal in reserved() {
         // SAFETY: the kernel only reads `action`, and with a null pointer does not return the
         // previous action.
         let result = unsafe {
@@ -199,12 +205,14 @@ mod tests {
         let ignored = || {
             let status = std::fs::read_to_string("/proc/self/status").expect("the status");
             let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a set");
-            u64::from_str_radix(set.trim(), 16).expect("hexadecimal digits") >> 31 & 3
+            let set = u64::from_str_radix(set.trim(), 16).expect("hexadecimal digits");
+            reserved().filter(|signal| set >> (signal - 1) & 1 == 1).collect::<Vec<_>>()
         };
         set_reserved(libc::SIG_DFL).expect("set");
-        assert_eq!(ignored(), 0);
+        assert_eq!(ignored(), []);
         set_reserved(libc::SIG_IGN).expect("set");
-        assert_eq!(ignored(), 3);
+        assert_eq!(ignored()[..2], [32, 33]);
+        assert_eq!(ignored().len(), reserved().len());
     }
 
     #[test]

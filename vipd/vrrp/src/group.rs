@@ -113,10 +113,10 @@ pub fn next<'a, K: Copy + PartialEq>(
 /// after passing on the inputs of each step, until it returns `None`. The last unchanged advert of
 /// each member must already have been passed to that member.
 ///
-/// Unlike in [`next`], the step depends only on the present states, not on how a member entered its
-/// state. If some members are masters and others are backups, the masters yield if one of the
-/// backups follows a running master. If one of the masters was already a member, that running master
-/// must also outrank the backup. If the masters do not yield, the backups become masters.
+/// Unlike in [`next`], the step does not depend on how a member entered its state. If some members
+/// are masters and others are backups, the masters yield if one of the backups follows a running
+/// master on its segment; if one of the group's masters was already a member, only if that running
+/// master also outranks the backup. If the masters do not yield, the backups become masters.
 pub fn joined<'a, K: Copy + PartialEq>(
     now: Timestamp,
     has_joined: impl Fn(K) -> bool,

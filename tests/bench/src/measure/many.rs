@@ -36,8 +36,8 @@ const BOUND: Duration = Duration::from_secs(30);
 /// masters stop, the number of false takeovers, and the memory usage.
 ///
 /// # Errors
-/// Returns an error if the lab fails, if any of vipd's routers does not become master exactly once,
-/// or if vipd does not shut down cleanly.
+/// Returns an error if the lab fails, if any of vipd's routers does not become master exactly once
+/// after the masters stop, or if vipd does not shut down cleanly.
 pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for interfaces in INTERFACES {

@@ -76,7 +76,7 @@ impl Config {
         (self.anti_replay == AntiReplay::Time).then_some(self.window)
     }
 
-    /// Returns whether received adverts have a trailer.
+    /// Returns whether received adverts must have a trailer.
     pub fn trailer(&self) -> Trailer {
         match self.mode {
             Mode::Enforce => Trailer::Required,

@@ -155,8 +155,9 @@ impl Authenticator {
     /// Remembers a former address of this router, from which it sent adverts until now. A replay of
     /// these adverts must not appear to come from another router.
     ///
-    /// Returns the address as a sender; `None` if replays are stale or there are none, or if another
-    /// router has sent a later advert from this address.
+    /// Returns the address as a sender; `None` if no advert has been signed, the last one is stale,
+    /// the mode is [`Mode::ReceiveOnly`], or another router has sent a later advert from this
+    /// address.
     pub fn leave(&mut self, address: IpAddr, now: WallTime, at: Timestamp) -> Option<Verified> {
         let sequence = self.sent.filter(|sequence| self.config.is_fresh(*sequence, now))?;
         let key_id = self.config.signing_key()?.id;

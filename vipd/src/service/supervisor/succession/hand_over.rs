@@ -168,7 +168,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.administrator.upgrade_failed(author, reason);
     }
 
-    /// Completes an upgrade after a successor has taken over.
+    /// Completes an upgrade after a successor has taken over, or a restart after the state has been
+    /// left to the next process that systemd starts.
     pub(in crate::service::supervisor) async fn leave(
         &mut self,
         successor: Successor,

@@ -1,13 +1,13 @@
 //! Signed adverts: election, takeover after a kill, rotation of keys, introduction in three steps,
 //! upgrade, and forged adverts.
 
-use std::net::Ipv4Addr;
+mod floods;
+mod replays;
+
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::{vipd, vipd_binary};
@@ -15,13 +15,11 @@ use vipd_tests::capture::Capture;
 use vipd_tests::control::{self, reload, wait_for, wait_for_state};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
-use vipd_tests::links;
 use vipd_tests::process::output;
 use vipd_tests::protocol::Version;
-use vipd_tests::station::{INTERFACE, PREFIX, Station};
+use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::try_wait_until;
-use vipd_witness::{Advert, Trailer};
 
 type TestResult = Result<()>;
 
@@ -211,181 +209,6 @@ fn hmac_is_introduced_in_three_sweeps_and_removed_without_a_transition() -> Test
     assert_nothing_is_refused(&backup)?;
     assert_eq!(control::counter(&backup, "master-transitions")?, 0, "{:#?}", backup.log());
     assert_eq!(control::counter(&master, "master-transitions")?, 1);
-    Ok(())
-}
-
-#[test]
-#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn unsigned_and_replayed_adverts_have_no_effect() -> TestResult {
-    let lab = Lab::new(3)?;
-    let (master, backup) = pair(&lab, [""; 2], &hmac(&[1], 1, "enforce"))?;
-    let injector = Injector::open(lab.host(Station::Node(3))?)?;
-    let capture = lab.capture()?;
-    let since = WallTime::now();
-    try_wait_until("an advert of the master", TIMEOUT, || Ok(!priorities(&capture, ONE, since).is_empty()))?;
-    for station in [ONE, TWO, Station::Node(3)] {
-        for priority in [0, 255] {
-            injector.send(&station.advert(Version::V3, 51, priority).frame())?;
-        }
-    }
-    let recorded = capture.filter_map(since, |frame| frame.advert().map(|_| frame.bytes.clone()));
-    let recorded = recorded.first().context("recorded")?;
-    for _ in 0..20 {
-        injector.send(recorded)?;
-    }
-    for agent in [&master, &backup] {
-        try_wait_until("unsigned adverts", TIMEOUT, || {
-            Ok(control::counter(agent, "vipd:hmac-missing")? == 6)
-        })?;
-    }
-    try_wait_until("replays", TIMEOUT, || Ok(control::counter(&backup, "vipd:hmac-replayed")? == 20))?;
-    wait_for_adverts(&backup, 1)?;
-    assert_eq!(control::state(&master)?, "master");
-    assert_eq!(control::counter(&backup, "master-transitions")?, 0);
-    assert_eq!(control::counter(&master, "master-transitions")?, 1);
-    Ok(())
-}
-
-/// A reload that changes `accept` starts the instance again. The replays would keep it in Backup.
-#[test]
-#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn instance_that_a_reload_starts_again_refuses_replays() -> TestResult {
-    let lab = Lab::new(3)?;
-    let rules = hmac(&[1], 1, "enforce").replace("mode", "window = \"300s\"\nmode");
-    let (mut dead, mut agent) = pair(&lab, [""; 2], &rules)?;
-    let injector = Injector::open(lab.host(Station::Node(3))?)?;
-    let (capture, since) = (lab.capture()?, WallTime::now());
-    wait_for_adverts(&agent, 1)?;
-    dead.kill()?;
-    wait_for_state(&agent, "master", TIMEOUT)?;
-    let recorded = capture.filter_map(since, |frame| {
-        frame.advert().filter(|advert| frame.from == ONE && advert.priority == 200)?;
-        Some(frame.bytes.clone())
-    });
-    assert!(recorded.len() >= 10, "{} adverts", recorded.len());
-    agent.configure(configuration(100, "accept = false", &rules))?;
-    reload(&agent)?;
-    wait_for(&agent, "the start", TIMEOUT, |status| status.text("state") != "initialize")?;
-    for frame in &recorded {
-        injector.send(frame)?;
-    }
-    let replayed = u64::try_from(recorded.len())?;
-    try_wait_until("replays", TIMEOUT, || Ok(control::counter(&agent, "vipd:hmac-replayed")? >= replayed))?;
-    wait_for_state(&agent, "master", TIMEOUT)?;
-    assert_eq!(control::counter(&agent, "advertisement-rcvd")?, 0);
-    Ok(())
-}
-
-/// Otherwise, a backup would follow the replays of its own adverts.
-#[test]
-#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn own_adverts_from_the_source_before_a_reload_are_replays() -> TestResult {
-    const OTHER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
-    let lab = Lab::new(2)?;
-    lab.host(ONE)?.run(|| links::add_address(INTERFACE, OTHER, PREFIX))?;
-    let rules = hmac(&[1], 1, "enforce");
-    let mut agent = start(&lab, ONE, configuration(200, "", &rules))?;
-    let (capture, since) = (lab.capture()?, WallTime::now());
-    let recorded = || capture.filter_map(since, |frame| frame.advert().map(|_| frame.bytes.clone()));
-    try_wait_until("ten adverts", TIMEOUT, || Ok(recorded().len() >= 10))?;
-    agent.configure(configuration(200, &format!("source = \"{OTHER}\""), &rules))?;
-    reload(&agent)?;
-    wait_for(&agent, "the new source", TIMEOUT, |status| {
-        status.address("vipd:primary-address") == Some(OTHER.into())
-    })?;
-    let injector = Injector::open(lab.host(TWO)?)?;
-    let own = |frame: &vipd_tests::frame::Frame| {
-        frame.advert().filter(|advert| advert.source == ONE.ipv4() && advert.priority == 200)?;
-        Some(frame.bytes.clone())
-    };
-    let replays = capture.filter_map(since, own);
-    for frame in &replays {
-        injector.send(frame)?;
-    }
-    let replayed = u64::try_from(replays.len())?;
-    try_wait_until("replays", TIMEOUT, || Ok(control::counter(&agent, "vipd:hmac-replayed")? >= replayed))?;
-    wait_for_state(&agent, "master", TIMEOUT)?;
-    assert_eq!(control::counter(&agent, "advertisement-rcvd")?, 0);
-    Ok(())
-}
-
-/// Returns an advert of node 3 in the name of a station, with a wrong HMAC and a priority above those of
-/// the routers. Its sequence is half a second ahead, so that the station's next adverts do not make it a
-/// replay.
-fn forged(named: Station) -> Vec<u8> {
-    let trailer = Trailer::new(&[0xee; 32], 1);
-    let signed = Some(Trailer { sequence: trailer.sequence + (1 << 31), ..trailer });
-    let advert = Station::Node(3).advert(Version::V3, 51, 255);
-    Advert { signed, source: named.ipv4().into(), ..advert }.frame()
-}
-
-#[test]
-#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn flood_of_forged_adverts_exceeds_the_budget_and_has_no_effect() -> TestResult {
-    // As many as the attacker of the chaos run sends at once.
-    const FLOOD: usize = 3_000;
-    let lab = Lab::new(3)?;
-    let (master, backup) = pair(&lab, [""; 2], &hmac(&[1], 1, "enforce"))?;
-    let injector = Injector::open(lab.host(Station::Node(3))?)?;
-    let counters = |agent: &Agent| -> Result<[u64; 2]> {
-        Ok([control::counter(agent, "vipd:rate-limited")?, control::counter(agent, "vipd:hmac-failures")?])
-    };
-    for named in [ONE, TWO, Station::Node(3)] {
-        for (agent, own) in [(&master, ONE), (&backup, TWO)] {
-            // Adverts from the node's own address are replays.
-            if named == own {
-                continue;
-            }
-            let before = counters(agent)?;
-            try_wait_until("rate-limited and wrong adverts", TIMEOUT, || {
-                injector.send_all(&vec![&*forged(named); FLOOD])?;
-                Ok(counters(agent)?.iter().zip(before).all(|(now, before)| *now > before))
-            })
-            .with_context(|| format!("{named}: {:?}, before: {before:?}", counters(agent)))?;
-        }
-        wait_for_adverts(&backup, 1)?;
-    }
-    assert_eq!(control::state(&master)?, "master");
-    assert_eq!(control::counter(&master, "master-transitions")?, 1, "{:#?}", master.log());
-    assert_eq!(control::counter(&backup, "master-transitions")?, 0, "{:#?}", backup.log());
-    Ok(())
-}
-
-/// A backup cannot know whether adverts of its master are among those that the budget has dropped.
-#[test]
-#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn takeover_is_postponed_while_a_flood_exceeds_the_budget() -> TestResult {
-    // Ten times the Active_Down_Interval, in milliseconds.
-    const LONG: u64 = 3_610;
-    let lab = Lab::new(3)?;
-    let (mut master, backup) = pair(&lab, [""; 2], &hmac(&[1], 1, "enforce"))?;
-    let injector = Injector::open(lab.host(Station::Node(3))?)?;
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let flood = scope.spawn(|| -> TestResult {
-            while !is_over.load(Ordering::Relaxed) {
-                injector.flood(&[forged(ONE)], None, Duration::from_millis(50))?;
-            }
-            Ok(())
-        });
-        let mut play = || -> TestResult {
-            let limited = || control::counter(&backup, "vipd:rate-limited");
-            try_wait_until("the flood to exceed the budget", TIMEOUT, || Ok(limited()? > 0))?;
-            master.kill()?;
-            let status = wait_for(&backup, "a long time without a verified advert", TIMEOUT, |status| {
-                status.0["vipd:peers"][0]["last-heard-ms"].as_u64() >= Some(LONG)
-            })?;
-            // A panic would leave the flood running.
-            ensure!(status.text("state") == "backup", "{:#?}", backup.log());
-            Ok(())
-        };
-        let result = play();
-        is_over.store(true, Ordering::Relaxed);
-        flood.join().expect("the flood does not panic")?;
-        result
-    })?;
-    let status = wait_for_state(&backup, "master", TIMEOUT)?;
-    assert_eq!(status.text("vipd:last-transition-reason"), "master-timeout");
     Ok(())
 }
 
