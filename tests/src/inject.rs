@@ -90,8 +90,8 @@ impl Injector {
     /// overflow receive queues.
     ///
     /// # Errors
-    /// Returns an error if `frames` is empty, a frame cannot be sent, or the thread cannot be bound to
-    /// its CPU.
+    /// Returns an error if `frames` is empty, a frame cannot be sent, or the thread cannot be bound
+    /// to its CPU.
     pub fn send_paced(&self, frames: &[Vec<u8>], count: usize, duration: Duration) -> Result<SendReport> {
         ensure!(!frames.is_empty() || count == 0, "no frames to send {count} times");
         let _pinned = Pinned::to_current_cpu()?;
@@ -147,8 +147,8 @@ impl Injector {
 
 /// Keeps the calling thread on its CPU until dropped.
 ///
-/// A veth delivers frames on the CPU that sent the first of them. If the sender moved to another CPU,
-/// and the hypervisor stopped the first one, the receive queue would overflow.
+/// A veth delivers frames on the CPU that sent the first of them. If the sender moved to another
+/// CPU, and the hypervisor stopped the first one, the receive queue would overflow.
 struct Pinned {
     allowed: CpuSet,
 }

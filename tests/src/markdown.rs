@@ -192,8 +192,8 @@ struct Anchors {
 }
 
 impl Anchors {
-    /// Returns the anchor of the next heading: lower case, spaces as hyphens, without punctuation. A
-    /// repeated anchor has a number appended.
+    /// Returns the anchor of the next heading: lower case, spaces as hyphens, without punctuation.
+    /// A repeated anchor has a number appended.
     fn next(&mut self, heading: &str) -> String {
         let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
         let name: String = heading.trim().to_lowercase().chars().filter(kept).collect();

@@ -43,8 +43,8 @@ struct Shared {
 }
 
 impl Namespace {
-    /// Creates a namespace. `name` is used in messages, as the thread's name and, without spaces, as the
-    /// host name.
+    /// Creates a namespace. `name` is used in messages, as the thread's name and, without spaces,
+    /// as the host name.
     ///
     /// # Errors
     /// Returns an error without root, or if a namespace or mount cannot be created.

@@ -177,8 +177,8 @@ const INVALID_IN_V2: [Invalid; 2] = [
     ("vipd:invalid-auth-type", |advert| Advert { interval: 0x0900 | advert.interval, ..advert }),
     ("vipd:auth-type-mismatch", |advert| Advert { interval: 0x0100 | advert.interval, ..advert }),
 ];
-/// Packets that the BPF program passes without assigning them to a virtual router, with their agent-wide
-/// counters.
+/// Packets that the BPF program passes without assigning them to a virtual router, with their
+/// agent-wide counters.
 const NOT_OURS: [Invalid; 4] = [
     ("vrid-errors", |advert| Advert { vrid: 200, ..advert }),
     ("vipd:fragments-passed", |advert| Advert { fragment: 0x2000, ..advert }),

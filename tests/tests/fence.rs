@@ -53,8 +53,8 @@ impl Pair {
         Self::start_with(mode, &instance, "on", |_| Ok(()))
     }
 
-    /// Starts the agents with this instance and with `fence` set to this value, after `prepare` has run
-    /// on node 1.
+    /// Starts the agents with this instance and with `fence` set to this value, after `prepare` has
+    /// run on node 1.
     fn start_with(
         mode: Option<XdpMode>,
         instance: &Instance,
@@ -154,8 +154,8 @@ fn stopped_master_is_silent_after_the_new_masters_first_advert() -> TestResult {
     Ok(())
 }
 
-/// While both agents are stopped, unsigned, forged and replayed adverts arrive. The VIP is fenced only
-/// when the backup's own advert arrives.
+/// While both agents are stopped, unsigned, forged and replayed adverts arrive. The VIP is fenced
+/// only when the backup's own advert arrives.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn stopped_master_with_a_key_is_fenced_by_a_signed_advert_alone() -> TestResult {

@@ -284,7 +284,8 @@ fn successor_serves_metrics() -> TestResult {
     let outcome = output(agent.host(), upgrade)?;
     assert!(outcome.status.success(), "{outcome:?}: {:#?}", agent.log());
     wait_for(&agent, "the successor is master", TIMEOUT, |status| status.text("state") == "master")?;
-    // Until the successor listens, a connection may be refused, or accepted and closed by the predecessor.
+    // Until the successor listens, a connection may be refused, or accepted and closed by the
+    // predecessor.
     wait_until("an answer from the successor", TIMEOUT, || count(&agent).is_ok())?;
     assert!((count(&agent)? - 1.0).abs() < 0.5, "the takeover of the predecessor is counted");
     let log = agent.log();

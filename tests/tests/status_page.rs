@@ -1,5 +1,5 @@
-//! The status page and its stream of events, as an HTTP client sees them. `browser.rs` tests them in
-//! a browser.
+//! The status page and its stream of events, as an HTTP client sees them. `browser.rs` tests them
+//! in a browser.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -82,12 +82,12 @@ pub(crate) struct Args {
     /// Top-level setting for vipd's configuration, such as 'fence = "off"'; may be repeated
     #[arg(long, value_name = "LINE")]
     set: Vec<String>,
-    /// Sign adverts, and put an attacker without the key on the segment, who spoofs, replays, exchanges
-    /// trailers and floods; see docs/chaos.md
+    /// Sign adverts, and put an attacker without the key on the segment, who spoofs, replays,
+    /// exchanges trailers and floods; see docs/chaos.md
     #[arg(long)]
     attack: bool,
-    /// Simulate a defect of vipd that must be detected: no-fence, stuck-lease, late-guardian, or, with
-    /// --attack, permissive
+    /// Simulate a defect of vipd that must be detected: no-fence, stuck-lease, late-guardian, or,
+    /// with --attack, permissive
     #[arg(long, value_name = "DEFECT")]
     sabotage: Option<Sabotage>,
     /// Maximum time for a running agent to yield to a master that outranks it

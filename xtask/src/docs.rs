@@ -17,7 +17,8 @@ use crate::support::process::{self, ask, program, run as run_command};
 use crate::support::workspace;
 use pages::Pages;
 
-/// Version of mdBook that the book is built with. Its theme's variables are used in `docs/book.css`.
+/// Version of mdBook that the book is built with. Its theme's variables are used in
+/// `docs/book.css`.
 const MDBOOK_VERSION: &str = "0.5.4";
 
 /// Build the book into target/book, and check links and spelling

@@ -1,5 +1,5 @@
-//! Simulates signed adverts: nodes whose wall clocks drift, step or start wrong, and an attacker who
-//! receives and sends on their segment but has no key.
+//! Simulates signed adverts: nodes whose wall clocks drift, step or start wrong, and an attacker
+//! who receives and sends on their segment but has no key.
 //!
 //! ```text
 //!   node 0 ──┐  a wall clock, and for each virtual router a Router and an Authenticator

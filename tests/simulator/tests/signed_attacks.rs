@@ -22,7 +22,8 @@ fn pair(anti_replay: AntiReplay) -> World {
     world
 }
 
-/// Returns the captured adverts for the virtual router with this VRID and family, sent in this period.
+/// Returns the captured adverts for the virtual router with this VRID and family, sent in this
+/// period.
 fn captured(world: &World, vrid: u8, is_ipv4: bool, period: Range<u64>) -> Vec<Packet> {
     let packets = world.captured().iter();
     let is_wanted = |(at, packet): &&(u64, Packet)| {
@@ -128,8 +129,9 @@ fn trailers_of_other_virtual_routers_and_families_are_refused() {
     assert_eq!(world.refusals(1), HashMap::from([(Refusal::WrongHmac, 4)]));
 }
 
-/// Crashes both agents, restarts that of node 1, and replays, one per interval, the adverts that node 0
-/// sent in its last `seconds` seconds. Returns the seconds from the crash until node 1 is master.
+/// Crashes both agents, restarts that of node 1, and replays, one per interval, the adverts that
+/// node 0 sent in its last `seconds` seconds. Returns the seconds from the crash until node 1 is
+/// master.
 fn takeover_despite_replays(anti_replay: AntiReplay, seconds: u64) -> u64 {
     let mut world = pair(anti_replay);
     world.run(300 * SECOND);
@@ -157,9 +159,9 @@ fn replays_to_a_restarted_backup_delay_its_takeover_by_the_window_at_most() {
     assert_eq!(takeover_despite_replays(AntiReplay::Monotonic, 100), 3 + 99);
 }
 
-/// Records the priority-0 advert of the master's shutdown and the advert before it, and replays both
-/// to the backup right after the backup's restart, `delay` milliseconds after the shutdown. Returns
-/// the states of the backup.
+/// Records the priority-0 advert of the master's shutdown and the advert before it, and replays
+/// both to the backup right after the backup's restart, `delay` milliseconds after the shutdown.
+/// Returns the states of the backup.
 fn states_after_replayed_shutdown(anti_replay: AntiReplay, delay: u64) -> Vec<State> {
     let mut world = pair(anti_replay);
     let regular = last(&world);

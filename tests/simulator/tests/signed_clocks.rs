@@ -1,5 +1,5 @@
-//! What routers with signed adverts do when clocks are wrong, with an interval of 1 s and a window of
-//! 5 s.
+//! What routers with signed adverts do when clocks are wrong, with an interval of 1 s and a window
+//! of 5 s.
 
 use std::collections::HashMap;
 
@@ -31,8 +31,8 @@ fn expect_rest(world: &mut World, nanos: u64, when: &str) {
     }
 }
 
-/// Runs the world until the nodes have settled, then for a minute, in which both are masters because
-/// each refuses the other's adverts for these reasons.
+/// Runs the world until the nodes have settled, then for a minute, in which both are masters
+/// because each refuses the other's adverts for these reasons.
 fn expect_split_brain(world: &mut World, reasons: [Refusal; 2], when: &str) {
     world.run(10 * SECOND);
     world.transitions();
@@ -78,8 +78,8 @@ fn steps_within_the_window_have_no_effect() {
     }
 }
 
-/// The sequence returns to the clock, because most receivers would refuse it as stale. This receiver has
-/// accepted it, and refuses the adverts as replays.
+/// The sequence returns to the clock, because most receivers would refuse it as stale. This
+/// receiver has accepted it, and refuses the adverts as replays.
 #[test]
 fn step_across_the_window_is_refused_as_a_replay_until_the_former_time_is_stale() {
     let mut world = pair(AntiReplay::Time);
@@ -216,7 +216,8 @@ fn master_that_boots_without_time_is_refused_as_a_replay_without_a_window() {
     world.refusals(0);
     world.refusals(1);
     world.run(60 * SECOND);
-    // Node 1 refuses the adverts of node 0. Node 0 accepts those of node 1, but has a higher priority.
+    // Node 1 refuses the adverts of node 0. Node 0 accepts those of node 1, but has a higher
+    // priority.
     assert_eq!(world.masters(), [0, 1]);
     assert_eq!(world.refusals(0), HashMap::new());
     assert_eq!(world.refusals(1).into_keys().collect::<Vec<_>>(), [Refusal::Replayed]);

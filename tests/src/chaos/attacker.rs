@@ -34,18 +34,18 @@ use crate::time::WallTime;
 const SPACING: Duration = Duration::from_millis(20);
 /// Window of the routers, in seconds.
 pub(super) const WINDOW: u32 = 2;
-/// Time after which a router refuses a replay, whether or not it has received the advert: the window
-/// and, because times are compared in whole seconds, one second more.
+/// Time after which a router refuses a replay, whether or not it has received the advert: the
+/// window and, because times are compared in whole seconds, one second more.
 pub(super) const STALE: Duration = Duration::from_secs(3);
 /// Delays of replays, in milliseconds.
 const DELAYS: [u64; 7] = [0, 0, 1_000, 1_000, 3_500, 10_000, 30_000];
 /// A key that no router has.
 const KEY: [u8; 32] = [0xee; 32];
-/// Number of packets of a flood. A router verifies at most 768 adverts of a sender at once, and then
-/// 20,000 per second.
+/// Number of packets of a flood. A router verifies at most 768 adverts of a sender at once, and
+/// then 20,000 per second.
 const FLOOD: usize = 3_000;
-/// How far the sequence of a flood is ahead, in units of 2⁻³² s: half a second. Otherwise, the node's
-/// next advert would make the rest of the flood replays.
+/// How far the sequence of a flood is ahead, in units of 2⁻³² s: half a second. Otherwise, the
+/// node's next advert would make the rest of the flood replays.
 const AHEAD: u64 = 1 << 31;
 /// Size of the buffer for a frame, in bytes.
 const LONGEST_FRAME: usize = 2048;
@@ -125,8 +125,8 @@ impl Forger {
             let mut frame = Frame { time: WallTime::now(), from: Station::Client, bytes };
             let Some(advert) = frame.advert() else { continue };
             let delay = Duration::from_millis(self.random.pick(&DELAYS));
-            // A router that has just started has not received the original, so it may accept a replay
-            // within the window. A replay of priority 0 would then cause a takeover.
+            // A router that has just started has not received the original, so it may accept a
+            // replay within the window. A replay of priority 0 would then cause a takeover.
             let is_accepted = advert.priority == 0 && !delay.is_zero() && delay < STALE;
             if self.random.percent(15) && !is_accepted {
                 set_source(&mut frame.bytes, Station::Client.mac());

@@ -168,8 +168,8 @@ impl Kind {
         )
     }
 
-    /// Returns whether a node may miss adverts because of the fault. A signed advert that a node has
-    /// missed can be replayed to that node until its time is outside of the window.
+    /// Returns whether a node may miss adverts because of the fault. A signed advert that a node
+    /// has missed can be replayed to that node until its time is outside of the window.
     pub(crate) fn may_lose_adverts(self) -> bool {
         !self.keeps_masters() && !matches!(self, Self::Drain | Self::Failover | Self::Duplicate)
     }

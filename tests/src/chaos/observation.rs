@@ -120,8 +120,8 @@ pub(crate) struct Interpreter {
     by_vrid: HashMap<(u8, bool), usize>,
     /// Node that last sent an advert with this source address.
     senders: HashMap<IpAddr, u8>,
-    /// The adverts of the nodes, if there is an attacker. Other adverts are irrelevant to the judge,
-    /// because signed routers must ignore them.
+    /// The adverts of the nodes, if there is an attacker. Other adverts are irrelevant to the
+    /// judge, because signed routers must ignore them.
     genuine: Option<Genuine>,
 }
 

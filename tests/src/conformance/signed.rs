@@ -64,8 +64,8 @@ impl ReceivedTrailer {
     }
 }
 
-/// Checks that a sent advert is signed with the key that has this ID; with 0, that it is not signed.
-/// Returns its sequence, 0 without one.
+/// Checks that a sent advert is signed with the key that has this ID; with 0, that it is not
+/// signed. Returns its sequence, 0 without one.
 ///
 /// # Errors
 /// Returns an error for the first field of the trailer that is wrong.

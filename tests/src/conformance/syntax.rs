@@ -33,8 +33,8 @@ pub struct RouterSpec {
     pub unicast: bool,
     /// `password secret`: the VRRPv2 password.
     pub password: Option<String>,
-    /// `hmac enforce` and `keys 2`: the mode of signed adverts, and the number of keys, whose IDs begin
-    /// with 1.
+    /// `hmac enforce` and `keys 2`: the mode of signed adverts, and the number of keys, whose IDs
+    /// begin with 1.
     pub hmac: Option<Hmac>,
     /// `addresses 3`: number of VIPs.
     pub addresses: u8,

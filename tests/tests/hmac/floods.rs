@@ -8,9 +8,9 @@ use vipd_witness::{Advert, Trailer};
 
 use super::*;
 
-/// Returns an advert of node 3 in the name of a station, with a wrong HMAC and a priority above those of
-/// the routers. Its sequence is half a second ahead, so that the station's next adverts do not make it a
-/// replay.
+/// Returns an advert of node 3 in the name of a station, with a wrong HMAC and a priority above
+/// those of the routers. Its sequence is half a second ahead, so that the station's next adverts do
+/// not make it a replay.
 fn forged(named: Station) -> Vec<u8> {
     let trailer = Trailer::new(&[0xee; 32], 1);
     let signed = Some(Trailer { sequence: trailer.sequence + (1 << 31), ..trailer });

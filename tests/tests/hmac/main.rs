@@ -150,8 +150,8 @@ fn keys_are_rotated_without_a_refused_advert() -> TestResult {
     wait_for_followed(&backup)?;
     let since = WallTime::now();
     let capture = lab.capture()?;
-    // All routers have both keys before one signs with the second, and none signs with the first when
-    // it is removed.
+    // All routers have both keys before one signs with the second, and none signs with the first
+    // when it is removed.
     let steps: [(&[u8], u8); 3] = [(&[1, 2], 1), (&[1, 2], 2), (&[2], 2)];
     for (step, (keys, active)) in steps.into_iter().enumerate() {
         // The master is changed first in every other step.

@@ -27,9 +27,9 @@ esac
 /// A job that restarts the service, as systemd 252 prints it.
 pub(super) const RESTART: &str = "2268 vipd.service restart running";
 
-/// Returns the arguments of `env` that run `vipd before-stop vipd.service`. `jobs` and `store` are the
-/// output of `systemctl`, which is created in `directory`, and `process` is the main process of the
-/// service.
+/// Returns the arguments of `env` that run `vipd before-stop vipd.service`. `jobs` and `store` are
+/// the output of `systemctl`, which is created in `directory`, and `process` is the main process of
+/// the service.
 pub(super) fn arguments(
     directory: &Path,
     process: Option<Pid>,

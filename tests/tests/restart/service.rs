@@ -84,8 +84,8 @@ impl Service {
         fs::write(self.directory.path().join("vipd.toml"), configuration).expect("written");
     }
 
-    /// Requests that the agent leave its state, as `ExecStop=` does. Waits until the main process has
-    /// ended, or returns the agent's reason to refuse.
+    /// Requests that the agent leave its state, as `ExecStop=` does. Waits until the main process
+    /// has ended, or returns the agent's reason to refuse.
     pub(crate) fn leave(&mut self) -> Result<(), String> {
         self.request(self.main_process()).map_err(|error| format!("{error:#}"))?;
         assert!(self.lock().stored.is_some(), "the reply is sent once the descriptor is stored");
@@ -121,8 +121,8 @@ impl Service {
         self.wait_for_end();
     }
 
-    /// Starts a process with the stored descriptor, and stops it with SIGTERM before it can resume the
-    /// state. Returns whether it succeeded.
+    /// Starts a process with the stored descriptor, and stops it with SIGTERM before it can resume
+    /// the state. Returns whether it succeeded.
     pub(crate) fn resume_and_stop(&mut self) -> bool {
         self.spawn(&["sh", "-c", WITH_SIGNAL, "sh"]);
         self.processes.last_mut().is_some_and(|process| process.wait().expect("waited").success())
@@ -168,8 +168,8 @@ impl Service {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// Waits until the log, from this offset on, contains a text, and returns that part of the log. The
-    /// agent writes its log in a thread of its own.
+    /// Waits until the log, from this offset on, contains a text, and returns that part of the log.
+    /// The agent writes its log in a thread of its own.
     pub(crate) fn wait_for_log(&self, offset: usize, text: &str) -> String {
         let log = || self.log().split_off(offset);
         wait_until("the log line", TIMEOUT, || log().contains(text))

@@ -87,11 +87,11 @@ pub struct Advert {
     pub cut: usize,
     /// Bytes after the message that are part of the IP packet and covered by the VRRP checksum.
     pub trailing: Vec<u8>,
-    /// Appends a trailer with an HMAC to the message, before [`trailer`](Self::trailer). The HMAC is
-    /// computed before bytes are corrupted.
+    /// Appends a trailer with an HMAC to the message, before [`trailer`](Self::trailer). The HMAC
+    /// is computed before bytes are corrupted.
     pub signed: Option<Trailer>,
-    /// Bytes after the message that are part of the IP packet, but not covered by the VRRP checksum:
-    /// the trailer of a signed advert, or bytes after it.
+    /// Bytes after the message that are part of the IP packet, but not covered by the VRRP
+    /// checksum: the trailer of a signed advert, or bytes after it.
     pub trailer: Vec<u8>,
     /// Offsets in the message, and bytes to store there before its checksum is computed.
     pub message_edits: Vec<(usize, u8)>,

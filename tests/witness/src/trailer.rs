@@ -54,8 +54,8 @@ impl Trailer {
         TRAILER.saturating_sub(self.cut)
     }
 
-    /// Verifies the trailer at the end of an IP payload with a key. Returns `None` if the payload is
-    /// too short for a trailer, or the HMAC is wrong.
+    /// Verifies the trailer at the end of an IP payload with a key. Returns `None` if the payload
+    /// is too short for a trailer, or the HMAC is wrong.
     pub fn verify(key: &[u8], source: IpAddr, payload: &[u8]) -> Option<Self> {
         let (message, trailer) = payload.split_at_checked(payload.len().checked_sub(TRAILER)?)?;
         let start: [u8; TRAILER - HMAC] = *trailer.first_chunk()?;
@@ -95,8 +95,9 @@ pub fn sequence_at(time: SystemTime) -> u64 {
     since.as_secs() << 32 | subseconds << 16
 }
 
-/// Returns the HMAC of a VRRP message that is sent from `source`, where `start` is the trailer without
-/// its HMAC. The version and the VRID of the pseudo-header are those of the message, 0 if it is empty.
+/// Returns the HMAC of a VRRP message that is sent from `source`, where `start` is the trailer
+/// without its HMAC. The version and the VRID of the pseudo-header are those of the message, 0 if
+/// it is empty.
 fn hmac(key: &[u8], source: IpAddr, message: &[u8], start: [u8; TRAILER - HMAC]) -> [u8; HMAC] {
     let byte = |offset: usize| message.get(offset).copied().unwrap_or(0);
     let mut pseudo_header = match source {

@@ -4,7 +4,8 @@
 //! The agent receives SIGTERM in both cases. If the service is being restarted, this command makes
 //! the agent leave its state to the next process. If it is not, or if that cannot be determined,
 //! this command does nothing, and SIGTERM shuts the agent down. systemd also runs the command after
-//! the main process has ended without a stop; `MAINPID` is then unset, and the command does nothing.
+//! the main process has ended without a stop; `MAINPID` is then unset, and the command does
+//! nothing.
 
 use std::ffi::OsString;
 use std::io::Read as _;

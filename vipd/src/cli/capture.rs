@@ -156,7 +156,8 @@ fn line(frame: &Frame, packet: &Packet, comment: &str) -> String {
     format!("{} {direction} {what}: {comment}\n", time_of_day(frame.time))
 }
 
-/// Formats a time since the Unix epoch as hours, minutes, seconds and microseconds of the day in UTC.
+/// Formats a time since the Unix epoch as hours, minutes, seconds and microseconds of the day in
+/// UTC.
 fn time_of_day(time: Duration) -> String {
     let seconds = time.as_secs() % 86_400;
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);

@@ -55,8 +55,8 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Returns the directory of the credentials of the running service, for a command in a shell; `None` if
-/// `CREDENTIALS_DIRECTORY` names another one, or if there is none.
+/// Returns the directory of the credentials of the running service, for a command in a shell;
+/// `None` if `CREDENTIALS_DIRECTORY` names another one, or if there is none.
 pub(super) fn credentials() -> Option<PathBuf> {
     let directory = PathBuf::from("/run/credentials/vipd.service");
     (env::var_os("CREDENTIALS_DIRECTORY").is_none() && directory.is_dir()).then_some(directory)

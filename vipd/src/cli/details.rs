@@ -153,8 +153,8 @@ fn adverts(peer: &PeerStatus) -> String {
     format!("priority {priority}, checksum {checksum}{signed}, last advert {} ago", age(*last_heard_ms))
 }
 
-/// Describes the key and the clock of a peer that signs its adverts: `, key 1, clock 3 ms ahead`. Empty
-/// for any other peer.
+/// Describes the key and the clock of a peer that signs its adverts: `, key 1, clock 3 ms ahead`.
+/// Empty for any other peer.
 fn signed(peer: &PeerStatus) -> String {
     let (Some(key), Some(offset)) = (peer.key_id, peer.clock_offset_ms) else { return String::new() };
     format!(", key {key}, clock {}", clock_offset(offset))

@@ -13,8 +13,8 @@ use crate::service;
 
 /// Runs the agent.
 ///
-/// If systemd has kept the state of the previous process, continues with it. Otherwise, or if the state
-/// cannot be continued, starts as described below.
+/// If systemd has kept the state of the previous process, continues with it. Otherwise, or if the
+/// state cannot be continued, starts as described below.
 ///
 /// After signals are blocked and the configuration has been loaded, ends the guardian of a killed
 /// agent, if the lock can be acquired. Then claims the interfaces and removes stale VIPs left by a

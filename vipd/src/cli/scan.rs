@@ -25,7 +25,8 @@ const NARROW: [(&str, Yield); 6] = [
     ("CHECKSUM", Yield::Hide),
 ];
 
-/// Clock offset of a signed advert above which a note shows it, in milliseconds: the shortest `window`.
+/// Clock offset of a signed advert above which a note shows it, in milliseconds: the shortest
+/// `window`.
 const CLOCK_OFFSET: u64 = 1000;
 /// Maximum number of competing masters that a note lists, because anyone can forge more.
 const MAX_MASTERS: usize = 3;
@@ -95,8 +96,8 @@ struct SenderReport {
     authentication_type: Option<u8>,
     /// ID of the key in the trailer of a signed advert. The HMAC is not verified.
     key_id: Option<u8>,
-    /// Clock of the router minus the clock of this host in milliseconds, according to the latest signed
-    /// advert.
+    /// Clock of the router minus the clock of this host in milliseconds, according to the latest
+    /// signed advert.
     clock_offset_ms: Option<i64>,
     lowest_ttl: u8,
     adverts: u64,
@@ -232,8 +233,8 @@ fn row(router: VirtualRouter, sender: &Sender, end: Duration) -> Vec<Cell> {
     ]
 }
 
-/// Returns notes on facts that have no column. `clock_offset` is that of a signed advert, in milliseconds.
-/// `masters` are the competing masters of the virtual router.
+/// Returns notes on facts that have no column. `clock_offset` is that of a signed advert, in
+/// milliseconds. `masters` are the competing masters of the virtual router.
 fn notes(
     router: VirtualRouter,
     sender: &Sender,

@@ -21,10 +21,11 @@ pub struct Machine {
     pub fence_obstacle: Option<String>,
     /// Whether to check that the executables of commands exist and are safe to run.
     pub checks_executables: bool,
-    /// The directory of systemd's credentials; `None` for the one that `CREDENTIALS_DIRECTORY` names.
+    /// The directory of systemd's credentials; `None` for the one that `CREDENTIALS_DIRECTORY`
+    /// names.
     pub credentials: Option<PathBuf>,
-    /// Whether files and credentials with keys and passwords are on another machine or are not needed,
-    /// and are therefore not read.
+    /// Whether files and credentials with keys and passwords are on another machine or are not
+    /// needed, and are therefore not read.
     pub lacks_secrets: bool,
 }
 

@@ -263,7 +263,8 @@ impl Config {
         problems: &mut Collector<'_>,
     ) -> Option<Self> {
         table.reject_unknown(Section::Top, problems);
-        // The included files have already been read. Only values of the wrong type are reported here.
+        // The included files have already been read. Only values of the wrong type are reported
+        // here.
         table.optional(&schema::INCLUDE, problems, |value| {
             value.elements(&schema::INCLUDED)?.iter().try_for_each(|element| element.string().map(drop))
         });

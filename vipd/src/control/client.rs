@@ -144,8 +144,8 @@ impl Client {
         self.request(&Request::Stats, TIMEOUT)
     }
 
-    /// Returns the ID of the process that opened the control socket: the agent, unless it was replaced
-    /// by `vipd upgrade`. `None` if the process is in another PID namespace.
+    /// Returns the ID of the process that opened the control socket: the agent, unless it was
+    /// replaced by `vipd upgrade`. `None` if the process is in another PID namespace.
     pub fn agent_process(&self) -> Option<u32> {
         peer_process(self.connect().ok()?.as_fd())
     }

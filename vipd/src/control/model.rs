@@ -246,8 +246,8 @@ pub struct PeerStatus {
     /// verified.
     #[serde(default)]
     pub key_id: Option<u8>,
-    /// Clock of the router minus the clock of this host in milliseconds, according to the router's last
-    /// signed advert.
+    /// Clock of the router minus the clock of this host in milliseconds, according to the router's
+    /// last signed advert.
     #[serde(default)]
     pub clock_offset_ms: Option<i64>,
 }

@@ -55,12 +55,12 @@ pub enum Request {
         #[serde(default)]
         executable: Option<PathBuf>,
     },
-    /// `{"command":"restart","process":1234}`: leave the state to the next process that systemd starts,
-    /// and end. Only root may request it. The reply is sent before the agent ends, or when this is not
-    /// possible and the agent continues.
+    /// `{"command":"restart","process":1234}`: leave the state to the next process that systemd
+    /// starts, and end. Only root may request it. The reply is sent before the agent ends, or when
+    /// this is not possible and the agent continues.
     Restart {
-        /// The main process of the service that is being restarted. An agent with another process ID
-        /// belongs to another service, and refuses.
+        /// The main process of the service that is being restarted. An agent with another process
+        /// ID belongs to another service, and refuses.
         process: u32,
     },
     /// `{"command":"events","follow":true}`. The reply is one

@@ -234,8 +234,8 @@ fn observe(targets: &BTreeMap<&str, Targets>, duration: Duration) -> anyhow::Res
         targets.solicitations.iter().map(move |(source, target)| (interface, *source, *target))
     });
     let requests: Vec<_> = requests.collect();
-    // All requests are sent twice, because some may be lost, but none shortly before the end, which would
-    // leave no time for the answer.
+    // All requests are sent twice, because some may be lost, but none shortly before the end, which
+    // would leave no time for the answer.
     let (start, pause) = (Instant::now(), SOLICIT.min(duration / 4));
     let (second, last, deadline) = (start + pause, start + duration.saturating_sub(pause), start + duration);
     let mut asked = 0;

@@ -50,7 +50,8 @@ pub(crate) struct Refused {
 }
 
 impl Authentication {
-    /// Creates the authenticator of an instance; `None` if its adverts are neither signed nor verified.
+    /// Creates the authenticator of an instance; `None` if its adverts are neither signed nor
+    /// verified.
     pub(crate) fn new(settings: &config::Instance) -> Option<Self> {
         let config = settings.hmac.clone()?;
         let authenticator = Authenticator::new(config, capacity(settings));
@@ -125,8 +126,8 @@ impl Authentication {
 /// The sequences of a virtual router that a reload has removed, to be continued by the router that
 /// replaces it.
 ///
-/// A router that starts with changed settings is added as another one. Without the sequences, it would
-/// accept replays, and receivers would refuse its adverts if its clock was set back before.
+/// A router that starts with changed settings is added as another one. Without the sequences, it
+/// would accept replays, and receivers would refuse its adverts if its clock was set back before.
 pub(super) struct Former {
     interface: String,
     vrid: u8,
@@ -152,7 +153,8 @@ impl Former {
 }
 
 impl Engine {
-    /// Continues, in the added router `id`, the sequences of the removed router that it replaces, if any.
+    /// Continues, in the added router `id`, the sequences of the removed router that it replaces,
+    /// if any.
     pub(super) fn continue_sequences(&mut self, id: RouterId, former: &[Former]) {
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
         let Some(found) = former.iter().find(|one| one.is_replaced_by(&instance.settings)) else { return };
@@ -175,16 +177,17 @@ impl Engine {
         }
     }
 
-    /// Publishes the sequence of a sender whose advert has been verified to the BPF program, which then
-    /// drops replays. `from` is the time from which the lifetime of the sequence is counted.
+    /// Publishes the sequence of a sender whose advert has been verified to the BPF program, which
+    /// then drops replays. `from` is the time from which the lifetime of the sequence is counted.
     pub(super) fn publish_sender(&self, row: Row, verified: &Verified, from: Timestamp) {
         let Verified { sender, position, lifetime } = verified;
         let until = lifetime.map_or(FOREVER, |lifetime| from + lifetime);
         self.signers.verified(row, OWN_SLOT + 1 + position, to_words(sender.address), sender.mark, until);
     }
 
-    /// Publishes the sequences of a router's senders, because they were resumed, or the clock or the rules
-    /// by which they count have changed. Clears the row of a router without keys: it may have had some.
+    /// Publishes the sequences of a router's senders, because they were resumed, or the clock or
+    /// the rules by which they count have changed. Clears the row of a router without keys: it may
+    /// have had some.
     pub(super) fn republish_senders(&self, instance: &Instance) {
         let Some(authentication) = &instance.authentication else {
             self.signers.clear(instance.row);
@@ -197,8 +200,9 @@ impl Engine {
         self.publish_own_source(instance);
     }
 
-    /// Remembers an address from which the router no longer sends adverts, because its primary address
-    /// has changed. Its own adverts from there, if they are replayed, are not those of another router.
+    /// Remembers an address from which the router no longer sends adverts, because its primary
+    /// address has changed. Its own adverts from there, if they are replayed, are not those of
+    /// another router.
     pub(super) fn leave_source(&mut self, now: Timestamp, id: RouterId, former: IpAddr) {
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
         let row = instance.row;
@@ -208,8 +212,9 @@ impl Engine {
         }
     }
 
-    /// Publishes the router's own address, so that the BPF program drops all adverts from this source as
-    /// replays. Otherwise, a replay of the router's own adverts would fence it while the engine hangs.
+    /// Publishes the router's own address, so that the BPF program drops all adverts from this
+    /// source as replays. Otherwise, a replay of the router's own adverts would fence it while the
+    /// engine hangs.
     pub(super) fn publish_own_source(&self, instance: &Instance) {
         if let (Some(_), Some(primary)) = (&instance.authentication, instance.primary()) {
             let mark = clock::wall(clock::now()).beyond_all();
@@ -224,8 +229,8 @@ impl Engine {
         self.signers.set_window(instance.row, window.unwrap_or(0));
     }
 
-    /// Publishes `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` to the BPF program. The difference changes only
-    /// when the wall clock is set.
+    /// Publishes `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` to the BPF program. The difference
+    /// changes only when the wall clock is set.
     pub(super) fn publish_wall_clock(&self) {
         self.signers.set_clock(wall_clock_offset());
     }
@@ -244,8 +249,8 @@ impl Engine {
 }
 
 impl Instance {
-    /// Verifies an advert from the ring, and counts it. `packet` is the IP packet of a signed advert,
-    /// and empty for any other advert. Returns the sender of a signed advert.
+    /// Verifies an advert from the ring, and counts it. `packet` is the IP packet of a signed
+    /// advert, and empty for any other advert. Returns the sender of a signed advert.
     ///
     /// # Errors
     /// Returns an error if the advert must be discarded: what to report, if anything.

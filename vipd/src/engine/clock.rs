@@ -15,8 +15,8 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_nanos(seconds * NANOS_PER_SECOND + nanos)
 }
 
-/// Returns the time of `CLOCK_REALTIME` at a past or present time of `CLOCK_MONOTONIC`, provided that
-/// the clock has not been set since.
+/// Returns the time of `CLOCK_REALTIME` at a past or present time of `CLOCK_MONOTONIC`, provided
+/// that the clock has not been set since.
 pub(crate) fn wall(at: Timestamp) -> WallTime {
     let age = now().nanos_since(at);
     let time = clock_gettime(ClockId::Realtime);

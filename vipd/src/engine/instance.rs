@@ -205,14 +205,14 @@ impl Instance {
         self.frames.as_ref().map(|frames| &frames.adverts)
     }
 
-    /// Sets the priority of the prepared adverts, and signs them if the instance signs. Returns `None`
-    /// if the router has never been ready.
+    /// Sets the priority of the prepared adverts, and signs them if the instance signs. Returns
+    /// `None` if the router has never been ready.
     pub(crate) fn complete_adverts(&mut self, priority: u8) -> Option<&Adverts> {
         let header = self.pseudo_header(self.primary()?);
         let adverts = &mut self.frames.as_mut()?.adverts;
         adverts.frames().for_each(|frame| frame.set_priority(priority));
-        // One trailer for all peers: their messages differ only in the checksum, which the HMAC does not
-        // cover.
+        // One trailer for all peers: their messages differ only in the checksum, which the HMAC
+        // does not cover.
         let authentication = self.authentication.as_mut();
         let trailer = authentication
             .and_then(|authentication| authentication.sign(&header, adverts.frames().next()?.message()));

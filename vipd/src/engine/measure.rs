@@ -78,8 +78,8 @@ impl Histogram {
 pub(crate) struct Delays {
     /// From the deadline of Adver_Timer to the start of the turn that handles it.
     pub(crate) advert: Histogram,
-    /// From the timer or event that made a router master until no VIP of any router was waiting to be
-    /// added or announced.
+    /// From the timer or event that made a router master until no VIP of any router was waiting to
+    /// be added or announced.
     pub(crate) takeover: Histogram,
 }
 

@@ -431,7 +431,8 @@ impl Engine {
         }
     }
 
-    /// Carries out actions until no changes to addresses and no removals of routes or rules are pending.
+    /// Carries out actions until no changes to addresses and no removals of routes or rules are
+    /// pending.
     fn flush_all(&mut self, now: Timestamp) {
         self.flush(now);
         while self.effects.has_changes() || self.effects.routing.has_removals() {

@@ -116,8 +116,8 @@ impl Engine {
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
-            // Not needed for unicast: replays from a former own address are dropped, because it is not a
-            // peer's.
+            // Not needed for unicast: replays from a former own address are dropped, because it is
+            // not a peer's.
             if let Some(former) = former.filter(|former| *former != primary && !is_unicast) {
                 self.leave_source(now, id, former);
             }
@@ -144,8 +144,8 @@ impl Engine {
     }
 
     /// Returns whether a router is still in Initialize because one of its links is being opened for
-    /// the first time, or because its VRRP interface is being opened again to add this router. Neither
-    /// is a fault.
+    /// the first time, or because its VRRP interface is being opened again to add this router.
+    /// Neither is a fault.
     fn is_starting(&self, id: RouterId) -> bool {
         let Some(instance) = self.topology.routers.get(id) else { return false };
         let link = |link: &LinkId| self.topology.links.get(*link);

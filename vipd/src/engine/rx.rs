@@ -115,9 +115,10 @@ impl Engine {
         now
     }
 
-    /// If a router would take over from its master, although adverts have exceeded the budget for signed
-    /// adverts while it received none, returns the time of the last such advert: the master's adverts may
-    /// be among those that were dropped. Otherwise, a flood of forged adverts would cause a takeover.
+    /// If a router would take over from its master, although adverts have exceeded the budget for
+    /// signed adverts while it received none, returns the time of the last such advert: the
+    /// master's adverts may be among those that were dropped. Otherwise, a flood of forged adverts
+    /// would cause a takeover.
     fn lost_advert(&self, now: Timestamp, id: RouterId) -> Option<Timestamp> {
         let instance = self.topology.routers.get(id)?;
         instance.authentication.as_ref()?;

@@ -129,7 +129,8 @@ pub(crate) struct Predecessor {
     pub(crate) attached: BTreeSet<u32>,
     /// Set once this process has taken over.
     pub(crate) has_taken_over: Arc<AtomicBool>,
-    /// Set by a termination signal. This process then does not take over from a running predecessor.
+    /// Set by a termination signal. This process then does not take over from a running
+    /// predecessor.
     pub(crate) is_stopping: Arc<AtomicBool>,
     /// Sends the states of the routers to the service once this process has taken over.
     pub(crate) taken: oneshot::Sender<Vec<Resumed>>,

@@ -57,7 +57,8 @@ pub(super) enum Rest {
     Nothing,
     /// Rows whose VIPs stay until another router takes over, or until the next attempt.
     Rows,
-    /// Rows with VIPs, routes or macvlans that the kernel refused to remove. The reason is in the log.
+    /// Rows with VIPs, routes or macvlans that the kernel refused to remove. The reason is in the
+    /// log.
     Refused,
 }
 

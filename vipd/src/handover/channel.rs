@@ -23,7 +23,8 @@ const MAX_MESSAGE: usize = 16 * 1024;
 /// Size of the queue of stored messages in bytes: enough for thousands of descriptors, because the
 /// kernel counts less than 1 KB for each message.
 const QUEUE: usize = 8 << 20;
-/// Maximum number of messages that a process receives from a queue. More than [`QUEUE`] has room for.
+/// Maximum number of messages that a process receives from a queue. More than [`QUEUE`] has room
+/// for.
 pub(crate) const MAX_QUEUED: usize = 1 << 16;
 /// Time after which sending to a full queue fails.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);

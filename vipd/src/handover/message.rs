@@ -28,8 +28,8 @@ pub(crate) enum Message {
         /// Version of the sender's executable.
         version: String,
     },
-    /// Describes a predecessor that ends before its successor starts; follows [`Hello`](Self::Hello).
-    /// Sent only in a restart.
+    /// Describes a predecessor that ends before its successor starts; follows
+    /// [`Hello`](Self::Hello). Sent only in a restart.
     Origin(Origin),
     /// The data for the successor's preparation: memory with an [`Offer`].
     Offer,

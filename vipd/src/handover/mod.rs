@@ -14,7 +14,8 @@
 //! ```
 //!
 //! In a restart by systemd, the predecessor ends before the successor starts. The predecessor sends
-//! the same messages, and systemd keeps the other end of the channel with the messages in its queue:
+//! the same messages, and systemd keeps the other end of the channel with the messages in its
+//! queue:
 //!
 //! ```text
 //!  Hello, Origin, Offer, descriptors, Membership, Token, State, Service, end

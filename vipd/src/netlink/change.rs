@@ -60,7 +60,8 @@ pub struct Attributes {
     pub deprecated: bool,
     /// Whether the kernel adds no route to the prefix (`IFA_F_NOPREFIXROUTE`).
     pub no_prefix_route: bool,
-    /// Time in seconds, at least 1, after which the kernel removes the address; `None` for no limit.
+    /// Time in seconds, at least 1, after which the kernel removes the address; `None` for no
+    /// limit.
     pub lifetime: Option<u32>,
 }
 

@@ -145,7 +145,8 @@ fn path(family: u8, interface: &str, name: &str) -> String {
     format!("/proc/sys/net/ipv{family}/conf/{interface}/{name}")
 }
 
-/// Returns the name of a sysctl as sysctl(8) writes it, with a slash for each dot in an interface name.
+/// Returns the name of a sysctl as sysctl(8) writes it, with a slash for each dot in an interface
+/// name.
 pub(crate) fn key(family: u8, interface: &str, name: &str) -> String {
     format!("net.ipv{family}.conf.{}.{name}", interface.replace('.', "/"))
 }
@@ -160,8 +161,8 @@ pub(crate) struct Changed {
 }
 
 /// Returns the sysctls of an agent's macvlan for this IP version that do not have the values set by
-/// [`prepare`]. For those in [`MACVLAN`], a larger effective value is accepted. `parent` is the name
-/// of the macvlan's parent.
+/// [`prepare`]. For those in [`MACVLAN`], a larger effective value is accepted. `parent` is the
+/// name of the macvlan's parent.
 pub(crate) fn changed(macvlan: &str, family: u8, parent: Option<&str>) -> Vec<Changed> {
     let ipv4 = MACVLAN.iter().filter_map(|(name, wanted)| too_low(macvlan, name, *wanted));
     let differing = |family, name, wanted| {
@@ -179,8 +180,8 @@ pub(crate) fn changed_of_parent(parent: &str) -> Vec<Changed> {
     PARENT.iter().filter_map(|(name, wanted)| too_low(parent, name, *wanted)).collect()
 }
 
-/// Returns an IPv4 sysctl of an interface if its effective value is too low. The kernel uses the larger
-/// of the interface's value and the value for `all`.
+/// Returns an IPv4 sysctl of an interface if its effective value is too low. The kernel uses the
+/// larger of the interface's value and the value for `all`.
 fn too_low(interface: &str, name: &str, wanted: u32) -> Option<Changed> {
     let found = read(4, interface, name)?;
     let effective = found.max(read(4, "all", name).unwrap_or_default());

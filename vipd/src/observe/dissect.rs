@@ -205,13 +205,14 @@ impl Advert {
         self.located.family
     }
 
-    /// Returns the clock of the sender of a signed advert minus the clock of this host in milliseconds.
-    /// `now` is the time of arrival.
+    /// Returns the clock of the sender of a signed advert minus the clock of this host in
+    /// milliseconds. `now` is the time of arrival.
     pub(crate) fn clock_offset(&self, now: WallTime) -> Option<i64> {
         Some(hmac::clock_offset(&self.trailer?.encode(), now))
     }
 
-    /// Returns whether a signed advert has the HMAC that a key gives. `None` if the advert is not signed.
+    /// Returns whether a signed advert has the HMAC that a key gives. `None` if the advert is not
+    /// signed.
     pub(crate) fn is_signed_with(&self, key: &hmac::Key) -> Option<bool> {
         let trailer = self.trailer?;
         let Located { family, vrid, source, .. } = self.located;

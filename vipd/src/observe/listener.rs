@@ -131,8 +131,8 @@ struct Interface {
 }
 
 impl Listener {
-    /// Creates a listener without interfaces. Blocks signals as [`Signals::block`] does, so that the
-    /// taps are removed when the process is asked to end; must be called before any thread is
+    /// Creates a listener without interfaces. Blocks signals as [`Signals::block`] does, so that
+    /// the taps are removed when the process is asked to end; must be called before any thread is
     /// started.
     ///
     /// # Errors
@@ -262,8 +262,9 @@ impl Listener {
         Ok(())
     }
 
-    /// Returns the number of frames that were lost since the last call, because they arrived faster than
-    /// they were read. Frames lost in a tap may also be those of other interfaces of the agent.
+    /// Returns the number of frames that were lost since the last call, because they arrived faster
+    /// than they were read. Frames lost in a tap may also be those of other interfaces of the
+    /// agent.
     pub(crate) fn take_lost(&mut self, interface: usize) -> u64 {
         self.count_lost();
         std::mem::take(&mut self.interfaces[interface].lost)

@@ -161,8 +161,8 @@ impl Survey {
 }
 
 impl Sender {
-    /// Returns whether the router still claimed to be master at `end`: its last advert had a priority
-    /// other than 0, and the next one was not overdue by more than two intervals.
+    /// Returns whether the router still claimed to be master at `end`: its last advert had a
+    /// priority other than 0, and the next one was not overdue by more than two intervals.
     pub(crate) fn is_master(&self, end: Duration) -> bool {
         let timeout = Duration::from_nanos(self.advert.interval).saturating_mul(3);
         self.advert.priority > 0 && end.saturating_sub(self.last) <= timeout
@@ -188,8 +188,8 @@ mod tests {
         VirtualRouter { vlan: None, family: 4, vrid: 51 }
     }
 
-    /// Returns a survey of adverts, each with the last byte of its source, its priority and its time in
-    /// milliseconds.
+    /// Returns a survey of adverts, each with the last byte of its source, its priority and its
+    /// time in milliseconds.
     fn survey(adverts: &[(u8, u8, u64)]) -> Survey {
         let mut survey = Survey::default();
         for (host, priority, millis) in adverts {

@@ -21,8 +21,8 @@ pub struct FrameError;
 ///  +----------+--------------+---------------+------+----------+---------+----- … -+---------+
 /// ```
 ///
-/// A unicast advert consists only of the VRRP message and the trailer. The kernel selects the route to
-/// the peer and adds the headers. Only a signed advert has a trailer.
+/// A unicast advert consists only of the VRRP message and the trailer. The kernel selects the route
+/// to the peer and adds the headers. Only a signed advert has a trailer.
 #[derive(Clone, Debug)]
 pub struct AdvertFrame {
     bytes: Vec<u8>,

@@ -65,8 +65,8 @@ impl Sniffer {
         Ok(Self { socket, buffer: vec![0; TAG + SNAPLEN] })
     }
 
-    /// Returns the number of frames that were lost since the last call, because the receive buffer was
-    /// full.
+    /// Returns the number of frames that were lost since the last call, because the receive buffer
+    /// was full.
     pub fn lost(&self) -> u64 {
         // `struct tpacket_stats`: the number of frames, among them the lost ones.
         let mut stats = [0_u32; 2];

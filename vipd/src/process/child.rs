@@ -212,9 +212,9 @@ impl Running {
     }
 
     /// Ends a command that has timed out. Sends SIGTERM to its process group, then SIGKILL once the
-    /// command has ended or after [`GRACE`]. Waits until the command has ended. This may take a long
-    /// time if the command is waiting for a device or a file server, because the kernel then delays
-    /// even SIGKILL.
+    /// command has ended or after [`GRACE`]. Waits until the command has ended. This may take a
+    /// long time if the command is waiting for a device or a file server, because the kernel then
+    /// delays even SIGKILL.
     pub(crate) async fn terminate(mut self) -> Outcome {
         self.signal(Signal::TERM);
         let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;

@@ -30,7 +30,8 @@ impl ClockState {
     /// # Errors
     /// `EPERM` or `ENOSYS` in a sandbox that denies the system call.
     pub(crate) fn read() -> io::Result<Self> {
-        // SAFETY: all-zero bytes are a valid `timex`. No mode is set, so the kernel changes nothing.
+        // SAFETY: all-zero bytes are a valid `timex`. No mode is set, so the kernel changes
+        // nothing.
         let mut timex: libc::timex = unsafe { MaybeUninit::zeroed().assume_init() };
         // SAFETY: the kernel writes one `timex`.
         let result = unsafe { libc::adjtimex(&raw mut timex) };

@@ -200,8 +200,8 @@ fn possible_agents() -> BTreeSet<String> {
 /// Returns the names of the locks in this thread's network namespace whose holder is accepted.
 fn agents_with(accepts: impl Fn(Option<Holder>) -> bool) -> BTreeSet<String> {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
-    // Any user can bind a name with this prefix. Because the names are displayed, only absolute paths
-    // of printable ASCII characters are kept.
+    // Any user can bind a name with this prefix. Because the names are displayed, only absolute
+    // paths of printable ASCII characters are kept.
     let is_path = |name: &str| name.starts_with('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
     let is_accepted = |name: &str| accepts(Holder::find(&format!("{PREFIX}{name}")));
     let named = agents(&sockets).into_iter().filter(|name| is_path(name) && is_accepted(name));

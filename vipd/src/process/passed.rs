@@ -4,8 +4,8 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Returns the descriptors with this name that the service manager has passed to this process. They
-/// are closed when a program is executed. Descriptors with other names are left alone. A second call
-/// returns none.
+/// are closed when a program is executed. Descriptors with other names are left alone. A second
+/// call returns none.
 pub(crate) fn take_passed(name: &str) -> Vec<OwnedFd> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::SeqCst) {

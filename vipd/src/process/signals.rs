@@ -15,8 +15,8 @@ use tokio::io::unix::AsyncFd;
 /// watchdog also sends SIGABRT), those that are ignored by default, and SIGPIPE, which the Rust
 /// runtime ignores.
 ///
-/// SIGKILL and SIGSTOP cannot be blocked. The signals that the C library reserves cannot be
-/// blocked through it, and are ignored instead (`set_reserved`). All other signals are blocked. They
+/// SIGKILL and SIGSTOP cannot be blocked. The signals that the C library reserves cannot be blocked
+/// through it, and are ignored instead (`set_reserved`). All other signals are blocked. They
 /// include SIGTSTP, SIGTTIN and SIGTTOU, because a stopped master would keep its addresses without
 /// sending adverts.
 const NOT_BLOCKED: [libc::c_int; 12] = [

@@ -56,8 +56,8 @@ pub(super) fn conclude(
     }
 }
 
-/// Ends the engine and the guardian, and removes the VIPs that the engine did not remove. `unstarted`
-/// is the result of an engine that has not been started.
+/// Ends the engine and the guardian, and removes the VIPs that the engine did not remove.
+/// `unstarted` is the result of an engine that has not been started.
 fn wind_up(
     engine: &Handle,
     engine_thread: Option<JoinHandle<io::Result<Remaining>>>,

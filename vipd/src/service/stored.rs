@@ -1,5 +1,5 @@
-//! The part of a restart by systemd that runs in the new process: takes the predecessor's state from
-//! systemd's descriptor store.
+//! The part of a restart by systemd that runs in the new process: takes the predecessor's state
+//! from systemd's descriptor store.
 //!
 //! A state that cannot be continued is discarded, and everything that the predecessor left on the
 //! host is removed, as after a crash.
@@ -59,13 +59,14 @@ impl Stored {
         }
     }
 
-    /// Discards the state of a process whose successor cannot start, and removes the VIPs, routes and
-    /// rules of that process. Logs the reason if the state cannot be read; the kernel then removes the
-    /// VIPs at the end of their lifetime.
+    /// Discards the state of a process whose successor cannot start, and removes the VIPs, routes
+    /// and rules of that process. Logs the reason if the state cannot be read; the kernel then
+    /// removes the VIPs at the end of their lifetime.
     pub fn abandon(self) {
         // A failure is ignored: the present limit may suffice.
         let _ = raise_open_files();
-        // The locks and claims among the descriptors must be closed before the interfaces are claimed.
+        // The locks and claims among the descriptors must be closed before the interfaces are
+        // claimed.
         let offer = offer(&self.0);
         self.drain();
         let config = offer.and_then(|offer| {
@@ -96,8 +97,8 @@ impl Stored {
     }
 }
 
-/// Parses the running configuration of an offer, without passwords and keys, whose files may be missing
-/// now.
+/// Parses the running configuration of an offer, without passwords and keys, whose files may be
+/// missing now.
 pub(super) fn running(offer: &Offer) -> Result<Config, Problems> {
     let machine = Machine { lacks_secrets: true, ..Machine::default() };
     Config::parse_on(&offer.configuration, &offer.path.display().to_string(), &machine)
@@ -177,8 +178,8 @@ mod tests {
 
     const DIRECTORY: &str = "/test/vipd";
 
-    /// Prepares a start with a queue that contains these messages and, with `state`, all others that
-    /// a check needs. Returns the reason why the state is discarded.
+    /// Prepares a start with a queue that contains these messages and, with `state`, all others
+    /// that a check needs. Returns the reason why the state is discarded.
     fn discard(first: &[Message], state: Option<&str>, directory: &str) -> String {
         let (channel, stored) = Channel::store().expect("a socket pair");
         let memory = handover::write(state.unwrap_or_default().as_bytes()).expect("memory");

@@ -172,8 +172,8 @@ pub(super) struct Departing {
 }
 
 impl Departing {
-    /// Makes the engine pass its state through the channel. Waits until the recipient has taken over or,
-    /// if it starts later, until the state has been sent.
+    /// Makes the engine pass its state through the channel. Waits until the recipient has taken
+    /// over or, if it starts later, until the state has been sent.
     pub(super) fn hand_over(
         self,
         channel: &Channel,

@@ -60,8 +60,8 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Clears the rows of removed routers in the BPF program's maps, so that other routers can use
     /// the rows.
     fn clear_rows(&mut self, rows: &[Row]);
-    /// Returns duplicates of the descriptors that a successor needs. The memberships are included only
-    /// if the successor starts later.
+    /// Returns duplicates of the descriptors that a successor needs. The memberships are included
+    /// only if the successor starts later.
     fn holdings(&self, recipient: Recipient) -> io::Result<Holdings>;
     /// Leaves all links to a successor, and no longer detaches or deletes anything.
     fn hand_over(&mut self);

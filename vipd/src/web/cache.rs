@@ -45,8 +45,9 @@ impl Page {
         Arc::clone(self.frame.get_or_init(|| Frame::new(&self.scrape).into()))
     }
 
-    /// Returns the changes of the status page since `former` as a server-sent event. Without `former`,
-    /// returns everything. All clients share that event, because it is by far the largest one.
+    /// Returns the changes of the status page since `former` as a server-sent event. Without
+    /// `former`, returns everything. All clients share that event, because it is by far the largest
+    /// one.
     pub(super) fn event(&self, former: Option<&Frame>) -> Bytes {
         let event = || format!("data: {}\n\n", self.frame().update(former)).into();
         if former.is_some() { event() } else { self.everything.get_or_init(event).clone() }

@@ -3,8 +3,8 @@
 //! A stream buffers at most one update that its connection has not accepted. The next update is
 //! rendered when there is room again, and contains all changes since the previous one. A slow
 //! client therefore neither delays other clients nor uses more and more memory. It is disconnected
-//! if it accepts nothing for too long. A client that stops reading accepts updates until its receive
-//! buffer is full.
+//! if it accepts nothing for too long. A client that stops reading accepts updates until its
+//! receive buffer is full.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -193,8 +193,8 @@ mod tests {
         });
     }
 
-    /// The deadline of a client that accepts nothing is not postponed, and closing its connection ends
-    /// the stream.
+    /// The deadline of a client that accepts nothing is not postponed, and closing its connection
+    /// ends the stream.
     #[test]
     fn stream_of_a_client_that_accepts_nothing_ends_with_its_connection() {
         block_on(async {

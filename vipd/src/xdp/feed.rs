@@ -66,8 +66,8 @@ impl Feed {
         }
     }
 
-    /// Returns the packet of the record that [`pop`](Self::pop) returned last, from its IP header to
-    /// its trailer. Empty if the advert is not signed.
+    /// Returns the packet of the record that [`pop`](Self::pop) returned last, from its IP header
+    /// to its trailer. Empty if the advert is not signed.
     pub fn packet(&self) -> &[u8] {
         &self.packet
     }

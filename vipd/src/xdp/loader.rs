@@ -292,9 +292,9 @@ impl Kernel {
         self.routers.remove_peer(peer)
     }
 
-    /// Replaces the keys with which the program verifies a virtual router's signed adverts before they
-    /// fence its VIPs. Without the key of an advert, the program does not fence because of it. Makes
-    /// a few `bpf(2)` calls for each key in the map.
+    /// Replaces the keys with which the program verifies a virtual router's signed adverts before
+    /// they fence its VIPs. Without the key of an advert, the program does not fence because of it.
+    /// Makes a few `bpf(2)` calls for each key in the map.
     ///
     /// # Errors
     /// Returns an error if the map is full, which has room for eight keys per virtual router.
@@ -302,10 +302,10 @@ impl Kernel {
         self.routers.set_keys(row, keys)
     }
 
-    /// Resets the counters, fast path, senders, keys and token buckets of rows, so that other virtual routers can
-    /// use the rows. The rows' former routers and peers must already have been removed. Waits for
-    /// running programs, and makes a `bpf(2)` call for each sender in the map, so it must not be
-    /// called on the engine's thread.
+    /// Resets the counters, fast path, senders, keys and token buckets of rows, so that other
+    /// virtual routers can use the rows. The rows' former routers and peers must already have been
+    /// removed. Waits for running programs, and makes a `bpf(2)` call for each sender in the map,
+    /// so it must not be called on the engine's thread.
     ///
     /// # Errors
     /// Returns an error if a row does not exist.

@@ -3,9 +3,10 @@
 //!
 //! [`Kernel`] owns the program, its attachments and the router entries. [`Feed`] owns the reading
 //! end of the ring, [`Steady`] the fast path, [`Signers`] the senders of verified adverts,
-//! [`Addresses`] the map of VIPs, [`Leases`] the leases and filters of the rows, and [`Counters`] a view of the counters. These types are separate
-//! because different threads use them: the service's worker thread uses [`Kernel`], threads that
-//! report counters use [`Counters`], and the engine uses all other types.
+//! [`Addresses`] the map of VIPs, [`Leases`] the leases and filters of the rows, and [`Counters`] a
+//! view of the counters. These types are separate because different threads use them: the service's
+//! worker thread uses [`Kernel`], threads that report counters use [`Counters`], and the engine
+//! uses all other types.
 
 mod addresses;
 mod attach;

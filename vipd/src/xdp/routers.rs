@@ -14,7 +14,8 @@ use super::{Row, Signers, Steady};
 
 const SENDER_KEY: usize = size_of::<SenderKey>();
 
-/// The maps `ROUTERS`, `PEERS` and `HMAC_KEYS`, and the maps in which a released row must be cleared.
+/// The maps `ROUTERS`, `PEERS` and `HMAC_KEYS`, and the maps in which a released row must be
+/// cleared.
 pub(super) struct Routers {
     pub(super) entries: HashMap<MapData, [u8; 8], [u8; size_of::<RouterSlot>()]>,
     pub(super) peers: HashMap<MapData, [u8; 20], u8>,
@@ -34,8 +35,8 @@ type KeyMap = HashMap<MapData, [u8; size_of::<HmacKey>()], [u8; size_of::<KeySta
 /// The map `HMAC_KEYS`.
 pub(super) struct Keys {
     map: KeyMap,
-    /// The IDs of the keys in the map, by row. Reading them from the map would take a system call for
-    /// each key of all rows.
+    /// The IDs of the keys in the map, by row. Reading them from the map would take a system call
+    /// for each key of all rows.
     ids: BTreeMap<u32, BTreeSet<u32>>,
 }
 
@@ -50,8 +51,8 @@ impl Keys {
         Ok(Self { map, ids })
     }
 
-    /// Replaces the keys of a row. New keys are inserted before old ones are removed, so that a key in
-    /// both lists is always present.
+    /// Replaces the keys of a row. New keys are inserted before old ones are removed, so that a key
+    /// in both lists is always present.
     fn set(&mut self, row: u32, keys: &[(u8, KeyState)]) -> Result<(), MapError> {
         let ids = self.ids.entry(row).or_default();
         for (id, state) in keys {

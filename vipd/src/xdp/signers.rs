@@ -1,5 +1,5 @@
-//! Two memory-mapped arrays of the BPF program: the senders of verified adverts, and the offset between
-//! the clocks.
+//! Two memory-mapped arrays of the BPF program: the senders of verified adverts, and the offset
+//! between the clocks.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -34,7 +34,8 @@ struct Senders {
 const _: () = assert!(size_of::<Slot>() == size_of::<SignerSlot>());
 const _: () = assert!(size_of::<Senders>() == size_of::<SignerRow>());
 
-// SAFETY: all fields are atomic integers, and those of 4 bytes fill 16 bytes, so there is no padding.
+// SAFETY: all fields are atomic integers, and those of 4 bytes fill 16 bytes, so there is no
+// padding.
 unsafe impl Shared for Senders {}
 
 /// The arrays `SIGNERS`, indexed by row, and `CLOCK`. No method makes a system call.
@@ -64,8 +65,8 @@ impl Signers {
         }
     }
 
-    /// Sets the largest accepted difference between the clocks of sender and receiver in seconds; 0 if
-    /// the clocks are not compared. Applies only to adverts that fence.
+    /// Sets the largest accepted difference between the clocks of sender and receiver in seconds; 0
+    /// if the clocks are not compared. Applies only to adverts that fence.
     pub fn set_window(&self, row: Row, seconds: u32) {
         if let Some(senders) = self.rows.values().get(row.index()) {
             senders.window.store(seconds.into(), Ordering::Relaxed);
@@ -79,8 +80,8 @@ impl Signers {
         }
     }
 
-    /// Returns the arrival of the last advert that the program dropped because of a limit for signed
-    /// adverts; [`Timestamp::ZERO`] if there was none.
+    /// Returns the arrival of the last advert that the program dropped because of a limit for
+    /// signed adverts; [`Timestamp::ZERO`] if there was none.
     pub fn last_drop(&self, row: Row) -> Timestamp {
         let dropped = self.rows.values().get(row.index());
         Timestamp::from_nanos(dropped.map_or(0, |senders| senders.dropped.load(Ordering::Relaxed)))

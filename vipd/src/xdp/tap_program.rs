@@ -9,8 +9,8 @@
 
 use std::os::fd::RawFd;
 
-/// Maximum number of bytes copied from a frame. The longest advert fits: an Ethernet header with tags,
-/// an IPv6 header and 255 addresses.
+/// Maximum number of bytes copied from a frame. The longest advert fits: an Ethernet header with
+/// tags, an IPv6 header and 255 addresses.
 pub(super) const CAPACITY: usize = 4352;
 /// Offset of the frame in a record, in bytes.
 pub(super) const HEADER: usize = 24;

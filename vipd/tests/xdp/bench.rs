@@ -28,8 +28,8 @@ pub(crate) const UNICAST: (u8, u32) = (61, 4);
 pub(crate) const AUTHENTIC: (u8, u32) = (62, 5);
 /// VRID and row of the VRRPv3 router without virtual addresses.
 pub(crate) const EMPTY: (u8, u32) = (63, 6);
-/// VRID, family, version, counter row and trailer of the multicast routers whose adverts may or must
-/// be signed.
+/// VRID, family, version, counter row and trailer of the multicast routers whose adverts may or
+/// must be signed.
 pub(crate) const SIGNED: [(u8, u8, u8, u32, Trailer); 4] = [
     (64, 4, 3, 8, Trailer::Required),
     (65, 4, 3, 9, Trailer::Optional),

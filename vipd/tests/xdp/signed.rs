@@ -28,8 +28,8 @@ fn signed_adverts_reach_user_space_with_their_packet() {
         for (row, _, advert) in signed() {
             let longest = Advert { addresses: frame::addresses(6, 255), ..advert.clone() };
             let padded = Advert { padding: vec![0xa5; 100], ..advert.clone() };
-            // `BPF_PROG_TEST_RUN` passes long frames in several buffers, which the program for linear
-            // buffers cannot receive.
+            // `BPF_PROG_TEST_RUN` passes long frames in several buffers, which the program for
+            // linear buffers cannot receive.
             let long = (entry == Entry::XdpFrags && row == 11).then_some(longest);
             for advert in [advert, padded].into_iter().chain(long) {
                 let frame = advert.frame();

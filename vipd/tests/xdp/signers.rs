@@ -48,8 +48,8 @@ impl Bench {
         self.loaded.feed.pop().is_some()
     }
 
-    /// Runs the program `count` times in one call. Returns the number of records, and an upper bound
-    /// of the elapsed time in nanoseconds.
+    /// Runs the program `count` times in one call. Returns the number of records, and an upper
+    /// bound of the elapsed time in nanoseconds.
     fn flood(&mut self, advert: &Advert, count: u32) -> (u64, u64) {
         let begin = now();
         self.loaded.kernel.test_run(self.entry, &advert.frame(), LOOPBACK, count).expect("a test run");
@@ -119,8 +119,8 @@ fn each_position_has_its_own_sender_and_mark() {
     assert!(!bench.passes(&with_sequence(&from(&advert, 100), 100)), "other positions are unchanged");
 }
 
-/// While user space replaces one sender by another, an advert of the first is never compared with the
-/// mark of the second.
+/// While user space replaces one sender by another, an advert of the first is never compared with
+/// the mark of the second.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn sequence_is_never_compared_with_the_mark_of_another_sender() {

@@ -45,8 +45,8 @@ fn sign(advert: &Advert, key: Key, seconds: u64) -> Advert {
     Advert { trailer: trailer.expect("the router signs").to_vec(), ..advert.clone() }
 }
 
-/// Returns the adverts of a router with a higher priority, one for each router of the bench, with the
-/// number of its row.
+/// Returns the adverts of a router with a higher priority, one for each router of the bench, with
+/// the number of its row.
 fn higher() -> impl Iterator<Item = (u32, Trailer, Advert)> {
     signed().map(|(row, rule, advert)| (row, rule, Advert { priority: 200, ..advert }))
 }
@@ -57,8 +57,8 @@ fn sequence(advert: &Advert) -> u64 {
 }
 
 impl Bench {
-    /// Makes this host master of all routers that may receive signed adverts, with leases that end at
-    /// `valid_until`, and sets their keys.
+    /// Makes this host master of all routers that may receive signed adverts, with leases that end
+    /// at `valid_until`, and sets their keys.
     fn master(valid_until: u64) -> Self {
         Self::new().into_master(valid_until)
     }
@@ -87,8 +87,8 @@ impl Bench {
         self.loaded.signers.set_clock(offset);
     }
 
-    /// Runs the program on an advert when the wall clock is [`TIME`], and returns whether the row is
-    /// fenced.
+    /// Runs the program on an advert when the wall clock is [`TIME`], and returns whether the row
+    /// is fenced.
     fn fences(&self, number: u32, advert: &Advert) -> bool {
         self.set_time(TIME);
         assert_eq!(self.run(&advert.frame(), LOOPBACK), Action::Drop);
@@ -199,7 +199,8 @@ fn replay_does_not_fence() {
     }
 }
 
-/// The program has no room for the sequences of further senders, so it would not recognize their replays.
+/// The program has no room for the sequences of further senders, so it would not recognize their
+/// replays.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn sender_without_a_slot_does_not_fence_unless_the_lease_is_over() {
@@ -277,7 +278,8 @@ fn keys_are_replaced_and_removed() {
     assert!(bench.fences(other, &sign(others_advert, key(), TIME)), "the keys of other rows are kept");
 }
 
-/// The cost of verification is limited. The advert that is not verified is still passed to the engine.
+/// The cost of verification is limited. The advert that is not verified is still passed to the
+/// engine.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_flood_of_forged_adverts_exhausts_the_limit_of_hashed_blocks() {

@@ -110,8 +110,8 @@ pub struct RouterConfig {
     /// Number of intervals in Active_Down_Interval, 1 to 100. The RFC's value is
     /// [`DOWN_AFTER_ADVERTS`].
     pub down_after_adverts: u8,
-    /// Whether received adverts are verified ([`hmac`](crate::hmac)). Each of them must then be passed
-    /// in, because an unchanged advert may be a replay.
+    /// Whether received adverts are verified ([`hmac`](crate::hmac)). Each of them must then be
+    /// passed in, because an unchanged advert may be a replay.
     pub is_verified: bool,
     /// Settings for announcing the addresses.
     pub announcements: Announcements,

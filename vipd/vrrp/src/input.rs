@@ -65,7 +65,8 @@ pub enum GroupInput {
     /// Another member is master: a backup becomes master immediately.
     Lead,
     /// Another member has left Master or, after routers have joined or left the group, follows a
-    /// running master: a master sends a priority-0 advert and transitions to Backup. A stalled master sends no such advert, because another router may have taken over.
+    /// running master: a master sends a priority-0 advert and transitions to Backup. A stalled
+    /// master sends no such advert, because another router may have taken over.
     Yield,
     /// Another member follows a running master or has not started. A backup checks again at this
     /// time whether it may become master.

@@ -119,9 +119,9 @@ impl Router {
         self.state.next_timeout()
     }
 
-    /// Returns the time since which a backup has received no advert, if its Active_Down_Timer has fired
-    /// because of that. `None` if the timer runs, or has fired for another reason: priority 0 or
-    /// preemption.
+    /// Returns the time since which a backup has received no advert, if its Active_Down_Timer has
+    /// fired because of that. `None` if the timer runs, or has fired for another reason: priority 0
+    /// or preemption.
     pub fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.state {
             StateData::Backup(backup) => backup.silent_since(now),

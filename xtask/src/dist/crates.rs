@@ -86,8 +86,8 @@ struct Node {
     dependencies: BTreeSet<Id>,
 }
 
-/// Parses the output of `cargo tree --prefix depth`. The dependencies of a crate are listed only where
-/// it first occurs.
+/// Parses the output of `cargo tree --prefix depth`. The dependencies of a crate are listed only
+/// where it first occurs.
 fn parse_tree(tree: &str) -> BTreeMap<Id, Node> {
     let mut nodes = BTreeMap::<Id, Node>::new();
     // The crates from the root to the current line.
@@ -112,8 +112,8 @@ fn parse_tree(tree: &str) -> BTreeMap<Id, Node> {
     nodes
 }
 
-/// Returns the crates that are linked into the program: all that can be reached from `root` without a
-/// procedural macro.
+/// Returns the crates that are linked into the program: all that can be reached from `root` without
+/// a procedural macro.
 fn linked(nodes: &BTreeMap<Id, Node>, root: &Id) -> BTreeSet<Id> {
     let mut found = BTreeSet::from([root.clone()]);
     let mut next = vec![root];

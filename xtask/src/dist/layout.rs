@@ -50,8 +50,8 @@ impl Program {
         Ok(Self { executable, version, epoch, components, licenses: licenses::render(&crates, target)? })
     }
 
-    /// Installs the files that all packages have. `zsh` is the directory for zsh completions, relative to
-    /// `prefix`.
+    /// Installs the files that all packages have. `zsh` is the directory for zsh completions,
+    /// relative to `prefix`.
     pub(super) fn install(&self, prefix: &Path, zsh: &str) -> Result<()> {
         copy(&self.executable, &prefix.join("bin/vipd"), 0o755)?;
         let packaging = workspace::root().join("packaging");

@@ -20,7 +20,8 @@ const RULE: &str = "------------------------------------------------------------
 const RUST: (&str, &str) = ("rust-std", "Copyright (c) The Rust Project Contributors");
 const MUSL: (&str, &str) = ("musl", "Copyright (c) 2005-2020 Rich Felker, et al.");
 
-/// Returns the texts of all libraries of other projects in the program for a target, each text once.
+/// Returns the texts of all libraries of other projects in the program for a target, each text
+/// once.
 pub(super) fn render(crates: &BTreeMap<Id, Crate>, target: &str) -> Result<String> {
     let mut texts = BTreeMap::<String, Vec<String>>::new();
     let mut without = Vec::new();

@@ -105,8 +105,8 @@ fn rustc_version() -> Result<String> {
     Ok(version.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
-/// Returns the package URL of a crate (<https://github.com/package-url/purl-spec>). A `+` in a version
-/// is percent-encoded.
+/// Returns the package URL of a crate (<https://github.com/package-url/purl-spec>). A `+` in a
+/// version is percent-encoded.
 fn package_url((name, version): &Id) -> String {
     format!("pkg:cargo/{name}@{}", version.replace('+', "%2B"))
 }

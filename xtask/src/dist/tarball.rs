@@ -9,8 +9,8 @@ use super::layout::{DOCUMENTATION, Program, copy, create_empty, write};
 use crate::support::process::{program, run};
 use crate::support::workspace;
 
-/// Directory of zsh completions, relative to the prefix. If the prefix is /usr/local, it is in zsh's
-/// default search path.
+/// Directory of zsh completions, relative to the prefix. If the prefix is /usr/local, it is in
+/// zsh's default search path.
 const ZSH: &str = "share/zsh/site-functions";
 
 /// Builds the archive in `out`, and returns its path.

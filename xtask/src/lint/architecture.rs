@@ -1,5 +1,5 @@
-//! Rules that neither crate boundaries nor compiler lints can express: imports of vipd's modules, and
-//! untested examples.
+//! Rules that neither crate boundaries nor compiler lints can express: imports of vipd's modules,
+//! and untested examples.
 
 use std::fs;
 use std::path::{Path, PathBuf};

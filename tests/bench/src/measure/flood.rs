@@ -1,4 +1,5 @@
-//! A pair of routers under a flood of invalid and low-priority adverts, or of forged signed adverts.
+//! A pair of routers under a flood of invalid and low-priority adverts, or of forged signed
+//! adverts.
 
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -158,8 +159,8 @@ fn flood_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
     Ok(all.iter().map(Advert::frame).collect())
 }
 
-/// Returns adverts in the master's name, signed with another key. Their sequences are up to twice the
-/// window in the future, so that some are fresh throughout the flood.
+/// Returns adverts in the master's name, signed with another key. Their sequences are up to twice
+/// the window in the future, so that some are fresh throughout the flood.
 fn forged_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let advert =

@@ -19,8 +19,8 @@ use crate::subject::Subject;
 const MASTER: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
 
-/// Measures the CPU cost of a master and of a backup with `count` virtual routers, whose adverts are
-/// signed and verified.
+/// Measures the CPU cost of a master and of a backup with `count` virtual routers, whose adverts
+/// are signed and verified.
 ///
 /// # Errors
 /// Returns an error if the lab fails, or if a router changes its state.

@@ -47,8 +47,8 @@ pub(crate) fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> 
     })
 }
 
-/// Reads the clock from the time that all threads have `started` until `stop` is set, and returns the
-/// time lost between readings, by slice.
+/// Reads the clock from the time that all threads have `started` until `stop` is set, and returns
+/// the time lost between readings, by slice.
 fn idle(processor: usize, started: &Barrier, stop: &AtomicBool) -> Result<Vec<Duration>> {
     let mut place = CpuSet::new();
     place.set(processor);

@@ -22,9 +22,9 @@ pub struct Outcome {
     pub attacks: u64,
 }
 
-/// Runs three nodes and random events, which depend only on the seed: nodes crash, stop, start, lose
-/// their links, are upgraded, change their priorities and hand over mastership, and clocks step
-/// within the window.
+/// Runs three nodes and random events, which depend only on the seed: nodes crash, stop, start,
+/// lose their links, are upgraded, change their priorities and hand over mastership, and clocks
+/// step within the window.
 ///
 /// A receiver cannot recognize a replay of an advert that it has not received itself. With
 /// [`AntiReplay::Time`], this ends once the advert is older than the window, so the attacker pauses
@@ -80,8 +80,8 @@ fn disturb(world: &mut World, random: &mut Random, anti_replay: AntiReplay) {
     }
 }
 
-/// Returns a packet that an attacker can make from the captured ones: a replay, a changed advert, or
-/// an advert with the trailer of another one.
+/// Returns a packet that an attacker can make from the captured ones: a replay, a changed advert,
+/// or an advert with the trailer of another one.
 fn forge(world: &World, random: &mut Random) -> Packet {
     let captured = world.captured();
     // Half of the packets are recent.

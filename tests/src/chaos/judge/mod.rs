@@ -33,8 +33,8 @@ pub struct Bounds {
     pub kernel: Duration,
     /// Time added to the bounds of gaps and takeovers.
     pub margin: Duration,
-    /// Time for which an attacker can replay adverts to a node that has missed them; zero without an
-    /// attacker.
+    /// Time for which an attacker can replay adverts to a node that has missed them; zero without
+    /// an attacker.
     pub replay: Duration,
     /// Whether a guardian is expected to send a priority-0 advert for a process that has died.
     pub guardian: bool,
@@ -56,10 +56,10 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Returns for how much longer an attacker may delay a takeover in this round. In a flood, priority 0
-    /// may be lost, so that a backup waits for Active_Down_Interval, and another one because adverts have
-    /// been lost. Replays of adverts that a node has missed delay the takeover for as long as they are
-    /// possible.
+    /// Returns for how much longer an attacker may delay a takeover in this round. In a flood,
+    /// priority 0 may be lost, so that a backup waits for Active_Down_Interval, and another one
+    /// because adverts have been lost. Replays of adverts that a node has missed delay the takeover
+    /// for as long as they are possible.
     fn attack(&self, round: Option<&Round>, router: &Router) -> Duration {
         let kinds = || round.iter().flat_map(|round| &round.faults).map(|fault| fault.kind);
         if self.replay.is_zero() || kinds().all(Kind::keeps_masters) {

@@ -99,8 +99,8 @@ struct Superseded {
     since: WallTime,
     deadline: WallTime,
     lease_was_over: bool,
-    /// Whether the node sent an advert shortly after the new master's first advert had reached it. The
-    /// node's kernel then fences the VIPs only at the new master's next advert.
+    /// Whether the node sent an advert shortly after the new master's first advert had reached it.
+    /// The node's kernel then fences the VIPs only at the new master's next advert.
     crossed: bool,
     reported: bool,
 }

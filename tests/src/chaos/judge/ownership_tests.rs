@@ -31,8 +31,8 @@ impl Scene {
         scene
     }
 
-    /// Creates a scene in which node 1 or 2 sends adverts as master until 0.9 s. The adverts reach the
-    /// other node.
+    /// Creates a scene in which node 1 or 2 sends adverts as master until 0.9 s. The adverts reach
+    /// the other node.
     fn with_master(master: (u8, u8)) -> Self {
         let mut scene = Self::new(2);
         (0..=9).for_each(|number| scene.advert(number * 100, master));

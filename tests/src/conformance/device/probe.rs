@@ -156,13 +156,14 @@ fn silence(declaration: &Declaration, waited: Duration, others: &BTreeSet<u8>) -
     )
 }
 
-/// Returns a line for each field that differs: the value found, the value expected, and the option or
-/// setting to change.
+/// Returns a line for each field that differs: the value found, the value expected, and the option
+/// or setting to change.
 fn differences(declaration: &Declaration, found: &Advert) -> Vec<String> {
     let mut lines = Vec::new();
     let version = declaration.version.number();
     if found.version != version {
-        // The unit of the interval depends on the version, so the remaining fields are not compared.
+        // The unit of the interval depends on the version, so the remaining fields are not
+        // compared.
         lines.push(format!(
             "version: found {}, expected {version}; pass --vrrp-version {}",
             found.version, found.version

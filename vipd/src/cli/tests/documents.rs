@@ -159,7 +159,8 @@ fn commands_in_the_documentation_are_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let (mut checked, mut found) = (0, Vec::new());
     for document in documents(root).expect("documentation") {
-        // The changelog also describes former versions, and the scenarios have a syntax of their own.
+        // The changelog also describes former versions, and the scenarios have a syntax of their
+        // own.
         if document.path == Path::new("CHANGELOG.md") || document.path.starts_with("tests") {
             continue;
         }

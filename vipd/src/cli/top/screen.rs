@@ -23,8 +23,8 @@ impl Screen {
     /// Switches the terminal to raw mode and its alternate screen.
     ///
     /// # Errors
-    /// Returns an error if standard input or standard output is not a terminal, or if the terminal does
-    /// not accept the new settings.
+    /// Returns an error if standard input or standard output is not a terminal, or if the terminal
+    /// does not accept the new settings.
     pub(super) fn open() -> anyhow::Result<Self> {
         if !(io::stdin().is_terminal() && stdout().is_terminal()) {
             bail!(

@@ -71,8 +71,8 @@ fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Rej
     }
 }
 
-/// Reads a password from a file. Returns the password, the name of the file, and whether the file is
-/// world-readable.
+/// Reads a password from a file. Returns the password, the name of the file, and whether the file
+/// is world-readable.
 fn from_file(value: &Value<'_>, folders: &Folders<'_>) -> Result<(Password, String, bool), Rejection> {
     let path: PathBuf = folders.configuration.join(value.string()?);
     let name = path.display().to_string();

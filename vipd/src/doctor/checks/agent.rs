@@ -277,8 +277,8 @@ pub(in crate::doctor) fn engine_is_real_time(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Returns whether an increase of the counter shows trouble on this host, or an attack. Most counters
-/// of invalid adverts are excluded: other checks examine the adverts themselves.
+/// Returns whether an increase of the counter shows trouble on this host, or an attack. Most
+/// counters of invalid adverts are excluded: other checks examine the adverts themselves.
 fn is_local_error(counter: &Counter) -> bool {
     let is_visible_only_here =
         matches!(counter.source, Source::Kernel(Cell::RateLimited | Cell::HmacReplayed));
@@ -314,8 +314,8 @@ pub(in crate::doctor) fn errors_do_not_increase(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Returns the counters of an instance. `None` if the agent runs it on another interface, or with another
-/// VRID or IP version than the file, and therefore sends and receives other adverts.
+/// Returns the counters of an instance. `None` if the agent runs it on another interface, or with
+/// another VRID or IP version than the file, and therefore sends and receives other adverts.
 fn counters<'a>(report: &'a StatsReport, instance: &Instance) -> Option<&'a Statistics> {
     let family = instance.router.family.to_string();
     let wanted = (&instance.name, &instance.interface, instance.router.vrid, &family);

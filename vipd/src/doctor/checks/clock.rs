@@ -14,7 +14,8 @@ use crate::doctor::{Facts, Finding};
 use crate::process::STA_UNSYNC;
 
 /// Errors above which the order of events on two nodes is uncertain. A daemon that adjusts the
-/// clock every 2048 s, the longest interval of systemd-timesyncd, limits the maximum error to 1.1 s.
+/// clock every 2048 s, the longest interval of systemd-timesyncd, limits the maximum error to 1.1
+/// s.
 const MAXIMUM_ERROR: Duration = Duration::from_secs(2);
 const ESTIMATED_ERROR: Duration = Duration::from_millis(100);
 /// Estimated error until a daemon first adjusts the clock after the host was started or the clock

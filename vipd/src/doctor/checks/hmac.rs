@@ -16,8 +16,8 @@ pub(super) fn window(instance: &Instance) -> Option<Duration> {
     (hmac.anti_replay == AntiReplay::Time).then(|| Duration::from_secs(hmac.window.into()))
 }
 
-/// Returns why the key or the HMAC of a signed advert is refused; `None` if both are correct, or the
-/// advert is not signed.
+/// Returns why the key or the HMAC of a signed advert is refused; `None` if both are correct, or
+/// the advert is not signed.
 fn refusal(hmac: &Config, advert: &Advert) -> Option<Refusal> {
     let Some(key) = hmac.key(advert.trailer?.key_id) else { return Some(Refusal::UnknownKey) };
     (advert.is_signed_with(key) == Some(false)).then_some(Refusal::WrongHmac)
@@ -36,8 +36,8 @@ pub(super) fn is_accepted(instance: &Instance, survey: &Survey, sender: &Sender)
     !is_stale && !has_wrong_key(instance, &sender.advert)
 }
 
-/// Finds routers that sign their adverts although the instance has no `hmac`, or do not although the
-/// instance requires it.
+/// Finds routers that sign their adverts although the instance has no `hmac`, or do not although
+/// the instance requires it.
 pub(in crate::doctor) fn routers_sign_alike(facts: &Facts) -> Vec<Finding> {
     const SWEEPS: &str = "\"Introduce keys in three sweeps\" in docs/signed-adverts.md";
     let mut findings = Vec::new();
@@ -122,8 +122,8 @@ pub(in crate::doctor) fn clocks_agree(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Returns a finding if the clock of a sender differs from this host's by more than half the window.
-/// `offset` is the sender's clock minus this host's in milliseconds.
+/// Returns a finding if the clock of a sender differs from this host's by more than half the
+/// window. `offset` is the sender's clock minus this host's in milliseconds.
 fn clock(instance: &Instance, source: IpAddr, offset: i64) -> Option<Finding> {
     let window = window(instance)?;
     let difference = Duration::from_millis(offset.unsigned_abs());

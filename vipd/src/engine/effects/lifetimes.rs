@@ -11,8 +11,8 @@ use crate::netlink::{Address, Change};
 
 impl Effects {
     /// Queues changes that set the lifetime of a router's present VIPs to a number of seconds;
-    /// `None` for no limit. VIPs that belong to the interface are not changed. With `accept = false`,
-    /// the BPF program already drops packets to present VIPs.
+    /// `None` for no limit. VIPs that belong to the interface are not changed. With
+    /// `accept = false`, the BPF program already drops packets to present VIPs.
     pub(in crate::engine) fn set_lifetimes(
         &mut self,
         router: RouterId,

@@ -21,8 +21,8 @@ use crate::vrrp::{Addresses, Input, RouterConfig};
 const TAKEOVER_MAX: u64 = 1_000_000_000;
 
 impl Engine {
-    /// Hands over if nothing is pending, or refuses the handover once the time limit has passed. Returns
-    /// whether another turn is needed.
+    /// Hands over if nothing is pending, or refuses the handover once the time limit has passed.
+    /// Returns whether another turn is needed.
     pub(in crate::engine) fn continue_handover(&mut self) -> bool {
         let Some(handover) = &self.handover else { return false };
         let (recipient, has_expired) = (handover.recipient, clock::now() >= handover.until);
@@ -69,8 +69,8 @@ impl Engine {
 
     /// Sends the adverts that would become due before the end of the takeover; for a recipient that
     /// starts later, the adverts of all masters. Otherwise, an advert that becomes due at the
-    /// beginning of the takeover would be sent only after the takeover. Returns the time limit of the
-    /// takeover, or `None` if another turn is needed first.
+    /// beginning of the takeover would be sent only after the takeover. Returns the time limit of
+    /// the takeover, or `None` if another turn is needed first.
     pub(in crate::engine) fn suspend(&mut self, recipient: Recipient) -> Option<Timestamp> {
         let now = clock::now();
         // If the engine stalled during this turn, another router may have taken over. That router's
@@ -92,8 +92,9 @@ impl Engine {
         self.is_quiet().then_some(deadline)
     }
 
-    /// Returns the time limit for the takeover by a successor, in nanoseconds: two thirds of the time
-    /// without adverts after which a backup takes over, so that a failed takeover changes no state.
+    /// Returns the time limit for the takeover by a successor, in nanoseconds: two thirds of the
+    /// time without adverts after which a backup takes over, so that a failed takeover changes no
+    /// state.
     fn takeover_limit(&self) -> u64 {
         let limit = |config: &RouterConfig| {
             2 * config.interval.nanos() * u64::from(config.down_after_adverts.min(3)) / 3
@@ -102,8 +103,8 @@ impl Engine {
         limits.min().unwrap_or(TAKEOVER_MAX).min(TAKEOVER_MAX)
     }
 
-    /// Passes the state to the successor, and waits until the successor has taken over, at most until
-    /// `deadline`.
+    /// Passes the state to the successor, and waits until the successor has taken over, at most
+    /// until `deadline`.
     ///
     /// # Errors
     /// Returns an error if the successor did not take over. The routers then continue in this
@@ -129,8 +130,8 @@ impl Engine {
     /// Passes the state to a successor that starts later.
     ///
     /// # Errors
-    /// Returns an error if a lifetime cannot be limited or the state cannot be sent. The routers then
-    /// continue in this process.
+    /// Returns an error if a lifetime cannot be limited or the state cannot be sent. The routers
+    /// then continue in this process.
     fn leave_state(&mut self, channel: &Channel) -> Result<(), String> {
         let refusals = self.effects.refusals();
         self.limit_lifetimes(true);

@@ -2,8 +2,8 @@
 //! started.
 //!
 //! A backup that takes over in the meantime is the only owner, because the BPF programs stay
-//! attached and fence the VIPs. If no process starts, the kernel removes the VIPs at the end of their
-//! lifetime.
+//! attached and fence the VIPs. If no process starts, the kernel removes the VIPs at the end of
+//! their lifetime.
 
 use super::super::Engine;
 use super::super::id::RouterId;
@@ -46,8 +46,8 @@ impl Engine {
         })
     }
 
-    /// Queues changes that limit the lifetimes of the masters' VIPs to about the time in which backups
-    /// take over, or remove the limits.
+    /// Queues changes that limit the lifetimes of the masters' VIPs to about the time in which
+    /// backups take over, or remove the limits.
     pub(super) fn limit_lifetimes(&mut self, is_limited: bool) {
         let masters = self.topology.routers.iter().filter(|(_, instance)| instance.is_master());
         let masters: Vec<(RouterId, u32)> =
@@ -58,15 +58,15 @@ impl Engine {
     }
 }
 
-/// Returns the time in seconds within which every backup has taken over. Skew_Time is shorter than an
-/// interval; a second is added because the kernel counts lifetimes in whole seconds.
+/// Returns the time in seconds within which every backup has taken over. Skew_Time is shorter than
+/// an interval; a second is added because the kernel counts lifetimes in whole seconds.
 fn lifetime(config: &RouterConfig) -> u32 {
     let until_takeover = down_interval(config, config.down_after_adverts) + config.interval.nanos();
     u32::try_from(until_takeover.div_ceil(SECOND) + 1).unwrap_or(u32::MAX)
 }
 
-/// Returns the time, in nanoseconds and without Skew_Time, after which a backup that has missed this
-/// number of adverts takes over.
+/// Returns the time, in nanoseconds and without Skew_Time, after which a backup that has missed
+/// this number of adverts takes over.
 fn down_interval(config: &RouterConfig, missed_adverts: u8) -> u64 {
     config.interval.nanos() * u64::from(missed_adverts)
 }

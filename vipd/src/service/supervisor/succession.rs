@@ -40,8 +40,8 @@ pub(super) enum Served {
     HandedOver {
         /// The channel to the successor. Closing the channel signals the end of this process.
         channel: Channel,
-        /// Whether the routers run in no process until this one has ended, so that it must not wait for
-        /// anything.
+        /// Whether the routers run in no process until this one has ended, so that it must not wait
+        /// for anything.
         is_suspended: bool,
     },
 }

@@ -2,8 +2,8 @@
 //!
 //! The agent renders all HTML; the script only replaces elements with newer ones. The page
 //! therefore looks the same without JavaScript, and all text is escaped in one place. Text that
-//! changes with each snapshot is kept separate from the HTML, so that a page update of an idle agent
-//! consists of this text alone.
+//! changes with each snapshot is kept separate from the HTML, so that a page update of an idle
+//! agent consists of this text alone.
 
 mod errors;
 mod html;
@@ -137,9 +137,9 @@ impl Frame {
         )
     }
 
-    /// Returns the changes since `former` as JSON, without newlines: elements whose HTML differs, and
-    /// the values of other elements that differ. Without `former`, or if its layout differs, returns
-    /// all elements.
+    /// Returns the changes since `former` as JSON, without newlines: elements whose HTML differs,
+    /// and the values of other elements that differ. Without `former`, or if its layout differs,
+    /// returns all elements.
     pub(super) fn update(&self, former: Option<&Self>) -> String {
         let former = former.filter(|former| former.layout == self.layout);
         let (mut elements, mut values) = (Vec::new(), BTreeMap::new());

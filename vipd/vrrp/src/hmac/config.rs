@@ -24,8 +24,8 @@ pub struct Config {
     pub mode: Mode,
     /// How replays are recognized.
     pub anti_replay: AntiReplay,
-    /// The largest accepted difference between the sender's clock and this host's clock in seconds, 1
-    /// to 300. Not used with [`AntiReplay::Monotonic`].
+    /// The largest accepted difference between the sender's clock and this host's clock in seconds,
+    /// 1 to 300. Not used with [`AntiReplay::Monotonic`].
     pub window: u32,
 }
 
@@ -89,8 +89,8 @@ impl Config {
         self.time_window().map(|window| sequence.until_stale(now, window))
     }
 
-    /// Returns whether the time of a sequence is before the window, so that it will not be fresh again;
-    /// false with [`AntiReplay::Monotonic`].
+    /// Returns whether the time of a sequence is before the window, so that it will not be fresh
+    /// again; false with [`AntiReplay::Monotonic`].
     pub(super) fn is_past(&self, sequence: Sequence, now: WallTime) -> bool {
         !self.is_fresh(sequence, now) && now.sequence().is_after(sequence)
     }

@@ -20,8 +20,8 @@ pub fn key_state(key: &[u8]) -> KeyState {
     KeyState { inner: state(0x36), outer: state(0x5c) }
 }
 
-/// Returns the truncated HMAC of an advert. The checksum of `message` and the HMAC of `trailer` count
-/// as zero.
+/// Returns the truncated HMAC of an advert. The checksum of `message` and the HMAC of `trailer`
+/// count as zero.
 pub(super) fn tag(
     key: &KeyState,
     header: &PseudoHeader,

@@ -1,5 +1,6 @@
-//! Signed adverts: adverts with an HMAC and a sequence that prevents replays, as keepalived 2.4 sends
-//! and verifies them. No RFC specifies them; VRRPv3 has no authentication (RFC 9568 section 9).
+//! Signed adverts: adverts with an HMAC and a sequence that prevents replays, as keepalived 2.4
+//! sends and verifies them. No RFC specifies them; VRRPv3 has no authentication (RFC 9568 section
+//! 9).
 //!
 //! An [`Authenticator`] signs the adverts that a router sends, and verifies the adverts that it
 //! receives. Checks are made in this order:
@@ -13,8 +14,8 @@
 //! | the HMAC is correct | [`Refusal::WrongHmac`] |
 //! | the sequence is after the sender's last one | [`Refusal::Replayed`] |
 //!
-//! The clock is checked before the HMAC, because this check is cheaper. Nothing of an advert is stored
-//! before its HMAC is verified.
+//! The clock is checked before the HMAC, because this check is cheaper. Nothing of an advert is
+//! stored before its HMAC is verified.
 
 mod config;
 mod key;
@@ -58,8 +59,9 @@ pub struct Verified {
     pub sender: Sender,
     /// Position of the sender in [`Authenticator::senders`].
     pub position: usize,
-    /// Time for which the sender's mark counts unless the clock is set, from the arrival of the advert or,
-    /// for [`Authenticator::remembered`], from the given time; `None` if it counts forever.
+    /// Time for which the sender's mark counts unless the clock is set, from the arrival of the
+    /// advert or, for [`Authenticator::remembered`], from the given time; `None` if it counts
+    /// forever.
     pub lifetime: Option<Nanos>,
 }
 
@@ -98,8 +100,8 @@ impl Authenticator {
     }
 
     /// Signs an advert with the active key, and returns its trailer. Its sequence is `now`, or the
-    /// sequence after the last one if the clock has not advanced. `message` is the VRRP message. The
-    /// HMAC does not cover its checksum.
+    /// sequence after the last one if the clock has not advanced. `message` is the VRRP message.
+    /// The HMAC does not cover its checksum.
     ///
     /// Returns `None` if the mode is [`Mode::ReceiveOnly`].
     pub fn sign(
@@ -114,8 +116,8 @@ impl Authenticator {
         Some(signed(key, sequence, header, message))
     }
 
-    /// Verifies an advert that arrived at `arrival`, when the clock was `now`. `trailer` is `None` if
-    /// the advert has none. Returns `None` if the advert has no trailer and needs none.
+    /// Verifies an advert that arrived at `arrival`, when the clock was `now`. `trailer` is `None`
+    /// if the advert has none. Returns `None` if the advert has no trailer and needs none.
     ///
     /// # Errors
     /// Returns the [`Refusal`] if the advert must be discarded.
@@ -178,8 +180,8 @@ impl Authenticator {
         self.sent.map(|Sequence(number)| number)
     }
 
-    /// Returns the senders, as if their last adverts arrived at `now`. The lifetime is 0 if the mark no
-    /// longer counts.
+    /// Returns the senders, as if their last adverts arrived at `now`. The lifetime is 0 if the
+    /// mark no longer counts.
     pub fn remembered(&self, now: WallTime) -> impl Iterator<Item = Verified> {
         self.senders.all().iter().enumerate().map(move |(position, sender)| {
             let mark = Sequence(sender.mark);
@@ -208,8 +210,8 @@ fn signed(key: &Key, sequence: Sequence, header: &PseudoHeader, message: &[u8]) 
     trailer.encode()
 }
 
-/// Returns whether the HMAC of a trailer is the one that a key gives for an advert. Does not check the
-/// sequence.
+/// Returns whether the HMAC of a trailer is the one that a key gives for an advert. Does not check
+/// the sequence.
 pub fn is_signed_with(key: &Key, header: &PseudoHeader, message: &[u8], trailer: &Trailer) -> bool {
     let expected = tag(&key.state, header, message, &trailer.encode());
     // Takes the same time wherever the two differ.
@@ -217,8 +219,8 @@ pub fn is_signed_with(key: &Key, header: &PseudoHeader, message: &[u8], trailer:
 }
 
 /// Signs the last advert of a router whose process has ended. Like [`Authenticator::sign`], but
-/// without its state: `sent` is the sequence of the last advert that was signed, 0 if there was none.
-/// `window` is [`Config::window`]; `None` with [`AntiReplay::Monotonic`].
+/// without its state: `sent` is the sequence of the last advert that was signed, 0 if there was
+/// none. `window` is [`Config::window`]; `None` with [`AntiReplay::Monotonic`].
 pub fn sign_once(
     key: &Key,
     sent: u64,
@@ -231,8 +233,8 @@ pub fn sign_once(
     signed(key, Sequence::next(sent, now, window), header, message)
 }
 
-/// Returns the clock of a sender minus the clock of this host in milliseconds, according to a trailer
-/// that has not been verified. `now` is the time of arrival.
+/// Returns the clock of a sender minus the clock of this host in milliseconds, according to a
+/// trailer that has not been verified. `now` is the time of arrival.
 pub fn clock_offset(trailer: &[u8; trailer::LEN], now: WallTime) -> i64 {
     let number = trailer[trailer::SEQUENCE..].first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
     Sequence(number).milliseconds_after(now)

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::sequence::{Sequence, WallTime};
 use super::{Config, Refusal};
 
-/// Number of senders whose sequences a multicast router remembers: more than a segment has routers. The
-/// adverts of a forgotten sender could be replayed.
+/// Number of senders whose sequences a multicast router remembers: more than a segment has routers.
+/// The adverts of a forgotten sender could be replayed.
 pub const MULTICAST_SENDERS: usize = 64;
 
 /// A sender of verified adverts.
@@ -21,15 +21,16 @@ pub struct Sender {
     pub mark: u64,
     /// ID of the key of the last verified advert.
     pub key_id: u8,
-    /// Clock of the sender minus the clock of this host in milliseconds, when the last verified advert
-    /// arrived.
+    /// Clock of the sender minus the clock of this host in milliseconds, when the last verified
+    /// advert arrived.
     pub clock_offset: i64,
     /// Arrival of the last verified advert, in nanoseconds of `CLOCK_MONOTONIC`.
     pub last_arrival: u64,
 }
 
-/// Senders at fixed positions. A new sender replaces one whose mark is out of date or, if all positions
-/// are in use, the sender whose last advert is the oldest. Only the holder of a key can add senders.
+/// Senders at fixed positions. A new sender replaces one whose mark is out of date or, if all
+/// positions are in use, the sender whose last advert is the oldest. Only the holder of a key can
+/// add senders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Senders {
     capacity: usize,
@@ -41,8 +42,8 @@ impl Senders {
         Self { capacity, all: Vec::new() }
     }
 
-    /// Records the sender of a verified advert. A mark counts while it is fresh. Returns the position of
-    /// the sender.
+    /// Records the sender of a verified advert. A mark counts while it is fresh. Returns the
+    /// position of the sender.
     ///
     /// # Errors
     /// [`Refusal::Replayed`] if the sequence is not after the sender's mark.
@@ -73,8 +74,8 @@ impl Senders {
         Ok(self.all.len() - 1)
     }
 
-    /// Continues with the senders of another process or router. If there are too many, keeps those whose
-    /// last adverts are the latest.
+    /// Continues with the senders of another process or router. If there are too many, keeps those
+    /// whose last adverts are the latest.
     pub(super) fn restore(&mut self, senders: &[Sender]) {
         self.all = senders.to_vec();
         while self.all.len() > self.capacity
@@ -84,8 +85,8 @@ impl Senders {
         }
     }
 
-    /// Returns the position of the sender whose last advert is the oldest, of those that `is_wanted`
-    /// selects.
+    /// Returns the position of the sender whose last advert is the oldest, of those that
+    /// `is_wanted` selects.
     fn oldest(&self, is_wanted: impl Fn(&Sender) -> bool) -> Option<usize> {
         let wanted = self.all.iter().enumerate().filter(|(_, known)| is_wanted(known));
         wanted.min_by_key(|(_, known)| known.last_arrival).map(|(position, _)| position)

@@ -4,8 +4,8 @@ use vipd_common::hmac::{is_after, is_fresh};
 
 use crate::interval::Nanos;
 
-/// A time of `CLOCK_REALTIME` in units of 2⁻¹⁶ s since 1970-01-01 UTC. Only the lower 32 bits of the
-/// seconds are kept, and times are compared by serial number arithmetic (RFC 1982).
+/// A time of `CLOCK_REALTIME` in units of 2⁻¹⁶ s since 1970-01-01 UTC. Only the lower 32 bits of
+/// the seconds are kept, and times are compared by serial number arithmetic (RFC 1982).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WallTime(u64);
 
@@ -32,7 +32,8 @@ impl WallTime {
     }
 }
 
-/// The sequence of a signed advert: seconds (32 bits), subseconds (16 bits) and a counter (16 bits).
+/// The sequence of a signed advert: seconds (32 bits), subseconds (16 bits) and a counter (16
+/// bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sequence(pub(super) u64);
 
@@ -54,8 +55,8 @@ impl Sequence {
     }
 
     /// Returns the time from `now` until this time is no longer within the window: until the first
-    /// second that is later by more than `window` seconds. Like [`is_fresh`](vipd_common::hmac::is_fresh),
-    /// compares only the seconds of this time.
+    /// second that is later by more than `window` seconds. Like
+    /// [`is_fresh`](vipd_common::hmac::is_fresh), compares only the seconds of this time.
     pub(super) const fn until_stale(self, now: WallTime, window: u32) -> Nanos {
         let end = (self.seconds().wrapping_add(window).wrapping_add(1) as u64) << 32;
         let rest = end.wrapping_sub(now.sequence().0).cast_signed();

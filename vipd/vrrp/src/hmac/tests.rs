@@ -171,8 +171,8 @@ fn replays_are_refused_while_the_mark_is_within_the_window() {
     assert_eq!(verify(&mut receiver, corrected, &second), Err(Refusal::Stale));
 }
 
-/// The BPF program recognizes a replay by the mark until its lifetime is over. From then on, the replay is
-/// stale.
+/// The BPF program recognizes a replay by the mark until its lifetime is over. From then on, the
+/// replay is stale.
 #[test]
 fn lifetime_of_a_mark_ends_when_it_is_no_longer_fresh() {
     // The resolution of the times in adverts.
@@ -326,7 +326,8 @@ fn resumed_authenticator_continues_the_sequences() {
     assert!(verify(&mut next_receiver, NOW, &second).is_ok(), "the clock has been set back");
 }
 
-/// When the primary address changes, the adverts that were sent from the former address are replays.
+/// When the primary address changes, the adverts that were sent from the former address are
+/// replays.
 #[test]
 fn own_adverts_from_a_former_address_are_replays() {
     let mut own = Authenticator::new(config(&[7]), MULTICAST_SENDERS);

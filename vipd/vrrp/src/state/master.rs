@@ -205,7 +205,8 @@ impl Master {
     }
 
     /// Leaves Master because another member of the sync group left Master or, after a change of the
-    /// group's members, follows a running master. Sends a priority-0 advert unless this router has stalled.
+    /// group's members, follows a running master. Sends a priority-0 advert unless this router has
+    /// stalled.
     pub(crate) fn follow_group(&self, common: &mut Common, now: Timestamp) -> Transition {
         if !self.is_stalled(common, now) {
             common.send_priority_zero();

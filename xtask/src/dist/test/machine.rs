@@ -24,8 +24,8 @@ const START: Duration = Duration::from_secs(60);
 pub(super) const PACKAGES: &str = "/mnt";
 
 /// Starts systemd as the init process of a container. The shell is already the first process of its
-/// own PID namespace. Arguments: the base system, a scratch directory, the directory of packages, the
-/// name of a control group.
+/// own PID namespace. Arguments: the base system, a scratch directory, the directory of packages,
+/// the name of a control group.
 ///
 /// Changes to the system are kept in memory. A control group without controllers suffices for
 /// systemd.

@@ -24,8 +24,8 @@ const GENERATE_LINE: &str = "write `hex:` and, on the same line, the output of `
 /// The bytes of a key, overwritten with zeros when they are dropped.
 type Bytes = Zeroizing<Vec<u8>>;
 
-/// Reads a key. Returns its ID and the key, each `None` if a problem was reported. `instance` is the
-/// name of the instance in messages.
+/// Reads a key. Returns its ID and the key, each `None` if a problem was reported. `instance` is
+/// the name of the instance in messages.
 pub(super) fn read(
     table: &Table<'_>,
     instance: &str,
@@ -184,8 +184,8 @@ impl Source {
     }
 }
 
-/// Returns whether a value looks like a key that was given in place of the name of a file or credential.
-/// Messages may contain such a name, but never a key.
+/// Returns whether a value looks like a key that was given in place of the name of a file or
+/// credential. Messages may contain such a name, but never a key.
 fn is_key(text: &str) -> bool {
     let digits = text.strip_prefix(HEX).unwrap_or(text);
     digits.len() >= MIN_KEY && digits.bytes().all(|byte| byte.is_ascii_hexdigit())

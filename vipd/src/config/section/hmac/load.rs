@@ -7,8 +7,8 @@ use crate::config::problem::Collector;
 use crate::config::section::instance::Draft;
 use crate::vrrp::config::Family;
 
-/// Warns if the adverts that instances with `hmac` receive use more than half of the budget. The BPF
-/// program drops adverts beyond the budget, genuine ones included.
+/// Warns if the adverts that instances with `hmac` receive use more than half of the budget. The
+/// BPF program drops adverts beyond the budget, genuine ones included.
 pub(in crate::config) fn check_load(drafts: &[Draft], problems: &mut Collector<'_>) {
     let used = drafts.iter().filter_map(load).sum::<u64>() * PASSED_TOKEN_INTERVAL;
     let first = drafts.iter().find_map(|draft| draft.hmac.as_ref()?.positions.first().copied());

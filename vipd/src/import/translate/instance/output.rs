@@ -27,8 +27,8 @@ pub(in crate::import::translate) struct Surroundings<'a> {
 }
 
 impl Instance {
-    /// Returns `[[instance]]`, `[instance.hmac]` and `[instance.notify]`. `unnumbered` is the number of policy rules
-    /// so far without a preference.
+    /// Returns `[[instance]]`, `[instance.hmac]` and `[instance.notify]`. `unnumbered` is the
+    /// number of policy rules so far without a preference.
     pub(in crate::import::translate) fn tables(
         &self,
         surroundings: &Surroundings<'_>,

@@ -1,4 +1,5 @@
-//! The predecessor's part of a succession: starts a successor or leaves the state to a later process.
+//! The predecessor's part of a succession: starts a successor or leaves the state to a later
+//! process.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -53,9 +54,9 @@ pub(in crate::service::supervisor) struct Waiting<R> {
     deadline: Instant,
 }
 
-/// An upgrade or a restart ([`Change::Upgrade`], [`Change::Restart`]) that waits until this process's
-/// predecessor has ended, so that notification commands of the predecessor and of the new successor
-/// do not run at the same time.
+/// An upgrade or a restart ([`Change::Upgrade`], [`Change::Restart`]) that waits until this
+/// process's predecessor has ended, so that notification commands of the predecessor and of the new
+/// successor do not run at the same time.
 pub(in crate::service::supervisor) type Postponed = Waiting<Change>;
 
 /// A restart that waits until this process's notification commands have ended.
@@ -112,8 +113,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         (departure, is_handing_over)
     }
 
-    /// Postpones an upgrade or a restart until this process's predecessor has ended. `waiting` contains
-    /// an earlier one, which is refused.
+    /// Postpones an upgrade or a restart until this process's predecessor has ended. `waiting`
+    /// contains an earlier one, which is refused.
     pub(in crate::service::supervisor) fn postpone(
         &mut self,
         request: Change,
@@ -129,8 +130,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Begins to leave the state to the next process that systemd starts, once no notification command
-    /// is running. Returns `None` if that is not possible; the reason has then been sent to the author.
+    /// Begins to leave the state to the next process that systemd starts, once no notification
+    /// command is running. Returns `None` if that is not possible; the reason has then been sent to
+    /// the author.
     pub(in crate::service::supervisor) fn restart(
         &mut self,
         author: Author,
@@ -218,8 +220,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     }
 }
 
-/// Stops a successor: a termination signal that arrived after the engine had handed over applies to the
-/// successor.
+/// Stops a successor: a termination signal that arrived after the engine had handed over applies to
+/// the successor.
 fn stop(pid: u32) {
     let successor = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if let Some(Err(error)) = successor.map(|successor| kill_process(successor, Signal::TERM)) {
@@ -240,7 +242,8 @@ pub(in crate::service::supervisor) async fn outcome(
     }
 }
 
-/// Returns the waiting request once its deadline has passed. Waits forever if no request is waiting.
+/// Returns the waiting request once its deadline has passed. Waits forever if no request is
+/// waiting.
 pub(in crate::service::supervisor) async fn overdue<R>(
     waiting: &mut Option<Waiting<R>>,
 ) -> Option<Waiting<R>> {

@@ -15,11 +15,11 @@ const CONTAINERFILE: &str = "examples/container/Containerfile";
 /// Beginning of a line with a command, or with the rest of one.
 const COMMAND: &str = "#   ";
 
-/// Prepares the system for podman. In this container, root may not raise resource limits, there are no
-/// controllers for control groups, and overlayfs cannot use the overlayfs of the root directory.
+/// Prepares the system for podman. In this container, root may not raise resource limits, there are
+/// no controllers for control groups, and overlayfs cannot use the overlayfs of the root directory.
 ///
-/// The runtime directory of the service belongs to the user vipd; root in the container, which has no
-/// capability to override permissions, could not write to it.
+/// The runtime directory of the service belongs to the user vipd; root in the container, which has
+/// no capability to override permissions, could not write to it.
 const SETUP: &str = r#"
 rm -r /run/vipd
 mkdir -p /etc/containers

@@ -9,8 +9,8 @@ use super::restart::is_priority_zero;
 use super::{TIMEOUT, install_number};
 use crate::dist::test::Test;
 
-/// Lists the files that must be the same before the installation and after the purge: all except logs,
-/// caches, and the records of dpkg, apt, systemd, podman and the tools that change users.
+/// Lists the files that must be the same before the installation and after the purge: all except
+/// logs, caches, and the records of dpkg, apt, systemd, podman and the tools that change users.
 const SNAPSHOT: &str = "find / -xdev -mindepth 1 \
     -not -path '/var/log/*' -not -path '/var/cache/*' -not -path '/var/lib/dpkg/*' -not -path '/var/lib/apt/*' \
     -not -path '/var/lib/systemd/*' -not -path '/var/lib/containers/*' \
