@@ -140,7 +140,7 @@ fn master_and_backup_keep_their_states_and_counters() {
         let now = counters(&one.agent, "advertisement-sent");
         assert!(now[0] > sent[0] && now[1] == sent[1], "round {round}: {sent:?} {now:?}: {}", one.log());
         assert!(counters(&one.agent, "advertisement-rcvd")[1] >= received[1], "round {round}: {received:?}");
-        // A restart after an upgrade: another process is the main process.
+        // The second round restarts the successor of an upgrade, which is now the main process.
         if round == 0 {
             one.upgrade();
         }

@@ -48,8 +48,8 @@ pub(super) fn run(args: &StatsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
         output::print(&text)?;
         let Some(period) = args.watch else { return Ok(()) };
         before = Some((now, report));
-        // Follow a fixed schedule, so that slow requests do not delay later requests. Missed ticks
-        // are skipped.
+        // Follow a fixed schedule, so that the duration of a request does not add to the interval.
+        // If a request takes longer, the next one follows at once, and the schedule restarts.
         next = (next + period).max(now);
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }

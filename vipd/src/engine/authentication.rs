@@ -91,7 +91,7 @@ impl Authentication {
         self.authenticator.senders()
     }
 
-    /// Returns the source of the adverts from before a reload, the first time.
+    /// Takes the source of the adverts that were signed before a reload. Later calls return `None`.
     pub(crate) fn take_former_source(&mut self) -> Option<IpAddr> {
         self.former_source.take()
     }

@@ -25,10 +25,11 @@ use super::syscall;
 /// or stopped, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FenceLevel {
-    /// No packets are dropped: `fence = "off"`, or packets to the VIPs cannot be dropped.
+    /// Packets to the VIPs are not dropped: `fence = "off"`, or the program that drops them cannot
+    /// be attached.
     Off,
-    /// Packets to the VIPs, and possibly packets from them, are dropped only as long as the agent's
-    /// process exists, for example while the process is stopped.
+    /// Packets to the VIPs, and possibly packets from them, are dropped; in at least one direction
+    /// only as long as the agent's process exists, for example while the process is stopped.
     Process,
     /// Packets to the VIPs are dropped even if all processes of vipd have ended. Packets from the
     /// VIPs are not dropped.
