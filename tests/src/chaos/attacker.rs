@@ -162,11 +162,14 @@ impl Forger {
             }
             1..13 => send(&self.sender, &forged(priority).frame()),
             13..25 => send(&self.sender, &Advert { signed: wrong(), ..forged(priority) }.frame()),
-            25..37 => {
+            // With the trailer of the same message, the packet would be a replay at any time.
+            25..37
+                if (other.source, other.vrid, other.priority) != (advert.source, advert.vrid, priority) =>
+            {
                 let trailer = other.trailer.clone();
                 send(&self.sender, &Advert { trailer, ..forged(priority) }.frame());
             }
-            37..49 => {
+            37..49 if other.vrid != advert.vrid => {
                 let (vrid, trailer) = (other.vrid, advert.trailer.clone());
                 send(&self.sender, &Advert { vrid, trailer, ..forged(advert.priority) }.frame());
             }

@@ -65,7 +65,7 @@ pub(super) fn run(args: &CaptureArgs) -> anyhow::Result<()> {
 /// default file, and returns no instances if it is missing or invalid.
 fn instances(path: Option<&Path>) -> anyhow::Result<Vec<Arc<Instance>>> {
     let machine = Machine { credentials: check::credentials(), ..Machine::default() };
-    let load = |path| Config::load_on(path, &machine);
+    let load = |path| Config::load_protected(path, &machine);
     match path {
         Some(path) => Ok(load(path)?.instances),
         None if !Path::new(DEFAULT_CONFIG).exists() => Ok(Vec::new()),

@@ -17,7 +17,6 @@ use super::{output, terminal};
 use crate::config::machine::{Interface, Machine};
 use crate::config::{Config, ConfigError};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
-use crate::process::prevent_core_dumps;
 use crate::xdp::Pins;
 
 /// Columns to hide or move below their rows on a narrow terminal, in this order.
@@ -48,11 +47,7 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
         credentials: credentials(),
         ..machine().unwrap_or_default()
     };
-    let config = Config::load_on(path, &machine)?;
-    if config.has_secret() {
-        prevent_core_dumps();
-    }
-    Ok(config)
+    Config::load_protected(path, &machine)
 }
 
 /// Returns the directory of the credentials of the running service, for a command in a shell;

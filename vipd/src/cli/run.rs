@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use super::args::ConfigArgs;
 use super::logging;
 use crate::config::Config;
+use crate::config::machine::Machine;
 use crate::guardian;
-use crate::process::{AgentLock, LockError, Signals, prevent_core_dumps, start_launcher};
+use crate::process::{AgentLock, LockError, Signals, start_launcher};
 use crate::service;
 
 /// Runs the agent.
@@ -25,7 +26,7 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     // interrupt.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let stored = service::take_stored();
-    let config = match Config::load(&args.config) {
+    let config = match Config::load_protected(&args.config, &Machine::default()) {
         Ok(config) => config,
         Err(error) => {
             if let Some(stored) = stored {
@@ -36,9 +37,6 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
             return Err(error.into());
         }
     };
-    if config.has_secret() {
-        prevent_core_dumps();
-    }
     let log = logging::init();
     // A reload reports problems to clients, which may have another working directory.
     let path = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());

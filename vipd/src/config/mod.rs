@@ -29,7 +29,7 @@ use toml::de::{DeTable, DeValue};
 pub use excerpt::Excerpt;
 pub use problem::{Executables, Problem, Problems};
 
-use crate::process::defect;
+use crate::process::{defect, prevent_core_dumps};
 use crate::vrrp::config::RouterConfig;
 use crate::vrrp::hmac;
 use include::Sources;
@@ -188,6 +188,19 @@ impl Config {
     /// problems in these files.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Self::load_on(path, &Machine::default())
+    }
+
+    /// Reads and checks a file, as [`load_on`](Self::load_on) does. If the file has a password or a
+    /// key, or has errors and may have one, this process writes no core dumps from then on.
+    ///
+    /// # Errors
+    /// See [`load_on`](Self::load_on).
+    pub(crate) fn load_protected(path: impl AsRef<Path>, machine: &Machine) -> Result<Self, ConfigError> {
+        let config = Self::load_on(path, machine);
+        if config.as_ref().map_or(true, Self::has_secret) {
+            prevent_core_dumps();
+        }
+        config
     }
 
     /// Reads and checks a file, as [`load`](Self::load) does, and also checks it against a machine.

@@ -35,7 +35,6 @@ use crate::engine::Handle;
 use crate::engine::command::{Added, Command};
 use crate::engine::id::RouterId;
 use crate::handover::Offer;
-use crate::process::prevent_core_dumps;
 use crate::vrrp::{Fault, Input};
 use crate::xdp::Sizes;
 
@@ -261,14 +260,7 @@ impl Administrator {
             // Checks executables, as `vipd check` does, to refuse a reload that would put instances
             // into Fault.
             let machine = Machine { checks_executables: true, ..Machine::default() };
-            let read = move || {
-                let config = Config::load_on(path, &machine);
-                // A file with errors may also contain a password or a key.
-                if config.as_ref().map_or(true, Config::has_secret) {
-                    prevent_core_dumps();
-                }
-                config
-            };
+            let read = move || Config::load_protected(path, &machine);
             self.phase = Phase::Reading(spawn_blocking(read), order.by);
             return Some(Step::ReloadBegun);
         }

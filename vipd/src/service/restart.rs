@@ -53,7 +53,7 @@ impl Departure {
 /// resumes the running configuration before it applies the file by a reload.
 fn check(offer: &Offer) -> Result<(), String> {
     let machine = Machine { checks_executables: true, ..Machine::default() };
-    let next = Config::load_on(&offer.path, &machine).map_err(|error| error.to_string())?;
+    let next = Config::load_protected(&offer.path, &machine).map_err(|error| error.to_string())?;
     let running = running(offer).map_err(|problems| problems.to_string())?;
     if (next.fence == Fence::On) != offer.has_fence || next.realtime != running.realtime {
         return Err("a change of `fence` or `realtime` takes effect only at an ordinary start".to_owned());

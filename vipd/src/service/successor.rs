@@ -117,7 +117,7 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     // it.
     let machine = Machine { checks_executables: true, ..Machine::default() };
     let path = inheritance.offer.path.clone();
-    Config::load_on(&path, &machine)?;
+    Config::load_protected(&path, &machine)?;
     let source = Source::Running(channel.try_clone()?);
     let start = assemble(inheritance, path, source, channel.try_clone()?, has_taken_over)?;
     Ok(start(signals))

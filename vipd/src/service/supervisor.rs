@@ -265,8 +265,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         self.tracker.release();
                         systemd.ready();
                         // The reload may have added interfaces, so the agent no longer exits if the
-                        // first interface cannot be opened.
-                        may_fail = false;
+                        // first interface cannot be opened. The worker then tries again.
+                        failed.close();
                     }
                 },
                 // This branch is disabled after an error, because the next call would return the
@@ -287,8 +287,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 error = &mut *failed, if may_fail => {
-                    // The sender is dropped without an error if the only link is open, if there are
-                    // several links, or in a successor.
+                    // There is no error if the only link is open, if there are several links, after a
+                    // reload, or in a successor.
                     may_fail = false;
                     if let Ok(error) = error {
                         self.stop();

@@ -84,7 +84,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Starts the thread, which sends [`Command::Opened`] after each attempt to open a link.
     ///
-    /// If `fatal` is set and the first attempt to open a link fails, the error is sent to `fatal`
+    /// If `fatal` is open and the first attempt to open a link fails, the error is sent to `fatal`
     /// instead of the engine.
     ///
     /// # Errors
@@ -291,11 +291,11 @@ impl<W: LinkWork> State<W> {
                 Ok(io)
             }
             Err(error) => {
-                if let Some(fatal) = self.fatal.take() {
-                    // Fails only if the agent is already stopping.
-                    let _ = fatal.send(error);
-                    return;
-                }
+                let sent = match self.fatal.take() {
+                    Some(fatal) => fatal.send(error),
+                    None => Err(error),
+                };
+                let Err(error) = sent else { return };
                 let reason = format!("{error:#}");
                 self.record_failure(spec, &reason);
                 Err(reason)

@@ -119,12 +119,12 @@ impl Router {
         self.state.next_timeout()
     }
 
-    /// Returns the time since which a backup has received no advert, if its Active_Down_Timer has
-    /// fired because of that. `None` if the timer runs, or has fired for another reason: priority 0
-    /// or preemption.
+    /// Returns the time since which a backup has received no advert of its master, if its
+    /// Active_Down_Timer has fired because of that. `None` if the timer runs, or has fired for
+    /// another reason: priority 0, or the preemption of the only master.
     pub fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.state {
-            StateData::Backup(backup) => backup.silent_since(now),
+            StateData::Backup(backup) => backup.silent_since(&self.common, now),
             StateData::Initialize(_) | StateData::Fault(_) | StateData::Master(_) => None,
         }
     }

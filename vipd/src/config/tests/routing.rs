@@ -1,4 +1,4 @@
-//! Rules for `routes` and `rules`.
+//! Keys, defaults, errors and warnings of `routes` and `rules`.
 
 use std::net::IpAddr;
 

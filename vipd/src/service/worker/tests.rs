@@ -122,3 +122,12 @@ fn first_failure_of_the_only_link_is_fatal() {
     assert_eq!(failed.try_recv().expect("the first failure").to_string(), "cannot open eth0");
     assert!(worker.stop(Duration::from_secs(60)));
 }
+
+#[test]
+fn failure_of_the_only_link_is_retried_after_a_reload() {
+    let (fatal, mut failed) = oneshot::channel();
+    let mut state = State { fatal: Some(fatal), ..state() };
+    failed.close();
+    state.open(spec(1));
+    assert_eq!(state.failed.len(), 1);
+}

@@ -34,7 +34,7 @@ pub struct Config {
 pub struct Key {
     /// Identifier, 1 to 255.
     pub id: u8,
-    /// The key.
+    /// The key as hash states, which suffice to sign: as secret as the key itself.
     pub state: KeyState,
 }
 

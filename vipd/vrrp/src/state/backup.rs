@@ -99,15 +99,20 @@ impl Backup {
         let interval = self.active_interval.nanos();
         let down = common.down_interval(self.active_interval);
         let wait = down.saturating_sub(interval).max(interval * 3 / 2).min(down);
-        let follows = match self.down_reason {
+        self.follows(common).then(|| self.down_from + wait)
+    }
+
+    /// Returns whether Active_Down_Timer waits for the next advert of a master, not for the end of
+    /// Skew_Time or for a preemption.
+    fn follows(&self, common: &Common) -> bool {
+        match self.down_reason {
             Reason::MasterTimeout => true,
             // The router is about to preempt a lower-priority master. If the last accepted advert
             // does not have a lower priority, it came from another master, which the router
             // follows.
             Reason::Preempted => self.master.is_some_and(|(priority, _)| priority >= common.priority),
             _ => false,
-        };
-        follows.then(|| self.down_from + wait)
+        }
     }
 
     /// Returns the arrival time of the priority-0 advert after which the router takes over.
@@ -321,8 +326,8 @@ impl Backup {
         self.unchanged.filter(|steady| may_skip && steady.source != common.primary)
     }
 
-    pub(crate) fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
-        let is_silent = self.down_timer <= now && self.down_reason == Reason::MasterTimeout;
+    pub(crate) fn silent_since(&self, common: &Common, now: Timestamp) -> Option<Timestamp> {
+        let is_silent = self.down_timer <= now && self.follows(common);
         is_silent.then_some(self.down_from)
     }
 

@@ -202,6 +202,9 @@ fn backup_has_been_silent_since_the_last_advert_or_loss_once_its_timer_has_fired
     script.stall(SECOND);
     script.input(Input::FeedLoss);
     assert_eq!(script.router.silent_since(script.now + down), Some(script.now));
+    let lost = script.now;
+    script.advert(50, LOWER);
+    assert_eq!(script.router.silent_since(lost + down), Some(lost), "a second, lower-priority master");
 
     script.advert(0, HIGHER);
     let skew = script.next().expect("a timer");
