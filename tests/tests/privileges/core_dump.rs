@@ -1,4 +1,4 @@
-//! Core dumps and output of an agent with a password or a key.
+//! Core dumps and output of an agent, and core dumps of a capture, with a password or a key.
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -6,6 +6,16 @@ use super::*;
 
 const PASSWORD: &str = "Hx7_wp2Q";
 const KEY: &str = "6b375a7130765266336e587739734c6432744279366d4863346a477038614575";
+
+/// Returns whether the kernel writes core dumps to the working directory, and prints if it does not.
+fn dumps_to_working_directory() -> bool {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("readable");
+    let is_file = pattern.starts_with("core");
+    if !is_file {
+        eprintln!("skipped: core dumps do not go to the working directory ({})", pattern.trim());
+    }
+    is_file
+}
 
 /// Returns the core dump, if any, in `directory`, the working directory of the crashed process.
 fn core_dump(node: &Namespace, directory: &Path) -> Option<Vec<u8>> {
@@ -52,9 +62,7 @@ fn crash(configuration: &str) -> (Option<Vec<u8>>, String) {
 #[test]
 #[ignore = "needs root"]
 fn password_and_key_are_in_no_core_dump_and_no_output() {
-    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("readable");
-    if !pattern.starts_with("core") {
-        eprintln!("skipped: core dumps do not go to the working directory ({})", pattern.trim());
+    if !dumps_to_working_directory() {
         return;
     }
     // Without a password, the core dump must contain the text of the configuration; otherwise, the
@@ -76,4 +84,37 @@ fn password_and_key_are_in_no_core_dump_and_no_output() {
         assert!(!printed.contains(PASSWORD) && !printed.contains(KEY), "{setting}: {printed}");
         assert!(!printed.contains("problem"), "{setting}: {printed}");
     }
+}
+
+/// Makes `vipd capture` crash after it has read `configuration`. Returns whether it dumps core.
+fn capture_dumps(node: &Namespace, configuration: &str) -> bool {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [file, captured] = ["vipd.toml", "captured.pcapng"].map(|name| directory.path().join(name));
+    fs::write(&file, configuration).expect("written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("private");
+    let mut command = Command::new("prlimit");
+    command.arg("--core=unlimited:unlimited").arg(vipd_binary().expect("vipd binary"));
+    command.args(["capture", INTERFACE, "-c"]).arg(&file).arg("-w").arg(&captured);
+    command.current_dir(&directory);
+    let mut child = node.run(move || command.spawn()).expect("prlimit runs");
+    let is_running = || fs::metadata(&captured).is_ok_and(|file| file.len() > 0);
+    wait_until("the header of the capture", TIMEOUT, is_running).expect("a capture");
+    let process = Pid::from_child(&child);
+    kill_process(process, Signal::ABORT).expect("running");
+    let status = child.wait().expect("ended");
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
+    status.core_dumped()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn capture_with_a_key_dumps_no_core() {
+    if !dumps_to_working_directory() {
+        return;
+    }
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("the node");
+    assert!(capture_dumps(node, &instance("VI_1", 1, "")), "a capture without a key dumps core");
+    let hmac = format!("[instance.hmac]\nkeys = [{{ id = 1, hex = \"{KEY}\" }}]");
+    assert!(!capture_dumps(node, &instance("VI_1", 1, &hmac)));
 }
