@@ -41,7 +41,7 @@ complete -c vipd -n "__fish_vipd_needs_command" -f -a "upgrade" -d 'Replace a ru
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "drain" -d 'Hand instances over to other nodes and keep them in fault until `undrain`'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "undrain" -d 'Put drained instances back into service'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "failover" -d 'Hand mastership of instances over to another node once'
-complete -c vipd -n "__fish_vipd_needs_command" -f -a "priority" -d 'Change the priority of an instance until the agent stops'
+complete -c vipd -n "__fish_vipd_needs_command" -f -a "priority" -d 'Change the priority of an instance until it is reset or the agent shuts down'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "events" -d 'Show the latest events of a running agent, such as state changes'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "doctor" -d 'Find the cause of trouble on this host and on its segments'
 complete -c vipd -n "__fish_vipd_needs_command" -f -a "scan" -d 'List the VRRP routers of a segment'
@@ -128,14 +128,14 @@ complete -c vipd -n "__fish_vipd_using_subcommand events" -s f -l follow -d 'Kee
 complete -c vipd -n "__fish_vipd_using_subcommand events" -l json -d 'Print one JSON object per line'
 complete -c vipd -n "__fish_vipd_using_subcommand events" -s h -l help -d 'Print help'
 complete -c vipd -n "__fish_vipd_using_subcommand doctor" -s c -d 'Configuration file' -r -F
-complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l seconds -d 'How long to observe the adverts (default: 3.6 advert intervals, 4 to 60 s)' -r
+complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l seconds -d 'Time to observe the adverts (default: 3.6 advert intervals, 4 to 60 s)' -r
 complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l runtime-dir -d 'Runtime directory with the control socket, one per agent' -r -F
 complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l color -d 'Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set' -r -f -a "auto\t''
 always\t''
 never\t''"
 complete -c vipd -n "__fish_vipd_using_subcommand doctor" -l json -d 'Print one line of JSON'
 complete -c vipd -n "__fish_vipd_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c vipd -n "__fish_vipd_using_subcommand scan" -l seconds -d 'How long to observe adverts; should be at least 3 advert intervals' -r
+complete -c vipd -n "__fish_vipd_using_subcommand scan" -l seconds -d 'Time to observe adverts; should be at least 3 advert intervals' -r
 complete -c vipd -n "__fish_vipd_using_subcommand scan" -l runtime-dir -d 'Runtime directory with the control socket, one per agent' -r -F
 complete -c vipd -n "__fish_vipd_using_subcommand scan" -l color -d 'Whether output and log are colored; `auto` colors them on a terminal, unless `NO_COLOR` is set' -r -f -a "auto\t''
 always\t''
@@ -166,7 +166,7 @@ complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subc
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "drain" -d 'Hand instances over to other nodes and keep them in fault until `undrain`'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "undrain" -d 'Put drained instances back into service'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "failover" -d 'Hand mastership of instances over to another node once'
-complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "priority" -d 'Change the priority of an instance until the agent stops'
+complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "priority" -d 'Change the priority of an instance until it is reset or the agent shuts down'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "events" -d 'Show the latest events of a running agent, such as state changes'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "doctor" -d 'Find the cause of trouble on this host and on its segments'
 complete -c vipd -n "__fish_vipd_using_subcommand help; and not __fish_seen_subcommand_from run check import stats status top reload upgrade drain undrain failover priority events doctor scan capture cleanup help" -f -a "scan" -d 'List the VRRP routers of a segment'

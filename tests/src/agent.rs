@@ -161,8 +161,8 @@ impl Agent {
         self.configure(self.kind.configuration(self.station, instances)?)
     }
 
-    /// Sets vipd's XDP mode on all interfaces, effective at the next start. Overrides
-    /// `XDP_VARIABLE`.
+    /// Sets vipd's XDP mode on all interfaces, effective at the next start. Overrides the variable
+    /// `VIPD_TEST_XDP`.
     ///
     /// # Errors
     /// Returns an error if the agent is not vipd.
@@ -276,7 +276,8 @@ impl Agent {
     }
 
     /// Kills the program and all its child processes with SIGKILL. The VIPs stay on the interface,
-    /// and the node's kernel still answers ARP for them.
+    /// and the node's kernel answers ARP for them until vipd's fence, if there is one, drops the
+    /// packets.
     ///
     /// # Errors
     /// Returns an error if the program is not running.

@@ -72,8 +72,8 @@ fn open_receiver(interface: u32, ignore_outgoing: i32, filter: &[SockFilter]) ->
 ///
 /// The kernel removes a tag from a received frame and keeps it as metadata
 /// (`__netif_receive_skb_core` in `net/core/dev.c`). A tag with VLAN identifier 0 only sets the
-/// priority; the frame belongs to no VLAN. IPv6 packets with extension headers pass, because any
-/// header may follow.
+/// priority; the frame belongs to no VLAN. IPv6 packets with Hop-by-Hop Options, Routing or
+/// Destination Options pass, because any header may follow.
 fn segment_filter() -> [SockFilter; 19] {
     // Opcodes and ancillary loads (include/uapi/linux/filter.h and bpf_common.h).
     const LOAD_U8: u16 = 0x30;

@@ -167,6 +167,7 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
     let node = lab.host(TWO).unwrap();
     let hidden = WallTime::now();
     let (rounds, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let start = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut competitor: Option<ForeignProgram> = None;
@@ -179,11 +180,11 @@ fn competing_tc_program_is_displaced_with_growing_pauses() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
-        let start = Instant::now();
         let displaced = wait_until("the other program to be displaced three times", TIMEOUT, || {
             rounds.load(Ordering::Relaxed) >= 4
         });
-        // vipd displaces the other program immediately, then after 1 s and 2 s.
+        // vipd displaces the other program immediately, then after a pause of 1 s, then after one
+        // of 2 s: 3 s in total.
         let elapsed = start.elapsed();
         let in_fault = wait_for(&two, "fault", TIMEOUT, |status| {
             status.text("vipd:fault-reason").contains("another program runs before vipd's")

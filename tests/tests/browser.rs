@@ -63,7 +63,8 @@ const LOW_CONTRAST: &str = r"((minimum) => {
   return found;
 })";
 
-/// Blocks whose contents are wider than they are. An instance hides such contents.
+/// JavaScript expression: the blocks whose contents are wider than the block itself. The block of
+/// an instance hides the excess.
 const CLIPPED: &str = "[...document.querySelectorAll('.instance, dl, dd, li')]
   .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.outerHTML)";
 

@@ -148,7 +148,7 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     );
     check_undisturbed(&agent, &global, &statistics, 255 * 2 + 20)?;
 
-    // A changed advert must still wake the engine: the next deadline is 30 s away.
+    // A changed advert must still wake the engine: the next deadline is more than 30 s away.
     injector.send_paced(&[Advert { priority: 0, ..advert(7, Version::V3) }.frame()], 1, Duration::ZERO)?;
     try_wait_until("VRID 7 to be master", TIMEOUT, || {
         Ok(control::status(&agent)?[6].text("state") == "master")
@@ -193,7 +193,7 @@ const NOT_OURS: [Invalid; 4] = [
 const V3_ROUTERS: [u8; 3] = [1, 2, 3];
 const V2_ROUTER: u8 = 9;
 
-/// Frames that are sent in rounds, and how much each round adds to the counters of each instance
+/// Frames that are sent in rounds, and the increments per round of the counters of each instance
 /// (in configuration order) and of the agent.
 struct Mix {
     ours: Vec<Vec<u8>>,
@@ -212,8 +212,8 @@ impl Mix {
             let valid = advert(vrid, version);
             let mut counts = BTreeMap::from([("advertisement-rcvd", 1)]);
             if version == Version::V3 {
-                // The valid advert at the end of the round cancels the effect of the priority-0
-                // advert.
+                // The router's last frame in the round, a valid advert, cancels the effect of the
+                // priority-0 advert.
                 mix.ours.push(Advert { priority: 0, ..valid.clone() }.frame());
                 counts = BTreeMap::from([("advertisement-rcvd", 2), ("priority-zero-pkts-rcvd", 1)]);
             }

@@ -228,7 +228,7 @@ fn translated_configuration_behaves_like_the_original() {
     }
 }
 
-/// A typical configuration: VRRPv2 at 1 s with a password.
+/// Returns a typical configuration: VRRPv2 at 1 s with a password.
 fn typical(priority: u8) -> String {
     format!(
         "vrrp_instance VI_1 {{\n state BACKUP\n interface {INTERFACE}\n virtual_router_id 51\n priority {priority}\n advert_int 1\n \

@@ -54,7 +54,7 @@ fn same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
     }
     // A master on one segment affects only the router on that segment.
     let injector = Injector::open(lab.host(PEER)?)?;
-    let master = Advert { interval: 10, ..PEER.advert(Version::V3, 51, 254) }.frame();
+    let master = Advert { interval: 4_000, ..PEER.advert(Version::V3, 51, 254) }.frame();
     let send = || injector.send_paced(std::slice::from_ref(&master), 10, Duration::from_millis(500));
     send()?;
     let states: Vec<_> = status(&agent)?.iter().map(|instance| instance.text("state").to_owned()).collect();

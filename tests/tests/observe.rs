@@ -48,10 +48,18 @@ fn commands_end_during_a_storm_and_when_their_interface_is_deleted() {
     let injector = Injector::open(lab.host(TWO).unwrap()).unwrap();
     let frame = TWO.advert(Version::V3, 51, 120).frame();
     let stop = AtomicBool::new(false);
-    let start = |arguments: &'static [&str]| {
+    let start = |arguments: &[&str]| {
         let mut command = Command::new(vipd_binary().unwrap());
         command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
         lab.host(ONE).unwrap().run(move || command.spawn()).unwrap()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    // Starts a capture, and waits until it has opened the interface.
+    let start_capture = |interface: &str| {
+        let file = directory.path().join(interface);
+        let capture = start(&["capture", interface, "-w", file.to_str().unwrap()]);
+        let has_header = || std::fs::metadata(&file).is_ok_and(|file| file.len() > 0);
+        wait_until("the header of the capture", TIMEOUT, has_header).map(|()| capture)
     };
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -61,19 +69,19 @@ fn commands_end_during_a_storm_and_when_their_interface_is_deleted() {
         });
         let mut scan = start(&["scan", "eth1", "--seconds", "1"]);
         let result = wait_until("the end of the scan", TIMEOUT, || scan.try_wait().unwrap().is_some());
-        let mut capture = start(&["capture", "eth1"]);
-        thread::sleep(Duration::from_millis(500));
-        kill_process(Pid::from_child(&capture), Signal::HUP).unwrap();
-        let hangup = wait_until("the end of the capture", TIMEOUT, || capture.try_wait().unwrap().is_some());
+        let capture = start_capture("eth1").and_then(|mut capture| {
+            kill_process(Pid::from_child(&capture), Signal::HUP).unwrap();
+            wait_until("the end of the capture", TIMEOUT, || capture.try_wait().unwrap().is_some())?;
+            Ok(capture.wait().unwrap())
+        });
         stop.store(true, Ordering::Relaxed);
-        result.and(hangup).unwrap();
-        assert_eq!(capture.wait().unwrap().code(), Some(0));
+        result.unwrap();
+        assert_eq!(capture.unwrap().code(), Some(0));
     });
     command::run(lab.host(ONE).unwrap(), "ip", &["link", "add", "eth9", "type", "veth", "peer", "peer9"])
         .unwrap();
     command::run(lab.host(ONE).unwrap(), "ip", &["link", "set", "eth9", "up"]).unwrap();
-    let capture = start(&["capture", "eth9"]);
-    thread::sleep(Duration::from_millis(500));
+    let capture = start_capture("eth9").unwrap();
     command::run(lab.host(ONE).unwrap(), "ip", &["link", "delete", "eth9"]).unwrap();
     let output = capture.wait_with_output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();

@@ -65,7 +65,6 @@ fn client_never_waits_for_a_timeout_during_planned_changes() {
     write_script(directory, "check", &format!("test -e {}", program.display()));
     write_script(directory, "notify", &format!("echo \"$3\" >>{}/notified", directory.display()));
 
-    // Start.
     let start = |station, priority| {
         let text = configuration(priority, false, directory)
             .replace("notify = {", if station == ONE { "notify = {" } else { "# notify = {" });

@@ -18,8 +18,8 @@ pub enum Counter {
     ChecksumRfc5798Rcvd = 2,
     /// Valid VRRPv3 adverts over IPv4 whose checksum covers only the message (the RFC 9568 form).
     ChecksumRfc9568Rcvd = 3,
-    /// Adverts lost because the ring buffer was full. Signed adverts are counted before their HMAC is
-    /// verified.
+    /// Adverts lost because the ring buffer was full. Signed adverts are counted before their HMAC
+    /// is verified.
     RingFull = 4,
     /// An IP header with a wrong checksum (IPv4) or an invalid source address.
     IpHeaderErrors = 5,
@@ -49,8 +49,8 @@ pub enum Counter {
     AuthFailures = 15,
     /// A unicast advert from a source that is not a configured peer.
     PeerErrors = 16,
-    /// Valid IPv6 adverts whose first address is not link-local (RFC 9568 section 5.2.9): counted,
-    /// not dropped.
+    /// Valid IPv6 adverts whose first address is not link-local (RFC 9568 section 5.2.9). They are
+    /// not dropped for this reason. Signed adverts are counted before they are verified.
     NotLinkLocal = 17,
     /// Packets to a VIP that were dropped because Accept_Mode is false.
     NotAccepted = 18,
@@ -65,7 +65,10 @@ pub enum Counter {
     /// VRID, passed.
     UnparsablePassed = 22,
     /// Valid adverts dropped by their sender's rate limit
-    /// ([`TOKEN_INTERVAL`](crate::records::TOKEN_INTERVAL)).
+    /// ([`TOKEN_INTERVAL`](crate::records::TOKEN_INTERVAL)), and signed adverts, not yet verified,
+    /// dropped by one of their limits
+    /// ([`SIGNED_TOKEN_INTERVAL`](crate::records::SIGNED_TOKEN_INTERVAL),
+    /// [`PASSED_TOKEN_INTERVAL`](crate::records::PASSED_TOKEN_INTERVAL)).
     RateLimited = 23,
     /// Packets to or from a VIP that were dropped because the VIP is fenced.
     Fenced = 24,

@@ -1,4 +1,4 @@
-//! Determines which packets use a VIP, and which of them are dropped.
+//! Finds the VIP that a packet uses, and returns the verdict on the packet.
 //!
 //! ```text
 //!                a received packet is about          a sent packet is about

@@ -103,8 +103,8 @@ const ROUND_CONSTANTS: [u32; 64] = [
 
 /// A hash that is being computed, in host byte order.
 ///
-/// All of it is in memory, because it does not fit on the stack of a BPF program, which has 512 bytes
-/// for the program and the functions that it calls.
+/// All of it is in memory, because it does not fit on the stack of a BPF program, which has 512
+/// bytes for the program and the functions that it calls.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Hash {
@@ -178,7 +178,7 @@ impl Hash {
 const VARIABLES: usize = 8;
 
 /// A key, as the states of SHA-256 after the first block of the inner and the outer hash: the key
-/// XOR ipad, and the key XOR opad (RFC 2104 section 4). Whoever knows the states can sign.
+/// XOR ipad, and the key XOR opad (RFC 2104 section 4). The states are sufficient to sign adverts.
 #[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct KeyState {
@@ -246,8 +246,8 @@ impl Covered {
         (self.bytes() + Self::PADDING).div_ceil(BLOCK)
     }
 
-    /// Returns the word at this index, in host byte order. The first [`HEADER`](Self::HEADER) words are
-    /// those of the pseudo-header and not returned by this function.
+    /// Returns the word at this index, in host byte order. The first [`HEADER`](Self::HEADER) words
+    /// are those of the pseudo-header and not returned by this function.
     #[inline(always)]
     pub fn word<C: Cursor>(self, packet: &C, index: usize) -> u32 {
         let end = self.bytes() / 4;

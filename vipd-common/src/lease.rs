@@ -1,4 +1,4 @@
-//! Leases: when a host must stop using the VIPs of a virtual router.
+//! Leases: the time at which a host must stop using the VIPs of a virtual router.
 //!
 //! A master has a lease, which it renews with every advert. The lease ends shortly after the next
 //! advert is due, so it remains valid while the master's engine runs on time. If the engine was
@@ -34,8 +34,8 @@ pub const fn duration(interval: u64, down_after_adverts: u8) -> u64 {
     interval + if least > interval / 8 { least } else { interval / 8 }
 }
 
-/// Returns why a valid advert with this priority from another router fences a row, or `None` if the
-/// advert does not fence the row. `now` is in nanoseconds of `CLOCK_MONOTONIC`.
+/// Returns the reason why a valid advert with this priority from another router fences a row, or
+/// `None` if the advert does not fence the row. `now` is in nanoseconds of `CLOCK_MONOTONIC`.
 #[inline(always)]
 pub const fn fences(lease: &LeaseSlot, priority: u8, now: u64) -> Option<Reason> {
     // A priority-0 advert relinquishes mastership.
@@ -50,7 +50,7 @@ pub const fn fences(lease: &LeaseSlot, priority: u8, now: u64) -> Option<Reason>
     }
 }
 
-/// Why an advert fences a row.
+/// The reason why an advert fences a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The lease is over.

@@ -4,8 +4,9 @@
 //!   Internet checksum.
 //! * [`parse`]: the advert parser. The BPF program runs it on a window of the frame, and user space
 //!   runs it on a slice. Both reach the same verdict on the same bytes.
-//! * [`lease`]: when a host must stop using its VIPs. [`filter`]: which packets use a VIP.
-//! * [`hmac`]: keys of signed adverts, and what their HMAC covers.
+//! * [`lease`]: the time at which a host must stop using its VIPs. [`filter`]: detection of packets
+//!   that use a VIP.
+//! * [`hmac`]: keys of signed adverts, and the data that their HMAC covers.
 //! * [`records`]: `#[repr(C)]` records, map keys and map values.
 //! * [`counters`]: rows of counters.
 //! * [`names`]: the names of the programs and maps.

@@ -41,8 +41,8 @@ pub const MAP_SIGNERS: &str = "SIGNERS";
 pub const MAP_BUDGET: &str = "BUDGET";
 /// Array of one i64, memory-mapped: `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, in nanoseconds.
 pub const MAP_CLOCK: &str = "CLOCK";
-/// Hash map from [`HmacKey`](crate::records::HmacKey) to
-/// [`KeyState`](crate::hmac::KeyState): the keys with which the program verifies adverts that fence.
+/// Hash map from [`HmacKey`](crate::records::HmacKey) to [`KeyState`](crate::hmac::KeyState): the
+/// keys with which the program verifies adverts that fence.
 pub const MAP_HMAC_KEYS: &str = "HMAC_KEYS";
 /// Hash map from [`RouterKey`](crate::records::RouterKey) to
 /// [`RouterSlot`](crate::records::RouterSlot).
@@ -50,8 +50,8 @@ pub const MAP_ROUTERS: &str = "ROUTERS";
 /// Per-CPU array of [`CounterRow`](crate::counters::CounterRow), indexed by row. Row 0 counts
 /// packets that belong to no virtual router.
 pub const MAP_COUNTERS: &str = "COUNTERS";
-/// Hash map of the unicast peers, from [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL,
-/// a u8.
+/// Hash map of the unicast peers, from [`PeerKey`](crate::records::PeerKey) to the lowest accepted
+/// TTL, a u8.
 pub const MAP_PEERS: &str = "PEERS";
 /// Hash map of the VIPs, from [`AddressKey`](crate::records::AddressKey) to the row of the virtual
 /// router, a u32.

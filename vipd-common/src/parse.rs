@@ -25,7 +25,7 @@ pub use digest::{address_digest, fingerprint};
 pub use locate::{Located, NotOurs, locate};
 pub use validate::{Expected, Trailer, validate};
 
-/// How the checksum of an advert is computed.
+/// The form of an advert's checksum: the data that it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ChecksumForm {
@@ -68,7 +68,7 @@ pub struct Advert {
     pub count: u8,
     /// Interval: centiseconds in VRRPv3, seconds in VRRPv2; never 0.
     pub interval: u16,
-    /// How the checksum was computed.
+    /// The form of the checksum.
     pub checksum: ChecksumForm,
     /// IP source address.
     pub source: Address,

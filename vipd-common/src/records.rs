@@ -143,9 +143,9 @@ impl AddressKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct LeaseSlot {
-    /// End of the lease, in nanoseconds of `CLOCK_MONOTONIC`; 0 if this host is not master. Written
-    /// by the engine when the lease begins or ends and with each advert, and by the guardian when
-    /// the engine has died.
+    /// End of the lease, in nanoseconds of `CLOCK_MONOTONIC`; 0 without a lease. The lease of a
+    /// router that leaves Master ends when its VIPs have been removed. Written by the engine when
+    /// the lease begins or ends and with each advert, and by the guardian when the engine has died.
     pub valid_until: u64,
     /// The priority that this host sends, 1 to 255. Valid while `valid_until` is not 0.
     pub priority: u64,
@@ -229,22 +229,23 @@ pub const SIGNERS: usize = 5;
 pub struct SignerSlot {
     /// IP source address; all zeros in an unused slot.
     pub address: Address,
-    /// The highest verified sequence.
+    /// Sequence of the sender's last verified advert; for the router itself, one so far ahead that
+    /// every advert from its address is dropped as a replay.
     pub mark: u64,
-    /// Time until which adverts with a sequence that is not after `mark` are dropped, in nanoseconds
-    /// of `CLOCK_MONOTONIC`.
+    /// Time until which adverts with a sequence that is not after `mark` are dropped, in
+    /// nanoseconds of `CLOCK_MONOTONIC`.
     pub mark_until: u64,
     /// Increased before and after another sender replaces this one, so that it is odd in between.
-    /// The BPF program does not use the slot if the version is odd or has changed while the slot was
-    /// read.
+    /// The BPF program does not use the slot if the version is odd or has changed while the slot
+    /// was read.
     pub version: u64,
     /// Time at which the sender's token bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`.
     /// Written by the BPF program.
     pub bucket: u64,
 }
 
-/// Value of [`MAP_SIGNERS`](crate::names::MAP_SIGNERS), by row: the senders of verified adverts, and
-/// the limit for signed adverts of all other senders.
+/// Value of [`MAP_SIGNERS`](crate::names::MAP_SIGNERS), by row: the senders of verified adverts,
+/// and the limit for signed adverts of all other senders.
 ///
 /// ```text
 ///  0                  240            248        256         264
@@ -261,49 +262,64 @@ pub struct SignerRow {
     /// Time at which the token bucket that all other senders share is full again, in nanoseconds of
     /// `CLOCK_MONOTONIC`. Written by the BPF program.
     pub unverified: u64,
-    /// The largest accepted difference between the clocks of sender and receiver in seconds; 0 if the
-    /// clocks are not compared.
+    /// The largest accepted difference between the clocks of sender and receiver in seconds; 0 if
+    /// the clocks are not compared.
     pub window: u64,
     /// Arrival of the last advert that a limit for signed adverts has dropped, in nanoseconds of
     /// `CLOCK_MONOTONIC`; 0 if there was none. Written by the BPF program.
     pub dropped: u64,
 }
 
-/// Capacity of a token bucket of signed adverts. A larger burst of forged adverts can displace an advert
-/// of the master.
+/// Capacity of a token bucket of signed adverts. A larger burst of forged adverts can displace an
+/// advert of the master.
 pub const SIGNED_BURST: u64 = 768;
 
 /// Nanoseconds after which a token bucket of signed adverts regains one advert: 50 µs, 20,000
 /// adverts/s.
 ///
-/// User space must verify each signed advert before it knows whether a sender sent it. A flood that
-/// forges a sender's address should not displace many of its own adverts, so the limit is higher than
-/// for unsigned adverts.
+/// User space must verify the HMAC of each signed advert, because the source address can be forged.
+/// A flood with a forged source address should not displace many adverts of the real sender, so the
+/// limit is higher than for unsigned adverts.
 pub const SIGNED_TOKEN_INTERVAL: u64 = 50_000;
 
 /// Number of words in [`MAP_BUDGET`](crate::names::MAP_BUDGET): token buckets that all rows share,
 /// each the time at which it is full again, in nanoseconds of `CLOCK_MONOTONIC`.
-pub const BUDGETS: u32 = 2;
+pub const BUDGETS: u32 = 4;
 /// Index of the bucket of signed adverts that are passed to user space.
 pub const BUDGET_PASSED: u32 = 0;
-/// Capacity of the bucket of passed adverts. Adverts of unknown senders may use only half of it, so that
-/// a flood of them leaves room for known senders.
+/// Capacity of the bucket of passed adverts. Adverts of unknown senders may use only half of it, so
+/// that a flood of them leaves room for known senders.
 pub const PASSED_BURST: u64 = 1536;
 /// Nanoseconds after which the bucket of passed adverts regains one token: 16 µs, 62,500 tokens/s.
 pub const PASSED_TOKEN_INTERVAL: u64 = 16_000;
-/// A passed advert takes one token, and another one for each complete part of this many bytes of its
-/// packet, because hashing a long advert takes longer.
+/// A passed advert takes one token, and another one for each complete part of this many bytes of
+/// its packet, because hashing a long advert takes longer.
 pub const PASSED_TOKEN_BYTES: u64 = 512;
 // A burst fits into the ring: each record has a header of 8 bytes and is followed by its packet.
 const _: () =
     assert!(PASSED_BURST * (8 + size_of::<AdvertRecord>() as u64 + PASSED_TOKEN_BYTES) <= RING_BYTES as u64);
-/// Index of the bucket of blocks that the BPF program hashes to verify adverts.
+/// Index of the bucket of blocks that the BPF program hashes to verify adverts that outrank a
+/// master.
 pub const BUDGET_HASHED: u32 = 1;
-/// Capacity of the bucket of hashed blocks, enough for several of the longest adverts. Half of it is
-/// reserved for known senders.
+/// Capacity of the bucket of hashed blocks, enough for several of the longest adverts. Half of it
+/// is reserved for known senders.
 pub const HASHED_BURST: u64 = 512;
 /// Nanoseconds after which the bucket of hashed blocks regains one block: 20 µs, 50,000 blocks/s.
 pub const HASHED_TOKEN_INTERVAL: u64 = 20_000;
+/// Index of the bucket of blocks that the BPF program hashes to verify adverts of known senders
+/// after a lease has expired.
+pub const BUDGET_EXPIRED_KNOWN: u32 = 2;
+/// Like [`BUDGET_EXPIRED_KNOWN`], for unknown senders: a new master may not have sent any advert
+/// that the dead one has received.
+pub const BUDGET_EXPIRED_UNKNOWN: u32 = 3;
+/// Capacity of each bucket of blocks hashed after a lease has expired: more than 2,000 short
+/// adverts.
+///
+/// These buckets are larger than [`HASHED_BURST`], because nothing but the fence prevents a second
+/// owner then, and the engine, which is dead or hangs, verifies no adverts.
+pub const EXPIRED_BURST: u64 = 8192;
+/// Nanoseconds after which each of these buckets regains one block: 10 µs, 100,000 blocks/s.
+pub const EXPIRED_TOKEN_INTERVAL: u64 = 10_000;
 
 /// Key of [`MAP_HMAC_KEYS`](crate::names::MAP_HMAC_KEYS). The value is a
 /// [`KeyState`](crate::hmac::KeyState).
@@ -400,9 +416,9 @@ pub struct AdvertRecord {
     pub priority: u8,
     /// Number of advertised addresses.
     pub count: u8,
-    /// Which checksum form matched: the number of a [`ChecksumForm`](crate::parse::ChecksumForm).
+    /// The matching checksum form: the number of a [`ChecksumForm`](crate::parse::ChecksumForm).
     pub checksum: u8,
     /// [`SteadySlot::arrival`] when this advert arrived: the arrival of the last unchanged advert
-    /// before it.
+    /// before it. 0 for a signed advert, which does not take the fast path.
     pub last_unchanged: u64,
 }

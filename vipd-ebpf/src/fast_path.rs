@@ -8,7 +8,7 @@ use vipd_common::parse::Advert;
 
 use crate::maps::{ADVERTS, ASLEEP, STEADY};
 
-/// How an advert relates to the fast path of its virtual router.
+/// The relation of an advert to the fast path of its virtual router.
 pub(crate) enum Novelty {
     /// Equal to the expected advert. Its arrival time has been stored.
     Unchanged,

@@ -1,5 +1,5 @@
-//! Fences a master's row if the master's lease has expired or a received advert outranks the
-//! master.
+//! Fences a master's row when a valid advert outranks the master, or arrives after the master's
+//! lease has expired. A priority-0 advert never fences.
 
 use core::arch::asm;
 

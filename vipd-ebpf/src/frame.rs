@@ -71,8 +71,7 @@ impl Frame for TcContext {
         self.skb.len() as usize
     }
 
-    /// Index of the interface that received the frame. `ingress_ifindex` is not used, because it is
-    /// the parent's index on a VLAN or macvlan interface.
+    /// Index of the interface that received the frame.
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         // SAFETY: a field of the context that the kernel passed.

@@ -1,10 +1,10 @@
 //! Verifies the HMAC of a signed advert.
 //!
 //! The functions are global functions: the verifier checks each of them once, for any arguments,
-//! and not for each call (Linux 5.6). If the blocks were hashed in a loop of the program, the verifier
-//! would follow the 64 rounds of each of up to 65 blocks. They do not call each other except from
-//! [`vipd_verify`], because a program and all functions on the way to the deepest call share 512 bytes
-//! of stack, of which the parser uses 344.
+//! and not for each call (Linux 5.6). If the blocks were hashed in a loop of the program, the
+//! verifier would follow the 64 rounds of each of up to 65 blocks. They do not call each other
+//! except from [`vipd_verify`], because a program and all functions on the way to the deepest call
+//! share 512 bytes of stack, of which the parser uses 344.
 
 use vipd_common::address::FAMILY_IPV6;
 use vipd_common::hmac::{BLOCK_WORDS, Covered, KeyState, is_fresh};
@@ -16,18 +16,23 @@ use crate::cursor::Windowed;
 use crate::limit::charge_blocks;
 use crate::maps::{CLOCK, HMAC_KEYS, SIGNERS, WINDOW_LEN};
 
+/// The sender has a slot in `SIGNERS`.
+pub(crate) const KNOWN: u32 = 1;
+/// The lease has expired.
+pub(crate) const EXPIRED: u32 = 2;
+
 const NANOSECONDS: u64 = 1_000_000_000;
 /// Largest number of blocks that the inner hash of an advert processes.
 const MAX_BLOCKS: usize = Covered { message: 0, len: vrrp::MAX_LEN }.blocks();
 
 /// Returns 1 if the HMAC of the advert in this CPU's window is correct and its time is within the
-/// row's window, otherwise 0. `length` is the length of the packet in bytes; the packet must be valid
-/// and preceded by its record. `is_known` is 1 if the sender has a slot in `SIGNERS`,
-/// otherwise 0. Also returns 0 if too many blocks have been hashed recently.
+/// row's window, otherwise 0. `length` is the length of the packet in bytes; the packet must be
+/// valid and preceded by its record. `flags` are [`KNOWN`] and [`EXPIRED`]. Also returns 0 if too
+/// many blocks have been hashed recently.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn vipd_verify(length: u32, is_known: u32) -> u32 {
-    let blocks = vipd_begin(length, is_known);
+pub(crate) extern "C" fn vipd_verify(length: u32, flags: u32) -> u32 {
+    let blocks = vipd_begin(length, flags);
     if blocks == 0 {
         return 0;
     }
@@ -48,8 +53,8 @@ pub(crate) extern "C" fn vipd_verify(length: u32, is_known: u32) -> u32 {
 /// Returns the number of blocks to hash; 0 if the advert cannot be verified.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn vipd_begin(length: u32, is_known: u32) -> u32 {
-    begin(length as usize, is_known != 0).unwrap_or(0)
+pub(crate) extern "C" fn vipd_begin(length: u32, flags: u32) -> u32 {
+    begin(length as usize, flags).unwrap_or(0)
 }
 
 /// Copies a block of the data that the HMAC covers to the hash in this CPU's window.
@@ -84,7 +89,7 @@ pub(crate) extern "C" fn vipd_compare(length: u32) -> u32 {
 }
 
 #[inline(always)]
-fn begin(length: usize, is_known: bool) -> Option<u32> {
+fn begin(length: usize, flags: u32) -> Option<u32> {
     let packet = Windowed::copied(WINDOW_LEN)?;
     let AdvertRecord { arrival, row, .. } = record(&packet);
     let trailer = length - trailer::LEN;
@@ -102,7 +107,7 @@ fn begin(length: usize, is_known: bool) -> Option<u32> {
     }
     let key = key(&packet, trailer, row)?;
     let blocks = covered(&packet, trailer)?.blocks();
-    if !charge_blocks(is_known, blocks as u64 + 1, arrival) {
+    if !charge_blocks(flags & KNOWN != 0, flags & EXPIRED != 0, blocks as u64 + 1, arrival) {
         return None;
     }
     // SAFETY: the value of a map. If user space replaces it meanwhile, the HMAC is wrong, as with

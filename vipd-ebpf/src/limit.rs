@@ -13,7 +13,8 @@
 
 use vipd_common::parse::Advert;
 use vipd_common::records::{
-    BUDGET_HASHED, BUDGET_PASSED, HASHED_BURST, HASHED_TOKEN_INTERVAL, PASSED_BURST, PASSED_TOKEN_BYTES,
+    BUDGET_EXPIRED_KNOWN, BUDGET_EXPIRED_UNKNOWN, BUDGET_HASHED, BUDGET_PASSED, EXPIRED_BURST,
+    EXPIRED_TOKEN_INTERVAL, HASHED_BURST, HASHED_TOKEN_INTERVAL, PASSED_BURST, PASSED_TOKEN_BYTES,
     PASSED_TOKEN_INTERVAL, SIGNED_BURST, SIGNED_TOKEN_INTERVAL, SenderKey, TOKEN_INTERVAL,
 };
 
@@ -49,8 +50,8 @@ pub(crate) fn charge(bucket: *mut u64, now: u64) -> bool {
     take(bucket, now, 1, &Rate { burst, interval: TOKEN_INTERVAL })
 }
 
-/// Charges the bucket of a signed advert's sender, and then the bucket of all senders. Returns whether
-/// the advert, a packet of `length` bytes, conforms to both.
+/// Charges the bucket of a signed advert's sender, and then the bucket of all senders. Returns
+/// whether the advert, a packet of `length` bytes, conforms to both.
 #[inline(always)]
 pub(crate) fn charge_signed(sender: &Sender, length: u64, now: u64) -> bool {
     let tokens = 1 + length / PASSED_TOKEN_BYTES;
@@ -62,15 +63,20 @@ pub(crate) fn charge_signed(sender: &Sender, length: u64, now: u64) -> bool {
             })
 }
 
-/// Charges the bucket of hashed blocks, and returns whether this number of blocks may be hashed for a
-/// sender.
+/// Charges a bucket of hashed blocks, and returns whether this number of blocks may be hashed for a
+/// sender. `is_expired` is true if the lease has expired.
 #[inline(always)]
-pub(crate) fn charge_blocks(is_known: bool, blocks: u64, now: u64) -> bool {
-    let burst = if is_known { HASHED_BURST } else { HASHED_BURST / 2 };
+pub(crate) fn charge_blocks(is_known: bool, is_expired: bool, blocks: u64, now: u64) -> bool {
+    let (bucket, burst, interval) = match (is_expired, is_known) {
+        (false, true) => (BUDGET_HASHED, HASHED_BURST, HASHED_TOKEN_INTERVAL),
+        (false, false) => (BUDGET_HASHED, HASHED_BURST / 2, HASHED_TOKEN_INTERVAL),
+        (true, true) => (BUDGET_EXPIRED_KNOWN, EXPIRED_BURST, EXPIRED_TOKEN_INTERVAL),
+        (true, false) => (BUDGET_EXPIRED_UNKNOWN, EXPIRED_BURST, EXPIRED_TOKEN_INTERVAL),
+    };
     SENDER_BURST.load() == 0
         || BUDGET
-            .get_ptr_mut(BUDGET_HASHED)
-            .is_some_and(|bucket| take(bucket, now, blocks, &Rate { burst, interval: HASHED_TOKEN_INTERVAL }))
+            .get_ptr_mut(bucket)
+            .is_some_and(|bucket| take(bucket, now, blocks, &Rate { burst, interval }))
 }
 
 /// Capacity of a bucket, and the nanoseconds after which it regains one token.

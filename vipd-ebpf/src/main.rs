@@ -290,16 +290,17 @@ mod program {
             password: slot.password,
             ttl,
             empty: slot.empty != 0,
-            // SAFETY: user space stores the number of a `Trailer`. A conversion with comparisons would
-            // double the number of paths that the verifier follows through the loops of the parser.
+            // SAFETY: user space stores the number of a `Trailer`. A conversion with comparisons
+            // would double the number of paths that the verifier follows through the loops of the
+            // parser.
             trailer: unsafe { transmute::<u8, Trailer>(slot.trailer) },
         };
         validate(packet, located, &expected)
     }
 
-    /// Counts an unsigned advert, and fences the row if necessary. Stores the arrival time of an unchanged
-    /// advert. For any other advert within the rate limit, writes a record to the ring and wakes
-    /// the reader, or counts the loss if the ring is full.
+    /// Counts an unsigned advert, and fences the row if necessary. Stores the arrival time of an
+    /// unchanged advert. For any other advert within the rate limit, writes a record to the ring
+    /// and wakes the reader, or counts the loss if the ring is full.
     #[inline(always)]
     fn publish(ifindex: u32, row: u32, advert: &Advert) {
         count(row, Counter::AdvertisementRcvd);
@@ -343,8 +344,8 @@ mod program {
         wake();
     }
 
-    /// Returns the record of an advert that arrived at `arrival`. `last_unchanged` is 0 for a signed advert,
-    /// which does not take the fast path.
+    /// Returns the record of an advert that arrived at `arrival`. `last_unchanged` is 0 for a
+    /// signed advert, which does not take the fast path.
     #[inline(always)]
     pub(crate) fn record(
         arrival: u64,

@@ -10,7 +10,7 @@ use vipd_common::records::RING_BYTES;
 use crate::cursor::Windowed;
 use crate::fast_path::wake;
 use crate::fence;
-use crate::hmac::vipd_verify;
+use crate::hmac::{EXPIRED, KNOWN, vipd_verify};
 use crate::limit::charge_signed;
 use crate::maps::{ADVERTS, count, count_discarded, count_lost};
 use crate::program::record;
@@ -18,7 +18,8 @@ use crate::signers;
 
 /// Writes a signed advert to the ring, followed by its packet of `length` bytes, and wakes the
 /// reader, or counts the loss if the ring is full. Drops replays and rate-limited adverts. User
-/// space verifies the HMAC, and only then counts the advert.
+/// space verifies the HMAC, and only then counts the advert. A rate-limited advert may still fence
+/// the row if the lease has expired.
 ///
 /// The program verifies the HMAC only if the advert would fence the row.
 #[inline(always)]
@@ -33,24 +34,31 @@ pub(crate) fn publish_signed(packet: &Windowed, length: usize, ifindex: u32, row
         count_discarded(row, Counter::HmacReplayed);
         return;
     }
-    if !charge_signed(&sender, length as u64, arrival) {
+    let reason = fence::check(row, advert.priority, arrival);
+    let is_expired = matches!(reason, Some(Reason::Expired));
+    let conforms = charge_signed(&sender, length as u64, arrival);
+    if !conforms {
         // The sender may be the master, whether its adverts have been verified or not.
         signers::dropped(row, arrival);
         count_discarded(row, Counter::RateLimited);
-        return;
+        // The limit protects user space. After the lease, the advert may still be the first one of
+        // a new master.
+        if !is_expired {
+            return;
+        }
     }
     let bytes = packet.with_record(record(arrival, ifindex, row, advert, 0), length);
-    let may_fence = match fence::check(row, advert.priority, arrival) {
-        None => false,
-        Some(Reason::Expired) => true,
-        // The advert of a surplus sender may be a replay, which only user space recognizes.
-        Some(Reason::Outranked) => !sender.is_surplus && has_room(bytes.len()),
-    };
+    // The advert of a surplus sender may be a replay, which only user space recognizes.
+    let may_fence = is_expired || reason.is_some() && !sender.is_surplus && has_room(bytes.len());
+    let flags = if sender.is_known { KNOWN } else { 0 } | if is_expired { EXPIRED } else { 0 };
     if may_fence && fence::is_fenced(row) {
         // User space may have been stopped between finding no fenced row and clearing the filter.
         fence::arm();
-    } else if may_fence && vipd_verify(length as u32, u32::from(sender.is_known)) != 0 {
+    } else if may_fence && vipd_verify(length as u32, flags) != 0 {
         fence::fence(row);
+    }
+    if !conforms {
+        return;
     }
     // Like committing a record, writing one is a full barrier.
     match ADVERTS.output::<[u8]>(bytes, u64::from(BPF_RB_NO_WAKEUP)) {

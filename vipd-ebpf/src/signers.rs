@@ -1,4 +1,5 @@
-//! Finds the sender of a signed advert among the senders of verified adverts, and recognizes replays.
+//! Finds the sender of a signed advert among the senders of verified adverts, and recognizes
+//! replays.
 
 use core::arch::asm;
 
@@ -10,22 +11,23 @@ use crate::maps::SIGNERS;
 
 /// The sender of a signed advert.
 pub(crate) struct Sender {
-    /// The highest verified sequence; 0 if the sender is not known.
+    /// See [`SignerSlot::mark`]; 0 if the sender is not known.
     mark: u64,
     /// Time until which `mark` counts; 0 if the sender is not known.
     mark_until: u64,
-    /// Whether the sender has a slot: user space has verified an advert from it.
+    /// Whether the sender has a slot: user space has verified an advert from it, or it is the
+    /// router itself.
     pub(crate) is_known: bool,
-    /// Whether the sender has no slot and none is free, so that user space may have verified an advert
-    /// from it, too.
+    /// Whether the sender has no slot and none is free, so that user space may have verified an
+    /// advert from it, too.
     pub(crate) is_surplus: bool,
     /// The sender's token bucket. All unknown senders of a row share one.
     pub(crate) bucket: *mut u64,
 }
 
 impl Sender {
-    /// Returns whether an advert with this sequence is a replay. Such an advert may also be an older
-    /// one that was delayed on its way.
+    /// Returns whether an advert with this sequence is a replay. Such an advert may also be an
+    /// older one that was delayed on its way.
     #[inline(always)]
     pub(crate) const fn is_replay(&self, sequence: u64, arrival: u64) -> bool {
         arrival < self.mark_until && !is_after(sequence, self.mark)
@@ -101,9 +103,9 @@ fn has_address(slot: *mut SignerSlot, address: &Address) -> bool {
     difference == 0
 }
 
-/// Atomically adds 0, with a full memory barrier (`BPF_FETCH`, Linux 5.12), and returns the value: the
-/// loads before and after it are not reordered with it, which plain loads on aarch64 could be. Written
-/// in assembly, because `core` has no atomic operations for this target.
+/// Atomically adds 0, with a full memory barrier (`BPF_FETCH`, Linux 5.12), and returns the value:
+/// the loads before and after it are not reordered with it, which plain loads on aarch64 could be.
+/// Written in assembly, because `core` has no atomic operations for this target.
 ///
 /// # Safety
 /// `word` must be an aligned word of a map.

@@ -34,8 +34,9 @@ const BPF_PROG_TYPE_XDP: u32 = 6;
 
 fn main() -> Result<()> {
     // Cargo passes `--bench`, which is ignored.
-    let empty = Empty::load(BPF_PROG_TYPE_XDP, XDP_PASS)
-        .context("cannot load an empty XDP program; run as root, or with CAP_BPF")?;
+    let empty = Empty::load(BPF_PROG_TYPE_XDP, XDP_PASS).context(
+        "cannot load an empty XDP program; run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN",
+    )?;
     let mut loaded = load(BURST)?;
 
     let valid = Station::Client.advert(Version::V3, VRID, 200);

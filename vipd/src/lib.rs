@@ -1,8 +1,8 @@
 //! vipd: a failover agent for Linux.
 //!
 //! The nodes of a cluster share virtual addresses using VRRP. This library contains all code of the
-//! `vipd` program. The adapters do not import each other; `engine`, [`guardian`], [`service`],
-//! `web`, `observe`, `doctor` and [`cli`] combine them:
+//! `vipd` program. The adapters import [`process`], but not each other; `engine`, [`guardian`],
+//! [`service`], `web`, `observe`, `doctor` and [`cli`] combine them:
 //!
 //! * [`vrrp`]: the protocol as a state machine that does no I/O.
 //! * [`xdp`], [`packet`], [`netlink`], [`realtime`], [`process`]: adapters to the kernel's

@@ -55,7 +55,7 @@ pub(crate) struct Args {
     /// Number of virtual routers, 1 to 32
     #[arg(long, value_name = "M", default_value = "3", value_parser = parse_routers)]
     routers: usize,
-    /// Planned length in minutes [default: 1]
+    /// Planned length in minutes [default: 1, or 0 with --seconds]
     #[arg(long, value_name = "T")]
     minutes: Option<u64>,
     /// Planned length in seconds, in addition to --minutes

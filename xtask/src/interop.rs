@@ -15,9 +15,9 @@ use crate::support::{agent, debian, privilege};
 
 /// Run vipd with keepalived and with FRR in every combination of settings; needs root
 ///
-/// Combines VRRP version, address family, multicast or unicast, virtual or interface MAC, and which
-/// router is preferred. Each run goes through an election, a crash and restart, and a clean
-/// shutdown and restart, and checks the captured frames. The host's network is not affected.
+/// Combines VRRP version, address family, multicast or unicast, virtual or interface MAC, and the
+/// preferred router. Each run goes through an election, a crash and restart, and a clean shutdown
+/// and restart, and checks the captured frames. The host's network is not affected.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

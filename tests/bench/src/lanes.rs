@@ -1,5 +1,5 @@
-//! A chart of which node answered for the VIP before and after each fault. Each agent has one lane
-//! for the old master and one for the new master.
+//! A chart of which node answered for the VIP before and after each fault. For each fault, each
+//! agent has one lane for the old master and one for the new master.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;

@@ -24,8 +24,8 @@ macro_rules! metrics {
                 match self { $(Self::$name => $unit,)* }
             }
 
-            /// Returns whether the metric is a CPU cost of the program. Such metrics are checked
-            /// for regressions.
+            /// Returns whether the metric is a CPU cost of the program. If the scenario measures
+            /// another build of vipd, such metrics are checked for regressions.
             pub(crate) fn is_cpu(self) -> bool {
                 match self { $(Self::$name => metrics!(@cpu $($kind)?),)* }
             }

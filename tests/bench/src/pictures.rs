@@ -50,7 +50,7 @@ pub(crate) fn of(results: &Results) -> Vec<Picture> {
     let all = [
         Picture {
             file: "takeover.svg",
-            title: "Takeover of one virtual router at 10 ms after a link cut",
+            title: "Takeover after a link cut, one virtual router at 10 ms",
             x: logarithmic("milliseconds after the deadline"),
             y: linear("takeovers completed, %"),
             lines: AGENTS.into_iter().flat_map(|who| latency(results, who)).collect(),
@@ -71,7 +71,7 @@ pub(crate) fn of(results: &Results) -> Vec<Picture> {
         },
         Picture {
             file: "notify.svg",
-            title: "Notification commands of 255 virtual routers at 10 ms after a link cut",
+            title: "Notification commands after a link cut, 255 virtual routers at 10 ms",
             x: linear("milliseconds after the cut"),
             y: linear("commands that have run, %"),
             lines: AGENTS.into_iter().filter_map(|who| notified(results, who)).collect(),

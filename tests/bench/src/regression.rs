@@ -1,11 +1,11 @@
 //! Compares this build of vipd with another: CPU costs must not increase by more than 5 %, not
 //! counting noise.
 //!
-//! There are some 25 metrics, and the runs of one build differ by 15 %. A test with a
-//! false-positive rate of 10 % would report two or three metrics even if the builds were equal. An
+//! There are about 20 metrics, and the runs of one build differ by 15 %. A test with a
+//! false-positive rate of 10 % would report about two metrics even if the builds were equal. An
 //! increase therefore counts only if almost all runs of this build cost more than almost all runs
-//! of the other build (the Mann-Whitney test). With five runs each, this happens by chance once in
-//! 126 comparisons.
+//! of the other build (the Mann-Whitney test). By chance, this happens once in 126 comparisons with
+//! five runs each, once in 20 with three (`flood`), and once in six with two (`many`).
 
 use std::fmt;
 

@@ -140,7 +140,7 @@ impl Results {
         Some(self.of(scenario)?.series(who, (metric, point))?.spread()?.median)
     }
 
-    /// Returns the maximum of a metric over all points of its sweep.
+    /// Returns the maximum of a metric over all runs and, for a sweep, all points.
     pub(crate) fn worst(&self, scenario: Scenario, who: Who, metric: Metric) -> Option<f64> {
         let all = self.sweep(scenario, who, metric).into_iter();
         all.filter_map(|series| Some(series.spread()?.max)).max_by(f64::total_cmp)

@@ -93,7 +93,7 @@ pub(crate) struct Effort {
     cuts: (u32, u32),
     /// The only fault and interval to play, as a point of [`Scenario::Owners`]; all if `None`.
     only: Option<u32>,
-    /// Whether this is a single short run of everything.
+    /// Whether the run is short (`--quick`).
     quick: bool,
 }
 

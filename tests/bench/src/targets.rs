@@ -15,7 +15,7 @@ enum Reading {
     Median(Scenario, Metric),
     /// The median at a point of a sweep.
     At(Scenario, Metric, u32),
-    /// The maximum over all points of a sweep.
+    /// The maximum of all runs and, for a sweep, of all points.
     Worst(Scenario, Metric),
     /// The maximum of all runs at a point of a sweep.
     WorstAt(Scenario, Metric, u32),
@@ -41,7 +41,8 @@ impl Reading {
     }
 }
 
-/// The best value that is possible in the same lab.
+/// A reference value: the cost of the same work without an agent, or a constant. A program that
+/// overlaps system calls can be faster.
 #[derive(Debug, Clone, Copy)]
 enum Floor {
     /// Not measured.
@@ -86,7 +87,7 @@ pub(crate) struct Verdict {
     pub(crate) floor: Option<(f64, &'static str)>,
     /// The limit in the target's unit.
     pub(crate) limit: Limit,
-    /// vipd's value; `None` if a time limit was exceeded.
+    /// vipd's value; `None` if there are no results, for example because a time limit was exceeded.
     pub(crate) vipd: Option<f64>,
 }
 

@@ -172,6 +172,11 @@ fn wanted(sent: &[u8]) -> Vec<Answer> {
             answers.push(Answer::Error("a request is longer than 65536 bytes"));
             break;
         }
+        if matches!(serde_json::from_slice(text), Ok(Request::Events { .. })) {
+            // Ends the connection.
+            answers.push(Answer::Error("this agent does not store events"));
+            break;
+        }
         answers.push(match serde_json::from_slice(text) {
             Ok(Request::Stats) => Answer::Report,
             Ok(Request::Status) => Answer::Error("refused"),

@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use vipd_common::wire::{ethernet, ipv4, vrrp};
 use vipd_witness::{GROUP_IPV6, internet_checksum, pseudo_header};
 
-/// Sets the EtherType, the version and the IP protocol, and clears the fragment fields.
+/// Sets the version and the IP protocol. In IPv4, also sets the EtherType and the fragment field
+/// (DF set, no fragment).
 const PROTOCOL: u8 = 0x01;
 /// Sets the destination to the VRRP group.
 const DESTINATION: u8 = 0x02;

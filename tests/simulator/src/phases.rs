@@ -238,7 +238,7 @@ impl World {
     }
 }
 
-/// How a host fails.
+/// A kind of host failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
     Crash,

@@ -33,7 +33,7 @@ pub(crate) struct Role {
     pub(crate) config: RouterConfig,
 }
 
-/// How virtual routers are distributed among hosts.
+/// The distribution of virtual routers among hosts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// 4 to 12 hosts with 30 to 60 virtual routers, each of which runs on some of the hosts.

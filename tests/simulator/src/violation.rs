@@ -36,7 +36,7 @@ pub struct Violation {
     pub seed: u64,
     /// The violated invariant.
     pub invariant: Invariant,
-    /// How the invariant was violated.
+    /// Description of the violation.
     pub found: String,
     /// The last events of the virtual router before the violation.
     pub events: Vec<String>,

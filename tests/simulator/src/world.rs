@@ -172,7 +172,7 @@ impl World {
         }
     }
 
-    /// Ends a turn by publishing which adverts count as unchanged.
+    /// Ends a turn by publishing the adverts that count as unchanged.
     pub(crate) fn publish_fast_paths(&mut self, host: usize) {
         for index in 0..self.hosts[host].members.len() {
             let place = self.hosts[host].members[index];

@@ -11,7 +11,7 @@ use vipd_simulator::signed::{INTERVAL, Packet, SECOND, World};
 /// The window, in seconds.
 const WINDOW: u32 = 5;
 
-/// Two nodes at rest, of which node 0 is the master.
+/// Returns a world with two nodes at rest, of which node 0 is the master.
 fn pair(anti_replay: AntiReplay) -> World {
     let mut world = World::new(2, Mode::Enforce, anti_replay, WINDOW);
     world.start(0);
@@ -32,7 +32,7 @@ fn captured(world: &World, vrid: u8, is_ipv4: bool, period: Range<u64>) -> Vec<P
     packets.filter(is_wanted).map(|(_, packet)| packet.clone()).collect()
 }
 
-/// The last advert of the master.
+/// Returns the last advert of the master.
 fn last(world: &World) -> Packet {
     captured(world, 1, true, 0..u64::MAX).pop().expect("the master has sent adverts")
 }

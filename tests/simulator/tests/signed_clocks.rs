@@ -1,5 +1,5 @@
-//! What routers with signed adverts do when clocks are wrong, with an interval of 1 s and a window
-//! of 5 s.
+//! Behavior of routers with signed adverts when clocks are wrong, with an interval of 1 s and a
+//! window of 5 s.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use vipd_simulator::signed::{SECOND, VIRTUAL_ROUTERS, World};
 const WINDOW: u32 = 5;
 const HOUR: u64 = 3600 * SECOND;
 
-/// Two nodes, of which node 0 is the master.
+/// Returns a world with two nodes, of which node 0 is the master.
 fn pair(anti_replay: AntiReplay) -> World {
     let mut world = World::new(2, Mode::Enforce, anti_replay, WINDOW);
     world.start(0);
@@ -78,8 +78,9 @@ fn steps_within_the_window_have_no_effect() {
     }
 }
 
-/// The sequence returns to the clock, because most receivers would refuse it as stale. This
-/// receiver has accepted it, and refuses the adverts as replays.
+/// Most receivers would refuse as stale a sequence that continues from the former time, so the
+/// sequence returns to the clock. This receiver has accepted the former time, and refuses later
+/// adverts as replays until the former time is stale.
 #[test]
 fn step_across_the_window_is_refused_as_a_replay_until_the_former_time_is_stale() {
     let mut world = pair(AntiReplay::Time);
@@ -138,8 +139,8 @@ fn clocks_may_drift_by_half_the_window_each() {
     expect_healed(&mut world, "corrected");
 }
 
-/// Seconds that the clock of a node without time is behind: it shows 1970.
-const WITHOUT_TIME: i64 = -1_700_000_000;
+/// Clock minus true time, in seconds, of a node that boots without time: its clock shows 1970.
+const WITHOUT_TIME: i64 = -1_764_000_000;
 
 #[test]
 fn node_that_boots_without_time_becomes_a_second_master_until_its_clock_is_set() {
@@ -155,7 +156,7 @@ fn node_that_boots_without_time_becomes_a_second_master_until_its_clock_is_set()
     }
 }
 
-/// Two nodes without time, of which node 0 is the master.
+/// Returns a world with two nodes without time, of which node 0 is the master.
 fn pair_without_time(anti_replay: AntiReplay) -> World {
     let mut world = World::new(2, Mode::Enforce, anti_replay, WINDOW);
     for node in [0, 1] {
@@ -194,7 +195,7 @@ fn backup_that_boots_without_time_follows_the_master_without_a_window() {
     world.start(1);
     world.transitions();
     expect_rest(&mut world, 60 * SECOND, "1970");
-    // Node 1 has sent no advert so far, so node 0 knows no sequence of it that would be later.
+    // The crash clears the sequences stored on node 0, so it accepts the adverts of node 1.
     world.crash(0);
     world.run(10 * SECOND);
     assert_eq!(world.masters(), [1]);

@@ -8,7 +8,8 @@ use crate::time::millis;
 /// An action on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Sends a signal to the agent's process, but not to its guardian.
+    /// Sends a signal to vipd's main process, but not to its guardian. With keepalived, all
+    /// processes receive the signal, or SIGKILL in place of SIGABRT and SIGSEGV.
     Signal(Sent),
     /// Kills all processes of the agent, as a service manager does with a control group.
     KillAll,

@@ -182,7 +182,7 @@ impl Arena {
         let agent = self.agent(node)?;
         let is_fatal = matches!(sent, Sent::Kill | Sent::Abort | Sent::Segfault);
         // If only keepalived's parent process were killed, its child would shut down cleanly.
-        // Therefore, both are signaled.
+        // Therefore, all processes are signaled, with SIGKILL in place of SIGABRT and SIGSEGV.
         if !matches!(agent.kind(), AgentKind::Vipd(_)) {
             return self.signal_all(node, sent);
         }

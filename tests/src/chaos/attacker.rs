@@ -1,5 +1,5 @@
-//! An attacker on the segment, at the switch port of the clients. It receives all adverts and knows
-//! the configuration, except the key.
+//! An attacker on the segment, at the switch port of the clients. It receives all adverts, but has
+//! no key.
 //!
 //! | attack | packets |
 //! | --- | --- |
@@ -30,7 +30,7 @@ use crate::random::Random;
 use crate::station::{INTERFACE, Station};
 use crate::time::WallTime;
 
-/// Time between the starts of consecutive turns.
+/// Pause between two turns.
 const SPACING: Duration = Duration::from_millis(20);
 /// Window of the routers, in seconds.
 pub(super) const WINDOW: u32 = 2;

@@ -11,7 +11,7 @@ use crate::namespace::{Namespace, SCRATCH};
 
 /// Size of the file system while it is full, as a mount option of tmpfs.
 const SIZE: &str = "size=4m";
-/// Size of the file system otherwise.
+/// Size of the file system after the first fault. Before, it has the default of tmpfs.
 const AMPLE: &str = "size=1g";
 /// Name of the file that fills the file system.
 const FILE: &str = "filler";
@@ -32,7 +32,7 @@ pub(super) fn fill(host: &Namespace) -> Result<()> {
     .with_context(|| format!("filling {SCRATCH} of {}", host.name()))
 }
 
-/// Removes the filler, and restores the size of the file system.
+/// Removes the filler, and enlarges the file system.
 pub(super) fn free(host: &Namespace) -> Result<()> {
     host.run(|| {
         fs::remove_file(Path::new(SCRATCH).join(FILE))?;

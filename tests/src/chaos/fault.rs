@@ -81,7 +81,7 @@ pub struct Step {
     pub at: Duration,
     /// Node on which the action is carried out.
     pub node: u8,
-    /// The action.
+    /// Action on the node, or the end of an earlier one.
     pub action: Action,
 }
 
@@ -155,7 +155,7 @@ impl Kind {
         !vipd_only || matches!(agent, AgentKind::Vipd(_))
     }
 
-    /// Returns whether the fault keeps the masters.
+    /// Returns whether every master remains master during the fault.
     pub(crate) fn keeps_masters(self) -> bool {
         matches!(
             self,

@@ -1,4 +1,5 @@
-//! Distinguishes the adverts of the nodes from those of an attacker, who has no node's switch port.
+//! Distinguishes the adverts of the nodes from those of an attacker, which enter the switch at no
+//! node's port.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;

@@ -11,9 +11,9 @@ use super::directory;
 pub struct Item {
     /// Identifier that scenarios and tests refer to: a letter and a number.
     pub name: String,
-    /// RFC and section that the requirement comes from, or `vipd`.
+    /// RFC and section that the requirement comes from, `keepalived` and its version, or `vipd`.
     pub source: String,
-    /// Keyword of RFC 2119, such as MUST or SHOULD NOT, or `custom` if no RFC requires it.
+    /// Keyword of RFC 2119, such as MUST or SHOULD NOT, or `custom` if the source requires nothing.
     pub level: String,
     /// The requirement, in one sentence.
     pub requirement: String,

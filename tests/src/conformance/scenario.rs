@@ -95,7 +95,7 @@ pub enum Step {
     /// sends.
     Expect(ExpectedFrame, Moment),
     /// `expect no advert for D`: the router sends no advert (of this family, if given) for this
-    /// long after the last frame.
+    /// long. The period starts at the last frame, or at the end of the previous such period.
     Silence(Option<Family>, Duration),
     /// `expect address` and `expect no address`: whether hosts can resolve the VIP.
     Address(bool),
@@ -105,7 +105,8 @@ pub enum Step {
     Counter(String, u64),
 }
 
-/// Time at which a frame is expected, relative to the previous frame received or sent.
+/// Time at which a frame is expected, relative to the last frame received or sent, or to the end of
+/// a later [`Step::Silence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// After this delay.

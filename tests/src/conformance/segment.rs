@@ -23,7 +23,7 @@ pub struct Segment {
     pub lower: Host,
     /// The impersonated router whose address is higher than the device's.
     pub higher: Host,
-    /// The device, with its own MAC, not the virtual one.
+    /// The device, with its own MAC or, if that is unknown, the virtual router MAC.
     pub device: Host,
     /// The VIPs, in the order of the device's adverts.
     pub virtual_addresses: Vec<IpAddr>,

@@ -15,7 +15,7 @@ const TOLERANCE: Duration = Duration::from_secs(30);
 /// The trailer of an injected advert: `key 1 ahead 10s …`.
 #[derive(Debug, Clone, Default)]
 pub struct ReceivedTrailer {
-    /// `key 1`: the key ID. Without this key of the line, the advert is not signed.
+    /// `key 1`: the ID of the key to sign with. If omitted, the advert is not signed.
     pub key: Option<u8>,
     /// `secret 2`: signs with the key of another ID.
     pub secret: Option<u8>,

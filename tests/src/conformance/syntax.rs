@@ -36,7 +36,7 @@ pub struct RouterSpec {
     /// `hmac enforce` and `keys 2`: the mode of signed adverts, and the number of keys, whose IDs
     /// begin with 1.
     pub hmac: Option<Hmac>,
-    /// `addresses 3`: number of VIPs.
+    /// `addresses 3`: number of VIPs; for IPv6, without the link-local VIP, which is added.
     pub addresses: u8,
     /// The addresses of a device's segment; `None` in the lab.
     pub segment: Option<Segment>,

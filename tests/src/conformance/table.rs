@@ -19,7 +19,8 @@ const PARALLEL: usize = 9;
 pub enum Verdict {
     /// The program behaves as the scenario specifies.
     Passes,
-    /// The scenario failed when played in parallel with others, but passed when played alone.
+    /// The scenario failed when first played, in the lab in parallel with others, but passed when
+    /// played again alone.
     PassesOnRetry(Error),
     /// The program fails at a line marked as a known difference.
     Differs,

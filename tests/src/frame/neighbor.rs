@@ -31,7 +31,7 @@ pub struct NeighborAdvertisement {
     pub target_mac: Option<Mac>,
 }
 
-/// An IGMP or MLD report.
+/// An IGMP message or an MLD report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembershipReport {
     /// Source MAC.
@@ -71,7 +71,7 @@ impl Frame {
             .filter(|advertisement| advertisement.target == address && !advertisement.solicited)
     }
 
-    /// Decodes a group membership report.
+    /// Decodes an MLD report, or any IGMP message.
     pub fn membership_report(&self) -> Option<MembershipReport> {
         let igmp = self.packet(PROTOCOL_IGMP).map(|_| false);
         let mld = || {

@@ -51,7 +51,7 @@ fn troubles_of_the_agent_are_named() {
     assert!(diagnosis.evidence("no-master").contains("no master of this VRID on eth1"));
     diagnosis.apply(&lab, "agent-silent", 0);
     wait_until_gone(&lab, "agent-silent");
-    // The guardian, too.
+    // Also resumes the guardian, which was suspended with the agent.
     agent.resume().unwrap();
 
     lab.cut(ONE).unwrap();

@@ -50,7 +50,8 @@ fn flood_of_forged_adverts_exceeds_the_budget_and_has_no_effect() -> TestResult 
     Ok(())
 }
 
-/// A backup cannot know whether adverts of its master are among those that the budget has dropped.
+/// The budget may also drop adverts of the master, so a backup does not take over while adverts are
+/// dropped.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn takeover_is_postponed_while_a_flood_exceeds_the_budget() -> TestResult {

@@ -136,8 +136,8 @@ fn many(priority: u8, hmac: &str) -> String {
     (1..=100).map(instance).collect()
 }
 
-/// Returns the number of adverts that the master has sent and the backup has not counted, at a moment
-/// when the master sends none.
+/// Returns the number of adverts that the master has sent and the backup has not counted, at a
+/// moment when the master sends none.
 fn unreceived(master: &Agent, backup: &Agent) -> Result<u64> {
     let sum = |agent, name| -> Result<u64> {
         control::stats(agent)?.1.iter().map(|instance| instance.number(name)).sum()
@@ -192,7 +192,7 @@ fn keys_are_rotated_without_a_lost_or_refused_advert() -> TestResult {
         assert_eq!(instance.number("master-transitions")?, 0, "{:#?}", backup.log());
     }
     assert!(priorities(&capture, TWO, since).is_empty(), "the backup advertised");
-    // The key of another router is not accepted: an agent that missed the rotation.
+    // An agent that missed the rotation signs with a key that the backup no longer has.
     master.configure(many(200, &first))?;
     reload(&master)?;
     try_wait_until("adverts with an unknown key", TIMEOUT, || {

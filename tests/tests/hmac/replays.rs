@@ -78,7 +78,7 @@ fn own_adverts_from_the_source_before_a_reload_are_replays() -> TestResult {
     const OTHER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
     let lab = Lab::new(2)?;
     lab.host(ONE)?.run(|| links::add_address(INTERFACE, OTHER, PREFIX))?;
-    let rules = hmac(&[1], 1, "enforce");
+    let rules = hmac(&[1], 1, "enforce").replace("mode", "window = \"300s\"\nmode");
     let mut agent = start(&lab, ONE, configuration(200, "", &rules))?;
     let (capture, since) = (lab.capture()?, WallTime::now());
     let recorded = || capture.filter_map(since, |frame| frame.advert().map(|_| frame.bytes.clone()));
@@ -104,7 +104,8 @@ fn own_adverts_from_the_source_before_a_reload_are_replays() -> TestResult {
     Ok(())
 }
 
-/// With `monotonic`, a sequence counts forever. Here, the sender starts again with a lower one.
+/// With `monotonic`, a stored sequence never expires. Here, the sender starts again with a lower
+/// one.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn sequences_are_forgotten_when_a_reload_removes_the_keys() -> TestResult {

@@ -7,7 +7,8 @@ use super::*;
 const PASSWORD: &str = "Hx7_wp2Q";
 const KEY: &str = "6b375a7130765266336e587739734c6432744279366d4863346a477038614575";
 
-/// Returns whether the kernel writes core dumps to the working directory, and prints if it does not.
+/// Returns whether the kernel writes core dumps to the working directory, and prints if it does
+/// not.
 fn dumps_to_working_directory() -> bool {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("readable");
     let is_file = pattern.starts_with("core");
@@ -95,6 +96,7 @@ fn capture_dumps(node: &Namespace, configuration: &str) -> bool {
     let mut command = Command::new("prlimit");
     command.arg("--core=unlimited:unlimited").arg(vipd_binary().expect("vipd binary"));
     command.args(["capture", INTERFACE, "-c"]).arg(&file).arg("-w").arg(&captured);
+    command.args(["--seconds", "60"]);
     command.current_dir(&directory);
     let mut child = node.run(move || command.spawn()).expect("prlimit runs");
     let is_running = || fs::metadata(&captured).is_ok_and(|file| file.len() > 0);

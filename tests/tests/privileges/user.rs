@@ -109,7 +109,7 @@ fn script_of_another_user_is_killed_after_its_timeout() {
 struct Successor(OwnedFd);
 
 impl Successor {
-    /// `reply` is the output of `vipd upgrade`.
+    /// Opens the process named in `reply`, the output of `vipd upgrade`.
     fn new(reply: &str) -> Self {
         let id = reply.split("to process ").nth(1).and_then(|rest| rest.split(',').next());
         let id = id.and_then(|id| Pid::from_raw(id.parse().ok()?)).unwrap_or_else(|| panic!("{reply}"));

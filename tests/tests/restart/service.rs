@@ -36,7 +36,7 @@ const WITH_STORE: &str =
 /// Runs the agent with a pending SIGTERM, which the agent handles once it receives signals.
 const WITH_SIGNAL: &str = r#"exec env --block-signal=TERM sh -c 'kill -TERM $$; exec "$@"' sh "$@""#;
 
-/// What the manager has received.
+/// State that the service manager has received.
 #[derive(Default)]
 struct Received {
     stored: Option<OwnedFd>,
@@ -47,7 +47,7 @@ struct Received {
     kill: Option<Pid>,
 }
 
-/// The service.
+/// A service manager, and the processes of the agent that it has started.
 pub(crate) struct Service {
     /// For requests to the control socket; never started.
     pub(crate) agent: Agent,
@@ -115,7 +115,7 @@ impl Service {
             .unwrap_or_else(|error| panic!("{error}: {}", self.log()));
     }
 
-    /// Starts a process with the stored descriptor that fails.
+    /// Starts a process with the stored descriptor, and waits until the process has failed.
     pub(crate) fn fail(&mut self) {
         self.spawn(&[]);
         self.wait_for_end();

@@ -77,7 +77,7 @@ pub struct Advert {
     /// Bytes 4 and 5 of the message. Version 3: 4 reserved bits, and the interval in centiseconds.
     /// Version 2: the authentication type (high byte), and the interval in seconds (low byte).
     pub interval: u16,
-    /// How the VRRP checksum is computed.
+    /// Form of the VRRP checksum.
     pub checksum: Checksum,
     /// Virtual addresses.
     pub addresses: Vec<IpAddr>,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 /// IP protocol number of VRRP.
 pub(crate) const PROTOCOL_VRRP: u8 = 112;
 
-/// How an advert's VRRP checksum is computed.
+/// The form of an advert's VRRP checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {
     /// Over the message only: VRRPv2, and RFC 9568 in IPv4.

@@ -5,7 +5,7 @@ use crate::address::{self, Address, FAMILY_IPV4, FAMILY_IPV6};
 use crate::counters::Counter;
 use crate::wire::{ipv4, ipv6, vrrp};
 
-/// Why a packet of IP protocol 112 is passed untouched.
+/// The reason why a packet of IP protocol 112 is passed untouched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotOurs {
     /// An IP fragment, which the kernel may reassemble. VRRP routers do not fragment adverts.

@@ -15,7 +15,7 @@ use crate::address::FAMILY_IPV4;
 use crate::address::{ipv4, to_words};
 use crate::counters::Counter;
 
-/// Why a packet is not a valid advert for this router.
+/// The reason why a packet is not a valid advert for this router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     NotOurs(NotOurs),

@@ -68,8 +68,8 @@ impl Expected {
 /// Validates a located advert (RFC 9568 section 7.1, RFC 3768 section 7.1) and parses it.
 ///
 /// The length must match the address count exactly, as in keepalived and FRR: no VRRP router sends
-/// other bytes after the message than a [trailer]. Ethernet padding is not included in the length in
-/// the IP header.
+/// other bytes after the message than a [trailer]. Ethernet padding is not included in the length
+/// in the IP header.
 ///
 /// # Errors
 /// The counter for the reason to drop the advert.

@@ -209,13 +209,14 @@ Exit status: 0 if other nodes have taken over all instances; 1 if none has
 changed because a name is unknown, or an instance is not master or owns its
 addresses; 1 also if no other node has taken over an instance.")]
     Failover(Masters),
-    /// Change the priority of an instance until the agent stops
+    /// Change the priority of an instance until it is reset or the agent shuts down
     #[command(after_help = "\
 Examples:
   sudo vipd priority VI_1 150
   sudo vipd priority VI_1 reset    restore the configured priority
 
-A reload keeps this priority unless it changes the configured one.
+A reload keeps this priority unless it changes the configured one. An upgrade,
+and a restart that keeps the states of the instances, keep it as well.
 
 Exit status: 1 if the instance is unknown or the owner of its addresses.")]
     Priority(PriorityArgs),
@@ -243,12 +244,12 @@ Examples:
 
 Compares the configuration file, the running agent, the kernel's settings and
 the adverts on the segments. Each finding has its evidence and a remedy. See
-docs/troubles.md. It requests the MACs of VIPs and of unicast peers, joins the
-VRRP groups, and observes adverts that vipd drops at the XDP hook by a program
-of its own. It changes nothing that outlasts the command.
+docs/troubles.md. The command requests the MACs of VIPs and of unicast peers,
+joins the VRRP groups, and observes adverts that vipd drops at the XDP hook by
+a program of its own. It changes nothing that outlasts the command.
 
-The wall clock is checked only for the comparison of logs of several nodes:
-VRRP does not need it, and vipd's timers use the monotonic clock.
+vipd's timers use the monotonic clock. The wall clock is checked because signed
+adverts and the comparison of logs of several nodes depend on it.
 
 Exit status: 0 if there is no problem, even with warnings; 1 if there is a
 problem, or the checks cannot run.
@@ -277,13 +278,13 @@ Examples:
   sudo vipd capture eth1 -w adverts.pcapng
   sudo vipd capture eth1 -w - | tshark -r - -T fields -e frame.comment
 
-Captures what the interface sends and receives, also adverts that an XDP
-program drops, which tcpdump cannot capture. In the file, the comment of each
-frame is the decision of an agent with this configuration file, and the
-reason. Ends after --seconds, or with Ctrl-C.
+Captures the adverts that the interface sends and receives, including those
+that vipd's XDP program drops, which tcpdump cannot capture. In the file, the
+comment of each frame is the decision of an agent with this configuration
+file, and the reason. Ends after --seconds, or with Ctrl-C.
 
-Exit status: 0 at the end of the time; 1 if the interface cannot be observed,
-or the file cannot be written.
+Exit status: 0 at the end of the time or after Ctrl-C; 1 if the interface
+cannot be observed, or the file cannot be written.
 
 Requires CAP_NET_RAW, and CAP_SYS_ADMIN if an XDP program is attached to the
 interface: run as root.")]
@@ -313,7 +314,7 @@ something could not be removed.")]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
-    /// How long to observe the adverts (default: 3.6 advert intervals, 4 to 60 s)
+    /// Time to observe the adverts (default: 3.6 advert intervals, 4 to 60 s)
     #[arg(long, value_name = "N", value_parser = seconds)]
     pub(super) seconds: Option<Duration>,
     /// Print one line of JSON
@@ -326,7 +327,7 @@ pub(super) struct ScanArgs {
     /// Network interface
     #[arg(value_name = "INTERFACE")]
     pub(super) interface: String,
-    /// How long to observe adverts; should be at least 3 advert intervals
+    /// Time to observe adverts; should be at least 3 advert intervals
     #[arg(long, value_name = "N", value_parser = seconds, default_value = "4")]
     pub(super) seconds: Duration,
     /// Print one line of JSON

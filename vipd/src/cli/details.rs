@@ -120,7 +120,7 @@ fn preempt(one: &InstanceStatus) -> String {
     }
 }
 
-/// Describes the effective priority, and why it differs from the configured priority.
+/// Describes the effective priority, and the reason for a difference from the configured priority.
 pub(super) fn priority(one: &InstanceStatus) -> String {
     let InstanceStatus { effective_priority, priority, track_weight, .. } = one;
     match (effective_priority == priority, *track_weight) {

@@ -13,6 +13,7 @@ use super::table::WAITING;
 use crate::config::machine::Machine;
 use crate::config::{self, Config};
 use crate::import::{self, Files, ImportError, Message, Options, Severity};
+use crate::process::prevent_core_dumps;
 
 /// Directories to search for programs: those in the `PATH` of the commands that the agent runs.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -23,6 +24,8 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
     if let Some(output) = args.output.as_ref().filter(|output| !args.force && output.exists()) {
         bail!("{} exists; specify another file, or --force to overwrite it", output.display());
     }
+    // keepalived's files may contain passwords and keys.
+    prevent_core_dumps();
     let options = Options {
         id: args.config_id.clone(),
         host_name: host_name(),

@@ -1,4 +1,5 @@
-//! Logging of `vipd run`: lines with UTC timestamps, written to stderr by a separate thread.
+//! Logging of the agent, its successor and its guardian: lines with UTC timestamps, written to
+//! stderr by a separate thread.
 //!
 //! If stderr blocks, only that thread blocks. Lines that do not fit in the thread's queue are
 //! dropped.

@@ -17,8 +17,8 @@ const SECTION: &str = "1";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The definition of the apostrophe, exactly as the `roff` crate writes it.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
-/// Sections of a page that are generated from blocks of the help text, in the order of
-/// man-pages(7).
+/// Sections of a page that are generated from blocks of the help text, in the order in which they
+/// appear on the page.
 const SECTIONS: [&str; 4] = ["KEYS", "ENVIRONMENT", "EXIT STATUS", "EXAMPLES"];
 
 /// A part of the text that follows the options in a help message.

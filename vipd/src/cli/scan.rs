@@ -63,7 +63,7 @@ struct Report<'a> {
     interface: &'a str,
     #[serde(rename = "vipd:seconds")]
     seconds: f64,
-    /// Why adverts that the interface's XDP program drops could not be observed.
+    /// The reason why adverts that the interface's XDP program drops could not be observed.
     #[serde(rename = "vipd:obstacle")]
     obstacle: Option<String>,
     /// Number of packets that were not recorded, because there were too many packets, senders or
@@ -105,7 +105,7 @@ struct SenderReport {
     longest_gap_ns: u64,
     macs: Vec<String>,
     virtual_addresses: Vec<String>,
-    /// Why no router would accept the latest advert of this one.
+    /// The reason why no router would accept the latest advert of this one.
     defect: Option<&'static str>,
 }
 
@@ -219,7 +219,7 @@ fn row(router: VirtualRouter, sender: &Sender, end: Duration) -> Vec<Cell> {
         seconds(advert.interval).into(),
         advert.checksum.map_or(NONE, checksum_name).into(),
         match (advert.trailer, advert.authentication) {
-            (Some(trailer), _) => format!("key {}", trailer.key_id),
+            (Some(trailer), _) => format!("key-{}", trailer.key_id),
             (None, None) => NONE.to_owned(),
             (None, Some((0, _))) => "none".to_owned(),
             (None, Some((1, _))) => "pass".to_owned(),
@@ -270,7 +270,7 @@ fn notes(
     notes
 }
 
-/// Returns why no router would accept an advert with this defect.
+/// Returns the reason why no router would accept an advert with this defect.
 fn defect(counter: Counter) -> &'static str {
     match counter {
         Counter::VersionErrors => "unknown VRRP version",
@@ -336,7 +336,7 @@ mod tests {
             notes,
             ["  clock 3000 ms behind, or an old advert", "  clock 2m00s ahead, or an old advert"]
         );
-        assert_eq!(text.matches("key 7").count(), 3, "{text}");
+        assert_eq!(text.matches("key-7").count(), 3, "{text}");
         let json = serde_json::to_value(scan(&survey).report()).expect("JSON");
         let clocks = [0, 1, 2].map(|number| &json["vipd:routers"][number]["clock-offset-ms"]);
         assert_eq!(clocks, [&0, &-3000, &120_000]);

@@ -94,7 +94,7 @@ pub(super) fn list(headings: &[&str]) -> String {
     }
 }
 
-/// Describes why an instance is in Initialize and how much longer it will stay there.
+/// Describes the reason why an instance is in Initialize, and the time left in that state.
 pub(super) fn waits_for(instance: &InstanceStatus) -> Option<String> {
     let reason = instance.initialize_reason.as_ref()?;
     Some(match instance.starts_in_ns {

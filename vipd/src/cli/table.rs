@@ -23,7 +23,7 @@ pub(super) enum Align {
     Right,
 }
 
-/// How a column makes room if the table is wider than the terminal.
+/// The way in which a column makes room if the table is wider than the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Yield {
     /// The column is hidden.

@@ -6,8 +6,8 @@ const CONTEXT: usize = 200;
 /// A line that contains one of these texts, in uppercase or lowercase, is not shown, because it may
 /// contain a password or a key.
 const SECRETS: [&str; 2] = ["pass", "hex"];
-/// A line with as many hexadecimal digits in a row is not shown, because it may contain a part of a
-/// key.
+/// A line with this many or more hexadecimal digits in a row is not shown, because it may contain a
+/// part of a key.
 const DIGITS: usize = 16;
 /// If a line ends in one of these strings, the next line is not shown, because it may contain the
 /// value of a password or a key.

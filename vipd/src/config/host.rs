@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::table::{Rejection, Value};
 use crate::vrrp::config::Family;
 
-/// Returns why a host cannot use this address, as the end of a sentence; `None` if the address is
-/// usable.
+/// Returns the reason why a host cannot use this address, as the end of a sentence; `None` if the
+/// address is usable.
 pub(super) fn unusable(address: IpAddr) -> Option<&'static str> {
     if address.is_loopback() {
         return Some("a loopback address");

@@ -161,7 +161,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 /// Reports keys that an included file must not contain. Only arrays of tables are allowed. In the
-/// combined text, any other key at the start of the file would belong to the last table of the
+/// combined text, any key before the file's first header would belong to the last table of the
 /// previous file. A table `[instance.notify]` would belong to that file's last instance.
 fn check(text: &str, file: &str, problems: &mut Vec<Problem>) {
     let (document, _) = DeTable::parse_recoverable(text);

@@ -16,8 +16,8 @@ use crate::vrrp::config::{Family, PRIORITY_OWNER};
 pub struct Machine {
     /// The interfaces by name. If empty, the configuration is not checked against interfaces.
     pub interfaces: BTreeMap<String, Interface>,
-    /// Why the fence does not outlast the agent's process on this machine; `None` if no reason was
-    /// found.
+    /// The reason why the fence does not outlast the agent's process on this machine; `None` if no
+    /// reason was found.
     pub fence_obstacle: Option<String>,
     /// Whether to check that the executables of commands exist and are safe to run.
     pub checks_executables: bool,

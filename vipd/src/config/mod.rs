@@ -167,7 +167,7 @@ pub enum ConfigError {
         path: String,
         /// The underlying error.
         cause: io::Error,
-        /// How the user can resolve the error.
+        /// The remedy, for the message.
         remedy: &'static str,
     },
     /// The file has errors.
@@ -184,7 +184,8 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// Returns an error if the file or an included file cannot be read. Otherwise, returns all
+    /// Returns an error if the file or an included file cannot be read. If `include` or an included
+    /// file is itself invalid, returns only the problems of includes. Otherwise, returns all
     /// problems in these files.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Self::load_on(path, &Machine::default())

@@ -183,8 +183,8 @@ pub(super) struct Collector<'s> {
     found: Vec<Problem>,
     warnings: Vec<Problem>,
     executables: Vec<Executable>,
-    /// A function that returns why an executable must not be run on this machine. `None` if
-    /// executables are not checked.
+    /// A function that returns the reason why an executable must not be run on this machine. `None`
+    /// if executables are not checked.
     defect: Option<fn(&Path) -> Option<String>>,
 }
 
@@ -202,8 +202,8 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// Makes [`executable`](Self::executable) check executables with `defect`, which returns why an
-    /// executable must not be run.
+    /// Makes [`executable`](Self::executable) check executables with `defect`, which returns the
+    /// reason why an executable must not be run.
     pub(super) fn check_executables(&mut self, defect: fn(&Path) -> Option<String>) {
         self.defect = Some(defect);
     }

@@ -218,7 +218,7 @@ schema! {
         PREEMPT_DELAY "preempt_delay", DELAY, "`\"0s\"`", "\"30s\"",
             "delay before a lower-priority master is preempted", "`preempt_delay`";
         STARTUP_DELAY "startup_delay", DELAY, "`\"0s\"`", "\"10s\"",
-            "how long the router stays in Initialize after it starts", "`vrrp_startup_delay`";
+            "time for which the router stays in Initialize after it starts", "`vrrp_startup_delay`";
         ACCEPT "accept", Kind::Boolean, "`true`", "true",
             "Accept_Mode: as master, accept packets to the VIPs; `false` drops them", "`accept`, `no_accept`";
         CHECKSUM "checksum", Kind::Choice(&["rfc5798", "rfc9568"]), "`\"rfc5798\"`", "\"rfc5798\"",
@@ -252,7 +252,7 @@ schema! {
         RULES "rules", Kind::Other("an array of tables"), "`[]`", "[{ from = \"192.0.2.10\", table = 100, priority = 100 }]",
             "policy rules that exist while the router is master", "`virtual_rules`";
         NOTIFY "notify", Kind::Other("a table"), "none", "{ any = [\"/etc/vipd/notify\"] }", "commands that run when the state changes", "`notify`, `notify_master` …";
-        GARP "garp", Kind::Other("a table"), "", "{ repeat = 5 }", "how VIPs are announced", "";
+        GARP "garp", Kind::Other("a table"), "", "{ repeat = 5 }", "settings for the announcements of VIPs", "";
     }
     Interface {
         INTERFACE_NAMED "name", INTERFACE_NAME, "required", "\"eth1\"", "an interface used by at least one instance", "";

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// How the BPF program is attached to an interface (`xdp`).
+/// Mode in which the BPF program is attached to an interface (`xdp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
     /// Native if the driver's native mode is known not to affect other traffic, otherwise TC

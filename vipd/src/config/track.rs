@@ -40,7 +40,7 @@ pub struct Script {
 pub struct Process {
     /// Name, unique among the processes.
     pub name: String,
-    /// Which processes belong to the program.
+    /// Selects the processes of the program.
     pub matches: ProcessMatch,
     /// Minimum number of processes for the object to be up, at least 1.
     pub quorum: u8,
@@ -49,7 +49,7 @@ pub struct Process {
     pub terminate_delay: u64,
 }
 
-/// Which processes belong to the program of a [`Process`].
+/// Selects the processes of the program of a [`Process`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessMatch {
     /// Absolute path of the executable (`/proc/PID/exe`).

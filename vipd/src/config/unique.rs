@@ -156,7 +156,7 @@ fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
             problems.add(
                 rule.at,
                 format!(
-                    "{} has no effect: {} at {place} has the same table and priority and matches the same packets; \
+                    "{} has no effect: {} at {place} has the same table and priority and also matches these packets; \
                      remove one of them, or choose another priority",
                     rule.value, other.value
                 ),

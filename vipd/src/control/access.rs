@@ -55,7 +55,7 @@ impl Credentials {
     }
 }
 
-/// The rights of a client. Each right includes the rights above it.
+/// The rights of a client. Each right includes the rights listed before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
     /// No access.

@@ -23,7 +23,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// wait until earlier changes are complete.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a request failed, with the remedy.
+/// The reason why a request failed, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No agent listens on the socket.

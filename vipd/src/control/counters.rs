@@ -25,7 +25,7 @@ pub enum Severity {
     Error,
 }
 
-/// Where a value is counted.
+/// The component that counts a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The BPF program. Signed adverts that the program passes to user space are counted by the
@@ -51,7 +51,7 @@ pub struct Counter {
     pub kind: Kind,
     /// Whether a value other than 0 needs attention.
     pub severity: Severity,
-    /// Where the value is counted.
+    /// The component that counts the value.
     pub source: Source,
     /// One line for `# HELP` and the reference.
     pub help: &'static str,

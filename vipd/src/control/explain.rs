@@ -77,7 +77,8 @@ pub(crate) fn hmac(hmac: &HmacStatus) -> String {
     format!("hmac: {mode}, {signs}, accepts key{plural} {keys}, {replays}")
 }
 
-/// Describes the clock of another router, in milliseconds after this host's: `3 ms ahead`.
+/// Describes the clock of another router: `3 ms ahead`. `millis` is that clock minus this host's,
+/// in milliseconds.
 pub(crate) fn clock_offset(millis: i64) -> String {
     let order = if millis < 0 { "behind" } else { "ahead" };
     match millis.unsigned_abs() {

@@ -2,8 +2,8 @@
 //!
 //! Where RFC 8347 (`ietf-vrrp`) has a leaf for a value, the report uses the leaf's name and unit.
 //! Other names have the prefix `vipd:`, except names that identify an instance or are inside
-//! `vipd:peers`, `vipd:unicast-peers` and `vipd:track`. Names must not change, because scripts
-//! depend on them.
+//! `vipd:peers`, `vipd:unicast-peers`, `vipd:hmac` and `vipd:track`. Names must not change, because
+//! scripts depend on them.
 
 use std::net::IpAddr;
 
@@ -98,7 +98,8 @@ pub struct InstanceStatus {
     /// `multicast` or `unicast`.
     #[serde(rename = "vipd:transport")]
     pub transport: String,
-    /// `none`, or `pass` for a VRRPv2 password. Never contains the password.
+    /// `none`, `pass` for a VRRPv2 password, or `hmac` for signed adverts. Never contains a
+    /// password or a key.
     #[serde(rename = "vipd:authentication")]
     pub authentication: String,
     /// Keys and rules for signed adverts; `None` without `hmac`.
@@ -148,9 +149,9 @@ pub struct InstanceStatus {
     /// The reason why the instance is in `initialize`; `None` in other states.
     #[serde(rename = "vipd:initialize-reason", default)]
     pub initialize_reason: Option<String>,
-    /// Fence level (`full`, `ingress`, `process` or `off`): how completely the kernel stops using
-    /// the VIPs when the agent is dead or stopped and another node has become master. `None` while
-    /// no interface of the instance is open.
+    /// Fence level (`full`, `ingress`, `process` or `off`): the extent to which the kernel drops
+    /// packets to and from the VIPs when the agent is dead or stopped and another node has become
+    /// master. `None` while no interface of the instance is open.
     #[serde(rename = "vipd:fence")]
     pub fence: Option<String>,
     /// XDP mode in use, `native`, `tc` or `generic`; `None` while the program is not attached.

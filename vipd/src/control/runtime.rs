@@ -65,7 +65,7 @@ fn accepts_connections(directory: &Path) -> bool {
     connect().is_ok()
 }
 
-/// Why a runtime directory cannot be used, with the remedy.
+/// The reason why a runtime directory cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// An agent in another network namespace uses the directory.

@@ -33,7 +33,7 @@ pub(crate) struct Facts {
 pub(crate) struct Host {
     /// Kernel release, as printed by `uname -r`.
     pub(crate) kernel: String,
-    /// Why this process could not run the agent, for example missing capabilities.
+    /// The reason why this process could not run the agent, for example missing capabilities.
     pub(crate) obstacle: Option<String>,
     /// Names and IDs of the other processes with raw sockets for VRRP.
     pub(crate) daemons: Vec<(String, u32)>,
@@ -51,8 +51,8 @@ pub(crate) struct Host {
 pub(crate) struct Clock {
     /// State of the clock, or why it cannot be read.
     pub(crate) state: Result<ClockState, String>,
-    /// How far the clock was set forward (positive) or back (negative) during the observation, in
-    /// nanoseconds.
+    /// Change of the wall clock relative to the monotonic clock during the observation, in
+    /// nanoseconds: positive if it was set forward, negative if it was set back.
     pub(crate) step: i64,
     /// Duration of the observation.
     pub(crate) duration: Duration,
@@ -113,7 +113,7 @@ pub(crate) struct Wire {
     pub(crate) duration: Duration,
     /// Watched addresses whose MACs were not requested, because the time was too short.
     pub(crate) unasked: BTreeSet<IpAddr>,
-    /// Why adverts that an XDP program drops are not visible.
+    /// The reason why adverts that an XDP program drops are not visible.
     pub(crate) obstacle: Option<Obstacle>,
 }
 

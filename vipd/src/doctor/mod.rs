@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub(crate) use facts::Facts;
 
-/// How serious a finding is.
+/// Severity of a finding, from most to least serious.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Severity {
@@ -25,7 +25,7 @@ pub(crate) enum Severity {
     Note,
 }
 
-/// Something that a check has found.
+/// A problem, warning or note that a check reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
     /// Name of the finding, as in `docs/troubles.md`.
@@ -35,9 +35,9 @@ pub(crate) struct Finding {
     pub(crate) subject: String,
     /// One sentence without a period.
     pub(crate) summary: String,
-    /// What was observed.
+    /// The observation that led to the finding.
     pub(crate) evidence: String,
-    /// What to do.
+    /// The recommended action.
     pub(crate) remedy: String,
 }
 
@@ -97,7 +97,6 @@ const CHECKS: &[fn(&Facts) -> Vec<Finding>] = &[
     checks::wire::unicast_peers_are_reachable,
 ];
 
-/// Number of checks.
 pub(crate) const CHECK_COUNT: usize = CHECKS.len();
 
 /// Runs all checks. The findings are in descending order of severity.

@@ -38,7 +38,7 @@ impl Process {
             let link = fs::read_link(format!("/proc/{process}/ns/net")).ok()?;
             Some(link.to_string_lossy().into_owned())
         };
-        // Not `self`: the calling thread may be in another namespace than the main thread.
+        // Not `self`: the calling thread may be in a different namespace from the main thread.
         let namespaces = namespace(&pid.to_string()).zip(namespace("thread-self"));
         Self {
             pid,

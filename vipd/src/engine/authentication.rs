@@ -96,7 +96,7 @@ impl Authentication {
         self.former_source.take()
     }
 
-    /// Returns the senders, with the times for which their sequences count from `now`.
+    /// Returns the senders, with the remaining lifetime of each sender's mark at `now`.
     fn remembered(&self, now: Timestamp) -> impl Iterator<Item = Verified> {
         self.authenticator.remembered(clock::wall(now))
     }
@@ -201,8 +201,8 @@ impl Engine {
     }
 
     /// Remembers an address from which the router no longer sends adverts, because its primary
-    /// address has changed. Its own adverts from there, if they are replayed, are not those of
-    /// another router.
+    /// address has changed. Otherwise, replays of its own adverts from this address would appear to
+    /// come from another router.
     pub(super) fn leave_source(&mut self, now: Timestamp, id: RouterId, former: IpAddr) {
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
         let row = instance.row;
@@ -249,11 +249,13 @@ impl Engine {
 }
 
 impl Instance {
-    /// Verifies an advert from the ring, and counts it. `packet` is the IP packet of a signed
-    /// advert, and empty for any other advert. Returns the sender of a signed advert.
+    /// Verifies an advert from the ring, and counts it if it is verified or refused. `packet` is
+    /// the IP packet of a signed advert, and empty for any other advert, which the BPF program has
+    /// already counted. Returns the sender of a signed advert.
     ///
     /// # Errors
-    /// Returns an error if the advert must be discarded: what to report, if anything.
+    /// Returns an error if the advert must be discarded. The error is `None` if the refusal must
+    /// not be reported.
     pub(crate) fn verify(
         &mut self,
         record: &AdvertRecord,

@@ -92,7 +92,7 @@ pub(crate) struct Added {
 }
 
 /// Work that may block, for the service's worker thread. Requested by the engine, or by the service
-/// during an upgrade. Never lost.
+/// during an upgrade or a restart. Never lost.
 pub(crate) enum Request {
     /// Opens a link whose interface exists, or updates a link that is already open.
     Open(LinkSpec),
@@ -101,10 +101,10 @@ pub(crate) enum Request {
     Reattach(LinkSpec),
     /// Restores an open link's multicast memberships, which the kernel may have dropped.
     RenewGroups(LinkSpec),
-    /// Closes a link whose interface was deleted or renamed.
+    /// Closes a link that no router uses any longer, or whose interface was deleted or renamed.
     Close {
         link: LinkId,
-        /// The previous index of the interface.
+        /// The last index of the interface.
         ifindex: u32,
         /// The link's I/O resources; `None` if the link is not open.
         io: Option<LinkIo>,
@@ -122,7 +122,7 @@ pub(crate) enum Request {
     /// Requests the descriptors that a successor needs. Until [`EndSharing`](Self::EndSharing), the
     /// worker neither opens nor closes links, so that the successor's descriptors remain complete.
     Share(Recipient, oneshot::Sender<io::Result<Holdings>>),
-    /// The successor has failed; links may change again.
+    /// An upgrade or a restart has failed; links may change again.
     EndSharing,
     /// Leaves all links to a successor, and ends the worker.
     HandOver,

@@ -133,15 +133,15 @@ impl Instance {
     /// Prepares the adverts for the link's MAC and for the primary address, whose prefix length is
     /// `prefix`. Returns whether the MAC has changed.
     pub(crate) fn prepare(&mut self, mac: Option<[u8; 6]>, primary: IpAddr, prefix: Option<u8>) -> bool {
-        let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary));
-        if before == Some((mac, primary)) {
+        let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary, frames.prefix));
+        if before == Some((mac, primary, prefix)) {
             return false;
         }
         // Always succeeds: the configuration allows at most 255 addresses of one family, and a
         // multicast router is ready only if its interface has a MAC.
         self.frames =
             self.build_adverts(mac, primary, prefix).map(|adverts| Frames { mac, primary, prefix, adverts });
-        before.is_some_and(|(old, _)| old != mac)
+        before.is_some_and(|(old, ..)| old != mac)
     }
 
     /// Replaces the settings, and prepares adverts for the new settings. Call this after the router
@@ -271,9 +271,10 @@ impl Instance {
         self.router.state() == State::Master
     }
 
-    /// Returns the time at which a master whose BPF program was detached becomes impeded. Returns
-    /// `None` if the program is attached. Also returns `None` for a backup, which is impeded
-    /// immediately because it may miss the master's adverts.
+    /// Returns the time at which a master whose BPF program was detached, or now runs after another
+    /// program, becomes impeded. Returns `None` if the program is attached and first at its hook.
+    /// Also returns `None` for a backup, which is impeded immediately because it may miss the
+    /// master's adverts.
     pub(crate) fn grace_ends(&self, link: &Link) -> Option<Timestamp> {
         let detached_at = link.io.as_ref()?.detached_at.filter(|_| self.is_master())?;
         Some(detached_at + self.router.snapshot().master_down_interval)
@@ -346,8 +347,9 @@ impl Instance {
         None
     }
 
-    /// Returns a VIP whose removal would make a link lose its primary address; `None` if there is
-    /// no such VIP, or if the router is an address owner.
+    /// Returns a VIP whose removal would make a link lose its primary address, or an own address
+    /// that is secondary to the VIP; `None` if there is no such VIP, or if the router is an address
+    /// owner.
     pub(crate) fn conflict(&self, links: &Links) -> Option<IpAddr> {
         if self.is_owner() {
             return None;

@@ -215,14 +215,15 @@ impl Link {
     }
 
     /// Returns whether an address must not be removed: vipd did not add it, and without it the
-    /// interface would lose its primary address.
+    /// interface would lose its primary address or an own address that is secondary to it.
     pub(crate) fn is_protected(&self, found: &Address) -> bool {
         !self.addresses.is_ours(found)
             && (self.primaries[slot(Family::of(found.address))] == Primary::Virtual(found.address)
                 || dependent(found, &self.own).is_some())
     }
 
-    /// Returns whether removing this VIP would make the interface lose its primary address.
+    /// Returns whether removing this VIP would make the interface lose its primary address, or an
+    /// own address that is secondary to the VIP.
     pub(crate) fn conflicts(&self, vip: IpAddr) -> bool {
         self.addresses.entries(vip).any(|found| self.is_protected(found))
     }
@@ -283,7 +284,7 @@ impl Link {
         self.vips.get(&vip).map_or(&[], |vip| vip.routers.as_slice())
     }
 
-    /// Returns the mode of the BPF program, or `None` if it is not attached.
+    /// Returns the mode of the BPF program; `None` unless it is attached and first at its hook.
     pub(crate) fn mode(&self) -> Option<Mode> {
         self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }

@@ -53,7 +53,7 @@ pub(crate) struct RouterSpec {
     pub(crate) macvlan: Option<LinkId>,
 }
 
-/// A virtual router's entries in the BPF program's maps `ROUTERS` and `PEERS`.
+/// A virtual router's entries in the BPF program's maps `ROUTERS`, `PEERS` and `HMAC_KEYS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct XdpEntry {
     pub(crate) vrid: u8,

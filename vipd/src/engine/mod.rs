@@ -311,7 +311,8 @@ impl Engine {
     ///
     /// # Errors
     /// Returns an error if the guardian's mutex cannot be acquired, if waiting for events fails, or
-    /// if taking over from the predecessor fails. In the last case, the predecessor continues.
+    /// if taking over from the predecessor fails. In the last case, a running predecessor
+    /// continues.
     pub(crate) fn run(mut self, predecessor: Option<Predecessor>) -> io::Result<Remaining> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {

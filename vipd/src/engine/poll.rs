@@ -101,7 +101,8 @@ impl Poll {
         self.take(None)
     }
 
-    /// Returns the sources that are ready, without waiting. Makes one system call.
+    /// Returns the sources that are ready, without waiting. Makes one system call, and a second one
+    /// if another thread has woken the engine.
     ///
     /// # Errors
     /// Not expected, because the descriptors are valid.

@@ -42,7 +42,6 @@ impl Engine {
                 self.effects.remove_one(id, *vip, &mut self.topology);
             }
         }
-        let known_links = self.topology.links.iter().count();
         let Some(reconfigured) = self.topology.change_router(id, settings) else {
             return Reconfigured::default();
         };
@@ -52,7 +51,6 @@ impl Engine {
         }
         // If the thread cannot be started, the next resync tries again.
         self.resync_needed |= self.prepare_routing().is_err();
-        let has_new_links = self.topology.links.iter().count() > known_links;
         self.close_unused(reconfigured.unused);
         for action in actions {
             self.effects.push(id, action);
@@ -68,6 +66,6 @@ impl Engine {
         self.follow_up(now);
         let Some(instance) = self.topology.routers.get(id) else { return Reconfigured::default() };
         let reopen = (instance.xdp_entry() != former_entry).then_some(instance.link);
-        Reconfigured { reopen, has_new_links }
+        Reconfigured { reopen, has_new_links: reconfigured.has_new_links }
     }
 }

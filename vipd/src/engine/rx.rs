@@ -69,7 +69,7 @@ impl Engine {
             }
             Ok(None) => {}
             Err(refused) => {
-                // The BPF program may have fenced the row, because it does not know all sequences.
+                // The BPF program may have fenced the row, because it does not have all sequences.
                 self.effects.keep_lease(now, instance);
                 if let Some(refused) = refused {
                     self.reports.send(Report::AdvertRefused { router: id, refused });

@@ -146,8 +146,8 @@ pub(crate) struct Resumed {
 }
 
 impl Engine {
-    /// Takes over from a predecessor. If the takeover fails, reports the reason to the predecessor,
-    /// which continues.
+    /// Takes over from a predecessor. If the takeover fails, reports the reason to a running
+    /// predecessor, which continues.
     ///
     /// # Errors
     /// Returns an error with the same reason.

@@ -38,6 +38,8 @@ pub(crate) struct Topology {
 pub(crate) struct Changed {
     /// New position of each former VIP, or `None` if the VIP was removed.
     pub(crate) positions: Vec<Option<usize>>,
+    /// Whether links were added.
+    pub(crate) has_new_links: bool,
     /// Links that were removed because no router uses them.
     pub(crate) unused: Vec<(LinkId, Link)>,
 }
@@ -148,9 +150,11 @@ impl Topology {
         settings: Arc<config::Instance>,
     ) -> Option<Changed> {
         let former = self.links_of(router);
+        let known_links = self.links.iter().count();
         let instance = self.routers.get_mut(router)?;
         let vip_links = vip_links(&mut self.links, &settings, instance.link, instance.macvlan);
         let routing = Wanted::all(&settings, &mut self.links);
+        let has_new_links = self.links.iter().count() > known_links;
         let positions = instance.change(settings, vip_links, routing);
         for link in &former {
             if let Some(link) = self.links.get_mut(*link) {
@@ -158,7 +162,7 @@ impl Topology {
             }
         }
         self.register(router);
-        Some(Changed { positions, unused: self.remove_unused(former) })
+        Some(Changed { positions, has_new_links, unused: self.remove_unused(former) })
     }
 
     /// Finds or adds the links on which these settings place VIPs, and reserves these links until

@@ -39,7 +39,8 @@ pub(super) struct Aftermath {
 }
 
 /// Number of attempts after which the guardian gives up removing routes and rules that the kernel
-/// refuses to remove. The guardian does not give up removing VIPs, which may no longer be fenced.
+/// refuses to remove. Until a termination signal, the guardian does not give up removing VIPs,
+/// which may no longer be fenced.
 const ATTEMPTS: u32 = 30;
 
 /// The reason why an attempt has failed.

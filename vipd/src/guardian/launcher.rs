@@ -77,8 +77,8 @@ struct Shared {
 }
 
 impl Guardian {
-    /// Creates the memory and installs the crash handlers. Starts a guardian once the engine runs,
-    /// and retries if the start fails.
+    /// Creates the memory and installs the crash handlers. Starts a guardian once the engine holds
+    /// the mutex, and retries if the start fails.
     ///
     /// # Errors
     /// Returns an error if no file descriptor, address space or thread is available.

@@ -3,9 +3,10 @@
 //! ```text
 //!  word 0       phase       the engine's phase: `Phase`
 //!       1       crash       number of the fatal signal that the agent has received, else 0
-//!       2       answered    1 once a guardian has responded to the engine's death
+//!       2       answered    1 once a guardian has responded to the engine's death, or while no
+//!                           response is needed
 //!       3       rows        number of rows
-//!       8…15    mutex       robust; the engine's thread holds it while it runs
+//!       8…15    mutex       robust; held by the engine's thread in the phase `Running`
 //!       16…     table       one word per row: position of its record (upper half) and length,
 //!                           both in words; 0 if there is none
 //!       …       sequences   one word per row: sequence of the last signed advert; 0 if there is none
@@ -43,7 +44,8 @@ const _: () = assert!(MUTEX + robust_mutex::WORDS <= TABLE);
 /// The engine's phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The engine's thread does not run yet.
+    /// The engine's thread has not acquired the mutex yet. A successor acquires it only after it
+    /// has taken over.
     Starting,
     /// The engine's thread holds the mutex. If it releases the mutex in this phase, it has died.
     Running,
@@ -125,7 +127,8 @@ impl Memory {
         self.word(ANSWERED).store(is_answered.into(), Ordering::Release);
     }
 
-    /// Returns whether a guardian has responded to the engine's death.
+    /// Returns whether a guardian has responded to the engine's death, or no response is needed
+    /// ([`set_answered`](Self::set_answered)).
     pub(super) fn is_answered(&self) -> bool {
         self.word(ANSWERED).load(Ordering::Acquire) != 0
     }
@@ -135,14 +138,15 @@ impl Memory {
         self.0.words().get(TABLE + 2 * self.rows()..).unwrap_or_default()
     }
 
-    /// Stores the sequence of the last signed advert of a row.
+    /// Stores the sequence of the last signed advert that the router of a row has sent.
     pub(super) fn set_sequence(&self, row: usize, sequence: u64) {
         if row < self.rows() {
             self.word(TABLE + self.rows() + row).store(sequence, Ordering::Relaxed);
         }
     }
 
-    /// Returns the sequence of the last signed advert of a row; 0 if there is none.
+    /// Returns the sequence of the last signed advert that the router of a row has sent; 0 if there
+    /// is none.
     pub(super) fn sequence(&self, row: usize) -> u64 {
         if row < self.rows() { self.word(TABLE + self.rows() + row).load(Ordering::Relaxed) } else { 0 }
     }
@@ -171,9 +175,9 @@ impl Memory {
         Some(copy)
     }
 
-    /// Returns a word of the header or the table.
+    /// Returns a word of the header, the table or the sequences.
     fn word(&self, index: usize) -> &AtomicU64 {
-        // `create` and `map` make sure that the header and the table exist.
+        // `create` and `map` make sure that all three exist.
         &self.0.words()[index]
     }
 

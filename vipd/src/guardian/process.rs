@@ -197,8 +197,8 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
     tracing::error!(masters, adverts, refused, "guardian: the agent has {cause}; {sent}; {vips}");
 }
 
-/// Removes VIPs as other routers take over, until none are left, another agent has started, or the
-/// time limit after a termination signal has passed.
+/// Removes VIPs as other routers take over, until none are left or another agent has started. Once
+/// the time limit after a termination signal has passed, removes all remaining VIPs and returns.
 fn remain(
     mut aftermath: Aftermath,
     agent: &str,

@@ -20,7 +20,7 @@
 //!  +--------------------------------------+
 //! ```
 //!
-//! All numbers are in host byte order.
+//! All numbers are in host byte order, except addresses (`n`), which are in network byte order.
 
 use std::net::IpAddr;
 
@@ -204,8 +204,9 @@ impl<'a> View<'a> {
         self.head.interval
     }
 
-    /// Returns the trailer of the adverts with a packet of this record; `None` if adverts are not
-    /// signed. `sent` is the sequence of the router's last advert, 0 if there was none.
+    /// Signs a packet of this record, and returns the trailer, which all packets of the record
+    /// share; `None` if adverts are not signed. `sent` is the sequence of the router's last signed
+    /// advert, 0 if there was none.
     pub(super) fn sign(
         &self,
         packet: &PacketView<'_>,

@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 const PREFIX: &str = "vipd-guardian ";
 /// The guardian's answer to the next agent.
 const LEAVES: u8 = 1;
-/// Longest time that a starting agent waits for a guardian to exit.
+/// Longest time that a starting agent waits for a guardian's answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Listens for the next agent with this name. Returns `None` if another process uses the name.
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn starting_agent_waits_for_the_guardian_to_exit() {
+    fn starting_agent_waits_for_the_answer_of_the_guardian() {
         let name = format!("/test/{}", std::process::id());
         stand_down(&name);
         let listener = listen(&name).expect("free");

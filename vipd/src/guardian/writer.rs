@@ -102,7 +102,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Stores the sequence of the last signed advert of a row.
+    /// Stores the sequence of the last signed advert that the router of a row has sent.
     pub(crate) fn set_sequence(&self, row: Row, sequence: u64) {
         self.memory.set_sequence(row.number() as usize, sequence);
     }

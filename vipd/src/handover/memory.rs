@@ -1,4 +1,4 @@
-//! Passes data of any length as anonymous memory (memfd_create(2)).
+//! Passes data that may be too long for a message as anonymous memory (memfd_create(2)).
 
 use std::fs::File;
 use std::io::{self, Write as _};

@@ -1,4 +1,4 @@
-//! The token that decides which of two processes runs the virtual routers.
+//! The token. Of two processes, the one that takes it runs the virtual routers.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

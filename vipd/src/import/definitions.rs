@@ -90,15 +90,16 @@ impl Definitions {
     }
 }
 
-/// Parses the reference at the start of a text that begins with `$`: `${NAME}`, `${NAME 1 2}`, or
-/// `$NAME` before white space, a comma, a closing parenthesis or the end.
+/// Parses the reference at the start of a text that begins with `$`: `${NAME}`, `${NAME 1 2}`,
+/// `${_NAME PARAMETER}`, or `$NAME` before white space, a comma, a closing parenthesis or the end.
 fn reference(text: &str) -> Option<Reference<'_>> {
     let after = &text[1..];
     if let Some(inside) = after.strip_prefix('{') {
         let name = name(inside)?;
         let close = inside.find('}')?;
         let parameters = &inside[name.len()..close];
-        let is_plain = parameters.bytes().all(|c| c == b' ' || c.is_ascii_digit());
+        let is_predefined = name.starts_with('_') && (parameters.is_empty() || parameters.starts_with(' '));
+        let is_plain = is_predefined || parameters.bytes().all(|c| c == b' ' || c.is_ascii_digit());
         return is_plain.then_some(Reference { length: close + 3, name });
     }
     let name = name(after)?;
@@ -122,9 +123,11 @@ pub(super) fn definition(line: &str) -> Option<(&str, &str)> {
     Some((name, value.trim_start()))
 }
 
-/// Returns the names of predefined parameters in a line. Such names begin with `_`.
+/// Returns the names of predefined parameters in a line, except in the file names of keys, which
+/// are translated. Such names begin with `_`.
 pub(super) fn predefined_names(line: &str) -> impl Iterator<Item = &str> {
     line.match_indices('$')
+        .filter(|(at, _)| !line[..*at].ends_with("file:"))
         .filter_map(|(at, _)| reference(&line[at..]))
         .map(|reference| reference.name)
         .filter(|name| name.starts_with('_'))

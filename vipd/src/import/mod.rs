@@ -6,8 +6,9 @@
 //!            parameters, sequences                     keyword
 //! ```
 //!
-//! Nothing is dropped silently: each keyword is translated, or a [`Message`] states why it is not
-//! needed or gives the remedy. The table of keywords is in `keywords`.
+//! Nothing is dropped silently: each keyword is translated, requests vipd's default, or causes a
+//! [`Message`] with the reason why it is not needed, or with the remedy. The table of keywords is
+//! in `keywords`.
 //!
 //! The module does no I/O. It reads files through [`Files`].
 
@@ -96,7 +97,7 @@ pub enum ImportError {
     /// The configuration exceeds a limit.
     #[error("{at}: {what}; split the configuration")]
     Limit {
-        /// Where the limit is exceeded.
+        /// Position at which the limit is exceeded.
         at: Position,
         /// Description of the exceeded limit, for the message.
         what: &'static str,

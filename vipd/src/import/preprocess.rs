@@ -58,7 +58,7 @@ struct Preprocessor<'a> {
     work: usize,
 }
 
-/// Where a line is: its position and the directory of its file.
+/// The place of a line: its position and the directory of its file.
 #[derive(Clone, Copy)]
 struct Place<'p> {
     at: &'p Position,

@@ -32,11 +32,11 @@ pub enum Severity {
 /// A message about one setting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
-    /// Where the setting is.
+    /// Position of the setting.
     pub at: Position,
     /// Whether the setting requires an action.
     pub severity: Severity,
-    /// The setting, how it was translated and, if an action is required, the remedy.
+    /// The setting, its translation and, if an action is required, the remedy.
     pub text: String,
 }
 

@@ -15,7 +15,7 @@ use super::monitor::{Monitor, WatchedLink};
 use super::requests::Requests;
 use super::wire::{Message, ifindex, link_name};
 
-/// Maximum number of attempts at a dump, which changes may interrupt.
+/// Maximum number of attempts at a dump, because concurrent changes can interrupt an attempt.
 const ATTEMPTS: u32 = 32;
 /// Maximum number of links to request one by one, which is cheaper if the host has many other
 /// links. If more links are needed, all links are dumped.
@@ -33,7 +33,7 @@ impl Requests {
     }
 
     /// Reads the named links and their addresses, and makes the monitor report changes to them. The
-    /// monitor is set up before the addresses are read, so that no change is missed.
+    /// monitor is set up before anything is read, so that no change is missed.
     ///
     /// # Errors
     /// See [`dump`](Self::dump).
@@ -46,6 +46,7 @@ impl Requests {
         // The kernel rejects requests for names that are too long (`ERANGE`), and no interface can
         // have such a name.
         let names: Vec<&str> = names.iter().copied().filter(|name| is_interface_name(name)).collect();
+        monitor.expect(&names)?;
         let mut links = Vec::with_capacity(names.len());
         let mut found = |message: &Message<'_>| {
             let name = link_name(message).and_then(|name| names.iter().position(|known| *known == name));

@@ -21,7 +21,7 @@ use super::rule::FRA_PROTOCOL;
 const MAX_LEN: usize = 4096;
 /// Number of instructions for a range of indices.
 const RANGE_LEN: usize = 3;
-/// Maximum number of instructions for a name.
+/// Upper limit on the number of instructions for a name.
 const NAME_LEN: usize = 14;
 /// Number of instructions for a peer.
 const PEER_LEN: usize = 2;
@@ -29,7 +29,7 @@ const PEER_LEN: usize = 2;
 const DESTINATION_LEN: usize = 12;
 /// Upper limit on the number of all other instructions.
 const FIXED_LEN: usize = 96;
-/// With more names than this, all new links pass.
+/// With more names than this, all link messages pass.
 const MAX_NAMES: usize = 128;
 /// With more peers than this, all neighbors pass.
 const MAX_PEERS: usize = 256;
@@ -101,8 +101,8 @@ impl From<Instruction> for SockFilter {
 
 /// Builds the program for these links and unicast peers. `indices` must be sorted.
 ///
-/// The program passes notifications about links and addresses with one of the indices, about new
-/// links with one of the names, and about neighbors with a peer's address. If `routes` is given,
+/// The program passes notifications about links and addresses with one of the indices, about links
+/// with one of the names, and about neighbors with a peer's address. If `routes` is given,
 /// the program also passes removals of routes and rules with vipd's mark, and routes of other tools
 /// that have replaced a route to one of these destinations. If `routes` is `None`, the socket must
 /// not have joined the multicast groups for routes and rules.
@@ -145,7 +145,7 @@ pub(super) fn program(
 }
 
 /// Builds the block that passes link and address messages with an index in one of the ranges, and
-/// new links with one of the names.
+/// link messages with one of the names.
 fn link_block(names: &[String], ranges: &[(u32, u32)]) -> Vec<Instruction> {
     let mut program = Program::default();
     program.load_index();
@@ -155,7 +155,8 @@ fn link_block(names: &[String], ranges: &[(u32, u32)]) -> Vec<Instruction> {
         program.push(RETURN, PASS);
     }
     program.push(LOAD_MEMORY, 0);
-    program.branch(IF_EQUAL, u32::from(libc::RTM_NEWLINK.to_be()), 1, 0);
+    program.branch(IF_EQUAL, u32::from(libc::RTM_NEWLINK.to_be()), 2, 0);
+    program.branch(IF_EQUAL, u32::from(libc::RTM_DELLINK.to_be()), 1, 0);
     program.push(RETURN, DROP);
     if names.len() > MAX_NAMES {
         program.push(RETURN, PASS);

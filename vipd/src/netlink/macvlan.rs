@@ -268,8 +268,9 @@ impl Macvlans {
     }
 
     /// If another interface had the parent's name before, drops the records of that interface's
-    /// macvlans and sysctls. The kernel deleted the macvlans along with that interface, and the new
-    /// interface has its own sysctls.
+    /// macvlans and sysctls. If that interface was deleted, the kernel deleted its macvlans, and
+    /// the new interface has its own sysctls. If it was renamed, its macvlans remain until the next
+    /// start.
     fn forget_former_parent(&mut self, wanted: &Wanted<'_>) {
         let former = |key: &Key, parent: &str| parent == wanted.parent_name && key.0 != wanted.parent;
         if self.created.iter().any(|(key, (_, parent))| former(key, parent)) {
@@ -384,7 +385,7 @@ impl Macvlans {
     }
 }
 
-/// A macvlan that a previous run has left behind.
+/// A macvlan whose alias names this agent.
 struct Stale {
     macvlan: Macvlan,
     /// Index of the parent.

@@ -102,7 +102,7 @@ impl Monitor {
         Ok(Self { socket, buffer, watched: None, peers: Vec::new(), routes: None, traffic })
     }
 
-    /// Limits notifications to these links, sorted by index, and to new links with these names.
+    /// Limits notifications to these links, sorted by index, and to links with these names.
     ///
     /// # Errors
     /// `ENOMEM` if the kernel cannot install the socket filter. The previous filter remains.
@@ -112,6 +112,21 @@ impl Monitor {
             links: links.to_vec(),
         });
         self.attach_filter()
+    }
+
+    /// Queues notifications about links with these names, in addition to those about the watched
+    /// links, until [`watch`](Self::watch) is called. Before the first call of `watch`, all
+    /// notifications are queued.
+    ///
+    /// # Errors
+    /// See [`watch`](Self::watch).
+    pub(super) fn expect(&self, names: &[&str]) -> io::Result<()> {
+        let Some(Watched { links, .. }) = self.watched.as_ref().filter(|watched| watched.names != names)
+        else {
+            return Ok(());
+        };
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        self.attach(&names, links)
     }
 
     /// Enables [`Notice::Neighbor`] for these unicast peers.
@@ -206,7 +221,10 @@ impl Monitor {
     }
 
     fn attach_filter(&self) -> io::Result<()> {
-        let Some(Watched { names, links }) = &self.watched else { return Ok(()) };
+        self.watched.as_ref().map_or(Ok(()), |Watched { names, links }| self.attach(names, links))
+    }
+
+    fn attach(&self, names: &[String], links: &[WatchedLink]) -> io::Result<()> {
         let indices: Vec<u32> = links.iter().map(|link| link.index).collect();
         let program = filter::program(names, &indices, &self.peers, self.routes.as_deref());
         let program: Vec<_> = program.into_iter().map(Into::into).collect();

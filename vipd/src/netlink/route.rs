@@ -210,7 +210,8 @@ impl fmt::Display for RouteKind {
     }
 }
 
-/// Formats the route as `ip route` shows it, without the interface.
+/// Formats the type, destination, gateway, table and metric of the route, in the syntax of
+/// `ip route`.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { to, prefix, table, metric, kind, via, .. } = self;

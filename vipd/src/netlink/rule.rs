@@ -125,7 +125,7 @@ impl Rule {
     }
 }
 
-/// Formats the rule as `ip rule` shows it.
+/// Formats the rule in the syntax of `ip rule add`.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { is_ipv6: _, priority, table, from, to, iif, oif, fwmark } = self;

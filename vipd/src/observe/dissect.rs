@@ -59,7 +59,8 @@ pub(crate) struct Advert {
     pub(crate) addresses: Vec<IpAddr>,
     /// `None` if the checksum is wrong in every form, or the advert has another defect.
     pub(crate) checksum: Option<ChecksumForm>,
-    /// Why routers drop the advert, whatever their configuration; `None` if some would accept it.
+    /// The reason why routers drop the advert, whatever their configuration; `None` if some would
+    /// accept it.
     pub(crate) defect: Option<Counter>,
 }
 
@@ -155,7 +156,7 @@ fn advert(packet: &[u8], located: Located, vlan: Option<u16>, source_mac: Option
     let data: Option<[u8; 8]> = (version == 2).then(|| message.last_chunk().copied().unwrap_or_default());
     let authentication = data.map(|data| (word.to_be_bytes()[0], data));
     let (words, _) = data.as_ref().unwrap_or(&[0; 8]).as_chunks::<4>();
-    // What a router with the sender's configuration expects.
+    // The expectations of a router with the sender's configuration.
     let expected = Expected {
         authentication: authentication.map_or(0, |(kind, _)| kind),
         password: [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1])],

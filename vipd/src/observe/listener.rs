@@ -26,7 +26,7 @@ const SKIPPED: usize = 256;
 /// Name of the lock that a process with taps holds in its network namespace.
 const LOCK: &str = "vipd-tap";
 
-/// Why adverts that an XDP program drops are not visible.
+/// The reason why adverts that an XDP program drops are not visible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Obstacle {
     /// Only one process at a time can have taps.
@@ -44,7 +44,7 @@ pub(crate) enum Obstacle {
 }
 
 impl Obstacle {
-    /// Returns what to do.
+    /// Returns the action that makes the adverts visible.
     pub(crate) fn remedy(&self) -> String {
         match self {
             Self::Busy { .. } => "wait until that command ends, or end it".to_owned(),
@@ -123,7 +123,7 @@ struct Interface {
     sniffer: Sniffer,
     /// ID of the interface's XDP program, and its program array if the program is vipd's.
     consumer: Option<(u32, Option<Consumer>)>,
-    /// Why adverts that the XDP program drops are not visible.
+    /// The reason why adverts that the XDP program drops are not visible.
     obstacle: Option<Obstacle>,
     /// Number of frames that were lost since the last call of [`Listener::take_lost`].
     lost: u64,

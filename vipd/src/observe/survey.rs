@@ -50,8 +50,8 @@ pub(crate) struct Sender {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
     senders: BTreeMap<(VirtualRouter, IpAddr), Sender>,
-    /// The watched addresses, each with up to 16 MACs that claim it, not counting this host's. The
-    /// value is true if the claim came from this host.
+    /// The watched addresses, each with up to 16 MACs that claim it; this host's are recorded even
+    /// beyond this limit. The value is true if the claim came from this host.
     claims: BTreeMap<IpAddr, BTreeMap<[u8; 6], bool>>,
     /// Number of packets that were lost, or whose sender or MAC exceeded a limit and was not
     /// recorded.

@@ -2,7 +2,7 @@
 //! frames for diagnosis.
 //!
 //! Advert frames are prepared when the settings or the interface's MAC or primary address change.
-//! For each advert, only the priority and the checksum are updated.
+//! For each advert, only the priority, the checksum and the trailer of a signed advert are updated.
 
 mod any_interface;
 mod batch;

@@ -123,8 +123,9 @@ impl User {
         (effective, real) != (self.uid, self.uid)
     }
 
-    /// Switches this process to the user and its groups. The process loses the privileges of its
-    /// previous user.
+    /// Switches this process to the user and its groups. A process of root thereby loses its
+    /// capabilities; any other process keeps its own until
+    /// [`drop_all`](super::capabilities::drop_all).
     pub(super) fn switch(&self) -> io::Result<()> {
         let mut groups: Vec<libc::gid_t> = vec![0; 64];
         loop {

@@ -16,7 +16,8 @@ use super::seccomp;
 /// A thread of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ThreadKind {
-    /// The main thread, once all other threads have been started.
+    /// The main thread, once the threads that need other capabilities have been started. Threads of
+    /// the kinds `Pool` and `Metrics` are started later.
     Control,
     /// Starts and signals other programs; see [`launcher`](super::launcher).
     Launcher,
@@ -30,7 +31,8 @@ pub(crate) enum ThreadKind {
     LinkIo,
     /// Starts the guardian process through the launcher, and opens the guardian's sockets.
     Guardian,
-    /// Reads files and `/proc` for the control thread.
+    /// Does the control thread's blocking work: reads files, `/proc` and routes, and hands over to
+    /// a successor.
     Pool,
     /// Serves metrics over HTTP.
     Metrics,
@@ -80,14 +82,14 @@ impl ThreadKind {
 /// lack these capabilities. Also prevents the thread from starting programs, unless it is the
 /// launcher or the control thread.
 ///
-/// A failure is logged; the thread then keeps its privileges.
+/// A failure is logged; the thread then keeps the privileges that could not be dropped.
 pub(crate) fn confine(kind: ThreadKind) {
     let confined = drop_capabilities(kind).and_then(|()| match kind {
         ThreadKind::Launcher | ThreadKind::Control => Ok(()),
         _ => seccomp::deny_programs(),
     });
     if let Err(error) = confined {
-        tracing::warn!(thread = ?kind, %error, "cannot drop the thread's privileges; it keeps running with them");
+        tracing::warn!(thread = ?kind, %error, "cannot drop all privileges of the thread; it keeps the others");
     }
 }
 

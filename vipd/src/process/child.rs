@@ -136,7 +136,8 @@ pub(crate) enum End {
     Signaled(i32),
     /// The command did not end in time, so the agent terminated its process group.
     TimedOut,
-    /// The command's status was lost, because other code in this process reaped the command.
+    /// The exit status is unknown: other code in this process reaped the command, or the command
+    /// could not be started.
     Unknown,
 }
 

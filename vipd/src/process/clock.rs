@@ -19,8 +19,8 @@ pub(crate) struct ClockState {
     pub(crate) has_error: bool,
     /// Error of the clock, as estimated by the time synchronization daemon.
     pub(crate) estimated_error: Duration,
-    /// Upper limit of the error, set by the daemon. In between, the kernel raises it by 0.5 ms per
-    /// second, to at most 16 s.
+    /// Upper limit of the error, set by the daemon. Between updates by the daemon, the kernel
+    /// raises it by 0.5 ms per second, to at most 16 s.
     pub(crate) maximum_error: Duration,
 }
 

@@ -19,13 +19,15 @@ use rustix::process::{
 };
 
 use super::accounts::User;
+use super::signals::set_reserved;
 use super::{capabilities, executable, policy};
 
 /// First argument with which vipd's executable runs a configured command.
 pub(crate) const VERB: &str = "exec";
 /// The executable of this process, even if its file has been replaced or deleted.
 pub(crate) const EXECUTABLE: &str = "/proc/self/exe";
-/// Exit status if the command cannot be executed, the same as in a shell.
+/// Exit status if the command cannot be executed for any reason. A shell returns 127, not 126, if
+/// the file does not exist.
 pub(crate) const CANNOT_RUN: u8 = 126;
 /// File with this process's OOM score (proc_pid_oom_score_adj(5)).
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
@@ -67,7 +69,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
 fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     let cannot = |what: &'static str| move |error: io::Error| format!("cannot {what}: {error}");
     setsid().map_err(|error| cannot("start a session")(error.into()))?;
-    reset_signals();
+    reset_signals().map_err(cannot("reset signals"))?;
     reset_scheduling().map_err(cannot("reset the scheduling policy and nice value"))?;
     reset_oom_score().map_err(cannot("reset the score for the out-of-memory killer"))?;
     umask(Mode::from_raw_mode(0o022));
@@ -91,14 +93,14 @@ fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     Ok(found)
 }
 
-/// Sets all signals except those that the C library reserves, which stay ignored, to their default
-/// action, and unblocks them.
-fn reset_signals() {
+/// Sets all signals to their default action and unblocks them.
+fn reset_signals() -> io::Result<()> {
     for number in 1..=libc::SIGRTMAX() {
         // SAFETY: the default action runs no code. For SIGKILL, SIGSTOP and the signals of the C
         // library, the call fails without effect.
         unsafe { libc::signal(number, libc::SIG_DFL) };
     }
+    set_reserved(libc::SIG_DFL)?;
     let mut none = std::mem::MaybeUninit::uninit();
     // SAFETY: `sigemptyset` initializes the set.
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };
@@ -106,6 +108,7 @@ fn reset_signals() {
     let none: libc::sigset_t = unsafe { none.assume_init() };
     // SAFETY: the set is initialized, and a null pointer discards the previous mask.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+    Ok(())
 }
 
 /// Switches to ordinary scheduling with nice value 0. Without the privilege to do so, keeps a

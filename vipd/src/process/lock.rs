@@ -26,7 +26,8 @@ const RETRY: Duration = Duration::from_millis(10);
 /// The reason why the lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another agent with this runtime directory runs in this network namespace.
+    /// Another agent with this runtime directory runs in this network namespace, or the holder of
+    /// the lock cannot be determined.
     #[error(
         "another vipd{} is already running with the runtime directory {name}; stop it first, or choose another \
          directory with --runtime-dir DIR",
@@ -147,8 +148,8 @@ impl AgentLock {
         self.held.as_fd()
     }
 
-    /// Records this process as the holder of an inherited lock, which other agents name in their
-    /// error messages.
+    /// Records this process as the holder of an inherited lock, so that error messages of other
+    /// agents name this process.
     pub fn take_over(&self) {
         self.held.take_over();
     }

@@ -34,8 +34,9 @@ impl AsFd for NameLock {
     }
 }
 
-/// Length of the queue of pending connections, as in the standard library.
-const BACKLOG: i32 = 128;
+/// Length of the queue of pending connections, as in the standard library: `net.core.somaxconn`.
+/// Connections, with which other processes find the holder, stay in the queue.
+const BACKLOG: i32 = -1;
 
 impl NameLock {
     /// Acquires a name of at most [`MAX_LEN`] bytes.
@@ -86,8 +87,10 @@ impl Holder {
             || self.pid.and_then(permitted_capabilities).is_none_or(|set| set & CAP_NET_ADMIN != 0)
     }
 
-    /// Returns whether the process is exiting, has been killed or no longer exists, so that the
-    /// kernel will soon release the name. Returns false if the process is not visible.
+    /// Returns whether the process is exiting or has been killed, so that the kernel will soon
+    /// release the name. Also returns true if the process's files in /proc cannot be read, usually
+    /// because it no longer exists. Returns false if the process is not visible in this PID
+    /// namespace.
     pub(super) fn is_ending(self) -> bool {
         self.pid.is_some_and(|pid| is_ending(pid).unwrap_or(true))
     }

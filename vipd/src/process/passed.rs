@@ -3,8 +3,8 @@
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Returns the descriptors with this name that the service manager has passed to this process. They
-/// are closed when a program is executed. Descriptors with other names are left alone. A second
+/// Returns the descriptors with this name that the service manager has passed to this process. Sets
+/// FD_CLOEXEC on all passed descriptors; those with other names are otherwise left alone. A second
 /// call returns none.
 pub(crate) fn take_passed(name: &str) -> Vec<OwnedFd> {
     static TAKEN: AtomicBool = AtomicBool::new(false);

@@ -112,8 +112,8 @@ pub(super) fn deny_programs() -> io::Result<()> {
     let length = u16::try_from(filter.len()).map_err(io::Error::other)?;
     let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
     // SPEC_ALLOW: before Linux 5.16, a filter without this flag enables mitigations against
-    // speculative execution attacks, which slow down the thread. SAFETY: `program` points to `len`
-    // instructions, which the kernel copies.
+    // speculative execution attacks, which slow down the thread.
+    // SAFETY: `program` points to `len` instructions, which the kernel copies.
     let result = unsafe {
         libc::syscall(
             libc::SYS_seccomp,

@@ -150,7 +150,7 @@ fn reserved() -> Range<libc::c_int> {
 /// Sets the action for the signals that the C library reserves for itself. The C library does not
 /// let a program block these signals, and installs its own handler before it first uses one of
 /// them.
-fn set_reserved(handler: libc::sighandler_t) -> io::Result<()> {
+pub(super) fn set_reserved(handler: libc::sighandler_t) -> io::Result<()> {
     // The kernel's `struct sigaction` on 64-bit systems: the handler, the flags, a restorer on some
     // architectures, and the mask. All fields after the handler are 0.
     let action: [usize; 4] = [handler, 0, 0, 0];

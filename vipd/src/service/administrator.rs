@@ -1,10 +1,10 @@
-//! Changes to the running agent: reload, drain, failover, priority, upgrade.
+//! Changes to the running agent: reload, drain, failover, priority, upgrade, restart.
 //!
 //! Changes are made one at a time. A reload waits until the file has been read, which may block. It
 //! then waits for the first readings of objects that only added instances track, and finally for
 //! the engine's answer. Meanwhile, the control thread handles other events. Changes other than
-//! reloads and upgrades are made even while the file or an object is being read, so an unresponsive
-//! file server cannot block `vipd drain`.
+//! reloads, upgrades and restarts are made even while the file or an object is being read, so an
+//! unresponsive file server cannot block `vipd drain`.
 
 mod instances;
 mod reload;
@@ -83,12 +83,12 @@ pub(super) struct Administrator {
     tracker: SharedTracker,
     configured: Configured,
     orders: mpsc::Receiver<Order>,
-    /// Reloads and upgrades that are waiting for the reload in progress to complete.
+    /// Reloads, upgrades and restarts that are waiting for the reload in progress to complete.
     waiting: VecDeque<Order>,
     phase: Phase,
 }
 
-/// The reload or upgrade in progress, if any.
+/// The reload, upgrade or restart in progress, if any.
 #[derive(Debug)]
 enum Phase {
     Idle,
@@ -169,7 +169,8 @@ impl Administrator {
         });
     }
 
-    /// Carries out requested changes until the next step of a reload or upgrade. Safe to cancel.
+    /// Carries out requested changes until the next step of a reload, upgrade or restart. Safe to
+    /// cancel.
     pub(super) async fn next(&mut self) -> Step {
         loop {
             match &mut self.phase {
@@ -341,7 +342,7 @@ impl Administrator {
         self.waiting.push_front(Order { request, by });
     }
 
-    /// Ends a failed upgrade and accepts changes again.
+    /// Ends a failed upgrade or restart, and accepts changes again.
     pub(super) fn upgrade_failed(&mut self, author: Author, reason: String) {
         self.phase = Phase::Idle;
         finish(author, Err(reason.into()));

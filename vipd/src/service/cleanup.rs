@@ -1,4 +1,5 @@
-//! `vipd cleanup`: removes the VIPs and all other resources of a dead agent.
+//! `vipd cleanup`: removes the VIPs, routes and rules of all dead agents, and the macvlans and BPF
+//! programs of one.
 
 use anyhow::Context as _;
 
@@ -6,8 +7,9 @@ use crate::netlink::{Macvlans, Notice, PROTO_VIPD, Requests};
 use crate::process::{AgentLock, several_agents_run};
 use crate::xdp::{PinError, Pins, remove_stale_filters};
 
-/// Removes the stale VIPs, routes, rules, macvlans and BPF programs of a dead agent, and returns a
-/// description of each.
+/// Removes the stale VIPs, routes and rules of all dead agents in this network namespace, and the
+/// macvlans and BPF programs of the dead agent that `lock` names, and returns a description of
+/// each.
 ///
 /// Removes the VIPs first, because the BPF programs may be fencing them.
 ///

@@ -16,8 +16,8 @@ pub(super) struct Differences {
     /// Differences that take effect while the instance continues to run.
     pub(super) in_place: Vec<String>,
     /// Differences that require a restart of the instance: in its identity on the network, the
-    /// ownership of its addresses (priority 255), its transport, the setup of its interfaces, or
-    /// the settings of a VIP.
+    /// ownership of its addresses (priority 255), its transport, the setup of its interfaces,
+    /// `accept`, or the settings of a VIP.
     pub(super) restarting: Vec<String>,
 }
 

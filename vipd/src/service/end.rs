@@ -40,7 +40,7 @@ pub(super) fn conclude(
         (Owner::EndedPredecessor, _) => {
             let unstarted = Err(anyhow!("the engine was not started"));
             wind_up(engine, engine_thread, unstarted, served, configured, guardian)
-                .context("cannot continue with the state of the previous process, and removed its VIPs")
+                .context("cannot continue with the state of the previous process, so this process removes its VIPs and exits")
         }
         (Owner::ThisProcess, Ok(Ok(End::HandedOver))) => {
             // The engine has stopped, and the routers and their addresses belong to the successor,

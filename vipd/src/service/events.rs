@@ -165,8 +165,8 @@ impl Recorder {
     }
 
     /// Records and returns each router's latest change, unless it has already been recorded. A
-    /// change is recorded here if its report was dropped or arrived while a reload was adding the
-    /// router. All earlier reports must have been passed to [`report`](Self::report).
+    /// change is recorded here if its report was dropped. All earlier reports must have been passed
+    /// to [`report`](Self::report).
     pub(super) fn published<'a>(
         &mut self,
         published: &[(RouterId, Transition)],

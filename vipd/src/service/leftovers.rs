@@ -18,7 +18,6 @@ use crate::guardian;
 use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests};
 use crate::process::{
     AgentLock, InterfaceClaim, LockError, agent_name, agent_stays, another_agent_runs, other_agents_run,
-    several_agents_run,
 };
 use crate::vrrp::Family;
 use crate::xdp::{Kernel, Pins};
@@ -33,6 +32,9 @@ pub type Claims = BTreeMap<u32, InterfaceClaim>;
 /// the routes and rules of all skipped routers. VIPs in the maps of other running agents are never
 /// removed. Failed removals are logged and do not prevent the agent from starting.
 pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
+    let name = agent_name(runtime_dir);
+    // This process may not hold its own lock yet.
+    let is_alone = !other_agents_run(&[&name]);
     let mut claims = Claims::new();
     let mut refused = BTreeSet::new();
     let interfaces: BTreeSet<&str> =
@@ -47,7 +49,7 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
                 refused.insert(interface);
             }
             // The VIPs may be on another interface, which another agent serves.
-            None if several_agents_run() => {
+            None if !is_alone => {
                 refused.insert(interface);
             }
             None => {}
@@ -56,11 +58,11 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
     let vips: Vec<IpAddr> =
         free.flat_map(|instance| instance.router.all_addresses()).map(|vip| vip.address).collect();
-    let in_use = vips_of_others(&agent_name(runtime_dir));
+    let in_use = vips_of_others(&name);
     if let Err(error) = remove_vips(|found| vips.contains(&found.address) && !in_use.contains(&key(found))) {
         tracing::error!("{error:#}");
     }
-    match routing::remove_stale(config, &refused) {
+    match routing::remove_stale(config, &refused, is_alone) {
         Ok(removed) => {
             for found in removed {
                 tracing::warn!("removed stale {found} left by a previous run");

@@ -195,7 +195,7 @@ impl LinkOpener {
         Ok((macvlans, failed))
     }
 
-    /// Adds the routers' VRIDs and peers to the BPF program's maps.
+    /// Adds the routers' VRIDs, peers and keys to the BPF program's maps.
     fn ensure_routers(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         let LinkSpec { ifindex, name, routers, .. } = spec;
         // Recorded before the entries are inserted, so that `close` cleans up after a partial

@@ -1,4 +1,4 @@
-//! Multicast memberships and sockets of a link. Errors include a remedy.
+//! Multicast memberships and sockets of a link. Errors include a remedy if there is one.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

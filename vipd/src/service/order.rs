@@ -20,8 +20,8 @@ pub(super) struct Done {
 /// A change that was refused.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    /// The instance that cannot be changed; `None` if there are several or the instance does not
-    /// exist.
+    /// The instance that cannot be changed; `None` if the refusal does not concern exactly one
+    /// existing instance.
     instance: Option<String>,
     /// Message for the user, possibly of several lines.
     message: String,

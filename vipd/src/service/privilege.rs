@@ -1,6 +1,6 @@
-//! Checks of the capabilities, the clock and the limit on open files. At startup, the agent runs
-//! these checks after it has removed stale VIPs and before it makes any other change, and exits if
-//! a check fails.
+//! Checks of the capabilities, the clock and the limit on open files. If a check fails at startup,
+//! the agent exits after it has removed stale VIPs, routes and rules, and before it makes any other
+//! change.
 
 use std::fs;
 

@@ -8,7 +8,6 @@ use crate::config::Config;
 use crate::config::Instance;
 use crate::engine::routing::is_configured;
 use crate::netlink::{Requests, RoutingEntry};
-use crate::process::several_agents_run;
 
 /// Returns the route or rule at a position. As in the engine's reports, the routes come first, then
 /// the rules.
@@ -47,12 +46,15 @@ pub(super) fn reason(settings: &Instance, position: usize, errno: i32) -> String
     }
 }
 
-/// Removes and returns stale routes and rules of a killed agent. If another agent runs in the
-/// network namespace, removes only those of configured instances whose interface is not in
+/// Removes and returns stale routes and rules of a killed agent. Unless this agent is the only one
+/// in the network namespace, removes only those of configured instances whose interface is not in
 /// `refused`, the interfaces that this agent could not claim.
-pub(super) fn remove_stale(config: &Config, refused: &BTreeSet<&str>) -> io::Result<Vec<RoutingEntry>> {
+pub(super) fn remove_stale(
+    config: &Config,
+    refused: &BTreeSet<&str>,
+    is_alone: bool,
+) -> io::Result<Vec<RoutingEntry>> {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
     let free: Vec<&Instance> = free.map(AsRef::as_ref).collect();
-    let is_alone = !several_agents_run();
     Requests::open()?.remove_routing(|found| is_alone || is_configured(found, &free))
 }

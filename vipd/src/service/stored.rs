@@ -1,8 +1,9 @@
 //! The part of a restart by systemd that runs in the new process: takes the predecessor's state
 //! from systemd's descriptor store.
 //!
-//! A state that cannot be continued is discarded, and everything that the predecessor left on the
-//! host is removed, as after a crash.
+//! A state that cannot be continued is discarded. An ordinary start then removes everything that
+//! the predecessor left on the host, as after a crash. If the process cannot start at all, it
+//! removes only the VIPs, routes and rules.
 
 use std::path::Path;
 use std::sync::Arc;

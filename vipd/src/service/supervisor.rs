@@ -86,7 +86,7 @@ pub(super) struct Supervisor<S> {
     pub(super) tracker: SharedTracker,
     pub(super) readings: Readings,
     pub(super) log: Log,
-    /// Reports of routers that a reload is adding, at most [`MAX_EARLY`].
+    /// Reports of routers that a reload is adding, at most [`MAX_EARLY`](reports::MAX_EARLY).
     pub(super) early: Vec<Report>,
     /// The control socket.
     pub(super) listener: UnixListener,
@@ -101,9 +101,9 @@ pub(super) struct Supervisor<S> {
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Starts the worker and the engine, and runs until the engine ends after a signal, a successor
-    /// takes over, or an error occurs. When this function returns after a signal, all masters have
-    /// sent priority-0 adverts and removed their VIPs, except an address owner's VIPs, which belong
-    /// to its interface.
+    /// takes over, the state has been left to the next process, or an error occurs. If this
+    /// function returns [`End::Stopped`], all masters have sent priority-0 adverts and removed
+    /// their VIPs, except the VIPs of an address owner that vipd did not add.
     ///
     /// # Errors
     /// Returns an error if the control socket cannot be used, a thread cannot be started, the only
@@ -287,8 +287,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 error = &mut *failed, if may_fail => {
-                    // There is no error if the only link is open, if there are several links, after a
-                    // reload, or in a successor.
+                    // There is no error if the only link is open, if there are several links, after
+                    // a reload, or in a successor.
                     may_fail = false;
                     if let Ok(error) = error {
                         self.stop();

@@ -257,7 +257,7 @@ fn end(child: &mut Child, patience: Duration) -> String {
     while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
         thread::sleep(PAUSE);
     }
-    // Fails if the process has already ended.
+    // Does nothing if the process has already ended.
     let _ = child.kill();
     child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
 }

@@ -47,8 +47,8 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn scrape(&self) -> impl Future<Output = Result<Scrape, String>> + Send;
 }
 
-/// The state of the agent at a point in time. Anyone who can connect may read it, so it does not
-/// contain the output of scripts or the contents of files.
+/// The state of the agent at a point in time. All HTTP clients may read it, so it does not contain
+/// the output of scripts, or the contents of files except the numbers in tracked files.
 #[derive(Clone, Debug)]
 pub(crate) struct Scrape {
     pub(crate) status: StatusReport,

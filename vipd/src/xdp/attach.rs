@@ -161,7 +161,8 @@ impl Attachments {
         self.create(programs, ifindex, interface, &selection)
     }
 
-    /// Creates a link for the first candidate that the kernel accepts.
+    /// Reuses a dead agent's link, or creates a link for the first candidate that the kernel
+    /// accepts.
     fn create(
         &mut self,
         programs: &mut Programs<'_>,

@@ -48,7 +48,8 @@ impl Leases {
     }
 
     /// Begins a lease that ends at `now`, unless the row already has a lease, and lifts the fence.
-    /// The first advert extends the lease.
+    /// The row already has a lease if the new master's first advert was sent. Otherwise, its next
+    /// advert extends the lease.
     pub fn begin(&self, row: Row, now: Timestamp) {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         if slot.valid_until.load(Ordering::Relaxed) == 0 {

@@ -294,7 +294,7 @@ impl Kernel {
 
     /// Replaces the keys with which the program verifies a virtual router's signed adverts before
     /// they fence its VIPs. Without the key of an advert, the program does not fence because of it.
-    /// Makes a few `bpf(2)` calls for each key in the map.
+    /// Makes one `bpf(2)` call for each new key of the row, and one for each key that it removes.
     ///
     /// # Errors
     /// Returns an error if the map is full, which has room for eight keys per virtual router.
@@ -308,7 +308,7 @@ impl Kernel {
     /// so it must not be called on the engine's thread.
     ///
     /// # Errors
-    /// Returns an error if a row does not exist.
+    /// Returns an error if a row does not exist or `bpf(2)` fails.
     pub fn clear_rows(&mut self, rows: &[Row]) -> Result<(), MapError> {
         self.routers.clear_rows(rows)
     }
@@ -334,13 +334,13 @@ impl Kernel {
     }
 
     /// Pins the map of VIPs in place of the dead agent's map. Links attached later use `pins`: each
-    /// reuses or replaces a link that the dead agent left behind.
+    /// reuses or replaces a stale link of the dead agent.
     pub fn use_pins(&mut self, pins: Pins) {
         pins.pin_addresses(self.addresses.as_fd());
         self.attachments.pins = pins;
     }
 
-    /// Detaches the links that a dead agent left behind on these interfaces.
+    /// Detaches the stale links of a dead agent on these interfaces.
     pub fn detach_inherited(&mut self, unused: &BTreeSet<u32>) {
         self.attachments.pins.detach_inherited(|ifindex, _| unused.contains(&ifindex));
     }

@@ -8,8 +8,8 @@
 //!      addresses                    the map ADDRESSES
 //! ```
 //!
-//! The next agent either replaces the program of a link that a dead agent left behind, or detaches
-//! the link. Before that, it removes the VIPs listed in the dead agent's map. Without the map,
+//! The next agent either replaces the program of a stale link of a dead agent, or detaches the
+//! link. Before that, it removes the VIPs listed in the dead agent's map. Without the map,
 //! these VIPs could not be distinguished from the VIPs of other agents, because an address on an
 //! interface does not show which agent added it.
 
@@ -43,7 +43,7 @@ pub(super) type PinName = (u32, &'static str);
 pub struct Pins {
     /// `None` without pins.
     directory: Option<PathBuf>,
-    /// Links that a dead agent left behind, by the name of their pin.
+    /// Links that were pinned when the directory was opened, by the name of their pin.
     inherited: BTreeMap<String, OwnedFd>,
     /// The VIPs of the dead agent, if that agent's map is pinned and can be read.
     vips: Option<BTreeSet<AddressKey>>,
@@ -94,8 +94,8 @@ impl Pins {
         Self { directory: None, inherited: BTreeMap::new(), vips: None, failures: BTreeMap::new() }
     }
 
-    /// Opens the directory of the agent with this name in this network namespace, and the pins that
-    /// a dead agent left there. Creates the directory if necessary.
+    /// Opens the directory of the agent with this name in this network namespace, and the pins in
+    /// it, which a dead agent or a predecessor has created. Creates the directory if necessary.
     ///
     /// # Errors
     /// Returns an error if no BPF file system is mounted or the directory cannot be used.

@@ -27,9 +27,10 @@ impl Sizes {
     /// each, and rounded up to powers of two. The number of senders grows with the number of
     /// routers.
     ///
-    /// Memory: 72 bytes per row for `STEADY`, `LEASES` and `LOST`, 256 bytes per row and CPU for
-    /// `COUNTERS`, and about 100 bytes per entry of a hash map. On 8 CPUs, 64 routers take 150 kB,
-    /// plus 400 kB for the senders; 8192 routers take 19 MB, plus 13 MB.
+    /// Memory: 336 bytes per row for `STEADY`, `LEASES`, `LOST` and `SIGNERS`, 128 bytes per router
+    /// for `HMAC_KEYS` without keys, 256 bytes per row and CPU for `COUNTERS`, and about 100 bytes
+    /// per entry of a hash map. On 8 CPUs, 64 routers take 180 kB, plus 400 kB for the senders;
+    /// 8192 routers take 22 MB, plus 13 MB.
     #[must_use]
     pub fn with_head_room(self) -> Self {
         let room = |needed: u32| {

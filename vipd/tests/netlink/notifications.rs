@@ -104,6 +104,34 @@ fn a_link_renamed_to_a_watched_name_has_appeared() {
     assert!(drain(&mut monitor).1.appeared, "another watched name");
 }
 
+/// A reload adds a link. The link changes after it was read, and before the filter contains its
+/// index.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
+fn change_of_a_new_link_while_it_is_read_is_reported() {
+    private_namespace();
+    let mut monitor = Monitor::open().expect("a monitor");
+    let mut requests = Requests::open().expect("a socket");
+    for change in ["link set eth9 up", "link delete eth9"] {
+        requests.read(&mut monitor, &["lo"], drop).expect("links and addresses");
+        drain(&mut monitor);
+        let index = pair("eth9");
+        let is_new = |notice: &Notice| matches!(notice, Notice::Link(link) if link.ifindex == index);
+        let read = requests.read(&mut monitor, &["lo", "eth9"], |notice| {
+            if is_new(&notice) {
+                ip(change);
+            }
+        });
+        read.expect("links and addresses");
+        let (notices, _) = drain(&mut monitor);
+        let is_reported = |notice: &Notice| is_new(notice) || *notice == Notice::LinkGone { ifindex: index };
+        assert!(notices.iter().any(is_reported), "{change}: {notices:?}");
+        if change == "link set eth9 up" {
+            ip("link delete eth9");
+        }
+    }
+}
+
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
 fn a_drain_stops_at_its_budget() {

@@ -8,7 +8,7 @@ use vipd_common::records::{AddressKey, LeaseSlot, PeerKey, RouterKey, RouterSlot
 use vipd_common::wire::{ethernet, ip, ipv4};
 
 /// Maximum number of bytes that the program reads, starting at the IP header. An advert has at most
-/// 4156 bytes: an IPv6 header, 255 addresses and a trailer.
+/// 4156 bytes: an IPv6 header, a VRRP header, 255 addresses and a trailer.
 const WINDOW: usize = 8192;
 
 /// The verdict on a frame.

@@ -161,8 +161,8 @@ fn flood_of_unknown_senders_does_not_use_up_the_bucket_of_a_known_sender() {
         let (passed, _) = bench.flood(&master, u32::try_from(SIGNED_BURST).expect("small"));
         assert_eq!(passed, SIGNED_BURST, "the known sender");
 
-        // A flood that forges the known sender's address is limited, too. In both cases, user space
-        // learns that the master's adverts may be missing.
+        // A flood that forges the known sender's address is limited, too. In both cases, the time
+        // of the drop is stored for user space, because adverts of the master may be missing.
         let before = bench.row(number).get(Counter::RateLimited);
         let (passed, took) = bench.flood(&master, FLOOD);
         assert!(passed <= SIGNED_BURST + 1 + took / SIGNED_TOKEN_INTERVAL, "{passed} in {took} ns");

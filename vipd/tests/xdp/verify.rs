@@ -74,7 +74,7 @@ impl Bench {
         self
     }
 
-    /// Opens the fence of a router, with a lease that ends at `valid_until`.
+    /// Lifts the fence of a router, and sets a lease that ends at `valid_until`.
     fn begin(&self, number: u32, valid_until: u64) {
         self.loaded.leases.begin(row(number), Timestamp::from_nanos(1));
         self.loaded.leases.renew(row(number), Timestamp::from_nanos(valid_until), OURS);
@@ -134,7 +134,7 @@ fn adverts_of_every_length_are_verified() {
     }
 }
 
-/// Returns what is wrong with each of these adverts, none of which fences.
+/// Returns signed adverts that must not fence, each with the name of its defect.
 fn refused(advert: &Advert) -> Vec<(&'static str, Advert)> {
     let genuine = sign(advert, key(), TIME);
     let with_byte = |at: usize| {
@@ -279,7 +279,7 @@ fn keys_are_replaced_and_removed() {
 }
 
 /// The cost of verification is limited. The advert that is not verified is still passed to the
-/// engine.
+/// engine, which has a valid lease and sends its own adverts.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_flood_of_forged_adverts_exhausts_the_limit_of_hashed_blocks() {
@@ -288,7 +288,7 @@ fn a_flood_of_forged_adverts_exhausts_the_limit_of_hashed_blocks() {
     let forged = Advert { trailer: frame::trailer(), ..long.clone() };
     let [forged, genuine] = [forged, sign(&long, key(), TIME)].map(|advert| advert.frame());
     // A test run of an XDP program takes milliseconds, in which the bucket regains its tokens.
-    let mut bench = Bench::limiting().on(Entry::Tc).into_master(1);
+    let mut bench = Bench::limiting().on(Entry::Tc).into_master(u64::MAX);
     let mut is_exhausted = false;
     // The bucket regains tokens before the genuine advert, so one attempt may not suffice.
     for _ in 0..100 {
@@ -309,4 +309,29 @@ fn a_flood_of_forged_adverts_exhausts_the_limit_of_hashed_blocks() {
     bench.loaded.signers.verified(row(number), 0, to_words(long.source), 1, Timestamp::from_nanos(1));
     bench.loaded.kernel.test_run(bench.entry, &genuine, LOOPBACK, 1).expect("a test run");
     assert!(bench.loaded.leases.is_fenced(row(number)));
+}
+
+/// The first advert of a new master fences the VIPs of a dead agent, even during a flood that exceeds
+/// the limits for passed adverts.
+#[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
+fn genuine_advert_fences_during_a_flood_if_the_lease_is_over() {
+    const FLOOD: u32 = 2_000;
+    let (number, _, advert) = higher().find(|(.., advert)| !advert.source.is_ipv6()).expect("a router");
+    let [known, unknown, other] =
+        [1, 2, 3].map(|last| Advert { source: [192, 0, 2, last].into(), ..advert.clone() });
+    for (flooding, genuine) in [(&known, &unknown), (&unknown, &known), (&known, &known), (&unknown, &other)]
+    {
+        let mut bench = Bench::limiting().on(Entry::Tc).into_master(1);
+        bench.loaded.signers.verified(row(number), 0, to_words(known.source), 1, Timestamp::from_nanos(1));
+        bench.set_time(TIME);
+        let forged = Advert { trailer: frame::trailer(), ..flooding.clone() };
+        for (frame, count) in [(forged.frame(), FLOOD), (sign(genuine, key(), TIME).frame(), 1)] {
+            assert!(!bench.loaded.leases.is_fenced(row(number)), "forged");
+            bench.loaded.kernel.test_run(bench.entry, &frame, LOOPBACK, count).expect("a test run");
+        }
+        assert!(bench.loaded.leases.is_fenced(row(number)), "{} floods, {}", flooding.source, genuine.source);
+        let passed = std::iter::from_fn(|| bench.loaded.feed.pop()).count();
+        assert!(passed < FLOOD as usize, "the flood exceeds the limits");
+    }
 }

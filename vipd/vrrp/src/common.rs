@@ -39,8 +39,8 @@ pub(crate) struct Common {
     pub(crate) has_yielded: bool,
     /// Whether this router lost mastership to a higher-ranking router soon after its sync group had
     /// made it master. While this is true and this router follows a master, a priority-0 advert to
-    /// another member does not make the group take over. Reset once this router has stayed master
-    /// long enough.
+    /// another member does not make the group take over. Reset when this router stops, or leaves
+    /// Master after having been master for long enough.
     pub(crate) group_takeover_failed: bool,
     /// End of `startup_delay`, which begins when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,
@@ -126,7 +126,8 @@ impl Common {
         self.config.is_owner() && advert.priority == PRIORITY_OWNER
     }
 
-    /// Returns whether an advert matches the configuration. Mismatches are counted and logged.
+    /// Returns whether an advert matches the configuration. If not, the advert must not take the
+    /// fast path, because [`receive`](crate::receive) counts it.
     #[inline]
     pub(crate) fn matches_config(&self, advert: &Received) -> bool {
         advert.interval == self.config.interval.wire()

@@ -7,8 +7,8 @@
 //! 2. All members advertise the lowest of their effective priorities, so that two nodes rank in the
 //!    same order on all segments.
 //! 3. A backup whose timer fires becomes master, unless another member follows a running master or
-//!    has not started yet. The others then become masters immediately.
-//! 4. After a priority-0 advert to one member, a member that has received no advert since does not
+//!    has not started yet. When it becomes master, the others become masters immediately.
+//! 4. After a priority-0 advert to one member, a member that has accepted no advert since does not
 //!    count as following a running master, unless the last such takeover failed.
 //! 5. When a master is outranked, has stalled or hands over mastership, the others become backups.
 //!    They first send a priority-0 advert, unless they have stalled themselves.
@@ -220,8 +220,9 @@ fn waits_until<'a, K: Copy + PartialEq>(
         return None;
     }
     let master_left = backup.priority_zero_at();
-    // True if this member's master has relinquished mastership with a priority-0 advert, and the
-    // other member has received no advert since.
+    // True if this member may take over although the other member follows a master: this member's
+    // master has relinquished mastership with a priority-0 advert, the other member has accepted no
+    // advert since, and its last such takeover did not fail.
     let overrides = |other: &Backup, common: &Common| {
         !common.group_takeover_failed && master_left.is_some_and(|at| other.down_from() <= at)
     };

@@ -24,8 +24,8 @@
 //!
 //! `handle` returns no errors. Invalid adverts never reach this crate. Adverts that do not match
 //! the configuration are counted, and each kind of mismatch is logged once until the state, the
-//! master, or the configured interval or virtual addresses change. Durations are in
-//! [nanoseconds](interval::Nanos).
+//! master, or the configured interval or virtual addresses change. In VRRPv3, a different interval
+//! is logged only when a backup adopts it. Durations are in [nanoseconds](interval::Nanos).
 //!
 //! The crate is `no_std` and uses no clocks, sockets, threads or random numbers. The same inputs at
 //! the same times give the same results.

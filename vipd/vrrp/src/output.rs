@@ -127,7 +127,8 @@ pub enum Reason {
     Stalled,
     /// As master, the router handed over mastership at the administrator's request.
     Failover,
-    /// Another member of the sync group changed its state, and the router adopted that state.
+    /// The sync group decided: another member became or left Master, or routers joined or left the
+    /// group.
     Group,
     /// An impediment was set.
     Fault(Fault),

@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | S28 source is the router's own address | discarded | discarded |
 //! | R7 received by the owner | accepted (erratum 8298) | discarded |
-//! | R11 interval differs | accepted, logged | discarded |
+//! | R11 interval differs | accepted, logged if adopted | discarded |
 //! | R12 address list differs | accepted, logged | discarded unless the advert has priority 255 |
 
 use core::net::IpAddr;
@@ -53,9 +53,9 @@ pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discar
     Ok(())
 }
 
-/// Logs mismatches of an accepted advert. Must be called after the advert has been handled:
-/// handling may change the state or the master, which resets the log-once flags, so that a mismatch
-/// logged before the handling would be logged twice.
+/// Logs mismatches of an accepted advert, and counts a conflict of owners. Must be called after the
+/// advert has been handled: handling may change the state or the master, which resets the log-once
+/// flags, so that a mismatch logged before the handling would be logged twice.
 #[inline]
 pub(crate) fn log_mismatch(common: &mut Common, advert: &Received) {
     if common.is_owner_conflict(advert) {

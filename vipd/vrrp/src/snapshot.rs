@@ -20,9 +20,11 @@ pub struct Counters {
     pub address_list_errors: u64,
     /// Adverts with priority 255 received from another router while this router is the owner.
     pub owner_conflicts: u64,
-    /// Adverts from the router's own primary address.
+    /// Adverts received with the router's own primary address as their source.
     pub own_adverts: u64,
-    /// Adverts from lower-ranking routers, received as master.
+    /// Losing adverts received as master, except by a VRRPv2 owner, which discards all adverts.
+    /// Includes adverts with the same priority from a higher address while the sync group keeps the
+    /// router in Master.
     pub losing_adverts: u64,
     /// Adverts sent in answer to losing and priority-0 adverts.
     pub asserts_sent: u64,

@@ -1,8 +1,9 @@
 //! The Debian package, built by debhelper from `packaging/debian`.
 //!
-//! debhelper, and not cargo-deb or dpkg-deb alone: the parts of the maintainer scripts that enable,
-//! start, stop and purge the service and create the user, the dependencies on shared libraries, the
-//! separate debug symbols and the list of configuration files are those of the distribution.
+//! Uses debhelper instead of cargo-deb or dpkg-deb alone, so that the following parts are those of
+//! the distribution: the parts of the maintainer scripts that enable, start, stop and purge the
+//! service and create the user, the dependencies on shared libraries, the separate debug symbols,
+//! and the list of configuration files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

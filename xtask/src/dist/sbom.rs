@@ -1,6 +1,6 @@
 //! The list of components (SBOM) in CycloneDX's JSON format.
 //!
-//! cargo-cyclonedx does not know the crates in the embedded BPF object, which cargo does not build
+//! cargo-cyclonedx does not list the crates in the embedded BPF object, which cargo does not build
 //! together with vipd. They come from the object's provenance file.
 
 use std::collections::BTreeMap;

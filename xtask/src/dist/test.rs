@@ -144,7 +144,7 @@ impl Test {
         self.machine.line("systemctl show --property=MainPID --value vipd.service")
     }
 
-    /// Returns how often each node became master.
+    /// Returns the number of transitions to master of each node.
     fn transitions(&self) -> Result<(String, u64)> {
         let own = self.machine.line("vipd stats --json | grep -o '\"master-transitions\":[0-9]*'")?;
         Ok((own, control::counter(&self.peer, "master-transitions")?))

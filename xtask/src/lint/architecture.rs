@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 
 /// vipd's sources, relative to the workspace root.
 const AGENT: &str = "vipd/src";
-/// Modules that must not import each other. `engine`, `guardian`, `service` and `cli` combine these
-/// modules.
+/// Modules that must not import each other. Other modules, such as `engine` and `service`, combine
+/// them.
 const ADAPTERS: [&str; 6] = ["config", "control", "netlink", "packet", "realtime", "xdp"];
 /// The only module that may import aya.
 const XDP: &str = "xdp";

@@ -69,7 +69,8 @@ impl Toolchain {
         let compiler = &self.compiler;
         let mut cargo = program(&compiler.cargo);
         cargo.current_dir(folder).arg(verb).args(["--target", TARGET]);
-        // aya-ebpf uses unstable features, which RUSTC_BOOTSTRAP enables on a stable compiler.
+        // aya-ebpf and the BPF program (crate `vipd`) use unstable features, which RUSTC_BOOTSTRAP
+        // enables on a stable compiler.
         cargo.env("RUSTC", &compiler.rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf,vipd");
         if compiler.build_std && verb != "tree" {
             cargo.args(["-Z", "build-std=core"]);

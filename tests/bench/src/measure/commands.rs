@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{REST, adverts, routers, wait_for_masters};
 use vipd_tests::configuration::Instance;
@@ -65,8 +65,8 @@ pub(crate) fn notifications(subject: &Subject, number: u8, interval: Duration) -
     ])
 }
 
-/// Measures the longest gap between adverts of masters that track a hanging check. The agent kills
-/// the check once a second.
+/// Measures the longest gap between adverts of masters that track a hanging check, which times out
+/// after 1 s and ignores SIGTERM.
 ///
 /// # Errors
 /// Returns an error if the lab fails.
@@ -89,11 +89,15 @@ pub(crate) fn hanging_check(
     thread::sleep(REST);
     let (start, end) = (WallTime::now(), Instant::now() + length);
     thread::sleep(end.saturating_duration_since(Instant::now()));
+    let end = WallTime::now();
     let mut frames = capture.stop()?;
-    frames.retain(|frame| frame.time >= start);
+    frames.retain(|frame| (start..end).contains(&frame.time));
+    let by_vrid = adverts(&frames);
+    ensure!(by_vrid.len() == usize::from(number), "{} of {number} masters sent adverts", by_vrid.len());
     let mut gap = Duration::ZERO;
-    for sent in adverts(&frames).values() {
-        let gaps = sent.windows(2).map(|pair| pair[1].1.saturating_since(pair[0].1));
+    for sent in by_vrid.values() {
+        let times: Vec<_> = sent.iter().map(|(_, time)| *time).chain([end]).collect();
+        let gaps = times.windows(2).map(|pair| pair[1].saturating_since(pair[0]));
         gap = gap.max(gaps.max().unwrap_or_default());
     }
     Ok(vec![Figure::new(Metric::CheckGap, millis(gap))])

@@ -1,5 +1,5 @@
-//! The system calls that a master needs, without an agent: a lower bound for any program in the
-//! same lab.
+//! The system calls that a master needs, without an agent, one after the other: the floors of the
+//! targets. A program that overlaps them can be faster.
 
 use std::net::Ipv4Addr;
 use std::thread;

@@ -173,7 +173,7 @@ impl Masters {
         Ok(Self { lab, injector, frames, count, interval })
     }
 
-    /// Starts an agent and sends it adverts until all its routers are backups.
+    /// Starts an agent and sends it adverts for [`WARM_UP`], so that its routers become backups.
     fn backup(&self, subject: &Subject) -> Result<Agent> {
         let mut agent = subject.agent(&self.lab, NODE, &routers(self.count, 1, self.interval))?;
         agent.start()?;

@@ -7,7 +7,8 @@ use vipd_common::address::to_words;
 use vipd_common::hmac::PseudoHeader;
 use vipd_common::wire::{trailer, vrrp};
 
-/// An advert. Its checksum is always 0, because an attacker can compute it.
+/// An advert. Its checksum is always 0 and is never validated, because the HMAC does not cover it
+/// and an attacker can recompute it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Packet {
     /// IP source address.

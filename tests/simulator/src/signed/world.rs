@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    /// Starts the agent of a node, which knows no sequences.
+    /// Starts the agent of a node. After a crash or a stop, it has no stored sequences.
     pub fn start(&mut self, node: usize) {
         self.nodes[node].is_up = true;
         for member in 0..VIRTUAL_ROUTERS.len() {

@@ -56,10 +56,10 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Returns for how much longer an attacker may delay a takeover in this round. In a flood,
-    /// priority 0 may be lost, so that a backup waits for Active_Down_Interval, and another one
-    /// because adverts have been lost. Replays of adverts that a node has missed delay the takeover
-    /// for as long as they are possible.
+    /// Returns for how much longer an attacker may delay a takeover in this round. In a flood, a
+    /// priority-0 advert may be lost, so that a backup waits for Active_Down_Interval, and other
+    /// adverts may be lost, which adds a second Active_Down_Interval. Replays of adverts that a
+    /// node has missed delay the takeover for as long as they are possible.
     fn attack(&self, round: Option<&Round>, router: &Router) -> Duration {
         let kinds = || round.iter().flat_map(|round| &round.faults).map(|fault| fault.kind);
         if self.replay.is_zero() || kinds().all(Kind::keeps_masters) {

@@ -16,7 +16,8 @@ pub(super) struct Transitions<'a> {
     segment: &'a Segment,
     /// Whether the invariant applies: no fault of the round may change a master.
     applies: bool,
-    /// For each router, the master at the start of the round, and the time of its last advert.
+    /// For each router, the last master that was observed in this round, and the time of its last
+    /// advert.
     masters: Vec<Option<(u8, WallTime)>>,
 }
 

@@ -13,7 +13,7 @@ use crate::conformance::syntax::{ExpectedFrame, ReceivedAdvert, RouterSpec};
 use crate::protocol::Version;
 use priorities::Priorities;
 
-/// `vipd configuration` lines of scenarios, in terms of a device.
+/// Lines of vipd's configuration in a scenario that correspond to a property of a device.
 const NO_ACCEPT: &str = "accept = false";
 const MESSAGE_CHECKSUM: &str = "checksum = \"rfc9568\"";
 /// Size of VRRPv2 authentication data. A scenario that cuts off more bytes also cuts off addresses,

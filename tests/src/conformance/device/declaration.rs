@@ -9,7 +9,7 @@ use crate::configuration::Family;
 use crate::conformance::received::is_link_local;
 use crate::protocol::Version;
 
-/// The shortest interval that any scenario uses.
+/// The shortest interval of the scenarios that are played with real routers.
 const MIN_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The configuration of a device, and the addresses that may be used to test it.

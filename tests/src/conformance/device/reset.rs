@@ -54,7 +54,7 @@ impl Subject for Device {
         bail!("a device cannot be shut down")
     }
 
-    /// Counters are specific to vipd and not visible on the wire.
+    /// Checks nothing: counters are specific to vipd and not visible on the wire.
     fn counter(&self, _name: &str, _wanted: u64) -> Result<()> {
         Ok(())
     }

@@ -27,7 +27,7 @@ const SHARE: u32 = 10;
 const LONGEST_PERIOD: Duration = Duration::from_secs(5);
 /// Pause before events are requested again after the connection ends.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long the main thread may take to exit before the process is killed. The thread blocks if the
+/// Time limit for the main thread to exit before the process is killed. The thread blocks if the
 /// terminal accepts no output, for example over a stalled connection.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between attempts to add to a full queue.

@@ -77,7 +77,7 @@ fn edit(code: KeyCode) -> Option<Action> {
     }
 }
 
-/// Only `y` confirms, because Enter may be pressed by mistake.
+/// Only `y` or `Y` confirms, because Enter may be pressed by mistake.
 fn answer(code: KeyCode) -> Option<Action> {
     match code {
         KeyCode::Char('y' | 'Y') => Some(Action::Confirm),

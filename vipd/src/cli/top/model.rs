@@ -43,7 +43,7 @@ pub(super) enum Mode {
     Confirm(Change),
 }
 
-/// The result of a change, or why it was not requested.
+/// The result of a change, or the reason why it was not requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Notice {
     pub(super) text: String,
@@ -62,7 +62,7 @@ pub(super) struct Model {
     pub(super) connection: Connection,
     pub(super) guardian: Option<bool>,
     pub(super) timeline: Timeline,
-    /// Why events cannot be read. Shown only while requests for reports succeed.
+    /// The reason why events cannot be read. Shown only while requests for reports succeed.
     pub(super) events_error: Option<String>,
     pub(super) mode: Mode,
     pub(super) notice: Option<Notice>,

@@ -29,7 +29,7 @@ pub(super) struct Drops {
     pub(super) before: Option<(u64, Duration)>,
 }
 
-/// How late the timers that changed the state of an instance were handled, in nanoseconds.
+/// Delay of the timers that changed the state of an instance, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lateness {
     pub(super) last: u64,
@@ -109,8 +109,8 @@ impl Row {
         self.status.track.iter().filter(|object| !is_failing(object)).count()
     }
 
-    /// Explains in a few words why the instance is in fault, which address or route is missing, or
-    /// why its effective priority is not the configured one.
+    /// Explains in a few words a fault, a missing address or route, or an effective priority other
+    /// than the configured one.
     pub(super) fn note(&self) -> Option<String> {
         let status = &self.status;
         if let Some(reason) = &status.fault_reason {

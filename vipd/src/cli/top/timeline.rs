@@ -67,10 +67,12 @@ mod tests {
     #[test]
     fn events_that_are_sent_again_are_recognized() {
         let mut timeline = Timeline::default();
-        // The agent was restarted: its 1,024 events follow the events of its previous process.
+        // The agent was restarted: the last 1,024 of these events are its own, and the earlier ones
+        // are from its previous process.
         for number in 0..CAPACITY + 10 {
             timeline.add(event(number, 0));
         }
+        // After a reconnection, the agent sends its own events again, then a new event.
         for number in CAPACITY + 10 - 1024..CAPACITY + 11 {
             timeline.add(event(number, 0));
         }

@@ -29,8 +29,8 @@ impl Verb {
         }
     }
 
-    /// Returns why this change is not offered: only a master can fail over. The agent may still
-    /// refuse a change for which this returns `None`.
+    /// Returns the objection to offering this change: only a master can fail over. The agent may
+    /// still refuse a change for which this returns `None`.
     pub(super) fn objection(self, row: &Row) -> Option<String> {
         let is_master = row.status.state == State::Master;
         (self == Self::Failover && !is_master)

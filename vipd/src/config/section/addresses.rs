@@ -1,17 +1,17 @@
 //! `virtual_addresses`, `virtual_addresses_excluded` and `family`.
 
-use crate::config::host;
+use vipd_common::wire::{ipv6, trailer, vrrp};
 
 use super::virtual_address;
+use crate::config::host;
 use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::settings::{Placement, Scope};
 use crate::config::table::{Form, Located, Rejection, Table, Value};
 use crate::vrrp::config::{Family, VirtualAddress};
 
-/// Maximum number of IPv6 addresses in an advert that fits in an Ethernet frame: 40 bytes of IPv6
-/// header, 8 of VRRP header, 16 per address.
-const FIT_ETHERNET6: usize = (1500 - 40 - 8) / 16;
+/// Size of an Ethernet frame's payload in bytes.
+const ETHERNET_MTU: usize = 1500;
 
 /// A VIP and its placement on an interface.
 #[derive(Clone, Debug)]
@@ -60,7 +60,8 @@ impl Addresses {
             );
         }
         if family == Some(Family::V6) {
-            warn_ipv6(&advertised, problems);
+            let trailer = table.get(schema::HMAC.name).map_or(0, |_| trailer::LEN);
+            warn_ipv6(&advertised, trailer, problems);
         }
         Self { advertised, excluded, family }
     }
@@ -115,8 +116,9 @@ fn family(
 }
 
 /// Warns about a first address that is not link-local, and about adverts that exceed the Ethernet
-/// MTU.
-fn warn_ipv6(advertised: &[Located<Placed>], problems: &mut Collector<'_>) {
+/// MTU with a trailer of this length.
+fn warn_ipv6(advertised: &[Located<Placed>], trailer: usize, problems: &mut Collector<'_>) {
+    let fitting = (ETHERNET_MTU - ipv6::HEADER_LEN - vrrp::HEADER_LEN - trailer) / 16;
     if let Some(first) = advertised.first()
         && !host::is_link_local(first.value.address.address)
     {
@@ -128,11 +130,11 @@ fn warn_ipv6(advertised: &[Located<Placed>], problems: &mut Collector<'_>) {
             ),
         );
     }
-    if let Some(over) = advertised.get(FIT_ETHERNET6) {
+    if let Some(over) = advertised.get(fitting) {
         problems.warn(
             over.at,
             format!(
-                "an advert with {} IPv6 addresses exceeds the Ethernet MTU of 1500 bytes; {FIT_ETHERNET6} addresses fit; \
+                "an advert with {} IPv6 addresses exceeds the Ethernet MTU of {ETHERNET_MTU} bytes; {fitting} addresses fit; \
                  move the others to `virtual_addresses_excluded`",
                 advertised.len()
             ),

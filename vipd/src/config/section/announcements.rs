@@ -1,4 +1,4 @@
-//! `garp`: how a master announces its VIPs.
+//! `garp`: settings for the announcements of a master's VIPs.
 
 use crate::config::problem::Collector;
 use crate::config::schema;

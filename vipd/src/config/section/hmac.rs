@@ -31,7 +31,7 @@ pub(in crate::config) struct Hmac {
     positions: Vec<usize>,
 }
 
-/// Reads `hmac`. `instance` is the name of the instance in messages. Returns `None` if the key is
+/// Reads `hmac`. `instance` is the name of the instance in messages. Returns `None` if the table is
 /// missing or has problems.
 pub(in crate::config) fn read(
     table: &Table<'_>,

@@ -114,8 +114,8 @@ impl Draft {
         }
     }
 
-    /// Returns the instance if all its required keys are valid. `xdp` returns the XDP mode of an
-    /// interface.
+    /// Returns the instance; `None` if one of its required keys, its family or its interval is
+    /// missing or invalid. `xdp` returns the XDP mode of an interface.
     pub(in crate::config) fn finish(self, xdp: impl Fn(&str) -> XdpMode) -> Option<Instance> {
         let Addresses { advertised, excluded, family } = self.addresses;
         let Route { transport, source } = self.route;

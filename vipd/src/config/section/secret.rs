@@ -29,7 +29,7 @@ pub(in crate::config) struct Folders<'a> {
 }
 
 impl<'a> Folders<'a> {
-    /// Creates the directories for a configuration file in `configuration`.
+    /// Determines the directories for a configuration file in `configuration`.
     pub(in crate::config) fn new(configuration: &'a Path, file: &str, machine: &Machine) -> Self {
         let of_service = || env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         Self {
@@ -74,13 +74,13 @@ impl FirstLine {
     }
 
     /// Returns whether the members of the file's group can read the file, and the group is not that
-    /// of the configuration file, to which the agent belongs.
+    /// of the configuration file. The agent is expected to belong to the latter group.
     pub(super) fn is_readable_by_other_group(&self, of_configuration: Option<u32>) -> bool {
         self.mode & 0o040 != 0 && of_configuration != Some(self.group)
     }
 }
 
-/// Returns what to do about a file that cannot be read.
+/// Returns the remedy for a file that cannot be read.
 pub(super) fn remedy(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::NotFound => "create it, or specify another file",
@@ -90,7 +90,8 @@ pub(super) fn remedy(cause: &io::Error) -> &'static str {
 }
 
 /// Warns about a secret that is in a world-readable configuration file. `at` is the position of the
-/// secret, `key` its key, and `other` the name of the key for a file of its own.
+/// secret, `key` is the configuration key that contains it, and `other` is the configuration key
+/// that names a separate file instead.
 pub(super) fn warn_if_configuration_is_readable(
     at: usize,
     key: &Key,

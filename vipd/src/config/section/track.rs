@@ -93,7 +93,7 @@ fn one(
     if let Some(Some(found)) = &weight {
         if found.value == 0 {
             problems
-                .warn(found.at, "weight is 0 and has no effect; without a weight, failure causes a fault");
+                .warn(found.at, "weight is 0 and has no effect; without a weight, failure causes a fault, and a file has weight 1");
         } else if priority == Some(PRIORITY_OWNER) {
             problems.warn(
                 found.at,

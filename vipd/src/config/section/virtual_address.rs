@@ -51,8 +51,8 @@ fn prefix_length(digits: &str, longest: u8) -> Option<u8> {
     digits.parse().ok().filter(|length| plain && (1..=longest).contains(length))
 }
 
-/// Returns why an IPv4 address cannot be a host address; `None` if it can. A /31 (RFC 3021) and a
-/// /32 have neither a network nor a broadcast address.
+/// Returns the reason why an IPv4 address cannot be a host address; `None` if it can. A /31
+/// (RFC 3021) and a /32 have neither a network nor a broadcast address.
 fn not_a_host4(address: Ipv4Addr, prefix: u8) -> Option<String> {
     let host_bits = u32::MAX.checked_shr(prefix.into()).filter(|_| prefix <= 30)?;
     match address.to_bits() & host_bits {
@@ -62,8 +62,8 @@ fn not_a_host4(address: Ipv4Addr, prefix: u8) -> Option<String> {
     }
 }
 
-/// Returns why an IPv6 address cannot be a host address; `None` if it can. A /127 (RFC 6164) and a
-/// /128 have no Subnet-Router anycast address (RFC 4291 section 2.6.1).
+/// Returns the reason why an IPv6 address cannot be a host address; `None` if it can. A /127
+/// (RFC 6164) and a /128 have no Subnet-Router anycast address (RFC 4291 section 2.6.1).
 fn not_a_host6(address: Ipv6Addr, prefix: u8) -> Option<String> {
     let host_bits = u128::MAX.checked_shr(prefix.into()).filter(|_| prefix <= 126)?;
     (address.to_bits() & host_bits == 0)

@@ -278,16 +278,19 @@ fn suspicious_addresses_cause_warnings() {
     );
     assert_eq!(warnings("virtual_addresses = [\"fe80::1/64\", \"2001:db8::1/64\"]"), "");
     assert_eq!(warnings("virtual_addresses_excluded = [\"2001:db8::1/64\"]"), "", "not advertised");
-    let many = |count: u8| {
+    let many = |count: u8, more: &str| {
         let all: Vec<_> = (1..=count).map(|last| format!("\"fe80::{last}\"")).collect();
-        warnings(&format!("virtual_addresses = [{}]", all.join(", ")))
+        warnings(&format!("virtual_addresses = [{}]{more}", all.join(", ")))
     };
-    assert_eq!(many(90), "");
+    assert_eq!(many(90, ""), "");
     assert_eq!(
-        many(91),
+        many(91, ""),
         "6:1093: an advert with 91 IPv6 addresses exceeds the Ethernet MTU of 1500 bytes; 90 addresses fit; move the others \
          to `virtual_addresses_excluded`"
     );
+    let keys = format!("\nhmac = {{ keys = [{{ id = 1, hex = \"{}\" }}] }}", "0f1e2d3c4b5a6978".repeat(4));
+    assert!(!many(88, &keys).contains("Ethernet"));
+    assert!(many(90, &keys).contains("; 89 addresses fit;"), "signed adverts have a trailer");
 }
 
 #[test]

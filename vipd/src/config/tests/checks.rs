@@ -121,7 +121,7 @@ fn weights_without_effect_cause_a_warning() {
     for (line, expected) in [
         (
             "track = [{ interface = \"eth2\", weight = 0 }]",
-            "6:41: weight is 0 and has no effect; without a weight, failure causes a fault",
+            "6:41: weight is 0 and has no effect; without a weight, failure causes a fault, and a file has weight 1",
         ),
         (
             "priority = 255\ntrack = [{ interface = \"eth2\", weight = 5 }]",
@@ -137,7 +137,7 @@ fn weights_without_effect_cause_a_warning() {
             "priority = 254\ntrack = [{ interface = \"eth2\", weight = 5 }, { interface = \"eth3\", weight = 0 }]",
             "7:41: weight has no effect, because the priority is 254 already; effective priorities are 1 to 254; \
              change the priority\n\
-             7:77: weight is 0 and has no effect; without a weight, failure causes a fault",
+             7:77: weight is 0 and has no effect; without a weight, failure causes a fault, and a file has weight 1",
         ),
         (
             "priority = 1\ntrack = [{ interface = \"eth2\", weight = -5 }, { interface = \"eth3\", weight = 5 }]",

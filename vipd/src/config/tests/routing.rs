@@ -151,7 +151,7 @@ fn invalid_rules_are_rejected() {
         ),
         (
             "{ from = \"192.0.2.10\", iif = \"eth1\", table = 9, priority = 1 }, { iif = \"eth1\", table = 9, priority = 1 }",
-            "6:10: rule from 192.0.2.10/32 iif eth1 table 9 priority 1 has no effect: rule iif eth1 table 9 priority 1 at line 6, column 74 has the same table and priority and matches the same packets; remove one of them, or choose another priority",
+            "6:10: rule from 192.0.2.10/32 iif eth1 table 9 priority 1 has no effect: rule iif eth1 table 9 priority 1 at line 6, column 74 has the same table and priority and also matches these packets; remove one of them, or choose another priority",
         ),
     ] {
         assert_eq!(row(rule), expected, "{rule}");

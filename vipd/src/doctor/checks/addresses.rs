@@ -118,7 +118,9 @@ pub(in crate::doctor) fn ipv6_is_enabled(facts: &Facts) -> Vec<Finding> {
         if Family::of(vip.address) != Family::V6 {
             continue;
         }
-        for name in [name, &instance.interface] {
+        // Adverts of an IPv4 instance need no IPv6, even if it has an excluded IPv6 address.
+        let for_adverts = (instance.router.family == Family::V6).then_some(instance.interface.as_str());
+        for name in [Some(name), for_adverts].into_iter().flatten() {
             let is_disabled = facts.interfaces.get(name).is_some_and(|interface| interface.is_ipv6_disabled);
             if is_disabled && !findings.iter().any(|finding| finding.subject == name) {
                 let key = sysctl::key(6, name, "disable_ipv6");

@@ -330,7 +330,7 @@ pub(in crate::doctor) fn adverts_reach_the_agent(facts: &Facts) -> Vec<Finding> 
     let mut findings = Vec::new();
     for instance in facts.instances() {
         let Some(survey) = facts.survey(&instance.interface) else { continue };
-        // Which adverts are valid depends on the settings.
+        // The validity of an advert depends on the settings.
         if facts.status_of(&instance.name).is_none_or(|status| difference(instance, status).is_some()) {
             continue;
         }

@@ -21,7 +21,7 @@ const ESTIMATED_ERROR: Duration = Duration::from_millis(100);
 /// Estimated error until a daemon first adjusts the clock after the host was started or the clock
 /// was set (`ntp_clear`, `kernel/time/ntp.c`).
 const NEVER_ADJUSTED: Duration = Duration::from_secs(16);
-/// Status bit of adjtimex(2): the reference of the clock has failed.
+/// Status bit of adjtimex(2): clock hardware fault.
 const STA_CLOCKERR: i32 = libc::STA_CLOCKERR;
 /// Smallest step of the clock that is reported, in nanoseconds.
 const STEP: u64 = 10_000_000;

@@ -28,16 +28,16 @@ pub(super) fn has_wrong_key(instance: &Instance, advert: &Advert) -> bool {
     instance.hmac.as_ref().is_some_and(|hmac| refusal(hmac, advert).is_some())
 }
 
-/// Returns whether an instance accepts the key and the time of the sender's last advert, if that is
-/// signed.
+/// Returns whether an instance accepts the key and the time of the sender's last advert. True if
+/// the advert is not signed or the instance has no keys.
 pub(super) fn is_accepted(instance: &Instance, survey: &Survey, sender: &Sender) -> bool {
     let offset = survey.clock_offset(sender).map(|millis| Duration::from_millis(millis.unsigned_abs()));
     let is_stale = window(instance).zip(offset).is_some_and(|(window, offset)| offset > window);
     !is_stale && !has_wrong_key(instance, &sender.advert)
 }
 
-/// Finds routers that sign their adverts although the instance has no `hmac`, or do not although
-/// the instance requires it.
+/// Finds routers that sign their adverts although the instance has no `hmac`, and routers that do
+/// not sign them although the instance requires it.
 pub(in crate::doctor) fn routers_sign_alike(facts: &Facts) -> Vec<Finding> {
     const SWEEPS: &str = "\"Introduce keys in three sweeps\" in docs/signed-adverts.md";
     let mut findings = Vec::new();

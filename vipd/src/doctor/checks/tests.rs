@@ -337,6 +337,19 @@ fn each_obstacle_has_a_different_remedy() {
     }
 }
 
+#[test]
+fn excluded_ipv6_vip_of_an_ipv4_instance_needs_ipv6_only_on_its_own_interface() {
+    let excluded = "virtual_addresses_excluded = [{ address = \"2001:db8::50/64\", dev = \"eth9\" }]\n";
+    for (disabled, expected) in [("eth0", false), ("eth9", true)] {
+        let mut facts = facts(excluded, &[sent()]);
+        let mut other = interface();
+        (other.link.name, other.link.ifindex) = ("eth9".to_owned(), 9);
+        facts.interfaces.insert("eth9".to_owned(), other);
+        facts.interfaces.get_mut(disabled).expect("an interface").is_ipv6_disabled = true;
+        assert_eq!(names(&facts).contains(&"ipv6-disabled"), expected, "{disabled}");
+    }
+}
+
 fn eth0(facts: &mut Facts) -> &mut Interface {
     facts.interfaces.get_mut("eth0").expect("an interface")
 }

@@ -3,10 +3,10 @@
 //! The actions of a turn are carried out together, in passes over all routers: adverts, addresses,
 //! and announcements. The passes preserve the order required for each router (RFC 9568 section 6.4:
 //! advert, addresses, announcement; or priority-0 advert, removal). Routes and policy rules are
-//! removed before the addresses, and added after the first announcements. All adverts are sent
-//! before any slower work, and address changes are combined into a few netlink batches. An address
-//! is announced as soon as netlink has acknowledged it. Further announcements are limited per turn,
-//! so that they do not delay adverts.
+//! removed before the addresses, as far as the limit per turn allows, and added after the first
+//! announcements. All adverts are sent before any slower work, and address changes are combined
+//! into a few netlink batches. An address is announced as soon as netlink has acknowledged it.
+//! Further announcements are limited per turn, so that they do not delay adverts.
 
 mod addresses;
 mod adverts;

@@ -104,7 +104,8 @@ impl Effects {
         let mut primaries = std::mem::take(&mut self.removed_primaries);
         for (index, (id, removed)) in primaries.iter().enumerate() {
             let is_same_subnet = |(other, address): &(LinkId, Address)| {
-                other == id && (address.address == removed.address || is_in_subnet_of(address, removed))
+                let is_same = (address.address, address.prefix) == (removed.address, removed.prefix);
+                other == id && (is_same || is_in_subnet_of(address, removed))
             };
             let Some(link) = topology.links.get(*id) else { continue };
             if primaries.iter().take(index).any(is_same_subnet) {

@@ -1,8 +1,8 @@
 //! Last pass: routes and policy rules, which exist while their router is master.
 //!
-//! A router's routes and rules are removed before its addresses and added after all addresses, so
-//! that the source address of a route exists as long as the route. Routers may share an entry,
-//! which is removed once no master needs it.
+//! A router's routes and rules are removed before its addresses, as far as the limit per turn
+//! allows, and added after all addresses, so that the source address of a route exists as long as
+//! the route. Routers may share an entry, which is removed once no master needs it.
 //!
 //! The kernel removes IPv4 routes without a notification when their interface goes down. An entry
 //! is therefore checked after events that may have removed it, and every 30 s ([`VERIFY_AFTER`]),
@@ -202,7 +202,8 @@ impl Routing {
         if let Some((_, wanted)) = self.additions.pop_first() {
             return Some(wanted);
         }
-        // Skips entries that the kernel refused, because they are retried separately.
+        // Skips entries that are not recorded as added: adding them failed, and is retried
+        // separately.
         let mut rest = self.entries.range((self.unverified?, Bound::Unbounded));
         let is_checked = |entry: &Entry| entry.added.is_some() && !entry.holders.is_empty();
         let found = rest.find(|(_, entry)| is_checked(entry)).map(|(wanted, _)| *wanted);

@@ -20,7 +20,8 @@ impl Engine {
     /// Returns the reason why the state must not be left to a later process, if there is one. A
     /// clean shutdown is then better for clients, because backups take over after Skew_Time.
     pub(in crate::engine) fn restart_defect(&self) -> Option<String> {
-        // The kernel would not remove their VIPs, whose lifetimes are not limited.
+        // The kernel would not remove the VIPs of a router that has left Master, because their
+        // lifetimes are not limited.
         if let Some(instance) = self.effects.leaving().find_map(|id| self.topology.routers.get(id)) {
             return Some(format!(
                 "{} is no longer master, but its VIPs have not been removed yet; the log has the reason",
@@ -58,8 +59,9 @@ impl Engine {
     }
 }
 
-/// Returns the time in seconds within which every backup has taken over. Skew_Time is shorter than
-/// an interval; a second is added because the kernel counts lifetimes in whole seconds.
+/// Returns the time in seconds within which every backup with the same `down_after_adverts` has
+/// taken over. Skew_Time is shorter than an interval; a second is added because the kernel counts
+/// lifetimes in whole seconds.
 fn lifetime(config: &RouterConfig) -> u32 {
     let until_takeover = down_interval(config, config.down_after_adverts) + config.interval.nanos();
     u32::try_from(until_takeover.div_ceil(SECOND) + 1).unwrap_or(u32::MAX)

@@ -62,7 +62,7 @@ impl Masters {
         self.bench.engine.regroup(self.now, &groups(members));
     }
 
-    /// Returns which of the first four routers are masters.
+    /// Returns, for each of the first four routers, whether it is master.
     fn masters(&self) -> [bool; 4] {
         std::array::from_fn(|number| self.router(number).state() == State::Master)
     }
@@ -122,7 +122,7 @@ fn routers_form_groups_move_between_them_and_leave_them() -> Result<()> {
         // One new group contains a master and a backup, and the other contains two masters.
         all.regroup(&[&[2, 3], &[0, 1]]);
         assert_eq!(all.masters(), [true, true, false, false]);
-        // One master moves to the group of the backup, and its former group remains.
+        // One master moves to the group of the backups, and its former group remains.
         all.regroup(&[&[1, 2, 3], &[0, 4]]);
         assert_eq!(all.masters(), [true, false, false, false]);
         assert_eq!(all.router(4).state(), State::Master);
@@ -154,7 +154,7 @@ fn unchanged_adverts_are_handled_before_a_router_joins() -> Result<()> {
         all.bench.turn_until("the first router is on the fast path", is_on_fast_path)?;
         let row = Row::new(1).expect("not 0");
         let first = all.bench.engine.steady.last_arrival(row);
-        // Simulates a stall: no turn runs for longer than the master-down interval.
+        // Simulates a stall: for longer than the master-down interval, no turn runs.
         while clock::now() < first + u64::from(2 * MISSING) * 10_000_000 {
             thread::yield_now();
         }

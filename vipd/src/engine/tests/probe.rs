@@ -1,4 +1,4 @@
-//! Probes of the XDP attachment: when they are requested, and probes that block.
+//! Probes of the XDP attachment: the conditions for a request, and probes that block.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

@@ -355,6 +355,37 @@ fn reload_adds_a_vip_on_a_new_interface() -> Result<()> {
     })
 }
 
+/// The number of links stays the same: the interface of the new route replaces that of the former.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn reload_moves_a_route_to_a_new_interface() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = lab.host(NODE)?;
+    command::run(host, "ip", &["link", "add", "former", "type", "veth", "peer", "name", "next"])?;
+    for name in ["former", "next"] {
+        command::run(host, "ip", &["link", "set", name, "up"])?;
+    }
+    host.run(|| {
+        let with = |dev: &str| {
+            let routes = format!("routes = [{{ to = \"10.9.0.0/16\", dev = \"{dev}\", table = 100 }}]\n");
+            parsed(&format!("{}{routes}", text_with_vips("\"10.1.1.1/32\"")))
+        };
+        let goes_through = |dev: &str| {
+            let shown = process::Command::new("ip").args(["route", "show", "table", "100"]).output();
+            shown.is_ok_and(|shown| String::from_utf8_lossy(&shown.stdout).contains(&format!("dev {dev} ")))
+        };
+        let config = with("former");
+        let mut bench = Bench::with_configuration(&config, 0)?;
+        bench.turn_until("the route is present", |_| goes_through("former"))?;
+        let before = running(&bench);
+        reload(&mut bench, Plan::new(&config, &with("next")), &before)?;
+        bench.serve_until("the route goes through the other interface", |_| goes_through("next"))?;
+        assert!(!goes_through("former"));
+        assert_eq!(running(&bench), before, "no transition and no priority-0 advert");
+        Ok(())
+    })
+}
+
 /// The instance that loses the VIP is changed first. Until the VIP's new instance is changed, no
 /// instance uses the interface.
 #[test]

@@ -45,7 +45,7 @@ pub(super) enum Block {
     Track,
 }
 
-/// How the import treats a keyword.
+/// Treatment of a keyword by the import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Translated to these keys of vipd.

@@ -11,9 +11,9 @@ pub(super) const LOWER_PRIORITY_GARP: &str =
     "after a split brain, the remaining master announces its VIPs with the settings in `garp`";
 pub(super) const LOWER_PRIORITY_ADVERT: &str =
     "a master answers losing adverts in VRRPv3 (RFC 9568) and discards them in VRRPv2 (RFC 3768)";
-pub(super) const LAST_ADVERT: &str = "a master that yields always sends a last advert";
+pub(super) const LAST_ADVERT: &str = "a master that yields sends a last advert, except after a stall";
 pub(super) const SOURCE_CHECK: &str = "vipd always drops adverts from sources other than the peers";
-pub(super) const ADDRESS_LIST: &str = "vipd accepts adverts with another address list, and counts them";
+pub(super) const ADDRESS_LIST: &str = "vipd counts adverts with another address list; it accepts them in VRRPv3 and discards them in VRRPv2 (RFC 3768)";
 pub(super) const STALL: &str = "a master that was not scheduled always yields to the router that took over";
 pub(super) const OWNER: &str =
     "an address owner answers the adverts of another owner; correct the other router";
@@ -21,7 +21,7 @@ pub(super) const EXTRA_GARP: &str = "`garp.refresh` also announces the VIPs on o
 pub(super) const PRIORITY_NOTICE: &str =
     "the FIFO has no lines for changes of priority; read `effective-priority` with `vipd status --json`";
 pub(super) const RECEIVE_BUFFER: &str = "adverts are received through a ring buffer of the BPF program";
-pub(in crate::import) const MACVLAN_NAME: &str = "vipd names the macvlan vrrp4-VRID or vrrp6-VRID; adapt firewall rules and settings that use the old name";
+pub(in crate::import) const MACVLAN_NAME: &str = "vipd names the macvlan vrrp4-VRID or vrrp6-VRID or, if another interface has this name, v4-VRID-INTERFACE or v6-VRID-INTERFACE; adapt firewall rules and settings that use the old name";
 
 const MAIL: &str = "vipd sends no mail; send it from a command in `notify`";
 const LINK_STATE: &str = "the kernel notifies vipd of carrier changes";

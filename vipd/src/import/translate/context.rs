@@ -43,7 +43,7 @@ impl Context<'_> {
         self.report.note(at, text);
     }
 
-    /// Returns whether a statement is translated. If it is not, reports why.
+    /// Returns whether a statement is translated. If it is not, reports the reason.
     pub(super) fn is_translated(&mut self, block: Block, statement: &Statement) -> bool {
         let name = statement.keyword();
         let at = &statement.at;

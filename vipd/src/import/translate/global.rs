@@ -69,7 +69,7 @@ impl Global {
         if let Some(other) = self.fifo.as_ref().filter(|other| *other != path) {
             context.attention(
                 &setting.at,
-                format!("vipd has one FIFO, {other}; {path} is left out; read both from one process"),
+                format!("vipd has one FIFO, {other}; {path} is left out; change its reader to read {other}"),
             );
         } else {
             self.fifo = Some(path.clone());

@@ -106,7 +106,12 @@ impl Group {
 
     /// Reports that a group with fewer than two members has no effect.
     pub(super) fn report_too_small(&self, context: &mut Context<'_>) {
-        let tracked = if self.tracks.is_empty() { "" } else { "; the instance tracks its objects" };
+        let has_member = !self.members.is_empty();
+        let tracked = match (self.tracks.is_empty(), has_member) {
+            (true, _) => "",
+            (false, true) => "; the instance tracks its objects",
+            (false, false) => ", and so are its tracked objects",
+        };
         context.note(
             &self.at,
             format!("the group {:?} is left out, because it has fewer than two members{tracked}", self.name),

@@ -53,14 +53,15 @@ impl Notify {
         }
         let (first, others) = users.split_first()?;
         for (user, statement) in others.iter().filter(|(user, _)| *user != first.0) {
-            let name = |user: &Option<String>| user.clone().unwrap_or_else(|| "keepalived's user".to_owned());
+            let name =
+                |user: &Option<String>, default: &str| user.clone().unwrap_or_else(|| default.to_owned());
             context.attention(
                 &statement.at,
                 format!(
                     "the command runs as {}, but vipd has one user for all commands of a table, here {}; use sudo or \
                      runuser in the command",
-                    name(user),
-                    name(&first.0)
+                    name(user, "keepalived's user"),
+                    name(&first.0, "vipd's own user")
                 ),
             );
         }

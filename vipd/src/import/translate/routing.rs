@@ -88,8 +88,9 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
             "table" => draft.set("table", Value::Integer(table(&value, at, context)?)),
             "metric" | "priority" | "preference" => integer(&mut draft, "metric", &value, at, context),
             "scope" => {
-                let scope = address::scope(&value, at, context);
-                draft.entries.extend(scope.map(|scope| ("scope", Value::Text(scope.to_owned()))));
+                if let Some(scope) = address::scope(&value, at, context) {
+                    draft.set("scope", Value::Text(scope.to_owned()));
+                }
             }
             "onlink" => draft.set("onlink", Value::Boolean(true)),
             "blackhole" | "unreachable" | "prohibit" | "throw" => {

@@ -41,7 +41,7 @@ impl Object {
     }
 }
 
-/// How a state changes the priority.
+/// Change of the priority by the state of a tracked object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Weight {
     /// The weight; 0 if the object causes a fault instead.
@@ -62,7 +62,7 @@ pub(super) struct Track {
     is_used_early: bool,
 }
 
-/// Where a tracked object is configured.
+/// The kind of instance or group that tracks an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// An instance without a group, or a group.

@@ -92,7 +92,7 @@ fn neighbor(address: IpAddr) -> Vec<u8> {
 }
 
 #[test]
-fn links_pass_by_index_and_new_links_by_name() {
+fn links_pass_by_index_or_name() {
     let names = ["eth0", "eth1", "vrrp4-51", "abc", "fifteen-letters"].map(str::to_owned);
     let program = program(&names, &[3, 4, 300, 70_000], &[], None);
     for index in [3, 4, 300, 70_000] {
@@ -101,11 +101,12 @@ fn links_pass_by_index_and_new_links_by_name() {
     }
     for index in [0, 2, 5, 299, 301, 69_999, 0x0300_0000] {
         assert!(!run(&program, &address(index)), "{index}");
-        assert!(!run(&program, &link(libc::RTM_DELLINK, 0, index, "eth0")), "{index}");
+        assert!(!run(&program, &link(libc::RTM_DELLINK, 0, index, "veth0")), "{index}");
         assert!(!run(&program, &link(libc::RTM_NEWLINK, 0, index, "veth0")), "{index}");
     }
     for name in &names {
         assert!(run(&program, &link(libc::RTM_NEWLINK, 0, 9, name)), "{name}");
+        assert!(run(&program, &link(libc::RTM_DELLINK, 0, 9, name)), "{name}");
         assert!(!run(&program, &link(libc::RTM_NEWLINK, 7, 9, name)), "AF_BRIDGE: {name}");
     }
     for name in ["eth", "eth00", "eth2", "ab", "abcd", "fifteen-lettert", "fifteen-letter", ""] {

@@ -30,7 +30,7 @@ use crate::service::worker::Worker;
 pub(in crate::service) enum End {
     /// All routers have been shut down.
     Stopped,
-    /// Another process runs the routers.
+    /// Another process runs the routers, or the next process that systemd starts will.
     HandedOver,
 }
 
@@ -60,8 +60,8 @@ pub(super) struct Connections<'a> {
 
 /// A message from the predecessor after this process has taken over.
 pub(super) enum FromPredecessor {
-    /// Memory with a [`SavedService`], the state of the predecessor's service. The predecessor has
-    /// already reported this process to systemd as the main process.
+    /// Memory with a [`SavedService`], the state of the predecessor's service. In an upgrade, the
+    /// predecessor has already reported this process to systemd as the main process.
     Service(Option<OwnedFd>),
     /// The predecessor has ended.
     Ended,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::object::{ObjectId, Reading, Update, Updates};
@@ -91,6 +92,7 @@ async fn follow(
         if !drained.more {
             ready.clear_ready();
         }
+        yield_now().await;
     }
 }
 

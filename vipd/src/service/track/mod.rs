@@ -184,7 +184,8 @@ impl SharedTracker {
         self.lock().apply(update)
     }
 
-    /// Returns the objects of an instance for `status`, and the sum of their weights.
+    /// Returns the objects of an instance for `status`, and the sum of their contributions to the
+    /// priority.
     pub(super) fn report(&self, instance: &str) -> (Vec<TrackedObject>, i64) {
         self.lock().report(instance)
     }

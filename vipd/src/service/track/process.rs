@@ -38,7 +38,7 @@ const BUDGET: usize = 64;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Watches the processes that run a program until the task is aborted. `former` is the state under
-/// the previous settings, if any.
+/// the previous settings or in a predecessor, if any.
 pub(super) async fn watch(
     object: ObjectId,
     process: Arc<Process>,
@@ -51,7 +51,7 @@ pub(super) async fn watch(
     let mut known = HashSet::new();
     let mut last = None;
     // Time since which there have been too few processes. The delay does not apply to the first
-    // reading, unless the state was up under the previous settings.
+    // reading, unless `former` is up.
     let mut missing_since: Option<Instant> = None;
     loop {
         // Selected before the search, so that no process that starts during the search is missed.
@@ -266,7 +266,7 @@ mod tests {
         });
     }
 
-    /// A forked copy of the shell counts until it executes `sleep`.
+    /// A process that runs the copied shell counts until it executes `sleep`.
     #[test]
     fn process_that_executes_another_program_no_longer_counts() {
         let directory = tempfile::tempdir().expect("a directory");

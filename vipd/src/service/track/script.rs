@@ -21,8 +21,8 @@ struct Hysteresis {
 }
 
 impl Hysteresis {
-    /// Creates the state before the first result. `former` is the state under the previous
-    /// settings, if any.
+    /// Creates the state before the first result. `former` is the state under the previous settings
+    /// or in a predecessor, if any.
     fn new(script: &Script, former: Option<Reading>) -> Self {
         let is_up = former.map_or(script.initially_up, |former| former == Reading::Up);
         Self { is_up, streak: 0, rise: script.rise, fall: script.fall }
@@ -49,7 +49,7 @@ impl Hysteresis {
 /// The first run starts after `delay`, so that many scripts do not start simultaneously. Each later
 /// run waits until the previous run has ended.
 ///
-/// `former` is the state under the previous settings, if any.
+/// `former` is the state under the previous settings or in a predecessor, if any.
 pub(super) async fn watch(
     object: ObjectId,
     script: Arc<Script>,

@@ -1,5 +1,5 @@
-//! The head of the page: the node, whether all instances are in an expected state, and how many
-//! are in each state.
+//! The head of the page: the node, whether all instances are in an expected state, and the number
+//! of instances in each state.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Commands for programs and maps of another process, which are found by their IDs.
+//! Commands for taps: open programs and maps of another process by ID, and create the tap's own.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};

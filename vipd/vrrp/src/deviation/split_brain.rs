@@ -21,8 +21,8 @@ use crate::saved::{self, SavedCompetitor, Time};
 const QUIET_MAX: Nanos = 100_000_000;
 /// Minimum quiet time required of a persistent competing master, in nanoseconds.
 const PERSISTENT_QUIET: Nanos = 1_000_000_000;
-/// A sender counts as persistent if it sends two adverts per interval and, in addition, more than
-/// this number of adverts. Allows for a burst of answers.
+/// A sender counts as persistent once it has sent more than two adverts per interval plus this
+/// number of adverts, which allows for a burst of answers.
 const ANSWERS: u64 = 8;
 
 /// The last competing master, and the time at which to announce the addresses again.

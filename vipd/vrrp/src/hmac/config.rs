@@ -20,9 +20,9 @@ pub struct Config {
     pub keys: Vec<Key>,
     /// ID of the key with which adverts are signed.
     pub active: u8,
-    /// Which adverts need a trailer.
+    /// Rule for the trailers of sent and received adverts.
     pub mode: Mode,
-    /// How replays are recognized.
+    /// Method of recognizing replays.
     pub anti_replay: AntiReplay,
     /// The largest accepted difference between the sender's clock and this host's clock in seconds,
     /// 1 to 300. Not used with [`AntiReplay::Monotonic`].
@@ -38,8 +38,8 @@ pub struct Key {
     pub state: KeyState,
 }
 
-/// Which adverts have a trailer. To introduce keys without an interruption, change all routers from
-/// one mode to the next, in the order of the variants reversed.
+/// Rule for the trailers of sent and received adverts. To introduce keys without an interruption,
+/// change all routers from one mode to the next, in reverse order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Sent adverts are signed, and received adverts must be.
@@ -50,7 +50,7 @@ pub enum Mode {
     ReceiveOnly,
 }
 
-/// How replays are recognized.
+/// Method of recognizing replays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AntiReplay {
     /// The sender's clock must be within the window, and its sequence must grow. Needs synchronized

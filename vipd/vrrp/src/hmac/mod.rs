@@ -100,8 +100,8 @@ impl Authenticator {
     }
 
     /// Signs an advert with the active key, and returns its trailer. Its sequence is `now`, or the
-    /// sequence after the last one if the clock has not advanced. `message` is the VRRP message.
-    /// The HMAC does not cover its checksum.
+    /// sequence after the last one if that is later, but not by more than the window. `message` is
+    /// the VRRP message. The HMAC does not cover its checksum.
     ///
     /// Returns `None` if the mode is [`Mode::ReceiveOnly`].
     pub fn sign(

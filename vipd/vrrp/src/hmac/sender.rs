@@ -17,7 +17,7 @@ pub const MULTICAST_SENDERS: usize = 64;
 pub struct Sender {
     /// Source address of the adverts.
     pub address: IpAddr,
-    /// The highest sequence, which is that of the last verified advert.
+    /// Sequence of the last verified advert.
     pub mark: u64,
     /// ID of the key of the last verified advert.
     pub key_id: u8,

@@ -1,4 +1,4 @@
-//! Sequences: times that only grow.
+//! Sequences of signed adverts: times with a counter.
 
 use vipd_common::hmac::{is_after, is_fresh};
 
@@ -60,14 +60,14 @@ impl Sequence {
     pub(super) const fn until_stale(self, now: WallTime, window: u32) -> Nanos {
         let end = (self.seconds().wrapping_add(window).wrapping_add(1) as u64) << 32;
         let rest = end.wrapping_sub(now.sequence().0).cast_signed();
-        // From units of 2⁻³² s over units of 2⁻¹⁶ s, so that the product does not overflow.
+        // Shifts to units of 2⁻¹⁶ s first, so that the product does not overflow.
         if rest > 0 { ((rest.unsigned_abs() >> 16) * 1_000_000_000).div_ceil(1 << 16) } else { 0 }
     }
 
     /// Returns this time minus `now`, in milliseconds.
     pub(super) const fn milliseconds_after(self, now: WallTime) -> i64 {
         let difference = self.0.wrapping_sub(now.sequence().0).cast_signed();
-        // From units of 2⁻³² s over units of 2⁻¹⁶ s, so that the product does not overflow.
+        // Shifts to units of 2⁻¹⁶ s first, so that the product does not overflow.
         ((difference >> 16) * 1000) >> 16
     }
 

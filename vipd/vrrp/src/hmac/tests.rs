@@ -205,7 +205,7 @@ fn lifetime_of_a_mark_ends_when_it_is_no_longer_fresh() {
 }
 
 #[test]
-fn replays_are_refused_after_adverts_of_60_other_routers() {
+fn replays_are_refused_after_adverts_of_59_other_routers() {
     let monotonic = Config { anti_replay: AntiReplay::Monotonic, ..config(&[7]) };
     let mut receiver = Authenticator::new(monotonic, MULTICAST_SENDERS);
     let (_, header, message, _) = vector(4);

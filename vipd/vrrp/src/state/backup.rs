@@ -1,8 +1,9 @@
 //! Backup (RFC 9568 section 6.4.2): monitors the master.
 //!
-//! S3 to S7 (answering no ARP or ND for the virtual addresses, and accepting no packets for them)
-//! need no code because the addresses are not on a backup's interface. S8 (Shutdown) needs no code
-//! because the timer is dropped with the state.
+//! S3, S4 and S7 (answering no ARP or ND for the virtual addresses, and accepting no packets for
+//! them) need no code because the addresses are not on a backup's interface. S5 needs none because
+//! vipd sends no Router Advertisements, and S6 because the macvlan of a backup is down. S8
+//! (Shutdown) needs no code because the timer is dropped with the state.
 
 use core::net::IpAddr;
 
@@ -94,7 +95,7 @@ impl Backup {
     /// node fails, its masters with equal intervals have sent their last adverts less than an
     /// interval apart, so this member does not delay another member's takeover. The time is at
     /// least one and a half intervals after the last advert, because the next advert of a running
-    /// master may be a little late.
+    /// master may be a little late, but not later than Active_Down_Interval after that advert.
     pub(crate) fn follows_until(&self, common: &Common) -> Option<Timestamp> {
         let interval = self.active_interval.nanos();
         let down = common.down_interval(self.active_interval);
@@ -205,7 +206,7 @@ impl Backup {
         }
     }
 
-    /// Sets Active_Down_Timer to Active_Down_Interval, counted from `from`.
+    /// Restarts Active_Down_Timer, counted from `from`.
     fn restart_down_timer(&mut self, common: &Common, from: Timestamp) {
         self.down_from = from;
         self.set_down_timer(common);

@@ -18,7 +18,7 @@ use crate::support::process::{ask, program, run};
 const INCLUDE: &str = "systemd,systemd-sysv,procps,iproute2,keepalived,zsh,fish,podman,crun,netavark";
 /// File in the system with the list of these packages.
 const LIST: &str = "etc/vipd-test-packages";
-/// How long systemd may take to start.
+/// Time limit for systemd to start all units.
 const START: Duration = Duration::from_secs(60);
 /// Directory in the system at which the packages are mounted.
 pub(super) const PACKAGES: &str = "/mnt";
@@ -85,7 +85,7 @@ impl Machine {
             state = ask(&mut machine.command("systemctl is-system-running || true"));
             Ok(state.as_deref().is_some_and(|state| matches!(state.trim(), "running" | "degraded")))
         })
-        .with_context(|| format!("its state is {state:?}; its output: {:?}", machine.process.log()))?;
+        .with_context(|| format!("systemd's state is {state:?}; its output: {:?}", machine.process.log()))?;
         Ok(machine)
     }
 

@@ -1,4 +1,4 @@
-//! The steps of the test, each with what must be true afterwards.
+//! The steps of the test, each with checks of its result.
 
 mod image;
 mod newcomer;
@@ -14,7 +14,7 @@ use anyhow::Result;
 use super::Test;
 use super::machine::PACKAGES;
 
-/// How long a state change may take.
+/// Time limit for a state change.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 /// Number of packages, each with a higher version than the one before.
 pub(super) const VERSIONS: u32 = 4;

@@ -70,9 +70,11 @@ pub(super) struct Episode {
 /// The result of an episode; times are in milliseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Outcome {
-    /// Number of the old master's frames that used the VIP after the new master's first advert.
+    /// Number of the old master's frames that used the VIP more than [`IN_FLIGHT`] after the new
+    /// master's first advert.
     pub(super) late: u32,
-    /// Time from the new master's first use of the VIP to the old master's last use.
+    /// Time from the new master's first use of the VIP to the last of these frames; 0 if there are
+    /// none.
     pub(super) both: f64,
     /// Longest time from a request to the next answer from any node.
     pub(super) gap: f64,

@@ -130,7 +130,7 @@ fn header(model: &Model, theme: Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-/// Explains why there is no current report.
+/// Returns the reason for the lack of a current report.
 fn banner(model: &Model, columns: usize) -> Vec<String> {
     let text = match &model.connection {
         Connection::Up => return Vec::new(),
@@ -152,7 +152,8 @@ fn notice(model: &Model, columns: usize) -> Vec<String> {
     text.unwrap_or_default()
 }
 
-/// Returns the filter while it is being edited; otherwise, as many keys as fit.
+/// Returns the filter while it is being edited; otherwise, the active filter, if any, and as many
+/// keys as fit.
 fn footer(model: &Model, theme: Theme, columns: usize) -> Line<'static> {
     if model.mode == Mode::Filter {
         return Line::from(vec![

@@ -1,4 +1,5 @@
-//! The table of instances. Columns that do not fit are left out, the least important first.
+//! The table of instances. Columns are placed in the order of their importance. A column that does
+//! not fit is left out, and less important columns that fit are still shown.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -16,7 +17,7 @@ use crate::cli::top::theme::Theme;
 struct Column {
     head: &'static str,
     align: Align,
-    /// Columns with higher numbers are left out first.
+    /// Columns with lower numbers are placed first. A column that does not fit is left out.
     rank: u8,
     /// Minimum width of the contents, so that the columns do not move with every report.
     least: usize,

@@ -13,8 +13,8 @@ use crate::vrrp::hmac::{Key, MAX_KEY, MIN_KEY, key_state};
 
 /// Prefix of keys in hexadecimal, in files and credentials.
 const HEX: &str = "hex:";
-/// A key with as few different bytes is reported. 32 random bytes have 16 or fewer different ones
-/// with a probability below 10⁻⁹.
+/// A key with this many or fewer different bytes causes a warning. 32 random bytes have 16 or fewer
+/// different ones with a probability below 10⁻⁹.
 const FEW_BYTES: usize = 16;
 /// The remedy for the key `hex`.
 const GENERATE: &str = "use the output of `openssl rand -hex 32`";

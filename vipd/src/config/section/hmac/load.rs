@@ -8,10 +8,11 @@ use crate::config::section::instance::Draft;
 use crate::vrrp::config::Family;
 
 /// Warns if the adverts that instances with `hmac` receive use more than half of the budget, or if
-/// one advert of each instance, received at once, uses more than the burst. The BPF program drops
-/// adverts beyond the budget, genuine ones included.
+/// one advert of each instance, received at once, uses more than unknown senders may use. The BPF
+/// program drops adverts beyond the budget, genuine ones included.
 ///
-/// The masters of a node that became master at the same time send their adverts together.
+/// Instances that became master on one node at the same time send their adverts together. All of
+/// these senders are unknown to a router that has just started.
 pub(in crate::config) fn check_load(drafts: &[Draft], problems: &mut Collector<'_>) {
     let Some(at) = drafts.iter().find_map(|draft| draft.hmac.as_ref()?.positions.first().copied()) else {
         return;
@@ -29,12 +30,13 @@ pub(in crate::config) fn check_load(drafts: &[Draft], problems: &mut Collector<'
         );
     }
     let at_once = loads().map(|load| load.per_advert).sum::<u64>();
-    if at_once > PASSED_BURST {
+    let allowed = PASSED_BURST / 2;
+    if at_once > allowed {
         problems.warn(
             at,
             format!(
-                "if one node is master of all instances with hmac and sends their adverts together, these are {at_once} \
-                 tokens of the budget for signed adverts at once, and above {PASSED_BURST}, adverts may be dropped; \
+                "if one node is master of all instances with hmac and sends their adverts together, they use {at_once} \
+                 tokens of the budget for signed adverts at once, above {allowed} of which adverts may be dropped; \
                  distribute the instances over more nodes"
             ),
         );

@@ -67,7 +67,7 @@ fn reports_of_the_agent_are_judged() {
         (&["adverts-not-sent"], |agent, _| {
             agent.after.instances[0].statistics.advertisement_sent = 9;
         }),
-        // Its adverts are those of another virtual router than the file's.
+        // The agent runs a virtual router other than the one in the file.
         (&["configuration-not-applied"], |agent, _| {
             agent.after = agent.before.clone();
             for report in [&mut agent.before, &mut agent.after] {

@@ -12,7 +12,7 @@ const LENGTH: std::ops::RangeInclusive<usize> = 32..=64;
 const CREDENTIALS: &str = "${_ENV CREDENTIALS_DIRECTORY}/";
 /// The directory in which systemd creates a directory with the credentials of each service.
 const SERVICES: &str = "/run/credentials/";
-/// An unknown keyword of this length may be a key, so it is not shown.
+/// An unknown keyword of at least this length may be a key, so it is not shown.
 const MAY_BE_KEY: usize = 16;
 
 /// The settings of `auth_hmac`. `None` means that a setting is not configured.

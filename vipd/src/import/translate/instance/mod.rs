@@ -139,7 +139,7 @@ impl Instance {
             "v3_checksum_as_v2" => self.has_rfc9568_checksum = context.boolean(setting),
             "virtual_ipaddress" => self.addresses.extend(address::read(setting, context)),
             "virtual_ipaddress_excluded" => self.excluded.extend(address::read(setting, context)),
-            // An instance without VIPs needs no keyword in vipd.
+            // `virtual_addresses` is always written, as `[]` if there are no VIPs.
             "no_virtual_ipaddress" => {}
             "virtual_routes" => self.routes.push(setting.clone()),
             "virtual_rules" => self.rules.push(setting.clone()),
@@ -220,7 +220,7 @@ impl Instance {
                 context.attention(
                     &setting.at,
                     format!(
-                        "the MAC {word} is not translated: vipd uses the one of the RFC, 00:00:5e:00:01:VRID"
+                        "the MAC {word} is not translated: vipd uses the virtual router MAC, 00:00:5e:00:01:VRID (IPv6: 00:00:5e:00:02:VRID)"
                     ),
                 );
             } else {

@@ -31,15 +31,15 @@ use crate::service::worker::Worker;
 /// Maximum time that a restart waits for notification commands.
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Maximum time that an upgrade waits for a predecessor to end. This time plus the time that a
-/// successor may take to become ready must be less than the time that the client waits for the
-/// reply.
+/// Maximum time that an upgrade or a restart waits for a predecessor to end. This time plus the
+/// time that a successor may take to become ready must be less than the time that the client waits
+/// for the reply.
 const MAX_WAIT: Duration = Duration::from_secs(8);
 
 /// Upper bound on the number of polls that a client's task needs to send its reply.
 const REPLY_STEPS: usize = 16;
 
-/// An upgrade in progress.
+/// An upgrade or a restart in progress.
 pub(in crate::service::supervisor) struct Upgrading {
     outcome: JoinHandle<Result<Successor, String>>,
     pub(in crate::service::supervisor) author: Author,
@@ -113,8 +113,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         (departure, is_handing_over)
     }
 
-    /// Postpones an upgrade or a restart until this process's predecessor has ended. `waiting`
-    /// contains an earlier one, which is refused.
+    /// Postpones an upgrade or a restart until this process's predecessor has ended. An earlier one
+    /// in `waiting` is refused.
     pub(in crate::service::supervisor) fn postpone(
         &mut self,
         request: Change,
@@ -130,9 +130,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Begins to leave the state to the next process that systemd starts, once no notification
-    /// command is running. Returns `None` if that is not possible; the reason has then been sent to
-    /// the author.
+    /// Begins to leave the state to the next process that systemd starts. No notification command
+    /// may be running. Returns `None` if that is not possible; the reason has then been sent to the
+    /// author.
     pub(in crate::service::supervisor) fn restart(
         &mut self,
         author: Author,
@@ -140,7 +140,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         connections: &Connections<'_>,
     ) -> Option<Upgrading> {
         let refusal = if store::is_available() {
-            // Enlarging the queue requires the capability, which the other threads do not have.
+            // Enlarging the queue requires the capability, which the pool thread that fills the
+            // queue does not have.
             match with(CapabilitySet::NET_ADMIN, Channel::store) {
                 Ok(ends) => {
                     let (departure, is_handing_over) =
@@ -158,7 +159,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         None
     }
 
-    /// Continues in this process after a successor has failed.
+    /// Continues in this process after an upgrade or a restart has failed.
     pub(in crate::service::supervisor) fn upgrade_failed(
         &mut self,
         author: Author,
@@ -229,7 +230,7 @@ fn stop(pid: u32) {
     }
 }
 
-/// Waits until the upgrade ends, or forever if none is in progress.
+/// Waits until the upgrade or restart ends, or forever if none is in progress.
 pub(in crate::service::supervisor) async fn outcome(
     upgrading: &mut Option<Upgrading>,
 ) -> Result<Successor, String> {
