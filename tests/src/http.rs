@@ -20,7 +20,7 @@ pub struct Answer {
     pub status: u16,
     /// Headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// Body.
+    /// Everything after the headers, as received: no transfer coding is decoded.
     pub body: String,
 }
 

@@ -312,12 +312,11 @@ pub const BUDGET_EXPIRED_KNOWN: u32 = 2;
 /// Like [`BUDGET_EXPIRED_KNOWN`], for unknown senders: a new master may not have sent any advert
 /// that the dead one has received.
 pub const BUDGET_EXPIRED_UNKNOWN: u32 = 3;
-/// Capacity of each bucket of blocks hashed after a lease has expired: more than 2,000 short
-/// adverts.
+/// Capacity of each bucket of blocks hashed after a lease has expired: 4,096 short adverts.
 ///
 /// These buckets are larger than [`HASHED_BURST`], because nothing but the fence prevents a second
 /// owner then, and the engine, which is dead or hangs, verifies no adverts.
-pub const EXPIRED_BURST: u64 = 8192;
+pub const EXPIRED_BURST: u64 = 12_288;
 /// Nanoseconds after which each of these buckets regains one block: 10 µs, 100,000 blocks/s.
 pub const EXPIRED_TOKEN_INTERVAL: u64 = 10_000;
 

@@ -1,4 +1,4 @@
-//! The received frame, as the XDP hooks and TC ingress present it.
+//! A received or sent frame, as the XDP and TC hooks present it.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
@@ -8,7 +8,7 @@ use vipd_common::wire::ethernet;
 
 use crate::cursor::Direct;
 
-/// The context of a program that runs on a received frame.
+/// The context of a program that runs on a received or sent frame.
 pub(crate) trait Frame: EbpfContext {
     /// Address of the first byte that can be read in place.
     fn start(&self) -> usize;
@@ -16,7 +16,7 @@ pub(crate) trait Frame: EbpfContext {
     fn end(&self) -> usize;
     /// Length of the whole frame in bytes.
     fn len(&self) -> usize;
-    /// The interface that received the frame.
+    /// Index of the interface of the hook, which has received the frame or will send it.
     fn ifindex(&self) -> u32;
     /// Copies `length` bytes starting at `offset`, across all buffers of the frame. Returns whether
     /// the frame is long enough.
@@ -71,7 +71,7 @@ impl Frame for TcContext {
         self.skb.len() as usize
     }
 
-    /// Index of the interface that received the frame.
+    /// At egress, the interface that will send the frame.
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         // SAFETY: a field of the context that the kernel passed.
@@ -105,8 +105,9 @@ pub(crate) fn pull_headers(ctx: &TcContext) {
 }
 
 /// Returns whether the frame has a VLAN tag with an identifier other than 0 and therefore belongs
-/// to another LAN. The kernel has moved the outer tag from the frame to its metadata
-/// (`skb_vlan_untag` in `__netif_receive_skb_core`, `net/core/dev.c`).
+/// to another LAN. At ingress, the kernel has moved the outer tag from the frame to its metadata
+/// (`skb_vlan_untag` in `__netif_receive_skb_core`, `net/core/dev.c`); at egress, the VLAN device
+/// has stored the tag there.
 #[inline(always)]
 pub(crate) fn is_other_vlan(ctx: &TcContext) -> bool {
     // SAFETY: the kernel passed this context.

@@ -76,7 +76,7 @@ pub(crate) fn charge_blocks(is_known: bool, is_expired: bool, blocks: u64, now: 
     SENDER_BURST.load() == 0
         || BUDGET
             .get_ptr_mut(bucket)
-            .is_some_and(|bucket| take(bucket, now, blocks, &Rate { burst, interval }))
+            .is_some_and(|bucket| take_some(bucket, now, 1, blocks, &Rate { burst, interval }))
 }
 
 /// Capacity of a bucket, and the nanoseconds after which it regains one token.
@@ -88,13 +88,20 @@ struct Rate {
 /// Takes tokens from a bucket, which is a word of a map, and returns whether there were enough.
 #[inline(always)]
 fn take(bucket: *mut u64, now: u64, tokens: u64, rate: &Rate) -> bool {
+    take_some(bucket, now, tokens, tokens, rate)
+}
+
+/// Takes `tokens` from a bucket if it has at least `needed`, and returns whether it had. If fewer
+/// are needed than taken, a long advert has the same chance as the short ones of a flood.
+#[inline(always)]
+fn take_some(bucket: *mut u64, now: u64, needed: u64, tokens: u64, rate: &Rate) -> bool {
     // SAFETY: an aligned word of a map; a racing CPU may admit one extra advert.
     let full_at = unsafe { bucket.read_volatile() };
-    let full_at = if full_at > now { full_at } else { now } + tokens * rate.interval;
-    if full_at - now > rate.burst * rate.interval {
+    let full_at = if full_at > now { full_at } else { now };
+    if full_at - now + needed * rate.interval > rate.burst * rate.interval {
         return false;
     }
     // SAFETY: as above.
-    unsafe { bucket.write_volatile(full_at) };
+    unsafe { bucket.write_volatile(full_at + tokens * rate.interval) };
     true
 }

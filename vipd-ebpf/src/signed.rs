@@ -35,6 +35,7 @@ pub(crate) fn publish_signed(packet: &Windowed, length: usize, ifindex: u32, row
         return;
     }
     let reason = fence::check(row, advert.priority, arrival);
+    let has_expired = || matches!(fence::check(row, advert.priority, arrival), Some(Reason::Expired));
     let is_expired = matches!(reason, Some(Reason::Expired));
     let conforms = charge_signed(&sender, length as u64, arrival);
     if !conforms {
@@ -54,7 +55,9 @@ pub(crate) fn publish_signed(packet: &Windowed, length: usize, ifindex: u32, row
     if may_fence && fence::is_fenced(row) {
         // User space may have been stopped between finding no fenced row and clearing the filter.
         fence::arm();
-    } else if may_fence && vipd_verify(length as u32, flags) != 0 {
+    } else if may_fence && vipd_verify(length as u32, flags) != 0 && (!is_expired || has_expired()) {
+        // The engine may have extended the lease meanwhile, and would not receive the advert if a
+        // limit has dropped it.
         fence::fence(row);
     }
     if !conforms {

@@ -228,8 +228,9 @@ impl Link {
         self.addresses.entries(vip).any(|found| self.is_protected(found))
     }
 
-    /// Returns whether the service has yet to complete its first attempt to open the link. False if
-    /// the interface was searched for and does not exist, and always false for a macvlan.
+    /// Returns whether the service has yet to complete its first attempt to open the link since the
+    /// interface appeared. Also true until the interface has been searched for; false if it does
+    /// not exist, and always false for a macvlan.
     pub(crate) fn is_opening(&self) -> bool {
         let may_exist = self.ifindex.is_some() || !self.is_looked_up;
         may_exist && self.io.is_none() && self.failure.is_none() && !self.is_virtual_mac()

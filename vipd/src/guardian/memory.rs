@@ -87,7 +87,6 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Returns the shared memory.
     pub(super) fn shared(&self) -> Arc<SharedMemory> {
         Arc::clone(&self.0)
     }

@@ -46,8 +46,8 @@ impl Declaration {
     /// Checks the values for consistency.
     ///
     /// # Errors
-    /// Returns an error if the version does not support the family or the interval, or an address
-    /// is unusable.
+    /// Returns an error if the VRID or the priority is 0, the version does not support the family
+    /// or the interval, the interval is below [`MIN_INTERVAL`], or an address is unusable.
     pub(super) fn check(&self) -> Result<()> {
         let family = self.family();
         let all = self.addresses.iter().chain(&self.sources).chain(&self.primary);

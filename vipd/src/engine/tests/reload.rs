@@ -165,8 +165,9 @@ fn reload(bench: &mut Bench, plan: Plan, before: &Running) -> Result<()> {
     bench.reload(changes).map(drop)
 }
 
-/// After each reload, the routers, adverts, addresses, routes and rules are the same as after a
-/// fresh start with the same configuration. Routers that keep running make no transition.
+/// After each reload, the settings and priorities of the routers, and the addresses, routes and
+/// rules, are the same as after a fresh start with the same configuration. Routers that keep
+/// running make no transition and send no priority-0 advert.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn any_sequence_of_reloads_ends_in_the_state_of_a_fresh_start() -> Result<()> {
