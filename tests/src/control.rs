@@ -13,6 +13,8 @@ use crate::wait::try_wait_until;
 
 /// How long to wait for a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Part of the agent's reply if its engine has not answered in time.
+const NO_REPLY: &str = "the agent did not reply within";
 
 /// A JSON object from a reply: the status or statistics of an instance, or the agent's counters.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,10 +96,11 @@ pub fn counter(agent: &Agent, name: &str) -> Result<u64> {
 }
 
 /// Waits until the status of the agent's first instance satisfies `wanted`, and returns that
-/// status.
+/// status. On a busy machine, the engine may not answer for seconds, for example while it waits for
+/// the kernel's lock for network changes (`rtnl_mutex`).
 ///
 /// # Errors
-/// Returns an error, with the last status, if the agent does not reply or `timeout` expires.
+/// Returns an error, with the last status, if the agent refuses a request or `timeout` expires.
 pub fn wait_for(
     agent: &Agent,
     description: &str,
@@ -106,7 +109,10 @@ pub fn wait_for(
 ) -> Result<Reply> {
     let mut last = None;
     let result = try_wait_until(&format!("{agent}: {description}"), timeout, || {
-        let first = status(agent)?.into_iter().next();
+        let first = match status(agent) {
+            Err(error) if format!("{error:#}").contains(NO_REPLY) => return Ok(false),
+            replies => replies?.into_iter().next(),
+        };
         let found = first.as_ref().is_some_and(&wanted);
         last = first;
         Ok(found)
