@@ -41,12 +41,30 @@ fn unsigned_and_replayed_adverts_have_no_effect() -> TestResult {
     Ok(())
 }
 
+/// Returns the rules of `hmac` with a window in which no replay of a test is stale.
+fn with_long_window() -> String {
+    hmac(&[1], 1, "enforce").replace("mode", "window = \"300s\"\nmode")
+}
+
+/// Replays adverts to an agent, which has accepted none since its instance was started, and checks
+/// that it refuses all of them and becomes or stays master.
+fn assert_are_refused(replays: &[Vec<u8>], agent: &Agent, injector: &Injector) -> TestResult {
+    for frame in replays {
+        injector.send(frame)?;
+    }
+    let replayed = u64::try_from(replays.len())?;
+    try_wait_until("replays", TIMEOUT, || Ok(control::counter(agent, "vipd:hmac-replayed")? >= replayed))?;
+    wait_for_state(agent, "master", TIMEOUT)?;
+    assert_eq!(control::counter(agent, "advertisement-rcvd")?, 0);
+    Ok(())
+}
+
 /// A reload that changes `accept` starts the instance again. The replays would keep it in Backup.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn instance_that_a_reload_starts_again_refuses_replays() -> TestResult {
     let lab = Lab::new(3)?;
-    let rules = hmac(&[1], 1, "enforce").replace("mode", "window = \"300s\"\nmode");
+    let rules = with_long_window();
     let (mut dead, mut agent) = pair(&lab, [""; 2], &rules)?;
     let injector = Injector::open(lab.host(Station::Node(3))?)?;
     let (capture, since) = (lab.capture()?, WallTime::now());
@@ -61,14 +79,7 @@ fn instance_that_a_reload_starts_again_refuses_replays() -> TestResult {
     agent.configure(configuration(100, "accept = false", &rules))?;
     reload(&agent)?;
     wait_for(&agent, "the start", TIMEOUT, |status| status.text("state") != "initialize")?;
-    for frame in &recorded {
-        injector.send(frame)?;
-    }
-    let replayed = u64::try_from(recorded.len())?;
-    try_wait_until("replays", TIMEOUT, || Ok(control::counter(&agent, "vipd:hmac-replayed")? >= replayed))?;
-    wait_for_state(&agent, "master", TIMEOUT)?;
-    assert_eq!(control::counter(&agent, "advertisement-rcvd")?, 0);
-    Ok(())
+    assert_are_refused(&recorded, &agent, &injector)
 }
 
 /// Otherwise, a backup would follow the replays of its own adverts.
@@ -78,7 +89,7 @@ fn own_adverts_from_the_source_before_a_reload_are_replays() -> TestResult {
     const OTHER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
     let lab = Lab::new(2)?;
     lab.host(ONE)?.run(|| links::add_address(INTERFACE, OTHER, PREFIX))?;
-    let rules = hmac(&[1], 1, "enforce").replace("mode", "window = \"300s\"\nmode");
+    let rules = with_long_window();
     let mut agent = start(&lab, ONE, configuration(200, "", &rules))?;
     let (capture, since) = (lab.capture()?, WallTime::now());
     let recorded = || capture.filter_map(since, |frame| frame.advert().map(|_| frame.bytes.clone()));
@@ -94,14 +105,7 @@ fn own_adverts_from_the_source_before_a_reload_are_replays() -> TestResult {
         Some(frame.bytes.clone())
     };
     let replays = capture.filter_map(since, own);
-    for frame in &replays {
-        injector.send(frame)?;
-    }
-    let replayed = u64::try_from(replays.len())?;
-    try_wait_until("replays", TIMEOUT, || Ok(control::counter(&agent, "vipd:hmac-replayed")? >= replayed))?;
-    wait_for_state(&agent, "master", TIMEOUT)?;
-    assert_eq!(control::counter(&agent, "advertisement-rcvd")?, 0);
-    Ok(())
+    assert_are_refused(&replays, &agent, &injector)
 }
 
 /// With `monotonic`, a stored sequence never expires. Here, the sender starts again with a lower
