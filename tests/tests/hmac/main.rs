@@ -2,6 +2,7 @@
 //! upgrade, and forged adverts.
 
 mod floods;
+mod memory;
 mod replays;
 
 use std::process::Command;

@@ -42,6 +42,8 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let path = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
     if let Some(start) = stored.and_then(|stored| stored.prepare(&path, runtime_dir)) {
         let _guard = log?;
+        // Otherwise, its keys would stay in memory.
+        drop(config);
         return start.run(signals);
     }
     // Also raises the limit on open files, which the next two steps rely on.
@@ -64,5 +66,5 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{}", warning.in_file(&main));
     }
-    service::run(&config, &path, lock, claims, runtime_dir, signals)
+    service::run(config, &path, lock, claims, runtime_dir, signals)
 }

@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 
 use vipd_common::address::{self, to_words};
-use vipd_common::hmac::KeyState;
 use vipd_common::parse::Trailer;
 use vipd_common::records::{PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire::{ipv4, ipv6, vrrp};
@@ -13,7 +12,7 @@ use super::id::{LinkId, RouterId};
 use crate::config::Instance;
 use crate::config::settings::{Transport, XdpMode};
 use crate::vrrp::Family;
-use crate::vrrp::hmac;
+use crate::vrrp::hmac::{self, Key};
 use crate::xdp::{Framing, Preference, Row};
 
 /// A link to open, or to update if it is already open.
@@ -62,7 +61,7 @@ pub(crate) struct XdpEntry {
     /// Unicast peers of the router, each with the minimum TTL or Hop Limit of its adverts.
     pub(crate) peers: Vec<(PeerKey, u8)>,
     /// Keys with which adverts that fence VIPs are verified.
-    pub(crate) keys: Vec<(u8, KeyState)>,
+    pub(crate) keys: Vec<Key>,
 }
 
 impl XdpEntry {
@@ -88,8 +87,7 @@ impl XdpEntry {
             .iter()
             .map(|peer| (PeerKey { row, address: to_words(peer.address) }, peer.min_ttl))
             .collect();
-        let keys = instance.hmac.iter().flat_map(|config| &config.keys);
-        let keys = keys.map(|key| (key.id, key.state)).collect();
+        let keys = instance.hmac.as_ref().map_or(Vec::new(), |config| config.keys.clone());
         Self { vrid: instance.router.vrid, family, slot, peers, keys }
     }
 

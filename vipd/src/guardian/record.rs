@@ -8,7 +8,7 @@
 //!  +---------+------+--------+---------+------+----------+-----------+---------+----------+
 //!  24
 //!  +--------------------------------------+
-//!  | Signing                              |  96 bytes, zero if adverts are not signed
+//!  | EncodedSigning                       |  96 bytes, zero if adverts are not signed
 //!  | for each address: AddressKey         |  24 bytes
 //!  +--------------------------------------+
 //!  | for each packet: length, is_unicast  |  2 × u32
@@ -23,12 +23,14 @@
 //! All numbers are in host byte order, except addresses (`n`), which are in network byte order.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use vipd_common::address::{Address, from_words, to_words};
 use vipd_common::hmac::{KeyState, PseudoHeader};
 use vipd_common::records::AddressKey;
 use vipd_common::wire::trailer;
+use zeroize::Zeroizing;
 
 use crate::vrrp::hmac::{self, Key, WallTime};
 
@@ -65,6 +67,20 @@ pub(crate) struct Packet {
 }
 
 /// How the guardian signs the adverts of a router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Signing {
+    pub(crate) key: Key,
+    /// VRRP version, 2 or 3.
+    pub(crate) version: u8,
+    /// Offset of the VRRP message in each packet.
+    pub(crate) message: usize,
+    /// The window in seconds; `None` if clocks are not compared.
+    pub(crate) window: Option<u32>,
+    /// Source address of the adverts.
+    pub(crate) source: IpAddr,
+}
+
+/// An encoded [`Signing`].
 ///
 /// ```text
 ///  0           64       68         72        76      80              96
@@ -73,32 +89,27 @@ pub(crate) struct Packet {
 ///  |   16 × u32|    u32 |     u32  |    u32  |  u32  |  n, 4 × u32   |
 ///  +-----------+--------+----------+---------+-------+---------------+
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(crate) struct Signing {
-    pub(crate) state: KeyState,
-    /// Identifier of the key; 0 if adverts are not signed.
-    pub(crate) key_id: u32,
-    /// VRRP version, 2 or 3.
-    pub(crate) version: u32,
-    /// Offset of the VRRP message in each packet.
-    pub(crate) message: u32,
-    /// The window in seconds; 0 if clocks are not compared.
-    pub(crate) window: u32,
-    /// Source address of the adverts.
-    pub(crate) source: Address,
+struct EncodedSigning {
+    state: KeyState,
+    /// 0 if adverts are not signed.
+    key_id: u32,
+    version: u32,
+    message: u32,
+    /// 0 if clocks are not compared.
+    window: u32,
+    source: Address,
 }
 
-impl Signing {
-    pub(crate) fn new(key: &Key, version: u8, message: usize, window: Option<u32>, source: IpAddr) -> Self {
-        Self {
-            state: key.state,
-            key_id: key.id.into(),
-            version: version.into(),
-            message: u32::try_from(message).unwrap_or(u32::MAX),
-            window: window.unwrap_or(0),
-            source: to_words(source),
-        }
+impl EncodedSigning {
+    fn set(&mut self, Signing { key, version, message, window, source }: &Signing) {
+        self.state = *key.state();
+        self.key_id = key.id().into();
+        self.version = (*version).into();
+        self.message = count(*message);
+        self.window = window.unwrap_or(0);
+        self.source = to_words(*source);
     }
 }
 
@@ -126,8 +137,7 @@ struct Length {
 
 impl Record {
     /// Encodes the record.
-    pub(super) fn encode(&self) -> Vec<u64> {
-        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    pub(super) fn encode(&self) -> Zeroizing<Vec<u64>> {
         let mut bytes = Vec::new();
         let head = Head {
             ifindex: self.ifindex,
@@ -141,7 +151,8 @@ impl Record {
             requests: count(self.requests.len()),
         };
         bytes.extend_from_slice(bytemuck::bytes_of(&head));
-        bytes.extend_from_slice(bytemuck::bytes_of(&self.signing.unwrap_or_else(Signing::zeroed)));
+        let signing = bytes.len()..bytes.len() + size_of::<EncodedSigning>();
+        bytes.resize(signing.end, 0);
         bytes.extend_from_slice(bytemuck::cast_slice(&self.addresses));
         let mut append = |part: &[u8], route: Option<(IpAddr, IpAddr)>| {
             let length = Length { bytes: count(part.len()), is_unicast: route.is_some().into() };
@@ -154,16 +165,35 @@ impl Record {
         };
         self.packets.iter().for_each(|packet| append(&packet.bytes, packet.route));
         self.requests.iter().for_each(|request| append(request, None));
-        bytes.chunks_exact(8).map(bytemuck::pod_read_unaligned).collect()
+        let mut words: Zeroizing<Vec<u64>> =
+            bytes.chunks_exact(8).map(bytemuck::pod_read_unaligned).collect::<Vec<_>>().into();
+        // Last, so that the key is only in the buffer that is cleared.
+        if let Some(from) = &self.signing {
+            let bytes = bytemuck::cast_slice_mut(&mut words[..]);
+            bytemuck::from_bytes_mut::<EncodedSigning>(&mut bytes[signing]).set(from);
+        }
+        words
     }
 }
+
+/// Converts a number of bytes or elements. The numbers of a record fit, because the largest record
+/// has [`LARGEST`](super::writer::LARGEST) words.
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// The words of an encoded record with the states of the key.
+pub(super) const KEY_WORDS: Range<usize> = {
+    let start = size_of::<Head>();
+    start / size_of::<u64>()..(start + size_of::<KeyState>()) / size_of::<u64>()
+};
 
 /// An encoded record, as the guardian reads it. No method allocates.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     head: Head,
-    signing: Signing,
-    /// The bytes after the head and [`Signing`].
+    signing: &'a EncodedSigning,
+    /// The bytes after the head and [`EncodedSigning`].
     body: &'a [u8],
 }
 
@@ -176,7 +206,9 @@ pub(super) struct PacketView<'a> {
 impl<'a> View<'a> {
     pub(super) fn new(record: &'a [u64]) -> Option<Self> {
         let mut body = bytemuck::cast_slice(record);
-        Some(Self { head: take(&mut body)?, signing: take(&mut body)?, body })
+        let head = take(&mut body)?;
+        let (signing, body) = body.split_at_checked(size_of::<EncodedSigning>())?;
+        Some(Self { head, signing: bytemuck::try_from_bytes(signing).ok()?, body })
     }
 
     pub(super) fn ifindex(&self) -> u32 {
@@ -213,19 +245,13 @@ impl<'a> View<'a> {
         sent: u64,
         now: WallTime,
     ) -> Option<[u8; trailer::LEN]> {
-        let Signing { state, key_id, version, message, window, source } = self.signing;
-        let id = u8::try_from(key_id).ok().filter(|id| *id != 0)?;
-        let version = u8::try_from(version).ok()?;
-        let header = PseudoHeader { family: self.head.family, version, vrid: self.head.vrid, source };
-        let message = packet.bytes.get(message as usize..)?;
-        Some(hmac::sign_once(
-            &Key { id, state },
-            sent,
-            now,
-            (window != 0).then_some(window),
-            &header,
-            message,
-        ))
+        let EncodedSigning { state, key_id, version, message, window, source } = self.signing;
+        let id = u8::try_from(*key_id).ok().filter(|id| *id != 0)?;
+        let version = u8::try_from(*version).ok()?;
+        let header =
+            PseudoHeader { family: self.head.family, version, vrid: self.head.vrid, source: *source };
+        let message = packet.bytes.get(*message as usize..)?;
+        Some(hmac::sign_once((id, state), sent, now, (*window != 0).then_some(*window), &header, message))
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = AddressKey> + use<'a> {
@@ -288,8 +314,12 @@ mod tests {
                 is_fence_permanent: packets == 1,
                 interval: 40_950,
                 addresses: (0..addresses).map(key).collect(),
-                signing: (packets == 2).then(|| {
-                    Signing::new(&Key { id: 3, state: hmac::key_state(&[7; 32]) }, 3, 34, Some(5), source)
+                signing: (packets == 2).then(|| Signing {
+                    key: Key::new(3, &[7; 32]),
+                    version: 3,
+                    message: 34,
+                    window: Some(5),
+                    source,
                 }),
                 packets: (0..packets)
                     .map(|length| Packet {
@@ -309,7 +339,8 @@ mod tests {
                 is_fence_permanent: view.is_fence_permanent(),
                 interval: view.interval(),
                 addresses: view.addresses().collect(),
-                signing: (view.signing.key_id != 0).then_some(view.signing),
+                // Compared below.
+                signing: record.signing.clone(),
                 packets: view
                     .packets()
                     .map(|packet| Packet { route: packet.route, bytes: packet.bytes.to_vec() })
@@ -317,6 +348,10 @@ mod tests {
                 requests: view.requests().map(<[u8]>::to_vec).collect(),
             };
             assert_eq!(decoded, record);
+            let mut signing = EncodedSigning::zeroed();
+            record.signing.iter().for_each(|from| signing.set(from));
+            assert_eq!(bytemuck::bytes_of(view.signing), bytemuck::bytes_of(&signing));
+            assert_eq!(bytemuck::cast_slice::<_, u8>(&words[KEY_WORDS]), bytemuck::bytes_of(&signing.state));
             for length in 0..words.len() {
                 let cut = View::new(&words[..length]).map_or(0, |view| view.requests().count());
                 assert!(cut <= requests);

@@ -5,8 +5,10 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 
+use zeroize::Zeroizing;
+
 use super::memory::{Memory, Phase};
-use super::record::Record;
+use super::record::{KEY_WORDS, Record};
 use crate::process::crash::set_engine;
 use crate::xdp::Row;
 
@@ -22,7 +24,7 @@ pub(crate) struct Writer {
     /// Notifies the service that the engine holds the mutex.
     started: SyncSender<()>,
     /// The block and the contents of each row's record.
-    blocks: Vec<Option<(Block, Vec<u64>)>>,
+    blocks: Vec<Option<(Block, Zeroizing<Vec<u64>>)>>,
     /// Unused blocks by size, in the order in which they became unused.
     unused: [VecDeque<Block>; SIZES],
     /// Number of words, from the start of the records, that belong to blocks, used or unused.
@@ -93,7 +95,7 @@ impl Writer {
         };
         let position = block.position as usize;
         let room = self.memory.records().get(position..).unwrap_or_default();
-        for (word, value) in room.iter().zip(&words) {
+        for (word, value) in room.iter().zip(words.iter()) {
             word.store(*value, Ordering::Relaxed);
         }
         let length = u32::try_from(words.len()).map_err(|_| Full)?;
@@ -114,13 +116,17 @@ impl Writer {
         self.replace(row, None);
     }
 
-    fn current(&self, row: Row) -> Option<&(Block, Vec<u64>)> {
+    fn current(&self, row: Row) -> Option<&(Block, Zeroizing<Vec<u64>>)> {
         self.blocks.get(row.number() as usize)?.as_ref()
     }
 
-    fn replace(&mut self, row: Row, by: Option<(Block, Vec<u64>)>) {
+    fn replace(&mut self, row: Row, by: Option<(Block, Zeroizing<Vec<u64>>)>) {
         let Some(slot) = self.blocks.get_mut(row.number() as usize) else { return };
         if let Some((former, _)) = std::mem::replace(slot, by) {
+            let words = self.memory.records().get(former.position as usize..).unwrap_or_default();
+            for word in words.get(KEY_WORDS).unwrap_or_default() {
+                word.store(0, Ordering::Relaxed);
+            }
             self.unused[former.size].push_back(former);
         }
     }

@@ -150,7 +150,7 @@ fn verbosity() -> Verbosity {
 /// cannot be started or fails; if the only interface cannot be opened at startup; if signals cannot
 /// be received; or if VIPs may remain after shutdown.
 pub fn run(
-    config: &Config,
+    config: Config,
     path: &Path,
     lock: AgentLock,
     claims: Claims,
@@ -160,10 +160,11 @@ pub fn run(
     let macvlans =
         Macvlans::open(lock.name()).context("cannot remove stale macvlans left by a previous run")?;
     let runtime_dir = RuntimeDir::open(runtime_dir)?;
-    let sizes = sizes(config)?;
+    let sizes = sizes(&config)?;
     let loaded = Kernel::load(xdp::OBJECT, sizes, verbosity())?;
+    let topology = topology(&config, sizes)?;
     start(Start {
-        config: config.clone(),
+        config,
         path: path.to_owned(),
         lock: Arc::new(lock),
         claims,
@@ -171,7 +172,7 @@ pub fn run(
         runtime_dir,
         sizes,
         loaded,
-        topology: topology(config, sizes)?,
+        topology,
         signals,
         succession: None,
     })
@@ -258,6 +259,8 @@ fn start(parts: Start) -> anyhow::Result<()> {
         is_stopping: false,
         has_single_link: has_single_link && heir.is_none(),
     };
+    // A reload must free the keys that it removes.
+    drop((config, roster));
     let from_engine = FromEngine { requests: requested, reports: reported, transitions };
     let mut engine_thread = None;
     let start = || {

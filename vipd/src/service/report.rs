@@ -38,7 +38,7 @@ use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
 use crate::guardian::GuardianState;
 use crate::observe::{checksum_name, mac_text};
-use crate::vrrp::hmac::{self, AntiReplay, Sender};
+use crate::vrrp::hmac::{self, AntiReplay, Key, Sender};
 use crate::vrrp::{self, Peer, State};
 use crate::web::{self, Scrape};
 use crate::xdp::{Counters, Row};
@@ -294,8 +294,8 @@ pub(crate) fn hmac_status(config: &hmac::Config) -> HmacStatus {
             hmac::Mode::ReceiveOnly => "receive-only",
         }
         .to_owned(),
-        active_key: config.signing_key().map(|key| key.id),
-        keys: config.keys.iter().map(|key| key.id).collect(),
+        active_key: config.signing_key().map(Key::id),
+        keys: config.keys.iter().map(Key::id).collect(),
         anti_replay: match config.anti_replay {
             AntiReplay::Time => "time",
             AntiReplay::Monotonic => "monotonic",

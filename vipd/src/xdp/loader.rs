@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
-use vipd_common::hmac::{KeyState, MAX_KEYS};
+use vipd_common::hmac::MAX_KEYS;
 use vipd_common::names;
 use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
@@ -21,6 +21,7 @@ use super::program::{self, Action, Consumers, Entry, Programs};
 use super::routers::{Keys, Routers};
 use super::sizes::Sizes;
 use super::{Addresses, Counters, Feed, KernelLog, Leases, Row, Signers, Steady};
+use crate::vrrp::hmac::Key;
 
 /// Whether the program logs each discarded advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,7 +299,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Returns an error if the map is full, which has room for eight keys per virtual router.
-    pub fn set_keys(&mut self, row: Row, keys: &[(u8, KeyState)]) -> Result<(), MapError> {
+    pub fn set_keys(&mut self, row: Row, keys: &[Key]) -> Result<(), MapError> {
         self.routers.set_keys(row, keys)
     }
 

@@ -11,6 +11,7 @@ use vipd_common::hmac::KeyState;
 use vipd_common::records::{HmacKey, PeerKey, RouterKey, RouterSlot, SenderKey};
 
 use super::{Row, Signers, Steady};
+use crate::vrrp::hmac::Key;
 
 const SENDER_KEY: usize = size_of::<SenderKey>();
 
@@ -53,14 +54,16 @@ impl Keys {
 
     /// Replaces the keys of a row. New keys are inserted before old ones are removed, so that a key
     /// in both lists is always present.
-    fn set(&mut self, row: u32, keys: &[(u8, KeyState)]) -> Result<(), MapError> {
+    fn set(&mut self, row: u32, keys: &[Key]) -> Result<(), MapError> {
         let ids = self.ids.entry(row).or_default();
-        for (id, state) in keys {
-            let key = HmacKey { row, key_id: u32::from(*id) };
-            self.map.insert(bytemuck::cast::<_, [u8; _]>(key), bytemuck::cast::<_, [u8; _]>(*state), 0)?;
-            ids.insert(key.key_id);
+        for key in keys {
+            let key_id = u32::from(key.id());
+            // A reference, so that no copy of the states remains on the stack.
+            let state: &[u8; _] = bytemuck::cast_ref(key.state());
+            self.map.insert(bytemuck::cast::<_, [u8; _]>(HmacKey { row, key_id }), state, 0)?;
+            ids.insert(key_id);
         }
-        let is_used = |key_id| keys.iter().any(|(id, _)| u32::from(*id) == key_id);
+        let is_used = |key_id| keys.iter().any(|key| u32::from(key.id()) == key_id);
         let unused: Vec<_> = ids.iter().copied().filter(|id| !is_used(*id)).collect();
         for key_id in unused {
             ignore_missing(self.map.remove(&bytemuck::cast::<_, [u8; _]>(HmacKey { row, key_id })))?;
@@ -89,7 +92,7 @@ impl Routers {
     }
 
     /// Replaces the keys of a row.
-    pub(super) fn set_keys(&mut self, row: Row, keys: &[(u8, KeyState)]) -> Result<(), MapError> {
+    pub(super) fn set_keys(&mut self, row: Row, keys: &[Key]) -> Result<(), MapError> {
         self.keys.set(row.number(), keys)
     }
 

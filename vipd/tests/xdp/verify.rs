@@ -8,7 +8,7 @@ use vipd_common::hmac::PseudoHeader;
 use vipd_common::parse::Trailer;
 use vipd_common::records::SIGNERS;
 use vipd_common::wire::trailer::{HMAC, KEY_ID, SEQUENCE};
-use vipd_vrrp::hmac::{AntiReplay, Authenticator, Config, Key, Mode, WallTime, key_state};
+use vipd_vrrp::hmac::{AntiReplay, Authenticator, Config, Key, Mode, WallTime};
 use vipd_witness::Advert;
 
 use crate::bench::{Bench, LOOPBACK, now, row};
@@ -25,7 +25,7 @@ const OURS: u8 = 100;
 const LEASES: [u64; 2] = [1, u64::MAX];
 
 fn key() -> Key {
-    Key { id: KEY_ID_7, state: key_state(&[0x42; 32]) }
+    Key::new(KEY_ID_7, &[0x42; 32])
 }
 
 /// Returns the advert with the trailer that a router with this key sends.
@@ -36,8 +36,8 @@ fn sign(advert: &Advert, key: Key, seconds: u64) -> Advert {
     let header =
         PseudoHeader { family, version: advert.version, vrid: advert.vrid, source: to_words(advert.source) };
     let config = Config {
+        active: key.id(),
         keys: vec![key],
-        active: key.id,
         mode: Mode::Enforce,
         anti_replay: AntiReplay::Time,
         window: WINDOW,
@@ -68,7 +68,7 @@ impl Bench {
         for (number, ..) in signed() {
             let row = row(number);
             self.begin(number, valid_until);
-            self.loaded.kernel.set_keys(row, &[(KEY_ID_7, key().state)]).expect("there is room");
+            self.loaded.kernel.set_keys(row, &[key()]).expect("there is room");
             self.loaded.signers.set_window(row, WINDOW);
         }
         self.set_time(TIME);
@@ -143,8 +143,8 @@ fn refused(advert: &Advert) -> Vec<(&'static str, Advert)> {
         trailer[at] ^= 1;
         Advert { trailer, ..genuine.clone() }
     };
-    let other_key = Key { state: key_state(&[0x43; 32]), ..key() };
-    let unknown_key = Key { id: 8, ..key() };
+    let other_key = Key::new(KEY_ID_7, &[0x43; 32]);
+    let unknown_key = Key::new(8, &[0x42; 32]);
     let other_source =
         if advert.source.is_ipv6() { [0xfe80, 0, 0, 0, 0, 0, 0, 77].into() } else { [10, 0, 0, 77].into() };
     let with_trailer_of =
@@ -257,11 +257,10 @@ fn keys_are_replaced_and_removed() {
     let (number, _, advert) = &higher().next().expect("a router");
     let (other, _, others_advert) = &higher().nth(1).expect("two routers");
     let (number, other) = (*number, *other);
-    let second = Key { id: 9, state: key_state(&[0x99; 64]) };
+    let second = || Key::new(9, &[0x99; 64]);
     let mut check = |keys: &[Key], expected: [bool; 2]| {
-        let keys: Vec<_> = keys.iter().map(|key| (key.id, key.state)).collect();
-        bench.loaded.kernel.set_keys(row(number), &keys).expect("there is room");
-        let fences = [key(), second].map(|key| {
+        bench.loaded.kernel.set_keys(row(number), keys).expect("there is room");
+        let fences = [key(), second()].map(|key| {
             bench.loaded.leases.begin(row(number), Timestamp::from_nanos(1));
             bench.fences(number, &sign(advert, key, TIME))
         });
@@ -269,9 +268,9 @@ fn keys_are_replaced_and_removed() {
     };
     check(&[], [false, false]);
     check(&[key()], [true, false]);
-    check(&[key(), second], [true, true]);
-    check(&[second], [false, true]);
-    check(&[Key { id: KEY_ID_7, ..second }], [false, false]);
+    check(&[key(), second()], [true, true]);
+    check(&[second()], [false, true]);
+    check(&[Key::new(KEY_ID_7, &[0x99; 64])], [false, false]);
     check(&[key()], [true, false]);
     bench.loaded.kernel.clear_rows(&[row(number)]).expect("the row exists");
     bench.loaded.leases.begin(row(number), Timestamp::from_nanos(1));

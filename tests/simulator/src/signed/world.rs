@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use vipd::vrrp::hmac::{AntiReplay, Authenticator, Config, Key, MULTICAST_SENDERS, Mode, Refusal, key_state};
+use vipd::vrrp::hmac::{AntiReplay, Authenticator, Config, Key, MULTICAST_SENDERS, Mode, Refusal};
 use vipd::vrrp::{
     Action, Event, Family, Fault, Impediment, Input, Interval, Reason, Received, Router, RouterConfig, State,
     Version, VirtualAddress,
@@ -78,7 +78,7 @@ pub struct World {
 impl World {
     /// Creates nodes, none of which has been started. `window` is in seconds.
     pub fn new(nodes: usize, mode: Mode, anti_replay: AntiReplay, window: u32) -> Self {
-        let key = Key { id: 1, state: key_state(&KEY) };
+        let key = Key::new(1, &KEY);
         let config = Config { keys: vec![key], active: 1, mode, anti_replay, window };
         let node = |number: usize| {
             let members = VIRTUAL_ROUTERS.map(|(vrid, family)| Member {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::{assert_rows, parsed, problems, warnings, with};
 use crate::config::Config;
 use crate::config::machine::Machine;
-use crate::vrrp::hmac::{AntiReplay, Mode, key_state};
+use crate::vrrp::hmac::{AntiReplay, Key, Mode};
 
 /// Two keys of 32 bytes.
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -32,7 +32,7 @@ fn bytes() -> Vec<u8> {
 fn defaults_are_those_of_keepalived() {
     let config = parsed(&hmac("")).hmac.expect("hmac");
     let [key] = &config.keys[..] else { panic!("{config:?}") };
-    assert_eq!((key.id, key.state), (1, key_state(&bytes())));
+    assert_eq!(*key, Key::new(1, &bytes()));
     assert_eq!((config.active, config.mode), (1, Mode::Enforce));
     assert_eq!((config.anti_replay, config.window), (AntiReplay::Time, 5));
     assert_eq!(warnings(&hmac("")), "");
@@ -268,7 +268,7 @@ fn messages_contain_no_key() {
     let shown = format!("{config:?}");
     assert!(!shown.contains(part), "{shown}");
     // The words of the states, which sign as well as the key does.
-    let state = config.instances[0].hmac.as_ref().expect("hmac").keys[0].state;
+    let state = config.instances[0].hmac.as_ref().expect("hmac").keys[0].state();
     assert!(!shown.contains(&state.inner[0].to_string()), "{shown}");
 }
 

@@ -7,7 +7,7 @@ use super::{list, observed, others, senders, time};
 use crate::config::Instance;
 use crate::doctor::{Facts, Finding};
 use crate::observe::{Advert, Sender, Survey, mac_text};
-use crate::vrrp::hmac::{AntiReplay, Config, Mode, Refusal};
+use crate::vrrp::hmac::{AntiReplay, Config, Key, Mode, Refusal};
 
 /// Returns the largest accepted difference between two clocks; `None` for an instance whose adverts
 /// need no clock.
@@ -158,7 +158,7 @@ fn clock(instance: &Instance, source: IpAddr, offset: i64) -> Option<Finding> {
 /// Lists the IDs of the keys: `keys 1, 2`.
 fn keys(hmac: &Config) -> String {
     let plural = if hmac.keys.len() == 1 { "" } else { "s" };
-    format!("key{plural} {}", list(hmac.keys.iter().map(|key| key.id)))
+    format!("key{plural} {}", list(hmac.keys.iter().map(Key::id)))
 }
 
 /// Lists the Ethernet sources of a sender's adverts.

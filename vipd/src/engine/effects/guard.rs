@@ -56,7 +56,13 @@ fn record(instance: &Instance, links: &Links) -> Option<Record> {
     };
     let key = instance.authentication.as_ref().and_then(Authentication::signing_key);
     let window = instance.settings.hmac.as_ref().and_then(hmac::Config::time_window);
-    let signing = key.map(|key| Signing::new(key, config.version().number(), message, window, source));
+    let signing = key.map(|key| Signing {
+        key: key.clone(),
+        version: config.version().number(),
+        message,
+        window,
+        source,
+    });
     let entries = instance.routing.iter().filter_map(|wanted| wanted.resolve(links));
     Some(Record {
         ifindex,

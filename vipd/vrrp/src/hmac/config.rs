@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use vipd_common::hmac::{KeyState, is_fresh};
+use vipd_common::hmac::is_fresh;
 use vipd_common::parse::Trailer;
 
+use super::key::Key;
 use super::sequence::{Sequence, WallTime};
 use crate::interval::Nanos;
 
@@ -27,15 +28,6 @@ pub struct Config {
     /// The largest accepted difference between the sender's clock and this host's clock in seconds,
     /// 1 to 300. Not used with [`AntiReplay::Monotonic`].
     pub window: u32,
-}
-
-/// A key and its ID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// Identifier, 1 to 255.
-    pub id: u8,
-    /// The key as hash states, which suffice to sign: as secret as the key itself.
-    pub state: KeyState,
 }
 
 /// Rule for the trailers of sent and received adverts. To introduce keys without an interruption,
@@ -63,7 +55,7 @@ pub enum AntiReplay {
 impl Config {
     /// Returns the key with this ID.
     pub fn key(&self, id: u8) -> Option<&Key> {
-        self.keys.iter().find(|key| key.id == id)
+        self.keys.iter().find(|key| key.id() == id)
     }
 
     /// Returns the key with which adverts are signed; `None` if they are not signed.

@@ -1,5 +1,8 @@
 //! HMAC-SHA-256 on precomputed states of a key.
 
+use alloc::sync::Arc;
+use core::fmt;
+
 use sha2::compress256;
 use sha2::digest::generic_array::GenericArray;
 use vipd_common::hmac::{BLOCK, INITIAL, KeyState, PseudoHeader, State};
@@ -7,17 +10,59 @@ use vipd_common::wire::trailer::{HMAC_LEN, LEN};
 use vipd_common::wire::vrrp;
 use zeroize::Zeroize as _;
 
-/// Returns the states of a key of at most [`MAX_KEY`](super::MAX_KEY) bytes. Ignores further bytes.
-pub fn key_state(key: &[u8]) -> KeyState {
-    let state = |pad: u8| {
-        let mut block = [pad; BLOCK];
-        block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
-        let mut state = INITIAL;
-        compress(&mut state, &block);
-        block.zeroize();
-        state
-    };
-    KeyState { inner: state(0x36), outer: state(0x5c) }
+/// A key and its ID. All clones share the hash states of the key, whose memory is cleared when the
+/// last clone is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    id: u8,
+    state: Arc<Cleared>,
+}
+
+impl Key {
+    /// Returns the key with this ID (1 to 255) and of at most [`MAX_KEY`](super::MAX_KEY) bytes.
+    /// Ignores further bytes.
+    pub fn new(id: u8, key: &[u8]) -> Self {
+        let mut state = Arc::new(Cleared(KeyState { inner: INITIAL, outer: INITIAL }));
+        // Nothing shares the new states yet. They are computed in place, because a value that is
+        // moved leaves a copy on the stack.
+        if let Some(Cleared(KeyState { inner, outer })) = Arc::get_mut(&mut state) {
+            for (state, pad) in [(inner, 0x36), (outer, 0x5c)] {
+                let mut block = [pad; BLOCK];
+                block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+                compress(state, &block);
+                block.zeroize();
+            }
+        }
+        Self { id, state }
+    }
+
+    /// Returns the ID, 1 to 255.
+    pub fn id(&self) -> u8 {
+        self.id
+    }
+
+    /// Returns the hash states, which suffice to sign: as secret as the key itself.
+    pub fn state(&self) -> &KeyState {
+        &self.state.0
+    }
+}
+
+/// Does not show the key.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Hash states whose memory is cleared when they are dropped.
+#[derive(PartialEq, Eq)]
+struct Cleared(KeyState);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.inner.zeroize();
+        self.0.outer.zeroize();
+    }
 }
 
 /// Returns the truncated HMAC of an advert. The checksum of `message` and the HMAC of `trailer`

@@ -29,13 +29,13 @@ use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use vipd_common::Timestamp;
-use vipd_common::hmac::PseudoHeader;
+use vipd_common::hmac::{KeyState, PseudoHeader};
 use vipd_common::wire::trailer::{self, Trailer};
 
 use crate::interval::Nanos;
 
-pub use config::{AntiReplay, Config, Key, MAX_KEY, MIN_KEY, Mode};
-pub use key::key_state;
+pub use config::{AntiReplay, Config, MAX_KEY, MIN_KEY, Mode};
+pub use key::Key;
 pub use sender::{MULTICAST_SENDERS, Sender};
 pub use sequence::WallTime;
 
@@ -113,7 +113,7 @@ impl Authenticator {
         let key = self.config.signing_key()?;
         let sequence = Sequence::next(self.sent, now, self.config.time_window());
         self.sent = Some(sequence);
-        Some(signed(key, sequence, header, message))
+        Some(signed((key.id(), key.state()), sequence, header, message))
     }
 
     /// Verifies an advert that arrived at `arrival`, when the clock was `now`. `trailer` is `None`
@@ -162,7 +162,7 @@ impl Authenticator {
     /// address.
     pub fn leave(&mut self, address: IpAddr, now: WallTime, at: Timestamp) -> Option<Verified> {
         let sequence = self.sent.filter(|sequence| self.config.is_fresh(*sequence, now))?;
-        let key_id = self.config.signing_key()?.id;
+        let key_id = self.config.signing_key()?.id();
         let sender =
             Sender { address, mark: sequence.0, key_id, clock_offset: 0, last_arrival: at.as_nanos() };
         let position = self.senders.record(sender, &self.config, now).ok()?;
@@ -204,25 +204,31 @@ impl Authenticator {
 }
 
 /// Returns the trailer of an advert.
-fn signed(key: &Key, sequence: Sequence, header: &PseudoHeader, message: &[u8]) -> [u8; trailer::LEN] {
-    let mut trailer = Trailer { key_id: key.id, sequence: sequence.0, hmac: [0; _] };
-    trailer.hmac = tag(&key.state, header, message, &trailer.encode());
+fn signed(
+    (key_id, state): (u8, &KeyState),
+    sequence: Sequence,
+    header: &PseudoHeader,
+    message: &[u8],
+) -> [u8; trailer::LEN] {
+    let mut trailer = Trailer { key_id, sequence: sequence.0, hmac: [0; _] };
+    trailer.hmac = tag(state, header, message, &trailer.encode());
     trailer.encode()
 }
 
 /// Returns whether the HMAC of a trailer is the one that a key gives for an advert. Does not check
 /// the sequence.
 pub fn is_signed_with(key: &Key, header: &PseudoHeader, message: &[u8], trailer: &Trailer) -> bool {
-    let expected = tag(&key.state, header, message, &trailer.encode());
+    let expected = tag(key.state(), header, message, &trailer.encode());
     // Takes the same time wherever the two differ.
     u128::from_ne_bytes(expected) ^ u128::from_ne_bytes(trailer.hmac) == 0
 }
 
 /// Signs the last advert of a router whose process has ended. Like [`Authenticator::sign`], but
-/// without its state: `sent` is the sequence of the last advert that was signed, 0 if there was
-/// none. `window` is [`Config::window`]; `None` with [`AntiReplay::Monotonic`].
+/// without its state and without an allocation: `key` is the ID and the states of the key, `sent`
+/// is the sequence of the last advert that was signed, 0 if there was none. `window` is
+/// [`Config::window`]; `None` with [`AntiReplay::Monotonic`].
 pub fn sign_once(
-    key: &Key,
+    key: (u8, &KeyState),
     sent: u64,
     now: WallTime,
     window: Option<u32>,

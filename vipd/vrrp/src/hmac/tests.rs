@@ -16,7 +16,7 @@ const KEY: [u8; 32] = [
 const NOW: WallTime = WallTime::new(0x6925_f0a0, 500_000_000);
 
 fn config(ids: &[u8]) -> Config {
-    let key = |id: &u8| Key { id: *id, state: key_state(&KEY) };
+    let key = |id: &u8| Key::new(*id, &KEY);
     Config {
         keys: ids.iter().map(key).collect(),
         active: ids[0],
@@ -55,8 +55,8 @@ fn sign(authenticator: &mut Authenticator, now: WallTime) -> [u8; trailer::LEN] 
 #[test]
 fn vectors_are_verified_and_produced() {
     for vector in signed_adverts() {
-        let key = Key { id: vector.key_id(), state: key_state(&vector.key) };
-        let config = Config { keys: vec![key], active: key.id, ..config(&[1]) };
+        let key_id = vector.key_id();
+        let config = Config { keys: vec![Key::new(key_id, &vector.key)], active: key_id, ..config(&[1]) };
         let (header, sequence) = (header_of(&vector), vector.sequence());
         // Rounded up, because `WallTime::new` rounds down.
         let nanoseconds = ((sequence >> 16 & 0xffff) * 1_000_000_000).div_ceil(1 << 16);
@@ -66,7 +66,7 @@ fn vectors_are_verified_and_produced() {
         let mut receiver = Authenticator::new(config.clone(), MULTICAST_SENDERS);
         let (message, trailer) = (&vector.message, Some(&vector.trailer));
         let verified = receiver.verify(now, Timestamp::ZERO, vector.source, &header, message, trailer);
-        let (address, mark, key_id) = (vector.source, sequence, key.id);
+        let (address, mark) = (vector.source, sequence);
         let sender = Sender { address, mark, key_id, clock_offset: 0, last_arrival: 0 };
         // Until the second after the window, counted from the advert's second.
         let lifetime = Some(6_000_000_000 - (((sequence >> 16 & 0xffff) * 1_000_000_000) >> 16));
@@ -350,8 +350,9 @@ fn last_advert_is_signed_after_the_last_sequence() {
     let (_, header, message, _) = vector(4);
     let first = sign(&mut sender, NOW);
     assert!(verify(&mut receiver, NOW, &first).is_ok());
-    let key = *sender.config().signing_key().expect("signs");
+    let key = sender.config().signing_key().expect("signs").clone();
     let earlier = WallTime::new(0x6925_f0a0 - 1, 0);
-    let last = sign_once(&key, sender.sent().expect("sent"), earlier, Some(5), &header, &message);
+    let last =
+        sign_once((key.id(), key.state()), sender.sent().expect("sent"), earlier, Some(5), &header, &message);
     assert!(verify(&mut receiver, NOW, &last).is_ok());
 }

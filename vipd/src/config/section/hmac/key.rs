@@ -9,7 +9,7 @@ use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::section::secret::{self, FirstLine, Folders};
 use crate::config::table::{Located, Table, Value};
-use crate::vrrp::hmac::{Key, MAX_KEY, MIN_KEY, key_state};
+use crate::vrrp::hmac::{Key, MAX_KEY, MIN_KEY};
 
 /// Prefix of keys in hexadecimal, in files and credentials.
 const HEX: &str = "hex:";
@@ -77,7 +77,7 @@ pub(super) fn read(
     if is_hex {
         secret::warn_if_configuration_is_readable(at, source, &schema::HMAC_KEY_FILE, problems);
     }
-    let key = id.as_ref().map(|id| Located { at, value: Key { id: id.value, state: key_state(&key) } });
+    let key = id.as_ref().map(|id| Located { at, value: Key::new(id.value, &key) });
     (id, key)
 }
 

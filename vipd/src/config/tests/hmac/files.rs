@@ -8,7 +8,7 @@ use super::{KEY, bytes};
 use crate::config::Config;
 use crate::config::machine::Machine;
 use crate::config::tests::with;
-use crate::vrrp::hmac::{Key, key_state};
+use crate::vrrp::hmac::Key;
 
 /// A configuration file in a directory with key files.
 struct Files {
@@ -39,7 +39,7 @@ impl Files {
             let text = error.to_string();
             text.rsplit_once("vipd.toml:").map_or(text.clone(), |(_, message)| message.to_owned())
         })?;
-        let key = config.instances[0].hmac.as_ref().expect("hmac").keys[0];
+        let key = config.instances[0].hmac.as_ref().expect("hmac").keys[0].clone();
         Ok((key, config.warnings.iter().map(ToString::to_string).collect()))
     }
 }
@@ -58,10 +58,10 @@ fn keys_are_read_from_files_and_credentials() {
         (format!("{text}\n"), text.as_bytes().to_vec()),
     ] {
         files.write("key", content.as_bytes(), 0o600);
-        let expected = key_state(&key);
+        let expected = Key::new(9, &key);
         for source in ["file = \"key\"", "credential = \"key\""] {
             let (found, _) = files.load(source).unwrap_or_else(|error| panic!("{content}: {error}"));
-            assert_eq!((found.id, found.state), (9, expected), "{source}: {content}");
+            assert_eq!(found, expected, "{source}: {content}");
         }
     }
 }
