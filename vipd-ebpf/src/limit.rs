@@ -9,7 +9,8 @@
 //! Signed adverts have other limits, because user space must verify each of them:
 //! [`SIGNED_BURST`] and [`SIGNED_TOKEN_INTERVAL`] per sender with a slot in `SIGNERS`, and for
 //! all other senders of a row together; and [`PASSED_BURST`] and [`PASSED_TOKEN_INTERVAL`] for all
-//! rows, half of which is reserved for known senders.
+//! rows together. Half of [`PASSED_BURST`] is reserved for known senders. [`charge_blocks`] limits
+//! the blocks that the program hashes to verify adverts.
 
 use vipd_common::parse::Advert;
 use vipd_common::records::{

@@ -196,8 +196,8 @@ impl Kind {
         }
     }
 
-    /// Draws the steps of the fault on a node, from `start` to `start + length`. The last step ends
-    /// the fault.
+    /// Draws the steps of the fault on a node, from `start` to `start + length`. If the fault has a
+    /// length, the last step ends it.
     pub(crate) fn draw_steps(
         self,
         node: u8,

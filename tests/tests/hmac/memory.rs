@@ -2,83 +2,108 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use sha2::compress256;
 use sha2::digest::generic_array::GenericArray;
 
 use super::*;
 
-/// The key, which is text, so that the file contains the same bytes as a buffer of the agent.
-const KEY: [u8; 64] = *b"6b375a7130765266336e587739734c6432744279366d4863346a477038614575";
+/// Two keys. They are text, so that the files contain the same bytes as the agent's buffers.
+const KEYS: [[u8; 64]; 2] = [
+    *b"6b375a7130765266336e587739734c6432744279366d4863346a477038614575",
+    *b"Zk3vQ8rT1xWc5LmN7pHd2sFgJ9bYtR4eU6aXoCiKqBnMwEzVfGhDySlP0ujO7-IA",
+];
+
+const INNER_PAD: u8 = 0x36;
+const OUTER_PAD: u8 = 0x5c;
 
 /// SHA-256's state before the first block (FIPS 180-4 section 5.3.3).
 const INITIAL: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// Returns the state of the inner or outer hash after the first block, as it is in memory.
-fn state(pad: u8) -> Vec<u8> {
-    let mut state = INITIAL;
-    compress256(&mut state, &[*GenericArray::from_slice(&KEY.map(|byte| byte ^ pad))]);
-    state.iter().flat_map(|word| word.to_ne_bytes()).collect()
+/// Returns the forms of a key that must never remain in memory: the key, and the blocks that are
+/// hashed.
+fn plain(key: [u8; 64]) -> Vec<Vec<u8>> {
+    [0, INNER_PAD, OUTER_PAD].map(|pad| key.map(|byte| byte ^ pad).to_vec()).into()
 }
 
-/// Returns the mappings of a process that contain one of `patterns`.
-fn mappings(process: u32, patterns: &[Vec<u8>]) -> Result<Vec<String>> {
-    let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
-    let memory = File::open(format!("/proc/{process}/mem"))?;
-    let mut found = Vec::new();
-    for mapping in maps.lines() {
-        let [range, access, ..] = mapping.split_whitespace().collect::<Vec<_>>()[..] else { continue };
-        let (start, end) = range.split_once('-').context("a range")?;
-        if !access.starts_with("rw") {
-            continue;
-        }
-        let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16));
-        let (start, end) = (start?, end?);
-        let mut content = vec![0; usize::try_from(end - start)?];
-        // Fails for the memory of devices, and for mappings that have ended since.
-        if memory.read_exact_at(&mut content, start).is_err() {
-            continue;
-        }
-        let contains = |pattern: &Vec<u8>| content.windows(pattern.len()).any(|part| part == &pattern[..]);
-        if patterns.iter().any(contains) {
-            found.push(format!("{process}: {mapping}"));
-        }
-    }
-    Ok(found)
+/// Returns the states of the inner and the outer hash after the first block.
+fn states(key: [u8; 64]) -> Vec<Vec<u8>> {
+    let state = |pad: u8| {
+        let mut state = INITIAL;
+        compress256(&mut state, &[*GenericArray::from_slice(&key.map(|byte| byte ^ pad))]);
+        state.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    };
+    [INNER_PAD, OUTER_PAD].map(state).into()
 }
 
 /// Returns the mappings of an agent's processes that contain one of `patterns`.
-fn found(agent: &Agent, patterns: &[Vec<u8>]) -> Result<Vec<String>> {
+fn mappings(agent: &Agent, patterns: &[Vec<u8>]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for process in agent.processes() {
-        found.extend(mappings(process, patterns)?);
+        let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
+        let memory = File::open(format!("/proc/{process}/mem"))?;
+        for mapping in maps.lines() {
+            let [range, access, ..] = mapping.split_whitespace().collect::<Vec<_>>()[..] else { continue };
+            // Maps of the BPF program cannot be read like this.
+            if !access.starts_with("rw") || mapping.contains("bpf-map") {
+                continue;
+            }
+            let (start, end) = range.split_once('-').context("a range")?;
+            let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16));
+            let (start, end) = (start?, end?);
+            let mut content = vec![0; usize::try_from(end - start)?];
+            memory.read_exact_at(&mut content, start).with_context(|| mapping.to_owned())?;
+            let contains =
+                |pattern: &Vec<u8>| content.windows(pattern.len()).any(|part| part == &pattern[..]);
+            if patterns.iter().any(contains) {
+                found.push(format!("{process}: {mapping}"));
+            }
+        }
     }
     Ok(found)
+}
+
+/// Waits until a removed key is in no memory. The last thread that used it may take a moment to
+/// drop it, and a mapping may end while it is read.
+fn wait_until_cleared(agent: &Agent, key: [u8; 64]) -> TestResult {
+    let patterns = [states(key), plain(key)].concat();
+    let is_cleared = || Ok(mappings(agent, &patterns).is_ok_and(|found| found.is_empty()));
+    try_wait_until("memory without the removed key", TIMEOUT, is_cleared)
+        .with_context(|| format!("{:#?}", mappings(agent, &patterns)))
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"]
 fn keys_that_a_reload_removes_are_in_no_memory() -> TestResult {
     let directory = tempfile::tempdir()?;
-    let files = ["first", "second"].map(|name| directory.path().join(name));
-    for (file, key) in files.iter().zip([KEY, [b'z'; 64]]) {
-        fs::write(file, key)?;
-        fs::set_permissions(file, Permissions::from_mode(0o600))?;
-    }
-    let rules = |file| format!("[instance.hmac]\nkeys = [{{ id = 1, file = {file:?} }}]\n");
+    let key = |id: usize| -> Result<String> {
+        let file = directory.path().join(id.to_string());
+        fs::write(&file, KEYS[id - 1])?;
+        fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+        Ok(format!("{{ id = {id}, file = {:?} }}", Path::new(&file)))
+    };
+    let [first, second] = [key(1)?, key(2)?];
+    let rules = |keys: &str, active| format!("[instance.hmac]\nkeys = [{keys}]\nactive = {active}\n");
     let lab = Lab::new(1)?;
-    let mut agent = start(&lab, ONE, configuration(200, "", &rules(&files[0])))?;
+    let both = rules(&format!("{first}, {second}"), 1);
+    let mut agent = start(&lab, ONE, configuration(200, "", &both))?;
     wait_for_state(&agent, "master", TIMEOUT)?;
-    let (key, states) = ([KEY.to_vec()], [state(0x36), state(0x5c)]);
-    assert!(!found(&agent, &states)?.is_empty(), "the search does not find the states of a key in use");
-    assert_eq!(found(&agent, &key)?, [""; 0], "the buffer of the file is not cleared");
+    // Otherwise, the search below would prove nothing: the agent has the states of both keys, and
+    // shares those of the active key with the guardian.
+    for key in KEYS {
+        let found = mappings(&agent, &states(key))?;
+        assert!(found.iter().any(|mapping| !mapping.contains("vipd-guardian")), "{found:#?}");
+        let shared = found.iter().filter(|mapping| mapping.contains("vipd-guardian")).count();
+        assert_eq!(shared, if key == KEYS[0] { 2 } else { 0 }, "{found:#?}");
+        assert_eq!(mappings(&agent, &plain(key))?, [""; 0]);
+    }
 
-    agent.configure(configuration(200, "", &rules(&files[1])))?;
-    reload(&agent)?;
-    // The removed instance's last references end with the tasks that used them.
-    try_wait_until("memory without the removed key", TIMEOUT, || Ok(found(&agent, &states)?.is_empty()))
-        .with_context(|| format!("{:#?}", found(&agent, &states)))?;
-    assert_eq!(found(&agent, &key)?, [""; 0]);
+    for (rules, removed) in [(rules(&second, 2), KEYS[0]), (String::new(), KEYS[1])] {
+        agent.configure(configuration(200, "", &rules))?;
+        reload(&agent)?;
+        wait_until_cleared(&agent, removed)?;
+    }
     Ok(())
 }

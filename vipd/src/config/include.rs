@@ -35,7 +35,7 @@ pub(super) struct Sources {
 impl Sources {
     /// Appends the files that the main file includes, in the order of its patterns; the files that
     /// match a pattern are sorted by name. `folder` is the directory of the main file, and `name`
-    /// is the main file's name in messages.
+    /// is its path, which messages contain.
     ///
     /// # Errors
     /// Returns an error if a file or pattern cannot be read, if a file is not UTF-8, if a file or

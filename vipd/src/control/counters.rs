@@ -180,7 +180,7 @@ macro_rules! table {
                 addresses_restored: "vipd:addresses-restored", Counter, Error, Core(addresses_restored),
                     "VIPs restored after they were removed externally";
                 address_errors: "vipd:address-errors", Counter, Error, Sent(address_errors),
-                    "Failed changes of VIPs, macvlans and the BPF program's map of VIPs";
+                    "VIPs that could not be added, removed or inserted into the BPF program's map, and macvlans that could not be brought up";
                 missing_addresses: "vipd:missing-addresses", Gauge, Error, Engine(missing_addresses),
                     "VIPs that a master should have but does not";
                 notifications_coalesced: "vipd:notifications-coalesced", Counter, Traffic, Service(coalesced),

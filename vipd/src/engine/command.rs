@@ -281,8 +281,8 @@ pub(crate) struct Sent {
     /// Frames that the kernel refused to send. An advert to several unicast peers counts at most
     /// once.
     pub(crate) send_errors: u64,
-    /// Changes to addresses and macvlans that the kernel refused, and failures to insert VIPs into
-    /// the BPF program's map.
+    /// Addresses that the kernel refused to add or remove, macvlans that it refused to bring up,
+    /// and failures to insert VIPs into the BPF program's map.
     pub(crate) address_errors: u64,
     /// Missing routes and rules that were added again.
     pub(crate) routes_restored: u64,

@@ -17,9 +17,9 @@
 //! Words that have been unused longest are reused first. The guardian reads the table and the
 //! records only after the engine's thread has ended, or after a crash handler has stopped this
 //! thread or waited 1 ms for it to stop. A thread that still runs writes to the words that have
-//! been unused longest, not to a record that the guardian has just found in the table; it only
-//! clears the key of a record that it has replaced. Routers refuse an advert that was signed with
-//! such a key.
+//! been unused longest, not to a record that the guardian has just found in the table. It does
+//! clear the key of a record that it replaces or removes; if the guardian has just found this
+//! record, other routers refuse its advert, and take over only after Active_Down_Interval.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

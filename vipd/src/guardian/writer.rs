@@ -124,8 +124,9 @@ impl Writer {
         let Some(slot) = self.blocks.get_mut(row.number() as usize) else { return };
         if let Some((former, _)) = std::mem::replace(slot, by) {
             let words = self.memory.records().get(former.position as usize..).unwrap_or_default();
+            // Release: not before the table refers to the new record.
             for word in words.get(KEY_WORDS).unwrap_or_default() {
-                word.store(0, Ordering::Relaxed);
+                word.store(0, Ordering::Release);
             }
             self.unused[former.size].push_back(former);
         }
@@ -155,8 +156,9 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::guardian::record::Packet;
+    use crate::guardian::record::{Packet, Signing};
     use crate::process::robust_mutex::Acquired;
+    use crate::vrrp::hmac::Key;
     use crate::xdp::Rows;
 
     fn writer(rows: usize) -> (Writer, Memory) {
@@ -208,6 +210,29 @@ mod tests {
         assert!(!memory.answer(), "must not act");
         writer.set_armed(true);
         assert!(memory.answer(), "must act");
+    }
+
+    #[test]
+    fn keys_of_replaced_and_removed_records_are_cleared() {
+        let (mut writer, memory) = writer(3);
+        let row = Rows::new(2).allocate().expect("a row");
+        let signed = |key: u8| {
+            let (key, source) = (Key::new(1, &[key; 32]), [10, 0, 0, 1].into());
+            let signing = Signing { key, version: 3, message: 34, window: None, source };
+            Record { signing: Some(signing), ..record(60) }
+        };
+        let contains = |key: u8| {
+            let record = signed(key).encode();
+            let words: Vec<_> =
+                memory.records().iter().map(|word| word.load(Ordering::Relaxed)).take(1024).collect();
+            words.windows(KEY_WORDS.len()).any(|words| words == &record[KEY_WORDS])
+        };
+        writer.publish(row, &signed(7)).expect("room");
+        assert!(contains(7));
+        writer.publish(row, &signed(8)).expect("room");
+        assert!(!contains(7) && contains(8));
+        writer.clear(row);
+        assert!(!contains(8));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reads and removes routes and policy rules with vipd's mark.
+//! Routes and policy rules with vipd's mark: requests that add, remove and read them.
 
 use std::fmt;
 use std::io;
@@ -49,7 +49,8 @@ impl RoutingEntry {
         message
     }
 
-    /// Decodes a route or rule message. Returns `None` if the entry lacks vipd's mark.
+    /// Decodes a route or rule message. Returns `None` for other messages, and if the entry lacks
+    /// vipd's mark.
     pub(super) fn decode(message: &Message<'_>) -> Option<Self> {
         match message.message_type() {
             libc::RTM_NEWROUTE | libc::RTM_DELROUTE => Route::decode(message.payload()).map(Self::Route),

@@ -1,8 +1,10 @@
-//! ARP requests (RFC 826) and Neighbor Solicitations (RFC 4861 section 4.3) for unicast peers.
+//! ARP requests (RFC 826) and Neighbor Solicitations (RFC 4861 section 4.3) for unicast peers, and
+//! for the addresses that `vipd doctor` checks.
 //!
-//! Solicitations are sent along with the adverts until the peer's MAC is resolved, because the
-//! kernel sends its own solicitations only once a second (`retrans_time_ms`) and queues the adverts
-//! in the meantime. A solicitation also updates the peer's neighbor entry for the sender.
+//! Solicitations for peers are sent along with the adverts until the peer's MAC is resolved,
+//! because the kernel sends its own solicitations only once a second (`retrans_time_ms`) and queues
+//! the adverts in the meantime. A solicitation also updates the peer's neighbor entry for the
+//! sender.
 
 use std::net::IpAddr;
 
@@ -15,9 +17,9 @@ const TARGET_MAC: usize = arp::FRAME_TARGET_IP - 6;
 /// A frame that requests a neighbor's MAC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Solicitation {
-    /// An ARP request, for an IPv4 peer.
+    /// An ARP request for an IPv4 address.
     Arp([u8; arp::FRAME_LEN]),
-    /// A Neighbor Solicitation for an IPv6 peer, with the sender's MAC.
+    /// A Neighbor Solicitation for an IPv6 address, with the sender's MAC.
     Neighbor([u8; nd::FRAME_LEN]),
 }
 

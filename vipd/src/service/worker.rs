@@ -291,6 +291,10 @@ impl<W: LinkWork> State<W> {
                 Ok(io)
             }
             Err(error) => {
+                // `check` must not open the link with the former routers and keys.
+                if let Some(open) = self.open.get_mut(&link) {
+                    open.clone_from(&spec);
+                }
                 let sent = match self.fatal.take() {
                     Some(fatal) => fatal.send(error),
                     None => Err(error),

@@ -28,7 +28,7 @@ pub enum LoadError {
         "the BPF object has no {kind} `{name}`: it does not match this binary; rebuild it with `cargo xtask ebpf`"
     )]
     Missing {
-        /// Kind of the missing object: `program`, `map` or `array`.
+        /// Kind of the missing item: `program`, `map` or `array`.
         kind: &'static str,
         /// Name in the object.
         name: &'static str,

@@ -117,7 +117,8 @@ impl Kernel {
             Verbosity::Quiet => 0,
             Verbosity::Discards => 4,
         };
-        // The map takes memory only for keys that are present, and 16 bytes for each possible key.
+        // `HMAC_KEYS` takes 16 bytes for each possible key, and further memory only for keys that
+        // are present.
         let keys = sizes.routers.max(1).saturating_mul(MAX_KEYS.into());
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(names::MAP_ROUTERS, sizes.routers.max(1))

@@ -45,7 +45,7 @@ pub struct Pins {
     directory: Option<PathBuf>,
     /// Links that were pinned when the directory was opened, by the name of their pin.
     inherited: BTreeMap<String, OwnedFd>,
-    /// The VIPs of the dead agent, if that agent's map is pinned and can be read.
+    /// The VIPs of the agent that created the pins, if its map is pinned and can be read.
     vips: Option<BTreeSet<AddressKey>>,
     /// The reason why each unpinned link could not be pinned, by the name of the pin.
     failures: BTreeMap<String, String>,
@@ -95,7 +95,8 @@ impl Pins {
     }
 
     /// Opens the directory of the agent with this name in this network namespace, and the pins in
-    /// it, which a dead agent or a predecessor has created. Creates the directory if necessary.
+    /// it, which a dead agent, a predecessor or another running agent has created. Creates the
+    /// directory if necessary.
     ///
     /// # Errors
     /// Returns an error if no BPF file system is mounted or the directory cannot be used.
@@ -172,7 +173,7 @@ impl Pins {
         self.inherited().filter_map(|(ifindex, _)| ifindex.parse().ok()).collect()
     }
 
-    /// Returns the VIPs of the dead agent, which may include VIPs of routers that were backups.
+    /// Returns the VIPs of the agent that created the pins, which may include VIPs of backups.
     /// Returns `None` if the agent's map is not pinned or has another layout.
     pub fn vips(&self) -> Option<&BTreeSet<AddressKey>> {
         self.vips.as_ref()

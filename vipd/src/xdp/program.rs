@@ -1,8 +1,8 @@
 //! The programs in the BPF object.
 //!
-//! [`Entry::Tc`] is loaded at startup, which shows whether the kernel accepts the parser. Every
-//! other [`Entry`] is loaded when it is first attached, because the verifier takes 0.1 s per
-//! program and no host needs all programs.
+//! [`Consumers`] and [`Entry::Tc`] are loaded at startup; the latter shows whether the kernel
+//! accepts the parser. Every other [`Entry`] is loaded when it is first attached, because the
+//! verifier takes 0.1 s per program and no host needs all programs.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -15,7 +15,8 @@ use vipd_common::names;
 use super::error::LoadError;
 use super::mode::{Framing, Mode};
 
-/// A program of the object, for one hook and one kind of frame.
+/// A program that is attached to a hook. The programs that drop adverts after a tail call are not
+/// included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// XDP, for drivers that support linear buffers only.
@@ -36,7 +37,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// All programs.
+    /// All entries.
     pub const ALL: [Self; 7] = [
         Self::Xdp,
         Self::XdpFrags,

@@ -32,7 +32,7 @@ use crate::router::Router;
 use crate::state::{Backup, StateData};
 
 /// Returns the key by which the members of a group are sorted. A virtual router has the same key on
-/// all nodes.
+/// all nodes whose configuration lists the same virtual address first.
 pub fn order(config: &RouterConfig) -> (u8, u8, Option<core::net::IpAddr>) {
     (config.vrid, config.family.number(), config.virtual_addresses.first().map(|vip| vip.address))
 }

@@ -43,8 +43,8 @@ pub enum Input {
     Suspend(Timestamp),
     /// An input from the router's sync group.
     Group(GroupInput),
-    /// The agent is stopping: the RFC's Shutdown event. The router starts again at the next
-    /// [`PrimaryAddress`](Self::PrimaryAddress).
+    /// The agent is stopping, or a reload removes the router: the RFC's Shutdown event. The router
+    /// starts again at the next [`PrimaryAddress`](Self::PrimaryAddress).
     Shutdown,
     /// A valid advert arrived.
     Advert(Received),

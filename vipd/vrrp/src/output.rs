@@ -112,7 +112,7 @@ pub enum Reason {
     InterfaceUp,
     /// The interface got its primary address (RFC 8347 `vrrp-event-primary-ip-address`).
     PrimaryAddress,
-    /// The agent is stopping.
+    /// The agent is stopping, or a reload has removed the router.
     Shutdown,
     /// No advert from the master arrived for Active_Down_Interval.
     MasterTimeout,
@@ -168,7 +168,8 @@ pub enum Discard {
 }
 
 /// An event for the log. Events that other routers can trigger repeatedly are returned only once
-/// until the state, the master, or the configured interval or virtual addresses change.
+/// until the state, the master, or the configured interval or virtual addresses change, except for
+/// [`Reannounced`](Self::Reannounced), which is returned after each pause of a competing master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The state changed.

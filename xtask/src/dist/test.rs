@@ -128,7 +128,7 @@ impl Files {
 }
 
 impl Test {
-    /// Waits until the agent of the system is in this state, as it reports itself.
+    /// Waits until the agent in the system reports this state for its instance.
     fn wait_for_state(&self, state: &str) -> Result<()> {
         let expected = format!(r#""state":"{state}""#);
         let mut last = String::new();

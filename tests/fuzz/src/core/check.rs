@@ -50,8 +50,8 @@ pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Sna
     assert!(allowed, "from {from} to {to} by {input:?}");
 }
 
-/// Returns whether an input must have no effect: a timeout that is not due, or an advert to a
-/// router that does not take part in elections.
+/// Returns whether an input must have no effect: a timeout that is not due or, for a router that
+/// does not take part in elections, an advert, a loss of adverts or a restored address.
 pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
     match state {
         State::Backup | State::Master => input == Input::Timeout && !due,

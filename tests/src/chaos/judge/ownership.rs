@@ -75,10 +75,12 @@ struct Claim {
     /// Time at which the last priority-0 advert reached this node.
     zero_received: Option<WallTime>,
     superseded: Option<Superseded>,
-    /// Times at which the last question with each number reached the node. Echo requests are
-    /// indexed by their number modulo [`ECHOES`], and stored with it.
+    /// By number: the time at which the last ARP request or Neighbor Solicitation reached the node.
     neighbor_requests: Vec<Option<WallTime>>,
+    /// By number modulo [`ECHOES`]: the last echo request to the learned MAC, and the time at which
+    /// it reached the node.
     echo_requests: Vec<Option<(u16, WallTime)>>,
+    /// The same for echo requests to the node's own MAC.
     direct_requests: Vec<Option<(u16, WallTime)>>,
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn has_key(path: &str) -> bool {
     let section = match table {
         "" => Section::Top,
         "instance" => Section::Instance,
-        "instance.notify" => Section::Notify,
+        "instance.notify" | "group.notify" => Section::Notify,
         "virtual_addresses" => Section::VirtualAddress,
         "unicast_peers" => Section::Peer,
         "garp" => Section::Garp,

@@ -94,7 +94,7 @@ pub(in crate::config) fn check_shared(drafts: &[Draft], problems: &mut Collector
         let interface = interface.value.as_str();
         for (key, at) in hmac.config.keys.iter().zip(&hmac.positions) {
             // Different keys have different inner states.
-            let found = interfaces.entry(key.state().inner).or_insert((interface, *at, BTreeSet::new()));
+            let found = interfaces.entry(&key.state().inner).or_insert((interface, *at, BTreeSet::new()));
             let (other, first, further) = found;
             if *other == interface || !further.insert(interface) {
                 continue;

@@ -192,7 +192,7 @@ pub(in crate::doctor) fn unicast_peers_are_reachable(facts: &Facts) -> Vec<Findi
             continue;
         };
         for peer in peers {
-            // Peers behind routers do not answer ARP.
+            // Peers behind routers answer neither ARP requests nor Neighbor Solicitations.
             let is_neighbor =
                 interface.addresses.iter().any(|own| contains(own.address, own.prefix, peer.address));
             let has_answered = survey.owners(peer.address).next().is_some()
@@ -203,7 +203,7 @@ pub(in crate::doctor) fn unicast_peers_are_reachable(facts: &Facts) -> Vec<Findi
                 findings.push(
                     Finding::warning("peer-unreachable", &instance.name, "a unicast peer does not answer")
                         .evidence(format!(
-                            "no answer to ARP requests for {} on {}",
+                            "no answer to requests for the MAC of {} on {}",
                             peer.address, instance.interface
                         ))
                         .remedy(format!(

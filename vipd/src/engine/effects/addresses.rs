@@ -361,8 +361,9 @@ pub(super) fn placed(vip: Vip, instance: &Instance, links: &Links) -> Option<(Ad
     let ours = |found: &Address| link.addresses.is_ours(found);
     // The addresses of an owner belong to the interface and must not be changed.
     let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
-    // Adding the VIP would replace the primary address if their prefix lengths are equal. The
-    // primary address would then have vipd's mark, and would no longer be protected.
+    // The interface has this address from another tool, as its primary address, or with an own
+    // address that is secondary to it. Adding it with the same prefix length would give it vipd's
+    // mark, so that it would no longer be protected.
     let is_primary = !instance.is_owner() && link.conflicts(address.address);
     if is_own || is_primary {
         return None;

@@ -144,8 +144,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Waits until the predecessor, if any, has ended. Notifications held back in the meantime can
-    /// then be delivered.
+    /// Waits, for a limited time, until the predecessor, if any, has ended. Notifications held back
+    /// in the meantime can then be delivered.
     pub(super) async fn outlive_predecessor(
         &mut self,
         predecessor: &mut Option<AsyncFd<Channel>>,

@@ -72,6 +72,17 @@ fn link_is_reopened_when_its_fence_changes() {
     assert_eq!(state.failed.len(), 1, "opened again, and refused");
 }
 
+/// The former spec may contain removed routers and keys.
+#[test]
+fn link_that_could_not_be_reopened_is_not_checked_with_its_former_spec() {
+    let mut state = state();
+    state.open.insert(LinkId::new(0, 0), LinkSpec { name: "former".to_owned(), ..spec(1) });
+    state.open(spec(1));
+    state.check();
+    let failures: Vec<_> = state.failed.values().map(|failure| failure.reason.as_str()).collect();
+    assert_eq!(failures, ["cannot open eth0"]);
+}
+
 #[test]
 fn retry_delay_doubles_until_the_reason_or_the_interface_changes() {
     let mut state = state();

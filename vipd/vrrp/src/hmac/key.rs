@@ -1,7 +1,7 @@
 //! HMAC-SHA-256 on precomputed states of a key.
 
 use alloc::sync::Arc;
-use core::fmt;
+use core::{fmt, slice};
 
 use sha2::compress256;
 use sha2::digest::generic_array::GenericArray;
@@ -23,15 +23,15 @@ impl Key {
     /// Ignores further bytes.
     pub fn new(id: u8, key: &[u8]) -> Self {
         let mut state = Arc::new(Cleared(KeyState { inner: INITIAL, outer: INITIAL }));
-        // Nothing shares the new states yet. They are computed in place, because a value that is
-        // moved leaves a copy on the stack.
-        if let Some(Cleared(KeyState { inner, outer })) = Arc::get_mut(&mut state) {
-            for (state, pad) in [(inner, 0x36), (outer, 0x5c)] {
-                let mut block = [pad; BLOCK];
-                block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
-                compress(state, &block);
-                block.zeroize();
-            }
+        // Computed in place, because a value that is moved leaves a copy on the stack.
+        let Some(Cleared(KeyState { inner, outer })) = Arc::get_mut(&mut state) else {
+            unreachable!("nothing shares the new states");
+        };
+        for (state, pad) in [(inner, 0x36), (outer, 0x5c)] {
+            let mut block = [pad; BLOCK];
+            block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+            compress(state, &block);
+            block.zeroize();
         }
         Self { id, state }
     }
@@ -73,7 +73,7 @@ pub(super) fn tag(
     message: &[u8],
     trailer: &[u8; LEN],
 ) -> [u8; HMAC_LEN] {
-    let mut inner = Hash::new(key.inner);
+    let mut inner = Hash::new(&key.inner);
     inner.update(&header.encode());
     let (start, rest) = message.split_at_checked(vrrp::HEADER_LEN).unwrap_or((message, &[]));
     inner.update(start.get(..vrrp::CHECKSUM).unwrap_or(start));
@@ -81,7 +81,7 @@ pub(super) fn tag(
     inner.update(rest);
     inner.update(&trailer[..LEN - HMAC_LEN]);
     inner.update(&[0; HMAC_LEN]);
-    let mut outer = Hash::new(key.outer);
+    let mut outer = Hash::new(&key.outer);
     outer.update(&bytes(inner.finish()));
     let digest = bytes(outer.finish());
     let mut tag = [0; HMAC_LEN];
@@ -100,8 +100,8 @@ struct Hash {
 }
 
 impl Hash {
-    fn new(state: State) -> Self {
-        Self { state, block: [0; BLOCK], filled: 0, length: BLOCK as u64 }
+    fn new(state: &State) -> Self {
+        Self { state: *state, block: [0; BLOCK], filled: 0, length: BLOCK as u64 }
     }
 
     fn update(&mut self, mut bytes: &[u8]) {
@@ -119,8 +119,9 @@ impl Hash {
         }
     }
 
-    /// Appends the padding (FIPS 180-4 section 5.1.1) and returns the state.
-    fn finish(mut self) -> State {
+    /// Appends the padding (FIPS 180-4 section 5.1.1) and returns the state, which replaces the
+    /// key's state in `self`.
+    fn finish(&mut self) -> State {
         let bits = (self.length * 8).to_be_bytes();
         self.update(&[0x80]);
         if self.filled > BLOCK - bits.len() {
@@ -134,7 +135,7 @@ impl Hash {
 }
 
 fn compress(state: &mut State, block: &[u8; BLOCK]) {
-    compress256(state, &[*GenericArray::from_slice(block)]);
+    compress256(state, slice::from_ref(GenericArray::from_slice(block)));
 }
 
 fn bytes(state: State) -> [u8; 32] {

@@ -224,9 +224,9 @@ pub fn is_signed_with(key: &Key, header: &PseudoHeader, message: &[u8], trailer:
 }
 
 /// Signs the last advert of a router whose process has ended. Like [`Authenticator::sign`], but
-/// without its state and without an allocation: `key` is the ID and the states of the key, `sent`
-/// is the sequence of the last advert that was signed, 0 if there was none. `window` is
-/// [`Config::window`]; `None` with [`AntiReplay::Monotonic`].
+/// without its state and without an allocation: `key` is the ID and the states of the key, and
+/// `sent` is the sequence of the last advert that was signed, or 0 if there was none. `window` is
+/// [`Config::time_window`].
 pub fn sign_once(
     key: (u8, &KeyState),
     sent: u64,

@@ -241,7 +241,8 @@ fn a_full_list_of_peers_drops_the_least_recently_seen() {
 
 #[test]
 fn peers_include_senders_of_ignored_adverts() {
-    // Adverts are ignored in Initialize, after an interval mismatch, and by a VRRPv2 owner.
+    // Adverts are ignored in Initialize, in VRRPv2 if their interval differs, and by a VRRPv2
+    // owner.
     let waiting = RouterConfig { startup_delay: SECOND, ..config(Version::V3, SECOND) };
     for config in [waiting, config(Version::V2, SECOND), owner(Version::V2, SECOND)] {
         let mut script = Script::started(config);

@@ -170,7 +170,7 @@ fn fit(cells: &[Vec<Cell>], limit: usize) -> Vec<Option<usize>> {
     shown
 }
 
-/// Aligns one span per column and joins them to a line.
+/// Aligns the spans, one per column, and joins those of the shown columns into a line.
 fn line<'a>(shown: &[Option<usize>], spans: Vec<Span<'a>>) -> Line<'a> {
     let mut arranged = Vec::new();
     for ((span, column), limit) in spans.into_iter().zip(&COLUMNS).zip(shown) {
