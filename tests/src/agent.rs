@@ -213,7 +213,8 @@ impl Agent {
     }
 
     /// Starts the program, and waits until the node has joined the VRRP group and, for vipd, the
-    /// control socket accepts connections.
+    /// control socket accepts connections. keepalived with unicast peers joins no group; the wait
+    /// then ends when it logs that it has entered Backup.
     ///
     /// # Errors
     /// Returns an error, with the agent's log, if the agent is already running, cannot be started,
@@ -244,7 +245,7 @@ impl Agent {
         let unicast = self.instances.iter().any(|instance| !instance.unicast_peers.is_empty());
         let joins_no_group = self.kind == AgentKind::Keepalived && unicast;
         let listening =
-            try_wait_until(&format!("{self} to join {}", vipd_witness::GROUP_IPV4), START, || {
+            try_wait_until(&format!("{self} to join the VRRP group or to log that it runs"), START, || {
                 let process = self.process.as_mut().context("the process has been stopped")?;
                 ensure!(process.is_running()?, "the process has exited");
                 // With unicast peers, keepalived joins no group; wait for a log line instead.
@@ -276,8 +277,8 @@ impl Agent {
     }
 
     /// Kills the program and all its child processes with SIGKILL. The VIPs stay on the interface,
-    /// and the node's kernel answers ARP for them until vipd's fence, if there is one, drops the
-    /// packets.
+    /// and the node's kernel answers ARP and ND for them until vipd's fence, if there is one, drops
+    /// the packets.
     ///
     /// # Errors
     /// Returns an error if the program is not running.

@@ -186,8 +186,9 @@ impl Browser {
         decode(answer["data"].as_str().context("no image")?).context("the image is not base64")
     }
 
-    /// Returns the errors, violations of the content security policy, exceptions and dialogs that
-    /// the page has reported since the last call. Failed requests are not included.
+    /// Returns the page's exceptions and dialogs, and the entries of the browser's log, such as
+    /// violations of the content security policy, since the last call. Log entries about requests
+    /// are not included, nor is the output of `console`.
     pub fn complaints(&mut self) -> Vec<Value> {
         self.events.extend(self.messages.try_iter());
         let is_complaint = |event: &Value| match event["method"].as_str() {

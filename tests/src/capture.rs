@@ -28,8 +28,8 @@ const LONGEST_FRAME: usize = 1 << 16;
 
 /// A running capture. It stops when dropped.
 ///
-/// A query also covers the frames that its thread has not read yet: those that have reached a port
-/// before the query.
+/// A query also covers the frames that have reached a port before the query, but have not been read
+/// yet by the capture's thread.
 ///
 /// # Panics
 /// A query panics if reading fails.

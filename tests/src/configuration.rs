@@ -70,17 +70,17 @@ pub struct Instance {
     pub unicast_peers: Vec<IpAddr>,
     /// Minimum TTL or Hop Limit that vipd accepts from unicast peers; `None` for 255.
     pub min_ttl: Option<u8>,
-    /// Whether the router uses the virtual router MAC.
+    /// Whether the router uses the virtual router MAC; FRR always does.
     pub virtual_mac: bool,
     /// VRRPv2 password.
     pub password: Option<String>,
     /// Keys and mode of signed adverts.
     pub hmac: Option<Hmac>,
-    /// Path of a command that runs on each change of state.
+    /// Path of a command that runs on each change of state; ignored for FRR.
     pub notify: Option<String>,
     /// Path of a command that is tracked with weight -5: it runs every second, with a timeout of
-    /// one second. The instances of a node share one check, so all instances of a node must have
-    /// the same path.
+    /// one second. The instances of a node share one check, so all instances of a node that have a
+    /// check must have the same path. Ignored for FRR.
     pub check: Option<String>,
 }
 

@@ -24,7 +24,8 @@ const PROTOCOL_ICMPV6: u8 = 58;
 pub struct Frame {
     /// Kernel receive timestamp.
     pub time: WallTime,
-    /// Station on the ingress port, regardless of the frame's source MAC.
+    /// Station on the ingress port, regardless of the frame's source MAC; in a capture that is
+    /// limited to one interface, the station passed to it.
     pub from: Station,
     /// The frame, starting with the destination MAC.
     pub bytes: Vec<u8>,

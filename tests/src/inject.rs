@@ -148,7 +148,7 @@ impl Injector {
 /// Keeps the calling thread on its CPU until dropped.
 ///
 /// A veth delivers frames on the CPU that sent the first of them. If the sender moved to another
-/// CPU, and the hypervisor stopped the first one, the receive queue would overflow.
+/// CPU, and the hypervisor stopped the previous CPU, the receive queue would overflow.
 struct Pinned {
     allowed: CpuSet,
 }

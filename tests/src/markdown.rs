@@ -36,8 +36,8 @@ pub struct Link {
     pub line: usize,
     /// The destination as written.
     pub destination: String,
-    /// Position of the destination in the text; `None` for a reference link, or if the destination
-    /// is written with escapes.
+    /// Position of the destination in the text; `None` for an autolink or a reference link, or if
+    /// the destination is written with escapes.
     pub range: Option<Range<usize>>,
 }
 

@@ -142,7 +142,7 @@ impl Process {
         Ok(())
     }
 
-    /// Suspends the process and its child processes with SIGSTOP.
+    /// Suspends the process and the child processes in its process group with SIGSTOP.
     ///
     /// # Errors
     /// Returns an error if the process group no longer exists.
@@ -151,7 +151,7 @@ impl Process {
             .with_context(|| format!("sending SIGSTOP to {}", self.name))
     }
 
-    /// Resumes the process and its child processes with SIGCONT.
+    /// Resumes the process and the child processes in its process group with SIGCONT.
     ///
     /// # Errors
     /// Returns an error if the process group no longer exists.

@@ -60,9 +60,12 @@ fn commands_have_ordinary_scheduling_signals_and_oom_score() {
     agent.start().expect("start the agent");
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     let pid = agent.pid().expect("it runs").to_string();
-    // The main thread starts commands, and its ID is the process ID.
-    run("renice", &["-n", "-7", "-p", &pid]);
-    run("chrt", &["--fifo", "--pid", "7", &pid]);
+    // All threads, because commands inherit the scheduling of the thread that starts them.
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("threads").flatten();
+    let threads: Vec<_> = threads.map(|thread| thread.file_name().into_string().expect("an ID")).collect();
+    let arguments = ["-n", "-7", "-p"].into_iter().chain(threads.iter().map(String::as_str));
+    run("renice", &arguments.collect::<Vec<_>>());
+    run("chrt", &["--all-tasks", "--fifo", "--pid", "7", &pid]);
     let score = format!("/proc/{pid}/oom_score_adj");
     // Without CAP_SYS_RESOURCE, the score cannot be set below its initial value.
     fs::write(&score, "-1000").or_else(|_| fs::write(&score, "300")).expect("changed");

@@ -174,8 +174,8 @@ fn stopped_master_with_a_key_is_fenced_by_a_signed_advert_alone() -> TestResult 
         };
         let wrong = || Some(Trailer::new(&key(2), 1));
         let injector = Injector::open(pair.lab.host(Station::Client)?)?;
-        // Longer than the lease.
         pair.await_answers()?;
+        // Longer than the lease.
         thread::sleep(INTERVAL * 4);
         for priority in [1, 254, 255, 0] {
             let unsigned = advert(BACKUP, priority);

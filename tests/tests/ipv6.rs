@@ -155,7 +155,7 @@ fn missing_link_local_address_is_a_fault_until_added() {
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
 }
 
-/// While the MTU is below 1280, the interface has no IPv6, and the kernel has removed its
+/// While the MTU is below 1280, the interface has no IPv6, and the kernel has removed its IPv6
 /// addresses.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]

@@ -31,13 +31,13 @@ use vipd_witness::{Advert, Checksum};
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the host state that a lab could affect: links, mounts of the kinds that a lab creates,
-/// and files of its agents. Anything else may be changed by other programs while the test runs.
+/// Returns host state that a lab could affect: links, mounts of [`SCRATCH`] and `/sys`, and files
+/// of its agents. Anything else may be changed by other programs while the test runs.
 fn traces() -> Result<BTreeSet<String>> {
     let mut traces: BTreeSet<_> = links::names()?.into_iter().collect();
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     traces.extend(
-        mounts.lines().filter(|line| line.contains(SCRATCH) || line.contains("/sys ")).map(String::from),
+        mounts.lines().filter(|line| line.contains(SCRATCH) || line.contains(" /sys")).map(String::from),
     );
     for entry in fs::read_dir(SCRATCH)? {
         let name = entry?.file_name().to_string_lossy().into_owned();

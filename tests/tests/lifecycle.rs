@@ -139,7 +139,8 @@ fn only_stale_vips_of_a_killed_agent_are_removed() {
     let foreign = Ipv4Addr::new(10, 0, 9, 9);
     host(&lab).run(move || links::add_address(INTERFACE, foreign, PREFIX)).expect("add");
 
-    // VRID 2 is no longer configured. Its address is recognized by vipd's address protocol mark.
+    // VRID 2 is no longer configured. Its address is recognized because it is in the pinned map of
+    // the killed agent's VIPs and has vipd's address protocol mark.
     let slow = Instance { interval: Duration::from_secs(10), ..instance(1) };
     let mut agent = Agent::new(&lab, NODE, vipd().expect("vipd binary"), &[slow]).expect("create the agent");
     agent.start().expect("start the agent");
@@ -222,7 +223,7 @@ fn status_and_stats_field_names_are_stable() {
         ("version", 3),
         ("priority", 100),
         ("effective-priority", 100),
-        // RFC 8347 uses centiseconds, except for Skew_Time, which is in microseconds.
+        // In RFC 8347, this interval is in centiseconds, and Skew_Time is in microseconds.
         ("master-down-interval", 36),
         ("skew-time", 60_937),
     ] {

@@ -424,10 +424,10 @@ fn full_stderr_pipe_does_not_block_shutdown() {
     master.signal(Signal::TERM);
     assert!(master.wait().success());
     assert_eq!(addresses(node), [NODE.ipv4()]);
-    // A startup error after logging is set up: the runtime directory is a file.
+    // A startup error: the runtime directory is a file.
     node.run(|| fs::write(directory("b"), "")).expect("write the file");
     assert_eq!(start_with_full_stderr(command(node, "b", "")).wait().code(), Some(1));
-    // A startup error before logging is set up.
+    // Another startup error: the limit on open files is too low.
     assert_eq!(
         start_with_full_stderr(with_open_files(command(node, "a", ""), 17, 17)).wait().code(),
         Some(1)

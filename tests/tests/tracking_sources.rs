@@ -1,4 +1,4 @@
-//! Tracked interfaces and routes move mastership.
+//! A tracked route moves mastership, and a tracked interface changes the priority.
 
 use std::process::Command;
 use std::time::Duration;

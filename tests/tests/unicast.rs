@@ -8,6 +8,7 @@ use vipd_tests::binary::vipd;
 use vipd_tests::command::ping;
 use vipd_tests::configuration::Family;
 use vipd_tests::control::{self, wait_for_state};
+use vipd_tests::frame::ChecksumForm;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
@@ -77,13 +78,11 @@ fn unicast_election_and_takeover_send_no_multicast() {
             let to = if *from == ONE { TWO } else { ONE };
             assert_eq!((advert.source, advert.destination), (address(*from, family), address(to, family)));
             assert_eq!(advert.ttl, 255);
-            assert!(
-                advert.checksum_form.is_some(),
-                "the checksum does not cover the peer's address: {advert:?}"
-            );
+            let expected = if advert.source.is_ipv4() { ChecksumForm::Rfc5798 } else { ChecksumForm::Ipv6 };
+            assert_eq!(advert.checksum_form, Some(expected), "{advert:?}");
         }
-        // Without an agent, the kernel answers adverts with ICMP Protocol Unreachable. With an
-        // agent, the kernel must not do so.
+        // Without an agent, the kernel answers adverts with an ICMP error: Protocol Unreachable or,
+        // for IPv6, Parameter Problem. With an agent, the kernel must not do so.
         let refused = capture.filter_map(elected, |frame| {
             frame.icmp_unreachable().filter(|_| frame.time < crashed).map(|error| (frame.from, error))
         });

@@ -9,7 +9,8 @@
 //!   interfaces.
 //! * [`config`], [`control`], [`cli`]: the user interfaces.
 //! * [`guardian`]: the process that sends priority-0 adverts after the engine has died.
-//! * `handover`: the messages between an agent and its successor during `vipd upgrade`.
+//! * `handover`: the messages between an agent and its successor during `vipd upgrade` and a
+//!   restart by systemd.
 //! * [`import`]: translates keepalived's configuration.
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * `web`: metrics, health and the status page over HTTP.

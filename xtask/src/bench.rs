@@ -12,8 +12,8 @@ use crate::support::{agent, privilege, workspace};
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// Arguments for the benchmark: scenarios, `--quick`, `--runs N`, `--check`, `--markdown FILE`,
-    /// `--json FILE`, `--vipd OLD`
+    /// Arguments for the benchmark: scenarios, `--quick`, `--runs N`, `--faults N`, `--only FAULT`,
+    /// `--check`, `--markdown FILE`, `--json FILE`, `--vipd OLD`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }

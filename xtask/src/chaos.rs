@@ -33,8 +33,9 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// plan depends only on its seed and the options.
 ///
 /// Invariants: an old owner stops answering once a new master's advert has reached it; takeovers,
-/// and gaps between answers, last no longer than the protocol allows for the faults; after all
-/// faults, exactly one node answers for each address. After a violation, prints the plan, the seed
+/// and gaps between answers, last no longer than the protocol allows for the faults; faults that
+/// keep the masters cause no transition; after all faults, exactly one node answers for each
+/// address. After a violation, prints the plan, the seed
 /// and a timeline, writes the frames to a pcapng file, and ends the run.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -163,7 +164,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match summary.violated() {
         0 => Ok(()),
         _ if args.keep_going => Ok(()),
-        violations => bail!("{violations} violations"),
+        violations => bail!("{violations} violation{}", if violations == 1 { "" } else { "s" }),
     }
 }
 

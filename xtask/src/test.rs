@@ -23,9 +23,9 @@ const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
 /// End-to-end tests to repeat in native XDP mode, because vipd uses TC ingress on veth by default.
 const NATIVE_TESTS: &str = "package(vipd-tests) & (binary(attachment) | binary(readiness) | binary(counting) | \
                             binary(hostile) | binary(pause) | (binary(failover) & !test(keepalived)))";
-/// Selects the crates for the host. All runs use the same selection, because cargo derives the
-/// features of dependencies from the selection, and would recompile dependencies for a different
-/// selection.
+/// Selects the crates for the host. All runs except that of [`OBJECT_TESTS`] use the same
+/// selection, because cargo derives the features of dependencies from the selection, and would
+/// recompile dependencies for a different selection.
 const EVERY_CRATE: [&str; 3] = ["--workspace", "--exclude", "vipd-ebpf"];
 /// Packages without examples in their documentation (`doctest = false`), whose documentation tests
 /// would only compile vipd once more.
@@ -40,10 +40,11 @@ const FUZZ_SECONDS: u32 = 10;
 ///
 /// Installs missing Debian packages and cargo-nextest, builds vipd in release mode, runs the tests
 /// of every crate, and repeats some end-to-end tests in native XDP mode. Then runs the conformance
-/// and interop suites. Meanwhile, on idle CPUs, rebuilds the eBPF object if the toolchain is
-/// installed, simulates half a million takeovers, and builds the fuzz targets. Finally, tests the
-/// rebuilt object if it differs from the committed object, and fuzzes every target for ten seconds.
-/// For tests that need neither privileges nor a network, run `cargo test`.
+/// and interop suites, and the documentation tests. Meanwhile, on idle CPUs, rebuilds the eBPF
+/// object if the toolchain is installed, simulates half a million takeovers, and builds the fuzz
+/// targets. Finally, tests the rebuilt object if it differs from the committed object, and fuzzes
+/// every target for ten seconds. For tests that need neither privileges nor a network, run `cargo
+/// test`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -11,7 +11,7 @@ macro_rules! metrics {
         }
 
         impl Metric {
-            /// All metrics, in the order of the tables.
+            /// All metrics.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// Returns the key used in JSON, which is stable across versions.

@@ -105,8 +105,9 @@ pub(crate) fn markdown(
 }
 
 const ABOUT_TARGETS: &str = "\n\
-    A floor is the time that the system calls alone take, one after the other, measured in the same lab\n\
-    and run. A program that overlaps them can be faster. Memory is the resident memory of the process,\n\
+    A floor is a reference value: a constant, or the cost of the same work without the agent's process,\n\
+    measured in the same run. Where it is the time of system calls, these are made one after the other;\n\
+    a program that overlaps them can be faster. Memory is the resident memory of the process,\n\
     without the maps of the BPF program. Machine CPU is the time that was not left to idle-priority\n\
     threads on all CPUs, so it includes interrupts. It also includes the traffic generator (32 adverts\n\
     per system call) and each frame's path through a veth, which cost the same without an agent. The CPU\n\
@@ -123,10 +124,10 @@ const ABOUT_TABLES: &str = "\n## Results\n\n\
     group. keepalived ignores a SIGABRT from another process and is sent SIGSEGV instead. Its parent\n\
     process restarts a killed VRRP process at once, and the new process removes the address. The agents\n\
     themselves are not restarted. Every 2 ms, a client sends an ARP request and an echo request to each\n\
-    node. Answers are counted at the ports of the bridge, and include gratuitous ARP and ARP requests\n\
-    with the address as their source. The takeover is the new master's first advert; answers of the old\n\
-    master up to 1 ms later were in flight and are not counted. The observation ends half a second and\n\
-    half an interval after the takeover.\n";
+    node. Answers are counted at the ports of the bridge. Gratuitous ARP and ARP requests with the\n\
+    address as their source are counted as well, but do not end the client's wait for an answer. The\n\
+    takeover is the new master's first advert; answers of the old master up to 1 ms later were in flight\n\
+    and are not counted. The observation ends half a second and half an interval after the takeover.\n";
 
 /// Returns the names of the measured programs.
 fn programs(results: &Results) -> Result<String> {

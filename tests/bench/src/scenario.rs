@@ -65,7 +65,7 @@ pub(crate) enum Scenario {
     Many,
     /// TCP throughput and round trips of the node, with and without an agent
     Foreign,
-    /// Time that the XDP program takes per frame; vipd only
+    /// Time that the XDP program and the fence at egress take per frame; vipd only
     Xdp,
     /// Only the system calls that a master needs, without an agent
     Floors,

@@ -149,7 +149,7 @@ fn value(text: &str, line: u8, value: &str) -> String {
     by_line(text, line, |line| vec![format!("{}= {value}", line.split('=').next().unwrap_or_default())])
 }
 
-/// Returns a word of the example or a boundary value.
+/// Returns a word of one of the files or a boundary value.
 fn words(number: u8) -> &'static str {
     WORDS[usize::from(number) % WORDS.len()]
 }

@@ -2,8 +2,8 @@
 //! an invariant is violated.
 //!
 //! The functions are called by libFuzzer, with coverage-guided inputs (`cargo xtask fuzz`), and by
-//! a test that replays the corpus and the inputs of past findings. [`TARGETS`] lists all targets
-//! for the test.
+//! a test that replays the corpus and the inputs of past findings. A further test calls `core`
+//! with random bytes. [`TARGETS`] lists all targets for the replay.
 
 pub mod config;
 pub mod control;

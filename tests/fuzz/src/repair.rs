@@ -11,7 +11,7 @@ use vipd_common::wire::{ethernet, ipv4, vrrp};
 use vipd_witness::{GROUP_IPV6, internet_checksum, pseudo_header};
 
 /// Sets the version and the IP protocol. In IPv4, also sets the EtherType and the fragment field
-/// (DF set, no fragment).
+/// (DF set, no fragment), and raises a header length below 5 words to 5.
 const PROTOCOL: u8 = 0x01;
 /// Sets the destination to the VRRP group.
 const DESTINATION: u8 = 0x02;

@@ -8,7 +8,8 @@ pub enum Defect {
     None,
     /// A master receives no adverts.
     MasterReceivesNothing,
-    /// After a stall, timers fire before pending adverts are handled.
+    /// Timers fire before the adverts that have arrived are handled, after a stall and at any other
+    /// time.
     TimersFirst,
     /// Priority-0 adverts are not received.
     NoPriorityZero,

@@ -102,5 +102,5 @@ fn report(summary: &Summary, seconds: f64) {
     anstream::println!("{worlds:>12} worlds with {routers} routers");
     anstream::println!("{hours:>12} hours of virtual time");
     anstream::println!("{:>12} adverts sent, {} inputs handled by routers", tally.adverts, tally.inputs);
-    anstream::println!("{:>12} checks at rest found the right master everywhere", tally.rests);
+    anstream::println!("{:>12} checks at rest that every virtual router has the right master", tally.rests);
 }

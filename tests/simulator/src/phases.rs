@@ -111,8 +111,8 @@ impl World {
             }
         }
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
-        // Allow for adverts in transit, and for the longest Active_Down_Interval of the hosts that
-        // started last.
+        // Allow for adverts in transit, and for the longest `preempt_delay`, `startup_delay` and
+        // Active_Down_Interval of the hosts that started last.
         self.run_until(self.now + delay + down + slack);
         self.strict = Some(self.now);
         // A lower-priority router may have taken over first. The higher-priority router then needs

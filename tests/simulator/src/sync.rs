@@ -19,7 +19,7 @@
 //! 4. No router becomes master because of a group change while it receives adverts from a master
 //!    that outranks it.
 //! 5. A group change causes no transition in a group of only masters or only backups, and no
-//!    transition of a router that leaves its group.
+//!    transition of a router that leaves its group without joining another.
 //! 6. While all segments are connected, masters of different priorities coexist only until the next
 //!    advert and its answer have arrived.
 

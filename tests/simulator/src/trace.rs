@@ -20,7 +20,7 @@ pub enum TraceEvent {
     Started,
     /// A host shut down cleanly.
     Stopped,
-    /// A host crashed.
+    /// A host crashed, or its killed process is about to be started again.
     Crashed,
     /// The process of a host was killed; the host's kernel keeps running.
     Killed,

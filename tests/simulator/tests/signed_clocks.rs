@@ -78,9 +78,10 @@ fn steps_within_the_window_have_no_effect() {
     }
 }
 
-/// Most receivers would refuse as stale a sequence that continues from the former time, so the
-/// sequence returns to the clock. This receiver has accepted the former time, and refuses later
-/// adverts as replays until the former time is stale.
+/// The sender's clock steps back by more than the window. Its sequence follows the clock, because
+/// receivers whose clocks agree with the new time would refuse a continued sequence as stale. This
+/// receiver has accepted adverts with the former time, so it refuses the new adverts as replays
+/// until the former time is stale.
 #[test]
 fn step_across_the_window_is_refused_as_a_replay_until_the_former_time_is_stale() {
     let mut world = pair(AntiReplay::Time);

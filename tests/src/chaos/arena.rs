@@ -27,7 +27,8 @@ use crate::station::{PREFIX, PREFIX6, Station};
 use crate::time::WallTime;
 use crate::wait::try_wait_until;
 
-/// Maximum time that a killed process may take to exit, which includes writing a core dump.
+/// Maximum time that a killed process may take to exit, which includes passing a core dump to the
+/// program in `kernel.core_pattern`, if there is one. No core files are written (`ulimit -c 0`).
 const EXIT: Duration = Duration::from_secs(60);
 /// Maximum time for which a CPU is kept busy.
 const LONGEST_HOG: Duration = Duration::from_secs(5);

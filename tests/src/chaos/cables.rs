@@ -1,4 +1,5 @@
-//! The links between the nodes and the switch: cuts, partitions and impairments.
+//! The links between the nodes and the switch: partitions and impairments. Cables are cut by
+//! [`Lab::cut`].
 
 use std::collections::BTreeMap;
 

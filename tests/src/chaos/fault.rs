@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::action::{Action, Impairment, Sent};
 use super::segment::Segment;
@@ -52,7 +52,7 @@ pub enum Kind {
     Delay,
     /// Frames to the node arrive twice.
     Duplicate,
-    /// Most frames to the node are delayed; the remaining frames overtake them.
+    /// At least half of the frames to the node are delayed; the remaining frames overtake them.
     Reorder,
     /// The segment is partitioned.
     Partition,
@@ -70,7 +70,7 @@ pub enum Kind {
     Drain,
     /// The node hands over mastership to another node.
     Failover,
-    /// No fault. Not in [`Kind::ALL`]: played only with an attacker.
+    /// No fault. Not in [`Kind::ALL`]: without `--faults calm`, played only with an attacker.
     Calm,
 }
 
@@ -276,9 +276,10 @@ impl FromStr for Kind {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        match Self::ALL.into_iter().chain([Self::Calm]).find(|kind| kind.name() == name) {
-            Some(kind) => Ok(kind),
-            None => bail!("unknown fault {name:?}: expected one of {}", Self::ALL.map(Self::name).join(", ")),
-        }
+        let found = Self::ALL.into_iter().chain([Self::Calm]).find(|kind| kind.name() == name);
+        found.with_context(|| {
+            let all = Self::ALL.map(Self::name).join(", ");
+            format!("unknown fault {name:?}: expected one of {all}, {}", Self::Calm)
+        })
     }
 }

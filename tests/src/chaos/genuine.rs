@@ -52,8 +52,9 @@ impl Genuine {
     /// Records an advert with this IP source. Returns whether a node sends it, or it reaches a
     /// station that should accept it.
     ///
-    /// A router accepts a copy of an advert, even from an attacker, if it is recent and no later
-    /// advert of its sender has reached the router. `vrrp` is the payload of the IP packet.
+    /// A router accepts a copy of an advert, even from an attacker, if the advert is recent, and
+    /// neither the advert itself nor a later one of its sender has reached the router. `vrrp` is
+    /// the payload of the IP packet.
     pub(super) fn observe(&mut self, record: &Record, source: IpAddr, vrrp: &[u8]) -> bool {
         let is_of_node = matches!(record.port, Station::Node(_));
         if record.sent && !is_of_node {

@@ -47,7 +47,7 @@ pub struct Options {
 pub enum Progress<'a> {
     /// An episode begins.
     Episode(&'a Plan),
-    /// A round of the plan was played.
+    /// A round of the plan was played, or the start of the episode ([`Played::number`] 0).
     Round(&'a Plan, &'a Played),
     /// The frames of a round with violations were written to this file.
     Captured(&'a Path),

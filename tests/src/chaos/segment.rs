@@ -50,7 +50,7 @@ pub struct Router {
 
 impl Segment {
     /// Generates a random segment. The preferred node differs from router to router, so that each
-    /// node is master of some and backup of others.
+    /// node is master of some and backup of others, unless there are fewer routers than nodes.
     pub(crate) fn draw(nodes: u8, routers: usize, random: &mut Random) -> Self {
         let interval = match random.below(100) {
             0..60 => Duration::from_millis(100),

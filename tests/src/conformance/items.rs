@@ -19,7 +19,7 @@ pub struct Item {
     pub requirement: String,
     /// Tests other than scenarios, or the reason why there are none.
     pub other_tests: String,
-    /// Why none of its scenarios was played with a device; empty if one was.
+    /// Why none of its scenarios was played with a device; empty if one was, and in the lab.
     pub skip_reasons: String,
 }
 

@@ -60,8 +60,8 @@ struct Node {
 
 impl Node {
     /// Waits until the status of vipd shows that it is ready to receive adverts. For the other
-    /// programs, waits for [`SETTLE`], which is shorter than the three intervals after which they
-    /// send their first advert.
+    /// programs, waits for [`SETTLE`], which is shorter than the three intervals after which a
+    /// backup sends its first advert.
     fn settle(&self) -> Result<()> {
         if self.program == Program::Vipd {
             let timeout = Duration::from_secs(5);

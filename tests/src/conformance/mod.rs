@@ -7,11 +7,12 @@
 //!                                                      └─► device: any router on a segment (here)
 //! ```
 //!
-//! A [`Scenario`] lists received and sent frames and the times between them. Only its counters and
-//! additional configuration lines are specific to vipd. [`lab`] plays it with vipd, keepalived and
-//! FRR, and observes only the wire, apart from vipd's counters. [`device`] plays it with a router
-//! outside the lab. [`table`] plays all scenarios in labs, and [`render`] shows which requirements
-//! each program meets. The README next to the scenarios describes how to write one.
+//! A [`Scenario`] lists received and sent frames and the times between them. Only its counters,
+//! signed adverts and additional configuration lines are specific to vipd. [`lab`] plays it with
+//! vipd, keepalived and FRR, and observes only the wire, apart from vipd's counters. [`device`]
+//! plays it with a router outside the lab. [`table`] plays all scenarios in labs, and [`render`]
+//! shows which requirements each program meets. The README next to the scenarios describes how to
+//! write one.
 
 pub mod device;
 pub mod document;

@@ -45,7 +45,7 @@ pub fn items_of_device(rows: &[Row<'_>], items: Vec<Item>) -> Vec<Item> {
 }
 
 /// Renders the verdicts for a terminal: one line per item, followed by the scenarios with remarks
-/// or unexplained verdicts.
+/// or unexplained verdicts, and by the skipped scenarios.
 pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
     let programs = programs(rows);
     let mut text = String::from("item");
@@ -144,8 +144,8 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item], scenarios: &str) -> String {
     text
 }
 
-/// Returns how many of an item's scenarios a program passes: `ok` for all, otherwise a count such
-/// as `3 of 4`, or `-` if none was played.
+/// Returns how many of an item's scenarios a program passes, not counting those that it did not
+/// play: `ok` for all, otherwise a count such as `3 of 4`, or `-` if none was played.
 fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
     let of_item = rows.iter().filter(|row| row.scenario.items.iter().any(|name| name == item));
     let (mut passed, mut played) = (0, 0);

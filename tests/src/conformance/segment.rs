@@ -12,7 +12,7 @@ use crate::station::{Mac, Station};
 pub struct Host {
     /// Source MAC of the station's frames.
     pub mac: Mac,
-    /// Primary IPv4 address, or link-local IPv6 address.
+    /// Primary IPv4 address, or IPv6 address: link-local, but global for the client of a lab.
     pub address: IpAddr,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The router is observed only on the wire and, if it is vipd, through its counters. Time windows
 //! are wide enough for a busy machine, and narrow enough to distinguish correct from incorrect
-//! behavior. With real routers, only the order of events is tested; exact times are tested in
-//! virtual time.
+//! behavior. With real routers, times are tested only within these windows; exact times are tested
+//! in virtual time.
 
 mod client;
 
@@ -79,7 +79,7 @@ pub(super) trait Subject {
     fn counter(&self, name: &str, wanted: u64) -> Result<()>;
 }
 
-/// When a router was started.
+/// The times from which a started router is observed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Started {
     /// Only frames that the router sent after this time are matched.

@@ -19,8 +19,8 @@ const PARALLEL: usize = 9;
 pub enum Verdict {
     /// The program behaves as the scenario specifies.
     Passes,
-    /// The scenario failed when first played, in the lab in parallel with others, but passed when
-    /// played again alone.
+    /// The scenario failed when first played (in labs, in parallel with others), but passed when
+    /// played again (in a lab, alone).
     PassesOnRetry(Error),
     /// The program fails at a line marked as a known difference.
     Differs,
@@ -34,7 +34,8 @@ pub enum Verdict {
     UnexpectedPass,
     /// The program fails, and the document does not explain the failure.
     Fails(Error),
-    /// The lab failed or the program exited, so there is no verdict.
+    /// The lab failed or the program exited, or frames could not be sent to or captured from a
+    /// device, so there is no verdict.
     LabError(Error),
 }
 

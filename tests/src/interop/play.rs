@@ -203,8 +203,8 @@ impl Stage {
             if before == now {
                 continue;
             }
-            // If the sender changes within two intervals, both routers are master; if it changes
-            // later, one router has taken over from the other.
+            // If the sender changes again within two intervals of its last change, both routers are
+            // master; if it changes later, one router has taken over from the other.
             if let Some((_, since)) = master
                 && time.millis_since(since) < 2.0 * self.interval.as_secs_f64() * 1000.0
             {

@@ -191,7 +191,8 @@ pub struct Takeover {
     /// Protocol deadline for t1, relative to t0; `None` if the old master did not stop sending
     /// adverts.
     pub deadline: Option<Duration>,
-    /// Number of gratuitous ARPs that the new master had sent by [`Takeover::observed`].
+    /// Number of gratuitous ARPs that the new master sent from [`Takeover::cause`] to
+    /// [`Takeover::observed`].
     pub garps: usize,
     /// Number of adverts that the old master sent after the new master's first advert.
     pub crossed: usize,

@@ -34,8 +34,8 @@ fn master_killed_for_lack_of_memory_sends_priority_zero() {
     let capture = lab.capture().expect("start the capture");
     let (mut master, backup) = pair(&lab, COUNT);
     let (process, agent) = (guardian(&master).expect("a guardian"), main_process(&master));
-    // The highest OOM score adjustment makes the kernel kill the agent first. Several `tail`
-    // processes share the memory, so that none of them has a higher score than the agent: they
+    // The highest OOM score adjustment makes the kernel kill the agent first. The memory is divided
+    // among several `tail` processes, so that none of them has a higher score than the agent: they
     // inherit the adjustment of the tests, which may be positive.
     group.add(number(agent)).expect("move the agent");
     fs::write(format!("/proc/{}/oom_score_adj", agent.as_raw_nonzero()), "1000").expect("written");

@@ -77,8 +77,9 @@ fn wait_for_adverts(backup: &Agent, key: u8) -> TestResult {
     })
 }
 
-/// Checks that the agent has verified each advert that has reached it. Each advert is counted as
-/// verified, or by one of these counters.
+/// Checks that the agent has refused no advert because of its trailer or the lack of one, and that
+/// no advert was lost to a rate limit or a full ring. Each such advert is counted by one of these
+/// counters.
 fn assert_nothing_is_refused(agent: &Agent) -> TestResult {
     let (global, instances) = control::stats(agent)?;
     assert_eq!(global.number("vipd:ring-full")?, 0);

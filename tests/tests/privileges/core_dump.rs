@@ -7,8 +7,8 @@ use super::*;
 const PASSWORD: &str = "Hx7_wp2Q";
 const KEY: &str = "6b375a7130765266336e587739734c6432744279366d4863346a477038614575";
 
-/// Returns whether the kernel writes core dumps to the working directory, and prints if it does
-/// not.
+/// Returns whether the kernel writes core dumps to the working directory. If it does not, prints
+/// that the test is skipped.
 fn dumps_to_working_directory() -> bool {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("readable");
     let is_file = pattern.starts_with("core");
@@ -66,8 +66,8 @@ fn password_and_key_are_in_no_core_dump_and_no_output() {
     if !dumps_to_working_directory() {
         return;
     }
-    // Without a password, the core dump must contain the text of the configuration; otherwise, the
-    // search below would prove nothing.
+    // Without a password, a crash must dump core, and the core dump must contain the text of the
+    // configuration; otherwise, the absence of core dumps below would prove nothing.
     let (core, printed) =
         crash(&instance("VI_1", 1, "[[file]]\nname = \"Hx7_wp2Q\"\npath = \"/dev/shm/weight\"\n"));
     let core = core.expect("a crash without a password dumps core");

@@ -229,9 +229,9 @@ fn instance(name: &str, vrid: u8, extra: &str) -> String {
     )
 }
 
-/// Returns a configuration that involves all threads except `kernel-log`: a macvlan, a VIP with
-/// Accept_Mode false, routes, scripts, a tracked process, and notification commands. Some of these
-/// programs run as other users.
+/// Returns a configuration that involves all threads except `kernel-log`: metrics, a macvlan, a VIP
+/// with Accept_Mode false, routes, scripts, a tracked process, and notification commands. Some of
+/// the scripts and commands run as other users.
 fn everything() -> String {
     let checks = "[[script]]\nname = \"other\"\ncommand = [\"/usr/bin/id\", \"-u\"]\nuser = \"nobody\"\n\
                   [[script]]\nname = \"own\"\ncommand = [\"/usr/bin/id\", \"-u\"]\n\

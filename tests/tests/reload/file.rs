@@ -58,8 +58,8 @@ fn only_instances_that_differ_are_changed() {
     assert_eq!(transitions[untouched.expect("it is listed")], 1);
 }
 
-/// The master changes its priority, interval and addresses. The backup adopts the new interval and
-/// addresses without a transition, and receives no priority-0 advert.
+/// The master changes its priority, interval and addresses without a transition or a priority-0
+/// advert. The backup remains in Backup, and gets the new addresses from a reload of its own.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn master_changes_its_settings_without_a_transition() {

@@ -177,7 +177,8 @@ impl Service {
         log()
     }
 
-    /// Starts a process. `launcher` are a program and its arguments that execute the agent.
+    /// Starts a process. `launcher` contains a program that executes the agent, and the program's
+    /// arguments; if empty, the agent is executed directly.
     fn spawn(&mut self, launcher: &[&str]) {
         let path = self.directory.path();
         let mut command = Command::new("sh");

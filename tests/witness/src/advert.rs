@@ -68,9 +68,9 @@ pub struct Advert {
     pub version: u8,
     /// VRRP type, 4 bits.
     pub kind: u8,
-    /// VRID.
+    /// Virtual router identifier. Valid adverts have 1 to 255.
     pub vrid: u8,
-    /// Priority.
+    /// Priority: 0 if the sender leaves Master, 255 if it is the owner.
     pub priority: u8,
     /// Overrides the address count.
     pub count: Option<u8>,

@@ -2,7 +2,8 @@
 //!
 //! This crate is written from RFC 3768 and RFC 9568 and does not depend on vipd, so that a bug in
 //! vipd's own encoder, checksum or constants makes tests fail instead of canceling out against the
-//! same bug here. Only vipd-common's unit tests have their own encoder.
+//! same bug here. Only vipd-common's unit tests and the simulation of signed adverts have their own
+//! encoders.
 //!
 //! Adverts can be signed like keepalived 2.4 does it. [`signed_adverts`] returns test vectors.
 

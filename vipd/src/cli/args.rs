@@ -60,8 +60,8 @@ Examples:
   sudo vipd run -c second.toml --runtime-dir /run/vipd-second
 
 Exit status: 0 after a clean shutdown by SIGTERM, SIGINT or SIGQUIT, or after
-another process has succeeded this one (`vipd upgrade`); 1 if the agent cannot
-start or has failed.")]
+another process has succeeded this one (`vipd upgrade`, restart by systemd); 1
+if the agent cannot start or has failed.")]
     Run(ConfigArgs),
     /// Check a configuration file and report all errors and warnings with line and column
     #[command(after_help = "\
@@ -246,7 +246,7 @@ Compares the configuration file, the running agent, the kernel's settings and
 the adverts on the segments. Each finding has its evidence and a remedy. See
 docs/troubles.md. The command requests the MACs of VIPs and of unicast peers,
 joins the VRRP groups, and observes adverts that vipd drops at the XDP hook by
-a program of its own. It changes nothing that outlasts the command.
+a program of its own. None of this outlasts the command, unless it is killed.
 
 vipd's timers use the monotonic clock. The wall clock is checked because signed
 adverts and the comparison of logs of several nodes depend on it.
@@ -280,8 +280,9 @@ Examples:
 
 Captures the adverts that the interface sends and receives, including those
 that vipd's XDP program drops, which tcpdump cannot capture. In the file, the
-comment of each frame is the decision of an agent with this configuration
-file, and the reason. Ends after --seconds, or with Ctrl-C.
+comment of each received frame is the decision of the BPF program with this
+configuration file, and the reason. HMACs are not verified. Ends after
+--seconds, or with Ctrl-C.
 
 Exit status: 0 at the end of the time or after Ctrl-C; 1 if the interface
 cannot be observed, or the file cannot be written.

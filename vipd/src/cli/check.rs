@@ -39,8 +39,8 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 /// # Errors
 /// See [`Config::load_on`].
 pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
-    // If the interfaces cannot be read, only the file is checked.
     let fence_obstacle = Pins::obstacle().map(|error| error.to_string());
+    // If the interfaces cannot be read, the file is not compared with them.
     let machine = Machine {
         checks_executables: true,
         fence_obstacle,

@@ -120,7 +120,8 @@ fn preempt(one: &InstanceStatus) -> String {
     }
 }
 
-/// Describes the effective priority, and the reason for a difference from the configured priority.
+/// Describes the effective priority. If it differs from the configured priority, or tracked objects
+/// contribute to it, also describes the configured priority and the sum of their weights.
 pub(super) fn priority(one: &InstanceStatus) -> String {
     let InstanceStatus { effective_priority, priority, track_weight, .. } = one;
     match (effective_priority == priority, *track_weight) {

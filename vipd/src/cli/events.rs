@@ -21,7 +21,10 @@ pub(super) fn run(args: &EventsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
         Ok(output::print(&render(&record))?)
     })?;
     if args.follow && std::io::stdout().is_terminal() {
-        eprintln!("vipd: the agent has closed the connection: it is stopping, or the output was too slow");
+        eprintln!(
+            "vipd: the agent has closed the connection: it is stopping or being upgraded, the output was too slow, or \
+             this user no longer has access"
+        );
     }
     Ok(())
 }

@@ -90,14 +90,15 @@ struct SenderReport {
     version: u8,
     priority: u8,
     advertise_interval_ns: u64,
-    /// `v2`, `rfc5798`, `rfc9568`, `ipv6`, or `null` if it is wrong.
+    /// `v2`, `rfc5798`, `rfc9568`, `ipv6`, or `null` if the checksum is wrong or the advert has
+    /// another defect.
     checksum: Option<&'static str>,
     /// VRRPv2: authentication type.
     authentication_type: Option<u8>,
     /// ID of the key in the trailer of a signed advert. The HMAC is not verified.
     key_id: Option<u8>,
     /// Clock of the router minus the clock of this host in milliseconds, according to the latest
-    /// signed advert.
+    /// advert; `null` if that is not signed.
     clock_offset_ms: Option<i64>,
     lowest_ttl: u8,
     adverts: u64,

@@ -37,8 +37,8 @@ pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Renders the table, with notes that explain states, missing VIPs and missing routes, for a
-/// terminal of this width or for a pipe.
+/// Renders the table, with notes about states, tracked objects, missing VIPs, and missing routes
+/// and rules, for a terminal of this width or for a pipe.
 pub(super) fn render(report: &StatusReport, width: Option<usize>) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
@@ -66,10 +66,7 @@ pub(super) fn render(report: &StatusReport, width: Option<usize>) -> String {
         }
         if !instance.missing_addresses.is_empty() {
             let missing = instance.missing_addresses.join(",");
-            table.note(Cell::styled(
-                format!("missing: {missing}; the kernel refused to add them; see the log"),
-                BAD,
-            ));
+            table.note(Cell::styled(format!("missing: {missing}; the log has the reason"), BAD));
         }
         for route in &instance.missing_routes {
             table.note(Cell::styled(format!("missing: {route}"), BAD));

@@ -160,9 +160,10 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Reports keys that an included file must not contain. Only arrays of tables are allowed. In the
-/// combined text, any key before the file's first header would belong to the last table of the
-/// previous file. A table `[instance.notify]` would belong to that file's last instance.
+/// Reports keys that an included file must not contain. Only the arrays of tables in
+/// [`INCLUDABLE`](schema::INCLUDABLE) are allowed. In the combined text, any key before the file's
+/// first header would belong to the last table of the previous file. A table `[instance.notify]`
+/// without an `[[instance]]` before it would belong to that file's last instance.
 fn check(text: &str, file: &str, problems: &mut Vec<Problem>) {
     let (document, _) = DeTable::parse_recoverable(text);
     let allowed = schema::INCLUDABLE;

@@ -184,9 +184,9 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// Returns an error if the file or an included file cannot be read. If `include` or an included
-    /// file is itself invalid, returns only the problems of includes. Otherwise, returns all
-    /// problems in these files.
+    /// Returns an error if the file or an included file cannot be read or is not UTF-8. If a
+    /// pattern of `include` cannot be read, or an included file has keys that are not allowed
+    /// there, returns only these problems. Otherwise, returns all problems in these files.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Self::load_on(path, &Machine::default())
     }
@@ -238,7 +238,8 @@ impl Config {
     /// Settings that do not fit the machine's interfaces cause warnings.
     ///
     /// # Errors
-    /// See [`parse`](Self::parse).
+    /// See [`parse`](Self::parse). If executables are checked, also returns a problem for each
+    /// command that is missing or not safe to run.
     pub fn parse_on(source: &str, file_name: &str, machine: &Machine) -> Result<Self, Problems> {
         let sources = Sources { text: source.to_owned(), included: Vec::new() };
         Self::parse_in(folder(Path::new(file_name)), &sources, file_name, machine)

@@ -18,7 +18,8 @@ pub struct Notify {
     pub backup: Option<Vec<String>>,
     /// Runs on the transition to Fault.
     pub fault: Option<Vec<String>>,
-    /// Runs when the instance has stopped, at shutdown or in a reload that removes the instance.
+    /// Runs when the instance or group has stopped: at shutdown, or in a reload that removes it or
+    /// starts the instance again.
     pub stop: Option<Vec<String>>,
     /// Runs on every transition and stop, after the specific command if there is one.
     pub any: Option<Vec<String>>,

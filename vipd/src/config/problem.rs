@@ -13,7 +13,8 @@ use crate::process::defect;
 /// A problem and its position in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The included file with the problem; `None` for the main file.
+    /// The included file with the problem; `None` for the main file, and for a file that is not
+    /// UTF-8 (see [`Problems::file`]).
     pub file: Option<String>,
     /// Line, counted from 1.
     pub line: usize,
@@ -39,7 +40,8 @@ impl Problem {
         format!("{}:{self}", self.file.as_deref().unwrap_or(main))
     }
 
-    /// Creates a problem at a byte offset of the main file.
+    /// Creates a problem at byte offset `at` of `source`. Its line is the line in `source`, and its
+    /// `file` is `None`.
     pub(super) fn at(source: &str, at: usize, message: String) -> Self {
         let (line, column) = position(source, at);
         let (previous, text) = lines_at(source, at);
@@ -68,7 +70,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Returns the file name as given.
+    /// Returns the name of the main file or, if an included file is not UTF-8, of that file.
     pub fn file(&self) -> &str {
         &self.file
     }

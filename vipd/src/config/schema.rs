@@ -204,8 +204,8 @@ schema! {
             "virtual router identifier, the same on all routers; an IPv4 and an IPv6 instance may share one", "`virtual_router_id`";
         VERSION "version", Kind::Other("2 or 3"), "`3`", "3",
             "3 (RFC 9568) or 2 (RFC 3768, IPv4 only)", "`version`, default 2 for IPv4";
-        FAMILY "family", Kind::Choice(&["ipv4", "ipv6"]), "family of the VIPs", "\"ipv4\"",
-            "needed only if there are no VIPs; the default is then IPv4", "`native_ipv6`";
+        FAMILY "family", Kind::Choice(&["ipv4", "ipv6"]), "family of `virtual_addresses`", "\"ipv4\"",
+            "needed only if `virtual_addresses` is empty; the default is then IPv4", "`native_ipv6`";
         PRIORITY "priority", Kind::Integer(1, 255), "`100`", "100",
             "the router with the highest priority becomes master; 255 is only for the owner of the addresses", "`priority`";
         ADVERT_INTERVAL "advert_interval",
@@ -218,7 +218,7 @@ schema! {
         PREEMPT_DELAY "preempt_delay", DELAY, "`\"0s\"`", "\"30s\"",
             "delay before a lower-priority master is preempted", "`preempt_delay`";
         STARTUP_DELAY "startup_delay", DELAY, "`\"0s\"`", "\"10s\"",
-            "time for which the router stays in Initialize after it starts", "`vrrp_startup_delay`";
+            "time for which the router stays in Initialize before its first start, counted from the time at which it could first have started", "`vrrp_startup_delay`";
         ACCEPT "accept", Kind::Boolean, "`true`", "true",
             "Accept_Mode: as master, accept packets to the VIPs; `false` drops them", "`accept`, `no_accept`";
         CHECKSUM "checksum", Kind::Choice(&["rfc5798", "rfc9568"]), "`\"rfc5798\"`", "\"rfc5798\"",
@@ -241,7 +241,7 @@ schema! {
             "[\"192.0.2.2\"]", "send adverts to these peers and accept adverts only from them", "`unicast_peer`";
         VIRTUAL_ADDRESSES "virtual_addresses", Kind::Other("an array of up to 255 addresses, each a string or a table"),
             "required", "[\"192.0.2.10/24\"]",
-            "advertised VIPs, all of one family, the same on all routers; `[]` to elect a master without VIPs",
+            "advertised VIPs, all of one family, the same on all routers; `[]` to elect a master without advertised VIPs",
             "`virtual_ipaddress`, `no_virtual_ipaddress`";
         VIRTUAL_ADDRESSES_EXCLUDED "virtual_addresses_excluded", Kind::Other("an array of addresses, each a string or a table"),
             "`[]`", "[\"192.0.2.20/24\"]", "VIPs of either family that are not advertised", "`virtual_ipaddress_excluded`";
@@ -255,7 +255,7 @@ schema! {
         GARP "garp", Kind::Other("a table"), "", "{ repeat = 5 }", "settings for the announcements of VIPs", "";
     }
     Interface {
-        INTERFACE_NAMED "name", INTERFACE_NAME, "required", "\"eth1\"", "an interface used by at least one instance", "";
+        INTERFACE_NAMED "name", INTERFACE_NAME, "required", "\"eth1\"", "an interface that is the `interface` of at least one instance", "";
         INTERFACE_XDP "xdp", XDP_MODE, "the top-level `xdp`", "\"native\"", "XDP mode of this interface", "";
     }
     VirtualAddress {
@@ -289,7 +289,7 @@ schema! {
         HMAC_ACTIVE "active", Kind::Integer(1, 255), "the only key; required with several keys unless `mode` is `\"receive-only\"`", "1",
             "`id` of the key with which adverts are signed", "`active_key`";
         HMAC_MODE "mode", Kind::Choice(&["enforce", "permissive", "receive-only"]), "`\"enforce\"`", "\"enforce\"",
-            "`\"enforce\"` signs adverts and drops adverts that are not signed; `\"permissive\"` signs adverts and accepts adverts that are not signed; `\"receive-only\"` does not sign adverts. All modes drop adverts with a wrong HMAC", "`mode`";
+            "`\"enforce\"` signs adverts and drops adverts that are not signed; `\"permissive\"` signs adverts and accepts adverts that are not signed; `\"receive-only\"` does not sign adverts, and also accepts adverts that are not signed. All modes drop adverts with a wrong HMAC", "`mode`";
         HMAC_ANTI_REPLAY "anti_replay", Kind::Choice(&["time", "monotonic"]), "`\"time\"`", "\"time\"",
             "`\"time\"` drops adverts whose time differs from this host's clock by more than `window`, and so requires synchronized clocks; both drop adverts that are not newer than the sender's last one", "`anti_replay`";
         HMAC_WINDOW "window", Kind::Duration(SECOND, 300 * SECOND), "3 × `advert_interval` in whole seconds, from `\"5s\"` to `\"300s\"`", "\"5s\"",
@@ -350,7 +350,7 @@ schema! {
         NOTIFY_MASTER "master", ARGV, "none", "[\"/etc/vipd/notify\", \"master\"]", "runs on the transition to Master", "`notify_master`";
         NOTIFY_BACKUP "backup", ARGV, "none", "[\"/etc/vipd/notify\", \"backup\"]", "runs on the transition to Backup", "`notify_backup`";
         NOTIFY_FAULT "fault", ARGV, "none", "[\"/etc/vipd/notify\", \"fault\"]", "runs on the transition to Fault", "`notify_fault`";
-        NOTIFY_STOP "stop", ARGV, "none", "[\"/etc/vipd/notify\", \"stop\"]", "runs when the instance has stopped: when the agent shuts down, or when a reload removes it", "`notify_stop`";
+        NOTIFY_STOP "stop", ARGV, "none", "[\"/etc/vipd/notify\", \"stop\"]", "runs when the instance or group has stopped: when the agent shuts down, or when a reload removes it or starts the instance again", "`notify_stop`";
         NOTIFY_ANY "any", ARGV, "none", "[\"/etc/vipd/notify\"]", "runs on every transition and stop, after the specific command if there is one; keepalived's arguments are appended: `INSTANCE` or `GROUP`, the name, the state in capitals, and the priority", "`notify`";
         NOTIFY_USER "user", USER, "the agent's user", "\"nobody\"", "user that the commands run as", "`script_user`";
         NOTIFY_TIMEOUT "timeout", Kind::Duration(SECOND / 10, 3600 * SECOND), "`\"10s\"`", "\"10s\"",
@@ -374,7 +374,7 @@ schema! {
             "destination; `\"0.0.0.0/0\"` or `\"::/0\"` for a default route", "the first word";
         ROUTE_VIA "via", HOST, "none", "\"192.0.2.1\"", "next hop, of the same family", "`via`";
         ROUTE_DEV "dev", INTERFACE_NAME, "selected by the kernel", "\"eth0\"",
-            "outgoing interface; required if `via` is missing or link-local", "`dev`";
+            "outgoing interface; required for type `\"unicast\"` if `via` is missing or link-local", "`dev`";
         ROUTE_TABLE "table", NUMBER, "`254`", "100", "routing table; 254 is the main table", "`table`";
         ROUTE_METRIC "metric", Kind::Other("an integer from 0 to 4294967295"), "`0`; `1024` in IPv6", "50",
             "the route with the lowest metric is used; a table has at most one route per destination and metric", "`metric`, `preference`";

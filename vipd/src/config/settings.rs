@@ -20,7 +20,7 @@ pub enum XdpMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
     /// The checksum also covers the pseudo-header (RFC 5798 section 5.2.8 as usually implemented).
-    /// keepalived and FRR reject adverts with [the other form](Self::Rfc9568).
+    /// By default, keepalived and FRR reject adverts with [the other form](Self::Rfc9568).
     #[default]
     Rfc5798,
     /// The checksum covers only the message (RFC 9568 section 5.2.8).

@@ -9,7 +9,7 @@ use super::problem::Collector;
 use super::section::instance::Draft;
 use super::table::Located;
 
-/// Reports each conflicting definition with the position of the earlier definition.
+/// Reports each conflicting definition with the position of the other definition.
 pub(super) fn check(drafts: &[Draft], problems: &mut Collector<'_>) {
     names(drafts, problems);
     vrids(drafts, problems);
@@ -98,7 +98,8 @@ fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
 }
 
 /// Reports routes of the same instance that have the same destination, table and metric: the kernel
-/// accepts only one such route. Instances may share a route.
+/// accepts only one such route. Warns about such routes of different instances, unless the routes
+/// are equal: instances may share a route.
 fn routes(drafts: &[Draft], problems: &mut Collector<'_>) {
     let mut first: BTreeMap<_, (usize, &Located<Route>)> = BTreeMap::new();
     for (instance, draft) in drafts.iter().enumerate() {

@@ -10,7 +10,8 @@ use vipd_common::counters::Counter as Cell;
 /// Whether a value can decrease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Never decreases while the agent runs.
+    /// Never decreases, except that a reload that removes or restarts an instance resets the
+    /// instance's counters, and thereby reduces the sums over all instances.
     Counter,
     /// The current value, which can decrease.
     Gauge,
@@ -159,14 +160,15 @@ macro_rules! table {
                 own_adverts_rcvd: "vipd:own-adverts-rcvd", Counter, Error, Core(own_adverts),
                     "Adverts received from this router's own source address";
                 losing_adverts_rcvd: "vipd:losing-adverts-rcvd", Counter, Traffic, Core(losing_adverts),
-                    "Adverts received as master from a lower-ranking router";
+                    "Adverts of other masters, received as master, to which this router does not yield";
                 assert_adverts_sent: "vipd:assert-adverts-sent", Counter, Traffic, Core(asserts_sent),
-                    "Adverts sent in answer to a lower-ranking router or to a priority-0 advert (RFC 9568 section 6.4.3)";
+                    "Adverts sent in answer to another master's advert or to a priority-0 advert (RFC 9568 section 6.4.3)";
                 assert_adverts_suppressed: "vipd:assert-adverts-suppressed", Counter, Traffic,
                     Core(asserts_suppressed),
-                    "Adverts in answer to a lower-ranking router or to a priority-0 advert, suppressed by the rate limit or a stall";
+                    "Adverts in answer to another master's advert or to a priority-0 advert, suppressed by the rate limit or a stall";
                 priority_zero_ignored_rcvd: "vipd:priority-zero-ignored-rcvd", Counter, Traffic,
-                    Core(priority_zero_ignored), "Priority-0 adverts from a router other than the current master";
+                    Core(priority_zero_ignored),
+                    "Priority-0 adverts ignored in Backup, because a router other than the current master sent them";
                 stalls: "vipd:stalls", Counter, Error, Core(stalls),
                     "Times that the router yielded mastership because the process had stalled";
                 gratuitous_arp_sent: "vipd:gratuitous-arp-sent", Counter, Traffic, Sent(gratuitous_arps),
@@ -184,7 +186,7 @@ macro_rules! table {
                 missing_addresses: "vipd:missing-addresses", Gauge, Error, Engine(missing_addresses),
                     "VIPs that a master should have but does not";
                 notifications_coalesced: "vipd:notifications-coalesced", Counter, Traffic, Service(coalesced),
-                    "State changes without a notification, because the state changed again while commands were running";
+                    "State changes without a notification, because the state changed again before the commands for it could start";
                 notify_errors: "vipd:notify-errors", Counter, Error, Service(errors),
                     "Notification commands that failed, timed out or could not be started";
                 routes_restored: "vipd:routes-restored", Counter, Error, Sent(routes_restored),

@@ -15,7 +15,7 @@ pub use super::counters::{GlobalStatistics, Statistics};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// Not started.
+    /// Not started, or shut down.
     Initialize,
     /// Monitors the master, or waits for one.
     Backup,
@@ -130,7 +130,9 @@ pub struct InstanceStatus {
     /// Active_Down_Interval in nanoseconds.
     #[serde(rename = "vipd:master-down-interval-ns")]
     pub master_down_interval_ns: u64,
-    /// Whether a lower-priority master is preempted.
+    /// Configured `preempt`: whether a lower-priority master is preempted. An address owner
+    /// preempts in any case, and after `vipd failover` an instance does not preempt until it
+    /// becomes master again or restarts.
     #[serde(rename = "vipd:preempt")]
     pub preempt: bool,
     /// Delay before a lower-priority master is preempted, in nanoseconds.
@@ -215,7 +217,8 @@ pub struct TrackedObject {
     pub weight: Option<i16>,
     /// Explanation of the state, for example the last line of a script's output.
     pub detail: Option<String>,
-    /// Milliseconds since the state last changed.
+    /// Milliseconds since the state last changed or since this process first knew the state,
+    /// whichever is later.
     pub since_ms: u64,
     /// Number of state changes since the object was first read.
     pub changes: u64,
@@ -243,12 +246,12 @@ pub struct PeerStatus {
     pub checksum: String,
     /// Milliseconds since the router's last advert.
     pub last_heard_ms: u64,
-    /// ID of the key of the router's last signed advert; `None` if none of its adverts has been
-    /// verified.
+    /// ID of the key with which the router's last advert was signed; `None` if this advert was not
+    /// signed.
     #[serde(default)]
     pub key_id: Option<u8>,
     /// Clock of the router minus the clock of this host in milliseconds, according to the router's
-    /// last signed advert.
+    /// last advert; `None` if this advert was not signed.
     #[serde(default)]
     pub clock_offset_ms: Option<i64>,
 }

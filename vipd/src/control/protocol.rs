@@ -34,7 +34,8 @@ pub enum Request {
     },
     /// `{"command":"failover","instances":["VI_1"]}`: hand over mastership of these instances once.
     Failover {
-        /// Names of instances or sync groups, at least one. All of these instances must be masters.
+        /// Names of instances or sync groups, at least one. All of these instances must be masters,
+        /// and none may be the address owner.
         instances: Vec<String>,
     },
     /// `{"command":"priority","instance":"VI_1","priority":150}`: replace the configured priority,

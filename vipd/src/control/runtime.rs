@@ -132,8 +132,9 @@ pub struct RuntimeDir {
     directory: PathBuf,
     // Opened with O_CLOEXEC, so that child processes do not keep the lock.
     lock: File,
-    /// Whether the control socket is removed on drop. False while another process uses the socket
-    /// during an upgrade.
+    /// Whether the control socket is removed on drop. False before this process has taken over from
+    /// a running predecessor, and once it has left its state to a successor or, in a restart, to
+    /// the next process.
     owns_socket: AtomicBool,
 }
 

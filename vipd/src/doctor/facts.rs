@@ -80,7 +80,7 @@ pub(crate) struct Running {
     /// Counters at the beginning and at the end of the observation.
     pub(crate) before: StatsReport,
     pub(crate) after: StatsReport,
-    /// Process of the agent; `None` if it is not visible.
+    /// Process of the agent; `None` if it is not visible, or was replaced by `vipd upgrade`.
     pub(crate) process: Option<Process>,
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Finding {
     /// Name of the finding, as in `docs/troubles.md`.
     pub(crate) check: &'static str,
     pub(crate) severity: Severity,
-    /// The affected interface or instance, or this host.
+    /// The affected interface or instance, the path of the configuration file, or this host.
     pub(crate) subject: String,
     /// One sentence without a period.
     pub(crate) summary: String,

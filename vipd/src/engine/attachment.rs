@@ -20,8 +20,9 @@
 //! one and a half advert intervals after the last advert. Such a probe proves that the master's
 //! adverts are actually missing. An advert recorded in the ring since then is also sufficient
 //! proof, for example a priority-0 advert. If there is no proof yet, a probe is requested when the
-//! engine begins to spin for the deadline. Before a member of a sync group makes the group master,
-//! the same proof is required for all other members.
+//! engine begins to spin for the deadline or, for a router that is not on the fast path, when the
+//! timer fires. Before a member of a sync group makes the group master, the same proof is required
+//! for the group's other backups.
 //!
 //! An election without proof waits for a probe. A probe takes microseconds, unless another process
 //! holds the rtnl lock, which adding the VIPs would have to wait for anyway.
@@ -59,8 +60,8 @@ pub(crate) struct Watch {
     /// The backup with the shortest advert interval. The next advert of this backup's master is
     /// expected first.
     followed: Option<Followed>,
-    /// Whether `followed` was selected after the last recorded advert. A backup's first advert is
-    /// always recorded, and so is every advert with a new interval.
+    /// Whether `followed` was selected after the last recorded advert. The first advert
+    /// that a backup receives is always recorded, and so is every advert with a new interval.
     is_selected: bool,
     /// Time at which the next advert becomes overdue if none arrives before then.
     overdue_at: Timestamp,
@@ -209,16 +210,20 @@ impl Engine {
             let Some((id, since)) = self.waiting.get(position).copied() else { continue };
             if unproven(&self.topology, &self.steady, id, since).next().is_none() {
                 self.waiting.swap_remove(position);
-                // Has no effect if an advert has arrived in the meantime.
-                self.dispatch(now, id, Input::Timeout);
+                if let Some(drop) = self.lost_advert(now, id) {
+                    self.dispatch(now.max(drop), id, Input::FeedLoss);
+                } else {
+                    // Has no effect if an advert has arrived in the meantime.
+                    self.dispatch(now, id, Input::Timeout);
+                }
             }
         }
     }
 }
 
 /// Returns the attachments that must be probed before a backup whose timer fires at `at` becomes
-/// master. These are the backup's own attachment and the attachments of the other members of its
-/// sync group, which would also become masters.
+/// master: those without a recent proof among the backup's own attachment and the attachments of
+/// the other backups of its sync group, which would also become masters.
 pub(super) fn unproven<'a>(
     topology: &'a Topology,
     steady: &Steady,

@@ -25,7 +25,7 @@ use crate::vrrp::hmac::{
 };
 use crate::xdp::Row;
 
-/// The slot of a router's own address in the map of senders.
+/// The slot of a router's own address in the router's row of the map `SIGNERS`.
 const OWN_SLOT: usize = 0;
 const FOREVER: Timestamp = Timestamp::from_nanos(u64::MAX);
 /// Interval between two reports of refused adverts with the same reason, in nanoseconds.
@@ -86,7 +86,7 @@ impl Authentication {
         self.authenticator.sent()
     }
 
-    /// Returns the senders whose adverts have been verified.
+    /// Returns the senders whose adverts have been verified, and former addresses of this router.
     pub(crate) fn senders(&self) -> &[Sender] {
         self.authenticator.senders()
     }
@@ -178,7 +178,9 @@ impl Engine {
     }
 
     /// Publishes the sequence of a sender whose advert has been verified to the BPF program, which
-    /// then drops replays. `from` is the time from which the lifetime of the sequence is counted.
+    /// then drops replays. Has no effect for a sender without a slot in `SIGNERS`: only the engine
+    /// recognizes the replays of such a sender. `from` is the time from which the lifetime of the
+    /// sequence is counted.
     pub(super) fn publish_sender(&self, row: Row, verified: &Verified, from: Timestamp) {
         let Verified { sender, position, lifetime } = verified;
         let until = lifetime.map_or(FOREVER, |lifetime| from + lifetime);
@@ -212,9 +214,9 @@ impl Engine {
         }
     }
 
-    /// Publishes the router's own address, so that the BPF program drops all adverts from this
-    /// source as replays. Otherwise, a replay of the router's own adverts would fence it while the
-    /// engine hangs.
+    /// Publishes the router's own address, so that the BPF program drops all signed adverts from
+    /// this source as replays. Otherwise, a replay of the router's own adverts would fence it while
+    /// the engine hangs.
     pub(super) fn publish_own_source(&self, instance: &Instance) {
         if let (Some(_), Some(primary)) = (&instance.authentication, instance.primary()) {
             let mark = clock::wall(clock::now()).beyond_all();
@@ -262,7 +264,7 @@ impl Instance {
         packet: &[u8],
     ) -> Result<Option<Verified>, Option<Refused>> {
         let Some(authentication) = &mut self.authentication else {
-            // The keys were removed after the advert had arrived.
+            // If the advert is signed, the keys were removed after it had arrived.
             return if packet.is_empty() { Ok(None) } else { Err(None) };
         };
         let arrival = Timestamp::from_nanos(record.arrival);

@@ -138,7 +138,7 @@ pub(crate) enum Request {
 pub(crate) enum Report {
     /// An event of a virtual router.
     Router { router: RouterId, event: Event },
-    /// A stale VIP of a previous run was removed.
+    /// A stale VIP of a previous run or of a removed router was removed.
     StaleVipRemoved(Address),
     /// A VIP that another tool had added was removed, because its router is not master, or is
     /// master and has the VIP on a macvlan instead.
@@ -249,7 +249,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) mode: Option<Mode>,
     /// Lowest fence level of the router's interfaces; `None` if no interface of the router is open.
     pub(crate) fence: Option<FenceLevel>,
-    /// Why adverts cannot be sent or received on the router's link; `None` if they can.
+    /// Why adverts cannot be sent or received on the router's link; `None` if they can, or if the
+    /// failure needs no description.
     pub(crate) failure: Option<String>,
     /// Why the router's macvlan could not be created; `None` if the macvlan was created or is not
     /// needed.
@@ -260,10 +261,10 @@ pub(crate) struct RouterSnapshot {
     pub(crate) missing: Vec<VirtualAddress>,
     /// Routes and rules that are missing although the router is master.
     pub(crate) missing_routes: Vec<Missing>,
-    /// The VIP whose removal would make an interface lose its primary address; `None` unless the
-    /// router is in Fault for this reason.
+    /// The VIP whose removal would make an interface lose its primary address, or an own address
+    /// that is secondary to the VIP; `None` unless the router is in Fault for this reason.
     pub(crate) conflict: Option<IpAddr>,
-    /// Senders whose signed adverts have been verified.
+    /// Senders whose signed adverts have been verified, and former addresses of this router.
     pub(crate) senders: Vec<Sender>,
     /// Other routers that have sent valid adverts for the same virtual router.
     pub(crate) peers: Vec<Peer>,

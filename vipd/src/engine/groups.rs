@@ -1,5 +1,5 @@
-//! Sync groups: which routers belong to which group, and the inputs that the other members receive
-//! when a member changes. The rules are defined in [`vrrp::group`](crate::vrrp::group).
+//! Sync groups: which routers belong to which group, and the inputs that the members receive when
+//! one of them changes. The rules are defined in [`vrrp::group`](crate::vrrp::group).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl Engine {
         }
     }
 
-    /// For each changed member, passes inputs to the other members of its sync group.
+    /// For each changed member, passes the resulting inputs to the members of its sync group.
     pub(super) fn follow_up(&mut self, now: Timestamp) {
         while let Some(changed) = self.changed.last().copied() {
             let position = self.topology.routers.get(changed).and_then(|instance| instance.group);

@@ -334,7 +334,7 @@ impl Instance {
 
     /// Charges a correction to the VIP's rate limit. If the limit is reached, returns the time of
     /// the next attempt instead. The limit, a burst of five corrections and then one per second,
-    /// prevents an endless fight with a tool that undoes every correction.
+    /// slows down the fight with a tool that undoes every correction.
     pub(crate) fn correct(&mut self, position: usize, now: Timestamp) -> Option<Timestamp> {
         const PERIOD: u64 = 1_000_000_000;
         const BURST: u64 = 5;

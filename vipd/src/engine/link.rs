@@ -18,7 +18,7 @@ use crate::xdp::{Framing, Mode, Position};
 pub(crate) enum LinkRole {
     /// The link sends and receives adverts.
     Vrrp,
-    /// The link is used only for VIPs (`dev`).
+    /// The link is used for VIPs (`dev`), and possibly for routes, but not for adverts.
     AddressOnly,
     /// The link is used only for routes (`dev`). The service does not open it.
     RouteOnly,

@@ -52,7 +52,8 @@ impl From<Histogram> for Saved {
 }
 
 impl From<Saved> for Histogram {
-    /// Begins with an empty histogram if the predecessor used different buckets.
+    /// Begins with an empty histogram if the predecessor used a different number of buckets. Changed
+    /// limits are not detected.
     fn from(Saved { counts, sum }: Saved) -> Self {
         counts.try_into().map_or_else(|_| Self::default(), |counts| Self { counts, sum })
     }
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn histogram_with_other_buckets_is_not_inherited() {
+    fn histogram_with_another_number_of_buckets_is_not_inherited() {
         let mut histogram = Histogram::default();
         histogram.record(20_000);
         let saved = serde_json::to_string(&histogram).expect("JSON");

@@ -146,9 +146,10 @@ pub(crate) struct Engine {
     /// Time at which to read links and addresses again after a failed change, dump or read of
     /// notifications.
     reconcile_at: Option<Timestamp>,
-    /// The successor that is waiting for the engine's state.
+    /// The pending request to pass the engine's state to a successor.
     handover: Option<HandOver>,
-    /// Whether a successor runs the routers.
+    /// Whether the engine has handed over: a successor runs the routers or, in a restart, will
+    /// resume them.
     is_handed_over: bool,
     /// The snapshot of this turn, if one was requested.
     snapshot: Option<Arc<EngineSnapshot>>,
@@ -280,7 +281,8 @@ impl Engine {
         Ok((engine, handle))
     }
 
-    /// Reserves memory for a router, so that the steady state does not allocate.
+    /// Reserves memory for a router, so that the steady state does not allocate, and publishes the
+    /// router's window for signed adverts.
     fn reserve(&mut self, router: RouterId) {
         let slots = self.topology.routers.slots();
         self.dirty.reserve((2 * slots).saturating_sub(self.dirty.len()));
@@ -306,7 +308,7 @@ impl Engine {
     }
 
     /// Takes over from the predecessor, if there is one, and then runs until [`Command::Stop`], or
-    /// until a successor runs the routers. Returns the VIPs that may still be present; none after a
+    /// until the engine has handed over. Returns the VIPs that may still be present; none after a
     /// handover.
     ///
     /// # Errors
@@ -349,8 +351,8 @@ impl Engine {
         })
     }
 
-    /// Runs one turn and then waits for the next. Returns false after [`Command::Stop`], or once a
-    /// successor runs the routers.
+    /// Runs one turn and then waits for the next. Returns false after [`Command::Stop`] or a
+    /// handover.
     fn turn(&mut self) -> io::Result<bool> {
         // The clock is read before the ring is drained, so that adverts that arrived by `now` are
         // handled before deadlines that passed by `now`. After a stall, pending adverts are

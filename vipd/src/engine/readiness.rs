@@ -52,7 +52,8 @@ impl Readiness {
     /// * `io`: whether adverts can be sent and received on this interface.
     /// * `primary`: the source of its adverts.
     /// * `others`: whether VIPs can be added to its other interfaces.
-    /// * `has_conflict`: whether removing a VIP would make an interface lose its primary address.
+    /// * `has_conflict`: whether removing a VIP would make an interface lose its primary address,
+    ///   or an own address that is secondary to the VIP.
     fn new(
         link: Result<(), Fault>,
         io: Result<(), Fault>,
@@ -88,8 +89,8 @@ impl Readiness {
 }
 
 impl Engine {
-    /// Updates a router's impediments from its links. If no impediment remains, prepares the
-    /// router's frames.
+    /// Updates a router's impediments from its links. If its interfaces have no fault, prepares the
+    /// router's frames, even if other impediments remain.
     pub(super) fn update_readiness(&mut self, now: Timestamp, id: RouterId) {
         if self.is_starting(id) {
             return;

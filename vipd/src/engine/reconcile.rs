@@ -357,10 +357,10 @@ impl Engine {
         true
     }
 
-    /// Removes stale VIPs of a previous run that are no longer configured. Runs once after the link
-    /// has been opened, and again if a removed router has left VIPs behind on the link. Does
-    /// nothing if another agent runs in this network namespace, because the VIPs may belong to that
-    /// agent.
+    /// Removes stale VIPs that are no longer configured, of a previous run or of a removed router.
+    /// Runs once after the link has been opened, and again if a removed router has left VIPs behind
+    /// on the link. Does nothing if another agent runs in this network namespace, because the VIPs
+    /// may belong to that agent.
     fn sweep(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if (link.io.is_none() && !link.is_virtual_mac()) || std::mem::replace(&mut link.swept, true) {

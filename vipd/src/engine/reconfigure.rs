@@ -1,8 +1,8 @@
 //! Changes the settings of a virtual router without a transition.
 //!
 //! The new settings differ only in properties that a running router can change. A change to the
-//! router's identity, address ownership, transport or interface setup, on which other nodes and the
-//! BPF program depend, requires a restart of the router.
+//! router's identity, address ownership, transport, interface setup or `accept`, or to the settings
+//! of a VIP, requires a restart of the router.
 
 use vipd_common::Timestamp;
 

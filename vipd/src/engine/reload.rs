@@ -193,8 +193,8 @@ impl Engine {
         }
     }
 
-    /// Schedules a sweep of the links on which addresses of a removed router are still present,
-    /// because the kernel has refused to remove them.
+    /// Schedules a sweep of the links on which addresses of a removed router are still present: the
+    /// kernel may have refused to remove them.
     fn sweep_links_of(&mut self, router: RouterId) {
         let Some(instance) = self.topology.routers.get(router) else { return };
         for (vip, on) in instance.vips() {

@@ -69,7 +69,8 @@ impl Engine {
             }
             Ok(None) => {}
             Err(refused) => {
-                // The BPF program may have fenced the row, because it does not have all sequences.
+                // Lifts the fence if this advert caused it: the BPF program does not store the
+                // sequences of all senders, so it may not have recognized a replay.
                 self.effects.keep_lease(now, instance);
                 if let Some(refused) = refused {
                     self.reports.send(Report::AdvertRefused { router: id, refused });
@@ -119,7 +120,7 @@ impl Engine {
     /// signed adverts while it received none, returns the time of the last such advert: the
     /// master's adverts may be among those that were dropped. Otherwise, a flood of forged adverts
     /// would cause a takeover.
-    fn lost_advert(&self, now: Timestamp, id: RouterId) -> Option<Timestamp> {
+    pub(super) fn lost_advert(&self, now: Timestamp, id: RouterId) -> Option<Timestamp> {
         let instance = self.topology.routers.get(id)?;
         instance.authentication.as_ref()?;
         let silent_since = instance.router.silent_since(now)?;

@@ -2,8 +2,9 @@
 //!
 //! The predecessor hands over at the end of a turn, once nothing is pending: all adverts, address
 //! changes and removals of routes have been carried out. From then on, the predecessor neither
-//! sends nor handles adverts. The successor has already opened its sockets and read the links and
-//! addresses. It now resumes the routers, and continues to read the ring where the predecessor
+//! sends nor handles adverts. In an upgrade, the successor has already opened its sockets and read
+//! the links and addresses. In a restart, it does so only after the predecessor has ended. The
+//! successor then resumes the routers, and continues to read the ring where the predecessor
 //! stopped.
 
 mod hand_over;

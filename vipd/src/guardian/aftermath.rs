@@ -21,7 +21,7 @@ pub(super) struct Aftermath {
     agent: String,
     leases: GuardianLeases,
     memory: Memory,
-    /// Rows whose VIPs have not been removed.
+    /// Rows whose VIPs, routes and rules have not all been removed.
     rows: Vec<usize>,
     /// The rows whose fence has ended with the agent's process.
     unfenced: BTreeSet<usize>,
@@ -56,14 +56,13 @@ enum Failure {
 pub(super) enum Rest {
     /// Everything is removed.
     Nothing,
-    /// Rows whose VIPs stay until another router takes over, or until the next attempt.
+    /// Rows whose VIPs stay until another router takes over, or whose removal is attempted again.
     Rows,
-    /// Rows with VIPs, routes or macvlans that the kernel refused to remove. The reason is in the
-    /// log.
+    /// VIPs, routes, rules or macvlans that could not be removed. The reason is in the log.
     Refused,
 }
 
-/// Pause after a failed attempt to remove VIPs, routes or macvlans.
+/// Pause after a failed attempt to remove VIPs, routes, rules or macvlans.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Aftermath {
@@ -105,8 +104,8 @@ impl Aftermath {
     }
 
     /// Returns whether [`remove`](Self::remove) must be called: because a row is fenced (another
-    /// router has taken over), because a row cannot be fenced, or because no rows are left. Returns
-    /// false during the pause after a failed attempt.
+    /// router has taken over, or the row's router had left Master), because a row cannot be fenced,
+    /// or because no rows are left. Returns false during the pause after a failed attempt.
     pub(super) fn has_work(&self) -> bool {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return false;
@@ -124,8 +123,8 @@ impl Aftermath {
         self.leases.is_fenced(row) || self.unfenced.contains(&row)
     }
 
-    /// Removes the VIPs of all rows if `all` is true; otherwise, only the VIPs of rows that another
-    /// router has taken over or that cannot be fenced. When no rows are left, also deletes the
+    /// Removes the VIPs, routes, rules and macvlans of all rows if `all` is true; otherwise, only
+    /// those of rows that are fenced or cannot be fenced. When no rows are left, also deletes the
     /// macvlans of backups.
     pub(super) fn remove(&mut self, all: bool) -> Rest {
         let mut rows = self.rows.clone();
@@ -214,7 +213,10 @@ impl Aftermath {
 
     fn report(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.has_failed, true) {
-            tracing::error!(%error, "cannot remove VIPs, routes or macvlans of the dead agent; run `vipd cleanup`");
+            tracing::error!(
+                %error,
+                "cannot remove VIPs, routes, rules or macvlans of the dead agent; run `vipd cleanup`"
+            );
         }
     }
 }

@@ -54,7 +54,7 @@ fn run<G>(agent: &str, scheduling: &OsStr, start_log: impl FnOnce() -> anyhow::R
     let signals = Signals::block()?;
     ignore_abort();
     rustix::thread::set_name(c"vipd-guardian")?;
-    // The priority-0 adverts may contain passwords.
+    // The records may contain keys, and the priority-0 adverts may contain passwords.
     prevent_core_dumps();
     let parent = getppid();
     let stdin = io::stdin();
@@ -190,7 +190,9 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
         "its VIPs stay until another router has taken over"
     };
     let sent = match (adverts, refused) {
-        (0, 0) => "sent no priority-0 adverts, because another router is already master",
+        (0, 0) => {
+            "sent no priority-0 adverts, because its routers have left Master or another router is already master"
+        }
         (0, _) => "could not send its priority-0 adverts",
         _ => "sent its priority-0 adverts",
     };

@@ -48,7 +48,7 @@ pub(crate) struct Record {
     pub(crate) is_fence_permanent: bool,
     /// The advert interval in milliseconds.
     pub(crate) interval: u32,
-    /// The VIPs.
+    /// The VIPs: a key for each interface on which packets to and from a VIP are filtered.
     pub(crate) addresses: Vec<AddressKey>,
     /// How the adverts are signed; `None` if they are not.
     pub(crate) signing: Option<Signing>,

@@ -1,5 +1,5 @@
-//! Makes the guardian of a dead agent exit when another agent starts: the new agent removes stale
-//! VIPs itself, and may soon be master.
+//! Makes the guardian of a dead agent exit when another agent starts or `vipd cleanup` runs: both
+//! remove stale VIPs themselves, and a new agent may soon be master.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd;
@@ -13,21 +13,22 @@ use rustix::process::geteuid;
 
 /// Prefix of the name of the guardian's abstract unix socket; the agent's name follows.
 const PREFIX: &str = "vipd-guardian ";
-/// The guardian's answer to the next agent.
+/// The guardian's answer to the process that asks it to exit.
 const LEAVES: u8 = 1;
-/// Longest time that a starting agent waits for a guardian's answer.
+/// Longest time that a starting agent or `vipd cleanup` waits for a guardian's answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Listens for the next agent with this name. Returns `None` if another process uses the name.
+/// Listens for requests to exit, under the name of this guardian's agent. Returns `None` if another
+/// process uses the name.
 pub(super) fn listen(agent: &str) -> Option<UnixListener> {
     let listener = UnixListener::bind_addr(&address(agent).ok()?).ok()?;
     listener.set_nonblocking(true).ok()?;
     Some(listener)
 }
 
-/// Returns whether an agent has connected and the answer [`LEAVES`] has been sent to it. Ignores
+/// Returns whether a process has connected and the answer [`LEAVES`] has been sent to it. Ignores
 /// users other than root and this process's user. Once this has returned true, the guardian must
-/// not remove anything, because the agent continues its start.
+/// not remove anything, because the process continues, and may be an agent that adds VIPs.
 pub(super) fn is_asked(listener: &UnixListener) -> bool {
     listener.accept().is_ok_and(|(mut client, _)| is_trusted(&client) && client.write_all(&[LEAVES]).is_ok())
 }
@@ -52,8 +53,8 @@ pub fn stand_down(agent: &str) -> bool {
     };
     if !leaves {
         tracing::warn!(
-            "the guardian of the previous run does not exit; it may remove VIPs of this agent: kill the process `vipd \
-             guardian {agent}`"
+            "the guardian of a dead agent does not exit; it may remove VIPs of a running agent: kill the process \
+             `vipd guardian {agent}`"
         );
     }
     leaves

@@ -38,7 +38,8 @@ pub(crate) use memory::{read, write};
 pub(crate) use message::{FORMAT, Message, Offer, Origin, Reading};
 pub(crate) use token::Token;
 
-/// The only command-line argument of a successor. The successor's standard input is the channel.
+/// The only command-line argument of a successor that a running agent starts. The successor's
+/// standard input is the channel.
 pub(crate) const VERB: &str = "succeed";
 
 /// Reports to the predecessor the reason why this process gives up.

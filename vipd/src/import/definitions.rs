@@ -123,8 +123,8 @@ pub(super) fn definition(line: &str) -> Option<(&str, &str)> {
     Some((name, value.trim_start()))
 }
 
-/// Returns the names of predefined parameters in a line, except in the file names of keys, which
-/// are translated. Such names begin with `_`.
+/// Returns the names of the predefined parameters in a line, which begin with `_`. Skips a
+/// parameter directly after `file:`, which is handled when the key is translated.
 pub(super) fn predefined_names(line: &str) -> impl Iterator<Item = &str> {
     line.match_indices('$')
         .filter(|(at, _)| !line[..*at].ends_with("file:"))

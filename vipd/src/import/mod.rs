@@ -32,7 +32,7 @@ pub use report::{Message, Position, Severity};
 
 use report::Report;
 
-/// Access to the files and programs of the machine whose configuration is translated.
+/// Access to the files and programs of the machine on which the import runs.
 pub trait Files {
     /// Returns the contents of a regular file of at most 1 MiB.
     ///

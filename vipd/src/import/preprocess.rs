@@ -100,7 +100,7 @@ impl Preprocessor<'_> {
             return Err(limit(&start, "the file is larger than 1 MiB"));
         }
         if self.files_read > MAX_FILES {
-            return Err(limit(&start, "more than 1000 files are included"));
+            return Err(limit(&start, "more than 1000 files, including the main file"));
         }
         let text = String::from_utf8_lossy(bytes);
         if let Err(error) = std::str::from_utf8(bytes) {

@@ -51,12 +51,13 @@ pub enum Change {
 pub struct Attributes {
     /// `IFA_LABEL`, IPv4 only.
     pub label: Option<Label>,
-    /// Scope in the message header (`ifa_scope`).
+    /// Scope in the message header (`ifa_scope`), IPv4 only: in IPv6, the kernel derives the scope
+    /// from the address.
     pub scope: Scope,
     /// `IFA_BROADCAST`, IPv4 only.
     pub broadcast: Option<Ipv4Addr>,
-    /// Whether the preferred lifetime is 0, so that the kernel prefers other addresses as the
-    /// source of new connections (RFC 4862 section 5.5.4).
+    /// Whether the preferred lifetime is 0, so that in IPv6 the kernel prefers other addresses as
+    /// the source of new connections (RFC 4862 section 5.5.4). Has no such effect in IPv4.
     pub deprecated: bool,
     /// Whether the kernel adds no route to the prefix (`IFA_F_NOPREFIXROUTE`).
     pub no_prefix_route: bool,

@@ -99,9 +99,9 @@ impl Requests {
         }
     }
 
-    /// Returns the ID of the XDP program that is attached to an interface, or `None` if there is no
-    /// program or no such interface. If programs are attached in several modes, the kernel reports
-    /// no ID.
+    /// Returns the ID of the XDP program that is attached to an interface. Returns `None` if there
+    /// is no program or no such interface, or if programs are attached in several modes: the kernel
+    /// then reports the ID for each mode, but no `IFLA_XDP_PROG_ID`.
     ///
     /// # Errors
     /// The error returned by the kernel.

@@ -26,7 +26,8 @@ pub struct LinkFacts {
     pub has_arp: bool,
     /// Index of the underlying link, for example of a VLAN or macvlan interface.
     pub parent: Option<u32>,
-    /// Index of the bridge or bond that the link is a port of.
+    /// Index of the controller (`IFLA_MASTER`), for example of the bridge or bond that the link is
+    /// a port of.
     pub controller: Option<u32>,
     /// Kind of a virtual link, as in `ip -d link`.
     pub kind: Option<String>,

@@ -3,8 +3,8 @@
 //! The macvlan is **down** while its router is not master. A backup therefore receives no frames
 //! for the virtual MAC, answers no ARP requests, and sends no IGMP or MLD reports that would update
 //! the forwarding tables of switches. The macvlan is in private mode. In this mode, macvlans on the
-//! same parent do not receive each other's frames, and adverts that the current master sends from
-//! the virtual MAC are not mistaken for looped-back frames.
+//! same parent do not receive each other's frames, and multicast frames that a competing master
+//! sends from the virtual MAC are not mistaken for looped-back frames.
 //!
 //! The alias of the link records the agent that created it and the parent's original sysctls, so
 //! that the next run can clean up after a crash.
@@ -152,17 +152,25 @@ impl Macvlans {
             self.created.remove(&wanted.key());
         }
         let parent = wanted.parent_name;
-        let before = self.parents.get(parent).cloned().unwrap_or_else(|| Sysctls::of_parent(parent));
+        // For IPv6, the parent's sysctls are not changed.
+        let before = if wanted.family == 4 {
+            self.parents.get(parent).cloned().unwrap_or_else(|| Sysctls::of_parent(parent))
+        } else {
+            Sysctls::default()
+        };
         let macvlan = self.create(wanted)?;
         if let Err(error) = self.complete(&macvlan, wanted, &before) {
-            // Without the sysctls, the host would answer ARP requests with two MACs.
+            // Without the sysctls, the host would answer ARP requests with two MACs, or, in IPv6,
+            // have a link-local address that is derived from the virtual MAC.
             self.delete_or_log(&macvlan);
             if !self.parents.contains_key(parent) {
                 before.restore(parent);
             }
             return Err(error);
         }
-        self.parents.entry(parent.to_owned()).or_insert(before);
+        if wanted.family == 4 {
+            self.parents.entry(parent.to_owned()).or_insert(before);
+        }
         self.created.insert(wanted.key(), (macvlan.clone(), parent.to_owned()));
         Ok(macvlan)
     }
@@ -182,18 +190,22 @@ impl Macvlans {
             let (Some(parent), Some([0x00, 0x00, 0x5e, 0x00, block, vrid])) = (parent, mac) else { continue };
             let family = if block == 2 { 6 } else { 4 };
             let name = names.get(&parent).cloned().unwrap_or_default();
-            macvlans.parents.entry(name.clone()).or_insert(before);
+            if family == 4 {
+                macvlans.parents.entry(name.clone()).or_insert(before);
+            }
             macvlans.created.insert((parent, family, vrid), (macvlan, name));
         }
         Ok(macvlans)
     }
 
-    /// Deletes the macvlan of a virtual router, if it has one. If the parent has no other macvlan,
-    /// restores the parent's sysctls.
+    /// Deletes the macvlan of a virtual router, if it has one. If the parent has no other IPv4
+    /// macvlan, restores the parent's sysctls.
     pub fn remove(&mut self, parent: u32, family: u8, vrid: u8) {
         let Some((macvlan, parent)) = self.created.remove(&(parent, family, vrid)) else { return };
         self.delete_or_log(&macvlan);
-        if !self.created.values().any(|(_, other)| *other == parent)
+        let is_ipv4_of_parent =
+            |(key, (_, other)): (&Key, &(Macvlan, String))| key.1 == 4 && *other == parent;
+        if !self.created.iter().any(is_ipv4_of_parent)
             && let Some(before) = self.parents.remove(&parent)
         {
             before.restore(&parent);
@@ -262,8 +274,7 @@ impl Macvlans {
             tracing::warn!(interface = macvlan.name, "removing stale macvlan left by a previous run");
         }
         let stale: Vec<_> = stale.into_iter().map(|stale| stale.macvlan).collect();
-        self.delete_all(&stale);
-        self.stale = stale.into_iter().map(|macvlan| macvlan.name).collect();
+        self.stale = self.delete_all(&stale);
         Ok(())
     }
 
@@ -338,15 +349,13 @@ impl Macvlans {
             && found.alias.as_ref().is_none_or(|alias| alias.starts_with(&self.owner))
     }
 
-    /// Deletes links in one request, if possible, so that the kernel waits for packets in flight
-    /// (`synchronize_net`) once rather than once per link.
-    fn delete_all(&mut self, links: &[Macvlan]) {
-        if links.len() > 1 && self.delete_as_group(links).is_ok() {
-            return;
-        }
-        for macvlan in links {
-            self.delete_or_log(macvlan);
-        }
+    /// Deletes macvlans, and returns the names of those that were deleted. Deletes them in one
+    /// request, if possible, so that the kernel waits for packets in flight (`synchronize_net`) once
+    /// rather than once per macvlan.
+    fn delete_all(&mut self, links: &[Macvlan]) -> Vec<String> {
+        let are_deleted = links.len() > 1 && self.delete_as_group(links).is_ok();
+        let deleted = links.iter().filter(|macvlan| are_deleted || self.delete_or_log(macvlan));
+        deleted.map(|macvlan| macvlan.name.clone()).collect()
     }
 
     /// Moves the links to an otherwise empty link group and deletes the group.
@@ -370,10 +379,13 @@ impl Macvlans {
         self.delete_link(LinkUnspec::new_with_index(0).link_group(group).build())
     }
 
-    fn delete_or_log(&mut self, Macvlan { name: interface, ifindex }: &Macvlan) {
-        if let Err(error) = self.delete(*ifindex) {
+    /// Deletes a macvlan. Returns false, and logs the error, if it cannot be deleted.
+    fn delete_or_log(&mut self, Macvlan { name: interface, ifindex }: &Macvlan) -> bool {
+        let result = self.delete(*ifindex);
+        if let Err(error) = &result {
             tracing::error!(interface, %error, "cannot delete the macvlan; delete it with `ip link delete`");
         }
+        result.is_ok()
     }
 
     fn delete(&mut self, ifindex: u32) -> io::Result<()> {

@@ -23,7 +23,7 @@ use super::wire::{Message, link_attributes};
 /// route` and `ip rule` show `proto 118`.
 pub const PROTO_VIPD: u8 = b'v';
 
-/// A link.
+/// State of a network interface, decoded from `RTM_NEWLINK`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Interface index.

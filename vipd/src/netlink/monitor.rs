@@ -58,8 +58,8 @@ pub(super) struct WatchedLink {
     pub(super) name: Option<usize>,
 }
 
-/// Result of [`Monitor::drain`], and of [`RouteMonitor::drain`](super::RouteMonitor::drain), where
-/// `appeared` has another meaning.
+/// Result of [`Monitor::drain`] and of [`RouteMonitor::drain`](super::RouteMonitor::drain). The
+/// latter sets `appeared` if the routes may have changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Whether notifications were lost (`ENOBUFS`). The caller must resync: read everything again.

@@ -39,6 +39,8 @@ pub(super) const WHAT: u32 = 36;
 const ERROR: usize = 52;
 /// Offset of the process ID; in a fork event, the ID of the parent.
 pub(super) const PROCESS: u32 = 56;
+/// Offset of the child's thread ID in a fork event.
+const CHILD_THREAD: usize = 60;
 /// Offset of the child's process ID in a fork event.
 const CHILD: usize = 64;
 /// Length of a request in bytes.
@@ -142,13 +144,16 @@ impl Drop for ProcessEvents {
     }
 }
 
-/// Returns the process ID in an event, or `None` if the event reports a new thread or is of a type
-/// that vipd does not use.
+/// Returns the process ID in an event; `None` for new threads, and if the event is of a type that
+/// vipd does not use.
+///
+/// The parent in the event for a new thread is the parent of the thread's process (`copy_process`
+/// in `kernel/fork.c`), so only the child's IDs show that it is a thread.
 fn process(datagram: &[u8]) -> Option<u32> {
     let process = word(datagram, PROCESS as usize)?;
     match word(datagram, WHAT as usize)? {
         EXEC | COMM => Some(process),
-        FORK => word(datagram, CHILD).filter(|child| *child != process),
+        FORK => word(datagram, CHILD).filter(|child| word(datagram, CHILD_THREAD) == Some(*child)),
         _ => None,
     }
 }
@@ -189,7 +194,9 @@ pub(super) mod tests {
         assert_eq!(process(&event(EXEC, 0, 7, 0)), Some(7));
         assert_eq!(process(&event(COMM, 0, 7, 0)), Some(7));
         assert_eq!(process(&event(FORK, 0, 7, 8)), Some(8));
-        assert_eq!(process(&event(FORK, 0, 7, 7)), None, "a thread");
+        let mut thread = event(FORK, 0, 7, 8);
+        thread[CHILD_THREAD] = 9;
+        assert_eq!(process(&thread), None, "a thread");
         assert_eq!(process(&event(NONE, 1, 0, 0)), None);
         assert_eq!(process(&event(EXEC, 0, 7, 0)[..59]), None, "truncated");
     }

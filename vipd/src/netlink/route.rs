@@ -31,9 +31,10 @@ pub struct Route {
     pub metric: u32,
     /// Type of the route (`RTN_*`).
     pub kind: RouteKind,
-    /// Next hop, or `None` if the destination is on the link.
+    /// Next hop, or `None` if the destination is on the link or the type is not unicast.
     pub via: Option<IpAddr>,
-    /// Index of the outgoing interface, or `None` if the kernel selects it.
+    /// Index of the outgoing interface, or `None` if the kernel selects it or the type is not
+    /// unicast.
     pub ifindex: Option<u32>,
     /// Preferred source address (`RTA_PREFSRC`).
     pub source: Option<IpAddr>,
@@ -55,7 +56,7 @@ pub enum RouteKind {
     /// Packets are dropped, and the sender receives ICMP "host unreachable" or ICMPv6 "no route to
     /// destination".
     Unreachable,
-    /// Packets are dropped, and the sender receives ICMP "communication administratively
+    /// Packets are dropped, and the sender receives ICMP or ICMPv6 "communication administratively
     /// prohibited".
     Prohibit,
     /// The lookup continues with the next policy rule.

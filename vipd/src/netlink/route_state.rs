@@ -9,7 +9,7 @@ use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol, RouteScope, Ro
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::requests::Requests;
-use super::wire::{Message, address, attribute};
+use super::wire::{address, attribute};
 
 /// Length of `struct rtmsg` in bytes.
 const RTMSG_LEN: usize = 12;
@@ -60,7 +60,8 @@ impl fmt::Display for Destination {
 pub enum RouteState {
     /// The main table contains no route with this prefix.
     Missing,
-    /// The route rejects packets, for example with type `unreachable` or `blackhole`.
+    /// The route has a type other than `unicast` and forwards no packets, for example
+    /// `unreachable`, `blackhole` or `throw`.
     Rejecting,
     /// Every next hop is dead or on a link without a carrier.
     Unusable,
@@ -122,7 +123,7 @@ impl Routes {
         wanted.header.scope = RouteScope::from(0);
         wanted.header.kind = RouteType::from(0);
         let wanted = RouteNetlinkMessage::GetRoute(wanted);
-        match requests.dump_one(wanted, &mut |message| self.add(destinations, message)) {
+        match requests.dump_one(wanted, &mut |message| self.add(destinations, message.payload())) {
             // The main table does not exist until its first route is added.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -143,14 +144,17 @@ impl Routes {
         }
     }
 
-    /// Adds a route from the dump if its prefix is one of the destinations.
-    fn add(&mut self, destinations: &[Destination], message: &Message<'_>) {
-        let Some(route) = RouteEntry::new(message.payload()) else { return };
-        let Some(index) = destinations.iter().position(|destination| route.is_to(destination)) else {
+    /// Adds a route from the dump if its prefix is one of the destinations. Several destinations may
+    /// be equal.
+    fn add(&mut self, destinations: &[Destination], body: &[u8]) {
+        let Some(route) = RouteEntry::new(body) else { return };
+        let states = destinations.iter().zip(&mut self.states);
+        let mut wanted = states.filter(|(destination, _)| route.is_to(destination)).peekable();
+        if wanted.peek().is_none() {
             return;
-        };
-        let state = route.state(&mut self.links);
-        self.states[index] = self.states[index].max(state);
+        }
+        let found = route.state(&mut self.links);
+        wanted.for_each(|(_, state)| *state = found.max(*state));
         self.sources.extend(route.attribute(libc::RTA_PREFSRC).and_then(address));
         self.has_nexthop_objects |= route.attribute(NEXTHOP_ID).is_some();
     }
@@ -280,6 +284,15 @@ mod tests {
         for length in 0..RTMSG_LEN {
             assert!(RouteEntry::new(&body[..length]).is_none(), "cut at {length}");
         }
+    }
+
+    /// `default` and `0.0.0.0/0` are different tracked objects with the same destination.
+    #[test]
+    fn equal_destinations_have_the_same_state() {
+        let destinations = [Destination::DEFAULT_V4, Destination::DEFAULT_V6, Destination::DEFAULT_V4];
+        let mut routes = Routes::missing(&destinations);
+        routes.add(&destinations, &route(0, 1, 0, &[(libc::RTA_OIF, &3_u32.to_ne_bytes())]));
+        assert_eq!(routes.states, [RouteState::Usable, RouteState::Missing, RouteState::Usable]);
     }
 
     #[test]

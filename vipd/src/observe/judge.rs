@@ -39,7 +39,8 @@ pub fn verdict(
     judge(instances, interface, &dissect(frame, has_ethernet)?)
 }
 
-/// Returns the decision of an agent with these instances about a packet received on an interface.
+/// Returns the decision of the BPF program of an agent with these instances about a packet received
+/// on an interface. `None` for an address claim.
 pub(crate) fn judge(instances: &[Arc<Instance>], interface: &str, packet: &Packet) -> Option<Verdict> {
     let advert = match packet {
         Packet::Advert(advert) => advert,
@@ -78,7 +79,8 @@ fn is_destination(instance: &Instance, advert: &Advert) -> bool {
     }
 }
 
-/// Returns why an advert for an instance is dropped, or `None` if the advert is valid.
+/// Returns why the BPF program drops an advert for an instance, or `None` if the program accepts
+/// it. Does not verify the HMAC of a signed advert.
 pub(crate) fn check(instance: &Instance, advert: &Advert) -> Option<Counter> {
     let ttl = match &instance.transport {
         Transport::Multicast => ipv4::VRRP_TTL,

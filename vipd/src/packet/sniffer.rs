@@ -24,7 +24,8 @@ const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 const TP_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
 
 /// A packet socket that receives the VRRP, ARP and ICMPv6 frames of an interface in both
-/// directions. On an interface without Ethernet headers, it receives only VRRP packets.
+/// directions, and all frames with a VLAN tag that the kernel has not removed. On an interface
+/// without Ethernet headers, it receives only VRRP packets.
 ///
 /// The socket receives frames before TC ingress, but not the frames that an XDP program drops.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Sniffer {
     /// Returns the number of frames that were lost since the last call, because the receive buffer
     /// was full.
     pub fn lost(&self) -> u64 {
-        // `struct tpacket_stats`: the number of frames, among them the lost ones.
+        // `struct tpacket_stats`: number of frames, including lost ones, and number of lost frames.
         let mut stats = [0_u32; 2];
         let Ok(mut length) = libc::socklen_t::try_from(size_of_val(&stats)) else { return 0 };
         // SAFETY: the kernel writes at most `length` bytes, the size of the array.

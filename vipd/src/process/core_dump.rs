@@ -1,4 +1,4 @@
-//! Prevents core dumps of an agent with passwords or keys in its configuration.
+//! Prevents core dumps of a process that may have passwords or keys in its memory.
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 

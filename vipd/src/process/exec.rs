@@ -29,7 +29,7 @@ pub(crate) const EXECUTABLE: &str = "/proc/self/exe";
 /// Exit status if the command cannot be executed for any reason. A shell returns 127, not 126, if
 /// the file does not exist.
 pub(crate) const CANNOT_RUN: u8 = 126;
-/// File with this process's OOM score (proc_pid_oom_score_adj(5)).
+/// File with this process's OOM score adjustment (proc_pid_oom_score_adj(5)).
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 /// Soft limit on open files, the usual default. The agent raises its own limit, which commands must
 /// not inherit.

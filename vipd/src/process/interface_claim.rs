@@ -46,7 +46,8 @@ pub enum ClaimError {
     },
 }
 
-/// A claim to an interface. The claim is released when it is dropped or the process ends.
+/// A claim to an interface. The claim is released when it is dropped or the process ends, unless a
+/// successor has inherited it.
 #[derive(Debug)]
 pub struct InterfaceClaim(Option<NameLock>);
 

@@ -73,7 +73,8 @@ pub enum LockError {
     },
 }
 
-/// The held agent lock. The lock is released when it is dropped or the process ends.
+/// The held agent lock. The lock is released when it is dropped or the process ends, unless a
+/// successor has inherited it.
 #[derive(Debug)]
 pub struct AgentLock {
     name: String,
@@ -148,8 +149,8 @@ impl AgentLock {
         self.held.as_fd()
     }
 
-    /// Records this process as the holder of an inherited lock, so that error messages of other
-    /// agents name this process.
+    /// Records this process as the holder of an inherited lock. Error messages of other agents then
+    /// name this process, and the predecessor's guardian recognizes that another agent runs.
     pub fn take_over(&self) {
         self.held.take_over();
     }

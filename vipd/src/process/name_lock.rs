@@ -20,7 +20,8 @@ pub(super) const MAX_LEN: usize = 107;
 /// The bit of CAP_NET_ADMIN in a capability set (capabilities(7)).
 const CAP_NET_ADMIN: u64 = 1 << 12;
 
-/// A held name. The name is released when it is dropped or the process ends.
+/// A held name. The name is released when this value is dropped or the process ends, unless another
+/// process has inherited the socket.
 #[derive(Debug)]
 pub(crate) struct NameLock {
     // Connections are never accepted: other processes connect only to read the credentials of the
@@ -57,7 +58,7 @@ impl NameLock {
     /// Records this process as the holder. Has no effect on the lock itself.
     pub(super) fn take_over(&self) {
         // The kernel records the credentials of the process that called listen(2) last. If the call
-        // fails, error messages of other agents give the process ID of the previous holder.
+        // fails, other processes continue to find the previous holder.
         let _ = rustix::net::listen(&self.socket, BACKLOG);
     }
 }

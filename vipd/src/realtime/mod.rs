@@ -6,8 +6,8 @@ use rustix::mm::{MlockAllFlags, mlockall};
 
 use crate::process::policy;
 
-/// SCHED_FIFO priority of the engine and the guardian: above all threads with ordinary scheduling
-/// and below the kernel's threaded interrupts (50), which deliver the adverts.
+/// SCHED_FIFO priority of the engine, its helper threads and the guardian: above all threads with
+/// ordinary scheduling and below the kernel's threaded interrupts (50), which deliver the adverts.
 const PRIORITY: libc::c_int = 40;
 
 /// Schedules the calling thread with SCHED_FIFO at priority 40.

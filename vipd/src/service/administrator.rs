@@ -83,7 +83,7 @@ pub(super) struct Administrator {
     tracker: SharedTracker,
     configured: Configured,
     orders: mpsc::Receiver<Order>,
-    /// Reloads, upgrades and restarts that are waiting for the reload in progress to complete.
+    /// Reloads, upgrades and restarts to begin once no change is in progress.
     waiting: VecDeque<Order>,
     phase: Phase,
 }
@@ -297,8 +297,8 @@ impl Administrator {
         None
     }
 
-    /// Carries out a change while a reload is in progress. Reloads and upgrades are queued until
-    /// the current reload is complete.
+    /// Carries out a change while a reload is in progress. Reloads, upgrades and restarts are
+    /// queued until the current reload is complete.
     fn interpose(&mut self, order: Order) {
         match order.request {
             Request::Reload | Request::Upgrade { .. } | Request::Restart { .. } => {

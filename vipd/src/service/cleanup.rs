@@ -1,5 +1,5 @@
-//! `vipd cleanup`: removes the VIPs, routes and rules of all dead agents, and the macvlans and BPF
-//! programs of one.
+//! `vipd cleanup`: removes the VIPs, routes, rules and TC filters of all dead agents, and the
+//! macvlans and pinned BPF programs of one.
 
 use anyhow::Context as _;
 
@@ -7,15 +7,16 @@ use crate::netlink::{Macvlans, Notice, PROTO_VIPD, Requests};
 use crate::process::{AgentLock, several_agents_run};
 use crate::xdp::{PinError, Pins, remove_stale_filters};
 
-/// Removes the stale VIPs, routes and rules of all dead agents in this network namespace, and the
-/// macvlans and BPF programs of the dead agent that `lock` names, and returns a description of
-/// each.
+/// Removes the stale VIPs, routes, rules and TC filters of all dead agents in this network
+/// namespace, and the macvlans and pinned BPF programs of the dead agent that `lock` names. Returns
+/// a description of each.
 ///
 /// Removes the VIPs first, because the BPF programs may be fencing them.
 ///
 /// # Errors
-/// Returns an error if another agent runs in this network namespace, or if a resource cannot be
-/// removed.
+/// Returns an error if another agent runs in this network namespace, if the resources cannot be
+/// listed, or if a VIP, route or rule cannot be removed. A macvlan that cannot be deleted only
+/// causes a line in the log. A BPF program or TC filter that cannot be detached is not reported.
 pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
     if several_agents_run() {
         anyhow::bail!(

@@ -9,7 +9,8 @@ use crate::engine::routing::is_configured;
 use crate::netlink::Requests;
 
 /// The instances whose VIPs may be on the interfaces, in the order of the configuration. Used for
-/// reports and for removing VIPs and routes if the engine fails.
+/// reports, and for removing VIPs, routes and rules if the engine fails or, in a restart, is not
+/// started.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Configured(Arc<Mutex<Vec<Arc<Instance>>>>);
 

@@ -89,15 +89,15 @@ fn returned(served: thread::Result<anyhow::Result<End>>) -> anyhow::Result<End> 
     served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")))
 }
 
-/// Removes the VIPs that may remain after the engine has ended. If the engine failed, also removes
-/// the routes and rules of all instances.
+/// Removes the VIPs that may remain after the engine has ended. If the engine failed, or was not
+/// started after the predecessor had ended, also removes the routes and rules of all instances.
 ///
 /// # Errors
 /// Returns an error if VIPs may still remain.
 fn withdraw_remaining(ended: &anyhow::Result<Remaining>, configured: &Configured) -> anyhow::Result<()> {
     // The engine has added only VIPs of routers that have been master. Other VIPs may belong to
-    // another agent and must stay. If the engine has failed, it is unknown which VIPs it had added,
-    // so all configured VIPs are removed.
+    // another agent and must stay. In case of an error, it is unknown which VIPs the engine or an
+    // ended predecessor had added, so all configured VIPs are removed.
     match ended {
         Ok(Remaining { vips, .. }) if vips.is_empty() => Ok(()),
         Ok(Remaining { interfaces, vips }) => withdraw(interfaces, vips),

@@ -75,8 +75,8 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
 
 /// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence
 /// them. Then detaches that run's programs, except, if `has_fence` is set, those on interfaces in
-/// use: these are replaced in place when the interfaces are opened. Also [cleans up](clear_others)
-/// after dead agents with other names on the same interfaces.
+/// use: these are replaced, in place if possible, when the interfaces are opened. Also
+/// [cleans up](clear_others) after dead agents with other names on the same interfaces.
 ///
 /// # Errors
 /// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached

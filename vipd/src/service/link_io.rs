@@ -68,7 +68,8 @@ struct Open {
 #[derive(PartialEq, Eq)]
 struct Fence {
     level: FenceLevel,
-    /// The reason why VIPs are not fully fenced; `None` if they are.
+    /// The reason why VIPs are not fully fenced, or why another program may let packets pass, if
+    /// there is a reason and it is known.
     reason: Option<String>,
     /// Whether the program that receives adverts is pinned; `None` if the link has no such program.
     advert_is_pinned: Option<bool>,
@@ -107,6 +108,9 @@ impl LinkOpener {
             self.kernel.detach(spec.ifindex);
             self.foreign_xdp.forget(spec.ifindex);
             self.claims.remove(&spec.ifindex);
+            if let Some(open) = self.open.get_mut(&spec.ifindex) {
+                open.mode = None;
+            }
             None
         } else {
             self.ensure_routers(spec)?;
@@ -227,8 +231,9 @@ impl LinkOpener {
         Ok(attached)
     }
 
-    /// Attaches the programs that fence VIPs. If VIPs are not fully fenced, logs the reason unless
-    /// it is the same as in the last call.
+    /// Attaches the programs that fence VIPs. If VIPs are not fully fenced, or another program may
+    /// let packets pass, logs the reason, if known, unless the result is the same as in the last
+    /// call.
     fn ensure_fence(&mut self, spec: &LinkSpec, advert_is_pinned: Option<bool>) -> FenceLevel {
         if !self.has_fence {
             return FenceLevel::Off;
@@ -373,7 +378,7 @@ impl LinkWork for LinkOpener {
         }
         let pins = if self.has_fence { open_pins(&self.agent) } else { None };
         for (ifindex, reason) in self.kernel.take_over(pins) {
-            tracing::warn!(ifindex, reason, "the BPF program of the previous version stays attached");
+            tracing::warn!(ifindex, reason, "the BPF program of the previous process stays attached");
         }
     }
 

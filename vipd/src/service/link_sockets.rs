@@ -22,7 +22,8 @@ pub(super) fn ensure_group(
     let number = family.number();
     if let Some(joined) = groups.get(&number) {
         let renewed = match joined.renew(members) {
-            // The interface was removed. The engine closes the link when netlink reports this.
+            // The interface was removed, or the kernel has disabled IPv4 on it (MTU below 68). The
+            // engine handles both when netlink reports the removal of the link or its addresses.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
             renewed => renewed.map_err(|error| {
                 failure(format!("cannot rejoin {group} on {}", spec.name), error, Some(join_remedy(family)))
@@ -77,7 +78,7 @@ fn failure(what: impl Display, error: io::Error, otherwise: Option<&str>) -> any
         Some(libc::EMFILE) => Some("raise the limit on open files (LimitNOFILE= in the unit)"),
         Some(libc::ENFILE) => Some("the system-wide limit on open files is reached; raise fs.file-max"),
         Some(libc::ENOMEM) => Some("the system is out of memory"),
-        Some(libc::ENODEV) => Some("the interface has been removed"),
+        Some(libc::ENODEV) => Some("the interface has been removed, or its MTU is below 68"),
         _ => otherwise,
     };
     anyhow!(error).context(remedy.map_or_else(|| what.to_string(), |remedy| format!("{what}; {remedy}")))

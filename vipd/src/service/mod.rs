@@ -146,9 +146,9 @@ fn verbosity() -> Verbosity {
 ///
 /// # Errors
 /// Returns an error if stale VIPs or macvlans cannot be removed; if the runtime directory, its
-/// control socket or the BPF program cannot be used; if there are too many instances; if a thread
-/// cannot be started or fails; if the only interface cannot be opened at startup; if signals cannot
-/// be received; or if VIPs may remain after shutdown.
+/// control socket or the BPF program cannot be used; if there are too many instances; if the engine
+/// cannot be initialized; if a thread cannot be started or fails; if the only interface cannot be
+/// opened at startup; if signals cannot be received; or if VIPs may remain after shutdown.
 pub fn run(
     config: Config,
     path: &Path,
@@ -286,7 +286,8 @@ fn start(parts: Start) -> anyhow::Result<()> {
     conclude(&handle, engine_thread, owner, served, &configured, guardian)
 }
 
-/// Returns the control socket, which a successor shares with its predecessor.
+/// Returns the control socket. A successor shares the control socket of a running predecessor;
+/// after a restart, it opens its own.
 fn control_socket(
     heir: Option<&Heir>,
     runtime_dir: &RuntimeDir,

@@ -95,7 +95,7 @@ pub(crate) fn check_room(available: Sizes, needed: Sizes) -> Result<(), String> 
     for (what, available, needed) in [
         ("instances", available.routers, needed.routers),
         ("unicast peers", available.peers, needed.peers),
-        ("virtual addresses", available.addresses, needed.addresses),
+        ("virtual addresses (one on another interface counts twice)", available.addresses, needed.addresses),
     ] {
         if needed > available {
             return Err(format!(

@@ -1,6 +1,7 @@
-//! Checks of the capabilities, the clock and the limit on open files. If a check fails at startup,
-//! the agent exits after it has removed stale VIPs, routes and rules, and before it makes any other
-//! change.
+//! Checks of the capabilities, the clock and the limit on open files. If a check fails at an
+//! ordinary start, the agent exits after it has removed stale VIPs, routes and rules, and before it
+//! makes any other change. If a check fails in the successor of a running agent, that agent
+//! continues.
 
 use std::fs;
 
@@ -19,7 +20,7 @@ const NEEDED: [(CapabilitySet, &str); 4] = [
     // reject the BPF program's masked offsets (kernel/bpf/verifier.c, `bypass_spec_v1`).
     (CapabilitySet::PERFMON, "CAP_PERFMON (to use variable offsets in the BPF program)"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (to attach the BPF program and change addresses)"),
-    (CapabilitySet::NET_RAW, "CAP_NET_RAW (to send adverts and gratuitous ARP)"),
+    (CapabilitySet::NET_RAW, "CAP_NET_RAW (to send adverts, gratuitous ARP and neighbor advertisements)"),
 ];
 
 /// Checks that this process has the capabilities that the agent needs (capabilities(7)), and that
@@ -69,7 +70,9 @@ pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// Returns the maximum number of file descriptors that the agent may have open at the same time.
+/// Returns the maximum number of file descriptors that the agent may have open at the same time,
+/// without those of notification commands and the duplicates that it passes in an upgrade or a
+/// restart.
 fn open_files(config: &Config) -> u64 {
     // Standard streams, runtime, signals, netlink and BPF objects need about 30 descriptors. The
     // rest is a margin.

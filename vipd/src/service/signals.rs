@@ -1,9 +1,10 @@
 //! The agent's response to each signal.
 //!
 //! Apart from SIGKILL, SIGSTOP and the signals of a crash (such as SIGABRT), no signal suspends the
-//! agent or ends it without a clean shutdown. After an unclean end, its VIPs would remain, and the
-//! host would answer ARP requests for them alongside the new master. For the same reason, SIGQUIT
-//! shuts down cleanly instead of dumping core.
+//! agent or ends it without a clean shutdown. After an unclean end, only the fence and the guardian
+//! would deal with its VIPs. With `fence = "off"`, the VIPs would remain, and the host would answer
+//! ARP requests and Neighbor Solicitations for them alongside the new master. For the same reason,
+//! SIGQUIT shuts down cleanly instead of dumping core.
 
 use crate::process::Received;
 

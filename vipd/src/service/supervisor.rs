@@ -94,21 +94,22 @@ pub(super) struct Supervisor<S> {
     pub(super) estate: Arc<Estate>,
     /// Whether [`Command::Stop`] has been sent to the engine.
     pub(super) is_stopping: bool,
-    /// Whether the configuration has a single interface. The agent then exits if this interface
-    /// cannot be opened at startup. Always false in a successor.
+    /// Whether virtual routers and VIPs use a single interface. The agent then exits if this
+    /// interface cannot be opened at startup. Always false in a successor.
     pub(super) has_single_link: bool,
 }
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
-    /// Starts the worker and the engine, and runs until the engine ends after a signal, a successor
-    /// takes over, the state has been left to the next process, or an error occurs. If this
-    /// function returns [`End::Stopped`], all masters have sent priority-0 adverts and removed
-    /// their VIPs, except the VIPs of an address owner that vipd did not add.
+    /// Starts the worker and the engine, and runs until the engine ends, a successor takes over,
+    /// the state has been left to the next process, or an error occurs. If this function returns
+    /// [`End::Stopped`] and the engine has not failed, all masters have sent priority-0 adverts and
+    /// removed their VIPs, except the VIPs of an address owner that vipd did not add.
     ///
     /// # Errors
     /// Returns an error if the control socket cannot be used, a thread cannot be started, the only
-    /// interface cannot be opened at startup, signals cannot be received, the worker panics, the
-    /// engine fails, or this process cannot take over from its predecessor.
+    /// interface cannot be opened at startup, signals cannot be received, the worker panics, or
+    /// this process cannot take over from its predecessor. A failure of the engine is returned by
+    /// the engine's thread instead.
     pub(super) fn run(
         mut self,
         signals: Signals,

@@ -42,7 +42,7 @@ fn agent(out: &mut Exposition, scrape: &Scrape) {
     out.metric(
         "vipd_takeover_seconds",
         Kind::Histogram,
-        "Time from the timer or event that made an instance master until its VIPs were added and announced, or refused by the kernel",
+        "Time from the timer or event that made an instance master until all waiting VIPs, including those of other instances, were added and announced, or refused by the kernel",
     )
     .add_histogram(&scrape.delays.takeover);
 }
@@ -60,8 +60,8 @@ fn instances(out: &mut Exposition, scrape: &Scrape) {
     let mut healthy = out.metric(
         "vipd_healthy",
         Kind::Gauge,
-        "Whether the instance is in an expected state: 0 if it has a fault, has not started, or lacks VIPs or routes \
-         as master; a drained instance is expected to have a fault",
+        "Whether the instance is in an expected state: 0 if it has a fault, has not started, or lacks VIPs, routes \
+         or rules as master; a drained instance is expected to have a fault",
     );
     for (labels, instance) in each() {
         let has_problem = scrape.problems.iter().any(|problem| problem.instance == instance.name);
@@ -74,7 +74,7 @@ fn instances(out: &mut Exposition, scrape: &Scrape) {
     let mut effective = out.metric(
         "vipd_effective_priority",
         Kind::Gauge,
-        "Priority in adverts: configured or set by an administrator, plus the weights of tracked objects",
+        "Priority in adverts: configured or set by an administrator, plus the weights of tracked objects; in a sync group, the lowest of its members",
     );
     for (labels, instance) in each() {
         effective.add(labels, instance.effective_priority);

@@ -80,8 +80,8 @@ struct Settings {
     keepalived_names: bool,
 }
 
-/// Receives the server's settings, and whether the server may listen. The server ends when the
-/// sender of the settings is dropped.
+/// Receives the server's settings, and whether the server may listen. The server ends when either
+/// sender is dropped.
 struct Controls {
     settings: watch::Receiver<Settings>,
     is_open: watch::Receiver<bool>,

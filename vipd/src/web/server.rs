@@ -59,7 +59,7 @@ impl<S> Clone for Shared<S> {
     }
 }
 
-/// Serves clients until the sender of the settings is dropped.
+/// Serves clients until one of the two senders of `controls` is dropped.
 pub(super) async fn run<S: Source>(source: Arc<S>, controls: Controls) {
     let Controls { mut settings, mut is_open } = controls;
     loop {

@@ -19,8 +19,8 @@ pub(super) struct Driver {
 pub(super) enum Cost {
     /// No cost.
     None,
-    /// Native mode disables an offload, interrupts traffic or drops frames. The text completes the
-    /// sentence "native mode on <driver> …".
+    /// Native mode affects other traffic: for example, it disables an offload, interrupts traffic
+    /// or drops frames. The text completes the sentence "native mode on <driver> …".
     Loses(&'static str),
     /// The driver has no native mode.
     Unsupported,

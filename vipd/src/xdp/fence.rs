@@ -112,7 +112,8 @@ impl Hook {
 enum Attachment {
     /// A BPF link.
     Link { link: OwnedFd, is_pinned: bool },
-    /// A filter. Dropping `link` removes the filter; `None` if another process added the filter.
+    /// A filter. Dropping `link` removes the filter; `None` if another process added the filter, or
+    /// the filter has been left to a successor.
     Filter { link: Option<SchedClassifierLink> },
 }
 
@@ -283,7 +284,7 @@ impl FenceLinks {
     }
 }
 
-/// Adds the program for a hook as a filter, replacing a stale filter.
+/// Adds the program for a hook as a filter, replacing a stale filter or a predecessor's filter.
 fn attach_filter(
     programs: &mut Programs<'_>,
     interface: &str,
@@ -303,14 +304,14 @@ fn attach_filter(
     attached.map_err(|error| format!("cannot add a clsact filter: {}", rejection(entry.name(), &error)))
 }
 
-/// Removes the filters at a hook that have the name of the hook's program. Returns whether any were
-/// found.
+/// Removes the filters at a hook that have the name of the hook's program. Returns whether at least
+/// one was found and all were removed.
 fn remove_filters(interface: &str, hook: Hook) -> bool {
     tc::qdisc_detach_program(interface, hook.filter(), hook.attachment().0.name()).is_ok()
 }
 
-/// Removes the stale filters on an interface. Returns whether any were found. Filters are used only
-/// on kernels without TCX.
+/// Removes the stale filters on an interface. Returns whether any were removed. Filters are used
+/// only on kernels without TCX.
 pub fn remove_stale_filters(interface: &str) -> bool {
     [Hook::Ingress, Hook::Egress].map(|hook| remove_filters(interface, hook)).contains(&true)
 }

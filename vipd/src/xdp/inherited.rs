@@ -30,7 +30,7 @@ pub struct AttachmentInfo {
     pub mode: Mode,
     /// The attached program.
     pub entry: Entry,
-    /// The preference for which the mode was chosen.
+    /// The preference for which the link was last created or kept.
     pub preference: Preference,
     /// Whether the attachment outlives the process.
     pub is_pinned: bool,

@@ -79,8 +79,8 @@ impl Leases {
         }
     }
 
-    /// Ends the lease of a router that is not master and whose VIPs have been removed, and stops
-    /// filtering the row.
+    /// Ends the lease of a router that is not master and has no VIPs left to remove, and stops
+    /// filtering the row. An address owner keeps its VIPs.
     pub fn end(&self, row: Row) {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         slot.valid_until.store(0, Ordering::Release);
@@ -175,7 +175,8 @@ impl GuardianLeases {
     }
 
     /// Ends the lease of a row whose agent has died, so that the next advert from another router
-    /// fences the row, unless the advert has priority 0. Returns whether the host was master.
+    /// fences the row, unless the advert has priority 0. Returns whether the row had a lease: the
+    /// host was master, or had left Master and had not removed its VIPs yet.
     pub fn end(&self, row: usize) -> bool {
         /// A time in the past. Not 0, which would mean that the row has no lease.
         const OVER: u64 = 1;

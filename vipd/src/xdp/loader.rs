@@ -242,9 +242,10 @@ impl Kernel {
         self.fence.hand_over();
     }
 
-    /// Replaces the programs of all of a predecessor's attachments with this process's programs.
-    /// Later attachments use `pins`, the predecessor's pins. Returns the interface index of each
-    /// attachment that keeps the predecessor's program, with the reason.
+    /// Replaces the programs of all of a predecessor's links with this process's programs. The next
+    /// [`attach_fence`](Self::attach_fence) replaces the predecessor's TC filters. Later
+    /// attachments use `pins`, the predecessor's pins. Returns the interface index of each link
+    /// that keeps the predecessor's program, with the reason.
     pub fn take_over(&mut self, pins: Option<Pins>) -> Vec<(u32, String)> {
         if let Err(error) = self.consumers.install(&self.ebpf) {
             // This is harmless, because the predecessor's programs do the same.
@@ -295,11 +296,11 @@ impl Kernel {
     }
 
     /// Replaces the keys with which the program verifies a virtual router's signed adverts before
-    /// they fence its VIPs. Without the key of an advert, the program does not fence because of it.
-    /// Makes one `bpf(2)` call for each new key of the row, and one for each key that it removes.
+    /// they fence its VIPs. An advert that is signed with any other key does not fence. Makes one
+    /// `bpf(2)` call for each of `keys`, and one for each key that it removes.
     ///
     /// # Errors
-    /// Returns an error if the map is full, which has room for eight keys per virtual router.
+    /// Returns an error if the map, which has room for eight keys per virtual router, is full.
     pub fn set_keys(&mut self, row: Row, keys: &[Key]) -> Result<(), MapError> {
         self.routers.set_keys(row, keys)
     }
@@ -335,8 +336,9 @@ impl Kernel {
         self.attachments.ensure(programs, ifindex, interface, preference, framing)
     }
 
-    /// Pins the map of VIPs in place of the dead agent's map. Links attached later use `pins`: each
-    /// reuses or replaces a stale link of the dead agent.
+    /// Pins the map of VIPs in place of the map of a dead agent or a predecessor, if one is pinned.
+    /// Links attached later use `pins`: each reuses or replaces a stale link of a dead agent, if
+    /// there is one.
     pub fn use_pins(&mut self, pins: Pins) {
         pins.pin_addresses(self.addresses.as_fd());
         self.attachments.pins = pins;

@@ -44,7 +44,8 @@ pub enum Preference {
     /// ingress, or generic mode if TC ingress is refused.
     #[default]
     Auto,
-    /// Native mode. If native mode is refused, TC ingress, then generic mode.
+    /// Native mode. If native mode is refused, or frames have no Ethernet header, TC ingress, then
+    /// generic mode.
     Native,
     /// Generic only.
     Generic,

@@ -245,7 +245,7 @@ impl Pins {
         }
     }
 
-    /// Pins the map of VIPs in place of the dead agent's map.
+    /// Pins the map of VIPs in place of the map of a dead agent or a predecessor, if one is pinned.
     pub(super) fn pin_addresses(&self, map: BorrowedFd<'_>) {
         if let Err(reason) = self.pin_object(ADDRESSES, map) {
             tracing::warn!("cannot pin the map that identifies stale VIPs after a crash: {reason}");

@@ -15,8 +15,9 @@ const INSTANCE: &str = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvri
 /// The keys of signed adverts that the documents name, as files or credentials.
 const KEYS: [&str; 2] = ["vrrp51.key", "vrrp51-next"];
 
-/// Returns a complete configuration: `block` itself if it has an instance, otherwise `block` with
-/// an instance. If `block` has no tables or one of an instance, it is added to the instance.
+/// Returns a complete configuration: `block` itself if it has an instance, otherwise `block` and
+/// [`INSTANCE`]. `INSTANCE` comes first if `block` has no tables or has a table `[instance.…]`, so
+/// that the keys or the table belong to the instance.
 fn complete(block: &str) -> String {
     let has = |start: &str| block.lines().any(|line| line.starts_with(start));
     if has("[[instance]]") {

@@ -82,7 +82,7 @@ fn packets_to_a_vip_with_accept_false_are_dropped() {
 }
 
 #[test]
-#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
+#[ignore = "needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN"]
 fn the_programs_are_never_attached_in_native_mode() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();

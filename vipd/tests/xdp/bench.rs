@@ -69,7 +69,8 @@ pub(crate) struct Bench {
     account: [Cells; ROWS],
     /// Contents of the program's maps.
     maps: Maps,
-    /// The configuration of the routers in the maps; `None` after a change of the maps.
+    /// The configuration of the routers in the maps, except those in [`SIGNED`]; `None` after a
+    /// change of routers or peers.
     instances: Option<Vec<Arc<Instance>>>,
 }
 
@@ -180,7 +181,9 @@ impl Bench {
     }
 
     /// Runs the program once, and compares its action, counters and record with the verdict of the
-    /// user-space parser, and this verdict with the one that `vipd capture` states.
+    /// user-space parser. If the configuration of the routers is known (`instances`), and the
+    /// verdict is not in a row of [`SIGNED`], also compares it with the verdict that `vipd capture`
+    /// states.
     ///
     /// # Errors
     /// Returns the first difference.

@@ -1,5 +1,6 @@
-//! Compares the verdict of `vipd capture` with that of the BPF program, for the frames of all
-//! tests.
+//! Compares the verdict of `vipd capture` with that of the BPF program, for the frames of the tests
+//! that do not change the routers and peers of a new bench. Verdicts in the rows of
+//! [`SIGNED`](crate::bench::SIGNED) are not compared.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use vipd_common::counters::Counter;
 
 use crate::reference::Verdict;
 
-/// The routers of a new [`Bench`](crate::bench::Bench), each named after its row.
+/// The routers of a new [`Bench`](crate::bench::Bench), except those in
+/// [`SIGNED`](crate::bench::SIGNED), each named after its row.
 const CONFIGURATION: &str = r#"
 instance = [
     { name = "1", vrid = 51, interface = "eth0", virtual_addresses = ["10.1.0.1/24"] },
@@ -22,7 +24,8 @@ instance = [
 ]
 "#;
 
-/// Returns the instances that correspond to the maps of a new bench.
+/// Returns the instances that correspond to the routers of a new bench, except those in
+/// [`SIGNED`](crate::bench::SIGNED).
 pub(crate) fn instances() -> Vec<Arc<Instance>> {
     Config::parse(CONFIGURATION, "vipd.toml").unwrap_or_else(|problems| panic!("{problems}")).instances
 }

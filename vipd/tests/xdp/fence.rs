@@ -1,5 +1,6 @@
 //! The fence: once a router's lease has ended, an advert from another master makes the programs
-//! drop all packets to and from the router's VIPs.
+//! drop all packets to and from the router's VIPs. During the lease, only an advert of a higher
+//! priority does.
 
 use vipd::xdp::{Action, Entry};
 use vipd_common::Timestamp;

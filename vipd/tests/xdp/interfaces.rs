@@ -38,7 +38,7 @@ pub(crate) fn private_links(arguments: &str, names: [&str; 2]) -> [u32; 2] {
 }
 
 #[test]
-#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
+#[ignore = "needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN"]
 fn the_same_vrid_on_another_interface_is_another_virtual_router() {
     let [left, right] = private_pair();
     let mut bench = Bench::new();

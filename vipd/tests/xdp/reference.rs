@@ -18,7 +18,8 @@ pub(crate) enum Verdict {
     Passed(Option<Counter>),
     /// Dropped, and counted with this counter in this row.
     Discarded(u32, Counter),
-    /// Dropped, counted in this row, and recorded in the ring.
+    /// Dropped, and recorded in the ring. Unless the advert is signed, also counted as received in
+    /// this row.
     Accepted(u32, Advert),
 }
 

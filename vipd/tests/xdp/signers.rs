@@ -221,7 +221,7 @@ fn long_adverts_take_more_of_the_common_limit() {
     for (number, _, advert) in signed().filter(|(_, _, advert)| advert.source.is_ipv6()) {
         for position in 0..SIGNERS {
             let sender = from(&advert, u8::try_from(100 + position).expect("small"));
-            // As long as `BPF_PROG_TEST_RUN` passes in one buffer, rounded down.
+            // About the longest frame that `BPF_PROG_TEST_RUN` passes in one buffer.
             let long = Advert { addresses: frame::addresses(6, 200), ..sender };
             bench.verified(number, position, &long, 1, NEVER);
             let count = bench.flood(&long, 256).0;

@@ -246,8 +246,8 @@ fn special() -> Vec<(u32, Line)> {
     lines
 }
 
-/// Returns lines for signed adverts, and for unsigned adverts to routers that require a trailer.
-/// Each has the row in which its frame is counted.
+/// Returns lines for signed adverts, and for unsigned adverts to the routers in [`SIGNED`]. Each
+/// has the row in which its frame is counted.
 fn signed() -> Vec<(u32, Line)> {
     let mut lines = Vec::new();
     for (vrid, family, version, row, rule) in SIGNED {

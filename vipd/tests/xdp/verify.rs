@@ -21,7 +21,8 @@ const TIME: u64 = 0x6925_f0a0;
 const WINDOW: u32 = 5;
 /// Priority of this host's adverts.
 const OURS: u8 = 100;
-/// Lease that is over, and lease that is valid: only an advert with a higher priority fences.
+/// The end of a lease that is over, and of one that is valid. During the valid lease, only an
+/// advert of a higher priority fences.
 const LEASES: [u64; 2] = [1, u64::MAX];
 
 fn key() -> Key {
@@ -46,8 +47,8 @@ fn sign(advert: &Advert, key: Key, seconds: u64) -> Advert {
     Advert { trailer: trailer.expect("the router signs").to_vec(), ..advert.clone() }
 }
 
-/// Returns the adverts of a router with a higher priority, one for each router of the bench, with
-/// the number of its row.
+/// Returns the adverts of [`signed`] with a higher priority than this host's, each with the row and
+/// the rule of its router.
 fn higher() -> impl Iterator<Item = (u32, Trailer, Advert)> {
     signed().map(|(row, rule, advert)| (row, rule, Advert { priority: 200, ..advert }))
 }

@@ -101,8 +101,8 @@ pub struct RouterConfig {
     /// Preempt_Mode: whether to take over from a lower-priority master. The owner always takes
     /// over.
     pub preempt: bool,
-    /// Delay before preempting a lower-priority master, counted from that master's first advert
-    /// (RFC 8347 `hold-time`); 0 for no delay.
+    /// Delay before preempting a lower-priority master, counted from the first advert received from
+    /// a router of lower priority (RFC 8347 `hold-time`); 0 for no delay.
     pub preempt_delay: Nanos,
     /// Time for which the router stays in Initialize after it could first have started; 0 for no
     /// delay.
@@ -116,7 +116,7 @@ pub struct RouterConfig {
     /// Settings for announcing the addresses.
     pub announcements: Announcements,
     /// The 0 to 255 virtual addresses in the order in which they are advertised. A router without
-    /// virtual addresses only takes part in elections.
+    /// virtual addresses and without excluded addresses only takes part in elections.
     pub virtual_addresses: Vec<VirtualAddress>,
     /// Virtual addresses of either family that are not advertised.
     pub excluded_addresses: Vec<VirtualAddress>,

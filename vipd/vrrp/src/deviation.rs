@@ -14,8 +14,9 @@
 //! | [`reannounce_after_split_brain`](Policy::reannounce_after_split_brain) | 6.4.3 (S23) | none: the RFC allows additional announcements |
 //! | [`group_adverts`](Policy::group_adverts) | 6.4.1 to 6.4.3 (S1, S9, S21) | none: the scenarios run without it, because it shortens an interval by up to 1.6 % |
 //!
-//! `preempt_delay` (RFC 8347 hold-time), `startup_delay`, `down_after_adverts` and the repetition
-//! of announcements are extensions set in the configuration, not deviations.
+//! Sync groups, signed adverts, `preempt_delay` (RFC 8347 hold-time), `startup_delay`,
+//! `down_after_adverts` and the repetition of announcements are extensions set in the
+//! configuration, not deviations.
 
 pub(crate) mod advert_phase;
 pub(crate) mod answer_limit;
@@ -32,7 +33,8 @@ pub struct Policy {
     /// An advert from a lower-ranking router does not shorten a backup's wait for the
     /// higher-ranking router's next advert.
     pub down_timer_floor: bool,
-    /// A priority-0 advert shortens Active_Down_Timer only if the current master sent it.
+    /// While a backup follows a master, a priority-0 advert from another router does not shorten
+    /// Active_Down_Timer.
     pub ignore_foreign_priority_zero: bool,
     /// A master that yields sends one last advert.
     pub last_advert_on_yield: bool,

@@ -7,7 +7,9 @@
 //! 2. All members advertise the lowest of their effective priorities, so that two nodes rank in the
 //!    same order on all segments.
 //! 3. A backup whose timer fires becomes master, unless another member follows a running master or
-//!    has not started yet. When it becomes master, the others become masters immediately.
+//!    has not started yet. A member that has been backup for too short a time to rule out a running
+//!    master counts as following one. When a backup becomes master, the others become masters
+//!    immediately.
 //! 4. After a priority-0 advert to one member, a member that has accepted no advert since does not
 //!    count as following a running master, unless the last such takeover failed.
 //! 5. When a master is outranked, has stalled or hands over mastership, the others become backups.
@@ -37,8 +39,8 @@ pub fn order(config: &RouterConfig) -> (u8, u8, Option<core::net::IpAddr>) {
     (config.vrid, config.family.number(), config.virtual_addresses.first().map(|vip| vip.address))
 }
 
-/// An input that every other member may need after one member has changed. Carrying out a step
-/// takes one pass over the group.
+/// An input that any member may need after one member has changed. Carrying out a step takes one
+/// pass over the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step<K> {
     kind: Kind<K>,
@@ -115,8 +117,10 @@ pub fn next<'a, K: Copy + PartialEq>(
 ///
 /// Unlike in [`next`], the step does not depend on how a member entered its state. If some members
 /// are masters and others are backups, the masters yield if one of the backups follows a running
-/// master on its segment; if one of the group's masters was already a member, only if that running
-/// master also outranks the backup. If the masters do not yield, the backups become masters.
+/// master on its segment, or has been backup for too short a time to rule out a running master. If
+/// one of the group's masters was already a member, the masters yield only if one of the backups
+/// follows a running master that outranks that backup. If the masters do not yield, the backups
+/// become masters.
 pub fn joined<'a, K: Copy + PartialEq>(
     now: Timestamp,
     has_joined: impl Fn(K) -> bool,

@@ -19,7 +19,7 @@ pub enum Input {
     /// same [impediment](Fault::impediment). Other impediments do not change.
     Impede(Fault),
     /// An impediment no longer applies. Once no impediment is left and there is a primary address,
-    /// the router starts: the RFC's Startup event.
+    /// the router starts (the RFC's Startup event), but not before the end of `startup_delay`.
     Clear(Impediment),
     /// The effective priority, 1 to 254, from [`priority::effective`](crate::priority). An address
     /// owner's priority stays 255.
@@ -48,7 +48,8 @@ pub enum Input {
     Shutdown,
     /// A valid advert arrived.
     Advert(Received),
-    /// Valid adverts for this router were lost between the kernel and the agent.
+    /// Adverts for this router were lost between the kernel and the agent, or dropped because they
+    /// exceeded the budget for signed adverts. Valid adverts may be among them.
     FeedLoss,
     /// A virtual address was removed from the interface externally and has been restored.
     AddressRestored(VirtualAddress),
@@ -71,8 +72,8 @@ pub enum GroupInput {
     /// Another member follows a running master or has not started. A backup checks again at this
     /// time whether it may become master.
     Wait(Timestamp),
-    /// An advert with the same priority from a higher address. The router answers it like a losing
-    /// advert, because an earlier member of the group decides the tie.
+    /// An advert with the same priority from a higher address. The router treats it as a losing
+    /// advert and stays master, because an earlier member of the group decides the tie.
     Contest(Received),
 }
 
@@ -103,7 +104,8 @@ pub enum Impediment {
     Link,
     /// Adverts cannot be sent or received on the VRRP interface.
     Io,
-    /// The VRRP interface has no address from which to send adverts.
+    /// The VRRP interface has no address from which to send adverts, or an interface would lose an
+    /// address of its own if a VIP of this router were removed.
     PrimaryAddress,
     /// An interface for virtual addresses is missing or down.
     AddressInterface,
@@ -133,15 +135,18 @@ pub enum Fault {
     InterfaceDown,
     /// The interface's BPF program or sockets have not been set up. The agent logs the reason.
     NotAttached,
-    /// The interface's BPF program and sockets were set up, but adverts can no longer be received.
+    /// The interface's BPF program and sockets were set up, but adverts cannot be received: the
+    /// program was detached or runs after another program, or the multicast group could not be
+    /// joined.
     NotReceiving,
-    /// The interface has no Ethernet address, as with WireGuard, GRE or tun.
+    /// The interface has no Ethernet address, as with WireGuard, GRE or tun. With unicast, this is
+    /// a fault only if the interface is not point-to-point either.
     NoHardwareAddress,
     /// The interface has no address of its own from which to send adverts (IPv4, or link-local
     /// IPv6), or lacks the configured source address.
     NoPrimaryAddress,
-    /// An interface would lose its primary address if a VIP of this router were removed, and the
-    /// router is not the owner.
+    /// An interface would lose its primary address, or an address of its own that is secondary to a
+    /// VIP of this router, if that VIP were removed, and the router is not the owner.
     PrimaryIsVirtual,
     /// An interface for the router's addresses is missing or down. Adverts can still be sent.
     AddressInterface,

@@ -22,10 +22,11 @@
 //! 5. At startup and after interface changes, set impediments first, then report the primary
 //!    address, then clear impediments, because the router starts as soon as no impediment is left.
 //!
-//! `handle` returns no errors. Invalid adverts never reach this crate. Adverts that do not match
-//! the configuration are counted, and each kind of mismatch is logged once until the state, the
-//! master, or the configured interval or virtual addresses change. In VRRPv3, a different interval
-//! is logged only when a backup adopts it. Durations are in [nanoseconds](interval::Nanos).
+//! `handle` returns no errors. Invalid adverts never reach a router: the BPF program drops them,
+//! and [`hmac`] refuses adverts that fail verification. Adverts that do not match the configuration
+//! are counted, and each kind of mismatch is logged once until the state, the master, or the
+//! configured interval or virtual addresses change. In VRRPv3, a different interval is logged only
+//! when a backup adopts it. Durations are in [nanoseconds](interval::Nanos).
 //!
 //! The crate is `no_std` and uses no clocks, sockets, threads or random numbers. The same inputs at
 //! the same times give the same results.

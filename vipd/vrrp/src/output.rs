@@ -216,7 +216,8 @@ pub enum Event {
         /// Source of the other router's adverts.
         source: IpAddr,
     },
-    /// Split brain: a router that this router outranks also advertises as master.
+    /// Split brain: another router also advertises as master, and this router stays master, because
+    /// it outranks the other router or because its sync group decides the tie.
     LosingAdvert {
         /// Source of the competing master's adverts.
         source: IpAddr,

@@ -1,5 +1,6 @@
 //! Checks of received adverts that depend on the configuration (RFC 9568 section 7.1, RFC 3768
-//! section 7.1). The BPF program performs all other checks.
+//! section 7.1). The BPF program performs the other checks of these sections, and
+//! [`hmac`](crate::hmac) verifies signed adverts.
 //!
 //! | | VRRPv3 | VRRPv2 |
 //! | --- | --- | --- |
@@ -16,8 +17,9 @@ use crate::interval::Version;
 use crate::output::{Discard, Event};
 use crate::priority::PRIORITY_OWNER;
 
-/// Checks an advert against the configuration. Counts each mismatch, and logs mismatches for which
-/// the advert is discarded.
+/// Checks an advert against the configuration, up to the first mismatch for which it must be
+/// discarded. Counts the mismatches found, except that a VRRPv2 owner counts only other owners'
+/// adverts, and logs the mismatch for which the advert is discarded.
 ///
 /// # Errors
 /// Returns an error if the advert must be discarded.

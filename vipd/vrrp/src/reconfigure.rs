@@ -30,7 +30,7 @@ impl Router {
     /// [`Input::Priority`](crate::Input::Priority).
     ///
     /// The contract of [`handle`](Self::handle) applies: pass in earlier adverts first, and drain
-    /// the actions afterwards. Only announcements are sent immediately:
+    /// the actions and events afterwards. Only announcements are sent immediately:
     ///
     /// * A master removes and adds only the addresses that differ, and announces the added
     ///   addresses. The master's next advert carries the new priority, interval and addresses.

@@ -119,9 +119,10 @@ impl Router {
         self.state.next_timeout()
     }
 
-    /// Returns the time since which a backup has received no advert of its master, if its
-    /// Active_Down_Timer has fired because of that. `None` if the timer runs, or has fired for
-    /// another reason: priority 0, or the preemption of the only master.
+    /// Returns the time from which a backup's Active_Down_Timer was counted, if the timer has fired
+    /// because no advert of a followed master has arrived since: the arrival of the last accepted
+    /// advert, a later feed loss, or the entry into Backup. `None` if the timer runs, or has fired
+    /// for another reason: priority 0, or the preemption of the only master.
     pub fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.state {
             StateData::Backup(backup) => backup.silent_since(&self.common, now),
@@ -190,7 +191,8 @@ impl Router {
         &self.common.config
     }
 
-    /// Returns the other routers that have sent valid adverts for this virtual router.
+    /// Returns the other routers that have sent valid adverts for this virtual router: at most 16,
+    /// those whose last adverts are the latest.
     pub fn peers(&self) -> &[Peer] {
         self.common.peers.all()
     }

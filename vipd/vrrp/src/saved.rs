@@ -99,7 +99,7 @@ pub struct SavedPeer {
 /// The protocol state and its timers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SavedState {
-    /// Not started, and without a fault.
+    /// Not started, or shut down.
     Initialize {
         /// End of `startup_delay`, if nothing else keeps the router from starting.
         starts_at: Option<Time>,
@@ -145,7 +145,9 @@ pub struct SavedMaster {
     pub announce_again: Option<Time>,
     /// Time at which the next refresh of the announcements is due.
     pub refresh: Option<Time>,
-    /// Time at which the last advert was sent or, without one, at which the router became master.
+    /// Time at which the last advert was sent or, without one, at which the router became master. A
+    /// change of the configuration that would make the router count as stalled sets this to the
+    /// time of the change.
     pub last_sent: Time,
     /// Time at which the router became master, if it preempted a lower-priority master or may have
     /// done so by following its sync group.
@@ -204,7 +206,7 @@ pub struct SavedFloor {
     pub interval: u16,
 }
 
-/// A lower-ranking router that also advertised as master.
+/// Another router that advertised as master while this router stayed master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedCompetitor {
     /// Arrival time of the first advert.

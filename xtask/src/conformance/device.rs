@@ -129,7 +129,7 @@ fn verdict(rows: &[Row<'_>]) -> Result<()> {
     };
     ensure!(
         !with(is_played).is_empty(),
-        "all selected scenarios were skipped; select others, or configure the device as the reasons above require"
+        "no selected scenario was played; select others, or configure the device as the reasons above require"
     );
     // A different version of the program may lack the documented difference.
     let passed = with(|verdict| matches!(verdict, Verdict::UnexpectedPass));

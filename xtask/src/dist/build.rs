@@ -35,7 +35,8 @@ impl Library {
     }
 }
 
-/// Builds vipd in release mode and returns its path. Paths of this machine are not in the result.
+/// Builds vipd in release mode and returns the path of the executable, which does not contain paths
+/// of the build machine.
 pub(super) fn build(library: Library) -> Result<PathBuf> {
     let target = library.target();
     ensure_installed(&target)?;

@@ -28,7 +28,8 @@ pub(super) struct Crate {
     pub(super) build_only: bool,
     /// Whether it is in the embedded BPF object.
     pub(super) in_object: bool,
-    /// Direct dependencies.
+    /// Direct dependencies. Empty for crates that are only in the object, because the tree of the
+    /// object is not read.
     pub(super) dependencies: BTreeSet<Id>,
 }
 

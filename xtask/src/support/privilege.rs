@@ -29,7 +29,7 @@ pub(crate) fn require(task: &str, command: &str) -> Result<()> {
     let remedy =
         format!("run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {command}`, or start the container privileged");
     if !is_root()? {
-        bail!("{task} needs root for network namespaces and XDP; {remedy}");
+        bail!("{task} needs root; {remedy}");
     }
     require_capabilities(task, &NEEDED, &remedy)
 }

@@ -35,7 +35,8 @@ pub(crate) const RATES: [Option<u32>; 6] =
 pub(crate) enum Kind {
     /// Invalid and low-priority adverts.
     Invalid,
-    /// Adverts in the master's name with a fresh sequence and a wrong HMAC. The routers sign.
+    /// Adverts in the master's name with a wrong HMAC. At any time, some of them have a fresh
+    /// sequence. The routers sign their adverts.
     Forged,
 }
 

@@ -28,7 +28,7 @@ use crate::subject::Subject;
 const NODE: Station = Station::Node(1);
 /// Numbers of interfaces in the measurements. Each interface has 255 virtual routers.
 const INTERFACES: [u8; 4] = [1, 4, 8, 16];
-/// Time limit for the start.
+/// Maximum time from the start of the agent until all routers are backups.
 const BOUND: Duration = Duration::from_secs(30);
 
 /// Measures, for several numbers of virtual routers, the time until all routers are backups of

@@ -48,10 +48,11 @@ pub(crate) fn pair(
         let processes = [cpu::of_process(master.pid()?)?, cpu::of_process(backup.pid()?)?];
         Ok::<_, anyhow::Error>((processes, lab.frames_sent(MASTER)?, lab.frames_sent(BACKUP)?))
     };
-    let (before, frames, silent) = read()?;
+    let (before, frames, backup_before) = read()?;
     thread::sleep(length);
-    let (after, sent, spoken) = read()?;
-    ensure!(spoken - silent < 10, "the backup sent {} frames", spoken - silent);
+    let (after, sent, backup_after) = read()?;
+    let of_backup = backup_after - backup_before;
+    ensure!(of_backup < 10, "the backup sent {of_backup} frames; the machine is too busy for this load");
     let adverts = f64::from(u32::try_from(sent - frames)?);
     let [sending, receiving] = [0, 1].map(|node| after[node].saturating_sub(before[node]));
     Ok(vec![

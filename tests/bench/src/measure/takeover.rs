@@ -186,7 +186,8 @@ impl Samples {
     }
 }
 
-/// Returns the time of the first gratuitous ARP for an IPv4 address; `None` for IPv6.
+/// Returns the time of the first gratuitous ARP for an IPv4 address; `None` if there is no such
+/// frame, or for an IPv6 address.
 fn announced(frames: &[Frame], address: IpAddr) -> Option<WallTime> {
     let IpAddr::V4(address) = address else { return None };
     frames.iter().find(|frame| frame.gratuitous_arp(address).is_some()).map(|frame| frame.time)

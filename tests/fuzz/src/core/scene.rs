@@ -40,7 +40,7 @@ const FAULTS: [Fault; 12] = [
     Fault::Drained,
 ];
 
-/// A configuration. Numbers wrap around into the allowed ranges.
+/// A configuration. Numbers wrap around into the allowed ranges, or are limited to them.
 #[derive(Debug, Arbitrary)]
 pub(super) struct Configuration {
     version2: bool,

@@ -189,7 +189,8 @@ impl World {
         std::mem::take(&mut self.nodes[node].refusals)
     }
 
-    /// Returns all packets that were sent on the segment so far, each with the time.
+    /// Returns all adverts that the nodes have sent so far, each with the time. Packets of the
+    /// attacker are not included.
     pub fn captured(&self) -> &[(u64, Packet)] {
         &self.captured
     }

@@ -45,8 +45,8 @@ impl World {
         self.shared_since = Some(shared_since);
     }
 
-    /// Checks that a router that became master because of a group change does not receive adverts
-    /// from a master that outranks it.
+    /// Checks that a group change did not make a router master although it had recently received an
+    /// advert from a master that outranks it.
     pub(super) fn check_lead(&mut self, node: usize, segment: usize) {
         let Node { routers, addresses, received, .. } = &self.nodes[node];
         let rank = (routers[segment].snapshot().priority, addresses[segment]);

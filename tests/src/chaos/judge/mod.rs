@@ -1,4 +1,4 @@
-//! Judges an episode from the captured frames.
+//! Judges an episode from the captured frames and the changes that the lab has made.
 //!
 //! * `ownership`: an old owner is silent once a new master's advert has reached it.
 //! * `gaps`: no client waits for an answer longer than the faults allow.

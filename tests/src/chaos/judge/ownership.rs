@@ -80,7 +80,7 @@ struct Claim {
     /// By number modulo [`ECHOES`]: the last echo request to the learned MAC, and the time at which
     /// it reached the node.
     echo_requests: Vec<Option<(u16, WallTime)>>,
-    /// The same for echo requests to the node's own MAC.
+    /// The same for echo requests that were sent at the node's switch port.
     direct_requests: Vec<Option<(u16, WallTime)>>,
 }
 

@@ -1,4 +1,4 @@
-//! Whole rounds with synthetic events: takeovers, gaps and the settled state.
+//! Whole rounds with synthetic events: takeovers, transitions, gaps and the settled state.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Invariant: a fault that keeps the masters causes no transition: no other router sends an advert,
+//! Invariant: a fault that keeps the masters causes no transition: no other node sends an advert,
 //! and no master sends priority 0.
 
 use super::ownership::Ownership;
@@ -27,7 +27,7 @@ impl<'a> Transitions<'a> {
         Self { segment, applies, masters: vec![None; segment.routers.len()] }
     }
 
-    /// Handles a frame. A router that was not scheduled for an interval may lose mastership.
+    /// Handles a frame. If the machine was stalled for more than an interval, a master may change.
     pub(super) fn observe(
         &mut self,
         observation: &Observation,

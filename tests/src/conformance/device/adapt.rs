@@ -34,7 +34,8 @@ pub(super) fn adapt(scenario: &Scenario, profile: &Profile) -> Result<Scenario, 
     let (Some(router), None) = (routers.next(), routers.next()) else {
         return Err("needs two virtual routers".to_owned());
     };
-    // Checked first: no configuration of a device meets these requirements.
+    // Checked before the configuration, because no configuration of a device meets these
+    // requirements.
     check_control(scenario)?;
     let conversion = Conversion { profile, from: router, to: profile.router() };
     conversion.check_configuration(scenario)?;

@@ -15,7 +15,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(200);
 /// The configuration of a device, and the addresses that may be used to test it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declaration {
-    /// Interface on the device's segment.
+    /// Interface of this host on the device's segment.
     pub interface: String,
     /// Virtual router identifier, 1 to 255.
     pub vrid: u8,

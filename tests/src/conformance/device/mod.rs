@@ -7,8 +7,10 @@
 //!
 //! A device has one fixed configuration, cannot be restarted and is observed only on the wire.
 //! `adapt` replaces the VRID, the priorities, the intervals and the addresses of a scenario, and
-//! `reset` brings the device back to Backup before each scenario. All frames are sent by this
-//! machine, from source addresses that the user has reserved for the test.
+//! `reset` brings the device back to Backup before each scenario, unless it is the address owner.
+//! All frames are sent by this machine, from source addresses that the user has reserved for the
+//! test, except adverts `from itself`, which have the device's own address, and probes for the
+//! users of an address, which have none.
 
 mod adapt;
 mod declaration;
@@ -54,7 +56,7 @@ pub struct Progress<'a> {
 
 impl Device {
     /// Waits for the device's adverts and compares them with the declaration, and checks that the
-    /// device yields to an advert with priority 255.
+    /// device, unless it is the address owner, yields to an advert with priority 255.
     ///
     /// # Errors
     /// Returns an error if the declaration is invalid, the interface cannot be used, no adverts
@@ -95,8 +97,8 @@ impl Device {
     /// [`Program::Device`] if the implementation is unknown.
     ///
     /// Returns the verdicts, and an error if the run ended early because frames cannot be sent or
-    /// captured, or because the device no longer sends the declared adverts after a scenario that
-    /// it failed.
+    /// captured, or because the device no longer yields or no longer sends the declared adverts
+    /// after a scenario that it failed.
     pub fn play_all<'a>(
         &mut self,
         scenarios: &'a [Scenario],
@@ -129,8 +131,8 @@ impl Device {
         match verdict {
             Verdict::LabError(error) => Err(anyhow!("{error:#}")),
             Verdict::Fails(_) => {
-                // A device that has been shut down fails every scenario. It may also have learned a
-                // long interval, which the reset replaces.
+                // A device that has been shut down would fail every further scenario. A running
+                // device may have learned a long interval, which the reset replaces.
                 self.check_that_it_yields()?;
                 probe::check(&self.profile.declaration, &self.interface)
             }

@@ -1,7 +1,7 @@
 //! Times of a scenario, converted to the interval and priority of a device.
 //!
-//! The times in a scenario are sums of intervals and Skew_Times of its router. For example,
-//! `721.875ms` at an interval of 200 ms and priority 100 are three intervals plus Skew_Time.
+//! The times in a scenario are sums of Skew_Times and twentieths of an interval of its router. For
+//! example, `721.875ms` at an interval of 200 ms and priority 100 is three intervals plus Skew_Time.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ const SKEW_HALVES: [u32; 5] = [0, 1, 2, 3, 4];
 /// Tolerance for rounding, in intervals. The multiples of Skew_Time differ by more.
 const EXACT: f64 = 1e-6;
 
-/// Converts a time. Returns `None` if it is not a sum of intervals and Skew_Times of `from`.
+/// Converts a time. Returns `None` if it is not a sum of Skew_Times and twentieths of an interval of
+/// `from`.
 pub(super) fn convert(time: Duration, from: &RouterSpec, to: &RouterSpec) -> Option<Duration> {
     SKEW_HALVES.into_iter().find_map(|halves| {
         let skew =
@@ -46,14 +47,15 @@ mod tests {
     fn times_are_converted_by_intervals_and_skew_times() {
         let (from, to) = (router(Version::V3, 200, 100), router(Version::V3, 1000, 128));
         for (time, expected) in [
-            // Three intervals and Skew_Time.
+            // With Skew_Time.
             (721.875, 3500.0),
             (121.875, 500.0),
             (321.875, 1500.0),
-            // Of a learned interval twice as long.
+            // With the Skew_Time of a learned interval twice as long.
             (1443.75, 7000.0),
             (243.75, 1000.0),
             (943.75, 4500.0),
+            // Without Skew_Time.
             (400.0, 2000.0),
             (0.0, 0.0),
         ] {

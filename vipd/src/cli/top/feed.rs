@@ -18,10 +18,11 @@ use crate::control::client::{Client, ClientError};
 use crate::control::event::EventRecord;
 use crate::process::{Received, Signals};
 
-/// Interval between requests for reports.
+/// Shortest interval between requests for reports.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Requests for reports take at most `1 / SHARE` of the time, because an agent with thousands of
-/// instances needs a while to answer each request.
+/// The interval is at least `SHARE` times as long as the last request took, up to
+/// [`LONGEST_PERIOD`], because an agent with thousands of instances needs a while to answer each
+/// request.
 const SHARE: u32 = 10;
 /// Longest interval between requests, so that a single slow answer does not freeze the view.
 const LONGEST_PERIOD: Duration = Duration::from_secs(5);

@@ -25,7 +25,7 @@ pub(super) enum Connection {
     /// No request has been answered yet.
     Waiting,
     Up,
-    /// The agent does not reply; `silent` is the time since its last report, if there was one.
+    /// The request failed; `silent` is the time since the agent's last report, if there was one.
     Down {
         error: String,
         silent: Option<Duration>,

@@ -13,7 +13,8 @@ pub(super) struct Theme {
 }
 
 impl Theme {
-    /// Uses colors under the same conditions as the other commands (NO_COLOR, CLICOLOR, TERM).
+    /// Uses colors under the same conditions as the other commands: `--color` and the environment
+    /// (see [`color`](crate::color)).
     pub(super) fn detect() -> Self {
         Self { has_color: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
     }

@@ -77,7 +77,7 @@ impl Verb {
 }
 
 fn undrain(status: &InstanceStatus) -> String {
-    let InstanceStatus { name, priority, preempt, .. } = status;
+    let InstanceStatus { name, priority, effective_priority, preempt, .. } = status;
     if *priority == PRIORITY_OWNER {
         return format!("{name} is the address owner and becomes master at once.");
     }
@@ -86,7 +86,7 @@ fn undrain(status: &InstanceStatus) -> String {
     } else {
         "and becomes master only if there is no other"
     };
-    format!("{name} takes part in elections again with priority {priority}, {then}.")
+    format!("{name} takes part in elections again with priority {effective_priority}, {then}.")
 }
 
 fn addresses(status: &InstanceStatus) -> String {

@@ -200,8 +200,8 @@ fn keys(hmac: &Table<'_>, instance: &str, folders: &Folders<'_>, problems: &mut 
     keys
 }
 
-/// Returns the ID of the key with which adverts are signed. In receive-only mode, this is the first
-/// key unless another one is specified.
+/// Returns the ID of the active key. In receive-only mode, in which no adverts are signed, this is
+/// the first key unless another one is specified.
 #[expect(clippy::option_option, reason = "rejected, absent and given are distinct results")]
 fn active_key(
     hmac: &Table<'_>,

@@ -32,7 +32,7 @@ pub(in crate::config) fn xdp(value: &Value<'_>) -> Result<XdpMode, crate::config
 }
 
 /// Returns the configured XDP modes by interface. Reports interfaces that are configured twice or
-/// that no instance uses.
+/// are not the `interface` of an instance.
 pub(in crate::config) fn modes(
     interfaces: &[Interface],
     drafts: &[Draft],
@@ -56,7 +56,7 @@ pub(in crate::config) fn modes(
             used.dedup();
             problems.add(
                 *at,
-                format!("no instance uses interface {name:?}; instances use {}; correct the name, or remove the table", used.join(", ")),
+                format!("interface {name:?} is not the `interface` of an instance; those are {}; correct the name, or remove the table", used.join(", ")),
             );
         }
         first.entry(name.clone()).or_insert(*at);

@@ -7,7 +7,8 @@ use crate::config::schema;
 use crate::config::table::Table;
 use crate::vrrp::interval::{Interval, IntervalError, Version};
 
-/// Reads the interval. If the version is missing or invalid, only the interval's syntax is checked.
+/// Reads the interval. If the version is `None` because it is invalid, only the interval's syntax
+/// is checked.
 pub(in crate::config) fn read(
     table: &Table<'_>,
     version: Option<Version>,

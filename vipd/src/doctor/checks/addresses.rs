@@ -29,7 +29,7 @@ pub(in crate::doctor) fn vips_are_only_vipds(facts: &Facts) -> Vec<Finding> {
             let is_foreign = |found: &&Address| found.address == vip.address && found.protocol != PROTO_VIPD;
             if let Some(found) = interface.addresses.iter().find(is_foreign) {
                 let name = &interface.link.name;
-                // It may be the only address of the host.
+                // The found address may be this host's own, and even its only one.
                 let owner = if name == own && !found.secondary {
                     "if it is this host's own address, set `priority = 255` or choose another VIP; otherwise "
                 } else {
@@ -58,7 +58,7 @@ pub(in crate::doctor) fn vips_are_only_vipds(facts: &Facts) -> Vec<Finding> {
 
 pub(in crate::doctor) fn one_interface_answers_for_a_subnet(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    for (_, vip, name) in vips(facts) {
+    for (_, vip, name) in vips(facts).filter(|(_, vip, _)| vip.address.is_ipv4()) {
         let Some(own) = facts.interfaces.get(name) else { continue };
         // A wider or narrower subnet is probably that of another segment.
         let is_subnet = |prefix: u8| {
@@ -100,15 +100,17 @@ pub(in crate::doctor) fn one_interface_answers_for_a_subnet(facts: &Facts) -> Ve
     findings
 }
 
-/// Returns whether an IPv4 address is in the subnet of another one. A /32 prefix has no subnet.
+/// Returns whether an address is in the subnet of another one. A /32 or /128 prefix has no subnet.
 pub(super) fn contains(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
-    match (network, address) {
+    let (difference, length) = match (network, address) {
         (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-            network.to_bits() & mask == address.to_bits() & mask && prefix < 32
+            (u128::from(network.to_bits() ^ address.to_bits()), 32_u32)
         }
-        _ => false,
-    }
+        (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits() ^ address.to_bits(), 128),
+        _ => return false,
+    };
+    let host_bits = length.saturating_sub(prefix.into());
+    host_bits > 0 && difference.checked_shr(host_bits).unwrap_or(0) == 0
 }
 
 /// Without IPv6, an interface has no link-local address, and the kernel refuses IPv6 addresses.
@@ -128,7 +130,7 @@ pub(in crate::doctor) fn ipv6_is_enabled(facts: &Facts) -> Vec<Finding> {
                     Finding::problem(
                         "ipv6-disabled",
                         name,
-                        "IPv6 is disabled on an interface of an IPv6 instance",
+                        "IPv6 is disabled on an interface that needs it for adverts or VIPs",
                     )
                     .evidence(format!("{key} is 1; instance {} has the VIP {}", instance.name, vip.address))
                     .remedy(format!("run `sysctl -w {key}=0`, and correct /etc/sysctl.d")),

@@ -11,12 +11,16 @@ use crate::config::Instance;
 use crate::config::settings::{Checksum, Transport};
 use crate::doctor::{Facts, Finding, Severity};
 use crate::observe::{check, reason_of};
+use crate::vrrp::Family;
 
 pub(in crate::doctor) fn versions_match(facts: &Facts) -> Vec<Finding> {
     let version = |instance: &Instance| instance.router.version().number();
     let mismatches = others(facts).filter(|(instance, sender)| sender.advert.version != version(instance));
     let findings = mismatches.map(|(instance, sender)| {
         let own = version(instance);
+        let theirs = sender.advert.version;
+        let on_other = format!("version {own} on the other router");
+        let is_supported = theirs == 3 || theirs == 2 && instance.router.family == Family::V4;
         Finding::problem(
             "version-mismatch",
             &instance.name,
@@ -25,11 +29,12 @@ pub(in crate::doctor) fn versions_match(facts: &Facts) -> Vec<Finding> {
                 sender.advert.source
             ),
         )
-        .evidence(format!("received: VRRPv{}; configured here: VRRPv{own}", sender.advert.version))
-        .remedy(format!(
-            "set `version = {}` here, or version {own} on the other router",
-            sender.advert.version
-        ))
+        .evidence(format!("received: VRRPv{theirs}; configured here: VRRPv{own}"))
+        .remedy(if is_supported {
+            format!("set `version = {theirs}` here, or {on_other}")
+        } else {
+            format!("set {on_other}")
+        })
     });
     findings.collect()
 }

@@ -23,7 +23,8 @@ fn refusal(hmac: &Config, advert: &Advert) -> Option<Refusal> {
     (advert.is_signed_with(key) == Some(false)).then_some(Refusal::WrongHmac)
 }
 
-/// Returns whether an advert was signed with a key that the instance does not have.
+/// Returns whether an advert was signed with a key that the instance does not have. False for an
+/// instance without `hmac`.
 pub(super) fn has_wrong_key(instance: &Instance, advert: &Advert) -> bool {
     instance.hmac.as_ref().is_some_and(|hmac| refusal(hmac, advert).is_some())
 }

@@ -48,7 +48,8 @@ pub(in crate::doctor) fn groups_are_joined(facts: &Facts) -> Vec<Finding> {
                 )
                 .evidence(format!("`ip maddress show dev {}` lacks {group}", instance.interface))
                 .remedy(
-                    "run `systemctl restart vipd`; if vipd cannot join, `journalctl -u vipd -g group` shows the reason",
+                    "run `systemctl restart vipd`; if vipd cannot join, `journalctl -u vipd -g 'cannot (re)?join'` \
+                     shows the reason",
                 ),
             );
         }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use vipd_common::counters::Counter;
+
 use super::{
     checksum_text, hmac, interval, is_unrelated, list_with, observed, others, senders, time, virtual_router,
 };
 use crate::doctor::{Facts, Finding};
-use crate::observe::Sender;
+use crate::observe::{Advert, Sender};
 use crate::vrrp::config::PRIORITY_OWNER;
 
 /// Describes the adverts of a router.
@@ -20,8 +22,20 @@ fn describe(sender: &Sender) -> String {
         advert.version,
         advert.priority,
         interval(advert.interval),
-        checksum_text(advert.checksum)
+        checksum(sender)
     )
+}
+
+/// The checksum of an advert that was discarded for another reason first.
+const NOT_CHECKED: &str = "not checked";
+
+/// Returns the name of the checksum form of a router's adverts, or [`NOT_CHECKED`].
+fn checksum(sender: &Sender) -> &'static str {
+    let Advert { checksum, defect, .. } = &sender.advert;
+    match defect {
+        None | Some(Counter::ChecksumErrors) => checksum_text(*checksum),
+        Some(_) => NOT_CHECKED,
+    }
 }
 
 pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
@@ -34,13 +48,12 @@ pub(in crate::doctor) fn one_master(facts: &Facts) -> Vec<Finding> {
         };
         let differs = |of: fn(&Sender) -> u64| rest.iter().any(|one| of(one) != of(first));
         let same_version = !differs(|one| one.advert.version.into());
+        let mut forms = masters.iter().map(|sender| checksum(sender)).filter(|form| *form != NOT_CHECKED);
+        let forms_differ = forms.next().is_some_and(|first| forms.any(|form| form != first));
         let mut causes = Vec::new();
         for (what, is_different) in [
             ("VRRP version", !same_version),
-            (
-                "checksum form",
-                same_version && differs(|one| one.advert.checksum.map_or(0, |form| form as u64)),
-            ),
+            ("checksum form", same_version && forms_differ),
             (
                 "authentication",
                 same_version

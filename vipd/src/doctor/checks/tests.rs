@@ -151,7 +151,8 @@ fn each_difference_of_another_router_is_found() {
     ];
     for (more, sent, expected) in cases {
         let facts = facts(more, std::slice::from_ref(sent));
-        // Consequences of the case: invalid adverts do not show a master, and no peer answers.
+        // Consequences of the case: the advert of a router with the interval 0 is overdue at once,
+        // and no peer answers.
         let follows =
             |name: &&str| !expected.contains(name) && matches!(*name, "no-master" | "peer-unreachable");
         let found: Vec<_> = names(&facts).into_iter().filter(|name| !follows(name)).collect();
@@ -255,6 +256,25 @@ fn peers_that_were_not_asked_are_not_unreachable() {
         wire.unasked.insert(peer.into());
     }
     assert_eq!(names(&facts), ["not-observed"]);
+}
+
+#[test]
+fn only_ipv6_peers_in_a_subnet_of_the_interface_must_answer() {
+    for (peer, expected) in
+        [("fe80::9", true), ("2001:db8:0:1::9", true), ("2001:db8:0:2::9", false), ("fd00::9", false)]
+    {
+        let unicast = format!("unicast_peers = [\"{peer}\"]\nunicast_source = \"2001:db8:0:1::1\"\n");
+        let mut facts = facts("", &[]);
+        let text = "[[instance]]\nname = \"a\"\ninterface = \"eth0\"\nvrid = 51\n\
+                    virtual_addresses = [\"2001:db8:0:1::50/64\"]\n";
+        facts.config = Ok(Config::parse(&format!("{text}{unicast}"), "vipd.toml").expect("valid"));
+        let interface = facts.interfaces.get_mut("eth0").expect("an interface");
+        for (address, prefix) in [("fe80::1", 64), ("2001:db8:0:1::1", 64), ("fd00::1", 128)] {
+            let address = Address::vipd(2, address.parse().expect("an address"), prefix);
+            interface.addresses.push(Address { protocol: 0, ..address });
+        }
+        assert_eq!(names(&facts).contains(&"peer-unreachable"), expected, "{peer}: {:?}", found(&facts));
+    }
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub(crate) enum Removal {
     /// A VIP that another tool added on the parent of the router's macvlan, while the router is
     /// master.
     OnParent(RouterId),
-    /// A stale VIP of a previous run.
+    /// A stale VIP of a previous run, or a VIP of a router that a reload has removed.
     Stale,
 }
 
@@ -273,8 +273,9 @@ impl Effects {
             *refusals += 1;
             let origin = origins.get(index).copied().flatten();
             let vip = origin.and_then(|origin| origin.vip);
-            // The removal of an address that is no longer configured is not retried, so every
-            // failure is logged.
+            // A change that belongs to no VIP is not retried, so every failure is logged. Examples
+            // are a limited lifetime, and the removal of an address that is no longer configured or
+            // whose interface was renamed.
             let is_logged = vip.is_none_or(|vip| {
                 if let Some(instance) = routers.get_mut(vip.0) {
                     instance.sent.address_errors += 1;

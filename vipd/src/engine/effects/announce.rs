@@ -16,9 +16,9 @@ use crate::engine::topology::Topology;
 use crate::packet::announcement;
 use crate::vrrp::Action;
 
-/// Time limit for the announcements of a flush, in nanoseconds. Any remaining announcements wait
-/// for the next turn. Netlink requests may take a long time, because the kernel's rtnl lock is
-/// global: any change to an interface of the host delays them.
+/// Time limit for the announcements of a turn, in nanoseconds, counted from the turn's first flush.
+/// Any remaining announcements wait for the next turn. Netlink requests may take a long time,
+/// because the kernel's rtnl lock is global: any change to an interface of the host delays them.
 const LATE: u64 = 5_000_000;
 /// Maximum number of neighbor entries read per turn.
 const NEIGHBORS: usize = 4;

@@ -1,5 +1,5 @@
 //! Prepares the routers' records. After the engine has died, the guardian uses the records to send
-//! priority-0 adverts and to remove VIPs, routes and rules.
+//! priority-0 adverts and to remove VIPs, routes, rules and macvlans.
 
 use std::net::IpAddr;
 

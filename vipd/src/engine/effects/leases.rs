@@ -102,8 +102,8 @@ impl Effects {
         self.leaving.push((router, instance.row));
     }
 
-    /// Lifts the fence of a router that has handled an advert and is still master. If the lease has
-    /// expired, the fence stays until the router sends its next advert.
+    /// Lifts the fence of a router that is still master after an advert was handled or refused. If
+    /// the lease has expired, the fence stays until the router sends its next advert.
     pub(crate) fn keep_lease(&mut self, now: Timestamp, instance: &Instance) {
         let row = instance.row;
         if instance.is_master() && self.leases.is_fenced(row) && self.leases.is_valid(row, now) {

@@ -106,7 +106,7 @@ pub(crate) struct Effects {
     batched: Vec<LinkId>,
     /// Time of the current turn.
     now: Timestamp,
-    /// Time at which the current [`flush`](Effects::flush) began.
+    /// Time at which the first [`flush`](Effects::flush) of the current turn began.
     flush_began: Timestamp,
 }
 
@@ -156,7 +156,8 @@ impl Effects {
         self.actions.push((router, action));
     }
 
-    /// Queues a change that does not originate from a router.
+    /// Queues a change without an origin. If the kernel refuses the change, the change is not
+    /// retried.
     pub(crate) fn change(&mut self, change: Change) {
         self.enqueue(change, None);
     }

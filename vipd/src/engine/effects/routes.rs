@@ -74,7 +74,8 @@ struct Entry {
     /// The entry as vipd added it, until vipd removes it or is notified that another tool has
     /// replaced it. Another tool may have removed it in the meantime.
     added: Option<RoutingEntry>,
-    /// Error number of the last attempt to add the entry; `None` if the attempt succeeded.
+    /// Error number of the last attempt to add the entry; `None` if the attempt succeeded, or if
+    /// there has been no attempt.
     refused: Option<i32>,
     /// Rate-limit state for checks after external removals: a theoretical arrival time (GCRA).
     checked: Timestamp,

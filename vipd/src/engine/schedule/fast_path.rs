@@ -3,8 +3,8 @@
 //! For an unchanged advert of the current master, the BPF program only updates the arrival time in
 //! a memory-mapped array. The deadlines of such routers are therefore not in the heap. When the
 //! earliest deadline may have passed, all deadlines are computed from the arrival times in one
-//! pass. In the steady state, this happens once every two to three advert intervals, for all
-//! virtual routers together.
+//! pass. With the default `down_after_adverts = 3`, this happens once every two to three advert
+//! intervals in the steady state, for all virtual routers together.
 
 use vipd_common::Timestamp;
 

@@ -21,8 +21,9 @@ use crate::vrrp::{Addresses, Input, RouterConfig};
 const TAKEOVER_MAX: u64 = 1_000_000_000;
 
 impl Engine {
-    /// Hands over if nothing is pending, or refuses the handover once the time limit has passed.
-    /// Returns whether another turn is needed.
+    /// Hands over if nothing is pending. Refuses the handover once the time limit has passed, or if
+    /// the state must not be left to a later process ([`restart_defect`](Self::restart_defect)).
+    /// Returns whether another turn must follow at once.
     pub(in crate::engine) fn continue_handover(&mut self) -> bool {
         let Some(handover) = &self.handover else { return false };
         let (recipient, has_expired) = (handover.recipient, clock::now() >= handover.until);
@@ -56,7 +57,9 @@ impl Engine {
         true
     }
 
-    /// Returns whether no inputs, actions, elections or reloads are pending.
+    /// Returns whether nothing is pending: no inputs, changes in sync groups, fast paths to
+    /// publish, elections, reloads or rows to release, and no actions or changes except paced
+    /// announcements and retries.
     fn is_quiet(&self) -> bool {
         self.worklist.is_empty()
             && self.changed.is_empty()
@@ -68,9 +71,9 @@ impl Engine {
     }
 
     /// Sends the adverts that would become due before the end of the takeover; for a recipient that
-    /// starts later, the adverts of all masters. Otherwise, an advert that becomes due at the
-    /// beginning of the takeover would be sent only after the takeover. Returns the time limit of
-    /// the takeover, or `None` if another turn is needed first.
+    /// starts later, the adverts of all masters. Without these early adverts, an advert that
+    /// becomes due at the beginning of the takeover would be sent only after the takeover. Returns
+    /// the time limit of the takeover, or `None` if another turn is needed first.
     pub(in crate::engine) fn suspend(&mut self, recipient: Recipient) -> Option<Timestamp> {
         let now = clock::now();
         // If the engine stalled during this turn, another router may have taken over. That router's

@@ -1,9 +1,9 @@
 //! The engine's part of a restart by systemd: no process runs the routers until the next one has
 //! started.
 //!
-//! A backup that takes over in the meantime is the only owner, because the BPF programs stay
-//! attached and fence the VIPs. If no process starts, the kernel removes the VIPs at the end of
-//! their lifetime.
+//! A backup that takes over in the meantime is the only router that uses the VIPs, because the BPF
+//! programs stay attached and fence the VIPs on this host. If no process starts, the kernel removes
+//! the VIPs at the end of their lifetime.
 
 use super::super::Engine;
 use super::super::id::RouterId;

@@ -52,7 +52,11 @@ fn members_share_state_and_priority_until_the_group_is_removed() -> Result<()> {
             let instances = bench.engine.topology().routers.iter().take(2);
             instances.filter(|(_, one)| one.router.snapshot().reason == Some(Reason::Group)).count()
         };
-        assert_eq!(reasons(&bench), 1, "one member has timed out, and the other has followed");
+        assert_eq!(
+            reasons(&bench),
+            1,
+            "one member's master-down timer has fired, and the other member has followed"
+        );
 
         let drained = State::Fault(Fault::Drained);
         bench.handle.send(Command::Input { router: ids[0], input: Input::Impede(Fault::Drained) });

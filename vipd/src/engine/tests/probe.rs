@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use vipd_common::records::SIGNED_BURST;
+use vipd_common::wire::trailer::Trailer;
+
 use super::*;
 use crate::xdp::{Position, Row};
 
@@ -122,4 +125,36 @@ fn election_waits_for_a_probe_that_began_after_adverts_were_missed() -> Result<(
         })?;
     }
     Ok(())
+}
+
+/// Adverts of the master may be among the dropped ones.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn election_that_waited_for_a_probe_is_postponed_if_signed_adverts_were_dropped() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let injector = Injector::open(lab.host(Station::Client)?)?;
+    lab.host(NODE)?.run(move || -> Result<()> {
+        let key = "5a01".repeat(16);
+        let mut bench = Bench::configured(&format!(
+            "[[instance]]\nname = \"1\"\ninterface = \"eth1\"\nvrid = 1\nadvert_interval = \"10ms\"\n\
+             down_after_adverts = {MISSING}\nvirtual_addresses = [\"10.0.1.1\"]\n\
+             hmac = {{ keys = [{{ id = 1, hex = \"{key}\" }}], anti_replay = \"monotonic\" }}\n"
+        ))?;
+        let release = block_probes(&mut bench);
+        bench.turn_until("the election waits", |bench| !bench.engine.waiting.is_empty())?;
+        let valid = Station::Client.advert(protocol::Version::V3, 1, 200);
+        let trailer = Trailer { key_id: 1, sequence: 1, hmac: [0; _] }.encode().to_vec();
+        let forged =
+            Advert { interval: 1, addresses: vec![Ipv4Addr::new(10, 0, 1, 1).into()], trailer, ..valid };
+        let count = usize::try_from(2 * SIGNED_BURST)?;
+        injector.send_paced(&[forged.frame()], count, Duration::ZERO)?;
+        let row = bench.engine.topology.routers.values().next().expect("a router").row;
+        bench.turn_until("adverts are dropped", |bench| {
+            bench.engine.signers.last_drop(row) > Timestamp::ZERO
+        })?;
+        drop(release);
+        bench.turn_until("the election no longer waits", |bench| bench.engine.waiting.is_empty())?;
+        assert!(bench.all_are(State::Backup));
+        Ok(())
+    })
 }

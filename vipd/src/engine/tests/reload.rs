@@ -48,7 +48,8 @@ impl Random {
     }
 }
 
-/// Returns a valid configuration of 1 to 6 instances that share [`VIPS`] addresses.
+/// Returns a valid configuration of 1 to 6 instances, among which up to [`VIPS`] addresses are
+/// distributed at random.
 fn random_configuration(random: &mut Random) -> Config {
     let count = 1 + random.below(6);
     let mut vips = BTreeMap::<u8, Vec<String>>::new();

@@ -121,7 +121,9 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(
         Global,
         "vrrp_delay_after_boot",
-        Unsupported("vipd counts the delay from the start of the agent; set `startup_delay`"),
+        Unsupported(
+            "vipd counts the delay not from the boot, but from the time at which an instance could first have started; set `startup_delay`",
+        ),
     ),
     line(Global, "vrrp_check_unicast_src", NotNeeded(super::vrrp::SOURCE_CHECK)),
     line(Global, "vrrp_skip_check_adv_addr", NotNeeded(super::vrrp::ADDRESS_LIST)),

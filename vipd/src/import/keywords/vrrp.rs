@@ -13,10 +13,9 @@ pub(super) const LOWER_PRIORITY_ADVERT: &str =
     "a master answers losing adverts in VRRPv3 (RFC 9568) and discards them in VRRPv2 (RFC 3768)";
 pub(super) const LAST_ADVERT: &str = "a master that yields sends a last advert, except after a stall";
 pub(super) const SOURCE_CHECK: &str = "vipd always drops adverts from sources other than the peers";
-pub(super) const ADDRESS_LIST: &str = "vipd counts adverts with another address list; it accepts them in VRRPv3 and discards them in VRRPv2 (RFC 3768)";
+pub(super) const ADDRESS_LIST: &str = "vipd counts adverts with another address list; it accepts them in VRRPv3 and, in VRRPv2, discards them unless they have priority 255 (RFC 3768)";
 pub(super) const STALL: &str = "a master that was not scheduled always yields to the router that took over";
-pub(super) const OWNER: &str =
-    "an address owner answers the adverts of another owner; correct the other router";
+pub(super) const OWNER: &str = "an address owner ignores the adverts of another owner in VRRPv2, but in VRRPv3, the owner with the lower address yields; correct the other router";
 pub(super) const EXTRA_GARP: &str = "`garp.refresh` also announces the VIPs on other interfaces; set it if switches age out the MAC of these VIPs";
 pub(super) const PRIORITY_NOTICE: &str =
     "the FIFO has no lines for changes of priority; read `effective-priority` with `vipd status --json`";
@@ -236,8 +235,8 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     option(Rule, "priority", 1, Translated(&["rules.priority"])),
     option(Rule, "preference", 1, Translated(&["rules.priority"])),
     option(Rule, "order", 1, Translated(&["rules.priority"])),
-    option(Rule, "inet", 0, NotNeeded("the networks or the instance determine the family")),
-    option(Rule, "inet6", 0, NotNeeded("the networks or the instance determine the family")),
+    option(Rule, "inet", 0, NotNeeded("`from` and `to` determine the family")),
+    option(Rule, "inet6", 0, NotNeeded("`from` and `to` determine the family")),
     option(Rule, "no_track", 0, NotNeeded(IGNORED_REMOVAL)),
     option(Rule, "protocol", 1, NotNeeded("vipd marks its rules with protocol 118")),
     option(Rule, "not", 0, Unsupported(RULE_ATTRIBUTE)),

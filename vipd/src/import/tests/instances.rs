@@ -181,6 +181,55 @@ fn ipv6_instances_use_version_3() {
     }
 }
 
+/// keepalived 2.2.7 adds the first two routes and the first rule for IPv4, also in an IPv6 instance.
+#[test]
+fn family_of_routes_and_rules_does_not_depend_on_the_instance() {
+    for (address, routes, rules) in [
+        (
+            "fe80::1/64",
+            [("default dev eth0", "0.0.0.0/0"), ("inet6 default dev eth0", "::/0")],
+            [("iif eth0", "from = \"0.0.0.0/0\", iif"), ("inet6 iif eth0", "{ iif")],
+        ),
+        (
+            "192.0.2.1/24",
+            [("default dev eth0", "0.0.0.0/0"), ("inet6 default dev eth0", "::/0")],
+            [("iif eth0", "{ iif"), ("inet6 iif eth0", "from = \"::/0\", iif")],
+        ),
+    ] {
+        let instance = |block: &str| {
+            translated(&format!(
+                "vrrp_instance V {{\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress {{ {address} }}\n{block}\n}}\n"
+            ))
+        };
+        for (route, expected) in routes {
+            let found = instance(&format!("virtual_routes {{\n{route}\n}}"));
+            assert_valid(&found);
+            assert!(found.toml.contains(&format!("{{ to = \"{expected}\", dev")), "{route}\n{}", found.toml);
+        }
+        for (rule, expected) in rules {
+            let found = instance(&format!("virtual_rules {{\n{rule} table 100 preference 500\n}}"));
+            assert_valid(&found);
+            assert!(found.toml.contains(expected), "{rule}\n{}", found.toml);
+        }
+    }
+}
+
+#[test]
+fn scope_of_routes_is_translated() {
+    assert_rows(&[
+        (
+            "virtual_routes {\n10.0.0.0/8 dev eth1 scope global\n}",
+            &["routes = [{ to = \"10.0.0.0/8\", dev = \"eth1\", scope = \"global\" }]"],
+            &[],
+        ),
+        (
+            "virtual_routes {\n2001:db8::/64 dev eth1 scope link\n}",
+            &["routes = [{ to = \"2001:db8::/64\", dev = \"eth1\" }]"],
+            &["attention: `scope` is left out: the kernel ignores it for IPv6 routes"],
+        ),
+    ]);
+}
+
 #[test]
 fn ipv6_instance_needs_attention_if_keepalived_uses_version_2() {
     let before = |settings: &str| instance(settings).replace("192.0.2.1/24", "fe80::1/64");

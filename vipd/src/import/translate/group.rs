@@ -110,7 +110,7 @@ impl Group {
         let tracked = match (self.tracks.is_empty(), has_member) {
             (true, _) => "",
             (false, true) => "; the instance tracks its objects",
-            (false, false) => ", and so are its tracked objects",
+            (false, false) => "; its tracked objects are left out, too",
         };
         context.note(
             &self.at,

@@ -45,16 +45,17 @@ impl Draft {
     }
 }
 
-/// Translates the routes of a block. `is_ipv6` states whether the instance is for IPv6.
-pub(super) fn routes(statement: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Vec<Value> {
-    statement.children().iter().filter_map(|line| route(line, is_ipv6, context)).collect()
+/// Translates the routes of a block.
+pub(super) fn routes(statement: &Statement, context: &mut Context<'_>) -> Vec<Value> {
+    statement.children().iter().filter_map(|line| route(line, context)).collect()
 }
 
-fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<Value> {
+fn route(line: &Statement, context: &mut Context<'_>) -> Option<Value> {
     let at = &line.at;
     let mut draft = Draft::default();
     let mut destination: Option<String> = None;
-    let mut is_forced_ipv6 = is_ipv6;
+    let mut is_forced_ipv6 = false;
+    let mut scope = None;
     let mut leads_elsewhere = false;
     let mut words = line.words.iter();
     while let Some(word) = words.next() {
@@ -87,11 +88,7 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
             "src" => draft.set("source", Value::Text(value)),
             "table" => draft.set("table", Value::Integer(table(&value, at, context)?)),
             "metric" | "priority" | "preference" => integer(&mut draft, "metric", &value, at, context),
-            "scope" => {
-                if let Some(scope) = address::scope(&value, at, context) {
-                    draft.set("scope", Value::Text(scope.to_owned()));
-                }
-            }
+            "scope" => scope = Some(value),
             "onlink" => draft.set("onlink", Value::Boolean(true)),
             "blackhole" | "unreachable" | "prohibit" | "throw" => {
                 draft.set("type", Value::Text(word.clone()));
@@ -108,6 +105,7 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
         .entries
         .iter()
         .any(|(key, value)| *key == "via" && matches!(value, Value::Text(text) if text.contains(':')));
+    // Without a network or an address that shows the family, keepalived uses IPv4.
     let to = match destination.as_deref() {
         Some("default") if is_forced_ipv6 || via_ipv6 => "::/0".to_owned(),
         Some("default") => "0.0.0.0/0".to_owned(),
@@ -117,22 +115,42 @@ fn route(line: &Statement, is_ipv6: bool, context: &mut Context<'_>) -> Option<V
             return None;
         }
     };
+    match scope.as_deref() {
+        Some(_) if to.contains(':') => {
+            context.attention(at, "`scope` is left out: the kernel ignores it for IPv6 routes");
+        }
+        // The default of a route without `via` is `link`.
+        Some("global" | "0") => draft.set("scope", Value::Text("global".to_owned())),
+        Some(scope) => {
+            if let Some(scope) = address::scope(scope, at, context) {
+                draft.set("scope", Value::Text(scope.to_owned()));
+            }
+        }
+        None => {}
+    }
     draft.set("to", Value::Text(to));
     Some(draft.ordered(&["to", "via", "dev", "table", "metric", "source", "scope", "type", "onlink"]))
 }
 
-/// Translates the rules of a block. `unnumbered` is the number of rules so far that have no
-/// configured preference.
-pub(super) fn rules(statement: &Statement, unnumbered: &mut u32, context: &mut Context<'_>) -> Vec<Value> {
-    statement.children().iter().filter_map(|line| rule(line, unnumbered, context)).collect()
+/// Translates the rules of a block. `is_ipv6` states whether the instance is for IPv6, and
+/// `unnumbered` is the number of rules so far that have no configured preference.
+pub(super) fn rules(
+    statement: &Statement,
+    is_ipv6: bool,
+    unnumbered: &mut u32,
+    context: &mut Context<'_>,
+) -> Vec<Value> {
+    statement.children().iter().filter_map(|line| rule(line, is_ipv6, unnumbered, context)).collect()
 }
 
-fn rule(line: &Statement, unnumbered: &mut u32, context: &mut Context<'_>) -> Option<Value> {
+fn rule(line: &Statement, is_ipv6: bool, unnumbered: &mut u32, context: &mut Context<'_>) -> Option<Value> {
     let at = &line.at;
     let mut draft = Draft::default();
     let mut matches_more = false;
+    let mut is_forced_ipv6 = false;
     let mut words = line.words.iter();
     while let Some(word) = words.next() {
+        is_forced_ipv6 |= word == "inet6";
         let value = match context.option(Block::Rule, word, &mut words, at) {
             Parsed::Value(value) => value,
             Parsed::NotNeeded => continue,
@@ -161,6 +179,11 @@ fn rule(line: &Statement, unnumbered: &mut u32, context: &mut Context<'_>) -> Op
             "the rule is left out, because it would match other packets without the attribute",
         );
         return None;
+    }
+    // Without networks, the family is IPv4 in keepalived, and that of the instance in vipd.
+    if !draft.has("from") && !draft.has("to") && is_forced_ipv6 != is_ipv6 {
+        let all = if is_forced_ipv6 { "::/0" } else { "0.0.0.0/0" };
+        draft.set("from", Value::Text(all.to_owned()));
     }
     if !draft.has("priority") {
         let preference = FIRST_PREFERENCE.saturating_sub(*unnumbered).max(1);

@@ -65,10 +65,11 @@ pub(super) struct Track {
 /// The kind of instance or group that tracks an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// An instance without a group, or a group.
+    /// An instance without a group, an instance of a group to which the weights of the members'
+    /// objects apply, or a group.
     Independent,
-    /// An instance of a group. Among its objects with weights, keepalived ignores scripts and
-    /// files, and treats interfaces as if they had no weight.
+    /// An instance of any other group. Among its objects with weights, keepalived ignores scripts
+    /// and files, and treats interfaces as if they had no weight.
     Member,
     /// An instance with priority 255. keepalived ignores all its interfaces, scripts and files with
     /// weights.

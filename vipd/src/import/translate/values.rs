@@ -21,7 +21,8 @@ pub(super) fn seconds(text: &str) -> Option<u64> {
     whole.checked_mul(SECOND)?.checked_add(micros * MICROSECOND)
 }
 
-/// Formats a duration as vipd reads it, in the largest unit that needs no fraction.
+/// Formats a duration as vipd reads it: in seconds if that needs no fraction, otherwise in
+/// milliseconds or microseconds.
 pub(super) fn duration(nanos: u64) -> String {
     for (unit, name) in [(SECOND, "s"), (1_000_000, "ms")] {
         if nanos.is_multiple_of(unit) {

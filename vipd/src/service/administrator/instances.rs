@@ -26,8 +26,8 @@ impl Administrator {
         Ok(Done { changes, warnings: stored.err().iter().map(not_stored).collect() })
     }
 
-    /// Hands over mastership of the instances if all of them are masters. Otherwise, refuses the
-    /// request.
+    /// Hands over mastership of the instances if all of them are masters and none is the address
+    /// owner. Otherwise, refuses the request.
     pub(super) fn fail_over(&self, names: &[String]) -> Outcome {
         if names.is_empty() {
             return Err("name at least one instance".to_owned().into());

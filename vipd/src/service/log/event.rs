@@ -55,7 +55,7 @@ pub(super) fn write(config: &Instance, event: &Event) {
         Event::LosingAdvert { source, priority } => {
             tracing::warn!(
                 instance, %source, priority,
-                "split brain: a lower-ranking router also claims mastership; re-advertising"
+                "split brain: another router also claims mastership; staying master"
             );
         }
         Event::Reannounced => {
@@ -102,6 +102,6 @@ pub(super) fn write_unsent(config: &Instance, error: &io::Error) {
     let remedy = is_too_long.then_some("move addresses to virtual_addresses_excluded");
     tracing::warn!(
         instance, %error, remedy,
-        "cannot send a frame; further failures are not logged until a send succeeds"
+        "cannot send a frame; further failures are not logged until an advert has been sent"
     );
 }

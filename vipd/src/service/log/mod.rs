@@ -1,9 +1,11 @@
 //! Writes log lines.
 //!
-//! Two limits apply to lines that another router can trigger repeatedly: the core does not report a
-//! kind of event again until the state, the master, the configured interval or the virtual
-//! addresses change, and this module limits the rate per instance. The latest state change is
-//! always logged, if necessary in one line that covers several changes.
+//! Lines that another router can trigger repeatedly are limited twice. First, at their source: the
+//! core does not report a kind of event again, except [`Event::Reannounced`], until the state, the
+//! master, the configured interval or the virtual addresses change; and the engine reports refused
+//! adverts at most once a minute per instance and reason. Second, this module limits the rate per
+//! instance. The latest state change is always logged, if necessary in one line that covers several
+//! changes.
 
 mod event;
 pub(super) mod limit;
@@ -33,8 +35,8 @@ pub(super) struct Log {
     agent: Limit,
     /// Failures of the agent that may repeat, by subject.
     failures: BTreeMap<String, Repeats>,
-    /// Whether the rate limit has suppressed state changes since the last call to
-    /// [`lost_transitions`](Self::lost_transitions).
+    /// Whether the rate limit has suppressed a state change that
+    /// [`lost_transitions`](Self::lost_transitions) has not yet logged.
     has_unlogged_transitions: bool,
 }
 
@@ -146,7 +148,7 @@ impl Log {
                 if self.is_due("netlink dump", &failure) {
                     tracing::error!(
                         error = failure,
-                        "cannot read or change links and addresses; trying again"
+                        "cannot read or change links, addresses, routes or rules; trying again"
                     );
                 }
             }
@@ -168,7 +170,8 @@ impl Log {
             }
             _ if !self.agent.permits(Scope::Agent) => {}
             Report::StaleVipRemoved(found) => {
-                tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
+                let Address { address, prefix, .. } = found;
+                tracing::warn!(%address, prefix, "removed stale VIP left by a previous run or by a removed instance");
             }
             Report::VipRemoved { router, address: Address { address, prefix, .. }, is_master } => {
                 let instance = self.instance(router).map(|config| config.name.as_str());
@@ -176,8 +179,10 @@ impl Log {
                 tracing::warn!(instance, %address, prefix, "VIP present {found}; removed");
             }
             Report::AddressRefused { address: Address { address, prefix, .. }, is_added, error } => {
-                let verb = if is_added { "add" } else { "remove" };
-                tracing::error!(%address, prefix, %error, "cannot {verb} VIP; retrying after 1 to 60 s");
+                // The removal of an address that is no longer configured is not retried.
+                let (verb, condition) =
+                    if is_added { ("add", "") } else { ("remove", " if it is still configured") };
+                tracing::error!(%address, prefix, %error, "cannot {verb} VIP; retrying after 1 to 60 s{condition}");
             }
             Report::MacvlanRefused { router, error } => {
                 let instance = self.instance(router).map(|config| config.name.as_str());

@@ -103,9 +103,11 @@ fn describe_address_interfaces(config: &Instance) -> String {
         config.placements.iter().filter_map(|placement| placement.interface.as_deref()).collect();
     match Vec::from_iter(devs).as_slice() {
         [] => format!("the macvlan on {} for the VIPs is missing", config.interface),
-        [dev] => format!("interface {dev} (`dev` of a VIP) does not exist, is down or has no carrier"),
+        [dev] => format!(
+            "interface {dev} (`dev` of a VIP) does not exist, is down, has no carrier or could not be opened"
+        ),
         devs => format!(
-            "one of the interfaces {} (`dev` of a VIP) does not exist, is down or has no carrier",
+            "one of the interfaces {} (`dev` of a VIP) does not exist, is down, has no carrier or could not be opened",
             devs.join(", ")
         ),
     }

@@ -123,7 +123,7 @@ struct Renewed {
     /// The error if a watch on the file or a directory could not be added; `None` if the file or
     /// directory is only missing.
     error: Option<Errno>,
-    /// Whether the file may change without an event, because a watch is missing or the path
+    /// Whether the file may change without an event, because a watch could not be added or the path
     /// contains a symbolic link, whose target may be replaced or created in a directory without a
     /// watch.
     is_partial: bool,

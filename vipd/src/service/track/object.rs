@@ -15,7 +15,8 @@ pub(super) enum Reading {
     Value(i32),
 }
 
-/// A new state of a tracked object, sent only when the state or its detail has changed.
+/// The state of a tracked object. A check sends an update only if the state or its detail differs
+/// from the check's previous update. A check that was started again may repeat a known state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Update {
     pub(super) object: ObjectId,

@@ -69,7 +69,7 @@ pub(super) struct Tracker {
     /// Delay before the first run of the next script, in nanoseconds.
     pub(super) delay: u64,
     /// Whether updates to the engine are held back: at startup until all objects have been read
-    /// once, and while a reload is being completed.
+    /// once or the time limit has passed, and while a reload is being completed.
     pub(super) is_held: bool,
 }
 

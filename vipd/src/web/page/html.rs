@@ -41,7 +41,8 @@ impl Display for Slot {
     }
 }
 
-/// The texts of an element that change without a change of state: ages, countdowns and counters.
+/// The texts of an element that change without a change of state, such as ages, countdowns and
+/// counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(super) struct Values(Vec<String>);

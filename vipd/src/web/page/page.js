@@ -5,7 +5,7 @@
 // Milliseconds without an update after which the connection is replaced. The agent sends one every
 // second.
 const STALE = 5000;
-// Milliseconds until the next attempt after the agent has refused the connection.
+// Milliseconds until the next attempt after the connection has failed or ended.
 const RETRY = 3000;
 
 const indicator = document.getElementById("live");

@@ -1,4 +1,5 @@
-//! A priority-0 advert shortens Active_Down_Timer only if the current master sent it.
+//! While a backup follows a master, a priority-0 advert from another router does not shorten
+//! Active_Down_Timer.
 //!
 //! RFC 9568 section 6.4.2 lets a priority-0 advert from any router set the timer to Skew_Time
 //! (S10). A second master that shuts down while a split brain heals would shorten the timer on

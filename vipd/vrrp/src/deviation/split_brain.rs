@@ -32,7 +32,8 @@ pub(crate) struct SplitBrain {
     announce_at: Option<Timestamp>,
 }
 
-/// Another router that advertises as master although this router outranks it.
+/// Another router that advertises as master while this router stays master. If there are several,
+/// their adverts are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct CompetingMaster {
     first: Timestamp,

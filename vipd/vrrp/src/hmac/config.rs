@@ -46,7 +46,8 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AntiReplay {
     /// The sender's clock must be within the window, and its sequence must grow. Needs synchronized
-    /// clocks. Also recognizes replays of a sender that is not known yet.
+    /// clocks. Also recognizes replays of a sender that is not known yet, once the replayed advert
+    /// is older than the window.
     Time,
     /// The sender's sequence must grow. Needs no synchronized clocks.
     Monotonic,

@@ -19,8 +19,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// Returns the key with this ID (1 to 255) and of at most [`MAX_KEY`](super::MAX_KEY) bytes.
-    /// Ignores further bytes.
+    /// Returns the key with this ID (1 to 255). `key` has at most [`MAX_KEY`](super::MAX_KEY)
+    /// bytes; further bytes are ignored.
     pub fn new(id: u8, key: &[u8]) -> Self {
         let mut state = Arc::new(Cleared(KeyState { inner: INITIAL, outer: INITIAL }));
         // Computed in place, because a value that is moved leaves a copy on the stack.

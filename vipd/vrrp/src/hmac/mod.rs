@@ -52,7 +52,7 @@ pub struct Authenticator {
     senders: Senders,
 }
 
-/// A verified advert.
+/// A sender that an [`Authenticator`] has recorded, and how long its last sequence counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// The sender, as it is after this advert.
@@ -60,8 +60,8 @@ pub struct Verified {
     /// Position of the sender in [`Authenticator::senders`].
     pub position: usize,
     /// Time for which the sender's mark counts unless the clock is set, from the arrival of the
-    /// advert or, for [`Authenticator::remembered`], from the given time; `None` if it counts
-    /// forever.
+    /// advert or, for [`Authenticator::leave`] and [`Authenticator::remembered`], from the given
+    /// time; `None` if it counts forever.
     pub lifetime: Option<Nanos>,
 }
 
@@ -180,8 +180,8 @@ impl Authenticator {
         self.sent.map(|Sequence(number)| number)
     }
 
-    /// Returns the senders, as if their last adverts arrived at `now`. The lifetime is 0 if the
-    /// mark no longer counts.
+    /// Returns the senders, with the remaining lifetime of each sender's mark at `now`. The
+    /// lifetime is 0 if the mark no longer counts.
     pub fn remembered(&self, now: WallTime) -> impl Iterator<Item = Verified> {
         self.senders.all().iter().enumerate().map(move |(position, sender)| {
             let mark = Sequence(sender.mark);
@@ -196,7 +196,7 @@ impl Authenticator {
         Saved { sent: self.sent(), senders: self.senders().to_vec() }
     }
 
-    /// Continues with the sequences of another process.
+    /// Continues with the sequences of another process, or of a router that a reload has replaced.
     pub fn resume(&mut self, saved: &Saved) {
         self.sent = saved.sent.map(Sequence);
         self.senders.restore(&saved.senders);

@@ -26,7 +26,8 @@ fn config(ids: &[u8]) -> Config {
     }
 }
 
-/// Source, message and trailer of an advert with sequence 0x6925f0a080000001 and key 7.
+/// Source, pseudo-header, message and trailer of an advert with sequence 0x6925f0a080000001 and key
+/// 7.
 fn vector(family: u8) -> (IpAddr, PseudoHeader, Vec<u8>, [u8; trailer::LEN]) {
     let vector = &signed_adverts()[usize::from(family == 6)];
     (vector.source, header_of(vector), vector.message.clone(), vector.trailer)

@@ -226,7 +226,8 @@ impl Backup {
     }
 
     /// Returns whether to keep following a lower-priority master, which the router does until
-    /// `preempt_delay` has passed since that master's first advert. The owner does not wait.
+    /// `preempt_delay` has passed since the first advert from a router of lower priority. The owner
+    /// does not wait.
     fn within_preempt_delay(&mut self, common: &Common, advert: &Received) -> bool {
         let delay = common.config.preempt_delay;
         if delay == 0 || common.config.is_owner() {
@@ -235,7 +236,7 @@ impl Backup {
         advert.arrival < *self.preempt_at.get_or_insert(advert.arrival + delay)
     }
 
-    /// Handles the loss of valid adverts. Assumes that the master is alive.
+    /// Handles a loss of adverts, which may have been valid. Assumes that the master is alive.
     pub(crate) fn feed_loss(&mut self, common: &Common, now: Timestamp) {
         self.down_reason = Reason::MasterTimeout;
         self.discarded = None;

@@ -1,7 +1,9 @@
 //! Master (called Active in RFC 9568 section 6.4.3): answers for the virtual addresses.
 //!
 //! While the addresses are on the interface, the kernel implements S14 to S18 (answering ARP and ND
-//! for the addresses, and accepting and forwarding packets).
+//! for the addresses, and accepting and forwarding packets), with two exceptions: vipd sends no
+//! Router Advertisements (S15), and if Accept_Mode is false, the BPF program drops packets to the
+//! addresses, except ARP and ND (S17, S18).
 
 use vipd_common::Timestamp;
 
@@ -27,7 +29,9 @@ pub(crate) struct Master {
     announce_again: Option<Timestamp>,
     /// Time at which the next refresh of the announcements is due.
     refresh: Option<Timestamp>,
-    /// Time at which the last advert was sent or, without one, at which the router became master.
+    /// Time at which the last advert was sent or, without one, at which the router became master. A
+    /// change of the configuration that would make the router count as stalled sets this to the
+    /// time of the change.
     last_sent: Timestamp,
     /// Time at which the router became master, if it preempted a lower-priority master or may have
     /// done so by following its sync group.
@@ -124,7 +128,7 @@ impl Master {
             return None;
         }
         // S22, S26: the higher priority wins. At equal priority, the higher source address wins.
-        // The new backup then handles the advert: it adopts the interval and sets
+        // The new backup then handles the advert: it adopts the interval (VRRPv3) and sets
         // Active_Down_Timer.
         if (advert.priority, advert.source) > (common.priority, common.primary) {
             if last_advert::is_due(common.policy, stalled) {
@@ -214,7 +218,8 @@ impl Master {
         Self::yield_mastership(common, now, Reason::Group)
     }
 
-    /// Answers an advert with the same priority from a higher address, and stays master.
+    /// Treats an advert with the same priority from a higher address as a losing advert, and stays
+    /// master.
     pub(crate) fn contest(&mut self, common: &mut Common, now: Timestamp, advert: &Received) {
         let first = self.contested_since(common, now).unwrap_or(now);
         self.contested = Some((first, now));

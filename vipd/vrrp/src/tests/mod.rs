@@ -2,8 +2,8 @@
 //! (`tests/conformance/items/items.md`):
 //!
 //! * S1 and S2: Startup; S3 to S13: Backup; S14 to S26: Master, in the order of RFC 9568 section
-//!   6.4. S27: all other inputs are ignored in Initialize. S28: adverts from the router's own
-//!   address are ignored.
+//!   6.4. S27: adverts and stale timers are ignored in Initialize. S28: adverts from the router's
+//!   own address are ignored.
 //! * M1 to M5: the timers (section 6.1). T7: the interval in sent adverts. R7, R11 and R12: the
 //!   checks of section 7.1 that depend on the configuration. P2: several owners (section 8.3.2).
 //!   F7: IPv4 and IPv6 virtual routers with the same VRID.
@@ -187,8 +187,8 @@ impl Script {
         actions
     }
 
-    /// Returns an advert that arrives now and equals this router's own adverts except for priority
-    /// and source.
+    /// Returns an advert that arrives now, with this router's configured interval and the addresses
+    /// [`VIPS`].
     pub(crate) fn received(&self, priority: u8, source: IpAddr) -> Received {
         let interval = self.router.config().interval.wire();
         let addresses = address_digest(VIPS.iter().map(|vip| vip.address));

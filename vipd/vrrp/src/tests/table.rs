@@ -1,5 +1,5 @@
-//! The transition table: each state with each input, in both versions of VRRP. Priority changes,
-//! failover requests and sync groups have their own tests.
+//! The transition table: each state with each input, in both versions of VRRP. Cleared impediments,
+//! priority changes, failover requests, suspensions and sync groups have their own tests.
 
 use super::*;
 

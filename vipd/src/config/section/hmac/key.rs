@@ -24,8 +24,8 @@ const GENERATE_LINE: &str = "write `hex:` and, on the same line, the output of `
 /// The bytes of a key, overwritten with zeros when they are dropped.
 type Bytes = Zeroizing<Vec<u8>>;
 
-/// Reads a key. Returns its ID and the key, each `None` if a problem was reported. `instance` is
-/// the name of the instance in messages.
+/// Reads a key. Returns the ID, which is `None` if it is not valid, and the key, which is `None` if
+/// it or the ID is not valid. `instance` is the name of the instance in messages.
 pub(super) fn read(
     table: &Table<'_>,
     instance: &str,
@@ -149,7 +149,7 @@ fn from_credential(name: &str, folders: &Folders<'_>) -> Result<Source, String> 
 }
 
 impl Source {
-    /// Stands for a key that is on another machine.
+    /// Stands for a key that is not read.
     fn unknown() -> Self {
         Self { key: Zeroizing::new(vec![0; MIN_KEY]), warnings: Vec::new() }
     }

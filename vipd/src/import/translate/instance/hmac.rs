@@ -188,7 +188,8 @@ impl Hmac {
         table
     }
 
-    /// Returns the ID of the key that signs; `None` if no key signs.
+    /// Returns the value of `active`: the configured key, or else the first one. Returns `None` if
+    /// no key is configured as active in receive-only mode, in which no key signs.
     fn active_key(&self, context: &mut Context<'_>) -> Option<u8> {
         let first = self.keys.first()?.id;
         match &self.active {

@@ -259,12 +259,12 @@ impl Instance {
     }
 
     fn routes(&self, context: &mut Context<'_>) -> Vec<Value> {
-        let is_ipv6 = self.is_ipv6();
-        self.routes.iter().flat_map(|block| routing::routes(block, is_ipv6, context)).collect()
+        self.routes.iter().flat_map(|block| routing::routes(block, context)).collect()
     }
 
     fn rules(&self, unnumbered: &mut u32, context: &mut Context<'_>) -> Vec<Value> {
-        self.rules.iter().flat_map(|block| routing::rules(block, unnumbered, context)).collect()
+        let is_ipv6 = self.is_ipv6();
+        self.rules.iter().flat_map(|block| routing::rules(block, is_ipv6, unnumbered, context)).collect()
     }
 }
 

@@ -84,8 +84,8 @@ impl Instance {
                 table.set(key, Value::Array(values));
             }
         }
-        let interface = self.interface.as_deref();
-        if let Some(garp) = self.garp.or(&global.garp_on(interface)).translate(self.is_ipv6()) {
+        let interface = self.interface(global);
+        if let Some(garp) = self.garp.or(&global.garp_on(interface.as_deref())).translate(self.is_ipv6()) {
             table.set("garp", garp);
         }
         let hmac = self.hmac.as_ref().map(|hmac| hmac.table(context));
@@ -283,9 +283,10 @@ impl Instance {
         } else {
             Role::Independent
         };
+        let interface = self.interface(surroundings.global);
         let mut tracks: Vec<Value> = Vec::new();
         for track in &self.tracks {
-            if track.is_interface(self.interface.as_deref()) {
+            if track.is_interface(interface.as_deref()) {
                 track.report_own_interface(context);
             } else {
                 tracks.extend(track.translate(surroundings.checks, role, context));
