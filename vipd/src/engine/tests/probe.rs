@@ -140,6 +140,7 @@ fn election_that_waited_for_a_probe_is_postponed_if_signed_adverts_were_dropped(
              down_after_adverts = {MISSING}\nvirtual_addresses = [\"10.0.1.1\"]\n\
              hmac = {{ keys = [{{ id = 1, hex = \"{key}\" }}], anti_replay = \"monotonic\" }}\n"
         ))?;
+        bench.turn_until("the router is backup", |bench| bench.all_are(State::Backup))?;
         let release = block_probes(&mut bench);
         bench.turn_until("the election waits", |bench| !bench.engine.waiting.is_empty())?;
         let valid = Station::Client.advert(protocol::Version::V3, 1, 200);
