@@ -11,7 +11,7 @@ use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::configuration::XdpMode;
-use vipd_tests::control::{state, status};
+use vipd_tests::control::{status, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::namespace::Namespace;
 use vipd_tests::process::{LogLine, output};
@@ -43,9 +43,8 @@ fn pins_are_replaced_by_the_next_start_and_removed_by_a_clean_shutdown() -> Test
     let lab = Lab::new(1)?;
     let host = lab.host(NODE)?;
     let mut agent = Agent::new(&lab, NODE, vipd()?, &[Instance::default()])?;
-    let is_master = |agent: &Agent| Ok(state(agent)? == "master");
     agent.start()?;
-    try_wait_until("the instance to be master", TIMEOUT, || is_master(&agent))?;
+    wait_for_state(&agent, "master", TIMEOUT)?;
     let pins = pinned(host)?;
     assert_eq!(pins.len(), 3, "two links and the map of VIPs: {pins:?}");
     agent.kill()?;
@@ -53,12 +52,12 @@ fn pins_are_replaced_by_the_next_start_and_removed_by_a_clean_shutdown() -> Test
     // Each XDP mode has its own link and pin.
     agent.set_xdp_mode(XdpMode::Generic)?;
     agent.start()?;
-    try_wait_until("the instance to be master", TIMEOUT, || is_master(&agent))?;
+    wait_for_state(&agent, "master", TIMEOUT)?;
     let others = pinned(host)?;
     assert!(others.len() == 3 && others != pins, "{others:?}");
     agent.kill()?;
     agent.start()?;
-    try_wait_until("the instance to be master", TIMEOUT, || is_master(&agent))?;
+    wait_for_state(&agent, "master", TIMEOUT)?;
     assert_eq!(pinned(host)?, others);
     let replaced = |line: &LogLine| line.text.contains("replaces the program of a previous run");
     assert_eq!(agent.log().iter().filter(|line| replaced(line)).count(), 1, "{:#?}", agent.log());

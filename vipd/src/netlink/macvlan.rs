@@ -6,8 +6,8 @@
 //! same parent do not receive each other's frames, and multicast frames that a competing master
 //! sends from the virtual MAC are not mistaken for looped-back frames.
 //!
-//! The alias of the link records the agent that created it and the parent's original sysctls, so
-//! that the next run can clean up after a crash.
+//! The alias of the link records the agent that created it and, for IPv4, the parent's original
+//! sysctls, so that the next run can clean up after a crash.
 //!
 //! ```text
 //! vipd /run/vipd arp_ignore=0 arp_announce=0
@@ -78,7 +78,7 @@ pub struct Macvlans {
     owner: String,
     /// Fully configured macvlans and the names of their parents.
     created: BTreeMap<Key, (Macvlan, String)>,
-    /// Original sysctls of each parent.
+    /// Original sysctls of each parent of an IPv4 macvlan.
     parents: BTreeMap<String, Sysctls>,
     /// Names of the stale macvlans that this process has deleted.
     stale: Vec<String>,

@@ -203,9 +203,10 @@ impl LinkOpener {
     fn ensure_routers(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         let LinkSpec { ifindex, name, routers, .. } = spec;
         // Recorded before the entries are inserted, so that `close` cleans up after a partial
-        // failure.
+        // failure. Keys are not needed for that, and must not stay in memory once they are removed.
+        let without_keys = |entry: &XdpEntry| XdpEntry { keys: Vec::new(), ..entry.clone() };
         self.open.entry(*ifindex).or_default().entries =
-            routers.iter().map(|router| router.entry.clone()).collect();
+            routers.iter().map(|router| without_keys(&router.entry)).collect();
         for RouterSpec { entry, .. } in routers {
             let vrid = entry.vrid;
             let inserted = entry.peers.iter().try_for_each(|(key, ttl)| self.kernel.insert_peer(*key, *ttl));

@@ -67,12 +67,15 @@ fn creating_and_deleting_macvlans_does_not_leak_links() {
     }
     assert_eq!(links(), 4);
     assert_eq!(index_of("vrrp6-255"), kept.ifindex);
-    macvlans.remove(parent, 6, 255);
     assert_eq!(
         sysctl("ipv4/conf/eth0/arp_ignore"),
         "0",
-        "removing the last macvlan restores the parent's sysctls"
+        "removing the last IPv4 macvlan restores the parent's sysctls"
     );
+    set_sysctl("ipv4/conf/eth0/arp_ignore", 2);
+    macvlans.remove(parent, 6, 255);
+    assert_eq!(sysctl("ipv4/conf/eth0/arp_ignore"), "2", "an IPv6 macvlan restores nothing");
+    set_sysctl("ipv4/conf/eth0/arp_ignore", 0);
 
     // A macvlan that another tool has deleted is created again.
     macvlans.ensure(&wanted(parent, 4, 1)).expect("a macvlan");

@@ -274,6 +274,8 @@ fn only_ipv6_peers_in_a_subnet_of_the_interface_must_answer() {
             interface.addresses.push(Address { protocol: 0, ..address });
         }
         assert_eq!(names(&facts).contains(&"peer-unreachable"), expected, "{peer}: {:?}", found(&facts));
+        facts.interfaces.get_mut("eth0").expect("an interface").link.has_arp = false;
+        assert!(!names(&facts).contains(&"peer-unreachable"), "{peer}, without MAC addresses");
     }
 }
 

@@ -193,8 +193,9 @@ pub(in crate::doctor) fn unicast_peers_are_reachable(facts: &Facts) -> Vec<Findi
         };
         for peer in peers {
             // Peers behind routers answer neither ARP requests nor Neighbor Solicitations.
-            let is_neighbor =
-                interface.addresses.iter().any(|own| contains(own.address, own.prefix, peer.address));
+            // Without a MAC address, an interface has no neighbors to ask, as with WireGuard.
+            let is_neighbor = interface.link.has_arp
+                && interface.addresses.iter().any(|own| contains(own.address, own.prefix, peer.address));
             let has_answered = survey.owners(peer.address).next().is_some()
                 || survey.senders().any(|(_, sender)| sender.advert.source == peer.address);
             let is_asked =

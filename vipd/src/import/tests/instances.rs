@@ -225,7 +225,22 @@ fn scope_of_routes_is_translated() {
         (
             "virtual_routes {\n2001:db8::/64 dev eth1 scope link\n}",
             &["routes = [{ to = \"2001:db8::/64\", dev = \"eth1\" }]"],
-            &["attention: `scope` is left out: the kernel ignores it for IPv6 routes"],
+            &["note: `scope` is left out: the kernel ignores it for IPv6 routes"],
+        ),
+        (
+            "virtual_routes {\nblackhole 10.0.0.0/8 scope global\n}",
+            &["routes = [{ to = \"10.0.0.0/8\", type = \"blackhole\" }]"],
+            &[],
+        ),
+        (
+            "virtual_routes {\n10.0.0.0/8 via 192.0.2.9 scope global\n}",
+            &["routes = [{ to = \"10.0.0.0/8\", via = \"192.0.2.9\" }]"],
+            &[],
+        ),
+        (
+            "virtual_routes {\ndefault dev eth0 src 2001:db8::1\n}",
+            &["routes = [{ to = \"::/0\", dev = \"eth0\", source = \"2001:db8::1\" }]"],
+            &[],
         ),
     ]);
 }

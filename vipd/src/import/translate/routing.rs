@@ -101,13 +101,12 @@ fn route(line: &Statement, context: &mut Context<'_>) -> Option<Value> {
         context.attention(at, "the route is left out, because it would lead elsewhere without the attribute");
         return None;
     }
-    let via_ipv6 = draft
-        .entries
-        .iter()
-        .any(|(key, value)| *key == "via" && matches!(value, Value::Text(text) if text.contains(':')));
+    let has_ipv6 = draft.entries.iter().any(|(key, value)| {
+        matches!(*key, "via" | "source") && matches!(value, Value::Text(text) if text.contains(':'))
+    });
     // Without a network or an address that shows the family, keepalived uses IPv4.
     let to = match destination.as_deref() {
-        Some("default") if is_forced_ipv6 || via_ipv6 => "::/0".to_owned(),
+        Some("default") if is_forced_ipv6 || has_ipv6 => "::/0".to_owned(),
         Some("default") => "0.0.0.0/0".to_owned(),
         Some(text) => network(text, at, context)?,
         None => {
@@ -117,9 +116,10 @@ fn route(line: &Statement, context: &mut Context<'_>) -> Option<Value> {
     };
     match scope.as_deref() {
         Some(_) if to.contains(':') => {
-            context.attention(at, "`scope` is left out: the kernel ignores it for IPv6 routes");
+            context.note(at, "`scope` is left out: the kernel ignores it for IPv6 routes");
         }
-        // The default of a route without `via` is `link`.
+        // The default is `link` for a direct route, and `global` for others.
+        Some("global" | "0") if draft.has("via") || draft.has("type") => {}
         Some("global" | "0") => draft.set("scope", Value::Text("global".to_owned())),
         Some(scope) => {
             if let Some(scope) = address::scope(scope, at, context) {
