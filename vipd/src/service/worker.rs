@@ -176,9 +176,9 @@ impl<W: LinkWork> State<W> {
             let now = Instant::now();
             let next = self.failed.values().map(|failure| failure.retry_at).fold(check_at, Instant::min);
             let wait = match (self.is_shared, queue.is_empty()) {
-                (true, _) => CHECK,
+                (true, _) if !queue.iter().any(is_allowed_meanwhile) => CHECK,
                 (false, true) => next.saturating_duration_since(now),
-                (false, false) => Duration::ZERO,
+                _ => Duration::ZERO,
             };
             let job = submitted.recv_timeout(wait);
             if self.stopping.load(Ordering::SeqCst) {
@@ -215,12 +215,13 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Carries out the queued jobs that do not affect the links a successor has received.
+    /// Carries out the queued jobs that do not affect the links a successor has received, until the
+    /// links are no longer shared. A later [`Request::EndSharing`] belongs to another upgrade.
     fn carry_out_meanwhile(&mut self, queue: &mut VecDeque<Request>) {
-        let is_allowed = |request: &Request| {
-            matches!(request, Request::Down { .. } | Request::Drop(_) | Request::EndSharing)
-        };
-        while let Some(request) = queue.iter().position(is_allowed).and_then(|found| queue.remove(found)) {
+        while self.is_shared
+            && let Some(found) = queue.iter().position(is_allowed_meanwhile)
+            && let Some(request) = queue.remove(found)
+        {
             self.carry_out(request);
         }
     }
@@ -345,6 +346,11 @@ impl<W: LinkWork> State<W> {
             self.open(spec);
         }
     }
+}
+
+/// Returns whether a job may be carried out while a successor has received the links.
+fn is_allowed_meanwhile(request: &Request) -> bool {
+    matches!(request, Request::Down { .. } | Request::Drop(_) | Request::EndSharing)
 }
 
 /// Takes the next job: the first [`Request::Reattach`] without an earlier job for the same link, or

@@ -83,6 +83,18 @@ fn link_that_could_not_be_reopened_is_not_checked_with_its_former_spec() {
     assert_eq!(failures, ["cannot open eth0"]);
 }
 
+/// Otherwise, the second upgrade would share the links for good, and a third one would wait forever.
+#[test]
+fn upgrades_that_fail_at_once_do_not_share_the_links_for_good() {
+    let mut state = state();
+    state.is_shared = true;
+    let share = Request::Share(Recipient::Running, oneshot::channel().0);
+    let mut queue = VecDeque::from([Request::EndSharing, share, Request::EndSharing]);
+    state.carry_out_meanwhile(&mut queue);
+    assert!(!state.is_shared);
+    assert!(matches!(queue.make_contiguous(), [Request::Share(..), Request::EndSharing]));
+}
+
 #[test]
 fn retry_delay_doubles_until_the_reason_or_the_interface_changes() {
     let mut state = state();
