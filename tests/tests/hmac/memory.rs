@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
-use std::path::Path;
 
 use anyhow::ensure;
 use sha2::compress256;
@@ -87,7 +86,7 @@ fn keys_that_a_reload_removes_are_in_no_memory() -> TestResult {
         let file = directory.path().join(id.to_string());
         fs::write(&file, KEYS[id - 1])?;
         fs::set_permissions(&file, Permissions::from_mode(0o600))?;
-        Ok(format!("{{ id = {id}, file = {:?} }}", Path::new(&file)))
+        Ok(format!("{{ id = {id}, file = {file:?} }}"))
     };
     let [first, second] = [key(1)?, key(2)?];
     let rules = |keys: &str, active| format!("[instance.hmac]\nkeys = [{keys}]\nactive = {active}\n");

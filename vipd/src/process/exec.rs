@@ -2,8 +2,8 @@
 //!
 //! The command `vipd exec` is not meant for users and does not appear in the help. It must not
 //! depend on anything that the agent has set up. The configured command does not inherit the
-//! agent's descriptors, signal mask, scheduling priority or lowered OOM score. Only a command that
-//! runs as root has capabilities.
+//! agent's descriptors, signal mask, scheduling priority or negative OOM score adjustment. Only a
+//! command that runs as root has capabilities.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -127,8 +127,8 @@ fn reset_scheduling() -> io::Result<()> {
     }
 }
 
-/// Resets the OOM score to 0, so that the out-of-memory killer does not spare a command that leaks
-/// memory. Without the privilege to do so, keeps a positive score.
+/// Resets the OOM score adjustment to 0, so that the out-of-memory killer does not spare a command
+/// that leaks memory. Without the privilege to do so, keeps a positive adjustment.
 fn reset_oom_score() -> io::Result<()> {
     let is_spared = || fs::read_to_string(OOM_SCORE).is_ok_and(|score| score.starts_with('-'));
     match fs::write(OOM_SCORE, "0") {

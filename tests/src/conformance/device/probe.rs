@@ -34,8 +34,8 @@ const REQUESTS: u32 = 20;
 ///
 /// # Errors
 /// Returns an error if no adverts with this VRID arrive, if they differ from the declaration, if
-/// several routers send them, or if a source address below or above the device's is missing or in
-/// use.
+/// several routers send them, or if the declaration does not list an unused source address below
+/// the device's address and another one above it.
 pub(super) fn find(declaration: Declaration, interface: &Interface) -> Result<Profile> {
     let wire = interface.wire()?;
     let (advert, other_vrids) = listen(&declaration, &wire)?;

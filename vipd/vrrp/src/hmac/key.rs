@@ -1,7 +1,7 @@
 //! HMAC-SHA-256 on precomputed states of a key.
 
 use alloc::sync::Arc;
-use core::{fmt, slice};
+use core::slice;
 
 use sha2::compress256;
 use sha2::digest::generic_array::GenericArray;
@@ -12,7 +12,7 @@ use zeroize::Zeroize as _;
 
 /// A key and its ID. All clones share the hash states of the key, whose memory is cleared when the
 /// last clone is dropped.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     id: u8,
     state: Arc<Cleared>,
@@ -47,15 +47,8 @@ impl Key {
     }
 }
 
-/// Does not show the key.
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
 /// Hash states whose memory is cleared when they are dropped.
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Cleared(KeyState);
 
 impl Drop for Cleared {
