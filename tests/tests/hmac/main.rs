@@ -239,11 +239,20 @@ fn hmac_is_introduced_in_three_sweeps_and_removed_without_a_transition() -> Test
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_continues_the_sequences() -> TestResult {
     let lab = Lab::new(2)?;
-    let (master, backup) = pair(&lab, [""; 2], &hmac(&[1], 1, "enforce"))?;
-    for agent in [&master, &backup] {
+    let (mut master, backup) = pair(&lab, [""; 2], &hmac(&[1], 1, "enforce"))?;
+    let upgrade = |agent: &Agent| {
         let mut upgrade = Command::new(vipd_binary()?);
         upgrade.arg("--runtime-dir").arg(Agent::runtime_dir()).arg("upgrade");
-        let outcome = output(agent.host(), upgrade)?;
+        output(agent.host(), upgrade)
+    };
+    // The agent does not pass its keys to the successor, which reads them from this file.
+    master.configure(configuration(200, "", &hmac(&[2], 2, "enforce")))?;
+    let refusal = upgrade(&master)?;
+    let message = String::from_utf8_lossy(&refusal.stderr);
+    assert!(!refusal.status.success() && message.contains("VI_1 uses key 1"), "{refusal:?}");
+    master.configure(configuration(200, "", &hmac(&[1], 1, "enforce")))?;
+    for agent in [&master, &backup] {
+        let outcome = upgrade(agent)?;
         assert!(outcome.status.success(), "{outcome:?}: {:#?}", agent.log());
         wait_for_adverts(&backup, 1)?;
     }

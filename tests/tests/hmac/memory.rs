@@ -15,6 +15,9 @@ const KEYS: [[u8; 64]; 2] = [
     *b"Zk3vQ8rT1xWc5LmN7pHd2sFgJ9bYtR4eU6aXoCiKqBnMwEzVfGhDySlP0ujO7-IA",
 ];
 
+/// A key given in the configuration, as `hex`.
+const INLINE: [u8; 64] = *b"u8#Lq2!vR7$wZ4%kN9&bT1*mX6(pC3)sD0+hF5,jG-eK.aQ/iW:oY;rE<tU=yI>P";
+
 const INNER_PAD: u8 = 0x36;
 const OUTER_PAD: u8 = 0x5c;
 
@@ -89,15 +92,17 @@ fn keys_that_a_reload_removes_are_in_no_memory() -> TestResult {
         Ok(format!("{{ id = {id}, file = {file:?} }}"))
     };
     let [first, second] = [key(1)?, key(2)?];
+    let digits = INLINE.map(|byte| format!("{byte:02x}")).concat();
+    let inline = [plain(INLINE), vec![digits.clone().into_bytes()]].concat();
     let rules = |keys: &str, active| format!("[instance.hmac]\nkeys = [{keys}]\nactive = {active}\n");
     let lab = Lab::new(1)?;
-    let both = rules(&format!("{first}, {second}"), 1);
-    let mut agent = start(&lab, ONE, configuration(200, "", &both))?;
+    let all = rules(&format!("{first}, {second}, {{ id = 3, hex = \"{digits}\" }}"), 1);
+    let mut agent = start(&lab, ONE, configuration(200, "", &all))?;
     wait_for_state(&agent, "master", TIMEOUT)?;
     try_wait_until("the guardian", TIMEOUT, || {
         Ok(agent.log().iter().any(|line| line.text.contains("guardian started")))
     })?;
-    // Otherwise, the search below would prove nothing: the agent has the states of both keys, and
+    // Otherwise, the search below would prove nothing: the agent has the states of these keys, and
     // shares those of the active key with the guardian.
     for key in KEYS {
         let found = mappings(&agent, &states(key))?;
@@ -106,11 +111,14 @@ fn keys_that_a_reload_removes_are_in_no_memory() -> TestResult {
         assert_eq!(shared, if key == KEYS[0] { 2 } else { 0 }, "{found:#?}");
         assert_eq!(mappings(&agent, &plain(key))?, [""; 0]);
     }
+    assert!(!mappings(&agent, &states(INLINE))?.is_empty());
+    assert_eq!(mappings(&agent, &inline)?, [""; 0]);
 
     for (rules, removed) in [(rules(&second, 2), KEYS[0]), (String::new(), KEYS[1])] {
         agent.configure(configuration(200, "", &rules))?;
         reload(&agent)?;
         wait_until_cleared(&agent, removed)?;
+        wait_until_cleared(&agent, INLINE)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod adverts;
 mod before_stop;
 mod commands;
+mod keys;
 mod service;
 
 use std::fmt::Write as _;
@@ -23,7 +24,7 @@ use vipd_tests::capture::Capture;
 use vipd_tests::command::{ping, run};
 use vipd_tests::control::{self, counter, reload, stats, status, wait_for_state};
 use vipd_tests::frame::Frame;
-use vipd_tests::hmac::Hmac;
+use vipd_tests::hmac::{Hmac, hex};
 use vipd_tests::lab::Lab;
 use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
@@ -100,7 +101,8 @@ fn master_and_backup_keep_their_states_and_counters() {
     let lab = Lab::new(2).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
     // The path of the key is relative to the configuration file.
-    let signed = format!("hmac.keys = [{{ id = 1, file = \"{KEY_FILE}\" }}]");
+    let keys = format!("{{ id = 1, hex = \"{}\" }}, {{ id = 2, file = \"{KEY_FILE}\" }}", hex(1));
+    let signed = format!("hmac = {{ keys = [{keys}], active = 1 }}");
     let own = |interval| {
         let closed = configuration(&[(3, 200)], &format!("{interval}\n{CLOSED}\n{signed}"));
         configuration(&[(1, 200), (2, 50)], interval) + &closed

@@ -72,16 +72,21 @@ impl Service {
             Agent::with_configuration(lab, station, kind, configuration.to_owned()).expect("an agent");
         let mut service = Self { agent, directory, received, processes: Vec::new() };
         service.configure(configuration);
-        let path = service.directory.path().join(KEY_FILE);
-        fs::write(&path, format!("hex:{}\n", hex(1))).expect("written");
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("an own file");
+        service.write_secret(KEY_FILE, &format!("hex:{}\n", hex(1)));
         service.resume();
         service
     }
 
     /// Rewrites the configuration file.
     pub(crate) fn configure(&self, configuration: &str) {
-        fs::write(self.directory.path().join("vipd.toml"), configuration).expect("written");
+        self.write_secret("vipd.toml", configuration);
+    }
+
+    /// Writes a file that only this user can read.
+    fn write_secret(&self, name: &str, content: &str) {
+        let path = self.directory.path().join(name);
+        fs::write(&path, content).expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("an own file");
     }
 
     /// Requests that the agent leave its state, as `ExecStop=` does. Waits until the main process

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::mem;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -114,7 +115,7 @@ impl Files for Disk {
         if !found.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        config::read(path)
+        config::read(path).map(|mut bytes| mem::take(&mut *bytes))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {

@@ -41,7 +41,7 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let log = logging::init();
     // A reload reports problems to clients, which may have another working directory.
     let path = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
-    if let Some(start) = stored.and_then(|stored| stored.prepare(&path, runtime_dir)) {
+    if let Some(start) = stored.and_then(|stored| stored.prepare(&path, &config, runtime_dir)) {
         let _guard = log?;
         // Otherwise, its keys would stay in memory.
         drop(config);

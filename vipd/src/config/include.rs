@@ -15,6 +15,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
 
 use super::problem::{Problem, Problems};
 use super::schema;
@@ -24,9 +25,9 @@ use super::{ConfigError, read, remedy};
 const MAX_TOTAL: usize = 16 << 20;
 
 /// The text of all files.
-#[derive(Debug)]
 pub(super) struct Sources {
-    pub(super) text: String,
+    /// Cleared when it is dropped, because it may contain keys.
+    pub(super) text: Zeroizing<String>,
     /// For each included file: the number of its first line in `text`, counted from 1, and its
     /// name.
     pub(super) included: Vec<(usize, String)>,
@@ -41,33 +42,23 @@ impl Sources {
     /// Returns an error if a file or pattern cannot be read, if a file is not UTF-8, if a file or
     /// all files together are too large, or if an included file contains keys that are not allowed
     /// there.
-    pub(super) fn gather(main: String, folder: &Path, name: &str) -> Result<Self, ConfigError> {
+    pub(super) fn gather(main: &[u8], folder: &Path, name: &str) -> Result<Self, ConfigError> {
+        let main = text(main, name)?;
         let mut problems = Vec::new();
-        let mut files = files(&main, folder, &mut problems);
+        let mut files = files(main, folder, &mut problems);
         // A pattern may also match the main file, which must not be included in itself.
         let main_file = identity(Path::new(name));
         files.retain(|path| main_file.is_none() || identity(path) != main_file);
-        let mut sources = Self { text: main, included: Vec::new() };
+        let mut contents = Vec::with_capacity(files.len());
+        // Each file may need a line feed.
+        let mut length = main.len() + files.len();
         for path in files {
             let file = path.display().to_string();
             let fail =
                 |cause: io::Error| ConfigError::Read { path: file.clone(), remedy: remedy(&cause), cause };
             let bytes = read(&path).map_err(fail)?;
-            let text = match String::from_utf8(bytes) {
-                Ok(text) => text,
-                Err(error) => {
-                    let valid_up_to = error.utf8_error().valid_up_to();
-                    return Err(Problems::not_utf8(error.as_bytes(), valid_up_to, &file).into());
-                }
-            };
-            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-            check(text, &file, &mut problems);
-            if !sources.text.ends_with('\n') && !sources.text.is_empty() {
-                sources.text.push('\n');
-            }
-            sources.included.push((sources.text.matches('\n').count() + 1, file));
-            sources.text += text;
-            if sources.text.len() > MAX_TOTAL {
+            length += bytes.len();
+            if length > MAX_TOTAL {
                 let cause =
                     io::Error::new(io::ErrorKind::FileTooLarge, "all files together are larger than 16 MiB");
                 return Err(ConfigError::Read {
@@ -76,12 +67,31 @@ impl Sources {
                     cause,
                 });
             }
+            contents.push((file, bytes));
+        }
+        // With this capacity, the text is not reallocated, which would leave a copy in memory.
+        let mut sources = Self { text: Zeroizing::new(String::with_capacity(length)), included: Vec::new() };
+        sources.text.push_str(main);
+        for (file, bytes) in contents {
+            let text = text(&bytes, &file)?;
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+            check(text, &file, &mut problems);
+            if !sources.text.ends_with('\n') && !sources.text.is_empty() {
+                sources.text.push('\n');
+            }
+            sources.included.push((sources.text.matches('\n').count() + 1, file));
+            sources.text.push_str(text);
         }
         match Problems::in_file(name, problems) {
             Some(problems) => Err(problems.into()),
             None => Ok(sources),
         }
     }
+}
+
+/// Returns the text of a file.
+fn text<'b>(bytes: &'b [u8], file: &str) -> Result<&'b str, Problems> {
+    str::from_utf8(bytes).map_err(|error| Problems::not_utf8(bytes, error.valid_up_to(), file))
 }
 
 /// Returns the device and inode, which identify a file; `None` if the file's metadata cannot be

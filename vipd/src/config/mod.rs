@@ -11,13 +11,14 @@ mod schema;
 mod section;
 pub mod settings;
 mod table;
+mod text;
 pub mod track;
 mod unique;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
@@ -25,9 +26,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
 
 pub use excerpt::Excerpt;
 pub use problem::{Executables, Problem, Problems};
+pub use text::ConfigText;
 
 use crate::process::{defect, prevent_core_dumps};
 use crate::vrrp::config::RouterConfig;
@@ -79,17 +82,8 @@ pub struct Config {
     pub executables: Executables,
     /// The text of the files that were read.
     pub text: ConfigText,
-}
-
-/// The text of a configuration: the main file, followed by all included files. The text may contain
-/// passwords and keys, so `Debug` does not print it.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct ConfigText(pub Arc<str>);
-
-impl fmt::Debug for ConfigText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ConfigText(…)")
-    }
+    /// Names of the instances that have keys in `hex`, which `text` does not contain.
+    pub inline_keys: BTreeSet<String>,
 }
 
 /// Whether the engine requests real-time scheduling and locked memory.
@@ -218,10 +212,7 @@ impl Config {
             remedy: remedy(&cause),
             cause,
         })?;
-        let main = String::from_utf8(bytes).map_err(|error| {
-            Problems::not_utf8(error.as_bytes(), error.utf8_error().valid_up_to(), &file_name)
-        })?;
-        let sources = Sources::gather(main, folder(path), &file_name)?;
+        let sources = Sources::gather(&bytes, folder(path), &file_name)?;
         Ok(Self::parse_in(folder(path), &sources, &file_name, machine)?)
     }
 
@@ -241,7 +232,7 @@ impl Config {
     /// See [`parse`](Self::parse). If executables are checked, also returns a problem for each
     /// command that is missing or not safe to run.
     pub fn parse_on(source: &str, file_name: &str, machine: &Machine) -> Result<Self, Problems> {
-        let sources = Sources { text: source.to_owned(), included: Vec::new() };
+        let sources = Sources { text: Zeroizing::new(source.to_owned()), included: Vec::new() };
         Self::parse_in(folder(Path::new(file_name)), &sources, file_name, machine)
     }
 
@@ -263,12 +254,12 @@ impl Config {
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let folders = Folders::new(folder, file_name, machine);
         let config = Self::read(&table, &folders, machine, &mut problems);
-        let text = ConfigText(source.as_str().into());
-        let Findings { warnings, executables } = problems.finish(file_name, text.clone())?;
+        let Findings { warnings, executables, text, inline_keys } =
+            problems.finish(file_name, document.get_ref())?;
         // `read` returns `None` only after reporting a problem, so `finish` has already returned an
         // error. If it has not, that is a bug, and the file is still rejected.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
-        Ok(Self { warnings, executables, text, ..config })
+        Ok(Self { warnings, executables, text, inline_keys, ..config })
     }
 
     fn read(
@@ -311,6 +302,7 @@ impl Config {
             warnings: Vec::new(),
             executables: Executables::default(),
             text: ConfigText::default(),
+            inline_keys: BTreeSet::new(),
         })
     }
 }
@@ -367,7 +359,7 @@ fn instances(
     let groups = group::finish(groups, &drafts, problems);
     unique::check(&drafts, problems);
     section::hmac::check_load(&drafts, problems);
-    if !machine.lacks_secrets {
+    if !machine.lacks_secrets && !machine.lacks_inline_keys {
         section::hmac::check_shared(&drafts, problems);
     }
     machine.check(&drafts, problems);
@@ -413,13 +405,17 @@ fn remedy_for(key: &schema::Key) -> String {
     format!("put each under its own `[[{key}]]` header")
 }
 
-/// Reads a file.
+/// Reads a file. The buffer is cleared when it is dropped, because it may contain keys.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or is larger than 1 MiB.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+pub(crate) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len().min(MAX_BYTES);
+    // With this capacity, the buffer of a regular file is not reallocated, which would leave a copy
+    // in memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1));
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 1 MiB"));
     }

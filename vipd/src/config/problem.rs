@@ -1,13 +1,17 @@
 //! Problems in a configuration, with their positions in the file.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::ConfigText;
+use toml::de::DeTable;
+
 use super::excerpt::Excerpt;
 use super::schema::Key;
+use super::text::ConfigText;
 use crate::process::defect;
 
 /// A problem and its position in the file.
@@ -155,7 +159,7 @@ impl Executables {
     pub fn check(&self) -> Vec<Problem> {
         let check = |executable: &Executable| {
             let message = executable.check(defect)?;
-            Some(Problem::at(&self.text.0, executable.at, message).in_included(&self.included))
+            Some(Problem::at(self.text.as_str(), executable.at, message).in_included(&self.included))
         };
         self.list.iter().filter_map(check).collect()
     }
@@ -167,6 +171,10 @@ pub(super) struct Findings {
     /// Warnings in file order.
     pub(super) warnings: Vec<Problem>,
     pub(super) executables: Executables,
+    /// The text without keys.
+    pub(super) text: ConfigText,
+    /// Names of the instances with keys in `hex`.
+    pub(super) inline_keys: BTreeSet<String>,
 }
 
 /// Collects problems while a file is read.
@@ -185,6 +193,8 @@ pub(super) struct Collector<'s> {
     found: Vec<Problem>,
     warnings: Vec<Problem>,
     executables: Vec<Executable>,
+    /// The name of the instance and the position of each key in `hex`.
+    inline_keys: Vec<(String, Range<usize>)>,
     /// A function that returns the reason why an executable must not be run on this machine. `None`
     /// if executables are not checked.
     defect: Option<fn(&Path) -> Option<String>>,
@@ -200,6 +210,7 @@ impl<'s> Collector<'s> {
             found: Vec::new(),
             warnings: Vec::new(),
             executables: Vec::new(),
+            inline_keys: Vec::new(),
             defect: None,
         }
     }
@@ -218,6 +229,11 @@ impl<'s> Collector<'s> {
             self.add(at, message);
         }
         self.executables.push(executable);
+    }
+
+    /// Adds a key of an instance, in `hex`, to those that the kept text must not contain.
+    pub(super) fn inline_key(&mut self, instance: &str, position: Range<usize>) {
+        self.inline_keys.push((instance.to_owned(), position));
     }
 
     /// Adds a syntax error from the TOML parser.
@@ -300,9 +316,8 @@ impl<'s> Collector<'s> {
         (metadata.mode() & 0o004 != 0).then_some(name)
     }
 
-    /// Returns the findings of a valid file, or else its problems in file order. `text` is the
-    /// source.
-    pub(super) fn finish(self, file: &str, text: ConfigText) -> Result<Findings, Problems> {
+    /// Returns the findings of a valid file, or else its problems in file order.
+    pub(super) fn finish(self, file: &str, document: &DeTable<'_>) -> Result<Findings, Problems> {
         let in_order = |mut list: Vec<Problem>| -> Vec<Problem> {
             list.sort_by_key(|problem| (problem.line, problem.column));
             list.into_iter().map(|problem| problem.in_included(self.included)).collect()
@@ -311,8 +326,10 @@ impl<'s> Collector<'s> {
             return Err(problems);
         }
         let included = self.included.to_vec();
-        let executables = Executables { list: self.executables, text, included };
-        Ok(Findings { warnings: in_order(self.warnings), executables })
+        let (names, positions): (_, Vec<_>) = self.inline_keys.into_iter().unzip();
+        let text = ConfigText::new(self.source, document, &positions);
+        let executables = Executables { list: self.executables, text: text.clone(), included };
+        Ok(Findings { warnings: in_order(self.warnings), executables, text, inline_keys: names })
     }
 
     /// Returns whether the file has a syntax error.

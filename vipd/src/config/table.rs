@@ -1,5 +1,7 @@
 //! Typed access to TOML tables. Every value keeps its byte offset, for messages.
 
+use std::ops::Range;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -209,6 +211,11 @@ impl<'t> Value<'t> {
     /// Returns the value's byte offset.
     pub(super) fn at(&self) -> usize {
         self.spanned.span().start
+    }
+
+    /// Returns the value's position, with the quotation marks of a string.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.spanned.span()
     }
 
     /// Returns the value's key.

@@ -21,8 +21,8 @@ impl Default for Links {
 }
 
 impl Links {
-    /// Adds a link without an interface. The interface is found later by name or, for a macvlan, set
-    /// by [`macvlan_created`](Self::macvlan_created).
+    /// Adds a link without an interface. The interface is found later by name or, for a macvlan,
+    /// set by [`macvlan_created`](Self::macvlan_created).
     pub(crate) fn add(&mut self, link: Link) -> LinkId {
         let name = link.name.clone();
         let id = self.slab.insert(link);

@@ -52,8 +52,8 @@ impl From<Histogram> for Saved {
 }
 
 impl From<Saved> for Histogram {
-    /// Begins with an empty histogram if the predecessor used a different number of buckets. Changed
-    /// limits are not detected.
+    /// Begins with an empty histogram if the predecessor used a different number of buckets.
+    /// Changed limits are not detected.
     fn from(Saved { counts, sum }: Saved) -> Self {
         counts.try_into().map_or_else(|_| Self::default(), |counts| Self { counts, sum })
     }

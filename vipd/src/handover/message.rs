@@ -96,7 +96,8 @@ impl Origin {
 pub(crate) struct Offer {
     /// The configuration file, for reloads.
     pub(crate) path: PathBuf,
-    /// The running configuration: the text of the file and of all included files.
+    /// The running configuration: the text of the file and of all included files, without the keys
+    /// in `hex`.
     pub(crate) configuration: String,
     /// Whether VIPs are fenced. May differ from `configuration`, because a reload has no effect on
     /// the fence. Missing in offers of the first versions that supported upgrades, in which the

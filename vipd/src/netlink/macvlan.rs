@@ -350,8 +350,8 @@ impl Macvlans {
     }
 
     /// Deletes macvlans, and returns the names of those that were deleted. Deletes them in one
-    /// request, if possible, so that the kernel waits for packets in flight (`synchronize_net`) once
-    /// rather than once per macvlan.
+    /// request, if possible, so that the kernel waits for packets in flight (`synchronize_net`)
+    /// once rather than once per macvlan.
     fn delete_all(&mut self, links: &[Macvlan]) -> Vec<String> {
         let are_deleted = links.len() > 1 && self.delete_as_group(links).is_ok();
         let deleted = links.iter().filter(|macvlan| are_deleted || self.delete_or_log(macvlan));

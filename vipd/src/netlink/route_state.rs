@@ -144,8 +144,8 @@ impl Routes {
         }
     }
 
-    /// Adds a route from the dump if its prefix is one of the destinations. Several destinations may
-    /// be equal.
+    /// Adds a route from the dump if its prefix is one of the destinations. Several destinations
+    /// may be equal.
     fn add(&mut self, destinations: &[Destination], body: &[u8]) {
         let Some(route) = RouteEntry::new(body) else { return };
         let states = destinations.iter().zip(&mut self.states);

@@ -354,7 +354,7 @@ impl Administrator {
         let priorities = self.running.iter().filter_map(|(name, one)| Some((name.clone(), one.priority?)));
         Offer {
             path: self.path.clone(),
-            configuration: self.config.text.0.to_string(),
+            configuration: self.config.text.as_str().to_owned(),
             has_fence: self.config.fence == Fence::On,
             runtime_dir: runtime_dir.to_owned(),
             sizes: self.sizes,
@@ -362,6 +362,12 @@ impl Administrator {
             priorities: priorities.collect(),
             readings: self.tracker.readings(),
         }
+    }
+
+    /// Returns the running instances that have keys in `hex`.
+    pub(super) fn instances_with_inline_keys(&self) -> Vec<Arc<Instance>> {
+        let has_keys = |one: &&Arc<Instance>| self.config.inline_keys.contains(&one.name);
+        self.config.instances.iter().filter(has_keys).cloned().collect()
     }
 
     /// Begins to track objects, takes the objects' states and the administrator's priorities from a

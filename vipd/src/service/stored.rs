@@ -43,12 +43,12 @@ pub fn take_stored() -> Option<Stored> {
 }
 
 impl Stored {
-    /// Prepares a start with this state. `path` is the configuration file. If the state cannot be
-    /// continued, logs the reason and returns `None`.
-    pub fn prepare(self, path: &Path, runtime_dir: &Path) -> Option<Continuation> {
+    /// Prepares a start with this state. `path` is the configuration file, and `file` is its
+    /// content. If the state cannot be continued, logs the reason and returns `None`.
+    pub fn prepare(self, path: &Path, file: &Config, runtime_dir: &Path) -> Option<Continuation> {
         // A failure is ignored: the present limit may suffice.
         let _ = raise_open_files();
-        match prepare(&self.0, path, runtime_dir) {
+        match prepare(&self.0, path, file, runtime_dir) {
             Ok(start) => Some(Continuation(start)),
             Err(error) => {
                 tracing::warn!(
@@ -101,7 +101,7 @@ impl Stored {
 /// Parses the running configuration of an offer, without passwords and keys, whose files may be
 /// missing now.
 pub(super) fn running(offer: &Offer) -> Result<Config, Problems> {
-    let machine = Machine { lacks_secrets: true, ..Machine::default() };
+    let machine = Machine { lacks_secrets: true, lacks_inline_keys: true, ..Machine::default() };
     Config::parse_on(&offer.configuration, &offer.path.display().to_string(), &machine)
 }
 
@@ -118,6 +118,7 @@ impl Continuation {
 fn prepare(
     channel: &Channel,
     path: &Path,
+    file: &Config,
     runtime_dir: &Path,
 ) -> anyhow::Result<Box<dyn FnOnce(Signals) -> Start>> {
     hello(channel)?;
@@ -131,7 +132,7 @@ fn prepare(
     ensure!(age <= MAX_AGE, "it is {} s old", age.as_secs());
     let has_taken_over = Arc::new(AtomicBool::new(false));
     let source = Source::Left(memory);
-    let start = assemble(inheritance, path.to_owned(), source, channel.try_clone()?, &has_taken_over)?;
+    let start = assemble(inheritance, path.to_owned(), file, source, channel.try_clone()?, &has_taken_over)?;
     Ok(Box::new(start))
 }
 
@@ -205,7 +206,10 @@ mod tests {
         }
         drop(channel);
         let stored = Channel::from_descriptor(stored);
-        let prepared = prepare(&stored, Path::new("vipd.toml"), Path::new(directory));
+        let text =
+            "[[instance]]\nname = \"a\"\ninterface = \"eth1\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]";
+        let file = Config::parse(text, "vipd.toml").expect("valid");
+        let prepared = prepare(&stored, Path::new("vipd.toml"), &file, Path::new(directory));
         format!("{:#}", prepared.map(drop).expect_err("discarded"))
     }
 

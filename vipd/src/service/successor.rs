@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::sync::oneshot;
 
-use super::{Claims, Start, check_open_files, check_privileges, start, verbosity};
+use super::{Claims, Start, check_open_files, check_privileges, inline_keys, start, verbosity};
 use crate::config::machine::Machine;
 use crate::config::{Config, ConfigError, Fence};
 use crate::control::runtime::RuntimeDir;
@@ -117,17 +117,18 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     // it.
     let machine = Machine { checks_executables: true, ..Machine::default() };
     let path = inheritance.offer.path.clone();
-    Config::load_protected(&path, &machine)?;
+    let file = Config::load_protected(&path, &machine)?;
     let source = Source::Running(channel.try_clone()?);
-    let start = assemble(inheritance, path, source, channel.try_clone()?, has_taken_over)?;
+    let start = assemble(inheritance, path, &file, source, channel.try_clone()?, has_taken_over)?;
     Ok(start(signals))
 }
 
 /// Prepares a start that continues with the resources of a predecessor. `path` is the file that a
-/// reload reads.
+/// reload reads, and `file` is its present content.
 pub(super) fn assemble(
     inheritance: Inheritance,
     path: PathBuf,
+    file: &Config,
     source: Source,
     channel: Channel,
     has_taken_over: &Arc<AtomicBool>,
@@ -137,9 +138,11 @@ pub(super) fn assemble(
     let (Some(lock), Some(lock_file), Some(control_socket)) = (lock, lock_file, control_socket) else {
         bail!("the predecessor did not pass its locks and its control socket");
     };
-    let mut config = Config::parse(&offer.configuration, &offer.path.display().to_string())
+    let machine = Machine { lacks_inline_keys: true, ..Machine::default() };
+    let mut config = Config::parse_on(&offer.configuration, &offer.path.display().to_string(), &machine)
         .map_err(ConfigError::from)
         .context("this version does not accept the configuration of the running agent")?;
+    inline_keys::restore(&mut config, file).map_err(anyhow::Error::msg)?;
     config.fence = if offer.has_fence { Fence::On } else { Fence::Off };
     if config.has_secret() {
         prevent_core_dumps();

@@ -19,8 +19,8 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// Returns the clock minus true time at `now`, in nanoseconds. `now` is in nanoseconds since the
-    /// start.
+    /// Returns the clock minus true time at `now`, in nanoseconds. `now` is in nanoseconds since
+    /// the start.
     ///
     /// # Panics
     /// Panics if `now` is before the last change of the clock.

@@ -1,7 +1,8 @@
 //! Times of a scenario, converted to the interval and priority of a device.
 //!
 //! The times in a scenario are sums of Skew_Times and twentieths of an interval of its router. For
-//! example, `721.875ms` at an interval of 200 ms and priority 100 is three intervals plus Skew_Time.
+//! example, `721.875ms` at an interval of 200 ms and priority 100 is three intervals plus
+//! Skew_Time.
 
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ const SKEW_HALVES: [u32; 5] = [0, 1, 2, 3, 4];
 /// Tolerance for rounding, in intervals. The multiples of Skew_Time differ by more.
 const EXACT: f64 = 1e-6;
 
-/// Converts a time. Returns `None` if it is not a sum of Skew_Times and twentieths of an interval of
-/// `from`.
+/// Converts a time. Returns `None` if it is not a sum of Skew_Times and twentieths of an interval
+/// of `from`.
 pub(super) fn convert(time: Duration, from: &RouterSpec, to: &RouterSpec) -> Option<Duration> {
     SKEW_HALVES.into_iter().find_map(|halves| {
         let skew =

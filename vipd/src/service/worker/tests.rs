@@ -83,7 +83,8 @@ fn link_that_could_not_be_reopened_is_not_checked_with_its_former_spec() {
     assert_eq!(failures, ["cannot open eth0"]);
 }
 
-/// Otherwise, the second upgrade would share the links for good, and a third one would wait forever.
+/// Otherwise, the second upgrade would share the links for good, and a third one would wait
+/// forever.
 #[test]
 fn upgrades_that_fail_at_once_do_not_share_the_links_for_good() {
     let mut state = state();

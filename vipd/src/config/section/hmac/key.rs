@@ -9,6 +9,7 @@ use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::section::secret::{self, FirstLine, Folders};
 use crate::config::table::{Located, Table, Value};
+use crate::config::text;
 use crate::vrrp::hmac::{Key, MAX_KEY, MIN_KEY};
 
 /// Prefix of keys in hexadecimal, in files and credentials.
@@ -54,7 +55,7 @@ pub(super) fn read(
     };
     let found = table.given(source, problems, |value| {
         let result = match source.name {
-            name if name == schema::HMAC_KEY_HEX.name => from_hex(value.string()?),
+            name if name == schema::HMAC_KEY_HEX.name => from_hex(value.string()?, folders),
             _ if is_key(value.string()?) => Err(format!(
                 "{source} is a key; it must be {}; move the key to `hex`, or to a file or credential",
                 source.allowed
@@ -62,9 +63,12 @@ pub(super) fn read(
             name if name == schema::HMAC_KEY_FILE.name => from_file(value.string()?, folders),
             _ => from_credential(value.string()?, folders),
         };
-        result.map_err(|message| value.rejected_because(format!("{name}: {message}")))
+        let source = result.map_err(|message| value.rejected_because(format!("{name}: {message}")))?;
+        Ok((source, value.span()))
     });
-    let Some(Some(Located { at, value: Source { key, warnings } })) = found else { return (id, None) };
+    let Some(Some(Located { at, value: (Source { key, warnings }, span) })) = found else {
+        return (id, None);
+    };
     let is_hex = source.name == schema::HMAC_KEY_HEX.name;
     for warning in warnings {
         // Many instances may name one file.
@@ -75,6 +79,7 @@ pub(super) fn read(
         }
     }
     if is_hex {
+        problems.inline_key(instance, span);
         secret::warn_if_configuration_is_readable(at, source, &schema::HMAC_KEY_FILE, problems);
     }
     let key = id.as_ref().map(|id| Located { at, value: Key::new(id.value, &key) });
@@ -87,7 +92,10 @@ struct Source {
     warnings: Vec<String>,
 }
 
-fn from_hex(digits: &str) -> Result<Source, String> {
+fn from_hex(digits: &str, folders: &Folders<'_>) -> Result<Source, String> {
+    if folders.lacks_inline_keys && text::is_removed(digits) {
+        return Ok(Source::unknown());
+    }
     let key = decode_hex(digits.as_bytes()).map_err(|found| format!("hex {found}; {GENERATE}"))?;
     let warnings = few_bytes(&key).map(|found| format!("hex {found}; {GENERATE}")).into_iter().collect();
     Ok(Source { key, warnings })

@@ -1,0 +1,71 @@
+//! Keys of signed adverts that are in the configuration file (`hex`).
+
+use std::fs::{self, File};
+use std::io::{IoSliceMut, Read as _, Seek as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use vipd_tests::control::{counter, wait_for_state};
+use vipd_tests::hmac::{hex, key};
+use vipd_tests::lab::Lab;
+
+use super::service::{KEY_FILE, Service};
+use super::{FAST, ONE, TIMEOUT, configuration};
+
+/// Receives all messages of a stored channel. Returns them and the contents of all memory that is
+/// passed with them.
+fn contents(channel: &OwnedFd) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let mut message = vec![0; 1 << 16];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let received = recvmsg(channel, &mut [IoSliceMut::new(&mut message)], &mut control, flags);
+        let Some(received) = received.ok().filter(|received| received.bytes > 0) else { return all };
+        all.extend_from_slice(&message[..received.bytes]);
+        for message in control.drain() {
+            let RecvAncillaryMessage::ScmRights(descriptors) = message else { continue };
+            for descriptor in descriptors {
+                let target = fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()));
+                if target.expect("open").to_string_lossy().starts_with("/memfd:") {
+                    let mut memory = File::from(descriptor);
+                    memory.rewind().expect("memory");
+                    memory.read_to_end(&mut all).expect("memory");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn stored_state_contains_no_key() {
+    let lab = Lab::new(1).expect("create the lab");
+    let hmac = format!(
+        "# {{ id = 3, hex = \"{}\" }}\n\
+         hmac = {{ active = 1, keys = [{{ id = 1, hex = \"{}\" }}, {{ id = 2, file = \"{KEY_FILE}\" }}] }}",
+        hex(3),
+        hex(2)
+    );
+    let own = configuration(&[(1, 200)], &format!("{FAST}\n{hmac}"));
+    let mut one = Service::start(&lab, ONE, &own);
+    wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
+
+    // The next process could not sign the adverts of the instance.
+    one.configure(&configuration(&[(2, 200)], FAST));
+    let refusal = one.leave().expect_err("refused");
+    assert!(refusal.contains("the keys of instance VI_1"), "{refusal}");
+    one.configure(&own);
+    assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 1);
+
+    one.leave().expect("the state is left");
+    let state = contents(&one.stored().expect("a descriptor"));
+    let contains = |bytes: &[u8]| state.windows(bytes.len()).any(|part| part == bytes);
+    // The configuration, and the state of the engine.
+    assert!(contains(KEY_FILE.as_bytes()) && contains(br#""VI_1""#));
+    for id in 1..=3 {
+        assert!(!contains(hex(id).as_bytes()) && !contains(&key(id)), "key {id}");
+    }
+}
