@@ -213,8 +213,9 @@ impl Agent {
     }
 
     /// Starts the program, and waits until the node has joined the VRRP group and, for vipd, the
-    /// control socket accepts connections. keepalived with unicast peers joins no group; the wait
-    /// then ends when it logs that it has entered Backup.
+    /// control socket accepts connections. With unicast peers, no group is joined; the wait then
+    /// ends when keepalived logs that it has entered Backup, or vipd that its BPF program is
+    /// attached.
     ///
     /// # Errors
     /// Returns an error, with the agent's log, if the agent is already running, cannot be started,
@@ -241,17 +242,21 @@ impl Agent {
         }
         self.process = Some(Process::spawn_with(&self.host, command, stderr)?);
         let host = self.host.clone();
-        let socket = matches!(self.kind, AgentKind::Vipd(_)).then(Self::control_socket);
+        let is_vipd = matches!(self.kind, AgentKind::Vipd(_));
+        let socket = is_vipd.then(Self::control_socket);
         let unicast = self.instances.iter().any(|instance| !instance.unicast_peers.is_empty());
         let joins_no_group = self.kind == AgentKind::Keepalived && unicast;
         let listening =
             try_wait_until(&format!("{self} to join the VRRP group or to log that it runs"), START, || {
                 let process = self.process.as_mut().context("the process has been stopped")?;
                 ensure!(process.is_running()?, "the process has exited");
-                // With unicast peers, keepalived joins no group; wait for a log line instead.
+                let has_logged =
+                    |process: &Process, text| process.log().iter().any(|line| line.text.contains(text));
                 if joins_no_group {
-                    return Ok(process.log().iter().any(|line| line.text.contains("Entering BACKUP STATE")));
+                    return Ok(has_logged(process, "Entering BACKUP STATE"));
                 }
+                // The configuration may be a text, so it is not known here whether it has peers.
+                let is_attached = is_vipd && has_logged(process, "BPF program attached");
                 let socket = socket.clone();
                 let (groups, groups6, accepts) = host.run(move || {
                     let groups = fs::read_to_string("/proc/thread-self/net/igmp");
@@ -260,7 +265,7 @@ impl Agent {
                 });
                 let (groups, groups6) = (groups?, groups6?);
                 let joined = GROUP_IN_PROC.iter().any(|group| groups.contains(group));
-                Ok(accepts && (joined || groups6.contains(GROUP6_IN_PROC)))
+                Ok(accepts && (is_attached || joined || groups6.contains(GROUP6_IN_PROC)))
             });
         listening.with_context(|| format!("{self} did not start; log:\n{}", self.log_text()))
     }

@@ -71,25 +71,42 @@ fn group_memberships_are_renewed_after_ipv6_is_reenabled() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn failed_group_join_is_a_fault_of_its_family_only() {
+fn failed_group_join_is_a_fault_only_of_multicast_instances_of_its_family() {
+    // In /proc/net/igmp: 224.0.0.18 in the byte order of the host.
+    const GROUP: &str = "120000E0";
     let lab = Lab::new(1).unwrap();
     let node = lab.host(ONE).unwrap();
     run(node, "sysctl -qw net.ipv4.igmp_max_memberships=0").unwrap();
-    let both = [
+    let unicast = Instance {
+        name: "unicast".to_owned(),
+        vrid: 52,
+        addresses: vec![[10, 0, 0, 52].into()],
+        unicast_peers: vec![TWO.ipv4().into()],
+        ..instance(Family::V4, 200)
+    };
+    let all = [
         Instance { name: "four".to_owned(), ..instance(Family::V4, 200) },
         Instance { name: "six".to_owned(), ..instance(Family::V6, 200) },
+        unicast.clone(),
     ];
-    let agent = start_agent(&lab, ONE, &both).unwrap();
-    let wait_for_states = |expected: [&str; 2]| {
+    let mut agent = start_agent(&lab, ONE, &all).unwrap();
+    let wait_for_states = |agent: &Agent, expected: &[&str]| {
         try_wait_until("the expected states", TIMEOUT, || {
-            Ok(status(&agent)?.iter().map(|instance| instance.text("state").to_owned()).eq(expected))
+            Ok(status(agent)?.iter().map(|instance| instance.text("state").to_owned()).eq(expected.to_vec()))
         })
     };
-    wait_for_states(["fault", "master"]).unwrap();
+    wait_for_states(&agent, &["fault", "master", "master"]).unwrap();
     let reason = status(&agent).unwrap()[0].text("vipd:fault-reason").to_owned();
     assert!(reason.contains("cannot join 224.0.0.18"), "{reason}");
     run(node, "sysctl -qw net.ipv4.igmp_max_memberships=20").unwrap();
-    wait_for_states(["master", "master"]).unwrap();
+    wait_for_states(&agent, &["master"; 3]).unwrap();
+    assert!(is_member(node, GROUP));
+
+    agent.stop().unwrap();
+    run(node, "sysctl -qw net.ipv4.igmp_max_memberships=0").unwrap();
+    let alone = start_agent(&lab, ONE, &[unicast]).unwrap();
+    wait_for_states(&alone, &["master"]).unwrap();
+    assert!(!is_member(node, GROUP));
 }
 
 /// Returns the configuration of node `number`, with a router on an interface that has no hardware

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! The BPF program applies [`fences`] to each valid advert. Once an advert has fenced a row, the
-//! kernel drops all packets to and from the row's VIPs ([`filter`](crate::filter)).
+//! kernel drops packets to and from the row's VIPs, except sent adverts
+//! ([`filter`](crate::filter)).
 
 use crate::records::LeaseSlot;
 

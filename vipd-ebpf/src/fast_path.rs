@@ -27,7 +27,7 @@ pub(crate) fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
     let fingerprint = advert.fingerprint();
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let last = unsafe { &raw mut (*slot).arrival };
-    // SAFETY: an aligned word of a map; other CPUs and user space write it with single stores.
+    // SAFETY: an aligned word of a map; other CPUs and user space write it as a whole.
     let last_unchanged = unsafe { last.read_volatile() };
     // SAFETY: the pointer refers to the map's value, so the field is in bounds.
     let expected = unsafe { &raw const (*slot).expected };

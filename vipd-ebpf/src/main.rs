@@ -264,7 +264,9 @@ mod program {
     fn claim(packet: &Windowed, version: u8, ifindex: u32) -> Result<(Located, RouterSlot), NotOurs> {
         let located = locate(packet, version)?;
         let key = RouterKey::new(ifindex, located.vrid, located.family);
-        // SAFETY: the value is copied in one read, and user space only replaces whole values.
+        // SAFETY: the memory stays valid while the program runs. User space replaces values as a
+        // whole, but the kernel may reuse the memory of a replaced value during the copy. The copy
+        // is then a mixture of two values, for this packet only; rows beyond the maps are ignored.
         let Some(slot) = (unsafe { ROUTERS.get(key) }).copied() else {
             return Err(located.unclaimed());
         };

@@ -116,7 +116,8 @@ impl Engine {
                 primary: link.and_then(|link| source(instance, link)),
                 mode: link.and_then(Link::mode),
                 fence: instance.fence(&self.topology.links),
-                failure: link.and_then(|link| link.failure(instance.router.config().family)),
+                failure: link
+                    .and_then(|link| link.failure(instance.router.config().family, instance.is_unicast())),
                 macvlan_failure: instance
                     .macvlan
                     .and_then(|macvlan| self.topology.links.get(macvlan)?.failure.clone()),

@@ -145,24 +145,27 @@ impl Link {
         }
         let serves = |io: &&LinkIo| io.routers.contains(&router);
         let io = self.io.as_ref().filter(serves).ok_or(Fault::NotAttached)?;
-        if io.detached_at.is_some() || self.unjoined(family).is_some() {
+        if io.detached_at.is_some() || self.unjoined(family, is_unicast).is_some() {
             Err(Fault::NotReceiving)
         } else {
             Ok(())
         }
     }
 
-    /// Returns why the multicast group of a family could not be joined, or `None` if no join
-    /// failed.
-    pub(crate) fn unjoined(&self, family: Family) -> Option<&str> {
+    /// Returns why the multicast group of a family could not be joined, or `None` if no join failed
+    /// or the group is not needed.
+    fn unjoined(&self, family: Family, is_unicast: bool) -> Option<&str> {
+        if is_unicast {
+            return None;
+        }
         let unjoined = &self.io.as_ref()?.unjoined;
         unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
     }
 
-    /// Returns why adverts of a family cannot be sent or received, or `None` if there is no failure
+    /// Returns why a router's adverts cannot be sent or received, or `None` if there is no failure
     /// or the failure needs no description.
-    pub(crate) fn failure(&self, family: Family) -> Option<String> {
-        let known = self.failure.clone().or_else(|| self.unjoined(family).map(str::to_owned));
+    pub(crate) fn failure(&self, family: Family, is_unicast: bool) -> Option<String> {
+        let known = self.failure.clone().or_else(|| self.unjoined(family, is_unicast).map(str::to_owned));
         known.or_else(|| {
             let io = self.io.as_ref().filter(|io| io.detached_at.is_some())?;
             let position = io.attachment.as_ref()?.position();

@@ -52,6 +52,12 @@ pub(crate) struct RouterSpec {
     pub(crate) macvlan: Option<LinkId>,
 }
 
+impl RouterSpec {
+    pub(crate) fn is_unicast(&self) -> bool {
+        self.unicast_source.is_some()
+    }
+}
+
 /// A virtual router's entries in the BPF program's maps `ROUTERS`, `PEERS` and `HMAC_KEYS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct XdpEntry {

@@ -3,7 +3,7 @@
 //! ```text
 //!  ensure_claim      claims the interface                 kept while the link has routers
 //!  clear_others      cleans up after dead agents          when the link is first opened
-//!  ensure_groups     joins the multicast groups           kept while the family has routers
+//!  ensure_groups     joins the multicast groups           kept while multicast routers need them
 //!  open_sockets      opens the sockets for sending        handed to the engine
 //!  ensure_macvlans   creates the macvlans, down           kept until the router is removed
 //!  ensure_routers    adds VRIDs to the BPF program's maps, before the program is attached
@@ -145,20 +145,22 @@ impl LinkOpener {
         Ok(())
     }
 
-    /// Joins the multicast groups of the families that have routers on the link, restores
+    /// Joins the multicast groups of the families that have multicast routers on the link, restores
     /// memberships that the kernel has dropped, and leaves groups that are no longer needed.
     /// Returns whether the list of failures has changed since the last call.
     ///
     /// # Errors
-    /// Returns an error if the link was not open and no group can be joined. Otherwise, a failure
-    /// to join a group affects only the routers of that family.
+    /// Returns an error if the link was not open and no router can use it, because no group can be
+    /// joined. Otherwise, a failure to join a group affects only the multicast routers of that
+    /// family.
     fn ensure_groups(&mut self, spec: &LinkSpec, members: &Members) -> anyhow::Result<bool> {
         let was_open = self.open.contains_key(&spec.ifindex);
         let Open { groups, unjoined, .. } = self.open.entry(spec.ifindex).or_default();
         let former = std::mem::take(unjoined);
         let mut errors = Vec::new();
         for (family, group) in [(Family::V4, "224.0.0.18"), (Family::V6, "ff02::12")] {
-            if !spec.routers.iter().any(|router| router.entry.family == family) {
+            let needs = |router: &RouterSpec| !router.is_unicast() && router.entry.family == family;
+            if !spec.routers.iter().any(needs) {
                 groups.remove(&family.number());
             } else if let Err(error) = ensure_group(groups, members, spec, family, group) {
                 unjoined.push((family, format!("{error:#}")));
@@ -167,6 +169,7 @@ impl LinkOpener {
         }
         if !was_open
             && groups.is_empty()
+            && !spec.routers.iter().any(RouterSpec::is_unicast)
             && let Some(error) = errors.into_iter().next()
         {
             return Err(error);
