@@ -239,21 +239,21 @@ fn hmac_is_introduced_in_three_sweeps_and_removed_without_a_transition() -> Test
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_continues_the_sequences() -> TestResult {
     let lab = Lab::new(2)?;
-    let (mut master, backup) = pair(&lab, [""; 2], &hmac(&[1], 1, "enforce"))?;
+    let (mut master, mut backup) = pair(&lab, [""; 2], &hmac(&[1], 1, "enforce"))?;
     let upgrade = |agent: &Agent| {
         let mut upgrade = Command::new(vipd_binary()?);
         upgrade.arg("--runtime-dir").arg(Agent::runtime_dir()).arg("upgrade");
         output(agent.host(), upgrade)
     };
-    // The agent does not pass its keys to the successor, which reads them from this file.
-    master.configure(configuration(200, "", &hmac(&[2], 2, "enforce")))?;
-    let refusal = upgrade(&master)?;
-    let message = String::from_utf8_lossy(&refusal.stderr);
-    assert!(!refusal.status.success() && message.contains("VI_1 uses key 1"), "{refusal:?}");
-    master.configure(configuration(200, "", &hmac(&[1], 1, "enforce")))?;
+    // The successor continues with the keys in use, then applies the file, which has another one.
+    master.configure(configuration(200, "", &hmac(&[2, 1], 1, "enforce")))?;
+    backup.configure(configuration(100, "", &hmac(&[2, 1], 1, "enforce")))?;
     for agent in [&master, &backup] {
         let outcome = upgrade(agent)?;
         assert!(outcome.status.success(), "{outcome:?}: {:#?}", agent.log());
+        wait_for(agent, "the key in the file", TIMEOUT, |status| {
+            status.0["vipd:hmac"]["keys"].as_array().is_some_and(|keys| keys.len() == 2)
+        })?;
         wait_for_adverts(&backup, 1)?;
     }
     assert_nothing_is_refused(&backup)?;

@@ -4,6 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 
 use anyhow::ensure;
+use memchr::memmem::Finder;
 use sha2::compress256;
 use sha2::digest::generic_array::GenericArray;
 
@@ -41,8 +42,13 @@ fn states(key: [u8; 64]) -> Vec<Vec<u8>> {
     [INNER_PAD, OUTER_PAD].map(state).into()
 }
 
-/// Returns the mappings of an agent's processes that contain one of `patterns`.
+/// Length of the parts of a pattern that are searched for. Freed memory may be overwritten in part.
+const PART: usize = 16;
+
+/// Returns the mappings of an agent's processes that contain a part of one of `patterns`.
 fn mappings(agent: &Agent, patterns: &[Vec<u8>]) -> Result<Vec<String>> {
+    let parts = patterns.iter().flat_map(|pattern| pattern.chunks_exact(PART));
+    let finders: Vec<_> = parts.map(Finder::new).collect();
     let mut found = Vec::new();
     for process in agent.processes() {
         let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
@@ -62,9 +68,7 @@ fn mappings(agent: &Agent, patterns: &[Vec<u8>]) -> Result<Vec<String>> {
                 ensure!(!is_mapped, "{process}: {mapping}: {error}");
                 continue;
             }
-            let contains =
-                |pattern: &Vec<u8>| content.windows(pattern.len()).any(|part| part == &pattern[..]);
-            if patterns.iter().any(contains) {
+            if finders.iter().any(|finder| finder.find(&content).is_some()) {
                 found.push(format!("{process}: {mapping}"));
             }
         }

@@ -27,9 +27,9 @@ pub struct Machine {
     /// Whether files and credentials with keys and passwords are on another machine or are not
     /// needed, and are therefore not read.
     pub lacks_secrets: bool,
-    /// Whether the text is a [`ConfigText`](super::ConfigText), without the keys in `hex`. Zeros
-    /// stand for these keys.
-    pub lacks_inline_keys: bool,
+    /// Whether the text is a [`ConfigText`](super::ConfigText), without the keys of signed adverts.
+    /// Files and credentials with keys are then not read, either. Zeros stand for all keys.
+    pub lacks_keys: bool,
 }
 
 /// A network interface of the machine.

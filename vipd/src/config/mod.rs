@@ -18,7 +18,6 @@ mod unique;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
@@ -82,8 +81,6 @@ pub struct Config {
     pub executables: Executables,
     /// The text of the files that were read.
     pub text: ConfigText,
-    /// Names of the instances that have keys in `hex`, which `text` does not contain.
-    pub inline_keys: BTreeSet<String>,
 }
 
 /// Whether the engine requests real-time scheduling and locked memory.
@@ -254,12 +251,11 @@ impl Config {
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let folders = Folders::new(folder, file_name, machine);
         let config = Self::read(&table, &folders, machine, &mut problems);
-        let Findings { warnings, executables, text, inline_keys } =
-            problems.finish(file_name, document.get_ref())?;
+        let Findings { warnings, executables, text } = problems.finish(file_name, document.get_ref())?;
         // `read` returns `None` only after reporting a problem, so `finish` has already returned an
         // error. If it has not, that is a bug, and the file is still rejected.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
-        Ok(Self { warnings, executables, text, inline_keys, ..config })
+        Ok(Self { warnings, executables, text, ..config })
     }
 
     fn read(
@@ -302,7 +298,6 @@ impl Config {
             warnings: Vec::new(),
             executables: Executables::default(),
             text: ConfigText::default(),
-            inline_keys: BTreeSet::new(),
         })
     }
 }
@@ -359,7 +354,7 @@ fn instances(
     let groups = group::finish(groups, &drafts, problems);
     unique::check(&drafts, problems);
     section::hmac::check_load(&drafts, problems);
-    if !machine.lacks_secrets && !machine.lacks_inline_keys {
+    if !machine.lacks_secrets && !machine.lacks_keys {
         section::hmac::check_shared(&drafts, problems);
     }
     machine.check(&drafts, problems);

@@ -1,6 +1,5 @@
 //! Problems in a configuration, with their positions in the file.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::ops::Range;
@@ -173,8 +172,6 @@ pub(super) struct Findings {
     pub(super) executables: Executables,
     /// The text without keys.
     pub(super) text: ConfigText,
-    /// Names of the instances with keys in `hex`.
-    pub(super) inline_keys: BTreeSet<String>,
 }
 
 /// Collects problems while a file is read.
@@ -193,8 +190,8 @@ pub(super) struct Collector<'s> {
     found: Vec<Problem>,
     warnings: Vec<Problem>,
     executables: Vec<Executable>,
-    /// The name of the instance and the position of each key in `hex`.
-    inline_keys: Vec<(String, Range<usize>)>,
+    /// The position of each key in `hex`.
+    inline_keys: Vec<Range<usize>>,
     /// A function that returns the reason why an executable must not be run on this machine. `None`
     /// if executables are not checked.
     defect: Option<fn(&Path) -> Option<String>>,
@@ -231,9 +228,9 @@ impl<'s> Collector<'s> {
         self.executables.push(executable);
     }
 
-    /// Adds a key of an instance, in `hex`, to those that the kept text must not contain.
-    pub(super) fn inline_key(&mut self, instance: &str, position: Range<usize>) {
-        self.inline_keys.push((instance.to_owned(), position));
+    /// Adds the position of a key in `hex`, which the kept text must not contain.
+    pub(super) fn inline_key(&mut self, position: Range<usize>) {
+        self.inline_keys.push(position);
     }
 
     /// Adds a syntax error from the TOML parser.
@@ -326,10 +323,9 @@ impl<'s> Collector<'s> {
             return Err(problems);
         }
         let included = self.included.to_vec();
-        let (names, positions): (_, Vec<_>) = self.inline_keys.into_iter().unzip();
-        let text = ConfigText::new(self.source, document, &positions);
+        let text = ConfigText::new(self.source, document, &self.inline_keys);
         let executables = Executables { list: self.executables, text: text.clone(), included };
-        Ok(Findings { warnings: in_order(self.warnings), executables, text, inline_keys: names })
+        Ok(Findings { warnings: in_order(self.warnings), executables, text })
     }
 
     /// Returns whether the file has a syntax error.

@@ -25,10 +25,14 @@ impl ConfigText {
     /// Removes the keys from the text of a valid configuration. `keys` are the positions of the
     /// values of `hex`, with quotation marks.
     pub(super) fn new(source: &str, document: &DeTable<'_>, keys: &[Range<usize>]) -> Self {
-        let mut strings = Vec::new();
-        document.values().for_each(|value| find_strings(value, &mut strings));
-        let is_in_string = |at: usize| strings.iter().any(|string| string.contains(&at));
-        let comments = runs_of_digits(source).filter(|digits| !is_in_string(digits.start));
+        let mut values = Vec::new();
+        document.values().for_each(|value| find_values(value, &mut values));
+        values.sort_unstable_by_key(|value| value.start);
+        let is_in_value = |at: usize| {
+            let next = values.partition_point(|value| value.start <= at);
+            next.checked_sub(1).is_some_and(|last| values[last].contains(&at))
+        };
+        let comments = runs_of_digits(source).filter(|digits| !is_in_value(digits.start));
         let mut bytes = source.as_bytes().to_vec();
         for part in comments.chain(keys.iter().cloned()) {
             let kept = [b'\n', b'"', b'\''];
@@ -50,18 +54,12 @@ impl fmt::Debug for ConfigText {
     }
 }
 
-/// Returns whether a value of `hex` is one from which a [`ConfigText`] has removed the key.
-pub(super) fn is_removed(value: &str) -> bool {
-    value.bytes().all(|byte| byte == REMOVED || byte == b'\n')
-}
-
-/// Adds the positions of all strings in a value.
-fn find_strings(value: &Spanned<DeValue<'_>>, found: &mut Vec<Range<usize>>) {
+/// Adds the positions of all values except arrays and tables, in which comments are possible.
+fn find_values(value: &Spanned<DeValue<'_>>, found: &mut Vec<Range<usize>>) {
     match value.get_ref() {
-        DeValue::String(_) => found.push(value.span()),
-        DeValue::Array(elements) => elements.iter().for_each(|element| find_strings(element, found)),
-        DeValue::Table(entries) => entries.values().for_each(|entry| find_strings(entry, found)),
-        _ => {}
+        DeValue::Array(elements) => elements.iter().for_each(|element| find_values(element, found)),
+        DeValue::Table(entries) => entries.values().for_each(|entry| find_values(entry, found)),
+        _ => found.push(value.span()),
     }
 }
 
@@ -126,10 +124,9 @@ mod tests {
             let text = kept(&source);
             assert_eq!(text, with_keys(&expected) + &command);
             assert_eq!(text.len(), source.len());
-            let machine = Machine { lacks_inline_keys: true, ..Machine::default() };
+            let machine = Machine { lacks_keys: true, ..Machine::default() };
             let config =
                 Config::parse_on(&text, "f", &machine).unwrap_or_else(|problems| panic!("{problems}"));
-            assert_eq!(config.inline_keys.iter().collect::<Vec<_>>(), ["a"]);
             assert_eq!(config.text.as_str(), text);
             assert!(Config::parse(&text, "f").is_err(), "accepted in a file: {text}");
         }

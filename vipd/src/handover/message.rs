@@ -11,9 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::xdp::{AttachmentInfo, FenceInfo, Sizes};
 
-/// Version of the state and of the messages after [`Message::Hello`]. Must be increased with every
-/// change that other versions of vipd cannot read.
-pub(crate) const FORMAT: u32 = 2;
+/// Version of the state and of the messages after [`Message::Hello`] that this version writes. Must
+/// be increased with every change that other versions of vipd cannot read.
+pub(crate) const FORMAT: u32 = 3;
+/// The versions that this version of vipd can read. In version 2, the configuration contains the
+/// keys in `hex`.
+pub(crate) const READABLE: [u32; 2] = [2, FORMAT];
 
 /// A message. The memory, map, link, file or socket that a variant describes is passed as a
 /// descriptor.

@@ -35,7 +35,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 pub(crate) use channel::{Channel, MAX_QUEUED};
 pub(crate) use memory::{read, write};
-pub(crate) use message::{FORMAT, Message, Offer, Origin, Reading};
+pub(crate) use message::{FORMAT, Message, Offer, Origin, READABLE, Reading};
 pub(crate) use token::Token;
 
 /// The only command-line argument of a successor that a running agent starts. The successor's

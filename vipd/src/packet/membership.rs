@@ -18,7 +18,9 @@ use super::unicast::drop_all_input;
 /// NIC's filter, and the kernel's IGMP or MLD reports configure snooping switches.
 ///
 /// The socket is a raw socket of protocol 112 that drops all input. While the socket exists, the
-/// kernel does not reply with ICMP errors to unicast adverts on interfaces without the BPF program.
+/// kernel does not reply with ICMP errors to unicast adverts, even on interfaces without the BPF
+/// program. Without multicast routers, [`UnicastSocket`](super::UnicastSocket) prevents these
+/// errors for adverts to the source of a unicast router.
 #[derive(Debug)]
 pub struct Membership {
     socket: Socket,

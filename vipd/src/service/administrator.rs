@@ -364,12 +364,6 @@ impl Administrator {
         }
     }
 
-    /// Returns the running instances that have keys in `hex`.
-    pub(super) fn instances_with_inline_keys(&self) -> Vec<Arc<Instance>> {
-        let has_keys = |one: &&Arc<Instance>| self.config.inline_keys.contains(&one.name);
-        self.config.instances.iter().filter(has_keys).cloned().collect()
-    }
-
     /// Begins to track objects, takes the objects' states and the administrator's priorities from a
     /// predecessor's offer, and queues a reload. Must be called before the engine starts, instead
     /// of [`prepare`](Self::prepare).

@@ -31,7 +31,7 @@ mod events;
 mod foreign_xdp;
 mod groups;
 mod health;
-mod inline_keys;
+mod keys;
 mod leftovers;
 mod line;
 pub(crate) mod link_io;

@@ -5,7 +5,6 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use super::inline_keys;
 use super::plan::check_room;
 use super::sizes::needed_sizes;
 use super::stored::running;
@@ -55,8 +54,7 @@ impl Departure {
 fn check(offer: &Offer) -> Result<(), String> {
     let machine = Machine { checks_executables: true, ..Machine::default() };
     let next = Config::load_protected(&offer.path, &machine).map_err(|error| error.to_string())?;
-    let mut running = running(offer).map_err(|problems| problems.to_string())?;
-    inline_keys::restore(&mut running, &next)?;
+    let running = running(offer).map_err(|problems| problems.to_string())?;
     if (next.fence == Fence::On) != offer.has_fence || next.realtime != running.realtime {
         return Err("a change of `fence` or `realtime` takes effect only at an ordinary start".to_owned());
     }

@@ -19,7 +19,7 @@ use super::{Start, start};
 use crate::config::machine::Machine;
 use crate::config::{Config, ConfigError, Problems};
 use crate::engine::succession::{Source, Suspension};
-use crate::handover::{self, Channel, FORMAT, MAX_QUEUED, Message, Offer, Origin};
+use crate::handover::{self, Channel, MAX_QUEUED, Message, Offer, Origin, READABLE};
 use crate::process::{Signals, agent_name, raise_open_files, take_passed};
 
 /// Maximum age of a state. A start takes a fraction of it.
@@ -101,7 +101,7 @@ impl Stored {
 /// Parses the running configuration of an offer, without passwords and keys, whose files may be
 /// missing now.
 pub(super) fn running(offer: &Offer) -> Result<Config, Problems> {
-    let machine = Machine { lacks_secrets: true, lacks_inline_keys: true, ..Machine::default() };
+    let machine = Machine { lacks_secrets: true, lacks_keys: true, ..Machine::default() };
     Config::parse_on(&offer.configuration, &offer.path.display().to_string(), &machine)
 }
 
@@ -148,8 +148,8 @@ fn hello(channel: &Channel) -> anyhow::Result<()> {
         bail!("it does not begin with a version");
     };
     ensure!(
-        formats.contains(&FORMAT),
-        "vipd {version} wrote it in the formats {formats:?}, but this version reads only format {FORMAT}"
+        formats.iter().any(|format| READABLE.contains(format)),
+        "vipd {version} wrote it in the formats {formats:?}, but this version reads only {READABLE:?}"
     );
     let (Message::Origin(origin), _) = channel.try_receive().context("it is damaged")? else {
         bail!("it does not describe the process that wrote it");
@@ -175,7 +175,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::handover::Token;
+    use crate::handover::{FORMAT, Token};
     use crate::xdp::Sizes;
 
     const DIRECTORY: &str = "/test/vipd";
@@ -222,7 +222,7 @@ mod tests {
         for (messages, reason) in [
             (vec![], "it is damaged"),
             (vec![Message::Ready], "it does not begin with a version"),
-            (vec![hello(&[FORMAT + 1])], "this version reads only format"),
+            (vec![hello(&[FORMAT + 1])], "this version reads only [2, 3]"),
             (vec![hello(&[FORMAT]), Message::Ready], "it does not describe the process"),
             (vec![hello(&[FORMAT]), other], "in another network namespace or as another user"),
             (vec![hello(&[FORMAT]), Message::Origin(present)], "the connection to the predecessor failed"),

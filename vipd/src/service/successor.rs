@@ -11,13 +11,13 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::sync::oneshot;
 
-use super::{Claims, Start, check_open_files, check_privileges, inline_keys, start, verbosity};
+use super::{Claims, Start, check_open_files, check_privileges, keys, start, verbosity};
 use crate::config::machine::Machine;
 use crate::config::{Config, ConfigError, Fence};
 use crate::control::runtime::RuntimeDir;
 use crate::engine::succession::{Predecessor, Resumed, Source};
 use crate::engine::topology::Topology;
-use crate::handover::{self, Channel, FORMAT, MAX_QUEUED, Message, Offer, Token};
+use crate::handover::{self, Channel, MAX_QUEUED, Message, Offer, READABLE, Token};
 use crate::netlink::Macvlans;
 use crate::process::{
     AgentLock, InterfaceClaim, Signals, prevent_core_dumps, raise_open_files, start_launcher,
@@ -111,7 +111,7 @@ fn prepare(channel: &Channel, signals: Signals, has_taken_over: &Arc<AtomicBool>
     let version = env!("CARGO_PKG_VERSION").to_owned();
     // A failure is ignored: the present limit may suffice.
     let _ = raise_open_files();
-    channel.send(&Message::Hello { formats: vec![FORMAT], version }, None).context(GONE)?;
+    channel.send(&Message::Hello { formats: READABLE.to_vec(), version }, None).context(GONE)?;
     let inheritance = receive(channel, TIMEOUT)?;
     // Checks the configuration file, which may have changed. A reload after the takeover applies
     // it.
@@ -138,11 +138,10 @@ pub(super) fn assemble(
     let (Some(lock), Some(lock_file), Some(control_socket)) = (lock, lock_file, control_socket) else {
         bail!("the predecessor did not pass its locks and its control socket");
     };
-    let machine = Machine { lacks_inline_keys: true, ..Machine::default() };
+    let machine = Machine { lacks_keys: true, ..Machine::default() };
     let mut config = Config::parse_on(&offer.configuration, &offer.path.display().to_string(), &machine)
         .map_err(ConfigError::from)
         .context("this version does not accept the configuration of the running agent")?;
-    inline_keys::restore(&mut config, file).map_err(anyhow::Error::msg)?;
     config.fence = if offer.has_fence { Fence::On } else { Fence::Off };
     if config.has_secret() {
         prevent_core_dumps();
@@ -163,6 +162,7 @@ pub(super) fn assemble(
     let macvlans = Macvlans::borrow(lock.name()).context("cannot read the macvlans of the predecessor")?;
     let attached: BTreeSet<u32> = inherited.links.adverts.iter().map(|(info, _)| info.ifindex).collect();
     let loaded = Kernel::succeed(xdp::OBJECT, offer.sizes, verbosity(), inherited)?;
+    keys::restore(&mut config, file, &offer.rows, |row, id| xdp::stored_key(&loaded.maps, row, id))?;
     let topology = topology(&config, &offer)?;
     let (states, resumed) = oneshot::channel();
     let is_stopping = Arc::new(AtomicBool::new(false));

@@ -13,10 +13,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
-use super::inline_keys;
 use super::notify::Counts;
 use crate::color;
-use crate::config::Instance;
 use crate::engine::Handle;
 use crate::engine::clock;
 use crate::engine::command::Command;
@@ -90,8 +88,6 @@ impl From<io::Error> for Failure {
 /// The parts of the agent that an upgrade and a restart use.
 pub(super) struct Departure {
     pub(super) offer: Offer,
-    /// The instances with keys in `hex`, which the offer does not contain.
-    pub(super) inline_keys: Vec<Arc<Instance>>,
     pub(super) engine: Handle,
     /// Receives the descriptors of the worker.
     pub(super) holdings: oneshot::Receiver<io::Result<Holdings>>,
@@ -118,7 +114,6 @@ impl Departure {
         if let Some(defect) = defect(executable) {
             return Err(format!("{name} {defect}"));
         }
-        inline_keys::check_unchanged(&self.inline_keys, &self.offer.path)?;
         let started = Channel::pair().and_then(|(channel, end)| Ok((channel, start(executable, end)?)));
         let (channel, mut child) = started.map_err(|error| format!("cannot start {name}: {error}"))?;
         match self.converse(&channel, estate) {
@@ -162,7 +157,7 @@ impl Departure {
 
     /// Waits for the descriptors of the worker.
     pub(super) fn split(self) -> Result<(Offer, Holdings, Departing), Failure> {
-        let Self { offer, engine, holdings, is_open, is_handing_over, .. } = self;
+        let Self { offer, engine, holdings, is_open, is_handing_over } = self;
         let stopping = || Failure::Reason("the agent is stopping".to_owned());
         let holdings = holdings.blocking_recv().map_err(|_| stopping())??;
         Ok((offer, holdings, Departing { engine, is_open, is_handing_over }))

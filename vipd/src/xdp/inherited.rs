@@ -12,11 +12,15 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use aya::Ebpf;
 use aya::maps::{Map, MapData};
 use serde::{Deserialize, Serialize};
+use vipd_common::names::MAP_HMAC_KEYS;
+use vipd_common::records::HmacKey;
 
 use super::error::LoadError;
 use super::fence::FenceInfo;
 use super::mode::{Mode, Preference};
 use super::program::Entry;
+use super::{Row, syscall};
+use crate::vrrp::hmac::Key;
 
 /// Descriptors of the maps, by name.
 pub type MapDescriptors = BTreeMap<String, OwnedFd>;
@@ -81,6 +85,19 @@ pub(super) fn descriptors(ebpf: &Ebpf) -> Result<MapDescriptors, LoadError> {
         Ok((name.to_owned(), descriptor.map_err(LoadError::Descriptor)?))
     };
     shared(ebpf).map(duplicate).collect()
+}
+
+/// Returns a key with which the program verifies the signed adverts of a row; `None` if `maps` does
+/// not contain the key. `maps` are [those of a loaded program](super::Loaded::maps).
+///
+/// # Errors
+/// Returns an error if `bpf(2)` fails.
+pub fn stored_key(maps: &MapDescriptors, row: Row, id: u8) -> io::Result<Option<Key>> {
+    let Some(map) = maps.get(MAP_HMAC_KEYS) else { return Ok(None) };
+    let place = HmacKey { row: row.number(), key_id: id.into() };
+    let mut result = Ok(false);
+    let key = Key::with_states(id, |states| result = syscall::hmac_key(map.as_fd(), &place, states));
+    result.map(|is_present| is_present.then_some(key))
 }
 
 /// Makes the descriptors of all shared maps refer to a predecessor's maps. Must be called before

@@ -47,15 +47,15 @@ impl Leases {
         Ok(Self { slots: Mapping::new(slots, rows)?, words: Mapping::new(words, 1)? })
     }
 
-    /// Begins a lease that ends at `now`, unless the row already has a lease, and lifts the fence.
-    /// The row already has a lease if the new master's first advert was sent. Otherwise, its next
-    /// advert extends the lease.
+    /// Begins a lease that ends at `now`, and lifts the fence. Has no effect if the row already has
+    /// a lease: that of a new master whose first advert was sent, or of a master to which a reload
+    /// adds VIPs. In any case, the next advert extends the lease and lifts the fence.
     pub fn begin(&self, row: Row, now: Timestamp) {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         if slot.valid_until.load(Ordering::Relaxed) == 0 {
             slot.valid_until.store(now.as_nanos().max(1), Ordering::Relaxed);
+            slot.fenced.store(0, Ordering::Release);
         }
-        slot.fenced.store(0, Ordering::Release);
     }
 
     /// Extends a lease to `valid_until` after an advert with this priority was sent, and lifts the
@@ -191,5 +191,37 @@ impl GuardianLeases {
     /// Returns whether a row is fenced; false if the row does not exist.
     pub fn is_fenced(&self, row: usize) -> bool {
         self.slots.values().get(row).is_some_and(|slot| slot.fenced.load(Ordering::Acquire) != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+
+    use super::*;
+    use crate::xdp::{Kernel, Loaded, OBJECT, Rows, Sizes, Verbosity};
+
+    /// Otherwise, a reload that adds a VIP would let a master that is late use its VIPs although
+    /// another router is master.
+    #[test]
+    #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON"]
+    fn lease_that_has_begun_does_not_begin_again() -> Result<()> {
+        let sizes = Sizes { routers: 2, peers: 0, addresses: 8, senders: 16, burst: 1024 };
+        let Loaded { leases, .. } = Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
+        let row = Rows::new(2).allocate().expect("a row");
+        let [start, later] = [1_000, 2_000].map(Timestamp::from_nanos);
+        leases.begin(row, start);
+        assert!(leases.is_valid(row, start) && !leases.is_valid(row, later));
+        leases.fence(row);
+        leases.begin(row, later);
+        assert!(leases.is_fenced(row) && !leases.is_valid(row, later));
+        leases.renew(row, later, 100);
+        assert!(!leases.is_fenced(row) && leases.is_valid(row, later));
+
+        leases.fence(row);
+        leases.end(row);
+        leases.begin(row, later);
+        assert!(!leases.is_fenced(row) && leases.is_valid(row, later));
+        Ok(())
     }
 }

@@ -9,6 +9,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr;
 
+use vipd_common::hmac::KeyState;
+use vipd_common::records::HmacKey;
+
 pub(super) use objects::{
     create_counter, create_ring, first_program, load_xdp, map_by_id, map_name, program_by_id, program_info,
     program_name, read_counter, set_first_program,
@@ -89,6 +92,31 @@ struct Object {
     path: *const libc::c_char,
     fd: u32,
     flags: u32,
+}
+
+/// Copies the states of a key from the map `HMAC_KEYS`. Returns whether the map has the key.
+pub(super) fn hmac_key(map: BorrowedFd<'_>, key: &HmacKey, state: &mut KeyState) -> io::Result<bool> {
+    let mut attributes = Element {
+        map: fd(map),
+        padding: 0,
+        key: ptr::from_ref(key).cast(),
+        value: ptr::from_mut(state).cast(),
+        flags: 0,
+    };
+    match bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        result => result.map(|_| true),
+    }
+}
+
+/// The members of `union bpf_attr` for the elements of a map.
+#[repr(C)]
+struct Element {
+    map: u32,
+    padding: u32,
+    key: *const u32,
+    value: *mut u32,
+    flags: u64,
 }
 
 /// Returns information about a link.

@@ -26,8 +26,8 @@ pub(in crate::config) struct Folders<'a> {
     pub(super) credentials: Option<PathBuf>,
     /// Whether files and credentials with keys and passwords are read.
     pub(super) has_secrets: bool,
-    /// Whether keys in `hex` have been removed.
-    pub(super) lacks_inline_keys: bool,
+    /// Whether keys of signed adverts are not read.
+    pub(super) lacks_keys: bool,
 }
 
 impl<'a> Folders<'a> {
@@ -39,7 +39,7 @@ impl<'a> Folders<'a> {
             group: fs::metadata(file).ok().map(|metadata| metadata.gid()),
             credentials: machine.credentials.clone().or_else(of_service),
             has_secrets: !machine.lacks_secrets,
-            lacks_inline_keys: machine.lacks_inline_keys,
+            lacks_keys: machine.lacks_keys,
         }
     }
 }

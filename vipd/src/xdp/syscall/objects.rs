@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::{
     BPF_MAP_CREATE, BPF_MAP_GET_FD_BY_ID, BPF_MAP_LOOKUP_ELEM, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_RINGBUF,
-    BPF_MAP_UPDATE_ELEM, BPF_PROG_GET_FD_BY_ID, BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, bpf, fd,
+    BPF_MAP_UPDATE_ELEM, BPF_PROG_GET_FD_BY_ID, BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, Element, bpf, fd,
     object_info,
 };
 use crate::xdp::tap_program::Instruction;
@@ -139,16 +139,6 @@ struct MapInfo {
     /// Type, ID, sizes, number of entries, flags.
     before: [u32; 6],
     name: [u8; 16],
-}
-
-/// The members of `union bpf_attr` for the elements of a map.
-#[repr(C)]
-struct Element {
-    map: u32,
-    padding: u32,
-    key: *const u32,
-    value: *mut u32,
-    flags: u64,
 }
 
 /// The first members of `union bpf_attr` for `BPF_PROG_LOAD`.

@@ -22,17 +22,25 @@ impl Key {
     /// Returns the key with this ID (1 to 255). `key` has at most [`MAX_KEY`](super::MAX_KEY)
     /// bytes; further bytes are ignored.
     pub fn new(id: u8, key: &[u8]) -> Self {
+        Self::with_states(id, |KeyState { inner, outer }| {
+            for (state, pad) in [(inner, 0x36), (outer, 0x5c)] {
+                let mut block = [pad; BLOCK];
+                block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+                compress(state, &block);
+                block.zeroize();
+            }
+        })
+    }
+
+    /// Returns the key with this ID (1 to 255) whose hash states `write` produces from the
+    /// [initial state](INITIAL) of SHA-256. The states are written in place, because a value that
+    /// is moved leaves a copy on the stack.
+    pub fn with_states(id: u8, write: impl FnOnce(&mut KeyState)) -> Self {
         let mut state = Arc::new(Cleared(KeyState { inner: INITIAL, outer: INITIAL }));
-        // Computed in place, because a value that is moved leaves a copy on the stack.
-        let Some(Cleared(KeyState { inner, outer })) = Arc::get_mut(&mut state) else {
+        let Some(Cleared(states)) = Arc::get_mut(&mut state) else {
             unreachable!("nothing shares the new states");
         };
-        for (state, pad) in [(inner, 0x36), (outer, 0x5c)] {
-            let mut block = [pad; BLOCK];
-            block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
-            compress(state, &block);
-            block.zeroize();
-        }
+        write(states);
         Self { id, state }
     }
 

@@ -9,7 +9,6 @@ use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::section::secret::{self, FirstLine, Folders};
 use crate::config::table::{Located, Table, Value};
-use crate::config::text;
 use crate::vrrp::hmac::{Key, MAX_KEY, MIN_KEY};
 
 /// Prefix of keys in hexadecimal, in files and credentials.
@@ -55,7 +54,10 @@ pub(super) fn read(
     };
     let found = table.given(source, problems, |value| {
         let result = match source.name {
-            name if name == schema::HMAC_KEY_HEX.name => from_hex(value.string()?, folders),
+            _ if folders.lacks_keys => {
+                value.string().map(|_| Source::unknown()).map_err(|(_, message)| message)
+            }
+            name if name == schema::HMAC_KEY_HEX.name => from_hex(value.string()?),
             _ if is_key(value.string()?) => Err(format!(
                 "{source} is a key; it must be {}; move the key to `hex`, or to a file or credential",
                 source.allowed
@@ -79,7 +81,7 @@ pub(super) fn read(
         }
     }
     if is_hex {
-        problems.inline_key(instance, span);
+        problems.inline_key(span);
         secret::warn_if_configuration_is_readable(at, source, &schema::HMAC_KEY_FILE, problems);
     }
     let key = id.as_ref().map(|id| Located { at, value: Key::new(id.value, &key) });
@@ -92,10 +94,7 @@ struct Source {
     warnings: Vec<String>,
 }
 
-fn from_hex(digits: &str, folders: &Folders<'_>) -> Result<Source, String> {
-    if folders.lacks_inline_keys && text::is_removed(digits) {
-        return Ok(Source::unknown());
-    }
+fn from_hex(digits: &str) -> Result<Source, String> {
     let key = decode_hex(digits.as_bytes()).map_err(|found| format!("hex {found}; {GENERATE}"))?;
     let warnings = few_bytes(&key).map(|found| format!("hex {found}; {GENERATE}")).into_iter().collect();
     Ok(Source { key, warnings })

@@ -105,7 +105,6 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let rows = self.log.rows().map(|(instance, row)| (instance.name.clone(), row.number()));
         let departure = Departure {
             offer: self.administrator.offer(runtime_dir.path(), rows.collect()),
-            inline_keys: self.administrator.instances_with_inline_keys(),
             engine: self.engine.clone(),
             holdings,
             is_open: connections.is_open.clone(),
