@@ -124,7 +124,8 @@ impl Agent {
     /// Returns whether the agent's process is still running.
     ///
     /// # Errors
-    /// Returns an error if the program was not started, has been stopped, or waitpid(2) fails.
+    /// Returns an error if the program was not started, has been stopped or killed, or waitpid(2)
+    /// fails.
     pub fn is_alive(&mut self) -> Result<bool> {
         let described = format!("{self} is not running");
         self.process.as_mut().context(described)?.is_running()
@@ -212,14 +213,14 @@ impl Agent {
         self.stderr = Some(to);
     }
 
-    /// Starts the program, and waits until the node has joined the VRRP group and, for vipd, the
-    /// control socket accepts connections. With unicast peers, no group is joined; the wait then
-    /// ends when keepalived logs that it has entered Backup, or vipd that its BPF program is
-    /// attached.
+    /// Starts the program, and waits until the node has joined the VRRP group. With unicast peers,
+    /// keepalived joins no group; the wait then ends when keepalived logs that it has entered
+    /// Backup. For vipd, a log line that its BPF program is attached counts like joining the group,
+    /// and the control socket must accept connections, too.
     ///
     /// # Errors
-    /// Returns an error, with the agent's log, if the agent is already running, cannot be started,
-    /// exits, or is not ready in time.
+    /// Returns an error if the agent is already running or cannot be started, and an error with the
+    /// agent's log if it exits or is not ready in time.
     pub fn start(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "{self} is already running");
         self.write_configuration()?;

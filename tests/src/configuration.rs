@@ -31,9 +31,10 @@ impl fmt::Display for Family {
 /// vipd's XDP mode: a value of the configuration key `xdp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum XdpMode {
-    /// Native XDP or TC ingress, depending on the driver.
+    /// Native XDP or TC ingress, depending on the driver; generic XDP if TC ingress is refused.
     Auto,
-    /// XDP in the driver.
+    /// XDP in the driver, or TC ingress if native XDP is refused, or generic XDP if both are
+    /// refused.
     Native,
     /// XDP in the network stack.
     Generic,

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::links;
 use crate::namespace::Namespace;
 
-/// Commands and constants of `include/uapi/linux/bpf.h` and `if_link.h`.
+/// Commands and constants of `bpf.h`, `if_link.h` and `pkt_cls.h` in `include/uapi/linux`.
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_CREATE: libc::c_int = 28;

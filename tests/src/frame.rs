@@ -19,7 +19,8 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 const PROTOCOL_ICMP: u8 = 1;
 const PROTOCOL_ICMPV6: u8 = 58;
 
-/// A frame that entered the switch.
+/// A frame that entered the switch, or that arrived at the interface of
+/// [`Capture::of_interface`](crate::capture::Capture::of_interface).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// Kernel receive timestamp.

@@ -75,7 +75,7 @@ impl Injector {
     /// Sends a frame.
     ///
     /// # Errors
-    /// Returns an error if the interface is down or deleted, or its queue stays full.
+    /// Returns an error if the interface is down or deleted, or its queue is full.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         let sent = self
             .socket
@@ -114,7 +114,7 @@ impl Injector {
     /// Sends frames back to back, with a single system call if the kernel accepts them all.
     ///
     /// # Errors
-    /// Returns an error if the interface is down or deleted, or its queue stays full.
+    /// Returns an error if the interface is down or deleted, or its queue is full.
     pub fn send_all(&self, frames: &[&[u8]]) -> Result<()> {
         packet_socket::send_all(&self.socket, frames)
             .with_context(|| format!("sending {} frames from {}", frames.len(), self.name))

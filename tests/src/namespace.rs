@@ -1,7 +1,7 @@
-//! Unnamed network and mount namespaces.
+//! Unnamed network, mount and UTS namespaces.
 //!
-//! A [`Namespace`] is an OS thread in its own network and mount namespaces that executes the jobs
-//! passed to [`Namespace::run`]. The namespace has no file in `/run/netns` or elsewhere. Its
+//! A [`Namespace`] is an OS thread in its own network, mount and UTS namespaces that executes the
+//! jobs passed to [`Namespace::run`]. The namespace has no file in `/run/netns` or elsewhere. Its
 //! network, its mounts and the contents of [`SCRATCH`] exist as long as a thread or process is
 //! inside: the lab's own thread, or a child started there. Children receive SIGKILL when the thread
 //! that started them exits (see [`crate::process`]), so the kernel cleans up even if the lab's
@@ -27,8 +27,8 @@ pub const SCRATCH: &str = "/dev/shm";
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A network namespace and a mount namespace. Clones refer to the same namespaces, which are
-/// removed when the last clone is dropped.
+/// A network, a mount and a UTS namespace. Clones refer to the same namespaces, which are removed
+/// when the last clone is dropped.
 #[derive(Clone)]
 pub struct Namespace {
     shared: Arc<Shared>,

@@ -12,7 +12,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 
-/// Changes an existing object and waits for the acknowledgment.
+/// Changes or deletes an existing object and waits for the acknowledgment.
 pub(crate) fn change(message: RouteNetlinkMessage) -> io::Result<()> {
     transact(message, NLM_F_ACK).map(drop)
 }

@@ -111,7 +111,8 @@ impl Process {
     /// Sends SIGTERM and waits for the process to exit.
     ///
     /// # Errors
-    /// Returns an error if the process is still running after `timeout`.
+    /// Returns an error if the process is still running after `timeout`, or if
+    /// [`Process::is_running`] has already found that it has exited.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
         kill_process(self.rustix_pid(), Signal::TERM)
             .with_context(|| format!("sending SIGTERM to {}", self.name))?;

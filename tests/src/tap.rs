@@ -24,8 +24,9 @@ impl Tap {
     /// # Errors
     /// Returns an error if the socket cannot be opened.
     pub fn open(host: &Namespace) -> Result<Self> {
-        let socket =
-            host.run(|| packet_socket::receiver(0)).context("opening a packet socket (needs CAP_NET_RAW)")?;
+        let socket = host
+            .run(|| packet_socket::receiver(0))
+            .context("opening a packet socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
         Ok(Self { socket })
     }
 

@@ -19,7 +19,7 @@ const IFF_NO_PI: u16 = 0x1000;
 /// Poll timeout in milliseconds, after which a forwarding thread checks whether to stop.
 const POLL_INTERVAL: i32 = 20;
 
-/// The part of `struct ifreq` that `TUNSETIFF` reads.
+/// `struct ifreq`, of which `TUNSETIFF` reads the name and the flags.
 #[repr(C)]
 struct Request {
     name: [u8; 16],

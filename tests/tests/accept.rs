@@ -77,8 +77,7 @@ fn accept_filter_is_restored_after_interface_recreation() {
     let agent = agent(&lab, false);
     let masters = || Ok(control::status(&agent)?.iter().all(|status| status.text("state") == "master"));
     try_wait_until("both instances to be master", TIMEOUT, masters).expect("master");
-    // The interface has a new index in each round: entries for old indices must not fill the BPF
-    // map.
+    // The interface has a new index in each round, so the BPF map needs new entries.
     for _ in 0..3 {
         lab.unplug(ONE).expect("unplug");
         wait_for_state(&agent, "fault", TIMEOUT).expect("fault");

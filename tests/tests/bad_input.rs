@@ -50,7 +50,7 @@ fn command(node: &Namespace, name: &str, configuration: &str) -> Command {
 }
 
 /// Returns the state and the fault reason of a VRID from `vipd status --json`, or `None` if the
-/// agent does not answer.
+/// agent does not answer or has no instance with this VRID.
 fn state(node: &Namespace, directory: &Path, vrid: u8) -> Option<(String, String)> {
     let mut status = Command::new(vipd_binary().expect("vipd binary"));
     status.args(["status", "--json", "--runtime-dir"]).arg(directory);

@@ -221,7 +221,7 @@ fn killed_master_is_silent_after_the_new_masters_first_advert() -> TestResult {
 /// intervals after the last advert that the old master sent.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn stopped_master_is_silent_once_its_next_advert_is_overdue() -> TestResult {
+fn stopped_master_is_fenced_by_a_low_priority_advert_once_its_own_is_overdue() -> TestResult {
     // An interval of 3 s leaves several seconds between the end of the lease and the end of three
     // intervals.
     const INTERVAL: Duration = Duration::from_secs(3);

@@ -276,8 +276,8 @@ fn nodes_are_replaced_one_by_one_and_back() {
     let began = WallTime::now();
     let mut agents =
         [agent(&lab, ONE, &keepalived, &typical(150)), agent(&lab, TWO, &keepalived, &typical(100))];
-    // If the backup became master first, which may happen on a busy machine, its preemption would
-    // cost the client replies.
+    // If the backup became master first, which may happen on a busy machine, the client would lose
+    // replies when node 1 preempts it.
     agents[0].start().expect("start keepalived");
     wait_until("node 1 to be master", TIMEOUT, || {
         capture.has(began, |frame| frame.from == ONE && frame.advert().is_some())

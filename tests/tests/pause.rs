@@ -133,7 +133,7 @@ fn resumed_master_with_preemption_yields_before_preempting() -> TestResult {
     assert!(advert < announcement, "announced before the first advert");
     pair.wait_for_adverts(PREFERRED, advert, 4)?;
     let crossed = pair.count(announcement, |frame| frame.claims_mastership(BACKUP));
-    // The last advert of the yielding router may arrive after the announcement.
+    // The last advert of node 2 may arrive after the announcement.
     assert!(crossed <= 1, "{crossed} adverts from node 2 after the announcement");
     assert_eq!(counter(&pair.preferred, "vipd:stalls")?, 1);
     assert_eq!(counter(&pair.preferred, "master-transitions")?, 2);

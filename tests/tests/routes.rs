@@ -130,8 +130,8 @@ fn removed_routes_and_rules_are_restored() {
     }
     wait_for(&agent, "master", TIMEOUT, |status| status.text("state") == "master").expect("still master");
     assert_eq!(counter(&agent, "vipd:routes-restored").expect("a counter"), 4);
-    // When the address is removed, the kernel also removes the IPv4 route with that source, and
-    // clears the source of the IPv6 route.
+    // When a route's source address is removed, the kernel also removes an IPv4 route, but only
+    // clears the source of an IPv6 route.
     ip(&lab, ONE, "address del 192.168.122.50/24 dev eth1").expect("removed");
     wait_for_marked(&lab, ONE, &SHOWN);
     ip(&lab, ONE, "address del fd00:122::50/64 dev eth1").expect("removed");

@@ -1,5 +1,5 @@
-//! Messages to the service manager (sd_notify(3)) that `Type=notify` and `WatchdogSec=` in the unit
-//! require.
+//! Messages to the service manager (sd_notify(3)), including those that `Type=notify` and
+//! `WatchdogSec=` in the unit require.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

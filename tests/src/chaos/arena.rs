@@ -55,7 +55,7 @@ pub(super) struct Arena {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     Done,
-    /// The action is impossible in the current state, for this reason.
+    /// The action could not be carried out, for this reason.
     Skipped(String),
 }
 

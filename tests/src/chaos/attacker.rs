@@ -41,8 +41,8 @@ pub(super) const STALE: Duration = Duration::from_secs(3);
 const DELAYS: [u64; 7] = [0, 0, 1_000, 1_000, 3_500, 10_000, 30_000];
 /// A key that no router has.
 const KEY: [u8; 32] = [0xee; 32];
-/// Number of packets of a flood. A router verifies at most 768 adverts of a sender at once, and
-/// then 20,000 per second.
+/// Number of packets of a flood. The user space of a router verifies at most 768 adverts of a
+/// sender at once, and then 20,000 per second.
 const FLOOD: usize = 3_000;
 /// How far the sequence of a flood is ahead, in units of 2⁻³² s: half a second. Otherwise, the
 /// node's next advert would make the rest of the flood replays.
@@ -66,7 +66,7 @@ impl Attacker {
                 let interface = links::index(INTERFACE)?;
                 anyhow::Ok((packet_socket::segment_receiver(interface)?, packet_socket::sender(interface)?))
             })
-            .context("opening the attacker's packet sockets (needs CAP_NET_RAW)")?;
+            .context("opening the attacker's packet sockets (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let mut forger = Forger {

@@ -48,7 +48,7 @@ impl Clients {
                 }
                 anyhow::Ok(packet_socket::sender(links::index(INTERFACE)?)?)
             })
-            .context("opening the client's packet socket (needs CAP_NET_RAW)")?;
+            .context("preparing the client's interface (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
         let at_port = |node: u8| {
             let port = Station::Node(node).port_name();
             let socket =

@@ -79,7 +79,8 @@ pub enum Kind {
 pub struct Step {
     /// Time since the start of the round.
     pub at: Duration,
-    /// Node on which the action is carried out.
+    /// Node on which the action is carried out; for [`Action::RemoveAddress`], the first node that
+    /// is searched for the address.
     pub node: u8,
     /// Action on the node, or the end of an earlier one.
     pub action: Action,
@@ -174,7 +175,8 @@ impl Kind {
         !self.keeps_masters() && !matches!(self, Self::Drain | Self::Failover | Self::Duplicate)
     }
 
-    /// Draws the length of the fault. About a third of the faults are too short for a takeover.
+    /// Draws the length of the fault. About a third of the draws are shorter than
+    /// Active_Down_Interval, too short for a takeover without a priority-0 advert.
     pub(crate) fn draw_length(self, segment: &Segment, random: &mut Random) -> Duration {
         let (interval, down) = (segment.interval, segment.longest_down());
         let length = if random.percent(35) {

@@ -1,5 +1,5 @@
-//! A run: episode after episode, each with its own seed, until the time is up or an invariant is
-//! violated.
+//! A run: episode after episode, each with its own seed, until the time is up or, unless
+//! [`Options::keep_going`] is set, an invariant is violated.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -17,7 +17,7 @@ pub struct Subject {
     /// A defect that the lab simulates. Requires vipd as the program.
     pub sabotage: Option<Sabotage>,
     /// Whether an attacker is on the segment. The routers then sign their adverts, and discard
-    /// others. Requires vipd as the program.
+    /// others, except unsigned ones with [`Sabotage::Permissive`]. Requires vipd as the program.
     pub is_attacked: bool,
 }
 

@@ -100,8 +100,8 @@ impl Wire {
         let reader = thread::Builder::new().name("wire".to_owned()).spawn({
             let (shared, socket) = (Arc::clone(&shared), Arc::clone(&socket));
             move || {
-                // Without CAP_SYS_NICE, the hog that starves an agent delays this thread, too. The
-                // delay does not matter, since the kernel stamps the frames.
+                // Without CAP_SYS_NICE, load on the machine delays this thread. The delay does not
+                // matter, since the kernel stamps the frames.
                 let _ = scheduling::real_time(scheduling::WITNESS);
                 shared.read(&socket, &mut client)
             }

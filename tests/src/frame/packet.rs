@@ -14,7 +14,8 @@ pub(super) struct Packet<'a> {
 }
 
 impl Frame {
-    /// Decodes an IP packet with this protocol number, skipping IPv6 extension headers.
+    /// Decodes an IP packet with this protocol number. In IPv6, skips Hop-by-Hop Options, Routing
+    /// and Destination Options, but no other extension headers.
     pub(super) fn packet(&self, protocol: u8) -> Option<Packet<'_>> {
         self.ipv4(protocol).or_else(|| self.ipv6(protocol))
     }

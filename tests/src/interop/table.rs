@@ -27,7 +27,7 @@ impl Row {
     }
 }
 
-/// Runs these combinations and calls `progress` after each.
+/// Runs these combinations, except impossible ones, and calls `progress` after each run.
 pub fn play_all(cells: &[Cell], vipd: &AgentKind, progress: impl Fn(&Cell, &Verdict) + Sync) -> Vec<Row> {
     let waiting: Mutex<VecDeque<_>> =
         Mutex::new((0..cells.len()).filter(|index| cells[*index].impossible().is_none()).collect());

@@ -77,8 +77,9 @@ impl Scenario {
     /// Plays the scenario in a new lab.
     ///
     /// # Errors
-    /// Returns an error, with both agents' logs, if the lab cannot be created, an agent does not
-    /// start, or the required reaction does not occur.
+    /// Returns an error if the lab cannot be created, an agent does not start, the required
+    /// reaction does not occur, or the measurement fails, for example because the capture lost
+    /// frames. If the reaction does not occur, the error contains both agents' logs.
     pub fn play(self, setup: &Setup) -> Result<Outcome> {
         self.play_with_progress(setup, &mut |_| {})
     }

@@ -1,7 +1,7 @@
 //! The master's agent is suspended for longer than the backup's Active_Down_Interval, as if by a
 //! busy hypervisor or a debugger. The agent is resumed, still in state Master, once the backup has
 //! taken over. The protocol guarantees that a single master remains, but which node remains master
-//! depends on the implementation.
+//! depends on the implementation and on preemption.
 
 use anyhow::Result;
 

@@ -25,7 +25,8 @@ fn switches(process: Pid) -> u64 {
 
 /// The guardian inherits only the descriptors that it needs. If it inherited a program array, the
 /// BPF program would keep dropping adverts after the agent's death, as if the agent were still
-/// running. While the agent runs, the guardian is never scheduled.
+/// running. As long as the agent runs and the guardian receives no signal, the guardian is not
+/// scheduled.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn guardian_is_idle_and_has_only_the_descriptors_it_needs() {

@@ -1,5 +1,5 @@
-//! Signed adverts: election, takeover after a kill, rotation of keys, introduction in three steps,
-//! upgrade, and forged adverts.
+//! Signed adverts: takeover after a kill, rotation of keys, introduction and removal in sweeps,
+//! upgrade, floods, replays, and secrecy of keys.
 
 mod floods;
 mod memory;

@@ -45,7 +45,7 @@ fn states(key: [u8; 64]) -> Vec<Vec<u8>> {
 /// Length of the parts of a pattern that are searched for. Freed memory may be overwritten in part.
 const PART: usize = 16;
 
-/// Returns the mappings of an agent's processes that contain a part of one of `patterns`.
+/// Returns the writable mappings of an agent's processes that contain a part of one of `patterns`.
 fn mappings(agent: &Agent, patterns: &[Vec<u8>]) -> Result<Vec<String>> {
     let parts = patterns.iter().flat_map(|pattern| pattern.chunks_exact(PART));
     let finders: Vec<_> = parts.map(Finder::new).collect();

@@ -41,8 +41,8 @@ fn backup_counts_the_adverts_that_arrive_while_no_process_runs() {
     let transitions = number(&one.agent, "master-transitions");
     one.leave().expect("the state is left");
     let left = WallTime::now();
-    // More than the time after which the backup would take over.
     let is_advert = |frame: &Frame| frame.from == TWO && frame.advert().is_some();
+    // Five adverts take longer than the time after which the backup would take over.
     wait_until("adverts", TIMEOUT, || {
         capture.filter_map(left, |frame| is_advert(frame).then_some(())).len() >= 5
     })

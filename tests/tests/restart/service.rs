@@ -146,7 +146,8 @@ impl Service {
         self.wait_for_end();
     }
 
-    /// Sends a signal to all processes of the service.
+    /// Sends a signal that ends the agent to all processes of the service, and waits until the main
+    /// process has ended.
     pub(crate) fn signal(&mut self, signal: Signal) {
         kill_process_group(self.group().expect("running"), signal).expect("sent");
         self.wait_for_end();

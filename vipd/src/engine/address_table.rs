@@ -50,7 +50,7 @@ impl AddressTable {
     }
 
     /// Handles a notification that an address was removed. Ignores the notification if vipd has
-    /// added the address again in the meantime.
+    /// [renewed](Self::renew) the address in the meantime.
     pub(crate) fn removal_notified(&mut self, address: IpAddr, prefix: u8) {
         if !self.renewed.remove(&(address, prefix)) {
             self.remove(address, prefix);

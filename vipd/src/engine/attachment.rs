@@ -17,12 +17,14 @@
 //! misses adverts causes problems only if another router takes over within that second.
 //!
 //! Before an election, a probe must have found the program attached, and must have begun at least
-//! one and a half advert intervals after the last advert. Such a probe proves that the master's
-//! adverts are actually missing. An advert recorded in the ring since then is also sufficient
-//! proof, for example a priority-0 advert. If there is no proof yet, a probe is requested when the
-//! engine begins to spin for the deadline or, for a router that is not on the fast path, when the
-//! timer fires. Before a member of a sync group makes the group master, the same proof is required
-//! for the group's other backups.
+//! one and a half advert intervals after the last advert or, if the master-down interval is shorter
+//! than that (possible only with `down_after_adverts = 1`), when the timer fires. Such a probe
+//! proves that the master's adverts are actually missing. An advert recorded in the ring since then
+//! is also sufficient proof, for example a priority-0 advert. If there is no proof yet, a probe is
+//! requested when the engine begins to spin for the deadline or, if it does not spin (for a router
+//! that is not on the fast path, or with `down_after_adverts = 1`), when the timer fires. Before a
+//! member of a sync group makes the group master, the same proof is required for the group's other
+//! backups.
 //!
 //! An election without proof waits for a probe. A probe takes microseconds, unless another process
 //! holds the rtnl lock, which adding the VIPs would have to wait for anyway.
@@ -263,7 +265,9 @@ fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestamp {
 
 /// Returns the attachment of a backup's link if it must be probed before an election. Returns
 /// `None` if a probe that began at or after `needed` found the program attached, or an advert that
-/// arrived since then was recorded in the ring.
+/// arrived since then was recorded in the ring. Also returns `None` if the router is not a backup,
+/// if its link is not open, or if its program is already recorded as lost (`detached_at`): in the
+/// last two cases, the router is or becomes impeded.
 fn attachment<'a>(links: &'a Links, instance: &Instance, needed: Timestamp) -> Option<&'a Attachment> {
     if instance.router.state() != State::Backup {
         return None;

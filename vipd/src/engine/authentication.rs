@@ -58,7 +58,8 @@ impl Authentication {
         Some(Self { authenticator, former_source: None, reported: Vec::new() })
     }
 
-    /// Applies new settings, whose transport has not changed. The sequences stay.
+    /// Applies new settings, whose transport has not changed. The sequences stay, unless the new
+    /// settings have no keys: `None` is then returned.
     pub(crate) fn change(former: Option<Self>, settings: &config::Instance) -> Option<Self> {
         let Some(mut authentication) = former else { return Self::new(settings) };
         authentication.authenticator.reconfigure(settings.hmac.clone()?);
@@ -177,10 +178,10 @@ impl Engine {
         }
     }
 
-    /// Publishes the sequence of a sender whose advert has been verified to the BPF program, which
-    /// then drops replays. Has no effect for a sender without a slot in `SIGNERS`: only the engine
-    /// recognizes the replays of such a sender. `from` is the time from which the lifetime of the
-    /// sequence is counted.
+    /// Publishes a sequence to the BPF program, which then drops replays: that of a sender whose
+    /// advert has been verified, or of a former address of this router. Has no effect for a sender
+    /// without a slot in `SIGNERS`: only the engine recognizes the replays of such a sender. `from`
+    /// is the time from which the lifetime of the sequence is counted.
     pub(super) fn publish_sender(&self, row: Row, verified: &Verified, from: Timestamp) {
         let Verified { sender, position, lifetime } = verified;
         let until = lifetime.map_or(FOREVER, |lifetime| from + lifetime);

@@ -249,8 +249,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) mode: Option<Mode>,
     /// Lowest fence level of the router's interfaces; `None` if no interface of the router is open.
     pub(crate) fence: Option<FenceLevel>,
-    /// Why adverts cannot be sent or received on the router's link; `None` if they can, or if the
-    /// failure needs no description.
+    /// Why adverts cannot be sent or received on the router's link, or why an open link could not
+    /// be opened again; `None` if there is no failure, or if the failure needs no description.
     pub(crate) failure: Option<String>,
     /// Why the router's macvlan could not be created; `None` if the macvlan was created or is not
     /// needed.

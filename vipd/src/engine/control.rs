@@ -82,8 +82,8 @@ impl Engine {
         self.resync_if_needed(now);
     }
 
-    /// Shuts down all virtual routers: first sends all priority-0 adverts, then removes all
-    /// addresses.
+    /// Shuts down all virtual routers: first sends all priority-0 adverts, then removes routes,
+    /// rules and VIPs. An owner's addresses stay unless they have vipd's mark.
     pub(super) fn shut_down(&mut self, now: Timestamp) {
         for slot in 0..self.topology.routers.slots() {
             if let Some(id) = self.topology.routers.id_at(slot) {

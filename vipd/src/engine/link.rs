@@ -62,7 +62,8 @@ pub(crate) struct Link {
     /// Whether opening the link has been requested. After a failure, the service retries on its
     /// own.
     pub(crate) requested: bool,
-    /// Whether stale VIPs of a previous run have been removed.
+    /// Whether the link has been swept for stale VIPs: of a previous run, or of a router that a
+    /// reload has removed.
     pub(crate) swept: bool,
     /// Whether there was a change that may affect all routers of the link.
     pub(crate) changed: bool,
@@ -162,8 +163,9 @@ impl Link {
         unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
     }
 
-    /// Returns why a router's adverts cannot be sent or received, or `None` if there is no failure
-    /// or the failure needs no description.
+    /// Returns why a router's adverts cannot be sent or received, or why an open link could not be
+    /// opened again, in which case the routers that it already served continue. Returns `None` if
+    /// there is no failure or the failure needs no description.
     pub(crate) fn failure(&self, family: Family, is_unicast: bool) -> Option<String> {
         let known = self.failure.clone().or_else(|| self.unjoined(family, is_unicast).map(str::to_owned));
         known.or_else(|| {
@@ -294,8 +296,9 @@ impl Link {
     }
 
     /// Returns whether routes that use the link must be checked. The routes must be checked if,
-    /// since the last call, the link came up, went down, was replaced, or lost its last IPv4
-    /// address or an address of its own (any address that is not a VIP, or an owner's VIP).
+    /// since the last call, the link's interface appeared, came up, went down or was replaced (also
+    /// by a macvlan with the link's name), or lost its last IPv4 address or an address of its own
+    /// (any address that is not a VIP, or an owner's VIP).
     pub(crate) fn take_routes_uncertain(&mut self) -> bool {
         std::mem::take(&mut self.routes_uncertain)
     }

@@ -1,8 +1,10 @@
-//! The engine: the real-time thread that runs the virtual routers. The engine waits only for the
-//! kernel, never for the log, a disk or a client. It takes the rtnl lock, which a driver may hold
-//! for seconds, only to read links, addresses and neighbor entries, to change addresses, to remove
-//! routes and rules, and to bring macvlans up. Probing XDP attachments and adding routes and rules
-//! also take that lock, and therefore run on separate threads (`prober`, `effects/routes/thread`).
+//! The engine: the real-time thread that runs the virtual routers. Except during a handover, the
+//! engine waits only for the kernel, never for the log, a disk or a client. It takes the rtnl lock,
+//! which a driver may hold for seconds, only to read links, addresses and neighbor entries, to
+//! change addresses, to remove routes and rules, and to bring macvlans up. Probing XDP attachments
+//! and adding routes and rules also take that lock, and therefore run on separate threads
+//! (`prober`, `effects/routes/thread`). The engine adds routes and rules itself only while their
+//! thread cannot be started.
 //!
 //! ```text
 //!  BPF program ── ring ──────► rx ────────┐
@@ -131,11 +133,12 @@ pub(crate) struct Engine {
     prober: Prober,
     /// Backups whose election waits for a probe, with the time at which the wait began.
     waiting: Vec<(RouterId, Timestamp)>,
-    /// Time of the next check of attachments: an advert may then be overdue on a link, or a lost
-    /// BPF program is due to be attached again.
+    /// Time of the next check of attachments: an advert may then be overdue on a link, a link
+    /// without backups is due for its periodic probe, or a lost BPF program is due to be attached
+    /// again.
     check_attachments_at: Option<Timestamp>,
-    /// Time at which the earliest grace period ends. If a master's BPF program is still detached at
-    /// that time, the master becomes impeded.
+    /// Time at which the earliest grace period ends. If, at that time, a master's BPF program is
+    /// still detached or still runs after another program, the master becomes impeded.
     grace_ends: Option<Timestamp>,
     /// Reloads in progress, the oldest first.
     reloads: VecDeque<Reload>,
@@ -189,7 +192,7 @@ pub(crate) struct Outlets {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     /// Reports for the log; dropped and counted if the channel is full.
     pub(crate) reports: mpsc::Sender<Report>,
-    /// State changes; never lost.
+    /// The latest state change of each router; never lost, but replaced by the next change.
     pub(crate) transitions: Publisher,
     /// Publishes the routers' records to the guardian, if there is one.
     pub(crate) guardian: Option<guardian::Writer>,

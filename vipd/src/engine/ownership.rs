@@ -1,8 +1,10 @@
 //! Decides which addresses belong to virtual routers and which to the interface itself.
 //!
 //! A configured VIP belongs to its virtual router, whatever its prefix length and whichever tool
-//! added it, because the host answers ARP requests for the VIP in any case. On the master, the VIP
-//! is present as configured. Everywhere else, the VIP is removed, with two exceptions:
+//! added it, because the host answers ARP requests or Neighbor Solicitations for the VIP in any
+//! case. On the master, the VIP is present as configured. The VIP is removed from its interface
+//! while the router is not master, and from the parent of the router's macvlan in any state, with
+//! two exceptions:
 //!
 //! * The addresses of an address owner (priority 255) are the interface's own (RFC 9568 section
 //!   1.7). Only addresses with vipd's mark are removed.
@@ -20,7 +22,8 @@ use crate::vrrp::{Family, VirtualAddress};
 pub(crate) enum Primary {
     /// An address that belongs to the interface itself.
     Own(IpAddr),
-    /// The first address of an interface that has only VIPs of routers that do not own them.
+    /// The first suitable address that vipd did not add, on an interface whose suitable addresses
+    /// are all VIPs of routers that do not own them.
     Virtual(IpAddr),
     /// The interface has no suitable address.
     Missing,

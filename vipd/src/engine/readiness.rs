@@ -27,9 +27,9 @@ pub(crate) struct Readiness {
 impl Readiness {
     /// Returns the readiness of a router, or `None` if the router or its link does not exist.
     ///
-    /// After the BPF program of a master is detached, the master continues for one master-down
-    /// interval. By then, the program is usually attached again, and stepping down earlier would
-    /// only move the VIPs back and forth.
+    /// After the BPF program of a master is detached, or another program runs before it, the master
+    /// continues for one master-down interval. By then, vipd's program is usually attached first
+    /// again, and stepping down earlier would only move the VIPs back and forth.
     pub(crate) fn of(now: Timestamp, id: RouterId, topology: &Topology) -> Option<Self> {
         let instance = topology.routers.get(id)?;
         let link = topology.links.get(instance.link)?;

@@ -29,6 +29,7 @@ pub(crate) struct Reattachment {
 impl Reattachment {
     /// Schedules an attachment after the program was found to be lost: immediately if the previous
     /// attachment lasted, otherwise after a pause. Returns whether the previous attachment lasted.
+    /// The first attachment since the interface appeared always counts as lasting.
     pub(super) fn lost(&mut self, now: Timestamp) -> bool {
         let lasted = self.requested_at.is_none_or(|requested| now >= requested + LASTED);
         self.pause = if lasted { 0 } else { (self.pause * 2).clamp(MIN_PAUSE, MAX_PAUSE) };

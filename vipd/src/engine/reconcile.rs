@@ -65,7 +65,7 @@ impl Engine {
         }
     }
 
-    /// Requests a resync if the pause after a failed change or dump is over.
+    /// Requests a resync if the pause after a failed change, dump or read of notifications is over.
     pub(super) fn reconcile_if_due(&mut self, now: Timestamp) {
         if self.reconcile_at.take_if(|at| *at <= now).is_some() {
             self.resync_needed = true;
@@ -118,8 +118,8 @@ impl Engine {
     }
 
     /// Requests that the service close a link whose interface was deleted or renamed, and removes
-    /// vipd's addresses. Otherwise, a renamed interface would continue to answer ARP requests for
-    /// these addresses.
+    /// vipd's addresses. Otherwise, the host would continue to answer ARP requests and Neighbor
+    /// Solicitations for these addresses on a renamed interface.
     fn close(&mut self, link: LinkId, gone: Gone) {
         let Gone { ifindex, stale, io } = gone;
         for address in stale {
@@ -234,8 +234,9 @@ impl Engine {
         }
     }
 
-    /// If a macvlan was deleted externally, requests that its parent be opened again, which also
-    /// creates the macvlan.
+    /// If a macvlan does not exist although its parent is open, for example because the macvlan was
+    /// deleted externally, requests that the parent be opened again, which also creates the
+    /// macvlan.
     fn recreate_macvlan(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         let (LinkRole::VirtualMac { parent, .. }, None, false) = (link.role, link.ifindex, link.requested)

@@ -3,7 +3,8 @@
 //! Removals come first: a row, a VRID or an address may move from a removed router to another
 //! router. A link whose routers have changed is opened again only once per reload. Until its link
 //! has been opened again, an added router stays in Initialize, because the BPF program does not
-//! accept its VRID.
+//! accept its VRID. A router that is added with a fault, for example because it is drained, goes
+//! into Fault immediately.
 //!
 //! A reload takes several turns, so that the adverts of other routers are not delayed. First, the
 //! addresses of removed routers are removed within the budget of each turn. Then, up to

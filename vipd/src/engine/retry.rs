@@ -1,4 +1,4 @@
-//! Changes that were refused, or postponed by their rate limit, and when to retry them.
+//! Changes that were refused or postponed, and when to retry them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,11 +47,11 @@ impl<K: Copy + Ord> Retries<K> {
         former.is_none_or(|former| former.errno != errno)
     }
 
-    /// Postpones a change until `at` because of its rate limit.
+    /// Postpones a change until `at`, for example because of its rate limit.
     pub(crate) fn postpone(&mut self, key: K, at: Timestamp, restores: bool) {
-        let former = self.take(key);
-        let restores = former.unwrap_or(restores);
-        self.all.insert(key, Retry { at, pause: MIN_PAUSE / 2, errno: 0, restores });
+        let errno = self.all.get(&key).map_or(0, |former| former.errno);
+        let restores = self.take(key).unwrap_or(restores);
+        self.all.insert(key, Retry { at, pause: MIN_PAUSE / 2, errno, restores });
         self.schedule.insert((at, key));
     }
 

@@ -81,8 +81,8 @@ impl Wanted {
         Self { entry, link: None }
     }
 
-    /// Returns whether the kernel regards this entry as the same as `found`: a table can contain
-    /// only one route per destination and metric.
+    /// Returns whether the kernel regards this entry as the same as `found`: with `NLM_F_EXCL`, it
+    /// accepts only one route per destination and metric in a table.
     pub(crate) fn is_like(&self, found: RoutingEntry) -> bool {
         Self::first_like(self.entry) == Self::first_like(found)
     }

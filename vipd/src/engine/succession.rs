@@ -180,7 +180,7 @@ impl Engine {
     ) -> anyhow::Result<Vec<Resumed>> {
         let present = |ifindex| self.topology.links.iter().any(|(_, link)| link.ifindex == Some(ifindex));
         if let (Source::Left(_), Some(ifindex)) = (source, attached.iter().find(|found| !present(**found))) {
-            bail!("interface {ifindex} of the predecessor no longer exists");
+            bail!("interface {ifindex} of the predecessor no longer exists or was renamed");
         }
         self.open_inherited(attached)?;
         self.settle_netlink();
@@ -215,7 +215,8 @@ impl Engine {
     ///
     /// # Errors
     /// Returns an error if a VRRP link cannot be opened or a multicast group cannot be joined:
-    /// routers that work in the predecessor would be in Fault.
+    /// routers that work in the predecessor would be in Fault. Also returns an error if the agent
+    /// is stopping.
     fn open_inherited(&mut self, attached: &BTreeSet<u32>) -> anyhow::Result<()> {
         let is_used = |role, ifindex: Option<u32>| match role {
             LinkRole::Vrrp => ifindex.is_some_and(|ifindex| attached.contains(&ifindex)),

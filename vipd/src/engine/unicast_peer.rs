@@ -6,7 +6,7 @@ use vipd_common::Timestamp;
 
 use crate::packet::{AdvertFrame, Solicitation};
 
-/// Interval between two solicitations of a peer, in nanoseconds. Shorter than the
+/// Minimum interval between two solicitations of a peer, in nanoseconds. Shorter than the
 /// Active_Down_Interval at an advert interval of 100 ms, so that a peer that returns receives
 /// adverts before its timer fires. For the same reason, there is no back-off while a peer is
 /// absent.
@@ -26,8 +26,8 @@ impl Neighbor {
         self.is_resolved = is_resolved;
     }
 
-    /// Returns whether to solicit the peer along with an advert now: every 100 ms while its MAC is
-    /// not resolved. If so, records the solicitation.
+    /// Returns whether to solicit the peer along with an advert now: while its MAC is not resolved,
+    /// and at most every 100 ms. If so, records the solicitation.
     pub(crate) fn solicit(&mut self, now: Timestamp) -> bool {
         !self.is_resolved && self.solicit_at_start(now)
     }

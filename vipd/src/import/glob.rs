@@ -1,4 +1,5 @@
-//! Patterns of `include`: wildcards and alternatives in braces, as in glob(7).
+//! Patterns of `include`: the wildcards `*`, `?` and `[…]` of glob(7), without named character
+//! classes, and alternatives in braces (`GLOB_BRACE` of glob(3)).
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -50,8 +50,8 @@ pub(super) enum Part<'t> {
     Close,
 }
 
-/// Splits a line at its braces. As in keepalived, only double quotes protect braces; single quotes
-/// and backslashes do not.
+/// Splits a line at its braces, except those of `${NAME}`. As in keepalived, only double quotes
+/// protect other braces; single quotes and backslashes do not.
 pub(super) fn parts(line: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut is_quoted = false;

@@ -46,7 +46,8 @@ pub trait Files {
     /// Returns an error if the directory cannot be read.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// Returns the absolute path of a program, as found by a search in `PATH`.
+    /// Returns the absolute path of a program in the `PATH` of the agent's commands; `None` if it
+    /// is not installed there.
     fn program(&self, name: &str) -> Option<PathBuf>;
 }
 
@@ -95,7 +96,7 @@ pub enum ImportError {
         cause: io::Error,
     },
     /// The configuration exceeds a limit.
-    #[error("{at}: {what}; split the configuration")]
+    #[error("{at}: {what}; simplify or split the configuration")]
     Limit {
         /// Position at which the limit is exceeded.
         at: Position,

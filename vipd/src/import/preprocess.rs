@@ -132,8 +132,12 @@ impl Preprocessor<'_> {
             }
         }
         if let Some(Open { name, lines }) = open {
-            self.report
-                .attention(&last, format!("the definition of ${name} continues after the end of the file"));
+            self.report.attention(
+                &last,
+                format!(
+                    "the definition of ${name} continues after the end of the file; remove the backslash at its end"
+                ),
+            );
             self.definitions.define(&name, Definition::Lines(lines));
         }
         self.including.pop();
@@ -151,7 +155,7 @@ impl Preprocessor<'_> {
     ) -> Result<Option<Open>, ImportError> {
         self.work += 1;
         if self.work > MAX_WORK {
-            return Err(limit(place.at, "the sequences have more than 2 million steps"));
+            return Err(limit(place.at, "more than 2 million lines, including the repetitions by sequences"));
         }
         if nesting > MAX_NESTING {
             return Err(limit(place.at, "sequences or definitions are nested more than 16 levels deep"));
@@ -203,7 +207,7 @@ impl Preprocessor<'_> {
     }
 
     /// Returns an unconditional line unchanged, and a conditional line without its condition;
-    /// `None` if the condition is false.
+    /// `None` if the condition is false or no text follows it.
     fn condition(&mut self, text: String, at: &Position) -> Option<String> {
         let Some(condition) = text.strip_prefix('@') else { return Some(text) };
         let (is_negated, condition) = match condition.strip_prefix('^') {

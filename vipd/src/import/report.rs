@@ -7,7 +7,8 @@ use std::sync::Arc;
 /// A line of a keepalived configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// The file, as named on the command line or by `include`.
+    /// Path by which the file was read. That of an included file is expanded from the pattern, and
+    /// begins with the directory of the including file unless the pattern is absolute.
     pub file: Arc<str>,
     /// Line, counted from 1.
     pub line: usize,

@@ -52,7 +52,7 @@ fn numbers(inside: &str, is_hexadecimal: bool) -> Result<Vec<Vec<(String, String
         return Err("never reaches its end; change the step".to_owned());
     }
     if is_hexadecimal && (start < 0 || end < 0) {
-        return Err("has a negative number, which ~SEQx does not allow".to_owned());
+        return Err("has a negative number, which ~SEQx does not allow; use numbers from 0".to_owned());
     }
     let last = i128::from(end).abs_diff(start.into()) / u128::from(step.unsigned_abs());
     if last >= MAX_STEPS {
@@ -103,7 +103,7 @@ fn list(inside: &str) -> Result<Vec<Vec<(String, String)>>, String> {
         }
         steps.push(names.iter().cloned().zip(values).collect());
     }
-    if steps.is_empty() { Err("has no values".to_owned()) } else { Ok(steps) }
+    if steps.is_empty() { Err("has no values; add values".to_owned()) } else { Ok(steps) }
 }
 
 /// Splits at commas outside of braces. Each part is the list of words in a pair of braces, or a

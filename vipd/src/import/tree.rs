@@ -66,7 +66,7 @@ pub(super) fn build(lines: &[Line], report: &mut Report) -> Vec<Statement> {
                     if ignored == 0 {
                         report.attention(
                             at,
-                            "blocks are nested more than 16 levels deep; this one is left out",
+                            "blocks are nested more than 16 levels deep; this one is left out; remove it",
                         );
                     }
                     ignored += 1;
@@ -184,6 +184,9 @@ mod tests {
     fn deep_blocks_are_left_out() {
         let (shown, messages) = parse(&format!("{}{}z", "a { ".repeat(100), "} ".repeat(100)));
         assert!(shown.ends_with(" 1:z"), "{shown}");
-        assert_eq!(messages, ["f:1: blocks are nested more than 16 levels deep; this one is left out"]);
+        assert_eq!(
+            messages,
+            ["f:1: blocks are nested more than 16 levels deep; this one is left out; remove it"]
+        );
     }
 }

@@ -112,7 +112,7 @@ enum Phase {
 
 impl Administrator {
     /// Creates an administrator and the channel for requesting changes. `roster` contains the
-    /// routers of `config`, which was read from `path`.
+    /// routers of `config`. A reload reads `path`.
     pub(super) fn new(
         path: PathBuf,
         config: Config,
@@ -258,8 +258,8 @@ impl Administrator {
     fn begin(&mut self, order: Order) -> Option<Step> {
         if let Request::Reload = order.request {
             let path = self.path.clone();
-            // Checks executables, as `vipd check` does, to refuse a reload that would put instances
-            // into Fault.
+            // Checks executables, as `vipd check` does, to refuse a reload whose scripts or
+            // notification commands cannot run. Failed scripts could put instances into Fault.
             let machine = Machine { checks_executables: true, ..Machine::default() };
             let read = move || Config::load_protected(path, &machine);
             self.phase = Phase::Reading(spawn_blocking(read), order.by);
@@ -364,9 +364,9 @@ impl Administrator {
         }
     }
 
-    /// Begins to track objects, takes the objects' states and the administrator's priorities from a
-    /// predecessor's offer, and queues a reload. Must be called before the engine starts, instead
-    /// of [`prepare`](Self::prepare).
+    /// Begins to track objects, takes the states of scripts and processes and the administrator's
+    /// priorities from a predecessor's offer, and queues a reload. Must be called before the engine
+    /// starts, instead of [`prepare`](Self::prepare).
     pub(super) fn inherit(&mut self, offer: &Offer) {
         for (name, running) in &mut self.running {
             running.priority = offer.priorities.get(name).copied();

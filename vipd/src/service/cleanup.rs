@@ -42,7 +42,7 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
             );
             pins.clear();
         }
-        // Without a BPF file system, no programs are pinned.
+        // The caller has warned that programs may be pinned in another mount namespace.
         Err(PinError::NotMounted) => {}
         Err(error) => return Err(error).context("cannot detach the BPF programs; run this as root"),
     }

@@ -16,15 +16,15 @@ pub(super) struct Drained {
 }
 
 impl Drained {
-    /// Reads the names that a previous run stored. If the file cannot be read or parsed, logs the
-    /// failure and treats no instance as drained.
+    /// Reads the names that a previous run stored; none if the file does not exist. If the file
+    /// cannot be read or parsed, logs the failure and treats the list as empty.
     pub(super) fn load(directory: &Path) -> Self {
         let path = directory.join(FILE);
         let names = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::warn!(
                     path = %path.display(), %error,
-                    "cannot parse the list of drained instances; no instance is drained"
+                    "cannot parse the list of drained instances; treating it as empty"
                 );
                 BTreeSet::new()
             }),
@@ -32,7 +32,7 @@ impl Drained {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!(
                         path = %path.display(), %error,
-                        "cannot read the list of drained instances; no instance is drained"
+                        "cannot read the list of drained instances; treating it as empty"
                     );
                 }
                 BTreeSet::new()

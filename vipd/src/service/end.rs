@@ -44,7 +44,7 @@ pub(super) fn conclude(
         }
         (Owner::ThisProcess, Ok(Ok(End::HandedOver))) => {
             // The engine has stopped, and the routers and their addresses belong to the successor,
-            // which has a guardian of its own.
+            // which starts a guardian of its own.
             if let Some(guardian) = guardian {
                 guardian.dismiss();
             }

@@ -12,7 +12,9 @@ pub(super) struct GroupChange {
     pub(super) name: String,
     pub(super) from: State,
     pub(super) to: State,
-    /// Reason for the member's state change that caused the group's state change.
+    /// Reason for the member's state change that caused the group's state change. If a new list of
+    /// members caused it, the reason for the latest state change of a member since the group's own
+    /// last state change; [`Reason::Group`] if there is none.
     pub(super) reason: Reason,
 }
 
@@ -103,8 +105,8 @@ impl GroupStates {
     }
 
     /// Records the new state of an instance. Returns the change of the instance's group if the
-    /// group's state has changed. While only some members have started or stopped, the group keeps
-    /// its previous state.
+    /// group's state has changed. Another fault while in Fault is not a change. While the members'
+    /// states differ and no member is in Fault, the group keeps its previous state.
     pub(super) fn changed(&mut self, instance: &str, to: State, reason: Reason) -> Option<GroupChange> {
         self.instances.insert(instance.to_owned(), to);
         let group = Arc::clone(self.of(instance)?);

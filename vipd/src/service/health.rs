@@ -41,7 +41,8 @@ fn own_faults<'a>(router: &'a RouterSnapshot, all: &'a [RouterSnapshot]) -> impl
 }
 
 /// Returns whether an administrator has requested a fault. For [`Fault::Group`], returns whether an
-/// administrator has requested all faults in `own`, the faults of the sync group's members.
+/// administrator has requested all faults in `own`, the faults of the sync group's members; false
+/// if `own` is empty.
 fn is_requested(fault: Fault, own: impl Iterator<Item = Fault>) -> bool {
     let is_administrative = |fault: Fault| matches!(fault, Fault::Drained | Fault::Administrator);
     if fault != Fault::Group {

@@ -60,7 +60,7 @@ struct Open {
     entries: Vec<XdpEntry>,
     /// Mode of the BPF program, if it has been attached.
     mode: Option<Mode>,
-    /// The fence, once it has been attached.
+    /// The fence, once an attempt has been made to attach it.
     fence: Option<Fence>,
 }
 
@@ -94,7 +94,7 @@ impl LinkOpener {
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         self.ensure_claim(spec)?;
         let ifindex = BTreeSet::from([spec.ifindex]);
-        // A successor changes nothing before it has taken over.
+        // A successor cleans up nothing before it has taken over.
         if !self.open.contains_key(&spec.ifindex) && !self.macvlans.is_borrowed() {
             clear_others(&self.agent, &ifindex);
         }
@@ -359,7 +359,7 @@ impl LinkWork for LinkOpener {
         let claims = self.claims.iter();
         let claims = claims.filter_map(|(ifindex, claim)| Some((*ifindex, claim.descriptor()?)));
         let claims = claims.map(|(ifindex, claim)| Ok((ifindex, claim.try_clone_to_owned()?)));
-        // A successor that already runs has joined the groups itself.
+        // Before it takes over, a successor to a running process joins the groups itself.
         let open = self.open.values().filter(|_| recipient == Recipient::Later);
         let memberships = open.flat_map(|open| open.groups.values());
         let memberships = memberships.map(|joined| joined.as_fd().try_clone_to_owned());

@@ -119,7 +119,7 @@ const REPORTS: usize = 4096;
 /// The configuration and the resources with which the agent starts.
 struct Start {
     config: Config,
-    /// The file that `config` was read from.
+    /// The file that a reload reads.
     path: PathBuf,
     lock: Arc<AgentLock>,
     claims: Claims,
@@ -142,14 +142,16 @@ fn verbosity() -> Verbosity {
     }
 }
 
-/// Runs the agent until a signal stops it or a successor has taken over. `path` is the file from
-/// which `config` was read; a reload reads this file again.
+/// Runs the agent until a signal stops it, a successor has taken over, or its state has been left
+/// to the next process that systemd starts. `path` is the file from which `config` was read; a
+/// reload reads this file again.
 ///
 /// # Errors
-/// Returns an error if stale VIPs or macvlans cannot be removed; if the runtime directory, its
-/// control socket or the BPF program cannot be used; if there are too many instances; if the engine
-/// cannot be initialized; if a thread cannot be started or fails; if the only interface cannot be
-/// opened at startup; if signals cannot be received; or if VIPs may remain after shutdown.
+/// Returns an error if stale VIPs cannot be removed or stale macvlans cannot be looked for; if the
+/// runtime directory, its control socket or the BPF program cannot be used; if there are too many
+/// instances; if the engine cannot be initialized; if a thread cannot be started or fails; if the
+/// first attempt to open the only interface fails; if signals cannot be received; or if VIPs may
+/// remain after shutdown.
 pub fn run(
     config: Config,
     path: &Path,

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn termination_signals_shut_down_cleanly_and_others_are_ignored() {
+    fn termination_signals_shut_down_cleanly_and_only_sighup_reloads() {
         let response = |number| Response::to(Received { number, sender: 0 }).0;
         for number in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGXCPU, libc::SIGPWR] {
             assert_eq!(response(number), Response::Stop, "{number}");

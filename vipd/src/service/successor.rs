@@ -101,7 +101,13 @@ pub(crate) fn succeed(channel: &Channel, signals: Signals) -> anyhow::Result<boo
 /// contains all its problems.
 fn describe(error: &anyhow::Error) -> String {
     match error.downcast_ref() {
-        Some(ConfigError::Problems(problems)) => format!("{problems}\n{}", problems.summary()),
+        Some(ConfigError::Problems(problems)) => {
+            let context = match error.chain().next() {
+                Some(outer) if !outer.is::<ConfigError>() => format!("{outer}:\n"),
+                _ => String::new(),
+            };
+            format!("{context}{problems}\n{}", problems.summary())
+        }
         _ => format!("{error:#}"),
     }
 }

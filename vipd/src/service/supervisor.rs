@@ -48,7 +48,8 @@ const REGULAR_CHECK: Duration = Duration::from_secs(5);
 /// Maximum time that the start of the engine, or a reload that adds instances, waits for the first
 /// readings of tracked objects, which usually take milliseconds.
 pub(super) const FIRST_READINGS: Duration = Duration::from_secs(1);
-/// Maximum time to wait at shutdown for the worker, which may be waiting for a slow driver.
+/// Maximum time to wait, at shutdown or after a successor has taken over, for the worker, which may
+/// be waiting for a slow driver.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Provides the counters of discarded adverts to the log.
@@ -94,8 +95,9 @@ pub(super) struct Supervisor<S> {
     pub(super) estate: Arc<Estate>,
     /// Whether [`Command::Stop`] has been sent to the engine.
     pub(super) is_stopping: bool,
-    /// Whether virtual routers and VIPs use a single interface. The agent then exits if this
-    /// interface cannot be opened at startup. Always false in a successor.
+    /// Whether virtual routers and VIPs use a single interface. The agent then exits if the first
+    /// attempt to open this interface fails, even long after startup, unless a reload has been
+    /// completed before. Always false in a successor.
     pub(super) has_single_link: bool,
 }
 
@@ -103,11 +105,12 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Starts the worker and the engine, and runs until the engine ends, a successor takes over,
     /// the state has been left to the next process, or an error occurs. If this function returns
     /// [`End::Stopped`] and the engine has not failed, all masters have sent priority-0 adverts and
-    /// removed their VIPs, except the VIPs of an address owner that vipd did not add.
+    /// removed their VIPs, except VIPs that the kernel refused to remove, and VIPs of an address
+    /// owner that vipd did not add.
     ///
     /// # Errors
-    /// Returns an error if the control socket cannot be used, a thread cannot be started, the only
-    /// interface cannot be opened at startup, signals cannot be received, the worker panics, or
+    /// Returns an error if the control socket cannot be used, a thread cannot be started, the first
+    /// attempt to open the only interface fails, signals cannot be received, the worker panics, or
     /// this process cannot take over from its predecessor. A failure of the engine is returned by
     /// the engine's thread instead.
     pub(super) fn run(
@@ -200,7 +203,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let mut watchdog = Systemd::watchdog_period().map(interval);
         // The agent is ready once the engine answers, even if interfaces are still missing.
         let mut pong = Some(self.ping());
-        // A successor reports READY=1 later, once it is the main process of the service.
+        // The successor of a running agent reports READY=1 later, once it is the main process of
+        // the service. After a restart, this process is the main process from the start.
         let mut is_main = connections.is_main;
         let mut is_ready = !is_main;
         let mut upgrading = None;
@@ -339,7 +343,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
         systemd.stopping();
         self.log_lost_transitions(from);
-        // The engine has already removed all addresses.
+        // Unless it has failed, the engine has already removed the addresses. Any that remain are
+        // removed after this function has returned.
         self.outlive_predecessor(&mut connections.predecessor, &mut systemd).await;
         self.notifications.stop().await;
         result.map(|()| Served::Stopped)

@@ -31,7 +31,8 @@ impl Systemd {
 
     /// Reports that a reload has begun. [`ready`](Self::ready) must follow.
     pub(super) fn reloading(&mut self) {
-        // systemd ignores `RELOADING=1` unless the same datagram has `MONOTONIC_USEC=`.
+        // With `Type=notify-reload`, systemd ignores `RELOADING=1` after `systemctl reload` unless
+        // the same datagram has `MONOTONIC_USEC=`.
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.send(&[NotifyState::Reloading, now]),
             Err(error) => self.log(&error),

@@ -133,8 +133,9 @@ impl Worker {
 
     /// Discards queued jobs, finishes the current one and releases all links.
     ///
-    /// Returns whether the worker ended within `timeout`. If it did not, the kernel releases the
-    /// links when the process exits.
+    /// Returns whether the worker ended within `timeout`. If it did not, the kernel closes the
+    /// sockets and detaches unpinned BPF links when the process exits. Macvlans, pinned BPF links
+    /// and TC filters may remain until the next start or `vipd cleanup`.
     pub(super) fn stop(self, timeout: Duration) -> bool {
         self.stopping.store(true, Ordering::SeqCst);
         drop(self.jobs);

@@ -14,9 +14,10 @@ pub const DOWN_AFTER_ADVERTS: u8 = 3;
 /// independent (RFC 9568 section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
-    /// IPv4: adverts to 224.0.0.18, addresses announced with gratuitous ARP.
+    /// IPv4: adverts to 224.0.0.18 or to unicast peers, addresses announced with gratuitous ARP.
     V4,
-    /// IPv6: adverts to ff02::12, addresses announced with unsolicited Neighbor Advertisements.
+    /// IPv6: adverts to ff02::12 or to unicast peers, addresses announced with unsolicited Neighbor
+    /// Advertisements.
     V6,
 }
 

@@ -12,7 +12,7 @@
 //! | [`answer_limit`](Policy::answer_limit) | 6.4.3 (S21, S23) | `s23-every-losing-advert-is-answered` |
 //! | [`yield_after_stall`](Policy::yield_after_stall) | 6.4.3 (S21 to S23) | none: a scenario cannot stall a router |
 //! | [`reannounce_after_split_brain`](Policy::reannounce_after_split_brain) | 6.4.3 (S23) | none: the RFC allows additional announcements |
-//! | [`group_adverts`](Policy::group_adverts) | 6.4.1 to 6.4.3 (S1, S9, S21) | none: the scenarios run without it, because it shortens an interval by up to 1.6 % |
+//! | [`group_adverts`](Policy::group_adverts) | 6.4.1 to 6.4.3 (S1, S9, S21) | none: on this crate, the scenarios run without it, because it shortens an interval by up to 1.6 % |
 //!
 //! Sync groups, signed adverts, `preempt_delay` (RFC 8347 hold-time), `startup_delay`,
 //! `down_after_adverts` and the repetition of announcements are extensions set in the

@@ -21,8 +21,9 @@ pub enum Input {
     /// An impediment no longer applies. Once no impediment is left and there is a primary address,
     /// the router starts (the RFC's Startup event), but not before the end of `startup_delay`.
     Clear(Impediment),
-    /// The effective priority, 1 to 254, from [`priority::effective`](crate::priority). An address
-    /// owner's priority stays 255.
+    /// The router's own effective priority, 1 to 254, from
+    /// [`priority::effective`](crate::priority). The router lowers it to the lowest priority in its
+    /// sync group ([`GroupInput::Priority`]). An address owner's priority stays 255.
     ///
     /// The effective priority is used wherever the RFC uses Priority: in adverts, in comparisons
     /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time at which
@@ -44,7 +45,7 @@ pub enum Input {
     /// An input from the router's sync group.
     Group(GroupInput),
     /// The agent is stopping, or a reload removes the router: the RFC's Shutdown event. The router
-    /// starts again at the next [`PrimaryAddress`](Self::PrimaryAddress).
+    /// does not start again before the next [`PrimaryAddress`](Self::PrimaryAddress).
     Shutdown,
     /// A valid advert arrived.
     Advert(Received),
@@ -96,8 +97,8 @@ pub struct Received {
 
 /// A category of faults that keep a virtual router in [`State::Fault`](crate::State::Fault).
 ///
-/// A router takes part in elections while no impediment is set. If several impediments are set, the
-/// router reports the first in the order of the variants.
+/// A router takes part in elections only while no impediment is set. If several impediments are
+/// set, the router reports the first in the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Impediment {
     /// The VRRP interface is missing or down.
@@ -107,9 +108,9 @@ pub enum Impediment {
     /// The VRRP interface has no address from which to send adverts, or an interface would lose an
     /// address of its own if a VIP of this router were removed.
     PrimaryAddress,
-    /// An interface for virtual addresses is missing or down.
+    /// An interface for virtual addresses is missing, down or not set up.
     AddressInterface,
-    /// A tracked object failed.
+    /// A tracked object without a weight is down or has not been read yet.
     Tracking,
     /// Disabled by the administrator.
     Administrator,
@@ -133,7 +134,8 @@ pub enum Fault {
     NoInterface,
     /// The interface is down or has no carrier.
     InterfaceDown,
-    /// The interface's BPF program or sockets have not been set up. The agent logs the reason.
+    /// The interface's BPF program or sockets have not been set up for this router. If they could
+    /// not be set up, the agent logs the reason.
     NotAttached,
     /// The interface's BPF program and sockets were set up, but adverts cannot be received: the
     /// program was detached or runs after another program, or the multicast group could not be
@@ -148,9 +150,11 @@ pub enum Fault {
     /// An interface would lose its primary address, or an address of its own that is secondary to a
     /// VIP of this router, if that VIP were removed, and the router is not the owner.
     PrimaryIsVirtual,
-    /// An interface for the router's addresses is missing or down. Adverts can still be sent.
+    /// An interface for the router's addresses is missing, down or not set up. Adverts can still be
+    /// sent.
     AddressInterface,
-    /// A tracked object failed. The agent reports the object's name.
+    /// A tracked object without a weight is down or has not been read yet. The agent reports the
+    /// object's name.
     Tracking,
     /// Another member of the router's sync group has a fault of its own.
     Group,

@@ -130,7 +130,7 @@ pub enum Reason {
     /// The sync group decided: another member became or left Master, or routers joined or left the
     /// group.
     Group,
-    /// An impediment was set.
+    /// An impediment was set, or one was cleared while another remains set.
     Fault(Fault),
 }
 
@@ -233,6 +233,7 @@ pub enum Event {
         /// The new primary address.
         primary: IpAddr,
     },
-    /// Adverts were lost between the kernel and the agent.
+    /// Adverts were lost between the kernel and the agent, or dropped because they exceeded the
+    /// budget for signed adverts.
     FeedLoss,
 }

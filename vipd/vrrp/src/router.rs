@@ -121,8 +121,9 @@ impl Router {
 
     /// Returns the time from which a backup's Active_Down_Timer was counted, if the timer has fired
     /// because no advert of a followed master has arrived since: the arrival of the last accepted
-    /// advert, a later feed loss, or the entry into Backup. `None` if the timer runs, or has fired
-    /// for another reason: priority 0, or the preemption of the only master.
+    /// advert, a later feed loss, or the entry into Backup. `None` if the router is not backup, or
+    /// if the timer runs or has fired for another reason: priority 0, or the preemption of the only
+    /// master.
     pub fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.state {
             StateData::Backup(backup) => backup.silent_since(&self.common, now),
@@ -138,7 +139,7 @@ impl Router {
         }
     }
 
-    /// Returns the unchanged advert of the current master.
+    /// Returns the unchanged advert of the current master; `None` if each advert must be passed in.
     ///
     /// Of consecutive unchanged adverts, only the last needs to be passed in. Pass it in before any
     /// input that arrived after it. [`next_timeout`](Self::next_timeout) then returns that advert's

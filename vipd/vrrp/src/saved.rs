@@ -126,7 +126,7 @@ pub struct SavedBackup {
     /// Priority and source of the last accepted advert.
     pub master: Option<(u8, IpAddr)>,
     /// The last advert discarded since the last accepted advert. It came from a lower-priority
-    /// master that is about to be preempted.
+    /// master, which the router preempts if Active_Down_Timer fires.
     pub discarded: Option<SavedAdvert>,
     /// The last advert of the master, if it matches the configuration.
     pub unchanged: Option<SavedSteady>,

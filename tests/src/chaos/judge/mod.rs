@@ -126,7 +126,8 @@ pub enum Invariant {
     Ownership,
     /// No gap between answers is longer than the faults allow.
     Gap,
-    /// Another node takes over within the protocol's deadline.
+    /// Another node takes over within the protocol's deadline, and the guardian of a killed master
+    /// sends its priority-0 advert in time.
     Takeover,
     /// A fault that keeps the masters causes no transition.
     Transition,
@@ -154,8 +155,8 @@ pub struct Verdict {
     pub violations: Vec<Violation>,
     /// The longest gap between answers to the clients.
     pub longest_gap: Duration,
-    /// The longest time from a fault, or from the failed master's last advert after the fault, to
-    /// another node's advert.
+    /// The longest time from a fault, or from the failed master's last advert after the fault
+    /// (except priority-0 adverts), to another node's advert.
     pub longest_takeover: Option<Duration>,
     /// Number of answers that reached the clients, except answers to pings at a node's switch port.
     pub answers: u64,

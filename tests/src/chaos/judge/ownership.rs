@@ -274,7 +274,8 @@ impl Ownership {
 
     /// Checks an answer or announcement that the node has sent. `asked` is the time at which the
     /// question reached the node, because the answer to a question from before the deadline may
-    /// leave the node later. For an announcement, `asked` is the time at which it was sent.
+    /// leave the node later. For an announcement, or an answer whose question is not remembered,
+    /// `asked` is the time at which the node sent it.
     fn gave_sign(
         &mut self,
         observation: &Observation,

@@ -32,7 +32,8 @@ pub(super) struct Takeovers<'a> {
 struct Pending {
     router: usize,
     from: u8,
-    /// Time of the fault, or of the old master's last advert after the fault.
+    /// Time of the fault, or of the old master's last advert after the fault, except priority-0
+    /// adverts.
     since: WallTime,
     allowed: Duration,
 }

@@ -353,8 +353,9 @@ pub(super) fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(
     Some((Change::Add(address, attributes), on))
 }
 
-/// Returns a VIP as vipd adds it to its link. Returns `None` if the link does not exist, or if the
-/// address belongs to the interface.
+/// Returns a VIP as vipd adds it to its link. Returns `None` if the link has no interface, or if
+/// another tool has added the address to the interface and vipd must not change it: an address of
+/// an owner, or a protected address (`Link::is_protected`).
 pub(super) fn placed(vip: Vip, instance: &Instance, links: &Links) -> Option<(Address, Attributes, LinkId)> {
     let (address, on) = instance.vip(vip.1)?;
     let placement = instance.settings.placements.get(vip.1)?;

@@ -1,4 +1,5 @@
-//! Pass 1: adverts. The frames of a link are sent in batches of up to 64 per system call.
+//! Pass 1: adverts. The multicast adverts of a link are sent in batches of up to 64 per system
+//! call, and unicast adverts with one system call per peer.
 
 use super::{Effects, renew, report_refused};
 use crate::engine::command::Reports;

@@ -3,9 +3,9 @@
 //!
 //! A burst consists of several rounds over a router's addresses. With many addresses, a burst has
 //! hundreds of packets, which must not delay adverts. The queue therefore returns one packet at a
-//! time, and serves all routers round by round, so that every address is announced once before any
-//! address is announced again. In a paced burst (`garp.interval`), each packet has its own due
-//! time.
+//! time, and serves the bursts that are ready round by round: all first rounds come before any
+//! second round. A burst whose next packet must wait does not block other routers. In a paced burst
+//! (`garp.interval`), each packet has its own due time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -28,6 +28,15 @@ struct Burst {
     position: usize,
     /// Time between two packets, in nanoseconds.
     interval: u64,
+}
+
+impl Burst {
+    /// Begins the next round. Returns whether there is one.
+    fn begin_round(&mut self) -> bool {
+        self.round += 1;
+        self.position = 0;
+        self.round < self.rounds
+    }
 }
 
 impl Ord for Burst {
@@ -95,7 +104,7 @@ impl Announcer {
         self.ready.push(Reverse(Burst { round: 0, order, router, addresses, rounds, position: 0, interval }));
     }
 
-    /// Drops all bursts of a router, for example after its addresses were removed.
+    /// Drops all bursts of a router, for example before its addresses are removed.
     pub(crate) fn silence(&mut self, router: RouterId) {
         let slots = self.void.len().max(router.index() + 1);
         self.void.resize(slots, 0);
@@ -136,7 +145,17 @@ impl Announcer {
 
     /// Returns whether the first announcement of an address can be sent immediately.
     pub(crate) fn is_urgent(&self) -> bool {
-        self.ready.peek().is_some_and(|Reverse(burst)| burst.round == 0 && !self.is_void(burst))
+        self.ready.iter().any(|Reverse(burst)| self.is_first(burst))
+    }
+
+    /// Returns whether the first announcement of an address is still to be sent: immediately, or
+    /// after the interval of a paced burst.
+    pub(crate) fn is_first_round(&self) -> bool {
+        self.is_urgent() || self.paced.iter().any(|Reverse((_, burst))| self.is_first(burst))
+    }
+
+    fn is_first(&self, burst: &Burst) -> bool {
+        burst.round == 0 && !self.is_void(burst)
     }
 
     /// Returns the time at which the next paced packet is due.
@@ -176,6 +195,10 @@ impl Announcer {
                     continue;
                 }
                 burst.position = packet.position + 1;
+                let is_complete = !all.iter().skip(burst.position).any(is_included);
+                if is_complete && !burst.begin_round() {
+                    return Some(packet);
+                }
                 if burst.interval > 0 {
                     self.paced.push(Reverse((now + burst.interval, burst)));
                 } else {
@@ -183,10 +206,8 @@ impl Announcer {
                 }
                 return Some(packet);
             }
-            // The round is complete. A burst without any packets also ends here.
-            if burst.round + 1 < burst.rounds && burst.position > 0 {
-                burst.round += 1;
-                burst.position = 0;
+            // The remaining addresses have been removed. A burst without any packets ends.
+            if burst.position > 0 && burst.begin_round() {
                 self.ready.push(Reverse(burst));
             }
         }
@@ -278,8 +299,33 @@ mod tests {
         announcer.push(id(0), Addresses::All, 2, 0);
         assert!(announcer.is_urgent());
         let next = |announcer: &mut Announcer| announcer.pop_if(T0, |_| &vips, |_| true);
-        assert!(next(&mut announcer).is_some() && next(&mut announcer).is_some());
+        assert!(next(&mut announcer).is_some());
         assert!(announcer.is_ready() && !announcer.is_urgent());
+        assert!(next(&mut announcer).is_some());
+        assert!(!announcer.is_ready());
+    }
+
+    #[test]
+    fn first_round_of_a_silenced_router_does_not_hide_that_of_another() {
+        let vips = vips(1);
+        let mut announcer = Announcer::default();
+        announcer.push(id(0), Addresses::All, 1, 0);
+        announcer.push(id(1), Addresses::All, 1, 0);
+        announcer.silence(id(0));
+        assert!(announcer.is_urgent());
+        assert_eq!(drain(&mut announcer, T0, &vips), [(1, 0)]);
+        assert!(!announcer.is_urgent());
+    }
+
+    #[test]
+    fn first_round_of_a_paced_burst_lasts_until_its_last_address() {
+        let vips = vips(2);
+        let mut announcer = Announcer::default();
+        announcer.push(id(0), Addresses::All, 2, 100);
+        assert_eq!(drain(&mut announcer, T0, &vips), [(0, 0)]);
+        assert!(!announcer.is_urgent() && announcer.is_first_round());
+        assert_eq!(drain(&mut announcer, T0 + 100, &vips), [(0, 1)]);
+        assert!(!announcer.is_first_round() && announcer.next().is_some());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Leases and the fence: records in the BPF program's maps which VIPs this host may use. See
-//! [`vipd_common::lease`].
+//! Leases and the fence. This module stores in the BPF program's maps which VIPs this host may use.
+//! See [`vipd_common::lease`].
 //!
 //! ```text
 //!  becomes master     begin: VIPs inserted into the program's map, closed if accept = false; then
@@ -77,7 +77,8 @@ impl Effects {
         }
     }
 
-    /// Inserts the VIPs of a new master into the program's map, and begins the router's lease.
+    /// Inserts the VIPs of a new master, or of a master to which a reload adds VIPs, into the
+    /// program's map, and begins the router's lease unless it already has one.
     pub(super) fn begin_lease(
         &mut self,
         router: RouterId,

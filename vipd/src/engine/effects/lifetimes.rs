@@ -1,4 +1,5 @@
-//! Lifetimes of VIPs, after which the kernel removes them unless a process extends them.
+//! Lifetimes of VIPs. When the lifetime of a VIP ends, the kernel removes the VIP, unless a process
+//! has extended the lifetime.
 
 use std::net::IpAddr;
 

@@ -190,6 +190,11 @@ impl Effects {
         self.announcer.is_urgent()
     }
 
+    /// Returns whether the first announcement of an address is still to be sent.
+    pub(crate) fn is_first_round(&self) -> bool {
+        self.announcer.is_first_round()
+    }
+
     /// Returns whether there is work that can be done immediately.
     pub(crate) fn is_busy(&self) -> bool {
         self.has_changes()
@@ -259,13 +264,15 @@ impl Effects {
             self.flush_began = clock::now();
         }
         self.now = now;
-        self.take_routing_results(now, topology, reports);
         let removed;
         if self.actions.is_empty() && !self.has_changes() {
+            self.take_routing_results(now, topology, reports);
             removed = self.remove_routing(budget.routing, now, topology, reports);
         } else {
             let actions = std::mem::take(&mut self.actions);
             self.send_adverts(&actions, topology, reports);
+            // Only now, because the results may require requests to the kernel.
+            self.take_routing_results(now, topology, reports);
             self.collect_changes(&actions, topology, reports);
             self.renew_dependents(topology);
             self.queue_announcements(&actions, topology);

@@ -102,8 +102,8 @@ impl FastPathDeadlines {
         self.slots.get(id.index())?.row.filter(|_| armed.generation == id.generation())
     }
 
-    /// Returns the time at which to call [`expire`](Self::expire) again; `None` if no deadline is
-    /// armed.
+    /// Returns the time at which to call [`expire`](Self::expire) again; `None` if the last pass
+    /// found no armed deadline and none has been armed since.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         (self.next != NEVER).then(|| Timestamp::from_nanos(self.next))
     }

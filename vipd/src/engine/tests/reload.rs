@@ -82,7 +82,7 @@ fn random_configuration(random: &mut Random) -> Config {
 }
 
 /// Returns routes and rules, some of which are shared with other instances. Routes to the same
-/// destination have the same next hop, because a table can contain only one such route.
+/// destination have the same next hop, because vipd adds at most one such route to a table.
 fn random_routing(random: &mut Random) -> (String, String) {
     let mut routes = Vec::new();
     for last in 1..=3 {
@@ -100,8 +100,8 @@ fn random_routing(random: &mut Random) -> (String, String) {
     (routes.join(", "), if random.below(2) == 0 { rule } else { String::new() })
 }
 
-/// The running instances by name, each with its number of transitions to Master and its number of
-/// priority-0 adverts.
+/// The running instances by name, each with its identity, its number of transitions to Master and
+/// its number of priority-0 adverts.
 type Running = BTreeMap<String, (RouterId, u64, u64)>;
 
 fn running(bench: &Bench) -> Running {

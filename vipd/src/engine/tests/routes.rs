@@ -30,7 +30,8 @@ fn present() -> usize {
     read.map_or(0, |()| count)
 }
 
-/// A master adds its routes after its address and removes them without delaying its adverts.
+/// A master adds its routes after its address, without delaying its adverts, and removes them at
+/// shutdown.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn many_routes_take_several_turns() -> Result<()> {

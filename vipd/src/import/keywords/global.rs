@@ -41,7 +41,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(Top, "static_ipaddress", Unsupported(STATIC)),
     line(Top, "static_routes", Unsupported(STATIC)),
     line(Top, "static_rules", Unsupported(STATIC)),
-    line(Top, "track_group", Unsupported(STATIC)),
+    line(Top, "track_group", Unsupported("it is only for static addresses, routes and rules; remove it")),
     line(
         Top,
         "interface_up_down_delays",
@@ -225,7 +225,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(
         Global,
         "reload_file",
-        Unsupported("`vipd reload` returns after the file has been read and applied"),
+        Unsupported("wait for `vipd reload`, which returns after the file has been read and applied"),
     ),
     line(Global, "data_use_instance", NotNeeded(DUMP)),
     line(Global, "json_version", NotNeeded(DUMP)),

@@ -1,4 +1,4 @@
-//! Keywords of instances, groups and checks.
+//! Keywords of all blocks except `global_defs`, and options within lines.
 
 use super::Block::{
     Address, Authentication, File, GarpGroup, Group, Hmac, Instance, Peer, Process, Route, Rule, Script,
@@ -14,7 +14,8 @@ pub(super) const LOWER_PRIORITY_ADVERT: &str =
 pub(super) const LAST_ADVERT: &str = "a master that yields sends a last advert, except after a stall";
 pub(super) const SOURCE_CHECK: &str = "vipd always drops adverts from sources other than the peers";
 pub(super) const ADDRESS_LIST: &str = "vipd counts adverts with another address list; it accepts them in VRRPv3 and, in VRRPv2, discards them unless they have priority 255 (RFC 3768)";
-pub(super) const STALL: &str = "a master that was not scheduled always yields to the router that took over";
+pub(super) const STALL: &str =
+    "a master that was not scheduled yields to the router that took over, except an address owner in VRRPv2";
 pub(super) const OWNER: &str = "an address owner ignores the adverts of another owner in VRRPv2, but in VRRPv3, the owner with the lower address yields; correct the other router";
 pub(super) const EXTRA_GARP: &str = "`garp.refresh` also announces the VIPs on other interfaces; set it if switches age out the MAC of these VIPs";
 pub(super) const PRIORITY_NOTICE: &str =
@@ -35,7 +36,7 @@ const WEIGHTS: &str =
     "the members of a group always advertise the lowest of their priorities; check the weights";
 const ARGUMENTS: &str = "vipd does not compare arguments of processes; use a `[[script]]` with `pgrep -f`";
 
-/// The rows of all other blocks.
+/// The rows of all blocks except the top level and `global_defs`.
 pub(super) static KEYWORDS: &[Keyword] = &[
     line(Instance, "state", Translated(&["instance.priority", "instance.preempt"])),
     line(Instance, "interface", Translated(&["instance.interface"])),
@@ -141,7 +142,13 @@ pub(super) static KEYWORDS: &[Keyword] = &[
         "old_unicast_checksum",
         Unsupported("vipd does not have the checksum of keepalived 1.3.6; upgrade the peers first"),
     ),
-    line(Instance, "use_vmac_addr", Unsupported("VIPs on other interfaces have the MAC of their interface")),
+    line(
+        Instance,
+        "use_vmac_addr",
+        Unsupported(
+            "VIPs on other interfaces have the MAC of their interface; check whether this is acceptable",
+        ),
+    ),
     line(Instance, "use_ipvlan", Unsupported("use `virtual_mac = true`, or the interface's own MAC")),
     line(Instance, "vrf", Unsupported("use the interface that is in the VRF as `interface`")),
     line(Instance, "lvs_sync_daemon_interface", LoadBalancer),
@@ -171,7 +178,14 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     option(Address, "mngtmpaddr", 0, Unsupported(ADDRESS_FLAG)),
     option(Address, "noprefixroute", 0, Unsupported(ADDRESS_FLAG)),
     option(Address, "autojoin", 0, Unsupported(ADDRESS_FLAG)),
-    option(Address, "use_vmac", 0, Unsupported("VIPs on other interfaces have the MAC of their interface")),
+    option(
+        Address,
+        "use_vmac",
+        0,
+        Unsupported(
+            "VIPs on other interfaces have the MAC of their interface; check whether this is acceptable",
+        ),
+    ),
     option(Address, "track_group", 1, Unsupported("it is only for static addresses; remove it")),
     option(Route, "to", 1, Translated(&["routes.to"])),
     option(Route, "via", 1, Translated(&["routes.via"])),
@@ -193,7 +207,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     option(Route, "inet", 0, NotNeeded("the destination determines the family")),
     option(Route, "inet6", 0, NotNeeded("the destination determines the family")),
     option(Route, "no_track", 0, NotNeeded(IGNORED_REMOVAL)),
-    option(Route, "prepend", 0, NotNeeded("vipd adds at most one route per destination and metric")),
+    option(Route, "prepend", 0, NotNeeded("vipd adds at most one route per table, destination and metric")),
     option(Route, "append", 0, Unsupported(ROUTE_ATTRIBUTE)),
     option(Route, "or", 1, Unsupported(ROUTE_ATTRIBUTE)),
     option(Route, "protocol", 1, NotNeeded("vipd marks its routes with protocol 118")),
@@ -235,8 +249,18 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     option(Rule, "priority", 1, Translated(&["rules.priority"])),
     option(Rule, "preference", 1, Translated(&["rules.priority"])),
     option(Rule, "order", 1, Translated(&["rules.priority"])),
-    option(Rule, "inet", 0, NotNeeded("`from` and `to` determine the family")),
-    option(Rule, "inet6", 0, NotNeeded("`from` and `to` determine the family")),
+    option(
+        Rule,
+        "inet",
+        0,
+        NotNeeded("the family is that of `from` and `to` or, without them, of the instance"),
+    ),
+    option(
+        Rule,
+        "inet6",
+        0,
+        NotNeeded("the family is that of `from` and `to` or, without them, of the instance"),
+    ),
     option(Rule, "no_track", 0, NotNeeded(IGNORED_REMOVAL)),
     option(Rule, "protocol", 1, NotNeeded("vipd marks its rules with protocol 118")),
     option(Rule, "not", 0, Unsupported(RULE_ATTRIBUTE)),

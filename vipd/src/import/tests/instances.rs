@@ -181,8 +181,7 @@ fn ipv6_instances_use_version_3() {
     }
 }
 
-/// keepalived 2.2.7 adds the first two routes and the first rule for IPv4, also in an IPv6
-/// instance.
+/// keepalived 2.2.7 adds the first route and the first rule for IPv4, also in an IPv6 instance.
 #[test]
 fn family_of_routes_and_rules_does_not_depend_on_the_instance() {
     for (address, routes, rules) in [

@@ -29,8 +29,8 @@ fn keys_of_translated_keywords_exist() {
 /// The reference for vipd's keys names equivalents in keepalived. The import must translate them.
 #[test]
 fn equivalents_of_keys_are_translated() {
-    // These are values and phrases, and keywords that the reference mentions although they have no
-    // equivalent.
+    // These are values, prefixes and phrases, and keywords whose setting the import need not
+    // translate.
     let other = [
         "false",
         "\"rfc9568\"",
@@ -92,7 +92,7 @@ fn each_keyword_is_handled() {
                 has_message |= text.contains(&format!("`{name}`"));
             }
         }
-        // These keywords cause no message of their own.
+        // Some of these keywords cause no message of their own.
         let is_silent = *block == Block::Track || name.starts_with("include") || *name == "global_defs";
         assert!(has_message || is_silent || matches!(kind, Kind::Translated(_)), "{block:?} {name}");
     }

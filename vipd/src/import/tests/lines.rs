@@ -52,21 +52,24 @@ fn limits_end_the_translation() {
     memory.files.insert("k.conf".into(), b"include 0.conf\n".to_vec());
     assert_eq!(
         error(&memory),
-        "14.conf:1: included files are nested more than 16 levels deep; split the configuration"
+        "14.conf:1: included files are nested more than 16 levels deep; simplify or split the configuration"
     );
 
     memory.files.insert("k.conf".into(), vec![b'\n'; (1 << 20) + 1]);
-    assert_eq!(error(&memory), "k.conf:1: the file is larger than 1 MiB; split the configuration");
+    assert_eq!(
+        error(&memory),
+        "k.conf:1: the file is larger than 1 MiB; simplify or split the configuration"
+    );
 
     let endless = "~SEQ(A,1,60000) ~SEQ(B,1,60000) ~SEQ(C,1,60000) $D=1\n";
     assert_eq!(
         error(&Memory::new([("k.conf", endless)])),
-        "k.conf:1: the sequences have more than 2 million steps; split the configuration"
+        "k.conf:1: more than 2 million lines, including the repetitions by sequences; simplify or split the configuration"
     );
     let nested = "$A= \\\n$A\n\n$A\n";
     assert_eq!(
         error(&Memory::new([("k.conf", nested)])),
-        "k.conf:4: sequences or definitions are nested more than 16 levels deep; split the configuration"
+        "k.conf:4: sequences or definitions are nested more than 16 levels deep; simplify or split the configuration"
     );
 }
 

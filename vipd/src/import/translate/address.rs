@@ -64,17 +64,21 @@ fn one(line: &Statement, context: &mut Context<'_>) -> Option<Vip> {
             (found.broadcast.is_some(), "brd"),
         ] {
             if is_set {
-                context.attention(at, format!("`{name}` is left out: vipd has it for IPv4 addresses only"));
+                context.attention(
+                    at,
+                    format!("`{name}` is left out: vipd has it for IPv4 addresses only; remove it"),
+                );
             }
         }
         (found.label, found.scope, found.broadcast) = (None, None, None);
     } else if found.preferred.take().is_some() {
-        context.attention(at, "`preferred_lft` is left out: vipd has it for IPv6 addresses only");
+        context.attention(at, "`preferred_lft` is left out: vipd has it for IPv6 addresses only; remove it");
     }
     Some(found)
 }
 
-/// Returns vipd's word for a scope; `None` for the default.
+/// Returns vipd's word for a scope; `None` for `global`, and for a scope that vipd does not have,
+/// which is reported.
 pub(super) fn scope(text: &str, at: &Position, context: &mut Context<'_>) -> Option<&'static str> {
     match text {
         "global" | "0" => None,

@@ -77,8 +77,8 @@ impl Context<'_> {
                 let remedy = match keywords::nearest(block, name) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None if statement.block.is_some() && block != Block::Top => {
-                        "keepalived applies the settings in its block to the enclosing one, which ends at its `}`; remove \
-                         the block, or move the settings out of it"
+                        "keepalived applies the settings in its block to the enclosing block, and ends the enclosing block \
+                         at the first `}`; remove the unknown block, or move the settings out of it"
                             .to_owned()
                     }
                     None => "keepalived ignores it, too; remove it".to_owned(),
@@ -247,7 +247,7 @@ impl Context<'_> {
             self.attention(
                 at,
                 format!(
-                    "the group {group} is not translated: vipd runs commands with the primary group of their user; \
+                    "the group {group} is not translated: vipd runs commands with their user's own groups; \
                      check whether the command of {user} needs the group"
                 ),
             );

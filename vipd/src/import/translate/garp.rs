@@ -25,8 +25,8 @@ const REFRESH: std::ops::RangeInclusive<u64> = 0..=86_400 * SECOND;
 const PAUSE: std::ops::RangeInclusive<u64> = 0..=SECOND;
 
 impl Garp {
-    /// Returns whether a statement of an instance or of `global_defs` configures announcements, and
-    /// translates it if so.
+    /// Returns whether a statement of an instance, of `global_defs` or of a `garp_group` configures
+    /// announcements, and translates it if so.
     pub(super) fn read(&mut self, statement: &Statement, context: &mut Context<'_>) -> bool {
         let keyword = statement.keyword();
         match keyword.strip_prefix("vrrp_").unwrap_or(keyword) {

@@ -61,9 +61,9 @@ impl Group {
         group
     }
 
-    /// Reports and removes members that do not exist or are in another group. Also reports members
-    /// with different priorities. `priority` returns the priority of an instance; `None` if the
-    /// instance does not exist.
+    /// Reports and removes members that do not exist, are listed twice or are in an earlier group.
+    /// Also reports members with different priorities. `priority` returns the priority of an
+    /// instance; `None` if the instance does not exist.
     pub(super) fn check(
         &mut self,
         taken: &mut HashSet<String>,

@@ -176,7 +176,7 @@ fn rule(line: &Statement, is_ipv6: bool, unnumbered: &mut u32, context: &mut Con
     if matches_more {
         context.attention(
             at,
-            "the rule is left out, because it would match other packets without the attribute",
+            "the rule is left out, because it would match or treat packets differently without the attribute",
         );
         return None;
     }

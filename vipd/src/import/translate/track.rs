@@ -143,7 +143,8 @@ impl Track {
         );
     }
 
-    /// Returns the element of `track`. If vipd has no equivalent, reports this and returns `None`.
+    /// Returns the element of `track`. Reports the reason and returns `None` if the object is not
+    /// defined, if keepalived ignores it, or if vipd has no equivalent.
     pub(super) fn translate(&self, checks: &Checks, role: Role, context: &mut Context<'_>) -> Option<Value> {
         let Self { at, object, name, weight, is_used_early } = self;
         let defined = checks.find(*object, name);

@@ -43,7 +43,8 @@ pub(in crate::service) struct Reloaded {
 pub(in crate::service) enum Step {
     /// The file is being read.
     ReloadBegun,
-    /// Nothing has changed, because the configuration was rejected or the agent is stopping.
+    /// The configuration could not be read or was rejected, so nothing has changed; or the agent is
+    /// stopping.
     ReloadRejected,
     /// The changes have been made.
     Reloaded(Box<Reloaded>),

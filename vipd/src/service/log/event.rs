@@ -66,7 +66,10 @@ pub(super) fn write(config: &Instance, event: &Event) {
         }
         Event::PrimaryChanged { primary } => tracing::info!(instance, %primary, "primary address changed"),
         Event::FeedLoss => {
-            tracing::warn!(instance, "adverts were lost between the BPF program and the agent");
+            tracing::warn!(
+                instance,
+                "adverts were lost between the BPF program and the agent, or exceeded the budget for signed adverts"
+            );
         }
     }
 }

@@ -167,9 +167,10 @@ impl Runner {
         self.queue.remove(subject);
     }
 
-    /// Delivers the notification of a change, immediately or when the subject's earlier commands
-    /// have ended. `changes` is the number of changes since the last call for the subject. Must be
-    /// called in a tokio runtime.
+    /// Queues the notification of a change. Its commands start immediately, unless commands are
+    /// held back, earlier commands of the subject are running, or too many commands are running.
+    /// `changes` is the number of changes since the last call for the subject. Must be called in a
+    /// tokio runtime.
     pub(super) fn push(&mut self, subject: &Subject, notice: Notice, changes: u64) {
         self.queue.push(subject, notice, changes);
         let coalesced = self.queue.coalesced(subject);

@@ -7,14 +7,18 @@ use crate::config::settings::Transport;
 use crate::engine::command::RouterSnapshot;
 use crate::vrrp::{Family, Fault, Reason, Snapshot, State};
 
-/// Placeholder fault reason, which the report replaces with the names of the failed objects.
+/// The fault reason of a router with a failed tracked object. In this router's own status, the
+/// report replaces the reason with descriptions of the objects that are down, if there are any. The
+/// fault reasons of other members of its sync group contain the text unchanged.
 pub(super) const TRACKED_FAILED: &str = "a tracked object failed";
 
 /// Returns the reason why a router is in Initialize; `None` in other states.
 pub(super) fn of_initialize(router: &Snapshot) -> Option<String> {
     let reason = match (router.state, router.starts_at, router.reason) {
         (State::Initialize, Some(_), _) => "startup_delay",
-        (State::Initialize, None, Some(Reason::Shutdown)) => "the agent is stopping",
+        (State::Initialize, None, Some(Reason::Shutdown)) => {
+            "the agent is stopping, or a reload is removing the instance"
+        }
         (State::Initialize, None, _) => "its interfaces are being opened",
         (State::Backup | State::Master | State::Fault(_), ..) => return None,
     };
@@ -67,6 +71,9 @@ fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
         },
         Fault::PrimaryIsVirtual => {
             let vip = instance.conflict.map_or_else(|| "a VIP".to_owned(), |vip| vip.to_string());
+            let mut placed = config.router.all_addresses().zip(&config.placements);
+            let placed = placed.find(|(one, _)| Some(one.address) == instance.conflict);
+            let interface = placed.and_then(|(_, at)| at.interface.as_ref()).unwrap_or(interface);
             format!(
                 "{vip} is the primary address of {interface} and a VIP with priority {}; make another address of the \
                  interface primary, or configure priority 255",
@@ -130,7 +137,8 @@ mod tests {
         let delayed = Snapshot { starts_at: Some(new.since), ..new };
         assert_eq!(waits(&delayed).as_deref(), Some("startup_delay"));
         let stopped = Snapshot { reason: Some(Reason::Shutdown), ..new };
-        assert_eq!(waits(&stopped).as_deref(), Some("the agent is stopping"));
+        let expected = "the agent is stopping, or a reload is removing the instance";
+        assert_eq!(waits(&stopped).as_deref(), Some(expected));
         assert_eq!(waits(&Snapshot { state: State::Master, ..new }), None);
     }
 }

@@ -28,7 +28,7 @@ use crate::service::worker::Worker;
 /// The outcome of running the control thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::service) enum End {
-    /// All routers have been shut down.
+    /// The engine has ended. Unless it failed, all routers have been shut down.
     Stopped,
     /// Another process runs the routers, or the next process that systemd starts will.
     HandedOver,
@@ -53,8 +53,8 @@ pub(super) struct Connections<'a> {
     pub(super) is_open: &'a watch::Sender<bool>,
     /// The predecessor, until it has ended.
     pub(super) predecessor: Option<AsyncFd<Channel>>,
-    /// Whether this process is the main process of the service. A successor is reported as the main
-    /// process after it has taken over.
+    /// Whether this process is the main process of the service. The successor of a running agent is
+    /// reported as the main process after it has taken over; after a restart, the value is true.
     pub(super) is_main: bool,
 }
 
@@ -117,7 +117,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         } else {
             tracing::info!(version, instances, "took over from the predecessor");
         }
-        // The engine may have taken over before the signal arrived.
+        // The engine may have taken over before the signal arrived. If the predecessor has ended,
+        // the engine takes over in any case.
         if let Some(signal) = pending {
             self.signal(signal);
         }

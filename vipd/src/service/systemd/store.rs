@@ -27,7 +27,8 @@ pub(in crate::service) fn is_available() -> bool {
 /// whether the store had room.
 ///
 /// # Errors
-/// Returns an error if no service manager runs this process, or if systemd does not answer in time.
+/// Returns an error if no service manager runs this process, if a message cannot be sent or the
+/// pipe cannot be created, or if systemd does not answer in time.
 pub(in crate::service) fn store(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     // Without `FDPOLL=0`, systemd would discard a socket whose other end has been closed.
     send(&format!("FDSTORE=1\nFDNAME={STORED}\nFDPOLL=0"), descriptor)?;

@@ -122,7 +122,8 @@ impl SharedTracker {
         self.lock().readings()
     }
 
-    /// Sets the states that objects had in a predecessor.
+    /// Sets the states that scripts and processes had in a predecessor, and the numbers of changes
+    /// of all objects.
     pub(super) fn resume(&self, readings: &[handover::Reading]) {
         self.lock().resume(readings);
     }

@@ -170,9 +170,9 @@ impl Events {
         }
     }
 
-    /// Waits until another process runs the program, a known process may no longer run it, or
-    /// events were lost. Waits forever without the connector. Safe to cancel, because a search
-    /// always follows.
+    /// Waits until another process runs the program, a known process may no longer run it, events
+    /// were lost, or the connector has failed. Waits forever without the connector. Safe to cancel,
+    /// because a search always follows.
     async fn changed(&mut self, matches: &ProcessMatch, known: &HashSet<Pid>) {
         let Some(events) = &mut self.0 else { return std::future::pending().await };
         loop {

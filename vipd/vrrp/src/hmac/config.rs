@@ -83,7 +83,7 @@ impl Config {
     }
 
     /// Returns whether the time of a sequence is before the window, so that it will not be fresh
-    /// again; false with [`AntiReplay::Monotonic`].
+    /// again unless the clock is set back; false with [`AntiReplay::Monotonic`].
     pub(super) fn is_past(&self, sequence: Sequence, now: WallTime) -> bool {
         !self.is_fresh(sequence, now) && now.sequence().is_after(sequence)
     }

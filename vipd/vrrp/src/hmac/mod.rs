@@ -158,8 +158,8 @@ impl Authenticator {
     /// these adverts must not appear to come from another router.
     ///
     /// Returns the address as a sender; `None` if no advert has been signed, the last one is stale,
-    /// the mode is [`Mode::ReceiveOnly`], or another router has sent a later advert from this
-    /// address.
+    /// the mode is [`Mode::ReceiveOnly`], or the address has already been recorded with this or a
+    /// later sequence, for example because another router has sent a later advert from it.
     pub fn leave(&mut self, address: IpAddr, now: WallTime, at: Timestamp) -> Option<Verified> {
         let sequence = self.sent.filter(|sequence| self.config.is_fresh(*sequence, now))?;
         let key_id = self.config.signing_key()?.id();
@@ -169,8 +169,9 @@ impl Authenticator {
         Some(Verified { sender, position, lifetime: self.config.lifetime(sequence, now) })
     }
 
-    /// Returns the senders whose adverts have been verified, at most as many as the capacity. The
-    /// position of a sender stays the same until another sender replaces it.
+    /// Returns the senders whose adverts have been verified, and former addresses of this router
+    /// ([`leave`](Self::leave)), at most as many as the capacity. The position of a sender stays
+    /// the same until another sender replaces it.
     pub fn senders(&self) -> &[Sender] {
         self.senders.all()
     }

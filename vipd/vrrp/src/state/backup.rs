@@ -37,7 +37,7 @@ pub(crate) struct Backup {
     /// Priority and source of the last accepted advert.
     master: Option<(u8, IpAddr)>,
     /// The last advert discarded since the last accepted advert. It came from a lower-priority
-    /// master that the router is about to preempt.
+    /// master, which the router preempts if Active_Down_Timer fires.
     discarded: Option<Received>,
     /// The last advert of the master, if it matches the configuration. Adverts that do not match
     /// are counted, so the BPF program must write a record for each.
@@ -95,7 +95,7 @@ impl Backup {
     /// node fails, its masters with equal intervals have sent their last adverts less than an
     /// interval apart, so this member does not delay another member's takeover. The time is at
     /// least one and a half intervals after the last advert, because the next advert of a running
-    /// master may be a little late, but not later than Active_Down_Interval after that advert.
+    /// master may be a little late. It is at most Active_Down_Interval after the last advert.
     pub(crate) fn follows_until(&self, common: &Common) -> Option<Timestamp> {
         let interval = self.active_interval.nanos();
         let down = common.down_interval(self.active_interval);
@@ -243,8 +243,9 @@ impl Backup {
         self.restart_down_timer(common, now);
     }
 
-    /// Applies a new priority: recomputes Active_Down_Timer, and decides again whether to preempt
-    /// the master. The router follows a master that it was about to preempt but no longer outranks.
+    /// Applies a new priority or configuration: recomputes Active_Down_Timer, and decides again
+    /// whether to preempt the master. The router follows a master that it was about to preempt if
+    /// it no longer outranks that master or no longer preempts.
     pub(crate) fn priority_changed(&mut self, common: &mut Common) {
         let is_followed = |advert: &Received| !common.preempts() || advert.priority >= common.priority;
         if let Some(advert) = self.discarded.filter(is_followed) {

@@ -1,4 +1,5 @@
-//! Configured extensions (delays, announcements, routers without addresses) and the list of peers.
+//! Extensions (`down_after_adverts`, failover, delays, announcements, routers without addresses,
+//! excluded addresses) and the list of peers.
 
 use std::net::Ipv6Addr;
 

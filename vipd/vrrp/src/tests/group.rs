@@ -192,7 +192,8 @@ fn member_waits_while_another_member_follows_a_master() {
         assert_eq!(pair.input(0, Input::Timeout), [vec![], vec![]]);
         assert_eq!(pair.states(), [State::Backup; 2]);
     }
-    // The other node fails. The group takes over once the timers of both members have fired.
+    // The other node fails. When the second member's timer is due, the first member no longer
+    // waits.
     pair.now = pair.members[1].next_timeout().expect("Active_Down_Timer");
     pair.input(0, Input::Timeout);
     assert_eq!(pair.states(), [State::Master; 2]);

@@ -1,4 +1,5 @@
-//! Inputs that the RFC does not define: lost records, removed addresses, a new primary address.
+//! Inputs that the RFC does not define (lost records, restored addresses, a new primary address,
+//! suspensions), a shutdown before the start, and the reasons for a start.
 
 use super::*;
 use crate::Reason;

@@ -97,7 +97,8 @@ impl Script {
         Self { router: Router::with_policy(config, policy), now, events: Vec::new(), has_addresses: false }
     }
 
-    /// Creates a script whose router has started: in Backup, or in Master if it is the owner.
+    /// Creates a script whose router has a primary address: in Backup, in Master if it is the
+    /// owner, or in Initialize within `startup_delay`.
     pub(crate) fn started(config: RouterConfig) -> Self {
         Self::started_with(config, EXACT)
     }

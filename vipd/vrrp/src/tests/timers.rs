@@ -119,7 +119,7 @@ fn s20_a_late_adver_timer_keeps_its_phase_and_sends_no_backlog() {
     assert_eq!(script.input(Input::Timeout), [ADVERT]);
     assert_eq!(script.next(), Some(800 * MILLI), "200 ms late: same phase");
     script.stall(3800 * MILLI);
-    assert_eq!(script.input(Input::Timeout), [ADVERT, ANNOUNCE], "one advert, not three");
+    assert_eq!(script.input(Input::Timeout), [ADVERT, ANNOUNCE], "one advert, not four");
     assert_eq!(script.next(), Some(SECOND));
 }
 

@@ -220,7 +220,8 @@ impl Instance {
                 context.attention(
                     &setting.at,
                     format!(
-                        "the MAC {word} is not translated: vipd uses the virtual router MAC, 00:00:5e:00:01:VRID (IPv6: 00:00:5e:00:02:VRID)"
+                        "the MAC {word} is not translated: vipd uses the virtual router MAC, 00:00:5e:00:01:VRID (IPv6: 00:00:5e:00:02:VRID); \
+                         adapt settings that use the old MAC"
                     ),
                 );
             } else {

@@ -19,8 +19,8 @@ const PASSWORD_MAX: usize = 8;
 pub(in crate::import::translate) struct Surroundings<'a> {
     pub(in crate::import::translate) global: &'a Global,
     pub(in crate::import::translate) checks: &'a Checks,
-    /// Whether the weights of the instance's tracked objects are ignored, because the instance is
-    /// in a group.
+    /// Whether the instance is in a group to which the weights of the members' objects do not
+    /// apply. Details are at [`Role::Member`].
     pub(in crate::import::translate) is_member: bool,
     /// The objects tracked by the group, if this instance is its only member.
     pub(in crate::import::translate) more_tracks: &'a [Track],

@@ -160,7 +160,8 @@ fn multicast(source: Option<&(IpAddr, Position)>, table: &mut Table, context: &m
         context.attention(
             at,
             format!(
-                "the source {address} is left out: IPv6 adverts are sent from a link-local address (RFC 9568)"
+                "the source {address} is left out: IPv6 adverts are sent from a link-local address (RFC 9568); \
+                 remove it, or set a link-local address"
             ),
         );
         return;

@@ -237,7 +237,7 @@ pub(in crate::service::supervisor) async fn outcome(
     match upgrading {
         Some(Upgrading { outcome, .. }) => match outcome.await {
             Ok(outcome) => outcome,
-            Err(error) => Err(format!("the upgrade failed: {error}; this is a bug in vipd")),
+            Err(error) => Err(format!("the upgrade or restart failed: {error}; this is a bug in vipd")),
         },
         None => std::future::pending().await,
     }
