@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Environment variable with the path of another object to embed, such as an object rebuilt by the
-/// tests.
+/// tests. The build then does not check for a stale object.
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
 /// In the workspace, a symbolic link to the committed object; in the published package, the object
 /// itself.

@@ -268,7 +268,7 @@ fn silent_devices_and_wrong_options_are_reported_with_a_remedy() -> TestResult {
     );
     agent.stop()?;
     let silent = error(&lab, &options)?;
-    assert!(silent.contains("found no adverts; expected the device to be master"), "{silent}");
+    assert!(silent.contains("found none for other VRIDs; expected the device to be master"), "{silent}");
     Ok(())
 }
 

@@ -17,9 +17,10 @@ pub struct Item {
     pub level: String,
     /// The requirement, in one sentence.
     pub requirement: String,
-    /// Tests other than scenarios, or the reason why there are none.
+    /// Tests other than scenarios, how vipd deviates from the requirement (`choice: …`), or why the
+    /// requirement does not apply to vipd (`not applicable: …`). May be empty.
     pub other_tests: String,
-    /// Why none of its scenarios was played with a device; empty if one was, and in the lab.
+    /// Why its scenarios were skipped with a device; empty if one was not skipped, and in the lab.
     pub skip_reasons: String,
 }
 

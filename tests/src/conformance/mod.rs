@@ -1,18 +1,19 @@
-//! The conformance suite: scenarios for the requirements of RFC 9568 and RFC 3768, one per
-//! document, which can be played with any implementation.
+//! The conformance suite: scenarios for the requirements of RFC 9568 and RFC 3768, a few of other
+//! standards, and those of the signed adverts of keepalived 2.4. Each document has one scenario,
+//! which can be played with any implementation.
 //!
 //! ```text
 //!   tests/conformance/*.md ──► document ──► Scenario ──┬─► core, in virtual time (vipd/tests)
-//!   tests/conformance/items/*.md ──► items             ├─► lab, with real programs (here)
+//!   tests/conformance/items/items.md ──► items         ├─► lab, with real programs (here)
 //!                                                      └─► device: any router on a segment (here)
 //! ```
 //!
-//! A [`Scenario`] lists received and sent frames and the times between them. Only its counters,
-//! signed adverts and additional configuration lines are specific to vipd. [`lab`] plays it with
-//! vipd, keepalived and FRR, and observes only the wire, apart from vipd's counters. [`device`]
-//! plays it with a router outside the lab. [`table`] plays all scenarios in labs, and [`render`]
-//! shows which requirements each program meets. The README next to the scenarios describes how to
-//! write one.
+//! A [`Scenario`] lists received and sent frames and the times between them. Only its counters and
+//! additional configuration lines are specific to vipd. Signed adverts are those of keepalived 2.4;
+//! the lab configures them for vipd only. [`lab`] plays a scenario with vipd, keepalived and FRR,
+//! and observes only the wire, apart from vipd's counters. [`device`] plays it with a router
+//! outside the lab. [`table`] plays several scenarios in parallel labs, and [`render`] shows which
+//! requirements each program meets. The README next to the scenarios describes how to write one.
 
 pub mod device;
 pub mod document;

@@ -15,7 +15,8 @@ use vipd_witness::{Advert, Checksum};
 pub const UNDER_TEST: Station = Station::Node(2);
 
 impl RouterSpec {
-    /// Returns the VIPs in configuration order. In IPv6, the first VIP is link-local.
+    /// Returns the VIPs in configuration order; with a device, in the order of its adverts. In the
+    /// lab, the first IPv6 VIP is link-local.
     pub fn virtual_addresses(&self) -> Vec<IpAddr> {
         if let Some(segment) = &self.segment {
             return segment.virtual_addresses.clone();

@@ -30,7 +30,7 @@ fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
 }
 
 /// Returns the items that the scenarios cover, with the reasons why the scenarios of an item were
-/// skipped if none of them was played. The other tests of an item test vipd, so they are removed.
+/// skipped, if all of them were. The other tests of an item test vipd, so they are removed.
 pub fn items_of_device(rows: &[Row<'_>], items: Vec<Item>) -> Vec<Item> {
     let with_reasons = items.into_iter().filter_map(|item| {
         let rows = rows.iter().filter(|row| row.scenario.items.contains(&item.name));

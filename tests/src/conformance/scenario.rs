@@ -94,23 +94,25 @@ pub enum Step {
     /// `expect advert …` and `expect announcement …`: checks the next such frame that the router
     /// sends.
     Expect(ExpectedFrame, Moment),
-    /// `expect no advert for D`: the router sends no advert (of this family, if given) for this
-    /// long. The period starts at the last frame, or at the end of the previous such period.
+    /// `expect no advert for D`: the router of this family, or else the first router, sends no
+    /// advert for this long. The period starts at the time that a [`Moment`] is relative to.
     Silence(Option<Family>, Duration),
-    /// `expect address` and `expect no address`: whether hosts can resolve the VIP.
+    /// `expect address` and `expect no address`: whether hosts can resolve the last VIP of the
+    /// first router; in virtual time, whether its VIPs are present.
     Address(bool),
-    /// `expect echo` and `expect no echo`: whether the VIP answers an echo request.
+    /// `expect echo` and `expect no echo`: whether the first VIP of the first router answers an
+    /// echo request.
     Echo(bool),
     /// `expect counter NAME N`: the value of a vipd counter.
     Counter(String, u64),
 }
 
-/// Time at which a frame is expected, relative to the last frame received or sent, or to the end of
-/// a later [`Step::Silence`].
+/// Time at which a frame is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// After this delay.
+    /// After this delay, relative to the latest `start`, `stop`, received frame, or sent frame that
+    /// a [`Step::Expect`] matched, or to the end of a later [`Step::Silence`].
     After(Duration),
-    /// Within ten advert intervals plus a fixed timeout.
+    /// Within ten advert intervals plus a fixed timeout, from the time at which the step begins.
     Eventually,
 }

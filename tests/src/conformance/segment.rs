@@ -10,7 +10,8 @@ use crate::station::{Mac, Station};
 /// The addresses of a station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Host {
-    /// Source MAC of the station's frames.
+    /// MAC of the station's interface. The router under test may send from the virtual router MAC
+    /// instead.
     pub mac: Mac,
     /// Primary IPv4 address, or IPv6 address: link-local, but global for the client of a lab.
     pub address: IpAddr,

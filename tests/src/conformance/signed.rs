@@ -34,7 +34,8 @@ pub struct ReceivedTrailer {
 }
 
 impl ReceivedTrailer {
-    /// Reads the value of a key. Returns false if the key is unknown.
+    /// Reads the value of a key of a `receive` line. Returns false if it is not one of the keys
+    /// above, which describe the trailer.
     pub(super) fn read(&mut self, key: &str, words: &mut Words<'_>) -> Result<bool> {
         match key {
             "key" => self.key = Some(words.parsed(key)?),

@@ -25,7 +25,8 @@ pub struct RouterSpec {
     pub priority: u8,
     /// `interval 1s`: the advert interval.
     pub interval: Duration,
-    /// `preempt off`: Preempt_Mode. `None` if the scenario does not depend on it; it is then on.
+    /// `preempt off`: Preempt_Mode. `None` if the scenario does not depend on it; it is then on in
+    /// the lab and in virtual time, and as declared with a device.
     pub preempt: Option<bool>,
     /// `virtual_mac on`: whether to use the virtual router MAC.
     pub virtual_mac: bool,
@@ -78,8 +79,8 @@ pub enum ReceivedChecksum {
 }
 
 /// An injected advert: `receive advert from higher priority 200 …`. By default, the advert is sent
-/// by *higher* with priority 200 and without authentication; other omitted fields match the router
-/// under test.
+/// by *higher* to the multicast group, with priority 200, without authentication data and without
+/// the trailer of a signed advert; other omitted fields match the router under test.
 #[expect(clippy::struct_excessive_bools, reason = "each switch is a separate key in a scenario")]
 #[derive(Debug, Clone)]
 pub struct ReceivedAdvert {
@@ -106,7 +107,7 @@ pub struct ReceivedAdvert {
     /// `checksum bad`: how the VRRP checksum is computed.
     pub checksum: ReceivedChecksum,
     /// The address list. `list other`: differs from the configured list; `list global`: no
-    /// link-local address (IPv6); `list none`: empty.
+    /// link-local address (IPv6); `list none`: empty (IPv4; without effect in IPv6).
     pub list: Option<String>,
     /// `cut 4`: number of bytes cut off the end of the message.
     pub cut: usize,

@@ -18,7 +18,7 @@ pub(crate) const FORMAT: u32 = 3;
 /// keys in `hex`.
 pub(crate) const READABLE: [u32; 2] = [2, FORMAT];
 
-/// A message. The memory, map, link, file or socket that a variant describes is passed as a
+/// A message. The memory, map, link, file, socket or token that a variant describes is passed as a
 /// descriptor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case")]
@@ -103,9 +103,7 @@ pub(crate) struct Offer {
     /// in `hex`.
     pub(crate) configuration: String,
     /// Whether VIPs are fenced. May differ from `configuration`, because a reload has no effect on
-    /// the fence. Missing in offers of the first versions that supported upgrades, in which the
-    /// fence was on by default.
-    #[serde(default = "is_fenced_by_default")]
+    /// the fence.
     pub(crate) has_fence: bool,
     /// The runtime directory.
     pub(crate) runtime_dir: PathBuf,
@@ -117,10 +115,6 @@ pub(crate) struct Offer {
     pub(crate) priorities: BTreeMap<String, u8>,
     /// States of the tracked objects that have been read.
     pub(crate) readings: Vec<Reading>,
-}
-
-const fn is_fenced_by_default() -> bool {
-    true
 }
 
 /// The state of a tracked object.

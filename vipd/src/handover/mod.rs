@@ -13,16 +13,17 @@
 //!    ▼  ends; the socket closes ───────────────────► starts notification commands
 //! ```
 //!
-//! In a restart by systemd, the predecessor ends before the successor starts. The predecessor sends
-//! the same messages, and systemd keeps the other end of the channel with the messages in its
-//! queue:
+//! In a restart by systemd, the predecessor ends before the successor starts. The predecessor
+//! therefore sends `Hello` itself, and also sends `Origin` and `Membership`, which an upgrade does
+//! not need. systemd keeps the other end of the channel with the messages in its queue:
 //!
 //! ```text
 //!  Hello, Origin, Offer, descriptors, Membership, Token, State, Service, end
 //! ```
 //!
-//! Until the successor has taken the [`Token`], the predecessor can take it back and continue as if
-//! nothing had happened. Only one process can take the token, so the routers never run in both.
+//! In an upgrade, until the successor has taken the [`Token`], the predecessor can take the token
+//! back and continue as if nothing had happened. Only one process can take the token, so the
+//! routers never run in both.
 //!
 //! This module contains the messages and the channel, and does not depend on the engine.
 
@@ -44,7 +45,8 @@ pub(crate) const VERB: &str = "succeed";
 
 /// Reports to the predecessor the reason why this process gives up.
 pub(crate) fn fail(channel: &Channel, reason: &str) {
-    // Fails only if the predecessor has ended.
+    // Fails if the predecessor has ended or the memory cannot be created. In the latter case, the
+    // predecessor detects only that this process has ended.
     let _ = write(reason.as_bytes()).and_then(|memory| channel.send(&Message::Failed, Some(memory.as_fd())));
 }
 

@@ -216,7 +216,9 @@ impl Attributes {
 }
 
 /// Builds a message that identifies an address: the kernel compares IFA_LOCAL, the prefix length
-/// and the interface index.
+/// and the interface index. For IPv4, the kernel also compares the network of IFA_ADDRESS, so that
+/// an address whose peer is outside that network does not match. When it adds an IPv6 address, the
+/// kernel does not compare the prefix length.
 fn identify(address: &Address) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family =

@@ -33,7 +33,8 @@ impl Requests {
     }
 
     /// Reads the named links and their addresses, and makes the monitor report changes to them. The
-    /// monitor is set up before anything is read, so that no change is missed.
+    /// monitor is set up for the links before the links are read, and for their addresses before
+    /// the addresses are read, so that no change is missed.
     ///
     /// # Errors
     /// See [`dump`](Self::dump).
@@ -154,8 +155,9 @@ impl Requests {
         })
     }
 
-    /// Repeats a dump while changes interrupt it, because entries may be missing. Reporting an
-    /// entry twice is harmless.
+    /// Repeats a dump while changes interrupt it, because entries may be missing. Makes at most
+    /// [`ATTEMPTS`] attempts. An entry may be reported more than once, so a caller that must not
+    /// handle it twice skips repeated entries.
     pub(super) fn repeat(&mut self, mut dump: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
         let mut attempts = 1;
         loop {

@@ -87,8 +87,8 @@ pub struct Macvlans {
 }
 
 impl Macvlans {
-    /// Opens a netlink socket, and deletes stale macvlans of the same agent. `owner` is the agent's
-    /// name and must not contain spaces.
+    /// Opens a netlink socket, and deletes the stale macvlans of the agent `owner`, which may also
+    /// be another, dead agent. The name must not contain spaces.
     ///
     /// # Errors
     /// Returns an error if the netlink socket cannot be opened or the links cannot be read.

@@ -96,13 +96,16 @@ pub enum Notice {
         ifindex: u32,
         /// The peer's address.
         address: IpAddr,
-        /// Whether the peer's MAC is known: the entry exists and is neither incomplete nor failed.
+        /// Whether the peer's MAC is known: the entry exists, and its state is not NUD_NONE,
+        /// NUD_INCOMPLETE or NUD_FAILED.
         resolved: bool,
     },
 }
 
 impl Notice {
-    /// Decodes a message. Returns `None` if it is malformed or of a type that vipd does not use.
+    /// Decodes a message. Returns `None` if it is malformed or vipd does not use it, because of its
+    /// type or its contents: for example, a link message of AF_BRIDGE, or the removal of a route
+    /// without vipd's mark.
     pub(super) fn decode(message: &Message<'_>) -> Option<Self> {
         match message.message_type() {
             libc::RTM_NEWLINK => {

@@ -153,8 +153,10 @@ impl Monitor {
     }
 
     /// Enables [`Notice::RoutingEntryGone`], and [`Notice::RouteReplaced`] for routes with these
-    /// destinations, or disables both. The socket filter drops notifications about all other
-    /// routes, so that changes to the host's other routes do not wake the reader.
+    /// destinations, or disables both. The socket filter drops most notifications about other
+    /// routes, so that changes to these routes rarely wake the reader. `RouteReplaced` may also
+    /// report routes to other destinations, because the filter compares only the first 32 bits of a
+    /// destination and, if there are many destinations, passes every replacement by another tool.
     /// Call [`Requests::read`](super::Requests::read) first, which sets the links for the filter.
     ///
     /// # Errors

@@ -63,7 +63,8 @@ impl ProcessEvents {
     ///
     /// # Errors
     /// `ECONNREFUSED` outside the initial network namespace, `ENOTSUP` if the kernel does not reply
-    /// (for example in another PID namespace), otherwise the error in the kernel's reply.
+    /// (for example in another PID namespace), otherwise the error of a system call or the error in
+    /// the kernel's reply.
     pub fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_CONNECTOR)?;
         socket.set_non_blocking(true)?;

@@ -43,7 +43,8 @@ enum Pending {
     Deferred(Batch),
 }
 
-/// A socket for requests. The kernel has queued its answers by the time a send returns.
+/// A socket for requests. By the time a send returns, the kernel has queued its answers, but only
+/// the first datagram of a dump.
 #[derive(Debug)]
 pub struct Requests {
     pub(super) socket: Arc<Socket>,

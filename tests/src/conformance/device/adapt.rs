@@ -215,8 +215,8 @@ impl Conversion<'_> {
             .ok_or_else(|| format!("needs an interval of {:?}, because of {time:?}", self.from.interval))
     }
 
-    /// Returns a VRID that is unused on the segment, so that adverts for it affect no router.
-    /// `None` if all VRIDs are in use.
+    /// Returns a VRID for which the probe received no adverts, so that adverts for it affect no
+    /// router with an interval of up to twice the device's. `None` if there is no such VRID.
     fn other_vrid(&self) -> Option<u8> {
         let own = self.profile.declaration.vrid;
         let next = |vrid: &u8| Some(vrid.checked_add(1).unwrap_or(1));

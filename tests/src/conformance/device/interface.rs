@@ -31,8 +31,8 @@ impl Interface {
     /// Finds an interface in the calling thread's namespace and joins the VRRP group on it.
     ///
     /// # Errors
-    /// Returns an error if there is no such Ethernet interface, if it is down, or if the group
-    /// cannot be joined.
+    /// Returns an error if the interfaces cannot be listed, if there is no such Ethernet interface,
+    /// if it is down or has no carrier, or if the group cannot be joined.
     pub(super) fn open(name: &str, family: Family) -> Result<Self> {
         let links = links()?;
         let Some(link) = links.iter().find(|link| name_of(link) == Some(name)) else {

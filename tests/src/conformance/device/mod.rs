@@ -6,11 +6,12 @@
 //! ```
 //!
 //! A device has one fixed configuration, cannot be restarted and is observed only on the wire.
-//! `adapt` replaces the VRID, the priorities, the intervals and the addresses of a scenario, and
-//! `reset` brings the device back to Backup before each scenario, unless it is the address owner.
-//! All frames are sent by this machine, from source addresses that the user has reserved for the
-//! test, except adverts `from itself`, which have the device's own address, and probes for the
-//! users of an address, which have none.
+//! `adapt` replaces the VRID, the priorities, the intervals, the times and the addresses of a
+//! scenario, and `reset` brings the device back to Backup before each scenario, unless it is the
+//! address owner. All adverts, requests and answers are sent by this machine, from source addresses
+//! that the user has reserved for the test, except adverts `from itself`, which have the device's
+//! own address, and probes for the users of an address, which have none. The kernel also sends
+//! membership reports for the VRRP group, from the interface's own address.
 
 mod adapt;
 mod declaration;
@@ -44,11 +45,11 @@ pub struct Device {
 /// The result of [`Device::play_all`] for a scenario, for progress messages.
 #[derive(Debug)]
 pub struct Progress<'a> {
-    /// Number of scenarios played so far, including this one.
+    /// Number of scenarios so far that were not skipped, including this one.
     pub done: usize,
     /// Number of scenarios that can be played with the device.
     pub all: usize,
-    /// The scenario that was played.
+    /// The scenario, which was played unless the verdict is [`Verdict::Unsupported`].
     pub scenario: &'a Scenario,
     /// Its verdict.
     pub verdict: &'a Verdict,
@@ -60,8 +61,9 @@ impl Device {
     ///
     /// # Errors
     /// Returns an error if the declaration is invalid, the interface cannot be used, no adverts
-    /// with this VRID arrive, they differ from the declaration, several routers send them, a
-    /// source address is in use, or the device does not yield.
+    /// with this VRID arrive, they differ from the declaration, several routers send them, the
+    /// source addresses are not on both sides of the device's address or one of them is in use,
+    /// frames are lost, or the device does not yield.
     pub fn find(declaration: Declaration) -> Result<Self> {
         declaration.check()?;
         let interface = Interface::open(&declaration.interface, declaration.family())?;
@@ -92,7 +94,8 @@ impl Device {
         steps.sum()
     }
 
-    /// Plays the scenarios one after the other, and calls `progress` for each one that is played.
+    /// Plays the scenarios one after the other, and calls `progress` for each one that is not
+    /// skipped.
     /// `program` is the device's implementation, whose documented differences apply, or
     /// [`Program::Device`] if the implementation is unknown.
     ///
@@ -153,7 +156,7 @@ impl Device {
         started.map(|_| ()).with_context(|| {
             format!(
                 "the device does not act on adverts from {}; check that it is configured for multicast, that \
-                 nothing between it and {} filters them, and that the address lists are the same",
+                 nothing between it and {} filters them, and that no other setting makes it discard them",
                 self.profile.segment.higher.address, self.profile.declaration.interface
             )
         })

@@ -143,7 +143,7 @@ fn silence(declaration: &Declaration, waited: Duration, others: &BTreeSet<u8>) -
     let Declaration { vrid, interface, .. } = declaration;
     let others: Vec<_> = others.iter().map(u8::to_string).collect();
     let found = if others.is_empty() {
-        "no adverts".to_owned()
+        "none for other VRIDs".to_owned()
     } else {
         format!("adverts for VRID {}", others.join(", "))
     };

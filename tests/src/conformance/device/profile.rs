@@ -15,7 +15,7 @@ pub(super) struct Profile {
     pub(super) virtual_mac: bool,
     /// Whether the device's own MAC, rather than only the virtual router MAC, is known.
     pub(super) has_own_mac: bool,
-    /// VRIDs of other virtual routers of this family on the segment.
+    /// VRIDs of other virtual routers of this family whose adverts the probe received.
     pub(super) other_vrids: BTreeSet<u8>,
 }
 

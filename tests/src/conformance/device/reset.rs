@@ -23,7 +23,8 @@ const ADVERTS: u32 = 6;
 
 impl Subject for Device {
     fn start(&mut self, wire: &Wire, router: &RouterSpec) -> Result<Started> {
-        // An owner never yields, so it is still Master, as after its startup.
+        // An owner is still Master, as after its startup, unless it has yielded to another owner.
+        // It then becomes master again when its master-down timer fires.
         if router.priority == OWNER {
             let now = WallTime::now();
             return Ok(Started { cursor: now, mark: now });

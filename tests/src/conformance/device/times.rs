@@ -12,13 +12,13 @@ use crate::protocol::skew_time;
 /// Scenarios use multiples of the interval divided by this number.
 const PARTS: f64 = 20.0;
 /// Multiples of the router's Skew_Time that scenarios use, in halves. Multiples other than 0 and
-/// 1 result from learned intervals, because Skew_Time is proportional to the interval.
+/// 1 result from learned intervals in VRRPv3, where Skew_Time is proportional to the interval.
 const SKEW_HALVES: [u32; 5] = [0, 1, 2, 3, 4];
 /// Tolerance for rounding, in intervals. The multiples of Skew_Time differ by more.
 const EXACT: f64 = 1e-6;
 
-/// Converts a time. Returns `None` if it is not a sum of Skew_Times and twentieths of an interval
-/// of `from`.
+/// Converts a time. Returns `None` if it is not the sum of a multiple of `from`'s Skew_Time in
+/// [`SKEW_HALVES`] and a number of twentieths of its interval.
 pub(super) fn convert(time: Duration, from: &RouterSpec, to: &RouterSpec) -> Option<Duration> {
     SKEW_HALVES.into_iter().find_map(|halves| {
         let skew =

@@ -137,7 +137,7 @@ fn every_vrrpv3_scenario_for_ipv4_without_special_needs_is_played() {
 }
 
 #[test]
-fn parameters_are_replaced_and_order_and_times_are_kept() {
+fn parameters_are_replaced_times_are_converted_and_order_is_kept() {
     let device = device(Declaration {
         vrid: 255,
         priority: 220,
