@@ -61,7 +61,7 @@ fn error_names_a_command_that_cannot_be_run() {
     let output = exec("", &["/nonexistent", "argument"]);
     assert_output(&output, 126, "", "/nonexistent cannot be run: No such file or directory (os error 2)\n");
     let output = exec("no-such-user", &["/bin/true"]);
-    assert_output(&output, 126, "", "user no-such-user does not exist\n");
+    assert_output(&output, 126, "", "user no-such-user does not exist or cannot be looked up\n");
 }
 
 #[test]

@@ -198,7 +198,8 @@ fn addresses(instance: &Instance) -> impl Iterator<Item = IpAddr> {
     vips.chain(peers.iter().map(|peer| peer.address))
 }
 
-/// Returns the requests for the MACs of an instance's [`addresses`].
+/// Returns the requests for the MACs of an instance's [`addresses`]. Omits an address if the
+/// interface has no other address of the same family, except VIPs, from which to request it.
 fn solicitations(instance: &Instance, interface: &Interface) -> Vec<(IpAddr, IpAddr)> {
     let source_of = |target: IpAddr| {
         let is_own = |own: &&Address| !own.unusable && !own.secondary && own.protocol != PROTO_VIPD;
@@ -234,8 +235,8 @@ fn observe(targets: &BTreeMap<&str, Targets>, duration: Duration) -> anyhow::Res
         targets.solicitations.iter().map(move |(source, target)| (interface, *source, *target))
     });
     let requests: Vec<_> = requests.collect();
-    // All requests are sent twice, because some may be lost, but none shortly before the end, which
-    // would leave no time for the answer.
+    // Requests are sent twice if the time suffices, because some may be lost, but none shortly
+    // before the end, which would leave no time for the answer.
     let (start, pause) = (Instant::now(), SOLICIT.min(duration / 4));
     let (second, last, deadline) = (start + pause, start + duration.saturating_sub(pause), start + duration);
     let mut asked = 0;

@@ -89,7 +89,7 @@ pub(crate) struct Running {
 pub(crate) struct Interface {
     pub(crate) link: LinkFacts,
     pub(crate) addresses: Vec<Address>,
-    /// Driver and cost of native XDP, if known.
+    /// Driver and cost of native XDP; `None` if the cost is unknown or there is none.
     pub(crate) native_cost: Option<(String, &'static str)>,
     /// Whether the NIC removes VLAN tags.
     pub(crate) removes_tags: bool,

@@ -120,7 +120,7 @@ pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> Result<(), S
     }
     for (name, value) in ipv6_of(family) {
         match set(6, name, *value) {
-            // The kernel does not support IPv6.
+            // The interface has no IPv6: the kernel does not support it, or the MTU is below 1280.
             Err(error) if family == 4 && error.error.kind() == io::ErrorKind::NotFound => {}
             result => result?,
         }
@@ -161,8 +161,8 @@ pub(crate) struct Changed {
 }
 
 /// Returns the sysctls of an agent's macvlan for this IP version that do not have the values set by
-/// [`prepare`]. For those in [`MACVLAN`], a larger effective value is accepted. `parent` is the
-/// name of the macvlan's parent.
+/// [`prepare`]. Those in [`MACVLAN`] are accepted if their effective value is at least as large.
+/// Leaves out sysctls that cannot be read. `parent` is the name of the macvlan's parent.
 pub(crate) fn changed(macvlan: &str, family: u8, parent: Option<&str>) -> Vec<Changed> {
     let ipv4 = MACVLAN.iter().filter_map(|(name, wanted)| too_low(macvlan, name, *wanted));
     let differing = |family, name, wanted| {

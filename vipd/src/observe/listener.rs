@@ -54,7 +54,9 @@ impl Obstacle {
                     "make that program pass IP protocol 112; `bpftool prog show id {program}` describes it"
                 )
             }
-            Self::System(_) => "use Linux 5.18 or later, without kernel lockdown".to_owned(),
+            Self::System(_) => {
+                "use Linux 5.18 or later; if memory or file descriptors are missing, free some".to_owned()
+            }
         }
     }
 
@@ -88,8 +90,8 @@ pub(crate) struct Frame {
     pub(crate) arrival: Duration,
     /// Whether this host sent the frame.
     pub(crate) is_local: bool,
-    /// The decision of vipd's program at the XDP hook; `None` if no such program processed the
-    /// frame.
+    /// The decision of vipd's program at the XDP hook about a VRRP packet; `None` for other frames,
+    /// and if no such program processed the packet.
     pub(crate) action: Option<Action>,
     pub(crate) bytes: Vec<u8>,
     /// Length on the wire, in bytes.
@@ -136,7 +138,7 @@ impl Listener {
     /// started.
     ///
     /// # Errors
-    /// Returns an error if a socket cannot be opened.
+    /// Returns an error if the netlink socket or the signalfd(2) cannot be opened.
     pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             interfaces: Vec::new(),
@@ -153,7 +155,9 @@ impl Listener {
     /// Adds an interface, and returns its position.
     ///
     /// # Errors
-    /// Returns an error if the interface does not exist, or without CAP_NET_RAW.
+    /// Returns an error if the interfaces of this host cannot be read, if this interface or one
+    /// that was added before does not exist, or if the frames of this interface cannot be received,
+    /// for example without CAP_NET_RAW.
     pub(crate) fn add(&mut self, name: &str) -> anyhow::Result<usize> {
         let mut link = None;
         let mut names = Vec::new();
@@ -219,7 +223,7 @@ impl Listener {
     /// to end.
     ///
     /// # Errors
-    /// Returns an error if an interface no longer exists.
+    /// Returns an error if an interface no longer exists, or a socket cannot be read or polled.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> anyhow::Result<Option<Frame>> {
         loop {
             let now = Instant::now();

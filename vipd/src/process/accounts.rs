@@ -12,13 +12,13 @@ const MAX_GROUPS: usize = 65_536;
 const MAX_ENTRY: usize = 1 << 20;
 
 /// Returns the user ID and the primary group ID of a user, given by name or numeric ID; `None` if
-/// there is no such user.
+/// there is no such user or the lookup fails.
 pub(crate) fn user_ids(name: &str) -> Option<(u32, u32)> {
     let user = User::find(OsStr::new(name)).ok().flatten()?;
     Some((user.uid, user.gid))
 }
 
-/// Returns the ID of a group, given by name; `None` if there is no such group.
+/// Returns the ID of a group, given by name; `None` if there is no such group or the lookup fails.
 pub(crate) fn group_id(name: &str) -> Option<u32> {
     let name = CString::new(name).ok()?;
     let mut buffer = vec![0; 1024];
@@ -79,7 +79,9 @@ impl User {
                 libc::getpwnam_r(name.as_ptr(), entry, buffer.as_mut_ptr(), buffer.len(), found)
             },
         });
-        found.map(Some).ok_or_else(|| format!("user {} does not exist", user.display()))
+        found
+            .map(Some)
+            .ok_or_else(|| format!("user {} does not exist or cannot be looked up", user.display()))
     }
 
     /// Calls one of the `getpw…_r` functions and copies the entry that it finds.

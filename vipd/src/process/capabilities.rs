@@ -36,7 +36,7 @@ pub(crate) enum ThreadKind {
     Pool,
     /// Serves metrics over HTTP.
     Metrics,
-    /// Writes log lines.
+    /// Writes log lines, or passes those of the BPF program to the log (thread `kernel-log`).
     Log,
 }
 
@@ -82,7 +82,8 @@ impl ThreadKind {
 /// lack these capabilities. Also prevents the thread from starting programs, unless it is the
 /// launcher or the control thread.
 ///
-/// A failure is logged; the thread then keeps the privileges that could not be dropped.
+/// A failure is logged; the thread then keeps the privileges that were not dropped before the
+/// failure.
 pub(crate) fn confine(kind: ThreadKind) {
     let confined = drop_capabilities(kind).and_then(|()| match kind {
         ThreadKind::Launcher | ThreadKind::Control => Ok(()),
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn sys_admin_is_kept_only_without_cap_bpf() {
+    fn sys_admin_is_kept_only_if_cap_bpf_or_cap_perfmon_is_missing() {
         let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
         for (permitted, expected) in [
             (CapabilitySet::all(), false),

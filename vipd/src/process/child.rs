@@ -27,7 +27,7 @@ use super::launcher::{Privileges, launch, signal_group};
 use super::orphans::Entry;
 use super::output::{Tail, read_all, read_available};
 
-/// Time between SIGTERM and SIGKILL for a command that has timed out.
+/// Maximum time between SIGTERM and SIGKILL for a command that has timed out.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
 /// `PATH` of commands.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -171,8 +171,9 @@ impl fmt::Display for End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) end: End,
-    /// Last nonblank line that the command wrote to stdout or stderr, truncated to 256 bytes, with
-    /// control characters replaced by U+FFFD. Empty if there was no such line.
+    /// Last nonblank line that the command wrote to stdout or stderr: its first 256 bytes, in which
+    /// each control character and each invalid UTF-8 sequence is then replaced by U+FFFD (3 bytes).
+    /// Empty if there was no such line.
     pub(crate) last_line: String,
 }
 
@@ -335,7 +336,7 @@ mod tests {
         rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("create a FIFO");
         let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&fifo);
         let mut reader = reader.expect("open the FIFO");
-        // Both processes ignore SIGTERM and keep the FIFO open for writing.
+        // The shell and both sleeps ignore SIGTERM and keep the FIFO open for writing.
         let script = format!(
             "trap '' TERM; exec 3>{}; echo >&3; sleep 1000 & while :; do sleep 1000; done",
             fifo.display()
@@ -347,7 +348,7 @@ mod tests {
             assert!(begin.elapsed() < Duration::from_secs(60), "a process is still running");
             thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(text, b"\n", "both processes were running");
+        assert_eq!(text, b"\n", "the shell was running");
     }
 
     /// The caller reports the timeout before it ends the command, because ending a command may be

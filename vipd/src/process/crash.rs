@@ -1,7 +1,8 @@
 //! Signal handlers that inform the guardian of a crash before the core dump begins.
 //!
 //! The kernel writes the core dump before it ends the threads, so a crashing agent would appear to
-//! be running for seconds. The handlers call only async-signal-safe functions (signal-safety(7)).
+//! be running for seconds. Until the guardian has been informed, the handlers only make system
+//! calls and call async-signal-safe functions (signal-safety(7)).
 
 use std::io;
 use std::mem::{self, MaybeUninit};
@@ -21,7 +22,7 @@ const ENGINE_TIMEOUT: i64 = 1_000_000;
 static MEMORY: OnceLock<(Arc<SharedMemory>, usize)> = OnceLock::new();
 /// The socket through which the guardian is woken; -1 if there is no guardian.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
-/// Thread ID of the engine; 0 while it is not running.
+/// Thread ID of the engine while it holds the guardian's mutex, otherwise 0.
 static ENGINE: AtomicI32 = AtomicI32::new(0);
 /// Thread ID of the first thread that has crashed; 0 if no thread has crashed.
 static CRASHING: AtomicI32 = AtomicI32::new(0);
@@ -30,8 +31,8 @@ static IS_STOPPED: AtomicBool = AtomicBool::new(false);
 /// The actions of [`SIGNALS`] before the handlers were installed.
 static FORMER: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 
-/// Installs the handlers. They store the number of the signal in the word at `index` of `memory`,
-/// which stays mapped until the process ends.
+/// Installs the handlers. While they are [armed](arm), they store the number of the signal in the
+/// word at `index` of `memory`, which stays mapped until the process ends.
 ///
 /// # Errors
 /// Returns an error if the handlers are already installed, or the kernel rejects one.

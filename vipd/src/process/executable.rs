@@ -1,4 +1,4 @@
-//! Checks whether a configured command is safe to run.
+//! Checks whether a configured command, or the executable for an upgrade, is safe to run.
 
 use std::fs;
 use std::io;

@@ -164,6 +164,7 @@ impl AgentLock {
 }
 
 /// Returns whether an agent other than the process `except` holds the agent lock with this name.
+/// Returns false if the holder cannot be determined.
 pub(crate) fn another_agent_runs(name: &str, except: Option<Pid>) -> bool {
     Holder::find(&format!("{PREFIX}{name}")).is_some_and(|holder| {
         let pid = holder.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
@@ -171,19 +172,20 @@ pub(crate) fn another_agent_runs(name: &str, except: Option<Pid>) -> bool {
     })
 }
 
-/// Returns whether an agent that is not about to end holds the agent lock with this name.
+/// Returns whether an agent that is not about to end holds the agent lock with this name. Returns
+/// false if the holder cannot be determined.
 pub(crate) fn agent_stays(name: &str) -> bool {
     Holder::find(&format!("{PREFIX}{name}")).is_some_and(|holder| holder.is_trusted() && !holder.is_ending())
 }
 
 /// Returns whether more than one agent runs in this thread's network namespace, or false if /proc
-/// cannot be read.
+/// cannot be read. A lock whose holder cannot be determined counts as an agent's.
 pub fn several_agents_run() -> bool {
     possible_agents().len() > 1
 }
 
 /// Returns whether any agent with a name not in `except` runs in this thread's network namespace,
-/// or false if /proc cannot be read.
+/// or false if /proc cannot be read. A lock whose holder cannot be determined counts as an agent's.
 pub(crate) fn other_agents_run(except: &[&str]) -> bool {
     possible_agents().iter().any(|agent| !except.contains(&agent.as_str()))
 }

@@ -175,7 +175,8 @@ fn owner(name: &str) -> Option<Holder> {
 fn inode<'a>(sockets: &'a str, name: &str) -> Option<&'a str> {
     sockets.lines().find_map(|line| {
         let (fields, found) = line.split_once(" @")?;
-        fields.split_whitespace().next_back().filter(|_| found == name)
+        // Connections that wait to be accepted have the same name, and no inode.
+        fields.split_whitespace().next_back().filter(|inode| found == name && *inode != "0")
     })
 }
 
@@ -201,6 +202,24 @@ mod tests {
         let name = format!("vipd-test bound {}", std::process::id());
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
         socket.bind(&SockAddr::unix(format!("\0{name}")).expect("an address")).expect("bound");
+        assert_eq!(Holder::find(&name).and_then(|holder| holder.pid), Some(std::process::id()));
+    }
+
+    #[test]
+    fn holder_is_found_while_its_backlog_is_full() {
+        let name = format!("vipd-test backlog {}", std::process::id());
+        let address = SockAddr::unix(format!("\0{name}")).expect("an address");
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        socket.bind(&address).and_then(|()| socket.listen(1)).expect("listening");
+        let mut connections = Vec::new();
+        while listener(&name).is_some() {
+            let connection = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+            connection.set_nonblocking(true).expect("set");
+            if connection.connect(&address).is_ok() {
+                connections.push(connection);
+            }
+        }
+        assert!(!connections.is_empty());
         assert_eq!(Holder::find(&name).and_then(|holder| holder.pid), Some(std::process::id()));
     }
 }

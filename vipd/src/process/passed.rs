@@ -11,8 +11,8 @@ pub(crate) fn take_passed(name: &str) -> Vec<OwnedFd> {
     if TAKEN.swap(true, Ordering::SeqCst) {
         return Vec::new();
     }
-    // Fails only if the variables are malformed or a descriptor is not open, and so were not set by
-    // a service manager.
+    // Fails only if the variables are malformed or refer to a descriptor that is not open. In both
+    // cases, no service manager has set them.
     let passed = sd_notify::listen_fds_with_names().into_iter().flatten();
     let named = passed.filter(|(_, found)| found == name);
     // SAFETY: the descriptors were open when this process started (`LISTEN_PID`), and only this

@@ -97,7 +97,8 @@ const DENIED_HERE: [libc::c_long; 5] =
 const DENIED_HERE: [libc::c_long; 0] = [];
 
 /// Denies the calling thread and the threads that it starts the system calls in [`DENIED`] and
-/// [`DENIED_HERE`], and any `clone` that does not start a thread.
+/// [`DENIED_HERE`], any `clone` that does not start a thread, and any call through another ABI
+/// (such as x32). `clone3` fails with `ENOSYS`.
 ///
 /// Does nothing on an architecture that the filter does not support.
 ///
@@ -111,8 +112,9 @@ pub(super) fn deny_programs() -> io::Result<()> {
     let mut filter = filter(architecture);
     let length = u16::try_from(filter.len()).map_err(io::Error::other)?;
     let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
-    // SPEC_ALLOW: before Linux 5.16, a filter without this flag enables mitigations against
-    // speculative execution attacks, which slow down the thread.
+    // SPEC_ALLOW: a filter without this flag enables mitigations against speculative execution
+    // attacks, which slow down the thread, if the kernel was booted with
+    // `spec_store_bypass_disable=seccomp` or `spectre_v2_user=seccomp` (the default before 5.16).
     // SAFETY: `program` points to `len` instructions, which the kernel copies.
     let result = unsafe {
         libc::syscall(

@@ -1,4 +1,5 @@
-//! Signals through a signalfd(2): blocked in every thread, and read by the control thread.
+//! Signals through a signalfd(2): blocked in every thread, and read by one thread, which in the
+//! agent is the control thread.
 //!
 //! A blocked signal does not interrupt the engine's system calls or end the process. A signal stays
 //! pending until it is read, even if it was sent during startup.
@@ -52,8 +53,8 @@ pub struct Signals {
 impl Signals {
     /// Blocks the signals in this thread and in all threads that it starts, and opens the signalfd.
     ///
-    /// Must be called before any thread is started. Child processes inherit the signal mask, and
-    /// must reset it before exec.
+    /// Must be called before any thread is started. Child processes inherit the signal mask;
+    /// `vipd exec` resets it before it executes a configured command.
     ///
     /// # Errors
     /// `EMFILE` or `ENFILE` if no file descriptor is available.

@@ -61,7 +61,8 @@ fn instances(out: &mut Exposition, scrape: &Scrape) {
         "vipd_healthy",
         Kind::Gauge,
         "Whether the instance is in an expected state: 0 if it has a fault, has not started, or lacks VIPs, routes \
-         or rules as master; a drained instance is expected to have a fault",
+         or rules as master; a fault that is caused only by draining the instance, or a member of its sync group, is \
+         expected",
     );
     for (labels, instance) in each() {
         let has_problem = scrape.problems.iter().any(|problem| problem.instance == instance.name);

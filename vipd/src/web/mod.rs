@@ -135,7 +135,7 @@ impl Endpoint {
         match (self.spawn)(Controls { settings, is_open: is_open.clone() }) {
             Ok(()) => self.running = Some(sender),
             Err(error) => {
-                tracing::error!(%listen, %error, "cannot start the thread that serves metrics; free memory and reload");
+                tracing::error!(%listen, %error, "cannot start the thread that serves metrics; free memory, file descriptors or threads, and reload");
             }
         }
     }

@@ -108,7 +108,7 @@ async fn serve<S: Source>(source: Arc<S>, settings: Settings) {
 }
 
 /// Listens at an address. Retries until this succeeds, because the address may be added to an
-/// interface later. Logs an error if its kind differs from the previous error's. The first
+/// interface later. Logs an error if its kind differs from that of the last logged error. The first
 /// attempt's error is not logged, because a predecessor may not have closed its listener yet.
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut logged = None;

@@ -25,7 +25,7 @@ use super::server::MAX_DURATION;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// The times of updates: multiples of a period after a common start, so that all clients share the
-/// snapshots.
+/// snapshots. Only the first update of a stream is sent at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -193,8 +193,8 @@ mod tests {
         });
     }
 
-    /// The deadline of a client that accepts nothing is not postponed, and closing its connection
-    /// ends the stream.
+    /// The deadline of a client that accepts nothing is postponed by the first event alone, and
+    /// closing the client's connection ends the stream.
     #[test]
     fn stream_of_a_client_that_accepts_nothing_ends_with_its_connection() {
         block_on(async {

@@ -71,7 +71,8 @@ pub(super) fn required(
 /// Reads the user that commands run as.
 pub(super) fn user(value: &Value<'_>) -> Result<User, Rejection> {
     let name = value.string()?;
-    match user_ids(name) {
+    // `user_ids` would return the IDs of the agent's user.
+    match (!name.is_empty()).then(|| user_ids(name)).flatten() {
         Some((uid, gid)) => Ok(User { name: name.to_owned(), uid, gid }),
         None => Err(value.rejected_because(format!(
             "{} is {name:?}, which is not a user of this system; create the user, or specify an existing one",

@@ -35,6 +35,10 @@ fn invalid_notifications_are_rejected() {
              its arguments; use e.g. `master = [\"/etc/vipd/notify\", \"master\"]`",
         ),
         (
+            "notify = { any = [\"/bin/m\"], user = \"\" }",
+            "6:37: notify.user is \"\", which is not a user of this system; create the user, or specify an existing one",
+        ),
+        (
             "notify = { any = [\"/bin/m\"], user = \"no-such-user\" }",
             "6:37: notify.user is \"no-such-user\", which is not a user of this system; create the user, or specify an existing one",
         ),

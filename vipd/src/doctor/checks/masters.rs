@@ -26,7 +26,8 @@ fn describe(sender: &Sender) -> String {
     )
 }
 
-/// The checksum of an advert that was discarded for another reason first.
+/// Stands for the checksum form of an advert with a defect other than its checksum. The form is not
+/// recorded, even if the defect was found after the checksum had been verified.
 const NOT_CHECKED: &str = "not checked";
 
 /// Returns the name of the checksum form of a router's adverts, or [`NOT_CHECKED`].

@@ -47,8 +47,8 @@ fn interface() -> Interface {
     Interface { link, addresses: vec![own], is_member: [true; 2], ..Interface::default() }
 }
 
-/// Returns the facts of a host without a running agent, which received these adverts once a second
-/// for 4 s.
+/// Returns the facts of a host without a running agent, which observed these adverts once a second
+/// for 4 s. Those from [`OWN`] count as sent by the host itself.
 pub(super) fn facts(more: &str, adverts: &[Sent]) -> Facts {
     let mut survey = Survey::default();
     survey.watch(VIP.into());

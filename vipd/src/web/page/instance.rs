@@ -11,8 +11,8 @@ use crate::web::Problem;
 pub(super) const STATES: [State; 4] = [State::Fault, State::Master, State::Backup, State::Initialize];
 /// Number of VIPs that are shown outside the details.
 const VIPS: usize = 4;
-/// Maximum number of VIPs, routes, peers or tracked objects shown for an instance. The limit saves
-/// memory when clients are slow.
+/// Maximum number of VIPs, of peers, of tracked objects, and of routes and rules together that are
+/// shown for an instance. The limit saves memory when clients are slow.
 const MAX_ROWS: usize = 64;
 
 /// The values of an instance that the page shows more than once.

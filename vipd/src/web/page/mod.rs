@@ -1,9 +1,9 @@
 //! The status page: a document, its style, its script and its icon, all part of the binary.
 //!
-//! The agent renders all HTML; the script only replaces elements with newer ones. The page
-//! therefore looks the same without JavaScript, and all text is escaped in one place. Text that
-//! changes with each snapshot is kept separate from the HTML, so that a page update of an idle
-//! agent consists of this text alone.
+//! The agent renders all HTML; the script replaces elements with newer ones, and writes values into
+//! their slots. The page therefore looks the same without JavaScript, and all text is escaped in
+//! one place. Text that changes with each snapshot is kept separate from the HTML, so that a page
+//! update of an idle agent consists of this text alone.
 
 mod errors;
 mod html;

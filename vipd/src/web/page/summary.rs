@@ -57,7 +57,8 @@ pub(super) fn render(scrape: &Scrape) -> (String, Values) {
     (out, values)
 }
 
-/// Adds the problems of all instances.
+/// Adds up to [`MAX_PROBLEMS`] problems of all instances, and the number of instances that are not
+/// on the page.
 fn problems(out: &mut String, scrape: &Scrape) {
     let instances = &scrape.status.instances;
     let (shown, all) = (scrape.problems.iter().take(MAX_PROBLEMS), scrape.problems.len());

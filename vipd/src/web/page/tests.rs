@@ -132,8 +132,8 @@ fn update_has_the_elements_that_changed() {
     scrape.status.instances[1].state = State::Backup;
     let changed = Frame::new(&scrape);
     assert_eq!(ids(&changed.update(Some(&former))), ["summary", "instance-1"]);
-    // After a reload of the configuration, the layout differs, and the browser reloads the
-    // document.
+    // After a reload that adds, removes or renames instances, the layout differs, and the browser
+    // reloads the document.
     scrape.status.instances[1].name = "new".to_owned();
     let other = Frame::new(&scrape);
     assert_ne!(other.layout, changed.layout);
@@ -183,7 +183,8 @@ fn update_of_an_idle_agent_consists_of_values() {
     assert!(update.len() < 80 * MAX_INSTANCES, "{} bytes", update.len());
 }
 
-/// During a flood of invalid adverts, an update has the numbers of errors alone.
+/// During a flood of invalid adverts, an update consists of values, here the numbers of errors and
+/// of transitions, without HTML.
 #[test]
 fn update_during_a_flood_consists_of_values() {
     let mut scrape = scrape();

@@ -17,8 +17,8 @@ const EPOCH: f64 = 1_000_000.0;
 /// Arrival of the last advert of [`facts`] on the monotonic clock, in seconds.
 const ARRIVAL: f64 = 3.0;
 
-/// Returns the settings of `hmac` with the keys 1 and 2, which have the same content, and a window
-/// of 5 s.
+/// Returns the settings of `hmac` with the keys 1 and 2, which have the same content, and, if
+/// `anti_replay` is `time`, a window of 5 s.
 fn rules(mode: &str, anti_replay: &str) -> String {
     let key = |id: u8| format!("{{ id = {id}, hex = \"{}\" }}", "5a".repeat(KEY.len()));
     let window = if anti_replay == "time" { ", window = \"5s\"" } else { "" };
