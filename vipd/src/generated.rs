@@ -36,7 +36,8 @@ pub(crate) fn check(document: &str, expected: &str) {
 /// name to contents. If the environment variable `UPDATE` is set, updates the directory instead.
 ///
 /// # Panics
-/// Panics if a file is missing, differs or is not in `expected`.
+/// Panics if `UPDATE` is not set and a file is missing, differs or is not in `expected`, or if the
+/// directory cannot be read or written.
 #[track_caller]
 pub(crate) fn check_files(directory: &str, expected: &BTreeMap<String, String>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory);

@@ -15,8 +15,10 @@ use vipd_tests::chaos::run::{Figures, Options, Progress, Summary, run as play};
 use vipd_tests::chaos::sabotage::Sabotage;
 use vipd_tests::chaos::segment::{MAX_NODES, MAX_ROUTERS};
 use vipd_tests::chaos::subject::Subject;
+use vipd_tests::protocol::Version;
 use vipd_tests::time::millis;
 
+use crate::lab;
 use crate::support::{agent, privilege, process};
 
 const HEADING: Style = Style::new().bold();
@@ -26,11 +28,11 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// root
 ///
 /// Runs agents on 2 to 4 nodes in network namespaces, each master of some virtual routers and
-/// backup of others. Kills, suspends, starves, reloads, upgrades, drains and restarts agents, cuts
-/// and impairs links, partitions the segment, removes addresses, detaches BPF programs and fills
-/// disks. Clients query all addresses with ARP, ND and ping, and each answer on the wire is
-/// attributed to a node. A run consists of one-minute episodes with consecutive seeds. An episode's
-/// plan depends only on its seed and the options.
+/// backup of others. Kills, suspends, starves, reloads, upgrades, drains, fails over and restarts
+/// agents, cuts and impairs links, partitions the segment, removes addresses, detaches BPF programs
+/// and fills disks. Clients query all addresses with ARP, ND and ping, and each answer on the wire
+/// is attributed to a node. A run consists of one-minute episodes with consecutive seeds. An
+/// episode's plan depends only on its seed and the options.
 ///
 /// Invariants: an old owner stops answering once a new master's advert has reached it; takeovers,
 /// and gaps between answers, last no longer than the protocol allows for the faults; faults that
@@ -97,7 +99,7 @@ pub(crate) struct Args {
     /// Continue after violations, and exit with status 0
     #[arg(long)]
     keep_going: bool,
-    /// Directory for the pcapng files of episodes with violations
+    /// Directory for the pcapng files of rounds with violations
     #[arg(long, value_name = "DIRECTORY", default_value = ".")]
     captures: PathBuf,
     /// Print the plan of the first episode without playing it
@@ -175,7 +177,8 @@ fn outline(args: &Args) -> Result<Outline> {
     }
     kinds.retain(|kind| !args.without.contains(kind));
     ensure!(!kinds.is_empty(), "--without leaves no kind of fault");
-    Ok(Outline { nodes: args.nodes, routers: args.routers, interval: args.interval, kinds })
+    let interval = args.interval.map(|interval| lab::interval(Version::V3, Some(interval))).transpose()?;
+    Ok(Outline { nodes: args.nodes, routers: args.routers, interval, kinds })
 }
 
 /// Prints progress to standard error. For each violation, also prints the details needed to explain
@@ -232,7 +235,8 @@ fn write_summary(summary: &Summary, elapsed: Duration, out: &mut impl Write) -> 
     if received > 0 {
         writeln!(
             out,
-            "{received} adverts of the attacker reached nodes: {forged} different ones, {replayed} replays"
+            "{received} adverts of the attacker reached nodes: {forged} different forged ones, {replayed} \
+             replays"
         )?;
     }
     for invariant in Invariant::ALL {

@@ -198,8 +198,9 @@ fn document(rows: &[Row<'_>], tables: &str, seconds: u64) -> Result<String> {
          were run with vipd's core in virtual time, except those that need the lab, and then with vipd and\n\
          Debian's keepalived {} and FRR {}, each on an isolated segment.\n\
          [How to read and write a scenario](../tests/conformance/README.md).\n\n\
-         ok: behaves as the scenario specifies. differs: behaves differently; the remark gives the reason.\n\
-         unsupported: cannot be configured as the scenario requires. -: not run in the lab.\n\n{tables}",
+         ok: behaves as the scenario specifies. ok (2nd): the same, when played a second time. differs:\n\
+         behaves differently; the remark gives the reason. unsupported: cannot be configured as the scenario\n\
+         requires. -: not run in the lab.\n\n{tables}",
         rows.len(),
         debian::version("keepalived")?,
         debian::version("frr")?,

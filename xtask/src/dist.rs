@@ -25,7 +25,7 @@ use layout::Program;
 
 /// Debian packages of the programs that build the Debian package.
 pub(crate) const PACKAGES: [&str; 3] = ["build-essential", "debhelper", "lintian"];
-/// File with the SHA-256 hashes of all others.
+/// File with the SHA-256 hashes of the files that the same call of [`build_all`] has built.
 const SUMS: &str = "SHA256SUMS";
 
 /// Build the Debian package, the static tarball and their lists of components

@@ -46,8 +46,8 @@ pub(crate) struct Args {
     /// Programs on nodes 1 and 2: vipd or keepalived
     #[arg(long, value_name = "PREFERRED,BACKUP", default_value = "vipd,vipd")]
     agents: Pair,
-    /// Advertisement interval: 10ms to 40950ms in steps of 10 ms; whole seconds in VRRPv2 [default:
-    /// 100ms, or 1s in VRRPv2]
+    /// Advertisement interval: 10ms to 40950ms in steps of 10 ms, or 1s to 255s in whole seconds in
+    /// VRRPv2 [default: 100ms, or 1s in VRRPv2]
     #[arg(long, value_name = "TIME", value_parser = parse_interval)]
     interval: Option<Duration>,
     /// VRRP version: 2 or 3
@@ -220,7 +220,7 @@ pub(crate) fn parse_interval(text: &str) -> Result<Duration> {
 
 /// Returns the requested interval, or the version's default. Rejects intervals that the version
 /// cannot encode.
-fn interval(version: Version, requested: Option<Duration>) -> Result<Duration> {
+pub(crate) fn interval(version: Version, requested: Option<Duration>) -> Result<Duration> {
     let (default, step, max_steps, rule) = match version {
         Version::V2 => (1000, 1000, 255, "whole seconds from 1s to 255s"),
         Version::V3 => (100, 10, 4095, "multiples of 10 ms from 10ms to 40950ms"),

@@ -40,12 +40,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
-    progress("all checks passed");
+    progress("no check failed");
     Ok(())
 }
 
 fn architecture() -> Result<()> {
-    progress("checking imports and file lengths");
+    progress("checking imports, examples and file lengths");
     let report = architecture::check(workspace::root())?;
     for note in &report.notes {
         eprintln!("note: {note}");

@@ -34,7 +34,8 @@ const TEST_PACKAGES: [&str; 12] = [
 
 /// Find or install the toolchain for the eBPF object
 ///
-/// Only needed to change vipd-ebpf or vipd-common. Building vipd requires only stable Rust.
+/// Only needed to change vipd-ebpf, vipd-common, or the dependencies or build settings of the eBPF
+/// object. Building vipd requires only stable Rust.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Install the packages that the tests need, instead of the toolchain

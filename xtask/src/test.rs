@@ -23,8 +23,8 @@ const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
 /// End-to-end tests to repeat in native XDP mode, because vipd uses TC ingress on veth by default.
 const NATIVE_TESTS: &str = "package(vipd-tests) & (binary(attachment) | binary(readiness) | binary(counting) | \
                             binary(hostile) | binary(pause) | (binary(failover) & !test(keepalived)))";
-/// Selects the crates for the host. All runs except that of [`OBJECT_TESTS`] use the same
-/// selection, because cargo derives the features of dependencies from the selection, and would
+/// Selects the crates for the host. All runs of nextest except that of [`OBJECT_TESTS`] use the
+/// same selection, because cargo derives the features of dependencies from the selection, and would
 /// recompile dependencies for a different selection.
 const EVERY_CRATE: [&str; 3] = ["--workspace", "--exclude", "vipd-ebpf"];
 /// Packages without examples in their documentation (`doctest = false`), whose documentation tests

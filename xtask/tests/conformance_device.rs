@@ -24,11 +24,12 @@ use vipd_witness::Advert;
 
 const TOOL: Station = Station::Node(1);
 const DEVICE: Station = Station::Node(2);
-/// Options for a router with [`instance`]'s configuration. No host has the source addresses, so the
-/// tool must answer ARP requests for them.
+/// Options for a router with [`instance`]'s configuration. In a lab with two nodes, no host has the
+/// source addresses, so the tool must answer ARP requests for them.
 const OPTIONS: &str = "--device eth1 --vrid 51 --address 192.168.122.50 --interval 200ms \
                        --source 192.168.122.10 --source 192.168.122.13 --primary 192.168.122.12";
-/// Scenarios that together cover each kind of step. In some, keepalived or vipd is known to differ.
+/// Beginnings of the names of scenarios that together cover each kind of step that can be played
+/// with a device. For each of vipd, keepalived and FRR, a difference is known in some of them.
 const SCENARIOS: &str = "c3 c4 c8 f1-advert-from m1 r1-ttl r5-checksum-in-backup r6-vrid r9 r12-list-mismatch \
                          r17-unicast s3 s7 s10 s12 s13 s22-no s22-yields";
 
@@ -111,7 +112,7 @@ fn compare_selection(kind: AgentKind, column: &str) -> TestResult {
     for verdict in ["ok", "differs"] {
         assert!(played.iter().any(|(_, found)| *found == verdict), "no scenario has the verdict {verdict}");
     }
-    // VRRPv2 and IPv6.
+    // The router runs VRRPv3.
     assert_eq!(found.get("r1-ttl-vrrpv2").map(String::as_str), Some("skipped"));
     Ok(())
 }
@@ -124,8 +125,8 @@ fn vipd_keepalived_and_frr_have_the_documented_verdicts() -> TestResult {
     in_parallel(routers, |(kind, column)| compare_selection(kind, column))
 }
 
-/// The routers differ from the scenarios in version or family, in priority, and over IPv6 also in
-/// the interval.
+/// The routers differ from [`instance`] in version or family. They differ from the scenarios that
+/// are played in priority, and over IPv6 also in the interval.
 #[test]
 #[ignore = "needs root"]
 fn vrrpv2_and_ipv6_routers_with_other_parameters_have_the_documented_verdicts() -> TestResult {

@@ -205,6 +205,11 @@ fn refused_restart_changes_nothing_and_stop_shuts_down_cleanly() {
     one.configure(&slow);
     let refused = one.leave().expect_err("the change requires an ordinary start");
     assert!(refused.contains("`fence`"), "{refused}");
+    // A reload does not change how the engine is scheduled.
+    one.configure(&format!("realtime = \"off\"\n{}", configuration(&[(1, 200)], "")));
+    reload(&one.agent).expect("reloaded");
+    let refused = one.leave().expect_err("the change requires an ordinary start");
+    assert!(refused.contains("`realtime`"), "{refused}");
     assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 1);
     assert_eq!(priority_zero(&capture, start), 0, "{}", one.log());
     one.wait_for_empty_store();

@@ -77,13 +77,13 @@ macro_rules! table {
                 version_errors: "version-errors", Counter, Error, Kernel(VersionErrors),
                     "Adverts with a VRRP version other than the configured one";
                 vrid_errors: "vrid-errors", Counter, Traffic, Kernel(VridErrors),
-                    "Adverts for a VRID that is not configured on the interface, passed to the network stack";
+                    "Adverts to the VRRP group for a VRID that is not configured on the interface, passed to the network stack";
                 ip_ttl_errors: "ip-ttl-errors", Counter, Error, Kernel(IpTtlErrors),
                     "Adverts with a TTL or Hop Limit other than 255 (from a unicast peer: below its min_ttl)";
                 fragments_passed: "vipd:fragments-passed", Counter, Traffic, Kernel(FragmentsPassed),
                     "Fragments of IP protocol 112 packets, passed to the network stack";
                 destination_passed: "vipd:destination-passed", Counter, Traffic, Kernel(DestinationPassed),
-                    "IP protocol 112 packets to an address that no instance uses, passed to the network stack";
+                    "IP protocol 112 packets to a destination other than that of their virtual router or, if their VRID is not configured, other than the VRRP group; passed to the network stack";
                 unparsable_passed: "vipd:unparsable-passed", Counter, Traffic, Kernel(UnparsablePassed),
                     "IP protocol 112 packets too short or too malformed to contain a VRID, passed to the network stack";
                 ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
@@ -107,7 +107,7 @@ macro_rules! table {
                 advertisement_sent: "advertisement-sent", Counter, Traffic, Sent(adverts),
                     "Adverts sent";
                 interval_errors: "interval-errors", Counter, Error, Core(interval_errors),
-                    "Adverts with an interval other than the configured one (VRRPv2: dropped, VRRPv3: learned)";
+                    "Adverts with an interval other than the configured one (VRRPv2: dropped; VRRPv3: accepted, and learned by a backup from its master)";
                 priority_zero_pkts_rcvd: "priority-zero-pkts-rcvd", Counter, Traffic, Kernel(PriorityZeroRcvd, verified_priority_zero),
                     "Priority-0 adverts received";
                 priority_zero_pkts_sent: "priority-zero-pkts-sent", Counter, Traffic, Sent(priority_zero),
@@ -145,7 +145,7 @@ macro_rules! table {
                     "Adverts to the router's unicast address from a source that is not a configured peer",
                     dropped "sender is not a configured unicast peer";
                 not_link_local_rcvd: "vipd:not-link-local-rcvd", Counter, Traffic, Kernel(NotLinkLocal),
-                    "Valid IPv6 adverts whose first address is not link-local";
+                    "Valid IPv6 adverts whose first address is not link-local (signed adverts: before their HMAC is verified)";
                 checksum_rfc5798_rcvd: "vipd:checksum-rfc5798-rcvd", Counter, Traffic, Kernel(ChecksumRfc5798Rcvd, verified_rfc5798),
                     "Valid VRRPv3 adverts with the RFC 5798 checksum (pseudo-header)";
                 checksum_rfc9568_rcvd: "vipd:checksum-rfc9568-rcvd", Counter, Traffic, Kernel(ChecksumRfc9568Rcvd, verified_rfc9568),
@@ -153,7 +153,7 @@ macro_rules! table {
                 ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
                     "Adverts lost because the ring buffer was full (signed adverts: before their HMAC is verified)";
                 rate_limited: "vipd:rate-limited", Counter, Error, Kernel(RateLimited),
-                    "Valid adverts dropped by the per-source rate limit",
+                    "Valid adverts dropped by the per-source rate limit, and signed adverts dropped, before their HMAC is verified, because they exceed the budget",
                     dropped "rate limited: over 400 adverts/s from one source, or more signed adverts than are verified; see `vipd:peers` in `vipd status --json`";
                 owner_conflicts: "vipd:owner-conflicts", Counter, Error, Core(owner_conflicts),
                     "Priority-255 adverts from another router, received as the owner";
@@ -170,7 +170,7 @@ macro_rules! table {
                     Core(priority_zero_ignored),
                     "Priority-0 adverts ignored in Backup, because a router other than the current master sent them";
                 stalls: "vipd:stalls", Counter, Error, Core(stalls),
-                    "Times that the router yielded mastership because the process had stalled";
+                    "Times that the router yielded mastership because it had sent no advert for so long that another router may have taken over";
                 gratuitous_arp_sent: "vipd:gratuitous-arp-sent", Counter, Traffic, Sent(gratuitous_arps),
                     "Gratuitous ARP packets sent";
                 neighbor_advertisements_sent: "vipd:neighbor-advertisements-sent", Counter, Traffic,
@@ -196,7 +196,7 @@ macro_rules! table {
                 missing_routes: "vipd:missing-routes", Gauge, Error, Engine(missing_routes),
                     "Routes and rules that a master should have but does not";
                 fenced: "vipd:fenced", Counter, Traffic, Kernel(Fenced),
-                    "Packets to and from VIPs dropped because another node had become master";
+                    "Packets to and from VIPs dropped by the fence: another router claimed mastership, or this one was leaving Master";
                 hmac_missing: "vipd:hmac-missing", Counter, Error, Kernel(HmacMissing, hmac_missing),
                     "Adverts without a trailer, although `hmac` requires one",
                     dropped "not signed, although hmac requires it";

@@ -105,6 +105,10 @@ pub(crate) struct Offer {
     /// Whether VIPs are fenced. May differ from `configuration`, because a reload has no effect on
     /// the fence.
     pub(crate) has_fence: bool,
+    /// Whether real-time scheduling is requested. May differ from `configuration`, because a reload
+    /// has no effect on it. Missing in version 2.
+    #[serde(default)]
+    pub(crate) is_realtime: Option<bool>,
     /// The runtime directory.
     pub(crate) runtime_dir: PathBuf,
     /// Sizes of the BPF program's maps.

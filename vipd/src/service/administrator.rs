@@ -29,7 +29,7 @@ use super::plan::Plan;
 use super::track::SharedTracker;
 use crate::config::machine::Machine;
 use crate::config::operate::Group;
-use crate::config::{Config, ConfigError, Fence, Instance};
+use crate::config::{Config, ConfigError, Fence, Instance, Realtime};
 use crate::control::protocol::Request;
 use crate::engine::Handle;
 use crate::engine::command::{Added, Command};
@@ -356,6 +356,7 @@ impl Administrator {
             path: self.path.clone(),
             configuration: self.config.text.as_str().to_owned(),
             has_fence: self.config.fence == Fence::On,
+            is_realtime: Some(self.config.realtime == Realtime::Auto),
             runtime_dir: runtime_dir.to_owned(),
             sizes: self.sizes,
             rows,

@@ -7,11 +7,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::plan::check_room;
 use super::sizes::needed_sizes;
-use super::stored::running;
 use super::systemd::store;
 use super::upgrade::{Departure, Estate, Failure, Successor, pass};
 use crate::config::machine::Machine;
-use crate::config::{Config, Fence};
+use crate::config::{Config, Fence, Realtime};
 use crate::engine::succession::Recipient;
 use crate::handover::{Channel, FORMAT, Message, Offer, Origin, Token};
 
@@ -54,8 +53,9 @@ impl Departure {
 fn check(offer: &Offer) -> Result<(), String> {
     let machine = Machine { checks_executables: true, ..Machine::default() };
     let next = Config::load_protected(&offer.path, &machine).map_err(|error| error.to_string())?;
-    let running = running(offer).map_err(|problems| problems.to_string())?;
-    if (next.fence == Fence::On) != offer.has_fence || next.realtime != running.realtime {
+    let has_changed = (next.fence == Fence::On) != offer.has_fence
+        || offer.is_realtime.is_some_and(|is_realtime| (next.realtime == Realtime::Auto) != is_realtime);
+    if has_changed {
         return Err("a change of `fence` or `realtime` takes effect only at an ordinary start".to_owned());
     }
     let needed = needed_sizes(&next).map_err(|error| error.to_string())?;

@@ -193,6 +193,7 @@ mod tests {
                 path: PathBuf::from("vipd.toml"),
                 configuration: String::new(),
                 has_fence: true,
+                is_realtime: None,
                 runtime_dir: PathBuf::from(DIRECTORY),
                 sizes: Sizes { routers: 1, peers: 0, addresses: 0, senders: 1, burst: 1 },
                 rows: BTreeMap::new(),

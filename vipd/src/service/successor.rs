@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{Claims, Start, check_open_files, check_privileges, keys, start, verbosity};
 use crate::config::machine::Machine;
-use crate::config::{Config, ConfigError, Fence};
+use crate::config::{Config, ConfigError, Fence, Realtime};
 use crate::control::runtime::RuntimeDir;
 use crate::engine::succession::{Predecessor, Resumed, Source};
 use crate::engine::topology::Topology;
@@ -149,6 +149,9 @@ pub(super) fn assemble(
         .map_err(ConfigError::from)
         .context("this version does not accept the configuration of the running agent")?;
     config.fence = if offer.has_fence { Fence::On } else { Fence::Off };
+    if let Some(is_realtime) = offer.is_realtime {
+        config.realtime = if is_realtime { Realtime::Auto } else { Realtime::Off };
+    }
     if config.has_secret() {
         prevent_core_dumps();
     }

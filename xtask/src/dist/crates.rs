@@ -26,7 +26,8 @@ pub(super) struct Crate {
     pub(super) directory: PathBuf,
     /// Whether it runs only in the compiler: procedural macros and their dependencies.
     pub(super) build_only: bool,
-    /// Whether it is in the embedded BPF object.
+    /// Whether it is compiled into the embedded BPF object, or is a procedural macro that the
+    /// object uses.
     pub(super) in_object: bool,
     /// Direct dependencies. Empty for crates that are only in the object, because the tree of the
     /// object is not read.

@@ -25,7 +25,8 @@ use machine::Machine;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
-/// Configuration of the backup. The master's priority is 150, and both advertise every 100 ms.
+/// Configuration of the backup. The master's priority is 150. Both advertise every 100 ms, except
+/// that the master advertises every second in the step `restart`.
 const BACKUP: &str = r#"
 [[instance]]
 name = "VI_1"

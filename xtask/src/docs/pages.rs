@@ -54,7 +54,8 @@ impl<'a> Pages<'a> {
     }
 
     /// Returns the destination that a document's link must have in the book: a page, a file copied
-    /// from `docs`, or a file in the repository on the web.
+    /// from `docs`, or a file or directory of the repository on the web. Returns `None` if the link
+    /// leads to a web address, or if the document is not in the book.
     pub(super) fn destination(&self, document: &Path, destination: &str) -> Option<String> {
         let target = Target::of(document, destination)?;
         let anchor = target.anchor.map(|anchor| format!("#{anchor}")).unwrap_or_default();

@@ -57,7 +57,8 @@ impl Outcome {
         Self { succeeded, tally, output }
     }
 
-    /// Describes a failure, with the panic, the input and the command that reproduces it.
+    /// Describes a failure, with the panic if there was one, the input and the command that
+    /// reproduces the failure; or with the last lines of the output if libFuzzer wrote no input.
     pub(super) fn explain(&self, target: &str) -> Result<String> {
         let mut text = format!("{target} FAILED\n");
         let written = self.output.iter().find_map(|line| Some(line.split_once(WRITTEN)?.1.trim()));

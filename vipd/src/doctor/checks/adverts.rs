@@ -187,14 +187,19 @@ pub(in crate::doctor) fn ttl_is_255(facts: &Facts) -> Vec<Finding> {
                      unicast_peers with min_ttl"
                 }
                 Transport::Unicast(_) => {
-                    "lower the min_ttl of this peer to the received TTL, if routers between the nodes are intended"
+                    "lower the min_ttl of this peer to the received TTL, if routers between the nodes are intended, or if the \
+                     peer itself sends this TTL, as keepalived 2.2.7 does over IPv6; otherwise, look for the sender of forged \
+                     adverts"
                 }
             };
             findings.push(
                 Finding::problem(
                     "ttl-too-low",
                     &instance.name,
-                    format!("adverts of {} were routed or forged, so they are dropped", sender.advert.source),
+                    format!(
+                        "the TTL or Hop Limit in adverts of {} is too low, so they are dropped",
+                        sender.advert.source
+                    ),
                 )
                 .evidence(format!("received: TTL {}; at least {lowest} is required", sender.lowest_ttl))
                 .remedy(remedy),

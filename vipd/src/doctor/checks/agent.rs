@@ -168,7 +168,10 @@ pub(in crate::doctor) fn instances_have_no_fault(facts: &Facts) -> Vec<Finding> 
         } else if is(Fault::InterfaceDown) {
             format!("run `ip link set {interface} up`, and check its cable and switch port")
         } else if is(Fault::NoPrimaryAddress) || is(Fault::PrimaryIsVirtual) {
-            format!("give {interface} an address that is not a VIP (`ip address show dev {interface}`)")
+            format!(
+                "give {interface} a primary address that is not a VIP (`ip address show dev {interface}`): the `source` \
+                 or `unicast_source` of the instance if it is configured, otherwise in IPv6 a link-local address"
+            )
         } else if is(Fault::NotAttached) || is(Fault::NotReceiving) {
             format!("run `journalctl -u vipd -g {interface}` to find the reason, and `bpftool net show dev {interface}` to find other programs")
         } else if is(Fault::Tracking) {
@@ -214,14 +217,15 @@ pub(in crate::doctor) fn fence_is_complete(facts: &Facts) -> Vec<Finding> {
                 "without a fence, the node of a dead or stopped master still answers for its VIPs",
             )
             .evidence("the configuration has fence = \"off\"")
-            .remedy("remove this setting, unless another tool fences the node"),
+            .remedy("remove this setting and restart the agent, unless another tool fences the node"),
         ];
     }
     let mut findings = Vec::new();
     for status in &running.status.instances {
         let remedy = match status.fence.as_deref() {
             Some("process") => {
-                "mount a BPF file system at /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`) and restart the agent"
+                "mount a BPF file system at /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`) and restart the agent; if one is \
+                 mounted, `journalctl -u vipd -g fenced` shows the reason"
             }
             Some("ingress") => {
                 "make room for vipd's program at TC egress; `journalctl -u vipd -g fence` names the obstacle"
@@ -233,7 +237,10 @@ pub(in crate::doctor) fn fence_is_complete(facts: &Facts) -> Vec<Finding> {
         let summary = "VIPs would not be completely fenced after a crash";
         findings.push(
             Finding::warning("fence-incomplete", &status.name, summary)
-                .evidence(format!("fence level {level} on {}; expected: full", status.interface))
+                .evidence(format!(
+                    "fence level {level} on {}, or on the `dev` of a VIP; expected: full",
+                    status.interface
+                ))
                 .remedy(remedy),
         );
     }
@@ -314,8 +321,9 @@ pub(in crate::doctor) fn errors_do_not_increase(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Returns the counters of an instance. `None` if the agent runs it on another interface, or with
-/// another VRID or IP version than the file, and therefore sends and receives other adverts.
+/// Returns the counters of an instance. `None` if the agent does not run it, or runs it on another
+/// interface, or with another VRID or IP version than the file, and therefore sends and receives
+/// other adverts.
 fn counters<'a>(report: &'a StatsReport, instance: &Instance) -> Option<&'a Statistics> {
     let family = instance.router.family.to_string();
     let wanted = (&instance.name, &instance.interface, instance.router.vrid, &family);

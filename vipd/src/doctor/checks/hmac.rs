@@ -55,8 +55,9 @@ pub(in crate::doctor) fn routers_sign_alike(facts: &Facts) -> Vec<Finding> {
                 finding(format!("{source} does not sign its adverts, but this instance requires it, so they are dropped"))
                     .evidence(format!("received: no trailer; configured here: mode enforce, {}", keys(hmac)))
                     .remedy(format!(
-                        "set `mode = \"permissive\"` here until all routers sign their adverts; see {SWEEPS}; if {source} is \
-                         not one of your routers, find it by its MAC {}",
+                        "set `mode = \"permissive\"` here until {source} signs its adverts or, if it has no `hmac`, \
+                         `mode = \"receive-only\"` on all routers until it has the keys; see {SWEEPS}; if {source} is not one \
+                         of your routers, find it by its MAC {}",
                         macs(sender)
                     ))
             }
