@@ -10,6 +10,8 @@ use bytemuck::{Pod, Zeroable};
 #[repr(u32)]
 pub enum Counter {
     /// Valid adverts for this virtual router (RFC 8347 `advertisement-rcvd`), priority 0 included.
+    /// Neither this cell nor the next three include signed adverts: user space counts them once
+    /// they are verified.
     AdvertisementRcvd = 0,
     /// Valid adverts with priority 0: the master relinquishes mastership
     /// (`priority-zero-pkts-rcvd`).
@@ -78,7 +80,7 @@ pub enum Counter {
     /// 0.
     HmacMalformed = 26,
     /// Signed adverts with a sequence that is not after that of their sender's last verified
-    /// advert.
+    /// advert, and all signed adverts from this router's own address.
     HmacReplayed = 27,
 }
 

@@ -29,7 +29,7 @@ impl Bytes for &[u8] {
 /// The protocol of a packet's network header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// ARP for Ethernet and IPv4.
+    /// ARP, also for other hardware or protocol types, for which [`subject`] returns `None`.
     Arp,
     /// IPv4.
     Ipv4,
@@ -53,8 +53,7 @@ pub struct Subject {
     pub family: u8,
     /// The address, which may or may not be a VIP.
     pub address: Address,
-    /// Whether the packet resolves or announces the address: ARP, Neighbor Solicitation or Neighbor
-    /// Advertisement.
+    /// Whether the packet is ARP, a Neighbor Solicitation or a Neighbor Advertisement.
     pub is_neighbor: bool,
 }
 

@@ -103,8 +103,9 @@ const ROUND_CONSTANTS: [u32; 64] = [
 
 /// A hash that is being computed, in host byte order.
 ///
-/// All of it is in memory, because it does not fit on the stack of a BPF program, which has 512
-/// bytes for the program and the functions that it calls.
+/// The working variables are a part of it, so that the BPF program has all of it in a map's value:
+/// a hash does not fit on the stack, whose 512 bytes the program shares with the functions that it
+/// calls.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Hash {
@@ -119,8 +120,7 @@ pub struct Hash {
 impl Hash {
     /// Compresses a block (FIPS 180-4 section 6.2.2).
     ///
-    /// For the BPF program, which has no library for this: user space uses the instructions of the
-    /// CPU.
+    /// For the BPF program, which has no library for this: user space uses the crate sha2.
     #[inline(always)]
     pub fn compress(&mut self) {
         let Self { state, words, variables } = self;

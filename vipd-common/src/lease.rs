@@ -1,9 +1,10 @@
 //! Leases: the time at which a host must stop using the VIPs of a virtual router.
 //!
-//! A master has a lease, which it renews with every advert. The lease ends shortly after the next
-//! advert is due, so it remains valid while the master's engine runs on time. If the engine was
-//! stopped, killed or starved more than about an interval before a backup takes over, the lease is
-//! over by then, even if the master's last adverts were lost on their way to the backup.
+//! A master has a lease, unless `fence = "off"`, and renews it with every advert. The lease ends
+//! shortly after the next advert is due, so it remains valid while the master's engine runs on
+//! time. If the engine was stopped, killed or starved more than about an interval before a backup
+//! takes over, the lease is over by then, even if the master's last adverts were lost on their way
+//! to the backup.
 //!
 //! ```text
 //!  advert sent        advert not sent                                a backup takes over
@@ -13,8 +14,8 @@
 //! ```
 //!
 //! The BPF program applies [`fences`] to each valid advert. Once an advert has fenced a row, the
-//! kernel drops packets to and from the row's VIPs, except sent adverts
-//! ([`filter`](crate::filter)).
+//! kernel drops packets to and from the row's VIPs ([`filter`](crate::filter)), except sent adverts
+//! and, on interfaces with virtual routers, received adverts.
 
 use crate::records::LeaseSlot;
 

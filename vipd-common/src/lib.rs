@@ -7,6 +7,7 @@
 //! * [`lease`]: the time at which a host must stop using its VIPs. [`filter`]: detection of packets
 //!   that use a VIP.
 //! * [`hmac`]: keys of signed adverts, and the data that their HMAC covers.
+//! * [`address`]: IP addresses of either family as four words.
 //! * [`records`]: `#[repr(C)]` records, map keys and map values.
 //! * [`counters`]: rows of counters.
 //! * [`names`]: the names of the programs and maps.

@@ -42,7 +42,8 @@ pub const MAP_BUDGET: &str = "BUDGET";
 /// Array of one i64, memory-mapped: `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, in nanoseconds.
 pub const MAP_CLOCK: &str = "CLOCK";
 /// Hash map from [`HmacKey`](crate::records::HmacKey) to [`KeyState`](crate::hmac::KeyState): the
-/// keys with which the program verifies adverts that fence.
+/// keys with which the program verifies adverts that fence. A successor of the agent takes its keys
+/// from this map, and only those that the map does not contain from the configuration file.
 pub const MAP_HMAC_KEYS: &str = "HMAC_KEYS";
 /// Hash map from [`RouterKey`](crate::records::RouterKey) to
 /// [`RouterSlot`](crate::records::RouterSlot).

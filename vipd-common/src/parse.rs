@@ -8,7 +8,7 @@
 //! 3. [`validate`] compares the message with the configuration ([`Expected`]) and returns an
 //!    [`Advert`], or the [`Counter`](crate::counters::Counter) for the reason to drop it.
 //!
-//! If step 1 or 2 fails, the packet is passed. If step 3 fails, it is dropped.
+//! If step 1, step 2 or the lookup fails, the packet is passed. If step 3 fails, it is dropped.
 
 mod cursor;
 mod digest;

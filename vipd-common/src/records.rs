@@ -147,7 +147,9 @@ pub struct LeaseSlot {
     /// router that leaves Master ends when its VIPs have been removed. Written by the engine when
     /// the lease begins or ends and with each advert, and by the guardian when the engine has died.
     pub valid_until: u64,
-    /// The priority that this host sends, 1 to 255. Valid while `valid_until` is not 0.
+    /// The priority that this host sends, 1 to 255. Written with each advert: until a new master
+    /// has sent its first advert, the value is 0 or that of an earlier lease, and `valid_until` is
+    /// in the past.
     pub priority: u64,
     /// 1 while this host must not use the VIPs. Set by the BPF program when an advert shows that
     /// another router is or becomes master, and by the engine before it removes the VIPs; cleared
@@ -212,10 +214,12 @@ pub struct SteadySlot {
     pub limit: u64,
 }
 
-/// Number of slots in a [`SignerRow`]: the router itself, and four senders of verified adverts.
+/// Number of slots in a [`SignerRow`]: the router itself, and four senders of verified adverts or
+/// former addresses of the router.
 pub const SIGNERS: usize = 5;
 
-/// A sender whose signed adverts user space has verified.
+/// A sender whose signed adverts user space has verified, the router itself, or a former address of
+/// the router.
 ///
 /// ```text
 ///  0              16       24             32          40         48
@@ -229,7 +233,8 @@ pub const SIGNERS: usize = 5;
 pub struct SignerSlot {
     /// IP source address; all zeros in an unused slot.
     pub address: Address,
-    /// Sequence of the sender's last verified advert; for the router itself, one so far ahead that
+    /// Sequence of the sender's last verified advert; for a former address of the router, that of
+    /// the last advert that the router had signed. For the router itself, one so far ahead that
     /// every advert from its address is dropped as a replay.
     pub mark: u64,
     /// Time until which adverts with a sequence that is not after `mark` are dropped, in
@@ -314,8 +319,8 @@ pub const BUDGET_EXPIRED_KNOWN: u32 = 2;
 pub const BUDGET_EXPIRED_UNKNOWN: u32 = 3;
 /// Capacity of each bucket of blocks hashed after a lease has expired: 4,096 short adverts.
 ///
-/// These buckets are larger than [`HASHED_BURST`], because nothing but the fence prevents a second
-/// owner then, and the engine, which is dead or hangs, verifies no adverts.
+/// These buckets are larger than [`HASHED_BURST`], because nothing but the fence then prevents two
+/// hosts from using the VIPs, and the engine, which is dead or hangs, verifies no adverts.
 pub const EXPIRED_BURST: u64 = 12_288;
 /// Nanoseconds after which each of these buckets regains one block: 10 µs, 100,000 blocks/s.
 pub const EXPIRED_TOKEN_INTERVAL: u64 = 10_000;
@@ -360,10 +365,11 @@ pub struct SenderKey {
     pub address: Address,
 }
 
-/// Capacity of a token bucket: adverts that one sender may send back to back.
+/// Capacity of a token bucket of unsigned adverts, which one sender may send back to back.
 pub const BURST: u32 = 32;
 
-/// Nanoseconds after which a token bucket regains one advert: 2.5 ms, 400 adverts/s.
+/// Nanoseconds after which a token bucket of unsigned adverts regains one advert: 2.5 ms, 400
+/// adverts/s.
 ///
 /// This allows four adverts in the shortest VRRPv3 interval: a master that answers competing
 /// adverts sends more than one (RFC 9568 section 6.4.3). The rate does not depend on the interval

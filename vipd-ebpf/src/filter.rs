@@ -1,6 +1,7 @@
 //! Drops packets to and from VIPs that are fenced or closed. While a VIP is fenced, drops all its
-//! packets except adverts. While a VIP is closed (Accept_Mode false, RFC 9568 section 6.1), drops
-//! only the packets that this host must not accept.
+//! packets except sent adverts; received adverts do not reach the filter on interfaces with virtual
+//! routers. While a VIP is closed (Accept_Mode false, RFC 9568 section 6.1), drops only the packets
+//! that this host must not accept.
 
 use core::mem::MaybeUninit;
 

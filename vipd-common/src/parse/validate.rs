@@ -118,8 +118,8 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
     } else {
         addresses::<C, 255, 4>(packet, message, count)
     };
-    // Read again for the same reason: a length that is known before the loops has other bounds for
-    // each version and family.
+    // Read again, because the BPF verifier follows each path through the loops: a length that is
+    // known before the loops has other bounds for each version and family.
     let count = packet.byte(message + vrrp::COUNT).ok_or(SHORT)?;
     let message_len = vrrp::message_len(version, family, count);
     let extra = length.wrapping_sub(message_len);

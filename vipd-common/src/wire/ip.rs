@@ -27,7 +27,8 @@ pub struct Ip {
     pub protocol: u8,
 }
 
-/// Returns the IP packet at the start of the frame, or `None` if its version is neither 4 nor 6.
+/// Returns the IP packet at the start of the frame, or `None` if its version is neither 4 nor 6, or
+/// if the frame ends before the protocol.
 #[inline(always)]
 pub fn bare<C: Cursor>(frame: &C) -> Option<Ip> {
     // Reads two bytes, because the BPF verifier derives no bound from a one-byte comparison.

@@ -37,14 +37,15 @@ pub const PROTOCOL_VRRP: u8 = 112;
 pub const VRRP_GROUP: [u8; 4] = [224, 0, 0, 18];
 /// Ethernet address of [`VRRP_GROUP`] (RFC 1112 section 6.4).
 pub const VRRP_GROUP_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x00, 0x00, 0x12];
-/// The only valid TTL of adverts (RFC 9568 section 5.1.1.3).
+/// The TTL of sent adverts, and the only valid one of received adverts (RFC 9568 section 5.1.1.3),
+/// except those of a unicast peer with a lower `min_ttl`.
 pub const VRRP_TTL: u8 = 255;
 /// Internetwork Control, DSCP CS6: common practice for VRRP, not required by its RFCs.
 pub const TOS_CS6: u8 = 0xc0;
 
 /// Writes the header of an advert to [`VRRP_GROUP`]: no options, Don't Fragment, TTL 255.
 ///
-/// `message` is the length of the VRRP message, in bytes.
+/// `message` is the length of the VRRP message and its trailer, if any, in bytes.
 ///
 /// # Errors
 /// `None` if the buffer is shorter than [`HEADER_LEN`] or the packet is longer than 65,535 bytes.

@@ -54,8 +54,13 @@ impl Sources {
         let mut length = main.len() + files.len();
         for path in files {
             let file = path.display().to_string();
-            let fail =
-                |cause: io::Error| ConfigError::Read { path: file.clone(), remedy: remedy(&cause), cause };
+            let fail = |cause: io::Error| {
+                let remedy = match cause.kind() {
+                    io::ErrorKind::PermissionDenied => remedy(&cause),
+                    _ => "correct the file, or remove it from `include`",
+                };
+                ConfigError::Read { path: file.clone(), remedy, cause }
+            };
             let bytes = read(&path).map_err(fail)?;
             length += bytes.len();
             if length > MAX_TOTAL {
@@ -147,7 +152,8 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        // Like a shell, ignores hidden files, such as temporary files of editors.
+        // Ignores all hidden files, such as temporary files of editors, even if the pattern begins
+        // with a dot, unlike a shell.
         let is_match =
             entry.file_name().to_str().is_some_and(|one| !one.starts_with('.') && matches(name, one));
         let named =

@@ -58,7 +58,7 @@ impl Machine {
                 problems.warn(
                     interface.at,
                     format!(
-                        "interface {} has no Ethernet address and cannot carry multicast adverts; configure unicast_peers",
+                        "interface {} has no Ethernet address and cannot carry multicast adverts; configure unicast_peers if it is a point-to-point interface, or use another interface",
                         interface.value
                     ),
                 );

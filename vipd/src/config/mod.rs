@@ -1,4 +1,5 @@
-//! Reads and checks the configuration file. All problems in it are reported at once.
+//! Reads and checks the configuration file. All problems in it are reported at once, except that
+//! problems with `include` are reported before any other.
 
 mod duration;
 mod excerpt;
@@ -213,8 +214,9 @@ impl Config {
         Ok(Self::parse_in(folder(path), &sources, &file_name, machine)?)
     }
 
-    /// Parses and checks a configuration. Problems are reported under `file_name`; relative paths
-    /// in the configuration are relative to that file's directory.
+    /// Parses and checks a configuration. Files that `include` names are not read. Problems are
+    /// reported under `file_name`; relative paths in the configuration are relative to that file's
+    /// directory.
     ///
     /// # Errors
     /// Returns every problem in the configuration, in file order.
@@ -265,8 +267,8 @@ impl Config {
         problems: &mut Collector<'_>,
     ) -> Option<Self> {
         table.reject_unknown(Section::Top, problems);
-        // The included files have already been read. Only values of the wrong type are reported
-        // here.
+        // `load_on` has already read the included files; `parse` does not read them. Only values of
+        // the wrong type are reported here.
         table.optional(&schema::INCLUDE, problems, |value| {
             value.elements(&schema::INCLUDED)?.iter().try_for_each(|element| element.string().map(drop))
         });

@@ -49,7 +49,7 @@ pub struct Group {
     pub notify: Option<Arc<Notify>>,
 }
 
-/// Access to the control socket (`[control]`). Root always has full access.
+/// Access to the control socket (`[control]`). Root and the agent's user always have full access.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Control {
     /// Group whose members may query status, counters and events.

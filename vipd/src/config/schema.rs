@@ -100,7 +100,7 @@ pub(super) struct Key {
     pub(super) section: Section,
     pub(super) name: &'static str,
     pub(super) allowed: Kind,
-    /// A valid value, shown in messages.
+    /// A valid value, or `…` as a placeholder for one, shown in messages.
     pub(super) example: &'static str,
     /// Default value as Markdown for the reference, or "required".
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
@@ -180,11 +180,11 @@ schema! {
         REALTIME "realtime", Kind::Choice(&["auto", "off"]), "`\"auto\"`", "\"auto\"",
             "`\"auto\"` requests SCHED_FIFO and locked memory; if they are denied, the agent runs without them", "`vrrp_rt_priority`";
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
-            "XDP mode of all interfaces; `\"auto\"` is native on drivers whose native mode is known not to affect other traffic, and TC ingress on all others", "";
+            "XDP mode of all interfaces; `\"auto\"` is native on drivers whose native mode is known not to affect other traffic, and TC ingress on all others (generic before Linux 6.6)", "";
         FENCE "fence", Kind::Choice(&["on", "off"]), "`\"on\"`", "\"on\"",
             "`\"on\"` makes the kernel stop using the VIPs of a dead or stopped master once another node has become master", "";
         INCLUDE "include", Kind::Other("an array of strings"), "`[]`", "[\"conf.d/*.toml\"]",
-            "further files, relative to this one; `*` in a file name matches any characters; the files contain only arrays of tables, such as `[[instance]]`, and cannot include others", "`include`";
+            "further files, relative to this one; `*` in a file name matches any characters, but not the names of hidden files; the files contain only arrays of tables, such as `[[instance]]`, and cannot include others", "`include`";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
         SCRIPTS "script", Kind::Other("an array of tables"), "none", "…", "commands whose exit status is tracked", "`vrrp_script`";
         PROCESSES "process", Kind::Other("an array of tables"), "none", "…", "programs that must run", "`vrrp_track_process`";
@@ -230,7 +230,7 @@ schema! {
         HMAC "hmac", Kind::Other("a table"), "none", "{ keys = [{ id = 1, file = \"/etc/vipd/key\" }] }",
             "keys and rules for signed adverts", "`auth_hmac`";
         VIRTUAL_MAC "virtual_mac", Kind::Boolean, "`false`", "true",
-            "put the VIPs on a macvlan with the virtual router MAC, 00:00:5e:00:01:VRID (IPv6: 00:00:5e:00:02:VRID)", "`use_vmac`";
+            "put the VIPs of the instance's family, except those with another `dev`, on a macvlan with the virtual router MAC, 00:00:5e:00:01:VRID (IPv6: 00:00:5e:00:02:VRID)", "`use_vmac`";
         VIRTUAL_MAC_TRANSMIT_ON_BASE "virtual_mac_transmit_on_base", Kind::Boolean, "`false`; `true` with peers", "true",
             "send adverts from the interface's own MAC", "`vmac_xmit_base`";
         SOURCE "source", HOST, "the interface's primary address", "\"192.0.2.1\"",
@@ -266,7 +266,7 @@ schema! {
         SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`", "\"global\"", "address scope (IPv4 only)", "`scope`";
         BROADCAST "broadcast", Kind::Other("an IPv4 address"), "none", "\"192.0.2.255\"", "broadcast address (IPv4 only)", "`brd`";
         PREFERRED "preferred", Kind::Boolean, "`true`; `false` for an IPv6 /128", "false",
-            "whether the kernel may use the VIP as the source address of new connections (IPv6 only); `false` sets the preferred lifetime to 0", "`preferred_lft`, default 0 for /128";
+            "whether the kernel may prefer the VIP to other addresses as the source of new connections (IPv6 only); `false` sets the preferred lifetime to 0", "`preferred_lft`, default 0 for /128";
     }
     Peer {
         PEER_ADDRESS "address", HOST, "required", "\"192.0.2.2\"", "the peer's address, of the instance's family", "";
@@ -307,21 +307,21 @@ schema! {
         SCRIPT_NAME "name", NAME_TEXT, "required", "\"haproxy\"", "name in `track` and in reports, unique among the scripts", "";
         COMMAND "command", ARGV, "required", "[\"/usr/bin/pgrep\", \"-x\", \"haproxy\"]",
             "runs without a shell; the check is up if the exit status is 0", "`script`";
-        SCRIPT_INTERVAL "interval", CHECK_TIME, "`\"1s\"`", "\"2s\"", "time between the starts of two runs", "`interval`";
+        SCRIPT_INTERVAL "interval", CHECK_TIME, "`\"1s\"`", "\"2s\"", "time between the starts of two runs, longer if a run takes longer", "`interval`";
         SCRIPT_TIMEOUT "timeout", CHECK_TIME, "`interval`", "\"1s\"",
             "time after which the process group of the command is killed, and the run counts as failed", "`timeout`";
         RISE "rise", Kind::Integer(1, 255), "`1`", "2", "number of successful runs in a row after which the check is up", "`rise`";
         FALL "fall", Kind::Integer(1, 255), "`1`", "2", "number of failed runs in a row after which the check is down", "`fall`";
         SCRIPT_USER "user", USER, "the agent's user", "\"nobody\"", "user that the command runs as", "`user`";
-        INITIALLY "initially", Kind::Choice(&["up", "down"]), "`\"up\"`", "\"down\"", "state until the first result", "`init_fail` for `\"down\"`";
+        INITIALLY "initially", Kind::Choice(&["up", "down"]), "`\"up\"`", "\"down\"", "state at the start, until `rise` or `fall` runs in a row change it", "`init_fail` for `\"down\"`";
     }
     Process {
         PROCESS_NAME "name", NAME_TEXT, "required", "\"haproxy\"", "name in `track` and in reports, unique among the processes", "";
         EXECUTABLE "executable", PATH, "none", "\"/usr/sbin/haproxy\"", "executable of the processes; either this or `comm`", "`process`";
-        COMM "comm", Kind::Other("a string of 1 to 15 bytes"), "none", "\"haproxy\"", "command name of the processes, as in `/proc/PID/comm`", "`process`";
+        COMM "comm", Kind::Other("a string of 1 to 15 bytes without `/`, line feeds and null bytes"), "none", "\"haproxy\"", "command name of the processes, as in `/proc/PID/comm`", "`process`";
         QUORUM "quorum", Kind::Integer(1, 255), "`1`", "2", "number of processes that must run", "`quorum`";
         TERMINATE_DELAY "terminate_delay", DELAY, "`\"0s\"`", "\"1s\"",
-            "time for which there must be too few processes before the check is down", "`terminate_delay`";
+            "time for which there must be too few processes before the check changes from up to down", "`terminate_delay`";
     }
     File {
         FILE_NAME "name", NAME_TEXT, "required", "\"manual\"", "name in `track` and in reports, unique among the files", "";
@@ -360,7 +360,7 @@ schema! {
         FIFO "fifo", PATH, "none", "\"/run/vipd/notify\"", "FIFO that receives a line in keepalived's format for each transition or stop of an instance or group", "`vrrp_notify_fifo`";
     }
     Control {
-        READ_GROUP "read_group", GROUP, "none", "\"adm\"", "group whose members may run `status`, `stats` and `events`", "";
+        READ_GROUP "read_group", GROUP, "none", "\"adm\"", "group whose members may run `status`, `stats`, `events` and `top`", "";
         ADMIN_GROUP "admin_group", GROUP, "none", "\"vipd-admin\"", "group whose members may also run `reload`, `drain`, `undrain`, `failover`, `priority` and `upgrade` (without `--exe`)", "";
     }
     Metrics {

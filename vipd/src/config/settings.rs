@@ -10,7 +10,8 @@ pub enum XdpMode {
     /// ingress, or generic if TC ingress is refused.
     #[default]
     Auto,
-    /// Native mode, or TC ingress if native mode is refused, or generic mode if both are refused.
+    /// Native mode, or TC ingress if native mode is refused or frames have no Ethernet header, or
+    /// generic mode if TC ingress is refused, too.
     Native,
     /// Generic only.
     Generic,
@@ -66,8 +67,8 @@ impl fmt::Debug for Password {
     }
 }
 
-/// `virtual_mac = true`: the VIPs are on a macvlan with the virtual router MAC (RFC 9568 section
-/// 7.3).
+/// `virtual_mac = true`: the VIPs of the instance's family, except those on another interface, are
+/// on a macvlan with the virtual router MAC (RFC 9568 section 7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualMac {
     /// Whether adverts are sent from the interface's own MAC (`virtual_mac_transmit_on_base`).
@@ -77,7 +78,8 @@ pub struct VirtualMac {
 /// Placement of a VIP on an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// Name of the interface; `None` for the instance's own interface.
+    /// Name of the interface; `None` for the instance's own interface or, for a VIP of the
+    /// instance's family with `virtual_mac`, its macvlan.
     pub interface: Option<String>,
     /// Label (`IFA_LABEL`, IPv4 only), up to 15 bytes.
     pub label: Option<String>,

@@ -15,9 +15,9 @@ const REMOVED: u8 = b'x';
 
 /// The text of a configuration: the main file, followed by all included files.
 ///
-/// Contains `x` instead of the characters of keys: in the values of `hex`, and in comments that
-/// contain the digits of a key. Lines and columns are those of the files. The text may contain
-/// passwords, so `Debug` does not print it.
+/// Contains `x` instead of the characters of keys: in the values of `hex`, and in comments instead
+/// of as many hexadecimal digits in a row as a key has, or more. This changes no line or column.
+/// The text may contain passwords, so `Debug` does not print it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConfigText(Arc<str>);
 
@@ -63,7 +63,8 @@ fn find_values(value: &Spanned<DeValue<'_>>, found: &mut Vec<Range<usize>>) {
     }
 }
 
-/// Returns the positions of all runs of hexadecimal digits that are as long as a key.
+/// Returns the positions of all runs of hexadecimal digits that are at least as long as the
+/// shortest key.
 fn runs_of_digits(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     let runs = text.as_bytes().chunk_by(|one, other| one.is_ascii_hexdigit() == other.is_ascii_hexdigit());

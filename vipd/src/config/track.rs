@@ -21,7 +21,7 @@ pub struct Script {
     pub name: String,
     /// Absolute path of the executable, and its arguments. Run without a shell.
     pub command: Vec<String>,
-    /// Time between the starts of two runs, in nanoseconds.
+    /// Time between the starts of two runs, in nanoseconds. Longer if a run takes longer.
     pub interval: u64,
     /// Time in nanoseconds after which a run is killed and counts as failed.
     pub timeout: u64,
@@ -31,7 +31,7 @@ pub struct Script {
     pub fall: u8,
     /// User that the command runs as; `None` for the agent's own.
     pub user: Option<User>,
-    /// State until the first result.
+    /// Whether the script is up until `rise` or `fall` results in a row change its state.
     pub initially_up: bool,
 }
 
@@ -45,7 +45,7 @@ pub struct Process {
     /// Minimum number of processes for the object to be up, at least 1.
     pub quorum: u8,
     /// Time in nanoseconds for which the number of processes must be below the quorum before the
-    /// object is down (`terminate_delay`).
+    /// object changes from up to down (`terminate_delay`).
     pub terminate_delay: u64,
 }
 

@@ -101,18 +101,16 @@ fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
 /// accepts only one such route. Warns about such routes of different instances, unless the routes
 /// are equal: instances may share a route.
 fn routes(drafts: &[Draft], problems: &mut Collector<'_>) {
-    let mut first: BTreeMap<_, (usize, &Located<Route>)> = BTreeMap::new();
+    let mut first: BTreeMap<_, &Located<Route>> = BTreeMap::new();
+    let mut own: BTreeMap<_, &Located<Route>> = BTreeMap::new();
     for (instance, draft) in drafts.iter().enumerate() {
         for route in &draft.routing.routes {
             let Located { at, value: Route { to, table, metric, .. } } = route;
             let key = (*to, *table, *metric);
-            let Some((owner, other)) = first.get(&key) else {
-                first.insert(key, (instance, route));
-                continue;
-            };
-            let place = problems.place(other.at);
             let what = format!("route to {}/{} in table {table} with metric {metric}", to.0, to.1);
-            if *owner == instance {
+            let other = *first.entry(key).or_insert(route);
+            if let Some(twin) = own.insert((instance, key), route) {
+                let place = problems.place(twin.at);
                 problems.add(
                     *at,
                     format!(
@@ -121,6 +119,7 @@ fn routes(drafts: &[Draft], problems: &mut Collector<'_>) {
                     ),
                 );
             } else if other.value != route.value {
+                let place = problems.place(other.at);
                 problems.warn(
                     *at,
                     format!(
@@ -133,8 +132,8 @@ fn routes(drafts: &[Draft], problems: &mut Collector<'_>) {
     }
 }
 
-/// Reports rules that occur twice in an instance, and rules that have no effect because of another
-/// rule. Instances may share a rule.
+/// Reports rules that occur twice in an instance, and rules that have no effect while another rule
+/// exists. Instances may share a rule.
 fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
     let all = drafts
         .iter()
@@ -157,8 +156,8 @@ fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
             problems.add(
                 rule.at,
                 format!(
-                    "{} has no effect: {} at {place} has the same table and priority and also matches these packets; \
-                     remove one of them, or choose another priority",
+                    "{} has no effect while {} at {place} exists, which has the same table and priority and also \
+                     matches these packets; remove one of them, or choose another priority",
                     rule.value, other.value
                 ),
             );

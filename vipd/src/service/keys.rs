@@ -14,8 +14,9 @@ use crate::xdp::Row;
 /// Completes the running configuration of a predecessor, which lacks the keys of signed adverts.
 /// `rows` contains the row of each instance, and `stored` returns a key of a row.
 ///
-/// The map has no keys of an instance whose interface has never been opened. Such keys are taken
-/// from the configuration file, which a reload applies after the takeover in any case.
+/// The map `HMAC_KEYS` lacks keys of an instance without a row, and keys that were configured after
+/// the instance's interface was last opened. Such keys are taken from the configuration file, which
+/// a reload applies after the takeover in any case.
 ///
 /// # Errors
 /// Returns an error if the map cannot be read, or if a key is neither in the map nor in the file.
@@ -34,8 +35,8 @@ pub(super) fn restore(
                 row.map_or(Ok(None), |row| stored(row, id)).context("cannot read keys of signed adverts")?;
             let Some(known) = known.or_else(|| find(file, name, id)) else {
                 bail!(
-                    "key {id} of instance {name} is neither known to the BPF program nor in the configuration file; run \
-                     `vipd reload` first"
+                    "key {id} of instance {name} is neither in the BPF program's maps nor in the configuration file; \
+                     run `vipd reload` before an upgrade or a restart"
                 );
             };
             *key = known;

@@ -1,4 +1,4 @@
-//! All verdicts on IPv6 packets.
+//! Verdicts on IPv6 packets without a trailer.
 
 use core::net::{IpAddr, Ipv6Addr};
 use std::vec::Vec;

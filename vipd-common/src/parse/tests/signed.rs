@@ -10,7 +10,8 @@ use crate::parse::{Advert, Expected, Trailer};
 use crate::wire::trailer::{KEY_ID, LEN, RESERVED};
 use crate::wire::vrrp::PRIORITY;
 
-/// Trailer of [`ipv4`] as keepalived 2.4.3 sends it.
+/// Trailer of an IPv4 advert of keepalived 2.4.3: the first one in
+/// [`keepalived_s_adverts_are_parsed`].
 const TRAILER: [u8; LEN] = [
     1, 7, 0, 0, 0x69, 0x25, 0xf0, 0xa0, 0x80, 0, 0, 1, 0x67, 0xdd, 0x68, 0x49, 0x66, 0x95, 0x29, 0x27, 0x23,
     0xac, 0x51, 0x4a, 0x42, 0x91, 0xd6, 0xd4,

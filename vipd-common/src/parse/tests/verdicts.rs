@@ -1,4 +1,4 @@
-//! All verdicts that the parser can reach.
+//! Verdicts on IPv4 packets for routers without authentication, whose adverts have no trailer.
 
 use std::string::{String, ToString};
 use std::vec::Vec;

@@ -58,8 +58,8 @@ pub(super) fn optional(
     command(table, key, false, problems)
 }
 
-/// Reads a required command; `None` if it is missing or malformed, which is reported. Also reports
-/// an executable that cannot be run.
+/// Reads a required command; `None` if it is missing or malformed, which is reported. If
+/// executables are checked, also reports an executable that is missing or not safe to run.
 pub(super) fn required(
     table: &Table<'_>,
     key: &'static Key,

@@ -47,7 +47,8 @@ fn members(value: &Value<'_>) -> Result<Vec<Located<String>>, Rejection> {
     elements.iter().map(located).collect()
 }
 
-/// Checks the groups against each other and against the instances, and returns the valid groups.
+/// Checks the groups against each other and against the instances. Returns all groups with a valid
+/// name and list of members, even those for which the checks have reported problems.
 pub(in crate::config) fn finish(
     drafts: Vec<GroupDraft>,
     instances: &[Draft],

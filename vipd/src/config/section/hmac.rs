@@ -31,8 +31,9 @@ pub(in crate::config) struct Hmac {
     positions: Vec<usize>,
 }
 
-/// Reads `hmac`. `instance` is the name of the instance in messages. Returns `None` if the table is
-/// missing or has problems.
+/// Reads `hmac`. `instance` is the name of the instance in messages. Returns `None` if the table or
+/// a required setting in it is missing, or if a setting is invalid. Other problems, such as unknown
+/// keys or settings that exclude each other, are only reported.
 pub(in crate::config) fn read(
     table: &Table<'_>,
     instance: &str,

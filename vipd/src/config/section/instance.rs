@@ -80,7 +80,11 @@ impl Draft {
                 "virtual_mac is true and priority is 255; an owner's addresses are the interface's own and use its MAC; remove `virtual_mac`, or lower the priority",
             );
         }
-        let elsewhere = addresses.all().find(|placed| placed.value.placement.interface.is_some());
+        let own = interface.as_ref().map(|interface| &interface.value);
+        let elsewhere = addresses.all().find(|placed| {
+            let dev = placed.value.placement.interface.as_ref();
+            dev.is_some() && dev != own
+        });
         if let (Some(placed), false) = (elsewhere, election.accept) {
             problems.add(
                 placed.at,

@@ -249,7 +249,8 @@ fn integer(value: &Value<'_>, min: u32) -> Result<u32, Rejection> {
         .ok_or_else(|| value.rejected(value.source_of_integer(), "choose another number"))
 }
 
-/// Reads a firewall mark: an integer, or a string such as `0x10/0xff` with a mask.
+/// Reads a firewall mark: an integer, or a string with a mark and optionally its mask, such as
+/// `0x10/0xff`.
 fn fwmark(value: &Value<'_>) -> Result<(u32, u32), Rejection> {
     let Ok(text) = value.string() else { return integer(value, 1).map(|mark| (mark, u32::MAX)) };
     let number = |text: &str| match text.strip_prefix("0x") {

@@ -24,7 +24,8 @@ pub(in crate::config) struct Folders<'a> {
     pub(super) group: Option<u32>,
     /// The directory of systemd's credentials; `None` if there are none.
     pub(super) credentials: Option<PathBuf>,
-    /// Whether files and credentials with keys and passwords are read.
+    /// Whether files with passwords are read and, unless `lacks_keys` is set, also files and
+    /// credentials with keys.
     pub(super) has_secrets: bool,
     /// Whether keys of signed adverts are not read.
     pub(super) lacks_keys: bool,

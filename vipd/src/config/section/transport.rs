@@ -59,7 +59,8 @@ pub(in crate::config) fn read(
         None | Some(None) => Transport::Multicast,
         Some(Some(elements)) => {
             let peers = peers(&elements.value, problems);
-            check.peers(&peers, elements.at, source.as_ref(), problems);
+            let lacks_source = table.get(schema::UNICAST_SOURCE.name).is_none();
+            check.peers(&peers, elements.at, source.as_ref(), lacks_source, problems);
             Transport::Unicast(peers.into_iter().map(|peer| peer.value).collect())
         }
     };
@@ -128,6 +129,7 @@ impl Check<'_> {
         peers: &[Located<Peer>],
         at: usize,
         source: Option<&Located<IpAddr>>,
+        lacks_source: bool,
         problems: &mut Collector<'_>,
     ) {
         let mut first = BTreeMap::new();
@@ -163,7 +165,7 @@ impl Check<'_> {
                 );
             }
         }
-        if let (None, Some(peer)) = (source, peers.first()) {
+        if let (true, Some(peer)) = (lacks_source, peers.first()) {
             // The peers have the source address in their configuration, so the source address must
             // not change. The interface's primary address can change.
             problems.absent(

@@ -185,8 +185,8 @@ fn invalid_checks_are_rejected() {
         ),
         (
             "[[process]]\nname = \"a\"\ncomm = \"a-very-long-name\"\n",
-            "9:8: comm is \"a-very-long-name\"; it must be a string of 1 to 15 bytes; use the first 15 bytes of the name, \
-             or `executable`",
+            "9:8: comm is \"a-very-long-name\"; it must be a string of 1 to 15 bytes without `/`, line feeds and \
+             null bytes; use the first 15 bytes of the name, or `executable`",
         ),
         (
             "[[file]]\nname = \"a\"\npath = \"weight\"\n",

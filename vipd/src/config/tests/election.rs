@@ -56,6 +56,10 @@ fn invalid_values_are_rejected() {
             "7:31: accept is false and a VIP has its own `dev`, but packets to VIPs can be dropped only on the instance's \
              interface; remove `accept` or `dev`",
         ),
+        (
+            "accept = false\nvirtual_addresses_excluded = [{ address = \"10.0.0.1/24\", dev = \"eth1\" }]\npriority = 0",
+            "8:12: priority is 0; it must be an integer from 1 to 255; choose another number",
+        ),
         ("accept = \"no\"", "6:10: accept is a string; it must be true or false; use e.g. `accept = true`"),
     ]);
 }

@@ -27,7 +27,7 @@ fn vip_that_is_the_primary_address_causes_a_warning_unless_the_router_owns_it() 
 fn multicast_on_an_interface_without_an_ethernet_address_causes_a_warning() {
     assert_eq!(
         warnings("", "eth1", false, &[]),
-        "3:13: interface eth1 has no Ethernet address and cannot carry multicast adverts; configure unicast_peers"
+        "3:13: interface eth1 has no Ethernet address and cannot carry multicast adverts; configure unicast_peers if it is a point-to-point interface, or use another interface"
     );
     assert_eq!(
         warnings("unicast_peers = [\"192.0.2.2\"]\nunicast_source = \"192.0.2.1\"", "eth1", false, &[]),

@@ -122,6 +122,18 @@ fn invalid_routes_are_rejected() {
 }
 
 #[test]
+fn duplicate_routes_of_one_instance_are_rejected_even_if_another_instance_has_the_route() {
+    let route = "{ to = \"10.0.0.0/8\", via = \"192.0.2.1\" }";
+    let first = with(&format!("routes = [{route}]"));
+    let second = with(&format!("routes = [{route}, {route}]"))
+        .replace("\"a\"", "\"b\"")
+        .replace("51", "52")
+        .replace("192.0.2.10", "192.0.2.11");
+    let found = problems(&(first + &second));
+    assert!(found.contains("in table 254 with metric 0 is already defined at line 12"), "{found}");
+}
+
+#[test]
 fn invalid_rules_are_rejected() {
     let row = |rule: &str| problems(&with(&format!("rules = [{rule}]")));
     for (rule, expected) in [
@@ -151,7 +163,7 @@ fn invalid_rules_are_rejected() {
         ),
         (
             "{ from = \"192.0.2.10\", iif = \"eth1\", table = 9, priority = 1 }, { iif = \"eth1\", table = 9, priority = 1 }",
-            "6:10: rule from 192.0.2.10/32 iif eth1 table 9 priority 1 has no effect: rule iif eth1 table 9 priority 1 at line 6, column 74 has the same table and priority and also matches these packets; remove one of them, or choose another priority",
+            "6:10: rule from 192.0.2.10/32 iif eth1 table 9 priority 1 has no effect while rule iif eth1 table 9 priority 1 at line 6, column 74 exists, which has the same table and priority and also matches these packets; remove one of them, or choose another priority",
         ),
     ] {
         assert_eq!(row(rule), expected, "{rule}");

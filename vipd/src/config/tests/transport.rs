@@ -41,6 +41,11 @@ fn peers_require_a_unicast_source() {
             "6:17: unicast_source is missing; it must be this router's address in the configuration of peer 192.0.2.2; \
              add e.g. `unicast_source = \"192.0.2.1\"`",
         ),
+        (
+            "unicast_peers = [\"192.0.2.2\"]\nunicast_source = 5",
+            "7:18: unicast_source is an integer; it must be an IPv4 or IPv6 address without a prefix length; use e.g. \
+             `unicast_source = \"192.0.2.1\"`",
+        ),
     ]);
 }
 

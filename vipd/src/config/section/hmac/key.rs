@@ -117,8 +117,8 @@ fn from_file(file: &str, folders: &Folders<'_>) -> Result<Source, String> {
     let mut source = Source::from_line(&line, &what)?;
     if line.is_readable_by_other_group(folders.group) {
         source.warnings.push(format!(
-            "{what} is readable by a group other than that of the configuration file; if the agent does not belong to \
-             that group, change the group with `chgrp`"
+            "{what} is readable by its group, which is not the group of the configuration file; if the agent does not \
+             belong to the key file's group, change that group with `chgrp`"
         ));
     }
     Ok(source)
@@ -149,7 +149,8 @@ fn from_credential(name: &str, folders: &Folders<'_>) -> Result<Source, String> 
     // systemd sets the permissions of credentials.
     let line = FirstLine::read(&path).map_err(|error| {
         format!(
-            "{what} cannot be read: {error}; add `LoadCredential={name}:FILE` to the service, and restart it"
+            "{what} cannot be read: {error}; add `LoadCredential={name}:FILE` to the service, and restart it; if \
+             permission is denied, run the command as root"
         )
     })?;
     Source::from_line(&line, &what)

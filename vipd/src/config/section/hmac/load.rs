@@ -49,7 +49,8 @@ struct Load {
     per_second: u64,
 }
 
-/// Returns the tokens that the adverts of an instance's master take; `None` without `hmac`.
+/// Returns the tokens that the adverts of an instance's master take; `None` without `hmac`, or if
+/// the instance's interval or family is invalid.
 fn load(draft: &Draft) -> Option<Load> {
     draft.hmac.as_ref()?;
     let (interval, family) = (draft.interval?, draft.addresses.family?);

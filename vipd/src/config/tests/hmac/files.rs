@@ -30,7 +30,7 @@ impl Files {
         fs::set_permissions(&path, Permissions::from_mode(mode)).expect("chmod");
     }
 
-    /// Loads an instance with a key from `source`. Returns the key's state and the warnings.
+    /// Loads an instance with a key from `source`. Returns the key and the warnings.
     fn load(&self, source: &str) -> Result<(Key, Vec<String>), String> {
         let source = with(&format!("hmac.keys = [{{ id = 9, {source} }}]"));
         self.write("vipd.toml", source.as_bytes(), 0o640);
@@ -153,7 +153,8 @@ fn malformed_and_readable_files_are_rejected() {
     assert_eq!(
         files.load("credential = \"other\""),
         Err("6:37: key 9 of a: credential \"other\" cannot be read: No such file or directory (os error 2); add \
-             `LoadCredential=other:FILE` to the service, and restart it"
+             `LoadCredential=other:FILE` to the service, and restart it; if permission is denied, run the command as \
+             root"
             .to_owned())
     );
 }
@@ -171,8 +172,8 @@ fn group_of_key_file_is_compared_with_that_of_the_configuration() {
     assert_eq!(
         config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [format!(
-            "6:31: file \"{name}\" is readable by a group other than that of the configuration file; if the agent does not \
-             belong to that group, change the group with `chgrp`"
+            "6:31: file \"{name}\" is readable by its group, which is not the group of the configuration file; if the \
+             agent does not belong to the key file's group, change that group with `chgrp`"
         )]
     );
 }
