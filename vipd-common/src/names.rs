@@ -62,7 +62,7 @@ pub const MAP_LEASES: &str = "LEASES";
 /// Array of one [`FilterWords`](crate::records::FilterWords), memory-mapped.
 pub const MAP_FILTER: &str = "FILTER";
 /// Program array of one entry, [`CONSUME_XDP`]. The kernel removes the entry when the agent's
-/// process ends.
+/// process ends without leaving its state to a successor.
 pub const MAP_AGENT_XDP: &str = "AGENT_XDP";
 /// Like [`MAP_AGENT_XDP`], for programs with multi-buffer support; its entry is
 /// [`CONSUME_XDP_FRAGS`].

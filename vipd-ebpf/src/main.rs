@@ -10,8 +10,8 @@
 //!  packet to or from a VIP that is fenced or closed  ─► counted ─► drop
 //! ```
 //!
-//! After the agent's process has ended, all adverts are passed, but they can still fence the
-//! agent's VIPs.
+//! After the agent's process has ended without leaving its state to a successor, all adverts are
+//! passed, but they can still fence the agent's VIPs.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",

@@ -95,9 +95,9 @@ pub(crate) static FILTER: Array<FilterWords> = Array::with_max_entries(1, BPF_F_
 
 /// The programs that drop a processed advert. The kernel empties a program array once no process
 /// has it open (`prog_array_map_clear`, `kernel/bpf/arraymap.c`). Adverts therefore pass to the
-/// network stack after the agent's process has ended, even if the programs that receive them are
-/// still attached. There is one array for each kind of program, because an array cannot hold
-/// programs of different kinds.
+/// network stack after the agent's process has ended without leaving its state to a successor, even
+/// if the programs that receive them are still attached. There is one array for each kind of
+/// program, because an array cannot hold programs of different kinds.
 #[map]
 pub(crate) static AGENT_XDP: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]

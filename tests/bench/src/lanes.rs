@@ -49,7 +49,7 @@ struct Column {
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Draws the chart. Returns `None` if there are no results.
+/// Draws the chart. Returns `None` if there are no results for [`INTERVAL`].
 ///
 /// # Errors
 /// Returns an error if plotters fails to draw the chart.

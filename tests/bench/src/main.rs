@@ -38,8 +38,8 @@ const REASONS: &str = "misses.md";
 
 /// Compare vipd with keepalived, in turn and in identical labs; needs root
 ///
-/// Prints medians of several runs and compares them with vipd's targets. The host's network is not
-/// affected, but all CPUs are used. Other load on the machine distorts the results.
+/// Prints medians of several runs, and compares the results with vipd's targets. The host's network
+/// is not affected, but all CPUs are used. Other load on the machine distorts the results.
 #[derive(Parser, Debug)]
 #[command(
     name = "cargo xtask bench",

@@ -1,4 +1,4 @@
-//! The charts of the report and their data.
+//! The charts of the report and their data, except the chart of answers (see [`crate::lanes`]).
 
 use crate::metric::Metric;
 use crate::results::{Results, Series};

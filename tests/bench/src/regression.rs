@@ -39,8 +39,8 @@ impl fmt::Display for Change {
     }
 }
 
-/// Returns, for each CPU metric, its row name, the medians of this build and the other, and the
-/// change.
+/// Returns, for each CPU metric that was measured for both builds, its row name, the medians of
+/// this build and the other, and the change.
 pub(crate) fn compare(measured: &Measured) -> Vec<(String, f64, f64, Change)> {
     let rows = measured.rows().into_iter().filter(|(metric, _)| metric.is_cpu());
     rows.filter_map(|row| {

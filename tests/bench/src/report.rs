@@ -74,8 +74,8 @@ pub(crate) fn markdown(
     let mut text = format!(
         "# Benchmark\n\n\
          Results of `{}`,\n\
-         which took {} minutes. The measured programs ({}) took turns,\n\
-         in identical labs of network namespaces connected by veth pairs and a bridge.\n\n\
+         which took {} minutes. Measured, in turn if there are several programs: {}.\n\
+         The labs are identical: network namespaces connected by veth pairs and a bridge.\n\n\
          Machine: {}.\n\n\
          ## Targets\n\n",
         run.command,
@@ -201,8 +201,8 @@ fn table(measured: &Measured) -> String {
     }
     let changes = regression::compare(measured);
     if !changes.is_empty() {
-        text +=
-            "\nCPU cost compared with the other build of vipd (no worse: an increase of at most 5 %):\n\n";
+        text += "\nCPU cost compared with the other build of vipd (no worse: an increase of at most 5 % or \
+                 within noise):\n\n";
         for (row, new, old, change) in changes {
             let _ = writeln!(text, "* {row}: {}, other build {}: {change}", shown(new, ""), shown(old, ""));
         }
@@ -248,10 +248,12 @@ fn shown(value: f64, unit: &str) -> String {
     format!("{value:.digits$} {unit}").trim_end().to_owned()
 }
 
-/// Parses the reasons why targets are missed, from lines of the form `* key: reason`.
+/// Parses the reasons why targets are missed, from list items of the form `* key: reason`, which may
+/// have further, indented lines.
 pub(crate) fn reasons(text: &str) -> BTreeMap<String, String> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("* ")?.split_once(": "));
-    lines.map(|(key, reason)| (key.to_owned(), reason.trim_end_matches('.').to_owned())).collect()
+    let items = text.replace("\n  ", " ");
+    let items = items.lines().filter_map(|item| item.strip_prefix("* ")?.split_once(": "));
+    items.map(|(key, reason)| (key.to_owned(), reason.trim_end_matches('.').to_owned())).collect()
 }
 
 #[cfg(test)]

@@ -94,7 +94,8 @@ impl Programs {
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
     pub(crate) kind: AgentKind,
-    /// vipd's XDP mode; `None` omits the key `xdp` from the configuration.
+    /// vipd's XDP mode; `None` omits the key `xdp` from the configuration, unless the environment
+    /// variable `VIPD_TEST_XDP` sets it.
     xdp: Option<XdpMode>,
 }
 

@@ -48,8 +48,9 @@ impl Leases {
     }
 
     /// Begins a lease that ends at `now`, and lifts the fence. Has no effect if the row already has
-    /// a lease: that of a new master whose first advert was sent, or of a master to which a reload
-    /// adds VIPs. In any case, the next advert extends the lease and lifts the fence.
+    /// a lease: that of a new master whose first advert was sent, of a router that becomes master
+    /// again before its VIPs have been removed, or of a master to which a reload adds VIPs. In any
+    /// case, the next advert extends the lease and lifts the fence.
     pub fn begin(&self, row: Row, now: Timestamp) {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         if slot.valid_until.load(Ordering::Relaxed) == 0 {
@@ -141,8 +142,8 @@ impl Leases {
             }
         }
         let is_fenced = || self.slots.values().iter().any(|slot| slot.fenced.load(Ordering::Relaxed) != 0);
-        // The word must not be 0 even briefly while a row is fenced, because this thread may be
-        // stopped at any time.
+        // Checked before the word is reset, too: resetting it while a row is fenced would let the
+        // row's packets pass until the check below, or for longer if this thread is stopped before.
         if is_fenced() {
             return;
         }

@@ -23,17 +23,18 @@ use super::sizes::Sizes;
 use super::{Addresses, Counters, Feed, KernelLog, Leases, Row, Signers, Steady};
 use crate::vrrp::hmac::Key;
 
-/// Whether the program logs each discarded advert.
+/// Whether the program logs each invalid advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// No log lines. The verifier removes the log statements.
     Quiet,
-    /// A line for each discarded advert.
+    /// A line for each invalid advert, but none for replays and rate-limited adverts.
     Discards,
 }
 
-/// The loaded program and its attachments. Dropping it detaches everything that has not been
-/// [handed over](Self::hand_over) to a successor.
+/// The loaded program and its attachments. Dropping it detaches everything, except attachments that
+/// have been [handed over](Self::hand_over) to a successor, or that still belong to a predecessor
+/// because [`take_over`](Self::take_over) has not been called.
 pub struct Kernel {
     ebpf: Ebpf,
     routers: Routers,
@@ -73,7 +74,8 @@ impl Kernel {
     /// Loads the program in `object`.
     ///
     /// # Errors
-    /// Returns an error that names the failed operation and the remedy.
+    /// Returns an error that names the failed operation and, except for [`LoadError::Map`], the
+    /// remedy.
     pub fn load(object: &[u8], sizes: Sizes, verbosity: Verbosity) -> Result<Loaded, LoadError> {
         Self::load_on(object, sizes, verbosity, None)
     }

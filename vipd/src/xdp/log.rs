@@ -11,7 +11,8 @@ use aya_log::EbpfLogger;
 /// Interval at which the BPF program's log lines are read.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The BPF program's log: one line for each discarded advert, at debug level.
+/// The BPF program's log: one line for each invalid advert, at debug level. Replays and
+/// rate-limited adverts are discarded without a line.
 ///
 /// If debug logging is off, the verifier removes the log statements from the program, so that
 /// packets cannot flood the log.

@@ -40,8 +40,8 @@ impl fmt::Display for Mode {
 /// The configured mode of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Preference {
-    /// Native mode if the driver's native mode is known not to affect other traffic. Otherwise TC
-    /// ingress, or generic mode if TC ingress is refused.
+    /// Native mode if the driver's native mode is known not to affect other traffic. Otherwise, and
+    /// if native mode is refused or frames have no Ethernet header, TC ingress, then generic mode.
     #[default]
     Auto,
     /// Native mode. If native mode is refused, or frames have no Ethernet header, TC ingress, then

@@ -252,7 +252,8 @@ impl Pins {
         }
     }
 
-    /// Pins an object. Returns `false` if this value was created with [`none`](Self::none).
+    /// Pins an object, replacing any existing pin with this name. Returns `false` if this value was
+    /// created with [`none`](Self::none) or the pins have been left to a successor.
     fn pin_object(&self, name: &str, object: BorrowedFd<'_>) -> Result<bool, String> {
         let Some(directory) = &self.directory else { return Ok(false) };
         let path = directory.join(name);

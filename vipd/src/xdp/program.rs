@@ -1,8 +1,9 @@
 //! The programs in the BPF object.
 //!
 //! [`Consumers`] and [`Entry::Tc`] are loaded at startup; the latter shows whether the kernel
-//! accepts the parser. Every other [`Entry`] is loaded when it is first attached, because the
-//! verifier takes 0.1 s per program and no host needs all programs.
+//! accepts the parser. A successor also loads each [`Entry`] that its predecessor has attached.
+//! Every other [`Entry`] is loaded when it is first attached, because the verifier takes 0.1 s per
+//! program and no host needs all programs.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -108,7 +109,8 @@ const CONSUMERS: [(&str, &str); 3] = [
 
 /// The program arrays, which must stay open while vipd processes adverts: when the last descriptor
 /// is closed, the kernel empties the arrays, and adverts pass to the network stack. The arrays must
-/// therefore never be pinned or passed to a process other than a successor.
+/// therefore never be pinned, or passed to a process other than a successor, directly or through
+/// systemd's descriptor store.
 pub(super) struct Consumers(Vec<(ProgramArray<MapData>, &'static str)>);
 
 impl Consumers {

@@ -99,8 +99,8 @@ impl Routers {
     /// Clears the rows of routers whose entries have been removed.
     ///
     /// First waits until all runs of the program that may still use the removed entries have ended,
-    /// because they may write to the rows. This takes tens of milliseconds, regardless of the
-    /// number of rows.
+    /// because they may write to the rows. This takes tens of milliseconds, or 100 ms without
+    /// `MEMBARRIER_CMD_GLOBAL`, regardless of the number of rows.
     pub(super) fn clear_rows(&mut self, rows: &[Row]) -> Result<(), MapError> {
         wait_for_running_programs();
         let cpus = nr_cpus().map_err(|(_, error)| MapError::IoError(error))?;
@@ -121,10 +121,11 @@ impl Routers {
 
 /// Returns the keys that belong to one of the rows.
 ///
-/// If the program evicts a key during the iteration, the kernel restarts with the first key
-/// (`htab_map_get_next_key` in `kernel/bpf/hashtab.c`). A flood of adverts from new senders could
-/// therefore make the iteration endless, so it ends after twice the number of keys for which the
-/// map has room. Missing a token bucket does no harm, because the bucket refills within 0.1 s.
+/// If the program evicts the key that the iteration returned last, the kernel restarts with the
+/// first key (`htab_map_get_next_key` in `kernel/bpf/hashtab.c`). A flood of adverts from new
+/// senders could therefore make the iteration endless, so it ends after twice the number of keys
+/// for which the map has room. Missing a token bucket does no harm, because the bucket refills
+/// within 0.1 s.
 fn senders_of(
     rows: &BTreeSet<[u8; 4]>,
     keys: impl Iterator<Item = [u8; SENDER_KEY]>,

@@ -34,7 +34,8 @@ impl Row {
 pub struct Rows {
     /// Unused rows below `next`.
     free: Vec<Row>,
-    /// The lowest row that has never been allocated, or `None` if row numbers are exhausted.
+    /// The row after all rows that are allocated or in `free`, or `None` if row numbers are
+    /// exhausted.
     next: Option<Row>,
     /// The highest row that exists in the maps.
     last: u32,

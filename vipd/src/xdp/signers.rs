@@ -49,8 +49,9 @@ impl Signers {
         Ok(Self { rows: Mapping::new(rows, count)?, clock: Mapping::new(clock, 1)? })
     }
 
-    /// Records that an advert of a sender has been verified. Until `mark_until`, the program drops
-    /// adverts of this sender with a sequence that is not after `mark`.
+    /// Stores a sender of a row: one whose advert has been verified, or the router itself at its
+    /// present or a former address. Until `mark_until`, the program drops adverts of this sender
+    /// with a sequence that is not after `mark`.
     ///
     /// `position` is the position of the sender among the senders of the row. The program has room
     /// for [`SIGNERS`] senders of each row and treats those at later positions as unknown.
@@ -87,7 +88,8 @@ impl Signers {
         Timestamp::from_nanos(dropped.map_or(0, |senders| senders.dropped.load(Ordering::Relaxed)))
     }
 
-    /// Forgets the senders of a row, and fills their token buckets.
+    /// Removes the senders of a row, fills their token buckets and the one that all other senders
+    /// share, and resets the time that [`last_drop`](Self::last_drop) returns.
     pub fn clear(&self, row: Row) {
         let Some(senders) = self.rows.values().get(row.index()) else { return };
         for slot in &senders.slots {

@@ -1,4 +1,5 @@
-//! The `bpf(2)` commands that aya lacks or whose errors aya does not return.
+//! The `bpf(2)` commands that aya lacks, whose errors aya does not return, or whose results aya
+//! would copy (the states of keys).
 
 mod objects;
 

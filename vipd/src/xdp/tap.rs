@@ -1,12 +1,13 @@
 //! Copies the adverts that the BPF program of a running agent drops at the XDP hook.
 //!
-//! After an advert is processed, the program [`CONSUME_XDP`] in a program array drops it. A tap
-//! replaces [`CONSUME_XDP`] with a program that copies the frame to a ring buffer and then drops
-//! it, so nothing changes for the agent. The tap does not keep the array open. When the agent's
-//! process ends, the kernel therefore empties the array, as without a tap, and adverts pass to the
-//! network stack.
+//! After an advert is processed, a program in a program array, [`CONSUME_XDP`] or
+//! [`CONSUME_XDP_FRAGS`], drops it. A tap replaces this program with one that copies the frame to a
+//! ring buffer and then drops it, so nothing changes for the agent. The tap does not keep the array
+//! open. When the agent's process ends without leaving its state to a successor, the kernel
+//! therefore empties the array, as without a tap, and adverts pass to the network stack.
 //!
 //! [`CONSUME_XDP`]: vipd_common::names::CONSUME_XDP
+//! [`CONSUME_XDP_FRAGS`]: vipd_common::names::CONSUME_XDP_FRAGS
 
 use std::fmt;
 use std::io;
@@ -42,7 +43,8 @@ pub struct Tap {
     counted: u64,
     program: OwnedFd,
     program_id: u32,
-    /// The program that was replaced.
+    /// The program to reinstall: the one that was replaced or, if that was the tap of a killed
+    /// process, a new program that drops frames.
     original: OwnedFd,
 }
 

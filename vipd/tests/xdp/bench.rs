@@ -19,7 +19,8 @@ use crate::reference::{Maps, Verdict};
 /// The loopback interface has this index in every network namespace.
 pub(crate) const LOOPBACK: u32 = 1;
 
-/// VRID, family, version and counter row of the multicast routers on [`LOOPBACK`].
+/// VRID, family, version and counter row of the multicast routers on [`LOOPBACK`] with virtual
+/// addresses, but without a password and without signed adverts.
 pub(crate) const WATCHED: [(u8, u8, u8, u32); 3] = [(51, 4, 3, 1), (52, 4, 2, 2), (51, 6, 3, 3)];
 /// VRID and row of the unicast router on [`LOOPBACK`]: IPv4, version 3, with the address [`OURS`].
 /// It accepts adverts from [`PEER`] with a TTL of 250 or more.

@@ -18,7 +18,8 @@ pub(crate) fn valid6() -> Advert {
     Advert { addresses: addresses(6, 1), ..Advert::new(Version::V3, 51, 100, source) }
 }
 
-/// Returns a trailer with key ID 7, a sequence and an HMAC of 0xa5.
+/// Returns a trailer with key ID 7, the sequence `0x6925_f0a0_8000_0001`, and an HMAC whose bytes
+/// are all 0xa5.
 pub(crate) fn trailer() -> Vec<u8> {
     let mut trailer = vec![1, 7, 0, 0, 0x69, 0x25, 0xf0, 0xa0, 0x80, 0, 0, 1];
     trailer.resize(28, 0xa5);

@@ -1,5 +1,5 @@
-//! Signed adverts: they reach user space with their packet, and no advert whose HMAC has not been
-//! verified changes anything else.
+//! Signed adverts: they reach user space with their packet, do not take the fast path, and do not
+//! fence before their HMAC has been verified.
 
 use vipd::xdp::{Action, Entry};
 use vipd_common::Timestamp;

@@ -78,7 +78,7 @@ impl Bench {
 
     /// Lifts the fence of a router, and sets a lease that ends at `valid_until`.
     fn begin(&self, number: u32, valid_until: u64) {
-        self.loaded.leases.begin(row(number), Timestamp::from_nanos(1));
+        self.loaded.leases.lift(row(number));
         self.loaded.leases.renew(row(number), Timestamp::from_nanos(valid_until), OURS);
     }
 
@@ -128,7 +128,7 @@ fn adverts_of_every_length_are_verified() {
                 let genuine = sign(&advert, key(), TIME);
                 let mut forged = genuine.clone();
                 forged.addresses.reverse();
-                bench.loaded.leases.begin(row(number), Timestamp::from_nanos(1));
+                bench.loaded.leases.lift(row(number));
                 assert_eq!(bench.fences(number, &forged), count == 1, "{count}");
                 assert!(bench.fences(number, &genuine), "{count}");
             }
@@ -262,7 +262,7 @@ fn keys_are_replaced_and_removed() {
     let mut check = |keys: &[Key], expected: [bool; 2]| {
         bench.loaded.kernel.set_keys(row(number), keys).expect("there is room");
         let fences = [key(), second()].map(|key| {
-            bench.loaded.leases.begin(row(number), Timestamp::from_nanos(1));
+            bench.loaded.leases.lift(row(number));
             bench.fences(number, &sign(advert, key, TIME))
         });
         assert_eq!(fences, expected);
@@ -274,7 +274,7 @@ fn keys_are_replaced_and_removed() {
     check(&[Key::new(KEY_ID_7, &[0x99; 64])], [false, false]);
     check(&[key()], [true, false]);
     bench.loaded.kernel.clear_rows(&[row(number)]).expect("the row exists");
-    bench.loaded.leases.begin(row(number), Timestamp::from_nanos(1));
+    bench.loaded.leases.lift(row(number));
     assert!(!bench.fences(number, &sign(advert, key(), TIME)), "the keys of a cleared row are removed");
     assert!(bench.fences(other, &sign(others_advert, key(), TIME)), "the keys of other rows are kept");
 }
@@ -303,7 +303,7 @@ fn a_flood_of_forged_adverts_exhausts_the_limit_of_hashed_blocks() {
         if is_exhausted {
             break;
         }
-        bench.loaded.leases.begin(row(number), Timestamp::from_nanos(1));
+        bench.loaded.leases.lift(row(number));
     }
     assert!(is_exhausted);
     // Half of the limit is reserved for senders whose adverts have been verified.

@@ -1,5 +1,5 @@
-//! Wake-ups: a changed advert is recorded and wakes the reader. An unchanged advert only updates
-//! the stored arrival time.
+//! Wake-ups: a changed advert is recorded and wakes the reader. Apart from the counters, an
+//! unchanged advert only updates the stored arrival time.
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};

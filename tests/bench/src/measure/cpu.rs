@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// which is most of the cost of sending a packet.
 ///
 /// # Errors
-/// Returns an error if the process has exited.
+/// Returns an error if the process has exited, or if a descendant exits during the call.
 pub(crate) fn of_process(id: u32) -> Result<Duration> {
     let mut total = Duration::ZERO;
     let tasks = fs::read_dir(format!("/proc/{id}/task"))

@@ -44,7 +44,8 @@ pub(crate) enum Kind {
 /// each.
 ///
 /// # Errors
-/// Returns an error if the lab fails or a capture lost frames.
+/// Returns an error if the lab fails, a capture lost frames, or the master sends no adverts during
+/// a flood.
 pub(crate) fn pair(
     subject: &Subject,
     kind: Kind,

@@ -19,7 +19,7 @@ use crate::figure::Figure;
 use crate::metric::Metric;
 
 const NODE: Station = Station::Node(1);
-/// Frames per system call.
+/// Adverts per system call. Gratuitous ARPs are all sent in one call.
 const BATCH: usize = 64;
 /// Number of times that adding and announcing addresses is measured.
 const REPEATS: u32 = 100;

@@ -125,7 +125,7 @@ fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     });
     match started {
         Ok(()) => Ok(Some(last.saturating_since(wall))),
-        // Errors other than the time limit occur earlier.
+        // An error this late is taken for the time limit. Other errors usually occur earlier.
         Err(_) if begin.elapsed() > BOUND / 2 => Ok(None),
         Err(error) => Err(error),
     }

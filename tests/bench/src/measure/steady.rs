@@ -26,7 +26,8 @@ const WARM_UP: Duration = Duration::from_millis(1500);
 /// masters.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or if a router does not stay in Backup.
+/// Returns an error if the lab fails, or if the node sends 10 frames or more, because routers have
+/// become master.
 pub(crate) fn backup(
     subject: &Subject,
     count: u8,

@@ -74,9 +74,10 @@ pub(super) struct Outcome {
     /// master's first advert.
     pub(super) late: u32,
     /// Time from the new master's first use of the VIP to the last of these frames; 0 if there are
-    /// none.
+    /// no such frames, or if the new master did not use the VIP before the last of them.
     pub(super) both: f64,
-    /// Longest time from a request to the next answer from any node.
+    /// Longest time from a request to the next answer from any node or, after the last answer, to
+    /// the end of the observation.
     pub(super) gap: f64,
     /// Time from the fault to the new master's first advert.
     pub(super) takeover: f64,
@@ -87,7 +88,7 @@ impl Episode {
     /// Evaluates the signs of the episode, which must be in chronological order.
     ///
     /// # Errors
-    /// Returns an error if the new master sent no adverts.
+    /// Returns an error if the new master sent no adverts from the fault to the end.
     pub(super) fn judge(&self, signs: &[Sign]) -> Result<Outcome> {
         let times = |wanted: &dyn Fn(&Sign) -> bool| {
             let signs = signs.iter().filter(|sign| sign.time >= self.start && sign.time <= self.end);
