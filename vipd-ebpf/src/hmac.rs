@@ -25,10 +25,11 @@ const NANOSECONDS: u64 = 1_000_000_000;
 /// Largest number of blocks that the inner hash of an advert processes.
 const MAX_BLOCKS: usize = Covered { message: 0, len: vrrp::MAX_LEN }.blocks();
 
-/// Returns 1 if the HMAC of the advert in this CPU's window is correct and its time is within the
-/// row's window, otherwise 0. `length` is the length of the packet in bytes; the packet must be
-/// valid and preceded by its record. `flags` are [`KNOWN`] and [`EXPIRED`]. Also returns 0 if too
-/// many blocks have been hashed recently.
+/// Returns 1 if the HMAC of the advert in this CPU's window is correct and the advert's time is
+/// accepted ([`SignerRow::window`](vipd_common::records::SignerRow::window)), otherwise 0. `length`
+/// is the length of the packet in bytes; the packet must be valid and preceded by its record.
+/// `flags` are [`KNOWN`] and [`EXPIRED`]. Also returns 0 if too many blocks have been hashed
+/// recently.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn vipd_verify(length: u32, flags: u32) -> u32 {

@@ -184,7 +184,8 @@ mod program {
         /// Drop the frame: a packet to or from a VIP that is fenced or closed.
         Drop,
         /// An advert for a configured virtual router, valid or not: drop the frame if the agent's
-        /// process exists. Otherwise pass it, because another VRRP daemon may have been started.
+        /// process exists or has left its state to a successor. Otherwise pass it, because another
+        /// VRRP daemon may have been started.
         Consume,
     }
 

@@ -18,8 +18,9 @@ use crate::signers;
 
 /// Writes a signed advert to the ring, followed by its packet of `length` bytes, and wakes the
 /// reader, or counts the loss if the ring is full. Drops replays and rate-limited adverts. User
-/// space verifies the HMAC, and only then counts the advert. A rate-limited advert may still fence
-/// the row if the lease has expired.
+/// space verifies the HMAC, and only then counts the advert as received; this function only counts
+/// that its first address is not link-local. A rate-limited advert may still fence the row if the
+/// lease has expired.
 ///
 /// The program verifies the HMAC only if the advert would fence the row.
 #[inline(always)]

@@ -35,11 +35,11 @@ pub mod import;
 #[expect(unsafe_code, reason = "borrows rtnetlink's sockets as descriptors")]
 pub mod netlink;
 pub mod observe;
-#[expect(unsafe_code, reason = "sockaddr_ll and sendmmsg(2)")]
+#[expect(unsafe_code, reason = "sockaddr_ll, sendmmsg(2), buffers of recvmsg(2), socket options")]
 pub mod packet;
 #[expect(
     unsafe_code,
-    reason = "signals, users and groups, socket options, adjtimex(2), preparation of child processes"
+    reason = "signals, users and groups, descriptors, sockets, memory, mutexes, system calls, child processes"
 )]
 pub mod process;
 #[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "mallopt(3) and malloc_trim(3)"))]

@@ -248,8 +248,8 @@ fn shown(value: f64, unit: &str) -> String {
     format!("{value:.digits$} {unit}").trim_end().to_owned()
 }
 
-/// Parses the reasons why targets are missed, from list items of the form `* key: reason`, which may
-/// have further, indented lines.
+/// Parses the reasons why targets are missed, from list items of the form `* key: reason`, which
+/// may have further, indented lines.
 pub(crate) fn reasons(text: &str) -> BTreeMap<String, String> {
     let items = text.replace("\n  ", " ");
     let items = items.lines().filter_map(|item| item.strip_prefix("* ")?.split_once(": "));

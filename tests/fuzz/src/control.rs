@@ -163,7 +163,7 @@ enum Answer {
 }
 
 /// Returns the expected replies to the sent bytes. The last line may lack its newline. The server
-/// reads nothing after an overlong line.
+/// answers nothing after an overlong line or an `events` request.
 fn wanted(sent: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     for line in sent.split_inclusive(|byte| *byte == b'\n') {

@@ -195,8 +195,9 @@ impl Watched {
         }
     }
 
-    /// Checks that the router takes part in elections if and only if it has a primary address and
-    /// no impediments, and `startup_delay` has passed.
+    /// Checks that the router takes part in elections only if it has a primary address and no
+    /// impediments, and `startup_delay` has passed. With a primary address and no impediments, it
+    /// must take part, or its start must be scheduled.
     fn check_readiness(&mut self, input: Input, after: &Snapshot) {
         match input {
             Input::PrimaryAddress(_) => self.has_primary = true,

@@ -25,7 +25,7 @@ const COUNT: u8 = 0x10;
 const HEADER: u8 = 0x20;
 /// Corrects the checksum of the message.
 const MESSAGE: u8 = 0x40;
-/// Computes the checksum of the message without a pseudo-header.
+/// With [`MESSAGE`], computes the checksum of the message without a pseudo-header, as in VRRPv2.
 const MESSAGE_ONLY: u8 = 0x80;
 
 const IPV6_HEADER_LEN: usize = 40;

@@ -18,7 +18,8 @@ pub(crate) struct LanConditions {
     pub(crate) loss: u64,
     /// Percentage of adverts that are delivered twice.
     pub(crate) duplication: u64,
-    /// Whether adverts from one host to another may arrive out of order.
+    /// Whether adverts of a virtual router from one host to another may arrive out of order.
+    /// Adverts of different virtual routers always may.
     pub(crate) reorders: bool,
 }
 
@@ -56,9 +57,9 @@ impl World {
     }
 
     /// Schedules the arrival of an advert after a random delay. Unless `reorders` is set, adverts
-    /// between two hosts arrive in order, as through a switch. A clean shutdown relies on this
-    /// order: if a router's last regular advert arrived after its priority-0 advert, backups would
-    /// follow that router again.
+    /// of a virtual router between two hosts arrive in order, as through a switch. A clean shutdown
+    /// relies on this order: if a router's last regular advert arrived after its priority-0 advert,
+    /// backups would follow that router again.
     fn deliver(&mut self, from: usize, index: usize, to: usize, in_transit: InTransit) {
         let mut arrival = self.now + self.random.between(self.delay / 10, self.delay);
         let last = &mut self.members[from].last_arrival[index];

@@ -94,12 +94,13 @@ impl Plan {
         let everywhere = shape != Shape::Mesh;
         let version = if unit == SECOND && random.one_in(2) { Version::V2 } else { Version::V3 };
         let family = if version == Version::V3 && random.one_in(3) { Family::V6 } else { Family::V4 };
-        // Usually, all members have the same interval. Their priorities then differ, as RFC 9568
-        // section 8.3.2 recommends.
+        // Usually, all members have the same interval and different priorities, as RFC 9568 section
+        // 8.3.2 recommends. Otherwise, their priorities may be equal and, in VRRPv3, their
+        // intervals may differ.
         let uniform = everywhere || !random.one_in(4);
         let shared = unit * random.of(&[1, 1, 2, 3]);
-        // All members must have the same `down_after_adverts`. If their intervals differ, use 3, as
-        // in the RFC.
+        // All members must have the same `down_after_adverts`. If their intervals may differ, or
+        // their priorities may be equal, use 3, as in the RFC.
         let mut down_after_adverts = if uniform { random.of(&[2, 3, 3, 3]) } else { 3 };
         let preempt_delay = if random.one_in(6) { shared * random.between(1, 6) } else { 0 };
         let owner = random.one_in(8);

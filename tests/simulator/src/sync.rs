@@ -10,7 +10,8 @@
 //! These invariants are checked:
 //!
 //! 1. After each input and its consequences, all members of a group are masters or none is.
-//! 2. Once the cuts no longer change, transitions end within the settling time.
+//! 2. Once no adverts are lost at random and the cuts and faults no longer change, transitions end
+//!    within the settling time.
 //! 3. Once all segments are connected and no node is drained, one node is master on all segments,
 //!    if all routers of each node are in one group.
 //!

@@ -5,8 +5,8 @@ use std::fmt;
 /// An invariant that must hold in every world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
-    /// Once the LAN has had no partitions for the longest Active_Down_Interval, two masters coexist
-    /// for no longer than an advert and its answer take.
+    /// Once the LAN has had no partitions and has lost no adverts for the longest
+    /// Active_Down_Interval, two masters coexist for no longer than an advert and its answer take.
     OneMasterAtMost,
     /// Under the same condition, two hosts answer for the VIPs for no longer than an advert and its
     /// answer take, even if the process of one of them is stalled or dead.

@@ -258,7 +258,7 @@ impl World {
                 self.violate(
                     member,
                     Invariant::SilentAfterShutdown,
-                    &format!("{action:?} after the shutdown"),
+                    &format!("{action:?} after the shutdown or the loss of the link"),
                 );
             }
             self.act(member, action);

@@ -1,5 +1,6 @@
 //! Simulated sync groups: all members of a group are masters or none is, transitions end after the
-//! last fault, and once all segments are connected, one node is master on all of them.
+//! last fault, and once all segments are connected, one node is master on all of them, if all
+//! routers of each node are in one group.
 
 use std::thread::available_parallelism;
 

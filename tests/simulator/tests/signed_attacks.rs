@@ -1,4 +1,5 @@
-//! An attacker without a key causes no transition of routers with signed adverts.
+//! An attacker without a key causes no transition of routers that require signed adverts, except by
+//! replays to a router that has been restarted since it received the original adverts.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -81,7 +81,7 @@ fn steps_within_the_window_have_no_effect() {
 /// The sender's clock steps back by more than the window. Its sequence follows the clock, because
 /// receivers whose clocks agree with the new time would refuse a continued sequence as stale. This
 /// receiver has accepted adverts with the former time, so it refuses the new adverts as replays
-/// until the former time is stale.
+/// until their time is after the former time, here for 8 s, or the former time is stale.
 #[test]
 fn step_across_the_window_is_refused_as_a_replay_until_the_former_time_is_stale() {
     let mut world = pair(AntiReplay::Time);

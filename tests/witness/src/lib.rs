@@ -1,9 +1,9 @@
 //! Encodes VRRP frames for tests: valid adverts, and adverts in which any field may be wrong.
 //!
-//! This crate is written from RFC 3768 and RFC 9568 and does not depend on vipd, so that a bug in
-//! vipd's own encoder, checksum or constants makes tests fail instead of canceling out against the
-//! same bug here. Only vipd-common's unit tests and the simulation of signed adverts have their own
-//! encoders.
+//! This crate is written from RFC 3768, RFC 5798 and RFC 9568 and does not depend on vipd, so that
+//! a bug in vipd's own encoder, checksum or constants makes tests fail instead of canceling out
+//! against the same bug here. Only vipd-common's unit tests and the simulation of signed adverts
+//! have their own encoders.
 //!
 //! Adverts can be signed like keepalived 2.4 does it. [`signed_adverts`] returns test vectors.
 

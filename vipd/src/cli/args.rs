@@ -32,7 +32,8 @@ Environment:
 
 Exit status:
   0  success
-  1  failure: the reason is printed to standard error
+  1  failure: the reason is printed to standard error; `vipd doctor` also
+     exits with 1 if it has found a problem
   2  invalid command line
 
 The pages docs/commands.md, docs/configuration.md and docs/counters.md describe
@@ -89,8 +90,9 @@ settings that are not needed or were adapted, and settings that need
 attention, which are also marked in the result. See docs/migration.md.
 
 Exit status: 0 if the result has the same meaning; 1 if a setting needs
-attention, the file cannot be read or has no vrrp_instance, or the result is
-not valid.")]
+attention, the file cannot be read, exceeds a limit or has no vrrp_instance,
+the output file exists (without --force) or cannot be written, or the result
+is not valid.")]
     Import(ImportArgs),
     /// Show the counters of a running agent
     #[command(after_help = "\
@@ -201,7 +203,8 @@ Examples:
 Run it on the master, which sends a priority-0 advert, so that a backup takes
 over after its Skew_Time. The former master does not preempt the new one, even
 if its priority is higher. It takes over again when the new master fails or
-hands over mastership, or after about three intervals if there is no backup.
+hands over mastership or, if there is no backup, after its
+Active_Down_Interval.
 
 The command ends once another node, or this one again, is master.
 
@@ -281,8 +284,8 @@ Examples:
 Captures the adverts that the interface sends and receives, including those
 that vipd's XDP program drops, which tcpdump cannot capture. In the file, the
 comment of each received frame is the decision of the BPF program with this
-configuration file, and the reason. HMACs are not verified. Ends after
---seconds, or with Ctrl-C.
+configuration file, and the reason. Rate limits, HMACs, clocks and replays are
+not checked. Ends after --seconds, or with Ctrl-C.
 
 Exit status: 0 at the end of the time or after Ctrl-C; 1 if the interface
 cannot be observed, or the file cannot be written.
@@ -302,12 +305,12 @@ the node of a dead master answers for its VIPs. Once another node has become
 master, the kernel drops packets to and from these VIPs if they are fenced.
 
 Run the command in the network namespace of the agent. It removes the VIPs,
-routes and rules of all dead agents there, but only the macvlans and pinned
-BPF programs of the agent with this runtime directory. It fails while another
-agent runs in this namespace.
+routes, rules and TC filters of all dead agents there, but only the macvlans
+and pinned BPF programs of the agent with this runtime directory. It fails
+while another agent runs in this namespace.
 
-Exit status: 0 even if there was nothing to remove; 1 if an agent is running or
-something could not be removed.")]
+Exit status: 0 even if there was nothing to remove; 1 if an agent is running,
+or a VIP, a route or a rule could not be removed.")]
     Cleanup,
 }
 

@@ -139,6 +139,8 @@ impl Judge<'_> {
 }
 
 /// Returns a line for a frame: time of day (UTC), direction, addresses, the advert and the comment.
+/// If no advert can be located in the packet, names only its protocol instead of the addresses and
+/// the advert.
 fn line(frame: &Frame, packet: &Packet, comment: &str) -> String {
     let direction = if frame.is_local { "out" } else { "in " };
     let what = match packet {

@@ -15,8 +15,11 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     guardian::stand_down(lock.name());
     // The agent may have pinned its programs in a BPF file system that is mounted only in another
     // mount namespace. Those programs stay attached.
-    if let Some(obstacle) = Pins::obstacle() {
-        eprintln!("vipd: cannot remove the pinned BPF programs of the agent: {obstacle}");
+    if Pins::obstacle().is_some() {
+        eprintln!(
+            "vipd: no BPF file system is mounted at /sys/fs/bpf; BPF programs that the agent has pinned in \
+             another mount namespace stay attached; to detach them, run this command there"
+        );
     }
     output::print(&render(&service::cleanup(&lock)?))?;
     Ok(())

@@ -16,7 +16,7 @@ use crate::control::protocol::Request;
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
 /// Time to wait in addition to the Active_Down_Interval, after which the router becomes master
-/// again if no other router has taken over.
+/// again if no other router has taken over. Also the time within which a failed query is repeated.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// The outcome for an instance that has handed over mastership.

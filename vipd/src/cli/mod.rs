@@ -119,8 +119,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes the error to stderr, but waits at most [`logging::FLUSH_TIMEOUT`], so that a full pipe
-/// cannot delay the exit further.
+/// Writes the error to stderr on another thread, and waits at most [`logging::FLUSH_TIMEOUT`], so
+/// that a full pipe cannot delay the exit further. Does nothing if stderr is known to block. If the
+/// thread cannot be started, writes the error on this thread and may block.
 fn report_without_blocking(error: &anyhow::Error) {
     if logging::is_blocked() {
         return;

@@ -19,9 +19,9 @@ use crate::service;
 ///
 /// After signals are blocked and the configuration has been loaded, ends the guardian of a killed
 /// agent, if the lock can be acquired. Then claims the interfaces and removes stale VIPs, routes
-/// and rules left by a killed agent, unless another agent with this runtime directory is running.
-/// All other failures, such as a lock held by a process of another user, are reported only after
-/// these steps.
+/// and rules left by a killed agent, unless another agent with this runtime directory is running or
+/// the holder of the lock cannot be determined. All other failures, such as a lock held by a
+/// process of another user, are reported only after these steps.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     // Must happen before the first thread starts and before any step that a signal must not
     // interrupt.

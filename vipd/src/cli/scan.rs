@@ -185,8 +185,9 @@ impl Scan<'_> {
             text += &table.render();
         }
         let obstacle = obstacle.map(|obstacle| obstacle.describe(interface));
-        let unrecorded = (survey.unrecorded > 0)
-            .then(|| format!("too many packets or senders; {} packets were not recorded", survey.unrecorded));
+        let unrecorded = (survey.unrecorded > 0).then(|| {
+            format!("too many packets, senders or MACs; {} packets were not recorded", survey.unrecorded)
+        });
         for warning in obstacle.into_iter().chain(unrecorded) {
             let warning = width.map_or(warning.clone(), |width| wrap(&warning, width, 0));
             // Writing to a String does not fail.

@@ -124,8 +124,8 @@ pub(super) fn amount(now: u64, then: Option<(u64, Duration)>) -> String {
     rate.map_or_else(|| now.to_string(), |rate| format!("{now}(+{rate:.1}/s)"))
 }
 
-/// Returns the increase per second, or `None` if no time has passed, or if the counter has
-/// decreased because the agent was restarted.
+/// Returns the increase per second, or `None` if no time has passed, or if the value has decreased:
+/// the agent or the instance was restarted, or a gauge in a sum of counters has decreased.
 pub(super) fn rate(now: u64, before: u64, time: Duration) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a rate is shown with one decimal")]
     let gained = now.checked_sub(before)? as f64;

@@ -1,10 +1,10 @@
 //! Access control of the control socket.
 //!
 //! The kernel reports the user and the groups of a client ([`Credentials`]), so a client cannot
-//! forge them. Without `[control]`, the mode of the socket file admits its owner and its group, and
-//! only root and the agent's user may change the agent. With `[control]`, any process can connect,
-//! and the agent immediately rejects clients other than root, its own user and members of the
-//! configured groups.
+//! forge them. Without groups in `[control]`, the mode of the socket file admits its owner and its
+//! group, and only root and the agent's user may change the agent. With groups, any process can
+//! connect, and the agent immediately rejects clients other than root, its own user and members of
+//! the configured groups.
 
 use std::fmt;
 use std::io;
@@ -137,7 +137,7 @@ impl Access {
     }
 
     /// Returns the error for a client without the right `needed`. The error names a configured
-    /// group that has this right.
+    /// group that has this right, if there is one.
     pub(super) fn refusal(&self, client: &Credentials, needed: Right) -> Refusal {
         let rules = &self.current().rules;
         let group = match needed {

@@ -1,5 +1,5 @@
-//! Client of the control socket. Blocks, with a timeout on each operation except waiting for new
-//! events.
+//! Client of the control socket. Blocks, with a timeout on each operation except reading events
+//! with `follow`.
 
 use std::error::Error;
 use std::fmt;
@@ -145,7 +145,8 @@ impl Client {
     }
 
     /// Returns the ID of the process that opened the control socket: the agent, unless it was
-    /// replaced by `vipd upgrade`. `None` if the process is in another PID namespace.
+    /// replaced by `vipd upgrade`. `None` if the process is in another PID namespace, or if the
+    /// client cannot connect.
     pub fn agent_process(&self) -> Option<u32> {
         peer_process(self.connect().ok()?.as_fd())
     }

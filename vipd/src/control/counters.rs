@@ -11,7 +11,8 @@ use vipd_common::counters::Counter as Cell;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Never decreases, except that a reload that removes or restarts an instance resets the
-    /// instance's counters, and thereby reduces the sums over all instances.
+    /// instance's counters other than those of its notifications, and thereby reduces the sums over
+    /// all instances.
     Counter,
     /// The current value, which can decrease.
     Gauge,
@@ -29,8 +30,8 @@ pub enum Severity {
 /// The component that counts a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The BPF program. Signed adverts that the program passes to user space are counted by the
-    /// engine, and the value is the sum.
+    /// The BPF program. In rows with a field of the engine, signed adverts that the program passes
+    /// to user space are counted by the engine, and the value is the sum.
     Kernel(Cell),
     /// The protocol's state machine.
     Core,

@@ -1,9 +1,10 @@
 //! The JSON reports of `status` and `stats`.
 //!
-//! Where RFC 8347 (`ietf-vrrp`) has a leaf for a value, the report uses the leaf's name and unit.
-//! Other names have the prefix `vipd:`, except names that identify an instance or are inside
-//! `vipd:peers`, `vipd:unicast-peers`, `vipd:hmac` and `vipd:track`. Names must not change, because
-//! scripts depend on them.
+//! A value with the name of a leaf of RFC 8347 (`ietf-vrrp`) also has the leaf's unit. Other names
+//! have the prefix `vipd:`, except `instances`, `global`, `statistics`, `effective-priority`,
+//! `virtual-addresses`, names that identify an instance, and names inside `vipd:peers`,
+//! `vipd:unicast-peers`, `vipd:hmac` and `vipd:track`. Names must not change, because scripts
+//! depend on them.
 
 use std::net::IpAddr;
 
@@ -118,7 +119,7 @@ pub struct InstanceStatus {
     #[serde(rename = "vipd:group", default)]
     pub group: Option<String>,
     /// State of the group: the common state of its members, `fault` if any member has a fault, or
-    /// `initialize` while the members start.
+    /// `initialize` if their states differ, as while they start.
     #[serde(rename = "vipd:group-state", default)]
     pub group_state: Option<State>,
     /// Configured interval in nanoseconds.
@@ -142,7 +143,8 @@ pub struct InstanceStatus {
     /// lower-priority master.
     #[serde(rename = "vipd:preempt-in-ns", default)]
     pub preempt_in_ns: Option<u64>,
-    /// Configured startup delay in nanoseconds. The instance stays in Initialize for this time.
+    /// Configured startup delay in nanoseconds: the time for which the instance stays in Initialize
+    /// before its first start.
     #[serde(rename = "vipd:startup-delay-ns", default)]
     pub startup_delay_ns: u64,
     /// In Initialize, nanoseconds until the startup delay ends.
@@ -213,7 +215,7 @@ pub struct TrackedObject {
     /// `up`, `down`, the number in a file, or `unknown` until the first reading.
     pub state: String,
     /// Configured weight; `None` if no weight is configured, in which case the instance is in Fault
-    /// while the object is down.
+    /// while the object is down or, unless a reload has added it to a running instance, unknown.
     pub weight: Option<i16>,
     /// Explanation of the state, for example the last line of a script's output.
     pub detail: Option<String>,

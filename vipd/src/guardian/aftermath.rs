@@ -21,7 +21,8 @@ pub(super) struct Aftermath {
     agent: String,
     leases: GuardianLeases,
     memory: Memory,
-    /// Rows whose VIPs, routes and rules have not all been removed.
+    /// Rows whose VIPs, routes and rules have not all been removed. A row whose routes or rules
+    /// have been given up is not included.
     rows: Vec<usize>,
     /// The rows whose fence has ended with the agent's process.
     unfenced: BTreeSet<usize>,
@@ -66,8 +67,8 @@ pub(super) enum Rest {
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Aftermath {
-    /// Prepares the cleanup of the rows of masters. `masters` states for each row whether the host
-    /// was master.
+    /// Prepares the cleanup of the rows that had a lease. `masters` states for each row whether it
+    /// had one: the host was master, or had left Master and had not removed its VIPs yet.
     pub(super) fn new(agent: String, leases: GuardianLeases, memory: Memory, masters: &[bool]) -> Self {
         let rows = masters.iter().enumerate().filter(|(_, was_master)| **was_master).map(|(row, _)| row);
         let rows: Vec<usize> = rows.collect();
@@ -157,7 +158,7 @@ impl Aftermath {
         }
     }
 
-    /// Ends the cleanup, and leaves to another agent everything that has not been removed.
+    /// Ends the cleanup, and leaves to another process everything that has not been removed.
     pub(super) fn abandon(mut self) {
         if let Some(macvlans) = &mut self.macvlans {
             macvlans.release();

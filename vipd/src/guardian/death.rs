@@ -19,7 +19,8 @@ pub(super) struct Death {
     memory: Memory,
     leases: GuardianLeases,
     sockets: AnyInterface,
-    /// By row, whether the host was master when the engine died.
+    /// By row, whether the row had a lease when the engine died: the host was master, or had left
+    /// Master and had not removed its VIPs yet.
     masters: Vec<bool>,
     record: Vec<u64>,
     frames: Frames,
@@ -77,7 +78,7 @@ impl Death {
         sent
     }
 
-    /// Returns the leases, the memory and, by row, whether the host was master.
+    /// Returns the leases, the memory and, by row, whether the row had a lease.
     pub(super) fn into_parts(self) -> (GuardianLeases, Memory, Vec<bool>) {
         (self.leases, self.memory, self.masters)
     }

@@ -81,7 +81,8 @@ impl Guardian {
     /// the mutex, and retries if the start fails.
     ///
     /// # Errors
-    /// Returns an error if no file descriptor, address space or thread is available.
+    /// Returns an error if no file descriptor, address space or thread is available, or if the
+    /// mutex or the crash handlers cannot be set up.
     pub(crate) fn start(setup: Setup) -> io::Result<(Self, Writer)> {
         let memory = Memory::create(setup.rows)?;
         let (started, starts) = sync_channel(1);

@@ -117,8 +117,9 @@ impl Memory {
         i32::try_from(self.word(CRASH).load(Ordering::Acquire)).ok().filter(|signal| *signal != 0)
     }
 
-    /// Records that a guardian has responded to the engine's death. Returns whether the caller is
-    /// the first to do so.
+    /// Records that a guardian has responded to the engine's death. Returns whether the caller must
+    /// respond: false if a guardian has already responded, or no response is needed
+    /// ([`set_answered`](Self::set_answered)).
     pub(super) fn answer(&self) -> bool {
         self.word(ANSWERED).swap(1, Ordering::AcqRel) == 0
     }

@@ -99,8 +99,8 @@ impl Answer {
         Ok(Self { state: Mutex::new(Some((death, None))), given })
     }
 
-    /// Responds to the death if the engine was running and no guardian has responded yet. Wakes the
-    /// main thread in any case.
+    /// Responds to the death if the engine was running, unless a guardian has already responded or
+    /// no response is needed ([`Memory::set_answered`]). Wakes the main thread in any case.
     fn give(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((death, sent)) = &mut *state
@@ -187,11 +187,12 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
     let vips = if has_unfenced {
         "VIPs whose fence ended with the agent are removed now, others once another router has taken over"
     } else {
-        "its VIPs stay until another router has taken over"
+        "fenced VIPs are removed now, others once another router has taken over"
     };
     let sent = match (adverts, refused) {
         (0, 0) => {
-            "sent no priority-0 adverts, because its routers have left Master or another router is already master"
+            "sent no priority-0 adverts, because its routers have left Master, another router is already master, or \
+             the guardian's memory had no room for them"
         }
         (0, _) => "could not send its priority-0 adverts",
         _ => "sent its priority-0 adverts",
@@ -199,8 +200,9 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
     tracing::error!(masters, adverts, refused, "guardian: the agent has {cause}; {sent}; {vips}");
 }
 
-/// Removes VIPs as other routers take over, until none are left or another agent has started. Once
-/// the time limit after a termination signal has passed, removes all remaining VIPs and returns.
+/// Removes VIPs as other routers take over, until none are left or another process removes them:
+/// another agent, `vipd cleanup`, or the service of the agent whose engine has died. Once the time
+/// limit after a termination signal has passed, removes all remaining VIPs and returns.
 fn remain(
     mut aftermath: Aftermath,
     agent: &str,

@@ -20,7 +20,8 @@
 //!  +--------------------------------------+
 //! ```
 //!
-//! All numbers are in host byte order, except addresses (`n`), which are in network byte order.
+//! `addresses`, `packets` and `requests` are numbers of elements. All numbers are in host byte
+//! order. IP addresses are in network byte order.
 
 use std::net::IpAddr;
 use std::ops::Range;

@@ -1,5 +1,6 @@
-//! Makes the guardian of a dead agent exit when another agent starts or `vipd cleanup` runs: both
-//! remove stale VIPs themselves, and a new agent may soon be master.
+//! Makes the guardian of a dead agent exit when another agent starts or opens an interface of the
+//! dead agent, or when `vipd cleanup` runs: both remove stale VIPs themselves, and the other agent
+//! may soon be master.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd;
@@ -15,7 +16,7 @@ use rustix::process::geteuid;
 const PREFIX: &str = "vipd-guardian ";
 /// The guardian's answer to the process that asks it to exit.
 const LEAVES: u8 = 1;
-/// Longest time that a starting agent or `vipd cleanup` waits for a guardian's answer.
+/// Longest time that an agent or `vipd cleanup` waits for a guardian's answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Listens for requests to exit, under the name of this guardian's agent. Returns `None` if another

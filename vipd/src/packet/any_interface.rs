@@ -59,8 +59,8 @@ impl AnyInterface {
     ///
     /// # Errors
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down, `ENXIO`
-    /// if it does not exist, `ENOBUFS` if its queue is full, `EAGAIN` if the send buffer stays
-    /// full.
+    /// if it does not exist, `ENOBUFS` if its queue is full, `EMSGSIZE` if the frame is longer than
+    /// its MTU allows, `EAGAIN` if the send buffer stays full.
     pub fn send_frames<'a>(&self, frames: impl Iterator<Item = (u32, &'a [u8])>) -> io::Result<usize> {
         let mut bytes: [&[u8]; AT_ONCE] = [&[]; AT_ONCE];
         let mut interfaces: [Option<SockAddr>; AT_ONCE] = [const { None }; AT_ONCE];

@@ -7,7 +7,8 @@ use vipd_common::address::to_words;
 use vipd_common::parse::ChecksumForm;
 use vipd_common::wire::{arp, checksum, ethernet, ipv4, ipv6, nd, trailer, vrrp};
 
-/// An advert cannot be encoded: it has too many addresses, or addresses of different families.
+/// An advert cannot be encoded: it has too many addresses, or an address or the checksum form is
+/// not of the source's family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an advert can contain at most 255 addresses, all of one family")]
 pub struct FrameError;

@@ -12,15 +12,17 @@ use vipd_common::wire::{ipv4, ipv6};
 
 use super::unicast::drop_all_input;
 
-/// Membership in a VRRP multicast group on one interface. Dropping the value leaves the group.
+/// Membership in a VRRP multicast group on one interface. Dropping the value leaves the group,
+/// unless a duplicate of its descriptor is open.
 ///
 /// The BPF program receives only frames that the NIC accepts. Joining the group configures the
 /// NIC's filter, and the kernel's IGMP or MLD reports configure snooping switches.
 ///
 /// The socket is a raw socket of protocol 112 that drops all input. While the socket exists, the
-/// kernel does not reply with ICMP errors to unicast adverts, even on interfaces without the BPF
-/// program. Without multicast routers, [`UnicastSocket`](super::UnicastSocket) prevents these
-/// errors for adverts to the source of a unicast router.
+/// kernel does not reply with ICMP errors to unicast adverts of its family, even on interfaces
+/// without the BPF program. Without multicast routers of that family,
+/// [`UnicastSocket`](super::UnicastSocket) prevents these errors for adverts to the source of a
+/// unicast router.
 #[derive(Debug)]
 pub struct Membership {
     socket: Socket,
@@ -32,9 +34,9 @@ impl Membership {
     /// Joins the group of the family (4 or 6) on the interface with this index.
     ///
     /// # Errors
-    /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist, `EINVAL` if it has no
-    /// IPv6, for example because its MTU is below 1280, `ENOBUFS` if
-    /// `net.ipv4.igmp_max_memberships` is exceeded.
+    /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist or, for IPv4, has no
+    /// IPv4 because its MTU is below 68, `EINVAL` if it has no IPv6, for example because its MTU is
+    /// below 1280, `ENOBUFS` if `net.ipv4.igmp_max_memberships` is exceeded.
     pub fn join(ifindex: u32, family: u8) -> io::Result<Self> {
         let is_ipv6 = family == 6;
         let domain = if is_ipv6 { Domain::IPV6 } else { Domain::IPV4 };

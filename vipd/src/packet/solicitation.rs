@@ -1,10 +1,10 @@
 //! ARP requests (RFC 826) and Neighbor Solicitations (RFC 4861 section 4.3) for unicast peers, and
 //! for the addresses that `vipd doctor` checks.
 //!
-//! Solicitations for peers are sent along with the adverts until the peer's MAC is resolved,
-//! because the kernel sends its own solicitations only once a second (`retrans_time_ms`) and queues
-//! the adverts in the meantime. A solicitation also updates the peer's neighbor entry for the
-//! sender.
+//! Peers in the source's subnet are solicited when the interface comes up, and along with the
+//! adverts until their MACs are resolved, because the kernel sends its own solicitations only once
+//! a second (`retrans_time_ms`) and queues the adverts in the meantime. A solicitation also updates
+//! the peer's neighbor entry for the sender.
 
 use std::net::IpAddr;
 

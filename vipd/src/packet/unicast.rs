@@ -9,7 +9,7 @@ use vipd_common::wire::ipv4;
 use super::socket::TC_PRIO_CONTROL;
 
 /// A socket that sends VRRP messages with one source address from one interface. The kernel selects
-/// the route to the peer and resolves its MAC.
+/// the route to the peer and resolves the MAC of the next hop.
 #[derive(Debug)]
 pub struct UnicastSocket {
     socket: Socket,

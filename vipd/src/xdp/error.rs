@@ -55,7 +55,8 @@ pub enum LoadError {
     },
     /// The maps of a predecessor differ from this object's maps.
     #[error(
-        "the BPF map `{name}` differs from the running agent's; restart the agent instead of upgrading it"
+        "the BPF map `{name}` differs from the predecessor's; `vipd upgrade` between these versions is not possible, \
+         only a restart"
     )]
     OtherMaps {
         /// Name in the object.

@@ -255,7 +255,8 @@ impl FenceLinks {
     }
 
     /// Returns whether another program runs before the fence at TC egress. Such a program may send
-    /// a packet without running the fence (`TC_ACT_OK`). Takes the rtnl lock.
+    /// a packet without running the fence (`TC_ACT_OK`). Returns false if the fence is a filter,
+    /// whose position is not checked, or if a query fails. Takes the rtnl lock.
     pub(super) fn is_behind_at_egress(&self, ifindex: u32) -> bool {
         let Some(Known { attachment: Attachment::Link { link, .. }, .. }) =
             self.0.get(&(ifindex, Hook::Egress))
@@ -266,7 +267,8 @@ impl FenceLinks {
         syscall::first_link(ifindex, syscall::BPF_TCX_EGRESS).is_ok_and(|first| first != info.id)
     }
 
-    /// Detaches the program for a hook. Does nothing if the program is not attached.
+    /// Detaches the program for a hook. Does nothing if the program is not attached. An attachment
+    /// that belongs to another process is only removed from the records.
     pub(super) fn detach(&mut self, pins: &Pins, ifindex: u32, hook: Hook) {
         let attached = self.0.remove(&(ifindex, hook)).filter(|known| !known.is_borrowed);
         if let Some(Known { attachment: Attachment::Link { link, .. }, .. }) = attached {

@@ -69,7 +69,7 @@ impl World {
             let after = self.nodes[node].routers[segment].state();
             if settled.contains(&segment) && before != after {
                 self.violate(format!(
-                    "node {node} segment {segment} became {after}, although its group was settled"
+                    "node {node} segment {segment} became {after}, although the change must not affect it"
                 ));
             }
             if before != State::Master && after == State::Master {

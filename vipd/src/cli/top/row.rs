@@ -96,7 +96,7 @@ impl Row {
     }
 
     /// Returns the milliseconds since the master's last advert; `None` unless another router is
-    /// master.
+    /// master and its last advert is known (see [`Master::Other`]).
     pub(super) fn last_advert_ms(&self) -> Option<u64> {
         match self.master() {
             Master::Other(_, peer) => peer.map(|peer| peer.last_heard_ms),

@@ -41,7 +41,7 @@ mod tests {
     use crate::cli::table::{BAD, GOOD, HEAD, WAITING};
 
     #[test]
-    fn every_style_of_the_tables_is_converted() {
+    fn styles_of_states_and_headings_are_converted() {
         let colored = [GOOD, BAD, WAITING, HEAD].map(|style| Theme { has_color: true }.style(style));
         assert_eq!(
             colored.map(|style| (style.fg, style.add_modifier)),

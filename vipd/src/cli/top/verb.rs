@@ -79,14 +79,17 @@ impl Verb {
 fn undrain(status: &InstanceStatus) -> String {
     let InstanceStatus { name, priority, effective_priority, preempt, .. } = status;
     if *priority == PRIORITY_OWNER {
-        return format!("{name} is the address owner and becomes master at once.");
+        return format!("{name} is the address owner and becomes master as soon as it has no other fault.");
     }
     let then = if *preempt {
         "and preempts a master of lower priority"
     } else {
         "and becomes master only if there is no other"
     };
-    format!("{name} takes part in elections again with priority {effective_priority}, {then}.")
+    format!(
+        "{name} takes part in elections again with priority {effective_priority} as soon as it has no other \
+         fault, {then}."
+    )
 }
 
 fn addresses(status: &InstanceStatus) -> String {
@@ -136,12 +139,13 @@ mod tests {
         let mut fault = row(State::Fault, None);
         assert_eq!(
             Verb::Undrain.consequence(&fault),
-            "VI_1 takes part in elections again with priority 100, and preempts a master of lower priority."
+            "VI_1 takes part in elections again with priority 100 as soon as it has no other fault, and \
+             preempts a master of lower priority."
         );
         fault.status.preempt = false;
         assert!(Verb::Undrain.consequence(&fault).ends_with("only if there is no other."));
         fault.status.priority = PRIORITY_OWNER;
-        assert!(Verb::Undrain.consequence(&fault).ends_with("becomes master at once."));
+        assert!(Verb::Undrain.consequence(&fault).ends_with("as soon as it has no other fault."));
     }
 
     #[test]

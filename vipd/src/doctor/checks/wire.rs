@@ -28,7 +28,7 @@ pub(in crate::doctor) fn is_observed(facts: &Facts) -> Vec<Finding> {
             (Ok(_), Some(obstacle)) => finding("adverts dropped by the XDP program are not visible")
                 .evidence(obstacle.to_string())
                 .remedy(obstacle.remedy()),
-            (Ok(survey), None) if survey.unrecorded > 0 => finding("too many packets or senders to record them all")
+            (Ok(survey), None) if survey.unrecorded > 0 => finding("too many packets, senders or MACs to record them all")
                 .evidence(format!("{} packets were not recorded", survey.unrecorded))
                 .remedy("look for a host that floods the segment with adverts or ARP, and block it (`vipd capture` shows the sources)"),
             (Ok(_), None) if !wire.unasked.is_empty() => {
