@@ -124,8 +124,8 @@ impl Agent {
     /// Returns whether the agent's process is still running.
     ///
     /// # Errors
-    /// Returns an error if the program was not started, has been stopped or killed, or waitpid(2)
-    /// fails.
+    /// Returns an error if the program was not started or has been stopped or killed, or if
+    /// waitpid(2) fails.
     pub fn is_alive(&mut self) -> Result<bool> {
         let described = format!("{self} is not running");
         self.process.as_mut().context(described)?.is_running()
@@ -215,8 +215,8 @@ impl Agent {
 
     /// Starts the program, and waits until the node has joined the VRRP group. With unicast peers,
     /// keepalived joins no group; the wait then ends when keepalived logs that it has entered
-    /// Backup. For vipd, a log line that its BPF program is attached counts like joining the group,
-    /// and the control socket must accept connections, too.
+    /// Backup. For vipd, the log line "BPF program attached" also suffices, but in both cases the
+    /// control socket must accept connections.
     ///
     /// # Errors
     /// Returns an error if the agent is already running or cannot be started, and an error with the
@@ -256,7 +256,8 @@ impl Agent {
                 if joins_no_group {
                     return Ok(has_logged(process, "Entering BACKUP STATE"));
                 }
-                // The configuration may be a text, so it is not known here whether it has peers.
+                // A configuration that was passed as text is not parsed, so it is not known here
+                // whether the instances have peers.
                 let is_attached = is_vipd && has_logged(process, "BPF program attached");
                 let socket = socket.clone();
                 let (groups, groups6, accepts) = host.run(move || {

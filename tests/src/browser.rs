@@ -186,9 +186,9 @@ impl Browser {
         decode(answer["data"].as_str().context("no image")?).context("the image is not base64")
     }
 
-    /// Returns the page's exceptions and dialogs, and the entries of the browser's log, such as
-    /// violations of the content security policy, since the last call. Log entries about requests
-    /// are not included, nor is the output of `console`.
+    /// Returns the events since the last call: exceptions and dialogs of the page, and entries of
+    /// the browser's log, such as violations of the content security policy. Log entries about
+    /// requests are not included, nor is the output of `console`.
     pub fn complaints(&mut self) -> Vec<Value> {
         self.events.extend(self.messages.try_iter());
         let is_complaint = |event: &Value| match event["method"].as_str() {

@@ -28,8 +28,8 @@ const LONGEST_FRAME: usize = 1 << 16;
 
 /// A running capture. It stops when dropped.
 ///
-/// A query also covers the frames that have reached a port before the query, but have not been read
-/// yet by the capture's thread.
+/// A query also covers the frames that reached a port before the query, but have not yet been read
+/// by the capture's thread.
 ///
 /// # Panics
 /// A query panics if reading fails.
@@ -180,8 +180,7 @@ impl Shared {
         }
     }
 
-    /// Reads the frames that have arrived before this call. Waiting for an empty queue might never
-    /// end.
+    /// Reads the frames that arrived before this call. Waiting for an empty queue might never end.
     fn drain(&self, received: &mut Received) -> io::Result<()> {
         let start = WallTime::now();
         let Received { frames, buffer } = received;

@@ -100,8 +100,8 @@ pub fn counter(agent: &Agent, name: &str) -> Result<u64> {
 /// the kernel's lock for network changes (`rtnl_mutex`).
 ///
 /// # Errors
-/// Returns an error, with the last status, if `timeout` expires, or at once if a request fails.
-/// Only the agent's reply that its engine has not answered in time does not end the wait.
+/// Returns an error, with the last status, if `timeout` expires, or at once if a request fails. The
+/// wait continues, however, if the agent replies that its engine has not answered in time.
 pub fn wait_for(
     agent: &Agent,
     description: &str,

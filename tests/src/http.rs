@@ -29,10 +29,10 @@ pub fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// Connects to a server on a host. Retries if the server does not listen yet.
+/// Connects to a server on a host. Retries while the server is not listening yet.
 ///
 /// # Errors
-/// Returns an error if the server does not listen in time.
+/// Returns an error if the server is not listening in time.
 pub fn connect(host: &Namespace, port: u16) -> Result<TcpStream> {
     let mut stream = None;
     try_wait_until(&format!("a connection to port {port}"), TIMEOUT, || {

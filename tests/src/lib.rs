@@ -17,8 +17,8 @@
 //! A lab does not affect the host, and disappears with its process, even after SIGKILL (see
 //! [`namespace`]).
 //!
-//! The lab has its own frame decoder, because tests that shared vipd's parser could not detect its
-//! bugs.
+//! The lab has its own frame decoder, because tests that used vipd's parser would not detect the
+//! bugs of that parser.
 
 pub mod agent;
 pub mod arp;

@@ -171,7 +171,7 @@ fn markdown_files(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
 struct OpenLink {
     /// Index in [`Document::links`].
     index: usize,
-    /// Whether the destination follows the text in parentheses.
+    /// Whether the destination is in parentheses after the text.
     inline: bool,
     /// End of the text read so far.
     text_end: usize,

@@ -32,7 +32,7 @@ impl Pty {
     }
 }
 
-/// Changes the size of a terminal, which sends SIGWINCH to its programs.
+/// Changes the size of a terminal. The kernel then sends SIGWINCH to the terminal's programs.
 ///
 /// # Errors
 /// Returns the error from the kernel.

@@ -20,7 +20,7 @@ pub enum Station {
 pub const INTERFACE: &str = "eth1";
 /// Prefix length of the segment's IPv4 addresses.
 pub const PREFIX: u8 = 24;
-/// The VIP.
+/// The IPv4 VIP.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 50);
 /// Prefix length of the segment's IPv6 addresses.
 pub const PREFIX6: u8 = 64;

@@ -32,7 +32,7 @@ impl WallTime {
         self.0
     }
 
-    /// Returns the time `by` earlier, saturating at the epoch.
+    /// Returns this time minus `by`, saturating at the epoch.
     #[must_use]
     pub fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))

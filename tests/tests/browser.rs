@@ -260,8 +260,8 @@ fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
         browser.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)")?;
         assert_fits(&mut browser, width)?;
         for (class, minimum) in [("", MIN_CONTRAST), ("stale", MIN_STALE_CONTRAST)] {
-            // One evaluation sets the class and measures: the next update of the page removes the
-            // class.
+            // The class is set and the contrast is measured in one evaluation, because the next
+            // update of the page removes the class.
             let script = format!("document.body.className = '{class}', {LOW_CONTRAST}({minimum})");
             let found = browser.evaluate(&script)?;
             assert_eq!(found, Value::Array(Vec::new()), "{width} pixels, {scheme:?}, {class:?}");
@@ -280,7 +280,7 @@ fn assert_fits(browser: &mut Browser, width: u32) -> Result<()> {
     let overflow = browser.evaluate("document.documentElement.scrollWidth - innerWidth")?;
     ensure!(overflow == 0, "the page is {overflow} pixels wider than its window of {width} pixels");
     let clipped = browser.evaluate(CLIPPED)?;
-    ensure!(clipped == json!([]), "wider than their place at {width} pixels: {clipped}");
+    ensure!(clipped == json!([]), "wider than the available space at {width} pixels: {clipped}");
     Ok(())
 }
 

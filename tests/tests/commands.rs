@@ -60,7 +60,8 @@ fn commands_have_ordinary_scheduling_signals_and_oom_score() {
     agent.start().expect("start the agent");
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     let pid = agent.pid().expect("it runs").to_string();
-    // All threads, because commands inherit the scheduling of the thread that starts them.
+    // All threads are changed, because commands inherit the scheduling of the thread that starts
+    // them.
     let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("threads").flatten();
     let threads: Vec<_> = threads.map(|thread| thread.file_name().into_string().expect("an ID")).collect();
     let arguments = ["-n", "-7", "-p"].into_iter().chain(threads.iter().map(String::as_str));

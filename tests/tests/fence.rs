@@ -313,7 +313,7 @@ fn vip_on_an_address_only_interface_is_fenced() -> TestResult {
     wait_until("node 2 to take over", TIMEOUT, || {
         capture.has(stopped, |frame| frame.claims_mastership(BACKUP))
     })?;
-    // Discards the replies from before the advert.
+    // Discards the replies that were sent before the advert.
     thread::sleep(IN_FLIGHT);
     replies()?;
     for _ in 0..100 {

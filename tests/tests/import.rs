@@ -125,8 +125,8 @@ fn agent(lab: &Lab, station: Station, kind: &AgentKind, original: &str) -> Agent
     Agent::with_configuration(lab, station, kind.clone(), configuration).expect("create the agent")
 }
 
-/// The contents of an advert that must be equal whether keepalived or vipd sends it. Of the
-/// destination, only whether it is a multicast address.
+/// The contents of an advert that must be equal whether keepalived or vipd sends it. Instead of the
+/// destination, they include only whether it is a multicast address.
 #[derive(Debug, PartialEq, Eq)]
 struct Contents {
     version: u8,

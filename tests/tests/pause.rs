@@ -148,8 +148,8 @@ fn resumed_backup_processes_queued_adverts_before_timers() -> TestResult {
     for _ in 0..5 {
         let paused = WallTime::now();
         pair.backup.pause()?;
-        // Much longer than the three intervals plus Skew_Time after which the master-down timer
-        // fires.
+        // Ten adverts take much longer than the three intervals plus Skew_Time after which the
+        // master-down timer fires.
         pair.wait_for_adverts(PREFERRED, paused, 10)?;
         let resumed = WallTime::now();
         pair.backup.resume()?;

@@ -306,7 +306,7 @@ fn lock_of_an_unprivileged_process_is_reported_and_stale_vips_are_removed() {
     }
 }
 
-/// An unprivileged process cannot pass itself off as another agent, next to which `vipd cleanup`
+/// An unprivileged process cannot pass itself off as another agent. If it could, `vipd cleanup`
 /// would remove nothing.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
@@ -355,8 +355,8 @@ fn vips_of_a_running_agent_are_not_stale() {
     assert_eq!(first.state().as_deref(), Some("master"));
 }
 
-/// The interface of the second agent's instance does not exist, so no refused claim shows the
-/// second agent that another one serves the VIP.
+/// The interface of the second agent's instance does not exist, so the second agent cannot infer
+/// from a refused claim that another agent serves the VIP.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_of_a_running_agent_is_not_stale_for_an_instance_without_interface() {

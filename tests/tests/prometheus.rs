@@ -98,7 +98,7 @@ fn promtool_accepts_the_metrics() -> TestResult {
 struct Prometheus {
     host: Namespace,
     process: Process,
-    /// Its configuration and data.
+    /// Contains the configuration and data of Prometheus. Deleted on drop.
     _directory: tempfile::TempDir,
 }
 

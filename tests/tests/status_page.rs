@@ -262,8 +262,8 @@ fn client_that_does_not_read_loses_its_slot() -> TestResult {
     Ok(())
 }
 
-/// All streams are in use, and half of their clients never read. Meanwhile, more clients than there
-/// are connections left request metrics as fast as they can.
+/// All streams are in use, and half of their clients never read. At the same time, metrics are
+/// requested as fast as possible by more clients than there are free connections.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn storm_of_scrapes_and_streams_loses_no_advert_at_10ms() -> TestResult {

@@ -154,8 +154,8 @@ fn unweighted_script_causes_a_fault_with_a_priority_zero_advert() {
     wait_for_state(&one, "master", TIMEOUT).expect("node 1 is master again");
 }
 
-/// Scripts that hang, leave processes behind, flood their output, die by a signal, or do not exist
-/// fail only their own check, and the master keeps advertising.
+/// Scripts hang, leave processes behind, flood their output, are ended by a signal, or do not
+/// exist. Each fails only its own check, and the master keeps advertising.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn misbehaving_scripts_fail_without_disturbing_the_master() {

@@ -29,7 +29,8 @@ impl Bytes for &[u8] {
 /// The protocol of a packet's network header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// ARP, also for other hardware or protocol types, for which [`subject`] returns `None`.
+    /// ARP. For hardware or protocol types other than Ethernet and IPv4, [`subject`] returns
+    /// `None`.
     Arp,
     /// IPv4.
     Ipv4,

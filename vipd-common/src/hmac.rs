@@ -113,14 +113,14 @@ pub struct Hash {
     pub state: State,
     /// Words of the next block. [`compress`](Self::compress) overwrites them.
     pub words: [u32; BLOCK_WORDS],
-    /// The working variables a to h.
+    /// The working variables `a` to `h`.
     variables: State,
 }
 
 impl Hash {
     /// Compresses a block (FIPS 180-4 section 6.2.2).
     ///
-    /// For the BPF program, which has no library for this: user space uses the crate sha2.
+    /// For the BPF program, which has no library for this; user space uses the crate sha2.
     #[inline(always)]
     pub fn compress(&mut self) {
         let Self { state, words, variables } = self;
@@ -134,7 +134,7 @@ impl Hash {
                     .wrapping_add(words[word(9)])
                     .wrapping_add(far.rotate_right(17) ^ far.rotate_right(19) ^ far >> 10);
             }
-            // The variables keep their places, and their names move: a is the last round's h.
+            // The variables keep their places, and their names move: `a` is the last round's `h`.
             let variable = |index: usize| (index + VARIABLES - round % VARIABLES) % VARIABLES;
             let first = {
                 let (e, f, g) = (variables[variable(4)], variables[variable(5)], variables[variable(6)]);
@@ -233,7 +233,7 @@ impl Covered {
     pub const HEADER: usize = PSEUDO_HEADER / 4;
     /// Index of the word with the checksum of the message.
     const CHECKSUM: usize = Self::HEADER + vrrp::CHECKSUM / 4;
-    /// Bytes of the padding that are always present: a bit and the length.
+    /// Bytes of the padding that are always present: the byte with the 1 bit, and the length.
     const PADDING: usize = 1 + 8;
 
     const fn bytes(self) -> usize {
@@ -246,8 +246,8 @@ impl Covered {
         (self.bytes() + Self::PADDING).div_ceil(BLOCK)
     }
 
-    /// Returns the word at this index, in host byte order. The first [`HEADER`](Self::HEADER) words
-    /// are those of the pseudo-header and not returned by this function.
+    /// Returns the word at this index, in host byte order. For the first [`HEADER`](Self::HEADER)
+    /// words, the result is meaningless: the caller must replace them with the pseudo-header.
     #[inline(always)]
     pub fn word<C: Cursor>(self, packet: &C, index: usize) -> u32 {
         let end = self.bytes() / 4;

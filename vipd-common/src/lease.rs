@@ -2,9 +2,9 @@
 //!
 //! A master has a lease, unless `fence = "off"`, and renews it with every advert. The lease ends
 //! shortly after the next advert is due, so it remains valid while the master's engine runs on
-//! time. If the engine was stopped, killed or starved more than about an interval before a backup
-//! takes over, the lease is over by then, even if the master's last adverts were lost on their way
-//! to the backup.
+//! time. If a backup takes over more than about an interval after the engine was stopped, killed or
+//! starved, the lease is over by then, even if the master's last adverts were lost on their way to
+//! the backup.
 //!
 //! ```text
 //!  advert sent        advert not sent                                a backup takes over

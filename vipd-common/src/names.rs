@@ -43,7 +43,7 @@ pub const MAP_BUDGET: &str = "BUDGET";
 pub const MAP_CLOCK: &str = "CLOCK";
 /// Hash map from [`HmacKey`](crate::records::HmacKey) to [`KeyState`](crate::hmac::KeyState): the
 /// keys with which the program verifies adverts that fence. A successor of the agent takes its keys
-/// from this map, and only those that the map does not contain from the configuration file.
+/// from this map. It reads a key from the configuration file only if the map does not contain it.
 pub const MAP_HMAC_KEYS: &str = "HMAC_KEYS";
 /// Hash map from [`RouterKey`](crate::records::RouterKey) to
 /// [`RouterSlot`](crate::records::RouterSlot).

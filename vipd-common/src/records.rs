@@ -214,12 +214,12 @@ pub struct SteadySlot {
     pub limit: u64,
 }
 
-/// Number of slots in a [`SignerRow`]: the router itself, and four senders of verified adverts or
-/// former addresses of the router.
+/// Number of slots in a [`SignerRow`]: one for the router itself, and four for senders of verified
+/// adverts or former addresses of the router.
 pub const SIGNERS: usize = 5;
 
-/// A sender whose signed adverts user space has verified, the router itself, or a former address of
-/// the router.
+/// The router itself, a former address of the router, or a sender whose signed adverts user space
+/// has verified.
 ///
 /// ```text
 ///  0              16       24             32          40         48
@@ -262,7 +262,7 @@ pub struct SignerSlot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct SignerRow {
-    /// The senders.
+    /// The slot of the router itself, and those of other senders.
     pub senders: [SignerSlot; SIGNERS],
     /// Time at which the token bucket that all other senders share is full again, in nanoseconds of
     /// `CLOCK_MONOTONIC`. Written by the BPF program.
@@ -297,8 +297,8 @@ pub const BUDGET_PASSED: u32 = 0;
 pub const PASSED_BURST: u64 = 1536;
 /// Nanoseconds after which the bucket of passed adverts regains one token: 16 µs, 62,500 tokens/s.
 pub const PASSED_TOKEN_INTERVAL: u64 = 16_000;
-/// A passed advert takes one token, and another one for each complete part of this many bytes of
-/// its packet, because hashing a long advert takes longer.
+/// A passed advert takes one token, plus one for each complete unit of this many bytes in its
+/// packet, because hashing a long advert takes longer.
 pub const PASSED_TOKEN_BYTES: u64 = 512;
 // A burst fits into the ring: each record has a header of 8 bytes and is followed by its packet.
 const _: () =
@@ -314,8 +314,8 @@ pub const HASHED_TOKEN_INTERVAL: u64 = 20_000;
 /// Index of the bucket of blocks that the BPF program hashes to verify adverts of known senders
 /// after a lease has expired.
 pub const BUDGET_EXPIRED_KNOWN: u32 = 2;
-/// Like [`BUDGET_EXPIRED_KNOWN`], for unknown senders: a new master may not have sent any advert
-/// that the dead one has received.
+/// Like [`BUDGET_EXPIRED_KNOWN`], for unknown senders: the dead master has possibly never received
+/// an advert from the new one.
 pub const BUDGET_EXPIRED_UNKNOWN: u32 = 3;
 /// Capacity of each bucket of blocks hashed after a lease has expired: 4,096 short adverts.
 ///
@@ -365,7 +365,8 @@ pub struct SenderKey {
     pub address: Address,
 }
 
-/// Capacity of a token bucket of unsigned adverts, which one sender may send back to back.
+/// Capacity of a token bucket of unsigned adverts: the number of adverts that one sender may send
+/// back to back.
 pub const BURST: u32 = 32;
 
 /// Nanoseconds after which a token bucket of unsigned adverts regains one advert: 2.5 ms, 400

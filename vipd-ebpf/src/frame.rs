@@ -104,10 +104,10 @@ pub(crate) fn pull_headers(ctx: &TcContext) {
     }
 }
 
-/// Returns whether the outer VLAN tag of the frame has an identifier other than 0, so that the
-/// frame belongs to another LAN. At ingress, the kernel has moved the outer tag from the frame to
-/// its metadata (`skb_vlan_untag` in `__netif_receive_skb_core`, `net/core/dev.c`); at egress, the
-/// VLAN device has stored the tag there.
+/// Returns whether the frame belongs to another LAN, because its outer VLAN tag has an identifier
+/// other than 0. At ingress, the kernel has moved the outer tag from the frame to its metadata
+/// (`skb_vlan_untag` in `__netif_receive_skb_core`, `net/core/dev.c`); at egress, the VLAN device
+/// has stored the tag there.
 #[inline(always)]
 pub(crate) fn is_other_vlan(ctx: &TcContext) -> bool {
     // SAFETY: the kernel passed this context.

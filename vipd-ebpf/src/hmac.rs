@@ -2,9 +2,9 @@
 //!
 //! The functions are global functions: the verifier checks each of them once, for any arguments,
 //! and not for each call (Linux 5.6). If the blocks were hashed in a loop of the program, the
-//! verifier would follow the 64 rounds of each of up to 65 blocks. They do not call each other
-//! except from [`vipd_verify`], because a program and all functions on the way to the deepest call
-//! share 512 bytes of stack, of which the parser uses 344.
+//! verifier would follow the 64 rounds of each of up to 65 blocks. Of these functions, only
+//! [`vipd_verify`] calls the others, because a program and all functions on the way to the deepest
+//! call share 512 bytes of stack, of which the parser uses 344.
 
 use vipd_common::address::FAMILY_IPV6;
 use vipd_common::hmac::{BLOCK_WORDS, Covered, KeyState, is_fresh};
@@ -28,8 +28,8 @@ const MAX_BLOCKS: usize = Covered { message: 0, len: vrrp::MAX_LEN }.blocks();
 /// Returns 1 if the HMAC of the advert in this CPU's window is correct and the advert's time is
 /// accepted ([`SignerRow::window`](vipd_common::records::SignerRow::window)), otherwise 0. `length`
 /// is the length of the packet in bytes; the packet must be valid and preceded by its record.
-/// `flags` are [`KNOWN`] and [`EXPIRED`]. Also returns 0 if too many blocks have been hashed
-/// recently.
+/// `flags` is any combination of [`KNOWN`] and [`EXPIRED`]. Also returns 0 if too many blocks have
+/// been hashed recently.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn vipd_verify(length: u32, flags: u32) -> u32 {
@@ -111,8 +111,8 @@ fn begin(length: usize, flags: u32) -> Option<u32> {
     if !charge_blocks(flags & KNOWN != 0, flags & EXPIRED != 0, blocks as u64 + 1, arrival) {
         return None;
     }
-    // SAFETY: the value of a map. If user space replaces it meanwhile, the HMAC is wrong, as with
-    // another key.
+    // SAFETY: the value of a map. If user space replaces it during the verification, the HMAC is
+    // wrong, as with another key.
     let inner = unsafe { (*key).inner };
     // SAFETY: only this run of the program uses the window on this CPU.
     unsafe { (*packet.window()).hash.state = inner };

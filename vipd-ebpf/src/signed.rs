@@ -18,9 +18,9 @@ use crate::signers;
 
 /// Writes a signed advert to the ring, followed by its packet of `length` bytes, and wakes the
 /// reader, or counts the loss if the ring is full. Drops replays and rate-limited adverts. User
-/// space verifies the HMAC, and only then counts the advert as received; this function only counts
-/// that its first address is not link-local. A rate-limited advert may still fence the row if the
-/// lease has expired.
+/// space verifies the HMAC, and only then counts the advert as received. An advert whose first
+/// address is not link-local is already counted as such by this function. A rate-limited advert may
+/// still fence the row if the lease has expired.
 ///
 /// The program verifies the HMAC only if the advert would fence the row.
 #[inline(always)]
@@ -43,8 +43,8 @@ pub(crate) fn publish_signed(packet: &Windowed, length: usize, ifindex: u32, row
         // The sender may be the master, whether its adverts have been verified or not.
         signers::dropped(row, arrival);
         count_discarded(row, Counter::RateLimited);
-        // The limit protects user space. After the lease, the advert may still be the first one of
-        // a new master.
+        // The limit protects user space. After the end of the lease, the advert may still be the
+        // first one of a new master.
         if !is_expired {
             return;
         }
@@ -57,8 +57,9 @@ pub(crate) fn publish_signed(packet: &Windowed, length: usize, ifindex: u32, row
         // User space may have been stopped between finding no fenced row and clearing the filter.
         fence::arm();
     } else if may_fence && vipd_verify(length as u32, flags) != 0 && (!is_expired || has_expired()) {
-        // The engine may have extended the lease meanwhile, and would not receive the advert if a
-        // limit has dropped it.
+        // An expired lease was checked again above, because the engine may have extended it during
+        // the verification. If a limit has dropped the advert, the engine does not receive it, and
+        // would not lift the fence before it sends its next advert.
         fence::fence(row);
     }
     if !conforms {

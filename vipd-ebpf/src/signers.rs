@@ -13,13 +13,13 @@ use crate::maps::SIGNERS;
 pub(crate) struct Sender {
     /// See [`SignerSlot::mark`]; 0 if the sender is not known.
     mark: u64,
-    /// Time until which `mark` counts; 0 if the sender is not known.
+    /// Time until which `mark` applies; 0 if the sender is not known.
     mark_until: u64,
     /// Whether the sender has a slot: user space has verified an advert from it, or it is the
     /// router itself.
     pub(crate) is_known: bool,
-    /// Whether the sender has no slot and none is free, so that user space may have verified an
-    /// advert from it, too.
+    /// Whether the sender has no slot and none is free. User space may have verified an advert from
+    /// such a sender although it has no slot.
     pub(crate) is_surplus: bool,
     /// The sender's token bucket. All unknown senders of a row share one.
     pub(crate) bucket: *mut u64,
@@ -103,9 +103,9 @@ fn has_address(slot: *mut SignerSlot, address: &Address) -> bool {
     difference == 0
 }
 
-/// Atomically adds 0, with a full memory barrier (`BPF_FETCH`, Linux 5.12), and returns the value:
-/// the loads before and after it are not reordered with it, which plain loads on aarch64 could be.
-/// Written in assembly, because `core` has no atomic operations for this target.
+/// Atomically adds 0, with a full memory barrier (`BPF_FETCH`, Linux 5.12), and returns the value.
+/// Loads before and after this operation are not reordered with it; on aarch64, plain loads could
+/// be reordered. Written in assembly, because `core` has no atomic operations for this target.
 ///
 /// # Safety
 /// `word` must be an aligned word of a map.

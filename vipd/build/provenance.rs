@@ -58,8 +58,8 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     let (found, expected) = (source_sha256(root, &packages)?, recorded("source-sha256")?);
     if found != expected {
         return Err(format!(
-            "{OBJECT} is stale: its sources and build settings have hash {found}, but the object was built from \
-             hash {expected}; {REMEDY}"
+            "{OBJECT} is stale: its sources and build settings have hash {found}, but had hash {expected} when the \
+             object was built; {REMEDY}"
         ));
     }
     Ok(())

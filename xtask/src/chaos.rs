@@ -36,9 +36,9 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 ///
 /// Invariants: an old owner stops answering once a new master's advert has reached it; takeovers,
 /// and gaps between answers, last no longer than the protocol allows for the faults; faults that
-/// keep the masters cause no transition; after all faults, exactly one node answers for each
-/// address. After a violation, prints the plan, the seed
-/// and a timeline, writes the frames to a pcapng file, and ends the run.
+/// must not change the masters cause no transition; after all faults, exactly one node answers for
+/// each address. After a violation, prints the plan, the seed and a timeline, writes the frames to
+/// a pcapng file, and ends the run.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -85,8 +85,8 @@ pub(crate) struct Args {
     /// Top-level setting for vipd's configuration, such as 'fence = "off"'; may be repeated
     #[arg(long, value_name = "LINE")]
     set: Vec<String>,
-    /// Sign adverts, and put an attacker without the key on the segment, who spoofs, replays,
-    /// exchanges trailers and floods; see docs/chaos.md
+    /// Sign adverts, and put an attacker without the key on the segment, who spoofs and replays
+    /// adverts, exchanges their trailers, and floods the segment; see docs/chaos.md
     #[arg(long)]
     attack: bool,
     /// Simulate a defect of vipd that must be detected: no-fence, stuck-lease, late-guardian, or,

@@ -99,7 +99,7 @@ fn build_all(out: &Path) -> Result<()> {
     }
     let path = out.join(SUMS);
     fs::write(&path, sums).with_context(|| format!("cannot write {}", path.display()))?;
-    progress(&format!("built in {}, with their hashes in {SUMS}:", out.display()));
+    progress(&format!("built these files in {}, with their hashes in {SUMS}:", out.display()));
     print!("{table}");
     Ok(())
 }

@@ -23,11 +23,11 @@ const MDBOOK_VERSION: &str = "0.5.4";
 
 /// Build the book into target/book, and check links and spelling
 ///
-/// Installs mdBook into target/tools and codespell from Debian if they are missing, copies the
-/// pages that `docs/SUMMARY.md` lists to target/book-source, with links to other files of the
-/// repository rewritten, and builds the book. Checks the links and anchors in the documents and in
-/// the book, and the spelling of documents and source code. The tests of xtask and vipd check
-/// links, configurations and command lines in the documents without building the book.
+/// Installs mdBook into target/tools, and codespell from Debian, if they are missing. Copies the
+/// pages listed in `docs/SUMMARY.md` to target/book-source, rewrites their links to other files of
+/// the repository, and builds the book. Checks the links and anchors in the documents and in the
+/// book, and the spelling of documents and source code. The tests of xtask and vipd check links,
+/// configurations and command lines in the documents without building the book.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 

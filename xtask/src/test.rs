@@ -40,11 +40,11 @@ const FUZZ_SECONDS: u32 = 10;
 ///
 /// Installs missing Debian packages and cargo-nextest, builds vipd in release mode, runs the tests
 /// of every crate, and repeats some end-to-end tests in native XDP mode. Then runs the conformance
-/// and interop suites, and the documentation tests. Meanwhile, on idle CPUs, rebuilds the eBPF
-/// object if the toolchain is installed, simulates half a million takeovers, and builds the fuzz
-/// targets. Finally, tests the rebuilt object if it differs from the committed object, and fuzzes
-/// every target for ten seconds. For tests that need neither privileges nor a network, run `cargo
-/// test`.
+/// and interop suites, and the documentation tests. In parallel with all these tests, on idle CPUs,
+/// rebuilds the eBPF object if the toolchain is installed, simulates half a million takeovers, and
+/// builds the fuzz targets. Finally, tests the rebuilt object if it differs from the committed
+/// object, and fuzzes every target for ten seconds. For tests that need neither privileges nor a
+/// network, run `cargo test`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -125,8 +125,8 @@ fn vipd_keepalived_and_frr_have_the_documented_verdicts() -> TestResult {
     in_parallel(routers, |(kind, column)| compare_selection(kind, column))
 }
 
-/// The routers differ from [`instance`] in version or family. They differ from the scenarios that
-/// are played in priority, and over IPv6 also in the interval.
+/// The routers differ from [`instance`] in version or family. Their priority, and over IPv6 also
+/// their interval, differs from that of the scenarios.
 #[test]
 #[ignore = "needs root"]
 fn vrrpv2_and_ipv6_routers_with_other_parameters_have_the_documented_verdicts() -> TestResult {

@@ -61,8 +61,9 @@ impl Figure {
     }
 }
 
-/// Returns the smallest value that at least a fraction `share` (0 to 1) of all values do not
-/// exceed; `None` if there are no values.
+/// Returns the nearest-rank percentile: the smallest of the values for which at least the fraction
+/// `share` (0 to 1) of all values is less than or equal to it. Returns `None` if there are no
+/// values.
 pub(crate) fn percentile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,5 +1,5 @@
-//! A chart of which node answered for the VIP before and after each fault. For each fault, each
-//! agent has one lane for the old master and one for the new master.
+//! A chart that shows which node answered for the VIP before and after each fault. For each fault,
+//! each agent has one lane for the old master and one for the new master.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -20,7 +20,7 @@ const INTERVAL: u32 = 1000;
 /// Start of the x axis, in milliseconds after the fault.
 const FROM: f64 = -500.0;
 const FONT: &str = "sans-serif";
-/// Colors chosen to be distinguishable with color blindness.
+/// Colors, chosen so that people with color blindness can tell them apart.
 const ANSWERS: RGBColor = RGBColor(0, 114, 178);
 const LATE: RGBColor = RGBColor(213, 94, 0);
 const LANE: RGBColor = RGBColor(232, 232, 232);

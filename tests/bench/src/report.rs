@@ -74,8 +74,9 @@ pub(crate) fn markdown(
     let mut text = format!(
         "# Benchmark\n\n\
          Results of `{}`,\n\
-         which took {} minutes. Measured, in turn if there are several programs: {}.\n\
-         The labs are identical: network namespaces connected by veth pairs and a bridge.\n\n\
+         which took {} minutes. Measured: {}.\n\
+         If several programs are listed, they took turns. The labs are identical: network namespaces\n\
+         connected by veth pairs and a bridge.\n\n\
          Machine: {}.\n\n\
          ## Targets\n\n",
         run.command,
@@ -108,26 +109,28 @@ const ABOUT_TARGETS: &str = "\n\
     A floor is a reference value: a constant, or the cost of the same work without the agent's process,\n\
     measured in the same run. Where it is the time of system calls, these are made one after the other;\n\
     a program that overlaps them can be faster. Memory is the resident memory of the process,\n\
-    without the maps of the BPF program. Machine CPU is the time that was not left to idle-priority\n\
-    threads on all CPUs, so it includes interrupts. It also includes the traffic generator (32 adverts\n\
-    per system call) and each frame's path through a veth, which cost the same without an agent. The CPU\n\
-    added by the agent is therefore the fairer comparison, and the limit on machine CPU, one third of\n\
-    keepalived's total, is the stricter one.\n";
+    without the maps of the BPF program. Machine CPU is measured with an idle-priority thread on each\n\
+    CPU: it is the time in which these threads do not run, so it includes interrupts. It also includes\n\
+    the traffic generator (32 adverts per system call) and each frame's path through a veth, which cost\n\
+    the same without an agent. A comparison of the CPU added by the agent is therefore fairer, and the\n\
+    limit on machine CPU (one third of keepalived's total) is stricter than a limit of one third of the\n\
+    CPU that keepalived adds.\n";
 
 const ABOUT_TABLES: &str = "\n## Results\n\n\
     A cell shows the median of all runs, with minimum and maximum. For metrics with many samples per\n\
     run, it shows the median and the 99th percentile of all samples, and their number. Process CPU is\n\
     the time that the kernel accounts to the program and its child processes; for adverts sent, this\n\
     includes each frame's path through veth and bridge.\n\n\
-    Signals to the master's processes: SIGKILL and SIGABRT are sent to the process that runs VRRP,\n\
-    SIGSTOP and \"SIGKILL to all\" to all processes of the agent, as a service manager signals a control\n\
-    group. keepalived ignores a SIGABRT from another process and is sent SIGSEGV instead. Its parent\n\
-    process restarts a killed VRRP process at once, and the new process removes the address. The agents\n\
-    themselves are not restarted. Every 2 ms, a client sends an ARP request and an echo request to each\n\
-    node. Answers are counted at the ports of the bridge. Gratuitous ARP and ARP requests with the\n\
-    address as their source are counted as well, but do not end the client's wait for an answer. The\n\
-    takeover is the new master's first advert; answers of the old master up to 1 ms later were in flight\n\
-    and are not counted. The observation ends half a second and half an interval after the takeover.\n";
+    Signals to the master's processes: SIGKILL and SIGABRT are sent to the process that runs VRRP;\n\
+    SIGSTOP and \"SIGKILL to all\" are sent to all processes of the agent, as a service manager signals a\n\
+    control group. keepalived ignores a SIGABRT from another process and is sent SIGSEGV instead. Its\n\
+    parent process restarts a killed VRRP process at once, and the new process removes the address. The\n\
+    agents themselves are not restarted. Every 2 ms, a client sends an ARP request and an echo request\n\
+    to each node. Answers are counted at the ports of the bridge. Gratuitous ARPs, and ARP requests with\n\
+    the address as their source, are counted as well, but do not end the client's wait for an answer.\n\
+    The takeover is the new master's first advert; answers of the old master up to 1 ms later were in\n\
+    flight and are not counted. The observation ends half a second and half an interval after the\n\
+    takeover.\n";
 
 /// Returns the names of the measured programs.
 fn programs(results: &Results) -> Result<String> {
@@ -299,7 +302,7 @@ mod tests {
     fn missed_target_is_shown_with_its_reason() {
         let mut cut = Measured::new(Scenario::Cut);
         cut.add(Who::Vipd, vec![Figure::new(Metric::LongestSilence, 25.0)]);
-        let reasons = reasons("# Reasons\n\n* silence: the machine has one processor.\n* cut: none\n");
+        let reasons = reasons("# Reasons\n\n* silence: the machine\n  has one processor.\n* cut: none\n");
         let text = targets(&judge(&Results { measured: vec![cut], ..Results::default() }), &reasons);
         assert!(
             text.contains("| ≤ 20 ms | **25 ms** | **no**, because the machine has one processor |\n"),

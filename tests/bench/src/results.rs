@@ -31,7 +31,7 @@ impl Series {
         Spread::of(self.values.iter().copied())
     }
 
-    /// Returns the 99th percentile.
+    /// Returns the 99th percentile of the values; `None` if there are no values.
     pub(crate) fn p99(&self) -> Option<f64> {
         percentile(&self.values, 0.99)
     }
@@ -93,7 +93,7 @@ impl Measured {
         column.iter().find(|series| (series.metric, series.point) == row)
     }
 
-    /// Returns the name of a row.
+    /// Returns the name of a row: the metric, preceded by the name of the point if there is one.
     pub(crate) fn row_name(&self, (metric, point): (Metric, Option<u32>)) -> String {
         match point {
             Some(point) => format!("{}: {metric}", self.scenario.point_name(point)),
@@ -117,7 +117,7 @@ impl Results {
         Scenario::value_variants().iter().all(|scenario| self.of(*scenario).is_some())
     }
 
-    /// Returns the results of a scenario.
+    /// Returns the results of a scenario; `None` if it was not measured.
     pub(crate) fn of(&self, scenario: Scenario) -> Option<&Measured> {
         self.measured.iter().find(|measured| measured.scenario == scenario)
     }

@@ -162,8 +162,8 @@ enum Answer {
     Error(&'static str),
 }
 
-/// Returns the expected replies to the sent bytes. The last line may lack its newline. The server
-/// answers nothing after an overlong line or an `events` request.
+/// Returns the expected replies to the sent bytes. The last line may lack its newline. The reply to
+/// an overlong line or an `events` request is the last one.
 fn wanted(sent: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     for line in sent.split_inclusive(|byte| *byte == b'\n') {

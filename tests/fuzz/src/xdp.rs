@@ -1,6 +1,7 @@
 //! The BPF program in the kernel, compared with the user-space parser on the same frames.
 //!
-//! The test bench of vipd's XDP tests (`vipd/tests/xdp`) compares action, counters and ring record.
+//! The test bench of vipd's XDP tests (`vipd/tests/xdp`) compares the action, the counters and the
+//! ring record.
 //! The kernel provides no coverage feedback, but the user-space parser, which is compiled from the
 //! same source, does.
 

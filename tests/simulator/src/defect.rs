@@ -8,8 +8,7 @@ pub enum Defect {
     None,
     /// A master receives no adverts.
     MasterReceivesNothing,
-    /// Timers fire before the adverts that have arrived are handled, after a stall and at any other
-    /// time.
+    /// Timers always fire before the adverts that have arrived are handled, not only after a stall.
     TimersFirst,
     /// Priority-0 adverts are not received.
     NoPriorityZero,

@@ -76,7 +76,7 @@ pub enum LeftOut {
     Waiting,
     /// Each member yields to a master with equal priority and a higher address.
     Contest,
-    /// A router that joins is treated like a member whose state has changed.
+    /// A router that joins a group is treated like a member whose state has changed.
     Joining,
 }
 

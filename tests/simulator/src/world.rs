@@ -228,7 +228,7 @@ impl World {
 
     pub(crate) fn give(&mut self, member: usize, input: Input) {
         // Adverts that have arrived are handled before any other input. `serve` does this before a
-        // timeout, except in the defect `TimersFirst`.
+        // timeout, except with the defect `TimersFirst`.
         if !matches!(input, Input::Advert(_) | Input::Timeout) {
             self.catch_up(member, self.members[member].slot.arrival);
         }

@@ -156,7 +156,7 @@ fn replays_to_a_restarted_backup_delay_its_takeover_by_the_window_at_most() {
     // The last advert is replayed after 4 s.
     assert_eq!(takeover_despite_replays(AntiReplay::Time, 5), 3 + 4);
     assert_eq!(takeover_despite_replays(AntiReplay::Time, 6), 3);
-    // Without the window, as long as there are recorded adverts.
+    // Without the window, replays delay the takeover for as long as there are recorded adverts.
     assert_eq!(takeover_despite_replays(AntiReplay::Monotonic, 100), 3 + 99);
 }
 

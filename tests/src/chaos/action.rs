@@ -13,7 +13,7 @@ pub enum Action {
     Signal(Sent),
     /// Kills all processes of the agent, as a service manager does with a control group.
     KillAll,
-    /// Kills the guardian.
+    /// Kills the guardian with SIGKILL, but not the agent.
     KillGuardian,
     /// Stops the agent with SIGTERM.
     Stop,
@@ -21,7 +21,7 @@ pub enum Action {
     Start,
     /// Cuts the cable; the node loses its carrier.
     Cut,
-    /// Reconnects the cable.
+    /// Reconnects the cable; the node regains its carrier.
     Reconnect,
     /// Impairs the node's link.
     Impair(Impairment),
@@ -52,7 +52,7 @@ pub enum Action {
     Drain,
     /// Ends the drain.
     Undrain,
-    /// Hands all instances in Master over to another node.
+    /// Hands mastership over to another node for all instances in Master.
     Failover,
 }
 
@@ -133,7 +133,7 @@ impl fmt::Display for Impairment {
         let percentages = [
             (loss_to, "to the node lost"),
             (loss_from, "from the node lost"),
-            (reorder, "to the node overtake"),
+            (reorder, "to the node overtake others"),
             (duplicate, "to the node duplicated"),
         ];
         let mut parts: Vec<_> = percentages

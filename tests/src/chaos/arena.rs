@@ -318,7 +318,7 @@ impl Arena {
         Ok(())
     }
 
-    /// Hands the node's instances in Master over to another node.
+    /// Hands mastership over to another node for all instances of `node` in Master.
     fn failover(&mut self, node: u8) -> Result<Outcome> {
         let instances = control::status(self.agent(node)?)?;
         let masters = instances.iter().filter(|instance| instance.text("state") == "master");

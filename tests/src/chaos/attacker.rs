@@ -5,11 +5,13 @@
 //! | --- | --- |
 //! | spoof | priority 255 or 0 in the name of a node, unsigned or with a wrong HMAC |
 //! | cut and paste | the same with the trailer of another advert, or an advert with another VRID |
-//! | flood | 3,000 adverts with wrong HMACs at once, more than the budget, in the name of a node or of an unknown router |
+//! | flood | 3,000 adverts at once with wrong HMACs, in the name of a node or an unknown router |
 //! | replay | a captured advert: at once, after 1 s, or after up to 30 s |
 //!
-//! All packets have the client's MAC as their Ethernet source. Other sources would redirect the
-//! packets of the clients in the switch, which signed adverts cannot prevent.
+//! A flood exceeds a router's budget for signed adverts.
+//!
+//! All packets have the client's MAC as their Ethernet source. With another source, the switch
+//! would forward the clients' packets to the wrong port, which signed adverts cannot prevent.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -32,7 +34,7 @@ use crate::time::WallTime;
 
 /// Pause between two turns.
 const SPACING: Duration = Duration::from_millis(20);
-/// Window of the routers, in seconds.
+/// Setting `window` of the routers' `hmac`, in seconds.
 pub(super) const WINDOW: u32 = 2;
 /// Time after which a router refuses a replay, whether or not it has received the advert: the
 /// window and, because times are compared in whole seconds, one second more.
@@ -44,8 +46,8 @@ const KEY: [u8; 32] = [0xee; 32];
 /// Number of packets of a flood. The user space of a router verifies at most 768 adverts of a
 /// sender at once, and then 20,000 per second.
 const FLOOD: usize = 3_000;
-/// How far the sequence of a flood is ahead, in units of 2⁻³² s: half a second. Otherwise, the
-/// node's next advert would make the rest of the flood replays.
+/// How far the sequence of a flood is ahead of the current time, in units of 2⁻³² s: half a second.
+/// Without this lead, the rest of a flood would count as replays after the node's next advert.
 const AHEAD: u64 = 1 << 31;
 /// Size of the buffer for a frame, in bytes.
 const LONGEST_FRAME: usize = 2048;
@@ -162,7 +164,8 @@ impl Forger {
             }
             1..13 => send(&self.sender, &forged(priority).frame()),
             13..25 => send(&self.sender, &Advert { signed: wrong(), ..forged(priority) }.frame()),
-            // With the trailer of the same message, the packet would be a replay at any time.
+            // With the trailer of an identical message, the packet would be a replay, but at an
+            // arbitrary time.
             25..37
                 if (other.source, other.vrid, other.priority) != (advert.source, advert.vrid, priority) =>
             {

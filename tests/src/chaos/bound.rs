@@ -67,7 +67,8 @@ impl Kind {
             | Self::Partition
             | Self::Duplicate
             | Self::Detach => down,
-            // Adverts that get through restart the backups' timers; questions are lost or delayed.
+            // Each advert that gets through restarts the backups' timers; questions are lost or
+            // delayed.
             Self::Flap | Self::LossTo | Self::Starve | Self::Delay | Self::Reorder => length + 2 * down,
             Self::LossFrom => 2 * down,
         }

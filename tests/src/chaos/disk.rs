@@ -11,7 +11,7 @@ use crate::namespace::{Namespace, SCRATCH};
 
 /// Size of the file system while it is full, as a mount option of tmpfs.
 const SIZE: &str = "size=4m";
-/// Size of the file system after the first fault. Before, it has the default of tmpfs.
+/// Size of the file system after the first fault. Until then, it has the default size of a tmpfs.
 const AMPLE: &str = "size=1g";
 /// Name of the file that fills the file system.
 const FILE: &str = "filler";

@@ -1,5 +1,5 @@
-//! Distinguishes the adverts of the nodes from those of an attacker, which enter the switch at no
-//! node's port.
+//! Distinguishes the nodes' adverts from an attacker's. The attacker's adverts enter the switch at
+//! the clients' port, not at the port of a node.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;

@@ -8,7 +8,7 @@ use super::segment::{Router, Segment};
 use crate::random::Random;
 use crate::time::millis;
 
-/// Time that the routers have to settle after the last step of a round, in addition to two
+/// Time for the routers to settle after the last step of a round, in addition to two
 /// Active_Down_Intervals. Long enough for a process to start, or to retry attaching its BPF
 /// programs after a second.
 const START: Duration = Duration::from_millis(2500);
@@ -44,7 +44,7 @@ pub struct Plan {
 /// One or two faults, after which the routers have time to settle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Round {
-    /// The faults.
+    /// The faults, in the order in which they begin.
     pub faults: Vec<Fault>,
     /// The steps of all faults, in chronological order.
     pub steps: Vec<Step>,
@@ -85,7 +85,7 @@ impl Plan {
     }
 }
 
-/// Returns the time that the routers have to settle after the last step of a round.
+/// Returns the time for the routers to settle after the last step of a round.
 pub(crate) fn quiescence(segment: &Segment) -> Duration {
     2 * segment.longest_down() + START
 }

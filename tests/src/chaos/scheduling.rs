@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// SCHED_FIFO priority of the threads that send the clients' questions, relay and capture frames,
-/// and detect stalls: above [`HOG`], so that the hog does not starve them.
+/// SCHED_FIFO priority of the clients, the relays, the capture and the stall detector: above
+/// [`HOG`], so that the hog does not starve their threads.
 pub(crate) const WITNESS: i32 = 60;
 /// SCHED_FIFO priority of the thread that starves an agent: above the agent's engine.
 const HOG: i32 = 50;

@@ -12,8 +12,8 @@ use crate::station::{Mac, Station};
 
 /// Maximum number of nodes.
 pub const MAX_NODES: u8 = 4;
-/// Maximum number of virtual routers. Their addresses end in 51 to 82, below the addresses of the
-/// clients.
+/// Maximum number of virtual routers. The last byte of their addresses is 51 to 82, so the
+/// addresses are below those of the clients.
 pub const MAX_ROUTERS: usize = 32;
 /// Priority of the preferred node of a router.
 const HIGHEST_PRIORITY: u8 = 220;

@@ -16,8 +16,9 @@ pub struct Subject {
     pub settings: String,
     /// A defect that the lab simulates. Requires vipd as the program.
     pub sabotage: Option<Sabotage>,
-    /// Whether an attacker is on the segment. The routers then sign their adverts, and discard
-    /// others, except unsigned ones with [`Sabotage::Permissive`]. Requires vipd as the program.
+    /// Whether an attacker is on the segment. The routers then sign their adverts and discard all
+    /// other adverts; with [`Sabotage::Permissive`], they accept unsigned ones. Requires vipd as
+    /// the program.
     pub is_attacked: bool,
 }
 

@@ -20,7 +20,8 @@ pub struct Item {
     /// Tests other than scenarios, how vipd deviates from the requirement (`choice: …`), or why the
     /// requirement does not apply to vipd (`not applicable: …`). May be empty.
     pub other_tests: String,
-    /// Why its scenarios were skipped with a device; empty if one was not skipped, and in the lab.
+    /// Why its scenarios were skipped with a device. Empty in the lab, and if at least one of the
+    /// scenarios was played.
     pub skip_reasons: String,
 }
 

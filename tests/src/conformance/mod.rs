@@ -1,4 +1,4 @@
-//! The conformance suite: scenarios for the requirements of RFC 9568 and RFC 3768, a few of other
+//! The conformance suite: scenarios for the requirements of RFC 9568 and RFC 3768, a few from other
 //! standards, and those of the signed adverts of keepalived 2.4. Each document has one scenario,
 //! which can be played with any implementation.
 //!
@@ -39,9 +39,9 @@ pub use scenario::{Note, Scenario, Step};
 /// A VRRP implementation under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Program {
-    /// vipd.
+    /// vipd; in the lab, the executable that is passed to [`lab::play`].
     Vipd,
-    /// keepalived.
+    /// keepalived; in the lab, the executable that is found on the PATH.
     Keepalived,
     /// FRR's vrrpd.
     Frr,

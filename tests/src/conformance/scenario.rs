@@ -32,7 +32,7 @@ pub struct Scenario {
 pub struct Line {
     /// Line number in the document, from 1.
     pub number: usize,
-    /// The parsed step.
+    /// The statement before any `#`, parsed.
     pub step: Step,
     /// Programs that are known to fail this step: `# not FRR, keepalived`.
     pub not: Vec<Program>,

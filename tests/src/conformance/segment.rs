@@ -13,7 +13,8 @@ pub struct Host {
     /// MAC of the station's interface. The router under test may send from the virtual router MAC
     /// instead.
     pub mac: Mac,
-    /// Primary IPv4 address, or IPv6 address: link-local, but global for the client of a lab.
+    /// The primary IPv4 address, or the IPv6 address: a link-local address, except that the client
+    /// of a lab has a global address.
     pub address: IpAddr,
 }
 

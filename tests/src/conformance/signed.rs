@@ -34,8 +34,8 @@ pub struct ReceivedTrailer {
 }
 
 impl ReceivedTrailer {
-    /// Reads the value of a key of a `receive` line. Returns false if it is not one of the keys
-    /// above, which describe the trailer.
+    /// Reads the value that follows `key` in a `receive` line. Returns false if `key` does not name
+    /// a field of the trailer.
     pub(super) fn read(&mut self, key: &str, words: &mut Words<'_>) -> Result<bool> {
         match key {
             "key" => self.key = Some(words.parsed(key)?),
@@ -65,8 +65,8 @@ impl ReceivedTrailer {
     }
 }
 
-/// Checks that a sent advert is signed with the key that has this ID; with 0, that it is not
-/// signed. Returns its sequence, 0 without one.
+/// Checks that a sent advert is signed with the key that has this ID or, if the ID is 0, that the
+/// advert is not signed. Returns its sequence, or 0 if it is not signed.
 ///
 /// # Errors
 /// Returns an error for the first field of the trailer that is wrong.

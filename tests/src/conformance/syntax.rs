@@ -25,8 +25,8 @@ pub struct RouterSpec {
     pub priority: u8,
     /// `interval 1s`: the advert interval.
     pub interval: Duration,
-    /// `preempt off`: Preempt_Mode. `None` if the scenario does not depend on it; it is then on in
-    /// the lab and in virtual time, and as declared with a device.
+    /// `preempt off`: Preempt_Mode. `None` if the scenario does not depend on it: it is then on in
+    /// the lab and in virtual time; with a device, it is as declared.
     pub preempt: Option<bool>,
     /// `virtual_mac on`: whether to use the virtual router MAC.
     pub virtual_mac: bool,
@@ -35,7 +35,7 @@ pub struct RouterSpec {
     /// `password secret`: the VRRPv2 password.
     pub password: Option<String>,
     /// `hmac enforce` and `keys 2`: the mode of signed adverts, and the number of keys, whose IDs
-    /// begin with 1.
+    /// count from 1.
     pub hmac: Option<Hmac>,
     /// `addresses 3`: number of VIPs; for IPv6, without the link-local VIP, which is added.
     pub addresses: u8,

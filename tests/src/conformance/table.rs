@@ -19,8 +19,8 @@ const PARALLEL: usize = 9;
 pub enum Verdict {
     /// The program behaves as the scenario specifies.
     Passes,
-    /// The scenario failed when first played (in labs, in parallel with others), but passed when
-    /// played again (in a lab, alone).
+    /// The scenario failed at the first attempt but passed at the second. In labs, the first
+    /// attempt runs in parallel with other scenarios, the second alone.
     PassesOnRetry(Error),
     /// The program fails at a line marked as a known difference.
     Differs,
@@ -136,7 +136,8 @@ pub(super) fn judge_twice(
     retry(first, || judge(scenario, program, play))
 }
 
-/// Returns the first verdict if it is explained, otherwise the verdict of playing again.
+/// Returns the first verdict if it is explained. Otherwise, plays the scenario again and returns
+/// the resulting verdict.
 fn retry(first: Verdict, again: impl FnOnce() -> Verdict) -> Verdict {
     if !first.is_unexplained() {
         return first;

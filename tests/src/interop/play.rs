@@ -141,8 +141,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until the four most recent adverts are all from `master`, and it has announced the
-    /// VIP.
+    /// Waits until the four most recent adverts are all from `master`, and `master` has announced
+    /// the VIP.
     fn await_master(&self, since: WallTime, master: Station, other: Station) -> Result<()> {
         let timeout = 20 * self.interval + Duration::from_secs(60);
         let described = format!("{master} to be the only master and to have announced the VIP");

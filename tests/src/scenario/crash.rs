@@ -1,6 +1,6 @@
 //! The master's agent is killed. The node keeps the VIP and answers the client until the new
-//! master's first advert fences the VIP or, without a fence, until its gratuitous ARP updates the
-//! client's ARP table.
+//! master's first advert fences the VIP or, without a fence, until the new master's gratuitous ARP
+//! updates the client's ARP table.
 
 use anyhow::Result;
 

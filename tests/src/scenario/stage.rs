@@ -315,7 +315,8 @@ impl<'a> Stage<'a> {
         wait_until("the end of the observation", duration + MARGIN, || WallTime::now() >= end)
     }
 
-    /// Returns the sender of each advert since `since`, in order, except priority-0 adverts.
+    /// Returns the sender of each advert at or after `since`, in order of arrival. Priority-0
+    /// adverts are skipped.
     fn masters_since(&self, since: WallTime) -> Vec<Station> {
         self.capture.filter_map(since, |frame| frame.claims_mastership(frame.from).then_some(frame.from))
     }

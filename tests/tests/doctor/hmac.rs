@@ -69,7 +69,7 @@ fn troubles_of_signed_adverts_are_named() {
         ("errors-increase", "vipd:hmac-replayed went from ", from(107, 53, in_seconds(0))),
     ];
     let mut frames: Vec<_> = cases.iter().map(|(_, _, advert)| advert.frame()).collect();
-    // Accepted, although unsigned, because the mode of VI_53 is permissive.
+    // This advert is accepted although it is unsigned, because the mode of VI_53 is permissive.
     frames.push(from(108, 53, None).frame());
     let diagnosis = doctor_during(&lab, &frames, Duration::from_millis(100));
     for (check, evidence, _) in cases {

@@ -60,13 +60,14 @@ impl Diagnosis {
         assert!(found.is_empty(), "{found:?} in {:#?}", self.findings);
     }
 
-    /// Runs a command from the remedy of a trouble on node 1; `number` counts the commands from 0.
+    /// Runs a command from a trouble's remedy on node 1. `number` is the position of the command in
+    /// the remedy, counted from 0.
     #[track_caller]
     fn apply(&self, lab: &Lab, check: &str, number: usize) {
         let finding = self.findings.iter().find(|finding| finding["check"] == check).unwrap();
         let remedy = finding["remedy"].as_str().unwrap();
         let line = remedy.split('`').skip(1).step_by(2).nth(number).unwrap_or_else(|| panic!("{remedy}"));
-        // `vipd` is the one under test.
+        // The command runs the `vipd` under test.
         let binary = vipd_binary().unwrap();
         let mut path = binary.parent().unwrap().as_os_str().to_owned();
         path.push(":");
@@ -157,8 +158,8 @@ fn healthy_master_and_backup_have_no_problem() {
         status.text("state") == "backup" && status.address("last-adv-source").is_some()
     })
     .unwrap();
-    // Findings about scheduling, memory and the clock depend on the machine, late adverts on its
-    // load.
+    // Findings about scheduling, memory and the clock depend on the machine. A finding about late
+    // adverts depends on the load of the machine.
     let depends = |name: &&str| {
         matches!(*name, "not-real-time" | "memory-not-locked" | "irregular-adverts")
             || name.starts_with("clock-")

@@ -51,7 +51,7 @@ fn changed_sysctls_and_stale_objects_are_named_until_remedied() {
     ] {
         run(&lab, ONE, &format!("sysctl -w {sysctl}={wrong}"));
         let diagnosis = doctor_at_once(&lab);
-        // Once, although eth1 has two virtual MACs of IPv4.
+        // The trouble is named once, although eth1 has two virtual MACs of IPv4.
         let found = diagnosis.names().into_iter().filter(|name| *name == "sysctl-changed").count();
         let evidence = format!("{sysctl} is {wrong}, must be {right}");
         assert_eq!((found, diagnosis.evidence("sysctl-changed")), (1, evidence.as_str()));

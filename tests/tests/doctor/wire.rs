@@ -89,7 +89,7 @@ fn troubles_on_the_wire_are_named() {
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
 
     let base = Advert { interval: 10, ..TWO.advert(Version::V3, 51, 100) };
-    // Most troubles have their own source address, and thus their own router.
+    // Most adverts have their own source address, and thus their own router.
     let from = |host: u8, advert: Advert| Advert { source: [192, 168, 122, host].into(), ..advert };
     let vip = |host: u8| vec![Ipv4Addr::new(192, 168, 122, host).into()];
     let v2 =

@@ -8,8 +8,8 @@ use vipd_tests::configuration::Family;
 use super::*;
 
 /// Kills a master with this signal. Checks that its guardian sends one priority-0 advert for each
-/// router, after all other adverts, and logs two lines; that the backup takes over; and that the
-/// VIPs of the dead agent are removed.
+/// router, after all other adverts, and logs two lines. Also checks that the backup takes over and
+/// that the VIPs of the dead agent are removed.
 fn check_death(signal: Signal) {
     const COUNT: u8 = 20;
     let lab = Lab::new(2).expect("create the lab");

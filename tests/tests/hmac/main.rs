@@ -165,15 +165,16 @@ fn keys_are_rotated_without_a_lost_or_refused_advert() -> TestResult {
     try_wait_until("the masters", TIMEOUT, || has_states(&master, "master"))?;
     let mut backup = start(&lab, TWO, many(100, &first))?;
     wait_for_followed(&backup)?;
-    // Sent before the backup was started. The least number, because an advert may be on its way.
+    // The number of adverts that were sent before the backup was started. The lowest of ten
+    // readings is used, because an advert may be in flight during a reading.
     let mut earlier = u64::MAX;
     for _ in 0..10 {
         earlier = earlier.min(unreceived(&master, &backup)?);
     }
     let since = WallTime::now();
     let capture = lab.capture()?;
-    // All routers have both keys before one signs with the second, and none signs with the first
-    // when it is removed.
+    // All routers have both keys before any router signs with the second key. No router still signs
+    // with the first key when that key is removed.
     let steps: [(&[u8], u8); 3] = [(&[1, 2], 1), (&[1, 2], 2), (&[2], 2)];
     for (step, (keys, active)) in steps.into_iter().enumerate() {
         // The master is changed first in every other step.
@@ -245,7 +246,7 @@ fn successor_continues_the_sequences() -> TestResult {
         upgrade.arg("--runtime-dir").arg(Agent::runtime_dir()).arg("upgrade");
         output(agent.host(), upgrade)
     };
-    // The successor continues with the keys in use, then applies the file, which has another one.
+    // The successor continues with the keys in use, then applies the file, which has another key.
     master.configure(configuration(200, "", &hmac(&[2, 1], 1, "enforce")))?;
     backup.configure(configuration(100, "", &hmac(&[2, 1], 1, "enforce")))?;
     for agent in [&master, &backup] {

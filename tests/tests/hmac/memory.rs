@@ -76,8 +76,8 @@ fn mappings(agent: &Agent, patterns: &[Vec<u8>]) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Waits until a removed key is in no memory. The last thread that used it may take a moment to
-/// drop it, and a mapping may end while it is read.
+/// Waits until a removed key is no longer in the memory of the agent's processes. The last thread
+/// that used the key may take a moment to drop it, and a mapping may be removed while it is read.
 fn wait_until_cleared(agent: &Agent, key: [u8; 64]) -> TestResult {
     let patterns = [states(key), plain(key)].concat();
     let is_cleared = || Ok(mappings(agent, &patterns).is_ok_and(|found| found.is_empty()));
@@ -106,8 +106,8 @@ fn keys_that_a_reload_removes_are_in_no_memory() -> TestResult {
     try_wait_until("the guardian", TIMEOUT, || {
         Ok(agent.log().iter().any(|line| line.text.contains("guardian started")))
     })?;
-    // Otherwise, the search below would prove nothing: the agent has the states of these keys, and
-    // shares those of the active key with the guardian.
+    // The agent must have the states of these keys, and must share the states of the active key
+    // with the guardian. Otherwise, the search below would prove nothing.
     for key in KEYS {
         let found = mappings(&agent, &states(key))?;
         assert!(found.iter().any(|mapping| !mapping.contains("vipd-guardian")), "{found:#?}");

@@ -82,7 +82,7 @@ fn instance_that_a_reload_starts_again_refuses_replays() -> TestResult {
     assert_are_refused(&recorded, &agent, &injector)
 }
 
-/// Otherwise, a backup would follow the replays of its own adverts.
+/// If an agent did not recognize these replays, it would follow its own adverts as a backup.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn own_adverts_from_the_source_before_a_reload_are_replays() -> TestResult {
@@ -132,7 +132,8 @@ fn sequences_are_forgotten_when_a_reload_removes_the_keys() -> TestResult {
         reload(&agent)?;
     }
     let before = received(&agent)?;
-    // Repeated, because the BPF program may expect no trailer for a moment after the reload.
+    // The advert is sent repeatedly, because the BPF program may expect no trailer for a moment
+    // after the reload.
     try_wait_until("the advert that was a replay", TIMEOUT, || {
         send(1)?;
         Ok(received(&agent)? > before)

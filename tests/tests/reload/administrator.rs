@@ -104,7 +104,7 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
 }
 
 /// Returns a command that runs a copy of `vipd` as an unprivileged user in this group, and the
-/// temporary directory of the copy, which must outlive the command.
+/// temporary directory of the copy. The directory must outlive the command.
 fn command_as(group: u32, arguments: &[&str]) -> (Command, TempDir) {
     let AgentKind::Vipd(built) = vipd().unwrap() else { panic!("not vipd") };
     // The user may lack access to the build directory.

@@ -74,7 +74,8 @@ fn state_is_left_only_if_the_service_of_the_agent_is_being_restarted() {
     ] {
         assert_eq!(before_stop(&one, process, jobs, store).expect("does nothing"), "", "{process:?} {jobs}");
     }
-    // The service of another agent, whose runtime directory the unit does not set.
+    // The service belongs to another agent, and its unit does not set that agent's runtime
+    // directory.
     let refused = before_stop(&one, Some(Pid::INIT), RESTART, 1).expect_err("another process");
     assert!(
         format!("{refused:#}").contains("process 1 is being restarted, but this agent is"),

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use vipd_tests::control::{counter, wait_for_state};
+use vipd_tests::control::{counter, reload, wait_for_state};
 use vipd_tests::hmac::{hex, key};
 use vipd_tests::lab::Lab;
 
@@ -14,7 +14,7 @@ use super::service::{KEY_FILE, Service};
 use super::{FAST, ONE, TIMEOUT, configuration};
 
 /// Receives all messages of a stored channel. Returns them and the contents of all anonymous memory
-/// that is passed with them; not the contents of BPF maps, which only root can read.
+/// that is passed with them, but not the contents of BPF maps, which only root can read.
 fn contents(channel: &OwnedFd) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
@@ -43,7 +43,7 @@ fn contents(channel: &OwnedFd) -> Vec<u8> {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn stored_state_contains_no_key() {
     let lab = Lab::new(1).expect("create the lab");
-    // The file of key 2 contains key 1 of the tests.
+    // The key with ID 2 is in a file, which contains `hex(1)`.
     let signed = |first: u8| {
         let comment = format!("# {{ id = 3, hex = \"{}\" }}", hex(4));
         let keys = format!("{{ id = 1, hex = \"{}\" }}, {{ id = 2, file = \"{KEY_FILE}\" }}", hex(first));
@@ -51,16 +51,20 @@ fn stored_state_contains_no_key() {
     };
     let mut one = Service::start(&lab, ONE, &signed(2));
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
-    // A key that has been replaced in the file does not prevent the next process from continuing.
-    one.configure(&signed(3));
+    // The next process continues although the file has another key 1, and key 2 is missing.
+    let logged = one.log().len();
+    one.configure(&signed(3).replace(&format!(", {{ id = 2, file = \"{KEY_FILE}\" }}"), ""));
     one.leave().expect("the state is left");
     one.resume();
+    one.wait_for_log(logged, "continuing with the state");
     assert_eq!(counter(&one.agent, "master-transitions").expect("a counter"), 1, "{}", one.log());
+    one.configure(&signed(3));
+    reload(&one.agent).expect("reloaded");
 
     one.leave().expect("the state is left");
     let state = contents(&one.stored().expect("a descriptor"));
     let contains = |bytes: &[u8]| state.windows(bytes.len()).any(|part| part == bytes);
-    // The configuration, and the state of the engine.
+    // The stored state contains the configuration and the state of the engine.
     assert!(contains(KEY_FILE.as_bytes()) && contains(br#""VI_1""#));
     for id in 1..=4 {
         assert!(!contains(hex(id).as_bytes()) && !contains(&key(id)), "key {id}");

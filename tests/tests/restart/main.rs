@@ -43,7 +43,7 @@ const FAST: &str = "advert_interval = \"400ms\"";
 const SLOW: &str = "advert_interval = \"3s\"";
 /// Settings for an interval at which backups take over before a process can be started.
 const SHORT: &str = "advert_interval = \"10ms\"";
-/// Packets to the VIPs are dropped.
+/// Setting with which packets to the VIPs are dropped.
 const CLOSED: &str = "accept = false";
 
 /// Returns a configuration with an instance for each pair of a VRID and a priority. `settings` are
@@ -185,13 +185,14 @@ fn process_stopped_before_it_has_resumed_shuts_down_cleanly() {
     assert!(!one.log().contains("ERROR"), "{}", one.log());
 }
 
-/// A refused request to leave the state has no effect. SIGTERM then shuts the agent down cleanly.
+/// A refused request to leave the state in the descriptor store has no effect. SIGTERM then shuts
+/// the agent down cleanly.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn refused_restart_changes_nothing_and_stop_shuts_down_cleanly() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
-    // Does not help: other routers may use the RFC's factor of 3.
+    // A factor of 100 does not help, because other routers may use the RFC's factor of 3.
     let short = format!("{SHORT}\ndown_after_adverts = 100");
     let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], &short));
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
@@ -245,7 +246,7 @@ fn state_that_cannot_be_continued_causes_an_ordinary_start() {
         (stored("nonsense"), "it is damaged"),
         (stored(r#"{"message":"ready"}"#), "it does not begin with a version"),
     ] {
-        // The VIP of the killed agent and of its killed guardian.
+        // The VIP remains, because both the agent and its guardian were killed.
         assert!(addresses(&one.agent).contains("10.0.1.1/"));
         one.set_stored(descriptor);
         let before = one.log().len();
@@ -327,7 +328,7 @@ fn only_the_backup_owns_the_vip_if_the_next_process_is_late() {
     assert!(own.is_some_and(|route| !route.contains("expires")), "{routes}");
 }
 
-/// The kernel has removed the VIP in the meantime, but no other router has taken over.
+/// The kernel removes the VIP before the next process starts, but no other router takes over.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn late_process_restores_the_vip_of_a_master_without_backups() {

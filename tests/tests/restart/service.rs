@@ -53,7 +53,8 @@ pub(crate) struct Service {
     pub(crate) agent: Agent,
     directory: TempDir,
     received: Arc<Mutex<Received>>,
-    /// Processes started so far. The last one may have been succeeded by the main process.
+    /// Processes that the service manager has started. The main process is the last of them or,
+    /// after `vipd upgrade`, a successor that is not in this list.
     processes: Vec<Child>,
 }
 
@@ -86,11 +87,11 @@ impl Service {
     fn write_secret(&self, name: &str, content: &str) {
         let path = self.directory.path().join(name);
         fs::write(&path, content).expect("written");
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("an own file");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a file of this user");
     }
 
-    /// Requests that the agent leave its state, as `ExecStop=` does. Waits until the main process
-    /// has ended, or returns the agent's reason to refuse.
+    /// Requests that the agent leave its state in the descriptor store, as `ExecStop=` does. Waits
+    /// until the main process has ended, or returns the agent's reason for refusing.
     pub(crate) fn leave(&mut self) -> Result<(), String> {
         self.request(self.main_process()).map_err(|error| format!("{error:#}"))?;
         assert!(self.lock().stored.is_some(), "the reply is sent once the descriptor is stored");
@@ -98,7 +99,8 @@ impl Service {
         Ok(())
     }
 
-    /// Requests that the agent leave its state if it is this process.
+    /// Requests that the agent leave its state in the descriptor store if the agent's process
+    /// is `process`.
     pub(crate) fn request(&self, process: Pid) -> Result<Vec<String>> {
         change(&self.agent, &json!({ "command": "restart", "process": process.as_raw_nonzero() }))
     }
@@ -272,6 +274,6 @@ fn receive(manager: &UnixDatagram, received: &Mutex<Received>) -> bool {
     if text.contains("FDSTORE=1") {
         received.stored = descriptor;
     }
-    // The descriptor of `BARRIER=1` is closed.
+    // Returning closes the descriptor of `BARRIER=1`.
     true
 }

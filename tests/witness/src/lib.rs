@@ -5,7 +5,7 @@
 //! against the same bug here. Only vipd-common's unit tests and the simulation of signed adverts
 //! have their own encoders.
 //!
-//! Adverts can be signed like keepalived 2.4 does it. [`signed_adverts`] returns test vectors.
+//! Adverts can be signed as keepalived 2.4 signs them. [`signed_adverts`] returns test vectors.
 
 mod advert;
 mod checksum;

@@ -28,13 +28,13 @@ const CHECKSUM: std::ops::Range<usize> = 6..8;
 pub struct Trailer {
     /// The key. Routers accept 32 to 64 bytes.
     pub key: Vec<u8>,
-    /// Type.
+    /// Type; 1 in valid trailers.
     pub kind: u8,
     /// Identifier of the key.
     pub key_id: u8,
     /// Reserved bytes.
     pub reserved: u16,
-    /// Sequence.
+    /// Sequence; see [`sequence_at`].
     pub sequence: u64,
     /// Overrides the HMAC.
     pub hmac: Option<[u8; HMAC]>,
@@ -85,7 +85,7 @@ impl Trailer {
     }
 }
 
-/// Returns the sequence of this time whose counter is 0.
+/// Returns the sequence of this time, with a counter of 0.
 ///
 /// # Panics
 /// Panics if the time is before 1970.

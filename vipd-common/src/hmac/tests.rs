@@ -11,7 +11,7 @@ use crate::address::to_words;
 /// Length of the IP headers of the packets.
 const IP_HEADER: usize = 20;
 
-/// Returns the states of a key of at most a block.
+/// Returns the states of a key that is at most one block long.
 fn key_state(key: &[u8]) -> KeyState {
     let state = |pad: u8| {
         let mut block = [pad; BLOCK];

@@ -10,8 +10,8 @@ use crate::wire::{ipv4, ipv6, vrrp};
 pub enum NotOurs {
     /// An IP fragment, which the kernel may reassemble. VRRP routers do not fragment adverts.
     Fragment,
-    /// A destination other than the expected one: with unicast peers, this router's own address;
-    /// otherwise, or if the VRID is not configured, the multicast group.
+    /// A destination other than the expected one. With unicast peers, this router's own address is
+    /// expected; otherwise, or if the VRID is not configured, the multicast group.
     Destination,
     /// Too short or too malformed to contain a VRID.
     Unparsable,

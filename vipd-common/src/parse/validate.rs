@@ -68,8 +68,8 @@ impl Expected {
 /// Validates a located advert (RFC 9568 section 7.1, RFC 3768 section 7.1) and parses it.
 ///
 /// The length must match the address count exactly, as in keepalived and FRR: no VRRP router sends
-/// other bytes after the message than a [trailer]. Ethernet padding is not included in the length
-/// in the IP header.
+/// any bytes after the message other than a [trailer]. Ethernet padding is not included in the
+/// length in the IP header.
 ///
 /// # Errors
 /// The counter for the reason to drop the advert.
@@ -119,7 +119,7 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
         addresses::<C, 255, 4>(packet, message, count)
     };
     // Read again, because the BPF verifier follows each path through the loops: a length that is
-    // known before the loops has other bounds for each version and family.
+    // known before the loops has different bounds for each version and family.
     let count = packet.byte(message + vrrp::COUNT).ok_or(SHORT)?;
     let message_len = vrrp::message_len(version, family, count);
     let extra = length.wrapping_sub(message_len);
@@ -173,7 +173,8 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
     })
 }
 
-/// Checks type, key ID and reserved bytes of the trailer at this offset, and returns its sequence.
+/// Checks the type, key ID and reserved bytes of the trailer at this offset, and returns its
+/// sequence.
 #[inline(always)]
 fn sequence<C: Cursor>(packet: &C, trailer: usize) -> Result<u64, Counter> {
     const SHORT: Counter = Counter::PacketLengthErrors;

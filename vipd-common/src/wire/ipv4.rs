@@ -19,7 +19,7 @@ pub const HEADER_LEN: usize = 20;
 pub const MAX_HEADER_LEN: usize = 60;
 /// Offset of the total length.
 pub const TOTAL_LENGTH: usize = 2;
-/// Offset of flags and fragment offset.
+/// Offset of the flags and the fragment offset.
 pub const FRAGMENT: usize = 6;
 /// Offset of the TTL.
 pub const TTL: usize = 8;
@@ -37,7 +37,7 @@ pub const PROTOCOL_VRRP: u8 = 112;
 pub const VRRP_GROUP: [u8; 4] = [224, 0, 0, 18];
 /// Ethernet address of [`VRRP_GROUP`] (RFC 1112 section 6.4).
 pub const VRRP_GROUP_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x00, 0x00, 0x12];
-/// The TTL of sent adverts, and the only valid one of received adverts (RFC 9568 section 5.1.1.3),
+/// The TTL of sent adverts, and the only valid TTL of received adverts (RFC 9568 section 5.1.1.3),
 /// except those of a unicast peer with a lower `min_ttl`.
 pub const VRRP_TTL: u8 = 255;
 /// Internetwork Control, DSCP CS6: common practice for VRRP, not required by its RFCs.

@@ -33,9 +33,9 @@ pub const VRRP_GROUP_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 0x12];
 pub const ALL_NODES: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 /// Ethernet address of [`ALL_NODES`] (RFC 2464 section 7).
 pub const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-/// The Hop Limit of sent adverts and Neighbor Advertisements, and the only valid one of received
-/// packets of these kinds (RFC 9568 section 5.1.2.3, RFC 4861 section 7.1), except adverts of a
-/// unicast peer with a lower `min_ttl`.
+/// The Hop Limit of sent adverts and Neighbor Advertisements, and the only valid Hop Limit of
+/// received packets of these kinds (RFC 9568 section 5.1.2.3, RFC 4861 section 7.1), except adverts
+/// of a unicast peer with a lower `min_ttl`.
 pub const HOP_LIMIT_MAX: u8 = 255;
 
 /// Writes a header with Hop Limit 255 and traffic class CS6, and without a flow label.

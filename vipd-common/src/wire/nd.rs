@@ -20,8 +20,8 @@ pub const TARGET: usize = 8;
 pub const LEN: usize = 32;
 /// Length of the frame, in bytes.
 pub const FRAME_LEN: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN + LEN;
-/// Flags R and O set, S clear: an unsolicited advertisement from a router, which overrides the
-/// neighbor entry (RFC 9568 section 6.4.2).
+/// Flags R and O set, S clear: an unsolicited advertisement that comes from a router and overrides
+/// the neighbor entry (RFC 9568 section 6.4.2).
 const ROUTER_OVERRIDE: u8 = 0x80 | 0x20;
 
 /// Returns a frame that announces to all nodes that `address` is at `mac`.

@@ -1,5 +1,5 @@
-//! The trailer of a signed advert, which follows the VRRP message inside the IP packet, as
-//! keepalived 2.4 sends it.
+//! The trailer of a signed advert, in the format of keepalived 2.4. It follows the VRRP message
+//! inside the IP packet.
 //!
 //! ```text
 //!  0      1        2          4          8             10        12                 28
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The type is 1: HMAC-SHA-256, truncated to its first 16 bytes. The seconds count from 1970-01-01
-//! UTC, the subseconds are units of 1/65536 s. Neither the length nor the checksum of the VRRP
+//! UTC, and the subseconds are units of 1/65536 s. Neither the length nor the checksum of the VRRP
 //! message includes the trailer.
 
 /// Length of the trailer, in bytes.
@@ -29,7 +29,7 @@ pub const SEQUENCE: usize = 4;
 /// Offset of the HMAC.
 pub const HMAC: usize = 12;
 
-/// A trailer.
+/// The fields of a trailer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailer {
     /// Identifier of the key, 1 to 255.

@@ -61,8 +61,8 @@ Examples:
   sudo vipd run -c second.toml --runtime-dir /run/vipd-second
 
 Exit status: 0 after a clean shutdown by SIGTERM, SIGINT or SIGQUIT, or after
-another process has succeeded this one (`vipd upgrade`, restart by systemd); 1
-if the agent cannot start or has failed.")]
+another process has taken over from this one (`vipd upgrade`, restart by
+systemd); 1 if the agent cannot start or has failed.")]
     Run(ConfigArgs),
     /// Check a configuration file and report all errors and warnings with line and column
     #[command(after_help = "\
@@ -90,9 +90,9 @@ settings that are not needed or were adapted, and settings that need
 attention, which are also marked in the result. See docs/migration.md.
 
 Exit status: 0 if the result has the same meaning; 1 if a setting needs
-attention, the file cannot be read, exceeds a limit or has no vrrp_instance,
-the output file exists (without --force) or cannot be written, or the result
-is not valid.")]
+attention, if the file cannot be read, exceeds a limit or has no vrrp_instance,
+if the output file exists (without --force) or cannot be written, or if the
+result is not valid.")]
     Import(ImportArgs),
     /// Show the counters of a running agent
     #[command(after_help = "\
@@ -121,8 +121,7 @@ Examples:
 On a narrow terminal, columns are moved below their row or hidden; in a pipe,
 all columns are printed.
 
-Exit status: 0 in any state, even with a fault; 1 if no instance or group has
-one of the names.
+Exit status: 0 in any state, even with a fault; 1 if a name is unknown.
 
 Requires access to the control socket: run as root or as a member of the
 socket's group.")]
@@ -210,7 +209,7 @@ The command ends once another node, or this one again, is master.
 
 Exit status: 0 if other nodes have taken over all instances; 1 if none has
 changed because a name is unknown, or an instance is not master or owns its
-addresses; 1 also if no other node has taken over an instance.")]
+addresses; 1 also if an instance was not taken over by another node.")]
     Failover(Masters),
     /// Change the priority of an instance until it is reset or the agent shuts down
     #[command(after_help = "\
@@ -248,8 +247,9 @@ Examples:
 Compares the configuration file, the running agent, the kernel's settings and
 the adverts on the segments. Each finding has its evidence and a remedy. See
 docs/troubles.md. The command requests the MACs of VIPs and of unicast peers,
-joins the VRRP groups, and observes adverts that vipd drops at the XDP hook by
-a program of its own. None of this outlasts the command, unless it is killed.
+joins the VRRP groups, and attaches a BPF program to observe the adverts that
+vipd drops at the XDP hook. None of this outlasts the command, unless it is
+killed.
 
 vipd's timers use the monotonic clock. The wall clock is checked because signed
 adverts and the comparison of logs of several nodes depend on it.
@@ -282,10 +282,10 @@ Examples:
   sudo vipd capture eth1 -w - | tshark -r - -T fields -e frame.comment
 
 Captures the adverts that the interface sends and receives, including those
-that vipd's XDP program drops, which tcpdump cannot capture. In the file, the
-comment of each received frame is the decision of the BPF program with this
-configuration file, and the reason. Rate limits, HMACs, clocks and replays are
-not checked. Ends after --seconds, or with Ctrl-C.
+that vipd's XDP program drops, which tcpdump cannot capture. In the pcapng
+file, the comment of each received frame is the decision of the BPF program
+with this configuration file, and the reason. Rate limits, HMACs, clocks and
+replays are not checked. Ends after --seconds, or with Ctrl-C.
 
 Exit status: 0 at the end of the time or after Ctrl-C; 1 if the interface
 cannot be observed, or the file cannot be written.
@@ -310,7 +310,7 @@ and pinned BPF programs of the agent with this runtime directory. It fails
 while another agent runs in this namespace.
 
 Exit status: 0 even if there was nothing to remove; 1 if an agent is running,
-or a VIP, a route or a rule could not be removed.")]
+or a VIP, route, rule or macvlan could not be removed.")]
     Cleanup,
 }
 

@@ -16,7 +16,7 @@ use crate::config::{Config, Instance};
 use crate::observe::{Frame, Listener, Packet, dissect, judge, pcapng, reason_of};
 use crate::xdp::Action;
 
-/// Interval between checks whether an obstacle to the capture has appeared or gone.
+/// Interval at which to check whether an obstacle to the capture has appeared or disappeared.
 const CHECK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &CaptureArgs) -> anyhow::Result<()> {

@@ -3,16 +3,20 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use anyhow::ensure;
+
 use super::output;
 use crate::guardian;
 use crate::process::AgentLock;
-use crate::service;
+use crate::service::{self, Cleaned};
 use crate::xdp::Pins;
 
 pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     let lock = AgentLock::acquire_patiently(runtime_dir)?;
     service::check_privileges()?;
-    guardian::stand_down(lock.name());
+    if !guardian::stand_down(lock.name()) {
+        eprintln!("vipd: {}", guardian::stays(lock.name()));
+    }
     // The agent may have pinned its programs in a BPF file system that is mounted only in another
     // mount namespace. Those programs stay attached.
     if Pins::obstacle().is_some() {
@@ -21,7 +25,13 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
              another mount namespace stay attached; to detach them, run this command there"
         );
     }
-    output::print(&render(&service::cleanup(&lock)?))?;
+    let Cleaned { removed, macvlans } = service::cleanup(&lock)?;
+    output::print(&render(&removed))?;
+    ensure!(
+        macvlans.is_empty(),
+        "cannot delete the macvlans {}; delete them with `ip link delete NAME`",
+        macvlans.join(", ")
+    );
     Ok(())
 }
 

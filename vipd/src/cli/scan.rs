@@ -25,10 +25,11 @@ const NARROW: [(&str, Yield); 6] = [
     ("CHECKSUM", Yield::Hide),
 ];
 
-/// Clock offset of a signed advert above which a note shows it, in milliseconds: the shortest
-/// `window`.
+/// Threshold, in milliseconds, above which a note shows the clock offset of a signed advert: the
+/// shortest `window`.
 const CLOCK_OFFSET: u64 = 1000;
-/// Maximum number of competing masters that a note lists, because anyone can forge more.
+/// Maximum number of competing masters that a note lists. The list is limited because anyone can
+/// forge adverts of further masters.
 const MAX_MASTERS: usize = 3;
 
 pub(super) fn run(args: &ScanArgs) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ const NUMBER: Style = Style::new().dimmed();
 /// A character and the number of columns that it occupies.
 type Cell = (char, usize);
 
-/// Renders an excerpt as two lines of at most `width` columns, the text and the caret. On a
+/// Renders an excerpt as two lines, the text and the caret, each of at most `width` columns. On a
 /// terminal that is too narrow, the excerpt still has [`MIN_WIDTH`] columns.
 pub(super) fn render(line: usize, excerpt: &Excerpt, width: usize, caret: Style) -> String {
     let number = format!("{line:>5} | ");

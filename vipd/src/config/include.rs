@@ -36,7 +36,7 @@ pub(super) struct Sources {
 impl Sources {
     /// Appends the files that the main file includes, in the order of its patterns; the files that
     /// match a pattern are sorted by name. `folder` is the directory of the main file, and `name`
-    /// is its path, which messages contain.
+    /// is the path of the main file in messages.
     ///
     /// # Errors
     /// Returns an error if a file or pattern cannot be read, if a file is not UTF-8, if a file or
@@ -152,8 +152,8 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        // Ignores all hidden files, such as temporary files of editors, even if the pattern begins
-        // with a dot, unlike a shell.
+        // Unlike a shell, ignores all hidden files, such as temporary files of editors, even if the
+        // pattern begins with a dot.
         let is_match =
             entry.file_name().to_str().is_some_and(|one| !one.starts_with('.') && matches(name, one));
         let named =

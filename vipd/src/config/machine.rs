@@ -24,8 +24,8 @@ pub struct Machine {
     /// The directory of systemd's credentials; `None` for the one that `CREDENTIALS_DIRECTORY`
     /// names.
     pub credentials: Option<PathBuf>,
-    /// Whether files and credentials with keys and passwords are on another machine or are not
-    /// needed, and are therefore not read.
+    /// Whether files and credentials with keys and passwords are not read, because they are on
+    /// another machine or are not needed.
     pub lacks_secrets: bool,
     /// Whether the text is a [`ConfigText`](super::ConfigText), without the keys of signed adverts.
     /// Files and credentials with keys are then not read, either. Zeros stand for all keys.

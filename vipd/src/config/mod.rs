@@ -1,5 +1,5 @@
-//! Reads and checks the configuration file. All problems in it are reported at once, except that
-//! problems with `include` are reported before any other.
+//! Reads and checks the configuration file. If files cannot be included, only the reasons are
+//! reported; otherwise, all problems are reported at once.
 
 mod duration;
 mod excerpt;
@@ -139,7 +139,7 @@ pub struct Instance {
     pub announce_interval: u64,
     /// Placement of each of [`RouterConfig::all_addresses`], in that order.
     pub placements: Vec<Placement>,
-    /// Tracked objects.
+    /// Tracked objects, including those of the instance's group.
     pub track: Vec<Track>,
     /// Commands for transitions.
     pub notify: Option<Arc<Notify>>,

@@ -38,7 +38,7 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// Formats the problem after the name of its file: the included file, or else `main`.
+    /// Formats the problem, preceded by the name of its file: the included file, or else `main`.
     pub fn in_file(&self, main: &str) -> String {
         format!("{}:{self}", self.file.as_deref().unwrap_or(main))
     }
@@ -313,7 +313,7 @@ impl<'s> Collector<'s> {
         (metadata.mode() & 0o004 != 0).then_some(name)
     }
 
-    /// Returns the findings of a valid file, or else its problems in file order.
+    /// Returns the findings if the file is valid, or else its problems in file order.
     pub(super) fn finish(self, file: &str, document: &DeTable<'_>) -> Result<Findings, Problems> {
         let in_order = |mut list: Vec<Problem>| -> Vec<Problem> {
             list.sort_by_key(|problem| (problem.line, problem.column));

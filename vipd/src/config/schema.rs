@@ -291,14 +291,14 @@ schema! {
         HMAC_MODE "mode", Kind::Choice(&["enforce", "permissive", "receive-only"]), "`\"enforce\"`", "\"enforce\"",
             "`\"enforce\"` signs adverts and drops adverts that are not signed; `\"permissive\"` signs adverts and accepts adverts that are not signed; `\"receive-only\"` does not sign adverts, and also accepts adverts that are not signed. All modes drop adverts with a wrong HMAC", "`mode`";
         HMAC_ANTI_REPLAY "anti_replay", Kind::Choice(&["time", "monotonic"]), "`\"time\"`", "\"time\"",
-            "`\"time\"` drops adverts whose time differs from this host's clock by more than `window`, and so requires synchronized clocks; both drop adverts that are not newer than the sender's last one", "`anti_replay`";
+            "`\"time\"` drops adverts whose time differs from this host's clock by more than `window`, and so requires synchronized clocks; both values drop adverts that are not newer than the sender's last one", "`anti_replay`";
         HMAC_WINDOW "window", Kind::Duration(SECOND, 300 * SECOND), "3 × `advert_interval` in whole seconds, from `\"5s\"` to `\"300s\"`", "\"5s\"",
             "maximum difference of the clocks, in whole seconds", "`time_window`";
     }
     HmacKey {
         HMAC_KEY_ID "id", Kind::Integer(1, 255), "required", "1", "identifier of the key, the same on all routers, unique in the instance", "";
         HMAC_KEY_FILE "file", Kind::Other("the path of a file that contains a key of 32 to 64 bytes"), "none", "\"/etc/vipd/key\"",
-            "file that contains the key; a relative path is relative to the directory of the configuration file; not readable by others", "`file:`";
+            "file that contains the key, not readable by others; a relative path is relative to the directory of the configuration file", "`file:`";
         HMAC_KEY_CREDENTIAL "credential", Kind::Other("the name of a systemd credential"), "none", "\"vipd-key-1\"",
             "credential that contains the key, passed by systemd with `LoadCredential=` or `LoadCredentialEncrypted=`", "";
         HMAC_KEY_HEX "hex", Kind::Other("a string of 64 to 128 hexadecimal digits"), "none", "\"…\"", "the key itself", "`hex:`";
@@ -383,7 +383,7 @@ schema! {
         ROUTE_SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`; `\"link\"` without `via`", "\"link\"",
             "scope of the destination (IPv4 only)", "`scope`";
         ROUTE_TYPE "type", Kind::Choice(&["unicast", "blackhole", "unreachable", "prohibit", "throw"]), "`\"unicast\"`", "\"blackhole\"",
-            "`\"blackhole\"`, `\"unreachable\"` and `\"prohibit\"` drop packets, `\"throw\"` continues with the next rule", "`blackhole` …";
+            "`\"blackhole\"`, `\"unreachable\"` and `\"prohibit\"` drop packets; `\"throw\"` continues with the next rule", "`blackhole` …";
         ROUTE_ONLINK "onlink", Kind::Boolean, "`false`", "true",
             "the next hop is treated as on-link on `dev`, even if no prefix of the interface contains it", "`onlink`";
     }

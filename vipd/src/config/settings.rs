@@ -78,8 +78,8 @@ pub struct VirtualMac {
 /// Placement of a VIP on an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// Name of the interface; `None` for the instance's own interface or, for a VIP of the
-    /// instance's family with `virtual_mac`, its macvlan.
+    /// Name of the interface; `None` for the instance's own interface or, with `virtual_mac` and
+    /// for a VIP of the instance's family, for the macvlan of that interface.
     pub interface: Option<String>,
     /// Label (`IFA_LABEL`, IPv4 only), up to 15 bytes.
     pub label: Option<String>,

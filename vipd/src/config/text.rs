@@ -15,9 +15,9 @@ const REMOVED: u8 = b'x';
 
 /// The text of a configuration: the main file, followed by all included files.
 ///
-/// Contains `x` instead of the characters of keys: in the values of `hex`, and in comments instead
-/// of as many hexadecimal digits in a row as a key has, or more. This changes no line or column.
-/// The text may contain passwords, so `Debug` does not print it.
+/// `x` replaces the characters of keys: those in the values of `hex` and, in comments, those in
+/// each run of hexadecimal digits that is at least as long as the shortest key. Lines and columns
+/// remain the same. The text may contain passwords, so `Debug` does not print it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConfigText(Arc<str>);
 

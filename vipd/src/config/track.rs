@@ -84,7 +84,8 @@ pub enum Tracked {
     /// Name of an interface. The object is up while the interface exists, is administratively up
     /// and has a carrier.
     Interface(String),
-    /// A script.
+    /// A script. The object is up after `rise` successful runs in a row, and down after `fall`
+    /// failed runs in a row.
     Script(Arc<Script>),
     /// The processes of a program.
     Process(Arc<Process>),

@@ -133,7 +133,7 @@ impl Client {
     /// Returns an error if there is no agent, access is denied, the agent refuses the request, or
     /// no valid reply arrives within [`TIMEOUT`].
     pub fn status(&self) -> Result<StatusReport, ClientError> {
-        self.request(&Request::Status, TIMEOUT)
+        self.request(&Request::Status)
     }
 
     /// Requests `stats`.
@@ -141,7 +141,7 @@ impl Client {
     /// # Errors
     /// See [`Client::status`].
     pub fn stats(&self) -> Result<StatsReport, ClientError> {
-        self.request(&Request::Stats, TIMEOUT)
+        self.request(&Request::Stats)
     }
 
     /// Returns the ID of the process that opened the control socket: the agent, unless it was
@@ -156,10 +156,13 @@ impl Client {
     /// # Errors
     /// See [`Client::status`]; the time limit is [`CHANGE_TIMEOUT`].
     pub fn change(&self, request: &Request) -> Result<ChangeReport, ClientError> {
-        self.request(request, CHANGE_TIMEOUT).map_err(|error| match error {
+        let stream = self.submit(request).map_err(|cause| self.explain(cause))?;
+        let reply = receive(stream, CHANGE_TIMEOUT).map_err(|cause| match self.explain(cause) {
+            // The agent may have received the request.
             ClientError::Timeout(directory) => ClientError::ChangeTimeout(directory),
             other => other,
-        })
+        })?;
+        self.decode(&reply)
     }
 
     /// Requests events and passes each line of JSON to `on_event`: the events stored by the agent
@@ -192,28 +195,28 @@ impl Client {
         Ok(())
     }
 
-    fn request<T: DeserializeOwned>(&self, request: &Request, wait: Duration) -> Result<T, ClientError> {
-        let reply = self.exchange(request, wait).map_err(|cause| self.explain(cause))?;
-        if let Ok(ErrorReply { error }) = serde_json::from_slice(&reply) {
+    fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
+        let reply = self.submit(request).and_then(|stream| receive(stream, TIMEOUT));
+        self.decode(&reply.map_err(|cause| self.explain(cause))?)
+    }
+
+    fn decode<T: DeserializeOwned>(&self, reply: &[u8]) -> Result<T, ClientError> {
+        if let Ok(ErrorReply { error }) = serde_json::from_slice(reply) {
             return Err(ClientError::Agent(error));
         }
-        serde_json::from_slice(&reply).map_err(|error| ClientError::Protocol {
+        serde_json::from_slice(reply).map_err(|error| ClientError::Protocol {
             directory: self.directory.clone(),
             reason: if reply.is_empty() { "empty".to_owned() } else { error.to_string() },
         })
     }
 
-    fn exchange(&self, request: &Request, wait: Duration) -> io::Result<Vec<u8>> {
+    /// Sends a request. Returns the connection, from which the reply can be read.
+    fn submit(&self, request: &Request) -> io::Result<UnixStream> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         let mut stream = self.connect()?;
         send(&mut stream, &line)?;
-        stream.set_read_timeout(Some(wait))?;
-        let mut reply = Vec::new();
-        match BufReader::new(stream.take(MAX_REPLY_BYTES)).read_until(b'\n', &mut reply) {
-            Err(error) if reply.is_empty() => Err(error),
-            _ => Ok(reply),
-        }
+        Ok(stream)
     }
 
     /// Connects with a timeout. `UnixStream::connect` would wait forever for an agent that has
@@ -238,6 +241,16 @@ impl Client {
             io::ErrorKind::InvalidInput => ClientError::PathTooLong(directory),
             _ => ClientError::System { directory, cause },
         }
+    }
+}
+
+/// Reads the reply to a request. `wait` applies to each read.
+fn receive(stream: UnixStream, wait: Duration) -> io::Result<Vec<u8>> {
+    stream.set_read_timeout(Some(wait))?;
+    let mut reply = Vec::new();
+    match BufReader::new(stream.take(MAX_REPLY_BYTES)).read_until(b'\n', &mut reply) {
+        Err(error) if reply.is_empty() => Err(error),
+        _ => Ok(reply),
     }
 }
 

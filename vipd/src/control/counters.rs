@@ -10,8 +10,8 @@ use vipd_common::counters::Counter as Cell;
 /// Whether a value can decrease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Never decreases, except that a reload that removes or restarts an instance resets the
-    /// instance's counters other than those of its notifications, and thereby reduces the sums over
+    /// Never decreases, with one exception: a reload that removes or restarts an instance resets
+    /// the instance's counters, except those of its notifications. This also reduces the sums over
     /// all instances.
     Counter,
     /// The current value, which can decrease.
@@ -35,8 +35,8 @@ pub enum Source {
     Kernel(Cell),
     /// The protocol's state machine.
     Core,
-    /// The engine, for a virtual router's frames, its changes to addresses, routes and rules, and
-    /// the signed adverts that it refuses.
+    /// The engine, for the frames that it sends for a virtual router, for changes to the router's
+    /// addresses, routes and rules, and for refused signed adverts.
     Sent,
     /// The engine, for everything else.
     Engine,
@@ -154,7 +154,7 @@ macro_rules! table {
                 ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
                     "Adverts lost because the ring buffer was full (signed adverts: before their HMAC is verified)";
                 rate_limited: "vipd:rate-limited", Counter, Error, Kernel(RateLimited),
-                    "Valid adverts dropped by the per-source rate limit, and signed adverts dropped, before their HMAC is verified, because they exceed the budget",
+                    "Valid adverts dropped by the per-source rate limit, and signed adverts that exceed the verification budget, dropped before their HMAC is verified",
                     dropped "rate limited: over 400 adverts/s from one source, or more signed adverts than are verified; see `vipd:peers` in `vipd status --json`";
                 owner_conflicts: "vipd:owner-conflicts", Counter, Error, Core(owner_conflicts),
                     "Priority-255 adverts from another router, received as the owner";

@@ -58,8 +58,8 @@ pub(crate) fn age(millis: u64) -> String {
 }
 
 /// Describes the authentication of adverts, for example
-/// `hmac: enforce, signs with key 2, accepts keys 1, 2, clocks within 5s`. Contains no key and no
-/// password.
+/// `hmac: enforce, signs with key 2, accepts keys 1, 2, clocks within 5s`. The text identifies keys
+/// by their IDs, and never contains key material or a password.
 pub(crate) fn authentication(one: &InstanceStatus) -> String {
     one.hmac.as_ref().map_or_else(|| one.authentication.clone(), hmac)
 }

@@ -131,9 +131,9 @@ pub struct InstanceStatus {
     /// Active_Down_Interval in nanoseconds.
     #[serde(rename = "vipd:master-down-interval-ns")]
     pub master_down_interval_ns: u64,
-    /// Configured `preempt`: whether a lower-priority master is preempted. An address owner
-    /// preempts in any case, and after `vipd failover` an instance does not preempt until it
-    /// becomes master again or restarts.
+    /// Configured `preempt`: whether a lower-priority master is preempted. An address owner always
+    /// preempts. After `vipd failover`, an instance does not preempt until it becomes master again
+    /// or restarts.
     #[serde(rename = "vipd:preempt")]
     pub preempt: bool,
     /// Delay before a lower-priority master is preempted, in nanoseconds.
@@ -214,12 +214,13 @@ pub struct TrackedObject {
     pub name: String,
     /// `up`, `down`, the number in a file, or `unknown` until the first reading.
     pub state: String,
-    /// Configured weight; `None` if no weight is configured, in which case the instance is in Fault
-    /// while the object is down or, unless a reload has added it to a running instance, unknown.
+    /// Configured weight; `None` if no weight is configured. In that case, the instance is in Fault
+    /// while the object is down. It is also in Fault while the state is unknown, unless a reload
+    /// has added the object to a running instance.
     pub weight: Option<i16>,
     /// Explanation of the state, for example the last line of a script's output.
     pub detail: Option<String>,
-    /// Milliseconds since the state last changed or since this process first knew the state,
+    /// Milliseconds since the state last changed, or since this process first recorded a state,
     /// whichever is later.
     pub since_ms: u64,
     /// Number of state changes since the object was first read.

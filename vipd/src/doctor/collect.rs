@@ -178,7 +178,7 @@ fn interfaces() -> anyhow::Result<BTreeMap<String, Interface>> {
     Ok(interfaces)
 }
 
-/// Addresses on the segment of an interface whose MACs are of interest.
+/// The targets on the segment of an interface: addresses whose MACs are of interest.
 #[derive(Default)]
 struct Targets {
     /// Addresses whose claims are recorded: the VIPs and unicast peers of the interface's
@@ -198,8 +198,9 @@ fn addresses(instance: &Instance) -> impl Iterator<Item = IpAddr> {
     vips.chain(peers.iter().map(|peer| peer.address))
 }
 
-/// Returns the requests for the MACs of an instance's [`addresses`]. Omits an address if the
-/// interface has no other address of the same family, except VIPs, from which to request it.
+/// Returns the requests for the MACs of an instance's [`addresses`]. The source of a request is
+/// another address of the interface, of the same family, that is not a VIP. Omits addresses for
+/// which there is no source.
 fn solicitations(instance: &Instance, interface: &Interface) -> Vec<(IpAddr, IpAddr)> {
     let source_of = |target: IpAddr| {
         let is_own = |own: &&Address| !own.unusable && !own.secondary && own.protocol != PROTO_VIPD;
@@ -235,7 +236,7 @@ fn observe(targets: &BTreeMap<&str, Targets>, duration: Duration) -> anyhow::Res
         targets.solicitations.iter().map(move |(source, target)| (interface, *source, *target))
     });
     let requests: Vec<_> = requests.collect();
-    // Requests are sent twice if the time suffices, because some may be lost, but none shortly
+    // Requests are sent twice if the time suffices, because some may be lost. None are sent shortly
     // before the end, which would leave no time for the answer.
     let (start, pause) = (Instant::now(), SOLICIT.min(duration / 4));
     let (second, last, deadline) = (start + pause, start + duration.saturating_sub(pause), start + duration);

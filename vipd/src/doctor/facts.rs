@@ -123,7 +123,7 @@ impl Facts {
         self.config.as_ref().map(|config| config.instances.as_slice()).unwrap_or_default()
     }
 
-    /// Returns the running agent.
+    /// Returns the reports of the agent; `None` unless it is running and answers.
     pub(crate) fn running(&self) -> Option<&Running> {
         match &self.agent {
             Agent::Running(running) => Some(running),

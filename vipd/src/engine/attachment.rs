@@ -16,15 +16,16 @@
 //! advert interval would cost about half as much CPU time as sending the adverts, and a master that
 //! misses adverts causes problems only if another router takes over within that second.
 //!
-//! Before an election, a probe must have found the program attached, and must have begun at least
-//! one and a half advert intervals after the last advert or, if the master-down interval is shorter
-//! than that (possible only with `down_after_adverts = 1`), when the timer fires. Such a probe
-//! proves that the master's adverts are actually missing. An advert recorded in the ring since then
-//! is also sufficient proof, for example a priority-0 advert. If there is no proof yet, a probe is
-//! requested when the engine begins to spin for the deadline or, if it does not spin (for a router
-//! that is not on the fast path, or with `down_after_adverts = 1`), when the timer fires. Before a
-//! member of a sync group makes the group master, the same proof is required for the group's other
-//! backups.
+//! Before an election, a probe must have found the program attached. The probe must have begun at
+//! least one and a half advert intervals after the last advert. If the master-down interval is
+//! shorter than that (possible only with `down_after_adverts = 1`), the probe must not have begun
+//! before the timer fired. Such a probe proves that the master's adverts are actually missing. An
+//! advert that was recorded in the ring after the earliest valid start of a probe, for example a
+//! priority-0 advert, is also sufficient proof. If there is no proof yet, a probe is requested when
+//! the engine begins to spin for the deadline. If the engine does not spin (for a router that is
+//! not on the fast path, or with `down_after_adverts = 1`), the probe is requested when the timer
+//! fires. Before a member of a sync group makes the group master, the same proof is required for
+//! the group's other backups.
 //!
 //! An election without proof waits for a probe. A probe takes microseconds, unless another process
 //! holds the rtnl lock, which adding the VIPs would have to wait for anyway.

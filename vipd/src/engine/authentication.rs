@@ -34,7 +34,7 @@ const REPORT_INTERVAL: u64 = 60_000_000_000;
 /// The authenticator of a virtual router.
 pub(crate) struct Authentication {
     authenticator: Authenticator,
-    /// The source of the adverts that were signed before a reload started the instance again.
+    /// The source of the adverts that the instance signed before it was restarted by a reload.
     former_source: Option<IpAddr>,
     /// Times of the last reports, each with its reason.
     reported: Vec<(Refusal, Timestamp)>,
@@ -72,7 +72,7 @@ impl Authentication {
         self.authenticator.config().signing_key()
     }
 
-    /// Signs an advert.
+    /// Returns a signed trailer for an advert; `None` if adverts are not signed.
     pub(crate) fn sign(&mut self, header: &PseudoHeader, message: &[u8]) -> Option<[u8; trailer::LEN]> {
         self.authenticator.sign(clock::wall(clock::now()), header, message)
     }
@@ -127,8 +127,9 @@ impl Authentication {
 /// The sequences of a virtual router that a reload has removed, to be continued by the router that
 /// replaces it.
 ///
-/// A router that starts with changed settings is added as another one. Without the sequences, it
-/// would accept replays, and receivers would refuse its adverts if its clock was set back before.
+/// A router that a reload restarts with changed settings is added as a new router. Without the
+/// sequences, it would accept replays, and receivers would refuse its adverts if the clock had been
+/// set back before the restart.
 pub(super) struct Former {
     interface: String,
     vrid: u8,
@@ -178,8 +179,8 @@ impl Engine {
         }
     }
 
-    /// Publishes a sequence to the BPF program, which then drops replays: that of a sender whose
-    /// advert has been verified, or of a former address of this router. Has no effect for a sender
+    /// Publishes the sequence of a sender whose advert has been verified, or of a former address of
+    /// this router, to the BPF program, which then drops replays. Has no effect for a sender
     /// without a slot in `SIGNERS`: only the engine recognizes the replays of such a sender. `from`
     /// is the time from which the lifetime of the sequence is counted.
     pub(super) fn publish_sender(&self, row: Row, verified: &Verified, from: Timestamp) {
@@ -188,9 +189,9 @@ impl Engine {
         self.signers.verified(row, OWN_SLOT + 1 + position, to_words(sender.address), sender.mark, until);
     }
 
-    /// Publishes the sequences of a router's senders, because they were resumed, or the clock or
-    /// the rules by which they count have changed. Clears the row of a router without keys: it may
-    /// have had some.
+    /// Publishes the sequences of a router's senders again after the sequences were resumed, or
+    /// after the clock or the anti-replay settings have changed. Clears the row of a router without
+    /// keys, because the router may have had keys before.
     pub(super) fn republish_senders(&self, instance: &Instance) {
         let Some(authentication) = &instance.authentication else {
             self.signers.clear(instance.row);
@@ -216,8 +217,8 @@ impl Engine {
     }
 
     /// Publishes the router's own address, so that the BPF program drops all signed adverts from
-    /// this source as replays. Otherwise, a replay of the router's own adverts would fence it while
-    /// the engine hangs.
+    /// this source as replays. Otherwise, a replay of the router's own adverts would fence its VIPs
+    /// while the engine hangs.
     pub(super) fn publish_own_source(&self, instance: &Instance) {
         if let (Some(_), Some(primary)) = (&instance.authentication, instance.primary()) {
             let mark = clock::wall(clock::now()).beyond_all();
@@ -225,7 +226,8 @@ impl Engine {
         }
     }
 
-    /// Publishes the window of a router, for adverts that fence its VIPs.
+    /// Publishes the time window of a router, which the BPF program applies to adverts that fence
+    /// VIPs.
     pub(super) fn publish_window(&self, id: RouterId) {
         let Some(instance) = self.topology.routers.get(id) else { return };
         let window = instance.settings.hmac.as_ref().and_then(hmac::Config::time_window);
@@ -238,7 +240,7 @@ impl Engine {
         self.signers.set_clock(wall_clock_offset());
     }
 
-    /// Publishes the offset of the wall clock and the sequences again if the wall clock was set.
+    /// If the wall clock was set, publishes its offset and all sequences again.
     pub(super) fn follow_wall_clock(&self, ready: Ready) {
         if !ready.wall_clock {
             return;

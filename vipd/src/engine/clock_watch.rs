@@ -1,4 +1,4 @@
-//! Notices when the wall clock is set.
+//! Detects when the wall clock is set.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,7 +7,8 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use rustix::time::{timerfd_create, timerfd_settime};
 
 /// A timer of `CLOCK_REALTIME` that the kernel cancels when the clock is set
-/// (`TFD_TIMER_CANCEL_ON_SET`, timerfd_create(2)). A clock that a time daemon slews is not set.
+/// (`TFD_TIMER_CANCEL_ON_SET`, timerfd_create(2)). Slewing by a time daemon does not count as
+/// setting the clock.
 #[derive(Debug)]
 pub(crate) struct ClockWatch(OwnedFd);
 

@@ -261,8 +261,9 @@ pub(crate) struct RouterSnapshot {
     pub(crate) missing: Vec<VirtualAddress>,
     /// Routes and rules that are missing although the router is master.
     pub(crate) missing_routes: Vec<Missing>,
-    /// The VIP whose removal would make an interface lose its primary address, or an own address
-    /// that is secondary to the VIP; `None` unless the router is in Fault for this reason.
+    /// The VIP whose removal would make an interface lose either its primary address or one of its
+    /// own addresses that is secondary to the VIP; `None` unless the router is in Fault for this
+    /// reason.
     pub(crate) conflict: Option<IpAddr>,
     /// Senders whose signed adverts have been verified, and former addresses of this router.
     pub(crate) senders: Vec<Sender>,
@@ -270,8 +271,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) peers: Vec<Peer>,
 }
 
-/// Counters of a virtual router: frames sent, signed adverts received, changes to addresses, routes
-/// and rules that failed, and routes and rules restored.
+/// Counters of a virtual router: frames sent, signed adverts received, failed changes to addresses,
+/// routes and rules, and restored routes and rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sent {
     /// Adverts, priority 0 included. An advert to several unicast peers counts once.

@@ -73,8 +73,8 @@ impl Engine {
         }
     }
 
-    /// Records created macvlans, and reads the addresses of new macvlans. Earlier notifications
-    /// about a new macvlan were ignored, because its name was not known.
+    /// Records the macvlans that were created, and reads the addresses of new macvlans. Earlier
+    /// notifications about a new macvlan were ignored, because its name was not known.
     fn adopt(&mut self, now: Timestamp, created: Vec<MacvlanIo>) {
         for MacvlanIo { link, name, ifindex } in created {
             self.resync_needed |= self.topology.links.macvlan_created(link, name, ifindex);

@@ -21,9 +21,9 @@ pub(crate) struct Group {
 }
 
 impl Topology {
-    /// Replaces all groups. Returns the routers that have joined, left or moved to another group;
-    /// the engine must pass the resulting inputs to these routers. Names of routers that do not
-    /// exist are skipped.
+    /// Replaces all groups. Returns the routers that have joined a group, left a group or moved to
+    /// another group; the engine must pass the resulting inputs to these routers. Names of routers
+    /// that do not exist are skipped.
     pub(crate) fn set_groups(&mut self, groups: &[Arc<operate::Group>]) -> BTreeSet<RouterId> {
         if groups.is_empty() && self.groups.is_empty() {
             return BTreeSet::new();

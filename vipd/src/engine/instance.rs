@@ -205,8 +205,8 @@ impl Instance {
         self.frames.as_ref().map(|frames| &frames.adverts)
     }
 
-    /// Sets the priority of the prepared adverts, and signs them if the instance signs. Returns
-    /// `None` if the router has never been ready.
+    /// Sets the priority of the prepared adverts, and signs them if the instance has a signing key.
+    /// Returns `None` if the router has never been ready.
     pub(crate) fn complete_adverts(&mut self, priority: u8) -> Option<&Adverts> {
         let header = self.pseudo_header(self.primary()?);
         let adverts = &mut self.frames.as_mut()?.adverts;
@@ -347,9 +347,9 @@ impl Instance {
         None
     }
 
-    /// Returns a VIP whose removal would make a link lose its primary address, or an own address
-    /// that is secondary to the VIP; `None` if there is no such VIP, or if the router is an address
-    /// owner.
+    /// Returns a VIP whose removal would make a link lose either its primary address or one of its
+    /// own addresses that is secondary to the VIP; `None` if there is no such VIP, or if the router
+    /// is an address owner.
     pub(crate) fn conflict(&self, links: &Links) -> Option<IpAddr> {
         if self.is_owner() {
             return None;

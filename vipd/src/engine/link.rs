@@ -62,8 +62,8 @@ pub(crate) struct Link {
     /// Whether opening the link has been requested. After a failure, the service retries on its
     /// own.
     pub(crate) requested: bool,
-    /// Whether the link has been swept for stale VIPs: of a previous run, or of a router that a
-    /// reload has removed.
+    /// Whether the link has been swept for stale VIPs, which stem from a previous run or from a
+    /// router that a reload has removed.
     pub(crate) swept: bool,
     /// Whether there was a change that may affect all routers of the link.
     pub(crate) changed: bool,
@@ -124,8 +124,8 @@ impl Link {
     }
 
     /// Returns the header with which the link's frames start, or `None` if the BPF program cannot
-    /// parse the frames. Examples are InfiniBand, and GRE interfaces without a remote address,
-    /// whose frames start with the outer header.
+    /// parse the frames. This applies to InfiniBand interfaces, for example, and to GRE interfaces
+    /// without a remote address, whose frames start with the outer header.
     pub(crate) fn framing(&self) -> Option<Framing> {
         match self.mac {
             Some(_) => Some(Framing::Ethernet),
@@ -219,16 +219,17 @@ impl Link {
         self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
     }
 
-    /// Returns whether an address must not be removed: vipd did not add it, and without it the
-    /// interface would lose its primary address or an own address that is secondary to it.
+    /// Returns whether an address must not be removed: vipd did not add it, and its removal would
+    /// make the interface lose its primary address or one of its own addresses that is secondary to
+    /// the removed address.
     pub(crate) fn is_protected(&self, found: &Address) -> bool {
         !self.addresses.is_ours(found)
             && (self.primaries[slot(Family::of(found.address))] == Primary::Virtual(found.address)
                 || dependent(found, &self.own).is_some())
     }
 
-    /// Returns whether removing this VIP would make the interface lose its primary address, or an
-    /// own address that is secondary to the VIP.
+    /// Returns whether removing this VIP would make the interface lose its primary address, or
+    /// one of its own addresses that is secondary to the VIP.
     pub(crate) fn conflicts(&self, vip: IpAddr) -> bool {
         self.addresses.entries(vip).any(|found| self.is_protected(found))
     }
@@ -297,8 +298,9 @@ impl Link {
 
     /// Returns whether routes that use the link must be checked. The routes must be checked if,
     /// since the last call, the link's interface appeared, came up, went down or was replaced (also
-    /// by a macvlan with the link's name), or lost its last IPv4 address or an address of its own
-    /// (any address that is not a VIP, or an owner's VIP).
+    /// by a macvlan with the link's name). The same applies if, since the last call, the interface
+    /// lost its last IPv4 address or an address of its own (any address that is not a VIP, or an
+    /// owner's VIP).
     pub(crate) fn take_routes_uncertain(&mut self) -> bool {
         std::mem::take(&mut self.routes_uncertain)
     }

@@ -284,8 +284,8 @@ impl Engine {
         Ok((engine, handle))
     }
 
-    /// Reserves memory for a router, so that the steady state does not allocate, and publishes the
-    /// router's window for signed adverts.
+    /// Reserves memory for a router, so that the engine does not allocate in its steady state, and
+    /// publishes the router's window for signed adverts.
     fn reserve(&mut self, router: RouterId) {
         let slots = self.topology.routers.slots();
         self.dirty.reserve((2 * slots).saturating_sub(self.dirty.len()));

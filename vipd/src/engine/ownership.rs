@@ -9,7 +9,8 @@
 //! * The addresses of an address owner (priority 255) are the interface's own (RFC 9568 section
 //!   1.7). Only addresses with vipd's mark are removed.
 //! * A VIP that another tool added is not removed if the interface would then lose its primary
-//!   address, or an own address that is secondary to the VIP. The VIP's router is then in Fault.
+//!   address, or one of its own addresses that is secondary to the VIP. The VIP's router is then in
+//!   Fault.
 
 use std::net::IpAddr;
 

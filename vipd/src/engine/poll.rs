@@ -53,7 +53,6 @@ pub(crate) struct Poll {
 pub(crate) struct Waker(Arc<OwnedFd>);
 
 impl Waker {
-    /// Wakes the engine.
     pub(crate) fn wake(&self) {
         // Fails only if the counter would overflow. The engine is then already being woken.
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());

@@ -53,7 +53,7 @@ impl Readiness {
     /// * `primary`: the source of its adverts.
     /// * `others`: whether VIPs can be added to its other interfaces.
     /// * `has_conflict`: whether removing a VIP would make an interface lose its primary address,
-    ///   or an own address that is secondary to the VIP.
+    ///   or one of its own addresses that is secondary to the VIP.
     fn new(
         link: Result<(), Fault>,
         io: Result<(), Fault>,
@@ -117,8 +117,8 @@ impl Engine {
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
-            // Not needed for unicast: replays from a former own address are dropped, because it is
-            // not a peer's.
+            // Not needed for unicast: replays from a former address of this router are dropped,
+            // because that address does not belong to a peer.
             if let Some(former) = former.filter(|former| *former != primary && !is_unicast) {
                 self.leave_source(now, id, former);
             }
@@ -126,8 +126,8 @@ impl Engine {
                 self.publish_own_source(instance);
             }
             let Some(instance) = self.topology.routers.get_mut(id) else { return };
-            // After other changes that affect the record, `cover`, `check_routes` and reloads
-            // publish the record.
+            // `cover`, `check_routes` and reloads publish the record after other changes that
+            // affect it.
             let guarded_for = Some((mac, primary, instance.fence(&self.topology.links)));
             if instance.guarded_for != guarded_for {
                 instance.guarded_for = guarded_for;

@@ -254,7 +254,7 @@ impl Engine {
         }
     }
 
-    /// Compares the VIPs of a router with the addresses that are present and corrects the
+    /// Compares the VIPs of a router with the addresses that are present, and corrects the
     /// differences. Also runs after vipd's own changes, when their notifications arrive.
     fn reconcile_vips(&mut self, now: Timestamp, id: RouterId) {
         let Some(instance) = self.topology.routers.get(id) else { return };
@@ -358,10 +358,10 @@ impl Engine {
         true
     }
 
-    /// Removes stale VIPs that are no longer configured, of a previous run or of a removed router.
-    /// Runs once after the link has been opened, and again if a removed router has left VIPs behind
-    /// on the link. Does nothing if another agent runs in this network namespace, because the VIPs
-    /// may belong to that agent.
+    /// Removes stale VIPs (of a previous run or of a removed router) that are no longer configured.
+    /// Runs once after the link has been opened, and again if VIPs of a removed router are still
+    /// present on the link. Does nothing if another agent runs in this network namespace, because
+    /// the VIPs may belong to that agent.
     fn sweep(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if (link.io.is_none() && !link.is_virtual_mac()) || std::mem::replace(&mut link.swept, true) {

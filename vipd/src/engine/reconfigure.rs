@@ -1,8 +1,8 @@
 //! Changes the settings of a virtual router without a transition.
 //!
-//! The new settings differ only in properties that a running router can change. A change to the
-//! router's identity, address ownership, transport, interface setup or `accept`, or to the settings
-//! of a VIP, requires a restart of the router.
+//! The new settings differ only in properties that can be changed while the router runs. A change
+//! to the router's identity, address ownership, transport, interface setup or `accept`, or to the
+//! settings of a VIP, requires a restart of the router.
 
 use vipd_common::Timestamp;
 
@@ -57,7 +57,7 @@ impl Engine {
         }
         self.publish_window(id);
         if let Some(instance) = self.topology.routers.get(id) {
-            // The rules by which a sequence counts may have changed.
+            // The anti-replay settings may have changed.
             self.republish_senders(instance);
             self.effects.guard(id, instance, &self.topology.links, &mut self.reports);
         }

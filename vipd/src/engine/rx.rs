@@ -22,8 +22,8 @@ impl Engine {
             drained += 1;
             bytes += size_of::<AdvertRecord>() + self.feed.packet().len();
         }
-        // Records are lost only if the ring is full. At least a third of it was then pending, not
-        // counting headers and padding.
+        // Records are lost only if the ring is full. In that case, the records that were pending
+        // occupied at least a third of it, not counting headers and padding.
         if bytes >= RING_BYTES as usize / 3 {
             self.check_for_losses(now);
         }
@@ -116,10 +116,10 @@ impl Engine {
         now
     }
 
-    /// If a router would take over from its master, although adverts have exceeded the budget for
-    /// signed adverts while it received none, returns the time of the last such advert: the
-    /// master's adverts may be among those that were dropped. Otherwise, a flood of forged adverts
-    /// would cause a takeover.
+    /// Returns the time at which an advert was last dropped for exceeding the budget for signed
+    /// adverts. Returns `None` unless the router is about to take over from its master, and has
+    /// received no advert since that drop. The dropped adverts may include the master's. Without
+    /// this check, a flood of forged adverts would cause a takeover.
     pub(super) fn lost_advert(&self, now: Timestamp, id: RouterId) -> Option<Timestamp> {
         let instance = self.topology.routers.get(id)?;
         instance.authentication.as_ref()?;

@@ -194,7 +194,7 @@ impl Topology {
         links.any(Link::is_opening)
     }
 
-    /// Removes the given links, except links that a router uses and reserved links. Returns the
+    /// Removes the given links, except reserved links and links that a router uses. Returns the
     /// removed links.
     fn remove_unused(&mut self, links: Vec<LinkId>) -> Vec<(LinkId, Link)> {
         let mut unused = Vec::new();

@@ -7,9 +7,8 @@ use vipd_common::Timestamp;
 use crate::packet::{AdvertFrame, Solicitation};
 
 /// Minimum interval between two solicitations of a peer, in nanoseconds. Shorter than the
-/// Active_Down_Interval at an advert interval of 100 ms, so that a peer that returns receives
-/// adverts before its timer fires. For the same reason, there is no back-off while a peer is
-/// absent.
+/// Active_Down_Interval at an advert interval of 100 ms, so that a returning peer receives adverts
+/// before its timer fires. For the same reason, there is no back-off while a peer is absent.
 const SOLICITATION_INTERVAL: u64 = 100_000_000;
 
 /// The resolution state of a peer's MAC on a link, shared by all routers of the link.

@@ -46,8 +46,8 @@ const _: () = assert!(MUTEX + robust_mutex::WORDS <= TABLE);
 /// The engine's phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The engine's thread has not acquired the mutex yet. A successor acquires it only after it
-    /// has taken over.
+    /// The engine's thread has not acquired the mutex yet. A successor acquires the mutex only
+    /// after it has taken over.
     Starting,
     /// The engine's thread holds the mutex. If it releases the mutex in this phase, it has died.
     Running,
@@ -153,7 +153,8 @@ impl Memory {
         if row < self.rows() { self.word(TABLE + self.rows() + row).load(Ordering::Relaxed) } else { 0 }
     }
 
-    /// Publishes the record of a row: a range of [`records`](Self::records), empty for none.
+    /// Publishes the record of a row, which is a range of [`records`](Self::records). With a length
+    /// of 0, the row has no record.
     pub(super) fn publish(&self, row: usize, position: u32, length: u32) {
         if row < self.rows() {
             let entry = u64::from(position) << 32 | u64::from(length);

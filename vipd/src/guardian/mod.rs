@@ -34,8 +34,8 @@ mod writer;
 pub(crate) use launcher::{Guardian, GuardianState, Setup};
 pub use process::main;
 pub(crate) use record::{Packet, Record, Signing};
-pub use stand_down::stand_down;
+pub use stand_down::{stand_down, stays};
 pub(crate) use writer::Writer;
 
-/// First argument of vipd's executable that selects the guardian.
+/// The first argument with which vipd's executable runs as the guardian.
 pub(crate) const VERB: &str = "guardian";

@@ -75,7 +75,7 @@ pub(crate) struct Signing {
     pub(crate) version: u8,
     /// Offset of the VRRP message in each packet.
     pub(crate) message: usize,
-    /// The window in seconds; `None` if clocks are not compared.
+    /// Largest accepted difference between clocks in seconds; `None` if clocks are not compared.
     pub(crate) window: Option<u32>,
     /// Source address of the adverts.
     pub(crate) source: IpAddr,
@@ -168,7 +168,7 @@ impl Record {
         self.requests.iter().for_each(|request| append(request, None));
         let mut words: Zeroizing<Vec<u64>> =
             bytes.chunks_exact(8).map(bytemuck::pod_read_unaligned).collect::<Vec<_>>().into();
-        // Last, so that the key is only in the buffer that is cleared.
+        // The key is written last, so that only the buffer that is cleared contains it.
         if let Some(from) = &self.signing {
             let bytes = bytemuck::cast_slice_mut(&mut words[..]);
             bytemuck::from_bytes_mut::<EncodedSigning>(&mut bytes[signing]).set(from);
@@ -183,7 +183,7 @@ fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// The words of an encoded record with the states of the key.
+/// The words of an encoded record that contain the states of the key.
 pub(super) const KEY_WORDS: Range<usize> = {
     let start = size_of::<Head>();
     start / size_of::<u64>()..(start + size_of::<KeyState>()) / size_of::<u64>()

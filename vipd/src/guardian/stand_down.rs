@@ -53,12 +53,17 @@ pub fn stand_down(agent: &str) -> bool {
         Err(_) => false,
     };
     if !leaves {
-        tracing::warn!(
-            "the guardian of a dead agent does not exit; it may remove VIPs of a running agent: kill the process \
-             `vipd guardian {agent}`"
-        );
+        tracing::warn!("{}", stays(agent));
     }
     leaves
+}
+
+/// Returns the user-facing message for a failure of [`stand_down`].
+pub fn stays(agent: &str) -> String {
+    format!(
+        "the guardian of a dead agent does not exit; it may remove VIPs of a running agent: kill the process \
+         `vipd guardian {agent}`"
+    )
 }
 
 /// Connects to a guardian without waiting: any user may bind this name and never accept a

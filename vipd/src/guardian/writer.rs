@@ -124,7 +124,8 @@ impl Writer {
         let Some(slot) = self.blocks.get_mut(row.number() as usize) else { return };
         if let Some((former, _)) = std::mem::replace(slot, by) {
             let words = self.memory.records().get(former.position as usize..).unwrap_or_default();
-            // Release: only after the table has ceased to refer to the former record.
+            // Release ordering: the key is cleared only after the table has ceased to refer to the
+            // former record.
             for word in words.get(KEY_WORDS).unwrap_or_default() {
                 word.store(0, Ordering::Release);
             }

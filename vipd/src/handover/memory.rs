@@ -1,4 +1,5 @@
-//! Passes data that may be too long for a message as anonymous memory (memfd_create(2)).
+//! Passes data in anonymous memory (memfd_create(2)), because the data may be too long for a
+//! message.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -7,8 +8,8 @@ use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-/// Maximum length in bytes: more than the state of the largest agent. Limits the allocation for the
-/// memory of a sender that is not vipd.
+/// Maximum length in bytes: more than the state of the largest agent. Limits the size of the buffer
+/// that [`read`] allocates, because the sender may not be vipd.
 const MAX_LENGTH: u64 = 256 << 20;
 
 /// Stores bytes in new anonymous memory.

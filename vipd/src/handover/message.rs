@@ -15,7 +15,7 @@ use crate::xdp::{AttachmentInfo, FenceInfo, Sizes};
 /// be increased with every change that other versions of vipd cannot read.
 pub(crate) const FORMAT: u32 = 3;
 /// The versions that this version of vipd can read. In version 2, the configuration contains the
-/// keys in `hex`.
+/// HMAC keys that are configured with `hex`.
 pub(crate) const READABLE: [u32; 2] = [2, FORMAT];
 
 /// A message. The memory, map, link, file, socket or token that a variant describes is passed as a
@@ -62,7 +62,7 @@ pub(crate) enum Message {
     Membership,
     /// The [`Token`](super::Token), the last of the descriptors that follow the offer.
     Token,
-    /// The successor has opened everything.
+    /// The successor has completed its preparation.
     Ready,
     /// The successor gives up: memory with the reason, as text.
     Failed,
@@ -99,14 +99,14 @@ impl Origin {
 pub(crate) struct Offer {
     /// The configuration file, for reloads.
     pub(crate) path: PathBuf,
-    /// The running configuration: the text of the file and of all included files, without the keys
-    /// in `hex`.
+    /// The running configuration: the text of the file and of all included files, without the HMAC
+    /// keys that are configured with `hex`.
     pub(crate) configuration: String,
     /// Whether VIPs are fenced. May differ from `configuration`, because a reload has no effect on
     /// the fence.
     pub(crate) has_fence: bool,
     /// Whether real-time scheduling is requested. May differ from `configuration`, because a reload
-    /// has no effect on it. Missing in version 2.
+    /// has no effect on the scheduling. Missing in version 2.
     #[serde(default)]
     pub(crate) is_realtime: Option<bool>,
     /// The runtime directory.

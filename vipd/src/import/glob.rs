@@ -1,5 +1,5 @@
-//! Patterns of `include`: the wildcards `*`, `?` and `[…]` of glob(7), without named character
-//! classes, and alternatives in braces (`GLOB_BRACE` of glob(3)).
+//! Patterns of `include`: alternatives in braces (`GLOB_BRACE` of glob(3)), and the wildcards `*`,
+//! `?` and `[…]` of glob(7), without named character classes.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Nothing is dropped silently: each keyword is translated, requests vipd's default, or causes a
-//! [`Message`] with the reason why it is not needed, or with the remedy. The table of keywords is
-//! in `keywords`.
+//! [`Message`] that gives either the reason why the keyword is not needed or the remedy. The table
+//! of keywords is in `keywords`.
 //!
 //! The module does no I/O. It reads files through [`Files`].
 

@@ -201,7 +201,7 @@ impl Preprocessor<'_> {
         }
         self.report.attention(
             place.at,
-            "has parameters that refer to each other endlessly, or a line of more than 64 KiB; the line is left out; correct the definitions",
+            "the parameters refer to each other endlessly, or the line is longer than 64 KiB; the line is left out; correct the definitions",
         );
         Ok(None)
     }
@@ -243,7 +243,8 @@ impl Preprocessor<'_> {
                 self.report.attention(
                     place.at,
                     format!(
-                        "keepalived computes the value of ${{{name}}} when it starts; replace it with a value"
+                        "keepalived computes the value of ${{{name}}} when it starts; replace the parameter with a \
+                         value"
                     ),
                 );
             }

@@ -15,7 +15,7 @@ use super::monitor::{Monitor, WatchedLink};
 use super::requests::Requests;
 use super::wire::{Message, ifindex, link_name};
 
-/// Maximum number of attempts at a dump, because concurrent changes can interrupt an attempt.
+/// Maximum number of attempts at a dump. An attempt fails if a concurrent change interrupts it.
 const ATTEMPTS: u32 = 32;
 /// Maximum number of links to request one by one, which is cheaper if the host has many other
 /// links. If more links are needed, all links are dumped.

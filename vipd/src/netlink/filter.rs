@@ -4,9 +4,9 @@
 //! A host may run thousands of containers whose links and addresses come and go. A classic BPF
 //! program on the socket drops their notifications before they are queued (`sk_filter`, called by
 //! `do_one_broadcast` in `net/netlink/af_netlink.c`). The filter may pass notifications that are
-//! not needed, because the monitor checks those about links, addresses and neighbors again, and the
-//! engine those about routes and rules. But the filter must not drop any notification that is
-//! needed.
+//! not needed, because they are checked again: those about links, addresses and neighbors by the
+//! monitor, and those about routes and rules by the engine. However, the filter must not drop any
+//! notification that is needed.
 
 use std::net::IpAddr;
 

@@ -35,7 +35,7 @@ pub struct LinkFacts {
     pub xdp_program: Option<u32>,
     /// MAC of the link.
     pub mac: Option<[u8; 6]>,
-    /// Name of the agent that created the link, a macvlan.
+    /// Name of the agent that created the link; `None` if the link is not an agent's macvlan.
     pub owner: Option<String>,
     /// Whether the link is a bridge that snoops on IGMP and MLD without being a querier.
     pub snoops_without_querier: bool,

@@ -82,13 +82,15 @@ pub struct Macvlans {
     parents: BTreeMap<String, Sysctls>,
     /// Names of the stale macvlans that this process has deleted.
     stale: Vec<String>,
+    /// Names of the stale macvlans that could not be deleted.
+    undeleted: Vec<String>,
     /// Whether the macvlans belong to a predecessor or a successor, and so are not deleted on drop.
     is_borrowed: bool,
 }
 
 impl Macvlans {
-    /// Opens a netlink socket, and deletes the stale macvlans of the agent `owner`, which may also
-    /// be another, dead agent. The name must not contain spaces.
+    /// Opens a netlink socket, and deletes the stale macvlans of the agent `owner`: this agent or a
+    /// dead agent. The name must not contain spaces.
     ///
     /// # Errors
     /// Returns an error if the netlink socket cannot be opened or the links cannot be read.
@@ -101,6 +103,11 @@ impl Macvlans {
     /// Returns the names of the stale macvlans that [`open`](Self::open) has deleted.
     pub fn stale(&self) -> impl Iterator<Item = &str> {
         self.stale.iter().map(String::as_str)
+    }
+
+    /// Returns the names of the stale macvlans that [`open`](Self::open) could not delete.
+    pub fn undeleted(&self) -> &[String] {
+        &self.undeleted
     }
 
     /// Continues with the macvlans of a running predecessor, which owns them until
@@ -134,7 +141,7 @@ impl Macvlans {
         let owner = format!("vipd {owner} ");
         let (created, parents) = (BTreeMap::new(), BTreeMap::new());
         let (requests, stale) = (Requests::open()?, Vec::new());
-        Ok(Self { requests, owner, created, parents, stale, is_borrowed: false })
+        Ok(Self { requests, owner, created, parents, stale, undeleted: Vec::new(), is_borrowed: false })
     }
 
     /// Returns the macvlan, creating it if it does not exist. A new macvlan is down.
@@ -275,6 +282,8 @@ impl Macvlans {
         }
         let stale: Vec<_> = stale.into_iter().map(|stale| stale.macvlan).collect();
         self.stale = self.delete_all(&stale);
+        let is_left = |name: &String| !self.stale.contains(name);
+        self.undeleted = stale.into_iter().map(|macvlan| macvlan.name).filter(is_left).collect();
         Ok(())
     }
 
@@ -366,7 +375,7 @@ impl Macvlans {
         let group = loop {
             let mut bytes = [0; 4];
             getrandom(&mut bytes, GetRandomFlags::empty())?;
-            // Avoids 0, the default group, and the small numbers that administrators use (in
+            // Avoids 0 (the default group) and the small numbers that administrators use (in
             // iproute2's group file).
             let group = u32::from_ne_bytes(bytes) | 1 << 30;
             if !used.contains(&group) {

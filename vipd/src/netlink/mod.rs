@@ -1,13 +1,13 @@
 //! Links, addresses, routes and policy rules through rtnetlink(7), and process events through the
 //! kernel's connector.
 //!
-//! [`Requests`] reads links, addresses, neighbor entries, and vipd's routes and rules, changes
-//! addresses, routes and rules, and brings links up and down. [`Monitor`] receives notifications
-//! about the links in use and their addresses, the neighbor entries of unicast peers, and vipd's
-//! routes and rules that were removed or replaced. Each of the two has its own socket, so that a
-//! burst of notifications cannot displace a response. [`Macvlans`] creates and deletes the macvlans
-//! of virtual routers that use a virtual MAC. [`RouteMonitor`] and [`Routes`] serve tracked routes,
-//! and [`ProcessEvents`] serves tracked processes.
+//! [`Requests`] reads links, addresses, neighbor entries, and vipd's routes and rules. It also
+//! changes addresses, routes and rules, and brings links up and down. [`Monitor`] receives
+//! notifications about the links in use and their addresses, the neighbor entries of unicast peers,
+//! and vipd's routes and rules that were removed or replaced. Each of the two has its own socket,
+//! so that a burst of notifications cannot displace a response. [`Macvlans`] creates and deletes
+//! the macvlans of virtual routers that use a virtual MAC. [`RouteMonitor`] and [`Routes`] serve
+//! tracked routes, and [`ProcessEvents`] serves tracked processes.
 
 mod change;
 mod dump;

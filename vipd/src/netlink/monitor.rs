@@ -153,10 +153,11 @@ impl Monitor {
     }
 
     /// Enables [`Notice::RoutingEntryGone`], and [`Notice::RouteReplaced`] for routes with these
-    /// destinations, or disables both. The socket filter drops most notifications about other
-    /// routes, so that changes to these routes rarely wake the reader. `RouteReplaced` may also
-    /// report routes to other destinations, because the filter compares only the first 32 bits of a
-    /// destination and, if there are many destinations, passes every replacement by another tool.
+    /// destinations. Disables both if `routes` is `None`. The socket filter drops most
+    /// notifications about other routes, so that changes to other routes rarely wake the reader.
+    /// `RouteReplaced` may also report routes to other destinations, because the filter compares
+    /// only the first 32 bits of a destination and, if there are many destinations, passes every
+    /// replacement by another tool.
     /// Call [`Requests::read`](super::Requests::read) first, which sets the links for the filter.
     ///
     /// # Errors
@@ -257,7 +258,6 @@ fn set_receive_buffer(socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Relevance of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Relevance {
     Irrelevant,

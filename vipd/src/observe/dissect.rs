@@ -212,8 +212,8 @@ impl Advert {
         Some(hmac::clock_offset(&self.trailer?.encode(), now))
     }
 
-    /// Returns whether a signed advert has the HMAC that a key gives. `None` if the advert is not
-    /// signed.
+    /// Returns whether the HMAC of a signed advert was computed with this key. `None` if the advert
+    /// is not signed.
     pub(crate) fn is_signed_with(&self, key: &hmac::Key) -> Option<bool> {
         let trailer = self.trailer?;
         let Located { family, vrid, source, .. } = self.located;

@@ -39,9 +39,9 @@ pub fn verdict(
     judge(instances, interface, &dissect(frame, has_ethernet)?)
 }
 
-/// Predicts the decision of the BPF program of an agent with these instances about a packet
-/// received on an interface, within the limits of [`check`]. For an instance with unicast peers but
-/// without a configured source, counts each unicast destination as an address of this host. `None`
+/// Predicts how the BPF program of an agent with these instances decides about a packet received on
+/// an interface, within the limits of [`check`]. For an instance with unicast peers but without a
+/// configured source, counts each unicast destination as an address of this host. Returns `None`
 /// for an address claim.
 pub(crate) fn judge(instances: &[Arc<Instance>], interface: &str, packet: &Packet) -> Option<Verdict> {
     let advert = match packet {
@@ -83,7 +83,7 @@ fn is_destination(instance: &Instance, advert: &Advert) -> bool {
 
 /// Returns why the BPF program drops an advert for an instance as invalid, or `None` if the advert
 /// is valid. Takes into account neither the rate limit nor, for a signed advert, the key, the HMAC,
-/// the clock and replays.
+/// the clock or replays.
 pub(crate) fn check(instance: &Instance, advert: &Advert) -> Option<Counter> {
     let ttl = match &instance.transport {
         Transport::Multicast => ipv4::VRRP_TTL,

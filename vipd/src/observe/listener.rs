@@ -55,7 +55,7 @@ impl Obstacle {
                 )
             }
             Self::System(_) => {
-                "use Linux 5.18 or later; if memory or file descriptors are missing, free some".to_owned()
+                "use Linux 5.18 or later; if memory or file descriptors have run out, free some".to_owned()
             }
         }
     }
@@ -402,7 +402,7 @@ impl Listener {
 }
 
 /// Acquires the lock. Returns `None` if the process that holds the name lacks the privilege to
-/// install taps. Otherwise, any user could prevent taps by holding the name.
+/// install taps, because otherwise any user could prevent taps by holding the name.
 fn acquire_lock() -> Result<Option<NameLock>, Obstacle> {
     match NameLock::acquire(LOCK) {
         Ok(lock) => Ok(Some(lock)),

@@ -15,7 +15,7 @@ use super::unicast;
 /// Longest time to wait while the send buffer is full.
 const FULL: Duration = Duration::from_millis(5);
 
-/// The sockets: one for Ethernet frames, and one for each family for adverts to unicast peers.
+/// The sockets: one for Ethernet frames, and one per family for adverts to unicast peers.
 #[derive(Debug)]
 pub struct AnyInterface {
     frames: Socket,
@@ -60,7 +60,7 @@ impl AnyInterface {
     /// # Errors
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down, `ENXIO`
     /// if it does not exist, `ENOBUFS` if its queue is full, `EMSGSIZE` if the frame is longer than
-    /// its MTU allows, `EAGAIN` if the send buffer stays full.
+    /// the interface's MTU allows, `EAGAIN` if the send buffer stays full.
     pub fn send_frames<'a>(&self, frames: impl Iterator<Item = (u32, &'a [u8])>) -> io::Result<usize> {
         let mut bytes: [&[u8]; AT_ONCE] = [&[]; AT_ONCE];
         let mut interfaces: [Option<SockAddr>; AT_ONCE] = [const { None }; AT_ONCE];

@@ -34,7 +34,7 @@ impl<T: Copy> Batch<T> {
         self.frames.is_empty()
     }
 
-    /// Sends all frames without blocking and empties the batch. Passes each tag and its result to
+    /// Sends all frames without blocking, and empties the batch. Passes each tag and its result to
     /// `done`. If the kernel refuses a frame, later frames are still sent.
     pub fn send(&mut self, socket: &PacketSocket, mut done: impl FnMut(T, io::Result<()>)) {
         let mut next = 0;

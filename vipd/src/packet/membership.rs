@@ -20,7 +20,7 @@ use super::unicast::drop_all_input;
 ///
 /// The socket is a raw socket of protocol 112 that drops all input. While the socket exists, the
 /// kernel does not reply with ICMP errors to unicast adverts of its family, even on interfaces
-/// without the BPF program. Without multicast routers of that family,
+/// without the BPF program. If no virtual router of that family uses multicast,
 /// [`UnicastSocket`](super::UnicastSocket) prevents these errors for adverts to the source of a
 /// unicast router.
 #[derive(Debug)]

@@ -208,7 +208,7 @@ fn enable(socket: &Socket, level: i32, option: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Returns level, type and data of each control message. A message starts with its length
+/// Returns the level, type and data of each control message. A message starts with its length
 /// (`size_t`), level and type (`int`), and is padded to the size of a `size_t`.
 fn messages(mut control: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
     const WORD: usize = size_of::<usize>();
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(messages(&[0; 32]).count(), 0);
     }
 
-    /// Returns whether a filter accepts a frame. The kernel runs it as on a packet socket.
+    /// Returns whether a filter accepts a frame. The kernel runs the filter as on a packet socket.
     fn accepts(filter: &[SockFilter], frame: &[u8]) -> bool {
         let (sender, receiver) = Socket::pair(Domain::UNIX, Type::DGRAM, None).expect("two sockets");
         receiver.attach_filter(filter).expect("a valid program");
@@ -297,7 +297,7 @@ mod tests {
             (packet(0x60, 6, 112), 0x86dd, true),
             (packet(0x45, 9, 17), 0x0800, false),
             (packet(0x60, 6, 17), 0x86dd, false),
-            // The other family's field has this value.
+            // 112 at the offset of the other family's protocol field.
             (packet(0x45, 6, 112), 0x0800, false),
             (packet(0x60, 9, 112), 0x86dd, false),
         ] {

@@ -38,7 +38,7 @@ impl PacketSocket {
     /// # Errors
     /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down, `ENXIO`
     /// if it no longer exists, `ENOBUFS` if its queue is full, `EMSGSIZE` if the frame is longer
-    /// than its MTU allows, `EAGAIN` if the send buffer is full.
+    /// than the interface's MTU allows, `EAGAIN` if the send buffer is full.
     pub(super) fn send_many<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
         send_many(&self.0, frames.map(|frame| (frame, &None)))
     }

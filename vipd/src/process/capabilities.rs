@@ -90,7 +90,11 @@ pub(crate) fn confine(kind: ThreadKind) {
         _ => seccomp::deny_programs(),
     });
     if let Err(error) = confined {
-        tracing::warn!(thread = ?kind, %error, "cannot drop all privileges of the thread; it keeps the others");
+        tracing::warn!(
+            thread = ?kind,
+            %error,
+            "cannot drop some of the privileges that the thread does not need; the thread keeps them"
+        );
     }
 }
 
@@ -116,9 +120,10 @@ fn reduced(permitted: CapabilitySet, kept: Kept) -> CapabilitySets {
     }
 }
 
-/// Returns CAP_BPF if the kernel requires it to use open maps and links, otherwise the empty set.
-/// Linux 5.18 requires it if `kernel.unprivileged_bpf_disabled` is set. Later versions check it
-/// only when a map is created or a program is loaded (commit c8644cd0efe7).
+/// Returns CAP_BPF if a thread needs it for the use of maps and links that are already open,
+/// otherwise the empty set. Linux 5.18 requires CAP_BPF if `kernel.unprivileged_bpf_disabled` is
+/// set. Later versions check it only when a map is created or a program is loaded (commit
+/// c8644cd0efe7).
 fn maps() -> io::Result<CapabilitySet> {
     static MAPS: OnceLock<CapabilitySet> = OnceLock::new();
     if let Some(maps) = MAPS.get() {

@@ -49,8 +49,8 @@ impl ClockState {
 }
 
 /// Returns the wall clock minus the monotonic clock in nanoseconds. The difference changes only if
-/// the wall clock is set or stepped by a leap second, or if the host was suspended, because both
-/// clocks are slewed alike.
+/// the wall clock is set, if a leap second steps it, or if the host was suspended. Slewing does not
+/// change the difference, because it affects both clocks alike.
 pub(crate) fn wall_clock_offset() -> i64 {
     let read = |clock| {
         let time = clock_gettime(clock);

@@ -26,8 +26,8 @@ use super::{capabilities, executable, policy};
 pub(crate) const VERB: &str = "exec";
 /// The executable of this process, even if its file has been replaced or deleted.
 pub(crate) const EXECUTABLE: &str = "/proc/self/exe";
-/// Exit status if the command cannot be executed for any reason. A shell returns 127, not 126, if
-/// the file does not exist.
+/// Exit status if the command cannot be executed, whatever the reason. A shell returns 127, not
+/// 126, if the file does not exist.
 pub(crate) const CANNOT_RUN: u8 = 126;
 /// File with this process's OOM score adjustment (proc_pid_oom_score_adj(5)).
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";

@@ -56,8 +56,8 @@ pub enum LockError {
     },
     /// The path of the runtime directory is too long for a socket name.
     #[error(
-        "the path of the runtime directory {} is {} bytes long; the maximum is {}; choose another with --runtime-dir \
-         DIR",
+        "the path of the runtime directory {} is {} bytes long; the maximum is {}; choose a directory with a shorter \
+         path (--runtime-dir DIR)",
         .0,
         .0.len(),
         MAX_LEN - PREFIX.len()

@@ -1,7 +1,7 @@
 //! Signals, crash handlers, core dumps, users, privileges, resource limits, scheduling policies,
-//! the wall clock, child processes, the peers of Unix sockets, memory and mutexes shared with
-//! another process, descriptors from a service manager, and the locks that prevent a second agent
-//! with the same runtime directory or on the same interface.
+//! the wall clock, child processes, memory and mutexes shared with another process, the peers of
+//! Unix sockets, descriptors from a service manager, and the locks that prevent a second agent with
+//! the same runtime directory or on the same interface.
 
 mod accounts;
 pub(crate) mod capabilities;

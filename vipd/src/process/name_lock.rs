@@ -104,8 +104,8 @@ const ENDING: u64 = 0x4 | 0x200 | 0x400;
 const KILL: u64 = 1 << (libc::SIGKILL - 1);
 
 /// Returns whether the main thread of a process is exiting, or will exit because of a pending
-/// SIGKILL (proc_pid_stat(5), proc_pid_status(5)). `None` if the process does not exist or cannot
-/// be read.
+/// SIGKILL (proc_pid_stat(5), proc_pid_status(5)). Returns `None` if the process does not exist or
+/// its files in /proc cannot be read.
 fn is_ending(pid: u32) -> Option<bool> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let pending = status.lines().filter_map(|line| {

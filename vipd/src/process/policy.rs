@@ -22,8 +22,9 @@ pub(crate) fn get() -> io::Result<libc::c_int> {
 /// Sets the policy and the priority.
 ///
 /// # Errors
-/// `EPERM` without CAP_SYS_NICE, if the policy is real-time and RLIMIT_RTPRIO is too low, or if the
-/// present policy is `SCHED_IDLE` and RLIMIT_NICE is too low.
+/// `EPERM` if the thread lacks CAP_SYS_NICE and one of the following applies: the new policy is
+/// real-time and RLIMIT_RTPRIO is too low, or the present policy is `SCHED_IDLE` and RLIMIT_NICE is
+/// too low.
 pub(crate) fn set(policy: libc::c_int, priority: libc::c_int) -> io::Result<()> {
     // The kernel's `struct sched_param` has one field.
     // SAFETY: the pointer is valid during the call.

@@ -96,8 +96,8 @@ const DENIED_HERE: [libc::c_long; 5] =
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_HERE: [libc::c_long; 0] = [];
 
-/// Denies the calling thread and the threads that it starts the system calls in [`DENIED`] and
-/// [`DENIED_HERE`], any `clone` that does not start a thread, and any call through another ABI
+/// Denies system calls in the calling thread and the threads that it starts: those in [`DENIED`]
+/// and [`DENIED_HERE`], any `clone` that does not start a thread, and any call through another ABI
 /// (such as x32). `clone3` fails with `ENOSYS`.
 ///
 /// Does nothing on an architecture that the filter does not support.
@@ -113,8 +113,8 @@ pub(super) fn deny_programs() -> io::Result<()> {
     let length = u16::try_from(filter.len()).map_err(io::Error::other)?;
     let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
     // SPEC_ALLOW: a filter without this flag enables mitigations against speculative execution
-    // attacks, which slow down the thread, if the kernel was booted with
-    // `spec_store_bypass_disable=seccomp` or `spectre_v2_user=seccomp` (the default before 5.16).
+    // attacks if the kernel was booted with `spec_store_bypass_disable=seccomp` or
+    // `spectre_v2_user=seccomp` (the default before 5.16). The mitigations slow down the thread.
     // SAFETY: `program` points to `len` instructions, which the kernel copies.
     let result = unsafe {
         libc::syscall(

@@ -2,9 +2,9 @@
 //!
 //! Changes are made one at a time. A reload waits until the file has been read, which may block. It
 //! then waits for the first readings of objects that only added instances track, and finally for
-//! the engine's answer. Meanwhile, the control thread handles other events. Changes other than
-//! reloads, upgrades and restarts are made even while the file or an object is being read, so an
-//! unresponsive file server cannot block `vipd drain`.
+//! the engine's answer. While a reload waits, the control thread handles other events. Changes
+//! other than reloads, upgrades and restarts are made even while the file or an object is being
+//! read, so an unresponsive file server cannot block `vipd drain`.
 
 mod instances;
 mod reload;
@@ -365,9 +365,9 @@ impl Administrator {
         }
     }
 
-    /// Begins to track objects, takes the states of scripts and processes and the administrator's
-    /// priorities from a predecessor's offer, and queues a reload. Must be called before the engine
-    /// starts, instead of [`prepare`](Self::prepare).
+    /// Begins to track objects, and queues a reload. Takes the states of scripts and processes, and
+    /// the priorities set by the administrator, from a predecessor's offer. Must be called before
+    /// the engine starts, instead of [`prepare`](Self::prepare).
     pub(super) fn inherit(&mut self, offer: &Offer) {
         for (name, running) in &mut self.running {
             running.priority = offer.priorities.get(name).copied();

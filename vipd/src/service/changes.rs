@@ -26,8 +26,8 @@ pub(crate) struct Change {
     /// Delay in handling the timer that caused the change, if it is known; 0 if no timer caused the
     /// change.
     pub(crate) late: Option<Nanos>,
-    /// Number of the router's state changes that this change stands for, including itself. If
-    /// reports were dropped, some of them may be counted in a later change instead.
+    /// Number of the router's state changes that this change represents, including this one. If
+    /// reports were dropped, some state changes may be counted in a later change instead.
     pub(crate) changes: u64,
 }
 

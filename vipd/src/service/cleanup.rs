@@ -1,5 +1,5 @@
 //! `vipd cleanup`: removes the VIPs, routes, rules and TC filters of all dead agents, and the
-//! macvlans and pinned BPF programs of one.
+//! macvlans and pinned BPF programs of one of them.
 
 use anyhow::Context as _;
 
@@ -7,17 +7,24 @@ use crate::netlink::{Macvlans, Notice, PROTO_VIPD, Requests};
 use crate::process::{AgentLock, several_agents_run};
 use crate::xdp::{PinError, Pins, remove_stale_filters};
 
+/// The result of a cleanup.
+pub struct Cleaned {
+    /// Descriptions of the removed objects.
+    pub removed: Vec<String>,
+    /// Names of the macvlans that could not be deleted.
+    pub macvlans: Vec<String>,
+}
+
 /// Removes the stale VIPs, routes, rules and TC filters of all dead agents in this network
-/// namespace, and the macvlans and pinned BPF programs of the dead agent that `lock` names. Returns
-/// a description of each.
+/// namespace, and the macvlans and pinned BPF programs of the dead agent that `lock` names.
 ///
 /// Removes the VIPs first, because the BPF programs may be fencing them.
 ///
 /// # Errors
 /// Returns an error if another agent runs in this network namespace, if the resources cannot be
-/// listed, or if a VIP, route or rule cannot be removed. A macvlan that cannot be deleted only
-/// causes a line in the log. A BPF program or TC filter that cannot be detached is not reported.
-pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
+/// listed, or if a VIP, route or rule cannot be removed. A BPF program or TC filter that cannot be
+/// detached is not reported.
+pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Cleaned> {
     if several_agents_run() {
         anyhow::bail!(
             "another vipd runs in this network namespace, and the agent that added a VIP cannot be identified; stop the \
@@ -55,5 +62,5 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Vec<String>> {
     dumped.context("cannot read the interfaces")?;
     let filtered = interfaces.iter().filter(|interface| remove_stale_filters(interface));
     removed.extend(filtered.map(|interface| format!("filters of interface {interface}")));
-    Ok(removed)
+    Ok(Cleaned { removed, macvlans: macvlans.undeleted().to_vec() })
 }

@@ -24,7 +24,7 @@ pub(super) enum Owner {
     EndedPredecessor,
 }
 
-/// Ends this process's part in the routers and their addresses.
+/// Ends this process's responsibility for the routers and their addresses.
 pub(super) fn conclude(
     engine: &Handle,
     engine_thread: Option<JoinHandle<io::Result<Remaining>>>,
@@ -79,7 +79,7 @@ fn wind_up(
         guardian.dismiss();
     }
     let (ended, served) = (ended.map(drop), returned(served).map(drop));
-    // The cause first: an engine that has not run is a consequence of the control thread's error.
+    // The cause first: if the engine has not run, the control thread's error is the cause.
     let result = if has_run { ended.and(served) } else { served.and(ended) };
     result.and(withdrawn)
 }

@@ -82,7 +82,7 @@ impl GroupStates {
         self.last = states.collect();
     }
 
-    /// Returns the state changes of groups that result from their new lists of members (see
+    /// Returns the groups' state changes that result from new lists of members (see
     /// [`replace`](Self::replace)). The current members may have changed state while the group
     /// still had other members.
     pub(super) fn regrouped(&mut self) -> Vec<GroupChange> {

@@ -11,8 +11,8 @@ use crate::config::{Config, Instance};
 use crate::vrrp::hmac::Key;
 use crate::xdp::Row;
 
-/// Completes the running configuration of a predecessor, which lacks the keys of signed adverts.
-/// `rows` contains the row of each instance, and `stored` returns a key of a row.
+/// Adds the keys of signed adverts to `config`, the running configuration of a predecessor. `rows`
+/// contains the row of each instance. `stored` returns the key of a row with a given ID.
 ///
 /// The map `HMAC_KEYS` lacks keys of an instance without a row, and keys that were configured after
 /// the instance's interface was last opened. Such keys are taken from the configuration file, which

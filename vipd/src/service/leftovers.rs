@@ -74,8 +74,8 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
 }
 
 /// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence
-/// them. Then detaches that run's programs, except, if `has_fence` is set, those on interfaces in
-/// use: these are replaced, in place if possible, when the interfaces are opened. Also
+/// them. Then detaches that run's programs. If `has_fence` is set, programs on interfaces in use
+/// stay attached until the interfaces are opened, and are then replaced, in place if possible. Also
 /// [cleans up](clear_others) after dead agents with other names on the same interfaces.
 ///
 /// # Errors

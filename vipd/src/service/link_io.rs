@@ -44,7 +44,7 @@ pub(crate) struct LinkOpener {
     has_fence: bool,
     /// The agent's name, under which its pins are stored.
     agent: String,
-    /// Claims that exclude other agents from the interfaces. Declared last, so that they are
+    /// The claims, which exclude other agents from the interfaces. Declared last, so that they are
     /// dropped after the programs are detached.
     claims: BTreeMap<u32, InterfaceClaim>,
 }
@@ -94,7 +94,7 @@ impl LinkOpener {
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         self.ensure_claim(spec)?;
         let ifindex = BTreeSet::from([spec.ifindex]);
-        // A successor cleans up nothing before it has taken over.
+        // A successor does not clean up before it has taken over.
         if !self.open.contains_key(&spec.ifindex) && !self.macvlans.is_borrowed() {
             clear_others(&self.agent, &ifindex);
         }
@@ -206,7 +206,8 @@ impl LinkOpener {
     fn ensure_routers(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         let LinkSpec { ifindex, name, routers, .. } = spec;
         // Recorded before the entries are inserted, so that `close` cleans up after a partial
-        // failure. Keys are not needed for that, and must not stay in memory once they are removed.
+        // failure. Keys are not needed for that, and must not stay in memory once they are removed
+        // from the configuration.
         let without_keys = |entry: &XdpEntry| XdpEntry { keys: Vec::new(), ..entry.clone() };
         self.open.entry(*ifindex).or_default().entries =
             routers.iter().map(|router| without_keys(&router.entry)).collect();
@@ -236,8 +237,8 @@ impl LinkOpener {
     }
 
     /// Attaches the programs that fence VIPs. If VIPs are not fully fenced, or another program may
-    /// let packets pass, logs the reason, if known, unless the result is the same as in the last
-    /// call.
+    /// let packets pass, logs the reason. Logs nothing if the reason is unknown or the result is
+    /// the same as in the last call.
     fn ensure_fence(&mut self, spec: &LinkSpec, advert_is_pinned: Option<bool>) -> FenceLevel {
         if !self.has_fence {
             return FenceLevel::Off;

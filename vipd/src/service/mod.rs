@@ -96,7 +96,7 @@ use upgrade::Estate;
 
 pub(crate) use successor::succeed;
 
-pub use cleanup::cleanup;
+pub use cleanup::{Cleaned, cleanup};
 pub use leftovers::{Claims, claim_interfaces};
 pub(crate) use report::hmac_status;
 pub(crate) use sizes::sizes;
@@ -147,7 +147,7 @@ fn verbosity() -> Verbosity {
 /// reload reads this file again.
 ///
 /// # Errors
-/// Returns an error if stale VIPs cannot be removed or stale macvlans cannot be looked for; if the
+/// Returns an error if stale VIPs cannot be removed or the macvlans cannot be listed; if the
 /// runtime directory, its control socket or the BPF program cannot be used; if there are too many
 /// instances; if the engine cannot be initialized; if a thread cannot be started or fails; if the
 /// first attempt to open the only interface fails; if signals cannot be received; or if VIPs may

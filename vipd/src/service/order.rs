@@ -20,8 +20,8 @@ pub(super) struct Done {
 /// A change that was refused.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    /// The instance that cannot be changed; `None` if the refusal does not concern exactly one
-    /// existing instance.
+    /// The instance that cannot be changed, if the refusal concerns exactly one existing instance;
+    /// otherwise `None`.
     instance: Option<String>,
     /// Message for the user, possibly of several lines.
     message: String,
@@ -59,8 +59,9 @@ pub(super) enum Author {
 }
 
 impl Author {
-    /// Returns whether the author has the rights of root. The agent's own user does not: tracked
-    /// scripts and notification commands run as this user, but without the agent's capabilities.
+    /// Returns whether the author has the rights of root. The agent's own user does not have them:
+    /// tracked scripts and notification commands run as this user, but without the agent's
+    /// capabilities.
     pub(super) fn is_root(&self) -> bool {
         match self {
             Self::Client(peer, _) => peer.uid == 0,

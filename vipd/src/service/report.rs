@@ -285,7 +285,8 @@ fn unicast_peers(transport: &Transport) -> Vec<UnicastPeer> {
     }
 }
 
-/// Returns the key IDs and rules for signed adverts as reported, without the keys themselves.
+/// Returns the reported settings for signed adverts: key IDs and rules, without the keys
+/// themselves.
 pub(crate) fn hmac_status(config: &hmac::Config) -> HmacStatus {
     HmacStatus {
         mode: match config.mode {

@@ -48,8 +48,8 @@ impl Departure {
     }
 }
 
-/// Checks the configuration file. The next process could not start with an invalid file, and
-/// resumes the running configuration before it applies the file by a reload.
+/// Checks the configuration file, because the next process cannot start with an invalid file. That
+/// process first resumes the running configuration, and then applies the file by a reload.
 fn check(offer: &Offer) -> Result<(), String> {
     let machine = Machine { checks_executables: true, ..Machine::default() };
     let next = Config::load_protected(&offer.path, &machine).map_err(|error| error.to_string())?;

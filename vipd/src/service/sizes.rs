@@ -9,7 +9,7 @@ use crate::config::settings::Transport;
 use crate::config::{Config, Instance};
 use crate::xdp::Sizes;
 
-/// Number of senders per router whose advert rate the BPF program tracks.
+/// Number of senders whose advert rate the BPF program tracks, per router.
 const SENDERS_PER_ROUTER: usize = 16;
 /// Minimum size of the map of senders: a smaller LRU map evicts entries too early, because the
 /// kernel moves entries in batches of 128 per CPU (`kernel/bpf/bpf_lru_list.c`).

@@ -24,7 +24,8 @@ use crate::process::{Signals, agent_name, raise_open_files, take_passed};
 
 /// Maximum age of a state. A start takes a fraction of it.
 const MAX_AGE: Duration = Duration::from_secs(60);
-/// The sender has ended, so no further message can arrive.
+/// Maximum time to wait for a message: zero, because the sender has ended and no further message
+/// can arrive.
 const TIMEOUT: Duration = Duration::ZERO;
 
 /// The state that a predecessor has left with systemd.
@@ -34,7 +35,7 @@ pub struct Stored(Channel);
 pub struct Continuation(Box<dyn FnOnce(Signals) -> Start>);
 
 /// Returns the state that systemd has passed to this process, if there is one. Removes it from the
-/// store, so that the process after a crash of this one does not resume it.
+/// store, so that if this process crashes, the next one does not resume the state.
 pub fn take_stored() -> Option<Stored> {
     let stored = take_passed(STORED).pop()?;
     // If this fails, a later process finds the queue empty.

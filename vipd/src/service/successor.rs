@@ -171,7 +171,8 @@ pub(super) fn assemble(
     let macvlans = Macvlans::borrow(lock.name()).context("cannot read the macvlans of the predecessor")?;
     let attached: BTreeSet<u32> = inherited.links.adverts.iter().map(|(info, _)| info.ifindex).collect();
     let loaded = Kernel::succeed(xdp::OBJECT, offer.sizes, verbosity(), inherited)?;
-    keys::restore(&mut config, file, &offer.rows, |row, id| xdp::stored_key(&loaded.maps, row, id))?;
+    let stored = xdp::StoredKeys::new(&loaded.maps)?;
+    keys::restore(&mut config, file, &offer.rows, |row, id| stored.get(row, id))?;
     let topology = topology(&config, &offer)?;
     let (states, resumed) = oneshot::channel();
     let is_stopping = Arc::new(AtomicBool::new(false));

@@ -105,8 +105,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Starts the worker and the engine, and runs until the engine ends, a successor takes over,
     /// the state has been left to the next process, or an error occurs. If this function returns
     /// [`End::Stopped`] and the engine has not failed, all masters have sent priority-0 adverts and
-    /// removed their VIPs, except VIPs that the kernel refused to remove, and VIPs of an address
-    /// owner that vipd did not add.
+    /// removed their VIPs. The exceptions are VIPs that the kernel refused to remove, and an
+    /// address owner's VIPs that vipd did not add.
     ///
     /// # Errors
     /// Returns an error if the control socket cannot be used, a thread cannot be started, the first
@@ -164,7 +164,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     self.notifications.stop().await;
                 } else if !self.notifications.is_idle() {
                     tracing::warn!(
-                        "the restart ends the notification commands of state changes since it began"
+                        "the restart ends notification commands that were started after the restart had begun"
                     );
                 }
                 drop(channel);

@@ -14,7 +14,8 @@ const CAPACITY: usize = 50;
 pub(super) struct Timeline(VecDeque<Arc<EventRecord>>);
 
 impl Timeline {
-    /// Adds an event unless it is a discarded advert, and drops the oldest one of a full timeline.
+    /// Adds an event unless it is a discarded advert. If the timeline is full, drops the oldest
+    /// event.
     pub(super) fn add(&mut self, record: &EventRecord) {
         if is_shown(record) {
             self.0.truncate(CAPACITY - 1);

@@ -125,8 +125,8 @@ impl Departure {
             Err(Failure::Ended) => {
                 let status = end(&mut child, EXIT_TIMEOUT);
                 Err(format!(
-                    "{name} cannot take over, so nothing has changed: it ended ({status}) before it was ready; check the \
-                     log, and that it is a version of vipd that supports `vipd upgrade`"
+                    "{name} cannot take over, so nothing has changed: it ended ({status}) before it was ready; see the \
+                     log, and check that it is a version of vipd that supports `vipd upgrade`"
                 ))
             }
         }

@@ -332,8 +332,8 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Restores multicast memberships that the kernel has dropped and fence programs that were
-    /// detached, and reports XDP programs attached by other applications. The kernel does not
+    /// Restores multicast memberships that the kernel has dropped, restores detached fence
+    /// programs, and reports XDP programs attached by other applications. The kernel does not
     /// always report these events.
     fn check(&mut self) {
         self.check_programs();

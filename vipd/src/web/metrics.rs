@@ -42,7 +42,7 @@ fn agent(out: &mut Exposition, scrape: &Scrape) {
     out.metric(
         "vipd_takeover_seconds",
         Kind::Histogram,
-        "Time from the timer or event that made an instance master until all waiting VIPs, including those of other instances, were added and announced, or refused by the kernel",
+        "Time from the timer or event that made an instance master until all waiting VIPs, including those of other instances, were added and announced, or refused by the kernel; announcements delayed by `garp.interval` do not count",
     )
     .add_histogram(&scrape.delays.takeover);
 }

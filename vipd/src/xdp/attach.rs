@@ -1,8 +1,8 @@
 //! Attachments of the program to interfaces.
 //!
-//! Each attachment is a BPF link. [`Attachments::ensure`] is idempotent. It keeps a link in the
-//! wanted mode and a link that was last requested with the same preference; with `Auto`, it keeps
-//! any link. If only the program differs, the program is replaced in place (`BPF_LINK_UPDATE`), and
+//! Each attachment is a BPF link. [`Attachments::ensure`] is idempotent. It keeps a link that is in
+//! the wanted mode or was last requested with the same preference; with `Auto`, it keeps any link.
+//! If only the program differs, the program is replaced in place (`BPF_LINK_UPDATE`), and
 //! no advert is missed. A new link is created only if there is no link, if the present link was
 //! detached, if the mode changes, or if another program runs before this one. With
 //! [pins](super::pin), links outlive the process. A stale link of a dead agent is reused if it has
@@ -272,7 +272,7 @@ impl Attachments {
         Ok(())
     }
 
-    /// Replaces the programs of a predecessor. Returns the interface indices of the links that keep
+    /// Replaces the programs of a predecessor. Returns the interface index of each link that keeps
     /// the predecessor's program, with the reason.
     pub(super) fn take_over(&mut self, programs: &mut Programs<'_>) -> Vec<(u32, String)> {
         let mut failed = Vec::new();

@@ -52,8 +52,8 @@ pub(super) fn driver_name(interface: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// Returns whether the NIC removes VLAN tags from received frames (`rxvlan` of `ethtool -k`), so
-/// that an XDP program cannot recognize frames of other VLANs. Returns false if this is unknown.
+/// Returns whether the NIC removes VLAN tags from received frames (`rxvlan` of `ethtool -k`). If it
+/// does, an XDP program cannot recognize frames of other VLANs. Returns false if this is unknown.
 pub fn removes_vlan_tags(interface: &str) -> bool {
     let mut value = Value { command: ETHTOOL_GFLAGS, data: 0 };
     ethtool(interface, &mut value).is_some() && value.data & ETH_FLAG_RXVLAN != 0

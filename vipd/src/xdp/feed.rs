@@ -42,8 +42,8 @@ impl Feed {
         Ok(())
     }
 
-    /// Requests a wake-up for the next record. After this call, call [`pop`](Self::pop) once more
-    /// before blocking, because a record may have arrived just before. Makes no system call.
+    /// Requests a wake-up for the next record. Afterwards, call [`pop`](Self::pop) once more before
+    /// blocking, because a record may have arrived just before the request. Makes no system call.
     pub fn sleep(&mut self) {
         for asleep in self.asleep.values() {
             asleep.store(1, Ordering::Relaxed);

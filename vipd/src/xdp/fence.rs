@@ -28,8 +28,9 @@ pub enum FenceLevel {
     /// Packets to the VIPs are not dropped: `fence = "off"`, or the program that drops them cannot
     /// be attached.
     Off,
-    /// Packets to the VIPs, and possibly packets from them, are dropped; in at least one direction
-    /// only as long as the agent's process exists, for example while the process is stopped.
+    /// Packets to the VIPs, and possibly packets from them, are dropped. In at least one direction,
+    /// they are dropped only as long as the agent's process exists, for example while the process
+    /// is stopped.
     Process,
     /// Packets to the VIPs are dropped even if all processes of vipd have ended. Packets from the
     /// VIPs are not dropped.
@@ -207,7 +208,7 @@ impl FenceLinks {
         Ok(())
     }
 
-    /// Replaces the programs of a predecessor. Returns the interface indices of the links that keep
+    /// Replaces the programs of a predecessor. Returns the interface index of each link that keeps
     /// the predecessor's program, with the reason. The next [`ensure`](Self::ensure) replaces the
     /// predecessor's filters.
     pub(super) fn take_over(&mut self, programs: &mut Programs<'_>, pins: &mut Pins) -> Vec<(u32, String)> {
@@ -268,7 +269,7 @@ impl FenceLinks {
     }
 
     /// Detaches the program for a hook. Does nothing if the program is not attached. An attachment
-    /// that belongs to another process is only removed from the records.
+    /// that belongs to another process is removed from `self`, but not detached.
     pub(super) fn detach(&mut self, pins: &Pins, ifindex: u32, hook: Hook) {
         let attached = self.0.remove(&(ifindex, hook)).filter(|known| !known.is_borrowed);
         if let Some(Known { attachment: Attachment::Link { link, .. }, .. }) = attached {

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData};
+use aya::maps::{Map, MapData, MapType};
 use serde::{Deserialize, Serialize};
+use vipd_common::hmac::KeyState;
 use vipd_common::names::MAP_HMAC_KEYS;
 use vipd_common::records::HmacKey;
 
@@ -87,17 +88,41 @@ pub(super) fn descriptors(ebpf: &Ebpf) -> Result<MapDescriptors, LoadError> {
     shared(ebpf).map(duplicate).collect()
 }
 
-/// Returns a key with which the program verifies the signed adverts of a row; `None` if `maps` does
-/// not contain the key. `maps` are [those of a loaded program](super::Loaded::maps).
-///
-/// # Errors
-/// Returns an error if `bpf(2)` fails.
-pub fn stored_key(maps: &MapDescriptors, row: Row, id: u8) -> io::Result<Option<Key>> {
-    let Some(map) = maps.get(MAP_HMAC_KEYS) else { return Ok(None) };
-    let place = HmacKey { row: row.number(), key_id: id.into() };
-    let mut result = Ok(false);
-    let key = Key::with_states(id, |states| result = syscall::hmac_key(map.as_fd(), &place, states));
-    result.map(|is_present| is_present.then_some(key))
+/// The map `HMAC_KEYS`, for reading.
+#[derive(Debug)]
+pub struct StoredKeys<'m>(BorrowedFd<'m>);
+
+impl<'m> StoredKeys<'m> {
+    /// Finds the map among [the maps of a program](super::Loaded::maps).
+    ///
+    /// # Errors
+    /// Returns an error if the map is missing or has another definition.
+    pub fn new(maps: &'m MapDescriptors) -> Result<Self, LoadError> {
+        let name = MAP_HMAC_KEYS;
+        let map = maps.get(name).ok_or(LoadError::Missing { kind: "map", name })?;
+        let data = MapData::from_fd(map.try_clone().map_err(LoadError::Descriptor)?);
+        let [kind, key, value, ..] = definition(&data.map_err(|error| LoadError::map(name, error))?)?;
+        let sizes = [size_of::<HmacKey>(), size_of::<KeyState>()];
+        if kind != MapType::Hash as u32 || [key, value].map(|size| size as usize) != sizes {
+            return Err(LoadError::OtherMaps { name: name.to_owned() });
+        }
+        Ok(Self(map.as_fd()))
+    }
+
+    /// Returns a key with which the program verifies the signed adverts of a row; `None` if the map
+    /// does not contain the key.
+    ///
+    /// # Errors
+    /// Returns an error if `bpf(2)` fails.
+    pub fn get(&self, row: Row, id: u8) -> io::Result<Option<Key>> {
+        let place = HmacKey { row: row.number(), key_id: id.into() };
+        let mut result = Ok(false);
+        let key = Key::with_states(id, |states| {
+            // SAFETY: the map's keys and values have the sizes of these types, as checked in `new`.
+            result = unsafe { syscall::hmac_key(self.0, &place, states) };
+        });
+        result.map(|is_present| is_present.then_some(key))
+    }
 }
 
 /// Makes the descriptors of all shared maps refer to a predecessor's maps. Must be called before
@@ -134,4 +159,31 @@ fn definition(map: &MapData) -> Result<[u32; 5], LoadError> {
     let info = map.info().map_err(|error| LoadError::map(INHERITED, error))?;
     let kind = info.map_type().map_err(|error| LoadError::map(INHERITED, error))?;
     Ok([kind as u32, info.key_size(), info.value_size(), info.max_entries(), info.map_flags()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xdp::{Kernel, OBJECT, Rows, Sizes, Verbosity};
+
+    #[test]
+    #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
+    fn stored_keys_are_those_that_were_set() {
+        let sizes = Sizes { routers: 2, peers: 0, addresses: 8, senders: 16, burst: 1024 };
+        let mut loaded = Kernel::load(OBJECT, sizes, Verbosity::Quiet).expect("loaded");
+        let mut rows = Rows::new(2);
+        let [row, other] = [(); 2].map(|()| rows.allocate().expect("a row"));
+        let keys = [Key::new(1, &[0x11; 32]), Key::new(255, &[0x22; 64])];
+        loaded.kernel.set_keys(row, &keys).expect("there is room");
+        let stored = StoredKeys::new(&loaded.maps).expect("the map");
+        for key in &keys {
+            assert_eq!(stored.get(row, key.id()).expect("read").as_ref(), Some(key));
+            assert_eq!(stored.get(other, key.id()).expect("read"), None);
+        }
+        assert_eq!(stored.get(row, 2).expect("read"), None);
+
+        let wrong = loaded.maps.get("ROUTERS").expect("a hash map").try_clone().expect("duplicated");
+        let maps = MapDescriptors::from([(MAP_HMAC_KEYS.to_owned(), wrong)]);
+        assert!(matches!(StoredKeys::new(&maps), Err(LoadError::OtherMaps { .. })));
+    }
 }

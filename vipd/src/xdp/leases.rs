@@ -54,8 +54,10 @@ impl Leases {
     pub fn begin(&self, row: Row, now: Timestamp) {
         let Some(slot) = self.slots.values().get(row.index()) else { return };
         if slot.valid_until.load(Ordering::Relaxed) == 0 {
-            slot.valid_until.store(now.as_nanos().max(1), Ordering::Relaxed);
-            slot.fenced.store(0, Ordering::Release);
+            // The fence is lifted first, because the program fences a row as soon as the row has a
+            // lease that is over.
+            slot.fenced.store(0, Ordering::Relaxed);
+            slot.valid_until.store(now.as_nanos().max(1), Ordering::Release);
         }
     }
 
@@ -142,8 +144,9 @@ impl Leases {
             }
         }
         let is_fenced = || self.slots.values().iter().any(|slot| slot.fenced.load(Ordering::Relaxed) != 0);
-        // Checked before the word is reset, too: resetting it while a row is fenced would let the
-        // row's packets pass until the check below, or for longer if this thread is stopped before.
+        // Also checked before the word is reset: resetting the word while a row is fenced would let
+        // the row's packets pass until the check below, or for longer if this thread is stopped
+        // before that check.
         if is_fenced() {
             return;
         }
@@ -160,7 +163,8 @@ impl Leases {
     }
 }
 
-/// The guardian's view of the leases, through a descriptor of the array received from the agent.
+/// The guardian's view of the leases. The guardian receives a descriptor of the array from the
+/// agent.
 pub struct GuardianLeases {
     slots: Mapping<Slot>,
 }
@@ -202,8 +206,8 @@ mod tests {
     use super::*;
     use crate::xdp::{Kernel, Loaded, OBJECT, Rows, Sizes, Verbosity};
 
-    /// Otherwise, a reload that adds a VIP would let a master that is late use its VIPs although
-    /// another router is master.
+    /// If it began again, a reload that adds a VIP would let a master whose lease is over use its
+    /// VIPs although another router is master.
     #[test]
     #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON"]
     fn lease_that_has_begun_does_not_begin_again() -> Result<()> {

@@ -298,8 +298,8 @@ impl Kernel {
     }
 
     /// Replaces the keys with which the program verifies a virtual router's signed adverts before
-    /// they fence its VIPs. An advert that is signed with any other key does not fence. Makes one
-    /// `bpf(2)` call for each of `keys`, and one for each key that it removes.
+    /// they fence its VIPs. An advert that is signed with any other key does not fence the VIPs.
+    /// Makes one `bpf(2)` call for each of `keys`, and one for each key that it removes.
     ///
     /// # Errors
     /// Returns an error if the map, which has room for eight keys per virtual router, is full.

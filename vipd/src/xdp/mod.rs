@@ -46,7 +46,7 @@ pub use driver::native_cost;
 pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
 pub use fence::{FenceInfo, FenceLevel, Hook, remove_stale_filters};
-pub use inherited::{AttachmentInfo, Inherited, KernelLinks, MapDescriptors, stored_key};
+pub use inherited::{AttachmentInfo, Inherited, KernelLinks, MapDescriptors, StoredKeys};
 pub use leases::{GuardianLeases, Leases};
 pub use loader::{Kernel, Loaded, Verbosity};
 pub use log::KernelLog;

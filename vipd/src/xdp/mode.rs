@@ -40,12 +40,13 @@ impl fmt::Display for Mode {
 /// The configured mode of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Preference {
-    /// Native mode if the driver's native mode is known not to affect other traffic. Otherwise, and
-    /// if native mode is refused or frames have no Ethernet header, TC ingress, then generic mode.
+    /// Native mode if the driver's native mode is known not to affect other traffic. If it is not,
+    /// if native mode is refused, or if frames have no Ethernet header, TC ingress is tried first,
+    /// and then generic mode.
     #[default]
     Auto,
-    /// Native mode. If native mode is refused, or frames have no Ethernet header, TC ingress, then
-    /// generic mode.
+    /// Native mode. If native mode is refused, or if frames have no Ethernet header, TC ingress is
+    /// tried first, and then generic mode.
     Native,
     /// Generic only.
     Generic,

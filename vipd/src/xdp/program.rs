@@ -110,8 +110,9 @@ const CONSUMERS: [(&str, &str); 3] = [
 /// The program arrays, which must stay open while vipd processes adverts: when the last descriptor
 /// is closed, the kernel empties the arrays, and adverts pass to the network stack. The arrays must
 /// therefore never be pinned, or passed to a process other than a successor, directly or through
-/// systemd's descriptor store.
-pub(super) struct Consumers(Vec<(ProgramArray<MapData>, &'static str)>);
+/// systemd's descriptor store. Each element contains an array, the name of the array, and the name
+/// of its program.
+pub(super) struct Consumers(Vec<(ProgramArray<MapData>, &'static str, &'static str)>);
 
 impl Consumers {
     /// Loads the programs that drop adverts. The programs have no effect until
@@ -129,17 +130,17 @@ impl Consumers {
                 _ => return Err(missing("program", name)),
             };
             loaded.map_err(|error| LoadError::program(name, &error))?;
-            arrays.push((map, name));
+            arrays.push((map, array, name));
         }
         Ok(Self(arrays))
     }
 
     /// Stores the programs in the arrays, replacing a predecessor's programs.
     pub(super) fn install(&mut self, ebpf: &Ebpf) -> Result<(), LoadError> {
-        for (map, name) in &mut self.0 {
+        for (map, array, name) in &mut self.0 {
             let program = ebpf.program(name).ok_or(LoadError::Missing { kind: "program", name })?;
             let fd = program.fd().map_err(|error| LoadError::program(name, &error))?;
-            map.set(0, fd, 0).map_err(|error| LoadError::map(name, error))?;
+            map.set(0, fd, 0).map_err(|error| LoadError::map(array, error))?;
         }
         Ok(())
     }

@@ -124,8 +124,8 @@ impl Routers {
 /// If the program evicts the key that the iteration returned last, the kernel restarts with the
 /// first key (`htab_map_get_next_key` in `kernel/bpf/hashtab.c`). A flood of adverts from new
 /// senders could therefore make the iteration endless, so it ends after twice the number of keys
-/// for which the map has room. Missing a token bucket does no harm, because the bucket refills
-/// within 0.1 s.
+/// for which the map has room. If the iteration does not reach the key of a token bucket, this does
+/// no harm, because the bucket refills within 0.1 s.
 fn senders_of(
     rows: &BTreeSet<[u8; 4]>,
     keys: impl Iterator<Item = [u8; SENDER_KEY]>,

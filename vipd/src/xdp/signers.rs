@@ -1,5 +1,5 @@
 //! Two memory-mapped arrays of the BPF program: the senders of verified adverts, and the offset
-//! between the clocks.
+//! between the wall clock and the monotonic clock.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -67,7 +67,7 @@ impl Signers {
     }
 
     /// Sets the largest accepted difference between the clocks of sender and receiver in seconds; 0
-    /// if the clocks are not compared. Applies only to adverts that fence.
+    /// if the clocks are not compared. Applies only to adverts that fence VIPs.
     pub fn set_window(&self, row: Row, seconds: u32) {
         if let Some(senders) = self.rows.values().get(row.index()) {
             senders.window.store(seconds.into(), Ordering::Relaxed);

@@ -37,9 +37,9 @@ impl Steady {
     }
 
     /// Puts adverts with this [fingerprint](vipd_common::parse::fingerprint) on the fast path. For
-    /// these adverts, the program then writes no record, and apart from the counters only updates
-    /// the row's arrival time, which is initially `arrival`. If `fingerprint` is `None`, the
-    /// program writes a record for every advert within the rate limit.
+    /// these adverts, the program then writes no record. It only updates the counters and the row's
+    /// arrival time, which is initially `arrival`. If `fingerprint` is `None`, the program writes a
+    /// record for every advert within the rate limit.
     ///
     /// Returns the last arrival time under the previous fingerprint. If the program is handling an
     /// advert at the same moment, that advert's arrival time may be stored too late or not at all.

@@ -96,7 +96,10 @@ struct Object {
 }
 
 /// Copies the states of a key from the map `HMAC_KEYS`. Returns whether the map has the key.
-pub(super) fn hmac_key(map: BorrowedFd<'_>, key: &HmacKey, state: &mut KeyState) -> io::Result<bool> {
+///
+/// # Safety
+/// The map's keys and values must have the sizes of these types.
+pub(super) unsafe fn hmac_key(map: BorrowedFd<'_>, key: &HmacKey, state: &mut KeyState) -> io::Result<bool> {
     let mut attributes = Element {
         map: fd(map),
         padding: 0,

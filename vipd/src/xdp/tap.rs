@@ -39,7 +39,7 @@ pub struct Tap {
     ring: RingBuf<MapData>,
     /// Map with the number of frames that were not copied.
     counter: OwnedFd,
-    /// Its value at the last call of [`lost`](Self::lost).
+    /// Value of `counter` at the last call of [`lost`](Self::lost).
     counted: u64,
     program: OwnedFd,
     program_id: u32,

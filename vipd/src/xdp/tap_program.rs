@@ -47,7 +47,8 @@ const XDP_GET_BUFF_LEN: i32 = 188;
 const XDP_LOAD_BYTES: i32 = 189;
 /// Marks the immediate of [`LOAD_IMMEDIATE`] as a map's descriptor.
 const PSEUDO_MAP_FD: u8 = 1;
-/// Marks the immediate of [`LOAD_IMMEDIATE`] as the descriptor of a map whose value is addressed.
+/// Marks the immediate of [`LOAD_IMMEDIATE`] as the descriptor of a map. The instruction loads the
+/// address of the map's value.
 const PSEUDO_MAP_VALUE: u8 = 2;
 /// Immediate of [`ATOMIC_64`] for an addition.
 const ATOMIC_ADD: i32 = 0;
@@ -70,9 +71,9 @@ pub(super) fn drop() -> Vec<Instruction> {
     vec![instruction(MOVE, 0, 0, 0, XDP_DROP), instruction(EXIT, 0, 0, 0, 0)]
 }
 
-/// Returns the program that drops frames after it has copied them to this ring buffer. If the ring
-/// buffer is full, the program drops frames without copying them, and counts them in the value of
-/// `lost`, a map with one number of 64 bits.
+/// Returns the program that copies frames to this ring buffer and then drops them. If the ring
+/// buffer is full, the program drops frames without copying them, and counts them in `lost`, a map
+/// that contains one 64-bit number.
 pub(super) fn copy(ring: RawFd, lost: RawFd) -> Vec<Instruction> {
     let capacity = i32::try_from(CAPACITY).unwrap_or(i32::MAX);
     let header = i32::try_from(HEADER).unwrap_or(i32::MAX);

@@ -12,7 +12,7 @@ use super::{text, vipd};
 const INSTANCE: &str = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\n\
                         virtual_addresses = [\"192.0.2.10/24\"]\n";
 
-/// The keys of signed adverts that the documents name, as files or credentials.
+/// Names under which the documents refer to keys for signed adverts, as files or credentials.
 const KEYS: [&str; 2] = ["vrrp51.key", "vrrp51-next"];
 
 /// Returns a complete configuration: `block` itself if it has an instance, otherwise `block` and
@@ -36,7 +36,7 @@ fn check_accepts_the_configurations_in_the_documentation() {
     for key in KEYS {
         let path = directory.path().join(key);
         fs::write(&path, format!("hex:{}\n", "00112233445566778899aabbccddeeff".repeat(2))).expect("write");
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("an own file");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a file of this user");
     }
     let path = directory.path().join("block.toml");
     let mut checked = 0;

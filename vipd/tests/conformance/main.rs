@@ -1,5 +1,5 @@
-//! Runs the conformance suite on vipd's core in virtual time, with frames as input and output and
-//! times exact to the microsecond.
+//! Runs the conformance suite on vipd's core in virtual time. Input and output are frames, and
+//! times are exact to the microsecond.
 //!
 //! The scenarios are in `tests/conformance`. `cargo xtask conformance` runs them with real
 //! programs.

@@ -271,7 +271,7 @@ impl Bench {
             Verdict::Passed(None) => {}
             Verdict::Passed(Some(counter)) => self.add(ROW_UNASSIGNED, *counter),
             Verdict::Discarded(row, counter) => self.add(*row, *counter),
-            // Counted once user space has verified the HMAC.
+            // Counted only after user space has verified the HMAC.
             Verdict::Accepted(row, advert) if advert.is_signed => {
                 if !advert.link_local {
                     self.add(*row, Counter::NotLinkLocal);

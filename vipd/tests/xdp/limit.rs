@@ -77,8 +77,9 @@ fn unchanged_adverts_are_not_rate_limited() {
     assert_eq!(passed, BURST, "unchanged adverts do not charge the bucket");
 }
 
-/// A flood of other adverts that forge the master's source address does not drain the bucket of the
-/// master's previously unchanged advert. A flood of replays of that advert is rate limited, too.
+/// The master's advert that was last on the fast path has its own bucket. A flood of other adverts
+/// that forge the master's source address does not drain this bucket. A flood of replays of the
+/// master's advert is rate limited, too.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn the_previously_unchanged_advert_has_its_own_bucket() {

@@ -12,7 +12,8 @@ use crate::bench::{Bench, LOOPBACK, SIGNED, row};
 use crate::frame;
 use crate::reference::Verdict;
 
-/// Returns a signed advert for each router in [`SIGNED`], with the row and the rule of the router.
+/// Returns a signed advert for each router in [`SIGNED`], with the router's row and its rule for
+/// trailers.
 pub(crate) fn signed() -> impl Iterator<Item = (u32, Trailer, Advert)> {
     SIGNED.into_iter().map(|(vrid, family, version, row, rule)| {
         let valid = if family == 6 { frame::valid6() } else { frame::valid(version) };

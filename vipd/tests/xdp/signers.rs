@@ -26,7 +26,7 @@ fn with_sequence(advert: &Advert, sequence: u64) -> Advert {
     Advert { trailer, ..advert.clone() }
 }
 
-/// Returns the advert from another sender.
+/// Returns the advert with another source address, whose last part is `last`.
 fn from(advert: &Advert, last: u8) -> Advert {
     let source = if advert.source.is_ipv6() {
         [0xfe80, 0, 0, 0, 0, 0, 0, u16::from(last)].into()

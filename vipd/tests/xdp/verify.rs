@@ -47,8 +47,8 @@ fn sign(advert: &Advert, key: Key, seconds: u64) -> Advert {
     Advert { trailer: trailer.expect("the router signs").to_vec(), ..advert.clone() }
 }
 
-/// Returns the adverts of [`signed`] with a higher priority than this host's, each with the row and
-/// the rule of its router.
+/// Returns the adverts of [`signed`] with a higher priority than this host's, each with the row of
+/// its router and the router's rule for trailers.
 fn higher() -> impl Iterator<Item = (u32, Trailer, Advert)> {
     signed().map(|(row, rule, advert)| (row, rule, Advert { priority: 200, ..advert }))
 }
@@ -60,7 +60,7 @@ fn sequence(advert: &Advert) -> u64 {
 
 impl Bench {
     /// Makes this host master of all routers that may receive signed adverts, with leases that end
-    /// at `valid_until`, and sets their keys.
+    /// at `valid_until`, and sets the routers' keys.
     fn master(valid_until: u64) -> Self {
         Self::new().into_master(valid_until)
     }
@@ -279,8 +279,8 @@ fn keys_are_replaced_and_removed() {
     assert!(bench.fences(other, &sign(others_advert, key(), TIME)), "the keys of other rows are kept");
 }
 
-/// The cost of verification is limited. The advert that is not verified is still passed to the
-/// engine, which has a valid lease and sends its own adverts.
+/// The cost of verification is limited. An advert that is not verified because of the limit is
+/// still passed to the engine, which has a valid lease and sends its own adverts.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_flood_of_forged_adverts_exhausts_the_limit_of_hashed_blocks() {
@@ -318,7 +318,7 @@ fn a_flood_of_forged_adverts_exhausts_the_limit_of_hashed_blocks() {
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn genuine_advert_fences_during_a_flood_if_the_lease_is_over() {
-    // Forged adverts of three blocks each: within the budget, and beyond it.
+    // Numbers of forged adverts, of three blocks each, that are within and beyond the budget.
     const WITHIN: u32 = 3_000;
     const BEYOND: u32 = 6_000;
     let (number, _, advert) = higher().find(|(.., advert)| !advert.source.is_ipv6()).expect("a router");

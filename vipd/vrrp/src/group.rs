@@ -11,7 +11,8 @@
 //!    master counts as following one. When a backup becomes master, the others become masters
 //!    immediately.
 //! 4. After a priority-0 advert to one member, a member that has accepted no advert since does not
-//!    count as following a running master, unless the last such takeover failed.
+//!    count as following a running master. This rule does not apply to a member that lost
+//!    mastership to a higher-ranking router soon after the group last made it master.
 //! 5. When a master is outranked, has stalled or hands over mastership, the others become backups.
 //!    They first send a priority-0 advert, unless they have stalled themselves.
 //! 6. If two nodes have equal priorities, the first member with a competing master decides by the
@@ -226,7 +227,7 @@ fn waits_until<'a, K: Copy + PartialEq>(
     let master_left = backup.priority_zero_at();
     // True if this member may take over although the other member follows a master: this member's
     // master has relinquished mastership with a priority-0 advert, the other member has accepted no
-    // advert since, and its last such takeover did not fail.
+    // advert since, and `group_takeover_failed` is false for the other member.
     let overrides = |other: &Backup, common: &Common| {
         !common.group_takeover_failed && master_left.is_some_and(|at| other.down_from() <= at)
     };

@@ -147,8 +147,9 @@ pub enum Fault {
     /// The interface has no address of its own from which to send adverts (IPv4, or link-local
     /// IPv6), or lacks the configured source address.
     NoPrimaryAddress,
-    /// An interface would lose its primary address, or an address of its own that is secondary to a
-    /// VIP of this router, if that VIP were removed, and the router is not the owner.
+    /// If a VIP of this router were removed, an interface would lose its primary address, or an
+    /// address of its own that is secondary to the VIP. Applies only to a router that is not the
+    /// owner.
     PrimaryIsVirtual,
     /// An interface for the router's addresses is missing, down or not set up. Adverts can still be
     /// sent.

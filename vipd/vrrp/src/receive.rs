@@ -18,8 +18,8 @@ use crate::output::{Discard, Event};
 use crate::priority::PRIORITY_OWNER;
 
 /// Checks an advert against the configuration, up to the first mismatch for which it must be
-/// discarded. Counts the mismatches found, except that a VRRPv2 owner counts only adverts from its
-/// own address and other owners' adverts, and logs the mismatch for which the advert is discarded.
+/// discarded. Counts the mismatches found, and logs the mismatch for which the advert is discarded.
+/// A VRRPv2 owner counts only adverts from its own address and other owners' adverts.
 ///
 /// # Errors
 /// Returns an error if the advert must be discarded.

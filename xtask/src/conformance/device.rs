@@ -24,7 +24,8 @@ pub(super) struct DeviceArgs {
     /// Virtual router ID of the device
     #[arg(long, value_name = "N", requires = "device", value_parser = clap::value_parser!(u8).range(1..))]
     vrid: Option<u8>,
-    /// A virtual address; may be given several times, in the order of the device's adverts
+    /// A virtual address; may be given several times, in the order in which the device's adverts
+    /// list the addresses
     #[arg(long, value_name = "ADDRESS", requires = "device")]
     address: Vec<IpAddr>,
     /// Source address for the tool's adverts: an unused address of the segment; give one below the
@@ -74,7 +75,7 @@ impl DeviceArgs {
     }
 }
 
-/// URL of the published scenarios, because relative links work only in reports inside the
+/// URL of the published scenarios. Relative links to them would work only in reports inside the
 /// repository.
 const SCENARIOS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/tests/conformance");
 

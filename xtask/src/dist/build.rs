@@ -35,8 +35,8 @@ impl Library {
     }
 }
 
-/// Builds vipd in release mode and returns the path of the executable, which does not contain paths
-/// of the build machine.
+/// Builds vipd in release mode and returns the path of the executable. The executable contains no
+/// paths of the build machine.
 pub(super) fn build(library: Library) -> Result<PathBuf> {
     let target = library.target();
     ensure_installed(&target)?;
@@ -46,8 +46,8 @@ pub(super) fn build(library: Library) -> Result<PathBuf> {
     cargo.args(["build", "--release", "--locked", "--package", "vipd", "--target", &target]);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env("CARGO_INCREMENTAL", "0");
     if library == Library::Musl {
-        // The names of functions remain, for backtraces. The Debian package has a separate package
-        // with all debug information instead.
+        // Keep the names of functions, for backtraces. For the Debian build, a separate package
+        // contains all debug information instead.
         cargo.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
     }
     run(&mut cargo)?;

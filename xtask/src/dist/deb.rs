@@ -1,9 +1,13 @@
 //! The Debian package, built by debhelper from `packaging/debian`.
 //!
-//! Uses debhelper instead of cargo-deb or dpkg-deb alone, so that the following parts are those of
-//! the distribution: the parts of the maintainer scripts that enable, start, stop and purge the
-//! service and create the user, the dependencies on shared libraries, the separate debug symbols,
-//! and the list of configuration files.
+//! Uses debhelper rather than cargo-deb or plain dpkg-deb, so that the distribution's tools
+//! generate the following:
+//!
+//! * the sections of the maintainer scripts that enable, start, stop and purge the service and
+//!   create the user
+//! * the dependencies on shared libraries
+//! * the separate package of debug symbols
+//! * the list of configuration files
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,7 +56,8 @@ pub(super) fn build(vipd: &Program, work: &Path, out: &Path) -> Result<Vec<PathB
 /// Prepares the source directory for dpkg-buildpackage.
 fn prepare(vipd: &Program, source: &Path) -> Result<()> {
     vipd.install(&source.join("usr"), ZSH)?;
-    // dh_installchangelogs installs this one, compressed and under the name that Debian requires.
+    // dh_installchangelogs compresses this file, and installs it under the name that Debian
+    // requires.
     let changes = source.join("usr").join(DOCUMENTATION).join("CHANGELOG.md");
     fs::rename(&changes, source.join("CHANGELOG.md")).context("cannot move CHANGELOG.md")?;
 
@@ -88,7 +93,8 @@ fn changelog(vipd: &Program) -> Result<String> {
 pub(super) fn check(packages: &[PathBuf]) -> Result<()> {
     let mut lintian = program("lintian");
     lintian.args(["--fail-on", "error,warning", "--tag-display-limit", "0"]);
-    // The package is not uploaded to Debian, so there is no bug for its introduction.
+    // The package is not uploaded to Debian, so there is no intent-to-package bug that its
+    // changelog could close.
     lintian.args(["--suppress-tags", "initial-upload-closes-no-bugs"]);
     // In containers, lintian otherwise warns that it runs as root.
     lintian.arg("--allow-root").args(packages);

@@ -16,7 +16,7 @@ pub(super) const VARIABLE: &str = "SOURCE_DATE_EPOCH";
 pub(super) struct Epoch(pub(super) u64);
 
 impl Epoch {
-    /// Formats the time in UTC with an option of date(1).
+    /// Formats the time in UTC. `option` is an option or the `+FORMAT` operand of date(1).
     fn format(self, option: &str) -> Result<String> {
         let text = output(program("date").args(["--utc", option]).arg(format!("--date=@{}", self.0)))?;
         Ok(text.trim().to_owned())

@@ -12,8 +12,8 @@ use crate::support::workspace;
 
 /// Directory of the documentation, below the prefix.
 pub(super) const DOCUMENTATION: &str = "share/doc/vipd";
-/// Files and directories of the repository in the directory of the documentation, under the same
-/// names, so that relative links between pages work.
+/// Files and directories of the repository that are installed in the directory of the
+/// documentation. They keep their names, so that relative links between pages work.
 const DOCUMENTS: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
@@ -23,14 +23,13 @@ const DOCUMENTS: [&str; 7] = [
     "packaging/vipd.rules.yml",
     "packaging/vipd.dashboard.json",
 ];
-/// Completions by their directory below the prefix.
+/// Names of the completion files, and their directories below the prefix.
 const COMPLETIONS: [(&str, &str); 2] =
     [("vipd", "share/bash-completion/completions"), ("vipd.fish", "share/fish/vendor_completions.d")];
 
 /// A program to package.
 #[derive(Debug)]
 pub(super) struct Program {
-    /// The executable.
     pub(super) executable: PathBuf,
     /// Version in Cargo.toml.
     pub(super) version: String,

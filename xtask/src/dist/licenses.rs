@@ -20,8 +20,8 @@ const RULE: &str = "------------------------------------------------------------
 const RUST: (&str, &str) = ("rust-std", "Copyright (c) The Rust Project Contributors");
 const MUSL: (&str, &str) = ("musl", "Copyright (c) 2005-2020 Rich Felker, et al.");
 
-/// Returns the texts of all libraries of other projects in the program for a target, each text
-/// once.
+/// Returns the notices and licenses of all third-party libraries that vipd contains when built for
+/// `target`, each text once.
 pub(super) fn render(crates: &BTreeMap<Id, Crate>, target: &str) -> Result<String> {
     let mut texts = BTreeMap::<String, Vec<String>>::new();
     let mut without = Vec::new();
@@ -48,7 +48,7 @@ pub(super) fn render(crates: &BTreeMap<Id, Crate>, target: &str) -> Result<Strin
         write!(document, "\n{RULE}\n{}:\n\n{}\n", users.join(", "), text.trim_matches('\n'))?;
     }
     if !without.is_empty() {
-        write!(document, "\n{RULE}\nWithout a text in the crate:\n\n{}\n", without.join("\n"))?;
+        write!(document, "\n{RULE}\nCrates without a license text:\n\n{}\n", without.join("\n"))?;
     }
     Ok(document)
 }

@@ -1,7 +1,7 @@
 //! The list of components (SBOM) in CycloneDX's JSON format.
 //!
 //! cargo-cyclonedx does not list the crates in the embedded BPF object, which cargo does not build
-//! together with vipd. They come from the object's provenance file.
+//! together with vipd. These crates are read from the object's provenance file.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub(super) fn render(
     let rustc = rustc_version()?;
     components.push(foreign_library("rust-std", Some(&rustc), "MIT OR Apache-2.0"));
     if target.ends_with("musl") {
-        // They are those of the toolchain, which does not report their versions.
+        // These libraries belong to rustc's toolchain, which does not report their versions.
         components.extend(STATIC.map(|(name, license)| foreign_library(name, None, license)));
     }
     let dependencies: Vec<Value> = crates

@@ -46,7 +46,7 @@ struct Test {
     files: Files,
 }
 
-/// The files under test, in the directory that the system sees as [`machine::PACKAGES`].
+/// Names of the files under test, which the system sees in [`DIST`] below [`machine::PACKAGES`].
 struct Files {
     /// Debian's name of this machine's architecture.
     architecture: String,
@@ -151,14 +151,14 @@ impl Test {
         Ok((own, control::counter(&self.peer, "master-transitions")?))
     }
 
-    /// Checks that no node became master since [`Test::transitions`] returned `before`.
+    /// Checks that no node has become master since [`Test::transitions`] returned `before`.
     fn expect_transitions(&self, before: &(String, u64)) -> Result<()> {
         let now = self.transitions()?;
         ensure!(now == *before, "transitions: {before:?}, now {now:?}");
         Ok(())
     }
 
-    /// Returns the longest interval in milliseconds between two adverts of node 1 since `start`.
+    /// Returns the longest interval between two adverts of node 1 since `start`, in milliseconds.
     fn longest_gap(&self, start: WallTime) -> Result<f64> {
         let times = self
             .capture

@@ -16,7 +16,7 @@ pub(super) fn check() -> Result<()> {
     if ask(program("codespell").arg("--version")).is_none() {
         debian::install("docs", &["codespell"])?;
     }
-    // With new files that are not yet added.
+    // Include new files that have not been added to Git yet.
     let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"];
     let files = output(program("git").current_dir(workspace::root()).args(list).args(FILES))?;
     let files: Vec<_> = files.split_terminator('\0').collect();

@@ -161,8 +161,8 @@ fn flood_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
     Ok(all.iter().map(Advert::frame).collect())
 }
 
-/// Returns adverts in the master's name, signed with another key. Their sequences are up to twice
-/// the window in the future, so that some are fresh throughout the flood.
+/// Returns adverts in the master's name, signed with another key. Their sequences are ahead of the
+/// current time by up to twice the window, so that some are fresh throughout the flood.
 fn forged_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let advert =

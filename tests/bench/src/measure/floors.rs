@@ -1,5 +1,5 @@
-//! The system calls that a master needs, without an agent, one after the other: the floors of the
-//! targets. A program that overlaps them can be faster.
+//! Measures the system calls that a master needs, made one after the other without an agent. Their
+//! times are the floors of the targets. A program that overlaps the calls can be faster.
 
 use std::net::Ipv4Addr;
 use std::thread;

@@ -1,12 +1,19 @@
 //! The measurements. Each creates its own labs.
 //!
-//! [`steady`] measures backups and masters without state changes, [`takeover`] link cuts at the
-//! master, [`flood`] a pair of routers under invalid, low-priority and forged adverts, [`signed`]
-//! signed adverts, [`many`] thousands of virtual routers, [`reload`] reloads of a master,
-//! [`commands`] notifications and checks, [`owners`] the answers for the VIP after a fault of the
-//! master's processes, [`upgrade`] upgrades of a master and a backup, and [`foreign`] the agent's
-//! effect on the node's TCP traffic. [`floors`] measures the system calls alone. [`cpu`] reads the
-//! CPU time of a process, and [`spare`] measures the CPU time of the whole machine.
+//! * [`steady`]: backups and masters without state changes
+//! * [`takeover`]: link cuts at the master
+//! * [`flood`]: a pair of routers under invalid, low-priority and forged adverts
+//! * [`signed`]: signed adverts
+//! * [`many`]: thousands of virtual routers
+//! * [`reload`]: reloads of a master
+//! * [`commands`]: notifications and checks
+//! * [`owners`]: the answers for the VIP after a fault of the master's processes
+//! * [`upgrade`]: upgrades of a master and a backup
+//! * [`foreign`]: the agent's effect on the node's TCP traffic
+//! * [`floors`]: the system calls alone
+//!
+//! [`cpu`] reads the CPU time of a process, and [`spare`] measures the CPU time of the whole
+//! machine.
 
 pub(crate) mod commands;
 pub(crate) mod cpu;

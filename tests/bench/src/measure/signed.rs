@@ -23,8 +23,8 @@ const BACKUP: Station = Station::Node(2);
 /// are signed and verified.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or if the backup sends 10 frames or more, because routers
-/// have become master.
+/// Returns an error if the lab fails, or if the backup sends 10 frames or more, which shows that
+/// routers have become master.
 pub(crate) fn pair(
     subject: &Subject,
     count: u8,

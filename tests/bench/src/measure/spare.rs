@@ -64,7 +64,7 @@ fn idle(processor: usize, started: &Barrier, stop: &AtomicBool) -> Result<Vec<Du
     }
     let (mut slices, mut last) = (Vec::new(), begin);
     loop {
-        // A thread that has had no time at all during the work has a single long gap.
+        // A thread that was never scheduled during the work has a single long gap.
         let is_over = stop.load(Ordering::Relaxed);
         let now = Instant::now();
         if now - last > GAP {

@@ -26,8 +26,8 @@ const WARM_UP: Duration = Duration::from_millis(1500);
 /// masters.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or if the node sends 10 frames or more, because routers have
-/// become master.
+/// Returns an error if the lab fails, or if the node sends 10 frames or more, which shows that
+/// routers have become master.
 pub(crate) fn backup(
     subject: &Subject,
     count: u8,
@@ -67,7 +67,7 @@ pub(crate) fn backups(
     Ok(all)
 }
 
-/// Measures the CPU cost on the whole machine of `count` virtual routers in Backup: with the agent,
+/// Measures the CPU cost of `count` virtual routers in Backup on the whole machine: with the agent,
 /// without it, and the difference. Adverts are sent in batches of 32, because the sleeps between
 /// single adverts would dominate the result.
 ///

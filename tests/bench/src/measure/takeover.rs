@@ -34,8 +34,8 @@ pub(crate) struct Cuts {
     pub(crate) count: u32,
     /// Time from the start to the first cut; 7 s to let the master repeat its announcement first.
     pub(crate) settled: Duration,
-    /// Time for which the new master is observed; 6 s to include its repeated announcement after 5
-    /// s.
+    /// Time for which the new master is observed; 6 s to include the announcement that it repeats
+    /// after 5 s.
     pub(crate) watched: Duration,
 }
 

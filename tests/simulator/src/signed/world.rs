@@ -14,7 +14,7 @@ use vipd_common::parse::{ChecksumForm, address_digest};
 
 use super::{Packet, SECOND, WallClock};
 
-/// The advertisement interval.
+/// The advertisement interval, in nanoseconds.
 pub const INTERVAL: u64 = SECOND;
 /// The key of all routers.
 pub const KEY: [u8; 32] = [0x5a; 32];
@@ -36,7 +36,7 @@ pub struct Transition {
     pub router: usize,
     /// State after the transition.
     pub to: State,
-    /// Reason.
+    /// Reason, from the router's event.
     pub reason: Reason,
 }
 
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    /// Ends the agent of a node without priority-0 adverts.
+    /// Ends a node's agent without priority-0 adverts.
     pub fn crash(&mut self, node: usize) {
         self.nodes[node].is_up = false;
         for Member { router, authenticator, .. } in &mut self.nodes[node].members {
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// Ends the agent of a node with priority-0 adverts of its masters.
+    /// Ends a node's agent, whose masters first send priority-0 adverts.
     pub fn stop(&mut self, node: usize) {
         for member in 0..VIRTUAL_ROUTERS.len() {
             self.handle(node, member, Input::Shutdown);
@@ -126,7 +126,7 @@ impl World {
         self.crash(node);
     }
 
-    /// Replaces the agent of a node by a successor.
+    /// Replaces the agent of a node with a successor.
     pub fn upgrade(&mut self, node: usize) {
         for Member { authenticator, .. } in &mut self.nodes[node].members {
             let saved = authenticator.save();

@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// Passes the consequences to a group's members after routers have joined or left the group.
+    /// Passes the resulting inputs to the members of a group that routers have joined or left.
     fn settle_group(&mut self, node: usize, group: u8, moved: &BTreeSet<usize>) {
         if self.left_out == LeftOut::Joining {
             return self.follow_up(node, moved.iter().copied().collect());

@@ -302,7 +302,7 @@ impl World {
         self.input(to, segment, Input::Advert(advert));
     }
 
-    /// Passes an input to a router, and its consequences to the other members of its group.
+    /// Passes an input to a router, and the resulting inputs to the other members of its group.
     fn input(&mut self, node: usize, segment: usize, input: Input) {
         if !self.nodes[node].is_up {
             return;
@@ -317,7 +317,8 @@ impl World {
         self.check_masters();
     }
 
-    /// Passes the consequences of changed routers to the other members of their groups.
+    /// Passes the inputs that result from changes of these routers to the other members of their
+    /// groups.
     pub(super) fn follow_up(&mut self, node: usize, mut changed: Vec<usize>) {
         while let Some(segment) = changed.pop() {
             let Some(group) = self.nodes[node].groups[segment] else { continue };

@@ -24,7 +24,7 @@ use super::segment::{Router, Segment};
 use super::stall::Stalls;
 use crate::time::WallTime;
 
-/// Delays of packets and processes that are allowed in addition to the protocol's times.
+/// Allowed delays of packets and processes, in addition to the protocol's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Time within which a running process yields to a master that outranks it.
@@ -56,10 +56,10 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Returns for how much longer an attacker may delay a takeover in this round. In a flood, a
-    /// priority-0 advert may be lost, so that a backup waits for Active_Down_Interval, and other
-    /// adverts may be lost, which adds a second Active_Down_Interval. Replays of adverts that a
-    /// node has missed delay the takeover for as long as they are possible.
+    /// Returns the time by which an attacker may delay a takeover in this round. In a flood, a
+    /// priority-0 advert may be lost, so that a backup waits for Active_Down_Interval. Other
+    /// adverts may be lost, too, which adds a second Active_Down_Interval. Replays of adverts that
+    /// a node has missed delay the takeover for as long as such replays are possible.
     fn attack(&self, round: Option<&Round>, router: &Router) -> Duration {
         let kinds = || round.iter().flat_map(|round| &round.faults).map(|fault| fault.kind);
         if self.replay.is_zero() || kinds().all(Kind::keeps_masters) {
@@ -209,7 +209,7 @@ impl Judge {
         let mut transitions = transitions::Transitions::new(&self.segment, round);
         let unlawful_before = self.ownership.unlawful;
         for event in events {
-            // These two go first, because they need the ownership before the event.
+            // These two go first, because they need the ownership as it was before the event.
             takeovers.observe(event, &self.ownership);
             if let Event::Observation(observation) = event {
                 verdict.violations.extend(transitions.observe(observation, &self.ownership, stalls));

@@ -75,10 +75,11 @@ struct Claim {
     /// Time at which the last priority-0 advert reached this node.
     zero_received: Option<WallTime>,
     superseded: Option<Superseded>,
-    /// By number: the time at which the last ARP request or Neighbor Solicitation reached the node.
+    /// By question number modulo [`SOURCES`]: the time at which the last ARP request or Neighbor
+    /// Solicitation with that number reached the node.
     neighbor_requests: Vec<Option<WallTime>>,
-    /// By number modulo [`ECHOES`]: the last echo request to the learned MAC, and the time at which
-    /// it reached the node.
+    /// By question number modulo [`ECHOES`]: the last echo request to the learned MAC, and the time
+    /// at which it reached the node.
     echo_requests: Vec<Option<(u16, WallTime)>>,
     /// The same for echo requests that were sent at the node's switch port.
     direct_requests: Vec<Option<(u16, WallTime)>>,
@@ -179,8 +180,8 @@ impl Ownership {
             return;
         }
         // The process no longer runs, so it cannot yield by its deadline. The lease decides
-        // instead, unless the kernel fences the address. After crossing adverts, the kernel may not
-        // fence the address yet; after the process's death, the fence may have ended.
+        // instead, unless the kernel fences the address. If adverts have crossed, the kernel might
+        // not fence the address yet; if the process has died, the fence might have ended.
         for claims in &mut self.claims {
             let claim = &mut claims[index(node)];
             let is_unfenced = |it: Superseded| it.crossed || activity == Activity::Dead;

@@ -211,8 +211,9 @@ impl Conversion<'_> {
     }
 
     fn time(&self, time: Duration) -> Result<Duration, String> {
-        convert(time, self.from, &self.to)
-            .ok_or_else(|| format!("needs an interval of {:?}, because of {time:?}", self.from.interval))
+        convert(time, self.from, &self.to).ok_or_else(|| {
+            format!("needs an interval of {:?}, because {time:?} cannot be converted", self.from.interval)
+        })
     }
 
     /// Returns a VRID for which the probe received no adverts, so that adverts for it affect no

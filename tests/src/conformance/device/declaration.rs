@@ -23,7 +23,7 @@ pub struct Declaration {
     pub version: Version,
     /// Priority; 255 for the address owner.
     pub priority: u8,
-    /// Advert interval.
+    /// Advert interval, 200 ms or more.
     pub interval: Duration,
     /// VIPs, in the order of the device's adverts.
     pub addresses: Vec<IpAddr>,
@@ -31,9 +31,9 @@ pub struct Declaration {
     pub sources: Vec<IpAddr>,
     /// The device's primary or link-local address; `None` to use the source of its adverts.
     pub primary: Option<IpAddr>,
-    /// Preempt_Mode.
+    /// Preempt_Mode: whether a backup preempts a lower-priority master.
     pub preempt: bool,
-    /// Accept_Mode.
+    /// Accept_Mode: whether a master that is not the owner accepts packets to the VIPs.
     pub accept: bool,
 }
 

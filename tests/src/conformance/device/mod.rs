@@ -8,10 +8,10 @@
 //! A device has one fixed configuration, cannot be restarted and is observed only on the wire.
 //! `adapt` replaces the VRID, the priorities, the intervals, the times and the addresses of a
 //! scenario, and `reset` brings the device back to Backup before each scenario, unless it is the
-//! address owner. All adverts, requests and answers are sent by this machine, from source addresses
-//! that the user has reserved for the test, except adverts `from itself`, which have the device's
-//! own address, and probes for the users of an address, which have none. The kernel also sends
-//! membership reports for the VRRP group, from the interface's own address.
+//! address owner. This machine sends all adverts, requests and answers from source addresses that
+//! are reserved for the test, with two exceptions: adverts `from itself` have the device's own
+//! address, and the probes that check whether an address is in use have no source address. The
+//! kernel also sends membership reports for the VRRP group, from the interface's own address.
 
 mod adapt;
 mod declaration;
@@ -51,7 +51,7 @@ pub struct Progress<'a> {
     pub all: usize,
     /// The scenario, which was played unless the verdict is [`Verdict::Unsupported`].
     pub scenario: &'a Scenario,
-    /// Its verdict.
+    /// The final verdict, after a second attempt if one was needed.
     pub verdict: &'a Verdict,
 }
 
@@ -60,10 +60,11 @@ impl Device {
     /// device, unless it is the address owner, yields to an advert with priority 255.
     ///
     /// # Errors
-    /// Returns an error if the declaration is invalid, the interface cannot be used, no adverts
-    /// with this VRID arrive, they differ from the declaration, several routers send them, the
-    /// source addresses are not on both sides of the device's address or one of them is in use,
-    /// frames are lost, or the device does not yield.
+    /// Returns an error if the declaration is invalid, if the interface cannot be used, if no
+    /// adverts with this VRID arrive, or if frames are lost. Also returns an error if the adverts
+    /// differ from the declaration or come from several routers, if the source addresses are not on
+    /// both sides of the device's address, if one of them is in use, or if the device does not
+    /// yield.
     pub fn find(declaration: Declaration) -> Result<Self> {
         declaration.check()?;
         let interface = Interface::open(&declaration.interface, declaration.family())?;

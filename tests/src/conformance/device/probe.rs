@@ -33,8 +33,8 @@ const REQUESTS: u32 = 20;
 /// addresses.
 ///
 /// # Errors
-/// Returns an error if no adverts with this VRID arrive, if they differ from the declaration, if
-/// several routers send them, or if the declaration does not list an unused source address below
+/// Returns an error if no adverts with this VRID arrive, if the adverts differ from the declaration
+/// or come from several routers, or if the declaration does not list an unused source address below
 /// the device's address and another one above it.
 pub(super) fn find(declaration: Declaration, interface: &Interface) -> Result<Profile> {
     let wire = interface.wire()?;
@@ -149,8 +149,8 @@ fn silence(declaration: &Declaration, waited: Duration, others: &BTreeSet<u8>) -
     };
     format!(
         "no {} adverts for VRID {vrid} arrived on {interface} within {:.1} s; found {found}; expected the device to be \
-         master: check --vrid, that {interface} is on its segment and VLAN, that it is running and sends multicast, and \
-         that no firewall drops protocol 112",
+         master: check --vrid, that {interface} is on the device's segment and VLAN, that the device is \
+         running and sends multicast, and that no firewall drops protocol 112",
         declaration.family(),
         waited.as_secs_f64()
     )

@@ -11,8 +11,9 @@ use crate::protocol::skew_time;
 
 /// Scenarios use multiples of the interval divided by this number.
 const PARTS: f64 = 20.0;
-/// Multiples of the router's Skew_Time that scenarios use, in halves. Multiples other than 0 and
-/// 1 result from learned intervals in VRRPv3, where Skew_Time is proportional to the interval.
+/// Multiples of the router's Skew_Time that scenarios use, in halves: 2 stands for one Skew_Time.
+/// The values 1, 3 and 4 result from learned intervals in VRRPv3, where Skew_Time is proportional
+/// to the interval.
 const SKEW_HALVES: [u32; 5] = [0, 1, 2, 3, 4];
 /// Tolerance for rounding, in intervals. The multiples of Skew_Time differ by more.
 const EXACT: f64 = 1e-6;

@@ -60,7 +60,7 @@ impl Stage<'_> {
         for _ in 0..if wanted { REQUESTS } else { UNANSWERED_REQUESTS } {
             self.wire.client.send(&echo(client, v4.octets(), mac)?)?;
             thread::sleep(WAIT);
-            // In a lab, the client's kernel answers.
+            // In a lab, the client's kernel answers ARP requests for the client's address.
             if router.segment.is_some() {
                 self.wire.answer_resolution(client, began)?;
             }

@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-/// The data that the checksum of the message covers.
+/// The checksum of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// Over the message only (VRRPv2, and RFC 9568).

@@ -129,7 +129,7 @@ proptest! {
     }
 }
 
-/// Returns an advert to the group with its IP header.
+/// Returns an advert to the VRRP group, IP header included.
 fn written(fields: &vrrp::Fields, addresses: &[IpAddr]) -> Vec<u8> {
     let (from, to, header): (IpAddr, IpAddr, usize) = if fields.family() == 6 {
         ("fe80::1".parse().expect("an address"), Ipv6Addr::from(ipv6::VRRP_GROUP).into(), ipv6::HEADER_LEN)

@@ -127,6 +127,7 @@ impl Model {
         self.connection = Connection::Down { error, silent };
         for row in &mut self.rows {
             (row.received, row.sent) = (None, None);
+            row.drops.iter_mut().for_each(|drops| drops.before = None);
         }
     }
 

@@ -46,7 +46,7 @@ impl Screen {
         }
     }
 
-    /// Draws a frame, and sends the cells that have changed to the terminal.
+    /// Draws a frame, and sends the changed cells to the terminal.
     pub(super) fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> anyhow::Result<()> {
         // If another thread has panicked, the program is about to end.
         if IS_OPEN.load(Ordering::Relaxed) {

@@ -180,7 +180,7 @@ fn change_is_requested_only_after_confirmation() {
     assert_eq!(model.perform(Action::Confirm), Some(Effect::Request(change)));
 
     // Only one change may be pending at a time.
-    model.perform(Action::Propose(Verb::Undrain));
+    model.perform(Action::Propose(Verb::Drain));
     let waiting = "the agent has not yet answered the change of gateway";
     assert_eq!(
         (&model.mode, model.notice.as_ref().map(|one| one.text.as_str())),
@@ -189,7 +189,7 @@ fn change_is_requested_only_after_confirmation() {
     let done = Notice { text: "gateway: drained".to_owned(), is_error: false };
     model.changed(done.clone());
     assert_eq!(model.notice, Some(done));
-    model.perform(Action::Propose(Verb::Undrain));
+    model.perform(Action::Propose(Verb::Drain));
     assert!(matches!(model.mode, Mode::Confirm(_)));
     assert_eq!(model.notice, None, "a notice stays until the next key");
 }

@@ -29,12 +29,17 @@ impl Verb {
         }
     }
 
-    /// Returns the objection to offering this change: only a master can fail over. The agent may
-    /// still refuse a change for which this returns `None`.
+    /// Returns the objection to offering this change: only a master can fail over, and an instance
+    /// in service is not drained. The agent may still refuse a change for which this returns
+    /// `None`.
     pub(super) fn objection(self, row: &Row) -> Option<String> {
-        let is_master = row.status.state == State::Master;
-        (self == Self::Failover && !is_master)
-            .then(|| format!("{} is not master; fail it over on the master's node", row.name()))
+        match (self, row.status.state) {
+            (Self::Failover, State::Initialize | State::Backup | State::Fault) => {
+                Some(format!("{} is not master; fail it over on the master's node", row.name()))
+            }
+            (Self::Undrain, State::Backup | State::Master) => Some(format!("{} is not drained", row.name())),
+            _ => None,
+        }
     }
 
     /// Describes the consequence of the change for this instance.
@@ -43,8 +48,8 @@ impl Verb {
         let mut text = match (self, state) {
             (Self::Drain, State::Master) => format!(
                 "{name} is master. It sends a priority-0 advert, so that a backup takes over after its \
-                 Skew_Time, and stays in fault until undrained, even across restarts. Without a backup, {} \
-                 cannot be reached.",
+                 Skew_Time. {name} stays in fault until undrained, even across restarts. Without a backup, \
+                 {} cannot be reached.",
                 addresses(&row.status)
             ),
             (Self::Drain, State::Backup) => format!(
@@ -57,15 +62,15 @@ impl Verb {
             (Self::Undrain, _) => undrain(&row.status),
             (Self::Failover, _) => format!(
                 "{name} is master. It sends a priority-0 advert, so that a backup takes over after its \
-                 Skew_Time, and does not preempt the new master. Without a backup, {} cannot be reached until \
-                 {name} takes over again after about {}.",
+                 Skew_Time. {name} does not preempt the new master. Without a backup, {} cannot be reached \
+                 until {name} takes over again after about {}.",
                 addresses(&row.status),
                 seconds(row.status.master_down_interval_ns)
             ),
         };
         if let Some(group) = &row.status.group {
             let others = match self {
-                Self::Drain => "have a fault until then, too",
+                Self::Drain => "also have a fault until this instance is undrained",
                 Self::Undrain => "start again, too, unless another member has a fault",
                 Self::Failover => "hand over mastership, too",
             };
@@ -125,10 +130,10 @@ mod tests {
     fn consequence_depends_on_state_group_and_preemption() {
         assert_eq!(
             Verb::Drain.consequence(&row(State::Master, Some("gateway"))),
-            "VI_1 is master. It sends a priority-0 advert, so that a backup takes over after its Skew_Time, \
-             and stays in fault until undrained, even across restarts. Without a backup, 192.0.2.10/24 (and \
-             1 more) cannot be reached. The other members of the sync group gateway have a fault until then, \
-             too."
+            "VI_1 is master. It sends a priority-0 advert, so that a backup takes over after its Skew_Time. \
+             VI_1 stays in fault until undrained, even across restarts. Without a backup, 192.0.2.10/24 (and \
+             1 more) cannot be reached. The other members of the sync group gateway also have a fault until \
+             this instance is undrained."
         );
         assert_eq!(
             Verb::Drain.consequence(&row(State::Backup, None)),
@@ -149,7 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn only_masters_fail_over() {
+    fn only_masters_fail_over_and_instances_in_service_are_not_drained() {
+        assert_eq!(
+            Verb::Undrain.objection(&row(State::Backup, None)).as_deref(),
+            Some("VI_1 is not drained")
+        );
+        assert_eq!(Verb::Undrain.objection(&row(State::Fault, None)), None);
         assert_eq!(Verb::Failover.objection(&row(State::Master, None)), None);
         assert_eq!(
             Verb::Failover.objection(&row(State::Backup, None)).as_deref(),

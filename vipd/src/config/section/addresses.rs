@@ -26,7 +26,8 @@ pub(in crate::config) struct Addresses {
     pub(in crate::config) advertised: Vec<Located<Placed>>,
     pub(in crate::config) excluded: Vec<Located<Placed>>,
     /// `None` if `family` is invalid, or if there are valid advertised VIPs and none of them is of
-    /// this family. Without such VIPs, also if neither `family` nor an empty list is configured.
+    /// this family. Without valid advertised VIPs, also `None` if neither `family` nor an empty
+    /// list is configured.
     pub(in crate::config) family: Option<Family>,
 }
 

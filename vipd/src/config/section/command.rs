@@ -71,7 +71,7 @@ pub(super) fn required(
 /// Reads the user that commands run as.
 pub(super) fn user(value: &Value<'_>) -> Result<User, Rejection> {
     let name = value.string()?;
-    // `user_ids` would return the IDs of the agent's user.
+    // For an empty name, `user_ids` would return the IDs of the agent's user.
     match (!name.is_empty()).then(|| user_ids(name)).flatten() {
         Some((uid, gid)) => Ok(User { name: name.to_owned(), uid, gid }),
         None => Err(value.rejected_because(format!(

@@ -105,7 +105,7 @@ pub(in crate::config) fn check_shared(drafts: &[Draft], problems: &mut Collector
                 *at,
                 format!(
                     "the same key is used on {other} at {place}; a router that has the key of one interface's network can \
-                     also sign adverts on the other's; use one key for each"
+                     also sign adverts in the other network; use a separate key for each interface"
                 ),
             );
         }

@@ -56,7 +56,7 @@ pub(in crate::config) fn modes(
             used.dedup();
             problems.add(
                 *at,
-                format!("interface {name:?} is not the `interface` of an instance; those are {}; correct the name, or remove the table", used.join(", ")),
+                format!("interface {name:?} is not the `interface` of an instance; instances use {}; correct the name, or remove the table", used.join(", ")),
             );
         }
         first.entry(name.clone()).or_insert(*at);

@@ -160,13 +160,13 @@ fn invalid_settings_are_rejected() {
         ),
         (
             "hmac = { keys = [{ id = 0 }] }",
-            "6:18: a key of a has 0 of the keys file, credential and hex; it must have exactly one of them; use e.g. `{ id \
+            "6:18: a key of a has 0 of file, credential and hex; it must have exactly one of them; use e.g. `{ id \
              = 1, file = \"/etc/vipd/key\" }`\n\
              6:25: id is 0; it must be an integer from 1 to 255; choose another number",
         ),
         (
             "hmac = { keys = [{ id = 7, hex = \"\", file = \"k\" }] }",
-            "6:18: key 7 of a has 2 of the keys file, credential and hex; it must have exactly one of them; use e.g. `{ id = \
+            "6:18: key 7 of a has 2 of file, credential and hex; it must have exactly one of them; use e.g. `{ id = \
              1, file = \"/etc/vipd/key\" }`",
         ),
         (
@@ -267,7 +267,7 @@ fn messages_contain_no_key() {
     let config = Config::parse(&with(&hmac("")), "f").expect("valid");
     let shown = format!("{config:?}");
     assert!(!shown.contains(part), "{shown}");
-    // The words of the states, which sign as well as the key does.
+    // The words of the states suffice for signing, as the key does.
     let state = config.instances[0].hmac.as_ref().expect("hmac").keys[0].state();
     assert!(!shown.contains(&state.inner[0].to_string()), "{shown}");
 }
@@ -290,7 +290,7 @@ fn a_key_for_several_interfaces_causes_a_warning() {
         warnings(&(with(&hmac("")) + &second("eth2", "51"))),
         [
             "12:34: the same key is used on eth1 at line 6, column 34; a router that has the key of one interface's network can \
-          also sign adverts on the other's; use one key for each"
+          also sign adverts in the other network; use a separate key for each interface"
         ]
     );
     assert_eq!(warnings(&(with(&hmac("")) + &second("eth2", "51").replace(KEY, OTHER))), [""; 0]);

@@ -26,7 +26,7 @@ fn invalid_interface_tables_are_rejected() {
     for (text, expected) in [
         (
             "[[interface]]\nname = \"eth9\"",
-            "2:8: interface \"eth9\" is not the `interface` of an instance; those are eth1; correct the name, or remove the table",
+            "2:8: interface \"eth9\" is not the `interface` of an instance; instances use eth1; correct the name, or remove the table",
         ),
         (
             "[[interface]]\nname = \"eth1\"\n[[interface]]\nname = \"eth1\"",

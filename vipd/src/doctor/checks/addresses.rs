@@ -10,7 +10,7 @@ use crate::netlink::{Address, PROTO_VIPD};
 use crate::vrrp::config::{Family, VirtualAddress};
 
 /// Returns each VIP with its instance and the name of its interface: the `dev` of the VIP, or the
-/// interface of the instance, which is the parent of the VIP's macvlan with a virtual MAC.
+/// interface of the instance. With a virtual MAC, the latter is the parent of the VIP's macvlan.
 fn vips(facts: &Facts) -> impl Iterator<Item = (&Instance, VirtualAddress, &str)> {
     facts.instances().iter().flat_map(|instance| {
         let vips = instance.router.all_addresses().zip(&instance.placements);

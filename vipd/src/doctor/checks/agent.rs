@@ -321,8 +321,8 @@ pub(in crate::doctor) fn errors_do_not_increase(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Returns the counters of an instance. `None` if the agent does not run it, or runs it on another
-/// interface, or with another VRID or IP version than the file, and therefore sends and receives
+/// Returns the counters of an instance. `None` if the agent does not run it, or runs it with an
+/// interface, VRID or IP version other than that in the file, and therefore sends and receives
 /// other adverts.
 fn counters<'a>(report: &'a StatsReport, instance: &Instance) -> Option<&'a Statistics> {
     let family = instance.router.family.to_string();

@@ -2,7 +2,7 @@
 //!
 //! vipd's timers use the monotonic clock, which cannot be set, so these checks find no problems,
 //! only warnings and notes. The wall clock is needed to compare the logs and captures of several
-//! nodes, and to date signed adverts. [`hmac::clocks_agree`](super::hmac::clocks_agree) finds
+//! nodes, and to timestamp signed adverts. [`hmac::clocks_agree`](super::hmac::clocks_agree) finds
 //! clocks that differ too much for signed adverts.
 
 use std::time::Duration;

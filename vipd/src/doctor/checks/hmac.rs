@@ -96,8 +96,8 @@ pub(in crate::doctor) fn keys_match(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Finds senders of signed adverts whose clocks differ from this host's, on the segment or, for a
-/// sender whose adverts were not observed, in the agent's status.
+/// Finds senders of signed adverts whose clocks differ from this host's. Uses the adverts observed
+/// on the segment or, for a sender whose adverts were not observed, the agent's status.
 pub(in crate::doctor) fn clocks_agree(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (instance, survey) in observed(facts) {
@@ -140,7 +140,7 @@ fn clock(instance: &Instance, source: IpAddr, offset: i64) -> Option<Finding> {
         Finding::problem("clocks-differ", &instance.name, summary)
     } else {
         let summary =
-            format!("the clocks of {source} and this host differ by more than half of what is accepted");
+            format!("the clocks of {source} and this host differ by more than half of the `window`");
         Finding::warning("clocks-differ", &instance.name, summary)
     };
     Some(

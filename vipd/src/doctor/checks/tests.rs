@@ -90,7 +90,7 @@ fn host() -> Host {
     }
 }
 
-/// Returns facts without a trouble, except that no agent is running.
+/// Returns facts without trouble, except that no agent is running.
 pub(in crate::doctor) fn healthy() -> Facts {
     facts("", &[sent()])
 }

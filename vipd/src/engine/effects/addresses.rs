@@ -274,8 +274,8 @@ impl Effects {
             let origin = origins.get(index).copied().flatten();
             let vip = origin.and_then(|origin| origin.vip);
             // A change that belongs to no VIP is not retried, so every failure is logged. Examples
-            // are a limited lifetime, and the removal of an address that is no longer configured or
-            // whose interface was renamed.
+            // are changes that limit a lifetime, and removals of addresses that are no longer
+            // configured or whose interface was renamed.
             let is_logged = vip.is_none_or(|vip| {
                 if let Some(instance) = routers.get_mut(vip.0) {
                     instance.sent.address_errors += 1;
@@ -363,9 +363,9 @@ pub(super) fn placed(vip: Vip, instance: &Instance, links: &Links) -> Option<(Ad
     let ours = |found: &Address| link.addresses.is_ours(found);
     // The addresses of an owner belong to the interface and must not be changed.
     let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
-    // The interface has this address from another tool, as its primary address, or with an own
-    // address that is secondary to it. Adding it with the same prefix length would give it vipd's
-    // mark, so that it would no longer be protected.
+    // Another tool has added this address to the interface. It is the interface's primary address,
+    // or one of the interface's own addresses is secondary to it. Adding it with the same prefix
+    // length would give it vipd's mark, so that it would no longer be protected.
     let is_primary = !instance.is_owner() && link.conflicts(address.address);
     if is_own || is_primary {
         return None;

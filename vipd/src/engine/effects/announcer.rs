@@ -145,17 +145,7 @@ impl Announcer {
 
     /// Returns whether the first announcement of an address can be sent immediately.
     pub(crate) fn is_urgent(&self) -> bool {
-        self.ready.iter().any(|Reverse(burst)| self.is_first(burst))
-    }
-
-    /// Returns whether the first announcement of an address is still to be sent: immediately, or
-    /// after the interval of a paced burst.
-    pub(crate) fn is_first_round(&self) -> bool {
-        self.is_urgent() || self.paced.iter().any(|Reverse((_, burst))| self.is_first(burst))
-    }
-
-    fn is_first(&self, burst: &Burst) -> bool {
-        burst.round == 0 && !self.is_void(burst)
+        self.ready.iter().any(|Reverse(burst)| burst.round == 0 && !self.is_void(burst))
     }
 
     /// Returns the time at which the next paced packet is due.
@@ -315,17 +305,6 @@ mod tests {
         assert!(announcer.is_urgent());
         assert_eq!(drain(&mut announcer, T0, &vips), [(1, 0)]);
         assert!(!announcer.is_urgent());
-    }
-
-    #[test]
-    fn first_round_of_a_paced_burst_lasts_until_its_last_address() {
-        let vips = vips(2);
-        let mut announcer = Announcer::default();
-        announcer.push(id(0), Addresses::All, 2, 100);
-        assert_eq!(drain(&mut announcer, T0, &vips), [(0, 0)]);
-        assert!(!announcer.is_urgent() && announcer.is_first_round());
-        assert_eq!(drain(&mut announcer, T0 + 100, &vips), [(0, 1)]);
-        assert!(!announcer.is_first_round() && announcer.next().is_some());
     }
 
     #[test]

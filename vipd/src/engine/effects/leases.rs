@@ -87,10 +87,16 @@ impl Effects {
         reports: &mut Reports,
     ) {
         self.cover(self.now, router, instance, links, reports);
+        let was_leaving = self.leaving.iter().any(|(_, row)| *row == instance.row);
         self.leaving.retain(|(_, row)| *row != instance.row);
         self.leases.set_closed(instance.row, !instance.settings.accept);
         if self.has_fence {
             self.leases.begin(instance.row, self.now);
+            if was_leaving {
+                // The router has left Master and become master again, perhaps in one turn. Its
+                // advert was then sent before `leave` fenced the VIPs.
+                self.keep_lease(self.now, instance);
+            }
         }
     }
 
@@ -129,6 +135,12 @@ impl Effects {
         }
     }
 
+    /// Returns whether the VIPs of any router are fenced, after [`end_leases`](Self::end_leases).
+    #[cfg(test)]
+    pub(crate) fn any_fenced(&self) -> bool {
+        self.leases.any_fenced()
+    }
+
     /// Returns whether a router has no lease and its VIPs are neither fenced nor closed.
     #[cfg(test)]
     pub(crate) fn is_open(&self, router: RouterId, topology: &Topology) -> bool {
@@ -156,7 +168,7 @@ fn cover(map: &mut Addresses, instance: &mut Instance, links: &Links) -> io::Res
         }
         is_ok
     };
-    // These VIPs are no longer configured, or the index of their interface has changed.
+    // Removes the entries of VIPs that are no longer configured or whose interface has a new index.
     instance.covered.retain(|key| wanted.contains(key) || !record(map.remove(*key, row)));
     for key in wanted {
         // Also inserts entries that are already recorded: a reload may have given the VIP to

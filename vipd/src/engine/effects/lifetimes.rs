@@ -37,8 +37,8 @@ impl Effects {
     }
 }
 
-/// Returns whether another tool's IPv6 address is in the same prefix. The kernel would limit the
-/// lifetime of their common route, too.
+/// Returns whether another tool's IPv6 address on the link has the same prefix as the VIP. The
+/// kernel would then also limit the lifetime of the prefix route that the two addresses share.
 fn shares_prefix(vip: &Address, link: &Link) -> bool {
     let bits = |address: &Address| match address.address {
         IpAddr::V6(address) => {

@@ -190,11 +190,6 @@ impl Effects {
         self.announcer.is_urgent()
     }
 
-    /// Returns whether the first announcement of an address is still to be sent.
-    pub(crate) fn is_first_round(&self) -> bool {
-        self.announcer.is_first_round()
-    }
-
     /// Returns whether there is work that can be done immediately.
     pub(crate) fn is_busy(&self) -> bool {
         self.has_changes()
@@ -213,7 +208,6 @@ impl Effects {
             && !self.routing.has_removals()
     }
 
-    /// Returns the queue of announcements.
     pub(crate) fn announcer(&mut self) -> &mut Announcer {
         &mut self.announcer
     }
@@ -271,7 +265,8 @@ impl Effects {
         } else {
             let actions = std::mem::take(&mut self.actions);
             self.send_adverts(&actions, topology, reports);
-            // Only now, because the results may require requests to the kernel.
+            // Adverts are sent first, because handling the results may require requests to the
+            // kernel.
             self.take_routing_results(now, topology, reports);
             self.collect_changes(&actions, topology, reports);
             self.renew_dependents(topology);

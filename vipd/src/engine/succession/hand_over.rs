@@ -95,10 +95,10 @@ impl Engine {
         self.is_quiet().then_some(deadline)
     }
 
-    /// Returns the time limit for the takeover by a successor, in nanoseconds: two thirds of
-    /// `down_after_adverts` intervals, counting at most three intervals, and at most
-    /// [`TAKEOVER_MAX`]; the lowest limit of all routers. It ends before a backup takes over, so
-    /// that a failed takeover changes no state.
+    /// Returns the time limit for the takeover by a successor, in nanoseconds: the lowest limit of
+    /// all routers, but at most [`TAKEOVER_MAX`]. The limit of a router is two thirds of
+    /// `down_after_adverts` intervals, counting at most three intervals. The time limit ends before
+    /// a backup takes over, so that a failed takeover changes no state.
     fn takeover_limit(&self) -> u64 {
         let limit = |config: &RouterConfig| {
             2 * config.interval.nanos() * u64::from(config.down_after_adverts.min(3)) / 3

@@ -17,8 +17,8 @@ const MIN_DOWN_INTERVAL: u64 = 1_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 
 impl Engine {
-    /// Returns the reason why the state must not be left to a later process, if there is one. A
-    /// clean shutdown is then better for clients, because backups take over after Skew_Time.
+    /// Returns the reason, if any, why the state must not be left to a later process. A clean
+    /// shutdown is then better for clients, because backups take over after Skew_Time.
     pub(in crate::engine) fn restart_defect(&self) -> Option<String> {
         // The kernel would not remove the VIPs of a router that has left Master, because their
         // lifetimes are not limited.
@@ -47,8 +47,8 @@ impl Engine {
         })
     }
 
-    /// Queues changes that limit the lifetimes of the masters' VIPs to about the time in which
-    /// backups take over, or remove the limits.
+    /// Queues changes to the lifetimes of the masters' VIPs. If `is_limited`, the lifetimes are
+    /// limited to about the time in which backups take over. Otherwise, the limits are removed.
     pub(super) fn limit_lifetimes(&mut self, is_limited: bool) {
         let masters = self.topology.routers.iter().filter(|(_, instance)| instance.is_master());
         let masters: Vec<(RouterId, u32)> =

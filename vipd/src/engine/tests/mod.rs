@@ -4,6 +4,7 @@ mod addresses;
 mod allocation;
 mod groups;
 mod joins;
+mod leases;
 mod order;
 mod probe;
 mod reload;

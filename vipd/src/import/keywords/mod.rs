@@ -33,15 +33,15 @@ pub(super) enum Block {
     Authentication,
     /// `auth_hmac`.
     Hmac,
-    /// An option of an address.
+    /// The options of an address.
     Address,
-    /// An option of a unicast peer.
+    /// The options of a unicast peer.
     Peer,
-    /// An option of a route.
+    /// The options of a route.
     Route,
-    /// An option of a rule.
+    /// The options of a rule.
     Rule,
-    /// An option of a tracked object.
+    /// The options of a tracked object.
     Track,
 }
 

@@ -83,7 +83,7 @@ pub(super) static KEYWORDS: &[Keyword] = &[
     line(
         Instance,
         "notify_master_rx_lower_pri",
-        Unsupported("run it for each event `split-brain` of `vipd events --follow --json`"),
+        Unsupported("run it for each `split-brain` event of `vipd events --follow --json`"),
     ),
     line(Instance, "notify_priority_changes", Unsupported(PRIORITY_NOTICE)),
     line(Instance, "smtp_alert", Unsupported(MAIL)),

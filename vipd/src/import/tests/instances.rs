@@ -181,7 +181,8 @@ fn ipv6_instances_use_version_3() {
     }
 }
 
-/// keepalived 2.2.7 adds the first route and the first rule for IPv4, also in an IPv6 instance.
+/// In keepalived 2.2.7, the first route and the first rule of each row are for IPv4, even in an
+/// IPv6 instance.
 #[test]
 fn family_of_routes_and_rules_does_not_depend_on_the_instance() {
     for (address, routes, rules) in [
@@ -317,7 +318,7 @@ fn announcement_settings_are_translated() {
         (
             "zzz {\n}",
             &[],
-            &["attention: unknown keyword `zzz`; keepalived applies the settings in its block"],
+            &["attention: unknown keyword `zzz`; keepalived applies the settings in this block"],
         ),
         ("garp_master_repeat 0", &["garp = { repeat = 1 }"], &["note: `garp_master_repeat` becomes 1"]),
         ("garp_lower_prio_repeat 1", &[], &["note: `garp_lower_prio_repeat` is not needed"]),

@@ -26,10 +26,11 @@ fn keys_of_translated_keywords_exist() {
     }
 }
 
-/// The reference for vipd's keys names equivalents in keepalived. The import must translate them.
+/// The import must translate the keepalived equivalents that are given in the reference for vipd's
+/// keys.
 #[test]
 fn equivalents_of_keys_are_translated() {
-    // These are values, prefixes and phrases, and keywords whose setting the import need not
+    // Values, prefixes and phrases, which are not keywords, and keywords that the import need not
     // translate.
     let other = [
         "false",

@@ -77,7 +77,7 @@ fn messages(translation: &Translation) -> Vec<String> {
     translation.messages.iter().map(line).collect()
 }
 
-/// Returns the lines of the result without comments or empty lines.
+/// Returns the lines of the result, except comments and empty lines.
 fn settings(translation: &Translation) -> Vec<&str> {
     translation.toml.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }

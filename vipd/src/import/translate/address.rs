@@ -9,7 +9,7 @@ use crate::import::report::Position;
 use crate::import::toml::Value;
 use crate::import::tree::Statement;
 
-/// A VIP.
+/// A VIP of the translated configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Vip {
     pub(super) at: Position,

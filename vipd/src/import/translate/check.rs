@@ -20,12 +20,11 @@ const CHECK_TIME: std::ops::RangeInclusive<u64> = SECOND / 10..=86_400 * SECOND;
 pub(super) struct Check {
     /// Name in vipd's configuration.
     pub(super) name: String,
-    /// Weight where the check is tracked without a weight.
+    /// Default weight, used where the check is tracked without a weight.
     pub(super) weight: Option<Weight>,
     table: Table,
 }
 
-/// All checks.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     list: Vec<Check>,

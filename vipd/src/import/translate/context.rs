@@ -77,7 +77,7 @@ impl Context<'_> {
                 let remedy = match keywords::nearest(block, name) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None if statement.block.is_some() && block != Block::Top => {
-                        "keepalived applies the settings in its block to the enclosing block, and ends the enclosing block \
+                        "keepalived applies the settings in this block to the enclosing block, and ends the enclosing block \
                          at the first `}`; remove the unknown block, or move the settings out of it"
                             .to_owned()
                     }
@@ -234,8 +234,8 @@ impl Context<'_> {
             self.attention(
                 at,
                 "no `script_user` is configured: keepalived runs commands as the user keepalived_script, or as root \
-                 if there is no such user, but vipd as its own user, without privileges; add `user`, or set `script_user` \
-                 and repeat the import",
+                 if there is no such user; vipd runs them as its own user, without privileges; add `user`, or set \
+                 `script_user` and repeat the import",
             );
         }
         user

@@ -63,7 +63,7 @@ impl Global {
         if let Some(user) = owner.first() {
             context.attention(
                 &setting.at,
-                format!("the owner of the FIFO, {user}, is not translated: vipd creates it for its own user; create it before vipd starts"),
+                format!("the owner of the FIFO, {user}, is not translated: vipd creates the FIFO for its own user; create it before vipd starts"),
             );
         }
         if let Some(other) = self.fifo.as_ref().filter(|other| *other != path) {

@@ -72,7 +72,7 @@ pub(super) fn run(
                     let name = &instance.name;
                     context.attention(
                         &statement.at,
-                        format!("another instance has the same name in vipd; this one becomes {name:?}; adapt scripts"),
+                        format!("another instance has the same name in vipd; this one becomes {name:?}; adapt scripts that use it"),
                     );
                 }
                 instances.push(instance);

@@ -65,8 +65,8 @@ pub(super) struct Track {
 /// The kind of instance or group that tracks an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// An instance without a group, an instance of a group to which the weights of the members'
-    /// objects apply, or a group.
+    /// A group, an instance without a group, or an instance of a group to which the weights of the
+    /// members' objects apply.
     Independent,
     /// An instance of any other group. Among its objects with weights, keepalived ignores scripts
     /// and files, and treats interfaces as if they had no weight.

@@ -65,8 +65,8 @@ impl Administrator {
             let needed = needed_sizes(&config).map_err(|error| error.to_string())?;
             plan::check_room(self.sizes, needed)?;
             let plan = Plan::new(&self.config, &config);
-            // The engine cannot start or stop fencing while routers run, and requests scheduling
-            // only when it starts.
+            // The engine cannot start or stop fencing while routers run, and requests real-time
+            // scheduling only when it starts.
             (config.fence, config.realtime) = (self.config.fence, self.config.realtime);
             Ok((config, plan))
         });

@@ -74,7 +74,7 @@ pub(super) fn write(config: &Instance, event: &Event) {
     }
 }
 
-/// Logs an advert of an instance that could not be verified.
+/// Logs an instance's advert that could not be verified.
 pub(super) fn write_refused(config: &Instance, refused: &Refused) {
     let instance = config.name.as_str();
     let Refused { source, refusal, clock_offset } = refused;
@@ -86,7 +86,7 @@ pub(super) fn write_refused(config: &Instance, refused: &Refused) {
         }
         Refusal::UnknownKey => ("unknown key ID", "configure the same keys on all routers"),
         Refusal::WrongHmac => {
-            ("wrong HMAC", "configure the same keys on all routers; if they are the same, it is forged")
+            ("wrong HMAC", "configure the same keys on all routers; if they match, the advert is forged")
         }
         Refusal::Replayed => ("replayed", "look for a loop, an attacker or a clock that was set back"),
     };
@@ -97,7 +97,7 @@ pub(super) fn write_refused(config: &Instance, refused: &Refused) {
     );
 }
 
-/// Logs a frame of an instance that the kernel refused to send.
+/// Logs an instance's frame that the kernel refused to send.
 pub(super) fn write_unsent(config: &Instance, error: &io::Error) {
     let instance = config.name.as_str();
     // The address list does not fit into one packet.

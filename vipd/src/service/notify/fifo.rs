@@ -1,8 +1,8 @@
 //! Writes a line for each change of state to a FIFO, in keepalived's format.
 //!
-//! The FIFO is opened for reading and writing, so that opening it needs no reader and lines remain
-//! in it when a reader restarts. When the FIFO is full, lines are dropped. A reader may replace the
-//! FIFO.
+//! The FIFO is opened for reading and writing, so that it can be opened without a reader, and lines
+//! remain in it when a reader restarts. When the FIFO is full, lines are dropped. A reader may
+//! replace the FIFO.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -58,9 +58,9 @@ impl Notifications {
         }
     }
 
-    /// Starts the commands that were held back. Called when the predecessor has ended, which in an
-    /// upgrade first waits for its own commands. A process that is being stopped waits for the
-    /// predecessor only for a limited time.
+    /// Starts the commands that were held back. Called when the predecessor has ended. In an
+    /// upgrade, the predecessor first waits for its own commands. A process that is being stopped
+    /// waits for the predecessor only for a limited time.
     pub(super) fn release(&mut self) {
         self.runner.release();
     }

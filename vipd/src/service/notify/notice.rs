@@ -19,7 +19,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Returns the kind of notification for a transition, or `None` if the transition causes no
+    /// Returns the kind of notification for a transition. Returns `None` for a transition without a
     /// notification, such as the one to Initialize when the startup delay begins.
     pub(crate) fn of(state: State, reason: Reason) -> Option<Self> {
         match state {

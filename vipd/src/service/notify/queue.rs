@@ -123,7 +123,8 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         None
     }
 
-    /// Must be called once for each job when its commands have ended.
+    /// Ends the current job of a subject. Must be called once for each job when its commands have
+    /// ended.
     pub(super) fn finish(&mut self, subject: &K) {
         let Some(known) = self.subjects.get_mut(subject).filter(|known| known.is_running) else { return };
         known.is_running = false;

@@ -15,7 +15,7 @@ use crate::config::Instance;
 use crate::process::child::{Child, Outcome, Spec};
 use crate::service::log::limit::{Limit, Scope};
 
-/// Number of subjects per CPU whose commands may run at the same time. Greater than 1, because
+/// Number of subjects whose commands may run at the same time, per CPU. Greater than 1, because
 /// commands spend most of their time waiting.
 const PER_CPU: usize = 4;
 /// Pause between attempts to start a command while no process, memory or descriptor is available.

@@ -44,8 +44,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         for report in early.chain(of_new) {
             self.write(report);
         }
-        // Logs the latest change, from the bus, of added routers whose reports were dropped because
-        // the channel or `early` was full.
+        // Logs, from the bus, the latest change of each added router whose reports were dropped
+        // because the channel or `early` was full.
         self.log_lost_transitions(from);
         self.web.apply(reloaded.metrics.clone());
         if let Err(error) = runtime_dir.set_access(&self.access, rules(&reloaded.control)) {
@@ -73,8 +73,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.log.write(report);
     }
 
-    /// Handles the remaining reports, then state changes whose reports were dropped, and then logs
-    /// state changes that the rate limit suppressed.
+    /// Handles the remaining reports, and then the state changes whose reports were dropped.
+    /// Finally, logs the state changes that the rate limit suppressed.
     pub(super) fn log_lost_transitions(&mut self, from: &mut FromEngine) {
         // The order matters: the engine sends the report of a change before it publishes the
         // change. So the report of every change that `take` returns has been sent or dropped. A

@@ -40,8 +40,8 @@ pub(super) enum Served {
     HandedOver {
         /// The channel to the successor. Closing the channel signals the end of this process.
         channel: Channel,
-        /// Whether the routers run in no process until this one has ended, so that it must not wait
-        /// for anything.
+        /// Whether the routers stay suspended until this process has ended, so that it must not
+        /// wait for anything.
         is_suspended: bool,
     },
 }
@@ -145,8 +145,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Waits, for a limited time, until the predecessor, if any, has ended. Notifications held back
-    /// in the meantime can then be delivered.
+    /// Waits for the predecessor, if any, to end, but only for a limited time. Notifications that
+    /// were held back can then be delivered.
     pub(super) async fn outlive_predecessor(
         &mut self,
         predecessor: &mut Option<AsyncFd<Channel>>,

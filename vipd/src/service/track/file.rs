@@ -35,8 +35,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// The watches are on the file (on the target of a symbolic link) and on the directory of the path,
 /// because most programs replace a file by renaming another file to its name. The watches are
 /// renewed after each event, before the file is read, so that no change is missed. Another thread
-/// renews the watches and reads the file, because a file server may not respond. If the watches do
-/// not report all changes, the file is also read every [`INTERVAL`].
+/// renews the watches and reads the file, because a file server may be unresponsive. If the watches
+/// do not report all changes, the file is also read every [`INTERVAL`].
 pub(super) async fn watch(object: ObjectId, file: Arc<TrackedFile>, updates: Updates) {
     let mut last = None;
     let mut repeats = Repeats::default();

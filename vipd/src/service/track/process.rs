@@ -37,7 +37,7 @@ const BUDGET: usize = 64;
 /// Pause after events, to limit wake-ups on a host that starts many processes.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Watches the processes that run a program until the task is aborted. `former` is the state under
+/// Until the task is aborted, watches the processes that run a program. `former` is the state under
 /// the previous settings or in a predecessor, if any.
 pub(super) async fn watch(
     object: ObjectId,

@@ -17,8 +17,8 @@ use crate::service::log::limit::Repeats;
 /// Maximum number of notifications handled before other tasks run.
 const BUDGET: usize = 64;
 /// Minimum pause before the routes are read again, so that a burst of changes causes only one
-/// reading. If the last reading took longer, the pause is as long as that reading, so that a large
-/// table uses at most half of a CPU.
+/// reading. If the last reading took longer, the pause is as long as that reading, so that reading
+/// a large table uses at most half of a CPU.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Time after a change until the routes are read a second time, because the kernel reports that a
 /// link is down before it removes the link's routes (`__dev_notify_flags` in `net/core/dev.c`).

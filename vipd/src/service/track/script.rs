@@ -1,4 +1,4 @@
-//! Script checks: run commands periodically.
+//! Script checks, which run commands periodically.
 
 use std::pin::pin;
 use std::sync::Arc;

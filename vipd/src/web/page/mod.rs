@@ -51,7 +51,7 @@ const ASSETS: [(&str, Asset); 3] = [
     ("/icon.svg", Asset { media_type: "image/svg+xml", text: include_str!("icon.svg") }),
 ];
 
-/// Returns the style, script or icon of the page at this path.
+/// Returns the page's style, script or icon, whichever has this path.
 pub(super) fn asset(path: &str) -> Option<Asset> {
     ASSETS.iter().find(|(name, _)| *name == path).map(|(_, asset)| *asset)
 }

@@ -1,4 +1,5 @@
-//! Commands for taps: open programs and maps of another process by ID, and create the tap's own.
+//! Commands with which a tap opens the programs and maps of another process by ID, and creates its
+//! own.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
@@ -25,18 +26,18 @@ pub(in crate::xdp) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
     bpf(BPF_MAP_GET_FD_BY_ID, &mut [id, 0, 0]).map(owned)
 }
 
-/// Creates a ring buffer of this size, a power of two, in bytes.
+/// Creates a ring buffer of `size` bytes. `size` must be a power of two.
 pub(in crate::xdp) fn create_ring(size: u32) -> io::Result<OwnedFd> {
     // Type, key size, value size, maximum number of entries.
     bpf(BPF_MAP_CREATE, &mut [BPF_MAP_TYPE_RINGBUF, 0, 0, size]).map(owned)
 }
 
-/// Creates a map with one number of 64 bits, which is 0.
+/// Creates a map that contains one 64-bit number, initially 0.
 pub(in crate::xdp) fn create_counter() -> io::Result<OwnedFd> {
     bpf(BPF_MAP_CREATE, &mut [BPF_MAP_TYPE_ARRAY, 4, 8, 1]).map(owned)
 }
 
-/// Returns the number in a map of [`create_counter`].
+/// Returns the number in a map that [`create_counter`] has created.
 pub(in crate::xdp) fn read_counter(counter: BorrowedFd<'_>) -> io::Result<u64> {
     let (key, mut value) = (0_u32, 0_u64);
     let mut attributes = Element {

@@ -15,7 +15,8 @@ use super::down_timer_floor::DownTimerFloor;
 use crate::input::Received;
 
 /// Returns whether a backup that follows `master` ignores a priority-0 advert. A priority-0 advert
-/// from the router that set the floor, which is the higher-ranking of two masters, is not ignored.
+/// is not ignored if it comes from the higher-ranking of two masters, the router that set the
+/// floor.
 pub(crate) fn is_ignored(
     policy: Policy,
     master: Option<IpAddr>,

@@ -1,8 +1,8 @@
 //! After a split brain, the remaining master announces its addresses again.
 //!
-//! RFC 9568 section 6.4.3 requires an answer to the losing advert (S23), which updates bridges.
-//! However, hosts may have learned the other master's MAC from its announcements, and an advert
-//! does not correct the hosts' caches.
+//! RFC 9568 section 6.4.3 requires an answer to the losing advert (S23). This answer updates the
+//! forwarding tables of bridges. However, hosts may have learned the other master's MAC from its
+//! announcements, and an advert does not correct the hosts' caches.
 //!
 //! The announcement waits until the competing master has sent no adverts for long enough to have
 //! yielded: one and a half intervals, but no more than 100 ms. A competing master is persistent if

@@ -45,9 +45,9 @@ pub enum Mode {
 /// Method of recognizing replays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AntiReplay {
-    /// The sender's clock must be within the window, and its sequence must grow. Needs synchronized
-    /// clocks. Also recognizes replays of a sender that is not known yet, once the replayed advert
-    /// is older than the window.
+    /// The sender's clock must be within the window, and the sender's sequence must grow. Needs
+    /// synchronized clocks. Also recognizes a replayed advert of a sender that is not known yet,
+    /// once the advert is older than the window.
     Time,
     /// The sender's sequence must grow. Needs no synchronized clocks.
     Monotonic,
@@ -77,7 +77,8 @@ impl Config {
         }
     }
 
-    /// Returns the time from `now` until a sequence is no longer fresh; `None` if it always is.
+    /// Returns the time from `now` until a sequence is no longer fresh; `None` if it stays fresh
+    /// forever.
     pub(super) fn lifetime(&self, sequence: Sequence, now: WallTime) -> Option<Nanos> {
         self.time_window().map(|window| sequence.until_stale(now, window))
     }

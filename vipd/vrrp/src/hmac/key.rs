@@ -90,13 +90,13 @@ pub(super) fn tag(
     tag
 }
 
-/// A hash that has begun with one block.
+/// A hash whose first block, which is derived from the key, has already been processed.
 struct Hash {
     state: State,
     block: [u8; BLOCK],
-    /// Number of bytes in `block`, less than its length.
+    /// Number of bytes at the start of `block` that are waiting to be hashed; less than [`BLOCK`].
     filled: usize,
-    /// Number of bytes hashed, including those in `block`.
+    /// Number of bytes passed to the hash, including those waiting in `block`.
     length: u64,
 }
 

@@ -99,9 +99,9 @@ impl Authenticator {
         self.config = config;
     }
 
-    /// Signs an advert with the active key, and returns its trailer. Its sequence is `now`, or the
-    /// sequence after the last one if that is later, but not by more than the window. `message` is
-    /// the VRRP message. The HMAC does not cover its checksum.
+    /// Signs an advert with the active key, and returns the advert's trailer. The sequence is
+    /// `now`, or the sequence after the last one if that is later than `now` by no more than the
+    /// window. `message` is the VRRP message. The HMAC does not cover the message's checksum.
     ///
     /// Returns `None` if the mode is [`Mode::ReceiveOnly`].
     pub fn sign(
@@ -220,7 +220,7 @@ fn signed(
 /// the sequence.
 pub fn is_signed_with(key: &Key, header: &PseudoHeader, message: &[u8], trailer: &Trailer) -> bool {
     let expected = tag(key.state(), header, message, &trailer.encode());
-    // Takes the same time wherever the two differ.
+    // The comparison takes the same time regardless of where the HMACs differ.
     u128::from_ne_bytes(expected) ^ u128::from_ne_bytes(trailer.hmac) == 0
 }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::sequence::{Sequence, WallTime};
 use super::{Config, Refusal};
 
-/// Number of senders whose sequences a multicast router remembers: more than a segment has routers.
-/// The adverts of a forgotten sender could be replayed.
+/// Number of senders whose sequences are remembered for a virtual router that uses multicast: more
+/// than a segment has routers. The adverts of a forgotten sender could be replayed.
 pub const MULTICAST_SENDERS: usize = 64;
 
 /// A sender of verified adverts.

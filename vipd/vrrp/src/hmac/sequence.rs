@@ -54,8 +54,8 @@ impl Sequence {
         is_after(self.0, other.0)
     }
 
-    /// Returns the time from `now` until this time is no longer within the window: until the first
-    /// second that is later by more than `window` seconds. Like
+    /// Returns the duration from `now` until this time is no longer within the window: until the
+    /// first second that is more than `window` seconds after this time. Like
     /// [`is_fresh`](vipd_common::hmac::is_fresh), compares only the seconds of this time.
     pub(super) const fn until_stale(self, now: WallTime, window: u32) -> Nanos {
         let end = (self.seconds().wrapping_add(window).wrapping_add(1) as u64) << 32;

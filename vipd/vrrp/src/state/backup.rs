@@ -91,9 +91,9 @@ impl Backup {
     /// Returns the time until which this member of a sync group assumes that a master is alive;
     /// `None` after a priority-0 advert, or if this member is about to preempt the master.
     ///
-    /// The returned time is one interval before Active_Down_Timer would fire. When the master's
-    /// node fails, its masters with equal intervals have sent their last adverts less than an
-    /// interval apart, so this member does not delay another member's takeover. The time is at
+    /// The returned time is one interval before Active_Down_Timer would fire. When another node
+    /// fails, its masters with equal intervals have sent their last adverts less than an interval
+    /// apart, so this member does not delay another member's takeover. The returned time is at
     /// least one and a half intervals after the last advert, because the next advert of a running
     /// master may be a little late. It is at most Active_Down_Interval after the last advert.
     pub(crate) fn follows_until(&self, common: &Common) -> Option<Timestamp> {

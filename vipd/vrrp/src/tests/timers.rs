@@ -189,7 +189,7 @@ fn preempt_delay_of_a_returning_lower_priority_master_is_not_skipped() {
     assert!(script.router.snapshot().hold_until.is_some());
 }
 
-/// A feed loss restarts the silence, because the lost adverts may have been the master's.
+/// The silence is counted from a feed loss, because the lost adverts may have been the master's.
 #[test]
 fn backup_has_been_silent_since_the_last_advert_or_loss_once_its_timer_has_fired() {
     let mut script = Script::started(config(Version::V3, SECOND));

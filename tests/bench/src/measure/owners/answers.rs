@@ -121,8 +121,8 @@ impl Episode {
         })
     }
 
-    /// Merges times at which a node used the VIP into spans without a gap, in milliseconds after
-    /// the fault.
+    /// Returns the spans in which a node used the VIP without a gap, in milliseconds after the
+    /// fault. `times` are the times at which the node used the VIP.
     fn spans(&self, times: &[WallTime], requests: &[WallTime]) -> Vec<(f64, f64)> {
         let groups = times.chunk_by(|one, next| waited(requests, *one, *next) <= UNINTERRUPTED);
         let ends = groups.filter_map(|group| Some((*group.first()?, *group.last()?)));

@@ -126,7 +126,8 @@ pub(super) fn timeline(model: &Model, limit: usize, theme: Theme) -> Vec<Line<'s
     error.chain(events.into_iter().map(|event| moment(event, names, theme))).take(limit).collect()
 }
 
-/// Renders an event with its time of day, and with its name padded to `names` columns.
+/// Renders an event with its time of day, and with the name of its instance or sync group padded to
+/// `names` columns.
 fn moment(event: &EventRecord, names: usize, theme: Theme) -> Line<'static> {
     let time = event.time.get(11..23).unwrap_or(&event.time);
     let is_state = event.event.ends_with("state-changed");

@@ -110,9 +110,9 @@ web        52 backup 40/100 192.0.2.2    1.0   10.0    320ms
 spare      53 fault     100 -            1.0   10.0        -
 ┌ Drain gateway? ──────────────────────────────────────────┐
 │ gateway is master. It sends a priority-0 advert, so that │
-│ a backup takes over after its Skew_Time, and stays in    │
-│ fault until undrained, even across restarts. Without a   │
-│ backup, 192.0.2.10/24 (and 1 more) cannot be reached.    │
+│ a backup takes over after its Skew_Time. gateway stays   │
+│ in fault until undrained, even across restarts. Without  │
+│ a backup, 192.0.2.10/24 (and 1 more) cannot be reached.  │
 └ y: yes  n: no ───────────────────────────────────────────┘
 ── latest transitions (UTC) ────────────────────────────────
 17:03:52.250  spare    backup → fault  drained

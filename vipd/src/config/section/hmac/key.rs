@@ -45,7 +45,7 @@ pub(super) fn read(
             schema::HMAC_KEYS.name,
             table.at(),
             format!(
-                "{name} has {} of the keys file, credential and hex; it must have exactly one of them; use e.g. `{}`",
+                "{name} has {} of file, credential and hex; it must have exactly one of them; use e.g. `{}`",
                 given.len(),
                 schema::HMAC_KEY.example
             ),

@@ -1,4 +1,4 @@
-//! The share of the budget for signed adverts that genuine adverts use.
+//! Warns if genuine adverts use too much of the budget for signed adverts.
 
 use vipd_common::records::{PASSED_BURST, PASSED_TOKEN_BYTES, PASSED_TOKEN_INTERVAL};
 use vipd_common::wire::{ipv4, ipv6, trailer, vrrp};
@@ -36,7 +36,7 @@ pub(in crate::config) fn check_load(drafts: &[Draft], problems: &mut Collector<'
             at,
             format!(
                 "if one node is master of all instances with hmac and sends their adverts together, they use {at_once} \
-                 tokens of the budget for signed adverts at once, above {allowed} of which adverts may be dropped; \
+                 tokens of the budget for signed adverts at once; adverts beyond {allowed} tokens may be dropped; \
                  distribute the instances over more nodes"
             ),
         );

@@ -164,7 +164,7 @@ fn group_of_key_file_is_compared_with_that_of_the_configuration() {
     let files = Files::new();
     files.write("key", format!("hex:{KEY}").as_bytes(), 0o640);
     assert_eq!(files.load("file = \"key\"").expect("valid").1, [""; 0]);
-    // Without a configuration file, any group is another one.
+    // Without a configuration file, every group differs from that of the configuration.
     let source = with("hmac.keys = [{ id = 9, file = \"key\" }]");
     let config =
         Config::parse(&source, &files.path().join("absent.toml").display().to_string()).expect("valid");
@@ -199,7 +199,7 @@ fn secrets_in_a_world_readable_configuration_cause_a_warning() {
         "6:13: auth_pass is in {name}, which is world-readable; run `chmod o-r {name}`, or use `auth_pass_file`"
     );
     assert!(found.contains(&expected), "{found:?}");
-    // The file that contains the key counts.
+    // Only the permissions of the file that contains the key matter.
     files.write("vipd.toml", b"include = [\"instances.toml\"]\n", 0o644);
     files.write("instances.toml", with(&key).as_bytes(), 0o640);
     let config = Config::load(&path).expect("valid");

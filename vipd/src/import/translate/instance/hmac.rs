@@ -137,7 +137,7 @@ impl Hmac {
         };
         let message = match &source {
             Source::File(file) if file.starts_with('/') => format!(
-                "key {id} is in the file {file}, which vipd's user must be able to read, but no others; run `chgrp vipd {file}` and \
+                "key {id} is in the file {file}, which vipd's user must be able to read, but no other user; run `chgrp vipd {file}` and \
                  `chmod 640 {file}`"
             ),
             Source::File(file) => format!(
@@ -188,8 +188,8 @@ impl Hmac {
         table
     }
 
-    /// Returns the value of `active`: the configured key, or else the first one. Returns `None` if
-    /// no key is configured as active in receive-only mode, in which no key signs.
+    /// Returns the value of `active`: the configured key, or else the first one. In receive-only
+    /// mode, in which no key signs, returns `None` if no key is configured as active.
     fn active_key(&self, context: &mut Context<'_>) -> Option<u8> {
         let first = self.keys.first()?.id;
         match &self.active {

@@ -28,7 +28,7 @@ pub(in crate::import::translate) struct Surroundings<'a> {
 
 impl Instance {
     /// Returns `[[instance]]`, `[instance.hmac]` and `[instance.notify]`. `unnumbered` is the
-    /// number of policy rules so far without a preference.
+    /// number of policy rules so far that have no configured preference.
     pub(in crate::import::translate) fn tables(
         &self,
         surroundings: &Surroundings<'_>,
@@ -54,7 +54,7 @@ impl Instance {
             }
             match &self.version {
                 Some((2, at)) if self.late_version.is_some() => {
-                    context.note(at, "`version 2` is left out: keepalived ignores it, too, after settings of IPv6");
+                    context.note(at, "`version 2` is left out: keepalived ignores it, too, after IPv6 settings");
                 }
                 Some((2, at)) if self.is_strict.unwrap_or(global.is_strict) => {
                     context.note(at, "`version 2` is left out: keepalived uses 3, too, for IPv6 in strict mode");
@@ -100,7 +100,7 @@ impl Instance {
         if self.priority.is_none() && self.is_state_master {
             context.attention(
                 &self.at,
-                "without a priority, keepalived uses 255 in state MASTER, the priority of an address owner; set the \
+                "without a priority, keepalived uses 255, the priority of an address owner, in state MASTER; set the \
                  priority that you want",
             );
         }

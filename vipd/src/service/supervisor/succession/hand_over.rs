@@ -260,14 +260,14 @@ pub(in crate::service::supervisor) async fn overdue<R>(
 /// Returns the error for an overdue [`Postponed`] request.
 pub(in crate::service::supervisor) fn predecessor_reason() -> String {
     format!(
-        "the agent's predecessor has not ended within {MAX_WAIT:?}; wait until its notification commands have \
-         ended, or kill it, and try again"
+        "the agent's predecessor did not end within {MAX_WAIT:?}; wait until its notification commands have \
+         ended, or kill the predecessor, and try again"
     )
 }
 
 /// Returns the error for an overdue [`Quiescing`] restart.
 pub(in crate::service::supervisor) fn commands_reason() -> String {
-    format!("notification commands have not ended within {COMMANDS_TIMEOUT:?}")
+    format!("notification commands did not end within {COMMANDS_TIMEOUT:?}")
 }
 
 /// Returns the successor if the engine handed over before it ended.

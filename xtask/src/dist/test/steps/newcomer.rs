@@ -59,10 +59,10 @@ fn commands(test: &Test) -> Result<[String; 4]> {
     let lines: Vec<String> =
         block.lines().map(|line| line.replace("amd64", &test.files.architecture)).collect();
     <[String; 4]>::try_from(lines)
-        .map_err(|lines| anyhow!("README.md has {} commands to install instead of 4", lines.len()))
+        .map_err(|lines| anyhow!("README.md has {} installation commands; expected 4", lines.len()))
 }
 
-/// The state before: keepalived is master.
+/// Sets up the initial state, in which keepalived is master.
 pub(super) fn keepalived(test: &Test) -> Result<()> {
     let machine = &test.machine;
     machine.run(&format!("cat >/etc/keepalived/keepalived.conf <<'END'{KEEPALIVED}END"))?;

@@ -14,7 +14,7 @@ use crate::dist::test::{ONE, Test};
 const RESTARTS: [&str; 4] =
     ["systemctl restart vipd", "systemctl try-restart vipd", "vipd upgrade", "systemctl restart vipd"];
 
-/// Restarts the service, which keeps the states, and stops it, which removes the VIPs.
+/// Checks that restarts of the service keep the states, and that a stop removes the VIPs.
 pub(super) fn restart(test: &Test) -> Result<()> {
     let machine = &test.machine;
     // At the interval of the other steps, backups take over sooner than an agent can be started.
@@ -45,7 +45,7 @@ pub(super) fn restart(test: &Test) -> Result<()> {
     try_wait_until("further adverts", TIMEOUT, || Ok(adverts(start).len() > last + 4))?;
     test.expect_transitions(&transitions)?;
     ensure!(control::state(&test.peer)? == "backup", "node 2 has taken over");
-    ensure!(!test.capture.has(start, is_priority_zero), "a priority-0 advert");
+    ensure!(!test.capture.has(start, is_priority_zero), "node 1 sent a priority-0 advert");
     let gap = test.longest_gap(start)?;
     progress(format_args!("longest interval between two adverts: {gap:.1} ms"));
     machine.expect("ip address show dev eth1 | grep -c 'valid_lft [0-9]' || true", "0")?;

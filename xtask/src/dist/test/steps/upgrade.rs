@@ -7,8 +7,8 @@ use super::install_number;
 use crate::dist::progress;
 use crate::dist::test::Test;
 
-/// Longest interval between two adverts of a master with an interval of 100 ms whose agent is
-/// replaced. A backup of priority 100 takes over after 360 ms.
+/// Maximum gap between two adverts while the agent of a master is replaced, in milliseconds. The
+/// master's advert interval is 100 ms, and a backup of priority 100 takes over after 360 ms.
 const LONGEST_GAP: f64 = 150.0;
 
 pub(super) fn by_succession(test: &Test) -> Result<()> {
