@@ -5,7 +5,7 @@ use std::panic::Location;
 
 /// Return type of a test. For an error, the test harness prints the location of the `?` that
 /// returned the error.
-pub type TestResult = Result<(), Failure>;
+pub type TestResult<T = ()> = Result<T, Failure>;
 
 /// An error and the location in the test that returned it.
 pub struct Failure {

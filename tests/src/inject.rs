@@ -90,8 +90,8 @@ impl Injector {
     /// overflow receive queues.
     ///
     /// # Errors
-    /// Returns an error if `frames` is empty, a frame cannot be sent, or the thread cannot be bound
-    /// to its CPU.
+    /// Returns an error if `frames` is empty and `count` is not 0, if `count` exceeds 32 bits, if a
+    /// frame cannot be sent, or if the thread cannot be bound to its CPU.
     pub fn send_paced(&self, frames: &[Vec<u8>], count: usize, duration: Duration) -> Result<SendReport> {
         ensure!(!frames.is_empty() || count == 0, "no frames to send {count} times");
         let _pinned = Pinned::to_current_cpu()?;

@@ -274,8 +274,8 @@ fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
     Ok(())
 }
 
-/// Checks that neither the page nor the block of any instance is wider than the space available to
-/// it.
+/// Checks that the page is not wider than its window, and that no block that [`CLIPPED`] selects
+/// has contents wider than itself.
 fn assert_fits(browser: &mut Browser, width: u32) -> Result<()> {
     let overflow = browser.evaluate("document.documentElement.scrollWidth - innerWidth")?;
     ensure!(overflow == 0, "the page is {overflow} pixels wider than its window of {width} pixels");

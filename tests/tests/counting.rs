@@ -239,6 +239,19 @@ impl Mix {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult {
+    /// On a busy machine, the kernel may drop frames before they reach the node.
+    const ATTEMPTS: usize = 3;
+    for _ in 0..ATTEMPTS {
+        if send_and_check_counters()? {
+            return Ok(());
+        }
+    }
+    panic!("frames were lost on the segment in each of {ATTEMPTS} attempts");
+}
+
+/// Sends all kinds of invalid adverts, and checks the counters. Returns false if frames were lost
+/// on the segment.
+fn send_and_check_counters() -> TestResult<bool> {
     const ROUNDS: usize = 500;
     let lab = Lab::new(1)?;
     let mut instances: Vec<_> = V3_ROUTERS.iter().map(|vrid| instance(*vrid, Version::V3)).collect();
@@ -260,11 +273,13 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     // Each round ends with the last frame of `NOT_OURS`. Once this frame has been counted in every
     // round, all frames have been counted.
     let (last, _) = NOT_OURS[NOT_OURS.len() - 1];
-    try_wait_until("the last frame to be counted", TIMEOUT, || {
+    let counted = try_wait_until("the last frame to be counted", TIMEOUT, || {
         Ok(control::stats(&agent)?.0.number(last)? >= rounds)
-    })
-    .with_context(|| format!("frames dropped by the switch: {:?}", lab.frames_dropped(SENDER, NODE)))?;
-    assert_eq!(lab.frames_dropped(SENDER, NODE)?, 0, "frames were lost on the segment");
+    });
+    if lab.frames_dropped(SENDER, NODE)? > 0 {
+        return Ok(false);
+    }
+    counted?;
 
     let (global, statistics) = control::stats(&agent)?;
     for (counter, per_round) in &mix.global {
@@ -291,5 +306,5 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     let expected: BTreeMap<_, _> = mix.not_ours.iter().map(|frame| (frame.clone(), ROUNDS)).collect();
     assert_eq!(passed, expected, "exactly these frames are passed");
     assert!(agent.stop()?.success());
-    Ok(())
+    Ok(true)
 }

@@ -105,7 +105,7 @@ fn has_address(slot: *mut SignerSlot, address: &Address) -> bool {
 
 /// Atomically adds 0, with a full memory barrier (`BPF_FETCH`, Linux 5.12), and returns the value.
 /// Loads before and after this operation are not reordered with it; on aarch64, plain loads could
-/// be reordered. Written in assembly, because `core` has no atomic operations for this target.
+/// be reordered. Written in assembly, because `core` has no atomic addition for this target.
 ///
 /// # Safety
 /// `word` must be an aligned word of a map.

@@ -50,7 +50,7 @@ Examples:
   cargo xtask bench --quick                              everything, one short run; about 8 minutes
   cargo xtask bench backup master                        CPU per advert received and sent
   cargo xtask bench owners --faults 100                  each fault 100 times; about an hour
-  cargo xtask bench owners --only 'SIGKILL at 1 s'       one fault, alone
+  cargo xtask bench owners --only 'SIGKILL at 1 s'       one fault at one interval, alone
   cargo xtask bench --check                              exit status 1 if a target is missed
   cargo xtask bench --json FILE                          all results by key
   cargo xtask bench --markdown docs/bench/README.md      write the report as a document, with charts
@@ -66,7 +66,8 @@ struct Args {
     /// Number of times that the scenario `owners` plays each fault at each interval
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     faults: u32,
-    /// In the scenario `owners`, play only this fault instead of all faults in parallel
+    /// In the scenario `owners`, play only this fault at one interval, such as `SIGKILL at 1 s`,
+    /// instead of all faults at all intervals in parallel
     #[arg(long, value_name = "FAULT", value_parser = owners::parse_point)]
     only: Option<u32>,
     /// Run each scenario only once, and for a shorter time

@@ -69,7 +69,9 @@ impl ReceivedTrailer {
 /// advert is not signed. Returns its sequence, or 0 if it is not signed.
 ///
 /// # Errors
-/// Returns an error for the first field of the trailer that is wrong.
+/// Returns an error if the advert has a trailer although the ID is 0, if it is not signed with the
+/// key, if another field of the trailer is wrong, or if the sequence differs from the clock by more
+/// than [`TOLERANCE`].
 pub(super) fn check(advert: &Advert, id: u8) -> Result<u64> {
     if id == 0 {
         ensure!(advert.trailer.is_empty(), "the advert has {} bytes after the message", advert.trailer.len());

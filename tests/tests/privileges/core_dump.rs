@@ -1,4 +1,5 @@
-//! Core dumps and output of an agent, and core dumps of a capture, with a password or a key.
+//! An agent or `vipd capture` with a password or a key dumps no core, and the agent's output
+//! contains neither.
 
 use std::os::unix::process::ExitStatusExt as _;
 

@@ -109,7 +109,8 @@ impl Sink {
     }
 }
 
-/// Determines the verdict that the BPF program of an agent with this configuration returns.
+/// Predicts the verdict that the BPF program of an agent with this configuration returns, within
+/// the limits of [`judge()`].
 struct Judge<'a> {
     interface: &'a str,
     instances: Vec<Arc<Instance>>,

@@ -171,7 +171,8 @@ impl<'t> Value<'t> {
             .ok_or_else(|| self.rejected(format!("{found:?}"), "choose one of them"))
     }
 
-    /// Returns a duration within the key's range, in nanoseconds.
+    /// Returns a duration within the key's range, or 0 for never if the key allows it, in
+    /// nanoseconds.
     pub(super) fn duration(&self) -> Result<u64, Rejection> {
         let (range, never) = match self.key.allowed {
             Kind::Duration(min, max) => (min..=max, false),

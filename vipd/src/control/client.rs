@@ -66,7 +66,11 @@ pub enum ClientError {
         cause: io::Error,
     },
     /// The reply cannot be parsed.
-    #[error("unexpected reply from the agent in {}: {reason} (version mismatch?)", .directory.display())]
+    #[error(
+        "unexpected reply from the agent in {}: {reason}; try again; if this persists, check whether the agent and \
+         this command have the same version",
+        .directory.display()
+    )]
     Protocol {
         /// The runtime directory.
         directory: PathBuf,

@@ -120,7 +120,7 @@ impl<I: Id, T> Slab<I, T> {
         Some(I::new(u32::try_from(index).ok()?, slot.generation))
     }
 
-    /// Returns the number of slots, both used and free.
+    /// Returns the number of slots: used, free and retired.
     pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }

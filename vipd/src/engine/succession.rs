@@ -128,7 +128,8 @@ pub(crate) struct Predecessor {
     pub(crate) token: Token,
     /// Indices of the interfaces to which the predecessor's BPF program is attached.
     pub(crate) attached: BTreeSet<u32>,
-    /// Set once this process has taken over.
+    /// Shared with the service: while it is false, a running predecessor is still in charge, and
+    /// this process must not clean up anything.
     pub(crate) has_taken_over: Arc<AtomicBool>,
     /// Set by a termination signal. This process then does not take over from a running
     /// predecessor.

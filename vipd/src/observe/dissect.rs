@@ -34,8 +34,9 @@ pub(crate) struct Claim {
 /// The fields of an advert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Advert {
-    /// VLAN identifier of a tagged frame; 0 for priority tags that the BPF program does not skip.
-    /// `None` for other frames.
+    /// VLAN identifier of the outermost tag that is not a priority tag; 0 if there are only
+    /// priority tags. `None` if the frame has no tags, or only priority tags that the BPF program
+    /// skips.
     pub(crate) vlan: Option<u16>,
     /// `None` on an interface without a link-layer header.
     pub(crate) source_mac: Option<[u8; 6]>,

@@ -339,8 +339,8 @@ fn genuine_advert_fences_during_a_flood_if_the_lease_is_over() {
         let limited = || bench.row(number).get(Counter::RateLimited);
         bench.set_time(TIME);
         test_run(&forged, flood);
-        // The buckets regain tokens between two test runs, so the genuine advert may not be
-        // limited.
+        // The buckets regain tokens between two test runs, so it may take several attempts until
+        // the genuine advert is limited.
         let is_limited = (0..100).any(|_| {
             assert!(!bench.loaded.leases.is_fenced(row(number)), "forged");
             test_run(&forged, 4);

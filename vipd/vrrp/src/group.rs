@@ -169,8 +169,8 @@ fn first_needed<'a, K: Copy + PartialEq>(
     steps.into_iter().flatten().find(is_needed)
 }
 
-/// Returns whether a change to either of two members has the same consequences: if [`next`] returns
-/// no step for one change, it returns no step for the other.
+/// Returns whether two members that have changed are now in the same state for [`next`]: if
+/// [`next`] returns no step for one of them, it returns no step for the other.
 pub fn is_alike(one: &Router, other: &Router) -> bool {
     let kind = |router: &Router| (core::mem::discriminant(&router.state), has_left_master(router));
     kind(one) == kind(other)

@@ -57,11 +57,11 @@
 //! | Backup | backup | BACKUP | [`State::Backup`] |
 //! | Initialize, interface usable or not | initialize | INIT, FAULT | [`State::Initialize`], [`State::Fault`] |
 //! | ADVERTISEMENT | advertisement | advert | [`Received`], [`Action::SendAdvert`] |
-//! | Advertisement_Interval | advertise-interval | `advert_int` | [`RouterConfig::interval`] |
+//! | Advertisement_Interval | advertise-interval-sec, -centi-sec | `advert_int` | [`RouterConfig::interval`] |
 //! | Active_Adver_Interval | - | `master_adver_int` | [`Snapshot::active_interval`] |
 //! | Active_Down_Interval | master-down-interval | `ms_down_timer` | [`Snapshot::master_down_interval`] |
 //! | Active_Down_Timer | - | `sands` | [`Snapshot::master_down_at`] |
-//! | Skew_Time | skew-time | `TIMER_SKEW` | [`Interval::skew`] |
+//! | Skew_Time | skew-time | `VRRP_TIMER_SKEW` | [`Interval::skew`] |
 //! | Adver_Timer | - | `sands` | `Master::adver_timer` |
 //! | Priority | priority | `effective_priority` | [`Snapshot::priority`] |
 //! | Preempt_Mode | preempt/enabled | `nopreempt` | [`RouterConfig::preempt`] |

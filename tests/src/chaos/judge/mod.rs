@@ -1,6 +1,7 @@
 //! Judges an episode from the captured frames and the changes that the lab has made.
 //!
-//! * `ownership`: an old owner is silent once a new master's advert has reached it.
+//! * `ownership`: once a new master's advert has reached an old owner, the old owner neither
+//!   answers for the address nor announces it.
 //! * `gaps`: no client waits for an answer longer than the faults allow.
 //! * `takeover`: another node advertises within the protocol's deadline.
 //! * `transitions`: a fault that keeps the masters causes no transition.
@@ -122,7 +123,8 @@ pub enum Activity {
 /// An invariant that the judge checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Invariant {
-    /// An old owner is silent once a new master's advert has reached it.
+    /// Once a new master's advert has reached an old owner, the old owner neither answers for the
+    /// address nor announces it.
     Ownership,
     /// No gap between answers is longer than the faults allow.
     Gap,

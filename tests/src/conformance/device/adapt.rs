@@ -73,7 +73,8 @@ fn check_control(scenario: &Scenario) -> Result<(), String> {
 }
 
 impl Conversion<'_> {
-    /// Checks the keys of the `router` line, and additional lines of configuration.
+    /// Checks that the device meets the requirements of the scenario's `router` line and of its
+    /// additional lines of configuration.
     fn check_configuration(&self, scenario: &Scenario) -> Result<(), String> {
         let (from, to) = (self.from, &self.to);
         require(from.family == to.family, || format!("needs an {} router", from.family))?;

@@ -11,15 +11,16 @@ use crate::protocol::skew_time;
 
 /// Scenarios use multiples of the interval divided by this number.
 const PARTS: f64 = 20.0;
-/// Multiples of the router's Skew_Time that scenarios use, in halves: 2 stands for one Skew_Time.
-/// The values 1, 3 and 4 result from learned intervals in VRRPv3, where Skew_Time is proportional
-/// to the interval.
+/// Multiples of the router's Skew_Time that a time in a scenario may contain, in halves: 2 stands
+/// for one Skew_Time. The values 1, 3 and 4 allow for learned intervals in VRRPv3, where Skew_Time
+/// is proportional to the interval.
 const SKEW_HALVES: [u32; 5] = [0, 1, 2, 3, 4];
 /// Tolerance for rounding, in intervals. The multiples of Skew_Time differ by more.
 const EXACT: f64 = 1e-6;
 
-/// Converts a time. Returns `None` if it is not the sum of a multiple of `from`'s Skew_Time in
-/// [`SKEW_HALVES`] and a number of twentieths of its interval.
+/// Converts a time of the router `from` to that of the router `to`. Returns `None` unless the time
+/// is the sum of a multiple in [`SKEW_HALVES`] of half of `from`'s Skew_Time and a whole number of
+/// twentieths of `from`'s interval.
 pub(super) fn convert(time: Duration, from: &RouterSpec, to: &RouterSpec) -> Option<Duration> {
     SKEW_HALVES.into_iter().find_map(|halves| {
         let skew =

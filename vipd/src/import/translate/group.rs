@@ -21,7 +21,8 @@ pub(super) struct Group {
     pub(super) members: Vec<String>,
     pub(super) tracks: Vec<Track>,
     notify: Notify,
-    /// Whether the weights of the members' objects apply.
+    /// Whether the weights of the members' own tracked objects change the priority
+    /// (`global_tracking` or `sync_group_tracking_weight`).
     pub(super) has_weights_of_members: bool,
     /// Messages about the statements of the group.
     messages: Vec<Message>,

@@ -46,7 +46,6 @@ pub(super) struct Instance {
     /// Time in nanoseconds, and its position.
     interval: Option<(u64, Position)>,
     down_after_adverts: Option<u8>,
-    /// The position of `nopreempt`.
     nopreempt: Option<Position>,
     /// Time in nanoseconds, and its position.
     preempt_delay: Option<(u64, Position)>,
