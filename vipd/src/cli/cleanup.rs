@@ -15,7 +15,7 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     let lock = AgentLock::acquire_patiently(runtime_dir)?;
     service::check_privileges()?;
     if !guardian::stand_down(lock.name()) {
-        eprintln!("vipd: {}", guardian::stays(lock.name()));
+        eprintln!("vipd: {}", guardian::stand_down_failure(lock.name()));
     }
     // The agent may have pinned its programs in a BPF file system that is mounted only in another
     // mount namespace. Those programs stay attached.

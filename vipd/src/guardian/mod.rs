@@ -34,7 +34,7 @@ mod writer;
 pub(crate) use launcher::{Guardian, GuardianState, Setup};
 pub use process::main;
 pub(crate) use record::{Packet, Record, Signing};
-pub use stand_down::{stand_down, stays};
+pub use stand_down::{stand_down, stand_down_failure};
 pub(crate) use writer::Writer;
 
 /// The first argument with which vipd's executable runs as the guardian.

@@ -53,13 +53,13 @@ pub fn stand_down(agent: &str) -> bool {
         Err(_) => false,
     };
     if !leaves {
-        tracing::warn!("{}", stays(agent));
+        tracing::warn!("{}", stand_down_failure(agent));
     }
     leaves
 }
 
 /// Returns the user-facing message for a failure of [`stand_down`].
-pub fn stays(agent: &str) -> String {
+pub fn stand_down_failure(agent: &str) -> String {
     format!(
         "the guardian of a dead agent does not exit; it may remove VIPs of a running agent: kill the process \
          `vipd guardian {agent}`"

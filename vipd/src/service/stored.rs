@@ -101,7 +101,7 @@ impl Stored {
 
 /// Parses the running configuration of an offer, without passwords and keys, whose files may be
 /// missing now.
-pub(super) fn running(offer: &Offer) -> Result<Config, Problems> {
+fn running(offer: &Offer) -> Result<Config, Problems> {
     let machine = Machine { lacks_secrets: true, lacks_keys: true, ..Machine::default() };
     Config::parse_on(&offer.configuration, &offer.path.display().to_string(), &machine)
 }

@@ -30,15 +30,6 @@ struct Burst {
     interval: u64,
 }
 
-impl Burst {
-    /// Begins the next round. Returns whether there is one.
-    fn begin_round(&mut self) -> bool {
-        self.round += 1;
-        self.position = 0;
-        self.round < self.rounds
-    }
-}
-
 impl Ord for Burst {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.round, self.order).cmp(&(other.round, other.order))
@@ -185,10 +176,6 @@ impl Announcer {
                     continue;
                 }
                 burst.position = packet.position + 1;
-                let is_complete = !all.iter().skip(burst.position).any(is_included);
-                if is_complete && !burst.begin_round() {
-                    return Some(packet);
-                }
                 if burst.interval > 0 {
                     self.paced.push(Reverse((now + burst.interval, burst)));
                 } else {
@@ -196,8 +183,10 @@ impl Announcer {
                 }
                 return Some(packet);
             }
-            // The remaining addresses have been removed. A burst without any packets ends.
-            if burst.position > 0 && burst.begin_round() {
+            // The round is complete. A burst without any packets also ends here.
+            if burst.round + 1 < burst.rounds && burst.position > 0 {
+                burst.round += 1;
+                burst.position = 0;
                 self.ready.push(Reverse(burst));
             }
         }
@@ -289,10 +278,8 @@ mod tests {
         announcer.push(id(0), Addresses::All, 2, 0);
         assert!(announcer.is_urgent());
         let next = |announcer: &mut Announcer| announcer.pop_if(T0, |_| &vips, |_| true);
-        assert!(next(&mut announcer).is_some());
+        assert!(next(&mut announcer).is_some() && next(&mut announcer).is_some());
         assert!(announcer.is_ready() && !announcer.is_urgent());
-        assert!(next(&mut announcer).is_some());
-        assert!(!announcer.is_ready());
     }
 
     #[test]
