@@ -1,15 +1,17 @@
 //! Pinned BPF links, which outlive the agent, and `vipd cleanup`.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use rustix::mount::{MountFlags, mount};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::{vipd, vipd_binary};
+use vipd_tests::client::{Client, uses_vip};
 use vipd_tests::configuration::XdpMode;
 use vipd_tests::control::{status, wait_for_state};
 use vipd_tests::lab::Lab;
@@ -17,7 +19,8 @@ use vipd_tests::namespace::Namespace;
 use vipd_tests::process::{LogLine, output};
 use vipd_tests::routers::has_address;
 use vipd_tests::station::{Station, VIP};
-use vipd_tests::wait::try_wait_until;
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::{try_wait_until, wait_until};
 
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,18 +70,21 @@ fn pins_are_replaced_by_the_next_start_and_removed_by_a_clean_shutdown() -> Test
     Ok(())
 }
 
+/// Runs vipd with these arguments. Returns whether it succeeded, and its output.
+fn execute(host: &Namespace, arguments: &[&str]) -> Result<(bool, String)> {
+    let mut command = Command::new(vipd_binary()?);
+    command.arg("--runtime-dir").arg(Agent::runtime_dir()).args(arguments);
+    let output = output(host, command)?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+}
+
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn cleanup_removes_the_leftovers_of_a_dead_agent() -> TestResult {
     let lab = Lab::new(1)?;
     let host = lab.host(NODE)?;
-    let cleanup = || -> Result<(bool, String)> {
-        let mut command = Command::new(vipd_binary()?);
-        command.arg("--runtime-dir").arg(Agent::runtime_dir()).arg("cleanup");
-        let output = output(host, command)?;
-        let text = [output.stdout, output.stderr].concat();
-        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
-    };
+    let cleanup = || execute(host, &["cleanup"]);
     let instances = [
         Instance::default(),
         Instance {
@@ -105,5 +111,76 @@ fn cleanup_removes_the_leftovers_of_a_dead_agent() -> TestResult {
     assert_eq!(text.lines().filter(|line| line.starts_with("removed BPF program of ")).count(), 2, "{text}");
     assert!(!has_address(host, VIP)? && pinned(host)?.is_empty());
     assert_eq!(cleanup()?, (true, "nothing to remove in this network namespace\n".to_owned()));
+    Ok(())
+}
+
+/// Mounts another BPF file system over the one with the pins, as if processes that are started later
+/// were in another mount namespace. The pinned objects continue to exist.
+fn hide_pins(host: &Namespace) -> Result<()> {
+    host.run(|| mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), None))
+        .context("mounting a second BPF file system")
+}
+
+/// After a crash and a takeover, the programs of the dead agent drop packets to its VIP.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn start_detaches_programs_of_a_dead_agent_whose_pins_are_not_visible() -> TestResult {
+    const FORMER: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 60);
+    let lab = Lab::new(2)?;
+    let host = lab.host(NODE)?;
+    let capture = lab.capture()?;
+    let agent = |station, priority, former: Option<Ipv4Addr>| {
+        let mut instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
+        instance.addresses.extend(former.map(IpAddr::from));
+        Agent::new(&lab, station, vipd()?, &[instance])
+    };
+    let mut first = agent(NODE, 200, Some(FORMER))?;
+    first.start()?;
+    wait_for_state(&first, "master", TIMEOUT)?;
+    let mut backup = agent(Station::Node(2), 100, Some(FORMER))?;
+    backup.start()?;
+    wait_for_state(&backup, "backup", TIMEOUT)?;
+    first.kill()?;
+    wait_for_state(&backup, "master", TIMEOUT)?;
+    backup.stop()?;
+    hide_pins(host)?;
+    assert!(has_address(host, VIP)? && has_address(host, FORMER)?, "the stale VIPs");
+    let mut second = agent(NODE, 200, None)?;
+    second.start()?;
+    wait_for_state(&second, "master", TIMEOUT)?;
+    let _client = Client::start(&lab)?;
+    let start = WallTime::now();
+    wait_until("answers for the VIP", TIMEOUT, || {
+        capture.has(start, |frame| frame.from == NODE && uses_vip(frame))
+    })?;
+    assert!(!has_address(host, FORMER)?, "a stale VIP that is no longer configured");
+    let is_logged = |line: &LogLine| line.text.contains("detached the BPF programs of a dead agent");
+    assert_eq!(second.log().iter().filter(|line| is_logged(line)).count(), 1, "{:#?}", second.log());
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn programs_whose_pins_are_not_visible_are_reported_and_cleaned_up() -> TestResult {
+    let lab = Lab::new(1)?;
+    let host = lab.host(NODE)?;
+    let mut agent = Agent::new(&lab, NODE, vipd()?, &[Instance::default()])?;
+    agent.start()?;
+    wait_for_state(&agent, "master", TIMEOUT)?;
+    let doctor = || execute(host, &["doctor", "--seconds", "1"]);
+    hide_pins(host)?;
+    let (_, text) = doctor()?;
+    assert!(!text.contains("stale-programs"), "the agent is running: {text}");
+    agent.kill()?;
+    let (_, text) = doctor()?;
+    assert!(text.contains("stale-programs"), "{text}");
+    let (is_ok, text) = execute(host, &["cleanup"])?;
+    assert!(is_ok, "{text}");
+    let detached: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("removed BPF program of ")).collect();
+    assert_eq!(detached.len(), 2, "{text}");
+    assert!(["TC ingress", "TC egress"].iter().all(|hook| text.contains(hook)), "{text}");
+    let (_, text) = doctor()?;
+    assert!(!text.contains("stale-programs"), "{text}");
     Ok(())
 }

@@ -9,7 +9,6 @@ use super::output;
 use crate::guardian;
 use crate::process::AgentLock;
 use crate::service::{self, Cleaned};
-use crate::xdp::Pins;
 
 pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     let lock = AgentLock::acquire_patiently(runtime_dir)?;
@@ -17,16 +16,14 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     if !guardian::stand_down(lock.name()) {
         eprintln!("vipd: {}", guardian::stand_down_failure(lock.name()));
     }
-    // The agent may have pinned its programs in a BPF file system that is mounted only in another
-    // mount namespace. Those programs stay attached.
-    if Pins::obstacle().is_some() {
+    let Cleaned { removed, macvlans, unlisted } = service::cleanup(&lock)?;
+    output::print(&render(&removed))?;
+    if let Some(error) = unlisted {
         eprintln!(
-            "vipd: no BPF file system is mounted at /sys/fs/bpf; BPF programs that the agent has pinned in \
-             another mount namespace stay attached; to detach them, run this command there"
+            "vipd: cannot look for BPF programs that are pinned in another mount namespace: {error}; such programs stay \
+             attached; run this command as root, with CAP_SYS_ADMIN"
         );
     }
-    let Cleaned { removed, macvlans } = service::cleanup(&lock)?;
-    output::print(&render(&removed))?;
     ensure!(
         macvlans.is_empty(),
         "cannot delete the macvlans {}; delete them with `ip link delete NAME`",

@@ -1,11 +1,15 @@
-//! `vipd cleanup`: removes the VIPs, routes, rules and TC filters of all dead agents, and the
-//! macvlans and pinned BPF programs of one of them.
+//! `vipd cleanup`: removes the VIPs, routes, rules, BPF programs and TC filters of all dead agents,
+//! and the macvlans of one of them.
+
+use std::fmt::Display;
+use std::io;
 
 use anyhow::Context as _;
 
+use super::leftovers::census;
 use crate::netlink::{Macvlans, Notice, PROTO_VIPD, Requests};
 use crate::process::{AgentLock, several_agents_run};
-use crate::xdp::{PinError, Pins, remove_stale_filters};
+use crate::xdp::{Pins, remove_stale_filters};
 
 /// The result of a cleanup.
 pub struct Cleaned {
@@ -13,17 +17,20 @@ pub struct Cleaned {
     pub removed: Vec<String>,
     /// Names of the macvlans that could not be deleted.
     pub macvlans: Vec<String>,
+    /// The reason why BPF programs that are not pinned in the BPF file system of this process could
+    /// not be searched for; `None` if they were.
+    pub unlisted: Option<io::Error>,
 }
 
-/// Removes the stale VIPs, routes, rules and TC filters of all dead agents in this network
-/// namespace, and the macvlans and pinned BPF programs of the dead agent that `lock` names.
+/// Removes the stale VIPs, routes, rules, BPF programs and TC filters of all dead agents in this
+/// network namespace, and the macvlans of the dead agent that `lock` names.
 ///
 /// Removes the VIPs first, because the BPF programs may be fencing them.
 ///
 /// # Errors
 /// Returns an error if another agent runs in this network namespace, if the resources cannot be
-/// listed, or if a VIP, route or rule cannot be removed. A BPF program or TC filter that cannot be
-/// detached is not reported.
+/// listed, or if a VIP, route, rule or BPF program cannot be removed. A TC filter or a pinned BPF
+/// program that cannot be removed is not reported.
 pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Cleaned> {
     if several_agents_run() {
         anyhow::bail!(
@@ -41,18 +48,22 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Cleaned> {
     removed.extend(routing.iter().map(ToString::to_string));
     let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans")?;
     removed.extend(macvlans.stale().map(|name| format!("macvlan {name}")));
-    match Pins::open(lock.name()) {
-        Ok(pins) => {
-            let programs = pins.inherited();
-            removed.extend(
-                programs.map(|(ifindex, hook)| format!("BPF program of interface {ifindex} ({hook})")),
-            );
-            pins.clear();
-        }
-        // The caller has warned that programs may be pinned in another mount namespace.
-        Err(PinError::NotMounted) => {}
-        Err(error) => return Err(error).context("cannot detach the BPF programs; run this as root"),
+    let owners = Pins::owners_other_than("").context("cannot list the pins of BPF programs")?;
+    for owner in owners {
+        let pins = Pins::open(&owner).context("cannot detach the BPF programs; run this as root")?;
+        removed.extend(pins.inherited().map(|(ifindex, hook)| program(ifindex, hook)));
+        pins.clear();
     }
+    let unlisted = match census() {
+        Ok(census) => {
+            for agent in census.dead {
+                let detached = agent.detach().context("cannot detach the BPF programs of a dead agent")?;
+                removed.extend(detached.into_iter().map(|(ifindex, hook)| program(ifindex, hook)));
+            }
+            None
+        }
+        Err(error) => Some(error),
+    };
     let mut interfaces = Vec::new();
     let dumped = requests.dump(|notice| {
         if let Notice::Link(link) = notice {
@@ -62,5 +73,9 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Cleaned> {
     dumped.context("cannot read the interfaces")?;
     let filtered = interfaces.iter().filter(|interface| remove_stale_filters(interface));
     removed.extend(filtered.map(|interface| format!("filters of interface {interface}")));
-    Ok(Cleaned { removed, macvlans: macvlans.undeleted().to_vec() })
+    Ok(Cleaned { removed, macvlans: macvlans.undeleted().to_vec(), unlisted })
+}
+
+fn program(interface: impl Display, hook: &str) -> String {
+    format!("BPF program of interface {interface} ({hook})")
 }

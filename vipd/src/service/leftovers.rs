@@ -4,6 +4,7 @@
 //! stay attached.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -20,7 +21,7 @@ use crate::process::{
     AgentLock, InterfaceClaim, LockError, agent_name, agent_stays, another_agent_runs, other_agents_run,
 };
 use crate::vrrp::Family;
-use crate::xdp::{Kernel, Pins};
+use crate::xdp::{Census, DeadAgent, Kernel, Pins};
 
 /// The VRRP interfaces that this agent has claimed, by interface index.
 pub type Claims = BTreeMap<u32, InterfaceClaim>;
@@ -76,7 +77,8 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
 /// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence
 /// them. Then detaches that run's programs. If `has_fence` is set, programs on interfaces in use
 /// stay attached until the interfaces are opened, and are then replaced, in place if possible. Also
-/// [cleans up](clear_others) after dead agents with other names on the same interfaces.
+/// cleans up after dead agents on the same interfaces that have [other names](clear_others) or
+/// [no visible pins](clear_hidden).
 ///
 /// # Errors
 /// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached
@@ -89,6 +91,7 @@ pub(super) fn clear_programs(
 ) -> anyhow::Result<()> {
     let in_use: BTreeSet<u32> = interfaces(config).into_iter().filter_map(interface_index).collect();
     clear_others(agent, &in_use);
+    clear_hidden(&in_use);
     let pins = if has_fence { open_pins(agent) } else { Pins::open(agent).ok() };
     let Some(pins) = pins else { return Ok(()) };
     remove_vips_of(&pins, agent, agent)?;
@@ -143,6 +146,46 @@ fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Re
     tracing::info!(agent = dead, "detaching the BPF programs of a dead agent");
     pins.clear();
     Ok(())
+}
+
+/// Removes the VIPs and programs of each dead agent that has programs on one of these interfaces,
+/// but whose pins this process does not see. Does nothing without CAP_SYS_ADMIN, which is required
+/// to find these programs. A failure is logged, and the programs stay attached.
+fn clear_hidden(ifindices: &BTreeSet<u32>) {
+    let Census { dead, vips_in_use } = match census() {
+        Ok(census) => census,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return,
+        Err(error) => {
+            tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
+            return;
+        }
+    };
+    let hidden = dead.into_iter().filter(|agent| !agent.has_visible_pins);
+    for agent in hidden.filter(|agent| !agent.interfaces().is_disjoint(ifindices)) {
+        if let Err(error) = clear_hidden_agent(agent, &vips_in_use) {
+            tracing::error!(
+                "cannot clean up after a dead agent: {error:#}; its BPF programs may drop packets to VIPs; stop all agents and \
+                 run `vipd cleanup` as root"
+            );
+        }
+    }
+}
+
+fn clear_hidden_agent(agent: DeadAgent, vips_in_use: &BTreeSet<AddressKey>) -> anyhow::Result<()> {
+    remove_vips(|found| agent.vips().contains(&key(found)) && !vips_in_use.contains(&key(found)))?;
+    let interfaces: Vec<String> = agent.interfaces().into_iter().map(interface_name).collect();
+    agent.detach().context("cannot detach its BPF programs")?;
+    tracing::warn!(
+        interfaces = interfaces.join(", "),
+        "detached the BPF programs of a dead agent, which are not pinned in the BPF file system of this process"
+    );
+    Ok(())
+}
+
+/// Finds the programs of dead agents in this network namespace by the kernel's IDs.
+pub(super) fn census() -> io::Result<Census> {
+    let links = Requests::open()?.link_facts()?.into_iter();
+    Census::take(&links.filter_map(|link| Some((link.ifindex, link.xdp_program?))).collect())
 }
 
 /// Removes the VIPs of the dead agent that created `pins`, except those that a running agent also
@@ -211,6 +254,13 @@ fn interfaces(config: &Config) -> BTreeSet<&str> {
     let devs = instances.clone().flat_map(|instance| &instance.placements);
     let devs = devs.filter_map(|placement| placement.interface.as_deref());
     instances.map(|instance| instance.interface.as_str()).chain(devs).collect()
+}
+
+/// Returns the name of the interface, or its index if it no longer exists.
+fn interface_name(ifindex: u32) -> String {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None);
+    let name = socket.ok().and_then(|socket| netdevice::index_to_name(socket, ifindex).ok());
+    name.unwrap_or_else(|| ifindex.to_string())
 }
 
 fn interface_index(interface: &str) -> Option<u32> {

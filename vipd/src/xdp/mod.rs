@@ -10,6 +10,7 @@
 
 mod addresses;
 mod attach;
+mod census;
 mod counters;
 mod device;
 mod driver;
@@ -39,6 +40,7 @@ pub use aya::maps::MapError;
 
 pub use addresses::Addresses;
 pub use attach::{Attached, LinkProbe, Position};
+pub use census::{Census, DeadAgent};
 pub use counters::Counters;
 pub(crate) use device::exists;
 pub use device::removes_vlan_tags;

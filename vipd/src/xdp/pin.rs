@@ -156,6 +156,15 @@ impl Pins {
         Ok(others.filter_map(|name| agent_name(name.strip_prefix(&prefix)?)).collect())
     }
 
+    /// Returns the IDs of all links that agents have pinned in this network namespace. Skips pins
+    /// that cannot be read.
+    pub(super) fn all_links() -> BTreeSet<u32> {
+        let owners = Self::owners_other_than("").unwrap_or_default();
+        let pins = owners.iter().filter_map(|owner| Self::open(owner).ok());
+        let links = pins.flat_map(|pins| pins.inherited.into_values());
+        links.filter_map(|link| Some(syscall::link_info(link.as_fd()).ok()?.id)).collect()
+    }
+
     /// Returns the interface index and the hook of each inherited link.
     pub fn inherited(&self) -> impl Iterator<Item = (&str, &str)> {
         self.inherited.keys().filter_map(|name| name.split_once('-'))

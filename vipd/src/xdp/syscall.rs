@@ -14,8 +14,8 @@ use vipd_common::hmac::KeyState;
 use vipd_common::records::HmacKey;
 
 pub(super) use objects::{
-    create_counter, create_ring, first_program, load_xdp, map_by_id, map_name, program_by_id, program_info,
-    program_name, read_counter, set_first_program,
+    create_counter, create_ring, first_program, link_by_id, links, load_xdp, map_by_id, map_name,
+    program_by_id, program_info, program_name, programs, read_counter, set_first_program,
 };
 
 /// Commands and constants of `include/uapi/linux/bpf.h` and `if_link.h`.
@@ -25,16 +25,21 @@ const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_PROG_GET_NEXT_ID: libc::c_int = 11;
 const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
 const BPF_MAP_GET_FD_BY_ID: libc::c_int = 14;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_GET_FD_BY_ID: libc::c_int = 30;
+const BPF_LINK_GET_NEXT_ID: libc::c_int = 31;
 const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
 const BPF_PROG_TYPE_XDP: u32 = 6;
+pub(super) const BPF_LINK_TYPE_XDP: u32 = 6;
+pub(super) const BPF_LINK_TYPE_TCX: u32 = 11;
 pub(super) const BPF_XDP: u32 = 37;
 pub(super) const BPF_TCX_INGRESS: u32 = 46;
 pub(super) const BPF_TCX_EGRESS: u32 = 47;
@@ -135,31 +140,59 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 
 /// The first members of `struct bpf_link_info`, for an XDP or a TCX link.
 #[repr(C, align(8))]
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct LinkInfo {
-    kind: u32,
+    /// `BPF_LINK_TYPE_XDP`, `BPF_LINK_TYPE_TCX` or another type.
+    pub(super) kind: u32,
     /// ID of the link.
     pub(super) id: u32,
-    program: u32,
+    /// ID of the program.
+    pub(super) program: u32,
     padding: u32,
-    /// Index of the interface to which the link is attached; 0 if it is detached.
+    /// For an XDP or TCX link, the index of the interface to which the link is attached; 0 if it is
+    /// detached.
     pub(super) ifindex: u32,
-    rest: u32,
+    /// For a TCX link, `BPF_TCX_INGRESS` or `BPF_TCX_EGRESS`.
+    pub(super) hook: u32,
 }
+
+/// Maximum number of programs at a TCX hook (`BPF_MPROG_MAX`, `include/linux/bpf_mprog.h`).
+const MAX_PROGRAMS: usize = 64;
 
 /// Returns the ID of the BPF link whose program runs first at a TCX hook, or 0 if that program was
 /// attached without a link. Takes the rtnl lock.
 pub(super) fn first_link(ifindex: u32, hook: u32) -> io::Result<u32> {
-    let mut first = 0;
-    let mut query = Query { ifindex, hook, count: 1, links: &raw mut first, ..Query::default() };
+    links_at::<1>(ifindex, hook).map(|[first]| first)
+}
+
+/// Returns the IDs of the BPF links at a TCX hook of an interface in this thread's network
+/// namespace. Takes the rtnl lock.
+pub(super) fn all_links_at(ifindex: u32, hook: u32) -> io::Result<impl Iterator<Item = u32>> {
+    let links = links_at::<MAX_PROGRAMS>(ifindex, hook)?;
+    Ok(links.into_iter().filter(|link| *link != 0))
+}
+
+/// Returns the IDs of the BPF links of the first `N` programs at a TCX hook, in the order in which
+/// the programs run. An ID is 0 if the program was attached without a link, or if there is no such
+/// program.
+fn links_at<const N: usize>(ifindex: u32, hook: u32) -> io::Result<[u32; N]> {
     // The kernel also requires an array for the program IDs.
-    let mut program = 0;
-    query.programs = &raw mut program;
+    let (mut links, mut programs) = ([0; N], [0; N]);
+    #[expect(clippy::cast_possible_truncation, reason = "at most `MAX_PROGRAMS`")]
+    let count = N as u32;
+    let mut query = Query {
+        ifindex,
+        hook,
+        count,
+        links: links.as_mut_ptr(),
+        programs: programs.as_mut_ptr(),
+        ..Query::default()
+    };
     match bpf(BPF_PROG_QUERY, &mut query) {
         // `ENOSPC` means that the hook has more programs than the arrays have room for
-        // (`bpf_mprog_query`). The first one has been written.
+        // (`bpf_mprog_query`). The arrays have been filled.
         Err(error) if error.raw_os_error() != Some(libc::ENOSPC) => Err(error),
-        _ => Ok(first),
+        _ => Ok(links),
     }
 }
 

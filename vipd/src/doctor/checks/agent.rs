@@ -86,7 +86,7 @@ pub(in crate::doctor) fn configuration_is_valid(facts: &Facts) -> Vec<Finding> {
                 )
                 .evidence(warning.in_file(&facts.path))
                 .remedy(format!(
-                    "correct the file, then run `vipd check -c {}` and `vipd reload`",
+                    "remove the cause; after a change to the file, run `vipd check -c {}` and `vipd reload`",
                     facts.path
                 ))
             })

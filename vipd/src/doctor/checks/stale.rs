@@ -49,7 +49,22 @@ pub(in crate::doctor) fn no_program_is_stale(facts: &Facts) -> Vec<Finding> {
             .evidence(format!("pins of the agent with the runtime directory {agent}"))
             .remedy(remedy(agent))
     });
-    dead.collect()
+    let hidden = match &facts.host.hidden_programs {
+        Err(error) => {
+            let summary = "BPF programs that dead agents have pinned in other mount namespaces could not be searched for";
+            let finding = Finding::note("not-checked", HOST, summary);
+            let remedy = "run this command as root, with CAP_SYS_ADMIN";
+            return dead.chain([finding.evidence(error).remedy(remedy)]).collect();
+        }
+        Ok(hidden) => hidden.iter().map(|interfaces| {
+            let summary =
+                "BPF programs of a dead agent are still attached, and may drop packets to and from VIPs";
+            Finding::problem("stale-programs", HOST, summary)
+                .evidence(format!("programs on {} without pins in /sys/fs/bpf/vipd", list(interfaces)))
+                .remedy("stop all agents of this network namespace, and run `vipd cleanup` as root")
+        }),
+    };
+    dead.chain(hidden).collect()
 }
 
 pub(in crate::doctor) fn no_macvlan_is_stale(facts: &Facts) -> Vec<Finding> {

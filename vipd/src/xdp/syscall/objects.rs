@@ -1,13 +1,13 @@
-//! Commands with which a tap opens the programs and maps of another process by ID, and creates its
-//! own.
+//! Commands that list and open the programs, maps and links of other processes by ID, and those with
+//! which a tap creates its own. Listing and opening by ID require CAP_SYS_ADMIN.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::{
-    BPF_MAP_CREATE, BPF_MAP_GET_FD_BY_ID, BPF_MAP_LOOKUP_ELEM, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_RINGBUF,
-    BPF_MAP_UPDATE_ELEM, BPF_PROG_GET_FD_BY_ID, BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, Element, bpf, fd,
-    object_info,
+    BPF_LINK_GET_FD_BY_ID, BPF_LINK_GET_NEXT_ID, BPF_MAP_CREATE, BPF_MAP_GET_FD_BY_ID, BPF_MAP_LOOKUP_ELEM,
+    BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_RINGBUF, BPF_MAP_UPDATE_ELEM, BPF_PROG_GET_FD_BY_ID,
+    BPF_PROG_GET_NEXT_ID, BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, Element, bpf, fd, object_info,
 };
 use crate::xdp::tap_program::Instruction;
 
@@ -15,6 +15,50 @@ use crate::xdp::tap_program::Instruction;
 const MAPS: u32 = 32;
 /// Flag of a program with multi-buffer support.
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+
+/// Returns the IDs of all programs on this machine, in ascending order.
+pub(in crate::xdp) fn programs() -> Ids {
+    Ids { command: BPF_PROG_GET_NEXT_ID, last: 0 }
+}
+
+/// Returns the IDs of all links on this machine, in ascending order.
+pub(in crate::xdp) fn links() -> Ids {
+    Ids { command: BPF_LINK_GET_NEXT_ID, last: 0 }
+}
+
+/// An iterator over the IDs of all objects of one kind. Ends after an error, which is `EPERM`
+/// without CAP_SYS_ADMIN.
+pub(in crate::xdp) struct Ids {
+    command: libc::c_int,
+    last: u32,
+}
+
+impl Iterator for Ids {
+    type Item = io::Result<u32>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.last == u32::MAX {
+            return None;
+        }
+        // The last ID, the next ID, and flags.
+        let mut attributes = [self.last, 0, 0];
+        match bpf(self.command, &mut attributes) {
+            Ok(_) => {
+                self.last = attributes[1];
+                Some(Ok(self.last))
+            }
+            Err(error) => {
+                self.last = u32::MAX;
+                (error.kind() != io::ErrorKind::NotFound).then_some(Err(error))
+            }
+        }
+    }
+}
+
+/// Opens the link with this ID.
+pub(in crate::xdp) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    bpf(BPF_LINK_GET_FD_BY_ID, &mut [id, 0, 0]).map(owned)
+}
 
 /// Opens the program with this ID.
 pub(in crate::xdp) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
