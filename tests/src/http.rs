@@ -55,10 +55,11 @@ pub fn exchange(mut stream: &TcpStream, request: &str) -> Result<Answer> {
     if let Err(error) = stream.read_to_end(&mut bytes)
         && error.kind() != ErrorKind::ConnectionReset
     {
-        return Err(error).with_context(|| format!("after {} bytes of the answer", bytes.len()));
+        return Err(error).with_context(|| format!("after {} bytes of the response", bytes.len()));
     }
     let text = String::from_utf8(bytes)?;
-    let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("not an answer: {text:?}"))?;
+    let (head, body) =
+        text.split_once("\r\n\r\n").with_context(|| format!("no end of the headers in {text:?}"))?;
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok());
     let headers = lines.filter_map(|line| line.split_once(": "));

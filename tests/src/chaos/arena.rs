@@ -280,7 +280,7 @@ impl Arena {
 
     fn detach(&mut self, node: u8) -> Result<Outcome> {
         let until = WallTime::now() + REATTACH + self.segment.longest_down();
-        self.mark(Change::Deaf { node, until });
+        self.mark(Change::Detached { node, until });
         let detached = programs::detach_all(self.agent(node)?)?;
         ensure!(detached > 0, "the agent has no BPF links");
         Ok(Outcome::Done)

@@ -58,7 +58,7 @@ pub(super) fn around(
             Event::Observation(_) => None,
             Event::Mark(mark) => match mark.change {
                 Change::Process(node, activity) => Some(format!("* the agent of node {node}: {activity:?}")),
-                Change::Deaf { .. } | Change::Struck { .. } => None,
+                Change::Detached { .. } | Change::Struck { .. } => None,
             },
         };
         if let Some(text) = text {

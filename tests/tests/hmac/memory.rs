@@ -55,8 +55,7 @@ fn mappings(agent: &Agent, patterns: &[Vec<u8>]) -> Result<Vec<String>> {
         let memory = File::open(format!("/proc/{process}/mem"))?;
         for mapping in maps.lines() {
             let [range, access, ..] = mapping.split_whitespace().collect::<Vec<_>>()[..] else { continue };
-            // Maps of the BPF program cannot be read like this.
-            if !access.starts_with("rw") || mapping.contains("bpf-map") {
+            if !access.starts_with("rw") {
                 continue;
             }
             let (start, end) = range.split_once('-').context("a range")?;

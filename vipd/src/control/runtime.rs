@@ -81,8 +81,8 @@ pub enum RuntimeError {
         /// Process ID of the other agent, from the lock file.
         pid: Option<u32>,
     },
-    /// The directory or its lock file is owned by another user, who could replace the control
-    /// socket or hold the lock.
+    /// The directory or its lock file is owned by a user other than root and this process's user,
+    /// who could replace the control socket or hold the lock.
     #[error(
         "{} belongs to user {found}, not to root or to the user of this process ({expected}); change its owner, or \
          choose another directory with --runtime-dir DIR",
@@ -143,8 +143,8 @@ impl RuntimeDir {
     /// control socket.
     ///
     /// # Errors
-    /// Returns an error if another agent uses the directory, if another user owns the directory or
-    /// its lock file, or if a system call fails.
+    /// Returns an error if another agent uses the directory, if a user other than root and this
+    /// process's user owns the directory or its lock file, or if a system call fails.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, RuntimeError> {
         let directory = directory.as_ref().to_owned();
         create(&directory)?;

@@ -74,8 +74,9 @@ impl Readiness {
         self.faults == [None; 4]
     }
 
-    /// Returns the inputs that update a router's impediments from `known`, which is in the order of
-    /// [`KINDS`]. New impediments come first, so that the router does not start in between.
+    /// Returns the inputs that update a router's impediments to match this readiness. `known`
+    /// contains the faults that the router has now, in the order of [`KINDS`]. New impediments
+    /// come first, so that the router does not start in between.
     pub(crate) fn inputs(self, known: [Option<Fault>; KINDS.len()]) -> impl Iterator<Item = Input> {
         let changed: [_; KINDS.len()] =
             std::array::from_fn(|kind| (known[kind] != self.faults[kind]).then_some(self.faults[kind]));

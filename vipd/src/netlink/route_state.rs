@@ -124,7 +124,8 @@ impl Routes {
         wanted.header.kind = RouteType::from(0);
         let wanted = RouteNetlinkMessage::GetRoute(wanted);
         match requests.dump_one(wanted, &mut |message| self.add(destinations, message.payload())) {
-            // The main table does not exist until its first route is added.
+            // The kernel creates the IPv4 main table only when needed, for example with the first
+            // address (`fib_new_table`, `net/ipv4/fib_frontend.c`).
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.is_interrupted = true;

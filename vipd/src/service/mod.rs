@@ -27,6 +27,7 @@ mod configured;
 mod difference;
 mod drained;
 mod end;
+mod engine_thread;
 mod events;
 mod foreign_xdp;
 mod groups;
@@ -61,7 +62,6 @@ use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
@@ -83,7 +83,8 @@ use crate::xdp::{self, Kernel, KernelLog, Loaded, MapDescriptors, Rows, Sizes, V
 use administrator::{Administrator, Agent};
 use configured::Configured;
 use drained::Drained;
-use end::{Owner, conclude};
+use end::conclude;
+use engine_thread::{EngineThread, Inherited, Unstarted};
 use events::{EventLog, Recorder};
 use link_io::LinkOpener;
 use log::Log;
@@ -185,7 +186,10 @@ pub fn run(
 fn start(parts: Start) -> anyhow::Result<()> {
     let Start { config, lock, runtime_dir, sizes, topology, .. } = parts;
     let (predecessor, heir) = parts.succession.unzip();
-    let inherited = heir.as_ref().map(|heir| (Arc::clone(&heir.has_taken_over), heir.is_main));
+    let inherited = heir.as_ref().map(|heir| {
+        let has_taken_over = Arc::clone(&heir.has_taken_over);
+        Inherited { has_taken_over, is_main: heir.is_main }
+    });
     let Loaded { mut kernel, feed, counters, addresses, leases, steady, signers, log: kernel_log, maps } =
         parts.loaded;
     let counters = Arc::new(counters);
@@ -265,28 +269,12 @@ fn start(parts: Start) -> anyhow::Result<()> {
     // A reload must free the keys that it removes.
     drop((config, roster));
     let from_engine = FromEngine { requests: requested, reports: reported, transitions };
-    let mut engine_thread = None;
-    let start = || {
-        forward(kernel_log)?;
-        let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run(predecessor));
-        engine_thread = Some(thread.context("cannot start the engine thread")?);
-        confine(ThreadKind::Control);
-        Ok(())
-    };
+    let unstarted = Unstarted { engine, predecessor, kernel_log };
+    let mut engine_thread = EngineThread::new(unstarted, inherited, &handle, &configured);
     let served = catch_unwind(AssertUnwindSafe(|| {
-        supervisor.run(parts.signals, &runtime_dir, opener, from_engine, heir, start)
+        supervisor.run(parts.signals, &runtime_dir, opener, from_engine, heir, &mut engine_thread)
     }));
-    let owner = match inherited {
-        Some((flag, is_main)) if !Heir::has_taken_over(&flag) => {
-            if is_main {
-                Owner::EndedPredecessor
-            } else {
-                Owner::Predecessor
-            }
-        }
-        _ => Owner::ThisProcess,
-    };
-    conclude(&handle, engine_thread, owner, served, &configured, guardian)
+    conclude(engine_thread, served, guardian)
 }
 
 /// Returns the control socket. A successor shares the control socket of a running predecessor;

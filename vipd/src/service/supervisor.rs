@@ -60,6 +60,16 @@ pub(super) trait DiscardCounters {
     fn row(&self, row: Row) -> CounterRow;
 }
 
+/// Starts and ends the engine's thread.
+pub(super) trait EngineControl {
+    /// Starts the thread.
+    fn start(&mut self) -> anyhow::Result<()>;
+    /// Called when the engine has closed its channels, so that its thread is about to end. Removes
+    /// the VIPs that a failed engine has left, before the control thread waits for notification
+    /// commands, which may take a minute.
+    fn ended(&mut self);
+}
+
 /// The receiving ends of the engine's channels.
 pub(super) struct FromEngine {
     /// Requests for the worker, which may block.
@@ -120,7 +130,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         work: impl LinkWork,
         mut from_engine: FromEngine,
         heir: Option<Heir>,
-        start_engine: impl FnOnce() -> anyhow::Result<()>,
+        engine: &mut impl EngineControl,
     ) -> anyhow::Result<End> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -143,7 +153,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             let worker = Worker::start(work, self.engine.clone(), fatal)?;
             self.tracker.start();
             self.events.objects(self.readings.settle(&self.tracker, FIRST_READINGS).await);
-            start_engine()?;
+            engine.start()?;
             let is_main = heir.as_ref().is_none_or(|heir| heir.is_main);
             let predecessor = if let Some(heir) = heir {
                 Some(self.take_over(heir, runtime_dir, &worker, &mut signals, &mut from_engine).await?)
@@ -154,8 +164,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             is_open.send_replace(true);
             self.web.start(open);
             let connections = Connections { worker: &worker, is_open: &is_open, predecessor, is_main };
-            let result =
-                self.serve(runtime_dir, &mut signals, connections, &mut failed, &mut from_engine).await;
+            let result = self
+                .serve(runtime_dir, &mut signals, connections, &mut failed, &mut from_engine, engine)
+                .await;
             server.abort();
             if let Ok(Served::HandedOver { channel, is_suspended }) = result {
                 // Waits for this process's running notification commands. The successor starts its
@@ -196,6 +207,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         mut connections: Connections<'_>,
         failed: &mut oneshot::Receiver<anyhow::Error>,
         from: &mut FromEngine,
+        engine: &mut impl EngineControl,
     ) -> anyhow::Result<Served> {
         let mut regular_check = interval(REGULAR_CHECK);
         regular_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -343,8 +355,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
         systemd.stopping();
         self.log_lost_transitions(from);
-        // Unless it has failed, the engine has already removed the addresses. Any that remain are
-        // removed after this function has returned.
+        engine.ended();
         self.outlive_predecessor(&mut connections.predecessor, &mut systemd).await;
         self.notifications.stop().await;
         result.map(|()| Served::Stopped)

@@ -57,7 +57,8 @@ pub enum PinError {
     /// No BPF file system is mounted.
     #[error("no BPF file system is mounted at {ROOT}; mount one (`mount -t bpf bpf {ROOT}`)")]
     NotMounted,
-    /// The directory belongs to another user, who could replace the pins.
+    /// The directory belongs to a user other than root and this process's user, who could replace
+    /// the pins. Not returned if this process runs as root.
     #[error(
         "{} belongs to user {found}, not to root or the user of this process ({expected}); remove it, or change its owner",
         .path.display()

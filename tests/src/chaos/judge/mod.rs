@@ -96,7 +96,7 @@ pub enum Change {
     Process(u8, Activity),
     /// The node's BPF programs were detached; adverts to the node may be lost until the agent has
     /// attached the programs again.
-    Deaf {
+    Detached {
         /// The node.
         node: u8,
         /// End of the period in which adverts may be lost.

@@ -57,7 +57,7 @@ pub(super) struct Ownership {
     intervals: Vec<Duration>,
     activities: Vec<Activity>,
     /// By node: the time until which the node may lose adverts that were sent to it.
-    deaf_until: Vec<Option<WallTime>>,
+    detached_until: Vec<Option<WallTime>>,
     bounds: Bounds,
     /// Number of announcements sent after the deadline, plus the number of answers to questions
     /// that arrived after the deadline.
@@ -126,7 +126,7 @@ impl Ownership {
             claims: claims.collect(),
             intervals: segment.routers.iter().map(|router| router.interval).collect(),
             activities: vec![Activity::Dead; nodes],
-            deaf_until: vec![None; nodes],
+            detached_until: vec![None; nodes],
             bounds,
             unlawful: 0,
         }
@@ -138,7 +138,7 @@ impl Ownership {
             Event::Mark(mark) => {
                 match mark.change {
                     Change::Process(node, activity) => self.set_activity(node, activity, mark.time),
-                    Change::Deaf { node, until } => self.deaf_until[index(node)] = Some(until),
+                    Change::Detached { node, until } => self.detached_until[index(node)] = Some(until),
                     Change::Struck { .. } => {}
                 }
                 return None;
@@ -231,7 +231,7 @@ impl Ownership {
         let activity = self.activities[index(node)];
         let is_running = activity == Activity::Running;
         let claim = &mut self.claims[observation.router][index(node)];
-        if from == node || self.deaf_until[index(node)].is_some_and(|until| now < until) {
+        if from == node || self.detached_until[index(node)].is_some_and(|until| now < until) {
             return;
         }
         if priority == 0 {

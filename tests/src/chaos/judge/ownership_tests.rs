@@ -323,9 +323,9 @@ fn announcements_are_judged_by_their_own_time() {
 }
 
 #[test]
-fn deaf_node_is_not_judged() {
+fn node_without_bpf_programs_is_not_judged() {
     let mut scene = Scene::with_master(LOW);
-    scene.change(940, Change::Deaf { node: 2, until: at(1000) });
+    scene.change(940, Change::Detached { node: 2, until: at(1000) });
     scene.advert(950, HIGH);
     assert!(!scene.answer_is_reported(990, 2));
     scene.advert(1050, HIGH);

@@ -97,6 +97,7 @@ impl Device {
 
     /// Plays the scenarios one after the other, and calls `progress` for each one that is not
     /// skipped.
+    ///
     /// `program` is the device's implementation, whose documented differences apply, or
     /// [`Program::Device`] if the implementation is unknown.
     ///

@@ -137,7 +137,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         self.events.log().resume(events);
                         self.notifications.counts().resume(&notifications, fifo_dropped);
                     }
-                    Err(error) => tracing::warn!(%error, "events and counters of the predecessor are lost"),
+                    Err(error) => {
+                        tracing::warn!(%error, "events and notification counters of the predecessor are lost");
+                    }
                 }
                 systemd.ready();
             }

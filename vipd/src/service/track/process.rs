@@ -26,8 +26,8 @@ use crate::netlink::{ProcessEvents, Selection};
 use crate::process::capabilities::with;
 use crate::process::register;
 
-/// Interval of searches while there are too few processes and no connector, and while a process has
-/// no pidfd.
+/// Interval of searches while there are too few processes and no connector, or while there are
+/// enough processes but one of them has no pidfd.
 const SEARCH: Duration = Duration::from_millis(500);
 /// Interval of searches while there are too few processes, with the connector. Searches remain
 /// necessary because the kernel drops an event if it cannot allocate memory for it.

@@ -30,7 +30,8 @@ pub(super) struct RouteThread {
 }
 
 impl RouteThread {
-    /// Starts the thread, which wakes the engine after each batch of changes.
+    /// Starts the thread, which wakes the engine when it has the results of the changes of a
+    /// [`submit`](Self::submit).
     ///
     /// # Errors
     /// Returns an error if the netlink socket cannot be opened or the thread cannot be started.

@@ -209,7 +209,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             .and_then(|saved| handover::write(&saved))
             .and_then(|memory| channel.send(&Message::Service, Some(memory.as_fd())));
         if let Err(error) = sent {
-            tracing::warn!(%error, "cannot pass events and counters to the successor; they are lost");
+            tracing::warn!(%error, "cannot pass events and notification counters to the successor; they are lost");
         }
         finish(author, Ok(Done { changes: vec![Line::agent(done)], ..Done::default() }));
         // Lets the client's task send the reply before the server is aborted. The reply fits into

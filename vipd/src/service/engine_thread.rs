@@ -1,0 +1,182 @@
+//! The engine's thread, and the removal of the VIPs that a failed engine has left.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context as _, anyhow};
+use rustix::thread::CapabilitySet;
+
+use super::configured::Configured;
+use super::forward;
+use super::successor::Heir;
+use super::supervisor::EngineControl;
+use crate::engine::command::Command;
+use crate::engine::succession::Predecessor;
+use crate::engine::{Engine, Handle, Remaining};
+use crate::netlink::Requests;
+use crate::process::capabilities::{ThreadKind, confine, with};
+use crate::xdp::KernelLog;
+
+/// The process to which the routers and their addresses belong.
+pub(super) enum Owner {
+    ThisProcess,
+    /// The predecessor, which keeps running.
+    Predecessor,
+    /// The predecessor, which ended before this process was started.
+    EndedPredecessor,
+}
+
+/// The engine, before its thread is started.
+pub(super) struct Unstarted {
+    pub(super) engine: Engine,
+    pub(super) predecessor: Option<Predecessor>,
+    /// Log of the BPF program.
+    pub(super) kernel_log: Option<KernelLog>,
+}
+
+/// In a successor, what shows to which process the routers belong.
+pub(super) struct Inherited {
+    /// Whether the engine has taken over.
+    pub(super) has_taken_over: Arc<AtomicBool>,
+    /// Whether this process is the main process of the service from its start, because the
+    /// predecessor has ended.
+    pub(super) is_main: bool,
+}
+
+/// The engine's thread.
+pub(super) struct EngineThread<'a> {
+    handle: &'a Handle,
+    configured: &'a Configured,
+    inherited: Option<Inherited>,
+    state: State,
+}
+
+enum State {
+    Unstarted(Box<Unstarted>),
+    Running(JoinHandle<io::Result<Remaining>>),
+    /// The thread could not be started, or has ended.
+    Ended(Option<Ended>),
+}
+
+/// The engine's result, and the error if VIPs may remain.
+type Ended = (anyhow::Result<()>, anyhow::Result<()>);
+
+impl<'a> EngineThread<'a> {
+    /// `inherited` is `None` unless this process is a successor.
+    pub(super) fn new(
+        engine: Unstarted,
+        inherited: Option<Inherited>,
+        handle: &'a Handle,
+        configured: &'a Configured,
+    ) -> Self {
+        Self { handle, configured, inherited, state: State::Unstarted(Box::new(engine)) }
+    }
+
+    /// Returns the process to which the routers and their addresses belong at present.
+    pub(super) fn owner(&self) -> Owner {
+        match &self.inherited {
+            Some(inherited) if !Heir::has_taken_over(&inherited.has_taken_over) => {
+                if inherited.is_main {
+                    Owner::EndedPredecessor
+                } else {
+                    Owner::Predecessor
+                }
+            }
+            _ => Owner::ThisProcess,
+        }
+    }
+
+    /// Requests that the engine end, waits until its thread has ended, and removes the VIPs that
+    /// the engine did not remove. Does nothing if this has already been done. Returns false if the
+    /// thread has not been started.
+    pub(super) fn stop(&mut self) -> bool {
+        match std::mem::replace(&mut self.state, State::Ended(None)) {
+            State::Running(thread) => {
+                self.handle.send(Command::Stop);
+                let result = match thread.join() {
+                    Ok(result) => result.context("the engine failed"),
+                    Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
+                };
+                self.state = State::Ended(Some(self.withdraw(result)));
+                true
+            }
+            State::Unstarted(_) => false,
+            State::Ended(ended) => {
+                let has_run = ended.is_some();
+                self.state = State::Ended(ended);
+                has_run
+            }
+        }
+    }
+
+    /// Returns the engine's result and whether all VIPs were removed, after [`stop`](Self::stop).
+    /// If the engine has not run, first removes the VIPs as after an engine with the result
+    /// `unstarted`.
+    pub(super) fn result(mut self, unstarted: anyhow::Result<Remaining>) -> Ended {
+        match std::mem::replace(&mut self.state, State::Ended(None)) {
+            State::Ended(Some(ended)) => ended,
+            _ => self.withdraw(unstarted),
+        }
+    }
+
+    fn withdraw(&self, result: anyhow::Result<Remaining>) -> Ended {
+        let withdrawn = with(CapabilitySet::NET_ADMIN, || withdraw_remaining(&result, self.configured));
+        (result.map(drop), withdrawn)
+    }
+}
+
+impl EngineControl for EngineThread<'_> {
+    fn start(&mut self) -> anyhow::Result<()> {
+        let State::Unstarted(unstarted) = std::mem::replace(&mut self.state, State::Ended(None)) else {
+            return Ok(());
+        };
+        let Unstarted { engine, predecessor, kernel_log } = *unstarted;
+        forward(kernel_log)?;
+        let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run(predecessor));
+        self.state = State::Running(thread.context("cannot start the engine thread")?);
+        confine(ThreadKind::Control);
+        Ok(())
+    }
+
+    fn ended(&mut self) {
+        if let Owner::ThisProcess = self.owner() {
+            self.stop();
+        }
+    }
+}
+
+/// Removes the VIPs that may remain after the engine has ended. If the engine failed, or was not
+/// started after the predecessor had ended, also removes the routes and rules of all instances.
+///
+/// # Errors
+/// Returns an error if VIPs may still remain.
+fn withdraw_remaining(ended: &anyhow::Result<Remaining>, configured: &Configured) -> anyhow::Result<()> {
+    // The engine has added only VIPs of routers that have been master. Other VIPs may belong to
+    // another agent and must stay. In case of an error, it is unknown which VIPs the engine or an
+    // ended predecessor had added, so all configured VIPs are removed.
+    match ended {
+        Ok(Remaining { vips, .. }) if vips.is_empty() => Ok(()),
+        Ok(Remaining { interfaces, vips }) => withdraw(interfaces, vips),
+        Err(_) => {
+            configured.remove_routing();
+            let (interfaces, vips) = configured.interfaces_and_vips();
+            withdraw(&interfaces, &vips)
+        }
+    }
+}
+
+/// Removes VIPs that the engine did not remove. A failure is also logged, because the agent may
+/// exit with a different error.
+///
+/// # Errors
+/// Returns an error if VIPs may remain.
+fn withdraw(names: &[String], vips: &[IpAddr]) -> anyhow::Result<()> {
+    let withdrawn = Requests::open().and_then(|mut requests| requests.withdraw(names, vips));
+    withdrawn.map_err(|error| {
+        tracing::error!(%error, "cannot remove the VIPs; remove them with `ip address del`");
+        anyhow!(error).context("VIPs may remain after shutdown")
+    })
+}
