@@ -132,6 +132,16 @@ fn enter(host: &str) -> Result<OwnedFd> {
     Ok(net.into())
 }
 
+/// Mounts another BPF file system over the one in which agents have pinned objects, as if processes
+/// that are started later were in another mount namespace. The pinned objects continue to exist.
+/// Called in a namespace.
+///
+/// # Errors
+/// Returns an error if the file system cannot be mounted.
+pub fn hide_pins() -> Result<()> {
+    mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), None).context("mounting a second BPF file system")
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         self.jobs = None;

@@ -305,12 +305,14 @@ the node of a dead master answers for its VIPs. Once another node has become
 master, the kernel drops packets to and from these VIPs if they are fenced.
 
 Run the command in the network namespace of the agent. It removes the VIPs,
-routes, rules, BPF programs and TC filters of all dead agents there, but only
-the macvlans of the agent with this runtime directory. It fails while another
-agent runs in this namespace.
+routes, rules and TC filters of all dead agents there, and the macvlans and
+BPF programs of each dead agent that has BPF programs or this runtime
+directory. It fails while another agent runs in this namespace. BPF programs
+that are pinned in another mount namespace are found only as root, with
+CAP_SYS_ADMIN.
 
 Exit status: 0 even if there was nothing to remove; 1 if an agent is running,
-or a VIP, route, rule or macvlan could not be removed.")]
+or a VIP, route, rule, macvlan or BPF program could not be removed.")]
     Cleanup,
 }
 

@@ -1,6 +1,7 @@
 //! `vipd cleanup`.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::ensure;
@@ -16,19 +17,20 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     if !guardian::stand_down(lock.name()) {
         eprintln!("vipd: {}", guardian::stand_down_failure(lock.name()));
     }
-    let Cleaned { removed, macvlans, unlisted } = service::cleanup(&lock)?;
+    let Cleaned { removed, failed, unsearched } = service::cleanup(&lock)?;
     output::print(&render(&removed))?;
-    if let Some(error) = unlisted {
+    if let Some(error) = unsearched {
+        let is_permitted = error.kind() != ErrorKind::PermissionDenied;
+        ensure!(
+            !is_permitted,
+            "cannot look for BPF programs that are pinned in another mount namespace: {error}"
+        );
         eprintln!(
-            "vipd: cannot look for BPF programs that are pinned in another mount namespace: {error}; such programs stay \
-             attached; run this command as root, with CAP_SYS_ADMIN"
+            "vipd: BPF programs that are pinned in another mount namespace stay attached, because finding them needs \
+             CAP_SYS_ADMIN; run this command as root"
         );
     }
-    ensure!(
-        macvlans.is_empty(),
-        "cannot delete the macvlans {}; delete them with `ip link delete NAME`",
-        macvlans.join(", ")
-    );
+    ensure!(failed.is_empty(), "cannot clean up after {}", failed.join("; "));
     Ok(())
 }
 

@@ -19,9 +19,9 @@ use crate::netlink::{Address, Notice, PROTO_VIPD, Requests, sysctl};
 use crate::observe::{Listener, Survey};
 use crate::packet::Members;
 use crate::process::{ClockState, agents_here, another_agent_runs, wall_clock_offset};
-use crate::service;
+use crate::service::{self, interface_name};
 use crate::vrrp::config::Family;
-use crate::xdp::{Census, Pins, native_cost, removes_vlan_tags};
+use crate::xdp::{Pins, native_cost, removes_vlan_tags};
 
 /// Bounds of the duration of the observation, unless `--seconds` is given.
 const SHORTEST: Duration = Duration::from_secs(4);
@@ -71,7 +71,7 @@ pub(crate) fn collect(
         duration: start.elapsed(),
     };
     Ok(Facts {
-        host: host(clock, &interfaces),
+        host: host(clock),
         path: path.display().to_string(),
         agent: agent(&client, before),
         config,
@@ -80,7 +80,7 @@ pub(crate) fn collect(
     })
 }
 
-fn host(clock: Clock, interfaces: &BTreeMap<String, Interface>) -> Host {
+fn host(clock: Clock) -> Host {
     let agents = agents_here();
     let is_dead = |name: &String| !another_agent_runs(name, None) && !agents.contains(name);
     let dead_agents = Pins::owners_other_than("")
@@ -92,26 +92,21 @@ fn host(clock: Clock, interfaces: &BTreeMap<String, Interface>) -> Host {
         obstacle: service::check_privileges().err().map(|error| error.to_string()),
         daemons: vrrp_daemons(),
         dead_agents,
-        hidden_programs: hidden_programs(interfaces),
+        hidden_programs: hidden_programs(),
         agents,
         routing: routing().map_err(|error| format!("cannot read the routes and rules: {error}")),
         clock,
     }
 }
 
-/// Returns the interfaces of each dead agent whose BPF programs are attached, but not pinned where
-/// this process sees them.
-fn hidden_programs(interfaces: &BTreeMap<String, Interface>) -> Result<Vec<Vec<String>>, String> {
-    let links = || interfaces.values().map(|interface| &interface.link);
-    let programs = links().filter_map(|link| Some((link.ifindex, link.xdp_program?)));
-    let census = Census::take(&programs.collect());
-    let Census { dead, .. } = census.map_err(|error| format!("cannot list the BPF programs: {error}"))?;
-    let hidden = dead.iter().filter(|agent| !agent.has_visible_pins);
-    let names = hidden.map(|agent| {
-        let ifindices = agent.interfaces();
-        links().filter(|link| ifindices.contains(&link.ifindex)).map(|link| link.name.clone()).collect()
-    });
-    Ok(names.collect())
+/// Returns the name and the interfaces of each dead agent whose BPF programs are attached, but not
+/// pinned where this process can see them.
+fn hidden_programs() -> Result<Vec<(String, Vec<String>)>, String> {
+    let found =
+        service::hidden_programs().map_err(|error| format!("cannot list the BPF programs: {error}"))?;
+    let dead = found.into_iter().filter(|(agent, _)| !another_agent_runs(agent, None));
+    let interfaces = |ifindices: BTreeSet<u32>| ifindices.into_iter().map(interface_name).collect();
+    Ok(dead.map(|(agent, programs)| (agent, interfaces(programs.interfaces()))).collect())
 }
 
 /// Returns the routes and policy rules with vipd's mark.

@@ -1,39 +1,42 @@
-//! `vipd cleanup`: removes the VIPs, routes, rules, BPF programs and TC filters of all dead agents,
-//! and the macvlans of one of them.
+//! `vipd cleanup`: removes the VIPs, routes, rules, macvlans, BPF programs and TC filters of all dead
+//! agents.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 
-use super::leftovers::census;
+use super::leftovers::{Liveness, hidden_programs};
+use crate::guardian;
 use crate::netlink::{Macvlans, Notice, PROTO_VIPD, Requests};
 use crate::process::{AgentLock, several_agents_run};
-use crate::xdp::{Pins, remove_stale_filters};
+use crate::xdp::{HiddenPrograms, Pins, remove_stale_filters};
 
 /// The result of a cleanup.
 pub struct Cleaned {
     /// Descriptions of the removed objects.
     pub removed: Vec<String>,
-    /// Names of the macvlans that could not be deleted.
-    pub macvlans: Vec<String>,
-    /// The reason why BPF programs that are not pinned in the BPF file system of this process could
-    /// not be searched for; `None` if they were.
-    pub unlisted: Option<io::Error>,
+    /// For each agent whose macvlans or BPF programs remain, its name and the reason.
+    pub failed: Vec<String>,
+    /// The error of the search for programs that are not pinned in the BPF file system of this
+    /// process, or `None` if the search succeeded.
+    pub unsearched: Option<io::Error>,
 }
 
-/// Removes the stale VIPs, routes, rules, BPF programs and TC filters of all dead agents in this
-/// network namespace, and the macvlans of the dead agent that `lock` names.
+/// Removes the stale VIPs, routes, rules, macvlans, BPF programs and TC filters of all dead agents
+/// in this network namespace: those that have BPF programs, and the one that `lock` names, whose
+/// guardian must have exited. Without BPF programs, other agents' macvlans are not found.
 ///
 /// Removes the VIPs first, because the BPF programs may be fencing them.
 ///
 /// # Errors
 /// Returns an error if another agent runs in this network namespace, if the resources cannot be
-/// listed, or if a VIP, route, rule or BPF program cannot be removed. A TC filter or a pinned BPF
-/// program that cannot be removed is not reported.
+/// listed, or if a VIP, route or rule cannot be removed. A TC filter or a pinned BPF program that
+/// cannot be removed is not reported.
 pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Cleaned> {
     if several_agents_run() {
-        anyhow::bail!(
+        bail!(
             "another vipd runs in this network namespace, and the agent that added a VIP cannot be identified; stop the \
              running agent first, or start the dead agent again, which removes the VIPs of its configuration"
         );
@@ -46,24 +49,20 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Cleaned> {
     }
     let routing = requests.remove_routing(|_| true).context("cannot remove routes and rules")?;
     removed.extend(routing.iter().map(ToString::to_string));
-    let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans")?;
-    removed.extend(macvlans.stale().map(|name| format!("macvlan {name}")));
-    let owners = Pins::owners_other_than("").context("cannot list the pins of BPF programs")?;
-    for owner in owners {
-        let pins = Pins::open(&owner).context("cannot detach the BPF programs; run this as root")?;
-        removed.extend(pins.inherited().map(|(ifindex, hook)| program(ifindex, hook)));
-        pins.clear();
-    }
-    let unlisted = match census() {
-        Ok(census) => {
-            for agent in census.dead {
-                let detached = agent.detach().context("cannot detach the BPF programs of a dead agent")?;
-                removed.extend(detached.into_iter().map(|(ifindex, hook)| program(ifindex, hook)));
-            }
-            None
-        }
-        Err(error) => Some(error),
+    let pinned = Pins::owners_other_than(lock.name()).context("cannot list the pins of BPF programs")?;
+    let (mut hidden, unsearched) = match hidden_programs() {
+        Ok(hidden) => (hidden, None),
+        Err(error) => (BTreeMap::new(), Some(error)),
     };
+    let agents: BTreeSet<String> =
+        pinned.into_iter().chain(hidden.keys().cloned()).chain([lock.name().to_owned()]).collect();
+    let mut failed = Vec::new();
+    for agent in agents {
+        let hidden = hidden.remove(&agent).unwrap_or_default();
+        if let Err(error) = clear(&agent, lock, hidden, &mut removed) {
+            failed.push(format!("{agent}: {error:#}"));
+        }
+    }
     let mut interfaces = Vec::new();
     let dumped = requests.dump(|notice| {
         if let Notice::Link(link) = notice {
@@ -73,7 +72,38 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Cleaned> {
     dumped.context("cannot read the interfaces")?;
     let filtered = interfaces.iter().filter(|interface| remove_stale_filters(interface));
     removed.extend(filtered.map(|interface| format!("filters of interface {interface}")));
-    Ok(Cleaned { removed, macvlans: macvlans.undeleted().to_vec(), unlisted })
+    Ok(Cleaned { removed, failed, unsearched })
+}
+
+/// Removes the macvlans and BPF programs of a dead agent, and adds their descriptions to `removed`.
+fn clear(
+    agent: &str,
+    lock: &AgentLock,
+    hidden: HiddenPrograms,
+    removed: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    let mut held = None;
+    if agent != lock.name() {
+        held = match Liveness::of(agent)? {
+            Liveness::Running => bail!("the agent has been started in the meantime"),
+            dead @ Liveness::Dead(_) => Some(dead),
+        };
+        ensure!(guardian::stand_down(agent), guardian::stand_down_failure(agent));
+    }
+    let macvlans = Macvlans::open(agent).context("cannot remove the macvlans")?;
+    removed.extend(macvlans.stale().map(|name| format!("macvlan {name}")));
+    let pins = Pins::find(agent).context("cannot detach the BPF programs; run this as root")?;
+    removed.extend(pins.inherited().map(|(ifindex, hook)| program(ifindex, hook)));
+    pins.clear();
+    let detached = hidden.detach().context("cannot detach the BPF programs")?;
+    removed.extend(detached.into_iter().map(|(ifindex, hook)| program(ifindex, hook)));
+    drop(held);
+    ensure!(
+        macvlans.undeleted().is_empty(),
+        "cannot delete the macvlans {}; delete them with `ip link delete NAME`",
+        macvlans.undeleted().join(", ")
+    );
+    Ok(())
 }
 
 fn program(interface: impl Display, hook: &str) -> String {

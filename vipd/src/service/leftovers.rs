@@ -21,7 +21,7 @@ use crate::process::{
     AgentLock, InterfaceClaim, LockError, agent_name, agent_stays, another_agent_runs, other_agents_run,
 };
 use crate::vrrp::Family;
-use crate::xdp::{Census, DeadAgent, Kernel, Pins};
+use crate::xdp::{HiddenPrograms, Kernel, Pins};
 
 /// The VRRP interfaces that this agent has claimed, by interface index.
 pub type Claims = BTreeMap<u32, InterfaceClaim>;
@@ -75,10 +75,9 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
 }
 
 /// Removes the VIPs of a previous run of this agent, because the new BPF programs do not fence
-/// them. Then detaches that run's programs. If `has_fence` is set, programs on interfaces in use
-/// stay attached until the interfaces are opened, and are then replaced, in place if possible. Also
-/// cleans up after dead agents on the same interfaces that have [other names](clear_others) or
-/// [no visible pins](clear_hidden).
+/// them. Then detaches that run's programs. If `has_fence` is set, pinned programs on interfaces in
+/// use stay attached until the interfaces are opened, and are then replaced, in place if possible.
+/// Also cleans up after [dead agents with other names](clear_others) on the same interfaces.
 ///
 /// # Errors
 /// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached
@@ -90,11 +89,14 @@ pub(super) fn clear_programs(
     config: &Config,
 ) -> anyhow::Result<()> {
     let in_use: BTreeSet<u32> = interfaces(config).into_iter().filter_map(interface_index).collect();
-    clear_others(agent, &in_use);
-    clear_hidden(&in_use);
-    let pins = if has_fence { open_pins(agent) } else { Pins::open(agent).ok() };
+    let mut hidden = hidden_or_none();
+    let own = hidden.remove(agent).unwrap_or_default();
+    clear_agents(agent, &in_use, hidden);
+    remove_vips_of(Stale::hidden(&own), agent, agent, &BTreeSet::new())?;
+    detach(agent, own)?;
+    let pins = if has_fence { open_pins(agent) } else { Pins::find(agent).ok() };
     let Some(pins) = pins else { return Ok(()) };
-    remove_vips_of(&pins, agent, agent)?;
+    remove_vips_of(Stale::pinned(&pins), agent, agent, &BTreeSet::new())?;
     if has_fence {
         let unused = pins.interfaces().difference(&in_use).copied().collect();
         kernel.use_pins(pins);
@@ -109,12 +111,22 @@ pub(super) fn clear_programs(
 /// or VIPs on one of these interfaces. A dead agent's programs may drop packets to this agent's
 /// VIPs. A failure is logged, and the programs stay attached.
 pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
-    let owners = Pins::owners_other_than(agent).unwrap_or_else(|error| {
+    let mut hidden = hidden_or_none();
+    hidden.remove(agent);
+    clear_agents(agent, ifindices, hidden);
+}
+
+fn clear_agents(agent: &str, ifindices: &BTreeSet<u32>, mut hidden: BTreeMap<String, HiddenPrograms>) {
+    let pinned = Pins::owners_other_than(agent).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
         Vec::new()
     });
+    let running = hidden.iter().filter(|(owner, _)| another_agent_runs(owner, None));
+    let in_use = running.filter_map(|(_, programs)| programs.vips()).flatten().copied().collect();
+    let owners: BTreeSet<String> = pinned.into_iter().chain(hidden.keys().cloned()).collect();
     for owner in owners {
-        if let Err(error) = clear_other(&owner, agent, ifindices) {
+        let programs = hidden.remove(&owner).unwrap_or_default();
+        if let Err(error) = clear_other(&owner, agent, ifindices, programs, &in_use) {
             tracing::error!(
                 agent = owner,
                 "cannot clean up after a dead agent: {error:#}; its BPF programs may drop packets to VIPs; run \
@@ -124,83 +136,128 @@ pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
     }
 }
 
-fn clear_other(dead: &str, agent: &str, ifindices: &BTreeSet<u32>) -> anyhow::Result<()> {
+fn clear_other(
+    dead: &str,
+    agent: &str,
+    ifindices: &BTreeSet<u32>,
+    hidden: HiddenPrograms,
+    in_use: &BTreeSet<AddressKey>,
+) -> anyhow::Result<()> {
     // Checked before the lock is acquired, because acquiring it makes the dead agent's guardian
     // exit.
-    if agent_stays(dead) || interfaces_of(&Pins::open(dead)?).is_disjoint(ifindices) {
+    if agent_stays(dead)
+        || hidden.interfaces().is_disjoint(ifindices)
+            && interfaces_of(&Pins::find(dead)?).is_disjoint(ifindices)
+    {
         return Ok(());
     }
-    // The lock prevents an agent with this name from starting. A process of an unprivileged user
-    // that holds the lock is not an agent, and is ignored.
-    let _lock = match AgentLock::acquire_name_patiently(dead) {
-        Ok(lock) => Some(lock),
-        Err(LockError::OtherUser { .. }) => None,
-        Err(LockError::Taken { .. }) => return Ok(()),
-        Err(error) => return Err(error.into()),
+    let _lock = match Liveness::of(dead)? {
+        Liveness::Running => return Ok(()),
+        lock @ Liveness::Dead(_) => lock,
     };
     // Opened again, because the agent may have started and ended since the check.
-    let pins = Pins::open(dead)?;
+    let pins = Pins::find(dead)?;
     ensure!(guardian::stand_down(dead), "the dead agent's guardian is still running");
-    remove_vips_of(&pins, dead, agent)?;
+    remove_vips_of(Stale::pinned(&pins), dead, agent, in_use)?;
+    remove_vips_of(Stale::hidden(&hidden), dead, agent, in_use)?;
     Macvlans::open(dead).context("cannot remove the dead agent's macvlans")?;
     tracing::info!(agent = dead, "detaching the BPF programs of a dead agent");
     pins.clear();
-    Ok(())
+    detach(dead, hidden)
 }
 
-/// Removes the VIPs and programs of each dead agent that has programs on one of these interfaces,
-/// but whose pins this process does not see. Does nothing without CAP_SYS_ADMIN, which is required
-/// to find these programs. A failure is logged, and the programs stay attached.
-fn clear_hidden(ifindices: &BTreeSet<u32>) {
-    let Census { dead, vips_in_use } = match census() {
-        Ok(census) => census,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return,
-        Err(error) => {
-            tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
-            return;
-        }
-    };
-    let hidden = dead.into_iter().filter(|agent| !agent.has_visible_pins);
-    for agent in hidden.filter(|agent| !agent.interfaces().is_disjoint(ifindices)) {
-        if let Err(error) = clear_hidden_agent(agent, &vips_in_use) {
-            tracing::error!(
-                "cannot clean up after a dead agent: {error:#}; its BPF programs may drop packets to VIPs; stop all agents and \
-                 run `vipd cleanup` as root"
-            );
+/// Whether an agent runs.
+pub(super) enum Liveness {
+    Running,
+    /// No agent with the name can start until the lock is dropped. There is no lock if a process of
+    /// an unprivileged user holds it; this process is not an agent, and is ignored.
+    Dead(#[expect(dead_code, reason = "held until it is dropped")] Option<AgentLock>),
+}
+
+impl Liveness {
+    pub(super) fn of(agent: &str) -> Result<Self, LockError> {
+        match AgentLock::acquire_name_patiently(agent) {
+            Ok(lock) => Ok(Self::Dead(Some(lock))),
+            Err(LockError::OtherUser { .. }) => Ok(Self::Dead(None)),
+            Err(LockError::Taken { .. }) => Ok(Self::Running),
+            Err(error) => Err(error),
         }
     }
 }
 
-fn clear_hidden_agent(agent: DeadAgent, vips_in_use: &BTreeSet<AddressKey>) -> anyhow::Result<()> {
-    remove_vips(|found| agent.vips().contains(&key(found)) && !vips_in_use.contains(&key(found)))?;
-    let interfaces: Vec<String> = agent.interfaces().into_iter().map(interface_name).collect();
-    agent.detach().context("cannot detach its BPF programs")?;
-    tracing::warn!(
-        interfaces = interfaces.join(", "),
-        "detached the BPF programs of a dead agent, which are not pinned in the BPF file system of this process"
-    );
+/// Detaches the programs of a dead agent that are not pinned where this process can see them.
+fn detach(dead: &str, hidden: HiddenPrograms) -> anyhow::Result<()> {
+    let interfaces: Vec<String> = hidden.interfaces().into_iter().map(interface_name).collect();
+    hidden.detach().context("cannot detach its BPF programs")?;
+    if !interfaces.is_empty() {
+        tracing::warn!(
+            agent = dead,
+            interfaces = interfaces.join(", "),
+            "detached BPF programs of a dead agent, which are not pinned in the BPF file system of this process"
+        );
+    }
     Ok(())
 }
 
-/// Finds the programs of dead agents in this network namespace by the kernel's IDs.
-pub(super) fn census() -> io::Result<Census> {
+/// Finds the programs in this network namespace that are not pinned where this process can see
+/// them, by the name of their agent.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN, and any other error from netlink or `bpf(2)`.
+pub(crate) fn hidden_programs() -> io::Result<BTreeMap<String, HiddenPrograms>> {
     let links = Requests::open()?.link_facts()?.into_iter();
-    Census::take(&links.filter_map(|link| Some((link.ifindex, link.xdp_program?))).collect())
+    HiddenPrograms::find(&links.filter_map(|link| Some((link.ifindex, link.xdp_program?))).collect())
 }
 
-/// Removes the VIPs of the dead agent that created `pins`, except those that a running agent also
-/// has.
-fn remove_vips_of(pins: &Pins, dead: &str, agent: &str) -> anyhow::Result<()> {
-    let in_use = vips_of_others(dead);
-    let interfaces = pins.attached_interfaces();
-    match pins.vips() {
-        Some(vips) => remove_vips(|found| vips.contains(&key(found)) && !in_use.contains(&key(found))),
+/// Finds the programs like [`hidden_programs`], but none without CAP_SYS_ADMIN, and none after an
+/// error, which is logged.
+fn hidden_or_none() -> BTreeMap<String, HiddenPrograms> {
+    hidden_programs().unwrap_or_else(|error| {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
+        }
+        BTreeMap::new()
+    })
+}
+
+/// What the programs of a dead agent show of its VIPs.
+struct Stale<'a> {
+    /// The VIPs in the dead agent's map, if it can be read.
+    vips: Option<&'a BTreeSet<AddressKey>>,
+    /// The interfaces to which the programs are attached.
+    interfaces: BTreeSet<u32>,
+}
+
+impl<'a> Stale<'a> {
+    fn pinned(pins: &'a Pins) -> Self {
+        Self { vips: pins.vips(), interfaces: pins.attached_interfaces() }
+    }
+
+    fn hidden(hidden: &'a HiddenPrograms) -> Self {
+        Self { vips: hidden.vips(), interfaces: hidden.interfaces() }
+    }
+}
+
+/// Removes the VIPs of a dead agent, except those that a running agent also has. `in_use` contains
+/// the VIPs of running agents whose pins are not visible.
+fn remove_vips_of(
+    stale: Stale<'_>,
+    dead: &str,
+    agent: &str,
+    in_use: &BTreeSet<AddressKey>,
+) -> anyhow::Result<()> {
+    let Stale { vips, interfaces } = stale;
+    let visible = vips_of_others(dead);
+    let is_used = |found: &Address| visible.contains(&key(found)) || in_use.contains(&key(found));
+    match vips {
+        Some(vips) if vips.is_empty() => Ok(()),
+        Some(vips) => remove_vips(|found| vips.contains(&key(found)) && !is_used(found)),
         None if interfaces.is_empty() => Ok(()),
         None if other_agents_run(&[dead, agent]) => bail!(
             "cannot remove stale VIPs left by a previous run: the map of that run's VIPs cannot be read, and the VIPs may \
              belong to other running agents; stop those agents and run `vipd cleanup`"
         ),
-        None => remove_vips(|found| interfaces.contains(&found.ifindex) && !in_use.contains(&key(found))),
+        None => remove_vips(|found| interfaces.contains(&found.ifindex) && !is_used(found)),
     }
 }
 
@@ -221,7 +278,7 @@ fn key(found: &Address) -> AddressKey {
 fn vips_of_others(dead: &str) -> BTreeSet<AddressKey> {
     let mut vips = BTreeSet::new();
     for owner in Pins::owners_other_than(dead).unwrap_or_default() {
-        if let (true, Ok(pins)) = (another_agent_runs(&owner, None), Pins::open(&owner)) {
+        if let (true, Ok(pins)) = (another_agent_runs(&owner, None), Pins::find(&owner)) {
             vips.extend(pins.vips().into_iter().flatten());
         }
     }
@@ -257,7 +314,7 @@ fn interfaces(config: &Config) -> BTreeSet<&str> {
 }
 
 /// Returns the name of the interface, or its index if it no longer exists.
-fn interface_name(ifindex: u32) -> String {
+pub(crate) fn interface_name(ifindex: u32) -> String {
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None);
     let name = socket.ok().and_then(|socket| netdevice::index_to_name(socket, ifindex).ok());
     name.unwrap_or_else(|| ifindex.to_string())

@@ -99,6 +99,7 @@ pub(crate) use successor::succeed;
 
 pub use cleanup::{Cleaned, cleanup};
 pub use leftovers::{Claims, claim_interfaces};
+pub(crate) use leftovers::{hidden_programs, interface_name};
 pub(crate) use report::hmac_status;
 pub(crate) use sizes::sizes;
 pub use stored::{Continuation, Stored, take_stored};
@@ -195,6 +196,12 @@ fn start(parts: Start) -> anyhow::Result<()> {
     let counters = Arc::new(counters);
 
     let has_fence = config.fence == Fence::On;
+    if let Err(error) = kernel.set_label(lock.name()) {
+        tracing::warn!(
+            %error,
+            "cannot label the BPF programs; after a crash, an agent in another mount namespace will not find them"
+        );
+    }
     // A successor opens the pins once it has taken over.
     if heir.is_none() {
         leftovers::clear_programs(lock.name(), has_fence, &mut kernel, &config)?;

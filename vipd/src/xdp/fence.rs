@@ -336,7 +336,7 @@ mod tests {
         lab.host(Station::Node(1))?.run(|| {
             let mut ebpf = EbpfLoader::new().load(OBJECT)?;
             for hook in [Hook::Ingress, Hook::Egress] {
-                let programs = &mut Programs(&mut ebpf);
+                let programs = &mut Programs::unlabelled(&mut ebpf);
                 programs.load(hook.attachment().0)?;
                 let attach = |programs: &mut Programs<'_>| {
                     attach_filter(programs, INTERFACE, hook).map_err(anyhow::Error::msg)

@@ -15,6 +15,7 @@ use super::attach::{Attached, Attachments};
 use super::error::{AttachError, LoadError};
 use super::fence::{FenceLevel, FenceLinks, Hook};
 use super::inherited::{self, Inherited, KernelLinks, MapDescriptors};
+use super::label::Label;
 use super::mode::{Framing, Preference};
 use super::pin::Pins;
 use super::program::{self, Action, Consumers, Entry, Programs};
@@ -46,6 +47,8 @@ pub struct Kernel {
     /// Descriptor of the map of VIPs, used for pinning the map.
     addresses: OwnedFd,
     consumers: Consumers,
+    /// The label of the programs, once the agent's name is known.
+    label: Option<Label>,
 }
 
 /// Result of [`Kernel::load`].
@@ -97,12 +100,12 @@ impl Kernel {
         let Self { ebpf, attachments, fence, .. } = &mut loaded.kernel;
         for (info, link) in links.adverts {
             attachments
-                .borrow(&mut Programs(ebpf), info, link)
+                .borrow(&mut Programs::unlabelled(ebpf), info, link)
                 .map_err(|error| LoadError::program(info.entry.name(), &error))?;
         }
         for (info, link) in links.fences {
             fence
-                .borrow(&mut Programs(ebpf), info, link)
+                .borrow(&mut Programs::unlabelled(ebpf), info, link)
                 .map_err(|error| LoadError::program(names::FENCE_EGRESS, &error))?;
         }
         Ok(loaded)
@@ -147,16 +150,7 @@ impl Kernel {
             Verbosity::Quiet => None,
             Verbosity::Discards => KernelLog::new(&mut ebpf),
         };
-        for name in Entry::ALL.map(Entry::name) {
-            ebpf.program(name).ok_or(LoadError::Missing { kind: "program", name })?;
-        }
-        let mut consumers = Consumers::new(&mut ebpf)?;
-        if !is_successor {
-            consumers.install(&ebpf)?;
-        }
-        // Loading one program shows whether the verifier accepts the parser, which all programs
-        // that receive adverts share.
-        Programs(&mut ebpf).load(Entry::Tc).map_err(|error| LoadError::program(names::TC, &error))?;
+        let consumers = load_first(&mut ebpf, is_successor)?;
         let rows = sizes.routers as usize + 1;
         let pinned = maps
             .get(names::MAP_ADDRESSES)
@@ -209,6 +203,7 @@ impl Kernel {
                 arrays: [leases_map, filter, slots, lost, discarded, asleep, senders, clock],
                 addresses: pinned,
                 consumers,
+                label: None,
             },
             feed,
             counters,
@@ -219,6 +214,19 @@ impl Kernel {
             log,
             maps,
         })
+    }
+
+    /// Labels the programs with the agent's name, so that another agent can identify them after a
+    /// crash even if it does not see their pins.
+    ///
+    /// # Errors
+    /// The error returned by the kernel.
+    pub fn set_label(&mut self, agent: &str) -> io::Result<()> {
+        let label = Label::new(agent)?;
+        let loaded = Entry::ALL.iter().filter_map(|entry| self.ebpf.program(entry.name())?.fd().ok());
+        loaded.into_iter().try_for_each(|program| label.bind(program.as_fd()))?;
+        self.label = Some(label);
+        Ok(())
     }
 
     /// Returns a descriptor of the array of leases, for [`GuardianLeases`](super::GuardianLeases).
@@ -257,7 +265,7 @@ impl Kernel {
             );
         }
         self.use_pins(pins.unwrap_or_else(Pins::none));
-        let programs = &mut Programs(&mut self.ebpf);
+        let programs = &mut Programs { ebpf: &mut self.ebpf, label: self.label.as_ref() };
         let mut failed = self.attachments.take_over(programs);
         failed.extend(self.fence.take_over(programs, &mut self.attachments.pins));
         failed
@@ -334,7 +342,7 @@ impl Kernel {
         preference: Preference,
         framing: Framing,
     ) -> Result<Attached, AttachError> {
-        let programs = &mut Programs(&mut self.ebpf);
+        let programs = &mut Programs { ebpf: &mut self.ebpf, label: self.label.as_ref() };
         self.attachments.ensure(programs, ifindex, interface, preference, framing)
     }
 
@@ -364,7 +372,7 @@ impl Kernel {
         interface: &str,
         advert_is_pinned: Option<bool>,
     ) -> (FenceLevel, Option<String>) {
-        let programs = &mut Programs(&mut self.ebpf);
+        let programs = &mut Programs { ebpf: &mut self.ebpf, label: self.label.as_ref() };
         let pins = &mut self.attachments.pins;
         let egress = self.fence.ensure(programs, pins, ifindex, interface, Hook::Egress);
         let ingress = if let Some(is_pinned) = advert_is_pinned {
@@ -407,7 +415,7 @@ impl Kernel {
     /// # Errors
     /// Returns an error if the verifier rejects the program.
     pub fn prepare(&mut self, entry: Entry) -> Result<(), ProgramError> {
-        Programs(&mut self.ebpf).load(entry).map(drop)
+        Programs { ebpf: &mut self.ebpf, label: self.label.as_ref() }.load(entry).map(drop)
     }
 
     /// Runs a program `repeat` times on `frame` as if received on `ifindex` (`BPF_PROG_TEST_RUN`).
@@ -431,6 +439,22 @@ impl Drop for Kernel {
     fn drop(&mut self) {
         self.fence.detach_all(&self.attachments.pins);
     }
+}
+
+/// Loads the programs that are needed from the start. A successor installs those that drop adverts
+/// later.
+fn load_first(ebpf: &mut Ebpf, is_successor: bool) -> Result<Consumers, LoadError> {
+    for name in Entry::ALL.map(Entry::name) {
+        ebpf.program(name).ok_or(LoadError::Missing { kind: "program", name })?;
+    }
+    let mut consumers = Consumers::new(ebpf)?;
+    if !is_successor {
+        consumers.install(ebpf)?;
+    }
+    // Loading one program shows whether the verifier accepts the parser, which all programs that
+    // receive adverts share.
+    Programs::unlabelled(ebpf).load(Entry::Tc).map_err(|error| LoadError::program(names::TC, &error))?;
+    Ok(consumers)
 }
 
 fn take<T>(

@@ -10,7 +10,6 @@
 
 mod addresses;
 mod attach;
-mod census;
 mod counters;
 mod device;
 mod driver;
@@ -18,7 +17,9 @@ mod error;
 mod extack;
 mod feed;
 mod fence;
+mod hidden;
 mod inherited;
+mod label;
 mod leases;
 mod loader;
 mod log;
@@ -40,7 +41,6 @@ pub use aya::maps::MapError;
 
 pub use addresses::Addresses;
 pub use attach::{Attached, LinkProbe, Position};
-pub use census::{Census, DeadAgent};
 pub use counters::Counters;
 pub(crate) use device::exists;
 pub use device::removes_vlan_tags;
@@ -48,6 +48,7 @@ pub use driver::native_cost;
 pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
 pub use fence::{FenceInfo, FenceLevel, Hook, remove_stale_filters};
+pub use hidden::HiddenPrograms;
 pub use inherited::{AttachmentInfo, Inherited, KernelLinks, MapDescriptors, StoredKeys};
 pub use leases::{GuardianLeases, Leases};
 pub use loader::{Kernel, Loaded, Verbosity};

@@ -105,12 +105,8 @@ impl Pins {
         if !is_mounted() {
             return Err(PinError::NotMounted);
         }
-        let system = |action, path: &Path| {
-            let path = path.to_owned();
-            move |cause| PinError::System { action, path, cause }
-        };
+        let directory = path_of(agent)?;
         let common = Path::new(ROOT).join("vipd");
-        let directory = common.join(directory_name(agent).map_err(system("read", Path::new(NETNS)))?);
         // All agents list the common directory, to find the directories of other agents. Only root
         // and the agent's user may access an agent's own directory.
         for (path, mode) in [(&common, 0o755), (&directory, 0o700)] {
@@ -120,12 +116,26 @@ impl Pins {
                 }
                 _ => {}
             }
-            let found = fs::symlink_metadata(path).map_err(system("read", path))?.uid();
-            let expected = geteuid().as_raw();
-            if found != 0 && expected != 0 && found != expected {
-                return Err(PinError::OtherUser { path: path.clone(), found, expected });
-            }
+            check_owner(path)?;
         }
+        Self::read(directory)
+    }
+
+    /// Opens the directory of an agent like [`open`](Self::open), but does not create it. Returns a
+    /// value without pins if the directory does not exist or no BPF file system is mounted.
+    ///
+    /// # Errors
+    /// Returns an error if the directory cannot be used.
+    pub fn find(agent: &str) -> Result<Self, PinError> {
+        let directory = path_of(agent)?;
+        if !is_mounted() || !directory.exists() {
+            return Ok(Self::none());
+        }
+        check_owner(&directory)?;
+        Self::read(directory)
+    }
+
+    fn read(directory: PathBuf) -> Result<Self, PinError> {
         let entries = fs::read_dir(&directory).map_err(system("read", &directory))?;
         let (mut inherited, mut vips) = (BTreeMap::new(), None);
         for entry in entries.filter_map(Result::ok) {
@@ -161,7 +171,7 @@ impl Pins {
     /// that cannot be read.
     pub(super) fn all_links() -> BTreeSet<u32> {
         let owners = Self::owners_other_than("").unwrap_or_default();
-        let pins = owners.iter().filter_map(|owner| Self::open(owner).ok());
+        let pins = owners.iter().filter_map(|owner| Self::find(owner).ok());
         let links = pins.flat_map(|pins| pins.inherited.into_values());
         links.filter_map(|link| Some(syscall::link_info(link.as_fd()).ok()?.id)).collect()
     }
@@ -295,6 +305,26 @@ fn is_mounted() -> bool {
 }
 
 const NETNS: &str = "/proc/self/ns/net";
+
+/// Returns the path of an agent's directory.
+fn path_of(agent: &str) -> Result<PathBuf, PinError> {
+    let name = directory_name(agent).map_err(system("read", Path::new(NETNS)))?;
+    Ok(Path::new(ROOT).join("vipd").join(name))
+}
+
+fn check_owner(path: &Path) -> Result<(), PinError> {
+    let found = fs::symlink_metadata(path).map_err(system("read", path))?.uid();
+    let expected = geteuid().as_raw();
+    if found != 0 && expected != 0 && found != expected {
+        return Err(PinError::OtherUser { path: path.to_owned(), found, expected });
+    }
+    Ok(())
+}
+
+fn system(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PinError {
+    let path = path.to_owned();
+    move |cause| PinError::System { action, path, cause }
+}
 
 /// Returns the name of an agent's directory. The name contains the network namespace, because
 /// agents in different network namespaces may share a BPF file system. Periods are escaped, because

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use vipd_common::names;
 
 use super::error::LoadError;
+use super::label::Label;
 use super::mode::{Framing, Mode};
 
 /// A program that is attached to a hook. The programs that drop adverts after a tail call are not
@@ -147,23 +148,36 @@ impl Consumers {
 }
 
 /// The programs, by name.
-pub(super) struct Programs<'a>(pub(super) &'a mut Ebpf);
+pub(super) struct Programs<'a> {
+    pub(super) ebpf: &'a mut Ebpf,
+    /// The label of each program that is loaded from now on.
+    pub(super) label: Option<&'a Label>,
+}
 
-impl Programs<'_> {
+impl<'a> Programs<'a> {
+    pub(super) fn unlabelled(ebpf: &'a mut Ebpf) -> Self {
+        Self { ebpf, label: None }
+    }
+
     /// Returns a program for TC.
     pub(super) fn classifier(&mut self, entry: Entry) -> Result<&mut SchedClassifier, ProgramError> {
-        self.0.program_mut(entry.name()).ok_or(ProgramError::NotLoaded)?.try_into()
+        self.ebpf.program_mut(entry.name()).ok_or(ProgramError::NotLoaded)?.try_into()
     }
 
     /// Loads a program unless it is already loaded, and returns its descriptor.
     pub(super) fn load(&mut self, entry: Entry) -> Result<BorrowedFd<'_>, ProgramError> {
-        let program = self.0.program_mut(entry.name()).ok_or(ProgramError::NotLoaded)?;
+        let program = self.ebpf.program_mut(entry.name()).ok_or(ProgramError::NotLoaded)?;
         match program {
             Program::Xdp(xdp) if xdp.fd().is_err() => xdp.load()?,
             Program::SchedClassifier(tc) if tc.fd().is_err() => tc.load()?,
-            _ => {}
+            _ => return program.fd().map(ProgramFd::as_fd),
         }
-        program.fd().map(ProgramFd::as_fd)
+        let program = program.fd()?.as_fd();
+        if let Some(label) = self.label {
+            // Without the label, the program can be found only by its pin.
+            let _ = label.bind(program);
+        }
+        Ok(program)
     }
 }
 

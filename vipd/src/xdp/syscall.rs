@@ -14,8 +14,8 @@ use vipd_common::hmac::KeyState;
 use vipd_common::records::HmacKey;
 
 pub(super) use objects::{
-    create_counter, create_ring, first_program, link_by_id, links, load_xdp, map_by_id, map_name,
-    program_by_id, program_info, program_name, programs, read_counter, set_first_program,
+    bind_map, create_array, create_ring, first_program, link_by_id, links, load_xdp, map_by_id, map_name,
+    program_by_id, program_info, read_element, set_first_program, write_element,
 };
 
 /// Commands and constants of `include/uapi/linux/bpf.h` and `if_link.h`.
@@ -25,7 +25,6 @@ const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
-const BPF_PROG_GET_NEXT_ID: libc::c_int = 11;
 const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
 const BPF_MAP_GET_FD_BY_ID: libc::c_int = 14;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
@@ -35,6 +34,7 @@ const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_GET_FD_BY_ID: libc::c_int = 30;
 const BPF_LINK_GET_NEXT_ID: libc::c_int = 31;
 const BPF_LINK_DETACH: libc::c_int = 34;
+const BPF_PROG_BIND_MAP: libc::c_int = 35;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
 const BPF_PROG_TYPE_XDP: u32 = 6;

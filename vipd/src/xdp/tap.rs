@@ -91,8 +91,8 @@ impl Consumer {
     /// [`TapError::Foreign`] if the program is not vipd's; `EPERM` without CAP_SYS_ADMIN.
     pub fn of(program: u32) -> Result<Self, TapError> {
         let target = syscall::program_by_id(program).map_err(system("open the XDP program"))?;
-        let (_, maps) = syscall::program_info(target.as_fd()).map_err(system("read the XDP program"))?;
-        for id in maps {
+        let target = syscall::program_info(target.as_fd()).map_err(system("read the XDP program"))?;
+        for id in target.maps {
             let map = syscall::map_by_id(id).map_err(system("open a map of the XDP program"))?;
             let name = syscall::map_name(map.as_fd()).map_err(system("read a map of the XDP program"))?;
             let has_frags = match name.as_str() {
@@ -122,9 +122,9 @@ impl Tap {
             syscall::load_xdp(instructions, consumer.has_frags, name).map_err(system("load a BPF program"))
         };
         let map = syscall::create_ring(RING).map_err(system("create a ring buffer"))?;
-        let counter = syscall::create_counter().map_err(system("create a map"))?;
+        let counter = syscall::create_array("", size_of::<u64>()).map_err(system("create a map"))?;
         let program = load(&tap_program::copy(map.as_raw_fd(), counter.as_raw_fd()), NAME)?;
-        let (program_id, _) = syscall::program_info(program.as_fd()).map_err(system("read a BPF program"))?;
+        let copying = syscall::program_info(program.as_fd()).map_err(system("read a BPF program"))?;
         let ring = RingBuf::try_from(Map::RingBuf(MapData::from_fd(map)?))?;
         let array = consumer.open()?;
         let read = |array: &OwnedFd| {
@@ -132,12 +132,13 @@ impl Tap {
         };
         let Some(original) = read(&array)? else { return Ok(None) };
         let original = syscall::program_by_id(original).map_err(system("open the agent's program"))?;
-        let name = syscall::program_name(original.as_fd()).map_err(system("read the agent's program"))?;
+        let replaced = syscall::program_info(original.as_fd()).map_err(system("read the agent's program"))?;
         // A killed process may have left its tap in the array. Do not restore that tap later.
-        let original = if name == NAME { load(&tap_program::drop(), names::CONSUME_XDP)? } else { original };
+        let original =
+            if replaced.name == NAME { load(&tap_program::drop(), names::CONSUME_XDP)? } else { original };
         syscall::set_first_program(array.as_fd(), program.as_fd())
             .map_err(system("install a BPF program"))?;
-        Ok(Some(Self { consumer, ring, counter, counted: 0, program, program_id, original }))
+        Ok(Some(Self { consumer, ring, counter, counted: 0, program, program_id: copying.id, original }))
     }
 
     /// Returns the array on which the tap is installed.
@@ -155,7 +156,11 @@ impl Tap {
     /// Returns the number of frames that were lost since the last call, because the ring buffer was
     /// full.
     pub fn lost(&mut self) -> u64 {
-        let counted = syscall::read_counter(self.counter.as_fd()).unwrap_or(self.counted);
+        let mut counted = [0; size_of::<u64>()];
+        if syscall::read_element(self.counter.as_fd(), &mut counted).is_err() {
+            return 0;
+        }
+        let counted = u64::from_ne_bytes(counted);
         counted - std::mem::replace(&mut self.counted, counted)
     }
 

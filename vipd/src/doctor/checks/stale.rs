@@ -56,11 +56,14 @@ pub(in crate::doctor) fn no_program_is_stale(facts: &Facts) -> Vec<Finding> {
             let remedy = "run this command as root, with CAP_SYS_ADMIN";
             return dead.chain([finding.evidence(error).remedy(remedy)]).collect();
         }
-        Ok(hidden) => hidden.iter().map(|interfaces| {
+        Ok(hidden) => hidden.iter().map(|(agent, interfaces)| {
             let summary =
                 "BPF programs of a dead agent are still attached, and may drop packets to and from VIPs";
             Finding::problem("stale-programs", HOST, summary)
-                .evidence(format!("programs on {} without pins in /sys/fs/bpf/vipd", list(interfaces)))
+                .evidence(format!(
+                    "programs on {} of the agent with the runtime directory {agent}, not pinned in /sys/fs/bpf/vipd",
+                    list(interfaces)
+                ))
                 .remedy("stop all agents of this network namespace, and run `vipd cleanup` as root")
         }),
     };

@@ -226,7 +226,9 @@ fn troubles_of_the_host_and_its_interfaces_are_found() {
         ("cannot-run-agent", |facts| facts.host.obstacle = Some("this process lacks CAP_BPF".to_owned())),
         ("agent-silent", |facts| facts.agent = Agent::Silent("no reply".to_owned(), None)),
         ("stale-routes", |facts| facts.host.routing = Ok(vec!["route 198.51.100.0/24 dev eth0".to_owned()])),
-        ("stale-programs", |facts| facts.host.hidden_programs = Ok(vec![vec!["eth0".to_owned()]])),
+        ("stale-programs", |facts| {
+            facts.host.hidden_programs = Ok(vec![("/run/old".to_owned(), Vec::new())]);
+        }),
         ("not-checked", |facts| facts.host.hidden_programs = Err("out of memory".to_owned())),
         ("not-checked", |facts| facts.host.dead_agents = Err("permission denied".to_owned())),
         ("not-checked", |facts| facts.host.routing = Err("interrupted".to_owned())),

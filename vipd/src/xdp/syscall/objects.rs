@@ -6,8 +6,8 @@ use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::{
     BPF_LINK_GET_FD_BY_ID, BPF_LINK_GET_NEXT_ID, BPF_MAP_CREATE, BPF_MAP_GET_FD_BY_ID, BPF_MAP_LOOKUP_ELEM,
-    BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_RINGBUF, BPF_MAP_UPDATE_ELEM, BPF_PROG_GET_FD_BY_ID,
-    BPF_PROG_GET_NEXT_ID, BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, Element, bpf, fd, object_info,
+    BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_RINGBUF, BPF_MAP_UPDATE_ELEM, BPF_PROG_BIND_MAP, BPF_PROG_GET_FD_BY_ID,
+    BPF_PROG_LOAD, BPF_PROG_TYPE_XDP, BPF_XDP, Element, bpf, fd, object_info,
 };
 use crate::xdp::tap_program::Instruction;
 
@@ -16,43 +16,21 @@ const MAPS: u32 = 32;
 /// Flag of a program with multi-buffer support.
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 
-/// Returns the IDs of all programs on this machine, in ascending order.
-pub(in crate::xdp) fn programs() -> Ids {
-    Ids { command: BPF_PROG_GET_NEXT_ID, last: 0 }
-}
-
-/// Returns the IDs of all links on this machine, in ascending order.
-pub(in crate::xdp) fn links() -> Ids {
-    Ids { command: BPF_LINK_GET_NEXT_ID, last: 0 }
-}
-
-/// An iterator over the IDs of all objects of one kind. Ends after an error, which is `EPERM`
-/// without CAP_SYS_ADMIN.
-pub(in crate::xdp) struct Ids {
-    command: libc::c_int,
-    last: u32,
-}
-
-impl Iterator for Ids {
-    type Item = io::Result<u32>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.last == u32::MAX {
-            return None;
-        }
+/// Returns the IDs of all links on this machine, in ascending order. Ends after an error, which is
+/// `EPERM` without CAP_SYS_ADMIN.
+pub(in crate::xdp) fn links() -> impl Iterator<Item = io::Result<u32>> {
+    let mut last = Some(0);
+    std::iter::from_fn(move || {
         // The last ID, the next ID, and flags.
-        let mut attributes = [self.last, 0, 0];
-        match bpf(self.command, &mut attributes) {
+        let mut attributes = [last.take()?, 0, 0];
+        match bpf(BPF_LINK_GET_NEXT_ID, &mut attributes) {
             Ok(_) => {
-                self.last = attributes[1];
-                Some(Ok(self.last))
+                last = Some(attributes[1]);
+                Some(Ok(attributes[1]))
             }
-            Err(error) => {
-                self.last = u32::MAX;
-                (error.kind() != io::ErrorKind::NotFound).then_some(Err(error))
-            }
+            Err(error) => (error.kind() != io::ErrorKind::NotFound).then_some(Err(error)),
         }
-    }
+    })
 }
 
 /// Opens the link with this ID.
@@ -76,38 +54,86 @@ pub(in crate::xdp) fn create_ring(size: u32) -> io::Result<OwnedFd> {
     bpf(BPF_MAP_CREATE, &mut [BPF_MAP_TYPE_RINGBUF, 0, 0, size]).map(owned)
 }
 
-/// Creates a map that contains one 64-bit number, initially 0.
-pub(in crate::xdp) fn create_counter() -> io::Result<OwnedFd> {
-    bpf(BPF_MAP_CREATE, &mut [BPF_MAP_TYPE_ARRAY, 4, 8, 1]).map(owned)
+/// Creates an array of one value, initially zeros. `name` has at most 15 bytes.
+pub(in crate::xdp) fn create_array(name: &str, value_size: usize) -> io::Result<OwnedFd> {
+    let mut attributes = Create {
+        map_type: BPF_MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: u32::try_from(value_size).map_err(|_| io::ErrorKind::InvalidInput)?,
+        entries: 1,
+        flags: [0; 3],
+        name: padded(name),
+    };
+    bpf(BPF_MAP_CREATE, &mut attributes).map(owned)
 }
 
-/// Returns the number in a map that [`create_counter`] has created.
-pub(in crate::xdp) fn read_counter(counter: BorrowedFd<'_>) -> io::Result<u64> {
-    let (key, mut value) = (0_u32, 0_u64);
+/// Copies the value of an array that [`create_array`] has created with the size of `value`.
+///
+/// # Errors
+/// `EINVAL` if the value in the array has another size.
+pub(in crate::xdp) fn read_element(array: BorrowedFd<'_>, value: &mut [u8]) -> io::Result<()> {
+    let key = element_key(array, value.len())?;
     let mut attributes = Element {
-        map: fd(counter),
+        map: fd(array),
         padding: 0,
         key: &raw const key,
-        value: (&raw mut value).cast(),
+        value: value.as_mut_ptr().cast(),
         flags: 0,
     };
-    bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map(|_| value)
+    bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map(drop)
 }
 
-/// Returns the ID of a program, and the IDs of its maps.
-pub(in crate::xdp) fn program_info(program: BorrowedFd<'_>) -> io::Result<(u32, Vec<u32>)> {
+/// Replaces the value of an array that [`create_array`] has created with the size of `value`.
+///
+/// # Errors
+/// `EINVAL` if the value in the array has another size.
+pub(in crate::xdp) fn write_element(array: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+    let key = element_key(array, value.len())?;
+    let mut attributes = Element {
+        map: fd(array),
+        padding: 0,
+        key: &raw const key,
+        // The kernel does not write to the value.
+        value: value.as_ptr().cast_mut().cast(),
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
+}
+
+/// Returns the key of an array's first value, if the values have this size. The kernel copies as
+/// many bytes as the array's values have.
+fn element_key(array: BorrowedFd<'_>, size: usize) -> io::Result<u32> {
+    let mut info = MapInfo::default();
+    object_info(array, &mut info)?;
+    let [_, _, key_size, value_size, ..] = info.before;
+    if key_size == 4 && usize::try_from(value_size) == Ok(size) {
+        Ok(0)
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EINVAL))
+    }
+}
+
+/// Makes a map exist as long as a program does, like the maps that the program uses.
+pub(in crate::xdp) fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(BPF_PROG_BIND_MAP, &mut [fd(program), fd(map), 0]).map(drop)
+}
+
+/// A loaded program.
+pub(in crate::xdp) struct LoadedProgram {
+    pub(in crate::xdp) id: u32,
+    /// At most 15 bytes.
+    pub(in crate::xdp) name: String,
+    /// IDs of the maps.
+    pub(in crate::xdp) maps: Vec<u32>,
+}
+
+/// Returns information about a program.
+pub(in crate::xdp) fn program_info(program: BorrowedFd<'_>) -> io::Result<LoadedProgram> {
     let mut maps = [0_u32; MAPS as usize];
     let mut info = ProgramInfo { map_count: MAPS, maps: maps.as_mut_ptr(), ..ProgramInfo::default() };
     object_info(program, &mut info)?;
     let maps = maps.into_iter().zip(0..info.map_count).map(|(id, _)| id);
-    Ok((info.id, maps.collect()))
-}
-
-/// Returns the name of a program, at most 15 bytes.
-pub(in crate::xdp) fn program_name(program: BorrowedFd<'_>) -> io::Result<String> {
-    let mut info = ProgramInfo::default();
-    object_info(program, &mut info)?;
-    Ok(text(&info.name))
+    Ok(LoadedProgram { id: info.id, name: text(&info.name), maps: maps.collect() })
 }
 
 /// Returns the name of a map, at most 15 bytes.
@@ -142,8 +168,6 @@ pub(in crate::xdp) fn load_xdp(
     has_frags: bool,
     name: &str,
 ) -> io::Result<OwnedFd> {
-    let mut padded = [0; 16];
-    padded.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
     let mut attributes = Load {
         program_type: BPF_PROG_TYPE_XDP,
         instruction_count: u32::try_from(instructions.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
@@ -152,7 +176,7 @@ pub(in crate::xdp) fn load_xdp(
         log: [0; 4],
         kernel_version: 0,
         flags: if has_frags { BPF_F_XDP_HAS_FRAGS } else { 0 },
-        name: padded,
+        name: padded(name),
         ifindex: 0,
         attach_type: BPF_XDP,
     };
@@ -186,6 +210,18 @@ struct MapInfo {
     name: [u8; 16],
 }
 
+/// The first members of `union bpf_attr` for `BPF_MAP_CREATE`.
+#[repr(C)]
+struct Create {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    entries: u32,
+    /// Flags, inner map, NUMA node.
+    flags: [u32; 3],
+    name: [u8; 16],
+}
+
 /// The first members of `union bpf_attr` for `BPF_PROG_LOAD`.
 #[repr(C)]
 struct Load {
@@ -206,8 +242,16 @@ struct Load {
 const _: () = {
     assert!(std::mem::offset_of!(ProgramInfo, maps) == 56);
     assert!(std::mem::offset_of!(MapInfo, name) == 24);
+    assert!(std::mem::offset_of!(Create, name) == 28);
     assert!(std::mem::offset_of!(Load, attach_type) == 68);
 };
+
+/// Pads a name with NUL. Ignores the bytes after the fifteenth.
+fn padded(name: &str) -> [u8; 16] {
+    let mut padded = [0; 16];
+    padded.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
+    padded
+}
 
 fn text(name: &[u8; 16]) -> String {
     let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
