@@ -197,7 +197,8 @@ impl Shared {
                         return Ok(());
                     }
                 }
-                // A port went down or was deleted. The socket remains usable.
+                // The interface to which the socket is bound went down or was deleted. The socket
+                // receives again once the interface is up, but never after a deletion.
                 Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

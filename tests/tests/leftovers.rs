@@ -22,7 +22,7 @@ use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::namespace::{Namespace, hide_pins};
-use vipd_tests::process::LogLine;
+use vipd_tests::process::{LogLine, output};
 use vipd_tests::protocol::Version;
 use vipd_tests::station::{Station, VIP};
 use vipd_tests::time::WallTime;
@@ -60,6 +60,15 @@ impl Other {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Returns how often the agent has restored a VIP that another process had removed.
+    fn restored(&self, host: &Namespace) -> Result<u64> {
+        let mut command = Command::new(vipd_binary()?);
+        command.arg("--runtime-dir").arg(&self.directory).args(["stats", "--json"]);
+        let report: serde_json::Value = serde_json::from_slice(&output(host, command)?.stdout)?;
+        let instance = &report["instances"][0];
+        instance["statistics"]["vipd:addresses-restored"].as_u64().with_context(|| format!("{report}"))
     }
 
     /// Returns whether the agent's guardian runs.
@@ -152,7 +161,7 @@ fn programs(host: &Namespace, interface: &'static str) -> Result<usize> {
 }
 
 /// The dead agent had another runtime directory and other VIPs. A third agent, which is running,
-/// has a VIP on the same interface.
+/// has a VIP on the same interface that the dead agent also had.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn start_removes_leftovers_of_a_dead_agent_with_another_runtime_directory() -> TestResult {
@@ -177,6 +186,7 @@ fn check_leftovers_of_another_agent(are_pins_hidden: bool) -> TestResult {
         run(host, "ip", &["address", "add", "192.0.2.1/32", "dev", name])?;
     }
     let [plain, on_macvlan, elsewhere] = STALE;
+    let [own, shared] = LIVE;
     let former = instance("VI_1", "eth1", 51, &format!("virtual_addresses = [\"{plain}\"]"))
         + &instance(
             "VI_2",
@@ -189,8 +199,8 @@ fn check_leftovers_of_another_agent(are_pins_hidden: bool) -> TestResult {
             "eth1",
             53,
             &format!("virtual_addresses = [{{ address = \"{elsewhere}\", dev = \"eth9\" }}]"),
-        );
-    let [own, shared] = LIVE;
+        )
+        + &with_vip("VI_4", "eth1", 54, shared);
     let third = instance(
         "VI_1",
         "eth8",
@@ -198,8 +208,9 @@ fn check_leftovers_of_another_agent(are_pins_hidden: bool) -> TestResult {
         &format!("virtual_addresses = [\"{own}\", {{ address = \"{shared}\", dev = \"eth1\" }}]"),
     );
     let mut former = Other::start(host, "former", former, &STALE)?;
-    let _third = Other::start(host, "third", third, &LIVE)?;
+    let third = Other::start(host, "third", third, &LIVE)?;
     former.kill()?;
+    let restored = third.restored(host)?;
     assert!(former.has_guardian(host)?);
     assert_eq!(present(host, &STALE)?, STALE);
     if are_pins_hidden {
@@ -210,6 +221,7 @@ fn check_leftovers_of_another_agent(are_pins_hidden: bool) -> TestResult {
     agent.start()?;
     assert_eq!(present(host, &STALE)?, [] as [Ipv4Addr; 0], "{:#?}", agent.log());
     assert_eq!(present(host, &LIVE)?, LIVE, "VIPs of a running agent");
+    assert_eq!(third.restored(host)?, restored, "VIPs of a running agent that were removed");
     let names = host.run(links::names)?;
     assert!(!names.iter().any(|name| name.starts_with("vrrp")), "{names:?}");
     assert!(!former.has_guardian(host)?);

@@ -37,7 +37,7 @@ const NAME: i32 = 22;
 const LANE_HEIGHT: i32 = 18;
 /// Distance between the tops of two lanes, in pixels.
 const LANE_SPACING: i32 = 22;
-/// Height of a fault's name and its two lanes, in pixels.
+/// Height of a fault's name and its two lanes, including the space below them, in pixels.
 const ROW: i32 = NAME + 2 * LANE_SPACING + 14;
 
 /// An agent and its timelines, by fault.

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn values_have_three_significant_digits() {
+    fn values_have_about_three_significant_digits() {
         let all = [0.0, 0.1234, 1.234, 12.34, 1234.5, 7.0].map(|value| shown(value, "ms"));
         assert_eq!(all, ["0 ms", "0.123 ms", "1.23 ms", "12.3 ms", "1234 ms", "7 ms"]);
     }

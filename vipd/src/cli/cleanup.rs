@@ -1,7 +1,6 @@
 //! `vipd cleanup`.
 
 use std::fmt::Write as _;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::ensure;
@@ -17,20 +16,15 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     if !guardian::stand_down(lock.name()) {
         eprintln!("vipd: {}", guardian::stand_down_failure(lock.name()));
     }
-    let Cleaned { removed, failed, unsearched } = service::cleanup(&lock)?;
+    let Cleaned { removed, failed, is_complete } = service::cleanup(&lock)?;
     output::print(&render(&removed))?;
-    if let Some(error) = unsearched {
-        let is_permitted = error.kind() != ErrorKind::PermissionDenied;
-        ensure!(
-            !is_permitted,
-            "cannot look for BPF programs that are pinned in another mount namespace: {error}"
-        );
+    if !is_complete {
         eprintln!(
-            "vipd: BPF programs that are pinned in another mount namespace stay attached, because finding them needs \
-             CAP_SYS_ADMIN; run this command as root"
+            "vipd: cannot look for BPF programs that are pinned in another mount namespace without CAP_SYS_ADMIN; run \
+             this command as root"
         );
     }
-    ensure!(failed.is_empty(), "cannot clean up after {}", failed.join("; "));
+    ensure!(failed.is_empty(), "{}", failed.join("; "));
     Ok(())
 }
 

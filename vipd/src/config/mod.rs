@@ -214,7 +214,7 @@ impl Config {
         Ok(Self::parse_in(folder(path), &sources, &file_name, machine)?)
     }
 
-    /// Parses and checks a configuration. Files that `include` names are not read. Problems are
+    /// Parses and checks a configuration. Files listed in `include` are not read. Problems are
     /// reported under `file_name`; relative paths in the configuration are relative to that file's
     /// directory.
     ///

@@ -54,7 +54,7 @@ pub fn running_agents(directory: &Path) -> Vec<String> {
     found.into_values().collect()
 }
 
-/// Returns whether a process listens on the control socket in a directory.
+/// Returns whether this process can connect to the control socket in a directory.
 fn accepts_connections(directory: &Path) -> bool {
     let connect = || -> io::Result<()> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;

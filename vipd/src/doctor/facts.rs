@@ -41,9 +41,9 @@ pub(crate) struct Host {
     pub(crate) agents: BTreeSet<String>,
     /// Names of dead agents whose BPF programs are pinned, or why the pins cannot be listed.
     pub(crate) dead_agents: Result<Vec<String>, String>,
-    /// Each dead agent with attached BPF programs that are not pinned where this process can see
-    /// them, and the names of the programs' interfaces; or why the programs cannot be listed,
-    /// usually because this process lacks CAP_SYS_ADMIN.
+    /// Each dead agent with attached BPF programs whose pins this process cannot see, and the names
+    /// of the programs' interfaces; or why the programs cannot be listed, usually because this
+    /// process lacks CAP_SYS_ADMIN.
     pub(crate) hidden_programs: Result<Vec<(String, Vec<String>)>, String>,
     /// Routes and policy rules with vipd's mark, or why they cannot be read.
     pub(crate) routing: Result<Vec<String>, String>,

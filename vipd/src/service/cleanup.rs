@@ -17,11 +17,11 @@ use crate::xdp::{HiddenPrograms, Pins, remove_stale_filters};
 pub struct Cleaned {
     /// Descriptions of the removed objects.
     pub removed: Vec<String>,
-    /// For each agent whose macvlans or BPF programs remain, its name and the reason.
+    /// The reasons why macvlans or BPF programs may remain.
     pub failed: Vec<String>,
-    /// The error of the search for programs that are not pinned in the BPF file system of this
-    /// process, or `None` if the search succeeded.
-    pub unsearched: Option<io::Error>,
+    /// Whether BPF programs whose pins this process cannot see were searched for, which requires
+    /// CAP_SYS_ADMIN.
+    pub is_complete: bool,
 }
 
 /// Removes the stale VIPs, routes, rules, macvlans, BPF programs and TC filters of all dead agents
@@ -49,18 +49,25 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Cleaned> {
     }
     let routing = requests.remove_routing(|_| true).context("cannot remove routes and rules")?;
     removed.extend(routing.iter().map(ToString::to_string));
-    let pinned = Pins::owners_other_than(lock.name()).context("cannot list the pins of BPF programs")?;
-    let (mut hidden, unsearched) = match hidden_programs() {
-        Ok(hidden) => (hidden, None),
-        Err(error) => (BTreeMap::new(), Some(error)),
-    };
+    let mut failed = Vec::new();
+    let pinned = Pins::owners_other_than(lock.name()).unwrap_or_else(|error| {
+        failed.push(format!("cannot list the pins of BPF programs; run this as root: {error}"));
+        Vec::new()
+    });
+    let mut is_complete = true;
+    let mut hidden = hidden_programs().unwrap_or_else(|error| {
+        is_complete = error.kind() != io::ErrorKind::PermissionDenied;
+        if is_complete {
+            failed.push(format!("cannot look for BPF programs that are pinned elsewhere: {error}"));
+        }
+        BTreeMap::new()
+    });
     let agents: BTreeSet<String> =
         pinned.into_iter().chain(hidden.keys().cloned()).chain([lock.name().to_owned()]).collect();
-    let mut failed = Vec::new();
     for agent in agents {
         let hidden = hidden.remove(&agent).unwrap_or_default();
         if let Err(error) = clear(&agent, lock, hidden, &mut removed) {
-            failed.push(format!("{agent}: {error:#}"));
+            failed.push(format!("cannot clean up after {agent}: {error:#}"));
         }
     }
     let mut interfaces = Vec::new();
@@ -72,7 +79,7 @@ pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Cleaned> {
     dumped.context("cannot read the interfaces")?;
     let filtered = interfaces.iter().filter(|interface| remove_stale_filters(interface));
     removed.extend(filtered.map(|interface| format!("filters of interface {interface}")));
-    Ok(Cleaned { removed, failed, unsearched })
+    Ok(Cleaned { removed, failed, is_complete })
 }
 
 /// Removes the macvlans and BPF programs of a dead agent, and adds their descriptions to `removed`.
@@ -82,22 +89,24 @@ fn clear(
     hidden: HiddenPrograms,
     removed: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    let mut held = None;
-    if agent != lock.name() {
-        held = match Liveness::of(agent)? {
-            Liveness::Running => bail!("the agent has been started in the meantime"),
-            dead @ Liveness::Dead(_) => Some(dead),
+    let _held = if agent == lock.name() {
+        None
+    } else {
+        let Liveness::Dead(held) = Liveness::of(agent)? else {
+            bail!("the agent has been started in the meantime");
         };
         ensure!(guardian::stand_down(agent), guardian::stand_down_failure(agent));
-    }
+        held
+    };
     let macvlans = Macvlans::open(agent).context("cannot remove the macvlans")?;
     removed.extend(macvlans.stale().map(|name| format!("macvlan {name}")));
     let pins = Pins::find(agent).context("cannot detach the BPF programs; run this as root")?;
     removed.extend(pins.inherited().map(|(ifindex, hook)| program(ifindex, hook)));
     pins.clear();
-    let detached = hidden.detach().context("cannot detach the BPF programs")?;
+    let mut detached = Vec::new();
+    let result = hidden.detach(&mut detached).context("cannot detach the BPF programs");
     removed.extend(detached.into_iter().map(|(ifindex, hook)| program(ifindex, hook)));
-    drop(held);
+    result?;
     ensure!(
         macvlans.undeleted().is_empty(),
         "cannot delete the macvlans {}; delete them with `ip link delete NAME`",

@@ -37,7 +37,7 @@ pub(super) struct Unstarted {
     pub(super) kernel_log: Option<KernelLog>,
 }
 
-/// In a successor, what shows to which process the routers belong.
+/// The state of a successor that determines to which process the routers belong.
 pub(super) struct Inherited {
     /// Whether the engine has taken over.
     pub(super) has_taken_over: Arc<AtomicBool>,
@@ -179,4 +179,37 @@ fn withdraw(names: &[String], vips: &[IpAddr]) -> anyhow::Result<()> {
         tracing::error!(%error, "cannot remove the VIPs; remove them with `ip address del`");
         anyhow!(error).context("VIPs may remain after shutdown")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_of_the_engine_is_kept_until_the_end() {
+        let (handle, commands) = Handle::without_engine().expect("a handle");
+        let configured = Configured::default();
+        let thread = thread::spawn(|| Err(io::Error::other("out of memory")));
+        let state = State::Running(thread);
+        let mut engine = EngineThread { handle: &handle, configured: &configured, inherited: None, state };
+        engine.ended();
+        assert!(matches!(commands.try_recv(), Ok(Command::Stop)));
+        assert!(matches!(&engine.state, State::Ended(Some(_))), "the thread has been waited for");
+        assert!(engine.stop(), "the engine has run");
+        let (result, withdrawn) = engine.result(Ok(Remaining::default()));
+        assert_eq!(format!("{:#}", result.expect_err("a failure")), "the engine failed: out of memory");
+        withdrawn.expect("no VIPs are configured");
+    }
+
+    #[test]
+    fn successor_that_has_not_taken_over_leaves_the_engine_alone() {
+        let (handle, commands) = Handle::without_engine().expect("a handle");
+        let configured = Configured::default();
+        let thread = thread::spawn(|| Err(io::Error::other("the predecessor refuses")));
+        let state = State::Running(thread);
+        let inherited = Some(Inherited { has_taken_over: Arc::default(), is_main: false });
+        let mut engine = EngineThread { handle: &handle, configured: &configured, inherited, state };
+        engine.ended();
+        assert!(commands.try_recv().is_err() && matches!(engine.state, State::Running(_)));
+    }
 }

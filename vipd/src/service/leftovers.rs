@@ -59,7 +59,7 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
     let vips: Vec<IpAddr> =
         free.flat_map(|instance| instance.router.all_addresses()).map(|vip| vip.address).collect();
-    let in_use = vips_of_others(&name);
+    let in_use = vips_in_use(&name, &hidden_or_none());
     if let Err(error) = remove_vips(|found| vips.contains(&found.address) && !in_use.contains(&key(found))) {
         tracing::error!("{error:#}");
     }
@@ -80,8 +80,9 @@ pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
 /// Also cleans up after [dead agents with other names](clear_others) on the same interfaces.
 ///
 /// # Errors
-/// Returns an error if VIPs cannot be removed. The programs of the previous run then stay attached
-/// and drop packets to the VIPs that another router has taken over.
+/// Returns an error if VIPs cannot be removed, or if programs that are not replaced cannot be
+/// detached. The programs of the previous run then stay attached and drop packets to the VIPs that
+/// another router has taken over.
 pub(super) fn clear_programs(
     agent: &str,
     has_fence: bool,
@@ -89,14 +90,15 @@ pub(super) fn clear_programs(
     config: &Config,
 ) -> anyhow::Result<()> {
     let in_use: BTreeSet<u32> = interfaces(config).into_iter().filter_map(interface_index).collect();
+    clear_others(agent, &in_use);
     let mut hidden = hidden_or_none();
     let own = hidden.remove(agent).unwrap_or_default();
-    clear_agents(agent, &in_use, hidden);
-    remove_vips_of(Stale::hidden(&own), agent, agent, &BTreeSet::new())?;
+    let vips_in_use = vips_in_use(agent, &hidden);
+    Stale::hidden(&own).remove_vips(agent, agent, &vips_in_use)?;
     detach(agent, own)?;
     let pins = if has_fence { open_pins(agent) } else { Pins::find(agent).ok() };
     let Some(pins) = pins else { return Ok(()) };
-    remove_vips_of(Stale::pinned(&pins), agent, agent, &BTreeSet::new())?;
+    Stale::pinned(&pins).remove_vips(agent, agent, &vips_in_use)?;
     if has_fence {
         let unused = pins.interfaces().difference(&in_use).copied().collect();
         kernel.use_pins(pins);
@@ -111,26 +113,19 @@ pub(super) fn clear_programs(
 /// or VIPs on one of these interfaces. A dead agent's programs may drop packets to this agent's
 /// VIPs. A failure is logged, and the programs stay attached.
 pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
-    let mut hidden = hidden_or_none();
-    hidden.remove(agent);
-    clear_agents(agent, ifindices, hidden);
-}
-
-fn clear_agents(agent: &str, ifindices: &BTreeSet<u32>, mut hidden: BTreeMap<String, HiddenPrograms>) {
     let pinned = Pins::owners_other_than(agent).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
         Vec::new()
     });
-    let running = hidden.iter().filter(|(owner, _)| another_agent_runs(owner, None));
-    let in_use = running.filter_map(|(_, programs)| programs.vips()).flatten().copied().collect();
-    let owners: BTreeSet<String> = pinned.into_iter().chain(hidden.keys().cloned()).collect();
+    let hidden = hidden_or_none();
+    let owners: BTreeSet<&String> =
+        pinned.iter().chain(hidden.keys().filter(|owner| *owner != agent)).collect();
     for owner in owners {
-        let programs = hidden.remove(&owner).unwrap_or_default();
-        if let Err(error) = clear_other(&owner, agent, ifindices, programs, &in_use) {
+        if let Err(error) = clear_other(owner, agent, ifindices, hidden.get(owner)) {
             tracing::error!(
                 agent = owner,
-                "cannot clean up after a dead agent: {error:#}; its BPF programs may drop packets to VIPs; run \
-                 `vipd cleanup` as root with the --runtime-dir of that agent"
+                "cannot clean up after a dead agent: {error:#}; its BPF programs may drop packets to VIPs; stop all \
+                 agents in this network namespace and run `vipd cleanup` as root"
             );
         }
     }
@@ -140,30 +135,29 @@ fn clear_other(
     dead: &str,
     agent: &str,
     ifindices: &BTreeSet<u32>,
-    hidden: HiddenPrograms,
-    in_use: &BTreeSet<AddressKey>,
+    hidden: Option<&HiddenPrograms>,
 ) -> anyhow::Result<()> {
+    let is_elsewhere = |stale: Stale<'_>| stale.interfaces_and_vips().is_disjoint(ifindices);
     // Checked before the lock is acquired, because acquiring it makes the dead agent's guardian
     // exit.
     if agent_stays(dead)
-        || hidden.interfaces().is_disjoint(ifindices)
-            && interfaces_of(&Pins::find(dead)?).is_disjoint(ifindices)
+        || is_elsewhere(Stale::pinned(&Pins::find(dead)?))
+            && hidden.is_none_or(|hidden| is_elsewhere(Stale::hidden(hidden)))
     {
         return Ok(());
     }
-    let _lock = match Liveness::of(dead)? {
-        Liveness::Running => return Ok(()),
-        lock @ Liveness::Dead(_) => lock,
-    };
-    // Opened again, because the agent may have started and ended since the check.
-    let pins = Pins::find(dead)?;
+    let Liveness::Dead(_lock) = Liveness::of(dead)? else { return Ok(()) };
+    // Read again, because the agent may have started and ended since the check.
+    let (pins, mut hidden) = (Pins::find(dead)?, hidden_or_none());
+    let programs = hidden.remove(dead).unwrap_or_default();
     ensure!(guardian::stand_down(dead), "the dead agent's guardian is still running");
-    remove_vips_of(Stale::pinned(&pins), dead, agent, in_use)?;
-    remove_vips_of(Stale::hidden(&hidden), dead, agent, in_use)?;
+    let in_use = vips_in_use(dead, &hidden);
+    Stale::pinned(&pins).remove_vips(dead, agent, &in_use)?;
+    Stale::hidden(&programs).remove_vips(dead, agent, &in_use)?;
     Macvlans::open(dead).context("cannot remove the dead agent's macvlans")?;
     tracing::info!(agent = dead, "detaching the BPF programs of a dead agent");
     pins.clear();
-    detach(dead, hidden)
+    detach(dead, programs)
 }
 
 /// Whether an agent runs.
@@ -171,7 +165,7 @@ pub(super) enum Liveness {
     Running,
     /// No agent with the name can start until the lock is dropped. There is no lock if a process of
     /// an unprivileged user holds it; this process is not an agent, and is ignored.
-    Dead(#[expect(dead_code, reason = "held until it is dropped")] Option<AgentLock>),
+    Dead(Option<AgentLock>),
 }
 
 impl Liveness {
@@ -185,28 +179,32 @@ impl Liveness {
     }
 }
 
-/// Detaches the programs of a dead agent that are not pinned where this process can see them.
+/// Detaches the programs of a dead agent whose pins this process cannot see.
 fn detach(dead: &str, hidden: HiddenPrograms) -> anyhow::Result<()> {
-    let interfaces: Vec<String> = hidden.interfaces().into_iter().map(interface_name).collect();
-    hidden.detach().context("cannot detach its BPF programs")?;
+    let mut detached = Vec::new();
+    hidden.detach(&mut detached).context("cannot detach its BPF programs")?;
+    let interfaces: BTreeSet<String> =
+        detached.into_iter().map(|(ifindex, _)| interface_name(ifindex)).collect();
     if !interfaces.is_empty() {
         tracing::warn!(
             agent = dead,
-            interfaces = interfaces.join(", "),
+            interfaces = Vec::from_iter(interfaces).join(", "),
             "detached BPF programs of a dead agent, which are not pinned in the BPF file system of this process"
         );
     }
     Ok(())
 }
 
-/// Finds the programs in this network namespace that are not pinned where this process can see
-/// them, by the name of their agent.
+/// Finds the programs in this network namespace whose pins this process cannot see, by the name of
+/// their agent.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_ADMIN, and any other error from netlink or `bpf(2)`.
 pub(crate) fn hidden_programs() -> io::Result<BTreeMap<String, HiddenPrograms>> {
-    let links = Requests::open()?.link_facts()?.into_iter();
-    HiddenPrograms::find(&links.filter_map(|link| Some((link.ifindex, link.xdp_program?))).collect())
+    HiddenPrograms::find(|| {
+        let links = Requests::open()?.link_facts()?.into_iter();
+        Ok(links.filter_map(|link| Some((link.ifindex, link.xdp_program?))).collect())
+    })
 }
 
 /// Finds the programs like [`hidden_programs`], but none without CAP_SYS_ADMIN, and none after an
@@ -220,7 +218,7 @@ fn hidden_or_none() -> BTreeMap<String, HiddenPrograms> {
     })
 }
 
-/// What the programs of a dead agent show of its VIPs.
+/// The VIPs and interfaces of a dead agent, as found in its programs.
 struct Stale<'a> {
     /// The VIPs in the dead agent's map, if it can be read.
     vips: Option<&'a BTreeSet<AddressKey>>,
@@ -236,37 +234,29 @@ impl<'a> Stale<'a> {
     fn hidden(hidden: &'a HiddenPrograms) -> Self {
         Self { vips: hidden.vips(), interfaces: hidden.interfaces() }
     }
-}
 
-/// Removes the VIPs of a dead agent, except those that a running agent also has. `in_use` contains
-/// the VIPs of running agents whose pins are not visible.
-fn remove_vips_of(
-    stale: Stale<'_>,
-    dead: &str,
-    agent: &str,
-    in_use: &BTreeSet<AddressKey>,
-) -> anyhow::Result<()> {
-    let Stale { vips, interfaces } = stale;
-    let visible = vips_of_others(dead);
-    let is_used = |found: &Address| visible.contains(&key(found)) || in_use.contains(&key(found));
-    match vips {
-        Some(vips) if vips.is_empty() => Ok(()),
-        Some(vips) => remove_vips(|found| vips.contains(&key(found)) && !is_used(found)),
-        None if interfaces.is_empty() => Ok(()),
-        None if other_agents_run(&[dead, agent]) => bail!(
-            "cannot remove stale VIPs left by a previous run: the map of that run's VIPs cannot be read, and the VIPs may \
-             belong to other running agents; stop those agents and run `vipd cleanup`"
-        ),
-        None => remove_vips(|found| interfaces.contains(&found.ifindex) && !is_used(found)),
+    /// Returns the indices of the interfaces to which the programs are attached or on which the
+    /// agent had VIPs. Interfaces with VIPs may lack programs, because another tool may have
+    /// detached them.
+    fn interfaces_and_vips(self) -> BTreeSet<u32> {
+        let vips = self.vips.into_iter().flatten().map(|vip| vip.ifindex);
+        self.interfaces.into_iter().chain(vips).collect()
     }
-}
 
-/// Returns the indices of the interfaces to which a dead agent's programs are attached or on which
-/// it had VIPs. Interfaces with VIPs may lack programs, because another tool may have detached
-/// them.
-fn interfaces_of(pins: &Pins) -> BTreeSet<u32> {
-    let vips = pins.vips().into_iter().flatten().map(|vip| vip.ifindex);
-    pins.attached_interfaces().into_iter().chain(vips).collect()
+    /// Removes the VIPs, except those that a running agent also has.
+    fn remove_vips(self, dead: &str, agent: &str, in_use: &BTreeSet<AddressKey>) -> anyhow::Result<()> {
+        let Self { vips, interfaces } = self;
+        match vips {
+            Some(vips) if vips.is_empty() => Ok(()),
+            Some(vips) => remove_vips(|found| vips.contains(&key(found)) && !in_use.contains(&key(found))),
+            None if interfaces.is_empty() => Ok(()),
+            None if other_agents_run(&[dead, agent]) => bail!(
+                "cannot remove stale VIPs left by a previous run: the map of that run's VIPs cannot be read, and the VIPs may \
+                 belong to other running agents; stop those agents and run `vipd cleanup`"
+            ),
+            None => remove_vips(|found| interfaces.contains(&found.ifindex) && !in_use.contains(&key(found))),
+        }
+    }
 }
 
 /// Returns the key of an address in the map of VIPs.
@@ -274,14 +264,17 @@ fn key(found: &Address) -> AddressKey {
     AddressKey::new(found.ifindex, Family::of(found.address).number(), to_words(found.address))
 }
 
-/// Returns the VIPs of all running agents whose maps can be read, except `dead`.
-fn vips_of_others(dead: &str) -> BTreeSet<AddressKey> {
+/// Returns the VIPs of all running agents, except `dead`, whose maps can be read. `hidden` contains
+/// the programs whose pins this process cannot see.
+fn vips_in_use(dead: &str, hidden: &BTreeMap<String, HiddenPrograms>) -> BTreeSet<AddressKey> {
     let mut vips = BTreeSet::new();
     for owner in Pins::owners_other_than(dead).unwrap_or_default() {
         if let (true, Ok(pins)) = (another_agent_runs(&owner, None), Pins::find(&owner)) {
             vips.extend(pins.vips().into_iter().flatten());
         }
     }
+    let running = hidden.iter().filter(|(owner, _)| *owner != dead && another_agent_runs(owner, None));
+    vips.extend(running.filter_map(|(_, programs)| programs.vips()).flatten());
     vips
 }
 

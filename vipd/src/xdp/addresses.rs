@@ -21,7 +21,7 @@ impl Addresses {
         Self { entries }
     }
 
-    /// Returns the VIPs in the pinned map of a dead agent, a predecessor or another running agent.
+    /// Returns the VIPs in the map of a dead agent, a predecessor or another running agent.
     ///
     /// # Errors
     /// Returns an error if the descriptor does not refer to a map of VIPs, or if the map cannot be

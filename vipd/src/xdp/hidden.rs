@@ -1,4 +1,4 @@
-//! Finds attached programs of agents that are not pinned where this process can see them.
+//! Finds the attached programs of agents whose pins this process cannot see.
 //!
 //! [Pins](super::pin) show only the programs in the BPF file system of this mount namespace. A dead
 //! agent may have pinned its programs in another one, and they still drop packets to and from the
@@ -36,34 +36,39 @@ impl Default for HiddenPrograms {
 #[derive(Debug)]
 struct HiddenLink {
     link: OwnedFd,
-    info: LinkInfo,
+    ifindex: u32,
+    entry: Entry,
 }
 
 impl HiddenPrograms {
     /// Finds the programs of all agents in this thread's network namespace, by the name of the
-    /// agent. `xdp_programs` contains the ID of the XDP program of each interface that has one, by
-    /// interface index.
+    /// agent. `xdp_programs` returns the ID of the XDP program of each interface that has one, by
+    /// interface index; it is called only with CAP_SYS_ADMIN.
     ///
     /// Makes several system calls for each link on the machine.
     ///
     /// # Errors
-    /// `EPERM` without CAP_SYS_ADMIN, and any other error from `bpf(2)`.
-    pub fn find(xdp_programs: &BTreeMap<u32, u32>) -> io::Result<BTreeMap<String, Self>> {
-        let pinned = Pins::all_links();
+    /// `EPERM` without CAP_SYS_ADMIN, and any other error from `bpf(2)` or `xdp_programs`.
+    pub fn find(
+        xdp_programs: impl FnOnce() -> io::Result<BTreeMap<u32, u32>>,
+    ) -> io::Result<BTreeMap<String, Self>> {
+        let ids = syscall::links().collect::<io::Result<Vec<u32>>>()?;
+        let (pinned, xdp_programs) = (Pins::all_links(), xdp_programs()?);
         let mut found: BTreeMap<String, Self> = BTreeMap::new();
-        for id in syscall::links() {
-            let id = id?;
-            let Some(link) = opened(syscall::link_by_id(id))?.filter(|_| !pinned.contains(&id)) else {
-                continue;
-            };
+        let mut known = BTreeSet::new();
+        for id in ids.into_iter().filter(|id| !pinned.contains(id)) {
+            let Some(link) = opened(syscall::link_by_id(id))? else { continue };
             let Ok(info) = syscall::link_info(link.as_fd()) else { continue };
-            if let Some(Labelled { agent, addresses }) = labelled(&info)?
-                && is_here(&info, xdp_programs)
+            if is_here(&info, &xdp_programs)
+                && let Some(Labelled { agent, entry, addresses }) = labelled(&info)?
             {
                 let programs = found.entry(agent).or_default();
-                programs.links.push(HiddenLink { link, info });
-                let vips = opened(syscall::map_by_id(addresses))?.and_then(|map| Addresses::read(map).ok());
-                programs.vips = programs.vips.take().zip(vips).map(|(all, more)| &all | &more);
+                programs.links.push(HiddenLink { link, ifindex: info.ifindex, entry });
+                if known.insert(addresses) {
+                    let map = opened(syscall::map_by_id(addresses))?;
+                    let vips = map.and_then(|map| Addresses::read(map).ok());
+                    programs.vips = programs.vips.take().zip(vips).map(|(all, more)| &all | &more);
+                }
             }
         }
         Ok(found)
@@ -71,7 +76,7 @@ impl HiddenPrograms {
 
     /// Returns the indices of the interfaces to which the programs are attached.
     pub fn interfaces(&self) -> BTreeSet<u32> {
-        self.links.iter().map(|hidden| hidden.info.ifindex).collect()
+        self.links.iter().map(|hidden| hidden.ifindex).collect()
     }
 
     /// Returns the VIPs in the agent's map, which may include VIPs of backups; `None` if the map
@@ -80,55 +85,60 @@ impl HiddenPrograms {
         self.vips.as_ref()
     }
 
-    /// Detaches the programs. Returns the interface index and the hook of each of them.
+    /// Detaches the programs, and adds the interface index and the hook of each of them to
+    /// `detached`.
     ///
     /// # Errors
-    /// Returns the kernel's error after an attempt to detach all programs.
-    pub fn detach(self) -> io::Result<Vec<(u32, &'static str)>> {
-        let detached: Vec<_> = self.links.into_iter().map(HiddenLink::detach).collect();
-        detached.into_iter().collect()
+    /// Returns the kernel's last error after an attempt to detach all programs.
+    pub fn detach(self, detached: &mut Vec<(u32, &'static str)>) -> io::Result<()> {
+        let mut result = Ok(());
+        for HiddenLink { link, ifindex, entry } in self.links {
+            match syscall::detach_link(link.as_fd()) {
+                Ok(()) => detached.push((ifindex, hook(entry))),
+                Err(error) => result = Err(error),
+            }
+        }
+        result
     }
 }
 
-impl HiddenLink {
-    fn detach(self) -> io::Result<(u32, &'static str)> {
-        syscall::detach_link(self.link.as_fd())?;
-        let hook = match (self.info.kind, self.info.hook) {
-            (syscall::BPF_LINK_TYPE_XDP, _) => "xdp",
-            (_, syscall::BPF_TCX_INGRESS) => "ingress",
-            _ => "egress",
-        };
-        Ok((self.info.ifindex, hook))
+/// Returns the hook of a program, as in the names of pins, except that the XDP modes are not
+/// distinguished.
+fn hook(entry: Entry) -> &'static str {
+    match entry {
+        Entry::Xdp | Entry::XdpFrags | Entry::XdpBare => "xdp",
+        Entry::Tc | Entry::TcBare => "tc",
+        Entry::FenceIngress => "ingress",
+        Entry::FenceEgress => "egress",
     }
 }
 
-/// The agent of a program.
+/// A program that an agent has attached.
 struct Labelled {
     agent: String,
+    entry: Entry,
     /// ID of the map of VIPs.
     addresses: u32,
 }
 
-/// Returns the agent of a link's program; `None` if it is not a program that an agent attaches.
+/// Returns the program of a link; `None` if it is not a program of an agent, or has no label that can
+/// be read.
 fn labelled(info: &LinkInfo) -> io::Result<Option<Labelled>> {
-    if ![syscall::BPF_LINK_TYPE_XDP, syscall::BPF_LINK_TYPE_TCX].contains(&info.kind) {
-        return Ok(None);
-    }
     let Some(program) = opened(syscall::program_by_id(info.program))? else { return Ok(None) };
     let program = syscall::program_info(program.as_fd())?;
-    if !Entry::ALL.iter().any(|entry| entry.name() == program.name) {
+    let Some(entry) = Entry::ALL.into_iter().find(|entry| entry.name() == program.name) else {
         return Ok(None);
-    }
+    };
     let (mut agent, mut addresses) = (None, None);
     for id in program.maps {
         let Some(map) = opened(syscall::map_by_id(id))? else { continue };
         match syscall::map_name(map.as_fd())?.as_str() {
             names::MAP_ADDRESSES => addresses = Some(id),
-            label::MAP => agent = Some(Label::read(map.as_fd())?),
+            label::MAP => agent = Label::read(map.as_fd()).ok(),
             _ => {}
         }
     }
-    Ok(agent.zip(addresses).map(|(agent, addresses)| Labelled { agent, addresses }))
+    Ok(agent.zip(addresses).map(|(agent, addresses)| Labelled { agent, entry, addresses }))
 }
 
 /// Returns whether a link is attached to an interface of this thread's network namespace. The
@@ -137,8 +147,9 @@ fn is_here(info: &LinkInfo, xdp_programs: &BTreeMap<u32, u32>) -> bool {
     match info.kind {
         syscall::BPF_LINK_TYPE_XDP => xdp_programs.get(&info.ifindex) == Some(&info.program),
         // The query fails if this namespace has no such interface.
-        _ => syscall::all_links_at(info.ifindex, info.hook)
+        syscall::BPF_LINK_TYPE_TCX => syscall::all_links_at(info.ifindex, info.hook)
             .is_ok_and(|mut links| links.any(|link| link == info.id)),
+        _ => false,
     }
 }
 

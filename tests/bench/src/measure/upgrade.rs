@@ -27,7 +27,7 @@ use crate::subject::Subject;
 const MASTER: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
 
-/// Upgrades the master `count` times, then the backup.
+/// Upgrades the master `count` times, then the backup `count` times.
 ///
 /// # Errors
 /// Returns an error if the lab or an upgrade fails.

@@ -62,7 +62,7 @@ impl Context<'_> {
                 false
             }
             Some(Kind::Unsupported(_)) if is_default(statement) => {
-                self.note(at, format!("`{name}` is not needed: the value is vipd's, too"));
+                self.note(at, format!("`{name}` is not needed: vipd always behaves as with this value"));
                 false
             }
             Some(Kind::Unsupported(remedy)) => {

@@ -70,7 +70,7 @@ pub(in crate::xdp) fn create_array(name: &str, value_size: usize) -> io::Result<
 /// Copies the value of an array that [`create_array`] has created with the size of `value`.
 ///
 /// # Errors
-/// `EINVAL` if the value in the array has another size.
+/// `EINVAL` if the map is not an array or its value has another size.
 pub(in crate::xdp) fn read_element(array: BorrowedFd<'_>, value: &mut [u8]) -> io::Result<()> {
     let key = element_key(array, value.len())?;
     let mut attributes = Element {
@@ -100,13 +100,14 @@ pub(in crate::xdp) fn write_element(array: BorrowedFd<'_>, value: &[u8]) -> io::
     bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
 }
 
-/// Returns the key of an array's first value, if the values have this size. The kernel copies as
-/// many bytes as the array's values have.
+/// Returns the key of an array's first value; `EINVAL` if the map is not an array or a value does not
+/// have this size. The kernel copies a whole value, whatever the size of the caller's buffer.
 fn element_key(array: BorrowedFd<'_>, size: usize) -> io::Result<u32> {
     let mut info = MapInfo::default();
     object_info(array, &mut info)?;
-    let [_, _, key_size, value_size, ..] = info.before;
-    if key_size == 4 && usize::try_from(value_size) == Ok(size) {
+    let [map_type, _, key_size, value_size, ..] = info.before;
+    // The values of other types, such as per-CPU arrays, are copied with another size.
+    if map_type == BPF_MAP_TYPE_ARRAY && key_size == 4 && usize::try_from(value_size) == Ok(size) {
         Ok(0)
     } else {
         Err(io::Error::from_raw_os_error(libc::EINVAL))
