@@ -55,7 +55,7 @@ pub fn exchange(mut stream: &TcpStream, request: &str) -> Result<Answer> {
     if let Err(error) = stream.read_to_end(&mut bytes)
         && error.kind() != ErrorKind::ConnectionReset
     {
-        return Err(error).with_context(|| format!("after {} bytes of the response", bytes.len()));
+        return Err(error).with_context(|| format!("reading the response (after {} bytes)", bytes.len()));
     }
     let text = String::from_utf8(bytes)?;
     let (head, body) =

@@ -274,8 +274,7 @@ fn page_fits_phones_and_is_readable_in_both_schemes() -> TestResult {
     Ok(())
 }
 
-/// Checks that the page is not wider than its window, and that no block that [`CLIPPED`] selects
-/// has contents wider than itself.
+/// Checks that the page is not wider than its window, and that [`CLIPPED`] finds no block.
 fn assert_fits(browser: &mut Browser, width: u32) -> Result<()> {
     let overflow = browser.evaluate("document.documentElement.scrollWidth - innerWidth")?;
     ensure!(overflow == 0, "the page is {overflow} pixels wider than its window of {width} pixels");

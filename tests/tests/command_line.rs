@@ -116,8 +116,8 @@ fn status_shows_settings_and_the_reason_for_initialize() {
     );
 }
 
-/// A missing script must not keep the agent from starting, but the administrator must be warned
-/// before the first transition.
+/// A command that cannot be run must not keep the agent from starting, but the agent must log a
+/// warning at startup.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn agent_warns_about_commands_that_cannot_be_run() {

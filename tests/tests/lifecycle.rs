@@ -90,7 +90,7 @@ fn priority_zero_adverts(capture: &Capture, since: WallTime) -> Vec<(WallTime, u
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
-    // More addresses than the engine removes in one turn.
+    // COUNT routers with EACH addresses: together, more than the engine removes in one turn.
     const COUNT: u8 = 50;
     const EACH: u8 = 6;
     let all = 1 + usize::from(COUNT) * usize::from(EACH);

@@ -83,7 +83,7 @@ impl Windowed {
         let len = if available > WINDOW_LEN { WINDOW_LEN } else { available };
         // The mask bounds the length to 1..=WINDOW_LEN for the verifier.
         let len = (opaque(len - 1) & (WINDOW_LEN - 1)) + 1;
-        // SAFETY: `len` is at most WINDOW_LEN, the length of the window.
+        // SAFETY: `len` is at most WINDOW_LEN, the capacity of the window's packet.
         let loaded = unsafe { ctx.load(offset, bytes, len) };
         loaded.then_some(Self { window, bytes, len })
     }
@@ -126,7 +126,8 @@ impl Windowed {
     #[inline(always)]
     fn load_masked<const N: usize>(&self, offset: usize) -> [u8; N] {
         let offset = opaque(offset) & (WINDOW_LEN - N);
-        // SAFETY: `offset` is at most WINDOW_LEN - N, and the window is WINDOW_LEN bytes long.
+        // SAFETY: `offset` is at most WINDOW_LEN - N, and `bytes` points to the window's packet,
+        // which is WINDOW_LEN bytes long.
         let bytes = unsafe { self.bytes.add(offset) };
         // SAFETY: the N bytes are inside the window, which the kernel zeroed when it created the
         // map.

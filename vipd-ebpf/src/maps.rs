@@ -11,7 +11,7 @@ use vipd_common::records::{
     RouterSlot, SenderKey, SignerRow, SteadySlot,
 };
 
-/// Size of a window in bytes: the IPv6 header, the longest message and a trailer (40 + 4088 + 28),
+/// Capacity of a window's packet in bytes: the IPv6 header, the longest message and a trailer (40 + 4088 + 28),
 /// rounded up to a power of two so that a mask bounds every offset.
 pub(crate) const WINDOW_LEN: usize = 8192;
 

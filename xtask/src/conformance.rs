@@ -22,11 +22,11 @@ use crate::support::{agent, debian, privilege, workspace};
 ///
 /// Runs vipd's core in virtual time, then each program in private labs. The host's network is not
 /// affected. If the output is not a terminal, prints Markdown. Fails if a program has an
-/// undocumented deviation from a scenario, or conforms despite a documented deviation. For
+/// undocumented difference from a scenario, or conforms despite a documented difference. For
 /// keepalived and FRR, this applies only to the versions in Debian 12.
 ///
 /// With --device, tests a router on the segment of an interface, with the scenarios that need only
-/// network access. Conforming despite a documented deviation is then not a failure. See
+/// network access. Conforming despite a documented difference is then not a failure. See
 /// docs/conformance-device.md.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -157,7 +157,7 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
     (rows, seconds)
 }
 
-/// The versions of keepalived and FRR whose deviations the scenarios document, with the names of
+/// The versions of keepalived and FRR whose differences the scenarios document, with the names of
 /// the Debian packages.
 const KNOWN_VERSIONS: [(Program, &str, &str); 2] =
     [(Program::Keepalived, "keepalived", "2.2.7"), (Program::Frr, "frr", "8.4.4")];

@@ -38,7 +38,7 @@ pub struct Line {
     pub not: Vec<Program>,
 }
 
-/// A known deviation of a program from the expected behavior.
+/// A known difference of a program from the expected behavior.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// Why the program behaves differently.

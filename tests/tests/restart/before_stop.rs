@@ -81,7 +81,7 @@ fn state_is_left_only_if_the_service_of_the_agent_is_being_restarted() {
         format!("{refused:#}").contains("process 1 is being restarted, but this agent is"),
         "{refused:#}"
     );
-    assert!(one.stored().is_none() && states(&one.agent) == ["master"], "{}", one.log());
+    assert!(one.take_stored().is_none() && states(&one.agent) == ["master"], "{}", one.log());
     assert_eq!(one.main_process(), main);
 
     // After an upgrade, the successor is the main process.

@@ -41,7 +41,7 @@ fn signals_are_handled_while_a_restart_waits_for_commands() {
     let refused = restart.wait_with_output().expect("ended");
     let refused = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.contains("the agent is stopping"), "{refused}: {}", one.log());
-    assert!(one.stored().is_none() && !addresses(&one.agent).contains("10.0.1.1/"), "{}", one.log());
+    assert!(one.take_stored().is_none() && !addresses(&one.agent).contains("10.0.1.1/"), "{}", one.log());
     File::create(&end).expect("created");
     one.wait_for_end();
 }

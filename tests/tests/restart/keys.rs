@@ -62,7 +62,7 @@ fn stored_state_contains_no_key() {
     reload(&one.agent).expect("reloaded");
 
     one.leave().expect("the state is left");
-    let state = contents(&one.stored().expect("a descriptor"));
+    let state = contents(&one.take_stored().expect("a descriptor"));
     let contains = |bytes: &[u8]| state.windows(bytes.len()).any(|part| part == bytes);
     // The stored state contains the configuration and the state of the engine.
     assert!(contains(KEY_FILE.as_bytes()) && contains(br#""VI_1""#));

@@ -164,7 +164,7 @@ fn master_and_backup_keep_their_states_and_counters() {
     assert_eq!(lifetimes(&one.agent), Vec::<u64>::new(), "{found}");
     let log = one.log().split_off(logged);
     assert!(!log.contains(" WARN ") && !log.contains("ERROR"), "{log}");
-    assert!(one.stored().is_none(), "a later process must not resume the state again");
+    assert!(one.take_stored().is_none(), "a later process must not resume the state again");
 }
 
 /// Covers a stop directly after a restart. In this case, systemd does not run `ExecStop=`.
@@ -236,7 +236,7 @@ fn state_that_cannot_be_continued_causes_an_ordinary_start() {
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
     one.kill_when_stored();
     one.configure(&configuration(&[(1, 200)], SHORT));
-    let incomplete = one.stored().expect("the agent was killed after it had filled the queue");
+    let incomplete = one.take_stored().expect("the agent was killed after it had filled the queue");
     for (descriptor, reason) in [
         (incomplete, "it is incomplete"),
         (
@@ -316,7 +316,7 @@ fn only_the_backup_owns_the_vip_if_the_next_process_is_late() {
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
     wait_until("the VIPs", TIMEOUT, || addresses(&one.agent).contains("2001:db8::1:1/")).expect("added");
     one.leave().expect("the state is left");
-    drop(one.stored());
+    drop(one.take_stored());
     wait_until("the kernel to remove the VIPs", TIMEOUT, || {
         let found = addresses(&one.agent);
         ["10.0.1.1/", "10.1.1.1/", "2001:db8::1:1/"].iter().all(|vip| !found.contains(vip))

@@ -162,7 +162,7 @@ impl Service {
     }
 
     /// Takes the descriptor from the store.
-    pub(crate) fn stored(&self) -> Option<OwnedFd> {
+    pub(crate) fn take_stored(&self) -> Option<OwnedFd> {
         self.lock().stored.take()
     }
 

@@ -11,6 +11,7 @@ use super::output;
 use super::table::{BAD, GOOD, WAITING};
 use crate::control::client::Client;
 use crate::control::event::EventRecord;
+use crate::control::explain;
 
 pub(super) fn run(args: &EventsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     Client::new(runtime_dir).events(args.follow, |line| {
@@ -70,7 +71,7 @@ pub(super) fn describe(record: &EventRecord) -> String {
         record.address.map(|address| address.to_string()),
         record.priority.map(|priority| format!("priority {priority}")),
         record.late_ns.filter(|late| *late > 0).map(|late| format!("{} µs late", late / 1000)),
-        record.missed.map(|missed| format!("{missed} earlier changes not recorded")),
+        record.missed.map(explain::unrecorded),
     ];
     for text in further.into_iter().flatten() {
         line.push_str("  ");

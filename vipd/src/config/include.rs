@@ -105,8 +105,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Returns the files that match the patterns of `include`, and reports patterns that cannot be read.
-/// Values of a wrong type are reported when the whole text is read.
+/// Returns the files that match the patterns of `include`, and reports patterns that cannot be
+/// read. Values of a wrong type are reported when the whole text is read.
 fn files(main: &str, folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let (document, _) = DeTable::parse_recoverable(main);
     let include = document.get_ref().get(schema::INCLUDE.name);

@@ -235,8 +235,8 @@ mod tests {
         assert!(access.still_admits(&reader, connected));
         access.replace(rules(Some(("adm", 4)), Some(("vipd", 900))));
         assert!(access.still_admits(&reader, connected));
-        // Without groups, only the mode of the socket file restricts queries, and the kernel has not
-        // checked the new mode for a client that was already connected.
+        // Without groups, only the mode of the socket file restricts queries, and the kernel has
+        // not checked the new mode for a client that was already connected.
         access.replace(Rules::default());
         assert!(!access.still_admits(&reader, connected) && access.still_admits(&root, connected));
         assert!(access.still_admits(&reader, access.generation()), "the reader connected under the new mode");

@@ -14,6 +14,12 @@ pub(crate) fn is_noteworthy(object: &TrackedObject) -> bool {
     })
 }
 
+/// Describes the number of state changes that have no event of their own.
+pub(crate) fn unrecorded(missed: u64) -> String {
+    let plural = if missed == 1 { "" } else { "s" };
+    format!("{missed} earlier change{plural} not recorded")
+}
+
 /// Explains why the effective priority is not the configured one; `None` if it is.
 pub(crate) fn priority(status: &InstanceStatus) -> Option<String> {
     if status.effective_priority == status.priority {

@@ -99,8 +99,8 @@ fn host(clock: Clock) -> Host {
     }
 }
 
-/// Returns the name and the interfaces of each dead agent with attached BPF programs whose pins this
-/// process cannot see.
+/// Returns the name and the interfaces of each dead agent with attached BPF programs whose pins
+/// this process cannot see.
 fn hidden_programs() -> Result<Vec<(String, Vec<String>)>, String> {
     let found =
         service::hidden_programs().map_err(|error| format!("cannot list the BPF programs: {error}"))?;

@@ -114,7 +114,8 @@ pub(super) fn expand(pattern: &Path, files: &dyn Files) -> io::Result<Vec<PathBu
     Ok(found)
 }
 
-/// Returns whether a wildcard may match a name: hidden files must be named explicitly.
+/// Returns whether a pattern may match a name. Hidden files are matched only by a pattern that
+/// starts with a dot.
 fn is_visible(pattern: &str, name: &str) -> bool {
     !name.starts_with('.') || pattern.starts_with('.')
 }

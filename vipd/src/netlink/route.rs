@@ -33,8 +33,9 @@ pub struct Route {
     pub kind: RouteKind,
     /// Next hop, or `None` if the destination is on the link or the type is not unicast.
     pub via: Option<IpAddr>,
-    /// Index of the outgoing interface, or `None` if the kernel selects it or the type is not
-    /// unicast.
+    /// Index of the outgoing interface. In a request, `None` if the kernel selects the interface or
+    /// the type is not unicast. In a notification, the interface that the kernel reports, which is
+    /// `lo` for an IPv6 route that is not unicast.
     pub ifindex: Option<u32>,
     /// Preferred source address (`RTA_PREFSRC`).
     pub source: Option<IpAddr>,

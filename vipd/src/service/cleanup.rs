@@ -1,5 +1,5 @@
-//! `vipd cleanup`: removes the VIPs, routes, rules, macvlans, BPF programs and TC filters of all dead
-//! agents.
+//! `vipd cleanup`: removes the VIPs, routes, rules, macvlans, BPF programs and TC filters of all
+//! dead agents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;

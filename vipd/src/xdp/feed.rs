@@ -48,8 +48,8 @@ impl Feed {
         for asleep in self.asleep.values() {
             asleep.store(1, Ordering::Relaxed);
         }
-        // Orders the store before the next read of the ring. The program commits a record, which is a
-        // full barrier, before it reads this word.
+        // Orders the store before the next read of the ring. The program commits a record, which is
+        // a full barrier, before it reads this word.
         fence(Ordering::SeqCst);
     }
 

@@ -121,8 +121,8 @@ struct Labelled {
     addresses: u32,
 }
 
-/// Returns the program of a link; `None` if it is not a program of an agent, or has no label that can
-/// be read.
+/// Returns the program of a link; `None` if it is not a program of an agent, or has no label that
+/// can be read.
 fn labelled(info: &LinkInfo) -> io::Result<Option<Labelled>> {
     let Some(program) = opened(syscall::program_by_id(info.program))? else { return Ok(None) };
     let program = syscall::program_info(program.as_fd())?;

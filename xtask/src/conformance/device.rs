@@ -80,7 +80,7 @@ impl DeviceArgs {
 const SCENARIOS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/tests/conformance");
 
 /// Plays the scenarios with the device and reports the verdicts. Fails if the device has an
-/// undocumented deviation from a scenario, if no scenario was played, or if the run ended early.
+/// undocumented difference from a scenario, if no scenario was played, or if the run ended early.
 pub(super) fn run(
     declaration: &Declaration,
     scenarios: &[Scenario],

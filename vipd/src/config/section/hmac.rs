@@ -32,8 +32,9 @@ pub(in crate::config) struct Hmac {
 }
 
 /// Reads `hmac`. `instance` is the name of the instance in messages. Returns `None` if the table or
-/// a required setting in it is missing, or if a setting is invalid. Other problems, such as unknown
-/// keys or settings that exclude each other, are only reported.
+/// a required setting in it is missing, or if a setting or an element of `keys` is invalid. Unknown
+/// settings, `hmac` together with a password, and `window` together with `anti_replay = "monotonic"`
+/// are only reported.
 pub(in crate::config) fn read(
     table: &Table<'_>,
     instance: &str,

@@ -3,8 +3,8 @@
 use super::*;
 use crate::engine::succession::Recipient;
 
-/// These adverts restart the backups' master-down timers, so that no backup takes over during the
-/// handover.
+/// The adverts sent just before the handover restart the backups' master-down timers, so that no
+/// backup takes over during the handover.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn each_master_sends_an_advert_before_the_handover() -> Result<()> {

@@ -54,7 +54,7 @@ impl Limit {
                 Scope::Instance(name) => (Some(name), None),
                 Scope::Object(name) => (None, Some(name)),
             };
-            tracing::warn!(instance, object, "log rate limit: {lines} lines suppressed");
+            tracing::warn!(instance, object, lines, "log lines were suppressed by the rate limit");
         }
         true
     }

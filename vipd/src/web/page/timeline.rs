@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::html::Text;
 use crate::control::event::EventRecord;
+use crate::control::explain;
 
 /// Renders events, the latest first.
 pub(super) fn render(events: &[Arc<EventRecord>]) -> String {
@@ -52,7 +53,7 @@ fn event(out: &mut String, record: &EventRecord) {
         record.address.map(|address| address.to_string()),
         record.priority.map(|priority| format!("priority {priority}")),
         record.late_ns.filter(|late| *late > 0).map(|late| format!("{} µs late", late / 1000)),
-        record.missed.map(|missed| format!("{missed} earlier changes not recorded")),
+        record.missed.map(explain::unrecorded),
     ];
     let further: Vec<_> = further.into_iter().flatten().collect();
     out.push_str("</p>");

@@ -1,5 +1,5 @@
-//! Commands that list and open the programs, maps and links of other processes by ID, and those with
-//! which a tap creates its own. Listing and opening by ID require CAP_SYS_ADMIN.
+//! Commands that list and open the programs, maps and links of other processes by ID, and those
+//! with which a tap creates its own. Listing and opening by ID require CAP_SYS_ADMIN.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
@@ -100,8 +100,8 @@ pub(in crate::xdp) fn write_element(array: BorrowedFd<'_>, value: &[u8]) -> io::
     bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
 }
 
-/// Returns the key of an array's first value; `EINVAL` if the map is not an array or a value does not
-/// have this size. The kernel copies a whole value, whatever the size of the caller's buffer.
+/// Returns the key of an array's first value; `EINVAL` if the map is not an array or a value does
+/// not have this size. The kernel copies a whole value, whatever the size of the caller's buffer.
 fn element_key(array: BorrowedFd<'_>, size: usize) -> io::Result<u32> {
     let mut info = MapInfo::default();
     object_info(array, &mut info)?;
