@@ -20,8 +20,8 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
     output::print(&render(&removed))?;
     if !is_complete {
         eprintln!(
-            "vipd: cannot look for BPF programs that are pinned in another mount namespace without CAP_SYS_ADMIN; run \
-             this command as root"
+            "vipd: cannot look for BPF programs that are pinned in another mount namespace, because this process lacks \
+             CAP_SYS_ADMIN; run this command as root, outside a container"
         );
     }
     ensure!(failed.is_empty(), "{}", failed.join("; "));

@@ -18,7 +18,7 @@ use crate::control::client::{Client, ClientError};
 use crate::netlink::{Address, Notice, PROTO_VIPD, Requests, sysctl};
 use crate::observe::{Listener, Survey};
 use crate::packet::Members;
-use crate::process::{ClockState, agents_here, another_agent_runs, wall_clock_offset};
+use crate::process::{ClockState, agents_here, another_agent_runs, possible_agents, wall_clock_offset};
 use crate::service::{self, interface_name};
 use crate::vrrp::config::Family;
 use crate::xdp::{Pins, native_cost, removes_vlan_tags};
@@ -104,7 +104,8 @@ fn host(clock: Clock) -> Host {
 fn hidden_programs() -> Result<Vec<(String, Vec<String>)>, String> {
     let found =
         service::hidden_programs().map_err(|error| format!("cannot list the BPF programs: {error}"))?;
-    let dead = found.into_iter().filter(|(agent, _)| !another_agent_runs(agent, None));
+    let running = possible_agents();
+    let dead = found.into_iter().filter(|(agent, _)| !running.contains(agent));
     let interfaces = |ifindices: BTreeSet<u32>| ifindices.into_iter().map(interface_name).collect();
     Ok(dead.map(|(agent, programs)| (agent, interfaces(programs.interfaces()))).collect())
 }

@@ -197,7 +197,7 @@ pub(crate) fn agents_here() -> BTreeSet<String> {
 }
 
 /// Like [`agents_here`], but includes the names of locks whose holder cannot be determined.
-fn possible_agents() -> BTreeSet<String> {
+pub(crate) fn possible_agents() -> BTreeSet<String> {
     agents_with(|holder| holder.is_none_or(Holder::is_trusted))
 }
 

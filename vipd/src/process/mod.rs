@@ -35,7 +35,9 @@ pub use interface_claim::{ClaimError, InterfaceClaim};
 pub(crate) use launcher::{Privileges, launch, start_launcher};
 pub use limits::raise_open_files;
 pub use lock::{AgentLock, LockError, several_agents_run};
-pub(crate) use lock::{agent_name, agent_stays, agents_here, another_agent_runs, other_agents_run};
+pub(crate) use lock::{
+    agent_name, agent_stays, agents_here, another_agent_runs, other_agents_run, possible_agents,
+};
 pub(crate) use name_lock::{Holder, NameLock};
 pub(crate) use orphans::reap_orphans;
 pub(crate) use passed::take_passed;

@@ -24,16 +24,16 @@ pub struct Cleaned {
     pub is_complete: bool,
 }
 
-/// Removes the stale VIPs, routes, rules, macvlans, BPF programs and TC filters of all dead agents
-/// in this network namespace: those that have BPF programs, and the one that `lock` names, whose
-/// guardian must have exited. Without BPF programs, other agents' macvlans are not found.
+/// Removes the stale VIPs, routes, rules and TC filters of all dead agents in this network
+/// namespace, and the macvlans and BPF programs of those that have BPF programs and of the one that
+/// `lock` names, whose guardian must have exited.
 ///
 /// Removes the VIPs first, because the BPF programs may be fencing them.
 ///
 /// # Errors
 /// Returns an error if another agent runs in this network namespace, if the resources cannot be
-/// listed, or if a VIP, route or rule cannot be removed. A TC filter or a pinned BPF program that
-/// cannot be removed is not reported.
+/// listed, or if a VIP, route or rule cannot be removed. A TC filter that cannot be removed is not
+/// reported.
 pub fn cleanup(lock: &AgentLock) -> anyhow::Result<Cleaned> {
     if several_agents_run() {
         bail!(
@@ -107,6 +107,10 @@ fn clear(
     let result = hidden.detach(&mut detached).context("cannot detach the BPF programs");
     removed.extend(detached.into_iter().map(|(ifindex, hook)| program(ifindex, hook)));
     result?;
+    ensure!(
+        Pins::find(agent)?.inherited().next().is_none(),
+        "cannot remove the pins of the BPF programs; run this as root, with a writable /sys/fs/bpf"
+    );
     ensure!(
         macvlans.undeleted().is_empty(),
         "cannot delete the macvlans {}; delete them with `ip link delete NAME`",

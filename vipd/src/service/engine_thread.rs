@@ -46,7 +46,7 @@ pub(super) struct Inherited {
     pub(super) is_main: bool,
 }
 
-/// The engine's thread.
+/// Starts the engine's thread, and removes the VIPs that remain once it has ended.
 pub(super) struct EngineThread<'a> {
     handle: &'a Handle,
     configured: &'a Configured,
@@ -57,12 +57,9 @@ pub(super) struct EngineThread<'a> {
 enum State {
     Unstarted(Box<Unstarted>),
     Running(JoinHandle<io::Result<Remaining>>),
-    /// The thread could not be started, or has ended.
-    Ended(Option<Ended>),
+    /// The thread could not be started, or has ended with this result.
+    Ended(Option<anyhow::Result<Remaining>>),
 }
-
-/// The engine's result, and the error if VIPs may remain.
-type Ended = (anyhow::Result<()>, anyhow::Result<()>);
 
 impl<'a> EngineThread<'a> {
     /// `inherited` is `None` unless this process is a successor.
@@ -89,9 +86,9 @@ impl<'a> EngineThread<'a> {
         }
     }
 
-    /// Requests that the engine end, waits until its thread has ended, and removes the VIPs that
-    /// the engine did not remove. Does nothing if this has already been done. Returns false if the
-    /// thread has not been started.
+    /// Requests that the engine end, and waits until its thread has ended. If the engine failed,
+    /// also removes its VIPs, routes and rules. Does nothing if this has already been done. An
+    /// engine that has not been started is dropped. Returns whether the engine was started.
     pub(super) fn stop(&mut self) -> bool {
         match std::mem::replace(&mut self.state, State::Ended(None)) {
             State::Running(thread) => {
@@ -100,7 +97,12 @@ impl<'a> EngineThread<'a> {
                     Ok(result) => result.context("the engine failed"),
                     Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
                 };
-                self.state = State::Ended(Some(self.withdraw(result)));
+                if result.is_err() {
+                    // Repeated at the end, because the threads that change addresses and routes may
+                    // still complete the engine's last request.
+                    let _ = self.withdraw(&result);
+                }
+                self.state = State::Ended(Some(result));
                 true
             }
             State::Unstarted(_) => false,
@@ -112,26 +114,34 @@ impl<'a> EngineThread<'a> {
         }
     }
 
-    /// Returns the engine's result and whether all VIPs were removed, after [`stop`](Self::stop).
-    /// If the engine has not run, first removes the VIPs as after an engine with the result
-    /// `unstarted`.
-    pub(super) fn result(mut self, unstarted: anyhow::Result<Remaining>) -> Ended {
-        match std::mem::replace(&mut self.state, State::Ended(None)) {
-            State::Ended(Some(ended)) => ended,
-            _ => self.withdraw(unstarted),
-        }
+    /// Removes the VIPs that remain, after [`stop`](Self::stop). An engine that has not been
+    /// started is treated like one that has ended with the result `unstarted`. Returns the engine's
+    /// result, and an error if VIPs may still remain.
+    pub(super) fn result(
+        mut self,
+        unstarted: anyhow::Result<Remaining>,
+    ) -> (anyhow::Result<()>, anyhow::Result<()>) {
+        let result = match std::mem::replace(&mut self.state, State::Ended(None)) {
+            State::Ended(Some(result)) => result,
+            _ => unstarted,
+        };
+        let withdrawn = self.withdraw(&result);
+        (result.map(drop), withdrawn)
     }
 
-    fn withdraw(&self, result: anyhow::Result<Remaining>) -> Ended {
-        let withdrawn = with(CapabilitySet::NET_ADMIN, || withdraw_remaining(&result, self.configured));
-        (result.map(drop), withdrawn)
+    fn withdraw(&self, result: &anyhow::Result<Remaining>) -> anyhow::Result<()> {
+        with(CapabilitySet::NET_ADMIN, || withdraw_remaining(result, self.configured))
     }
 }
 
 impl EngineControl for EngineThread<'_> {
     fn start(&mut self) -> anyhow::Result<()> {
-        let State::Unstarted(unstarted) = std::mem::replace(&mut self.state, State::Ended(None)) else {
-            return Ok(());
+        let unstarted = match std::mem::replace(&mut self.state, State::Ended(None)) {
+            State::Unstarted(unstarted) => unstarted,
+            state => {
+                self.state = state;
+                return Ok(());
+            }
         };
         let Unstarted { engine, predecessor, kernel_log } = *unstarted;
         forward(kernel_log)?;

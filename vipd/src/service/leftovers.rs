@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::guardian;
 use crate::netlink::{Address, Macvlans, PROTO_VIPD, Requests};
 use crate::process::{
-    AgentLock, InterfaceClaim, LockError, agent_name, agent_stays, another_agent_runs, other_agents_run,
+    AgentLock, InterfaceClaim, LockError, agent_name, agent_stays, other_agents_run, possible_agents,
 };
 use crate::vrrp::Family;
 use crate::xdp::{HiddenPrograms, Kernel, Pins};
@@ -90,7 +90,7 @@ pub(super) fn clear_programs(
     config: &Config,
 ) -> anyhow::Result<()> {
     let in_use: BTreeSet<u32> = interfaces(config).into_iter().filter_map(interface_index).collect();
-    clear_others(agent, &in_use);
+    clear_with(agent, &in_use, hidden_or_none);
     let mut hidden = hidden_or_none();
     let own = hidden.remove(agent).unwrap_or_default();
     let vips_in_use = vips_in_use(agent, &hidden);
@@ -111,17 +111,24 @@ pub(super) fn clear_programs(
 
 /// Removes the VIPs, macvlans and programs of each dead agent other than `agent` that has programs
 /// or VIPs on one of these interfaces. A dead agent's programs may drop packets to this agent's
-/// VIPs. A failure is logged, and the programs stay attached.
+/// VIPs. A failure is logged, and the programs stay attached. Does not search for programs whose
+/// pins this process cannot see.
 pub(super) fn clear_others(agent: &str, ifindices: &BTreeSet<u32>) {
+    clear_with(agent, ifindices, BTreeMap::new);
+}
+
+/// Cleans up after other agents like [`clear_others`], also after those whose programs `search`
+/// finds.
+fn clear_with(agent: &str, ifindices: &BTreeSet<u32>, search: impl Fn() -> BTreeMap<String, HiddenPrograms>) {
     let pinned = Pins::owners_other_than(agent).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for BPF programs of dead agents, which may drop packets to VIPs");
         Vec::new()
     });
-    let hidden = hidden_or_none();
+    let hidden = search();
     let owners: BTreeSet<&String> =
         pinned.iter().chain(hidden.keys().filter(|owner| *owner != agent)).collect();
     for owner in owners {
-        if let Err(error) = clear_other(owner, agent, ifindices, hidden.get(owner)) {
+        if let Err(error) = clear_other(owner, agent, ifindices, hidden.get(owner), &search) {
             tracing::error!(
                 agent = owner,
                 "cannot clean up after a dead agent: {error:#}; its BPF programs may drop packets to VIPs; stop all \
@@ -136,6 +143,7 @@ fn clear_other(
     agent: &str,
     ifindices: &BTreeSet<u32>,
     hidden: Option<&HiddenPrograms>,
+    search: impl Fn() -> BTreeMap<String, HiddenPrograms>,
 ) -> anyhow::Result<()> {
     let is_elsewhere = |stale: Stale<'_>| stale.interfaces_and_vips().is_disjoint(ifindices);
     // Checked before the lock is acquired, because acquiring it makes the dead agent's guardian
@@ -148,7 +156,7 @@ fn clear_other(
     }
     let Liveness::Dead(_lock) = Liveness::of(dead)? else { return Ok(()) };
     // Read again, because the agent may have started and ended since the check.
-    let (pins, mut hidden) = (Pins::find(dead)?, hidden_or_none());
+    let (pins, mut hidden) = (Pins::find(dead)?, search());
     let programs = hidden.remove(dead).unwrap_or_default();
     ensure!(guardian::stand_down(dead), "the dead agent's guardian is still running");
     let in_use = vips_in_use(dead, &hidden);
@@ -182,14 +190,14 @@ impl Liveness {
 /// Detaches the programs of a dead agent whose pins this process cannot see.
 fn detach(dead: &str, hidden: HiddenPrograms) -> anyhow::Result<()> {
     let mut detached = Vec::new();
-    hidden.detach(&mut detached).context("cannot detach its BPF programs")?;
+    hidden.detach(&mut detached).context("cannot detach the BPF programs of a dead agent")?;
     let interfaces: BTreeSet<String> =
         detached.into_iter().map(|(ifindex, _)| interface_name(ifindex)).collect();
     if !interfaces.is_empty() {
         tracing::warn!(
             agent = dead,
             interfaces = Vec::from_iter(interfaces).join(", "),
-            "detached BPF programs of a dead agent, which are not pinned in the BPF file system of this process"
+            "detached BPF programs of a dead agent that were not pinned where this process can see them"
         );
     }
     Ok(())
@@ -267,14 +275,14 @@ fn key(found: &Address) -> AddressKey {
 /// Returns the VIPs of all running agents, except `dead`, whose maps can be read. `hidden` contains
 /// the programs whose pins this process cannot see.
 fn vips_in_use(dead: &str, hidden: &BTreeMap<String, HiddenPrograms>) -> BTreeSet<AddressKey> {
-    let mut vips = BTreeSet::new();
+    let (mut vips, running) = (BTreeSet::new(), possible_agents());
     for owner in Pins::owners_other_than(dead).unwrap_or_default() {
-        if let (true, Ok(pins)) = (another_agent_runs(&owner, None), Pins::find(&owner)) {
+        if let (true, Ok(pins)) = (running.contains(&owner), Pins::find(&owner)) {
             vips.extend(pins.vips().into_iter().flatten());
         }
     }
-    let running = hidden.iter().filter(|(owner, _)| *owner != dead && another_agent_runs(owner, None));
-    vips.extend(running.filter_map(|(_, programs)| programs.vips()).flatten());
+    let hidden = hidden.iter().filter(|(owner, _)| *owner != dead && running.contains(*owner));
+    vips.extend(hidden.filter_map(|(_, programs)| programs.vips()).flatten());
     vips
 }
 

@@ -1,7 +1,7 @@
 //! The label of an agent's programs: a map with the agent's name.
 //!
 //! The programs do not use the map. It is bound to them (`BPF_PROG_BIND_MAP`, Linux 5.10), so it
-//! exists as long as one of them, and can be found by its name.
+//! exists as long as one of them does, and is found among their maps by its name.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};

@@ -255,8 +255,9 @@ fn fd(fd: BorrowedFd<'_>) -> u32 {
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
-    // SAFETY: the kernel accesses at most `size_of::<T>()` bytes of the attributes, and all
-    // pointers in them outlive the call.
+    // SAFETY: the kernel accesses at most `size_of::<T>()` bytes of the attributes. The buffers to
+    // which they point outlive the call, and are as large as the attributes state or, for an
+    // element of a map, as the map's keys and values.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());

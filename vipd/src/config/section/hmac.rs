@@ -33,8 +33,8 @@ pub(in crate::config) struct Hmac {
 
 /// Reads `hmac`. `instance` is the name of the instance in messages. Returns `None` if the table or
 /// a required setting in it is missing, or if a setting or an element of `keys` is invalid. Unknown
-/// settings, `hmac` together with a password, and `window` together with `anti_replay = "monotonic"`
-/// are only reported.
+/// settings, `hmac` together with a password, and `window` together with
+/// `anti_replay = "monotonic"` are only reported.
 pub(in crate::config) fn read(
     table: &Table<'_>,
     instance: &str,

@@ -40,34 +40,35 @@ pub(in crate::doctor) fn no_address_is_stale(facts: &Facts) -> Vec<Finding> {
 }
 
 pub(in crate::doctor) fn no_program_is_stale(facts: &Facts) -> Vec<Finding> {
-    let dead_agents = match &facts.host.dead_agents {
-        Err(error) => return vec![not_checked("BPF programs", error)],
-        Ok(dead_agents) => dead_agents,
+    let pinned: Vec<Finding> = match &facts.host.dead_agents {
+        Err(error) => vec![not_checked("BPF programs", error)],
+        Ok(dead_agents) => dead_agents.iter().map(|agent| pinned_programs(agent)).collect(),
     };
-    let dead = dead_agents.iter().map(|agent| {
-        Finding::warning("stale-programs", HOST, "BPF programs of a dead agent are still attached")
-            .evidence(format!("pins of the agent with the runtime directory {agent}"))
-            .remedy(remedy(agent))
-    });
     let hidden = match &facts.host.hidden_programs {
         Err(error) => {
             let summary = "BPF programs that dead agents have pinned in other mount namespaces could not be searched for";
             let finding = Finding::note("not-checked", HOST, summary);
-            let remedy = "run this command as root, with CAP_SYS_ADMIN";
-            return dead.chain([finding.evidence(error).remedy(remedy)]).collect();
+            vec![finding.evidence(error).remedy("run this command as root, outside a sandbox or container")]
         }
-        Ok(hidden) => hidden.iter().map(|(agent, interfaces)| {
-            let summary =
-                "BPF programs of a dead agent are still attached, and may drop packets to and from VIPs";
-            Finding::problem("stale-programs", HOST, summary)
-                .evidence(format!(
-                    "programs on {} of the agent with the runtime directory {agent}, not pinned in /sys/fs/bpf/vipd",
-                    list(interfaces)
-                ))
-                .remedy("stop all agents of this network namespace, and run `vipd cleanup` as root")
-        }),
+        Ok(hidden) => hidden.iter().map(|(agent, interfaces)| hidden_programs(agent, interfaces)).collect(),
     };
-    dead.chain(hidden).collect()
+    [pinned, hidden].concat()
+}
+
+fn pinned_programs(agent: &str) -> Finding {
+    Finding::warning("stale-programs", HOST, "BPF programs of a dead agent are still attached")
+        .evidence(format!("pins of the agent with the runtime directory {agent}"))
+        .remedy(remedy(agent))
+}
+
+fn hidden_programs(agent: &str, interfaces: &[String]) -> Finding {
+    let summary = "BPF programs of a dead agent are still attached, and may drop packets to and from VIPs";
+    Finding::problem("stale-programs", HOST, summary)
+        .evidence(format!(
+            "programs on {} of the agent with the runtime directory {agent}, not pinned in /sys/fs/bpf/vipd",
+            list(interfaces)
+        ))
+        .remedy("stop all agents of this network namespace, and run `vipd cleanup` as root")
 }
 
 pub(in crate::doctor) fn no_macvlan_is_stale(facts: &Facts) -> Vec<Finding> {

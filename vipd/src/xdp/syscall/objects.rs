@@ -1,5 +1,5 @@
-//! Commands that list and open the programs, maps and links of other processes by ID, and those
-//! with which a tap creates its own. Listing and opening by ID require CAP_SYS_ADMIN.
+//! Commands that list and open the programs, maps and links of other processes by ID, which
+//! requires CAP_SYS_ADMIN, and commands that create and access maps and programs.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
@@ -72,7 +72,8 @@ pub(in crate::xdp) fn create_array(name: &str, value_size: usize) -> io::Result<
 /// # Errors
 /// `EINVAL` if the map is not an array or its value has another size.
 pub(in crate::xdp) fn read_element(array: BorrowedFd<'_>, value: &mut [u8]) -> io::Result<()> {
-    let key = element_key(array, value.len())?;
+    check_array(array, value.len())?;
+    let key = 0_u32;
     let mut attributes = Element {
         map: fd(array),
         padding: 0,
@@ -88,7 +89,8 @@ pub(in crate::xdp) fn read_element(array: BorrowedFd<'_>, value: &mut [u8]) -> i
 /// # Errors
 /// `EINVAL` if the value in the array has another size.
 pub(in crate::xdp) fn write_element(array: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
-    let key = element_key(array, value.len())?;
+    check_array(array, value.len())?;
+    let key = 0_u32;
     let mut attributes = Element {
         map: fd(array),
         padding: 0,
@@ -100,15 +102,15 @@ pub(in crate::xdp) fn write_element(array: BorrowedFd<'_>, value: &[u8]) -> io::
     bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
 }
 
-/// Returns the key of an array's first value; `EINVAL` if the map is not an array or a value does
-/// not have this size. The kernel copies a whole value, whatever the size of the caller's buffer.
-fn element_key(array: BorrowedFd<'_>, size: usize) -> io::Result<u32> {
+/// Returns `EINVAL` unless the map is an array whose values have this size. The kernel copies a
+/// whole value, whatever the size of the caller's buffer.
+fn check_array(array: BorrowedFd<'_>, size: usize) -> io::Result<()> {
     let mut info = MapInfo::default();
     object_info(array, &mut info)?;
     let [map_type, _, key_size, value_size, ..] = info.before;
     // The values of other types, such as per-CPU arrays, are copied with another size.
     if map_type == BPF_MAP_TYPE_ARRAY && key_size == 4 && usize::try_from(value_size) == Ok(size) {
-        Ok(0)
+        Ok(())
     } else {
         Err(io::Error::from_raw_os_error(libc::EINVAL))
     }
