@@ -193,8 +193,8 @@ fn ping_arp_table_and_capture_agree() -> TestResult {
     assert_eq!(mac_of_vip()?, Some(NODE.mac()));
     assert_eq!(addresses(lab.host(NODE)?)?, [NODE.ipv4(), VIP]);
 
-    let cut = WallTime::now();
     lab.cut(NODE)?;
+    let cut = WallTime::now();
     let cut_length = Duration::from_millis(100);
     wait_until("some lost probes", TIMEOUT, || WallTime::now() >= cut + cut_length)?;
     lab.reconnect(NODE)?;
