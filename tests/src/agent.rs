@@ -31,7 +31,7 @@ pub use kind::AgentKind;
 const STOP: Duration = Duration::from_secs(60);
 /// How long an agent may take to start.
 const START: Duration = Duration::from_secs(60);
-/// Environment variable with the XDP mode (`native` or `generic`) for every vipd whose
+/// Environment variable with the XDP mode (`auto`, `native` or `generic`) for every vipd whose
 /// configuration does not set one. If unset, vipd's default applies.
 const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
 /// 224.0.0.18 as it appears in `/proc/net/igmp`, on little-endian and big-endian machines.
@@ -121,7 +121,8 @@ impl Agent {
         self.process.is_some()
     }
 
-    /// Returns whether the agent's process is still running.
+    /// Returns whether the program or, after [`Agent::run_below_init`], its init process is still
+    /// running.
     ///
     /// # Errors
     /// Returns an error if the program was not started or has been stopped or killed, or if

@@ -43,7 +43,7 @@ impl Reply {
 /// Returns the status of each instance.
 ///
 /// # Errors
-/// Returns an error if the agent is not vipd or does not reply.
+/// Returns an error if the agent is not vipd, does not reply, or replies with an error.
 pub fn status(agent: &Agent) -> Result<Vec<Reply>> {
     let answer = request(agent, &json!({ "command": "status" }))?;
     Ok(instances(&answer)?.iter().cloned().map(Reply).collect())
@@ -52,7 +52,7 @@ pub fn status(agent: &Agent) -> Result<Vec<Reply>> {
 /// Returns the agent-wide counters and the counters of each instance.
 ///
 /// # Errors
-/// Returns an error if the agent is not vipd or does not reply.
+/// Returns an error if the agent is not vipd, does not reply, or replies with an error.
 pub fn stats(agent: &Agent) -> Result<(Reply, Vec<Reply>)> {
     let answer = request(agent, &json!({ "command": "stats" }))?;
     let each = instances(&answer)?.iter().map(|instance| Reply(instance["statistics"].clone()));

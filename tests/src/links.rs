@@ -67,8 +67,8 @@ pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
         .with_context(|| format!("adding cable {}", cable.port))
 }
 
-/// Adds a veth pair with both ends up in this namespace, for interfaces that are not part of the
-/// lab's segment.
+/// Adds a veth pair with both ends up in this namespace: for interfaces that are not part of the
+/// lab's segment, or for an impaired link of the segment.
 ///
 /// # Errors
 /// Returns an error if a link with either name exists, or the kernel rejects the request.

@@ -111,7 +111,8 @@ impl Namespace {
 
 /// Moves the calling thread to three new namespaces: a network namespace with loopback up; a mount
 /// namespace with an empty [`SCRATCH`], a `/sys` that shows the new network, and a BPF file system;
-/// and a UTS namespace with this host name.
+/// and a UTS namespace with this host name. In the network namespace, removing an address also
+/// removes its secondary addresses, as by the kernel's default.
 fn enter(host: &str) -> Result<OwnedFd> {
     // SAFETY: the flags change only this thread's namespaces and working directory, not memory or
     // descriptors that it shares with other threads.
@@ -127,6 +128,13 @@ fn enter(host: &str) -> Result<OwnedFd> {
     // A private instance, so that BPF links pinned there do not outlive the namespace.
     mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
         .context("mounting a BPF file system at /sys/fs/bpf")?;
+    for interface in ["all", "default"] {
+        // The kernel copies the host's settings, and systemd sets this one to 1.
+        let path = format!("/proc/sys/net/ipv4/conf/{interface}/promote_secondaries");
+        if fs::read_to_string(&path)?.trim() != "0" {
+            fs::write(&path, "0").with_context(|| format!("setting {path}"))?;
+        }
+    }
     crate::links::set_up("lo")?;
     let net = fs::File::open("/proc/thread-self/ns/net").context("opening /proc/thread-self/ns/net")?;
     Ok(net.into())

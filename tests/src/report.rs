@@ -124,9 +124,10 @@ fn figures(outcome: &Outcome, takeover: &Takeover, out: &mut impl Write) -> io::
         _ => writeln!(out, "    t1 - t0                   {FIGURE}{silence:9.3} ms{FIGURE:#}")?,
     }
     let announcement = takeover.announcement();
+    let plural = if takeover.garps == 1 { "" } else { "s" };
     writeln!(
         out,
-        "    announcement (t2 - t1)    {FIGURE}{announcement:9.3} ms{FIGURE:#}  {} gratuitous ARPs",
+        "    announcement (t2 - t1)    {FIGURE}{announcement:9.3} ms{FIGURE:#}  {} gratuitous ARP{plural}",
         takeover.garps
     )?;
     writeln!(out, "    service (t3 - t1)         {FIGURE}{:9.3} ms{FIGURE:#}", takeover.service())?;

@@ -273,7 +273,7 @@ fn rejected_agent_creates_no_macvlan_and_keeps_the_original_sysctls() {
     let second = Running::start(&lab, "second", &with_mac(&[(INTERFACE, 1), ("eth2", 3)]));
     second.expect(1, "fault", "another vipd already serves eth1");
     second.expect(3, "master", "");
-    assert_eq!(macvlans(node, INTERFACE), 1, "only the first agent has a macvlan");
+    assert_eq!(macvlans(node, INTERFACE), 1, "only the first agent has a macvlan on {INTERFACE}");
     first.stop();
     second.expect(1, "master", "");
     second.stop();

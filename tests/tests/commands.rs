@@ -1,5 +1,5 @@
-//! Scripts and notification commands do not inherit the agent's scheduling, signal mask or OOM
-//! score.
+//! Scripts and notification commands do not inherit the agent's scheduling, signal mask, ignored
+//! signals or OOM score. An agent that is the init process reaps the orphans of its scripts.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

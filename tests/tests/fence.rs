@@ -113,7 +113,7 @@ impl Pair {
         })
     }
 
-    /// Checks that node 1 answered before the takeover, but not after it.
+    /// Checks that node 1 used the VIP (see [`uses_vip`]) before the takeover, but not after it.
     fn check_answers(&self, since: WallTime, takeover: WallTime) -> Result<()> {
         let answers = self
             .capture
@@ -122,7 +122,7 @@ impl Pair {
         let late = answers.iter().filter(|time| **time > takeover + IN_FLIGHT).count();
         ensure!(
             late == 0,
-            "node 1 sent {late} of {} answers after the first advert of node 2",
+            "node 1 sent {late} of {} frames from the VIP after the first advert of node 2",
             answers.len()
         );
         Ok(())

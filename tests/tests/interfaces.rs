@@ -1,5 +1,5 @@
-//! Multiple interfaces, drivers without native XDP, load sharing, and scheduling of the engine
-//! threads.
+//! Multiple interfaces, drivers without native XDP, load sharing, a primary address configured as a
+//! VIP, former bridge ports, the log of discarded adverts, and scheduling of the engine threads.
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -38,7 +38,7 @@ struct Other {
 }
 
 impl Other {
-    /// Starts the agent, and waits until all its VIPs are present.
+    /// Starts the agent, and waits until all of `vips` are present.
     fn start(host: &Namespace, name: &str, configuration: String, vips: &[Ipv4Addr]) -> Result<Self> {
         let directory = Agent::runtime_dir().join(name);
         let file = directory.with_extension("toml");

@@ -64,8 +64,9 @@ fn master(lab: &Lab, count: u8, each: u8) -> Agent {
     agent
 }
 
-/// Starts a thread that polls the addresses without a pause and returns the time at which the first
-/// address was removed.
+/// Starts a thread that polls the addresses without a pause. Returns a flag that stops the thread,
+/// and its handle. The thread returns the time at which it first found fewer than `all` addresses,
+/// or `None` if it was stopped before.
 fn watch_for_loss(node: &Namespace, all: usize) -> (Arc<AtomicBool>, thread::JoinHandle<Option<WallTime>>) {
     let stop = Arc::new(AtomicBool::new(false));
     let (node, stopped) = (node.clone(), Arc::clone(&stop));

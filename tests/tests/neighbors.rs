@@ -108,8 +108,8 @@ fn higher_priority_node_waits_for_preempt_delay_after_link_recovery() {
     check_preempt_delay_after_link_recovery(agent);
 }
 
-/// keepalived does not send ARP requests for its peers. The test passes only because vipd announces
-/// its own address.
+/// keepalived does not send ARP requests for its peers. The test passes only because vipd, when its
+/// link comes up, announces its own address and sends an ARP request for its peer.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn higher_priority_node_waits_for_preempt_delay_with_keepalived_as_master() {

@@ -269,7 +269,7 @@ fn no_notification_is_lost_in_a_mass_failover() {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn faults_of_instances_added_by_a_reload_are_notified() {
-    // The BPF maps have room for 64 instances.
+    // The BPF maps of an agent that starts with one instance have room for 64.
     const COUNT: u8 = 60;
     let lab = Lab::new(1).expect("create the lab");
     let recorder = Recorder::new("");

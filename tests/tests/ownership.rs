@@ -175,7 +175,7 @@ fn vip_equal_to_the_primary_address_is_a_fault_and_is_kept() {
 }
 
 /// When a primary address is removed, the kernel also removes the secondary addresses of its
-/// subnet.
+/// subnet, unless `promote_secondaries` is set.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_is_kept_if_its_removal_would_remove_the_host_address() {

@@ -178,7 +178,8 @@ fn check_start_after_crash_with_hidden_pins(mode: &str) -> TestResult {
     Ok(())
 }
 
-/// `vipd cleanup` also finds them without the runtime directory of the dead agent.
+/// `vipd cleanup` also finds the programs of a dead agent whose pins are not visible if it is run
+/// with another runtime directory.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn programs_whose_pins_are_not_visible_are_reported_and_cleaned_up() -> TestResult {

@@ -194,7 +194,7 @@ fn signals_shut_down_cleanly_or_are_ignored() {
         assert_eq!(addresses(node), [NODE.ipv4()], "{signal:?}");
         agent = Plain::master(node, "a", "");
     }
-    // SIGHUP followed by SIGTERM, as when a terminal closes.
+    // SIGHUP followed directly by SIGTERM: the agent may still be reloading.
     agent.signal(Signal::HUP);
     agent.signal(Signal::TERM);
     assert!(agent.wait().success());

@@ -65,7 +65,8 @@ fn virtual_mac_works_with_correct_read_only_sysctls() {
     assert!(!macs.is_empty() && macs.iter().all(|mac| *mac == VIRTUAL_MAC), "{macs:?}");
 }
 
-/// The second interface is needed because the agent does not start if no interface works.
+/// The second interface is needed because the agent exits if the first attempt to open its only
+/// interface fails.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {

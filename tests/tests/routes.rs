@@ -188,7 +188,7 @@ fn reload_changes_routes_and_rules_without_a_transition() {
     assert_eq!(lines.len(), 6, "{lines:#?}");
     assert_eq!(lines[1], "VI_1: route 10.8.0.0/16 via 192.168.122.100 metric 50 added");
     wait_for_marked(&lab, ONE, &SHOWN);
-    // vipd subscribes to route notifications only once it has routes or rules.
+    // The engine subscribes to route notifications only once routes or rules are configured.
     ip(&lab, ONE, "route del 10.8.0.0/16 metric 50").expect("removed");
     wait_for_marked(&lab, ONE, &SHOWN);
     agent

@@ -60,7 +60,8 @@ struct Stream {
 }
 
 impl Stream {
-    /// Requests the stream. Returns `None` if the agent refuses because all its streams are in use.
+    /// Requests the stream. Returns `None` if the agent reports a problem instead of elements, such
+    /// as that all its streams are in use.
     fn request(host: &Namespace, port: u16) -> Result<Option<Self>> {
         let mut connection = connect(host, port)?;
         // The body of an answer to HTTP/1.0 is not chunked.

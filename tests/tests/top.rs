@@ -57,7 +57,8 @@ impl Terminal {
         // This is also the default size of the parser.
         let Pty { emulator, terminal: device } = Pty::open(24, 80).expect("a pseudoterminal");
         let end = || device.try_clone().expect("duplicated");
-        // vipd runs in its own session with this controlling terminal, as in a shell.
+        // This terminal is the controlling terminal of vipd's session, as if a shell had started
+        // vipd.
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(vipd_binary().expect("vipd binary"));
         command.arg("top").arg("--runtime-dir").arg(Agent::runtime_dir());

@@ -25,11 +25,11 @@ const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// VRIDs for which node 1 is master.
 const OWN: [u8; 4] = [1, 2, 3, 4];
-/// VRIDs for which node 2 is master.
+/// VRIDs for which node 2 is master, or node 1 in a lab without node 2.
 const OTHERS: [u8; 2] = [5, 6];
 
-/// Returns the configuration of an agent that is master of the VRIDs in `masters` and backup of all
-/// other VRIDs, followed by `more`.
+/// Returns the configuration of an agent that has priority 200 for the VRIDs in `masters` and
+/// priority 50 for all other VRIDs, followed by `more`.
 fn configuration(masters: &[u8], more: &str) -> String {
     let mut text = String::new();
     for vrid in OWN.into_iter().chain(OTHERS) {
@@ -252,7 +252,8 @@ fn nothing_changes_if_the_successor_fails() {
 }
 
 /// A changed `fence` takes effect at the next start. A successor that applied the change would not
-/// renew the leases that it inherits, and any advert would fence its VIPs.
+/// renew the leases that it inherits, and adverts from other routers, even with a lower priority,
+/// would fence its VIPs.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn successor_keeps_the_fence() {

@@ -175,8 +175,9 @@ impl Kind {
         !self.keeps_masters() && !matches!(self, Self::Drain | Self::Failover | Self::Duplicate)
     }
 
-    /// Draws the length of the fault. About a third of the draws are shorter than
-    /// Active_Down_Interval, too short for a takeover without a priority-0 advert.
+    /// Draws the length of the fault: zero if it ends at once. About a third of the other draws are
+    /// shorter than Active_Down_Interval, too short for a takeover without a priority-0 advert.
+    /// With an interval of 1 s, every starvation is too short.
     pub(crate) fn draw_length(self, segment: &Segment, random: &mut Random) -> Duration {
         let (interval, down) = (segment.interval, segment.longest_down());
         let length = if random.percent(35) {

@@ -93,7 +93,8 @@ pub struct Figures {
 /// a violation.
 ///
 /// # Errors
-/// Returns an error if a plan cannot be played. Violations are not errors; the summary counts them.
+/// Returns an error if a plan cannot be played, or if the frames of a round with violations cannot
+/// be written to a file. Violations are not errors; the summary counts them.
 pub fn run(options: &Options, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Summary> {
     let mut summary = Summary::default();
     let mut seed = options.seed;

@@ -99,8 +99,9 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until the preferred node is the only master and answers the client's ping. On a busy
-    /// machine, the backup may take over briefly during startup; the scenario begins only after the
-    /// preferred node has become master again.
+    /// machine, the backup may take over briefly during startup; with preemption, the scenario then
+    /// begins only after the preferred node has become master again. Without preemption, the backup
+    /// remains master, which is an error.
     fn expect_steady_state(&self) -> Result<()> {
         let master = self.expect_one_master()?;
         ensure!(master == PREFERRED, "{master} has become master instead of {PREFERRED}");

@@ -1,5 +1,5 @@
-//! The guardian of a running agent, and the events that end the guardian: the end of the agent, a
-//! signal, or the start of the next agent.
+//! The guardian of a running agent, and events that end the guardian: a clean shutdown of the
+//! agent, SIGKILL, SIGTERM after the agent's death, or the start of the next agent.
 
 use super::*;
 

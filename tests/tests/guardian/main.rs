@@ -58,7 +58,7 @@ fn main_process(agent: &Agent) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("a process ID")).expect("not 0")
 }
 
-/// Returns the process ID of the running agent's guardian.
+/// Returns the process ID of the running agent's guardian, or `None` if no guardian runs.
 fn guardian(agent: &Agent) -> Option<Pid> {
     let is_guardian = |pid: &u32| {
         fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "vipd-guardian\n")

@@ -50,7 +50,7 @@ fn master_killed_for_lack_of_memory_sends_priority_zero() {
     master.abandon().expect("running");
     wait_for_all(&backup, "master");
     wait_for_end(process);
-    // The kernel also kills `tail`, whose memory would exceed the limit.
+    // The kernel also kills the `tail` processes, whose memory would exceed the limit.
     eater.wait().expect("ended");
     let sent = adverts(&capture, ONE, killed);
     assert_eq!(sent.iter().filter(|(_, priority)| *priority == 0).count(), usize::from(COUNT), "{sent:?}");

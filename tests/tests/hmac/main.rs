@@ -246,7 +246,7 @@ fn successor_continues_the_sequences() -> TestResult {
         upgrade.arg("--runtime-dir").arg(Agent::runtime_dir()).arg("upgrade");
         output(agent.host(), upgrade)
     };
-    // The successor continues with the keys in use, then applies the file, which has another key.
+    // The successor continues with the keys in use, then applies the file, which adds a key.
     master.configure(configuration(200, "", &hmac(&[2, 1], 1, "enforce")))?;
     backup.configure(configuration(100, "", &hmac(&[2, 1], 1, "enforce")))?;
     for agent in [&master, &backup] {

@@ -1,5 +1,5 @@
 //! Privileges of each thread of the agent, an agent of an unprivileged user with exactly the
-//! capabilities of the unit, and core dumps of processes that know a password or a key.
+//! capabilities of the unit, and core dumps of processes that have read a password or a key.
 
 mod core_dump;
 mod threads;

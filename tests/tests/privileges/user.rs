@@ -128,8 +128,8 @@ impl Drop for Successor {
     }
 }
 
-/// The commands of an agent run as the agent's user, without the agent's capabilities. The commands
-/// must not gain these capabilities through `vipd upgrade`.
+/// By default, the commands of an agent run as the agent's user, without the agent's capabilities.
+/// The commands must not gain these capabilities through `vipd upgrade`.
 #[test]
 #[ignore = "needs root"]
 fn only_root_may_choose_the_executable_of_an_upgrade() {

@@ -25,8 +25,8 @@ fn signals_are_handled_while_a_restart_waits_for_commands() {
     let mut one = Service::start(&lab, ONE, &configuration(&[(1, 200)], &settings));
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
     let main = one.main_process();
-    // The command runs in a process of its own, because this process sends its requests to a host
-    // one after the other.
+    // `vipd before-stop` runs in a process of its own, because the test process sends its requests
+    // to a host one after the other.
     let mut command = Command::new("env");
     command.args(arguments(directory.path(), Some(main), RESTART, 1).expect("arguments"));
     command.stderr(Stdio::piped());

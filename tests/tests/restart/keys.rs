@@ -51,7 +51,7 @@ fn stored_state_contains_no_key() {
     };
     let mut one = Service::start(&lab, ONE, &signed(2));
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
-    // The next process continues although the file has another key 1, and key 2 is missing.
+    // The next process continues although the configuration file has another key 1 and no key 2.
     let logged = one.log().len();
     one.configure(&signed(3).replace(&format!(", {{ id = 2, file = \"{KEY_FILE}\" }}"), ""));
     one.leave().expect("the state is left");

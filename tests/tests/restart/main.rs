@@ -311,7 +311,7 @@ fn only_the_backup_owns_the_vip_if_the_next_process_is_late() {
     wait_for_state(&two, "backup", TIMEOUT).expect("preempted by the higher priority");
     assert!(counter(&one.agent, "vipd:stalls").expect("a counter") >= 1, "{}", one.log());
     let adverts = capture.filter_map(resumed, |frame| frame.advert().map(|_| frame.from));
-    assert!(adverts.starts_with(&[TWO; 2]), "an advert of the previous owner: {adverts:?}");
+    assert!(adverts.starts_with(&[TWO; 2]), "an advert of the previous master: {adverts:?}");
 
     wait_for_state(&one.agent, "master", TIMEOUT).expect("master");
     wait_until("the VIPs", TIMEOUT, || addresses(&one.agent).contains("2001:db8::1:1/")).expect("added");

@@ -126,6 +126,9 @@ impl Service {
     pub(crate) fn fail(&mut self) {
         self.spawn(&[]);
         self.wait_for_end();
+        let has_failed =
+            self.processes.last_mut().is_some_and(|child| !child.wait().expect("waited").success());
+        assert!(has_failed, "{}", self.log());
     }
 
     /// Starts a process with the stored descriptor, and stops it with SIGTERM before it can resume

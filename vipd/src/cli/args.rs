@@ -108,8 +108,8 @@ totals are printed, so that each column remains a number; --json and
 
 Exit status: 1 if no instance matches --interface and --vrid.
 
-Requires access to the control socket: run as root or as a member of the
-socket's group.")]
+Requires access to the control socket: run as root or as a member of a group
+named in `[control]` or, without `[control]`, of the socket's group.")]
     Stats(StatsArgs),
     /// Show the state of every instance of a running agent
     #[command(after_help = "\
@@ -123,8 +123,8 @@ all columns are printed.
 
 Exit status: 0 in any state, even with a fault; 1 if a name is unknown.
 
-Requires access to the control socket: run as root or as a member of the
-socket's group.")]
+Requires access to the control socket: run as root or as a member of a group
+named in `[control]` or, without `[control]`, of the socket's group.")]
     Status(StatusArgs),
     /// Watch a running agent; drain or fail over instances interactively
     #[command(after_help = "\
@@ -234,8 +234,8 @@ is disconnected.
 Exit status: 0 at the end of the events, even if the agent has closed the
 connection; 1 if the events cannot be read.
 
-Requires access to the control socket: run as root or as a member of the
-socket's group.")]
+Requires access to the control socket: run as root or as a member of a group
+named in `[control]` or, without `[control]`, of the socket's group.")]
     Events(EventsArgs),
     /// Find the cause of trouble on this host and on its segments
     #[command(after_help = "\
@@ -288,7 +288,8 @@ with this configuration file, and the reason. Rate limits, HMACs, clocks and
 replays are not checked. Ends after --seconds, or with Ctrl-C.
 
 Exit status: 0 at the end of the time or after Ctrl-C; 1 if the interface
-cannot be observed, or the file cannot be written.
+cannot be observed, the configuration file given with -c is not valid or cannot
+be read, or the capture file cannot be written.
 
 Requires CAP_NET_RAW, and CAP_SYS_ADMIN if an XDP program is attached to the
 interface: run as root.")]

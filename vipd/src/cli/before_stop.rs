@@ -1,12 +1,12 @@
 //! `vipd before-stop UNIT`: run by systemd before it stops or restarts the service (`ExecStop=`).
 //! Not for users.
 //!
-//! The agent receives SIGTERM in both cases. If the service is being restarted and the unit has a
-//! descriptor store (`FileDescriptorStoreMax=`), this command asks the agent to leave its state to
-//! the next process. If it is not being restarted, if there is no store, or if that cannot be
-//! determined, this command does nothing, and SIGTERM shuts the agent down. systemd also runs the
-//! command after the main process has ended without a stop; `MAINPID` is then unset, and the
-//! command does nothing.
+//! The agent cannot distinguish the two cases by SIGTERM. If the service is being restarted and the
+//! unit has a descriptor store (`FileDescriptorStoreMax=`), this command asks the agent to leave
+//! its state to the next process and to end. If it is not being restarted, if there is no store, or
+//! if that cannot be determined, this command does nothing, and SIGTERM shuts the agent down.
+//! systemd also runs the command after the main process has ended without a stop; `MAINPID` is then
+//! unset, and the command does nothing.
 
 use std::ffi::OsString;
 use std::io::Read as _;

@@ -17,7 +17,9 @@ pub(super) fn run(runtime_dir: &Path) -> anyhow::Result<()> {
         eprintln!("vipd: {}", guardian::stand_down_failure(lock.name()));
     }
     let Cleaned { removed, failed, is_complete } = service::cleanup(&lock)?;
-    output::print(&render(&removed))?;
+    if !removed.is_empty() || failed.is_empty() && is_complete {
+        output::print(&render(&removed))?;
+    }
     if !is_complete {
         eprintln!(
             "vipd: cannot look for BPF programs that are pinned in another mount namespace, because this process lacks \

@@ -30,11 +30,13 @@ enum Outcome {
     Failed(String),
 }
 
-/// Requests the failover and prints a line for each instance that another router has taken over.
+/// Requests the failover and prints the agent's report, and then a line for each instance that
+/// another router has taken over.
 ///
 /// # Errors
-/// Returns an error if the agent refuses or does not reply, or if an instance is in Fault, was
-/// started again or was not taken over by another router.
+/// Returns an error if the agent refuses or does not reply, if a reload has removed a named
+/// instance or sync group, or if an instance is in Fault, was started again or was not taken over
+/// by another router.
 pub(super) fn run(instances: Vec<String>, runtime_dir: &Path) -> anyhow::Result<()> {
     let names = instances.clone();
     let begin = Instant::now();

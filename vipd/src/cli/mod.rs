@@ -143,7 +143,8 @@ fn report_without_blocking(error: &anyhow::Error) {
 
 /// Renders the error as one `vipd: …` line. Problems in a configuration, whether found by this
 /// process or by the agent, come before that line, in the format that editors recognize. If `width`
-/// is given (the output is a terminal), an excerpt of the file follows each problem.
+/// is given (the output is a terminal), an excerpt of the file follows each problem for which
+/// [`problems`] can show one.
 fn report(error: &anyhow::Error, width: Option<usize>) -> String {
     let mut renderer = Renderer::new(width);
     if let Some(ConfigError::Problems(problems)) = error.downcast_ref() {

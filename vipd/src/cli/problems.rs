@@ -1,5 +1,6 @@
 //! Renders problems in a configuration: one line each, `file:line:column: message`, which editors
-//! recognize. On a terminal, the line of the file follows, with a caret under the position.
+//! recognize. On a terminal, the line of the file follows, with a caret under the position, unless
+//! it may contain a password or a key, is empty or cannot be read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -86,8 +86,8 @@ fn overview(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Tab
     table
 }
 
-/// Lists the nonzero counters that have no column. The agent's own counters are listed under the
-/// name `global`.
+/// Lists the nonzero counters that have no column. The counters of the agent as a whole, which
+/// include sums over all instances, are listed under the name `global`.
 fn details(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Option<Table> {
     let mut table = Table::new(&[("NAME", Align::Left), ("COUNTER", Align::Left), ("COUNT", Align::Right)]);
     let mut empty = true;

@@ -83,7 +83,9 @@ impl Machine {
         }
     }
 
-    /// Warns about interfaces that do not exist, once for each combination of interface and effect.
+    /// Warns about interfaces of instances, VIPs and routes that do not exist, once for each
+    /// combination of interface and effect. Interfaces that are only tracked or named in rules are
+    /// not checked.
     fn check_existence(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
         let mut warned = BTreeSet::new();
         let mut check = |what: &str, name: &str, at: usize, effect: &'static str| {

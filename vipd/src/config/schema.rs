@@ -374,13 +374,13 @@ schema! {
             "destination; `\"0.0.0.0/0\"` or `\"::/0\"` for a default route", "the first word";
         ROUTE_VIA "via", HOST, "none", "\"192.0.2.1\"", "next hop, of the same family", "`via`";
         ROUTE_DEV "dev", INTERFACE_NAME, "selected by the kernel", "\"eth0\"",
-            "outgoing interface; required for type `\"unicast\"` if `via` is missing or link-local", "`dev`";
+            "outgoing interface; required for type `\"unicast\"` if `via` is missing or link-local, and for `onlink`", "`dev`";
         ROUTE_TABLE "table", NUMBER, "`254`", "100", "routing table; 254 is the main table", "`table`";
         ROUTE_METRIC "metric", Kind::Other("an integer from 0 to 4294967295"), "`0`; `1024` in IPv6", "50",
             "the route with the lowest metric is used; a table has at most one route per destination and metric", "`metric`, `preference`";
         ROUTE_SOURCE "source", HOST, "none", "\"192.0.2.10\"",
             "source address of packets that this host sends, for example a VIP", "`src`";
-        ROUTE_SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`; `\"link\"` without `via`", "\"link\"",
+        ROUTE_SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`; `\"link\"` for type `\"unicast\"` without `via`", "\"link\"",
             "scope of the destination (IPv4 only)", "`scope`";
         ROUTE_TYPE "type", Kind::Choice(&["unicast", "blackhole", "unreachable", "prohibit", "throw"]), "`\"unicast\"`", "\"blackhole\"",
             "`\"blackhole\"`, `\"unreachable\"` and `\"prohibit\"` drop packets; `\"throw\"` continues with the next rule", "`blackhole` …";

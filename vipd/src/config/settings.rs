@@ -6,8 +6,9 @@ use std::net::IpAddr;
 /// Mode in which the BPF program is attached to an interface (`xdp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// Native if the driver's native mode is known not to affect other traffic, otherwise TC
-    /// ingress, or generic if TC ingress is refused.
+    /// Native if the driver's native mode is known not to affect other traffic. If it is not, if
+    /// native mode is refused, or if frames have no Ethernet header, TC ingress, or generic if TC
+    /// ingress is refused, too.
     #[default]
     Auto,
     /// Native mode, or TC ingress if native mode is refused or frames have no Ethernet header, or

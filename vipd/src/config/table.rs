@@ -154,7 +154,7 @@ impl<'t> Value<'t> {
         Ok(i128::from_str_radix(integer.as_str(), integer.radix()).ok())
     }
 
-    /// Returns an integer as written in the file.
+    /// Returns an integer in the notation of the file, but without underscores.
     pub(super) fn source_of_integer(&self) -> String {
         self.spanned.get_ref().as_integer().map(ToString::to_string).unwrap_or_default()
     }

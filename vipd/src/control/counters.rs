@@ -57,8 +57,9 @@ pub struct Counter {
     pub source: Source,
     /// One line for `# HELP` and the reference.
     pub help: &'static str,
-    /// For a row of an instance with `dropped`: why the adverts are discarded, as shown in the log.
-    /// `None` for other rows, including the sums over all instances.
+    /// For a row of an instance with `dropped`: why the adverts are discarded, as shown in the log
+    /// for adverts that the BPF program drops. `None` for other rows, including the sums over all
+    /// instances.
     pub reason: Option<&'static str>,
 }
 

@@ -33,7 +33,7 @@ pub struct EventRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_ns: Option<u64>,
     /// `state-changed`: number of earlier changes that have no event of their own, because the
-    /// agent was overloaded.
+    /// agent was overloaded, or because they occurred while a reload was adding the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
     /// `object-changed`: the tracked object, such as `script web`.

@@ -1,4 +1,4 @@
-//! Descriptions of values in reports, for `status`, `top`, `scan`, `doctor` and the status page.
+//! Descriptions of values in reports and events, for the commands and the status page.
 
 use super::model::{HmacStatus, InstanceStatus, TrackedObject};
 

@@ -237,7 +237,7 @@ pub struct UnicastPeer {
     pub min_ttl: u8,
 }
 
-/// Another router that has sent adverts with the same VRID.
+/// Another router that has sent valid adverts for the same virtual router.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PeerStatus {

@@ -186,7 +186,8 @@ impl RuntimeDir {
         self.lock.as_fd()
     }
 
-    /// Leaves the control socket to a successor.
+    /// Leaves the control socket in place on drop: for a successor or, in a restart, for the next
+    /// process, which replaces it.
     pub fn hand_over(&self) {
         self.owns_socket.store(false, Ordering::Relaxed);
     }

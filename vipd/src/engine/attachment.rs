@@ -22,10 +22,10 @@
 //! before the timer fired. Such a probe proves that the master's adverts are actually missing. An
 //! advert that was recorded in the ring after the earliest valid start of a probe, for example a
 //! priority-0 advert, is also sufficient proof. If there is no proof yet, a probe is requested when
-//! the engine begins to spin for the deadline. If the engine does not spin (for a router that is
-//! not on the fast path, or with `down_after_adverts = 1`), the probe is requested when the timer
-//! fires. Before a member of a sync group makes the group master, the same proof is required for
-//! the group's other backups.
+//! the engine wakes up within the spin window before the deadline, and again when the timer fires
+//! if the proof is still missing. For a router that is not on the fast path, a probe is requested
+//! only when the timer fires. Before a member of a sync group makes the group master, the same
+//! proof is required for the group's other backups.
 //!
 //! An election without proof waits for a probe. A probe takes microseconds, unless another process
 //! holds the rtnl lock, which adding the VIPs would have to wait for anyway.
@@ -130,7 +130,8 @@ impl Engine {
     /// Finds links whose program is detached or runs after another program, marks their routers for
     /// reconciliation, and requests that the program be attached again. If attachments do not last,
     /// the pauses between such requests grow. Also requests probes of links on which an advert is
-    /// overdue. Returns whether any routers must be reconciled.
+    /// overdue, and of links without backups that are due for their periodic probe. Returns whether
+    /// any routers must be reconciled.
     pub(super) fn check_attachments(&mut self, now: Timestamp) -> bool {
         let mut has_changes = false;
         self.check_attachments_at = None;
@@ -265,9 +266,9 @@ fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestamp {
 }
 
 /// Returns the attachment of a backup's link if it must be probed before an election. Returns
-/// `None` if the last probe found the program first at its hook, and either this probe began at or
-/// after `needed`, or an advert that arrived since then was recorded in the ring. Also returns
-/// `None` if the router is not a backup, if its link is not open, or if its program is already
+/// `None` if no probe has found the program detached or behind another program, and either the last
+/// completed probe began at or after `needed`, or an advert that arrived at or after `needed` was
+/// recorded in the ring. Also returns `None` if the router is not a backup, if its link is not open, or if its program is already
 /// recorded as lost (`detached_at`): in the last two cases, the router is or becomes impeded.
 fn attachment<'a>(links: &'a Links, instance: &Instance, needed: Timestamp) -> Option<&'a Attachment> {
     if instance.router.state() != State::Backup {

@@ -271,8 +271,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) peers: Vec<Peer>,
 }
 
-/// Counters of a virtual router: frames sent, signed adverts received, failed changes to addresses,
-/// routes and rules, and restored routes and rules.
+/// Counters of a virtual router: frames sent, adverts verified and refused, failed changes to
+/// addresses, routes and rules, and restored routes and rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sent {
     /// Adverts, priority 0 included. An advert to several unicast peers counts once.

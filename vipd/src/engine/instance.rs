@@ -52,7 +52,8 @@ pub(crate) struct Instance {
     /// MAC, primary address and fence level for which the router's record was last published to the
     /// guardian.
     pub(crate) guarded_for: Option<(Option<[u8; 6]>, IpAddr, Option<FenceLevel>)>,
-    /// Indices of the interfaces for which the map has all VIPs of the router.
+    /// Indices of the interfaces that filter the router's VIPs, recorded once the map has the VIPs
+    /// that each of these interfaces filters; empty after a failure or a change of the settings.
     pub(crate) covered_on: BTreeSet<u32>,
     /// The router's sync group: an index into `Topology::groups`.
     pub(crate) group: Option<usize>,

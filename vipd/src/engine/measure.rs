@@ -80,7 +80,7 @@ pub(crate) struct Delays {
     /// From the deadline of Adver_Timer to the start of the turn that handles it.
     pub(crate) advert: Histogram,
     /// From the timer or event that made a router master until no VIP of any router was waiting to
-    /// be added or announced. VIPs that the kernel refused, and announcements that
+    /// be added, removed or announced. VIPs that the kernel refused, and announcements that
     /// `garp.interval` delays, do not count as waiting.
     pub(crate) takeover: Histogram,
 }
@@ -131,8 +131,8 @@ impl Engine {
         }
     }
 
-    /// Measures the takeovers of this turn and of earlier turns, once no VIP is waiting to be added
-    /// or announced (see [`Delays::takeover`]).
+    /// Measures the takeovers of this turn and of earlier turns, once no VIP is waiting to be
+    /// added, removed or announced (see [`Delays::takeover`]).
     pub(super) fn measure_takeovers(&mut self) {
         if !self.measure.takeovers.is_empty() && !self.effects.has_changes() && !self.effects.is_urgent() {
             self.measure.complete_takeovers(clock::now());

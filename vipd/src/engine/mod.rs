@@ -4,7 +4,8 @@
 //! change addresses, to remove routes and rules, and to bring macvlans up. Probing XDP attachments
 //! and adding routes and rules also take that lock, and therefore run on separate threads
 //! (`prober`, `effects/routes/thread`). The engine adds routes and rules itself only while their
-//! thread cannot be started.
+//! thread does not run: after the thread has failed or could not be started, until the next resync
+//! starts it.
 //!
 //! ```text
 //!  BPF program ── ring ──────► rx ────────┐

@@ -48,7 +48,8 @@ impl Primary {
         only.map_or(Self::Missing, |found| Self::Virtual(found.address))
     }
 
-    /// Selects the configured source, if the interface has it.
+    /// Selects the configured source. Returns [`Missing`](Self::Missing) if the interface does not
+    /// have the address, or if the address is unusable or has vipd's mark.
     pub(crate) fn configured(table: &AddressTable, source: IpAddr) -> Self {
         let usable = |found: &Address| found.protocol != PROTO_VIPD && !found.unusable;
         if table.entries(source).any(usable) { Self::Own(source) } else { Self::Missing }

@@ -117,9 +117,10 @@ impl Engine {
     }
 
     /// Returns the time at which an advert was last dropped for exceeding the budget for signed
-    /// adverts. Returns `None` unless the router is about to take over from its master, and has
-    /// received no advert since that drop. The dropped adverts may include the master's. Without
-    /// this check, a flood of forged adverts would cause a takeover.
+    /// adverts. Returns `None` unless the router has keys, is about to become master because no
+    /// advert of a master has arrived, and has received no advert since that drop. The dropped
+    /// adverts may include the master's. Without this check, a flood of forged adverts would cause
+    /// a takeover.
     pub(super) fn lost_advert(&self, now: Timestamp, id: RouterId) -> Option<Timestamp> {
         let instance = self.topology.routers.get(id)?;
         instance.authentication.as_ref()?;

@@ -1,6 +1,6 @@
 //! Cleans up after the engine's death. The host keeps its VIPs, and answers for them, until another
-//! router has taken over. The VIPs are then removed, along with routes, rules and macvlans. VIPs
-//! that can no longer be fenced are removed at once.
+//! router has taken over. The VIPs are then removed, along with routes, rules and macvlans. If a
+//! router had left Master or cannot be fenced without the agent, its VIPs are removed at once.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,7 +24,7 @@ pub(super) struct Aftermath {
     /// Rows whose VIPs, routes and rules have not all been removed. A row whose routes or rules
     /// have been given up is not included.
     rows: Vec<usize>,
-    /// The rows whose fence has ended with the agent's process.
+    /// The rows that cannot be fenced without the agent's process.
     unfenced: BTreeSet<usize>,
     macvlans: Option<Macvlans>,
     record: Vec<u64>,
@@ -59,7 +59,8 @@ pub(super) enum Rest {
     Nothing,
     /// Rows whose VIPs stay until another router takes over, or whose removal is attempted again.
     Rows,
-    /// VIPs, routes, rules or macvlans that could not be removed. The reason is in the log.
+    /// VIPs, routes, rules or macvlans that could not be removed. The log has only the first error
+    /// of the cleanup.
     Refused,
 }
 
@@ -114,7 +115,7 @@ impl Aftermath {
         self.rows.is_empty() || self.rows.iter().any(|row| self.is_due(*row))
     }
 
-    /// Returns whether the fence of any row has ended with the agent's process.
+    /// Returns whether any row cannot be fenced without the agent's process.
     pub(super) fn has_unfenced(&self) -> bool {
         !self.unfenced.is_empty()
     }

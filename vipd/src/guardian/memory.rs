@@ -10,7 +10,7 @@
 //!       16…     table       one word per row: position of its record (upper half) and length,
 //!                           both in words; 0 if there is none
 //!       …       sequences   one word per row: sequence of the last signed advert; 0 if there is none
-//!       …       records     the rows' adverts, VIPs, routes and macvlans: `record`
+//!       …       records     the rows' adverts, VIPs, routes, rules and macvlans: `record`
 //! ```
 //!
 //! The engine writes a record to unused words, and then publishes it with one store to the table.

@@ -185,7 +185,8 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
         return;
     }
     let vips = if has_unfenced {
-        "VIPs whose fence ended with the agent are removed now, others once another router has taken over"
+        "fenced VIPs and those that cannot be fenced without the agent are removed now, others once another \
+         router has taken over"
     } else {
         "fenced VIPs are removed now, others once another router has taken over"
     };

@@ -57,8 +57,8 @@ pub(crate) enum Message {
     LockFile,
     /// The control socket.
     ControlSocket,
-    /// A socket that is a member of multicast groups, to be kept open until the successor has
-    /// joined the groups. Sent only in a restart.
+    /// A socket that is a member of a multicast group, to be kept open until the successor has
+    /// joined the group. Sent only in a restart.
     Membership,
     /// The [`Token`](super::Token), the last of the descriptors that follow the offer.
     Token,

@@ -18,7 +18,7 @@
 //! not need. systemd keeps the other end of the channel with the messages in its queue:
 //!
 //! ```text
-//!  Hello, Origin, Offer, descriptors, Membership, Token, State, Service, end
+//!  Hello, Origin, Offer, descriptors (with Membership), Token, State, Service, end
 //! ```
 //!
 //! In an upgrade, until the successor has taken the [`Token`], the predecessor can take the token

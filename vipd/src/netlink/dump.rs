@@ -37,7 +37,8 @@ impl Requests {
     /// the addresses are read, so that no change is missed.
     ///
     /// # Errors
-    /// See [`dump`](Self::dump).
+    /// See [`dump`](Self::dump). Also `ENOMEM` if the kernel cannot install the monitor's socket
+    /// filter.
     pub fn read(
         &mut self,
         monitor: &mut Monitor,

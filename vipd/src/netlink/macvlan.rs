@@ -219,7 +219,7 @@ impl Macvlans {
         }
     }
 
-    /// Leaves all macvlans to another agent, unchanged.
+    /// Leaves all macvlans to another process, unchanged.
     pub fn release(&mut self) {
         self.created.clear();
         self.parents.clear();

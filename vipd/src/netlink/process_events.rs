@@ -103,9 +103,9 @@ impl ProcessEvents {
         SockRef::from(self).attach_filter(&program)
     }
 
-    /// Reads at most `budget` events. Passes to `on_process` the ID of each process that has
-    /// executed a program or changed its name, or that a selected process has started. Sets
-    /// [`Batch::overrun`] if events were lost.
+    /// Reads at most `budget` events. Passes to `on_process` the ID of each process that, in a
+    /// [selected](Self::select) event, has executed a program, changed its name or been started.
+    /// Sets [`Batch::overrun`] if events were lost.
     ///
     /// # Errors
     /// Any socket error except `ENOBUFS`.

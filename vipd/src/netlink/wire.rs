@@ -81,8 +81,8 @@ pub(super) fn ifindex(message: &Message<'_>) -> Option<u32> {
     Some(u32::from_ne_bytes(*message.payload().get(4..)?.first_chunk()?))
 }
 
-/// Returns the interface name in a link message, or `None` if it is not UTF-8: the configuration
-/// cannot contain such a name.
+/// Returns the interface name in a link message; `None` if there is no name, or if the name is not
+/// UTF-8: the configuration cannot contain such a name.
 pub(super) fn link_name<'a>(message: &Message<'a>) -> Option<&'a str> {
     let name = attribute(message.payload().get(IFINFOMSG_LEN..)?, libc::IFLA_IFNAME)?;
     std::str::from_utf8(name.strip_suffix(&[0]).unwrap_or(name)).ok()

@@ -8,7 +8,8 @@ use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
 /// Maximum number of frames per system call.
 pub(super) const AT_ONCE: usize = 64;
-/// Value of `SO_PRIORITY` for adverts and announcements (`include/uapi/linux/pkt_sched.h`).
+/// Value of `SO_PRIORITY` for adverts, announcements and solicitations
+/// (`include/uapi/linux/pkt_sched.h`).
 /// Priority-aware queueing disciplines send these frames before other traffic, so that a saturated
 /// uplink does not delay or drop them. AF_PACKET does not derive the priority from the DSCP.
 pub(super) const TC_PRIO_CONTROL: u32 = 7;

@@ -171,9 +171,9 @@ impl fmt::Display for End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) end: End,
-    /// Last nonblank line that the command wrote to stdout or stderr: its first 256 bytes, in which
-    /// each control character and each invalid UTF-8 sequence is then replaced by U+FFFD (3 bytes).
-    /// Empty if there was no such line.
+    /// Last nonblank line that the command wrote to stdout or stderr: its first 256 bytes, without
+    /// leading and trailing white space. Each control character and each invalid UTF-8 sequence is
+    /// then replaced by U+FFFD (3 bytes). Empty if there was no such line.
     pub(crate) last_line: String,
 }
 

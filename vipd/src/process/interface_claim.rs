@@ -3,8 +3,8 @@
 //!
 //! The kernel does not prevent a second agent: an interface accepts several TC ingress programs,
 //! and a TC ingress program in addition to an XDP program. If both agents ran the same virtual
-//! router, the program that runs first would drop its adverts, and the other agent would receive
-//! none. Finding the program of another agent would require CAP_SYS_ADMIN
+//! router, the program that runs first would drop the router's adverts after reading them, and the
+//! other agent would receive none. Finding the program of another agent would require CAP_SYS_ADMIN
 //! (`BPF_PROG_GET_FD_BY_ID`), so each agent holds a name per interface instead.
 
 use std::io;

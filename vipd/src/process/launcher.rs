@@ -35,8 +35,9 @@ pub(crate) enum Privileges {
     None,
     /// The capabilities for switching to another user.
     SwitchUser,
-    /// The capabilities of the guardian: for removing VIPs, for selecting the interface of each
-    /// unicast advert, and for real-time scheduling and locked memory.
+    /// The capabilities of the guardian: for removing VIPs, routes, rules and macvlans, for
+    /// selecting the interface of each unicast advert, and for real-time scheduling and locked
+    /// memory.
     Guardian,
     /// All capabilities that the agent was started with.
     All,

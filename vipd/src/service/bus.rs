@@ -105,7 +105,8 @@ impl Publisher {
 pub(crate) struct Latest(Arc<Shared>);
 
 impl Latest {
-    /// Returns the latest state change of a router, or `None` before the first one.
+    /// Returns the latest state change of a router; `None` before the first one, if the router has
+    /// no slot, or once another router uses the slot.
     pub(crate) fn get(&self, router: RouterId) -> Option<Transition> {
         let (generation, transition) = self.0.slots.get(router.index())?.read()?;
         (generation == router.generation()).then_some(transition)

@@ -59,9 +59,9 @@ impl Changes {
     ) -> Option<Change> {
         let Event::StateChanged { from, to, reason, late } = *event else { return None };
         let seen = self.seen.entry(router).or_default();
-        // If reports before this one were dropped, the change starts from the last reported state.
-        // The number of dropped reports is unknown: one is counted here, and `published` adds the
-        // others.
+        // If reports before this one were dropped, the change starts from the last known state. The
+        // number of dropped reports is unknown: if `from` differs from that state, one is counted
+        // here, and `published` adds the others. Otherwise, `published` adds all of them.
         let changes = if from == seen.state { 1 } else { 2 };
         let from = seen.state;
         *seen = Seen { count: seen.count + changes, state: to };

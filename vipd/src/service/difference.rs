@@ -31,8 +31,8 @@ impl Differences {
         found
     }
 
-    /// Adds the differences in the identity, the transport and the interface setup of the virtual
-    /// router.
+    /// Adds the differences in the identity, the transport, the interface setup and `accept` of the
+    /// virtual router.
     fn identity(&mut self, from: &Instance, to: &Instance) {
         // All fields are listed, so that a new field cannot be forgotten. `name` is skipped,
         // because the instance has the same name in both configurations.

@@ -57,7 +57,8 @@ pub(super) struct EngineThread<'a> {
 enum State {
     Unstarted(Box<Unstarted>),
     Running(JoinHandle<io::Result<Remaining>>),
-    /// The thread could not be started, or has ended with this result.
+    /// The thread has ended with this result; `None` if it could not be started, or if the engine
+    /// was dropped before its thread was started.
     Ended(Option<anyhow::Result<Remaining>>),
 }
 

@@ -18,7 +18,7 @@ pub(super) struct ForeignXdp {
 }
 
 impl ForeignXdp {
-    /// Logs a warning if the interface has an XDP program that was not attached at the last call.
+    /// Logs a warning if the interface has an XDP program that the last call did not find.
     pub(super) fn check(&mut self, ifindex: u32, interface: &str) {
         let Some(program) = self.program(interface) else {
             self.found.remove(&ifindex);

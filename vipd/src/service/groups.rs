@@ -50,7 +50,7 @@ impl GroupStates {
     }
 
     /// Replaces all groups. Returns the groups whose names no longer exist, each with a flag that
-    /// is true if the group was in Initialize because its members had stopped or had not started.
+    /// is true if the group was in Initialize or did not have a state yet.
     /// If all members of a new group are in the same state, the group takes that state without a
     /// reported change.
     pub(super) fn replace(&mut self, groups: &[Arc<Group>]) -> Vec<(Arc<Group>, bool)> {

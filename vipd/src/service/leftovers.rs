@@ -30,8 +30,9 @@ pub type Claims = BTreeMap<u32, InterfaceClaim>;
 /// agent. Skips the VIPs of routers whose interface cannot be claimed, usually because another
 /// agent serves it. Opening such an interface later reports the failed claim. While other agents
 /// run in the network namespace, also skips the VIPs of routers whose interface does not exist, and
-/// the routes and rules of all skipped routers. VIPs in the maps of other running agents are never
-/// removed. Failed removals are logged and do not prevent the agent from starting.
+/// the routes and rules of all skipped routers. VIPs in the maps of other running agents are not
+/// removed if these maps can be read. Failed removals are logged and do not prevent the agent from
+/// starting.
 pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
     let name = agent_name(runtime_dir);
     // This process may not hold its own lock yet.
@@ -172,7 +173,7 @@ fn clear_other(
 pub(super) enum Liveness {
     Running,
     /// No agent with the name can start until the lock is dropped. There is no lock if a process of
-    /// an unprivileged user holds it; this process is not an agent, and is ignored.
+    /// an unprivileged user holds it; that process is not an agent, and is ignored.
     Dead(Option<AgentLock>),
 }
 
@@ -251,7 +252,12 @@ impl<'a> Stale<'a> {
         self.interfaces.into_iter().chain(vips).collect()
     }
 
-    /// Removes the VIPs, except those that a running agent also has.
+    /// Removes the VIPs, except those that a running agent also has. If the map of VIPs cannot be
+    /// read, removes all VIPs on the interfaces to which the programs are attached.
+    ///
+    /// # Errors
+    /// Returns an error if VIPs cannot be removed, or if the map cannot be read while other agents
+    /// run.
     fn remove_vips(self, dead: &str, agent: &str, in_use: &BTreeSet<AddressKey>) -> anyhow::Result<()> {
         let Self { vips, interfaces } = self;
         match vips {

@@ -149,11 +149,12 @@ fn verbosity() -> Verbosity {
 /// reload reads this file again.
 ///
 /// # Errors
-/// Returns an error if stale VIPs cannot be removed or the macvlans cannot be listed; if the
-/// runtime directory, its control socket or the BPF program cannot be used; if there are too many
-/// instances; if the engine cannot be initialized; if a thread cannot be started or fails; if the
-/// first attempt to open the only interface fails; if signals cannot be received; or if VIPs may
-/// remain after shutdown.
+/// Returns an error if stale VIPs cannot be removed, stale BPF programs cannot be detached or the
+/// macvlans cannot be listed; if the runtime directory, its control socket or the BPF program
+/// cannot be used; if there are too many instances; if the engine cannot be initialized; if a
+/// descriptor cannot be duplicated; if a thread cannot be started or fails; if the first attempt to
+/// open the only interface fails; if signals cannot be received; or if VIPs may remain after
+/// shutdown.
 pub fn run(
     config: Config,
     path: &Path,

@@ -1,9 +1,9 @@
 //! Checks of the capabilities, the clock and the limit on open files. If a check fails at an
-//! ordinary start, the agent exits after it has removed stale VIPs, routes and rules, and before it
-//! makes any other change. If a check fails in the successor of a running agent, that agent
-//! continues. If a check fails in a process that systemd has restarted with the state of the
-//! previous process, an ordinary start follows. If the limit on open files is too low for the
-//! configuration of a reload, the reload is rejected.
+//! ordinary start, the agent exits after it has ended the guardian of a killed agent and removed
+//! stale VIPs, routes and rules, and before it makes any other change. If a check fails in the
+//! successor of a running agent, that agent continues. If a check fails in a process that systemd
+//! has restarted with the state of the previous process, an ordinary start follows. If the limit on
+//! open files is too low for the configuration of a reload, the reload is rejected.
 
 use std::fs;
 

@@ -143,7 +143,8 @@ fn offer(channel: &Channel) -> anyhow::Result<Offer> {
     Ok(receive(channel, TIMEOUT)?.offer)
 }
 
-/// Receives the first messages, and checks that this process can read the following ones.
+/// Receives the first messages, and checks that this process can read the following ones and has
+/// the same network namespace and user as the process that wrote them.
 fn hello(channel: &Channel) -> anyhow::Result<()> {
     let (Message::Hello { formats, version }, _) = channel.try_receive().context("it is damaged")? else {
         bail!("it does not begin with a version");

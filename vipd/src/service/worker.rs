@@ -161,8 +161,8 @@ struct State<W> {
     /// Rows of removed routers, cleared together when no other job waits, because clearing takes
     /// tens of milliseconds.
     unused: Vec<Row>,
-    /// Whether a successor has received the links. Until the upgrade has ended, the links are not
-    /// changed.
+    /// Whether the descriptors of the links have been shared for an upgrade or a restart. Until it
+    /// has ended, the links are not changed.
     is_shared: bool,
     stopping: Arc<AtomicBool>,
     /// Dropped last, after the links are released.

@@ -6,7 +6,8 @@
 //! no advert is missed. A new link is created only if there is no link, if the present link was
 //! detached, if the mode changes, or if another program runs before this one. With
 //! [pins](super::pin), links outlive the process. A stale link of a dead agent is reused if it has
-//! the preferred mode and its program runs first; otherwise it is detached.
+//! the preferred mode, its program runs first and the kernel accepts the new program; otherwise it
+//! is detached.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -225,8 +226,9 @@ impl Attachments {
     }
 
     /// If a dead agent's link to an interface is in the wanted mode and its program runs first,
-    /// replaces the program and returns the link. Detaches all other links of that agent to the
-    /// interface, except the fence's links.
+    /// replaces the program and returns the link; detaches the link and returns `None` if the
+    /// program cannot be replaced. Detaches all other links of that agent to the interface, except
+    /// the fence's links.
     fn inherit(
         &mut self,
         programs: &mut Programs<'_>,

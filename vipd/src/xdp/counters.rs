@@ -8,7 +8,8 @@ use vipd_common::counters::{COUNTERS, CounterRow, ROW_CELLS};
 
 use super::mapping::Mapping;
 
-/// A view of the BPF program's counters, with one row per virtual router.
+/// A view of the BPF program's counters: a row for each virtual router, and row 0 for packets that
+/// belong to no virtual router.
 pub struct Counters {
     rows: PerCpuArray<MapData, [u64; ROW_CELLS]>,
     discarded: Mapping<AtomicU64>,

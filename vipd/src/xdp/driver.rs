@@ -154,7 +154,8 @@ pub(super) fn find(interface: &str) -> Option<Driver> {
 }
 
 /// Returns the driver of an interface and the cost of its native mode, which completes the sentence
-/// "native mode on DRIVER …"; `None` if the cost is unknown or there is none.
+/// "native mode on DRIVER …"; `None` if the cost or the driver is unknown, if there is no cost, or
+/// if the driver has no native mode.
 pub fn native_cost(interface: &str) -> Option<(String, &'static str)> {
     let driver = find(interface)?;
     match driver.cost {

@@ -55,8 +55,8 @@ pub enum LoadError {
     },
     /// The maps of a predecessor differ from this object's maps.
     #[error(
-        "the BPF map `{name}` differs from the predecessor's; `vipd upgrade` between these versions is not possible, \
-         only a restart"
+        "the BPF map `{name}` differs from the predecessor's; between these versions, `vipd upgrade` is not \
+         possible, only a restart, which does not resume the routers"
     )]
     OtherMaps {
         /// Name in the object.

@@ -40,7 +40,9 @@ pub enum FenceLevel {
 }
 
 impl FenceLevel {
-    /// Returns whether packets to the VIPs are dropped even if the agent's process has ended.
+    /// Returns whether the fence outlives the agent's process in each direction in which packets
+    /// are dropped. False for [`Off`](Self::Off), and for [`Process`](Self::Process) even if
+    /// packets to the VIPs continue to be dropped.
     pub fn is_permanent(self) -> bool {
         matches!(self, Self::Ingress | Self::Full)
     }

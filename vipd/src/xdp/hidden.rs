@@ -48,7 +48,9 @@ impl HiddenPrograms {
     /// Makes several system calls for each link on the machine.
     ///
     /// # Errors
-    /// `EPERM` without CAP_SYS_ADMIN, and any other error from `bpf(2)` or `xdp_programs`.
+    /// `EPERM` without CAP_SYS_ADMIN, and other errors from `bpf(2)` or `xdp_programs`. A link that
+    /// cannot be queried is skipped, and a failure to read the VIPs makes [`vips`](Self::vips)
+    /// return `None`.
     pub fn find(
         xdp_programs: impl FnOnce() -> io::Result<BTreeMap<u32, u32>>,
     ) -> io::Result<BTreeMap<String, Self>> {
@@ -80,7 +82,7 @@ impl HiddenPrograms {
     }
 
     /// Returns the VIPs in the agent's map, which may include VIPs of backups; `None` if the map
-    /// has another layout. A VIP on a macvlan is listed with the index of the parent.
+    /// has another layout, cannot be read, or no longer exists. A VIP on a macvlan is listed with the index of the parent.
     pub fn vips(&self) -> Option<&BTreeSet<AddressKey>> {
         self.vips.as_ref()
     }
@@ -121,8 +123,8 @@ struct Labelled {
     addresses: u32,
 }
 
-/// Returns the program of a link; `None` if it is not a program of an agent, or has no label that
-/// can be read.
+/// Returns the program of a link; `None` if it no longer exists, is not a program of an agent, or
+/// has no map of VIPs or no label that can be read.
 fn labelled(info: &LinkInfo) -> io::Result<Option<Labelled>> {
     let Some(program) = opened(syscall::program_by_id(info.program))? else { return Ok(None) };
     let program = syscall::program_info(program.as_fd())?;

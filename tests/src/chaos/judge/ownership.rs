@@ -68,9 +68,11 @@ pub(super) struct Ownership {
 #[derive(Debug, Clone)]
 struct Claim {
     priority: u8,
-    /// Time of the node's last advert, or `None` if that advert had priority 0.
+    /// Time of the node's last advert; `None` if that advert had priority 0, or if the node has not
+    /// sent any.
     last_sent: Option<WallTime>,
-    /// By sender: the last advert that reached this node, or `None` if that advert had priority 0.
+    /// By sender: the last advert that reached this node; `None` if that advert had priority 0, or
+    /// if none has reached the node.
     received: Vec<Option<Received>>,
     /// Time at which the last priority-0 advert reached this node.
     zero_received: Option<WallTime>,

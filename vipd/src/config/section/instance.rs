@@ -118,8 +118,8 @@ impl Draft {
         }
     }
 
-    /// Returns the instance; `None` if one of its required keys, its family or its interval is
-    /// missing or invalid. `xdp` returns the XDP mode of an interface.
+    /// Returns the instance; `None` if its name, interface, VRID, family or interval is missing or
+    /// invalid. `xdp` returns the XDP mode of an interface.
     pub(in crate::config) fn finish(self, xdp: impl Fn(&str) -> XdpMode) -> Option<Instance> {
         let Addresses { advertised, excluded, family } = self.addresses;
         let Route { transport, source } = self.route;

@@ -269,7 +269,8 @@ fn fwmark(value: &Value<'_>) -> Result<(u32, u32), Rejection> {
         }
         _ => Err(value.rejected(
             format!("{text:?}"),
-            "the mark must have no bits outside its mask, and 0 requires a mask",
+            "the mark must have no bits outside its mask, the mask must not be 0, and mark 0 requires a mask other \
+             than 0xffffffff",
         )),
     }
 }

@@ -59,7 +59,8 @@ fn window_is_three_intervals_unless_configured() {
 
 #[test]
 fn load_near_the_budget_causes_a_warning() {
-    // Warnings for 255 instances on each of two interfaces, with this interval and number of VIPs.
+    // Warnings for 255 instances on each of two interfaces, with this interval and, besides a
+    // link-local VIP, this number of VIPs.
     let warnings = |interval: &str, vips: usize, rules: &str| {
         let mut source = String::new();
         for (interface, prefix) in [("eth1", "fd01"), ("eth2", "fd02")] {

@@ -155,7 +155,7 @@ fn invalid_rules_are_rejected() {
         ),
         (
             "{ fwmark = \"0x100/0xff\", table = 100, priority = 1 }",
-            "6:21: fwmark is \"0x100/0xff\"; it must be an integer from 1 to 4294967295, or a string with a mark and its mask such as \"0x10/0xff\"; the mark must have no bits outside its mask, and 0 requires a mask",
+            "6:21: fwmark is \"0x100/0xff\"; it must be an integer from 1 to 4294967295, or a string with a mark and its mask such as \"0x10/0xff\"; the mark must have no bits outside its mask, the mask must not be 0, and mark 0 requires a mask other than 0xffffffff",
         ),
         (
             "{ iif = \"eth1\", table = 9, priority = 1 }, { iif = \"eth1\", table = 9, priority = 1 }",

@@ -2,8 +2,8 @@
 //! See [`vipd_common::lease`].
 //!
 //! ```text
-//!  becomes master     begin: VIPs inserted into the program's map, closed if accept = false; then
-//!                     VIPs added
+//!  becomes master     begin: VIPs inserted into the program's map unless present, closed if
+//!                     accept = false; then VIPs added
 //!  advert sent        renew
 //!  leaves master      fence, before VIPs are removed
 //!  VIPs removed       end

@@ -47,7 +47,7 @@ pub(crate) struct Routing {
     removals: BTreeSet<Wanted>,
     /// Entries to add, or to check by adding them again.
     additions: BTreeSet<(Stage, Wanted)>,
-    /// Changes that were refused, or postponed by their rate limit.
+    /// Changes that were refused, or postponed, for example by their rate limit.
     retries: Retries<Wanted>,
     /// Time of the next check of all entries.
     verify_at: Option<Timestamp>,
@@ -71,8 +71,8 @@ struct InFlight {
 struct Entry {
     /// Masters that have the entry in their configuration.
     holders: Vec<RouterId>,
-    /// The entry as vipd added it, until vipd removes it or is notified that another tool has
-    /// replaced it. Another tool may have removed it in the meantime.
+    /// The entry as vipd added it, until vipd removes the entry, or a notification or a check shows
+    /// that another tool has replaced it. Another tool may have removed the entry in the meantime.
     added: Option<RoutingEntry>,
     /// Error number of the last attempt to add the entry; `None` if the attempt succeeded, or if
     /// there has been no attempt.
@@ -178,9 +178,10 @@ impl Routing {
         self.additions.extend(held.map(|wanted| (wanted.stage(), *wanted)));
     }
 
-    /// Queues a check of the entries of a router after a missing VIP was restored. Along with the
-    /// VIP, the kernel removed the IPv4 routes that had the VIP as their source address. IPv6
-    /// routes only lost their source address; they are therefore removed and added again.
+    /// Queues a check of the entries of a router after one of its VIPs was added again because the
+    /// VIP was missing or may have been missing. Along with a VIP, the kernel removes the IPv4
+    /// routes that have the VIP as their source address. IPv6 routes only lose this source address;
+    /// such routes are therefore removed and added again.
     pub(crate) fn vip_restored(&mut self, router: RouterId, vip: IpAddr) {
         for wanted in self.held.get(&router).into_iter().flatten() {
             if let Some(Entry { added: Some(RoutingEntry::Route(added)), .. }) = self.entries.get_mut(wanted)

@@ -3,7 +3,8 @@
 //!
 //! A backup that takes over in the meantime is the only router that uses the VIPs, because the BPF
 //! programs stay attached and fence the VIPs on this host. If no process starts, the kernel removes
-//! the VIPs at the end of their lifetime.
+//! the VIPs at the end of their lifetime, except VIPs that belong to an interface (of an address
+//! owner), whose lifetimes are not limited.
 
 use super::super::Engine;
 use super::super::id::RouterId;

@@ -179,9 +179,13 @@ impl Log {
                 tracing::warn!(instance, %address, prefix, "VIP present {found}; removed");
             }
             Report::AddressRefused { address: Address { address, prefix, .. }, is_added, error } => {
-                // The removal of an address that is no longer configured is not retried.
-                let (verb, condition) =
-                    if is_added { ("add", "") } else { ("remove", " if it is still configured") };
+                // Neither a change to the lifetime of a present VIP nor the removal of an address
+                // that is no longer configured is retried.
+                let (verb, condition) = if is_added {
+                    ("add", " if it is missing")
+                } else {
+                    ("remove", " if it is still configured")
+                };
                 tracing::error!(%address, prefix, %error, "cannot {verb} VIP; retrying after 1 to 60 s{condition}");
             }
             Report::MacvlanRefused { router, error } => {
@@ -210,7 +214,7 @@ impl Log {
                 let config = self.instance(router);
                 let instance = config.map(|config| config.name.as_str());
                 if config.is_some_and(|config| config.accept) {
-                    tracing::error!(instance, %error, "VIPs cannot be fenced: no room in the BPF program's map");
+                    tracing::error!(instance, %error, "cannot update the BPF program's map of VIPs: VIPs that it lacks cannot be fenced");
                 } else {
                     tracing::error!(
                         instance, %error,

@@ -55,7 +55,7 @@ impl Fifo {
         let path = self.path.display();
         match rustix::io::write(&self.descriptor, line.as_bytes()) {
             Ok(_) if std::mem::take(&mut self.is_full) => {
-                tracing::info!(fifo = %path, dropped = self.dropped, "the notification FIFO has room again");
+                tracing::info!(fifo = %path, dropped = self.dropped, "the notification FIFO can be written again");
             }
             Ok(_) => {}
             Err(error) => {

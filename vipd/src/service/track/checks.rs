@@ -13,7 +13,9 @@ use super::{file, interface, process, route, script};
 const STAGGER: u64 = 20_000_000;
 
 impl Tracker {
-    /// Starts checking new objects, and stops checking objects that are no longer tracked.
+    /// Starts checking new objects, and stops checking objects that are no longer tracked. The
+    /// shared task of the interfaces or of the routes may still watch objects that are no longer
+    /// tracked; their updates are ignored.
     pub(super) fn start(&mut self) {
         let tracked = self.instances.values().flat_map(|tracking| tracking.objects.iter().map(|(id, _)| *id));
         let used: BTreeSet<ObjectId> = tracked.chain(self.expected.iter().copied()).collect();

@@ -172,8 +172,9 @@ impl SharedTracker {
         tracker.update_engine(instance);
     }
 
-    /// Starts checking new objects, and stops checking objects that are no longer tracked. Must be
-    /// called in the control thread's runtime.
+    /// Starts checking new objects, and stops checking objects that are no longer tracked (see
+    /// [`Tracker::start`] for interfaces and routes). Must be called in the control thread's
+    /// runtime.
     pub(super) fn start(&self) {
         let mut tracker = self.lock();
         tracker.expected.clear();

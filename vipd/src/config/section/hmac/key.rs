@@ -181,7 +181,7 @@ impl Source {
         let warning = if line.iter().all(u8::is_ascii_hexdigit) {
             format!(
                 "{what} has hexadecimal digits without `hex:`, so that the key is the text of the digits; write `hex:` before \
-                 them on all routers"
+                 them on all routers or, if there are fewer than 64, replace the key"
             )
         } else {
             let found = few_bytes(line)

@@ -89,7 +89,7 @@ fn weak_keys_cause_a_warning() {
             KEY.to_owned(),
             Some(
                 "has hexadecimal digits without `hex:`, so that the key is the text of the digits; write `hex:` before them \
-                 on all routers"
+                 on all routers or, if there are fewer than 64, replace the key"
                     .to_owned(),
             ),
         ),
