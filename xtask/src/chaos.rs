@@ -31,8 +31,8 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// backup of others. Kills, suspends, starves, reloads, upgrades, drains, fails over and restarts
 /// agents, cuts and impairs links, partitions the segment, removes addresses, detaches BPF programs
 /// and fills disks. Clients query all addresses with ARP, ND and ping, and each answer on the wire
-/// is attributed to a node. A run consists of one-minute episodes with consecutive seeds. An
-/// episode's plan depends only on its seed and the options.
+/// is attributed to a node. A run consists of one-minute episodes with consecutive seeds; the last
+/// one may be shorter. An episode's plan depends only on its seed and the options.
 ///
 /// Invariants: an old owner stops answering once a new master's advert has reached it; takeovers,
 /// and gaps between answers, last no longer than the protocol allows for the faults; faults that
@@ -122,6 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         (None, None) => Duration::from_secs(60),
         (minutes, seconds) => Duration::from_secs(minutes.unwrap_or(0) * 60 + seconds.unwrap_or(0)),
     };
+    ensure!(!length.is_zero(), "the length of the run is 0; choose at least --seconds 1");
     if args.plan {
         let plan = Plan::draw(seed, &outline, length.min(Duration::from_secs(60)));
         return write!(io::stdout(), "{plan}").context("cannot write to standard output");

@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// Run only the tests of all crates, once, without those that run peers or take long
     #[arg(long)]
     quick: bool,
-    /// Arguments for `cargo nextest run`: a filter, `--test NAME`
+    /// Run only `cargo nextest run` with these arguments, such as a filter or `--test NAME`
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }

@@ -69,7 +69,8 @@ impl Programs {
     /// Creates the set of programs, and checks whether `vipd` supports XDP modes.
     ///
     /// # Errors
-    /// Returns an error if `vipd` cannot be started.
+    /// Returns an error if `vipd` cannot be started, or if a temporary configuration for it cannot
+    /// be written.
     pub(crate) fn new(vipd: PathBuf, other: Option<PathBuf>) -> Result<Self> {
         let modes = accepts_xdp_key(&vipd)?;
         Ok(Self { vipd, other, modes })

@@ -104,8 +104,8 @@ impl Verdict {
 }
 
 /// Compares the results with the targets. Targets without results are omitted, unless all scenarios
-/// were run: then they count as missed. Targets that are relative to keepalived are omitted if
-/// keepalived was not measured.
+/// were run: then they count as missed, except those without a limit. Targets that are relative to
+/// keepalived are omitted if keepalived was not measured.
 pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
     TARGETS.iter().filter_map(|target| verdict(results, target)).collect()
 }

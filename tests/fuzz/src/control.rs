@@ -57,7 +57,7 @@ impl Step<'_> {
     }
 }
 
-/// An agent that has empty statistics and rejects `status`.
+/// An agent that has empty statistics and rejects all other requests.
 struct Agent;
 
 impl Source for Agent {

@@ -121,8 +121,8 @@ impl World {
         self.expect_rest();
     }
 
-    /// Simulates single failures, each in a LAN that has recovered from the previous failure, so
-    /// that every invariant applies.
+    /// Simulates failures of one host with a master and stalls of several hosts at once, each in a
+    /// LAN that has recovered from the previous failure, so that every invariant applies.
     fn single_failures(&mut self) {
         self.conditions.duplication = self.random.of(&[0, 0, 10, 50]);
         for _ in 0..FAILURES {

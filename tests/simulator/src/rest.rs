@@ -76,8 +76,8 @@ impl World {
     }
 
     /// Returns the virtual routers whose master is on a host that is about to fail, with the time
-    /// by which each must have a new master. `priority_zero` is true if the host shuts down
-    /// cleanly.
+    /// by which each must have a new master. Omits virtual routers in which no member on another
+    /// host can take over. `priority_zero` is true if the host shuts down cleanly.
     pub(crate) fn successions(&self, host: usize, priority_zero: bool) -> Vec<Succession> {
         let masters =
             self.hosts[host].members.iter().copied().filter(|member| self.members[*member].is_master());

@@ -11,9 +11,10 @@
 //! A [`Scenario`] lists received and sent frames and the times between them. Only its counters and
 //! additional configuration lines are specific to vipd. Signed adverts are those of keepalived 2.4;
 //! the lab configures them for vipd only. [`lab`] plays a scenario with vipd, keepalived and FRR,
-//! and observes only the wire, apart from vipd's counters. [`device`] plays it with a router
-//! outside the lab. [`table`] plays several scenarios in parallel labs, and [`render`] shows which
-//! requirements each program meets. The README next to the scenarios describes how to write one.
+//! and observes only the wire, apart from vipd's counters and, after a start, vipd's status.
+//! [`device`] plays it with a router outside the lab. [`table`] plays several scenarios in parallel
+//! labs, and [`render`] shows which requirements each program meets. The README next to the
+//! scenarios describes how to write one.
 
 pub mod device;
 pub mod document;

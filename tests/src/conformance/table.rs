@@ -65,7 +65,7 @@ impl fmt::Display for Verdict {
 /// A scenario and its verdicts.
 #[derive(Debug)]
 pub struct Row<'a> {
-    /// The scenario that was played.
+    /// The scenario, whether it was played or not (see [`Verdict`]).
     pub scenario: &'a Scenario,
     /// One verdict per selected program.
     pub verdicts: Vec<(Program, Verdict)>,

@@ -211,8 +211,8 @@ fn addresses(instance: &Instance) -> impl Iterator<Item = IpAddr> {
 }
 
 /// Returns the requests for the MACs of an instance's [`addresses`]. The source of a request is
-/// another address of the interface, of the same family, that is not a VIP. Omits addresses for
-/// which there is no source.
+/// another usable address of the interface, of the same family, that is neither secondary nor added
+/// by vipd. Omits addresses for which there is no source.
 fn solicitations(instance: &Instance, interface: &Interface) -> Vec<(IpAddr, IpAddr)> {
     let source_of = |target: IpAddr| {
         let is_own = |own: &&Address| !own.unusable && !own.secondary && own.protocol != PROTO_VIPD;

@@ -268,8 +268,9 @@ fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestamp {
 /// Returns the attachment of a backup's link if it must be probed before an election. Returns
 /// `None` if no probe has found the program detached or behind another program, and either the last
 /// completed probe began at or after `needed`, or an advert that arrived at or after `needed` was
-/// recorded in the ring. Also returns `None` if the router is not a backup, if its link is not open, or if its program is already
-/// recorded as lost (`detached_at`): in the last two cases, the router is or becomes impeded.
+/// recorded in the ring. Also returns `None` if the router is not a backup, if its link is not
+/// open, or if its program is already recorded as lost (`detached_at`): in the last two cases, the
+/// router is or becomes impeded.
 fn attachment<'a>(links: &'a Links, instance: &Instance, needed: Timestamp) -> Option<&'a Attachment> {
     if instance.router.state() != State::Backup {
         return None;

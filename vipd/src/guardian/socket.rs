@@ -1,5 +1,6 @@
 //! The socket between the service and its guardian. Through this socket, the guardian receives all
-//! descriptors other than its stdin (this socket), stdout and stderr. End of file on the socket shows that the agent's process has ended.
+//! descriptors other than its stdin (this socket), stdout and stderr. End of file on the socket
+//! shows that the agent's process has ended.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

@@ -2,7 +2,7 @@
 //! `?` and `[…]` of glob(7), without named character classes.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::Files;
 
@@ -77,21 +77,26 @@ pub(super) fn has_wildcards(pattern: &str) -> bool {
     pattern.contains(['*', '?', '['])
 }
 
-/// Returns the paths that a pattern without braces matches, sorted. A pattern without wildcards is
-/// returned as it is.
+/// Returns the existing paths that a pattern without braces matches, sorted. A pattern without
+/// wildcards is returned as it is.
 ///
 /// # Errors
 /// Returns an error if a directory exists but cannot be read.
 pub(super) fn expand(pattern: &Path, files: &dyn Files) -> io::Result<Vec<PathBuf>> {
     let mut found = vec![PathBuf::new()];
+    let mut is_expanded = false;
     for component in pattern.components() {
         let text = component.as_os_str();
-        let Some(wild) = text.to_str().filter(|text| has_wildcards(text)) else {
+        // After a wildcard, an ordinary name is looked up, too, because not every match is a
+        // directory that contains it.
+        let is_name = is_expanded && matches!(component, Component::Normal(_));
+        let Some(wild) = text.to_str().filter(|text| is_name || has_wildcards(text)) else {
             for path in &mut found {
                 path.push(text);
             }
             continue;
         };
+        is_expanded = true;
         let mut next = Vec::new();
         for directory in &found {
             let names = match files.list(directory) {

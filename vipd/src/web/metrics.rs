@@ -30,8 +30,12 @@ pub(super) fn render(scrape: &Scrape, format: Format, keepalived_names: bool) ->
 
 fn agent(out: &mut Exposition, scrape: &Scrape) {
     if let Some(is_running) = scrape.status.guardian {
-        out.metric("vipd_guardian_up", Kind::Gauge, "Whether a guardian watches the engine")
-            .add(&Labels::default(), u8::from(is_running));
+        out.metric(
+            "vipd_guardian_up",
+            Kind::Gauge,
+            "Whether a guardian watches the engine; missing if the fence is off, or if the guardian could not be prepared when the agent started",
+        )
+        .add(&Labels::default(), u8::from(is_running));
     }
     out.metric(
         "vipd_advert_delay_seconds",

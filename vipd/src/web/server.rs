@@ -149,7 +149,8 @@ fn remedy(error: &io::Error) -> &'static str {
 
 /// Limits the amount of data that the kernel buffers for a client, and the time for which the data
 /// may remain unacknowledged. Writing to the socket succeeds as long as there is room in the
-/// buffer, so the deadline of a connection alone does not disconnect a client that no longer reads.
+/// buffer, so the deadline of a stream, which each event postpones, would take too long to
+/// disconnect a client that no longer reads.
 fn limit(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_send_buffer_size(SEND_BUFFER)?;

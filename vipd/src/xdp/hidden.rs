@@ -82,7 +82,8 @@ impl HiddenPrograms {
     }
 
     /// Returns the VIPs in the agent's map, which may include VIPs of backups; `None` if the map
-    /// has another layout, cannot be read, or no longer exists. A VIP on a macvlan is listed with the index of the parent.
+    /// has another layout, cannot be read, or no longer exists. A VIP on a macvlan is listed with
+    /// the index of the parent.
     pub fn vips(&self) -> Option<&BTreeSet<AddressKey>> {
         self.vips.as_ref()
     }

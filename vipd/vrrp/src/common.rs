@@ -10,7 +10,7 @@ use crate::config::{Family, RouterConfig};
 use crate::deviation::Policy;
 use crate::impediments::Impediments;
 use crate::input::Received;
-use crate::interval::{Interval, Nanos};
+use crate::interval::{Interval, Nanos, Version};
 use crate::output::{Action, Addresses, Event, Reason};
 use crate::peers::Peers;
 use crate::priority::{PRIORITY_OWNER, PRIORITY_ZERO};
@@ -117,6 +117,13 @@ impl Common {
     #[inline]
     pub(crate) fn preempts(&self) -> bool {
         (self.config.preempt && !self.has_yielded) || self.config.is_owner()
+    }
+
+    /// Returns whether the router discards all adverts, as a VRRPv2 owner does (RFC 3768 section
+    /// 7.1, R7).
+    #[inline]
+    pub(crate) fn discards_all(&self) -> bool {
+        self.config.is_owner() && self.config.version() == Version::V2
     }
 
     /// Returns whether this router and the sender both have priority 255: a misconfiguration (RFC

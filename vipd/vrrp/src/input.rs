@@ -28,10 +28,11 @@ pub enum Input {
     /// The effective priority is used wherever the RFC uses Priority: in adverts, in comparisons
     /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time at which
     /// the timer was set, so that the backup with the highest priority still takes over first.
-    /// Starting with the master's next advert, a backup preempts a master that it now outranks. A
-    /// backup that was about to preempt a master that it no longer outranks follows that master
-    /// immediately. A master sends no extra advert, because an advert would not change the time at
-    /// which a backup preempts: backups count from the last advert that they accepted.
+    /// Starting with the master's next advert, a backup with preemption preempts a master whose
+    /// priority is now lower. A backup that was about to preempt a master whose priority is no
+    /// longer lower follows that master immediately. A master sends no extra advert, because an
+    /// advert would not change the time at which a backup preempts: backups count from the last
+    /// advert that they accepted.
     Priority(u8),
     /// The administrator requests that the router hand over mastership once. A master that is not
     /// the owner sends a priority-0 advert and transitions to Backup. The router then does not

@@ -110,7 +110,8 @@ pub enum Reason {
     Startup,
     /// The interface came up (RFC 8347 `vrrp-event-interface-up`).
     InterfaceUp,
-    /// The interface got its primary address (RFC 8347 `vrrp-event-primary-ip-address`).
+    /// [`Fault::NoPrimaryAddress`] or [`Fault::PrimaryIsVirtual`] was cleared (RFC 8347
+    /// `vrrp-event-primary-ip-address`).
     PrimaryAddress,
     /// The agent is stopping, or a reload has removed the router.
     Shutdown,

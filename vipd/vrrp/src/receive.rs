@@ -32,7 +32,7 @@ pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discar
         return discard(common, Repeating::OwnSource, Discard::OwnSource, advert);
     }
     // R7
-    if v2 && common.config.is_owner() {
+    if common.discards_all() {
         if common.is_owner_conflict(advert) {
             owner_conflict(common, advert.source);
         }

@@ -8,8 +8,9 @@ use vipd_common::Timestamp;
 use crate::interval::{Interval, Nanos};
 use crate::output::{Reason, State};
 
-/// Counters of the state machine. The BPF program, the engine and the service have their own
-/// counters.
+/// Counters of the state machine. Adverts that arrive in Initialize or Fault are not counted. A
+/// VRRPv2 owner counts adverts only in `own_adverts` and `owner_conflicts`. The BPF program, the
+/// engine and the service have their own counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Transitions to Master.
@@ -33,7 +34,7 @@ pub struct Counters {
     /// Priority-0 adverts ignored in Backup because a router other than the current master sent
     /// them.
     pub priority_zero_ignored: u64,
-    /// Number of times the router yielded mastership after a stall.
+    /// Number of times the router yielded mastership because of a stall ([`Reason::Stalled`]).
     pub stalls: u64,
     /// Virtual addresses restored after external removal.
     pub addresses_restored: u64,

@@ -24,7 +24,8 @@ pub(super) struct Crate {
     pub(super) checksum: Option<String>,
     /// Directory with the sources.
     pub(super) directory: PathBuf,
-    /// Whether it runs only in the compiler: procedural macros and their dependencies.
+    /// Whether it runs only in the compiler: procedural macros and their dependencies, except the
+    /// macros that the embedded BPF object uses.
     pub(super) build_only: bool,
     /// Whether it is compiled into the embedded BPF object, or is a procedural macro that the
     /// object uses.

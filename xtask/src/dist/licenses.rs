@@ -20,8 +20,9 @@ const RULE: &str = "------------------------------------------------------------
 const RUST: (&str, &str) = ("rust-std", "Copyright (c) The Rust Project Contributors");
 const MUSL: (&str, &str) = ("musl", "Copyright (c) 2005-2020 Rich Felker, et al.");
 
-/// Returns the notices and licenses of all third-party libraries that vipd contains when built for
-/// `target`, each text once.
+/// Returns the notices and licenses of the third-party libraries that vipd contains when built for
+/// `target`, each text once. Omits libunwind in a static program: the LLVM exception of its license
+/// waives the notice for object code.
 pub(super) fn render(crates: &BTreeMap<Id, Crate>, target: &str) -> Result<String> {
     let mut texts = BTreeMap::<String, Vec<String>>::new();
     let mut without = Vec::new();

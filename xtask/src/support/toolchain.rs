@@ -139,7 +139,8 @@ impl Linker {
     /// Finds the first bpf-linker on PATH or in cargo's bin directory, and checks its version.
     ///
     /// # Errors
-    /// Returns an error if bpf-linker is missing or has the wrong version.
+    /// Returns an error if bpf-linker is missing, cannot be run, has the wrong version, or is not
+    /// linked with LLVM [`LLVM_MAJOR`].
     pub(crate) fn find() -> Result<Self> {
         let path = folders()
             .into_iter()

@@ -25,8 +25,8 @@ const SLICE: Duration = Duration::from_millis(50);
 /// whole machine used during the work, as a multiple of one CPU.
 ///
 /// # Errors
-/// Returns the error from `work`, or an error if `work` is shorter than a few slices or a thread
-/// cannot be pinned to its CPU.
+/// Returns the error from `work`, or an error if `work` is shorter than a few slices, the CPU
+/// affinity cannot be read, or a thread cannot be pinned to its CPU or set to SCHED_IDLE.
 pub(crate) fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
     let allowed = sched_getaffinity(None).context("reading the CPU affinity")?;
     let processors: Vec<_> = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).collect();

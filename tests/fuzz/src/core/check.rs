@@ -55,7 +55,7 @@ pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Sna
 pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
     match state {
         State::Backup | State::Master => input == Input::Timeout && !due,
-        State::Initialize if due => false,
+        State::Initialize if input == Input::Timeout => !due,
         State::Initialize | State::Fault(_) => {
             matches!(input, Input::Advert(_) | Input::FeedLoss | Input::AddressRestored(_) | Input::Timeout)
         }

@@ -28,8 +28,9 @@ pub struct Outcome {
 ///
 /// A receiver cannot recognize a replay of an advert that it has not received itself. With
 /// [`AntiReplay::Time`], it refuses the replay once the advert is older than the window, so the
-/// attacker pauses while a node is down and then, because clocks differ, for more than twice the
-/// window. With [`AntiReplay::Monotonic`], there is no such limit, so no node goes down.
+/// attacker pauses while a node is down or its link is cut and then, because clocks differ, for
+/// more than twice the window. With [`AntiReplay::Monotonic`], there is no such limit, so no node
+/// goes down or loses its link.
 pub fn run(seed: u64, mode: Mode, anti_replay: AntiReplay, is_attacked: bool) -> Outcome {
     let mut world = World::new(3, mode, anti_replay, WINDOW);
     // The attacker has random numbers of its own, so that the events are the same without it.

@@ -33,9 +33,10 @@ const REQUESTS: u32 = 20;
 /// addresses.
 ///
 /// # Errors
-/// Returns an error if no adverts with this VRID arrive, if the adverts differ from the declaration
-/// or come from several routers, or if the declaration does not list an unused source address below
-/// the device's address and another one above it.
+/// Returns an error if frames cannot be sent or captured or the capture loses some, if no adverts
+/// with this VRID arrive, if the adverts differ from the declaration or come from several routers,
+/// or if the declaration does not list an unused source address below the device's address and
+/// another one above it.
 pub(super) fn find(declaration: Declaration, interface: &Interface) -> Result<Profile> {
     let wire = interface.wire()?;
     let (advert, other_vrids) = listen(&declaration, &wire)?;
@@ -90,7 +91,8 @@ pub(super) fn find(declaration: Declaration, interface: &Interface) -> Result<Pr
 /// Checks that the device still sends the declared adverts.
 ///
 /// # Errors
-/// See [`find`].
+/// Returns an error if frames cannot be captured or the capture loses some, if no adverts with this
+/// VRID arrive, or if the adverts differ from the declaration or come from several routers.
 pub(super) fn check(declaration: &Declaration, interface: &Interface) -> Result<()> {
     let wire = interface.wire()?;
     listen(declaration, &wire).context("after this scenario")?;

@@ -203,6 +203,18 @@ pub(in crate::doctor) fn guardian_runs(facts: &Facts) -> Vec<Finding> {
                      within 60 s",
                 ),
         ],
+        // A changed `fence` takes effect at the next start, so the VIPs must be fenced now, too.
+        Some(Running { status, .. })
+            if status.guardian.is_none()
+                && facts.config.as_ref().is_ok_and(|config| config.fence == Fence::On)
+                && status.instances.iter().any(|one| one.fence.as_deref().is_some_and(|fence| fence != "off")) =>
+        {
+            vec![
+                Finding::warning("guardian-missing", HOST, "no guardian watches the engine")
+                    .evidence("`vipd status --json` has no \"vipd:guardian\", although VIPs are fenced")
+                    .remedy("run `journalctl -u vipd -g guardian`, which shows the reason, and restart the agent"),
+            ]
+        }
         _ => Vec::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! Included files, conditional lines and limits.
 
-use super::{Memory, import, instance, messages, options, translate};
+use super::{Memory, assert_valid, import, instance, messages, options, settings, translate, translated};
 use crate::import::ImportError;
 
 #[test]
@@ -41,6 +41,36 @@ fn included_files_are_read_and_problems_are_reported() {
         assert!(found.iter().any(|message| message.starts_with(expected)), "{expected}\n{found:#?}");
     }
     assert_eq!(found.len(), 5, "{found:#?}");
+}
+
+#[test]
+fn name_after_a_wildcard_is_looked_up() {
+    let main = instance("include conf.d/*/vrrp.conf\ninclude conf.d/*/none.conf");
+    let memory = Memory::new([
+        ("k.conf", main.as_str()),
+        ("conf.d/README", ""),
+        ("conf.d/a/vrrp.conf", "priority 7\n"),
+        ("conf.d/b/other.conf", "priority 9\n"),
+    ]);
+    let translation = translate(&memory).expect("translated");
+    assert!(translation.toml.contains("priority = 7"), "{}", translation.toml);
+    assert_eq!(messages(&translation), ["6: note: no file matches \"conf.d/*/none.conf\""]);
+}
+
+#[test]
+fn instances_have_different_names() {
+    let long = "x".repeat(70);
+    let names = ["a b", "a_b", "a\tb", &long, &long[..69], &long[..64]];
+    let instances = names.iter().zip(1..).map(|(name, vrid)| {
+        format!(
+            "vrrp_instance \"{name}\" {{\ninterface eth0\nvirtual_router_id {vrid}\n\
+             virtual_ipaddress {{ 192.0.2.{vrid}/24 }}\n}}\n"
+        )
+    });
+    let translation = translated(&instances.collect::<String>());
+    assert_valid(&translation);
+    let is_name = |line: &&str| line.starts_with("name = ");
+    assert_eq!(settings(&translation).into_iter().filter(is_name).count(), names.len());
 }
 
 #[test]

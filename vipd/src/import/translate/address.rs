@@ -118,7 +118,7 @@ fn preferred(text: &str, at: &Position, context: &mut Context<'_>) -> Option<boo
         _ => {
             context.attention(
                 at,
-                format!("a preferred lifetime of {text} s is not translated: vipd has only 0 and forever; choose one"),
+                format!("a preferred lifetime of {text} s is not translated: vipd has only 0 and forever, for IPv6 addresses only; choose one of them, or remove it"),
             );
             None
         }

@@ -67,14 +67,15 @@ pub(super) fn run(
             }
             "vrrp_instance" => {
                 let mut instance = Instance::read(statement, &mut context);
-                if !used.insert(instance.name.clone()) {
-                    instance.name.push('_');
+                if used.contains(&instance.name) {
+                    instance.name = unused(&instance.name, &used);
                     let name = &instance.name;
                     context.attention(
                         &statement.at,
                         format!("another instance has the same name in vipd; this one becomes {name:?}; adapt scripts that use it"),
                     );
                 }
+                used.insert(instance.name.clone());
                 instances.push(instance);
             }
             "vrrp_sync_group" => groups.push(Group::read(statement, &mut context)),
@@ -139,6 +140,15 @@ fn tables(
 }
 
 /// Adds comments to a table: the messages that require an action.
+/// Returns a name of at most 64 characters that is not in `used`: the given name, followed by
+/// underscores.
+fn unused(name: &str, used: &HashSet<String>) -> String {
+    let mut names = (1..=64).map(|count| {
+        name.chars().take(64 - count).chain(std::iter::repeat_n('_', count)).collect::<String>()
+    });
+    names.find(|name| !used.contains(name)).unwrap_or_else(|| name.to_owned())
+}
+
 fn annotate(table: &mut Table, messages: &[Message]) {
     for message in attention(messages) {
         table.comment(comment(message));

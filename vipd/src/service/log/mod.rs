@@ -181,12 +181,8 @@ impl Log {
             Report::AddressRefused { address: Address { address, prefix, .. }, is_added, error } => {
                 // Neither a change to the lifetime of a present VIP nor the removal of an address
                 // that is no longer configured is retried.
-                let (verb, condition) = if is_added {
-                    ("add", " if it is missing")
-                } else {
-                    ("remove", " if it is still configured")
-                };
-                tracing::error!(%address, prefix, %error, "cannot {verb} VIP; retrying after 1 to 60 s{condition}");
+                let (verb, when) = if is_added { ("add", "missing") } else { ("remove", "still configured") };
+                tracing::error!(%address, prefix, %error, "cannot {verb} VIP; retrying after 1 to 60 s if it is {when}");
             }
             Report::MacvlanRefused { router, error } => {
                 let instance = self.instance(router).map(|config| config.name.as_str());

@@ -66,7 +66,8 @@ pub(super) async fn watch(
         for pid in known.iter().copied() {
             match pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(Into::into).and_then(register) {
                 Ok(descriptor) => drop(ends.spawn(async move { drop(descriptor.readable().await) })),
-                // The process has exited or is in another PID namespace, or no descriptor is available.
+                // The process has exited or is in another PID namespace, or no descriptor is
+                // available.
                 Err(_) => unwatched += usize::from(is_found(pid, &process.matches)),
             }
         }

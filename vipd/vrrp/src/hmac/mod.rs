@@ -100,8 +100,10 @@ impl Authenticator {
     }
 
     /// Signs an advert with the active key, and returns the advert's trailer. The sequence is
-    /// `now`, or the sequence after the last one if that is later than `now` by no more than the
-    /// window. `message` is the VRRP message. The HMAC does not cover the message's checksum.
+    /// `now`, or the sequence after the last one if that is later than `now`. With
+    /// [`AntiReplay::Time`], the sequence is also `now` if the last one is later than `now` by more
+    /// than the window. `message` is the VRRP message. The HMAC does not cover the message's
+    /// checksum.
     ///
     /// Returns `None` if the mode is [`Mode::ReceiveOnly`].
     pub fn sign(

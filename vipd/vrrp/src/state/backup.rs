@@ -89,7 +89,7 @@ impl Backup {
     }
 
     /// Returns the time until which this member of a sync group assumes that a master is alive;
-    /// `None` after a priority-0 advert, or if this member is about to preempt the master.
+    /// `None` after a priority-0 advert, or if this member is about to preempt the only master.
     ///
     /// The returned time is one interval before Active_Down_Timer would fire. When another node
     /// fails, its masters with equal intervals have sent their last adverts less than an interval
@@ -245,7 +245,7 @@ impl Backup {
 
     /// Applies a new priority or configuration: recomputes Active_Down_Timer, and decides again
     /// whether to preempt the master. The router follows a master that it was about to preempt if
-    /// it no longer outranks that master or no longer preempts.
+    /// that master's priority is no longer lower or the router no longer preempts.
     pub(crate) fn priority_changed(&mut self, common: &mut Common) {
         let is_followed = |advert: &Received| !common.preempts() || advert.priority >= common.priority;
         if let Some(advert) = self.discarded.filter(is_followed) {

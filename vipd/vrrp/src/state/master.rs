@@ -247,9 +247,9 @@ impl Master {
     }
 
     /// Handles the loss of valid adverts. After a stall, the lost adverts may have come from a
-    /// router that took over.
+    /// router that took over. A VRRPv2 owner would have discarded them (R7).
     pub(crate) fn feed_loss(&self, common: &mut Common, now: Timestamp) -> Option<Transition> {
-        self.is_stalled(common, now).then(|| Self::stalled(common, now))
+        (!common.discards_all() && self.is_stalled(common, now)).then(|| Self::stalled(common, now))
     }
 
     pub(crate) fn is_stalled(&self, common: &Common, now: Timestamp) -> bool {

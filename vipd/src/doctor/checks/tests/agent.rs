@@ -55,6 +55,10 @@ fn reports_of_the_agent_are_judged() {
             agent.status.instances[0].missing_addresses.push("192.0.2.50/24".to_owned());
         }),
         (&["guardian-missing"], |agent, _| agent.status.guardian = Some(false)),
+        (&["guardian-missing"], |agent, _| {
+            agent.status.instances[0].fence = Some("full".to_owned());
+            agent.status.guardian = None;
+        }),
         (&["fence-incomplete"], |agent, _| agent.status.instances[0].fence = Some("process".to_owned())),
         (&["errors-increase"], |agent, _| agent.after.instances[0].statistics.rate_limited = 1),
         (&["adverts-not-received"], |agent, _| agent.after = agent.before.clone()),

@@ -128,6 +128,15 @@ fn a_stalled_master_yields_after_lost_records() {
     };
 }
 
+/// It discards all adverts (R7), so the lost ones do not matter.
+#[test]
+fn a_stalled_vrrpv2_owner_does_not_yield_after_lost_records() {
+    let mut script = Script::master(RouterConfig { priority: 255, ..config(Version::V2, SECOND) });
+    script.stall(4 * SECOND);
+    assert_eq!(script.input(Input::FeedLoss), []);
+    assert_eq!(script.state(), State::Master);
+}
+
 #[test]
 fn without_the_deviation_a_stalled_master_answers() {
     let policy = Policy { yield_after_stall: false, ..Policy::VIPD };
