@@ -129,7 +129,7 @@ fn invalid_utf8_is_reported() {
 #[test]
 fn predefined_parameters_without_a_value_are_reported() {
     for (setting, name) in [("interface ${_ENV IF}", "_ENV"), ("priority ${_RANDOM 1 9}", "_RANDOM")] {
-        let translation = super::translated(&instance(setting));
+        let translation = translated(&instance(setting));
         let expected = format!("attention: keepalived computes the value of ${{{name}}} when it starts");
         let found = messages(&translation);
         assert!(found.iter().any(|message| message.contains(&expected)), "{setting}: {found:#?}");
