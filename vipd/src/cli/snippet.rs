@@ -50,7 +50,7 @@ fn cells(text: &str) -> Vec<Cell> {
     for character in text.chars() {
         match character {
             '\t' => cells.extend([(' ', 1); TAB]),
-            // Marks, overrides and isolates of the bidirectional algorithm (Unicode TR9).
+            // Marks, embeddings, overrides and isolates of the bidirectional algorithm (Unicode TR9).
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 cells.push((char::REPLACEMENT_CHARACTER, 1));
             }

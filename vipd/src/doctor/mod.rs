@@ -19,7 +19,7 @@ pub(crate) use facts::Facts;
 pub(crate) enum Severity {
     /// VRRP does not work as configured.
     Problem,
-    /// VRRP works, but something may disrupt it or makes problems harder to diagnose.
+    /// VRRP works, but something may disrupt it, or make problems harder to diagnose.
     Warning,
     /// Worth knowing, and probably intended.
     Note,

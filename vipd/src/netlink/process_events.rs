@@ -105,7 +105,7 @@ impl ProcessEvents {
 
     /// Reads at most `budget` events. Passes to `on_process` the ID of each process that, in a
     /// [selected](Self::select) event, has executed a program, changed its name or been started.
-    /// Sets [`Batch::overrun`] if events were lost.
+    /// Sets [`Batch::overrun`] if events were lost because the receive buffer was full.
     ///
     /// # Errors
     /// Any socket error except `ENOBUFS`.

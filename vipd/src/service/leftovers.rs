@@ -35,7 +35,8 @@ pub type Claims = BTreeMap<u32, InterfaceClaim>;
 /// starting.
 pub fn claim_interfaces(config: &Config, runtime_dir: &Path) -> Claims {
     let name = agent_name(runtime_dir);
-    // This process may not hold its own lock yet.
+    // Excludes this agent by name instead of counting agents, because its lock is not always held:
+    // acquiring the lock may have failed, and `Stored::abandon` has closed it.
     let is_alone = !other_agents_run(&[&name]);
     let mut claims = Claims::new();
     let mut refused = BTreeSet::new();

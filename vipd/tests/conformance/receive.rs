@@ -33,8 +33,8 @@ pub(crate) fn receive(
     let packet = &frame[ip_header.offset..];
     let located = match locate(&packet, family) {
         Ok(located) => located,
-        Err(foreign) => {
-            count(foreign.counter());
+        Err(not_ours) => {
+            count(not_ours.counter());
             return None;
         }
     };

@@ -56,7 +56,7 @@ impl Maps {
         }
         let located = match locate(&packet, ip.version) {
             Ok(located) => located,
-            Err(foreign) => return Verdict::Passed(Some(foreign.counter())),
+            Err(not_ours) => return Verdict::Passed(Some(not_ours.counter())),
         };
         let key = RouterKey::new(ifindex, located.vrid, located.family);
         let Some((_, slot)) = self.routers.iter().find(|(known, _)| *known == key) else {

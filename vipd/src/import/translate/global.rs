@@ -1,4 +1,4 @@
-//! `global_defs`: settings that become settings of each instance.
+//! `global_defs`: settings that become settings of each instance, or of the agent.
 
 use super::context::Context;
 use super::garp::{Garp, GarpGroup};

@@ -87,7 +87,7 @@ pub(in crate::xdp) fn read_element(array: BorrowedFd<'_>, value: &mut [u8]) -> i
 /// Replaces the value of an array that [`create_array`] has created with the size of `value`.
 ///
 /// # Errors
-/// `EINVAL` if the value in the array has another size.
+/// `EINVAL` if the map is not an array or its value has another size.
 pub(in crate::xdp) fn write_element(array: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     check_array(array, value.len())?;
     let key = 0_u32;

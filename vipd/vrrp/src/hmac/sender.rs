@@ -17,7 +17,8 @@ pub const MULTICAST_SENDERS: usize = 64;
 pub struct Sender {
     /// Source address of the adverts.
     pub address: IpAddr,
-    /// Sequence of the last verified advert.
+    /// Sequence of the last verified advert; for a former address of this router, of the last
+    /// advert that this router signed.
     pub mark: u64,
     /// ID of the key of the last verified advert.
     pub key_id: u8,

@@ -176,7 +176,7 @@ fn replays_are_refused_while_the_mark_is_within_the_window() {
 /// replay is stale.
 #[test]
 fn lifetime_of_a_mark_ends_when_it_is_no_longer_fresh() {
-    // The resolution of the times in adverts.
+    // Nanoseconds: more than 2⁻¹⁶ s, the resolution of the times in adverts.
     const RESOLUTION: u64 = 20_000;
     let time = |nanoseconds: u64| {
         let below_a_second = u32::try_from(nanoseconds % 1_000_000_000).expect("below one second");
