@@ -185,10 +185,10 @@ fn report(memory: &Memory, sent: Sent, has_unfenced: bool) {
         return;
     }
     let vips = if has_unfenced {
-        "fenced VIPs and those that cannot be fenced without the agent are removed now, others once another \
+        "VIPs that are already fenced or cannot be fenced without the agent are removed now, the others once another \
          router has taken over"
     } else {
-        "fenced VIPs are removed now, others once another router has taken over"
+        "VIPs that are already fenced are removed now, the others once another router has taken over"
     };
     let sent = match (adverts, refused) {
         (0, 0) => {

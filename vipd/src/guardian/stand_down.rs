@@ -61,8 +61,8 @@ pub fn stand_down(agent: &str) -> bool {
 /// Returns the user-facing message for a failure of [`stand_down`].
 pub fn stand_down_failure(agent: &str) -> String {
     format!(
-        "the guardian of a dead agent does not exit; it may remove VIPs of a running agent: kill the process \
-         `vipd guardian {agent}`"
+        "the guardian of a dead agent does not exit; it may remove VIPs of a running agent: kill the process whose \
+         command line contains `guardian {agent}`"
     )
 }
 
