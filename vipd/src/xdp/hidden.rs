@@ -2,8 +2,8 @@
 //!
 //! [Pins](super::pin) show only the programs in the BPF file system of this mount namespace. A dead
 //! agent may have pinned its programs in another one, and they still drop packets to and from its
-//! fenced VIPs. This module finds the programs by the kernel's IDs, and their
-//! agent by the [label](super::label).
+//! fenced VIPs. This module finds the programs by the kernel's IDs, and their agent by the
+//! [label](super::label).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

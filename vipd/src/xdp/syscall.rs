@@ -105,13 +105,7 @@ struct Object {
 /// # Safety
 /// The map's keys and values must have the sizes of these types.
 pub(super) unsafe fn hmac_key(map: BorrowedFd<'_>, key: &HmacKey, state: &mut KeyState) -> io::Result<bool> {
-    let mut attributes = Element {
-        map: fd(map),
-        padding: 0,
-        key: ptr::from_ref(key).cast(),
-        value: ptr::from_mut(state).cast(),
-        flags: 0,
-    };
+    let mut attributes = Element::new(map, ptr::from_ref(key).cast(), ptr::from_mut(state).cast());
     match bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         result => result.map(|_| true),
@@ -126,6 +120,12 @@ struct Element {
     key: *const u32,
     value: *mut u32,
     flags: u64,
+}
+
+impl Element {
+    fn new(map: BorrowedFd<'_>, key: *const u32, value: *mut u32) -> Self {
+        Self { map: fd(map), padding: 0, key, value, flags: 0 }
+    }
 }
 
 /// Returns information about a link.

@@ -74,13 +74,7 @@ pub(in crate::xdp) fn create_array(name: &str, value_size: usize) -> io::Result<
 pub(in crate::xdp) fn read_element(array: BorrowedFd<'_>, value: &mut [u8]) -> io::Result<()> {
     check_array(array, value.len())?;
     let key = 0_u32;
-    let mut attributes = Element {
-        map: fd(array),
-        padding: 0,
-        key: &raw const key,
-        value: value.as_mut_ptr().cast(),
-        flags: 0,
-    };
+    let mut attributes = Element::new(array, &raw const key, value.as_mut_ptr().cast());
     bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map(drop)
 }
 
@@ -91,14 +85,8 @@ pub(in crate::xdp) fn read_element(array: BorrowedFd<'_>, value: &mut [u8]) -> i
 pub(in crate::xdp) fn write_element(array: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     check_array(array, value.len())?;
     let key = 0_u32;
-    let mut attributes = Element {
-        map: fd(array),
-        padding: 0,
-        key: &raw const key,
-        // The kernel does not write to the value.
-        value: value.as_ptr().cast_mut().cast(),
-        flags: 0,
-    };
+    // The kernel does not write to the value.
+    let mut attributes = Element::new(array, &raw const key, value.as_ptr().cast_mut().cast());
     bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
 }
 
@@ -149,8 +137,7 @@ pub(in crate::xdp) fn map_name(map: BorrowedFd<'_>) -> io::Result<String> {
 /// Returns the ID of the first program in an array of programs; `None` if the entry is empty.
 pub(in crate::xdp) fn first_program(array: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     let (key, mut id) = (0_u32, 0_u32);
-    let mut attributes =
-        Element { map: fd(array), padding: 0, key: &raw const key, value: &raw mut id, flags: 0 };
+    let mut attributes = Element::new(array, &raw const key, &raw mut id);
     match bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         result => result.map(|_| Some(id)),
@@ -160,8 +147,7 @@ pub(in crate::xdp) fn first_program(array: BorrowedFd<'_>) -> io::Result<Option<
 /// Replaces the first program in an array of programs atomically.
 pub(in crate::xdp) fn set_first_program(array: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let (key, mut value) = (0_u32, fd(program));
-    let mut attributes =
-        Element { map: fd(array), padding: 0, key: &raw const key, value: &raw mut value, flags: 0 };
+    let mut attributes = Element::new(array, &raw const key, &raw mut value);
     bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
 }
 
